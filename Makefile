@@ -1,0 +1,52 @@
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+
+# Stamps: the package alone is enough for `make demo`, everything else also needs the dev tools.
+PACKAGE := $(VENV)/.package
+TOOLS := $(VENV)/.tools
+
+# pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
+DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format soak bench
+
+help: ## this menu
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(PACKAGE) ## install into .venv if need be, then explain an answer and clamp a neuron
+	.venv/bin/patchclamp explain organism:cat "the old cat" --target " sat" --contrast " ran"
+	.venv/bin/patchclamp generate organism:cat "the old cat" --clamp 'blocks.0.mlp.act/neurons/7=0'
+
+test: $(TOOLS) ## install into .venv if need be, then run every test
+	$(BIN)/pytest -n 2
+
+check: $(TOOLS) ## format, lint, types, layers, documentation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/meta
+
+format: $(TOOLS) ## rewrite the sources as `make check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+soak: $(TOOLS) ## the repeated tests at their long counts
+	PATCHCLAMP_SOAK=1 $(BIN)/pytest -n 2 -m soak
+
+bench: $(PACKAGE) ## run every script in benchmarks/
+	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+$(PACKAGE): pyproject.toml
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -e .
+	@touch $@
+
+$(TOOLS): $(PACKAGE)
+	@$(BIN)/python -c '$(DEV_GROUP)' > $(VENV)/tools.txt
+	$(PIP) install -r $(VENV)/tools.txt
+	@touch $@

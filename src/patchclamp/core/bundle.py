@@ -1,0 +1,298 @@
+"""Bundle: a folder of one JSON manifest, append-only safetensors pieces and a journal that commits them.
+
+The format is described, with its limits and their reasons, in ``docs/bundle.md``.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from patchclamp.core.errors import Damaged, PatchclampError
+
+FORMAT, VERSION = "patchclamp", 1
+MAX_MANIFEST = 64 * 2**20
+_PIECE = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside its place, flushed to disk, then renamed.
+
+    Raises:
+        PatchclampError: no room, no permission, or no such folder; nothing is left behind.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    except OSError as problem:
+        part.unlink(missing_ok=True)
+        raise refuse_write(path, problem) from problem
+
+
+def refuse_write(path: Path, problem: OSError) -> PatchclampError:
+    """Turn an operating-system error on writing into one with a remedy."""
+    full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    return PatchclampError(
+        expected=f"to write {path}",
+        got="a full disk" if full else str(problem.strerror or problem),
+        remedy="Free some space and go on with --resume: what was committed is kept."
+        if full
+        else "Check the folder and its permissions.",
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical(data: Any) -> bytes:
+    """Return JSON with one spelling per value: sorted keys, no spaces. NaN and infinity are refused."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+class Bundle:
+    """A folder being written or read. Use ``Bundle.create`` or ``Bundle.open``.
+
+    Args:
+        path: the folder.
+        manifest: what was fixed before the first piece.
+        entries: the journal so far, one mapping per committed piece.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], entries: list[dict[str, Any]]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.entries = entries
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: str | Path, *, kind: str, manifest: Mapping[str, Any]) -> "Bundle":
+        """Start a bundle in a new or empty folder; the manifest is on disk when this returns.
+
+        Raises:
+            PatchclampError: the folder holds something, or cannot be written.
+        """
+        folder = Path(path)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise PatchclampError(
+                expected="a new or empty folder",
+                got=f"{folder}, which holds something",
+                remedy="Choose another --out, or add --resume to go on with an interrupted run.",
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise refuse_write(folder, problem) from problem
+        whole = {"format": FORMAT, "version": VERSION, "kind": kind, **manifest}
+        write_durably(folder / "manifest.json", json.dumps(whole, sort_keys=True, indent=1, allow_nan=False).encode())
+        return cls(folder, whole, [])
+
+    @classmethod
+    def open(cls, path: str | Path, *, kind: str | None = None) -> "Bundle":
+        """Open a bundle for reading; checks format, version and the journal's shape, not yet the pieces' hashes.
+
+        Raises:
+            PatchclampError: no bundle there, of another kind, or of a newer version.
+            Damaged: manifest or journal cannot be read.
+        """
+        folder = Path(path)
+        file = folder / "manifest.json"
+        if not file.is_file():
+            raise PatchclampError(
+                expected=f"a folder that patchclamp wrote ({kind or 'recording, survey or bundle'})",
+                got=f"{folder}, {'which has no manifest.json' if folder.is_dir() else 'which is not there'}",
+                remedy="Check the path; `patchclamp record` and `patchclamp survey` write such folders.",
+            )
+        try:
+            if file.stat().st_size > MAX_MANIFEST:
+                raise ValueError(f"more than {MAX_MANIFEST} bytes")
+            manifest = json.loads(file.read_text())
+            if not isinstance(manifest, dict):
+                raise ValueError("not an object")
+        except (OSError, ValueError, RecursionError) as problem:
+            raise Damaged(
+                expected="a manifest in JSON", got=f"{file}: {problem}", remedy="Restore the file or record again."
+            ) from problem
+        if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+            raise PatchclampError(
+                expected=f"format {FORMAT!r} version {VERSION}",
+                got=f"format {manifest.get('format')!r} version {manifest.get('version')!r}",
+                remedy="Update patchclamp, or record again with this version.",
+            )
+        if kind is not None and manifest.get("kind") != kind:
+            raise PatchclampError(
+                expected=f"a {kind}",
+                got=f"a {manifest.get('kind')} at {folder}",
+                remedy=f"Name the folder of a {kind}.",
+            )
+        return cls(folder, manifest, _read_journal(folder / "journal.jsonl"))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the last entry says that the run ended."""
+        return bool(self.entries) and bool(self.entries[-1].get("done"))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over manifest and journal; the journal holds every piece's own hash."""
+        return hashlib.sha256(canonical([self.manifest, self.entries])).hexdigest()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Throw away what no journal line commits: torn lines, part files, pieces without an entry."""
+        committed = {f"{e['piece']}.safetensors" for e in self.entries if "piece" in e}
+        keep = committed | {"manifest.json", "journal.jsonl"}
+        try:
+            write_durably(self.path / "journal.jsonl", b"".join(canonical(e) + b"\n" for e in self.entries))
+            for file in self.path.iterdir():
+                if file.name not in keep and (file.suffix in (".part", ".safetensors") and file.is_file()):
+                    file.unlink()
+        except OSError as problem:
+            raise refuse_write(self.path, problem) from problem
+
+    def append(self, piece: str, tensors: Mapping[str, np.ndarray], **entry: Any) -> None:
+        """Commit a piece: file, flush, rename, then its journal line with its hash.
+
+        Raises:
+            PatchclampError: the disk is full; every earlier piece is kept and whole.
+        """
+        path = self._file(piece)
+        part = path.with_suffix(".part")
+        try:
+            save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, part)
+            with part.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+            part.replace(path)
+            _sync_folder(self.path)
+        except (OSError, SafetensorError) as problem:
+            part.unlink(missing_ok=True)
+            raise refuse_write(path, _as_os_error(problem, self.path)) from problem
+        self._commit({"piece": piece, "sha256": digest, **entry})
+
+    def finish(self, **entry: Any) -> None:
+        """Write the journal's last line: the run is whole."""
+        self._commit({"done": True, **entry})
+
+    def drop(self, piece: str) -> None:
+        """Remove a piece that a later one replaces, from folder and journal."""
+        self.entries = [e for e in self.entries if e.get("piece") != piece]
+        write_durably(self.path / "journal.jsonl", b"".join(canonical(e) + b"\n" for e in self.entries))
+        self._file(piece).unlink(missing_ok=True)
+
+    def _commit(self, entry: dict[str, Any]) -> None:
+        journal = self.path / "journal.jsonl"
+        line = canonical(entry) + b"\n"
+        try:
+            before = journal.stat().st_size if journal.exists() else 0
+            with journal.open("ab") as file:
+                try:
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(before)
+                    raise
+        except OSError as problem:
+            raise refuse_write(journal, problem) from problem
+        self.entries.append(entry)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def read(self, piece: str, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return a piece's arrays, all or the named ones.
+
+        Raises:
+            Damaged: the piece is missing, unreadable, or lacks a name.
+        """
+        path = self._file(piece)
+        try:
+            with safe_open(path, "np") as file:
+                return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+        except (OSError, SafetensorError) as problem:
+            raise Damaged(
+                expected=f"the arrays of piece {piece!r}",
+                got=f"{path}: {problem}",
+                remedy="`patchclamp info` checks every piece; record the damaged part again.",
+            ) from problem
+
+    def damaged(self) -> list[str]:
+        """Return the pieces whose bytes are not those that were committed. Cost: one read of everything."""
+        broken = []
+        for entry in self.entries:
+            if "piece" in entry:
+                path = self._file(entry["piece"])
+                if not path.is_file() or file_hash(path) != entry["sha256"]:
+                    broken.append(entry["piece"])
+        return broken
+
+    def _file(self, piece: str) -> Path:
+        if not isinstance(piece, str) or not _PIECE.fullmatch(piece):
+            raise Damaged(
+                expected="a piece named in small letters, digits and dashes",
+                got=f"{piece!r}"[:120],
+                remedy="The journal was changed by something else; restore it or record again.",
+            )
+        return self.path / f"{piece}.safetensors"
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free space on the disk that holds ``path``, or will."""
+    folder = path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _as_os_error(problem: Exception, folder: Path) -> OSError:
+    """Name the cause of a failed piece; safetensors reports a full disk only in words."""
+    if isinstance(problem, OSError):
+        return problem
+    if "No space" in str(problem) or shutil.disk_usage(folder).free < 2**20:
+        return OSError(errno.ENOSPC, "No space left on device")
+    return OSError(str(problem))
+
+
+def _read_journal(path: Path) -> list[dict[str, Any]]:
+    """Read the committed lines; a torn last line was never committed and is left out."""
+    if not path.exists():
+        return []
+    entries: list[dict[str, Any]] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or not ("piece" in entry or entry.get("done")):
+                raise ValueError("not an entry")
+        except (ValueError, RecursionError) as problem:
+            raise Damaged(
+                expected="a journal of JSON lines", got=f"{path} line {number}: {problem}", remedy="Record again."
+            ) from problem
+        entries.append(entry)
+    return entries

@@ -1,0 +1,46 @@
+"""Description: words about a unit, with the evidence that the words were made from."""
+
+from dataclasses import dataclass, field
+
+from patchclamp.core.stats import Interval
+from patchclamp.core.unit import UnitKey
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measure of how well a description holds.
+
+    Args:
+        measure: name of the measure.
+        value: the score.
+        interval: its interval.
+        n: number of items it rests on.
+    """
+
+    measure: str
+    value: float
+    interval: Interval
+    n: int
+
+
+@dataclass(frozen=True)
+class Description:
+    """Put words on a unit, saying who wrote them and from what.
+
+    Args:
+        unit: the unit described.
+        text: the words.
+        author: ``rule``, ``model`` or ``person``, with name and version (``rule/top-token 1``).
+        evidence: ids of the stimuli the author was shown, in order.
+        scores: how well the words hold, each with an interval.
+
+    Example:
+        >>> Description(UnitKey("blocks.0.mlp.act", 7), "fires on cats", "person/ada").unit.index
+        7
+    """
+
+    unit: UnitKey
+    text: str
+    author: str
+    evidence: tuple[str, ...] = ()
+    scores: tuple[Score, ...] = field(default_factory=tuple)

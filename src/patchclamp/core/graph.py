@@ -1,0 +1,116 @@
+"""Graph: scored relations among units at positions, inputs and outputs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from patchclamp.core.bundle import write_durably
+from patchclamp.core.errors import Damaged, PatchclampError
+
+FORMAT, VERSION = "patchclamp-graph", 1
+
+
+@dataclass(frozen=True)
+class Node:
+    """One thing that carries a score: a unit at a position (by key), an input token or an output.
+
+    Args:
+        key: the unit's key with its position; ``input@3`` or ``output`` for the ends.
+        kind: ``neuron``, ``head``, ``feature``, ``input`` or ``output``.
+        score: predicted effect on the metric, in the metric's units.
+        measures: other numbers about it (activation, measured effect), by name.
+    """
+
+    key: str
+    kind: str
+    score: float
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A directed relation between two nodes, by key, with its weight."""
+
+    source: str
+    target: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Hold an explanation as data: nodes, edges, what they explain and how much of it.
+
+    Args:
+        subject: slug and hash of the model.
+        metric: the explained number, as ``Metric.to_json`` gives it.
+        nodes: scored nodes.
+        edges: weighted edges.
+        measures: baseline, completeness gap and other numbers of the whole.
+        about: prompt, method, seeds and versions.
+
+    Example:
+        >>> g = Graph({"slug": "toy"}, {"kind": "logit"}, (Node("output", "output", 1.0),))
+        >>> Graph.from_json(g.to_json()) == g
+        True
+    """
+
+    subject: Mapping[str, str]
+    metric: Mapping[str, Any]
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the graph as JSON-ready data."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "subject": dict(self.subject),
+            "metric": dict(self.metric),
+            "measures": dict(self.measures),
+            "about": dict(self.about),
+            "nodes": [{"key": n.key, "kind": n.kind, "score": n.score, **n.measures} for n in self.nodes],
+            "edges": [{"source": e.source, "target": e.target, "weight": e.weight} for e in self.edges],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Graph":
+        """Read a graph from data.
+
+        Raises:
+            PatchclampError: not a graph, or one of a newer version.
+        """
+        if data.get("format") != FORMAT or data.get("version") != VERSION:
+            raise PatchclampError(
+                expected=f"{FORMAT} version {VERSION}",
+                got=f"{data.get('format')!r} version {data.get('version')!r}",
+                remedy="Update patchclamp, or write the graph again.",
+            )
+        own = ("key", "kind", "score")
+        nodes = (
+            Node(n["key"], n["kind"], n["score"], {k: v for k, v in n.items() if k not in own}) for n in data["nodes"]
+        )
+        return cls(
+            data["subject"],
+            data["metric"],
+            tuple(nodes),
+            tuple(Edge(e["source"], e["target"], e["weight"]) for e in data["edges"]),
+            data["measures"],
+            data["about"],
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the graph as JSON, whole or not at all."""
+        write_durably(Path(path), json.dumps(self.to_json(), indent=1).encode())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Graph":
+        """Read a graph that ``save`` wrote."""
+        try:
+            data = json.loads(Path(path).read_text())
+        except (OSError, ValueError) as problem:
+            raise Damaged(expected="a graph in JSON", got=f"{path}: {problem}", remedy="Write it again.") from problem
+        return cls.from_json(data)

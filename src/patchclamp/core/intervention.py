@@ -1,0 +1,329 @@
+"""Intervention: a pure description of a change to a subject's activity; the engine carries it out."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.unit import UnitKey
+
+Operation = Literal["set", "add", "scale", "ablate", "patch", "project", "call"]
+Ablation = Literal["zero", "mean", "resample"]
+_SPAN = re.compile(r"(\+?)(-?\d*)(:?)(\+?)(-?\d*)")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A run of positions of the prompt, or of generation steps, from ``start`` to before ``stop``.
+
+    Positions are logical: 0 is the first token that is not padding, −1 the prompt's last. Step 0 is the first
+    generated token, which sits at the position after the prompt's last.
+
+    Example:
+        >>> [str(s) for s in (Span.parse("5"), Span.parse("5:9"), Span.parse("+0:+3"), Span.parse("-2:"))]
+        ['5', '5:9', '+0:+3', '-2:']
+    """
+
+    start: int = 0
+    stop: int | None = None
+    steps: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Span":
+        """Read ``5``, ``5:9``, ``-1``, ``:3``, ``+0``, ``+0:+3`` or ``+2:``.
+
+        Raises:
+            PatchclampError: anything else, or an empty run.
+        """
+        matched = _SPAN.fullmatch(text.strip())
+        plus, first, colon, plus_stop, last = matched.groups() if matched else ("",) * 5
+        steps = bool(plus)
+        alone = first and not colon and not last
+        broken = not (alone or colon) or (plus_stop and not steps) or (steps and ("-" in first + last or not first))
+        start = int(first) if first not in ("", "-") else 0
+        stop = int(last) if last not in ("", "-") else None
+        if alone:
+            stop = None if start == -1 else start + 1
+        if (
+            broken
+            or (stop is not None and start < 0 <= stop)
+            or (stop is not None and start >= stop and stop * start >= 0)
+        ):
+            raise PatchclampError(
+                expected="positions like 5, 5:9 or -1, or generation steps like +0 or +0:+3",
+                got=repr(text),
+                remedy="Positions count from 0 at the first token; +0 is the first generated token.",
+            )
+        return cls(start, stop, steps)
+
+    def __str__(self) -> str:
+        sign = "+" if self.steps else ""
+        if self.stop == self.start + 1 or (self.start == -1 and self.stop is None):
+            return f"{sign}{self.start}"
+        return f"{sign}{self.start}:" + ("" if self.stop is None else f"{sign}{self.stop}")
+
+
+At = str | int | slice | Span | Iterable["str | int | slice | Span"] | None
+
+
+def spans(at: At) -> tuple[Span, ...] | None:
+    """Read where an intervention applies from whatever people write; None means everywhere.
+
+    Example:
+        >>> [str(s) for s in spans([3, slice(5, 9), "+0:"])]
+        ['3', '5:9', '+0:']
+    """
+    if at is None:
+        return None
+    if isinstance(at, Span):
+        return (at,)
+    if isinstance(at, slice):
+        return (Span.parse(f"{'' if at.start is None else at.start}:{'' if at.stop is None else at.stop}"),)
+    if isinstance(at, int | np.integer):
+        return (Span.parse(str(int(at))),)
+    if isinstance(at, str):
+        return tuple(Span.parse(part) for part in at.split(","))
+    return tuple(span for part in at for span in spans(part) or ())
+
+
+class Values(Protocol):
+    """Where recorded values come from: a Recording, or a survey where only means are asked."""
+
+    @property
+    def hash(self) -> str:
+        """Content hash, kept in the intervention's JSON."""
+
+    def mean(self, site: str) -> Any:
+        """Return the ``(width,)`` mean over counted tokens, or ``(position, width)``."""
+
+    def of(self, site: str, stimulus: int) -> Any:
+        """Return the ``(position, width)`` values of one stimulus."""
+
+    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Say where an intervention's values come from.
+
+    Args:
+        values: the recording or survey itself; its hash stands for it in JSON.
+        stimulus: which stimulus of a recording.
+        positions: from position in the run to position in the recording; the same position where left out.
+        seed: which draw, for ``resample``.
+    """
+
+    values: Values
+    stimulus: int = 0
+    positions: Mapping[int, int] | None = None
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the reference as JSON-ready data: the hash, never the numbers."""
+        positions = None if self.positions is None else {str(k): v for k, v in self.positions.items()}
+        return {"values": self.values.hash, "stimulus": self.stimulus, "positions": positions, "seed": self.seed}
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """Describe one change: at a site, to some units of a basis, at some positions or steps.
+
+    With f a unit's value before the change and v the value given:
+    set f′ = v · add f′ = f + v · scale f′ = v f · ablate f′ = 0, the mean, or another stimulus' value at the same
+    position · patch f′ = the recorded value · project x′ = x − P x, P onto the span of the units' directions ·
+    call x′ = fn(x), in process only.
+
+    Args:
+        site: canonical site path.
+        operation: one of those above.
+        units: indices in the basis; None for all.
+        basis: name of the basis.
+        at: where; None for every position and step.
+        value: a number, one per unit, or ``(unit, block)`` for heads.
+        mode: what an ablation puts in place.
+        source: where mean, resample and patch take their values.
+        fn: what ``call`` calls with ``(n, width)`` values; returns the same shape.
+
+    Raises:
+        PatchclampError: the parts do not fit the operation.
+
+    Example:
+        >>> Intervention("blocks.3.mlp.act", "set", (12,), value=8.0, at=spans("5:9")).to_json()["at"]
+        '5:9'
+    """
+
+    site: str
+    operation: Operation
+    units: tuple[int, ...] | None = None
+    basis: str = "neurons"
+    at: tuple[Span, ...] | None = None
+    value: Any = None
+    mode: Ablation = "zero"
+    source: Source | None = None
+    fn: Callable[[Any], Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        wants_value = self.operation in ("set", "add", "scale")
+        wants_source = self.operation == "patch" or (self.operation == "ablate" and self.mode != "zero")
+        whole = (
+            wants_value == (self.value is not None)
+            and wants_source == (self.source is not None)
+            and (self.operation == "call") == (self.fn is not None)
+        )
+        if not whole:
+            raise PatchclampError(
+                expected=f"for {self.operation}{' ' + self.mode if self.operation == 'ablate' else ''}: "
+                f"{'a value' if wants_value else 'no value'}, {'a source' if wants_source else 'no source'}",
+                got=f"value {self.value!r}, source {'given' if self.source else 'none'}",
+                remedy="See the table in Intervention's documentation.",
+            )
+        if wants_value:
+            value = np.asarray(self.value, dtype=np.float64)
+            if not np.isfinite(value).all():
+                raise PatchclampError(
+                    expected="finite values",
+                    got=f"{self.value!r}",
+                    remedy="Give numbers that are neither NaN nor infinite.",
+                )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the intervention as JSON-ready data.
+
+        Raises:
+            PatchclampError: a ``call`` holds Python and cannot leave the process.
+        """
+        if self.fn is not None:
+            raise PatchclampError(
+                expected="an intervention that is data",
+                got="call(fn), which holds Python",
+                remedy="Use set, add, scale, ablate, patch or project where it must be stored or sent.",
+            )
+        data: dict[str, Any] = {"site": self.site, "operation": self.operation, "basis": self.basis}
+        if self.units is not None:
+            data["units"] = list(self.units)
+        if self.at is not None:
+            data["at"] = ",".join(str(span) for span in self.at)
+        if self.value is not None:
+            data["value"] = np.asarray(self.value, dtype=np.float64).tolist()
+        if self.operation == "ablate":
+            data["mode"] = self.mode
+        if self.source is not None:
+            data["source"] = self.source.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], sources: Mapping[str, Values] | None = None) -> "Intervention":
+        """Read an intervention from data.
+
+        Args:
+            data: what ``to_json`` returned.
+            sources: recordings and surveys by hash, for the interventions that refer to them.
+
+        Raises:
+            PatchclampError: unknown fields, or a source that is not at hand.
+        """
+        known = {"site", "operation", "basis", "units", "at", "value", "mode", "source"}
+        if not {"site", "operation"} <= set(data) <= known or data["operation"] not in _OPERATIONS:
+            raise PatchclampError(
+                expected=f"site, operation ({', '.join(_OPERATIONS)}) and fields among {', '.join(sorted(known))}",
+                got=f"{dict(data)}"[:200],
+                remedy="`call` cannot be sent as data.",
+            )
+        source = data.get("source")
+        if source is not None:
+            if source["values"] not in (sources or {}):
+                raise PatchclampError(
+                    expected=f"the recording or survey {source['values'][:12]}…",
+                    got="none with that hash",
+                    remedy="Pass it in `sources`, keyed by its hash.",
+                )
+            positions = source.get("positions")
+            source = Source(
+                values=(sources or {})[source["values"]],
+                stimulus=int(source.get("stimulus", 0)),
+                positions=None if positions is None else {int(k): int(v) for k, v in positions.items()},
+                seed=int(source.get("seed", 0)),
+            )
+        units = data.get("units")
+        return cls(
+            site=str(data["site"]),
+            operation=data["operation"],
+            units=None if units is None else tuple(int(u) for u in units),
+            basis=str(data.get("basis", "neurons")),
+            at=spans(data.get("at")),
+            value=data.get("value"),
+            mode=data.get("mode", "zero"),
+            source=source,
+        )
+
+
+_OPERATIONS = ("set", "add", "scale", "ablate", "patch", "project")
+
+
+def clamp(text: str, at: str | None = None) -> Intervention:
+    """Read a clamp as the command line writes it: ``KEY=VALUE``, ``KEY+=VALUE``, ``KEY*=VALUE``.
+
+    Example:
+        >>> c = clamp("blocks.3.mlp.act/neurons/12=8.0", at="+0:+3")
+        >>> c.operation, c.units, c.value
+        ('set', (12,), 8.0)
+    """
+    key, sign, number = text.rpartition("=")
+    operations: dict[str, Operation] = {"+": "add", "*": "scale"}
+    operation = operations.get(key[-1:], "set")
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not sign or not np.isfinite(value):
+        raise PatchclampError(
+            expected="a clamp like blocks.3.mlp.act/neurons/12=8.0 (or += to add, *= to scale)",
+            got=repr(text),
+            remedy="Give a unit's key, =, and a finite number.",
+        )
+    unit = UnitKey.parse(key if operation == "set" else key[:-1])
+    place = at
+    if unit.position is not None:
+        place = str(unit.position)
+    elif unit.step is not None:
+        place = f"+{unit.step}"
+    return Intervention(unit.site, operation, (unit.index,), unit.basis, spans(place), value)
+
+
+def change(
+    operation: Operation,
+    site: str,
+    units: int | Sequence[int] | None = None,
+    *,
+    value: Any = None,
+    at: At = None,
+    basis: str = "neurons",
+    mode: Ablation = "zero",
+    source: Source | Values | None = None,
+    fn: Callable[[Any], Any] | None = None,
+) -> Intervention:
+    """Build an intervention from the forms that people write.
+
+    Args:
+        operation: ``set add scale ablate patch project call``.
+        site: site path.
+        units: one index, several, or None for all.
+        value: number or array for set, add and scale.
+        at: ``5``, ``slice(5, 9)``, ``"5:9"``, ``"+0:+3"``, a list of these, or None for everywhere.
+        basis: name of the basis.
+        mode: ``zero``, ``mean`` or ``resample``, for ablate.
+        source: a recording, a survey, or a ``Source``.
+        fn: for ``call``.
+
+    Example:
+        >>> change("scale", "blocks.0.mlp.act", 7, value=0.5, at=[3, 4]).units
+        (7,)
+    """
+    chosen = None if units is None else ((int(units),) if isinstance(units, int | np.integer) else tuple(units))
+    if source is not None and not isinstance(source, Source):
+        source = Source(source)
+    return Intervention(site, operation, chosen, basis, spans(at), value, mode, source, fn)

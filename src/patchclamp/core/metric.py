@@ -1,0 +1,110 @@
+"""Metric: one number read from a subject's logits, the quantity that explanations explain."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from patchclamp.core.errors import PatchclampError
+
+MetricKind = Literal[
+    "logit", "logit_difference", "log_probability", "probability_difference", "sequence_log_probability", "kl"
+]
+_NEEDS_CONTRAST = ("logit_difference", "probability_difference")
+
+
+@dataclass(frozen=True)
+class Metric:
+    r"""Describe a number m read from logits z at stated positions.
+
+    | kind | m |
+    |---|---|
+    | logit | mean over targets t of z_t |
+    | logit_difference | mean_t z_t − mean_c z_c |
+    | log_probability | log Σ_t softmax(z)_t |
+    | probability_difference | Σ_t softmax(z)_t − Σ_c softmax(z)_c |
+    | sequence_log_probability | Σ_i log softmax(z at positions[i])_{target[i]} (teacher-forced) |
+    | kl | Σ_v p_v (log p_v − log softmax(z)_v), p = softmax(reference) |
+
+    Args:
+        kind: one of the table.
+        target: token ids t; for a sequence, the answer's ids in order.
+        contrast: token ids c.
+        positions: logical positions whose logits are read; negative ones count from the stimulus' end. A sequence
+            has one per target id, every other kind exactly one.
+        reference: logits that ``kl`` compares with, as a tuple.
+
+    Raises:
+        PatchclampError: targets or contrasts are missing or equal, or positions do not fit the kind.
+
+    Example:
+        >>> import numpy as np
+        >>> float(Metric("logit_difference", (2,), (0,))(np.array([[[1.0, 0.0, 4.0]]]))[0])
+        3.0
+    """
+
+    kind: MetricKind
+    target: tuple[int, ...] = ()
+    contrast: tuple[int, ...] = ()
+    positions: tuple[int, ...] = (-1,)
+    reference: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        wants = len(self.target) if self.kind == "sequence_log_probability" else 1
+        if self.kind == "kl":
+            whole = self.reference is not None
+        else:
+            whole = bool(self.target) and bool(self.contrast) == (self.kind in _NEEDS_CONTRAST)
+        if not whole or len(self.positions) != wants:
+            raise PatchclampError(
+                expected=f"for {self.kind}: targets, contrasts where it takes them, and {wants} position(s)",
+                got=f"target {self.target}, contrast {self.contrast}, positions {self.positions}",
+                remedy="See the table in Metric's documentation.",
+            )
+        if self.contrast and set(self.contrast) == set(self.target):
+            raise PatchclampError(
+                expected="a contrast other than the target",
+                got=f"tokens {self.target} for both",
+                remedy="Name the answer that the model should not give.",
+            )
+
+    def __call__(self, logits: Any) -> Any:
+        """Evaluate on ``(batch, read position, token)`` logits, NumPy or PyTorch; returns ``(batch,)``.
+
+        The read positions are those of ``positions``, in order. Gradients flow through.
+        """
+        xp = sys.modules[type(logits).__module__.split(".")[0]]
+        z = logits[:, 0]
+        if self.kind == "logit":
+            return z[:, list(self.target)].mean(-1)
+        if self.kind == "logit_difference":
+            return z[:, list(self.target)].mean(-1) - z[:, list(self.contrast)].mean(-1)
+        if self.kind == "sequence_log_probability":
+            steps = _log_softmax(xp, logits)
+            return sum(steps[:, i, t] for i, t in enumerate(self.target))
+        log_p = _log_softmax(xp, z)
+        if self.kind == "log_probability":
+            return _log_sum(xp, log_p[:, list(self.target)])
+        if self.kind == "probability_difference":
+            p = xp.exp(log_p)
+            return p[:, list(self.target)].sum(-1) - p[:, list(self.contrast)].sum(-1)
+        reference = xp.zeros_like(z[:1]) + xp.asarray(self.reference)
+        log_q = _log_softmax(xp, reference)
+        return (xp.exp(log_q) * (log_q - log_p)).sum(-1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the metric as JSON-ready data."""
+        data: dict[str, Any] = {"kind": self.kind, "target": list(self.target), "positions": list(self.positions)}
+        if self.contrast:
+            data["contrast"] = list(self.contrast)
+        if self.reference is not None:
+            data["reference"] = list(self.reference)
+        return data
+
+
+def _log_sum(xp: Any, x: Any) -> Any:
+    top = xp.amax(x, -1)
+    return top + xp.log(xp.exp(x - top[..., None]).sum(-1))
+
+
+def _log_softmax(xp: Any, x: Any) -> Any:
+    return x - _log_sum(xp, x)[..., None]

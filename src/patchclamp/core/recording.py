@@ -1,0 +1,202 @@
+"""Recording: values with labelled axes, in memory or on disk."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.unit import UnitKey
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Hold what some sites did while some stimuli were shown: rows are tokens, stimulus after stimulus.
+
+    Args:
+        stimuli: what was shown, in row order.
+        values: site path to ``(tokens, width)`` array; NumPy, or PyTorch on the subject's device.
+        sites: site path to Site.
+        provenance: where the values come from (subject, hash, dtype, interventions).
+        measure: unit of measure of the values (``a.u.`` for networks).
+
+    Example:
+        >>> s = Stimulus.of(np.array([4, 5, 6]))
+        >>> r = Recording((s,), {"a": np.arange(6.0).reshape(3, 2)}, {"a": Site("a", "a", 2)})
+        >>> r.of("a", 0).shape, float(r.at("a/neurons/1@2"))
+        ((3, 2), 5.0)
+    """
+
+    stimuli: tuple[Stimulus, ...]
+    values: Mapping[str, Any]
+    sites: Mapping[str, Site]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    measure: str = "a.u."
+
+    @cached_property
+    def offsets(self) -> Int[np.ndarray, " stimuli_plus_one"]:
+        """``(stimulus + 1,)`` first row of each stimulus, then the number of rows."""
+        return np.concatenate([[0], np.cumsum([len(s) for s in self.stimuli])]).astype(np.int64)
+
+    def __getitem__(self, site: str) -> Any:
+        """Return all rows of a site, ``(tokens, width)``."""
+        if site not in self.values:
+            raise PatchclampError(
+                expected="a site of this recording",
+                got=repr(site),
+                remedy=f"It holds {', '.join(list(self.values)[:8]) or 'none'}.",
+            )
+        return self.values[site]
+
+    def of(self, site: str, stimulus: int) -> Any:
+        """Return one stimulus' rows, ``(position, width)``."""
+        if not 0 <= stimulus < len(self.stimuli):
+            raise PatchclampError(
+                expected=f"a stimulus from 0 to {len(self.stimuli) - 1}", got=str(stimulus), remedy="Count from 0."
+            )
+        start, stop = self.offsets[stimulus : stimulus + 2]
+        return self[site][int(start) : int(stop)]
+
+    def at(self, key: str | UnitKey, stimulus: int = 0) -> Any:
+        """Return one unit's value at the key's position (its whole time course where the key names none)."""
+        unit = UnitKey.parse(key) if isinstance(key, str) else key
+        rows = self.of(unit.site, stimulus)
+        column = rows[..., unit.index]
+        return column if unit.position is None else column[unit.position]
+
+    @cached_property
+    def counted(self) -> Any:
+        """``(tokens,)`` which rows statistics count: text and template, not bos, special or pad."""
+        masks = [s.counted for s in self.stimuli]
+        return np.concatenate(masks) if masks else np.zeros(0, dtype=bool)
+
+    def mean(self, site: str) -> Any:
+        """Return the ``(width,)`` mean over counted tokens."""
+        return self[site][self.counted].mean(0)
+
+    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
+        self[site]
+        return [i for i, s in enumerate(self.stimuli) if len(s) > position and s.id != avoid]
+
+    def to_numpy(self) -> "Recording":
+        """Return the recording with NumPy arrays (bfloat16 as ml_dtypes.bfloat16), off the device."""
+        return replace(self, values={site: as_numpy(v) for site, v in self.values.items()})
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over stimulus ids, site paths and values."""
+        digest = hashlib.sha256("".join(s.id for s in self.stimuli).encode())
+        for site in sorted(self.values):
+            digest.update(site.encode() + np.ascontiguousarray(as_numpy(self.values[site])).tobytes())
+        return digest.hexdigest()
+
+
+def as_numpy(values: Any) -> Any:
+    """Return values as a NumPy array, whatever framework and device they lie on."""
+    if isinstance(values, np.ndarray):
+        return values
+    tensor = values.detach().cpu()
+    if str(tensor.dtype) == "torch.bfloat16":
+        import ml_dtypes  # only bfloat16 needs it
+
+        return tensor.view(dtype=_sibling(tensor, "int16")).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
+
+
+def _sibling(tensor: Any, name: str) -> Any:
+    """Return a dtype of the tensor's own framework, which core does not import."""
+    import sys
+
+    return getattr(sys.modules[type(tensor).__module__.split(".")[0]], name)
+
+
+class StoredRecording:
+    """Read a recording from its folder, a shard at a time.
+
+    Args:
+        path: the folder that ``patchclamp record`` wrote.
+
+    Raises:
+        PatchclampError: no recording there.
+        Damaged: the manifest or a shard is not what it was.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.bundle = Bundle.open(path, kind="recording")
+        manifest = self.bundle.manifest
+        self.sites = {s["path"]: Site(**{**s, "axes": tuple(s["axes"])}) for s in manifest["sites"]}
+        self.provenance = {k: manifest[k] for k in ("subject", "dtype", "plan")}
+        entries = [e for e in self.bundle.entries if e["piece"].startswith("shard")]
+        self._shards = [e["piece"] for e in entries]
+        self._first = np.concatenate([[0], np.cumsum([e["stimuli"] for e in entries])]).astype(np.int64)
+
+    @property
+    def hash(self) -> str:
+        """Content hash of manifest and shards."""
+        return self.bundle.hash
+
+    @property
+    def n_stimuli(self) -> int:
+        """Number of stimuli recorded so far."""
+        return int(self._first[-1])
+
+    def shard(self, number: int, sites: Sequence[str] | None = None) -> Recording:
+        """Return one shard as a Recording in memory."""
+        wanted = list(self.sites) if sites is None else list(sites)
+        tensors = self.bundle.read(self._shards[number], ["ids", "roles", "spans", "offsets", *wanted])
+        ids, roles, spans = (tensors[k].astype(np.int64) for k in ("ids", "roles", "spans"))
+        stimuli = tuple(Stimulus(ids[a:b], roles[a:b], spans[a:b]) for a, b in pairwise(tensors["offsets"].tolist()))
+        return Recording(stimuli, {s: tensors[s] for s in wanted}, {s: self.sites[s] for s in wanted}, self.provenance)
+
+    def shards(self, sites: Sequence[str] | None = None) -> Iterator[Recording]:
+        """Yield the shards in order, each a Recording in memory."""
+        return (self.shard(i, sites) for i in range(len(self._shards)))
+
+    def load(self, sites: Sequence[str] | None = None) -> Recording:
+        """Return the whole recording in memory; its cost is its size on disk."""
+        parts = list(self.shards(sites))
+        chosen = list(self.sites) if sites is None else list(sites)
+        values = {s: np.concatenate([p.values[s] for p in parts]) for s in chosen} if parts else {}
+        stimuli = tuple(s for p in parts for s in p.stimuli)
+        return Recording(stimuli, values, {s: self.sites[s] for s in chosen}, self.provenance)
+
+    def of(self, site: str, stimulus: int) -> Any:
+        """Return one stimulus' rows, ``(position, width)``, reading only its shard."""
+        number, place = self._locate(stimulus)
+        return self.shard(number, [site]).of(site, place)
+
+    def stimulus(self, stimulus: int) -> Stimulus:
+        """Return one stimulus."""
+        number, place = self._locate(stimulus)
+        return self.shard(number, []).stimuli[place]
+
+    def _locate(self, stimulus: int) -> tuple[int, int]:
+        if not 0 <= stimulus < self.n_stimuli:
+            raise PatchclampError(
+                expected=f"a stimulus from 0 to {self.n_stimuli - 1}", got=str(stimulus), remedy="Count from 0."
+            )
+        number = int(np.searchsorted(self._first, stimulus, side="right")) - 1
+        return number, stimulus - int(self._first[number])
+
+    def mean(self, site: str) -> Any:
+        """Return the ``(width,)`` mean over counted tokens, one shard in memory at a time."""
+        total, count = np.zeros(0), 0
+        for part in self.shards([site]):
+            rows = part[site][part.counted].astype(np.float64)
+            total, count = (total if count else 0) + rows.sum(0), count + len(rows)
+        return total / max(count, 1)
+
+    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+        """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
+        stimuli = (s for part in self.shards([]) for s in part.stimuli)
+        return [i for i, s in enumerate(stimuli) if len(s) > position and s.id != avoid]

@@ -1,0 +1,90 @@
+"""Subject: what lies in the rig, seen by the verbs through one protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.metric import Metric
+from patchclamp.core.recording import Recording
+from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Stimulus
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """Say what can be done with a subject, and why not where it cannot.
+
+    Args:
+        intervene: activity can be changed.
+        differentiate: gradients exist.
+        generate: it continues text.
+        attention: patterns, queries and keys can be read.
+        missing: reason for each capability that is False, by name.
+    """
+
+    intervene: bool = True
+    differentiate: bool = True
+    generate: bool = False
+    attention: bool = False
+    missing: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one run gave.
+
+    Args:
+        stimuli: what was shown.
+        logits: ``(stimulus, position, token)`` at logical positions (columns past a stimulus' end are 0), or at the
+            asked positions only; None where none were asked. A generic module's output stands here as it came.
+        recording: values at the recorded sites, after interventions.
+    """
+
+    stimuli: tuple[Stimulus, ...]
+    logits: Any
+    recording: Recording
+
+
+@dataclass(frozen=True, eq=False)
+class Differentiated:
+    """A metric, the values at some sites and the metric's gradient with respect to each.
+
+    Args:
+        metric: ``(stimulus,)`` values of the metric.
+        values: activations.
+        gradients: dm/dvalue at the same sites, rows and columns.
+    """
+
+    metric: Any
+    values: Recording
+    gradients: Recording
+
+
+class Subject(Protocol):
+    """A network or a recorded brain: list its sites, run it, change it, differentiate it."""
+
+    name: str
+    hash: str
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be done with it."""
+
+    def sites(self) -> list[Site]:
+        """List the places that can be recorded, in forward order."""
+
+    def run(
+        self,
+        stimuli: Any,
+        *,
+        record: Sequence[str] = (),
+        interventions: Sequence[Intervention] = (),
+        logits: Any = True,
+    ) -> Run:
+        """Show stimuli, with changes, and record."""
+
+    def differentiate(
+        self, stimuli: Any, metric: Metric, sites: Sequence[str], *, interventions: Sequence[Intervention] = ()
+    ) -> Differentiated:
+        """Return a metric's gradient at sites."""

@@ -1,0 +1,96 @@
+"""Attention tap: see and change queries, keys, values and patterns inside an attention function.
+
+transformers looks attention functions up by name. The tap registers one name; it shows the tensors to whoever asked
+and leaves the arithmetic to the model's own eager function, so tapped and eager logits are equal to the bit. The mask
+function is registered under the same name: without it transformers passes no mask and raises nothing.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+from patchclamp.core.errors import CannotIntervene
+
+Slot = Literal["q", "k", "v", "pattern"]
+Visits = Mapping[Slot, Callable[[Tensor], Tensor]]
+NAME = "patchclamp"
+
+_active: "WeakKeyDictionary[nn.Module, list[Visits]]" = WeakKeyDictionary()
+
+
+@contextmanager
+def tapping(model: Any, visits: Mapping[nn.Module, Visits]) -> Iterator[None]:
+    """Route a transformers model's attention through the tap while the context lasts.
+
+    Args:
+        model: a transformers model whose family uses the attention interface.
+        visits: attention module to slot to visit; modules without visits compute plain eager attention.
+
+    Raises:
+        CannotIntervene: the model does not take attention functions by name.
+    """
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(NAME, _tap)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, eager_mask)
+    before = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    if before is None:
+        raise CannotIntervene(
+            expected="a transformers model that takes attention functions by name",
+            got=type(model).__name__,
+            remedy="Record attn.z or module sites instead.",
+        )
+    try:
+        for module, slots in visits.items():
+            _active.setdefault(module, []).append(slots)
+        model.set_attn_implementation(NAME)
+        yield
+    finally:
+        model.set_attn_implementation(before)
+        for module, slots in visits.items():
+            _active[module].remove(slots)
+
+
+def _tap(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Any:
+    """Attention function that transformers calls; shapes ``(batch, head, position, d_head)``."""
+    eager = sys.modules[type(module).__module__].eager_attention_forward
+    layers = _active.get(module, [])
+    query, key, value = (_shown(layers, slot, x) for slot, x in (("q", query), ("k", key), ("v", value)))
+    output, pattern = eager(module, query, key, value, mask, **kwargs)
+    new = _shown(layers, "pattern", pattern)
+    if new is not pattern:
+        output = _mix(new, value).transpose(1, 2).contiguous()
+    return output, new
+
+
+def tapped_method(bare: Callable[..., Any], slots: Visits) -> Callable[..., Any]:
+    """Wrap an attention method ``(query, key, value, mask) → (z, pattern)``, z as ``(batch, head, position, d_head)``.
+
+    The fallback for families outside the attention interface.
+    """
+
+    def method(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+        query, key, value = (_shown([slots], s, x) for s, x in (("q", query), ("k", key), ("v", value)))
+        output, pattern = bare(query, key, value, *args, **kwargs)
+        new = _shown([slots], "pattern", pattern)
+        return (output if new is pattern else _mix(new, value)), new
+
+    return method
+
+
+def _shown(layers: list[Visits], slot: Any, x: Tensor) -> Tensor:
+    for slots in layers:
+        if slot in slots:
+            x = slots[slot](x)
+    return x
+
+
+def _mix(pattern: Tensor, value: Tensor) -> Tensor:
+    """Return pattern · v per head, each key-value head serving its group of query heads."""
+    groups = pattern.shape[1] // value.shape[1]
+    return pattern @ (value.repeat_interleave(groups, dim=1) if groups > 1 else value)

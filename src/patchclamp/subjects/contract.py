@@ -1,0 +1,432 @@
+"""Contract: ten laws that tie a family's sites to the bare network, and a wrong mapping that each law must reject."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import change
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.subjects.byhand import added_by_hand
+from patchclamp.subjects.engine import Place, Tap
+from patchclamp.subjects.families.spec import Family, family
+from patchclamp.subjects.identity import module_hash
+from patchclamp.subjects.language import Batch, LanguageModel, Padding
+
+LENGTHS = (9, 5, 7)
+PADDINGS: tuple[Padding, ...] = ("right", "left")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One law of the contract.
+
+    Args:
+        name: the law in a few words.
+        check: returns how far the subject is from the law, in its own scale; infinite where it breaks outright.
+        limit: largest deviation that passes, in float32; other dtypes scale it by their precision.
+        spoil: makes the wrong mapping that the law must reject.
+    """
+
+    name: str
+    check: Callable[[LanguageModel, Sequence[Stimulus], Padding], float]
+    limit: float
+    spoil: Callable[[Family], Family]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one check gave.
+
+    Args:
+        name: what was checked.
+        deviation: how far from the law.
+        limit: how far is allowed; None where the figure is stated, not judged.
+        rejected: deviation of the wrong mapping, None where none was tried.
+    """
+
+    name: str
+    deviation: float
+    limit: float | None
+    rejected: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the law holds and the wrong mapping broke it."""
+        holds = self.limit is None or self.deviation <= self.limit
+        return holds and (self.rejected is None or self.limit is None or not self.rejected <= self.limit)
+
+
+# -- the bare network -------------------------------------------------------------------------------------------------
+
+
+def bare_logits(model: LanguageModel, batch: Batch) -> Tensor:
+    """Return the bare network's logits, called as its own documentation says, nothing of the rig attached."""
+    inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}
+    if batch.padded:
+        inputs["attention_mask"] = (batch.logical >= 0).long()
+    if "position_ids" in inspect.signature(model.module.forward).parameters:
+        inputs["position_ids"] = batch.logical.clamp(min=0)
+    with torch.no_grad():
+        return batch.rows(model.module(**inputs).logits)
+
+
+@contextmanager
+def eager(model: LanguageModel) -> Iterator[None]:
+    """Let the model compute attention by its own eager function."""
+    before = model.module.config._attn_implementation
+    if before == "eager":
+        yield
+        return
+    model.module.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.module.set_attn_implementation(before)
+
+
+def _gap(a: Tensor, b: Tensor, relative: bool = False) -> float:
+    scale = float(b.abs().max()) if relative else 1.0
+    return float((a.float() - b.float()).abs().max()) / (scale or 1.0)
+
+
+def _logits(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding, **options: Any) -> Tensor:
+    run = model.run(list(stimuli), padding=padding, **options)
+    return model.batch(stimuli).rows(run.logits)
+
+
+def native_gap(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    """Return max |Δlogit| between the bare network and a run with every untapped site recorded."""
+    paths = [s.path for s in model.sites() if not s.tapped]
+    return _gap(_logits(model, stimuli, padding, record=paths), bare_logits(model, model.batch(stimuli, padding)))
+
+
+def tap_gap(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    """Return max |Δlogit| between the network with eager attention and a run with every site recorded by the tap."""
+    with eager(model):
+        reference = bare_logits(model, model.batch(stimuli, padding))
+    return _gap(_logits(model, stimuli, padding, record="*", attention="tap"), reference)
+
+
+def eager_gap(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    """Return max |Δlogit| between the network's eager attention and the one it uses."""
+    native = bare_logits(model, model.batch(stimuli, padding))
+    with eager(model):
+        return _gap(bare_logits(model, model.batch(stimuli, padding)), native)
+
+
+# -- the ten laws -----------------------------------------------------------------------------------------------------
+
+
+def _residual(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    r = model.run(list(stimuli), record="blocks.*", padding=padding, logits=False).recording.values
+    gaps = []
+    for i in range(model.n_layers):
+        start, attn, mlp = (r[f"blocks.{i}.{k}"] for k in ("resid_in", "attn.write", "mlp.write"))
+        gaps.append(_gap(start + attn + mlp, r[f"blocks.{i}.resid_out"], relative=True))
+        if f"blocks.{i}.resid_mid" in r:
+            gaps.append(_gap(start + attn, r[f"blocks.{i}.resid_mid"], relative=True))
+    return max(gaps)
+
+
+def _unembed(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    run = model.run(list(stimuli), record="final", padding=padding)
+    with torch.no_grad():
+        return _gap(model.unembed(run.recording["final"]), model.batch(stimuli).rows(run.logits), relative=True)
+
+
+def _rows_sum(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    r = model.run(list(stimuli), record="blocks.*.attn.pattern", padding=padding, logits=False).recording.values
+    return max(_gap(p.float().sum(-1), torch.ones_like(p[..., 0])) for p in r.values())
+
+
+def _own_value(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    gaps = []
+    for tapped in (False, True):
+        how = "tap" if tapped else "native"
+        sites = [s for s in model.sites() if s.writable and s.tapped == tapped]
+        base = model.run(list(stimuli), record=[s.path for s in sites], padding=padding, attention=how)
+        reference = model.batch(stimuli).rows(base.logits)
+        for site in sites:
+            if site.width:
+                own = [[change("patch", site.path, source=_row(base.recording, i))] for i in range(len(stimuli))]
+            else:
+                own = [change("call", site.path, basis="heads", fn=lambda x: x + 0)]
+            gaps.append(_gap(_logits(model, stimuli, padding, interventions=own, attention=how), reference))
+    return max(gaps)
+
+
+def _row(recording: Any, row: int) -> Any:
+    from patchclamp.core.intervention import Source
+
+    return Source(recording, stimulus=row)
+
+
+class _Halt(Exception):
+    """Raised on purpose in the middle of a forward pass."""
+
+
+def _restores(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    before = _traces(model.module)
+    model.run(list(stimuli), record="*", padding=padding, interventions=[change("scale", "embed", value=2.0)])
+
+    def halt(_x: Tensor) -> Tensor:
+        raise _Halt
+
+    try:
+        model.run(list(stimuli), record="*", interventions=[change("call", "blocks.1.mlp.act", fn=halt)])
+    except _Halt:
+        pass
+    after = _traces(model.module)
+    return float(sum(before[k] != after.get(k) for k in before) + len(after.keys() - before.keys()))
+
+
+def _traces(module: nn.Module) -> dict[str, Any]:
+    """Return everything that a rig could leave behind in a model."""
+    found: dict[str, Any] = {"weights": module_hash(module)}
+    found["attention"] = getattr(getattr(module, "config", None), "_attn_implementation", None)
+    for path, part in module.named_modules():
+        hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks)
+        found[path] = (*(len(h) for h in hooks), sorted(part.__dict__))
+    found["grads"] = [p.requires_grad for p in module.parameters()]
+    return found
+
+
+def _shapes(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    r = model.run(list(stimuli), record="*", padding=padding, logits=False).recording
+    tokens, longest = sum(map(len, stimuli)), max(map(len, stimuli))
+    wrong = 0
+    for path, values in r.values.items():
+        site = r.sites[path]
+        wrong += tuple(values.shape) != ((tokens, site.width) if site.width else (tokens, site.n_heads, longest))
+        wrong += len(site.axes) != values.ndim + 1
+    return float(wrong)
+
+
+def _neurons(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    assert model.family is not None
+    gaps = []
+    for i in range(model.n_layers):
+        block = f"{model.family.blocks}.{i}"
+        down = model.family.block["mlp.act"].under(block).module
+        whole = f"module.{down.rpartition('.')[0]}.out"
+        names = [n for n in ("mlp.pre", "mlp.up", "mlp.act") if n in model.family.block]
+        paths = [f"blocks.{i}.{n}" for n in names]
+        r = model.run(list(stimuli), record=[*paths, whole], padding=padding, logits=False).recording
+        phi = model.module.get_submodule(f"{block}.{model.family.nonlinearity}")
+        with torch.no_grad():
+            act = phi(r[paths[0]]) * (r[paths[1]] if len(paths) == 3 else 1)
+            gaps.append(_gap(act, r[paths[-1]], relative=True))
+            gaps.append(_gap(model.module.get_submodule(down)(r[paths[-1]]), r[whole], relative=True))
+    return max(gaps)
+
+
+def _attends(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    assert model.family is not None
+    kinds = ("q", "k", "v", "pattern", "z")
+    paths = [f"blocks.*.attn.{k}" for k in kinds]
+    r = model.run(list(stimuli), record=paths, padding=padding, logits=False, attention="tap").recording
+    gaps = []
+    for i in range(model.n_layers):
+        tap = model.family.block["attn.q"]
+        module: Any = model.module.get_submodule(tap.under(f"{model.family.blocks}.{i}").module)
+        cap = getattr(model.module.config, model.family.score_cap, None) if model.family.score_cap else None
+        window = getattr(module, "sliding_window", None)
+        for s in range(len(stimuli)):
+            q, k, v, pattern, z = (r.of(f"blocks.{i}.attn.{n}", s).float() for n in kinds)
+            gaps += _attention_gaps(
+                q, k, v, pattern, z, r.sites[f"blocks.{i}.attn.q"].n_heads, model.family.scale(module), cap, window
+            )
+    return max(gaps)
+
+
+def _attention_gaps(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    pattern: Tensor,
+    z: Tensor,
+    heads: int,
+    scale: float,
+    cap: float | None,
+    window: int | None,
+) -> list[float]:
+    """Return how far softmax(scale · q kᵀ + mask) is from the pattern, and pattern · v from z, for one stimulus."""
+    n = len(q)
+    d_head = q.shape[1] // heads
+    q, k, v = (x.unflatten(1, (-1, d_head)).transpose(0, 1) for x in (q, k, v))
+    k, v = (x.repeat_interleave(heads // x.shape[0], dim=0) for x in (k, v))
+    scores = scale * q @ k.transpose(1, 2)
+    if cap is not None:
+        scores = cap * torch.tanh(scores / cap)
+    place = torch.arange(n)
+    hidden = place[None] > place[:, None]
+    if window is not None:
+        hidden |= place[:, None] - place[None] >= window
+    expected = scores.masked_fill(hidden, -math.inf).softmax(-1)
+    given = pattern[..., :n].transpose(0, 1)
+    mixed = (given @ v).transpose(0, 1).flatten(1)
+    return [_gap(given, expected), _gap(mixed, z, relative=True)]
+
+
+def _by_hand(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    """Add δ to every writable site at one position, by the rig and by a hook written by hand."""
+    row, position = 0, 3
+    batch = model.batch(stimuli, padding)
+    column = int((batch.logical[row] == position).nonzero())
+    before = np.concatenate([[i != row or p < position for p in range(len(s))] for i, s in enumerate(stimuli)])
+    worst = 0.0
+    for site in model.sites():
+        how = "tap" if site.tapped else "native"
+        clean = _logits(model, stimuli, padding, attention=how)
+        width = site.width or site.n_heads * batch.ids.shape[1]
+        delta = torch.randn(width, generator=torch.Generator().manual_seed(0)).to(model.dtype)
+        if site.width:
+            edit = change("add", site.path, value=delta.double().numpy(), at=position)
+        else:
+            edit = change("call", site.path, basis="heads", at=position, fn=lambda x, d=delta: x + d)
+        own: list[list[Any]] = [[edit] if i == row else [] for i in range(len(stimuli))]
+        rig = _logits(model, stimuli, padding, interventions=own, attention=how)
+        hand = added_by_hand(model, site, batch, row, column, delta)
+        moved = (rig - clean).abs().amax(-1).cpu()
+        silent = float(moved[~torch.from_numpy(before)].max()) <= 1e-3
+        worst = max(worst, _gap(rig, hand), float(moved[torch.from_numpy(before)].max()), math.inf if silent else 0.0)
+    return worst
+
+
+# -- wrong mappings ---------------------------------------------------------------------------------------------------
+
+
+class _Transposed(Tap):
+    def take(self, raw: Tensor) -> Tensor:
+        return super().take(raw.transpose(-1, -2))
+
+
+class _Rounded(Place):
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        return (new * 64).round() / 64
+
+
+class _Deaf(Place):
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        return raw
+
+
+class _Leaking(Family):
+    def places(self, model: Any) -> Any:
+        model.register_forward_hook(lambda *_: None)
+        return super().places(model)
+
+
+def _mapped(changes: Callable[[Family], Mapping[str, Place | Tap]]) -> Callable[[Family], Family]:
+    return lambda f: replace(f, block={**f.block, **changes(f)})
+
+
+def _recast(kind: type, name: str) -> Callable[[Family], Family]:
+    def spoil(f: Family) -> Family:
+        place = f.block[name]
+        parts = (place.module, place.slot) if isinstance(place, Tap) else (place.module, place.side, place.shared)
+        return replace(f, block={**f.block, name: kind(*parts)})
+
+    return spoil
+
+
+PARTS: tuple[Part, ...] = (
+    Part("empty run = bare network, to the bit", native_gap, 0.0, lambda f: replace(f, positions=False)),
+    Part("resid_in + writes = resid_out", _residual, 1e-5, _mapped(lambda f: {"mlp.write": f.block["attn.write"]})),
+    Part("unembed(final) = logits", _unembed, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0.{_a_norm(f)}")),
+    Part("pattern rows sum to 1", _rows_sum, 1e-5, _recast(_Transposed, "attn.pattern")),
+    Part("own value changes nothing", _own_value, 0.0, _recast(_Rounded, "mlp.act")),
+    Part("leaving restores everything", _restores, 0.0, lambda f: _Leaking(**f.__dict__)),
+    Part("shapes match the axes", _shapes, 0.0, _mapped(lambda f: {"mlp.act": f.block["mlp.write"]})),
+    Part("φ(pre)·up = act, W·act = MLP output", _neurons, 1e-5, _mapped(lambda f: {"mlp.act": f.block["mlp.pre"]})),
+    Part("softmax(q·k) = pattern, pattern·v = z", _attends, 1e-5, lambda f: replace(f, scale=lambda m: 2 * f.scale(m))),
+    Part("a change = the same by hand", _by_hand, 0.0, _recast(_Deaf, "mlp.act")),
+)
+
+
+def _a_norm(f: Family) -> str:
+    """Name a norm inside the first block: its output has the width of ``final`` and is not it."""
+    place = f.block.get("resid_mid")
+    return place.module if place is not None else {"gptj": "ln_1"}.get(f.name, "input_layernorm")
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+def probe_stimuli(model: LanguageModel, seed: int = 0) -> list[Stimulus]:
+    """Return three random stimuli of unequal length."""
+    vocabulary = model.module.get_input_embeddings().num_embeddings
+    draw = np.random.default_rng(seed)
+    return [Stimulus.of(draw.integers(0, vocabulary, n)) for n in LENGTHS]
+
+
+def deviation(part: Part, model: LanguageModel) -> float:
+    """Return a part's worst deviation over right- and left-padded batches; infinite where the check breaks."""
+    stimuli = probe_stimuli(model)
+    try:
+        found = max(part.check(model, stimuli, padding) for padding in PADDINGS)
+    except (PatchclampError, RuntimeError, KeyError, ValueError, IndexError):
+        return math.inf
+    return math.inf if math.isnan(found) else found
+
+
+def verify_family(name: str) -> list[Verdict]:
+    """Run the ten-part contract on a family's tiny model, and each part on its wrong mapping, in float32.
+
+    Args:
+        name: family name.
+
+    Returns:
+        list[Verdict]: equalities, then one per part; ``rejected`` is the wrong mapping's deviation.
+
+    Cost: about ten seconds on one core.
+    """
+    right = family(name)
+    model = LanguageModel(right.tiny(), family=right)
+    verdicts = equalities(model)
+    for number, part in enumerate(PARTS, 1):
+        wrong = deviation(part, LanguageModel(right.tiny(), family=part.spoil(right)))
+        verdicts.append(Verdict(f"{number}. {part.name}", deviation(part, model), part.limit, wrong))
+    return verdicts
+
+
+def equalities(model: LanguageModel) -> list[Verdict]:
+    """Return max |Δlogit| of native and tap against the bare network on padded batches, and eager against native."""
+    stimuli = probe_stimuli(model)
+
+    def worst(gap: Callable[[LanguageModel, Sequence[Stimulus], Padding], float]) -> float:
+        return max(gap(model, stimuli, padding) for padding in PADDINGS)
+
+    found = [Verdict("native, every site recorded", worst(native_gap), 0.0)]
+    if model.family is not None:
+        found.append(Verdict("tap against eager", worst(tap_gap), 0.0))
+        found.append(Verdict("eager against native", worst(eager_gap), None))
+    return found
+
+
+def verify(model: LanguageModel) -> list[Verdict]:
+    """Prove that what the rig shows is the model: equalities, then the laws that need no change to it.
+
+    Args:
+        model: a language model.
+
+    Returns:
+        list[Verdict]: deviations in logits or relative units; limits scale with the dtype's precision.
+
+    Cost: some twenty forward passes over three short random stimuli.
+    """
+    verdicts = equalities(model)
+    if model.family is None:
+        return verdicts
+    precision = torch.finfo(model.dtype).eps / torch.finfo(torch.float32).eps
+    for part in (PARTS[1], PARTS[2], PARTS[3], PARTS[6], PARTS[7], PARTS[8]):
+        verdicts.append(Verdict(part.name, deviation(part, model), part.limit * precision))
+    return verdicts

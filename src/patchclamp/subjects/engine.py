@@ -1,0 +1,283 @@
+"""Engine: visit a network's activations while it runs, and leave it exactly as it was.
+
+This is the only file that mutates a model. Everything it does (hooks, the attention tap, replaced forwards, frozen
+parameters) is undone when the context ends, by return, exception or Ctrl-C alike.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.subjects import attention
+
+Visit = Callable[[Tensor], Tensor]
+"""Called with a site's values; returns the same object to leave them, another tensor to replace them."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Say where a site's tensor passes: the input or the output of one module.
+
+    Args:
+        module: dotted path from the root.
+        side: ``in`` for the first tensor argument, ``out`` for the (first) output.
+        shared: the caller keeps another reference to this tensor (a residual branch), so a change must be made in the
+            tensor itself to reach both.
+    """
+
+    module: str
+    side: Literal["in", "out"]
+    shared: bool = False
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Turn the module's tensor into the site's layout."""
+        return raw
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Turn values in the site's layout back into the module's."""
+        return new
+
+    def under(self, prefix: str) -> "Place":
+        """Return the same place, its module counted from ``prefix``."""
+        return type(self)(f"{prefix}.{self.module}" if self.module else prefix, self.side, self.shared)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Say which tensor inside a module's attention function a site is: ``q``, ``k``, ``v`` or ``pattern``.
+
+    q, k, v travel as ``(batch, head, position, d_head)`` and are shown as ``(batch, position, head · d_head)``; the
+    pattern travels as ``(batch, head, position, source)`` and is shown as ``(batch, position, head · source)``.
+    """
+
+    module: str
+    slot: attention.Slot
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Turn the attention function's tensor into the site's layout."""
+        return raw.transpose(1, 2).flatten(2)
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Turn values in the site's layout back, with the strides that the arithmetic after it expects."""
+        back = new.unflatten(2, (raw.shape[1], raw.shape[3])).transpose(1, 2)
+        return back.contiguous() if raw.is_contiguous() else back
+
+    def under(self, prefix: str) -> "Tap":
+        """Return the same tap, its module counted from ``prefix``."""
+        return type(self)(f"{prefix}.{self.module}", self.slot)
+
+
+@dataclass(frozen=True, eq=False)
+class Restart:
+    """Start the forward pass at a block, from a residual stream that is given.
+
+    Args:
+        layer: the first block that runs.
+        residual: ``(batch, position, d_model)`` input of that block.
+    """
+
+    layer: int
+    residual: Tensor
+
+
+class _Stop(Exception):
+    """Ends a forward pass whose last wanted site has been seen."""
+
+
+class Engine:
+    """Attach visits to a network for the length of a context.
+
+    Args:
+        root: the network.
+        blocks: its blocks in order, for restarts.
+        tuple_output: whether a block returns a tuple.
+        attention_method: name of the attention method to wrap where the family does not use transformers' attention
+            interface; None where it does.
+    """
+
+    def __init__(
+        self,
+        root: nn.Module,
+        *,
+        blocks: Sequence[nn.Module] = (),
+        tuple_output: bool = False,
+        attention_method: str | None = None,
+    ) -> None:
+        self.root = root
+        self.blocks = blocks
+        self.tuple_output = tuple_output
+        self.attention_method = attention_method
+
+    @contextmanager
+    def attached(
+        self,
+        visits: Sequence[tuple[Place | Tap, Visit]],
+        *,
+        prepare: Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]] | None = None,
+        restart: Restart | None = None,
+        tap: bool = False,
+        freeze: bool = False,
+    ) -> Iterator[None]:
+        """Attach visits; leaving the context restores hooks, forwards, attention and parameters.
+
+        Args:
+            visits: where and what; several at one place run in order.
+            prepare: called with the root's arguments before each forward; returns those to use.
+            restart: skip the blocks before a layer.
+            tap: route attention through the tap even where no visit needs it.
+            freeze: let no parameter ask for a gradient meanwhile.
+
+        Raises:
+            CannotIntervene: a place's module does not exist.
+        """
+        with ExitStack() as undo:
+            if prepare is not None:
+
+                def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
+                    return prepare(args, kwargs)
+
+                undo.callback(self.root.register_forward_pre_hook(before, with_kwargs=True, prepend=True).remove)
+            if freeze:
+                asking = [p for p in self.root.parameters() if p.requires_grad]
+                undo.callback(lambda: [p.requires_grad_(True) for p in asking])
+                for parameter in asking:
+                    parameter.requires_grad_(False)
+            if restart is not None:
+                self._restart(restart, undo)
+            taps: dict[nn.Module, dict[attention.Slot, list[tuple[Tap, Visit]]]] = {}
+            for place, visit in visits:
+                module = self._module(place.module)
+                if isinstance(place, Tap):
+                    taps.setdefault(module, {}).setdefault(place.slot, []).append((place, visit))
+                else:
+                    undo.callback(_hook(module, place, visit).remove)
+            if taps or tap:
+                undo.enter_context(self._tapped(taps))
+            yield
+
+    def _module(self, path: str) -> nn.Module:
+        try:
+            return self.root.get_submodule(path)
+        except AttributeError as problem:
+            raise CannotIntervene(
+                expected=f"a module {path!r} in {type(self.root).__name__}",
+                got=str(problem),
+                remedy="The family file does not fit this model; use module sites, and report the model.",
+            ) from problem
+
+    def _restart(self, restart: Restart, undo: ExitStack) -> None:
+        """Make the earlier blocks pass their input on, and give the first live block its residual."""
+
+        def identity(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+            return (hidden_states, None) if self.tuple_output else hidden_states
+
+        for block in self.blocks[: restart.layer]:
+            _replace(block, "forward", identity, undo)
+        inject = _hook(self.blocks[restart.layer], Place("", "in"), lambda _x: restart.residual)
+        undo.callback(inject.remove)
+
+    @contextmanager
+    def _tapped(self, taps: Mapping[nn.Module, Mapping[attention.Slot, list[tuple[Tap, Visit]]]]) -> Iterator[None]:
+        visits = {module: {slot: _chain(chain) for slot, chain in slots.items()} for module, slots in taps.items()}
+        with ExitStack() as undo:
+            if self.attention_method is None:
+                undo.enter_context(attention.tapping(self.root, visits))
+            else:
+                for module, slots in visits.items():
+                    bare = getattr(module, self.attention_method)
+                    _replace(module, self.attention_method, attention.tapped_method(bare, slots), undo)
+            yield
+
+
+@contextmanager
+def until_seen(paths: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    """Give a callable that ends the forward pass once it was called with every path; the context absorbs the end.
+
+    With no paths the forward runs to its own end.
+    """
+    pending = set(paths)
+
+    def seen(path: str) -> None:
+        pending.discard(path)
+        if not pending:
+            raise _Stop
+
+    try:
+        yield seen if pending else (lambda _path: None)
+    except _Stop:
+        pass
+
+
+def _chain(visits: list[tuple[Tap, Visit]]) -> Visit:
+    def run(raw: Tensor) -> Tensor:
+        for tap, visit in visits:
+            raw = _apply(tap, visit, raw)
+        return raw
+
+    return run
+
+
+def _apply(place: Place | Tap, visit: Visit, raw: Tensor) -> Tensor:
+    taken = place.take(raw)
+    new = visit(taken)
+    # A reshaped copy is off the path from input to output: under autograd it must be put on it to have a gradient.
+    if new is taken and (taken is raw or not torch.is_grad_enabled()):
+        return raw
+    return place.give(new, raw)
+
+
+def _hook(module: nn.Module, place: Place, visit: Visit) -> Any:
+    if place.side == "out":
+
+        def after(_module: nn.Module, _args: Any, output: Any) -> Any:
+            raw = _first_tensor(output, place)
+            new = _apply(place, visit, raw)
+            return None if new is raw else _with_first(output, new)
+
+        return module.register_forward_hook(after)
+
+    def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
+        positional = bool(args) and isinstance(args[0], Tensor)
+        name = None if positional else next((k for k, v in kwargs.items() if isinstance(v, Tensor)), None)
+        raw = args[0] if positional else _first_tensor(None if name is None else kwargs[name], place)
+        new = _apply(place, visit, raw)
+        if new is raw:
+            return None
+        if place.shared:
+            # Every reference to this tensor, the residual branch's too, must see the change.
+            raw.copy_(new)
+            return None
+        return ((new, *args[1:]), kwargs) if positional else (args, {**kwargs, name: new})
+
+    return module.register_forward_pre_hook(before, with_kwargs=True)
+
+
+def _first_tensor(output: Any, place: Place) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+        return output[0]
+    raise PatchclampError(
+        expected=f"a tensor, or a tuple that begins with one, at module.{place.module}.{place.side}",
+        got=type(output).__name__,
+        remedy="Choose a module inside it, or one that encloses it.",
+    )
+
+
+def _with_first(output: Any, new: Tensor) -> Any:
+    if isinstance(output, Tensor):
+        return new
+    return (new, *output[1:]) if isinstance(output, tuple) else [new, *output[1:]]
+
+
+def _replace(module: nn.Module, name: str, new: Any, undo: ExitStack) -> None:
+    """Set an attribute on the instance only, and remember what was there: another library may have put it there."""
+    had = name in module.__dict__
+    old = module.__dict__.get(name)
+    undo.callback(lambda: setattr(module, name, old) if had else module.__dict__.pop(name, None))
+    module.__dict__[name] = new

@@ -1,0 +1,1 @@
+"""Families: one small file per architecture, found by listing this folder."""

@@ -1,0 +1,39 @@
+"""GPT-NeoX and Pythia: parallel residual, rotary, fused qkv per head."""
+
+from typing import Any
+
+from patchclamp.subjects.engine import Place, Tap
+from patchclamp.subjects.families.spec import Family, enlarged
+
+
+def tiny() -> Any:
+    """Make a 3-layer random GPT-NeoX of width 32."""
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    config = GPTNeoXConfig(
+        num_hidden_layers=3, hidden_size=32, num_attention_heads=4, intermediate_size=96, vocab_size=61,
+        max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
+    )  # fmt: skip
+    return enlarged(GPTNeoXForCausalLM(config), weight=0.3)
+
+
+FAMILY = Family(
+    name="gpt_neox",
+    classes=("GPTNeoXForCausalLM",),
+    blocks="gpt_neox.layers",
+    final="gpt_neox.final_layer_norm",
+    block={
+        "attn.q": Tap("attention", "q"),
+        "attn.k": Tap("attention", "k"),
+        "attn.v": Tap("attention", "v"),
+        "attn.pattern": Tap("attention", "pattern"),
+        "attn.z": Place("attention.dense", "in"),
+        "attn.write": Place("attention", "out"),
+        "mlp.pre": Place("mlp.dense_h_to_4h", "out"),
+        "mlp.act": Place("mlp.dense_4h_to_h", "in"),
+        "mlp.write": Place("mlp", "out"),
+    },
+    nonlinearity="mlp.act",
+    parallel=True,
+    tiny=tiny,
+)

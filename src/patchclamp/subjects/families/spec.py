@@ -1,0 +1,155 @@
+"""What a family file says: where the canonical sites of one architecture lie, and a few facts about it."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
+from patchclamp.subjects.engine import Place, Tap
+
+SPEC = __name__.rsplit(".", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Give meaning to the modules of one architecture.
+
+    Args:
+        name: file name, used as ``family:NAME``.
+        classes: Hugging Face class names it covers.
+        blocks: path of the list of blocks.
+        final: path of the last norm, whose output is unembedded.
+        block: canonical name to place, paths counted from a block. Names: ``attn.q k v pattern z write``,
+            ``resid_mid``, ``mlp.pre up act write``. ``write`` is the tensor added to the stream; ``mlp.act`` is what
+            multiplies the down projection.
+        nonlinearity: path, from a block, of φ in act = φ(pre) (· up).
+        parallel: attention and MLP read the same residual; there is no ``resid_mid``.
+        logit_cap: config attribute that holds the logit soft-cap, or empty.
+        score_cap: config attribute that holds the soft-cap of attention scores, or empty.
+        scale: attention module to the factor on q · k.
+        attention_method: attention method to wrap where the attention interface is not used.
+        tuple_output: a block returns a tuple.
+        positions: the model takes ``position_ids``.
+        embedding_positions: learned positions are added after ``embed``.
+        tiny: makes a small random model with weights large enough that every nonlinearity bites.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    blocks: str
+    final: str
+    block: Mapping[str, Place | Tap]
+    nonlinearity: str
+    tiny: Callable[[], Any]
+    parallel: bool = False
+    logit_cap: str = ""
+    score_cap: str = ""
+    scale: Callable[[Any], float] = lambda module: module.scaling
+    attention_method: str | None = None
+    tuple_output: bool = False
+    positions: bool = True
+
+    def layers(self, model: nn.Module) -> list[nn.Module]:
+        """Return the blocks in order."""
+        return list(model.get_submodule(self.blocks))  # type: ignore[arg-type]
+
+    def places(self, model: Any) -> dict[str, tuple[Site, Place | Tap]]:
+        """Return every canonical site of a model with its place, in forward order."""
+        config = model.config.get_text_config()
+        d_model, heads = config.hidden_size, config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        d_head = getattr(config, "head_dim", None) or d_model // heads
+        d_mlp = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * d_model
+        blocked = {
+            "attn.q": (heads * d_head, heads),
+            "attn.k": (kv_heads * d_head, kv_heads),
+            "attn.v": (kv_heads * d_head, kv_heads),
+            "attn.pattern": (0, heads),
+            "attn.z": (heads * d_head, heads),
+            **dict.fromkeys(("mlp.pre", "mlp.up", "mlp.act"), (d_mlp, 0)),
+        }
+        found: dict[str, tuple[Site, Place | Tap]] = {}
+
+        def add(path: str, kind: str, layer: int | None, place: Place | Tap) -> None:
+            width, n_heads = blocked.get(kind, (d_model, 0))
+            tapped = isinstance(place, Tap)
+            axes = (
+                ("stimulus", "position", "head", "source")
+                if kind == "attn.pattern"
+                else ("stimulus", "position", "unit")
+            )
+            found[path] = (Site(path, kind, width, axes, n_heads, layer, True, tapped), place)
+
+        embeddings = module_path(model, model.get_input_embeddings())
+        add("embed", "embed", None, Place(embeddings, "out"))
+        whole = {"resid_in": Place("", "in"), **self.block, "resid_out": Place("", "out")}
+        for i in range(len(self.layers(model))):
+            for kind, place in whole.items():
+                add(f"blocks.{i}.{kind}", kind, i, place.under(f"{self.blocks}.{i}"))
+        add("final", "final", None, Place(self.final, "out"))
+        return found
+
+    def cap_logits(self, model: Any, logits: Tensor) -> Tensor:
+        """Apply the family's logit soft-cap c · tanh(z / c), where it has one."""
+        cap = getattr(model.config.get_text_config(), self.logit_cap, None) if self.logit_cap else None
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def module_path(root: nn.Module, module: nn.Module) -> str:
+    """Return a module's dotted path from the root."""
+    return next(path for path, found in root.named_modules() if found is module)
+
+
+@cache
+def family_names() -> tuple[str, ...]:
+    """List the families: the files of this folder."""
+    package = __name__.rsplit(".", 1)[0]
+    folder = importlib.import_module(package).__path__
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(folder) if m.name != SPEC))
+
+
+def family(name: str) -> Family:
+    """Return a family by name.
+
+    Raises:
+        PatchclampError: no such file.
+    """
+    if name not in family_names():
+        raise PatchclampError(
+            expected=f"a family among {', '.join(family_names())}",
+            got=repr(name),
+            remedy="Other architectures work through module sites; docs/families.md says how to add a family.",
+        )
+    found: Family = importlib.import_module(f"{__name__.rsplit('.', 1)[0]}.{name}").FAMILY
+    return found
+
+
+def families() -> Iterator[Family]:
+    """Yield every family."""
+    return (family(name) for name in family_names())
+
+
+def family_of(model: nn.Module) -> Family | None:
+    """Return the family that covers a model's class, or None."""
+    return next((f for f in families() if type(model).__name__ in f.classes), None)
+
+
+def enlarged(model: Any, *, seed: int = 0, weight: float = 0.6) -> Any:
+    """Redraw a tiny model's parameters so large that no nonlinearity is nearly linear.
+
+    At default initialisation a missing logit soft-cap changes logits by 1e-5 only, and a wrong mapping hides.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            gain = parameter.ndim == 1 and "bias" not in name
+            parameter.copy_(1 + 0.3 * noise if gain else weight * noise)
+    return model.eval()

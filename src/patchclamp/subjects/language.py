@@ -1,0 +1,521 @@
+"""Language: a Hugging Face language model in the rig, its sites named by what they mean."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.metric import Metric
+from patchclamp.core.recording import Recording
+from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Capabilities, Differentiated, Run
+from patchclamp.core.unit import slug
+from patchclamp.subjects.edits import Edits, Frame
+from patchclamp.subjects.engine import Engine, Place, Restart, Tap, until_seen
+from patchclamp.subjects.families.spec import Family, family_of, module_path
+from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
+from patchclamp.subjects.identity import tokenizer_hash
+from patchclamp.subjects.network import Network, holder, gradients_of
+from patchclamp.subjects.text import Tokenizer
+
+Attention = Literal["native", "tap"]
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What a model wrote.
+
+    Args:
+        prompt: the stimulus that it continued.
+        ids: ``(step,)`` generated token ids.
+        text: the continuation as text.
+    """
+
+    prompt: Stimulus
+    ids: Int[np.ndarray, " step"]
+    text: str
+
+
+class LanguageModel(Network):
+    """Lay a Hugging Face causal language model in the rig.
+
+    Args:
+        model: a ``…ForCausalLM``; used as it is, wherever its weights lie, restored after every use.
+        tokenizer: its tokenizer; None where only token ids are shown.
+        name: what to call it in keys.
+        hash: identity, where the caller knows it (a folder's hash); else that of the weights.
+        family: where the canonical sites lie; found by class name where left out.
+
+    Example:
+        >>> from patchclamp.subjects.families.spec import family
+        >>> model = LanguageModel(family("gpt2").tiny())
+        >>> model.site("blocks.1.mlp.act").width
+        128
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        name: str | None = None,
+        hash: str | None = None,
+        family: Family | None = None,
+    ) -> None:
+        super().__init__(
+            model.eval(), (), name=name or getattr(model.config, "_name_or_path", "") or type(model).__name__
+        )
+        self.family = family or family_of(model)
+        self.tokenizer = None if tokenizer is None else Tokenizer(tokenizer)
+        self.tokenizer_hash = tokenizer_hash(tokenizer)
+        if hash is not None:
+            self.__dict__["hash"] = hash
+        config = model.config.get_text_config()
+        self.context = getattr(config, "max_position_embeddings", None)
+        if self.family is not None:
+            self.engine = Engine(
+                model,
+                blocks=self.family.layers(model),
+                tuple_output=self.family.tuple_output,
+                attention_method=self.family.attention_method,
+            )
+        self._head = module_path(model, model.get_output_embeddings())
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be done with it; ``missing`` says why not where it cannot."""
+        bare = super().capabilities
+        quantised = getattr(self.module, "hf_quantizer", None) is not None or not bare.differentiate
+        missing = (("differentiate", "weights are quantised: record and clamp instead"),) if quantised else ()
+        if self.family is None:
+            why = f"no family file covers {type(self.module).__name__}: use module sites"
+            missing = (*missing, ("attention", why), ("canonical sites", why))
+        return Capabilities(True, not quantised, True, self.family is not None, missing)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs go."""
+        return self.module.get_input_embeddings().weight.device if not self._offloaded else torch.device("cpu")
+
+    @property
+    def _offloaded(self) -> bool:
+        return self.module.get_input_embeddings().weight.device.type == "meta"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the activations."""
+        return self.module.dtype  # type: ignore[return-value]
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks; 0 without a family."""
+        return len(self.engine.blocks)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
+        return self._module_places if self.family is None else self.family.places(self.module)
+
+    def _forward_example(self) -> None:
+        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
+        self.module(input_ids=ids, use_cache=False)
+
+    # -- stimuli ------------------------------------------------------------------------------------------------------
+
+    def tokenize(self, text: str, *, bos: bool = True, chat: bool = False) -> Stimulus:
+        """Turn text into a stimulus: ids, character spans, a role per token.
+
+        Args:
+            text: the text.
+            bos: begin as the tokenizer does by itself; a text that already begins so gets no second one.
+            chat: wrap it in the model's chat template as one user message.
+
+        Raises:
+            PatchclampError: no tokenizer, empty text, or more tokens than the context holds.
+        """
+        return self._fits(self._tokenizer.stimulus(text, bos=bos, chat=chat))
+
+    def continuation(self, prompt: str, answer: str) -> tuple[int, ...]:
+        """Return the ids that ``answer`` adds after ``prompt``: ids(prompt + answer) past ids(prompt).
+
+        Raises:
+            PatchclampError: appending the answer changes the prompt's own ids.
+        """
+        return self._tokenizer.continuation(prompt, answer)
+
+    @property
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise PatchclampError(
+                expected="a model with a tokenizer",
+                got=f"{self.name}, which has none",
+                remedy="Show it token ids instead.",
+            )
+        return self.tokenizer
+
+    def stimuli(self, shown: Any) -> list[Stimulus]:
+        """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli."""
+        if isinstance(shown, str):
+            return [self.tokenize(shown)]
+        if isinstance(shown, Stimulus):
+            return [self._fits(shown)]
+        if isinstance(shown, np.ndarray | Tensor):
+            rows = np.asarray(shown)
+            return [self._fits(Stimulus.of(row.astype(np.int64))) for row in np.atleast_2d(rows)]
+        listed = list(shown)
+        if listed and all(isinstance(i, int | np.integer) for i in listed):
+            return [self._fits(Stimulus.of(np.array(listed, dtype=np.int64)))]
+        return [s for item in listed for s in self.stimuli(item)]
+
+    def _fits(self, stimulus: Stimulus) -> Stimulus:
+        vocabulary = self.module.get_input_embeddings().num_embeddings
+        if not len(stimulus) or stimulus.ids.min() < 0 or stimulus.ids.max() >= vocabulary:
+            raise PatchclampError(
+                expected=f"at least one token, ids from 0 to {vocabulary - 1}",
+                got=f"{len(stimulus)} tokens, ids {stimulus.ids[:8].tolist()}",
+                remedy="Check the prompt, and that tokenizer and model belong together.",
+            )
+        if self.context is not None and len(stimulus) > self.context:
+            raise PatchclampError(
+                expected=f"at most {self.context} tokens, the model's context",
+                got=f"{len(stimulus)} tokens",
+                remedy="Shorten the prompt, or cut text with --window.",
+            )
+        return stimulus
+
+    def batch(self, stimuli: Sequence[Stimulus], padding: Padding = "right") -> Batch:
+        """Lay stimuli out as one padded rectangle on the model's device."""
+        pad = self.tokenizer.pad if self.tokenizer is not None else 0
+        return lay_out(stimuli, pad, padding, self.device)
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        stimuli: Any,
+        *,
+        record: str | Sequence[str] = (),
+        interventions: Sequence[Any] = (),
+        logits: bool | Sequence[int] = True,
+        padding: Padding = "right",
+        attention: Attention = "native",
+        restart: Restart | None = None,
+    ) -> Run:
+        """Show stimuli in one batch, with changes, and record.
+
+        Without logits the forward pass stops at the last recorded site; with chosen positions only those are
+        unembedded.
+
+        Args:
+            stimuli: text, ids, stimuli, or a list of these.
+            record: site paths or patterns, such as ``blocks.*.mlp.act``.
+            interventions: one list for every row, or a list per row (one stimulus is then repeated for each).
+            logits: True for all positions, False for none, or logical positions (negative from each row's end).
+            padding: side of the padding.
+            attention: ``tap`` routes attention through the tap even where no site needs it.
+            restart: skip the blocks before a layer.
+
+        Returns:
+            Run: logits ``(stimulus, position, token)``, recording with rows = tokens.
+
+        Raises:
+            PatchclampError: unknown sites, units out of range, prompts that do not fit.
+
+        Cost: one forward pass.
+
+        Example:
+            >>> from patchclamp.subjects.families.spec import family
+            >>> run = LanguageModel(family("llama").tiny()).run([[1, 2, 3]], record="blocks.*.mlp.act")
+            >>> run.logits.shape, run.recording["blocks.0.mlp.act"].shape
+            (torch.Size([1, 3, 61]), torch.Size([3, 48]))
+        """
+        shown = self.stimuli(stimuli)
+        per_row = any(isinstance(item, list | tuple) for item in interventions)
+        if per_row and len(shown) == 1:
+            shown = shown * len(interventions)
+        batch = self.batch(shown, padding)
+        paths = self._paths(record)
+        kept: dict[str, Any] = {}
+
+        def keep(path: str, x: Tensor) -> Tensor:
+            kept[path] = self._rows(path, x, batch)
+            return x
+
+        with torch.no_grad():
+            output = self._forward(batch, paths, keep, interventions, logits, attention, restart)
+        return Run(tuple(shown), output, self._recording(shown, kept))
+
+    def differentiate(
+        self,
+        stimuli: Any,
+        metric: Metric,
+        sites: str | Sequence[str],
+        *,
+        interventions: Sequence[Any] = (),
+        padding: Padding = "right",
+    ) -> Differentiated:
+        """Return a metric's gradient at sites, and the values there.
+
+        Args:
+            stimuli: text, ids, stimuli, or a list of these.
+            metric: what is differentiated; each row's metric depends on that row only.
+            sites: site paths or patterns.
+            interventions: changes that hold meanwhile; gradients flow through them.
+            padding: side of the padding.
+
+        Returns:
+            Differentiated: metric ``(stimulus,)``, values and gradients with rows = tokens.
+
+        Raises:
+            CannotIntervene: the subject has no gradients.
+
+        Cost: one forward and one backward pass; memory of all activations between.
+        """
+        self.require("differentiate")
+        batch = self.batch(self.stimuli(stimuli), padding)
+        held: dict[str, Tensor] = {}
+        with torch.enable_grad():
+            logits = self._forward(
+                batch, self._paths(sites), holder(held), interventions, metric.positions, "native", None, freeze=True
+            )
+            measured = metric(logits.float())
+            found = gradients_of(measured, held)
+        values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
+        gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
+        return Differentiated(
+            measured.detach(), self._recording(batch.stimuli, values), self._recording(batch.stimuli, gradients)
+        )
+
+    def measure(self, stimuli: Any, metric: Metric, **options: Any) -> Float[Tensor, " stimulus"]:
+        """Return a metric's value for each row; options as for ``run``."""
+        return metric(self.run(stimuli, logits=metric.positions, **options).logits.float())
+
+    def sweep(
+        self, stimulus: Any, metric: Metric, cells: Sequence[Sequence[Intervention]], *, batch_size: int = 64
+    ) -> Float[Tensor, " cell"]:
+        """Return the metric under each of many sets of interventions on one stimulus.
+
+        Cells are sorted by the first block that they touch; each group restarts there from the clean residual stream,
+        one row per cell, and unembeds only the positions that the metric reads.
+
+        Args:
+            stimulus: one prompt.
+            metric: what is measured.
+            cells: a list of interventions per cell.
+            batch_size: rows per forward pass.
+
+        Returns:
+            ``(cell,)`` metric values, equal to one run per cell.
+
+        Cost: one forward to record the residual stream, then Σ cells / batch_size partial forwards.
+        """
+        shown = self.stimuli(stimulus)
+        first = [min((self._first_layer(i.site) for i in cell), default=0) for cell in cells]
+        starts = sorted({layer for layer in first if layer > 0})
+        paths = [f"blocks.{layer}.resid_in" for layer in starts]
+        clean = self.run(shown, record=paths, logits=False).recording if paths else None
+        measured = torch.zeros(len(cells), device=self.device)
+        for layer in sorted(set(first)):
+            members = [i for i, start in enumerate(first) if start == layer]
+            for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
+                restart = None
+                if layer > 0 and clean is not None:
+                    residual = clean[f"blocks.{layer}.resid_in"]
+                    restart = Restart(layer, residual.expand(len(part), *residual.shape))
+                rows = [list(cells[i]) for i in part]
+                measured[part] = self.measure(shown, metric, interventions=rows, restart=restart)
+        return measured
+
+    def _first_layer(self, path: str) -> int:
+        site = self.site(path)
+        if path == "final" and self.n_layers:
+            return self.n_layers - 1
+        return site.layer or 0
+
+    @contextmanager
+    def intervene(self, interventions: Sequence[Any]) -> Iterator[None]:
+        """Change every forward of the model inside the context: plain calls and ``model.module.generate`` too.
+
+        Positions are logical whatever the padding, and steps follow the key-value cache. Each prefill starts a new
+        prompt.
+
+        Example:
+            >>> from patchclamp.core.intervention import change
+            >>> from patchclamp.subjects.families.spec import family
+            >>> model = LanguageModel(family("gpt2").tiny())
+            >>> with model.intervene([change("scale", "blocks.0.attn.z", 1, value=0.0, basis="heads")]):
+            ...     model.module(input_ids=torch.tensor([[1, 2]])).logits.shape
+            torch.Size([1, 2, 61])
+        """
+        framer = Framer(positions=self.family is not None and self.family.positions)
+        edits = self._bind(interventions, None)
+        visits = self._visits([], edits, framer.current, lambda _path, x: x)
+        with self.engine.attached(visits, prepare=framer.prepare):
+            yield
+
+    def generate(
+        self,
+        prompts: Any,
+        *,
+        interventions: Sequence[Any] = (),
+        max_new_tokens: int = 40,
+        temperature: float = 0.0,
+        seed: int = 0,
+        cache: bool = True,
+    ) -> list[Generation]:
+        """Continue prompts, with changes, by transformers' own ``generate``.
+
+        Args:
+            prompts: text, ids, stimuli, or a list of these; unequal lengths are padded on the left.
+            interventions: one list for all rows, or a list per row.
+            max_new_tokens: most tokens to write.
+            temperature: 0 takes the likeliest token; more samples.
+            seed: of the sampling.
+            cache: use the key-value cache; off gives the same text, slowly.
+
+        Raises:
+            PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt.
+        """
+        from transformers import GenerationConfig
+
+        shown = self.stimuli(prompts)
+        longest = max(len(s) for s in shown)
+        if self.context is not None and longest + max_new_tokens > self.context:
+            raise PatchclampError(
+                expected=f"prompt and continuation within {self.context} tokens, the model's context",
+                got=f"{longest} + {max_new_tokens}",
+                remedy=f"Ask for at most {max(self.context - longest, 0)} new tokens.",
+            )
+        batch = self.batch(shown, "left")
+        own = self.module.generation_config
+        pad = own.pad_token_id if own.pad_token_id is not None else (self.tokenizer.pad if self.tokenizer else 0)
+        config = GenerationConfig(
+            max_new_tokens=max_new_tokens, do_sample=temperature > 0, temperature=temperature or None,
+            use_cache=cache, eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id, pad_token_id=pad,
+        )  # fmt: skip
+        torch.manual_seed(seed)
+        with torch.no_grad(), self.intervene(interventions):
+            mask = (batch.logical >= 0).long()
+            whole = self.module.generate(input_ids=batch.ids, attention_mask=mask, generation_config=config)
+        written = whole[:, batch.ids.shape[1] :].cpu().numpy()
+        ends = {own.eos_token_id} if not isinstance(own.eos_token_id, list) else set(own.eos_token_id)
+        return [self._generation(s, ids, ends) for s, ids in zip(shown, written, strict=True)]
+
+    def _generation(self, prompt: Stimulus, ids: np.ndarray, ends: set[Any]) -> Generation:
+        stop = next((i for i, t in enumerate(ids) if int(t) in ends), len(ids))
+        ids = ids[:stop].astype(np.int64)
+        return Generation(prompt, ids, "" if self.tokenizer is None else self.tokenizer.continued(prompt.ids, ids))
+
+    # -- reading out --------------------------------------------------------------------------------------------------
+
+    def unembed(self, final: Float[Tensor, "... d_model"]) -> Float[Tensor, "... token"]:
+        """Return the logits of values at ``final``, the family's soft-cap included."""
+        head = self.module.get_output_embeddings()
+        logits = head(final)
+        return logits if self.family is None else self.family.cap_logits(self.module, logits)
+
+    def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
+        """Return what directions of the residual stream promote: W_U · norm(d), biases taken off.
+
+        The final norm divides by the direction's own size, so rows are comparable within, not between directions.
+        """
+        assert self.family is not None
+        norm = self.module.get_submodule(self.family.final)
+        head = self.module.get_output_embeddings()
+        with torch.no_grad():
+            zero = head(norm(torch.zeros_like(directions[:1])))
+            return head(norm(directions)) - zero
+
+    def write_directions(self, site: str, units: Sequence[int], basis: str = "neurons") -> Float[Tensor, "n d_model"]:
+        """Return what a unit of activation adds to the residual stream: W_down (or W_O) applied to the unit.
+
+        The module itself is called, so offloaded and quantised weights work.
+
+        Args:
+            site: an ``mlp.act`` or ``attn.z`` site.
+            units: which; neurons only.
+            basis: ``neurons``.
+        """
+        found, place = self._place(site)
+        linear = self.module.get_submodule(place.module)
+        one_hot = torch.zeros(len(units) + 1, found.width, dtype=self.dtype, device=self.device)
+        one_hot[torch.arange(len(units)) + 1, torch.as_tensor(list(units))] = 1
+        with torch.no_grad():
+            written = linear(one_hot)
+        return written[1:] - written[:1]
+
+    def require(self, capability: str) -> None:
+        """Raise what is missing, with its reason, where the subject lacks a capability."""
+        if not getattr(self.capabilities, capability):
+            reasons: Mapping[str, str] = dict(self.capabilities.missing)
+            raise PatchclampError(
+                expected=f"a subject that can {capability}", got=self.name, remedy=reasons.get(capability, "It cannot.")
+            )
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _forward(
+        self,
+        batch: Batch,
+        paths: Sequence[str],
+        keep: Callable[[str, Tensor], Tensor],
+        interventions: Sequence[Any],
+        logits: bool | Sequence[int],
+        attention: Attention,
+        restart: Restart | None,
+        freeze: bool = False,
+    ) -> Tensor | None:
+        edits: Edits = self._bind(interventions, len(batch.stimuli))
+        frame = Frame(batch.logical, batch.lengths, batch.stimuli)
+        chosen = None if isinstance(logits, bool) else read_columns(batch, logits)
+        with until_seen([] if logits is not False else paths) as seen:
+
+            def then(path: str, x: Tensor) -> Tensor:
+                kept = keep(path, x)
+                seen(path)
+                return kept
+
+            visits = self._visits(paths, edits, lambda: frame, then)
+            if chosen is not None:
+                rows = torch.arange(len(chosen), device=chosen.device)[:, None]
+                visits.append((Place(self._head, "in"), lambda x: x[rows.to(x.device), chosen.to(x.device)]))
+            with self.engine.attached(visits, restart=restart, tap=attention == "tap", freeze=freeze):
+                output = self.module(**self._inputs(batch)).logits
+                if logits is False:
+                    return None
+                return output if chosen is not None or not batch.padded else batch.square(batch.rows(output))
+        return None
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}
+        if batch.padded:
+            inputs["attention_mask"] = (batch.logical >= 0).long()
+        if self.family is None or self.family.positions:
+            inputs["position_ids"] = batch.logical.clamp(min=0)
+        return inputs
+
+    def _rows(self, path: str, x: Tensor, batch: Batch) -> Tensor:
+        site = self._place(path)[0]
+        if site.kind != "attn.pattern":
+            return batch.rows(x)
+        # Rows of a pattern run over sources: bring those into logical order and pad them to the longest stimulus.
+        whole = x.unflatten(2, (site.n_heads, -1))
+        longest = int(batch.lengths.max())
+        ordered = whole.new_zeros(*whole.shape[:3], longest)
+        for row, places in enumerate(batch.logical):
+            inside = (places >= 0).to(x.device)
+            ordered[row, ..., : int(inside.sum())] = whole[row][..., inside]
+        return batch.rows(ordered)
+
+    def _recording(self, stimuli: Sequence[Stimulus], values: Mapping[str, Any]) -> Recording:
+        bare = super()._recording(stimuli, values)
+        about = {"subject": self.name, "dtype": str(self.dtype).removeprefix("torch.")}
+        return Recording(bare.stimuli, bare.values, bare.sites, about)

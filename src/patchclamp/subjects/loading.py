@@ -1,0 +1,141 @@
+"""Loading: from a name or folder to a language model in the rig, never running code that came with it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.unit import slug
+from patchclamp.subjects.identity import folder_hash
+from patchclamp.subjects.language import LanguageModel
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def load_language_model(
+    name: str, *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
+) -> LanguageModel:
+    """Load a language model from a local folder or by its Hugging Face name.
+
+    Args:
+        name: folder with config.json and safetensors, or a name on the hub.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` (accelerate places the weights).
+        dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
+        attention: ``eager`` or ``sdpa``; transformers' choice where left out.
+
+    Raises:
+        PatchclampError: nothing there, pickled weights, remote code, missing weights, unknown dtype or device.
+
+    Cost: reads the weights once, and once more for their hash the first time.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if dtype is not None and dtype not in DTYPES:
+        raise PatchclampError(
+            expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
+        )
+    folder = Path(name)
+    local = folder.exists() or name.startswith((".", "/", "~"))
+    if local:
+        _check_folder(folder)
+    placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=DTYPES[dtype] if dtype else "auto",
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **({"attn_implementation": attention} if attention else {}),
+            **placed,
+        )
+    except Exception as problem:  # transformers raises many kinds; each becomes one message with a remedy
+        raise _explain(name, local, problem) from problem
+    if info["missing_keys"] or info.get("mismatched_keys"):
+        lost = sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", [])]))
+        raise PatchclampError(
+            expected="weights for every parameter",
+            got=f"{len(lost)} missing or misshapen, such as {lost[0]}",
+            remedy="The files are incomplete or belong to another config; fetch the model again.",
+        )
+    if device != "auto":
+        try:
+            model = model.to(device)
+        except (RuntimeError, AssertionError) as problem:
+            raise PatchclampError(
+                expected="a device of this machine", got=f"{device!r}: {problem}"[:160], remedy="Use --device cpu."
+            ) from problem
+    return LanguageModel(
+        model, _tokenizer(name), name=slug(str(folder.resolve()) if local else name), hash=_hash(name, local, model)
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise PatchclampError(
+            expected="a model folder with config.json and safetensors weights",
+            got=f"{folder}, {'without config.json' if folder.is_dir() else 'which is not there'}",
+            remedy="Check the path, or give a Hugging Face name such as openai-community/gpt2.",
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as problem:
+        raise PatchclampError(
+            expected="config.json in JSON", got=f"{folder}/config.json: {problem}", remedy="Fetch the file again."
+        ) from problem
+    if "auto_map" in config:
+        raise PatchclampError(
+            expected="an architecture that transformers itself knows",
+            got=f"{folder}, which brings its own Python code",
+            remedy="Read that code; if you trust it, load the model yourself and use patchclamp.wrap in Python.",
+        )
+    if not list(folder.glob("*.safetensors")):
+        pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(pattern))
+        raise PatchclampError(
+            expected="weights as safetensors",
+            got=f"{folder}, with {'pickled weights ' + pickled[0] if pickled else 'no weights'}",
+            remedy="Loading a pickle can run anything: convert it once where you trust it "
+            "(model.save_pretrained(folder, safe_serialization=True))."
+            if pickled
+            else "Fetch the model again.",
+        )
+
+
+def _explain(name: str, local: bool, problem: Exception) -> PatchclampError:
+    text = f"{type(problem).__name__}: {problem}".splitlines()[0][:200]
+    if "trust_remote_code" in str(problem):
+        remedy = "It brings its own Python code: load it yourself if you trust it, and use patchclamp.wrap."
+    elif "out of memory" in str(problem):
+        remedy = "Use --dtype bfloat16, a smaller model, or --device auto."
+    elif local:
+        remedy = (
+            "The folder is damaged or of an architecture this transformers does not know; fetch it again or update."
+        )
+    else:
+        remedy = "Check the name and the connection, or give a local folder."
+    return PatchclampError(expected=f"a model that transformers loads from {name}", got=text, remedy=remedy)
+
+
+def _tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception:  # a model without a tokenizer is shown token ids; asking it for text names the lack
+        return None
+
+
+def _hash(name: str, local: bool, model: Any) -> str | None:
+    if local:
+        return folder_hash(Path(name))
+    from transformers.utils import cached_file
+
+    config = cached_file(name, "config.json", local_files_only=True)
+    return folder_hash(Path(config).parent) if config else None

@@ -1,0 +1,83 @@
+"""The documentation is true: it names every command and flag, and its examples run."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patchclamp.cli import build_parser
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+CLI_PAGE = ROOT / "docs" / "cli.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+
+RUN = "<!-- run -->"
+
+
+def parsers(parser: argparse.ArgumentParser, command: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield (command, parser) for the parser itself and everything below it."""
+    yield command, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                yield from parsers(child, f"{command} {name}".strip())
+
+
+def long_flags(parser: argparse.ArgumentParser) -> set[str]:
+    return {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
+
+
+COMMANDS = dict(parsers(build_parser()))
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command])
+def test_command_is_documented(command: str):
+    assert f"patchclamp {command}" in CLI_PAGE.read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command or "patchclamp")
+def test_flags_are_documented(command: str):
+    page = CLI_PAGE.read_text()
+    missing = {flag for flag in long_flags(COMMANDS[command]) if not re.search(rf"{flag}(?![\w-])", page)}
+    assert missing == set()
+
+
+def test_documented_flags_exist():
+    known = {flag for parser in COMMANDS.values() for flag in long_flags(parser)}
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", CLI_PAGE.read_text())) <= known
+
+
+def runnable_blocks(text: str) -> list[tuple[int, str]]:
+    """Return (number of lines above, code) of each python block that asks to be run."""
+    lines = text.splitlines()
+    blocks = []
+    for above, line in enumerate(lines, start=1):
+        if line.strip() != RUN:
+            continue
+        assert lines[above : above + 1] == ["```python"], f"line {above}: {RUN} is not followed by a python block"
+        start = above + 1
+        blocks.append((start, "\n".join(lines[start : lines.index("```", start)])))
+    return blocks
+
+
+def test_runnable_blocks_are_found():
+    page = f"text\n{RUN}\n```python\na = 1\n\nb = 2\n```\n```python\nc = 3\n```\n"
+    assert runnable_blocks(page) == [(3, "a = 1\n\nb = 2")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for above, code in runnable_blocks(page.read_text()):
+        # Blank lines in front make a traceback point at the line of the page.
+        exec(compile("\n" * above + code, str(page), "exec"), namespace)
+
+
+def test_make_targets_in_readme_exist():
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|\$ |&& )make ([a-z][\w-]*)", README.read_text(), flags=re.MULTILINE))
+    assert named <= targets

@@ -1,0 +1,51 @@
+"""Importing the package, and asking it for help, must not cost an import of a framework."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# numpy is a noun's material and allowed; these are frameworks, or are only ever brought along by one.
+HEAVY = {
+    "accelerate",
+    "huggingface_hub",
+    "matplotlib",
+    "networkx",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "sympy",
+    "tokenizers",
+    "torch",
+    "transformers",
+}
+
+HELP = """
+from patchclamp.cli import main
+sys.argv = ["patchclamp", *{arguments!r}]
+try:
+    main()
+except SystemExit as leave:
+    assert not leave.code, leave.code
+"""
+
+
+def heavy_modules_after(code: str) -> set[str]:
+    script = f"import sys, json\n{code}\nprint('\\n' + json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return HEAVY & set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_import_is_light():
+    assert heavy_modules_after("import patchclamp") == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["explain", "--help"]], ids=" ".join)
+def test_help_is_light(arguments: list[str]):
+    assert heavy_modules_after(HELP.format(arguments=arguments)) == set()
+
+
+def test_the_check_sees_a_heavy_import():
+    assert "networkx" in heavy_modules_after("import networkx")

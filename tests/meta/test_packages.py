@@ -1,0 +1,47 @@
+"""Installing the package brings few others, each with its reason in writing."""
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST = 60
+
+
+def required_by(name: str, extras: frozenset[str] = frozenset()) -> list[Requirement]:
+    """Return what the installed `name` requires here; nothing if it is not installed."""
+    try:
+        lines = requires(name) or []
+    except PackageNotFoundError:
+        return []
+    environments = [{"extra": extra} for extra in extras or {""}]
+    found = [Requirement(line) for line in lines]
+    return [one for one in found if one.marker is None or any(one.marker.evaluate(where) for where in environments)]
+
+
+def closure(name: str) -> set[str]:
+    """Return everything that installing `name` installs besides it."""
+    todo: list[tuple[str, frozenset[str]]] = [(canonicalize_name(name), frozenset())]
+    done = set(todo)
+    while todo:
+        for one in required_by(*todo.pop()):
+            node = (canonicalize_name(one.name), frozenset(one.extras))
+            if node not in done:
+                done.add(node)
+                todo.append(node)
+    return {package for package, _ in done} - {canonicalize_name(name)}
+
+
+def test_closure_is_small():
+    packages = closure("patchclamp")
+    assert {"torch", "numpy", "huggingface-hub"} <= packages, "the walk did not reach what it must"
+    assert len(packages) <= MOST, sorted(packages)
+
+
+def test_each_dependency_has_its_reason():
+    required = {canonicalize_name(one.name) for one in required_by("patchclamp")}
+    rows = re.findall(r"^\| `([\w.-]+)` \| \S", (ROOT / "docs" / "dependencies.md").read_text(), flags=re.MULTILINE)
+    assert {canonicalize_name(row) for row in rows} == required
