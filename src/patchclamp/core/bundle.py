@@ -153,6 +153,11 @@ class Bundle:
         return cls(folder, manifest, _read_journal(folder / "journal.jsonl"))
 
     @property
+    def pieces(self) -> list[dict[str, Any]]:
+        """The journal's entries that commit a piece, in order."""
+        return [e for e in self.entries if "piece" in e]
+
+    @property
     def whole(self) -> bool:
         """Whether the last entry says that the run ended."""
         return bool(self.entries) and bool(self.entries[-1].get("done"))
@@ -166,7 +171,7 @@ class Bundle:
 
     def resume(self) -> None:
         """Throw away what no journal line commits: torn lines, part files, pieces without an entry."""
-        committed = {f"{e['piece']}.safetensors" for e in self.entries if "piece" in e}
+        committed = {f"{e['piece']}.safetensors" for e in self.pieces}
         keep = committed | {"manifest.json", "journal.jsonl"}
         try:
             write_durably(self.path / "journal.jsonl", b"".join(canonical(e) + b"\n" for e in self.entries))
@@ -245,11 +250,10 @@ class Bundle:
     def damaged(self) -> list[str]:
         """Return the pieces whose bytes are not those that were committed. Cost: one read of everything."""
         broken = []
-        for entry in self.entries:
-            if "piece" in entry:
-                path = self._file(entry["piece"])
-                if not path.is_file() or file_hash(path) != entry["sha256"]:
-                    broken.append(entry["piece"])
+        for entry in self.pieces:
+            path = self._file(entry["piece"])
+            if not path.is_file() or file_hash(path) != entry["sha256"]:
+                broken.append(entry["piece"])
         return broken
 
     def _file(self, piece: str) -> Path:

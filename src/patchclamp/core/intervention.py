@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -89,6 +89,7 @@ def spans(at: At) -> tuple[Span, ...] | None:
     return tuple(span for part in at for span in spans(part) or ())
 
 
+@runtime_checkable
 class Values(Protocol):
     """Where recorded values come from: a Recording, or a survey where only means are asked."""
 

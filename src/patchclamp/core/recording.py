@@ -136,7 +136,7 @@ class StoredRecording:
         manifest = self.bundle.manifest
         self.sites = {s["path"]: Site(**{**s, "axes": tuple(s["axes"])}) for s in manifest["sites"]}
         self.provenance = {k: manifest[k] for k in ("subject", "dtype", "plan")}
-        entries = [e for e in self.bundle.entries if e["piece"].startswith("shard")]
+        entries = self.bundle.pieces
         self._shards = [e["piece"] for e in entries]
         self._first = np.concatenate([[0], np.cumsum([e["stimuli"] for e in entries])]).astype(np.int64)
 

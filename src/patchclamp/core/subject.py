@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
@@ -61,6 +61,7 @@ class Differentiated:
     gradients: Recording
 
 
+@runtime_checkable
 class Subject(Protocol):
     """A network or a recorded brain: list its sites, run it, change it, differentiate it."""
 

@@ -434,23 +434,19 @@ class LanguageModel(Network):
             zero = head(norm(torch.zeros_like(directions[:1])))
             return head(norm(directions)) - zero
 
-    def write_directions(self, site: str, units: Sequence[int], basis: str = "neurons") -> Float[Tensor, "n d_model"]:
-        """Return what a unit of activation adds to the residual stream: W_down (or W_O) applied to the unit.
+    def written(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
+        """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
 
-        The module itself is called, so offloaded and quantised weights work.
+        The module itself is called, so offloaded and quantised weights work. A norm after it is left out.
 
         Args:
             site: an ``mlp.act`` or ``attn.z`` site.
-            units: which; neurons only.
-            basis: ``neurons``.
+            values: activations there.
         """
-        found, place = self._place(site)
-        linear = self.module.get_submodule(place.module)
-        one_hot = torch.zeros(len(units) + 1, found.width, dtype=self.dtype, device=self.device)
-        one_hot[torch.arange(len(units)) + 1, torch.as_tensor(list(units))] = 1
+        linear = self.module.get_submodule(self._place(site)[1].module)
         with torch.no_grad():
-            written = linear(one_hot)
-        return written[1:] - written[:1]
+            both = linear(torch.cat([values, torch.zeros_like(values[:1])]))
+        return both[:-1] - both[-1:]
 
     def require(self, capability: str) -> None:
         """Raise what is missing, with its reason, where the subject lacks a capability."""

@@ -1,0 +1,120 @@
+"""Survey: what every unit of some sites did over a text, without the activations themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
+
+PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+"""Where the survey states quantiles."""
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """One token at which a unit was looked at.
+
+    Args:
+        kind: ``top``, ``quantile`` or ``random``.
+        value: the unit's activation there.
+        stimulus: index of the stimulus in the text's windows.
+        position: logical position in it.
+        ids: token ids of the whole stimulus.
+    """
+
+    kind: str
+    value: float
+    stimulus: int
+    position: int
+    ids: tuple[int, ...]
+
+
+class StoredSurvey:
+    """Read a survey from its folder.
+
+    Args:
+        path: the folder that ``patchclamp survey`` wrote.
+
+    Raises:
+        PatchclampError: no survey there, or one that was interrupted.
+        Damaged: a piece is not what it was.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.bundle = Bundle.open(path, kind="survey")
+        if not self.bundle.whole:
+            raise PatchclampError(
+                expected="a finished survey", got=f"{path}, which was interrupted", remedy="Run it again with --resume."
+            )
+        self.sites = {s["path"]: Site(**{**s, "axes": tuple(s["axes"])}) for s in self.bundle.manifest["sites"]}
+
+    @property
+    def hash(self) -> str:
+        """Content hash of manifest and pieces."""
+        return self.bundle.hash
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens that were counted."""
+        return int(self.bundle.entries[-1]["counted"])
+
+    def statistics(self, site: str) -> dict[str, Any]:
+        """Return a site's statistics by name, each ``(unit, …)``.
+
+        ``mean``, ``variance``, ``minimum``, ``maximum``, ``active`` (share of tokens above 0), ``quantiles``
+        ``(unit, probability)`` at ``PROBABILITIES`` from a uniform sample of tokens, and where the minimum stands.
+        """
+        self._known(site)
+        names = ("mean", "variance", "minimum", "maximum", "active", "quantiles", "minimum_at")
+        found = self.bundle.read("statistics", [f"{site}|{n}" for n in names])
+        return {n: found[f"{site}|{n}"] for n in names}
+
+    def mean(self, site: str) -> Any:
+        """Return the ``(width,)`` mean over counted tokens, for mean ablation."""
+        self._known(site)
+        return self.bundle.read("statistics", [f"{site}|mean"])[f"{site}|mean"]
+
+    def of(self, site: str, stimulus: int) -> Any:
+        """Refuse: a survey holds no activations.
+
+        Raises:
+            PatchclampError: always.
+        """
+        raise PatchclampError(
+            expected="a recording", got="a survey, which holds no activations", remedy="Record the text for that."
+        )
+
+    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+        """Return nothing: a survey holds no activations to resample."""
+        return []
+
+    def exemplars(self, site: str, unit: int, kinds: Sequence[str] = ("top", "quantile", "random")) -> list[Exemplar]:
+        """Return a unit's exemplars: highest first, then one per decile from low to high, then random ones.
+
+        Cost: reads the exemplar tables of one site.
+        """
+        self._known(site)
+        names = [f"{site}|{kind}_{part}" for kind in kinds for part in ("value", "at")]
+        tables = self.bundle.read("exemplars", names)
+        contexts = self.bundle.read("contexts")
+        offsets, ids, index = contexts["offsets"], contexts["ids"], contexts["stimulus"]
+        found = []
+        for kind in kinds:
+            values, at = tables[f"{site}|{kind}_value"][unit], tables[f"{site}|{kind}_at"][unit]
+            for value, (stimulus, position) in zip(values, at, strict=True):
+                if stimulus >= 0:
+                    row = int(np.searchsorted(index, stimulus))
+                    words = tuple(int(i) for i in ids[offsets[row] : offsets[row + 1]])
+                    found.append(Exemplar(kind, float(value), int(stimulus), int(position), words))
+        return found
+
+    def _known(self, site: str) -> None:
+        if site not in self.sites:
+            raise PatchclampError(
+                expected=f"a site of this survey: {', '.join(list(self.sites)[:6])}", got=repr(site), remedy="Survey that site."
+            )

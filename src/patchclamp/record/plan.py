@@ -1,0 +1,178 @@
+"""Plan: everything that decides a run's bytes, fixed before the first forward pass."""
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from patchclamp import __version__
+from patchclamp.core.bundle import Bundle, canonical, file_hash, free_bytes
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.text import conversations, windows
+
+Progress = Callable[[int, int], None]
+"""Called with tokens done and tokens in all."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The batches of one run over a text.
+
+    Args:
+        text: SHA-256 of the text file.
+        window: tokens per stimulus.
+        bos: whether windows begin as the tokenizer begins a text.
+        chat: whether lines went through the chat template.
+        batch_size: stimuli per forward pass, in text order, padded on the right.
+        max_tokens: where the text was cut; None for its end.
+        n_stimuli: how many stimuli there are.
+        n_tokens: how many tokens, special ones included.
+        stimuli: SHA-256 over the stimulus ids in order.
+        threads: threads that compute; other counts may round differently.
+        seed: of the survey's sample.
+    """
+
+    text: str
+    window: int
+    bos: bool
+    chat: bool
+    batch_size: int
+    max_tokens: int | None
+    n_stimuli: int
+    n_tokens: int
+    stimuli: str
+    threads: int
+    seed: int
+
+
+def make_plan(
+    model: LanguageModel,
+    text: str | Path,
+    *,
+    window: int = 128,
+    max_tokens: int | None = None,
+    batch_size: int = 8,
+    chat: bool = False,
+    bos: bool = True,
+    seed: int = 0,
+) -> Plan:
+    """Cut a text into stimuli and fix their order.
+
+    Raises:
+        PatchclampError: no text there, or numbers that make no sense.
+
+    Cost: one tokenisation of the text; memory of one passage.
+    """
+    for name, value in (("--window", window), ("--batch-size", batch_size), ("--max-tokens", max_tokens or 1)):
+        if value < 1:
+            raise PatchclampError(expected=f"{name} of at least 1", got=str(value), remedy="Give a positive number.")
+    if model.context is not None and window > model.context:
+        raise PatchclampError(
+            expected=f"a window of at most {model.context} tokens, the model's context", got=str(window), remedy="Shorten it."
+        )
+    digest, n_stimuli, n_tokens = hashlib.sha256(), 0, 0
+    for stimulus in _cut(model, text, window, max_tokens, chat, bos):
+        digest.update(stimulus.id.encode())
+        n_stimuli, n_tokens = n_stimuli + 1, n_tokens + len(stimulus)
+    return Plan(
+        text=file_hash(Path(text)), window=window, bos=bos, chat=chat, batch_size=batch_size, max_tokens=max_tokens,
+        n_stimuli=n_stimuli, n_tokens=n_tokens, stimuli=digest.hexdigest(), threads=torch.get_num_threads(), seed=seed,
+    )  # fmt: skip
+
+
+def batches(model: LanguageModel, text: str | Path, plan: Plan, *, start: int = 0) -> Iterator[tuple[Stimulus, ...]]:
+    """Yield the plan's batches from stimulus ``start`` on; start must be where a batch begins, or the end."""
+    stimuli = _cut(model, text, plan.window, plan.max_tokens, plan.chat, plan.bos)
+    rest = islice(stimuli, start, None)
+    # itertools.batched needs Python 3.12
+    return iter(lambda: tuple(islice(rest, plan.batch_size)), ())
+
+
+def _cut(
+    model: LanguageModel, text: str | Path, window: int, max_tokens: int | None, chat: bool, bos: bool
+) -> Iterator[Stimulus]:
+    cut = conversations if chat else windows
+    left = max_tokens
+    for stimulus in cut(model._tokenizer, text, window=window, bos=bos):
+        if left is not None:
+            if left <= 0:
+                return
+            if len(stimulus) > left:
+                stimulus = Stimulus(stimulus.ids[:left], stimulus.roles[:left], stimulus.spans[:left])
+            left -= len(stimulus)
+        yield stimulus
+
+
+def manifest_of(model: LanguageModel, sites: Sequence[Site], plan: Plan, **more: Any) -> dict[str, Any]:
+    """Return the manifest: subject, sites, plan and versions."""
+    return {
+        "subject": {
+            "slug": model.name,
+            "hash": model.hash,
+            "tokenizer": model.tokenizer_hash,
+            "class": type(model.module).__name__,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
+            "attention": str(getattr(model.module.config, "_attn_implementation", None)),
+        },
+        "sites": [asdict(site) for site in sites],
+        "plan": asdict(plan),
+        "versions": {
+            "patchclamp": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
+        },
+        **more,
+    }
+
+
+def begin(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool) -> Bundle:
+    """Start a bundle, or open the interrupted one whose manifest is the same.
+
+    Raises:
+        PatchclampError: ``resume`` with another model, text, plan or version; each difference is named.
+    """
+    if not resume or not (Path(out) / "manifest.json").exists():
+        return Bundle.create(out, kind=kind, manifest=manifest)
+    bundle = Bundle.open(out, kind=kind)
+    fresh, kept = _flat(manifest), _flat({k: bundle.manifest.get(k) for k in manifest})
+    changed = [f"{k}: {kept.get(k)!s:.40} then, {fresh.get(k)!s:.40} now" for k in fresh if fresh[k] != kept.get(k)]
+    if canonical(fresh) != canonical(kept):
+        raise PatchclampError(
+            expected=f"the same model, text and plan as {out} was begun with",
+            got="; ".join(changed[:4]) or "another set of sites",
+            remedy="Resume with the same options, or choose a new --out.",
+        )
+    bundle.resume()
+    return bundle
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(data, dict):
+        return {k: v for name, value in data.items() for k, v in _flat(value, f"{prefix}{name}.").items()}
+    return {prefix.rstrip("."): list(data) if isinstance(data, tuple) else data}
+
+
+def refuse_if_too_large(out: str | Path, n_bytes: int) -> None:
+    """Refuse a run whose files would not fit on the disk.
+
+    Raises:
+        PatchclampError: with the two sizes.
+    """
+    free = free_bytes(Path(out))
+    if n_bytes > free:
+        raise PatchclampError(
+            expected=f"{n_bytes / 1e9:.2f} GB free for {out}",
+            got=f"{free / 1e9:.2f} GB",
+            remedy="Record fewer sites or tokens (--max-tokens), store float16, or survey instead.",
+        )

@@ -1,0 +1,172 @@
+"""Stream: activations to disk, shard after shard, whole or resumable at every moment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.recording import StoredRecording, as_numpy
+from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.record.plan import Plan, Progress, batches, begin, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.subjects.language import LanguageModel
+
+SHARD_BYTES = 32 * 2**20
+MOST_NAMED = 1000
+STORES = ("float32", "float16", "bfloat16")
+
+
+def record_text(
+    model: LanguageModel,
+    text: str | Path,
+    sites: str | Sequence[str],
+    out: str | Path,
+    *,
+    window: int = 128,
+    max_tokens: int | None = None,
+    batch_size: int = 8,
+    chat: bool = False,
+    bos: bool = True,
+    store: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    plan: Plan | None = None,
+    progress: Progress | None = None,
+) -> StoredRecording:
+    """Record what sites do over a text, to append-only shards on disk.
+
+    Every shard is committed whole, with its hash, before the next begins; a run killed at any moment resumes with
+    ``resume`` and ends with the same bytes (one machine, CPU, same versions).
+
+    Args:
+        model: the subject.
+        text: a UTF-8 file.
+        sites: site paths or patterns.
+        out: a new or empty folder.
+        window: tokens per stimulus, without overlap.
+        max_tokens: stop after so many.
+        batch_size: stimuli per forward pass.
+        chat: each line is a user message, or a JSON list of messages, put through the chat template.
+        bos: begin each window as the tokenizer begins a text.
+        store: ``float32``, ``float16`` or ``bfloat16``; the model's own type where left out.
+        seed: kept in the plan.
+        resume: go on with an interrupted run.
+        plan: a plan made before, to spare its tokenisation.
+        progress: called with tokens done and tokens in all.
+
+    Returns:
+        StoredRecording: the folder, opened.
+
+    Raises:
+        PatchclampError: unknown sites, no text, no room, or a resume that does not fit; what was committed stays.
+
+    Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes; memory of one shard
+    and one batch, whatever the text's length.
+    """
+    chosen = recordable(model, sites)
+    kind = store or str(model.dtype).removeprefix("torch.")
+    if kind not in STORES:
+        raise PatchclampError(expected=f"a type among {', '.join(STORES)}", got=repr(kind), remedy="Choose one for --store.")
+    made = plan or make_plan(
+        model, text, window=window, max_tokens=max_tokens, batch_size=batch_size, chat=chat, bos=bos, seed=seed
+    )
+    bundle = begin(out, "recording", manifest_of(model, chosen, made, dtype=kind), resume=resume)
+    if bundle.whole:
+        return StoredRecording(out)
+    refuse_if_too_large(out, disk_bytes(chosen, made, kind))
+    torch.set_num_threads(made.threads)
+    done = sum(e["stimuli"] for e in bundle.pieces)
+    tokens = sum(e["tokens"] for e in bundle.pieces)
+    shard = _Shard(chosen, getattr(torch, kind))
+    number = len(bundle.pieces)
+    paths = [site.path for site in chosen]
+    for batch in batches(model, text, made, start=done):
+        shard.add(batch, model.run(batch, record=paths, logits=False).recording.values)
+        done, tokens = done + len(batch), tokens + sum(map(len, batch))
+        if shard.n_bytes >= SHARD_BYTES or done == made.n_stimuli:
+            bundle.append(f"shard-{number:05d}", shard.tensors(), **shard.entry())
+            shard.clear()
+            number += 1
+        if progress is not None:
+            progress(tokens, made.n_tokens)
+    if done != made.n_stimuli:
+        raise PatchclampError(
+            expected=f"{made.n_stimuli} stimuli, as planned", got=f"{done}: the text changed meanwhile", remedy="Record again."
+        )
+    bundle.finish(stimuli=done, tokens=tokens)
+    return StoredRecording(out)
+
+
+def recordable(model: LanguageModel, sites: str | Sequence[str]) -> list[Site]:
+    """Return the sites that patterns name and that have one width; patterns of attention are left out of globs.
+
+    Raises:
+        PatchclampError: only attention patterns were asked for.
+    """
+    found = [model.site(path) for path in model._paths(sites)]
+    fixed = [site for site in found if site.width]
+    if not fixed:
+        raise PatchclampError(
+            expected="sites with one width per position",
+            got="only attention patterns, which are as wide as their stimulus is long",
+            remedy="Read them with model.run(record=…) in Python, or record attn.q and attn.k.",
+        )
+    return fixed
+
+
+def disk_bytes(sites: Sequence[Site], plan: Plan, store: str) -> int:
+    """Return what a recording takes on disk, token labels included."""
+    per_value = 4 if store == "float32" else 2
+    return plan.n_tokens * (sum(s.width for s in sites) * per_value + 21)
+
+
+class _Shard:
+    """Rows gathered since the last commit."""
+
+    def __init__(self, sites: Sequence[Site], dtype: torch.dtype) -> None:
+        self.sites = sites
+        self.dtype = dtype
+        self.clear()
+
+    def clear(self) -> None:
+        self.values: dict[str, list[Any]] = {site.path: [] for site in self.sites}
+        self.stimuli: list[Stimulus] = []
+        self.nonfinite: dict[str, int] = {}
+        self.n_bytes = 0
+
+    def add(self, stimuli: Sequence[Stimulus], values: Mapping[str, Tensor]) -> None:
+        self.stimuli += stimuli
+        for path, x in values.items():
+            stored = x.to(self.dtype).cpu()
+            self._note_nonfinite(path, stored)
+            array = as_numpy(stored if stored is not x else x.clone())
+            self.values[path].append(array)
+            self.n_bytes += array.nbytes
+
+    def _note_nonfinite(self, path: str, x: Tensor) -> None:
+        """Count NaN and infinity by unit, as they will stand on disk (float16 ends at 65504)."""
+        finite = torch.isfinite(x)
+        if finite.all():
+            return
+        counts = (~finite).sum(0)
+        for unit in counts.nonzero().flatten().tolist():
+            key = f"{path}/neurons/{unit}"
+            if key in self.nonfinite or len(self.nonfinite) < MOST_NAMED:
+                self.nonfinite[key] = self.nonfinite.get(key, 0) + int(counts[unit])
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        tensors = {path: np.concatenate(parts) for path, parts in self.values.items()}
+        tensors["ids"] = np.concatenate([s.ids for s in self.stimuli]).astype(np.int32)
+        tensors["roles"] = np.concatenate([s.roles for s in self.stimuli]).astype(np.uint8)
+        tensors["spans"] = np.concatenate([s.spans for s in self.stimuli]).astype(np.int64)
+        tensors["offsets"] = np.concatenate([[0], np.cumsum([len(s) for s in self.stimuli])]).astype(np.int64)
+        return tensors
+
+    def entry(self) -> dict[str, Any]:
+        tokens = sum(len(s) for s in self.stimuli)
+        more = {"nonfinite": self.nonfinite} if self.nonfinite else {}
+        return {"stimuli": len(self.stimuli), "tokens": tokens, **more}

@@ -1,0 +1,112 @@
+"""Every family keeps the ten-part contract, and the mappings that people get wrong are rejected."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from patchclamp.subjects import contract
+from patchclamp.subjects.families import gemma2, llama
+from patchclamp.subjects.families.spec import family, family_names, family_of
+from patchclamp.subjects.language import LanguageModel
+
+TITLES = [part.name for part in contract.PARTS]
+
+
+@cache
+def verdicts(name):
+    return {v.name: v for v in contract.verify_family(name)}
+
+
+def part(number):
+    return contract.PARTS[number - 1]
+
+
+def rejected(number, wrong, model):
+    """Return by how much a wrong mapping breaks a part; a break that is only a crash does not count."""
+    found = contract.deviation(part(number), LanguageModel(model, family=wrong))
+    assert found < float("inf"), "the mapping must be seen to be wrong, not just to fail"
+    return found
+
+
+def test_the_contract_has_ten_parts_and_the_five_families():
+    assert len(contract.PARTS) == 10
+    assert set(family_names()) >= {"gpt2", "llama", "gemma2", "gpt_neox", "gptj"}
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_native_and_tapped_runs_are_the_model_to_the_bit(name):
+    assert verdicts(name)["native, every site recorded"].deviation == 0.0
+    assert verdicts(name)["tap against eager"].deviation == 0.0
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+@pytest.mark.parametrize("name", family_names())
+def test_a_part_holds_and_rejects_its_wrong_mapping(name, number):
+    verdict = verdicts(name)[f"{number}. {part(number).name}"]
+    assert verdict.deviation <= part(number).limit
+    assert verdict.rejected is not None
+    assert verdict.rejected > part(number).limit
+    assert verdict.passed
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_a_wrong_mapping_is_accepted_nowhere(number):
+    found = {name: verdicts(name)[f"{number}. {part(number).name}"].rejected for name in family_names()}
+    assert {name for name, deviation in found.items() if not deviation > part(number).limit} == set()
+
+
+def test_a_verdict_fails_when_the_law_or_its_wrong_mapping_does():
+    good = contract.Verdict("x", 0.0, 1e-5, rejected=1.0)
+    assert good.passed
+    assert not replace(good, deviation=1e-4).passed
+    assert not replace(good, rejected=1e-6).passed
+    assert replace(good, deviation=9.0, limit=None).passed
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_every_tiny_model_belongs_to_one_family(name):
+    model = family(name).tiny()
+    assert family_of(model) is family(name)
+    assert sum(type(model).__name__ in family(other).classes for other in family_names()) == 1
+
+
+def test_gemma2_writes_taken_before_the_post_norms_break_the_residual_law():
+    naive = replace(gemma2.FAMILY, block=llama.FAMILY.block)
+    assert rejected(2, naive, gemma2.tiny()) > 0.1
+
+
+def test_gemma2_without_the_logit_cap_breaks_the_unembedding():
+    assert rejected(3, replace(gemma2.FAMILY, logit_cap=""), gemma2.tiny()) > 0.1
+
+
+def test_gemma2_without_the_score_cap_breaks_the_pattern():
+    assert rejected(9, replace(gemma2.FAMILY, score_cap=""), gemma2.tiny()) > 0.01
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_a_sequential_reading_of_a_parallel_family_breaks_the_residual_law_and_the_reverse(name):
+    right = family(name)
+    model = right.tiny()
+    mid = model.get_submodule(right.blocks)[0]
+    names = dict(mid.named_children())
+    if right.parallel:
+        assert "resid_mid" not in right.block
+        norm = next(n for n in ("post_attention_layernorm", "ln_1") if n in names)
+        wrong = replace(right, block={**right.block, "resid_mid": contract.Place(norm, "in", shared=True)})
+    else:
+        wrong = replace(right, block={**right.block, "resid_mid": contract.Place("", "in")})
+    assert rejected(2, wrong, model) > 0.1
+
+
+def test_left_padded_gpt2_is_wrong_without_position_ids():
+    model = LanguageModel(family("gpt2").tiny())
+    batch = model.batch(contract.probe_stimuli(model), "left")
+    inputs = {"input_ids": batch.ids, "attention_mask": (batch.logical >= 0).long(), "use_cache": False}
+    with torch.no_grad():
+        naive = batch.rows(model.module(**inputs).logits)
+        right = batch.rows(model.module(**inputs, position_ids=batch.logical.clamp(min=0)).logits)
+    assert (naive - right).abs().max() > 1
+    run = model.run(list(batch.stimuli), padding="left")
+    assert torch.equal(model.batch(batch.stimuli).rows(run.logits), right)
