@@ -44,3 +44,30 @@ def stories(shared: Path) -> Path:
     if not (folder / "model.safetensors").is_file():
         pytest.skip("needs the model ../shared/models/stories260K, which is not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model():
+    """Make a family's tiny random model with a tokenizer of its 61 tokens: the words w0 … w55, and five others."""
+
+    def make(name: str, bare=None):
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+        from transformers import PreTrainedTokenizerFast
+
+        from patchclamp.subjects.families.spec import family
+        from patchclamp.subjects.language import LanguageModel
+
+        tokens = ["<bos>", "<unk>", *(f"▁w{i}" for i in range(56)), "▁user:", "<pad>", "<eos>"]
+        rules = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
+        rules.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split("\n", "removed"), pre_tokenizers.Metaspace(prepend_scheme="always")]
+        )
+        rules.decoder = decoders.Metaspace()
+        rules.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=rules, bos_token="<bos>", eos_token="<eos>", unk_token="<unk>", pad_token="<pad>"
+        )
+        tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<eos>{% endfor %}"
+        return LanguageModel(bare or family(name).tiny(), tokenizer, name=f"tiny-{name}")
+
+    return make

@@ -38,23 +38,38 @@ _HOME = {
 __all__ = sorted([*_HOME, "__version__"])
 
 if TYPE_CHECKING:
-    from patchclamp.core.basis import Basis
-    from patchclamp.core.description import Description
-    from patchclamp.core.errors import PatchclampError
-    from patchclamp.core.graph import Graph
-    from patchclamp.core.intervention import Intervention, Source, change, clamp
-    from patchclamp.core.metric import Metric
-    from patchclamp.core.recording import Recording, StoredRecording
-    from patchclamp.core.site import Site
-    from patchclamp.core.stimulus import Stimulus
-    from patchclamp.core.survey import StoredSurvey
-    from patchclamp.core.unit import UnitKey
-    from patchclamp.explain import Explanation, explain_answer
-    from patchclamp.opening import load, wrap
-    from patchclamp.record import record_text, survey_text
-    from patchclamp.subjects.contract import verify
-    from patchclamp.subjects.language import LanguageModel
-    from patchclamp.subjects.network import Network
+    from patchclamp.core.basis import Basis as Basis
+    from patchclamp.core.description import Description as Description
+    from patchclamp.core.errors import PatchclampError as PatchclampError
+    from patchclamp.core.graph import Graph as Graph
+    from patchclamp.core.intervention import (
+        Intervention as Intervention,
+    )
+    from patchclamp.core.intervention import (
+        Source as Source,
+    )
+    from patchclamp.core.intervention import (
+        change as change,
+    )
+    from patchclamp.core.intervention import (
+        clamp as clamp,
+    )
+    from patchclamp.core.metric import Metric as Metric
+    from patchclamp.core.recording import Recording as Recording
+    from patchclamp.core.recording import StoredRecording as StoredRecording
+    from patchclamp.core.site import Site as Site
+    from patchclamp.core.stimulus import Stimulus as Stimulus
+    from patchclamp.core.survey import StoredSurvey as StoredSurvey
+    from patchclamp.core.unit import UnitKey as UnitKey
+    from patchclamp.explain import Explanation as Explanation
+    from patchclamp.explain import explain_answer as explain_answer
+    from patchclamp.opening import load as load
+    from patchclamp.opening import wrap as wrap
+    from patchclamp.record import record_text as record_text
+    from patchclamp.record import survey_text as survey_text
+    from patchclamp.subjects.contract import verify as verify
+    from patchclamp.subjects.language import LanguageModel as LanguageModel
+    from patchclamp.subjects.network import Network as Network
 
 
 def __getattr__(name: str) -> Any:

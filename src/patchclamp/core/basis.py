@@ -45,9 +45,10 @@ class Basis:
 
     def __post_init__(self) -> None:
         if not SLUG.fullmatch(self.name) or (self.kind == "directions") != (self.decoder is not None):
+            given = "none" if self.decoder is None else "given"
             raise PatchclampError(
                 expected="a lower-case name, and a decoder exactly where the kind is 'directions'",
-                got=f"name {self.name!r}, kind {self.kind!r}, decoder {'given' if self.decoder is not None else 'none'}",
+                got=f"name {self.name!r}, kind {self.kind!r}, decoder {given}",
                 remedy="For example Basis('smile', 'directions', decoder=vectors).",
             )
         if self.decoder is not None and self.encoder is None:

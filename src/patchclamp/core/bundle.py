@@ -22,6 +22,7 @@ from patchclamp.core.errors import Damaged, PatchclampError
 FORMAT, VERSION = "patchclamp", 1
 MAX_MANIFEST = 64 * 2**20
 _PIECE = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
+_TEMPORARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -98,7 +99,8 @@ class Bundle:
             PatchclampError: the folder holds something, or cannot be written.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # A manifest that a kill left half written is nobody's.
+        if folder.exists() and (not folder.is_dir() or {f.name for f in folder.iterdir()} - {"manifest.json.part"}):
             raise PatchclampError(
                 expected="a new or empty folder",
                 got=f"{folder}, which holds something",
@@ -176,7 +178,9 @@ class Bundle:
         try:
             write_durably(self.path / "journal.jsonl", b"".join(canonical(e) + b"\n" for e in self.entries))
             for file in self.path.iterdir():
-                if file.name not in keep and (file.suffix in (".part", ".safetensors") and file.is_file()):
+                # safetensors writes to .tmp… first, and leaves that when it is killed
+                ours = file.suffix in (".part", ".safetensors") or _TEMPORARY.fullmatch(file.name)
+                if ours and file.name not in keep and file.is_file():
                     file.unlink()
         except OSError as problem:
             raise refuse_write(self.path, problem) from problem
@@ -191,6 +195,8 @@ class Bundle:
         part = path.with_suffix(".part")
         try:
             save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, part)
+            # safetensors makes files that only their owner can read
+            shutil.copymode(self.path / "manifest.json", part)
             with part.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 os.fsync(file.fileno())
@@ -215,7 +221,8 @@ class Bundle:
         journal = self.path / "journal.jsonl"
         line = canonical(entry) + b"\n"
         try:
-            before = journal.stat().st_size if journal.exists() else 0
+            first = not journal.exists()
+            before = 0 if first else journal.stat().st_size
             with journal.open("ab") as file:
                 try:
                     file.write(line)
@@ -224,6 +231,8 @@ class Bundle:
                 except OSError:
                     file.truncate(before)
                     raise
+            if first:
+                _sync_folder(self.path)
         except OSError as problem:
             raise refuse_write(journal, problem) from problem
         self.entries.append(entry)

@@ -12,7 +12,8 @@ from patchclamp.core.unit import UnitKey
 
 Operation = Literal["set", "add", "scale", "ablate", "patch", "project", "call"]
 Ablation = Literal["zero", "mean", "resample"]
-_SPAN = re.compile(r"(\+?)(-?\d*)(:?)(\+?)(-?\d*)")
+# Eighteen digits fit 64 bits; more would break the arithmetic behind.
+_SPAN = re.compile(r"(\+?)(-?[0-9]{1,18})?(?:(:)(\+?)(-?[0-9]{1,18})?)?")
 
 
 @dataclass(frozen=True)
@@ -39,19 +40,17 @@ class Span:
             PatchclampError: anything else, or an empty run.
         """
         matched = _SPAN.fullmatch(text.strip())
-        plus, first, colon, plus_stop, last = matched.groups() if matched else ("",) * 5
+        plus, first, colon, plus_stop, last = (part or "" for part in (matched.groups() if matched else ("",) * 5))
         steps = bool(plus)
-        alone = first and not colon and not last
-        broken = not (alone or colon) or (plus_stop and not steps) or (steps and ("-" in first + last or not first))
-        start = int(first) if first not in ("", "-") else 0
-        stop = int(last) if last not in ("", "-") else None
-        if alone:
+        broken = not (first or colon) or (plus_stop and not steps) or (steps and ("-" in first + last or not first))
+        start = int(first) if first else 0
+        stop = int(last) if last else None
+        if not colon:
             stop = None if start == -1 else start + 1
-        if (
-            broken
-            or (stop is not None and start < 0 <= stop)
-            or (stop is not None and start >= stop and stop * start >= 0)
-        ):
+        # Where only the stop counts from the end, the prompt's length decides whether the run is empty.
+        elif stop is not None:
+            broken = broken or start < 0 <= stop or (start >= stop and (start < 0) == (stop < 0))
+        if broken:
             raise PatchclampError(
                 expected="positions like 5, 5:9 or -1, or generation steps like +0 or +0:+3",
                 got=repr(text),
@@ -81,6 +80,12 @@ def spans(at: At) -> tuple[Span, ...] | None:
     if isinstance(at, Span):
         return (at,)
     if isinstance(at, slice):
+        if at.step not in (None, 1):
+            raise PatchclampError(
+                expected="a run without gaps",
+                got=f"{at}",
+                remedy="List the positions: at=[5, 7, 9] or range(5, 10, 2).",
+            )
         return (Span.parse(f"{'' if at.start is None else at.start}:{'' if at.stop is None else at.stop}"),)
     if isinstance(at, int | np.integer):
         return (Span.parse(str(int(at))),)

@@ -69,8 +69,12 @@ class Recording:
     def at(self, key: str | UnitKey, stimulus: int = 0) -> Any:
         """Return one unit's value at the key's position (its whole time course where the key names none)."""
         unit = UnitKey.parse(key) if isinstance(key, str) else key
+        if unit.basis != "neurons":
+            raise PatchclampError(
+                expected="a neuron's key", got=str(unit), remedy="Read the site's rows and encode them in that basis."
+            )
         rows = self.of(unit.site, stimulus)
-        column = rows[..., unit.index]
+        column = rows.swapaxes(self.sites[unit.site].unit_axis, -1)[..., unit.index]
         return column if unit.position is None else column[unit.position]
 
     @cached_property

@@ -64,7 +64,8 @@ class Stimulus:
     @property
     def counted(self) -> Bool[np.ndarray, " position"]:
         """Which tokens statistics and exemplars count: text and template, not bos, special or pad."""
-        return (self.roles == Role.TEXT) | (self.roles == Role.TEMPLATE)
+        mask: Bool[np.ndarray, " position"] = (self.roles == Role.TEXT) | (self.roles == Role.TEMPLATE)
+        return mask
 
     @classmethod
     def of(cls, ids: Int[np.ndarray, " position"]) -> "Stimulus":

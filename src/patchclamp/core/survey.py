@@ -116,5 +116,7 @@ class StoredSurvey:
     def _known(self, site: str) -> None:
         if site not in self.sites:
             raise PatchclampError(
-                expected=f"a site of this survey: {', '.join(list(self.sites)[:6])}", got=repr(site), remedy="Survey that site."
+                expected=f"a site of this survey: {', '.join(list(self.sites)[:6])}",
+                got=repr(site),
+                remedy="Survey that site.",
             )

@@ -11,7 +11,8 @@ from patchclamp.core.errors import PatchclampError
 
 SLUG = re.compile(r"[a-z0-9._-]+")
 _SITE = re.compile(r"[A-Za-z0-9._-]+")
-_INDEX = re.compile(r"(\d+)(?:@(\+?)(\d+))?")
+# Eighteen digits fit 64 bits; more would break the arithmetic behind.
+_INDEX = re.compile(r"([0-9]{1,18})(?:@(\+?)([0-9]{1,18}))?")
 
 
 @dataclass(frozen=True, order=True)
@@ -46,8 +47,9 @@ class UnitKey:
         whole = _SITE.fullmatch(self.site) and SLUG.fullmatch(self.basis)
         if not whole or (self.subject is not None and not SLUG.fullmatch(self.subject)):
             raise _broken(f"{self.subject}/{self.site}/{self.basis}")
-        if self.index < 0 or min(self.position or 0, self.step or 0) < 0:
-            raise _broken(f"a negative number in {self.site}/{self.basis}/{self.index}")
+        numbers = (self.index, self.position or 0, self.step or 0)
+        if min(numbers) < 0 or max(numbers) >= 10**18:
+            raise _broken(f"a number out of range in {self.site}/{self.basis}/{self.index}")
         if self.position is not None and self.step is not None:
             raise _broken("both a position and a step")
 

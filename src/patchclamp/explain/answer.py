@@ -111,7 +111,9 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-ready data."""
-        data = {k: v for k, v in self.__dict__.items() if k not in ("question", "causes", "opposing", "control_interval")}
+        data = {
+            k: v for k, v in self.__dict__.items() if k not in ("question", "causes", "opposing", "control_interval")
+        }
         q = self.question
         return {
             "question": {
@@ -158,7 +160,8 @@ def explain_answer(
         Explanation: scores, receipts, controls.
 
     Raises:
-        PatchclampError: see ``ask``; also a subject without canonical sites or gradients, or a metric that is not finite.
+        PatchclampError: see ``ask``; also a subject without canonical sites or
+            gradients, or a metric that is not finite.
 
     Source: attribution patching as in 2508.21258 (methods compared there), with zero or corrupted reference; controls
     are ours.
@@ -172,7 +175,9 @@ def explain_answer(
         'cat/blocks.0.mlp.act/neurons/7@3'
     """
     if top < 1 or n_controls < 2:
-        raise PatchclampError(expected="at least 1 cause and 2 random sets", got=f"{top} and {n_controls}", remedy="Ask for more.")
+        raise PatchclampError(
+            expected="at least 1 cause and 2 random sets", got=f"{top} and {n_controls}", remedy="Ask for more."
+        )
     model.require("differentiate")
     if model.family is None:
         model.require("attention")
@@ -180,7 +185,9 @@ def explain_answer(
     scores, clean, baseline, corrupted_metric, reference = _score(model, question, levels)
     if not np.isfinite(baseline):
         raise PatchclampError(
-            expected="a finite metric", got=str(baseline), remedy="The model overflows in this dtype; try --dtype float32."
+            expected="a finite metric",
+            got=str(baseline),
+            remedy="The model overflows in this dtype; try --dtype float32.",
         )
     flat = _flatten(scores)
     order = np.argsort(-flat.score, kind="stable")
@@ -193,7 +200,8 @@ def explain_answer(
             remedy="Swap target and contrast, or give a corrupted prompt.",
         )
     controls = _matched(chosen, scores, n_controls, seed)
-    cells = [[_replaced(n, reference) for n in group] for group in ([chosen], [[n] for n in chosen], controls) for group in group]
+    groups = [chosen, *([n] for n in chosen), *controls]
+    cells = [[_replaced(n, reference) for n in group] for group in groups]
     effects = baseline - model.sweep(question.shown, question.metric, cells).double().cpu().numpy()
     measured, singles, random_sets = effects[0], effects[1 : 1 + len(chosen)], effects[1 + len(chosen) :]
     causes = _describe(model, question.shown, chosen, singles, clean)
@@ -259,7 +267,9 @@ def _score(
     """Return ``(position, unit)`` scores per site, the clean run's values, m clean, m corrupted, and the reference."""
     unknown = [level for level in levels if level not in LEVELS]
     if unknown or not levels:
-        raise PatchclampError(expected=f"levels among {', '.join(LEVELS)}", got=", ".join(unknown) or "none", remedy="Choose one.")
+        raise PatchclampError(
+            expected=f"levels among {', '.join(LEVELS)}", got=", ".join(unknown) or "none", remedy="Choose one."
+        )
     kinds = {LEVELS[level][0]: LEVELS[level][1] for level in levels}
     paths = [site.path for site in model.sites() if site.kind in kinds]
     if question.corrupted is None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from patchclamp import __version__
-from patchclamp.core.bundle import Bundle, canonical, file_hash, free_bytes
+from patchclamp.core.bundle import Bundle, file_hash, free_bytes
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
@@ -72,12 +71,18 @@ def make_plan(
 
     Cost: one tokenisation of the text; memory of one passage.
     """
-    for name, value in (("--window", window), ("--batch-size", batch_size), ("--max-tokens", max_tokens or 1)):
+    for name, value in (
+        ("--window", window),
+        ("--batch-size", batch_size),
+        ("--max-tokens", 1 if max_tokens is None else max_tokens),
+    ):
         if value < 1:
             raise PatchclampError(expected=f"{name} of at least 1", got=str(value), remedy="Give a positive number.")
     if model.context is not None and window > model.context:
         raise PatchclampError(
-            expected=f"a window of at most {model.context} tokens, the model's context", got=str(window), remedy="Shorten it."
+            expected=f"a window of at most {model.context} tokens, the model's context",
+            got=str(window),
+            remedy="Shorten it.",
         )
     digest, n_stimuli, n_tokens = hashlib.sha256(), 0, 0
     for stimulus in _cut(model, text, window, max_tokens, chat, bos):
@@ -127,7 +132,7 @@ def manifest_of(model: LanguageModel, sites: Sequence[Site], plan: Plan, **more:
         "sites": [asdict(site) for site in sites],
         "plan": asdict(plan),
         "versions": {
-            "patchclamp": __version__,
+            "patchclamp": version("patchclamp"),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": version("transformers"),
@@ -146,8 +151,8 @@ def begin(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
         return Bundle.create(out, kind=kind, manifest=manifest)
     bundle = Bundle.open(out, kind=kind)
     fresh, kept = _flat(manifest), _flat({k: bundle.manifest.get(k) for k in manifest})
-    changed = [f"{k}: {kept.get(k)!s:.40} then, {fresh.get(k)!s:.40} now" for k in fresh if fresh[k] != kept.get(k)]
-    if canonical(fresh) != canonical(kept):
+    changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
+    if changed or fresh.keys() != kept.keys():
         raise PatchclampError(
             expected=f"the same model, text and plan as {out} was begun with",
             got="; ".join(changed[:4]) or "another set of sites",
@@ -160,16 +165,19 @@ def begin(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(data, dict):
         return {k: v for name, value in data.items() for k, v in _flat(value, f"{prefix}{name}.").items()}
-    return {prefix.rstrip("."): list(data) if isinstance(data, tuple) else data}
+    if isinstance(data, list):
+        # sites: what matters to a reader is which
+        data = ", ".join(str(item["path"]) for item in data)
+    return {prefix.rstrip("."): data}
 
 
 def refuse_if_too_large(out: str | Path, n_bytes: int) -> None:
-    """Refuse a run whose files would not fit on the disk.
+    """Refuse a run whose files would not fit on the disk; what an interrupted run has written counts as room.
 
     Raises:
         PatchclampError: with the two sizes.
     """
-    free = free_bytes(Path(out))
+    free = free_bytes(Path(out)) + sum(file.stat().st_size for file in Path(out).glob("*.safetensors"))
     if n_bytes > free:
         raise PatchclampError(
             expected=f"{n_bytes / 1e9:.2f} GB free for {out}",

@@ -70,14 +70,16 @@ def record_text(
     chosen = recordable(model, sites)
     kind = store or str(model.dtype).removeprefix("torch.")
     if kind not in STORES:
-        raise PatchclampError(expected=f"a type among {', '.join(STORES)}", got=repr(kind), remedy="Choose one for --store.")
+        raise PatchclampError(
+            expected=f"a type among {', '.join(STORES)}", got=repr(kind), remedy="Choose one for --store."
+        )
     made = plan or make_plan(
         model, text, window=window, max_tokens=max_tokens, batch_size=batch_size, chat=chat, bos=bos, seed=seed
     )
+    refuse_if_too_large(out, disk_bytes(chosen, made, kind))
     bundle = begin(out, "recording", manifest_of(model, chosen, made, dtype=kind), resume=resume)
     if bundle.whole:
         return StoredRecording(out)
-    refuse_if_too_large(out, disk_bytes(chosen, made, kind))
     torch.set_num_threads(made.threads)
     done = sum(e["stimuli"] for e in bundle.pieces)
     tokens = sum(e["tokens"] for e in bundle.pieces)
@@ -95,7 +97,9 @@ def record_text(
             progress(tokens, made.n_tokens)
     if done != made.n_stimuli:
         raise PatchclampError(
-            expected=f"{made.n_stimuli} stimuli, as planned", got=f"{done}: the text changed meanwhile", remedy="Record again."
+            expected=f"{made.n_stimuli} stimuli, as planned",
+            got=f"{done}: the text changed meanwhile",
+            remedy="Record again.",
         )
     bundle.finish(stimuli=done, tokens=tokens)
     return StoredRecording(out)
@@ -105,14 +109,16 @@ def recordable(model: LanguageModel, sites: str | Sequence[str]) -> list[Site]:
     """Return the sites that patterns name and that have one width; patterns of attention are left out of globs.
 
     Raises:
-        PatchclampError: only attention patterns were asked for.
+        PatchclampError: attention patterns were asked for by name, or nothing else.
     """
     found = [model.site(path) for path in model._paths(sites)]
     fixed = [site for site in found if site.width]
-    if not fixed:
+    asked = {p.strip() for p in (sites.split(",") if isinstance(sites, str) else sites)}
+    named = [site.path for site in found if not site.width and site.path in asked]
+    if named or not fixed:
         raise PatchclampError(
             expected="sites with one width per position",
-            got="only attention patterns, which are as wide as their stimulus is long",
+            got=f"{', '.join(named[:4]) or 'only attention patterns'}, as wide as the stimulus is long",
             remedy="Read them with model.run(record=…) in Python, or record attn.q and attn.k.",
         )
     return fixed

@@ -1,7 +1,7 @@
 """Survey: statistics and exemplars of every unit in one pass over a text and bounded memory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.record.plan import Plan, Progress, batches, begin, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.record.stream import recordable
@@ -73,10 +74,10 @@ def survey_text(
     made = plan or make_plan(
         model, text, window=window, max_tokens=max_tokens, batch_size=batch_size, chat=chat, bos=bos, seed=seed
     )
+    refuse_if_too_large(out, 2 * memory_bytes(chosen))
     bundle = begin(out, "survey", manifest_of(model, chosen, made), resume=resume)
     if bundle.whole:
         return StoredSurvey(out)
-    refuse_if_too_large(out, 2 * memory_bytes(chosen))
     torch.set_num_threads(made.threads)
     state = _State(chosen, made.seed)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
@@ -93,7 +94,8 @@ def survey_text(
                 progress(state.tokens, made.n_tokens)
         _commit_results(bundle, state, model, text, made)
     tally.drop()
-    bundle.finish(stimuli=made.n_stimuli, tokens=made.n_tokens, counted=state.counted)
+    counted = next(e["counted"] for e in bundle.pieces if e["piece"] == "statistics")
+    bundle.finish(stimuli=made.n_stimuli, tokens=made.n_tokens, counted=counted)
     return StoredSurvey(out)
 
 
@@ -139,7 +141,7 @@ class _State:
         self.sampled = np.full((N_SAMPLE, 2), -1, dtype=np.int64)
         self.of = {site.path: _SiteState(site.width) for site in sites}
 
-    def add(self, batch: Sequence[Any], values: dict[str, Tensor]) -> None:
+    def add(self, batch: Sequence[Stimulus], values: Mapping[str, Tensor]) -> None:
         first = 0
         for stimulus in batch:
             counted = np.flatnonzero(stimulus.counted)
@@ -248,7 +250,7 @@ def _commit_results(bundle: Bundle, state: _State, model: LanguageModel, text: s
     statistics, exemplars, used = _results(state)
     for piece, tensors in (("statistics", statistics), ("exemplars", exemplars)):
         if piece not in have:
-            bundle.append(piece, tensors)
+            bundle.append(piece, tensors, counted=state.counted)
     ids, index, number = [], [], 0
     for batch in batches(model, text, plan):
         for stimulus in batch:

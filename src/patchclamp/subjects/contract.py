@@ -3,8 +3,9 @@
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from patchclamp.subjects.byhand import added_by_hand
 from patchclamp.subjects.engine import Place, Tap
 from patchclamp.subjects.families.spec import Family, family
 from patchclamp.subjects.identity import module_hash
-from patchclamp.subjects.language import Batch, LanguageModel, Padding
+from patchclamp.subjects.language import Attention, Batch, LanguageModel, Padding
 
 LENGTHS = (9, 5, 7)
 PADDINGS: tuple[Padding, ...] = ("right", "left")
@@ -150,13 +151,15 @@ def _rows_sum(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Paddin
 def _own_value(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
     gaps = []
     for tapped in (False, True):
-        how = "tap" if tapped else "native"
+        how: Attention = "tap" if tapped else "native"
         sites = [s for s in model.sites() if s.writable and s.tapped == tapped]
         base = model.run(list(stimuli), record=[s.path for s in sites], padding=padding, attention=how)
         reference = model.batch(stimuli).rows(base.logits)
         for site in sites:
             if site.width:
-                own = [[change("patch", site.path, source=_row(base.recording, i))] for i in range(len(stimuli))]
+                own: list[Any] = [
+                    [change("patch", site.path, source=_row(base.recording, i))] for i in range(len(stimuli))
+                ]
             else:
                 own = [change("call", site.path, basis="heads", fn=lambda x: x + 0)]
             gaps.append(_gap(_logits(model, stimuli, padding, interventions=own, attention=how), reference))
@@ -180,10 +183,8 @@ def _restores(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Paddin
     def halt(_x: Tensor) -> Tensor:
         raise _Halt
 
-    try:
+    with suppress(_Halt):
         model.run(list(stimuli), record="*", interventions=[change("call", "blocks.1.mlp.act", fn=halt)])
-    except _Halt:
-        pass
     after = _traces(model.module)
     return float(sum(before[k] != after.get(k) for k in before) + len(after.keys() - before.keys()))
 
@@ -291,7 +292,7 @@ def _by_hand(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
         if site.width:
             edit = change("add", site.path, value=delta.double().numpy(), at=position)
         else:
-            edit = change("call", site.path, basis="heads", at=position, fn=lambda x, d=delta: x + d)
+            edit = change("call", site.path, basis="heads", at=position, fn=partial(torch.add, delta))
         own: list[list[Any]] = [[edit] if i == row else [] for i in range(len(stimuli))]
         rig = _logits(model, stimuli, padding, interventions=own, attention=how)
         hand = added_by_hand(model, site, batch, row, column, delta)

@@ -23,7 +23,7 @@ class Frame:
     """Where in the stimuli the columns of the current forward pass lie.
 
     Args:
-        logical: ``(batch, position)`` logical position of every column seen so far, cached ones included; −1 at padding.
+        logical: ``(batch, position)`` logical position of every column so far, cached ones included; −1 at padding.
         prompt: ``(batch,)`` length of each prompt; a generated token's step is its logical position minus this.
         stimuli: what was shown, where known.
     """
@@ -117,7 +117,7 @@ class Edit:
                     got="none in the source recording",
                     remedy="Record longer or more stimuli, or ablate to mean or zero.",
                 )
-            donor = random.Random(f"{source.seed}/{own}/{row}").choice(donors)
+            donor = random.Random(f"{source.seed}/{own}").choice(donors)
             picked[row] = _as_tensor(source.values.of(do.site, donor), old)
         return torch.stack([picked[int(r)][int(p)] for r, p in zip(rows, logical, strict=True)])
 
@@ -132,6 +132,33 @@ class Edits:
     def paths(self) -> list[str]:
         """Return the sites that change."""
         return list(self.by_site)
+
+    def check(self, lengths: Sequence[int], *, steps: bool) -> None:
+        """Refuse a change that would silently do nothing.
+
+        Args:
+            lengths: tokens of each prompt.
+            steps: whether anything is generated.
+
+        Raises:
+            PatchclampError: a run of positions lies outside every prompt that it applies to, or names steps in vain.
+        """
+        for edit in (edit for edits in self.by_site.values() for edit in edits):
+            longest = max(lengths[i] for i in edit.rows or range(len(lengths)))
+            for span in edit.intervention.at or ():
+                if span.steps and steps:
+                    continue
+                start = span.start + longest if span.start < 0 else span.start
+                stop = longest if span.stop is None else span.stop + longest if span.stop < 0 else span.stop
+                empty = start < 0 or start >= longest or stop <= start
+                if span.steps or empty:
+                    raise PatchclampError(
+                        expected="generation steps only where text is generated"
+                        if span.steps
+                        else f"positions within the prompt's {longest} tokens",
+                        got=f"{span} at {edit.intervention.site}",
+                        remedy="Positions count from 0, −1 is the prompt's last token; +0 is the first generated one.",
+                    )
 
     def apply(self, x: Tensor, site: Site, frame: Frame | None) -> Tensor:
         """Return x changed by the site's edits, each seeing the previous one's result; x itself is left alone.
@@ -170,7 +197,7 @@ def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, f
     directions = edit.units.directions(x)
     if edit.intervention.operation == "project":
         # x − x Dᵀ (D Dᵀ)⁻¹ D, through the pseudo-inverse so that dependent directions do no harm
-        y[index] = x - x @ torch.linalg.pinv(directions.float()).to(x.dtype) @ directions
+        y[index] = x - x @ torch.linalg.pinv(widened(directions)).to(x.dtype) @ directions
         return
     f = edit.units.encode(x)
     y[index] = x + (edit.replacement(f, rows, logical, frame) - f) @ directions
@@ -196,6 +223,12 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
             got=f"{len(interventions)} lists",
             remedy="Give one flat list for all rows, or one list per prompt.",
         )
+    if per_row and not all(isinstance(item, list | tuple) for item in interventions):
+        raise PatchclampError(
+            expected="one flat list of interventions, or one list per row",
+            got="a mixture",
+            remedy="Put each row's interventions in a list of its own; an empty list leaves a row alone.",
+        )
     lists = [((i,), items) for i, items in enumerate(interventions)] if per_row else [(None, interventions)]
     by_site: dict[str, list[Edit]] = {}
     for rows, items in lists:
@@ -211,6 +244,18 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                     got=f"{site.path}, which can only be read",
                     remedy="Change a site that feeds it.",
                 )
+            if item.at is not None and "position" not in site.axes:
+                raise CannotIntervene(
+                    expected="a site with positions where `at` is given",
+                    got=f"{site.path}, with axes {', '.join(site.axes)}",
+                    remedy="Leave `at` out: the change then holds everywhere.",
+                )
+            if item.source is not None and "channel" in site.axes:
+                raise CannotIntervene(
+                    expected=f"zero ablation, set, add, scale or call at {site.path}",
+                    got=f"{item.operation} from a source",
+                    remedy="A recording's channels have no one value to put in; give the value itself.",
+                )
             if item.basis not in bases:
                 raise PatchclampError(
                     expected=f"a basis among {', '.join(bases)}",
@@ -219,6 +264,11 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                 )
             by_site.setdefault(site.path, []).append(Edit(item, Units(bases[item.basis], site, item.units), rows))
     return Edits(by_site)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return half-precision values as float32, wider ones as they are."""
+    return x.float() if torch.finfo(x.dtype).bits < 32 else x
 
 
 def _within(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:

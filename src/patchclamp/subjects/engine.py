@@ -5,7 +5,7 @@ parameters) is undone when the context ends, by return, exception or Ctrl-C alik
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -207,10 +207,8 @@ def until_seen(paths: Sequence[str]) -> Iterator[Callable[[str], None]]:
         if not pending:
             raise _Stop
 
-    try:
+    with suppress(_Stop):
         yield seen if pending else (lambda _path: None)
-    except _Stop:
-        pass
 
 
 def _chain(visits: list[tuple[Tap, Visit]]) -> Visit:

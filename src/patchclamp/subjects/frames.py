@@ -68,7 +68,9 @@ def lay_out(stimuli: Sequence[Stimulus], pad: int, padding: Padding, device: tor
 def read_columns(batch: Batch, positions: Sequence[int]) -> Int[Tensor, "batch read"]:
     """Return the columns where logical positions lie; negative ones count from each row's end."""
     lengths = batch.lengths[:, None]
-    wanted = torch.as_tensor(list(positions), device=batch.ids.device)[None].expand(len(batch.stimuli), -1)
+    wanted = torch.as_tensor(list(positions), dtype=torch.int64, device=batch.ids.device)[None].expand(
+        len(batch.stimuli), -1
+    )
     wanted = torch.where(wanted < 0, wanted + lengths, wanted)
     if bool(((wanted < 0) | (wanted >= lengths)).any()):
         raise PatchclampError(
@@ -78,6 +80,13 @@ def read_columns(batch: Batch, positions: Sequence[int]) -> Int[Tensor, "batch r
         )
     first = (batch.logical >= 0).long().argmax(1, keepdim=True)
     return wanted + first
+
+
+def _shown(ids: Tensor, logical: Tensor) -> Sequence[Stimulus]:
+    """Return what a prefill shows, so that `resample` knows whom to avoid; nothing where embeddings are shown."""
+    if ids.is_floating_point() or ids.shape != logical.shape:
+        return ()
+    return [Stimulus.of(row[at >= 0].cpu().numpy()) for row, at in zip(ids, logical, strict=True)]
 
 
 class Framer:
@@ -109,11 +118,11 @@ class Framer:
         else:
             logical = torch.arange(n_past + ids.shape[1], device=ids.device).expand(ids.shape[0], -1)
         if not self._continues(ids, n_past):
-            prompt = logical.amax(1) + 1
+            prompt, stimuli = logical.amax(1) + 1, _shown(ids, logical)
         else:
             assert self._frame is not None
-            prompt = self._frame.prompt
-        self._frame = Frame(logical, prompt)
+            prompt, stimuli = self._frame.prompt, self._frame.stimuli
+        self._frame = Frame(logical, prompt, stimuli)
         self._ids = ids if n_past == 0 else None
         if self.positions and kwargs.get("position_ids") is None:
             kwargs = {**kwargs, "position_ids": logical[:, -ids.shape[1] :].clamp(min=0)}

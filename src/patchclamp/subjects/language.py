@@ -18,13 +18,12 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Run
-from patchclamp.core.unit import slug
-from patchclamp.subjects.edits import Edits, Frame
+from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, until_seen
 from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
 from patchclamp.subjects.identity import tokenizer_hash
-from patchclamp.subjects.network import Network, holder, gradients_of
+from patchclamp.subjects.network import Network, gradients_of, holder, once, probe
 from patchclamp.subjects.text import Tokenizer
 
 Attention = Literal["native", "tap"]
@@ -61,6 +60,8 @@ class LanguageModel(Network):
         >>> model.site("blocks.1.mlp.act").width
         128
     """
+
+    module: Any
 
     def __init__(
         self,
@@ -113,7 +114,7 @@ class LanguageModel(Network):
     @property
     def dtype(self) -> torch.dtype:
         """Type of the activations."""
-        return self.module.dtype  # type: ignore[return-value]
+        return self.module.dtype
 
     @property
     def n_layers(self) -> int:
@@ -124,9 +125,11 @@ class LanguageModel(Network):
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
         return self._module_places if self.family is None else self.family.places(self.module)
 
-    def _forward_example(self) -> None:
-        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
-        self.module(input_ids=ids, use_cache=False)
+    @cached_property
+    def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
+        # Only what has one vector per token of the batch: rotary angles have no batch, some MLPs flatten it away.
+        ids = torch.zeros(2, 3, dtype=torch.int64, device=self.device)
+        return probe(self.module, lambda: self.module(input_ids=ids, use_cache=False), lead=(2, 3))
 
     # -- stimuli ------------------------------------------------------------------------------------------------------
 
@@ -171,6 +174,8 @@ class LanguageModel(Network):
             rows = np.asarray(shown)
             return [self._fits(Stimulus.of(row.astype(np.int64))) for row in np.atleast_2d(rows)]
         listed = list(shown)
+        if not listed:
+            raise PatchclampError(expected="at least one stimulus", got="none", remedy="Give a text or token ids.")
         if listed and all(isinstance(i, int | np.integer) for i in listed):
             return [self._fits(Stimulus.of(np.array(listed, dtype=np.int64)))]
         return [s for item in listed for s in self.stimuli(item)]
@@ -246,6 +251,7 @@ class LanguageModel(Network):
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
+            once(path, kept)
             kept[path] = self._rows(path, x, batch)
             return x
 
@@ -286,7 +292,8 @@ class LanguageModel(Network):
             logits = self._forward(
                 batch, self._paths(sites), holder(held), interventions, metric.positions, "native", None, freeze=True
             )
-            measured = metric(logits.float())
+            assert logits is not None
+            measured = metric(widened(logits))
             found = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
         gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
@@ -296,7 +303,7 @@ class LanguageModel(Network):
 
     def measure(self, stimuli: Any, metric: Metric, **options: Any) -> Float[Tensor, " stimulus"]:
         """Return a metric's value for each row; options as for ``run``."""
-        return metric(self.run(stimuli, logits=metric.positions, **options).logits.float())
+        return metric(widened(self.run(stimuli, logits=metric.positions, **options).logits))
 
     def sweep(
         self, stimulus: Any, metric: Metric, cells: Sequence[Sequence[Intervention]], *, batch_size: int = 64
@@ -322,7 +329,7 @@ class LanguageModel(Network):
         starts = sorted({layer for layer in first if layer > 0})
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
         clean = self.run(shown, record=paths, logits=False).recording if paths else None
-        measured = torch.zeros(len(cells), device=self.device)
+        measured = widened(torch.zeros(len(cells), dtype=self.dtype, device=self.device))
         for layer in sorted(set(first)):
             members = [i for i, start in enumerate(first) if start == layer]
             for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
@@ -401,8 +408,10 @@ class LanguageModel(Network):
             max_new_tokens=max_new_tokens, do_sample=temperature > 0, temperature=temperature or None,
             use_cache=cache, eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id, pad_token_id=pad,
         )  # fmt: skip
-        torch.manual_seed(seed)
-        with torch.no_grad(), self.intervene(interventions):
+        self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.no_grad(), self.intervene(interventions):
+            torch.manual_seed(seed)
             mask = (batch.logical >= 0).long()
             whole = self.module.generate(input_ids=batch.ids, attention_mask=mask, generation_config=config)
         written = whole[:, batch.ids.shape[1] :].cpu().numpy()
@@ -427,7 +436,12 @@ class LanguageModel(Network):
 
         The final norm divides by the direction's own size, so rows are comparable within, not between directions.
         """
-        assert self.family is not None
+        if self.family is None:
+            raise PatchclampError(
+                expected="a model that a family file covers",
+                got=type(self.module).__name__,
+                remedy="docs/families.md says how to add one.",
+            )
         norm = self.module.get_submodule(self.family.final)
         head = self.module.get_output_embeddings()
         with torch.no_grad():
@@ -470,8 +484,10 @@ class LanguageModel(Network):
         freeze: bool = False,
     ) -> Tensor | None:
         edits: Edits = self._bind(interventions, len(batch.stimuli))
+        edits.check(batch.lengths.tolist(), steps=False)
         frame = Frame(batch.logical, batch.lengths, batch.stimuli)
         chosen = None if isinstance(logits, bool) else read_columns(batch, logits)
+        output: Tensor | None = None
         with until_seen([] if logits is not False else paths) as seen:
 
             def then(path: str, x: Tensor) -> Tensor:
@@ -485,10 +501,9 @@ class LanguageModel(Network):
                 visits.append((Place(self._head, "in"), lambda x: x[rows.to(x.device), chosen.to(x.device)]))
             with self.engine.attached(visits, restart=restart, tap=attention == "tap", freeze=freeze):
                 output = self.module(**self._inputs(batch)).logits
-                if logits is False:
-                    return None
-                return output if chosen is not None or not batch.padded else batch.square(batch.rows(output))
-        return None
+        if output is None or logits is False:
+            return None
+        return output if chosen is not None or not batch.padded else batch.square(batch.rows(output))
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}

@@ -32,10 +32,12 @@ def load_language_model(
     Cost: reads the weights once, and once more for their hash the first time.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from huggingface_hub.utils import logging as hub_logging
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
+    hub_logging.set_verbosity(hub_logging.CRITICAL)  # its retries; the error below says what failed
     logging.disable_progress_bar()
     if dtype is not None and dtype not in DTYPES:
         raise PatchclampError(
@@ -45,9 +47,10 @@ def load_language_model(
     local = folder.exists() or name.startswith((".", "/", "~"))
     if local:
         _check_folder(folder)
+    read: Any = AutoModelForCausalLM.from_pretrained
     placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = read(
             name,
             dtype=DTYPES[dtype] if dtype else "auto",
             use_safetensors=True,

@@ -131,12 +131,7 @@ class Network:
         kept: dict[str, Tensor] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
-            if path in kept:
-                raise PatchclampError(
-                    expected="a module that is called once per forward",
-                    got=f"{path}, called again",
-                    remedy="Record the modules that call it.",
-                )
+            once(path, kept)
             # A copy, because modules such as nn.ReLU(inplace=True) overwrite what they were given.
             kept[path] = x.detach().clone()
             return x
@@ -161,7 +156,13 @@ class Network:
         inputs = stimuli if isinstance(stimuli, tuple) else (stimuli,)
         edits = self._bind(interventions, len(inputs[0]))
         held: dict[str, Tensor] = {}
-        visits = self._visits(self._paths(sites), edits, lambda: None, holder(held))
+        hold = holder(held)
+
+        def keep(path: str, x: Tensor) -> Tensor:
+            # The copy travels on: nn.ReLU(inplace=True) would overwrite the value that is held, and its gradient.
+            return hold(path, x).clone()
+
+        visits = self._visits(self._paths(sites), edits, lambda: None, keep)
         with torch.enable_grad(), self.engine.attached(visits, freeze=True):
             output = self.module(*inputs)
             measured = metric(output[:, None] if hasattr(metric, "kind") else output)
@@ -177,7 +178,7 @@ class Network:
             >>> from patchclamp.core.intervention import change
             >>> net = Network(nn.Sequential(nn.Linear(2, 2)), torch.zeros(1, 2))
             >>> with net.intervene([change("set", "module.0.out", 0, value=7.0)]):
-            ...     float(net.module(torch.ones(1, 2))[0, 0])
+            ...     float(net.module(torch.ones(1, 2)).detach()[0, 0])
             7.0
         """
         edits = self._bind(interventions, None)
@@ -215,8 +216,25 @@ class Network:
         return Recording(tuple(stimuli), dict(values), sites, {"subject": self.name})
 
 
-def probe(module: nn.Module, forward: Callable[[], object]) -> dict[str, tuple[Site, Place | Tap]]:
-    """Run one forward and return every module's input and output that is a tensor, as sites.
+def once(path: str, seen: Mapping[str, Tensor]) -> None:
+    """Refuse a second value at one site: which call is meant would be a guess."""
+    if path in seen:
+        raise PatchclampError(
+            expected="a module that is called once per forward",
+            got=f"{path}, called again",
+            remedy="Use the modules that call it.",
+        )
+
+
+def probe(
+    module: nn.Module, forward: Callable[[], object], lead: tuple[int, ...] = ()
+) -> dict[str, tuple[Site, Place | Tap]]:
+    """Run one forward and return every module's input and output that is a tensor of real numbers, as sites.
+
+    Args:
+        module: the network.
+        forward: runs it.
+        lead: where given, only tensors of these first sizes and one more axis.
 
     Raises:
         PatchclampError: the module does not accept its example.
@@ -248,6 +266,8 @@ def probe(module: nn.Module, forward: Callable[[], object]) -> dict[str, tuple[S
     found: dict[str, tuple[Site, Place | Tap]] = {}
     for path, shape in shapes.items():
         axes = layouts.get(len(shape))
+        if lead and (shape[:-1] != lead):
+            continue
         if axes is not None and len(shape) > 1:
             width = shape[1] if "channel" in axes else shape[-1]
             dotted, _, side = path[len(MODULE) :].rpartition(".")
@@ -261,7 +281,7 @@ def _noting(shapes: dict[str, torch.Size], path: str, side: str) -> Callable[...
             seen = args[0] if args else next((v for v in other.values() if isinstance(v, Tensor)), None)
         else:
             seen = other[0] if isinstance(other, tuple | list) and other else other
-        if isinstance(seen, Tensor):
+        if isinstance(seen, Tensor) and seen.is_floating_point():
             shapes.setdefault(f"{MODULE}{path}.{side}", seen.shape)
 
     return note
@@ -271,6 +291,7 @@ def holder(held: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
     """Return a ``keep`` that puts every value on the path to the output and holds it."""
 
     def keep(path: str, x: Tensor) -> Tensor:
+        once(path, held)
         # The first site on a path has nothing before it that asks for a gradient: it becomes the leaf.
         held[path] = x if x.requires_grad else x.detach().requires_grad_(True)
         return held[path]

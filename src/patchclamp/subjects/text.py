@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -234,10 +235,8 @@ def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: b
         for line in filter(str.strip, text.splitlines()):
             messages: Any = [{"role": "user", "content": line.strip()}]
             if line.lstrip().startswith("["):
-                try:
+                with suppress(ValueError, RecursionError):  # a line of prose may begin with a bracket
                     messages = json.loads(line)
-                except ValueError:
-                    pass  # a line of prose that begins with a bracket
             if not all(isinstance(m, dict) and {"role", "content"} <= set(m) for m in messages):
                 raise PatchclampError(
                     expected='messages like {"role": "user", "content": "…"}', got=line[:60], remedy="Mend that line."

@@ -58,7 +58,7 @@ class Family:
 
     def layers(self, model: nn.Module) -> list[nn.Module]:
         """Return the blocks in order."""
-        return list(model.get_submodule(self.blocks))  # type: ignore[arg-type]
+        return list(model.get_submodule(self.blocks))  # type: ignore[call-overload]
 
     def places(self, model: Any) -> dict[str, tuple[Site, Place | Tap]]:
         """Return every canonical site of a model with its place, in forward order."""

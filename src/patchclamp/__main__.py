@@ -1,0 +1,7 @@
+"""``python -m patchclamp``: the command line."""
+
+import sys
+
+from patchclamp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,210 @@
+"""Commands: each takes the parsed options, calls one verb and shows what it gave."""
+
+import sys
+import time
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from patchclamp.cli import tables
+from patchclamp.cli.main import emit
+from patchclamp.cli.progress import Meter, human_bytes, human_s
+from patchclamp.core.errors import Damaged, PatchclampError
+
+FAMILY = "family:"
+
+
+def _load(options: Namespace) -> Any:
+    from patchclamp.opening import load
+
+    return load(options.model, device=options.device, dtype=options.dtype)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def sites(options: Namespace) -> int:
+    """List sites."""
+    model = _load(options)
+    found = model.sites()
+    if options.modules:
+        found = [*found, *(site for site, _ in model._module_places.values() if site not in found)]
+    capabilities = asdict(model.capabilities)
+    if options.json:
+        emit(
+            {
+                "subject": {"slug": model.name, "hash": model.hash},
+                "capabilities": capabilities,
+                "sites": list(map(asdict, found)),
+            }
+        )
+    else:
+        tables.sites(model, found)
+    return 0
+
+
+def verify(options: Namespace) -> int:
+    """Prove equality with the bare network."""
+    from patchclamp.subjects import contract
+
+    if options.model.startswith(FAMILY):
+        name = options.model.removeprefix(FAMILY)
+        verdicts, about = contract.verify_family(name), f"the tiny model of family {name}, float32"
+    else:
+        model = _load(options)
+        verdicts = contract.verify(model)
+        about = f"{model.name} ({type(model.module).__name__}, {str(model.dtype).removeprefix('torch.')})"
+    passed = all(v.passed for v in verdicts)
+    if options.json:
+        emit({"subject": about, "passed": passed, "verdicts": [{**asdict(v), "passed": v.passed} for v in verdicts]})
+    else:
+        tables.verdicts(verdicts, about, passed)
+    return 0 if passed else 1
+
+
+def record(options: Namespace) -> int:
+    """Record to disk."""
+    from patchclamp.record import record_text
+    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable
+
+    model = _load(options)
+    chosen = recordable(model, options.sites)
+    plan = _plan(model, options)
+    kind = options.store or str(model.dtype).removeprefix("torch.")
+    disk, memory = disk_bytes(chosen, plan, kind), 2 * SHARD_BYTES
+    _state_cost(model, options, plan, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
+    with Meter("record") as meter:
+        stored = record_text(
+            model, options.text, [s.path for s in chosen], options.out, store=options.store, resume=options.resume,
+            plan=plan, progress=meter,
+        )  # fmt: skip
+    return _tell(stored.bundle, options)
+
+
+def survey(options: Namespace) -> int:
+    """Survey without storing activations."""
+    from patchclamp.record import survey_text
+    from patchclamp.record.stream import recordable
+    from patchclamp.record.survey import memory_bytes
+
+    model = _load(options)
+    chosen = recordable(model, options.sites)
+    plan = _plan(model, options)
+    memory = human_bytes(memory_bytes(chosen))
+    _state_cost(model, options, plan, chosen, f"{memory} of memory, up to {memory} on disk while it runs")
+    with Meter("survey") as meter:
+        stored = survey_text(
+            model, options.text, [s.path for s in chosen], options.out, resume=options.resume, plan=plan, progress=meter
+        )
+    return _tell(stored.bundle, options)
+
+
+def _plan(model: Any, options: Namespace) -> Any:
+    from patchclamp.record import make_plan
+
+    return make_plan(
+        model, options.text, window=options.window, max_tokens=options.max_tokens, batch_size=options.batch_size,
+        chat=options.chat, bos=not options.no_bos, seed=options.seed,
+    )  # fmt: skip
+
+
+def _state_cost(model: Any, options: Namespace, plan: Any, chosen: list[Any], space: str) -> None:
+    """Say what the run will cost, its time measured on the first batch."""
+    from patchclamp.record.plan import batches
+
+    first = next(iter(batches(model, options.text, plan)))
+    model.run(first, record=[s.path for s in chosen], logits=False)  # the first run pays for set-up
+    began = time.monotonic()
+    model.run(first, record=[s.path for s in chosen], logits=False)
+    seconds = (time.monotonic() - began) * plan.n_stimuli / len(first)
+    _say(
+        f"{plan.n_stimuli:,} stimuli, {plan.n_tokens:,} tokens, {len(chosen)} sites: {space}, about {human_s(seconds)} "
+        "of computing"
+    )
+
+
+def explain(options: Namespace) -> int:
+    """Explain an answer."""
+    from patchclamp.explain import explain_answer
+
+    if options.out:
+        _check_writable(Path(options.out))
+    model = _load(options)
+    found = explain_answer(
+        model, options.prompt, options.target, contrast=options.contrast, corrupt=options.corrupt,
+        levels=[level.strip() for level in options.level.split(",")], top=options.top, seed=options.seed,
+    )  # fmt: skip
+    if options.out:
+        found.graph().save(options.out)
+        _say(f"graph written to {options.out}")
+    if options.json:
+        emit(found.to_json())
+    else:
+        tables.explanation(found, options.model)
+    return 0
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise PatchclampError(
+            expected="a file to write, in a folder that exists", got=str(path), remedy="Give another --out."
+        )
+
+
+def generate(options: Namespace) -> int:
+    """Continue a prompt with units clamped."""
+    from patchclamp.core.intervention import clamp
+
+    at = ",".join(options.at) if options.at else None
+    clamps = [clamp(text, at=at) for text in options.clamp]
+    model = _load(options)
+    how: dict[str, Any] = {
+        "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
+    }  # fmt: skip
+    [bare] = model.generate(options.prompt, **how)
+    changed = model.generate(options.prompt, interventions=clamps, **how)[0] if clamps else None
+    if options.json:
+        emit(
+            {
+                "prompt": options.prompt,
+                "interventions": [c.to_json() for c in clamps],
+                "baseline": {"text": bare.text, "ids": bare.ids.tolist()},
+                "clamped": None if changed is None else {"text": changed.text, "ids": changed.ids.tolist()},
+            }
+        )
+    else:
+        tables.generation(options.prompt, bare, changed, options.clamp, at)
+    return 0
+
+
+def info(options: Namespace) -> int:
+    """Say what a folder (or a graph's file) holds and whether it is whole."""
+    from patchclamp.core.bundle import Bundle
+
+    if Path(options.folder).is_file():
+        from patchclamp.core.graph import Graph
+
+        graph = Graph.load(options.folder)
+        if options.json:
+            emit(graph.to_json())
+        else:
+            tables.graph(graph)
+        return 0
+    return _tell(Bundle.open(options.folder), options)
+
+
+def _tell(bundle: Any, options: Namespace) -> int:
+    damaged = bundle.damaged()
+    if options.json and not damaged:
+        emit(tables.bundle_facts(bundle))
+    elif not options.json:
+        tables.bundle(bundle)
+    if damaged:
+        raise Damaged(
+            expected=f"the pieces of {bundle.path} as they were committed",
+            got=f"damaged or missing: {', '.join(damaged[:8])}",
+            remedy="Restore them from a copy, or record again; the other pieces are whole.",
+        )
+    return 0

@@ -1,0 +1,168 @@
+"""Parser: what can be typed. Imports nothing heavy, so that help is quick."""
+
+import argparse
+from typing import Any, NoReturn
+
+from patchclamp.core.errors import PatchclampError
+
+MODEL = "a local folder, a Hugging Face name, or organism:NAME"
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints have three parts."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing usage and leaving."""
+        raise PatchclampError(
+            expected=f"`{self.prog}` with the arguments that its help shows",
+            got=message,
+            remedy=f"See `{self.prog} --help`.",
+        )
+
+
+def build_parser() -> Parser:
+    """Return the parser of all subcommands."""
+    parser = Parser(
+        prog="patchclamp",
+        description="A rig for neurons: record them, find which gave an answer, and prove it by clamping them.",
+        epilog="Example: patchclamp explain organism:cat 'the old cat' --target ' sat' --contrast ' ran'",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    _sites(verbs)
+    _verify(verbs)
+    _record(verbs)
+    _survey(verbs)
+    _explain(verbs)
+    _generate(verbs)
+    _info(verbs)
+    return parser
+
+
+def _verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = True) -> Parser:
+    verb: Parser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
+    if model:
+        verb.add_argument("model", metavar="MODEL", help=MODEL)
+        verb.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
+        verb.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
+        verb.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+    verb.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    return verb
+
+
+def _sites(verbs: Any) -> None:
+    verb = _verb(
+        verbs, "sites", "List the sites of a model and what can be done there.", "patchclamp sites organism:cat"
+    )
+    verb.add_argument("--modules", action="store_true", help="list every module's input and output too")
+
+
+def _verify(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "verify",
+        "Prove that what the rig shows is the model: equality with the bare network.",
+        "patchclamp verify family:gpt2",
+    )
+    verb.formatter_class = argparse.RawDescriptionHelpFormatter
+    verb.description = (
+        "Prove that what the rig shows is the model: equality with the bare network on padded batches.\n"
+        "family:NAME runs the ten-part contract on the family's tiny model, and on each part's wrong mapping."
+    )
+
+
+def _text_options(verb: Parser) -> None:
+    verb.add_argument("--text", required=True, metavar="FILE", help="a UTF-8 text file")
+    verb.add_argument("--sites", required=True, metavar="PATTERN", help="site paths or patterns, joined by commas")
+    verb.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    verb.add_argument("--window", type=int, default=128, metavar="N", help="tokens per stimulus (default: 128)")
+    verb.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
+    verb.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per forward pass (default: 8)")
+    verb.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
+    verb.add_argument(
+        "--chat",
+        action="store_true",
+        help="put each line (words, or a JSON list of messages) through the chat template",
+    )
+    verb.add_argument("--no-bos", action="store_true", help="do not begin windows as the tokenizer begins a text")
+
+
+def _record(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "record",
+        "Record what sites do over a text, to append-only shards on disk; resumable at every moment.",
+        "patchclamp record organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out recording",
+    )
+    _text_options(verb)
+    verb.add_argument(
+        "--store", metavar="TYPE", help="float32, float16 or bfloat16 on disk (default: the model's own type)"
+    )
+
+
+def _survey(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "survey",
+        "Statistics and exemplars of every unit over a text, without storing activations.",
+        "patchclamp survey organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out survey",
+    )
+    _text_options(verb)
+
+
+def _explain(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "explain",
+        "Which neurons and heads gave this answer, proved by ablating them beside random sets.",
+        "patchclamp explain organism:cat 'the old cat' --target ' sat' --contrast ' ran'",
+    )
+    verb.add_argument("prompt", metavar="PROMPT", help="the text, without a space at its end")
+    verb.add_argument("--target", required=True, metavar="TEXT", help="the answer, with its leading space")
+    verb.add_argument("--contrast", metavar="TEXT", help="the answer it is held against")
+    verb.add_argument(
+        "--corrupt", metavar="PROMPT", help="a prompt of as many tokens under which the answer should be lost"
+    )
+    verb.add_argument("--level", default="neuron,head", metavar="LEVELS", help="neuron, head or neuron,head (default)")
+    verb.add_argument(
+        "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"
+    )
+    verb.add_argument("--out", metavar="FILE", help="write the graph as JSON")
+
+
+def _generate(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "generate",
+        "Continue a prompt with units clamped, beside the continuation without.",
+        "patchclamp generate organism:cat 'the old cat' --clamp 'blocks.0.mlp.act/neurons/7=0'",
+    )
+    verb.add_argument("prompt", metavar="PROMPT", help="the text to continue")
+    verb.add_argument(
+        "--clamp",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a unit (KEY+=V adds, KEY*=V scales); repeat for more",
+    )
+    verb.add_argument(
+        "--at",
+        action="append",
+        metavar="WHERE",
+        help="positions 5, 5:9, -1 or generated steps +0:+3; repeat (default: everywhere)",
+    )
+    verb.add_argument("--max-new-tokens", type=int, default=40, metavar="N", help="most tokens to write (default: 40)")
+    verb.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0 takes the likeliest token (default: 0)"
+    )
+
+
+def _info(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "info",
+        "What a recording, survey or graph holds, and whether it is whole.",
+        "patchclamp info recording",
+        model=False,
+    )
+    verb.add_argument("folder", metavar="DIR", help="what record or survey wrote")
