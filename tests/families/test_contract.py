@@ -10,6 +10,7 @@ from patchclamp.subjects.families import gemma2, llama
 from patchclamp.subjects.families.spec import family, family_names, family_of
 from patchclamp.subjects.language import LanguageModel
 
+
 def rejected(number, wrong, model):
     """Return by how much a wrong mapping breaks a part; a break that is only a crash does not count."""
     found = contract.deviation(contract.PARTS[number - 1], LanguageModel(model, family=wrong))

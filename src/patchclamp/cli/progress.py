@@ -65,11 +65,11 @@ class Meter:
             self.bar.stop()
 
 
-def human_bytes(n: float) -> str:
+def human_bytes(n: float | int) -> str:
     """Return bytes as people write them: ``1.3 GB``.
 
     Example:
-        >>> human_bytes(1_300_000_000)
+        >>> human_bytes(1.3e9)
         '1.3 GB'
     """
     for unit in ("B", "kB", "MB", "GB"):
@@ -83,7 +83,7 @@ def human_s(seconds: float) -> str:
     """Return seconds as people say them: ``2 min 5 s``.
 
     Example:
-        >>> human_s(125)
+        >>> human_s(125.0)
         '2 min 5 s'
     """
     if seconds < 1:

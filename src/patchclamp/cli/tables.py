@@ -173,7 +173,7 @@ def bundle_facts(bundle: Any) -> dict[str, Any]:
     """Return what a bundle holds as JSON-ready data."""
     m = bundle.manifest
     nonfinite: dict[str, int] = {}
-    for entry in bundle.pieces:
+    for entry in bundle.entries:
         for key, count in entry.get("nonfinite", {}).items():
             nonfinite[key] = nonfinite.get(key, 0) + count
     files = [f for f in bundle.path.iterdir() if f.is_file()]

@@ -82,6 +82,7 @@ class Graph:
 
         Raises:
             PatchclampError: not a graph, or one of a newer version.
+            Damaged: a part is missing.
         """
         if data.get("format") != FORMAT or data.get("version") != VERSION:
             raise PatchclampError(

@@ -85,7 +85,9 @@ class Recording:
 
     def mean(self, site: str) -> Any:
         """Return the ``(width,)`` mean over counted tokens."""
-        return self[site][self.counted].mean(0)
+        rows = self[site][self.counted]
+        # NumPy adds bfloat16 up in bfloat16, which is wrong by any amount.
+        return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
     def donors(self, site: str, position: int, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
@@ -156,7 +158,7 @@ class StoredRecording:
 
     def shard(self, number: int, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
-        wanted = list(self.sites) if sites is None else list(sites)
+        wanted = self._known(sites)
         tensors = self.bundle.read(self._shards[number], ["ids", "roles", "spans", "offsets", *wanted])
         ids, roles, spans = (tensors[k].astype(np.int64) for k in ("ids", "roles", "spans"))
         stimuli = tuple(Stimulus(ids[a:b], roles[a:b], spans[a:b]) for a, b in pairwise(tensors["offsets"].tolist()))
@@ -168,8 +170,8 @@ class StoredRecording:
 
     def load(self, sites: Sequence[str] | None = None) -> Recording:
         """Return the whole recording in memory; its cost is its size on disk."""
-        parts = list(self.shards(sites))
-        chosen = list(self.sites) if sites is None else list(sites)
+        chosen = self._known(sites)
+        parts = list(self.shards(chosen))
         values = {s: np.concatenate([p.values[s] for p in parts]) for s in chosen} if parts else {}
         stimuli = tuple(s for p in parts for s in p.stimuli)
         return Recording(stimuli, values, {s: self.sites[s] for s in chosen}, self.provenance)
@@ -183,6 +185,16 @@ class StoredRecording:
         """Return one stimulus."""
         number, place = self._locate(stimulus)
         return self.shard(number, []).stimuli[place]
+
+    def _known(self, sites: Sequence[str] | None) -> list[str]:
+        strangers = [site for site in sites or () if site not in self.sites]
+        if strangers:
+            raise PatchclampError(
+                expected="a site of this recording",
+                got=", ".join(map(repr, strangers[:4])),
+                remedy=f"It holds {', '.join(list(self.sites)[:8])}.",
+            )
+        return list(self.sites) if sites is None else list(sites)
 
     def _locate(self, stimulus: int) -> tuple[int, int]:
         if not 0 <= stimulus < self.n_stimuli:

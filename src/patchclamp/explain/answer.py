@@ -190,7 +190,7 @@ def explain_answer(
             remedy="The model overflows in this dtype; try --dtype float32.",
         )
     flat = _flatten(scores)
-    order = np.argsort(-flat.score, kind="stable")
+    order = np.argsort(-flat.score, kind="stable").tolist()
     chosen = [flat.node(i) for i in order[:top] if flat.score[i] > 0]
     against = [flat.node(i) for i in order[::-1][:5] if flat.score[i] < 0]
     if not chosen:

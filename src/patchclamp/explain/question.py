@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
@@ -65,18 +67,23 @@ def ask(
         before, metric, answers = _alone(model, prompt, wanted)
     else:
         before, metric, answers = _against(model, prompt, wanted, target, contrast)
-    added = target_text(model, before)
-    shown = model.tokenize(prompt + added) if before else model.tokenize(prompt)
+    shown = _followed(model.tokenize(prompt), before)
     corrupted = None
     if corrupt is not None:
-        corrupted = model.tokenize(corrupt + added) if before else model.tokenize(corrupt)
+        corrupted = _followed(model.tokenize(corrupt), before)
         _aligned(model, shown, corrupted)
     return Question(prompt, target, contrast, corrupt, shown, corrupted, metric, answers)
 
 
-def target_text(model: LanguageModel, ids: tuple[int, ...]) -> str:
-    """Return ids of an answer's beginning as the text that was tokenised."""
-    return "".join(model._tokenizer.token(i) for i in ids)
+def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
+    """Return a prompt's tokens and an answer's first ones; as ids, for half a character has no text."""
+    more = Stimulus.of(np.array(ids, dtype=np.int64))
+    return Stimulus(
+        np.concatenate([prompt.ids, more.ids]),
+        np.concatenate([prompt.roles, more.roles]),
+        np.concatenate([prompt.spans, more.spans]),
+        prompt.text,
+    )
 
 
 def _alone(

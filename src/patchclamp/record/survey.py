@@ -14,7 +14,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.record.plan import Plan, Progress, batches, begin, make_plan, manifest_of, refuse_if_too_large
-from patchclamp.record.stream import recordable
+from patchclamp.record.stream import MOST_NAMED, recordable
 from patchclamp.subjects.language import LanguageModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
@@ -42,7 +42,7 @@ def survey_text(
 
     Means and variances are exact (Chan's update, float64); minimum, maximum and the top exemplars too. Quantiles and
     the exemplars by decile come from a uniform sample of 1,000 tokens, the same for all units: the stated rank of a
-    quantile is right to ± 0.05 with 99 % confidence (Dvoretzky–Kiefer–Wolfowitz). Special tokens and padding are
+    quantile is right to ± 0.053 with 99 % confidence (Dvoretzky–Kiefer–Wolfowitz). Special tokens and padding are
     left out.
 
     Args:
@@ -169,6 +169,15 @@ class _State:
                 taken[slot] = int(pick)
         return np.array(list(taken), dtype=np.int64), np.array(list(taken.values()), dtype=np.int64)
 
+    def nonfinite(self) -> dict[str, dict[str, int]]:
+        """Return how many values of which units were NaN or infinite, where there were any."""
+        counts = {
+            f"{path}/neurons/{unit}": int(s.nonfinite[unit])
+            for path, s in self.of.items()
+            for unit in s.nonfinite.nonzero().flatten().tolist()[:MOST_NAMED]
+        }
+        return {"nonfinite": counts} if counts else {}
+
     def tensors(self) -> dict[str, np.ndarray]:
         whole = {f"{path}|{name}": t.numpy() for path, s in self.of.items() for name, t in s.__dict__.items()}
         whole |= {"priority": self.priority, "sampled": self.sampled}
@@ -194,6 +203,7 @@ class _SiteState:
         self.top = torch.full((width, N_TOP), -torch.inf)
         self.top_at = torch.full((width, N_TOP, 2), -1, dtype=torch.int64)
         self.sample = torch.zeros(N_SAMPLE, width)
+        self.nonfinite = torch.zeros(width, dtype=torch.int64)
 
     def add(
         self, x: Tensor, n_before: int, stimulus: int, positions: np.ndarray, slots: np.ndarray, picks: np.ndarray
@@ -207,8 +217,14 @@ class _SiteState:
         self.mean += delta * (n / total)
         self.m2 += m2 + delta.square() * (n_before * n / total)
         self.active += (x > 0).sum(0)
-        self._lowest(x, stimulus, positions)
-        self._highest(x, stimulus, positions)
+        finite = torch.isfinite(x)
+        low = high = x
+        if not finite.all():
+            # Mean and variance of such a unit say NaN; its exemplars are those of its finite values.
+            self.nonfinite += (~finite).sum(0)
+            low, high = x.masked_fill(~finite, torch.inf), x.masked_fill(~finite, -torch.inf)
+        self._lowest(low, stimulus, positions)
+        self._highest(high, stimulus, positions)
         if len(slots):
             self.sample[torch.from_numpy(slots)] = x[torch.from_numpy(picks)]
 
@@ -248,9 +264,10 @@ def _mix(index: np.ndarray, seed: int) -> np.ndarray:
 def _commit_results(bundle: Bundle, state: _State, model: LanguageModel, text: str | Path, plan: Plan) -> None:
     have = {e["piece"] for e in bundle.pieces}
     statistics, exemplars, used = _results(state)
-    for piece, tensors in (("statistics", statistics), ("exemplars", exemplars)):
-        if piece not in have:
-            bundle.append(piece, tensors, counted=state.counted)
+    if "statistics" not in have:
+        bundle.append("statistics", statistics, counted=state.counted, **state.nonfinite())
+    if "exemplars" not in have:
+        bundle.append("exemplars", exemplars)
     ids, index, number = [], [], 0
     for batch in batches(model, text, plan):
         for stimulus in batch:
@@ -270,7 +287,8 @@ def _results(state: _State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
     order = np.argsort(state.priority, kind="stable")[: min(state.counted, N_SAMPLE)]
     places = torch.from_numpy(state.sampled[order])
     n = max(len(order), 1)
-    deciles = [min(int((d + 0.5) / N_DECILES * n), n - 1) for d in range(N_DECILES)]
+    # A text without a single counted token has no deciles.
+    deciles = [min(int((d + 0.5) / N_DECILES * n), n - 1) for d in range(N_DECILES if len(order) else 0)]
     for path, s in state.of.items():
         sample = s.sample[torch.from_numpy(order)]
         ranked = sample.sort(dim=0, stable=True)
@@ -288,10 +306,9 @@ def _results(state: _State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
             f"{path}|top_at": s.top_at.numpy(),
             f"{path}|random_value": sample[:N_RANDOM].T.contiguous().numpy(),
             f"{path}|random_at": places[:N_RANDOM].expand(sample.shape[1], -1, -1).contiguous().numpy(),
+            f"{path}|quantile_value": ranked.values[deciles].T.contiguous().numpy(),
+            f"{path}|quantile_at": places[ranked.indices[deciles].T].contiguous().numpy(),
         }
-        if len(order):
-            exemplars[f"{path}|quantile_value"] = ranked.values[deciles].T.contiguous().numpy()
-            exemplars[f"{path}|quantile_at"] = places[ranked.indices[deciles].T].contiguous().numpy()
     tables = [t for name, t in exemplars.items() if name.endswith("_at")]
     used = {int(i) for t in tables for i in np.unique(t[..., 0]) if i >= 0}
     return statistics, exemplars, used

@@ -277,13 +277,29 @@ def _within(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
         place = logical - prompt if span.steps else logical
         low: Any = span.start if span.steps or span.start >= 0 else span.start + prompt
         high: Any = span.stop
-        if high is None:
-            # A run of prompt positions ends with the prompt unless it says otherwise; steps go on.
-            high = torch.iinfo(torch.int64).max if span.steps else prompt
-        elif high < 0:
-            high = high + prompt
+        if span.steps:
+            high = torch.iinfo(torch.int64).max if high is None else high
+        else:
+            # Positions are the prompt's: a run that is open, or longer than the prompt, ends with it.
+            high = prompt if high is None else (high + prompt if high < 0 else prompt.clamp(max=high))
         inside |= (place >= low) & (place < high) & (place >= 0)
     return inside
+
+
+def check_places(interventions: Sequence[Any], longest: int) -> None:
+    """Refuse positions that no prompt of a run reaches: such a change would silently do nothing.
+
+    Raises:
+        PatchclampError: names the position and the prompt's length.
+    """
+    flat = [i for item in interventions for i in (item if isinstance(item, list | tuple) else [item])]
+    for span in (span for i in flat if isinstance(i, Intervention) for span in i.at or ()):
+        if not span.steps and (span.start >= longest or span.start < -longest):
+            raise PatchclampError(
+                expected=f"a position from 0 to {longest - 1} (or −1 to −{longest}) of the prompt",
+                got=str(span),
+                remedy="Generated tokens are steps: +0 is the first.",
+            )
 
 
 def _spread(value: Any, old: Tensor, n_units: int) -> Tensor:
