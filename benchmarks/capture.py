@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 import shape
 import timing
+import torch
+
 from patchclamp.record import Plan, make_plan, record_text, survey_text
 
 WINDOW, BATCH = 128, 8

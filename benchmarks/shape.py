@@ -7,9 +7,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+import timing
 import torch
 
-import timing
 from patchclamp.subjects.language import LanguageModel
 
 VOCABULARY, CONTEXT = 50257, 1024
@@ -74,4 +74,7 @@ if __name__ == "__main__":
         timing.alternate(tasks, 1)
         spent = timing.alternate(tasks, 3)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters; one forward pass of 8 x 128 tokens:")
-    timing.show(["", "wall s", "cpu s"], [[n, f"{(m := timing.median(s)).wall_s:.2f}", f"{m.cpu_s:.2f}"] for n, s in spent.items()])
+    timing.show(
+        ["", "wall s", "cpu s"],
+        [[n, f"{(m := timing.median(s)).wall_s:.2f}", f"{m.cpu_s:.2f}"] for n, s in spent.items()],
+    )

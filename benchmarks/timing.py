@@ -69,7 +69,9 @@ def ratio(spent: Sequence[Spent], base: Sequence[Spent]) -> Spent:
 def parser(about: str, *, rounds: int = 3) -> argparse.ArgumentParser:
     """Return a parser of the flags that every benchmark takes."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--quick", action="store_true", help="tiny settings, to see that it runs; the numbers mean little")
+    made.add_argument(
+        "--quick", action="store_true", help="tiny settings, to see that it runs; the numbers mean little"
+    )
     made.add_argument("--rounds", type=int, default=rounds, help="alternating rounds; medians are shown")
     made.add_argument("--threads", type=int, default=2, help="threads that compute, on every side alike")
     made.add_argument("--json", type=Path, help="write the numbers to this file too")
@@ -87,7 +89,9 @@ def machine(threads: int) -> dict[str, Any]:
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        named = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        named = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         processor = named[0] if named else processor
     return {
         "processor": processor,
@@ -109,7 +113,9 @@ def show(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
             print("|" + "|".join("-" * (w + 2) for w in widths) + "|")
 
 
-def report(options: argparse.Namespace, measures: Mapping[str, Any], bars: Sequence[tuple[str, float, str, float]]) -> None:
+def report(
+    options: argparse.Namespace, measures: Mapping[str, Any], bars: Sequence[tuple[str, float, str, float]]
+) -> None:
     """Print machine and bars, and write everything where ``--json`` says.
 
     Args:

@@ -301,7 +301,7 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines[:-1], 1):
         try:
             entry = json.loads(line)
-            if not isinstance(entry, dict) or not ("piece" in entry or entry.get("done")):
+            if not isinstance(entry, dict) or not (_commits(entry) or entry.get("done") is True):
                 raise ValueError("not an entry")
         except (ValueError, RecursionError) as problem:
             raise Damaged(
@@ -309,3 +309,7 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
             ) from problem
         entries.append(entry)
     return entries
+
+
+def _commits(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("piece"), str) and isinstance(entry.get("sha256"), str)

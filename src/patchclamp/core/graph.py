@@ -91,17 +91,17 @@ class Graph:
                 remedy="Update patchclamp, or write the graph again.",
             )
         own = ("key", "kind", "score")
-        nodes = (
-            Node(n["key"], n["kind"], n["score"], {k: v for k, v in n.items() if k not in own}) for n in data["nodes"]
-        )
-        return cls(
-            data["subject"],
-            data["metric"],
-            tuple(nodes),
-            tuple(Edge(e["source"], e["target"], e["weight"]) for e in data["edges"]),
-            data["measures"],
-            data["about"],
-        )
+        try:
+            nodes = [
+                Node(n["key"], n["kind"], n["score"], {k: v for k, v in n.items() if k not in own})
+                for n in data["nodes"]
+            ]
+            edges = [Edge(e["source"], e["target"], e["weight"]) for e in data["edges"]]
+            return cls(data["subject"], data["metric"], tuple(nodes), tuple(edges), data["measures"], data["about"])
+        except (KeyError, TypeError, AttributeError) as problem:
+            raise Damaged(
+                expected="a whole graph", got=f"one without {problem}", remedy="Write the graph again."
+            ) from problem
 
     def save(self, path: str | Path) -> None:
         """Write the graph as JSON, whole or not at all."""
@@ -112,6 +112,8 @@ class Graph:
         """Read a graph that ``save`` wrote."""
         try:
             data = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as problem:
+            if not isinstance(data, dict):
+                raise ValueError("not an object")
+        except (OSError, ValueError, RecursionError) as problem:
             raise Damaged(expected="a graph in JSON", got=f"{path}: {problem}", remedy="Write it again.") from problem
         return cls.from_json(data)

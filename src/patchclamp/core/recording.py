@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.unit import UnitKey
@@ -126,6 +126,22 @@ def _sibling(tensor: Any, name: str) -> Any:
     return getattr(sys.modules[type(tensor).__module__.split(".")[0]], name)
 
 
+def sites_of(bundle: Bundle) -> dict[str, Site]:
+    """Return the sites that a bundle's manifest lists, by path.
+
+    Raises:
+        Damaged: they are not there, or are not sites.
+    """
+    try:
+        return {s["path"]: Site(**{**s, "axes": tuple(s["axes"])}) for s in bundle.manifest["sites"]}
+    except (KeyError, TypeError) as problem:
+        raise Damaged(
+            expected="sites in the manifest",
+            got=f"{bundle.path}: {type(problem).__name__} {problem}",
+            remedy="Something else wrote or changed it; restore it or record again.",
+        ) from problem
+
+
 class StoredRecording:
     """Read a recording from its folder, a shard at a time.
 
@@ -139,12 +155,12 @@ class StoredRecording:
 
     def __init__(self, path: str | Path) -> None:
         self.bundle = Bundle.open(path, kind="recording")
-        manifest = self.bundle.manifest
-        self.sites = {s["path"]: Site(**{**s, "axes": tuple(s["axes"])}) for s in manifest["sites"]}
-        self.provenance = {k: manifest[k] for k in ("subject", "dtype", "plan")}
-        entries = self.bundle.pieces
+        self.sites = sites_of(self.bundle)
+        manifest, entries = self.bundle.manifest, self.bundle.pieces
+        self.provenance = {k: manifest.get(k) for k in ("subject", "dtype", "plan")}
+        counts = [e.get("stimuli", 0) for e in entries]
         self._shards = [e["piece"] for e in entries]
-        self._first = np.concatenate([[0], np.cumsum([e["stimuli"] for e in entries])]).astype(np.int64)
+        self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @property
     def hash(self) -> str:

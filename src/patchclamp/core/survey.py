@@ -9,7 +9,7 @@ import numpy as np
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.site import Site
+from patchclamp.core.recording import sites_of
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Where the survey states quantiles."""
@@ -51,7 +51,7 @@ class StoredSurvey:
             raise PatchclampError(
                 expected="a finished survey", got=f"{path}, which was interrupted", remedy="Run it again with --resume."
             )
-        self.sites = {s["path"]: Site(**{**s, "axes": tuple(s["axes"])}) for s in self.bundle.manifest["sites"]}
+        self.sites = sites_of(self.bundle)
 
     @property
     def hash(self) -> str:

@@ -216,11 +216,13 @@ class _SiteState:
         total = n_before + n
         self.mean += delta * (n / total)
         self.m2 += m2 + delta.square() * (n_before * n / total)
-        self.active += (x > 0).sum(0)
-        finite = torch.isfinite(x)
+        # Counted as floats, exact for so few rows and several times faster than summing booleans.
+        self.active += torch.gt(x, 0, out=torch.empty_like(x)).sum(0).long()
         low = high = x
-        if not finite.all():
+        # The mean is not finite wherever a value is not, and is asked much faster than every value.
+        if not torch.isfinite(mean).all():
             # Mean and variance of such a unit say NaN; its exemplars are those of its finite values.
+            finite = torch.isfinite(x)
             self.nonfinite += (~finite).sum(0)
             low, high = x.masked_fill(~finite, torch.inf), x.masked_fill(~finite, -torch.inf)
         self._lowest(low, stimulus, positions)
@@ -291,7 +293,7 @@ def _results(state: _State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
     deciles = [min(int((d + 0.5) / N_DECILES * n), n - 1) for d in range(N_DECILES if len(order) else 0)]
     for path, s in state.of.items():
         sample = s.sample[torch.from_numpy(order)]
-        ranked = sample.sort(dim=0, stable=True)
+        ranked, at = _ranked(sample)
         statistics |= {
             f"{path}|mean": s.mean.numpy(),
             f"{path}|variance": (s.m2 / max(state.counted, 1)).numpy(),
@@ -299,27 +301,43 @@ def _results(state: _State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
             f"{path}|minimum_at": s.minimum_at.numpy(),
             f"{path}|maximum": s.top[:, 0].numpy(),
             f"{path}|active": (s.active / max(state.counted, 1)).numpy(),
-            f"{path}|quantiles": _quantiles(ranked.values),
+            f"{path}|quantiles": _quantiles(ranked),
         }
         exemplars |= {
             f"{path}|top_value": s.top.numpy(),
             f"{path}|top_at": s.top_at.numpy(),
             f"{path}|random_value": sample[:N_RANDOM].T.contiguous().numpy(),
             f"{path}|random_at": places[:N_RANDOM].expand(sample.shape[1], -1, -1).contiguous().numpy(),
-            f"{path}|quantile_value": ranked.values[deciles].T.contiguous().numpy(),
-            f"{path}|quantile_at": places[ranked.indices[deciles].T].contiguous().numpy(),
+            f"{path}|quantile_value": ranked[:, deciles].contiguous().numpy(),
+            f"{path}|quantile_at": places[at[:, deciles]].contiguous().numpy(),
         }
     tables = [t for name, t in exemplars.items() if name.endswith("_at")]
     used = {int(i) for t in tables for i in np.unique(t[..., 0]) if i >= 0}
     return statistics, exemplars, used
 
 
+def _ranked(sample: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort each unit's ``(sample, unit)`` values; return ``(unit, rank)`` values and which sample each is.
+
+    Equal values keep the sample's order and NaN comes last. Value and place are packed into one integer, which sorts
+    several times faster than a stable sort that returns places.
+    """
+    # Adding zero makes −0 equal to 0; a NaN may carry a sign, and would come first.
+    x = torch.where(sample.isnan(), torch.nan, sample + 0.0).T.contiguous().numpy()
+    bits = x.view(np.int32)
+    # As integers, positive floats are in order and negative ones in reverse order.
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << 32 | np.arange(x.shape[1])
+    keys.sort(axis=1)
+    at = keys & 0xFFFFFFFF
+    return torch.from_numpy(np.take_along_axis(x, at, axis=1)), torch.from_numpy(at)
+
+
 def _quantiles(ranked: Tensor) -> np.ndarray:
-    """Return ``(unit, probability)`` quantiles of sorted ``(sample, unit)`` values, linear between ranks."""
-    if not len(ranked):
-        return np.full((ranked.shape[1], len(PROBABILITIES)), np.nan)
-    place = torch.tensor(PROBABILITIES, dtype=torch.float64) * (len(ranked) - 1)
+    """Return ``(unit, probability)`` quantiles of ``(unit, rank)`` sorted values, linear between ranks."""
+    if not ranked.shape[1]:
+        return np.full((len(ranked), len(PROBABILITIES)), np.nan)
+    place = torch.tensor(PROBABILITIES, dtype=torch.float64) * (ranked.shape[1] - 1)
     low = place.floor().long()
-    high = (low + 1).clamp(max=len(ranked) - 1)
-    share = (place - low)[:, None]
-    return (ranked[low] * (1 - share) + ranked[high] * share).T.contiguous().numpy()
+    high = (low + 1).clamp(max=ranked.shape[1] - 1)
+    share = place - low
+    return (ranked[:, low] * (1 - share) + ranked[:, high] * share).contiguous().numpy()

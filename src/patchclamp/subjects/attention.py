@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from patchclamp.core.errors import CannotIntervene
 
 Slot = Literal["q", "k", "v", "pattern"]
+SLOTS: tuple[Slot, ...] = ("q", "k", "v", "pattern")
 Visits = Mapping[Slot, Callable[[Tensor], Tensor]]
 NAME = "patchclamp"
 

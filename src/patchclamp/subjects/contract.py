@@ -342,7 +342,7 @@ def _recast(kind: type, name: str) -> Callable[[Family], Family]:
 PARTS: tuple[Part, ...] = (
     Part("empty run = bare network, to the bit", native_gap, 0.0, lambda f: replace(f, positions=False)),
     Part("resid_in + writes = resid_out", _residual, 1e-5, _mapped(lambda f: {"mlp.write": f.block["attn.write"]})),
-    Part("unembed(final) = logits", _unembed, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0.{_a_norm(f)}")),
+    Part("unembed(final) = logits", _unembed, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0")),
     Part("pattern rows sum to 1", _rows_sum, 1e-5, _recast(_Transposed, "attn.pattern")),
     Part("own value changes nothing", _own_value, 0.0, _recast(_Rounded, "mlp.act")),
     Part("leaving restores everything", _restores, 0.0, lambda f: _Leaking(**f.__dict__)),
@@ -351,12 +351,6 @@ PARTS: tuple[Part, ...] = (
     Part("softmax(q·k) = pattern, pattern·v = z", _attends, 1e-5, lambda f: replace(f, scale=lambda m: 2 * f.scale(m))),
     Part("a change = the same by hand", _by_hand, 0.0, _recast(_Deaf, "mlp.act")),
 )
-
-
-def _a_norm(f: Family) -> str:
-    """Name a norm inside the first block: its output has the width of ``final`` and is not it."""
-    place = f.block.get("resid_mid")
-    return place.module if place is not None else {"gptj": "ln_1"}.get(f.name, "input_layernorm")
 
 
 # -- verify -----------------------------------------------------------------------------------------------------------

@@ -152,12 +152,11 @@ class Edits:
                 stop = longest if span.stop is None else span.stop + longest if span.stop < 0 else span.stop
                 empty = start < 0 or start >= longest or stop <= start
                 if span.steps or empty:
+                    places = f"a position from 0 to {longest - 1} (or −1 to −{longest}) of the prompt"
                     raise PatchclampError(
-                        expected="generation steps only where text is generated"
-                        if span.steps
-                        else f"positions within the prompt's {longest} tokens",
+                        expected="generation steps only where text is generated" if span.steps else places,
                         got=f"{span} at {edit.intervention.site}",
-                        remedy="Positions count from 0, −1 is the prompt's last token; +0 is the first generated one.",
+                        remedy="Generated tokens are steps: +0 is the first.",
                     )
 
     def apply(self, x: Tensor, site: Site, frame: Frame | None) -> Tensor:
@@ -284,22 +283,6 @@ def _within(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
             high = prompt if high is None else (high + prompt if high < 0 else prompt.clamp(max=high))
         inside |= (place >= low) & (place < high) & (place >= 0)
     return inside
-
-
-def check_places(interventions: Sequence[Any], longest: int) -> None:
-    """Refuse positions that no prompt of a run reaches: such a change would silently do nothing.
-
-    Raises:
-        PatchclampError: names the position and the prompt's length.
-    """
-    flat = [i for item in interventions for i in (item if isinstance(item, list | tuple) else [item])]
-    for span in (span for i in flat if isinstance(i, Intervention) for span in i.at or ()):
-        if not span.steps and (span.start >= longest or span.start < -longest):
-            raise PatchclampError(
-                expected=f"a position from 0 to {longest - 1} (or −1 to −{longest}) of the prompt",
-                got=str(span),
-                remedy="Generated tokens are steps: +0 is the first.",
-            )
 
 
 def _spread(value: Any, old: Tensor, n_units: int) -> Tensor:

@@ -18,7 +18,7 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Run
-from patchclamp.subjects.edits import Edits, Frame, check_places, widened
+from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, until_seen
 from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
@@ -129,7 +129,10 @@ class LanguageModel(Network):
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
         # Only what has one vector per token of the batch: rotary angles have no batch, some MLPs flatten it away.
         ids = torch.zeros(2, 3, dtype=torch.int64, device=self.device)
-        return probe(self.module, lambda: self.module(input_ids=ids, use_cache=False), lead=(2, 3))
+        found = probe(self.module, lambda: self.module(input_ids=ids, use_cache=False), lead=(2, 3))
+        # The logits: shown only for the positions that are asked for, and returned anyway.
+        found.pop(f"module.{self._head}.out", None)
+        return found
 
     # -- stimuli ------------------------------------------------------------------------------------------------------
 
@@ -401,7 +404,6 @@ class LanguageModel(Network):
                 got=f"{longest} + {max_new_tokens}",
                 remedy=f"Ask for at most {max(self.context - longest, 0)} new tokens.",
             )
-        check_places(interventions, longest)
         batch = self.batch(shown, "left")
         own = self.module.generation_config
         pad = own.pad_token_id if own.pad_token_id is not None else (self.tokenizer.pad if self.tokenizer else 0)
@@ -484,7 +486,6 @@ class LanguageModel(Network):
         restart: Restart | None,
         freeze: bool = False,
     ) -> Tensor | None:
-        check_places(interventions, int(batch.lengths.max()))
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
         frame = Frame(batch.logical, batch.lengths, batch.stimuli)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from patchclamp.subjects.engine import Place, Tap
-from patchclamp.subjects.families.spec import Family, enlarged
+from patchclamp.subjects.engine import Place
+from patchclamp.subjects.families.spec import Family, attention_sites, enlarged, mlp_sites
 
 
 def tiny() -> Any:
@@ -22,16 +22,9 @@ FAMILY = Family(
     blocks="transformer.h",
     final="transformer.ln_f",
     block={
-        "attn.q": Tap("attn", "q"),
-        "attn.k": Tap("attn", "k"),
-        "attn.v": Tap("attn", "v"),
-        "attn.pattern": Tap("attn", "pattern"),
-        "attn.z": Place("attn.c_proj", "in"),
-        "attn.write": Place("attn", "out"),
+        **attention_sites("attn", "c_proj"),
         "resid_mid": Place("ln_2", "in", shared=True),
-        "mlp.pre": Place("mlp.c_fc", "out"),
-        "mlp.act": Place("mlp.c_proj", "in"),
-        "mlp.write": Place("mlp", "out"),
+        **mlp_sites("mlp", pre="c_fc", act="c_proj"),
     },
     nonlinearity="mlp.act",
     tiny=tiny,

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from patchclamp.subjects.engine import Place, Tap
-from patchclamp.subjects.families.spec import Family, enlarged
+from patchclamp.subjects.families.spec import Family, attention_sites, enlarged, mlp_sites
 
 
 def tiny() -> Any:
@@ -23,15 +22,8 @@ FAMILY = Family(
     blocks="gpt_neox.layers",
     final="gpt_neox.final_layer_norm",
     block={
-        "attn.q": Tap("attention", "q"),
-        "attn.k": Tap("attention", "k"),
-        "attn.v": Tap("attention", "v"),
-        "attn.pattern": Tap("attention", "pattern"),
-        "attn.z": Place("attention.dense", "in"),
-        "attn.write": Place("attention", "out"),
-        "mlp.pre": Place("mlp.dense_h_to_4h", "out"),
-        "mlp.act": Place("mlp.dense_4h_to_h", "in"),
-        "mlp.write": Place("mlp", "out"),
+        **attention_sites("attention", "dense"),
+        **mlp_sites("mlp", pre="dense_h_to_4h", act="dense_4h_to_h"),
     },
     nonlinearity="mlp.act",
     parallel=True,

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from patchclamp.subjects.engine import Place, Tap
-from patchclamp.subjects.families.spec import Family, enlarged
+from patchclamp.subjects.families.spec import Family, attention_sites, enlarged, mlp_sites
 
 
 def tiny() -> Any:
@@ -22,15 +21,8 @@ FAMILY = Family(
     blocks="transformer.h",
     final="transformer.ln_f",
     block={
-        "attn.q": Tap("attn", "q"),
-        "attn.k": Tap("attn", "k"),
-        "attn.v": Tap("attn", "v"),
-        "attn.pattern": Tap("attn", "pattern"),
-        "attn.z": Place("attn.out_proj", "in"),
-        "attn.write": Place("attn", "out"),
-        "mlp.pre": Place("mlp.fc_in", "out"),
-        "mlp.act": Place("mlp.fc_out", "in"),
-        "mlp.write": Place("mlp", "out"),
+        **attention_sites("attn", "out_proj"),
+        **mlp_sites("mlp", pre="fc_in", act="fc_out"),
     },
     nonlinearity="mlp.act",
     parallel=True,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from patchclamp.subjects.engine import Place, Tap
-from patchclamp.subjects.families.spec import Family, enlarged
+from patchclamp.subjects.engine import Place
+from patchclamp.subjects.families.spec import Family, attention_sites, enlarged, mlp_sites
 
 
 def tiny() -> Any:
@@ -23,17 +23,9 @@ FAMILY = Family(
     blocks="model.layers",
     final="model.norm",
     block={
-        "attn.q": Tap("self_attn", "q"),
-        "attn.k": Tap("self_attn", "k"),
-        "attn.v": Tap("self_attn", "v"),
-        "attn.pattern": Tap("self_attn", "pattern"),
-        "attn.z": Place("self_attn.o_proj", "in"),
-        "attn.write": Place("self_attn", "out"),
+        **attention_sites("self_attn", "o_proj"),
         "resid_mid": Place("post_attention_layernorm", "in", shared=True),
-        "mlp.pre": Place("mlp.gate_proj", "out"),
-        "mlp.up": Place("mlp.up_proj", "out"),
-        "mlp.act": Place("mlp.down_proj", "in"),
-        "mlp.write": Place("mlp", "out"),
+        **mlp_sites("mlp", pre="gate_proj", up="up_proj", act="down_proj"),
     },
     nonlinearity="mlp.act_fn",
     tiny=tiny,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
+from patchclamp.subjects.attention import SLOTS
 from patchclamp.subjects.engine import Place, Tap
 
 SPEC = __name__.rsplit(".", 1)[-1]
@@ -100,6 +101,19 @@ class Family:
         """Apply the family's logit soft-cap c · tanh(z / c), where it has one."""
         cap = getattr(model.config.get_text_config(), self.logit_cap, None) if self.logit_cap else None
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+def attention_sites(module: str, projection: str) -> dict[str, Place | Tap]:
+    """Return the sites inside and behind an attention module: q, k, v, pattern, z and what it writes."""
+    taps: dict[str, Place | Tap] = {f"attn.{slot}": Tap(module, slot) for slot in SLOTS}
+    return {**taps, "attn.z": Place(f"{module}.{projection}", "in"), "attn.write": Place(module, "out")}
+
+
+def mlp_sites(module: str, *, pre: str, act: str, up: str = "") -> dict[str, Place | Tap]:
+    """Return the sites of an MLP: pre-activation, the gated MLP's other branch, neurons, and what it writes."""
+    gated: dict[str, Place | Tap] = {"mlp.up": Place(f"{module}.{up}", "out")} if up else {}
+    pre_site, act_site = Place(f"{module}.{pre}", "out"), Place(f"{module}.{act}", "in")
+    return {"mlp.pre": pre_site, **gated, "mlp.act": act_site, "mlp.write": Place(module, "out")}
 
 
 def module_path(root: nn.Module, module: nn.Module) -> str:

@@ -1,0 +1,345 @@
+"""Explanations against plain hooks and autograd (tests/oracles/explain.py), one forward per cell."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import patchclamp as pc
+from oracles import explain as oracle
+from oracles import hooks
+from oracles import stats as plain
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.graph import Graph
+from patchclamp.core.unit import UnitKey
+from patchclamp.explain import ask, explain_answer
+
+PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
+QUESTIONS = {
+    "contrast": {"target": " w5", "contrast": " w6"},
+    "corrupted": {"target": " w5", "contrast": " w6", "corrupt": CORRUPT},
+    "swapped": {"target": " w6", "contrast": " w5"},
+    "alone": {"target": " w5"},
+    "several tokens": {"target": " w5 w6 w7"},
+    "several tokens, corrupted": {"target": " w5 w6 w7", "corrupt": CORRUPT},
+    "shared beginning": {"target": " w5 w6 w7", "contrast": " w5 w9", "corrupt": CORRUPT},
+}
+
+
+@pytest.fixture(scope="module")
+def models(tiny_language_model):
+    return {name: tiny_language_model(name) for name in ("gpt2", "llama")}
+
+
+def ids(model, text):
+    """Return the tokenizer's own ids, bos in front."""
+    return list(model.tokenizer.bare(text)["input_ids"])
+
+
+def posed(model, prompt, target, contrast=None, corrupt=None):
+    """Return x, x′ and m of a question, worked out apart from the package."""
+    n = len(ids(model, prompt))
+    answer = ids(model, prompt + target)[n:]
+    if contrast is not None:
+        other = ids(model, prompt + contrast)[n:]
+        k = next(i for i, (a, b) in enumerate(zip(answer, other, strict=False)) if a != b)
+        before, m = answer[:k], oracle.logit_difference(answer[k], other[k])
+    elif len(answer) == 1:
+        before, m = [], lambda z: z[0, -1, answer[0]]
+    else:
+        before, m = answer[:-1], oracle.sequence_log_probability(answer)
+    x, x_ = (None if p is None else torch.tensor([ids(model, p) + before]) for p in (prompt, corrupt))
+    return x, x_, m
+
+
+def sites(model, levels=("neuron", "head")):
+    kinds = {"neuron": "mlp.act", "head": "attn.z"}
+    family = "llama" if "Llama" in type(model.module).__name__ else "gpt2"
+    where = hooks.places(family, model.n_layers)
+    return {path: place for path, place in where.items() if path.split(".", 2)[-1] in [kinds[k] for k in levels]}
+
+
+def columns(model, key):
+    """Return a node as the oracle writes it: site, position and the columns of the unit."""
+    site = model.site(key.site)
+    block = site.width // site.n_heads if key.basis == "heads" else 1
+    return key.site, key.position, slice(key.index * block, (key.index + 1) * block)
+
+
+def expected_scores(model, x, x_, m):
+    """Return every unit's score by key; a head's is the sum over its columns."""
+    found = {}
+    for (site, position, column), score in oracle.scores(model.module, x, sites(model), m, x_).items():
+        heads = model.site(site).n_heads if site.endswith("attn.z") else 0
+        index = column * heads // model.site(site).width if heads else column
+        key = str(UnitKey(site, index, "heads" if heads else "neurons", model.name, position))
+        found[key] = found.get(key, 0.0) + score
+    return found
+
+
+def caught_cells(monkeypatch, model):
+    """Keep what ``explain_answer`` asks ``sweep`` for."""
+    kept, bare = [], model.sweep
+
+    def sweep(stimulus, metric, cells, **options):
+        kept.append(cells)
+        return bare(stimulus, metric, cells, **options)
+
+    monkeypatch.setattr(model, "sweep", sweep)
+    return kept
+
+
+def nodes_of(cell):
+    return [(c.site, c.basis, c.at[0].start, i) for c in cell for i in c.units]
+
+
+# -- scores and receipts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_every_score_matches_the_formula(models, name, question):
+    model, asked = models[name], QUESTIONS[question]
+    expected = expected_scores(model, *posed(model, PROMPT, **asked))
+    e = explain_answer(model, PROMPT, top=10**6, n_controls=2, **asked)
+    predicted = {cause.key: cause.predicted for cause in e.causes}
+    positive = {key: score for key, score in expected.items() if score > 1e-4}
+    assert positive.keys() <= predicted.keys()
+    for key, score in predicted.items():
+        assert score == pytest.approx(expected[key], rel=1e-3, abs=1e-4)
+    ranked = list(predicted.values())
+    assert ranked == sorted(ranked, reverse=True)
+    assert e.total == pytest.approx(sum(expected.values()), rel=1e-3, abs=1e-3)
+    lowest = sorted(expected.values())[:5]
+    assert [c.predicted for c in e.opposing] == pytest.approx(lowest, rel=1e-3, abs=1e-4)
+    x, x_, m = posed(model, PROMPT, **asked)
+    with torch.no_grad():
+        assert e.baseline == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
+        assert (e.corrupted is None) == (x_ is None)
+        if x_ is not None:
+            assert e.corrupted == pytest.approx(float(m(model.module(x_).logits)), abs=1e-4)
+        first = model.module(x).logits[0, e.question.metric.positions[0]].softmax(-1)
+    assert e.probability == pytest.approx(float(first[e.question.metric.target[0]]), abs=1e-5)
+    assert e.likeliest[0][0] == model.tokenizer.token(int(first.argmax()))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypatch):
+    model, asked = models[name], QUESTIONS[question]
+    x, x_, m = posed(model, PROMPT, **asked)
+    cells = caught_cells(monkeypatch, model)
+    e = explain_answer(model, PROMPT, top=12, n_controls=5, **asked)
+
+    def effect(keys):
+        nodes = [columns(model, key) for key in keys]
+        return oracle.effect(model.module, x, sites(model), m, nodes, x_)
+
+    chosen = [UnitKey.parse(cause.key) for cause in e.causes]
+    assert e.measured == pytest.approx(effect(chosen), abs=1e-4)
+    for cause, key in zip(e.causes, chosen, strict=True):
+        assert cause.measured == pytest.approx(effect([key]), abs=1e-4)
+    for found, cell in zip(e.controls, cells[0][-5:], strict=True):
+        keys = [UnitKey(site, i, basis, None, position) for site, basis, position, i in nodes_of(cell)]
+        assert found == pytest.approx(effect(keys), abs=1e-4)
+    assert e.predicted == pytest.approx(sum(c.predicted for c in e.causes))
+    singles = [c.measured for c in e.causes]
+    assert e.rank_correlation == pytest.approx(plain.spearman([c.predicted for c in e.causes], singles))
+    assert e.p == (1 + sum(abs(c) >= abs(e.measured) for c in e.controls)) / 6
+    assert min(e.controls) <= e.control_interval.low <= np.mean(e.controls) <= e.control_interval.high
+
+
+def test_causes_say_what_stands_at_their_place(models):
+    model = models["llama"]
+    e = explain_answer(model, PROMPT, " w5", contrast=" w6", top=40, n_controls=2)
+    run = model.run(PROMPT, record=list(sites(model))).recording
+    tokens = ["<bos>", " w3", " w17", " w8", " w40"]
+    assert {c.kind for c in e.causes} == {"neuron", "head"}
+    for cause in e.causes:
+        key = UnitKey.parse(cause.key)
+        site, position, part = columns(model, key)
+        values = run[site][position, part]
+        assert cause.position == position
+        assert cause.token == tokens[position]
+        assert cause.activation == pytest.approx(float(values.norm() if cause.kind == "head" else values[0]), rel=1e-6)
+        alone = torch.zeros(1, model.site(site).width)
+        alone[0, part] = values
+        module = model.module.get_submodule(sites(model)[site][0])
+        with torch.no_grad():
+            written = module(alone) - module(torch.zeros_like(alone))
+            direct = model.module.lm_head(model.module.model.norm(written))[0]
+        assert list(cause.promotes) == [model.tokenizer.token(int(i)) for i in direct.topk(4).indices]
+
+
+@pytest.mark.parametrize("levels", [("neuron",), ("head",)])
+def test_levels_choose_what_is_scored(models, levels):
+    model = models["gpt2"]
+    x, x_, m = posed(model, PROMPT, " w5", " w6")
+    e = explain_answer(model, PROMPT, " w5", contrast=" w6", levels=levels, n_controls=2)
+    assert {c.kind for c in e.causes} == set(levels)
+    expected = oracle.scores(model.module, x, sites(model, levels), m, x_)
+    assert e.total == pytest.approx(sum(expected.values()), rel=1e-3, abs=1e-3)
+
+
+# -- controls ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("question", ["contrast", "corrupted"])
+@pytest.mark.parametrize("seed", range(3))
+def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(models, question, seed, monkeypatch):
+    model = models["llama"]
+    cells = caught_cells(monkeypatch, model)
+    e = explain_answer(model, PROMPT, top=15, n_controls=20, seed=seed, **QUESTIONS[question])
+    joint, singles, controls = cells[0][0], cells[0][1:16], cells[0][16:]
+    chosen = nodes_of(joint)
+    assert [nodes_of(cell) for cell in singles] == [[node] for node in chosen]
+    assert len(controls) == len(e.controls) == 20
+    for control in map(nodes_of, controls):
+        assert sorted(node[:3] for node in control) == sorted(node[:3] for node in chosen)
+        assert not set(control) & set(chosen)
+        assert len(set(control)) == len(control)
+    assert len({tuple(sorted(nodes_of(control))) for control in controls}) == 20
+
+
+def test_the_same_seed_gives_the_same_explanation_and_another_one_other_controls(models):
+    model, asked = models["gpt2"], QUESTIONS["corrupted"]
+    one, again, other = (explain_answer(model, PROMPT, seed=seed, **asked).to_json() for seed in (0, 0, 1))
+    assert one == again
+    changed = {name for name in one if one[name] != other[name]}
+    assert {"controls", "control_interval", "seed"} <= changed <= {"controls", "control_interval", "seed", "p"}
+
+
+def test_the_model_is_as_it_was(models):
+    model = models["llama"]
+    x = torch.tensor([[0, 5, 6]])
+    before = model.module(x).logits
+    explain_answer(model, PROMPT, " w5", contrast=" w6")
+    assert torch.equal(model.module(x).logits, before)
+    assert all(p.requires_grad and p.grad is None for p in model.module.parameters())
+
+
+# -- questions --------------------------------------------------------------------------------------------------------
+
+
+def test_a_shared_beginning_is_shown_and_the_first_difference_asked(models):
+    q = ask(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9", corrupt=CORRUPT)
+    assert q.shown.ids.tolist() == [0, 5, 19, 10, 42, 7]
+    assert q.corrupted.ids.tolist() == [0, 5, 22, 10, 43, 7]
+    assert (q.metric.target, q.metric.contrast, q.metric.positions) == ((8,), (11,), (-1,))
+    assert q.answers == (" w6", " w9")
+
+
+def test_an_answer_of_several_tokens_is_teacher_forced(models):
+    q = ask(models["gpt2"], PROMPT, " w5 w6 w7")
+    assert q.shown.ids.tolist() == [0, 5, 19, 10, 42, 7, 8]
+    assert (q.metric.kind, q.metric.target, q.metric.positions) == ("sequence_log_probability", (7, 8, 9), (4, 5, 6))
+    assert q.answers == (" w5 w6 w7",)
+
+
+def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
+    model = pc.load(str(stories))
+    prompt = "Once upon a time, there was a little girl named"
+    q = ask(model, prompt, " 😀", corrupt="Once upon a time, there was a little girls name")
+    whole = ids(model, prompt + " 😀")
+    assert q.shown.ids.tolist() == whole[:-1]
+    assert q.metric.target == tuple(whole[14:])
+    assert q.corrupted.ids.tolist()[-4:] == whole[-5:-1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "words"),
+    [
+        (PROMPT, {"target": " w5", "contrast": " w5"}, "a contrast that departs from the target"),
+        (PROMPT, {"target": " w5", "contrast": " w5 w6"}, "neither may be the beginning of the other"),
+        (PROMPT, {"target": "w5"}, "an answer that leaves the prompt's own tokens as they are"),
+        (PROMPT, {"target": " w5", "contrast": "w6"}, "got 'w6' after"),
+        (PROMPT, {"target": ""}, "an answer that leaves the prompt's own tokens"),
+        (" ", {"target": " w5"}, "a text"),
+        (PROMPT, {"target": " w5", "corrupt": "w3 w20 w8"}, "5 tokens, as the prompt has; got 4 tokens"),
+        (PROMPT, {"target": " w5", "corrupt": "w3 w20 w8"}, "depart at position 2: ' w17 w8 w40' against ' w20 w8'"),
+        (PROMPT, {"target": " w5", "corrupt": PROMPT + " w1"}, "depart at position 5: '' against ' w1'"),
+        (PROMPT, {"target": " w5", "corrupt": PROMPT}, "units that push towards the answer"),
+        (PROMPT, {"target": " w5", "top": 0}, "at least 1 cause"),
+        (PROMPT, {"target": " w5", "n_controls": 1}, "2 random sets"),
+        (PROMPT, {"target": " w5", "levels": ()}, "levels among neuron, head; got none"),
+        (PROMPT, {"target": " w5", "levels": ("layer",)}, "levels among neuron, head; got layer"),
+        (" ".join(["w1"] * 63), {"target": " w5 w6 w7"}, "at most 64 tokens"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused(models, prompt, options, words):
+    with pytest.raises(PatchclampError, match=words):
+        explain_answer(models["gpt2"], prompt, **options)
+
+
+def test_a_metric_that_is_not_finite_is_refused(tiny_language_model):
+    model = tiny_language_model("gpt2")
+    model.module.lm_head.weight.data[7] = torch.inf
+    with pytest.raises(PatchclampError, match="a finite metric"):
+        explain_answer(model, PROMPT, " w5")
+
+
+def test_a_model_without_a_tokenizer_or_a_family_is_refused(models):
+    from transformers import OPTConfig, OPTForCausalLM
+
+    with pytest.raises(PatchclampError, match="a model with a tokenizer"):
+        explain_answer(pc.wrap(models["gpt2"].module), PROMPT, " w5")
+    config = OPTConfig(
+        vocab_size=61, hidden_size=16, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, word_embed_proj_dim=16
+    )
+    stranger = pc.wrap(OPTForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
+    with pytest.raises(PatchclampError, match="no family file covers OPTForCausalLM"):
+        explain_answer(stranger, PROMPT, " w5")
+
+
+# -- as data ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("question", ["contrast", "corrupted", "several tokens"])
+@pytest.mark.parametrize("top", [1, 20])
+def test_an_explanation_is_json_and_a_graph_that_comes_back_as_it_was(models, question, top, tmp_path):
+    model = models["llama"]
+    e = explain_answer(model, PROMPT, top=top, **QUESTIONS[question])
+    data = json.loads(json.dumps(e.to_json(), allow_nan=False))
+    assert [c["key"] for c in data["causes"]] == [c.key for c in e.causes]
+    graph = e.graph()
+    assert Graph.from_json(json.loads(json.dumps(graph.to_json(), allow_nan=False))) == graph
+    graph.save(tmp_path / "graph.json")
+    assert Graph.load(tmp_path / "graph.json") == graph
+    assert [n.key for n in graph.nodes] == [*(c.key for c in e.causes), "output"]
+    assert {(edge.source, edge.target, edge.weight) for edge in graph.edges} == {
+        (c.key, "output", c.predicted) for c in e.causes
+    }
+    gap = e.total - (e.baseline - (e.corrupted or 0.0))
+    assert graph.measures["completeness_gap"] == pytest.approx(gap)
+    assert graph.subject == {"slug": "tiny-llama", "hash": model.hash}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "null", "[" * 100_000, '{"format": "patchclamp-graph", "version": 1}'])
+def test_a_graph_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "graph.json").write_text(content)
+    with pytest.raises(Damaged):
+        Graph.load(tmp_path / "graph.json")
+
+
+def test_a_graph_of_another_version_is_refused():
+    with pytest.raises(PatchclampError, match="Update patchclamp"):
+        Graph.from_json({"format": "patchclamp-graph", "version": 2})
+
+
+# -- a real model -----------------------------------------------------------------------------------------------------
+
+
+def test_a_real_answer_matches_the_oracle(stories):
+    model = pc.load(str(stories))
+    prompt = "Once upon a time, there was a little girl named"
+    e = explain_answer(model, prompt, " Lily", contrast=" Tom", top=10, n_controls=10)
+    x, x_, m = posed(model, prompt, " Lily", " Tom")
+    expected = expected_scores(model, x, x_, m)
+    best = sorted(expected, key=expected.get, reverse=True)[:10]
+    assert [c.key for c in e.causes] == best
+    for cause in e.causes:
+        assert cause.predicted == pytest.approx(expected[cause.key], abs=1e-4)
+        nodes = [columns(model, UnitKey.parse(cause.key))]
+        assert cause.measured == pytest.approx(oracle.effect(model.module, x, sites(model), m, nodes), abs=1e-4)
+    assert e.measured > e.control_interval.high

@@ -1,0 +1,239 @@
+"""Half precision, kinds of attention, tied, offloaded and quantised weights: the rig takes the model as it comes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import change
+from patchclamp.core.metric import Metric
+from patchclamp.core.recording import as_numpy
+from patchclamp.subjects import contract
+from patchclamp.subjects.families.spec import family, family_names
+from patchclamp.subjects.language import LanguageModel
+
+IDS = ([3, 14, 15, 9, 26, 5], [35, 8, 9, 7])
+SITE = "blocks.1.mlp.act"
+EDITS = [
+    change("set", SITE, 7, value=3.0, at=2),
+    change("scale", "blocks.0.attn.z", 1, basis="heads", value=0.0, at=-1),
+]
+
+
+def native_gap(model):
+    stimuli = contract.probe_stimuli(model)
+    return max(contract.native_gap(model, stimuli, padding) for padding in contract.PADDINGS)
+
+
+def worked(model):
+    """Return what a model gives when it is recorded, clamped and let write."""
+    clean = model.run(list(IDS), record=["blocks.*.mlp.act", "blocks.*.attn.k", "blocks.*.resid_out"])
+    changed = model.run(list(IDS), record=SITE, interventions=EDITS)
+    written = model.generate(list(IDS), interventions=EDITS, max_new_tokens=4)
+    return clean, changed, [g.ids.tolist() for g in written]
+
+
+def assert_same_work(model, reference):
+    for found, expected in zip(worked(model)[:2], worked(reference)[:2], strict=True):
+        assert torch.equal(found.logits, expected.logits)
+        for site in expected.recording.values:
+            assert torch.equal(found.recording[site], expected.recording[site]), site
+    assert worked(model)[2] == worked(reference)[2]
+
+
+# -- half precision ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", family_names())
+def test_half_precision_is_the_model_to_the_bit_and_can_be_clamped(name, dtype):
+    model = LanguageModel(family(name).tiny().to(dtype))
+    assert model.dtype == dtype
+    assert native_gap(model) == 0.0
+    clean = model.run([IDS[0]], record=SITE)
+    assert clean.recording[SITE].dtype == clean.logits.dtype == dtype
+    own = float(clean.recording[SITE][2, 7])
+    same = model.run([IDS[0]], interventions=[change("set", SITE, 7, value=own, at=2)])
+    assert torch.equal(same.logits, clean.logits)
+    more = model.run([IDS[0]], record=SITE, interventions=[change("set", SITE, 7, value=own + 3, at=2)])
+    assert float(more.recording[SITE][2, 7]) == pytest.approx(own + 3, rel=0.01)
+    assert torch.equal(more.logits[:, :2], clean.logits[:, :2])
+    assert (more.logits[:, 2:] - clean.logits[:, 2:]).abs().max() > 0.01
+
+
+def test_half_precision_metrics_and_gradients_are_as_exact_as_the_activations():
+    # Weights that bfloat16 holds exactly, so that only the activations are rounded.
+    rounded = family("llama").tiny().to(torch.bfloat16)
+    half, whole = LanguageModel(rounded), LanguageModel(family("llama").tiny())
+    whole.module.load_state_dict(rounded.float().state_dict())
+    half = LanguageModel(family("llama").tiny().to(torch.bfloat16))
+    metric = Metric("logit_difference", (7,), (11,))
+    found, expected = (m.differentiate([IDS[0]], metric, SITE) for m in (half, whole))
+    assert found.metric.dtype == torch.float32
+    assert found.gradients[SITE].dtype == torch.bfloat16
+    assert abs(float(found.metric - expected.metric)) < 0.2
+    cosine = torch.cosine_similarity(found.gradients[SITE].float().flatten(), expected.gradients[SITE].flatten(), dim=0)
+    assert cosine > 0.98
+    swept = half.sweep([IDS[0]], metric, [[], [change("ablate", SITE)]])
+    assert swept.dtype == torch.float32
+    assert float(swept[0]) == float(found.metric)
+
+
+def test_bfloat16_leaves_the_framework_bit_for_bit():
+    model = LanguageModel(family("gpt2").tiny().to(torch.bfloat16))
+    values = model.run([IDS[0]], record=SITE).recording[SITE]
+    array = as_numpy(values)
+    assert str(array.dtype) == "bfloat16"
+    assert np.array_equal(array.view(np.uint16), values.view(torch.int16).numpy().view(np.uint16))
+    assert np.array_equal(array.astype(np.float32), values.float().numpy())
+
+
+# -- attention --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
+def test_either_kind_of_attention_is_the_model_to_the_bit(name, attention):
+    module = family(name).tiny()
+    module.set_attn_implementation(attention)
+    model = LanguageModel(module)
+    assert native_gap(model) == 0.0
+    stimuli = contract.probe_stimuli(model)
+    assert max(contract.tap_gap(model, stimuli, padding) for padding in contract.PADDINGS) == 0.0
+    model.run([IDS[0]], record="blocks.0.attn.pattern")
+    assert module.config._attn_implementation == attention
+    # A tapped run computes eager attention; sdpa differs from that by rounding only.
+    plain, tapped = (model.run([IDS[0]], attention=how).logits for how in ("native", "tap"))
+    assert float((plain - tapped).abs().max()) <= 1e-5
+    assert torch.equal(plain, tapped) or attention == "sdpa"
+
+
+# -- tied weights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_tied_and_untied_embeddings(tie):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from patchclamp.subjects.families.spec import enlarged
+
+    config = LlamaConfig(
+        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, intermediate_size=48, vocab_size=61,
+        max_position_embeddings=64, tie_word_embeddings=tie,
+    )  # fmt: skip
+    model = LanguageModel(enlarged(LlamaForCausalLM(config), weight=0.3))
+    module = model.module
+    assert (module.lm_head.weight is module.model.embed_tokens.weight) == tie
+    assert native_gap(model) == 0.0
+    clean = model.run([IDS[0]], record="final")
+    assert torch.allclose(model.unembed(clean.recording["final"]), clean.logits[0], atol=1e-5)
+    # A clamp of the embeddings reaches the logits through the blocks, never through the shared matrix.
+    before = module.lm_head.weight.detach().clone()
+    silenced = model.run([IDS[0]], record="embed", interventions=[change("ablate", "embed")])
+    assert not silenced.recording["embed"].any()
+    assert torch.equal(module.lm_head.weight, before)
+    gradient = model.differentiate([IDS[0]], Metric("logit", (7,)), "embed").gradients["embed"]
+    assert gradient.abs().max() > 1e-3
+
+
+# -- offloaded weights ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def accelerate():
+    return pytest.importorskip("accelerate", reason="needs accelerate, which the dev tools install")
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("place", ["cpu", "disk", "split"])
+def test_offloaded_weights_record_clamp_and_write_like_the_whole_model(accelerate, tmp_path, name, place):
+    module = family(name).tiny()
+    if place == "cpu":
+        module = accelerate.cpu_offload(module, execution_device="cpu")
+    elif place == "disk":
+        module = accelerate.disk_offload(module, str(tmp_path), execution_device="cpu")
+    else:
+        right = family(name)
+        stem, _, _ = right.blocks.rpartition(".")
+        device_map = {f"{stem}.{child}": "cpu" for child, _ in module.get_submodule(stem).named_children()}
+        del device_map[right.blocks]
+        device_map |= {f"{right.blocks}.{i}": "disk" if i == 1 else "cpu" for i in range(3)} | {"lm_head": "cpu"}
+        module = accelerate.dispatch_model(
+            module, device_map, main_device="cpu", offload_dir=str(tmp_path), force_hooks=True
+        )
+    down = module.get_submodule(family(name).block["mlp.act"].under(f"{family(name).blocks}.1").module)
+    assert down.weight.device.type == "meta"
+    model, reference = LanguageModel(module), LanguageModel(family(name).tiny())
+    assert_same_work(model, reference)
+    assert native_gap(model) == 0.0
+    # Stopping in the middle of a forward must not leave weights behind on the device.
+    model.run([IDS[0]], record=SITE, logits=False)
+    assert down.weight.device.type == "meta"
+    values = reference.run([IDS[0]], record=SITE).recording[SITE]
+    assert torch.equal(model.written(SITE, values), reference.written(SITE, values))
+
+
+def test_a_restarted_sweep_over_offloaded_weights(accelerate, tmp_path):
+    module = accelerate.disk_offload(family("llama").tiny(), str(tmp_path), execution_device="cpu")
+    model, reference = LanguageModel(module), LanguageModel(family("llama").tiny())
+    cells = [[change("ablate", f"blocks.{i}.mlp.act", u)] for i in range(3) for u in (1, 2)]
+    metric = Metric("logit", (7,))
+    assert torch.equal(model.sweep([IDS[0]], metric, cells), reference.sweep([IDS[0]], metric, cells))
+
+
+# -- quantised weights ------------------------------------------------------------------------------------------------
+
+
+class Int8Linear(nn.Module):
+    """Weight-only int8: one scale per output row, dequantised when called."""
+
+    def __init__(self, linear):
+        super().__init__()
+        scale = linear.weight.detach().abs().amax(1, keepdim=True) / 127
+        self.weight = nn.Parameter((linear.weight.detach() / scale).round().to(torch.int8), requires_grad=False)
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight.to(x.dtype) * self.scale, self.bias)
+
+
+def quantised(name):
+    module = family(name).tiny()
+    for path, part in list(module.named_modules()):
+        if isinstance(part, nn.Linear) and path.startswith(family(name).blocks):
+            parent, _, child = path.rpartition(".")
+            setattr(module.get_submodule(parent), child, Int8Linear(part))
+    return module
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox", "gptj"])
+def test_quantised_weights_record_and_clamp(name):
+    model, whole = LanguageModel(quantised(name)), LanguageModel(family(name).tiny())
+    assert native_gap(model) == 0.0
+    clean, changed, written = worked(model)
+    assert (clean.logits - whole.run(list(IDS)).logits).abs().max() > 1e-4
+    assert float(changed.recording.of(SITE, 0)[2, 7]) == 3.0
+    assert (changed.logits - clean.logits).abs().max() > 1e-3
+    assert all(written)
+    # W_down · act is still the MLP's output: the quantised module itself is asked.
+    values = clean.recording[SITE]
+    down = model.module.get_submodule(model.family.block["mlp.act"].under(f"{model.family.blocks}.1").module)
+    assert torch.allclose(model.written(SITE, values), values @ (down.weight * down.scale).T, atol=1e-4)
+
+
+def test_quantised_weights_say_why_gradients_are_missing():
+    model = LanguageModel(quantised("llama"))
+    able = model.capabilities
+    assert (able.intervene, able.generate, able.attention, able.differentiate) == (True, True, True, False)
+    assert "quantised" in dict(able.missing)["differentiate"]
+    with pytest.raises(PatchclampError, match="quantised"):
+        model.differentiate([IDS[0]], Metric("logit", (7,)), SITE)
+    assert LanguageModel(family("llama").tiny()).capabilities.differentiate
+
+
+def test_the_contract_holds_for_quantised_weights():
+    verdicts = contract.verify(LanguageModel(quantised("llama")))
+    assert {v.name: v.deviation for v in verdicts if not v.passed} == {}
+    assert len(verdicts) == 9
