@@ -196,7 +196,11 @@ def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(mode
     assert [nodes_of(cell) for cell in singles] == [[node] for node in chosen]
     assert len(controls) == len(e.controls) == 20
     for control in map(nodes_of, controls):
-        assert sorted(node[:3] for node in control) == sorted(node[:3] for node in chosen)
+        for site, basis, position in {node[:3] for node in chosen}:
+            n = sum(node[:3] == (site, basis, position) for node in chosen)
+            there = 4 if basis == "heads" else 48
+            # Where most heads of a block were chosen, fewer than n others are left.
+            assert sum(node[:3] == (site, basis, position) for node in control) == min(n, there - n)
         assert not set(control) & set(chosen)
         assert len(set(control)) == len(control)
     assert len({tuple(sorted(nodes_of(control))) for control in controls}) == 20
@@ -240,7 +244,7 @@ def test_an_answer_of_several_tokens_is_teacher_forced(models):
 def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
     model = pc.load(str(stories))
     prompt = "Once upon a time, there was a little girl named"
-    q = ask(model, prompt, " 😀", corrupt="Once upon a time, there was a little girls name")
+    q = ask(model, prompt, " 😀", corrupt="Once upon a time, there was a little boy named")
     whole = ids(model, prompt + " 😀")
     assert q.shown.ids.tolist() == whole[:-1]
     assert q.metric.target == tuple(whole[14:])

@@ -107,7 +107,10 @@ def test_quantiles_of_a_longer_text_keep_the_stated_bound(models, tmp_path):
         values = whole[site][whole.counted]
         for unit, column in enumerate(values.T):
             quantiles = found.statistics(site)["quantiles"][unit]
-            off = [max(p - np.mean(column <= q), np.mean(column < q) - p) for p, q in zip(PROBABILITIES, quantiles)]
+            off = [
+                max(p - np.mean(column <= q), np.mean(column < q) - p)
+                for p, q in zip(PROBABILITIES, quantiles, strict=True)
+            ]
             broken.append(max(off) > BOUND)
     assert len(broken) == 112
     assert np.mean(broken) <= 0.01
@@ -121,7 +124,7 @@ def test_the_sample_is_uniform_over_the_text(models, tmp_path):
         found = survey_text(model, text, "embed", tmp_path / str(seed), window=64, seed=seed, max_tokens=6000)
         at = found.bundle.read("exemplars", ["embed|random_at"])["embed|random_at"]
         assert (at == at[0]).all(), "the same tokens for all units"
-        counts += np.histogram(np.concatenate([e for e in at[:1, :, 0]]), bins=10, range=(0, 94))[0]
+        counts += np.histogram(at[0, :, 0], bins=10, range=(0, 94))[0]
     assert counts.sum() == 32
     assert counts.max() <= 9
 
@@ -290,7 +293,7 @@ def test_a_survey_of_a_real_model_matches_the_oracle(stories, shared, tmp_path):
         values, statistics = whole[site][whole.counted].astype(np.float64), found.statistics(site)
         np.testing.assert_allclose(statistics["mean"], values.mean(0), atol=1e-6)
         np.testing.assert_allclose(statistics["variance"], values.var(0), rtol=1e-5)
-        for p, quantiles in zip(PROBABILITIES, statistics["quantiles"].T):
+        for p, quantiles in zip(PROBABILITIES, statistics["quantiles"].T, strict=True):
             outside.append(np.abs((values <= quantiles).mean(0) - p) > BOUND)
         for unit in (0, 57, 171):
             best = [(e.value, e.stimulus, e.position) for e in found.exemplars(site, unit, ["top"])]

@@ -20,35 +20,33 @@ def sequence_log_probability(answer):
 
 def scores(module, x, sites, m, x_=None):
     """Return n(x) ∂m/∂n |ₓ, or with x′ (n(x) − n(x′)) ∂m/∂n |ₓ′, by ``(site, position, column)``."""
-    place = {site: (path, side) for site, (path, side) in sites.items()}
-    at_x = hooks.gradients(module, x, torch.arange(x.shape[1])[None], list(place.values()), m)
-    if x_ is None:
-        change, gradient = ({s: at_x[p][k][0] for s, p in place.items()} for k in (0, 1))
-    else:
-        at_x_ = hooks.gradients(module, x_, torch.arange(x_.shape[1])[None], list(place.values()), m)
-        change = {s: at_x[p][0][0] - at_x_[p][0][0] for s, p in place.items()}
-        gradient = {s: at_x_[p][1][0] for s, p in place.items()}
-    return {
-        (site, position, column): float(change[site][position, column] * gradient[site][position, column])
-        for site in sites
-        for position in range(x.shape[1])
-        for column in range(change[site].shape[1])
-    }
+    at_x = hooks.gradients(module, x, counted(x), list(sites.values()), m)
+    at_x_ = at_x if x_ is None else hooks.gradients(module, x_, counted(x_), list(sites.values()), m)
+    found = {}
+    for site, place in sites.items():
+        for position, column in torch.cartesian_prod(*map(torch.arange, at_x[place][0][0].shape)).tolist():
+            n = at_x[place][0][0, position, column]
+            n_ = 0.0 if x_ is None else at_x_[place][0][0, position, column]
+            found[site, position, column] = float((n - n_) * at_x_[place][1][0, position, column])
+    return found
 
 
 def effect(module, x, sites, m, nodes, x_=None):
     """Return m(x) − m(x with some nodes ``(site, position, columns)`` at 0, or at their values under x′)."""
-    with torch.no_grad():
-        place, p = torch.arange(x.shape[1])[None], {s: (path, side) for s, (path, side) in sites.items()}
-        put = {s: 0.0 for s in sites}
-        if x_ is not None:
-            hooks.called(module, x_, place, [(*p[s], lambda v, s=s: put.update({s: v.clone()})) for s in sites])
+    values = {}
+    if x_ is not None:
+        keep = [(*place, lambda v, s=s: values.update({s: v.detach().clone()})) for s, place in sites.items()]
+        hooks.called(module, x_, counted(x_), keep)
 
-        def see(v, site):
-            v = v.clone()
-            for at, columns in ((i, c) for s, i, c in nodes if s == site):
-                v[0, at, columns] = 0.0 if x_ is None else put[site][0, at, columns]
-            return v
+    def change(v, site):
+        v = v.clone()
+        for _, position, columns in (node for node in nodes if node[0] == site):
+            v[0, position, columns] = 0.0 if x_ is None else values[site][0, position, columns]
+        return v
 
-        changed = hooks.called(module, x, place, [(*p[s], lambda v, s=s: see(v, s)) for s in sites])
-        return float(m(hooks.called(module, x, place)) - m(changed))
+    changed = hooks.called(module, x, counted(x), [(*p, lambda v, s=s: change(v, s)) for s, p in sites.items()])
+    return float((m(hooks.called(module, x, counted(x))) - m(changed)).detach())
+
+
+def counted(x):
+    return torch.arange(x.shape[1])[None]

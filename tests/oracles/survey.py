@@ -25,7 +25,7 @@ def minimum_at(tokens):
 
 
 def top(tokens, n):
-    """The best token of each stimulus, highest first; of equals the earlier stimulus, and in it the earlier position."""
+    """The best token of each stimulus, highest first; of equals the earlier one."""
     best = {}
     for value, stimulus, position in tokens:
         if stimulus not in best or value > best[stimulus][0]:

@@ -56,6 +56,10 @@ def test_half_precision_is_the_model_to_the_bit_and_can_be_clamped(name, dtype):
     own = float(clean.recording[SITE][2, 7])
     same = model.run([IDS[0]], interventions=[change("set", SITE, 7, value=own, at=2)])
     assert torch.equal(same.logits, clean.logits)
+    for row in (clean.recording[SITE][2], clean.recording.to_numpy()[SITE][2]):
+        edit = change("set", SITE, value=row, at=2)
+        assert torch.equal(model.run([IDS[0]], interventions=[edit]).logits, clean.logits)
+        assert edit.to_json()["value"] == clean.recording[SITE][2].tolist()
     more = model.run([IDS[0]], record=SITE, interventions=[change("set", SITE, 7, value=own + 3, at=2)])
     assert float(more.recording[SITE][2, 7]) == pytest.approx(own + 3, rel=0.01)
     assert torch.equal(more.logits[:, :2], clean.logits[:, :2])

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.recording import as_numpy
 from patchclamp.core.unit import UnitKey
 
 Operation = Literal["set", "add", "scale", "ablate", "patch", "project", "call"]
@@ -188,10 +189,11 @@ class Intervention:
                 remedy="See the table in Intervention's documentation.",
             )
         if wants_value:
-            value = np.asarray(self.value, dtype=np.float64)
-            if not np.isfinite(value).all():
+            value = _array(self.value)
+            # Kind V is ml_dtypes' bfloat16.
+            if value.dtype.kind not in "biufV" or not np.isfinite(value).all():
                 raise PatchclampError(
-                    expected="finite values",
+                    expected="a finite number, or numbers in one shape",
                     got=f"{self.value!r}",
                     remedy="Give numbers that are neither NaN nor infinite.",
                 )
@@ -214,7 +216,7 @@ class Intervention:
         if self.at is not None:
             data["at"] = ",".join(str(span) for span in self.at)
         if self.value is not None:
-            data["value"] = np.asarray(self.value, dtype=np.float64).tolist()
+            data["value"] = _array(self.value).astype(np.float64).tolist()
         if self.operation == "ablate":
             data["mode"] = self.mode
         if self.source is not None:
@@ -233,38 +235,73 @@ class Intervention:
             PatchclampError: unknown fields, or a source that is not at hand.
         """
         known = {"site", "operation", "basis", "units", "at", "value", "mode", "source"}
-        if not {"site", "operation"} <= set(data) <= known or data["operation"] not in _OPERATIONS:
+        operation = data.get("operation")
+        named = isinstance(operation, str) and operation in _OPERATIONS
+        if not named or not {"site", "operation"} <= set(data) <= known:
             raise PatchclampError(
                 expected=f"site, operation ({', '.join(_OPERATIONS)}) and fields among {', '.join(sorted(known))}",
                 got=f"{dict(data)}"[:200],
                 remedy="`call` cannot be sent as data.",
             )
-        source = data.get("source")
-        if source is not None:
-            if source["values"] not in (sources or {}):
-                raise PatchclampError(
-                    expected=f"the recording or survey {source['values'][:12]}…",
-                    got="none with that hash",
-                    remedy="Pass it in `sources`, keyed by its hash.",
-                )
-            positions = source.get("positions")
-            source = Source(
-                values=(sources or {})[source["values"]],
-                stimulus=int(source.get("stimulus", 0)),
-                positions=None if positions is None else {int(k): int(v) for k, v in positions.items()},
-                seed=int(source.get("seed", 0)),
-            )
-        units = data.get("units")
-        return cls(
-            site=str(data["site"]),
-            operation=data["operation"],
-            units=None if units is None else tuple(int(u) for u in units),
-            basis=str(data.get("basis", "neurons")),
-            at=spans(data.get("at")),
-            value=data.get("value"),
-            mode=data.get("mode", "zero"),
-            source=source,
+        units, at, mode = data.get("units"), data.get("at"), data.get("mode", "zero")
+        plain = (
+            isinstance(data["site"], str)
+            and isinstance(data.get("basis", "neurons"), str)
+            and (units is None or (isinstance(units, list) and all(isinstance(u, int) for u in units)))
+            and (at is None or isinstance(at, str))
+            and mode in ("zero", "mean", "resample")
         )
+        if not plain:
+            raise _unlike(data)
+        return cls(
+            site=data["site"],
+            operation=data["operation"],
+            units=None if units is None else tuple(units),
+            basis=data.get("basis", "neurons"),
+            at=spans(at),
+            value=data.get("value"),
+            mode=mode,
+            source=_source(data, sources or {}),
+        )
+
+
+def _array(value: Any) -> np.ndarray:
+    """Return a value as numbers, whatever framework they come from; of kind object where they are none."""
+    try:
+        return np.asarray(as_numpy(value) if hasattr(value, "detach") else value)
+    except ValueError:  # a ragged list
+        return np.zeros(0, dtype=object)
+
+
+def _unlike(data: Mapping[str, Any]) -> PatchclampError:
+    return PatchclampError(
+        expected="an intervention as `to_json` writes it",
+        got=f"{dict(data)}"[:200],
+        remedy="Send what `to_json` returned.",
+    )
+
+
+def _source(data: Mapping[str, Any], sources: Mapping[str, Values]) -> Source | None:
+    """Read an intervention's reference to a recording or survey."""
+    source = data.get("source")
+    if source is None:
+        return None
+    if not isinstance(source, Mapping) or not isinstance(source.get("values"), str):
+        raise _unlike(data)
+    if source["values"] not in sources:
+        raise PatchclampError(
+            expected=f"the recording or survey {source['values'][:12]}…",
+            got="none with that hash",
+            remedy="Pass it in `sources`, keyed by its hash.",
+        )
+    positions, numbers = source.get("positions"), (source.get("stimulus", 0), source.get("seed", 0))
+    if not all(isinstance(n, int) for n in numbers) or not isinstance(positions, Mapping | None):
+        raise _unlike(data)
+    try:
+        moved = None if positions is None else {int(k): int(v) for k, v in positions.items()}
+    except (TypeError, ValueError, OverflowError):
+        raise _unlike(data) from None
+    return Source(sources[source["values"]], stimulus=numbers[0], positions=moved, seed=numbers[1])
 
 
 _OPERATIONS = ("set", "add", "scale", "ablate", "patch", "project")

@@ -121,6 +121,7 @@ class Explanation:
                 "answers": list(q.answers), "metric": q.metric.to_json(),
             },
             **data,
+            "rank_correlation": self.rank_correlation if np.isfinite(self.rank_correlation) else None,
             "control_interval": asdict(self.control_interval),
             "causes": [asdict(c) for c in self.causes],
             "opposing": [{**asdict(c), "measured": None} for c in self.opposing],

@@ -67,12 +67,12 @@ def ask(
         before, metric, answers = _alone(model, prompt, wanted)
     else:
         before, metric, answers = _against(model, prompt, wanted, target, contrast)
-    shown = _followed(model.tokenize(prompt), before)
-    corrupted = None
+    clean, corrupted = model.tokenize(prompt), None
     if corrupt is not None:
-        corrupted = _followed(model.tokenize(corrupt), before)
-        _aligned(model, shown, corrupted)
-    return Question(prompt, target, contrast, corrupt, shown, corrupted, metric, answers)
+        other = model.tokenize(corrupt)
+        _aligned(model, clean, other)
+        corrupted = _followed(other, before)
+    return Question(prompt, target, contrast, corrupt, _followed(clean, before), corrupted, metric, answers)
 
 
 def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
@@ -122,7 +122,7 @@ def _aligned(model: LanguageModel, clean: Stimulus, corrupted: Stimulus) -> None
         (i for i, (a, b) in enumerate(zip(clean.ids, corrupted.ids, strict=False)) if a != b),
         min(len(clean), len(corrupted)),
     )
-    one, other = ("".join(token(i) for i in s.ids[departs : departs + 6]) for s in (clean, corrupted))
+    one, other = ("".join(token(int(i)) for i in s.ids[departs : departs + 6]) for s in (clean, corrupted))
     raise PatchclampError(
         expected=f"a corrupted prompt of {len(clean)} tokens, as the prompt has",
         got=f"{len(corrupted)} tokens; they depart at position {departs}: {one!r} against {other!r}",

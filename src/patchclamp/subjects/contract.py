@@ -225,6 +225,8 @@ def _neurons(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
         with torch.no_grad():
             act = phi(r[paths[0]]) * (r[paths[1]] if len(paths) == 3 else 1)
             gaps.append(_gap(act, r[paths[-1]], relative=True))
+            if gaps[-1] > 0.01:
+                return gaps[-1]  # these are not the neurons, so the module they lie at is not W
             gaps.append(_gap(model.module.get_submodule(down)(r[paths[-1]]), r[whole], relative=True))
     return max(gaps)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -287,6 +288,8 @@ def _within(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
 
 def _spread(value: Any, old: Tensor, n_units: int) -> Tensor:
     """Shape a value for ``(n, units · block)``: one number, one per unit, or one per column."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "V":  # ml_dtypes' bfloat16, which torch cannot read
+        value = value.astype(np.float32)
     tensor = torch.as_tensor(value, dtype=old.dtype, device=old.device)
     width = old.shape[-1]
     if tensor.ndim == 1 and len(tensor) == n_units and n_units != width:

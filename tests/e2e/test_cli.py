@@ -1,0 +1,211 @@
+"""The command line, end to end: what it prints is what Python returns, and trouble has three parts."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import patchclamp as pc
+from patchclamp.cli import main
+
+CAT = ("organism:cat", "the old cat")
+ANSWERS = ("--target", " sat", "--contrast", " ran")
+STORY = "the old cat sat on the mat.\nthe dog ran to the park.\n" * 30
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return pc.load("organism:cat")
+
+
+@pytest.fixture
+def story(tmp_path):
+    path = tmp_path / "story.txt"
+    path.write_text(STORY)
+    return path
+
+
+@pytest.fixture
+def say(capsys):
+    """Run a command in process; return its exit code, its JSON document and what stood on standard error."""
+
+    def run(*words, json_too=True):
+        code = main([*map(str, words), *(["--json"] if json_too else [])])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if json_too else out, err
+
+    return run
+
+
+def test_explain_prints_the_numbers_that_python_returns(say, cat, tmp_path):
+    graph_file = tmp_path / "graph.json"
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--out", graph_file)
+    found = pc.explain_answer(cat, CAT[1], " sat", contrast=" ran")
+    assert code == 0
+    assert told["causes"][0]["key"] == "cat/blocks.0.mlp.act/neurons/7@3"
+    assert told["measured"] == found.measured
+    assert told["controls"] == list(found.controls)
+    assert [c["predicted"] for c in told["causes"]] == [c.predicted for c in found.causes]
+    assert pc.Graph.load(graph_file) == found.graph()
+
+
+def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
+    code, out, _ = say("explain", *CAT, *ANSWERS, json_too=False)
+    causes = out.split("Receipt")[0]
+    assert code == 0
+    assert "blocks.0.mlp.act/neurons/7@3" in causes
+    assert "blocks.0.mlp.act/neurons/3@3" not in causes
+    assert "20 random sets" in out
+
+
+def test_a_corrupted_prompt_is_the_reference_where_one_is_given(say):
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--corrupt", "the old dog")
+    assert code == 0
+    assert told["reference"] == "corrupted"
+    assert told["corrupted"] < 0 < told["baseline"]
+    assert told["causes"][0]["key"] == "cat/blocks.0.mlp.act/neurons/7@3"
+
+
+def test_generate_says_what_python_says_with_and_without_the_clamp(say, cat):
+    code, told, _ = say("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7=0", "--at", "3")
+    clamped = cat.generate(CAT[1], interventions=[pc.clamp("blocks.0.mlp.act/neurons/7=0", at="3")])[0]
+    assert code == 0
+    assert told["baseline"]["text"] == cat.generate(CAT[1])[0].text
+    assert told["clamped"]["ids"] == clamped.ids.tolist()
+    assert told["clamped"]["text"] != told["baseline"]["text"]
+
+
+def test_a_key_may_carry_its_own_step(say):
+    everywhere = say("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7=0")[1]
+    late = say("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7@+3=0")[1]
+    assert late["clamped"]["text"] == late["baseline"]["text"] != everywhere["clamped"]["text"]
+
+
+def test_record_survey_and_info_agree_with_a_fresh_forward(say, cat, story, tmp_path):
+    common = ("organism:cat", "--text", story, "--sites", "blocks.*.mlp.act", "--window", "16")
+    code, told, err = say("record", *common, "--out", tmp_path / "r")
+    assert (code, told["kind"], told["whole"]) == (0, "recording", True)
+    assert "on disk" in err
+    assert "of computing" in err
+    assert say("survey", *common, "--out", tmp_path / "s")[0] == 0
+    assert say("info", tmp_path / "r")[1]["hash"] == told["hash"]
+
+    stored = pc.StoredRecording(tmp_path / "r")
+    last = stored.n_stimuli - 1
+    fresh = cat.run(stored.stimulus(last), record="blocks.0.mlp.act", logits=False).recording
+    np.testing.assert_allclose(stored.of("blocks.0.mlp.act", last), fresh["blocks.0.mlp.act"].numpy(), atol=1e-6)
+    maximum = pc.StoredSurvey(tmp_path / "s").statistics("blocks.0.mlp.act")["maximum"]
+    assert maximum[7] == pytest.approx(3.0, abs=1e-5)
+
+
+def test_resume_with_another_plan_is_refused_and_costs_nothing(say, story, tmp_path):
+    words = ("record", "organism:cat", "--text", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
+    assert say(*words, "--window", "16")[0] == 0
+    before = {f.name: f.read_bytes() for f in (tmp_path / "r").iterdir()}
+    code, told, _ = say(*words, "--window", "8", "--resume")
+    assert code == 2
+    assert "plan.window: 16 then, 8 now" in told["error"]["got"]
+    assert {f.name: f.read_bytes() for f in (tmp_path / "r").iterdir()} == before
+
+
+def test_info_names_the_damaged_piece(say, story, tmp_path):
+    say("record", "organism:cat", "--text", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
+    shard = tmp_path / "r" / "shard-00000.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    code, told, _ = say("info", tmp_path / "r")
+    assert code == 2
+    assert "shard-00000" in told["error"]["got"]
+
+
+def test_sites_and_verify(say):
+    code, told, _ = say("sites", "organism:cat")
+    by_path = {s["path"]: s for s in told["sites"]}
+    assert code == 0
+    assert by_path["blocks.0.mlp.act"]["width"] == 16
+    assert by_path["blocks.1.attn.pattern"]["tapped"]
+    code, told, _ = say("verify", "organism:cat")
+    exact = {v["name"]: v["deviation"] for v in told["verdicts"]}
+    assert (code, told["passed"]) == (0, True)
+    assert exact["native, every site recorded"] == exact["tap against eager"] == 0.0
+
+
+TROUBLE = {
+    "no such folder": ("sites", "./nowhere"),
+    "unknown organism": ("sites", "organism:dog"),
+    "unknown family": ("verify", "family:bert"),
+    "no verb's options": ("explain", "organism:cat"),
+    "unknown verb": ("exlpain", "organism:cat"),
+    "empty prompt": ("generate", "organism:cat", " "),
+    "prompt longer than the context": ("generate", "organism:cat", "cat " * 5000),
+    "unit out of range": ("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/99=1"),
+    "broken key": ("generate", *CAT, "--clamp", "neuron seven=1"),
+    "value that is no number": ("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7=nan"),
+    "unknown site": ("generate", *CAT, "--clamp", "blocks.7.mlp.act/neurons/7=1"),
+    "position beyond the prompt": ("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7=0", "--at", "40"),
+    "contrast equal to target": ("explain", *CAT, "--target", " sat", "--contrast", " sat"),
+    "corrupted prompt of another length": ("explain", *CAT, *ANSWERS, "--corrupt", "the cat"),
+    "no causes asked for": ("explain", *CAT, *ANSWERS, "--top", "0"),
+    "unknown level": ("explain", *CAT, *ANSWERS, "--level", "layer"),
+    "out in no folder": ("explain", *CAT, *ANSWERS, "--out", "no/such/folder/graph.json"),
+    "unknown dtype": ("sites", "organism:cat", "--dtype", "float8"),
+    "no recording there": ("info", "./nowhere"),
+}
+
+
+@pytest.mark.parametrize("words", TROUBLE.values(), ids=TROUBLE.keys())
+def test_trouble_has_three_parts_and_exit_code_2(words, say, capsys):
+    code, told, _ = say(*words)
+    assert code == 2
+    assert set(told["error"]) == {"expected", "got", "remedy"}
+    assert all(told["error"].values())
+    assert main([*words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split()[0] for line in err.splitlines()[:1]] == ["patchclamp:"]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda f: f.write_bytes(b""), lambda f: f.write_bytes(b"\x00\x01" * 100), lambda f: f.write_bytes(b"caf\xe9 " * 9)],
+    ids=["empty", "binary", "latin-1"],
+)
+def test_text_that_is_no_text_is_refused(write, say, tmp_path):
+    write(tmp_path / "t.txt")
+    words = ("organism:cat", "--text", tmp_path / "t.txt", "--sites", "blocks.0.mlp.act", "--out", tmp_path / "r")
+    for verb in ("record", "survey"):
+        code, told, _ = say(verb, *words)
+        assert code == 2
+        assert "t.txt" in told["error"]["got"]
+        assert not (tmp_path / "r").exists()
+
+
+def test_pickled_weights_and_remote_code_are_refused_with_the_remedy(say, tmp_path):
+    config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02}q\x00.")
+    told = say("sites", tmp_path)[1]["error"]
+    assert "pickled weights pytorch_model.bin" in told["got"]
+    assert "save_pretrained" in told["remedy"]
+    (tmp_path / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModelForCausalLM": "evil.Model"}}))
+    assert "its own Python code" in say("sites", tmp_path)[1]["error"]["got"]
+
+
+def test_the_main_job_on_a_real_network_as_a_process(stories):
+    prompt = "Once upon a time, there was a little girl named"
+    command = [sys.executable, "-m", "patchclamp", "explain", str(stories), prompt, "--target", " Lily", "--json"]
+    done = subprocess.run([*command, "--contrast", " Tim"], capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert told["likeliest"][0][0] == " Lily"
+    assert any(c["kind"] == "neuron" for c in told["causes"])
+    assert told["measured"] > max(told["controls"])
+    best = next(c["key"] for c in told["causes"] if c["kind"] == "neuron").split("@")[0]
+    command = [sys.executable, "-m", "patchclamp", "generate", str(stories), prompt, "--json"]
+    done = subprocess.run([*command, "--clamp", f"{best}=9"], capture_output=True, text=True, check=True)
+    story = json.loads(done.stdout)
+    assert story["baseline"]["text"].startswith(" Lily")
+    assert story["clamped"]["text"] != story["baseline"]["text"]

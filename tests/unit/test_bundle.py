@@ -1,0 +1,410 @@
+"""Bundles: what was committed is read back, what was not is left out, and nothing hostile gets further than an error."""
+
+import errno
+import json
+import os
+import stat
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from safetensors import SafetensorError
+
+from patchclamp.core import bundle
+from patchclamp.core.bundle import Bundle, canonical, write_durably
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.recording import StoredRecording
+
+PIECES = {
+    "shard-00000": {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "ids": np.array([3, 1], dtype=np.int64)},
+    "shard-00001": {"x": np.full((1, 3), -0.5, dtype=np.float32), "ids": np.array([7], dtype=np.int64)},
+}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A finished bundle of two pieces."""
+    made = Bundle.create(tmp_path / "b", kind="recording", manifest={"seed": 3, "sites": []})
+    for name, tensors in PIECES.items():
+        made.append(name, tensors, stimuli=len(tensors["ids"]))
+    made.finish(tokens=3)
+    return made
+
+
+def same(found, expected):
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert np.array_equal(found[name], array)
+
+
+# -- what is written is read ------------------------------------------------------------------------------------------
+
+
+def test_a_bundle_is_read_back_as_it_was_written(made):
+    again = Bundle.open(made.path, kind="recording")
+    assert again.whole
+    assert again.manifest == {"format": "patchclamp", "version": 1, "kind": "recording", "seed": 3, "sites": []}
+    assert [e["piece"] for e in again.pieces] == list(PIECES)
+    assert [e["stimuli"] for e in again.pieces] == [2, 1]
+    assert again.entries[-1] == {"done": True, "tokens": 3}
+    for name, tensors in PIECES.items():
+        same(again.read(name), tensors)
+        same(again.read(name, ["ids"]), {"ids": tensors["ids"]})
+    assert again.damaged() == []
+    assert again.hash == made.hash
+    assert sorted(p.name for p in made.path.iterdir()) == [
+        "journal.jsonl", "manifest.json", "shard-00000.safetensors", "shard-00001.safetensors",
+    ]  # fmt: skip
+
+
+def test_the_hash_tells_any_two_contents_apart(made, tmp_path):
+    found = {made.hash}
+    for i, (seed, value) in enumerate([(3, 1.0), (4, 1.0), (3, 2.0)]):
+        other = Bundle.create(tmp_path / f"o{i}", kind="recording", manifest={"seed": seed})
+        other.append("a", {"x": np.array([value])})
+        found.add(other.hash)
+    assert len(found) == 4
+
+
+def test_bfloat16_and_other_types_survive(tmp_path):
+    arrays = {
+        "b": np.array([1.5, -2.25, 3e38], dtype=ml_dtypes.bfloat16),
+        "h": np.array([1e-7, 65504.0], dtype=np.float16),
+        "u": np.array([[255, 0]], dtype=np.uint8),
+        "strided": np.arange(12.0).reshape(3, 4)[:, ::2],
+        "empty": np.zeros((0, 5), dtype=np.float32),
+        "flag": np.array([True, False]),
+    }
+    made = Bundle.create(tmp_path / "b", kind="survey", manifest={})
+    made.append("all", arrays)
+    same(Bundle.open(tmp_path / "b").read("all"), arrays)
+
+
+def test_pieces_are_as_readable_as_the_manifest(made):
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in made.path.iterdir()}
+    assert len(set(modes.values())) == 1, modes
+
+
+def test_a_dropped_piece_is_gone_from_folder_and_journal(made):
+    made.drop("shard-00000")
+    again = Bundle.open(made.path)
+    assert [e["piece"] for e in again.pieces] == ["shard-00001"]
+    assert not (made.path / "shard-00000.safetensors").exists()
+    with pytest.raises(Damaged, match="shard-00000"):
+        again.read("shard-00000")
+
+
+def test_a_folder_that_holds_something_is_not_written_into(made, tmp_path):
+    for path in (made.path, made.path / "manifest.json"):
+        with pytest.raises(PatchclampError, match="a new or empty folder"):
+            Bundle.create(path, kind="recording", manifest={})
+    (tmp_path / "empty").mkdir()
+    Bundle.create(tmp_path / "empty", kind="recording", manifest={})
+    Bundle.create(tmp_path / "deep" / "er", kind="recording", manifest={})
+
+
+def test_what_is_no_bundle_is_named(made, tmp_path):
+    with pytest.raises(PatchclampError, match="which is not there"):
+        Bundle.open(tmp_path / "nowhere")
+    with pytest.raises(PatchclampError, match=r"no manifest\.json"):
+        Bundle.open(tmp_path)
+    with pytest.raises(PatchclampError, match="expected a survey; got a recording"):
+        Bundle.open(made.path, kind="survey")
+
+
+@pytest.mark.parametrize("change", [{"version": 2}, {"version": None}, {"format": "other"}, {"version": "1"}])
+def test_a_newer_version_or_another_format_is_refused(made, change):
+    file = made.path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(PatchclampError, match="Update patchclamp"):
+        Bundle.open(made.path)
+
+
+# -- interruption -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("torn", [b'{"piece": "shard-00002", "sha', b"\x00\x00\x00", b"{", b'{"done": true}'])
+def test_a_torn_last_line_was_never_committed(made, torn):
+    journal = made.path / "journal.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + torn)
+    (made.path / "shard-00002.safetensors").write_bytes(b"half a pie")
+    (made.path / "shard-00003.part").write_bytes(b"half a pie")
+    again = Bundle.open(made.path)
+    assert again.entries == made.entries
+    assert again.hash == made.hash
+    # Nothing may be glued to the torn line.
+    with pytest.raises(PatchclampError, match="resume"):
+        again.append("shard-00002", PIECES["shard-00001"])
+    again.resume()
+    assert journal.read_bytes() == whole
+    assert not list(made.path.glob("*.part"))
+    assert not (made.path / "shard-00002.safetensors").exists()
+    again.append("shard-00002", PIECES["shard-00001"])
+    assert [e["piece"] for e in Bundle.open(made.path).pieces] == [*PIECES, "shard-00002"]
+
+
+def test_resuming_keeps_what_is_not_ours(made):
+    (made.path / "notes.txt").write_text("mine")
+    (made.path / "model.safetensors").mkdir()
+    Bundle.open(made.path).resume()
+    assert (made.path / "notes.txt").read_text() == "mine"
+    assert (made.path / "model.safetensors").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "grown"])
+def test_a_damaged_piece_is_named(made, damage):
+    file = made.path / "shard-00001.safetensors"
+    data = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    else:
+        data[-1] ^= damage == "flipped"
+        file.write_bytes({"flipped": data, "cut": data[:-4], "grown": data + b"\0"}[damage])
+    again = Bundle.open(made.path)
+    assert again.damaged() == ["shard-00001"]
+    same(again.read("shard-00000"), PIECES["shard-00000"])
+    if damage != "flipped":
+        with pytest.raises(Damaged, match="shard-00001"):
+            again.read("shard-00001")
+
+
+def test_an_array_that_a_piece_lacks_is_named(made):
+    with pytest.raises(Damaged, match="shard-00000"):
+        made.read("shard-00000", ["x", "y"])
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def failing(error, after=0):
+    calls = []
+
+    def call(*_args, **_kwargs):
+        calls.append(1)
+        if len(calls) > after:
+            raise error
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "error", "after"),
+    [
+        (bundle, "save_file", FULL, 0),
+        (bundle, "save_file", SafetensorError("I/O error: No space left on device (os error 28)"), 0),
+        (os, "fsync", FULL, 0),  # the piece itself
+        (os, "fsync", FULL, 1),  # the folder
+        (os, "fsync", FULL, 2),  # the journal
+    ],
+)
+def test_a_full_disk_leaves_every_earlier_piece_whole(made, monkeypatch, owner, name, error, after):
+    before = {p.name: p.read_bytes() for p in made.path.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing(error, after))
+        with pytest.raises(PatchclampError, match="a full disk"):
+            made.append("shard-00002", {"x": np.zeros(3)})
+    for file, data in before.items():
+        assert (made.path / file).read_bytes() == data, file
+    assert not list(made.path.glob("*.part"))
+    again = Bundle.open(made.path)
+    assert again.entries == made.entries
+    assert len(again.pieces) == 2
+    assert again.damaged() == []
+    # With room again the run goes on.
+    again.resume()
+    again.append("shard-00002", {"x": np.zeros(3)})
+    assert Bundle.open(made.path).damaged() == []
+    assert len(Bundle.open(made.path).pieces) == 3
+
+
+def test_a_full_disk_while_starting_or_dropping(made, monkeypatch, tmp_path):
+    before = {p.name: p.read_bytes() for p in made.path.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(FULL))
+        with pytest.raises(PatchclampError, match="a full disk"):
+            Bundle.create(tmp_path / "new", kind="recording", manifest={})
+        with pytest.raises(PatchclampError, match="a full disk"):
+            Bundle.open(made.path).drop("shard-00000")
+        with pytest.raises(PatchclampError, match="a full disk"):
+            Bundle.open(made.path).resume()
+    assert {p.name: p.read_bytes() for p in made.path.iterdir()} == before
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_any_other_trouble_with_the_disk_is_not_called_full(made, monkeypatch):
+    monkeypatch.setattr(os, "fsync", failing(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(PatchclampError, match="Input/output error"):
+        made.append("shard-00002", {"x": np.zeros(3)})
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "a.json"
+    write_durably(file, b"first")
+    monkeypatch.setattr(os, "fsync", failing(FULL))
+    with pytest.raises(PatchclampError, match="a full disk"):
+        write_durably(file, b"second")
+    assert file.read_bytes() == b"first"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+# -- hostile files ----------------------------------------------------------------------------------------------------
+
+
+def opened(folder):
+    """Do everything with a bundle that a reader does; only stated errors may come out."""
+    try:
+        found = Bundle.open(folder)
+        assert len(found.hash) == 64
+        assert isinstance(found.whole, bool)
+        for name in [e["piece"] for e in found.pieces]:
+            found.read(name)
+        found.damaged()
+        StoredRecording(folder).load()
+    except PatchclampError as problem:
+        return problem
+    return None
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "..",
+        ".",
+        "",
+        "a/b",
+        "a\\b",
+        "A",
+        "shard-0\n",
+        "a" * 300,
+        "-a",
+        "a\0b",
+        5,
+        None,
+        ["a"],
+    ],
+)
+def test_a_piece_that_points_elsewhere_is_never_opened(made, monkeypatch, piece):
+    (made.path.parent / "secret.safetensors").write_bytes(b"secret")
+    line = {"piece": piece, "sha256": "0" * 64, "stimuli": 1}
+    (made.path / "journal.jsonl").write_bytes(canonical(line) + b"\n")
+    asked = []
+    monkeypatch.setattr(bundle, "safe_open", lambda path, _kind: asked.append(path))
+    assert isinstance(opened(made.path), PatchclampError)
+    assert asked == []
+    if isinstance(piece, str):
+        for use in (made.read, made.drop, lambda p: made.append(p, {"x": np.zeros(1)})):
+            with pytest.raises(PatchclampError):
+                use(piece)
+    assert (made.path.parent / "secret.safetensors").read_bytes() == b"secret"
+
+
+HOSTILE = [
+    b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff\xfe\x00", b"\x00" * 64, b"[" * 100_000, b'{"a":' * 100_000,
+    b"9" * 5000, b'{"version": 1' + b"9" * 5000 + b"}", b'\xef\xbb\xbf{"format": "patchclamp"}', b"NaN", b"{} {}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", HOSTILE)
+def test_a_hostile_manifest(made, data):
+    (made.path / "manifest.json").write_bytes(data)
+    assert isinstance(opened(made.path), PatchclampError)
+
+
+@pytest.mark.parametrize("data", [d for d in HOSTILE if d])
+def test_a_hostile_journal(made, data):
+    journal = made.path / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes() + data + b"\n")
+    with pytest.raises(Damaged, match="line 4"):
+        Bundle.open(made.path)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_are_none_are_refused_where_they_are_read(made, value):
+    manifest, journal = made.path / "manifest.json", made.path / "journal.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"done": true, "mean": ' + value.encode() + b"}\n")
+    with pytest.raises(Damaged):
+        Bundle.open(made.path)
+    journal.write_bytes(whole)
+    manifest.write_text(manifest.read_text().replace('"seed": 3', f'"seed": {value}'))
+    with pytest.raises(Damaged):
+        Bundle.open(made.path)
+
+
+def test_a_manifest_of_absurd_size_is_not_read(made, monkeypatch):
+    monkeypatch.setattr(bundle, "MAX_MANIFEST", 100)
+    (made.path / "manifest.json").write_text(json.dumps({"format": "patchclamp", "version": 1, "x": "y" * 200}))
+    with pytest.raises(Damaged, match="more than 100 bytes"):
+        Bundle.open(made.path)
+
+
+def test_a_folder_in_a_files_place(made, tmp_path):
+    (made.path / "journal.jsonl").unlink()
+    (made.path / "journal.jsonl").mkdir()
+    assert isinstance(opened(made.path), PatchclampError)
+    (tmp_path / "c" / "manifest.json").mkdir(parents=True)
+    assert isinstance(opened(tmp_path / "c"), PatchclampError)
+
+
+@pytest.mark.parametrize("header", [
+    b"", b"{}", b"\xff" * 8, (2**40).to_bytes(8, "little") + b"{}",
+    (40).to_bytes(8, "little") + b'{"x":{"dtype":"F32","shape":[4],"data_o',
+    (60).to_bytes(8, "little") + b'{"x":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}  ' + b"\0",
+    (60).to_bytes(8, "little") + b'{"x":{"dtype":"HUGE","shape":[1],"data_offsets":[0,1]}}     ' + b"\0",
+    (80).to_bytes(8, "little") + b'{"x":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4]}}'.ljust(80) + b"\0" * 4,
+])  # fmt: skip
+def test_a_hostile_piece(made, header):
+    (made.path / "shard-00000.safetensors").write_bytes(header)
+    problem = opened(made.path)
+    assert isinstance(problem, PatchclampError)
+    assert Bundle.open(made.path).damaged() == ["shard-00000"]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["sites", "subject", "dtype", "plan", "kind", "format", "version"]), values)
+@example("sites", None)
+@example("sites", [{"path": "a"}])
+@example("sites", [{"path": "a", "kind": "a", "width": 1, "axes": ["weather"]}])
+@example("sites", [{"path": ["a"], "kind": "a", "width": 1, "axes": []}])
+@example("sites", [{"path": "a", "kind": "a", "width": 1, "axes": 5}])
+@example("sites", {"a": 1})
+def test_any_manifest_field_is_read_or_refused(made, field, value):
+    manifest = {**made.manifest, field: value}
+    (made.path / "manifest.json").write_bytes(json.dumps(manifest).encode())
+    opened(made.path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(["piece", "sha256", "stimuli", "done", "tokens"]), values))
+@example({"piece": "shard-00000", "sha256": "x", "stimuli": "many"})
+@example({"piece": "shard-00000", "sha256": "x", "stimuli": -5})
+@example({"piece": "shard-00000", "sha256": "x", "stimuli": [1]})
+@example({"piece": "shard-00000"})
+@example({"done": "yes"})
+def test_any_journal_line_is_read_or_refused(made, line):
+    (made.path / "journal.jsonl").write_bytes(json.dumps(line).encode() + b"\n")
+    opened(made.path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60), st.sampled_from(["manifest.json", "journal.jsonl", "shard-00000.safetensors"]))
+def test_any_bytes_are_read_or_refused(made, data, name):
+    whole = (made.path / name).read_bytes()
+    try:
+        (made.path / name).write_bytes(data)
+        opened(made.path)
+    finally:
+        (made.path / name).write_bytes(whole)
