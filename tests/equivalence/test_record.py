@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import ml_dtypes
@@ -205,6 +207,14 @@ def test_a_recording_on_disk_is_a_source_of_patches(model, text, tmp_path, store
     expected[2:5, [3, 9]] = recording.of(SITES[1], 4)[2:5, [3, 9]].astype(np.float32)
     np.testing.assert_allclose(after, expected, atol=1e-6 if store == "float32" else 0.05, rtol=0.01)
     assert np.array_equal(after[2:5, [3, 9]], expected[2:5, [3, 9]])
+
+
+def test_a_bfloat16_recording_is_read_by_a_process_that_did_not_write_it(model, text, tmp_path):
+    recording = record_text(model, text, SITES[0], tmp_path / "out", window=16, store="bfloat16")
+    reader = "import sys, patchclamp as pc; print(pc.StoredRecording(sys.argv[1]).of(sys.argv[2], 3).tolist())"
+    command = [sys.executable, "-c", reader, str(tmp_path / "out"), SITES[0]]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert json.loads(found) == recording.of(SITES[0], 3).tolist()
 
 
 # -- resuming ---------------------------------------------------------------------------------------------------------

@@ -51,10 +51,13 @@ def verify(options: Namespace) -> int:
 
     if options.model.startswith(FAMILY):
         name = options.model.removeprefix(FAMILY)
-        verdicts, about = contract.verify_family(name), f"the tiny model of family {name}, float32"
+        about = f"the tiny model of family {name}, float32"
+        with Meter("verify", "checks") as meter:
+            verdicts = contract.verify_family(name, progress=meter)
     else:
         model = _load(options)
-        verdicts = contract.verify(model)
+        with Meter("verify", "checks") as meter:
+            verdicts = contract.verify(model, progress=meter)
         about = f"{model.name} ({type(model.module).__name__}, {str(model.dtype).removeprefix('torch.')})"
     passed = all(v.passed for v in verdicts)
     if options.json:
@@ -132,10 +135,12 @@ def explain(options: Namespace) -> int:
     if options.out:
         _check_writable(Path(options.out))
     model = _load(options)
-    found = explain_answer(
-        model, options.prompt, options.target, contrast=options.contrast, corrupt=options.corrupt,
-        levels=[level.strip() for level in options.level.split(",")], top=options.top, seed=options.seed,
-    )  # fmt: skip
+    with Meter("explain", "replacements") as meter:
+        found = explain_answer(
+            model, options.prompt, options.target, contrast=options.contrast, corrupt=options.corrupt,
+            levels=[level.strip() for level in options.level.split(",")], top=options.top, seed=options.seed,
+            progress=meter,
+        )  # fmt: skip
     if options.out:
         found.graph().save(options.out)
         _say(f"graph written to {options.out}")
@@ -163,8 +168,12 @@ def generate(options: Namespace) -> int:
     how: dict[str, Any] = {
         "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
     }  # fmt: skip
-    [bare] = model.generate(options.prompt, **how)
-    changed = model.generate(options.prompt, interventions=clamps, **how)[0] if clamps else None
+    with Meter("without clamps") as meter:
+        [bare] = model.generate(options.prompt, progress=meter, **how)
+    changed = None
+    if clamps:
+        with Meter("clamped") as meter:
+            [changed] = model.generate(options.prompt, interventions=clamps, progress=meter, **how)
     if options.json:
         emit(
             {

@@ -14,17 +14,19 @@ class Meter:
 
     Args:
         what: the work, in a word or two.
+        unit: what is counted.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, unit: str = "tokens") -> None:
         self.what = what
+        self.unit = unit
         self.began = time.monotonic()
         self.last = self.began
         self.first: int | None = None
         self.bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
-        """Note that ``done`` of ``total`` tokens are through."""
+        """Note that ``done`` of ``total`` are through."""
         now = time.monotonic()
         if self.first is None:
             self.first = done
@@ -35,7 +37,7 @@ class Meter:
         elif now - self.last >= LINE_S or done == total:
             rate = (done - self.first) / (now - self.began)
             left = f", {human_s((total - done) / rate)} left" if rate and done < total else ""
-            print(f"{self.what}: {done / total:.0%} of {total:,} tokens{left}", file=sys.stderr, flush=True)
+            print(f"{self.what}: {done / total:.0%} of {total:,} {self.unit}{left}", file=sys.stderr, flush=True)
             self.last = now
 
     def _draw(self, done: int, total: int) -> None:

@@ -6,6 +6,7 @@ The format is described, with its limits and their reasons, in ``docs/bundle.md`
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401  NumPy, and safetensors through it, knows bfloat16 only once this is imported
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -133,7 +135,7 @@ class Bundle:
         try:
             if file.stat().st_size > MAX_MANIFEST:
                 raise ValueError(f"more than {MAX_MANIFEST} bytes")
-            manifest = json.loads(file.read_text())
+            manifest = _parse(file.read_bytes())
             if not isinstance(manifest, dict):
                 raise ValueError("not an object")
         except (OSError, ValueError, RecursionError) as problem:
@@ -223,6 +225,12 @@ class Bundle:
         try:
             first = not journal.exists()
             before = 0 if first else journal.stat().st_size
+            if before and not _ends_whole(journal):
+                raise PatchclampError(
+                    expected="a journal that ends with a whole line",
+                    got=f"{journal}, cut off in the middle of one",
+                    remedy="Bundle.resume() takes the torn line away; --resume does it for you.",
+                )
             with journal.open("ab") as file:
                 try:
                     file.write(line)
@@ -249,7 +257,7 @@ class Bundle:
         try:
             with safe_open(path, "np") as file:
                 return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
-        except (OSError, SafetensorError) as problem:
+        except (OSError, SafetensorError, AttributeError) as problem:  # AttributeError: a type that NumPy lacks
             raise Damaged(
                 expected=f"the arrays of piece {piece!r}",
                 got=f"{path}: {problem}",
@@ -292,15 +300,26 @@ def _as_os_error(problem: Exception, folder: Path) -> OSError:
     return OSError(str(problem))
 
 
+def _ends_whole(journal: Path) -> bool:
+    with journal.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
 def _read_journal(path: Path) -> list[dict[str, Any]]:
     """Read the committed lines; a torn last line was never committed and is left out."""
     if not path.exists():
         return []
     entries: list[dict[str, Any]] = []
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as problem:
+        raise Damaged(
+            expected="a journal of JSON lines", got=f"{path}: {problem.strerror}", remedy="Check the folder."
+        ) from problem
     for number, line in enumerate(lines[:-1], 1):
         try:
-            entry = json.loads(line)
+            entry = _parse(line)
             if not isinstance(entry, dict) or not (_commits(entry) or entry.get("done") is True):
                 raise ValueError("not an entry")
         except (ValueError, RecursionError) as problem:
@@ -309,6 +328,18 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
             ) from problem
         entries.append(entry)
     return entries
+
+
+def _parse(text: bytes) -> Any:
+    """Read JSON; NaN, infinity and numbers beyond a float's range are refused, as they are when it is written."""
+
+    def finite(number: str) -> float:
+        value = float(number)
+        if not math.isfinite(value):
+            raise ValueError(f"{number[:20]} is no finite number")
+        return value
+
+    return json.loads(text, parse_constant=finite, parse_float=finite)
 
 
 def _commits(entry: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from jaxtyping import Int
 
@@ -113,8 +114,6 @@ def as_numpy(values: Any) -> Any:
         return values
     tensor = values.detach().cpu()
     if str(tensor.dtype) == "torch.bfloat16":
-        import ml_dtypes  # only bfloat16 needs it
-
         return tensor.view(dtype=_sibling(tensor, "int16")).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
 
@@ -159,6 +158,12 @@ class StoredRecording:
         manifest, entries = self.bundle.manifest, self.bundle.pieces
         self.provenance = {k: manifest.get(k) for k in ("subject", "dtype", "plan")}
         counts = [e.get("stimuli", 0) for e in entries]
+        if not all(type(n) is int and n >= 0 for n in counts):
+            raise Damaged(
+                expected="the number of stimuli of each shard",
+                got=f"{counts[:8]}",
+                remedy="Something else changed the journal; restore it or record again.",
+            )
         self._shards = [e["piece"] for e in entries]
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 

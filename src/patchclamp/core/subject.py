@@ -1,6 +1,6 @@
 """Subject: what lies in the rig, seen by the verbs through one protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,6 +9,9 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and how much there is in all."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from patchclamp.core.intervention import Intervention, Source, Span
 from patchclamp.core.recording import Recording
 from patchclamp.core.stats import Interval, mean_interval, rank_of, spearman
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
 from patchclamp.subjects.language import LanguageModel
@@ -139,6 +140,7 @@ def explain_answer(
     top: int = 20,
     n_controls: int = N_CONTROLS,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Explanation:
     r"""Find which neurons and heads gave an answer, and prove it by ablation.
 
@@ -156,6 +158,7 @@ def explain_answer(
         top: how many causes to name and replace.
         n_controls: random sets.
         seed: of the random sets.
+        progress: called with replacements done and replacements in all.
 
     Returns:
         Explanation: scores, receipts, controls.
@@ -203,7 +206,7 @@ def explain_answer(
     controls = _matched(chosen, scores, n_controls, seed)
     groups = [chosen, *([n] for n in chosen), *controls]
     cells = [[_replaced(n, reference) for n in group] for group in groups]
-    effects = baseline - model.sweep(question.shown, question.metric, cells).double().cpu().numpy()
+    effects = baseline - model.sweep(question.shown, question.metric, cells, progress=progress).double().cpu().numpy()
     measured, singles, random_sets = effects[0], effects[1 : 1 + len(chosen)], effects[1 + len(chosen) :]
     causes = _describe(model, question.shown, chosen, singles, clean)
     opposing = _describe(model, question.shown, against, np.full(len(against), np.nan), clean)

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -17,9 +17,6 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.text import conversations, windows
-
-Progress = Callable[[int, int], None]
-"""Called with tokens done and tokens in all."""
 
 
 @dataclass(frozen=True)

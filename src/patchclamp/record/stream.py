@@ -1,6 +1,6 @@
 """Stream: activations to disk, shard after shard, whole or resumable at every moment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.record.plan import Plan, Progress, batches, begin, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.core.subject import Progress
+from patchclamp.record.plan import Plan, batches, begin, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.subjects.language import LanguageModel
 
 SHARD_BYTES = 32 * 2**20
@@ -65,7 +66,7 @@ def record_text(
         PatchclampError: unknown sites, no text, no room, or a resume that does not fit; what was committed stays.
 
     Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes; memory of one shard
-    and one batch, whatever the text's length.
+    and one batch as stored, whatever the text's length.
     """
     chosen = recordable(model, sites)
     kind = store or str(model.dtype).removeprefix("torch.")
@@ -87,7 +88,9 @@ def record_text(
     number = len(bundle.pieces)
     paths = [site.path for site in chosen]
     for batch in batches(model, text, made, start=done):
-        shard.add(batch, model.run(batch, record=paths, logits=False).recording.values)
+        # Values are taken as they are computed: a network's activations all at once would be far more than its weights.
+        model.watch(batch, paths, shard.take)
+        shard.stimuli += batch
         done, tokens = done + len(batch), tokens + sum(map(len, batch))
         if shard.n_bytes >= SHARD_BYTES or done == made.n_stimuli:
             bundle.append(f"shard-{number:05d}", shard.tensors(), **shard.entry())
@@ -144,14 +147,12 @@ class _Shard:
         self.nonfinite: dict[str, int] = {}
         self.n_bytes = 0
 
-    def add(self, stimuli: Sequence[Stimulus], values: Mapping[str, Tensor]) -> None:
-        self.stimuli += stimuli
-        for path, x in values.items():
-            stored = x.to(self.dtype).cpu()
-            self._note_nonfinite(path, stored)
-            array = as_numpy(stored if stored is not x else x.clone())
-            self.values[path].append(array)
-            self.n_bytes += array.nbytes
+    def take(self, path: str, x: Tensor) -> None:
+        stored = x.to(self.dtype).cpu()
+        self._note_nonfinite(path, stored)
+        array = as_numpy(stored if stored is not x else x.clone())
+        self.values[path].append(array)
+        self.n_bytes += array.nbytes
 
     def _note_nonfinite(self, path: str, x: Tensor) -> None:
         """Count NaN and infinity by unit, as they will stand on disk (float16 ends at 65504)."""

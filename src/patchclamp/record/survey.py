@@ -1,7 +1,8 @@
 """Survey: statistics and exemplars of every unit in one pass over a text and bounded memory."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from torch import Tensor
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
-from patchclamp.record.plan import Plan, Progress, batches, begin, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import Plan, batches, begin, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.record.stream import MOST_NAMED, recordable
 from patchclamp.subjects.language import LanguageModel
 
@@ -87,8 +89,8 @@ def survey_text(
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
         paths = [site.path for site in chosen]
         for batch in batches(model, text, made, start=state.stimuli):
-            values = model.run(batch, record=paths, logits=False).recording.values
-            state.add(batch, values)
+            state.begin(batch)
+            model.watch(batch, paths, state.see)
             tally.checkpoint(state)
             if progress is not None:
                 progress(state.tokens, made.n_tokens)
@@ -129,6 +131,27 @@ class _Tally:
             self.pieces.remove(piece)
 
 
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """One stimulus of the batch under way.
+
+    Args:
+        rows: which rows of the batch are its counted tokens.
+        n_before: tokens counted before it.
+        stimulus: its number.
+        positions: logical positions of its counted tokens.
+        slots: places of the sample that it fills,
+        picks: with which of its counted tokens.
+    """
+
+    rows: slice | Tensor
+    n_before: int
+    stimulus: int
+    positions: np.ndarray
+    slots: np.ndarray
+    picks: np.ndarray
+
+
 class _State:
     """Running statistics of all sites; everything a resume needs."""
 
@@ -141,21 +164,26 @@ class _State:
         self.sampled = np.full((N_SAMPLE, 2), -1, dtype=np.int64)
         self.of = {site.path: _SiteState(site.width) for site in sites}
 
-    def add(self, batch: Sequence[Stimulus], values: Mapping[str, Tensor]) -> None:
+    def begin(self, batch: Sequence[Stimulus]) -> None:
+        """Say which stimuli the values that come next belong to."""
+        self.shown: list[_Shown] = []
         first = 0
         for stimulus in batch:
             counted = np.flatnonzero(stimulus.counted)
             if len(counted):
-                rows = torch.from_numpy(counted + first)
-                whole = len(counted) == counted[-1] - counted[0] + 1
-                cut: Any = slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows
-                slots, picks = self._sample(counted)
-                for path, x in values.items():
-                    self.of[path].add(x[cut].float().cpu(), self.counted, self.stimuli, counted, slots, picks)
+                rows = counted + first
+                whole = len(rows) == rows[-1] - rows[0] + 1
+                cut = slice(int(rows[0]), int(rows[-1]) + 1) if whole else torch.from_numpy(rows)
+                self.shown.append(_Shown(cut, self.counted, self.stimuli, counted, *self._sample(counted)))
                 self.counted += len(counted)
             first += len(stimulus)
             self.stimuli += 1
             self.tokens += len(stimulus)
+
+    def see(self, path: str, values: Tensor) -> None:
+        """Take in one site's values."""
+        for shown in self.shown:
+            self.of[path].add(values[shown.rows].float().cpu(), shown)
 
     def _sample(self, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which sample slots take which of the counted tokens."""
@@ -205,11 +233,9 @@ class _SiteState:
         self.sample = torch.zeros(N_SAMPLE, width)
         self.nonfinite = torch.zeros(width, dtype=torch.int64)
 
-    def add(
-        self, x: Tensor, n_before: int, stimulus: int, positions: np.ndarray, slots: np.ndarray, picks: np.ndarray
-    ) -> None:
+    def add(self, x: Tensor, shown: _Shown) -> None:
         """Take in one stimulus' ``(counted tokens, unit)`` values."""
-        n = len(x)
+        n, n_before = len(x), shown.n_before
         mean = x.mean(0)
         m2 = (x - mean).square_().sum(0)
         delta = mean.double() - self.mean
@@ -225,10 +251,10 @@ class _SiteState:
             finite = torch.isfinite(x)
             self.nonfinite += (~finite).sum(0)
             low, high = x.masked_fill(~finite, torch.inf), x.masked_fill(~finite, -torch.inf)
-        self._lowest(low, stimulus, positions)
-        self._highest(high, stimulus, positions)
-        if len(slots):
-            self.sample[torch.from_numpy(slots)] = x[torch.from_numpy(picks)]
+        self._lowest(low, shown.stimulus, shown.positions)
+        self._highest(high, shown.stimulus, shown.positions)
+        if len(shown.slots):
+            self.sample[torch.from_numpy(shown.slots)] = x[torch.from_numpy(shown.picks)]
 
     def _lowest(self, x: Tensor, stimulus: int, positions: np.ndarray) -> None:
         low = x.amin(0)

@@ -17,7 +17,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.core.subject import Capabilities, Differentiated, Run
+from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, until_seen
 from patchclamp.subjects.families.spec import Family, family_of, module_path
@@ -262,6 +262,38 @@ class LanguageModel(Network):
             output = self._forward(batch, paths, keep, interventions, logits, attention, restart)
         return Run(tuple(shown), output, self._recording(shown, kept))
 
+    def watch(self, stimuli: Any, sites: str | Sequence[str], see: Callable[[str, Tensor], None]) -> None:
+        """Show stimuli in one batch and hand over what each site does as it is computed; nothing is kept.
+
+        Args:
+            stimuli: text, ids, stimuli, or a list of these.
+            sites: site paths or patterns.
+            see: called with each site's path and its ``(tokens, width)`` rows; they are the network's own, so it copies
+                what it wants to keep and changes nothing.
+
+        Raises:
+            PatchclampError: unknown sites, prompts that do not fit.
+
+        Cost: one forward pass, stopped at the last site; memory of one site.
+
+        Example:
+            >>> from patchclamp.subjects.families.spec import family
+            >>> model = LanguageModel(family("gpt2").tiny())
+            >>> model.watch([[1, 2, 3]], "blocks.1.mlp.act", lambda path, x: print(path, tuple(x.shape)))
+            blocks.1.mlp.act (3, 128)
+        """
+        batch = self.batch(self.stimuli(stimuli))
+        met: set[str] = set()
+
+        def keep(path: str, x: Tensor) -> Tensor:
+            once(path, met)
+            met.add(path)
+            see(path, self._rows(path, x, batch))
+            return x
+
+        with torch.no_grad():
+            self._forward(batch, self._paths(sites), keep, (), False, "native", None)
+
     def differentiate(
         self,
         stimuli: Any,
@@ -309,7 +341,13 @@ class LanguageModel(Network):
         return metric(widened(self.run(stimuli, logits=metric.positions, **options).logits))
 
     def sweep(
-        self, stimulus: Any, metric: Metric, cells: Sequence[Sequence[Intervention]], *, batch_size: int = 64
+        self,
+        stimulus: Any,
+        metric: Metric,
+        cells: Sequence[Sequence[Intervention]],
+        *,
+        batch_size: int = 64,
+        progress: Progress | None = None,
     ) -> Float[Tensor, " cell"]:
         """Return the metric under each of many sets of interventions on one stimulus.
 
@@ -321,6 +359,7 @@ class LanguageModel(Network):
             metric: what is measured.
             cells: a list of interventions per cell.
             batch_size: rows per forward pass.
+            progress: called with cells done and cells in all.
 
         Returns:
             ``(cell,)`` metric values, equal to one run per cell.
@@ -333,6 +372,7 @@ class LanguageModel(Network):
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
         clean = self.run(shown, record=paths, logits=False).recording if paths else None
         measured = widened(torch.zeros(len(cells), dtype=self.dtype, device=self.device))
+        done = 0
         for layer in sorted(set(first)):
             members = [i for i, start in enumerate(first) if start == layer]
             for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
@@ -342,6 +382,9 @@ class LanguageModel(Network):
                     restart = Restart(layer, residual.expand(len(part), *residual.shape))
                 rows = [list(cells[i]) for i in part]
                 measured[part] = self.measure(shown, metric, interventions=rows, restart=restart)
+                done += len(part)
+                if progress is not None:
+                    progress(done, len(cells))
         return measured
 
     def _first_layer(self, path: str) -> int:
@@ -380,6 +423,7 @@ class LanguageModel(Network):
         temperature: float = 0.0,
         seed: int = 0,
         cache: bool = True,
+        progress: Progress | None = None,
     ) -> list[Generation]:
         """Continue prompts, with changes, by transformers' own ``generate``.
 
@@ -390,6 +434,7 @@ class LanguageModel(Network):
             temperature: 0 takes the likeliest token; more samples.
             seed: of the sampling.
             cache: use the key-value cache; off gives the same text, slowly.
+            progress: called with steps done and steps at most.
 
         Raises:
             PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt.
@@ -416,7 +461,12 @@ class LanguageModel(Network):
         with torch.random.fork_rng(devices), torch.no_grad(), self.intervene(interventions):
             torch.manual_seed(seed)
             mask = (batch.logical >= 0).long()
-            whole = self.module.generate(input_ids=batch.ids, attention_mask=mask, generation_config=config)
+            whole = self.module.generate(
+                input_ids=batch.ids,
+                attention_mask=mask,
+                generation_config=config,
+                stopping_criteria=None if progress is None else [_ticking(progress, longest, max_new_tokens)],
+            )
         written = whole[:, batch.ids.shape[1] :].cpu().numpy()
         ends = {own.eos_token_id} if not isinstance(own.eos_token_id, list) else set(own.eos_token_id)
         return [self._generation(s, ids, ends) for s, ids in zip(shown, written, strict=True)]
@@ -533,3 +583,13 @@ class LanguageModel(Network):
         bare = super()._recording(stimuli, values)
         about = {"subject": self.name, "dtype": str(self.dtype).removeprefix("torch.")}
         return Recording(bare.stimuli, bare.values, bare.sites, about)
+
+
+def _ticking(progress: Progress, before: int, steps: int) -> Callable[..., Tensor]:
+    """Return a stopping criterion that never stops: transformers calls it once per step."""
+
+    def tick(ids: Tensor, _scores: Any, **_options: Any) -> Tensor:
+        progress(ids.shape[1] - before, steps)
+        return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+
+    return tick

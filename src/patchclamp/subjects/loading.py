@@ -12,6 +12,7 @@ from patchclamp.core.unit import slug
 from patchclamp.subjects.identity import folder_hash
 from patchclamp.subjects.language import LanguageModel
 
+LARGE = 10**9
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -31,14 +32,6 @@ def load_language_model(
 
     Cost: reads the weights once, and once more for their hash the first time.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    hub_logging.set_verbosity(hub_logging.CRITICAL)  # its retries; the error below says what failed
-    logging.disable_progress_bar()
     if dtype is not None and dtype not in DTYPES:
         raise PatchclampError(
             expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
@@ -47,6 +40,15 @@ def load_language_model(
     local = folder.exists() or name.startswith((".", "/", "~"))
     if local:
         _check_folder(folder)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    hub_logging.set_verbosity(hub_logging.CRITICAL)  # its retries; the error below says what failed
+    if local and sum(f.stat().st_size for f in folder.glob("*.safetensors")) < LARGE:
+        logging.disable_progress_bar()  # a bar that is over at once is noise
     read: Any = AutoModelForCausalLM.from_pretrained
     placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
     try:

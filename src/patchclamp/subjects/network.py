@@ -1,6 +1,6 @@
 """Network: any PyTorch module in the rig, its sites named by module paths."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
@@ -216,7 +216,7 @@ class Network:
         return Recording(tuple(stimuli), dict(values), sites, {"subject": self.name})
 
 
-def once(path: str, seen: Mapping[str, Tensor]) -> None:
+def once(path: str, seen: Container[str]) -> None:
     """Refuse a second value at one site: which call is meant would be a guess."""
     if path in seen:
         raise PatchclampError(

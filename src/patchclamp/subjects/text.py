@@ -1,6 +1,7 @@
 """Text: from characters to stimuli, with a role and a span for every token."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,18 @@ class Tokenizer:
         return list(self.bare(text, add_special_tokens=False)["input_ids"])
 
     def pieces(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return ids and ``(token, 2)`` spans of several texts, without anything added."""
+        """Return ids and ``(token, 2)`` spans of several texts, without anything added.
+
+        Raises:
+            PatchclampError: half a character, as broken command lines and JSON can hold.
+        """
+        for text in texts:
+            if any("\ud800" <= sign <= "\udfff" for sign in text):
+                raise PatchclampError(
+                    expected="text in whole Unicode characters",
+                    got=ascii(text[:40]),
+                    remedy="It holds bytes that are not UTF-8: convert it.",
+                )
         options = {"add_special_tokens": False, "verbose": False}
         encoded = self.bare(list(texts), return_offsets_mapping=self.fast, **options)
         spans = encoded["offset_mapping"] if self.fast else [[(-1, -1)] * len(ids) for ids in encoded["input_ids"]]
@@ -104,21 +116,47 @@ class Tokenizer:
             raise PatchclampError(
                 expected="a tokenizer with a chat template", got="one without", remedy="Leave --chat out."
             )
+        if not messages or not all(isinstance(m.get("content"), str) for m in messages):
+            raise PatchclampError(
+                expected="messages whose content is text", got=f"{list(messages)}"[:80], remedy="Mend the messages."
+            )
+        whole = self._templated(messages)
+        return whole, self._own_words([m["content"] for m in messages], messages, whole)
+
+    def _templated(self, messages: Sequence[dict[str, str]]) -> str:
         try:
-            whole = str(self.bare.apply_chat_template(list(messages), tokenize=False))
+            return str(self.bare.apply_chat_template(list(messages), tokenize=False))
         except Exception as problem:  # templates are programs of other people's and raise what they like
             raise PatchclampError(
                 expected="messages that the chat template takes",
                 got=f"{type(problem).__name__}: {problem}"[:200],
                 remedy="Check roles and order of the messages.",
             ) from problem
-        inside, after = [], 0
-        for message in messages:
-            start = whole.find(message["content"], after)
+
+    def _own_words(
+        self, contents: Sequence[str], messages: Sequence[dict[str, str]], whole: str
+    ) -> list[tuple[int, int]]:
+        """Return where the contents stand in the rendered text.
+
+        Marks rendered in their place show what the template adds: a content may also occur in a header ("user").
+        """
+        marks = [f"\ue000{i}\ue001" for i in range(len(contents))]
+        marked = self._templated([{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)])
+        added = re.split("|".join(marks), marked)
+        for words in (list(contents), [c.strip() for c in contents]):  # many templates strip
+            rebuilt, found = added[0], []
+            for word, after in zip(words, added[1:], strict=False):
+                found.append((len(rebuilt), len(rebuilt) + len(word)))
+                rebuilt += word + after
+            if rebuilt == whole and len(found) == len(words):
+                return found
+        places, at = [], 0  # the template does something else with them: look for them in order
+        for word in contents:
+            start = whole.find(word, at)
             if start >= 0:
-                after = start + len(message["content"])
-                inside.append((start, after))
-        return whole, inside
+                at = start + len(word)
+                places.append((start, at))
+        return places
 
     def continuation(self, prompt: str, answer: str) -> tuple[int, ...]:
         """Return the ids that the answer adds: ids(prompt + answer)[len(ids(prompt)):].
@@ -232,7 +270,8 @@ def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: b
     Conversations longer than the window are cut at its end.
     """
     for _, text in passages(path):
-        for line in filter(str.strip, text.splitlines()):
+        # By newline only: JSON may hold other line separators inside its strings.
+        for line in filter(str.strip, text.split("\n")):
             messages: Any = [{"role": "user", "content": line.strip()}]
             if line.lstrip().startswith("["):
                 with suppress(ValueError, RecursionError):  # a line of prose may begin with a bracket
