@@ -88,7 +88,7 @@ class Metric:
             p = xp.exp(log_p)
             return p[:, list(self.target)].sum(-1) - p[:, list(self.contrast)].sum(-1)
         reference = xp.zeros_like(z[:1])
-        reference[0] = xp.asarray(self.reference)  # on the logits' own device
+        reference[0] = xp.asarray(self.reference, dtype=z.dtype)  # on the logits' own device
         log_q = _log_softmax(xp, reference)
         return (xp.exp(log_q) * (log_q - log_p)).sum(-1)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -50,6 +50,26 @@ class Plan:
     seed: int
 
 
+class Cutting(TypedDict, total=False):
+    """How a text is cut into stimuli, with the defaults of ``make_plan``.
+
+    Args:
+        window: tokens per stimulus, without overlap (128).
+        max_tokens: stop after so many (None: at the text's end).
+        batch_size: stimuli per forward pass (8).
+        chat: each line is a user message, or a JSON list of messages, put through the chat template (False).
+        bos: begin each window as the tokenizer begins a text (True).
+        seed: of the survey's sample (0).
+    """
+
+    window: int
+    max_tokens: int | None
+    batch_size: int
+    chat: bool
+    bos: bool
+    seed: int
+
+
 def make_plan(
     model: LanguageModel,
     text: str | Path,
@@ -61,7 +81,7 @@ def make_plan(
     bos: bool = True,
     seed: int = 0,
 ) -> Plan:
-    """Cut a text into stimuli and fix their order.
+    """Cut a text into stimuli and fix their order; see ``Cutting`` for the options.
 
     Raises:
         PatchclampError: no text there, or numbers that make no sense.

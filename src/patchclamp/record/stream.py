@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
-from patchclamp.record.plan import Plan, batches, begin, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import Cutting, Plan, batches, begin, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.subjects.language import LanguageModel
 
 SHARD_BYTES = 32 * 2**20
@@ -27,16 +27,11 @@ def record_text(
     sites: str | Sequence[str],
     out: str | Path,
     *,
-    window: int = 128,
-    max_tokens: int | None = None,
-    batch_size: int = 8,
-    chat: bool = False,
-    bos: bool = True,
     store: str | None = None,
-    seed: int = 0,
     resume: bool = False,
     plan: Plan | None = None,
     progress: Progress | None = None,
+    **cutting: Unpack[Cutting],
 ) -> StoredRecording:
     """Record what sites do over a text, to append-only shards on disk.
 
@@ -48,16 +43,11 @@ def record_text(
         text: a UTF-8 file.
         sites: site paths or patterns.
         out: a new or empty folder.
-        window: tokens per stimulus, without overlap.
-        max_tokens: stop after so many.
-        batch_size: stimuli per forward pass.
-        chat: each line is a user message, or a JSON list of messages, put through the chat template.
-        bos: begin each window as the tokenizer begins a text.
         store: ``float32``, ``float16`` or ``bfloat16``; the model's own type where left out.
-        seed: kept in the plan.
         resume: go on with an interrupted run.
-        plan: a plan made before, to spare its tokenisation.
+        plan: a plan made before, to spare its tokenisation; ``cutting`` is then not read.
         progress: called with tokens done and tokens in all.
+        cutting: how the text is cut, as for ``make_plan``: window, max_tokens, batch_size, chat, bos, seed.
 
     Returns:
         StoredRecording: the folder, opened.
@@ -74,9 +64,7 @@ def record_text(
         raise PatchclampError(
             expected=f"a type among {', '.join(STORES)}", got=repr(kind), remedy="Choose one for --store."
         )
-    made = plan or make_plan(
-        model, text, window=window, max_tokens=max_tokens, batch_size=batch_size, chat=chat, bos=bos, seed=seed
-    )
+    made = plan or make_plan(model, text, **cutting)
     refuse_if_too_large(out, disk_bytes(chosen, made, kind))
     bundle = begin(out, "recording", manifest_of(model, chosen, made, dtype=kind), resume=resume)
     if bundle.whole:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
-from patchclamp.record.plan import Plan, batches, begin, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import Cutting, Plan, batches, begin, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.record.stream import MOST_NAMED, recordable
 from patchclamp.subjects.language import LanguageModel
 
@@ -29,16 +29,11 @@ def survey_text(
     sites: str | Sequence[str],
     out: str | Path,
     *,
-    window: int = 128,
-    max_tokens: int | None = None,
-    batch_size: int = 8,
-    chat: bool = False,
-    bos: bool = True,
-    seed: int = 0,
     resume: bool = False,
     plan: Plan | None = None,
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
+    **cutting: Unpack[Cutting],
 ) -> StoredSurvey:
     """Survey every unit of some sites over a text: statistics and exemplars, no activations kept.
 
@@ -52,16 +47,11 @@ def survey_text(
         text: a UTF-8 file.
         sites: site paths or patterns.
         out: a new or empty folder.
-        window: tokens per stimulus.
-        max_tokens: stop after so many.
-        batch_size: stimuli per forward pass.
-        chat: put lines through the chat template.
-        bos: begin each window as the tokenizer begins a text.
-        seed: of the sample.
         resume: go on with an interrupted survey.
-        plan: a plan made before.
+        plan: a plan made before; ``cutting`` is then not read.
         progress: called with tokens done and tokens in all.
         checkpoint_s: seconds between checkpoints; they do not change the result.
+        cutting: how the text is cut, as for ``make_plan``: window, max_tokens, batch_size, chat, bos, seed.
 
     Returns:
         StoredSurvey: the folder, opened.
@@ -73,9 +63,7 @@ def survey_text(
     about 5 kB per unit, whatever the text's length.
     """
     chosen = recordable(model, sites)
-    made = plan or make_plan(
-        model, text, window=window, max_tokens=max_tokens, batch_size=batch_size, chat=chat, bos=bos, seed=seed
-    )
+    made = plan or make_plan(model, text, **cutting)
     refuse_if_too_large(out, 2 * memory_bytes(chosen))
     bundle = begin(out, "survey", manifest_of(model, chosen, made), resume=resume)
     if bundle.whole:

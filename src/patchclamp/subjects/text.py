@@ -222,7 +222,7 @@ def passages(path: str | Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError as problem:
         raise PatchclampError(
             expected="a text file in UTF-8",
-            got=f"{file}: {problem.reason} at byte {problem.start}",
+            got=f"{file}: {problem.reason}",
             remedy="Convert it.",
         ) from problem
     if not any_word:
