@@ -171,7 +171,11 @@ def test_trouble_has_three_parts_and_exit_code_2(words, say, capsys):
 
 @pytest.mark.parametrize(
     "write",
-    [lambda f: f.write_bytes(b""), lambda f: f.write_bytes(b"\x00\x01" * 100), lambda f: f.write_bytes(b"caf\xe9 " * 9)],
+    [
+        lambda f: f.write_bytes(b""),
+        lambda f: f.write_bytes(b"\x00\x01" * 100),
+        lambda f: f.write_bytes(b"caf\xe9 " * 9),
+    ],
     ids=["empty", "binary", "latin-1"],
 )
 def test_text_that_is_no_text_is_refused(write, say, tmp_path):
