@@ -23,6 +23,7 @@ def gpt2(seed: int = 0) -> Any:
     from transformers.utils import logging
 
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     torch.manual_seed(seed)
     config = GPT2Config(
         n_layer=N_LAYERS, n_embd=D_MODEL, n_head=N_HEADS, vocab_size=VOCABULARY, n_positions=CONTEXT,
@@ -74,7 +75,5 @@ if __name__ == "__main__":
         timing.alternate(tasks, 1)
         spent = timing.alternate(tasks, 3)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters; one forward pass of 8 x 128 tokens:")
-    timing.show(
-        ["", "wall s", "cpu s"],
-        [[n, f"{(m := timing.median(s)).wall_s:.2f}", f"{m.cpu_s:.2f}"] for n, s in spent.items()],
-    )
+    rows = [[name, f"{timing.median(s).wall_s:.2f}", f"{timing.median(s).cpu_s:.2f}"] for name, s in spent.items()]
+    timing.show(["", "wall s", "cpu s"], rows)

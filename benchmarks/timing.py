@@ -34,6 +34,28 @@ class Spent:
     cpu_s: float
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A number and what it is held against.
+
+    Args:
+        name: what the number is.
+        value: the number.
+        sign: ``>=`` or ``<=``.
+        bar: the promise.
+    """
+
+    name: str
+    value: float
+    sign: str
+    bar: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the promise is kept."""
+        return self.value >= self.bar if self.sign == ">=" else self.value <= self.bar
+
+
 def spend(task: Callable[[], object]) -> Spent:
     """Run a task once."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -69,9 +91,7 @@ def ratio(spent: Sequence[Spent], base: Sequence[Spent]) -> Spent:
 def parser(about: str, *, rounds: int = 3) -> argparse.ArgumentParser:
     """Return a parser of the flags that every benchmark takes."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument(
-        "--quick", action="store_true", help="tiny settings, to see that it runs; the numbers mean little"
-    )
+    made.add_argument("--quick", action="store_true", help="tiny settings: does it run? The numbers mean little")
     made.add_argument("--rounds", type=int, default=rounds, help="alternating rounds; medians are shown")
     made.add_argument("--threads", type=int, default=2, help="threads that compute, on every side alike")
     made.add_argument("--json", type=Path, help="write the numbers to this file too")
@@ -86,15 +106,11 @@ def machine(threads: int) -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "absent"
-    processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        named = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        processor = named[0] if named else processor
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": processor,
+        "processor": named[0] if named else platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": threads,
         "load": round(os.getloadavg()[0], 2),
@@ -113,24 +129,21 @@ def show(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
             print("|" + "|".join("-" * (w + 2) for w in widths) + "|")
 
 
-def report(
-    options: argparse.Namespace, measures: Mapping[str, Any], bars: Sequence[tuple[str, float, str, float]]
-) -> None:
+def report(options: argparse.Namespace, measures: Mapping[str, Any], bars: Sequence[Bar]) -> None:
     """Print machine and bars, and write everything where ``--json`` says.
 
     Args:
         options: the parsed flags.
         measures: what was measured.
-        bars: name, value, ``>=`` or ``<=``, and the bar that it is held against.
+        bars: what was promised of them.
     """
     about = machine(options.threads)
     print()
-    for name, value, sign, bar in bars:
-        met = value >= bar if sign == ">=" else value <= bar
-        print(f"{'met ' if met else 'MISS'} {name}: {value:.3g} (bar {sign} {bar:g})")
+    for bar in bars:
+        print(f"{'met ' if bar.met else 'MISS'} {bar.name}: {bar.value:.3g} (bar {bar.sign} {bar.bar:g})")
     print(" · ".join(f"{k} {v}" for k, v in about.items()) + (" · QUICK" if options.quick else ""))
     if options.json:
-        held = [dict(zip(("name", "value", "sign", "bar"), bar, strict=True)) for bar in bars]
+        held = [{**asdict(bar), "met": bar.met} for bar in bars]
         whole = {"machine": about, "quick": options.quick, "measures": measures, "bars": held}
         options.json.write_text(json.dumps(whole, indent=1, default=asdict) + "\n")
 

@@ -1,11 +1,14 @@
 """Opening: from a name, a folder or a module to a subject."""
 
+from os import PathLike, fspath
 from typing import Any
 
 ORGANISM = "organism:"
 
 
-def load(name: str, *, device: str = "cpu", dtype: str | None = None, attention: str | None = None) -> Any:
+def load(
+    name: str | PathLike[str], *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
+) -> Any:
     """Load a language model into the rig.
 
     Args:
@@ -24,6 +27,7 @@ def load(name: str, *, device: str = "cpu", dtype: str | None = None, attention:
         >>> load("organism:cat").name
         'cat'
     """
+    name = fspath(name)
     if name.startswith(ORGANISM):
         from patchclamp.organisms import build
 

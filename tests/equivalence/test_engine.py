@@ -11,6 +11,7 @@ from patchclamp.core.intervention import Source, change
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import family, family_names
 from patchclamp.subjects.language import LanguageModel
 
@@ -244,6 +245,10 @@ def test_a_resample_takes_the_same_position_of_another_stimulus(models):
     assert drawn == [draws(seed) for seed in range(12)]
     assert 0 not in drawn
     assert len(set(drawn)) > 3
+    # A row keeps its draw whatever else is in the batch.
+    edit = change("ablate", site, mode="resample", source=Source(donor, seed=3))
+    together = model.run([pool[5], pool[0]], record=site, interventions=[edit]).recording
+    assert torch.equal(together.of(site, 1), donor.of(site, drawn[3]))
     too_long = change("ablate", site, mode="resample", source=donor)
     with pytest.raises(PatchclampError, match="another stimulus that reaches position 4"):
         model.run([[1, 2, 3, 4, 5]], interventions=[too_long])
@@ -469,6 +474,20 @@ def test_a_sweep_skips_the_blocks_before_the_change(models):
             handle.remove()
     # One clean pass as far as block 2's input, then block 2 alone.
     assert ran == [0, 1, 2]
+
+
+@pytest.mark.parametrize("site", ["embed", "blocks.1.mlp.act", "module.model.layers.2.mlp.out"])
+def test_a_site_that_a_restart_skips_is_refused(models, site):
+    model = models["llama"]
+    residual = model.run([IDS[0]], record="blocks.2.resid_in").recording["blocks.2.resid_in"]
+    restart = Restart(2, residual[None])
+    for options in ({"record": site}, {"interventions": [change("ablate", site)]}):
+        with pytest.raises(PatchclampError, match="which it skips"):
+            model.run([IDS[0]], restart=restart, **options)
+    late = ["blocks.2.mlp.act", "final"]
+    restarted, whole = (model.run([IDS[0]], record=late, restart=r) for r in (restart, None))
+    assert all(torch.equal(restarted.recording[s], whole.recording[s]) for s in late)
+    assert torch.equal(restarted.logits, whole.logits)
 
 
 @pytest.mark.parametrize("name", family_names())

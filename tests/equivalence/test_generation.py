@@ -247,6 +247,14 @@ def test_a_resample_while_generating_avoids_the_prompt_itself(models):
             _, logits = plainly(model, [PROMPTS[0]], cache=True, steps=1)
         assert gap(logits[0, 0], run[0, -1]) <= 1e-5
         assert (run - model.run([PROMPTS[0]]).logits).abs().max() > 0.1
+    # Where the text grows past a donor another takes over, from there on only, cached or not.
+    pool = [[1, 2, 3, 4, 5, 6, 7], [6, 5, 4, 3, 2, 1, 0, 7, 8], list(range(20, 34))]
+    donor = model.run(pool, record="blocks.0.mlp.act").recording
+    for seed in range(4):
+        everywhere = change("ablate", "blocks.0.mlp.act", mode="resample", source=Source(donor, seed=seed))
+        with model.intervene([everywhere]):
+            cached, uncached = (plainly(model, PROMPTS, cache=c)[1] for c in (True, False))
+        assert gap(cached, uncached) <= 1e-5
 
 
 def test_generation_stops_at_the_end_token_and_reports_only_what_was_written(models):

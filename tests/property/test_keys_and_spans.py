@@ -206,7 +206,7 @@ def interventions(draw):
     return {
         "site": draw(paths),
         "operation": operation,
-        "units": draw(st.none() | st.lists(st.integers(0, 99), max_size=4).map(tuple)),
+        "units": draw(st.none() | st.lists(st.integers(0, 99), min_size=1, max_size=4).map(tuple)),
         "basis": draw(slugs),
         "at": draw(st.none() | st.lists(runs(), min_size=1, max_size=3).map(tuple)),
         "value": numbers if operation in ("set", "add", "scale") else None,

@@ -152,7 +152,7 @@ def explain(options: Namespace) -> int:
 
 
 def _check_writable(path: Path) -> None:
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if (path.exists() and not path.is_file()) or not path.absolute().parent.is_dir():
         raise PatchclampError(
             expected="a file to write, in a folder that exists", got=str(path), remedy="Give another --out."
         )

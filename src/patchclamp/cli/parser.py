@@ -9,7 +9,10 @@ MODEL = "a local folder, a Hugging Face name, or organism:NAME"
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose complaints have three parts."""
+    """An ArgumentParser whose complaints have three parts, and whose options are written out."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving."""
@@ -45,9 +48,16 @@ def _verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = Tr
         verb.add_argument("model", metavar="MODEL", help=MODEL)
         verb.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
         verb.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
-        verb.add_argument("--seed", type=int, default=0, help="of everything random (default: 0)")
+        verb.add_argument("--seed", type=_seed, default=0, help="of everything random (default: 0)")
     verb.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     return verb
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
+    return seed
 
 
 def _sites(verbs: Any) -> None:

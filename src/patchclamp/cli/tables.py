@@ -16,10 +16,17 @@ from patchclamp.cli.progress import human_bytes
 BAR, WIDE = 12, 120
 
 
+class _Console(Console):
+    """A console that leaves a closed pipe to the caller."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console() -> Console:
     """Return the terminal; where output goes elsewhere, lines are wide and nothing is folded at 80."""
-    bare = Console(highlight=False)
-    return bare if bare.is_terminal else Console(highlight=False, width=WIDE)
+    bare = _Console(highlight=False)
+    return bare if bare.is_terminal else _Console(highlight=False, width=WIDE)
 
 
 def _shown(token: str) -> str:
@@ -196,7 +203,7 @@ def bundle(found: Any) -> None:
     """Print what a bundle holds."""
     out, facts = _console(), bundle_facts(found)
     state = "[green]whole[/]" if facts["whole"] else "[dark_orange]interrupted[/]: go on with --resume"
-    out.print(f"[bold]{facts['kind']}[/] {escape(facts['path'])}: {state}")
+    out.print(f"[bold]{escape(facts['kind'])}[/] {escape(facts['path'])}: {state}")
     table = _grid("", "")
     table.show_header = False
     subject, plan = facts["subject"] or {}, facts["plan"] or {}

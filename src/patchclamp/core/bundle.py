@@ -4,13 +4,15 @@ The format is described, with its limits and their reasons, in ``docs/bundle.md`
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from patchclamp.core.errors import Damaged, PatchclampError
 FORMAT, VERSION = "patchclamp", 1
 MAX_MANIFEST = 64 * 2**20
 _PIECE = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
-_TEMPORARY = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+_OWN = re.compile(r"(shard|state)-\d{5,}|statistics|exemplars|contexts")  # a resume leaves every other file alone
+_TORN = re.compile(rf"\.tmp[A-Za-z0-9]{{6}}|({_OWN.pattern}|manifest\.json|journal\.jsonl)\.part")  # .tmp…: safetensors
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -33,6 +36,10 @@ def write_durably(path: Path, data: bytes) -> None:
     Raises:
         PatchclampError: no room, no permission, or no such folder; nothing is left behind.
     """
+    if path.exists() and not path.is_file():
+        raise PatchclampError(
+            expected="a file to write", got=f"{path}, which is a folder or a device", remedy="Name another file."
+        )
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
@@ -174,16 +181,28 @@ class Bundle:
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Throw away what no journal line commits: torn lines, part files, pieces without an entry."""
-        committed = {f"{e['piece']}.safetensors" for e in self.pieces}
-        keep = committed | {"manifest.json", "journal.jsonl"}
+        """Throw away what no journal line commits: a torn line, part files, at most one piece; nothing else.
+
+        Raises:
+            Damaged: more than one piece is uncommitted, which no interruption leaves: the journal lost lines.
+        """
+        committed = {e["piece"] for e in self.pieces}
         try:
+            loose = [
+                f
+                for f in self.path.glob("*.safetensors")
+                if f.is_file() and _OWN.fullmatch(f.stem) and f.stem not in committed
+            ]
+            if len(loose) > 1:
+                raise Damaged(
+                    expected="at most one piece that the journal does not name",
+                    got=f"{len(loose)}, such as {loose[0].name}: {self.path / 'journal.jsonl'} lost lines",
+                    remedy="Restore the journal, or record again in another folder; nothing was deleted.",
+                )
             write_durably(self.path / "journal.jsonl", b"".join(canonical(e) + b"\n" for e in self.entries))
-            for file in self.path.iterdir():
-                # safetensors writes to .tmp… first, and leaves that when it is killed
-                ours = file.suffix in (".part", ".safetensors") or _TEMPORARY.fullmatch(file.name)
-                if ours and file.name not in keep and file.is_file():
-                    file.unlink()
+            torn = [f for f in self.path.iterdir() if f.is_file() and _TORN.fullmatch(f.name)]
+            for file in (*loose, *torn):
+                file.unlink()
         except OSError as problem:
             raise refuse_write(self.path, problem) from problem
 
@@ -264,10 +283,25 @@ class Bundle:
                 remedy="`patchclamp info` checks every piece; record the damaged part again.",
             ) from problem
 
-    def damaged(self) -> list[str]:
+    def check(self, piece: str) -> None:
+        """Compare one piece with the hash that was committed.
+
+        Raises:
+            Damaged: the bytes are others, or the journal does not name it.
+        """
+        if piece in self.damaged([piece]):
+            raise Damaged(
+                expected=f"piece {piece!r} as it was committed",
+                got=f"{self._file(piece)}, which was changed or is missing",
+                remedy="Restore it from a copy, or begin again in another folder.",
+            )
+
+    def damaged(self, only: Sequence[str] | None = None) -> list[str]:
         """Return the pieces whose bytes are not those that were committed. Cost: one read of everything."""
         broken = []
         for entry in self.pieces:
+            if only is not None and entry["piece"] not in only:
+                continue
             path = self._file(entry["piece"])
             if not path.is_file() or file_hash(path) != entry["sha256"]:
                 broken.append(entry["piece"])
@@ -281,6 +315,34 @@ class Bundle:
                 remedy="The journal was changed by something else; restore it or record again.",
             )
         return self.path / f"{piece}.safetensors"
+
+
+@contextmanager
+def writing(folder: str | Path) -> Iterator[None]:
+    """Hold a folder for one writer while the context lasts; the system lets go of it however the process ends.
+
+    Raises:
+        PatchclampError: another process writes there.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise PatchclampError(expected="a folder to write", got=f"{path}, a file", remedy="Choose another --out.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as problem:
+        raise refuse_write(path, problem) from problem
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as problem:
+        raise PatchclampError(
+            expected="a folder that nobody else writes",
+            got=f"{path}, which another process holds",
+            remedy="Wait for it to end.",
+        ) from problem
+    finally:
+        os.close(handle)
 
 
 def free_bytes(path: Path) -> int:
@@ -308,29 +370,23 @@ def _ends_whole(journal: Path) -> bool:
 
 def _read_journal(path: Path) -> list[dict[str, Any]]:
     """Read the committed lines; a torn last line was never committed and is left out."""
-    if not path.exists():
-        return []
     entries: list[dict[str, Any]] = []
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as problem:
-        raise Damaged(
-            expected="a journal of JSON lines", got=f"{path}: {problem.strerror}", remedy="Check the folder."
-        ) from problem
-    for number, line in enumerate(lines[:-1], 1):
-        try:
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        for line in lines[:-1]:
             entry = _parse(line)
-            if not isinstance(entry, dict) or not (_commits(entry) or entry.get("done") is True):
-                raise ValueError("not an entry")
-        except (ValueError, RecursionError) as problem:
-            raise Damaged(
-                expected="a journal of JSON lines", got=f"{path} line {number}: {problem}", remedy="Record again."
-            ) from problem
-        entries.append(entry)
+            _check_entry(entry, entries)
+            entries.append(entry)
+    except (OSError, ValueError, RecursionError) as problem:
+        raise Damaged(
+            expected="a journal of JSON lines, one per piece, then one that says done",
+            got=f"{path} line {len(entries) + 1}: {problem}",
+            remedy="Something else changed it: restore it, or record again.",
+        ) from problem
     return entries
 
 
-def _parse(text: bytes) -> Any:
+def _parse(text: str | bytes) -> Any:
     """Read JSON; NaN, infinity and numbers beyond a float's range are refused, as they are when it is written."""
 
     def finite(number: str) -> float:
@@ -342,5 +398,41 @@ def _parse(text: bytes) -> Any:
     return json.loads(text, parse_constant=finite, parse_float=finite)
 
 
-def _commits(entry: Mapping[str, Any]) -> bool:
-    return isinstance(entry.get("piece"), str) and isinstance(entry.get("sha256"), str)
+def _check_manifest(manifest: Any) -> None:
+    if not isinstance(manifest, dict):
+        raise ValueError("not an object")
+    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+        return  # another format's manifest is told apart by its caller
+    shapes = {"kind": str, "subject": dict, "plan": dict, "versions": dict, "dtype": str, "sites": list}
+    for name, kind in shapes.items():
+        if name in manifest and not isinstance(manifest[name], kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    if "kind" not in manifest:
+        raise ValueError("no kind")
+    for site in manifest.get("sites", []):
+        if not isinstance(site, dict) or not isinstance(site.get("path"), str) or not _count(site.get("width")):
+            raise ValueError("sites are not paths and widths")
+    for name, value in manifest.get("plan", {}).items():
+        if name.startswith("n_") and not _count(value):
+            raise ValueError(f"plan.{name} is no number of things")
+
+
+def _check_entry(entry: Any, before: Sequence[Mapping[str, Any]]) -> None:
+    if not isinstance(entry, dict) or ("piece" in entry) == ("done" in entry):
+        raise ValueError("neither a piece nor the end")
+    if "done" in entry and entry["done"] is not True:
+        raise ValueError("done is not true")
+    if "piece" in entry:
+        whole = isinstance(entry["piece"], str) and isinstance(entry.get("sha256"), str)
+        if not whole or any(entry["piece"] == e.get("piece") for e in before):
+            raise ValueError("a piece without name or hash, or named twice")
+    for name in ("stimuli", "tokens", "counted"):
+        if name in entry and not _count(entry[name]):
+            raise ValueError(f"{name} is no number of things")
+    nonfinite = entry.get("nonfinite", {})
+    if not isinstance(nonfinite, dict) or not all(map(_count, nonfinite.values())):
+        raise ValueError("nonfinite is no table of counts")
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

@@ -93,15 +93,16 @@ class Graph:
         own = ("key", "kind", "score")
         try:
             nodes = [
-                Node(n["key"], n["kind"], n["score"], {k: v for k, v in n.items() if k not in own})
+                Node(_word(n["key"]), _word(n["kind"]), _number(n["score"]), {k: n[k] for k in n if k not in own})
                 for n in data["nodes"]
             ]
-            edges = [Edge(e["source"], e["target"], e["weight"]) for e in data["edges"]]
-            return cls(data["subject"], data["metric"], tuple(nodes), tuple(edges), data["measures"], data["about"])
-        except (KeyError, TypeError, AttributeError) as problem:
+            edges = [Edge(_word(e["source"]), _word(e["target"]), _number(e["weight"])) for e in data["edges"]]
+            tables = [dict(data[name]) for name in ("subject", "metric", "measures", "about")]
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise Damaged(
-                expected="a whole graph", got=f"one without {problem}", remedy="Write the graph again."
+                expected="a whole graph", got=f"one with {problem}", remedy="Write the graph again."
             ) from problem
+        return cls(tables[0], tables[1], tuple(nodes), tuple(edges), tables[2], tables[3])
 
     def save(self, path: str | Path) -> None:
         """Write the graph as JSON, whole or not at all."""
@@ -117,3 +118,15 @@ class Graph:
         except (OSError, ValueError, RecursionError) as problem:
             raise Damaged(expected="a graph in JSON", got=f"{path}: {problem}", remedy="Write it again.") from problem
         return cls.from_json(data)
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} where a word belongs")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} where a number belongs")
+    return float(value)

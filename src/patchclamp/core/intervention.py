@@ -13,6 +13,7 @@ from patchclamp.core.unit import UnitKey
 
 Operation = Literal["set", "add", "scale", "ablate", "patch", "project", "call"]
 Ablation = Literal["zero", "mean", "resample"]
+OPERATIONS = ("set", "add", "scale", "ablate", "patch", "project")
 # Eighteen digits fit 64 bits; more would break the arithmetic behind.
 _SPAN = re.compile(r"(\+?)(-?[0-9]{1,18})?(?:(:)(\+?)(-?[0-9]{1,18})?)?")
 
@@ -92,6 +93,12 @@ def spans(at: At) -> tuple[Span, ...] | None:
         return (Span.parse(str(int(at))),)
     if isinstance(at, str):
         return tuple(Span.parse(part) for part in at.split(","))
+    if not isinstance(at, Iterable):
+        raise PatchclampError(
+            expected="a position, a slice, text like '5:9' or '+0:+3', or a list of these",
+            got=f"{at!r:.60}",
+            remedy="None means everywhere.",
+        )
     return tuple(span for part in at for span in spans(part) or ())
 
 
@@ -174,6 +181,18 @@ class Intervention:
     fn: Callable[[Any], Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.operation not in (*OPERATIONS, "call"):
+            raise PatchclampError(
+                expected=f"an operation among {', '.join(OPERATIONS)}",
+                got=repr(self.operation),
+                remedy="Choose one of these.",
+            )
+        if self.units is not None and not all(isinstance(u, int | np.integer) for u in self.units):
+            raise PatchclampError(
+                expected="whole numbers of units",
+                got=f"{self.units!r:.60}",
+                remedy="None means all of them.",
+            )
         wants_value = self.operation in ("set", "add", "scale")
         wants_source = self.operation == "patch" or (self.operation == "ablate" and self.mode != "zero")
         whole = (
@@ -236,10 +255,10 @@ class Intervention:
         """
         known = {"site", "operation", "basis", "units", "at", "value", "mode", "source"}
         operation = data.get("operation")
-        named = isinstance(operation, str) and operation in _OPERATIONS
+        named = isinstance(operation, str) and operation in OPERATIONS
         if not named or not {"site", "operation"} <= set(data) <= known:
             raise PatchclampError(
-                expected=f"site, operation ({', '.join(_OPERATIONS)}) and fields among {', '.join(sorted(known))}",
+                expected=f"site, operation ({', '.join(OPERATIONS)}) and fields among {', '.join(sorted(known))}",
                 got=f"{dict(data)}"[:200],
                 remedy="`call` cannot be sent as data.",
             )
@@ -302,9 +321,6 @@ def _source(data: Mapping[str, Any], sources: Mapping[str, Values]) -> Source | 
     except (TypeError, ValueError, OverflowError):
         raise _unlike(data) from None
     return Source(sources[source["values"]], stimulus=numbers[0], positions=moved, seed=numbers[1])
-
-
-_OPERATIONS = ("set", "add", "scale", "ablate", "patch", "project")
 
 
 def clamp(text: str, at: str | None = None) -> Intervention:

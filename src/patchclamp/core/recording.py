@@ -166,6 +166,12 @@ class StoredRecording:
             )
         self._shards = [e["piece"] for e in entries]
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        if self.bundle.whole and self.bundle.entries[-1].get("stimuli") != self.n_stimuli:
+            raise Damaged(
+                expected=f"{self.bundle.entries[-1].get('stimuli')} stimuli, as the journal's end says",
+                got=f"{self.n_stimuli} in its shards",
+                remedy="Lines were taken from the journal; restore it or record again.",
+            )
 
     @property
     def hash(self) -> str:

@@ -61,7 +61,7 @@ class StoredSurvey:
     @property
     def n_tokens(self) -> int:
         """Number of tokens that were counted."""
-        return int(self.bundle.entries[-1]["counted"])
+        return int(self.bundle.entries[-1].get("counted", 0))
 
     def statistics(self, site: str) -> dict[str, Any]:
         """Return a site's statistics by name, each ``(unit, …)``.

@@ -111,6 +111,6 @@ def slug(name: str) -> str:
 def _broken(got: str) -> PatchclampError:
     return PatchclampError(
         expected="a key [subject/]site/basis/index, with @position or @+step",
-        got=got,
+        got=repr(got),
         remedy="For example blocks.3.mlp.act/neurons/12@5.",
     )

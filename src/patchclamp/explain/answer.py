@@ -276,6 +276,10 @@ def _score(
         )
     kinds = {LEVELS[level][0]: LEVELS[level][1] for level in levels}
     paths = [site.path for site in model.sites() if site.kind in kinds]
+    if not paths:
+        raise PatchclampError(
+            expected="a model with blocks", got=f"{model.name}, which has none", remedy="Check its config."
+        )
     if question.corrupted is None:
         found = model.differentiate(question.shown, question.metric, paths)
         clean, difference, gradients = found.values, found.values, found.gradients

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import Any, TypedDict
 
 import torch
 
-from patchclamp.core.bundle import Bundle, file_hash, free_bytes
+from patchclamp.core.bundle import Bundle, file_hash, free_bytes, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
@@ -93,8 +94,10 @@ def make_plan(
         ("--batch-size", batch_size),
         ("--max-tokens", 1 if max_tokens is None else max_tokens),
     ):
-        if value < 1:
-            raise PatchclampError(expected=f"{name} of at least 1", got=str(value), remedy="Give a positive number.")
+        if not 1 <= value < 2**31:
+            raise PatchclampError(
+                expected=f"{name} from 1 to {2**31 - 1}", got=str(value), remedy="Give a number in that range."
+            )
     if model.context is not None and window > model.context:
         raise PatchclampError(
             expected=f"a window of at most {model.context} tokens, the model's context",
@@ -158,25 +161,28 @@ def manifest_of(model: LanguageModel, sites: Sequence[Site], plan: Plan, **more:
     }
 
 
-def begin(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool) -> Bundle:
-    """Start a bundle, or open the interrupted one whose manifest is the same.
+@contextmanager
+def begun(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool) -> Iterator[Bundle]:
+    """Start a bundle, or open the interrupted one whose manifest is the same, and hold it for this process alone.
 
     Raises:
         PatchclampError: ``resume`` with another model, text, plan or version; each difference is named.
     """
-    if not resume or not (Path(out) / "manifest.json").exists():
-        return Bundle.create(out, kind=kind, manifest=manifest)
-    bundle = Bundle.open(out, kind=kind)
-    fresh, kept = _flat(manifest), _flat({k: bundle.manifest.get(k) for k in manifest})
-    changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
-    if changed or fresh.keys() != kept.keys():
-        raise PatchclampError(
-            expected=f"the same model, text and plan as {out} was begun with",
-            got="; ".join(changed[:4]) or "another set of sites",
-            remedy="Resume with the same options, or choose a new --out.",
-        )
-    bundle.resume()
-    return bundle
+    with writing(out):
+        if not resume or not (Path(out) / "manifest.json").exists():
+            yield Bundle.create(out, kind=kind, manifest=manifest)
+            return
+        bundle = Bundle.open(out, kind=kind)
+        fresh, kept = _flat(manifest), _flat({k: bundle.manifest.get(k) for k in manifest})
+        changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
+        if changed or fresh.keys() != kept.keys():
+            raise PatchclampError(
+                expected=f"the same model, text and plan as {out} was begun with",
+                got="; ".join(changed[:4]) or "another set of sites",
+                remedy="Resume with the same options, or choose a new --out.",
+            )
+        bundle.resume()
+        yield bundle
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
@@ -197,7 +203,7 @@ def refuse_if_too_large(out: str | Path, n_bytes: int) -> None:
     free = free_bytes(Path(out)) + sum(file.stat().st_size for file in Path(out).glob("*.safetensors"))
     if n_bytes > free:
         raise PatchclampError(
-            expected=f"{n_bytes / 1e9:.2f} GB free for {out}",
-            got=f"{free / 1e9:.2f} GB",
+            expected=f"{n_bytes:,} bytes free for {out}",
+            got=f"{free:,}",
             remedy="Record fewer sites or tokens (--max-tokens), store float16, or survey instead.",
         )

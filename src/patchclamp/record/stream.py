@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
-from patchclamp.record.plan import Cutting, Plan, batches, begin, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import Cutting, Plan, batches, begun, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.subjects.language import LanguageModel
 
 SHARD_BYTES = 32 * 2**20
@@ -66,15 +67,28 @@ def record_text(
         )
     made = plan or make_plan(model, text, **cutting)
     refuse_if_too_large(out, disk_bytes(chosen, made, kind))
-    bundle = begin(out, "recording", manifest_of(model, chosen, made, dtype=kind), resume=resume)
-    if bundle.whole:
-        return StoredRecording(out)
+    with begun(out, "recording", manifest_of(model, chosen, made, dtype=kind), resume=resume) as bundle:
+        if not bundle.whole:
+            _stream(model, text, made, chosen, kind, bundle, progress)
+    return StoredRecording(out)
+
+
+def _stream(
+    model: LanguageModel,
+    text: str | Path,
+    made: Plan,
+    sites: Sequence[Site],
+    kind: str,
+    bundle: Bundle,
+    progress: Progress | None,
+) -> None:
+    """Record what the bundle does not hold yet."""
     torch.set_num_threads(made.threads)
     done = sum(e["stimuli"] for e in bundle.pieces)
     tokens = sum(e["tokens"] for e in bundle.pieces)
-    shard = _Shard(chosen, getattr(torch, kind))
+    shard = _Shard(sites, getattr(torch, kind))
     number = len(bundle.pieces)
-    paths = [site.path for site in chosen]
+    paths = [site.path for site in sites]
     for batch in batches(model, text, made, start=done):
         # Values are taken as they are computed: a network's activations all at once would be far more than its weights.
         model.watch(batch, paths, shard.take)
@@ -93,7 +107,6 @@ def record_text(
             remedy="Record again.",
         )
     bundle.finish(stimuli=done, tokens=tokens)
-    return StoredRecording(out)
 
 
 def recordable(model: LanguageModel, sites: str | Sequence[str]) -> list[Site]:

@@ -15,7 +15,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
-from patchclamp.record.plan import Cutting, Plan, batches, begin, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import Cutting, Plan, batches, begun, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.record.stream import MOST_NAMED, recordable
 from patchclamp.subjects.language import LanguageModel
 
@@ -65,17 +65,31 @@ def survey_text(
     chosen = recordable(model, sites)
     made = plan or make_plan(model, text, **cutting)
     refuse_if_too_large(out, 2 * memory_bytes(chosen))
-    bundle = begin(out, "survey", manifest_of(model, chosen, made), resume=resume)
-    if bundle.whole:
-        return StoredSurvey(out)
+    with begun(out, "survey", manifest_of(model, chosen, made), resume=resume) as bundle:
+        if not bundle.whole:
+            _survey(model, text, made, chosen, bundle, checkpoint_s, progress)
+    return StoredSurvey(out)
+
+
+def _survey(
+    model: LanguageModel,
+    text: str | Path,
+    made: Plan,
+    sites: Sequence[Site],
+    bundle: Bundle,
+    checkpoint_s: float,
+    progress: Progress | None,
+) -> None:
+    """Survey from the last checkpoint to the text's end, and commit the results."""
     torch.set_num_threads(made.threads)
-    state = _State(chosen, made.seed)
+    state = _State(sites, made.seed)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
+        bundle.check(states[-1]["piece"])
         state.restore(bundle.read(states[-1]["piece"]))
     tally = _Tally(bundle, states, checkpoint_s)
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
-        paths = [site.path for site in chosen]
+        paths = [site.path for site in sites]
         for batch in batches(model, text, made, start=state.stimuli):
             state.begin(batch)
             model.watch(batch, paths, state.see)
@@ -86,7 +100,6 @@ def survey_text(
     tally.drop()
     counted = next(e["counted"] for e in bundle.pieces if e["piece"] == "statistics")
     bundle.finish(stimuli=made.n_stimuli, tokens=made.n_tokens, counted=counted)
-    return StoredSurvey(out)
 
 
 def memory_bytes(sites: Sequence[Site]) -> int:

@@ -107,20 +107,37 @@ class Edit:
                 target = torch.tensor([source.positions[int(p)] for p in logical], device=logical.device)
             values = _as_tensor(source.values.of(do.site, source.stimulus), old)
             return values[_reach(target, len(values), do)]
-        picked: dict[int, Tensor] = {}
+        picked: dict[tuple[int, int], Tensor] = {}
         for row in sorted(set(rows.tolist())):
             own = frame.stimuli[row].id if frame is not None and row < len(frame.stimuli) else ""
-            furthest = int(logical[rows == row].max())
-            donors = source.values.donors(do.site, furthest, own)
-            if not donors:
-                raise PatchclampError(
-                    expected=f"another stimulus that reaches position {furthest}",
-                    got="none in the source recording",
-                    remedy="Record longer or more stimuli, or ablate to mean or zero.",
-                )
-            donor = random.Random(f"{source.seed}/{own}").choice(donors)
-            picked[row] = _as_tensor(source.values.of(do.site, donor), old)
-        return torch.stack([picked[int(r)][int(p)] for r, p in zip(rows, logical, strict=True)])
+            picked |= {
+                (row, at): x for at, x in self._drawn(old, own, sorted(set(logical[rows == row].tolist()))).items()
+            }
+        return torch.stack([picked[int(r), int(p)] for r, p in zip(rows, logical, strict=True)])
+
+    def _drawn(self, old: Tensor, own: str, places: Sequence[int]) -> dict[int, Tensor]:
+        """Return another stimulus' values at each place: the first, in an order drawn from the seed, that reaches it.
+
+        The order depends on nothing else, so neither the batch nor text that grows changes an earlier choice.
+        """
+        do, source = self.intervention, self.intervention.source
+        assert source is not None
+        donors = source.values.donors(do.site, places[0], own)
+        donors = sorted(donors, key=lambda i: random.Random(f"{source.seed}/{own}/{i}").random())
+        found: dict[int, Tensor] = {}
+        for donor in donors:
+            left = [p for p in places if p not in found]
+            if not left:
+                break
+            values = _as_tensor(source.values.of(do.site, donor), old)
+            found |= {p: values[p] for p in left if p < len(values)}
+        if len(found) < len(places):
+            raise PatchclampError(
+                expected=f"another stimulus that reaches position {places[-1]}",
+                got="none in the source recording",
+                remedy="Record longer or more stimuli, or ablate to mean or zero.",
+            )
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
@@ -22,26 +21,12 @@ from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, until_seen
 from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
+from patchclamp.subjects.generation import Generation, check_request, continued_ids
 from patchclamp.subjects.identity import tokenizer_hash
 from patchclamp.subjects.network import Network, gradients_of, holder, once, probe
 from patchclamp.subjects.text import Tokenizer
 
 Attention = Literal["native", "tap"]
-
-
-@dataclass(frozen=True, eq=False)
-class Generation:
-    """What a model wrote.
-
-    Args:
-        prompt: the stimulus that it continued.
-        ids: ``(step,)`` generated token ids.
-        text: the continuation as text.
-    """
-
-    prompt: Stimulus
-    ids: Int[np.ndarray, " step"]
-    text: str
 
 
 class LanguageModel(Network):
@@ -201,8 +186,11 @@ class LanguageModel(Network):
 
     def batch(self, stimuli: Sequence[Stimulus], padding: Padding = "right") -> Batch:
         """Lay stimuli out as one padded rectangle on the model's device."""
-        pad = self.tokenizer.pad if self.tokenizer is not None else 0
-        return lay_out(stimuli, pad, padding, self.device)
+        return lay_out(stimuli, self._pad, padding, self.device)
+
+    @property
+    def _pad(self) -> int:
+        return self.tokenizer.pad if self.tokenizer is not None else 0
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -439,42 +427,18 @@ class LanguageModel(Network):
         Raises:
             PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt.
         """
-        from transformers import GenerationConfig
-
         shown = self.stimuli(prompts)
-        longest = max(len(s) for s in shown)
-        if self.context is not None and longest + max_new_tokens > self.context:
-            raise PatchclampError(
-                expected=f"prompt and continuation within {self.context} tokens, the model's context",
-                got=f"{longest} + {max_new_tokens}",
-                remedy=f"Ask for at most {max(self.context - longest, 0)} new tokens.",
-            )
-        batch = self.batch(shown, "left")
-        own = self.module.generation_config
-        pad = own.pad_token_id if own.pad_token_id is not None else (self.tokenizer.pad if self.tokenizer else 0)
-        config = GenerationConfig(
-            max_new_tokens=max_new_tokens, do_sample=temperature > 0, temperature=temperature or None,
-            use_cache=cache, eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id, pad_token_id=pad,
-        )  # fmt: skip
+        check_request(max(map(len, shown)), self.context, max_new_tokens, temperature)
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), torch.no_grad(), self.intervene(interventions):
-            torch.manual_seed(seed)
-            mask = (batch.logical >= 0).long()
-            whole = self.module.generate(
-                input_ids=batch.ids,
-                attention_mask=mask,
-                generation_config=config,
-                stopping_criteria=None if progress is None else [_ticking(progress, longest, max_new_tokens)],
-            )
-        written = whole[:, batch.ids.shape[1] :].cpu().numpy()
-        ends = {own.eos_token_id} if not isinstance(own.eos_token_id, list) else set(own.eos_token_id)
-        return [self._generation(s, ids, ends) for s, ids in zip(shown, written, strict=True)]
+        with self.intervene(interventions):
+            written = continued_ids(
+                self.module, self.batch(shown, "left"), pad=self._pad, max_new_tokens=max_new_tokens,
+                temperature=temperature, seed=seed, cache=cache, progress=progress,
+            )  # fmt: skip
+        return [Generation(s, ids, self._continued(s, ids)) for s, ids in zip(shown, written, strict=True)]
 
-    def _generation(self, prompt: Stimulus, ids: np.ndarray, ends: set[Any]) -> Generation:
-        stop = next((i for i, t in enumerate(ids) if int(t) in ends), len(ids))
-        ids = ids[:stop].astype(np.int64)
-        return Generation(prompt, ids, "" if self.tokenizer is None else self.tokenizer.continued(prompt.ids, ids))
+    def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
+        return "" if self.tokenizer is None else self.tokenizer.continued(prompt.ids, ids)
 
     # -- reading out --------------------------------------------------------------------------------------------------
 
@@ -538,6 +502,13 @@ class LanguageModel(Network):
     ) -> Tensor | None:
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
+        early = [p for p in (*paths, *edits.paths) if restart is not None and self._first_layer(p) < restart.layer]
+        if early:
+            raise PatchclampError(
+                expected="sites that run after a restart",
+                got=f"{early[0]}, which it skips",
+                remedy="Run without `restart`.",
+            )
         frame = Frame(batch.logical, batch.lengths, batch.stimuli)
         chosen = None if isinstance(logits, bool) else read_columns(batch, logits)
         output: Tensor | None = None
@@ -583,13 +554,3 @@ class LanguageModel(Network):
         bare = super()._recording(stimuli, values)
         about = {"subject": self.name, "dtype": str(self.dtype).removeprefix("torch.")}
         return Recording(bare.stimuli, bare.values, bare.sites, about)
-
-
-def _ticking(progress: Progress, before: int, steps: int) -> Callable[..., Tensor]:
-    """Return a stopping criterion that never stops: transformers calls it once per step."""
-
-    def tick(ids: Tensor, _scores: Any, **_options: Any) -> Tensor:
-        progress(ids.shape[1] - before, steps)
-        return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-
-    return tick

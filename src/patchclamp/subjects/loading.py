@@ -36,6 +36,8 @@ def load_language_model(
         raise PatchclampError(
             expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
         )
+    if device == "meta":
+        raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
     folder = Path(name)
     local = folder.exists() or name.startswith((".", "/", "~"))
     if local:
@@ -91,7 +93,9 @@ def _check_folder(folder: Path) -> None:
         )
     try:
         config = json.loads((folder / "config.json").read_text())
-    except ValueError as problem:
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (ValueError, RecursionError) as problem:
         raise PatchclampError(
             expected="config.json in JSON", got=f"{folder}/config.json: {problem}", remedy="Fetch the file again."
         ) from problem

@@ -219,6 +219,12 @@ def passages(path: str | Path) -> Iterator[tuple[int, str]]:
                 if len(held) >= PASSAGE:
                     yield begin, held
                     begin, held = begin + len(held), ""
+    except OSError as problem:
+        raise PatchclampError(
+            expected="a file that can be read",
+            got=f"{file}: {problem.strerror}",
+            remedy="Check the path and its permissions.",
+        ) from problem
     except UnicodeDecodeError as problem:
         raise PatchclampError(
             expected="a text file in UTF-8",

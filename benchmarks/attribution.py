@@ -1,0 +1,68 @@
+"""Attribution: values and gradients of every MLP neuron and every head's z, against one bare forward and backward.
+
+Bare is plain PyTorch with frozen weights: the metric's gradient at the embeddings, once with only the last position
+unembedded (as patchclamp does) and once as it is usually written, with all of them.
+"""
+
+from collections.abc import Callable
+
+import shape
+import timing
+import torch
+from torch import Tensor
+
+from patchclamp.core.metric import Metric
+
+SITES = ["blocks.*.mlp.act", "blocks.*.attn.z"]
+TARGET, CONTRAST = 11, 12
+
+
+def main() -> None:
+    parser = timing.parser(__doc__, rounds=7)
+    parser.add_argument("--positions", type=int, default=128, help="tokens of the prompt")
+    options = parser.parse_args()
+    rounds, n_positions = (2, 16) if options.quick else (options.rounds, options.positions)
+    torch.set_num_threads(options.threads)
+    model = shape.subject()
+    ids = shape.ids(1, n_positions)
+    metric = Metric("logit_difference", (TARGET,), (CONTRAST,))
+    tasks: dict[str, Callable[[], object]] = {
+        "bare": lambda: bare(model.module, ids, 1),
+        "bare, all unembedded": lambda: bare(model.module, ids, 0),
+        "differentiate, 24 sites": lambda: model.differentiate(ids, metric, SITES),
+    }
+    timing.alternate(tasks, 2)
+    spent = timing.alternate(tasks, rounds)
+    found = model.differentiate(ids, metric, SITES)
+    n_nodes = n_positions * shape.N_LAYERS * (4 * shape.D_MODEL + shape.N_HEADS)
+    expected = bare(model.module, ids, 1)
+    difference = abs(float(found.metric[0]) - float(expected))
+    print(f"{n_nodes:,} nodes (neurons and heads at {n_positions} positions) per prompt")
+    middle = {name: timing.median(seconds) for name, seconds in spent.items()}
+    rows = [[n, f"{m.wall_s:.3f}", f"{m.cpu_s:.3f}", f"{n_nodes / m.cpu_s / 1e6:.2f}"] for n, m in middle.items()]
+    timing.show(["", "wall s", "cpu s", "million nodes/cpu-s"], rows)
+    print(f"metric's difference from the bare model's: {difference}")
+    ours = spent["differentiate, 24 sites"]
+    times = timing.ratio(ours, spent["bare"])
+    plain = timing.ratio(ours, spent["bare, all unembedded"])
+    print(f"x bare with everything unembedded: {plain.wall_s:.2f} (wall), {plain.cpu_s:.2f} (cpu)")
+    bars = [
+        timing.Bar("attribution: time / bare forward and backward, wall", times.wall_s, "<=", 1.35),
+        timing.Bar("attribution: time / bare forward and backward, cpu", times.cpu_s, "<=", 1.35),
+    ]
+    timing.report(options, {"nodes": n_nodes, **spent, "metric difference": difference}, bars)
+
+
+def bare(model: torch.nn.Module, ids: Tensor, keep: int) -> Tensor:
+    """Return the metric after taking its gradient at the embeddings; ``keep`` positions are unembedded, 0 for all."""
+    model.requires_grad_(False)
+    embedded = model.transformer.wte(ids).requires_grad_(True)
+    last = model(inputs_embeds=embedded, use_cache=False, logits_to_keep=keep).logits[0, -1]
+    measured = last[TARGET] - last[CONTRAST]
+    measured.backward()
+    model.requires_grad_(True)
+    return measured.detach()
+
+
+if __name__ == "__main__":
+    main()
