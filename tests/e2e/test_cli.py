@@ -1,14 +1,19 @@
 """The command line, end to end: what it prints is what Python returns, and trouble has three parts."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
 from patchclamp.cli import main
+from patchclamp.core.bundle import write_durably, writing
 
 CAT = ("organism:cat", "the old cat")
 ANSWERS = ("--target", " sat", "--contrast", " ran")
@@ -213,3 +218,154 @@ def test_the_main_job_on_a_real_network_as_a_process(stories):
     story = json.loads(done.stdout)
     assert story["baseline"]["text"].startswith(" Lily")
     assert story["clamped"]["text"] != story["baseline"]["text"]
+
+
+# -- what an attack found ---------------------------------------------------------------------------------------------
+
+
+def run_as_process(*words, **options):
+    command = [sys.executable, "-m", "patchclamp", *map(str, words)]
+    return subprocess.run(command, text=True, stderr=subprocess.PIPE, check=False, **options)
+
+
+def test_a_device_is_never_replaced_by_a_file(say):
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--out", "/dev/null")
+    assert code == 2
+    assert "/dev/null" in told["error"]["got"]
+    assert not Path("/dev/null").is_file()
+    with pytest.raises(pc.PatchclampError, match="a folder or a device"):
+        write_durably(Path("/dev/null"), b"x")
+
+
+@pytest.fixture
+def interrupted(cat, story, tmp_path, monkeypatch):
+    """A recording of several shards that was stopped before its end."""
+    monkeypatch.setattr("patchclamp.record.stream.SHARD_BYTES", 1)
+
+    def stop(done, total):
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pc.record_text(cat, story, "blocks.0.mlp.act", tmp_path / "r", window=16, batch_size=2, progress=stop)
+    return tmp_path / "r"
+
+
+def resume(say, story, folder):
+    words = (
+        "record",
+        "organism:cat",
+        "--text",
+        story,
+        "--sites",
+        "blocks.0.mlp.act",
+        "--window",
+        16,
+        "--batch-size",
+        2,
+    )
+    return say(*words, "--out", folder, "--resume")
+
+
+def test_a_lost_journal_does_not_cost_the_shards(say, story, interrupted):
+    shards = sorted(interrupted.glob("shard-*"))
+    assert len(shards) > 2
+    (interrupted / "journal.jsonl").unlink()
+    code, told, _ = resume(say, story, interrupted)
+    assert code == 2
+    assert "lost lines" in told["error"]["got"]
+    assert sorted(interrupted.glob("shard-*")) == shards
+
+
+def test_a_resume_leaves_other_peoples_files_alone(say, story, interrupted):
+    (interrupted / "mine.safetensors").write_bytes(b"mine")
+    (interrupted / "mine.part").write_bytes(b"mine")
+    assert resume(say, story, interrupted)[0] == 0
+    assert (interrupted / "mine.safetensors").exists()
+    assert (interrupted / "mine.part").exists()
+
+
+def test_a_folder_has_one_writer(say, story, interrupted):
+    with writing(interrupted):
+        code, told, _ = resume(say, story, interrupted)
+    assert code == 2
+    assert "another process" in told["error"]["got"]
+    assert resume(say, story, interrupted)[0] == 0
+
+
+def test_a_damaged_checkpoint_is_not_trusted(cat, story, tmp_path):
+    def stop(done, total):
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    how = {"window": 16, "batch_size": 2, "checkpoint_s": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        pc.survey_text(cat, story, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
+    [state] = (tmp_path / "s").glob("state-*")
+    data = bytearray(state.read_bytes())
+    data[-1] ^= 1
+    state.write_bytes(data)
+    with pytest.raises(pc.PatchclampError, match="changed or is missing"):
+        pc.survey_text(cat, story, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [("sites", "organism:cat"), ("sites", "organism:cat", "--json"), ("--version",)])
+def test_an_output_that_cannot_be_written_is_an_error_without_a_traceback(words):
+    with Path("/dev/full").open("w") as full:
+        done = run_as_process(*words, stdout=full)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m patchclamp sites organism:cat | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_output_that_knows_only_ascii_still_shows_everything():
+    done = run_as_process(
+        "explain", *CAT, *ANSWERS, stdout=subprocess.PIPE, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0
+    assert "blocks.0.mlp.act/neurons/7@3" in done.stdout
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.3, 1.0, 2.5])
+def test_ctrl_c_is_told_in_three_lines(delay):
+    command = [sys.executable, "-m", "patchclamp", "verify", "organism:cat"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(delay)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    # Before our first line runs the signal is Python's own business.
+    assert child.returncode in (0, 2, -signal.SIGINT)
+    if child.returncode == 2:
+        assert "Ctrl-C" in err
+        assert "Traceback" not in err
+
+
+def test_options_are_written_out_and_end_at_two_dashes(say, capsys):
+    assert main(["sites", "organism:cat", "--jso"]) == 2
+    assert "--jso" in capsys.readouterr().err
+    assert main(["generate", "organism:cat", "--max-new-tokens", "1", "--", "--json"]) == 0
+    assert not capsys.readouterr().out.startswith("{")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--max-new-tokens", "0"),
+        ("--temperature", "-1"),
+        ("--temperature", "nan"),
+        ("--temperature", "1e-30"),
+        ("--seed", "-1"),
+        ("--temperature", "1", "--clamp", "final/neurons/0=1e300"),
+    ],
+)
+def test_numbers_that_make_no_text_are_refused(say, words):
+    code, told, _ = say("generate", *CAT, *words)
+    assert code == 2
+    assert "not to fail" not in told["error"]["expected"]

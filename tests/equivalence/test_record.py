@@ -297,6 +297,32 @@ def test_a_run_into_a_folder_that_holds_something_is_refused(model, text, tmp_pa
     assert contents(tmp_path / "mine") == {"thesis.tex": "…".encode()}
 
 
+def test_a_resume_touches_nobody_elses_files(model, text, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "SHARD_BYTES", 20_000)
+    record_text(model, text, SITES, tmp_path / "whole", window=16)
+    with pytest.raises(KeyboardInterrupt):
+        record_text(model, text, SITES, tmp_path / "out", window=16, progress=interrupted(200))
+    mine = {name: b"mine" for name in ("thesis.part", "weights.safetensors", ".tmp", "notes.txt")}
+    for name, content in mine.items():
+        (tmp_path / "out" / name).write_bytes(content)
+    record_text(model, text, SITES, tmp_path / "out", window=16, resume=True)
+    assert contents(tmp_path / "out") == {**contents(tmp_path / "whole"), **mine}
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(model, text, tmp_path):
+    refused = []
+
+    def intrude(_done, _total):
+        with pytest.raises(PatchclampError, match="a folder that nobody else writes") as caught:
+            record_text(model, text, SITES, tmp_path / "out", window=16, resume=True)
+        refused.append(caught)
+
+    record_text(model, text, SITES, tmp_path / "out", window=16, progress=intrude)
+    record_text(model, text, SITES, tmp_path / "alone", window=16)
+    assert refused
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
 def test_a_text_that_shrinks_after_the_plan_was_made_is_noticed(model, text, tmp_path):
     moving = tmp_path / "moving.txt"
     moving.write_text(text.read_text())
@@ -391,11 +417,11 @@ def test_attention_patterns_are_refused_by_name_and_left_out_of_globs(model, tex
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"window": 0}, "--window of at least 1"),
+        ({"window": 0}, "--window from 1 to"),
         ({"window": 1}, "a window of at least 2 tokens"),
         ({"window": 65}, "at most 64 tokens, the model's context"),
-        ({"batch_size": 0}, "--batch-size of at least 1"),
-        ({"max_tokens": 0}, "--max-tokens of at least 1"),
+        ({"batch_size": 0}, "--batch-size from 1 to"),
+        ({"max_tokens": 0}, "--max-tokens from 1 to"),
         ({"store": "int8"}, "a type among float32, float16, bfloat16"),
         ({"sites": "blocks.9.mlp.act"}, "a site of this subject"),
         ({"text": "nowhere.txt"}, "a text file; got nowhere.txt, which is not there"),

@@ -90,11 +90,11 @@ def find_sites(patterns: str | Sequence[str], sites: Iterable[Site]) -> list[Sit
     """
     listed = list(sites)
     asked = patterns.split(",") if isinstance(patterns, str) else list(patterns)
+    paths = {s.path: None for s in listed}
     chosen: set[str] = set()
     for pattern in (p.strip() for p in asked):
-        found = [s.path for s in listed if fnmatch.fnmatchcase(s.path, pattern)]
+        found = [pattern] if pattern in paths else [p for p in paths if fnmatch.fnmatchcase(p, pattern)]
         if not found:
-            paths = [s.path for s in listed]
             near = difflib.get_close_matches(pattern.replace("*", "0"), paths, n=3, cutoff=0.3)
             raise PatchclampError(
                 expected="a site of this subject",
