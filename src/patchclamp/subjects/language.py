@@ -350,7 +350,8 @@ class LanguageModel(Network):
             progress: called with cells done and cells in all.
 
         Returns:
-            ``(cell,)`` metric values, equal to one run per cell.
+            ``(cell,)`` metric values: those of one run per cell, to the bit with ``batch_size=1``, else to rounding
+            (about 1e-6: a matrix product of few rows adds up in another order than one of many).
 
         Cost: one forward to record the residual stream, then Σ cells / batch_size partial forwards.
         """
