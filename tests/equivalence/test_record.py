@@ -302,7 +302,7 @@ def test_a_resume_touches_nobody_elses_files(model, text, tmp_path, monkeypatch)
     record_text(model, text, SITES, tmp_path / "whole", window=16)
     with pytest.raises(KeyboardInterrupt):
         record_text(model, text, SITES, tmp_path / "out", window=16, progress=interrupted(200))
-    mine = {name: b"mine" for name in ("thesis.part", "weights.safetensors", ".tmp", "notes.txt")}
+    mine = dict.fromkeys(("thesis.part", "weights.safetensors", ".tmp", "notes.txt"), b"mine")
     for name, content in mine.items():
         (tmp_path / "out" / name).write_bytes(content)
     record_text(model, text, SITES, tmp_path / "out", window=16, resume=True)
