@@ -76,7 +76,7 @@ def record(options: Namespace) -> int:
     chosen = recordable(model, options.sites)
     plan = _plan(model, options)
     kind = options.store or str(model.dtype).removeprefix("torch.")
-    disk, memory = disk_bytes(chosen, plan, kind), 2 * SHARD_BYTES
+    disk, memory = disk_bytes(chosen, plan, kind), 3 * SHARD_BYTES
     _state_cost(model, options, plan, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
     with Meter("record") as meter:
         stored = record_text(

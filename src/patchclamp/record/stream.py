@@ -1,6 +1,7 @@
 """Stream: activations to disk, shard after shard, whole or resumable at every moment."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -56,7 +57,7 @@ def record_text(
     Raises:
         PatchclampError: unknown sites, no text, no room, or a resume that does not fit; what was committed stays.
 
-    Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes; memory of one shard
+    Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes; memory of two shards
     and one batch as stored, whatever the text's length.
     """
     chosen = recordable(model, sites)
@@ -89,17 +90,24 @@ def _stream(
     shard = _Shard(sites, getattr(torch, kind))
     number = len(bundle.pieces)
     paths = [site.path for site in sites]
-    for batch in batches(model, text, made, start=done):
-        # Values are taken as they are computed: a network's activations all at once would be far more than its weights.
-        model.watch(batch, paths, shard.take)
-        shard.stimuli += batch
-        done, tokens = done + len(batch), tokens + sum(map(len, batch))
-        if shard.n_bytes >= SHARD_BYTES or done == made.n_stimuli:
-            bundle.append(f"shard-{number:05d}", shard.tensors(), **shard.entry())
-            shard.clear()
-            number += 1
-        if progress is not None:
-            progress(tokens, made.n_tokens)
+    with ThreadPoolExecutor(max_workers=1) as committer:
+        # One shard is written while the next is computed; the order of commits is that of the text.
+        pending: Future[None] | None = None
+        for batch in batches(model, text, made, start=done):
+            # Values are taken as they come: a network's activations all at once would be far more than its weights.
+            model.watch(batch, paths, shard.take)
+            shard.stimuli += batch
+            done, tokens = done + len(batch), tokens + sum(map(len, batch))
+            if shard.n_bytes >= SHARD_BYTES or done == made.n_stimuli:
+                if pending is not None:
+                    pending.result()
+                pending = committer.submit(bundle.append, f"shard-{number:05d}", shard.tensors(), **shard.entry())
+                shard.clear()
+                number += 1
+            if progress is not None:
+                progress(tokens, made.n_tokens)
+        if pending is not None:
+            pending.result()
     if done != made.n_stimuli:
         raise PatchclampError(
             expected=f"{made.n_stimuli} stimuli, as planned",
@@ -167,7 +175,8 @@ class _Shard:
                 self.nonfinite[key] = self.nonfinite.get(key, 0) + int(counts[unit])
 
     def tensors(self) -> dict[str, np.ndarray]:
-        tensors = {path: np.concatenate(parts) for path, parts in self.values.items()}
+        # One batch often fills a shard: then there is nothing to join.
+        tensors = {path: p[0] if len(p) == 1 else np.concatenate(p) for path, p in self.values.items()}
         tensors["ids"] = np.concatenate([s.ids for s in self.stimuli]).astype(np.int32)
         tensors["roles"] = np.concatenate([s.roles for s in self.stimuli]).astype(np.uint8)
         tensors["spans"] = np.concatenate([s.spans for s in self.stimuli]).astype(np.int64)
