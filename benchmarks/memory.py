@@ -2,7 +2,7 @@
 
 Each run is a process of its own over the same text, repeated until it is long enough. Nothing that grows with the text
 may be held. Importing torch and loading the model make up most of the peak; a recording of the middle length fills
-its first whole shard of 32 MiB, after which nothing may be added.
+its first whole shard of 16 MiB, after which nothing may be added.
 """
 
 import json

@@ -146,6 +146,12 @@ def _receipt(out: Console, e: Any) -> None:
     table.add_row(f"{len(e.controls)} random sets", "", f"{mean:+.3f}", interval)
     table.add_row("  weakest, strongest", "", f"{min(e.controls):+.3f}", f"{max(e.controls):+.3f}")
     _print(out, table)
+    if e.control_size < len(e.causes):
+        out.print(
+            f"Each random set has only {e.control_size} units: so many others remain at these sites and positions. "
+            "p flatters; ask for fewer causes (--top).",
+            style="bold dark_orange",
+        )
     agreement = f" Spearman's ρ of predicted against measured, one by one: {e.rank_correlation:.2f}."
     out.print(
         "Random sets match these in number, site and position; p is the share of them at least as strong."

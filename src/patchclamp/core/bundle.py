@@ -413,7 +413,7 @@ def _check_manifest(manifest: Any) -> None:
         if not isinstance(site, dict) or not isinstance(site.get("path"), str) or not _count(site.get("width")):
             raise ValueError("sites are not paths and widths")
     for name, value in manifest.get("plan", {}).items():
-        if name.startswith("n_") and not _count(value):
+        if (name.startswith("n_") or name == "threads") and not _count(value):
             raise ValueError(f"plan.{name} is no number of things")
 
 

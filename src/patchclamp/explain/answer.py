@@ -64,6 +64,7 @@ class Explanation:
         predicted: Σ predicted of the causes.
         measured: m(clean) − m(all causes replaced together).
         controls: ``(set,)`` the same for random sets matched on site and position.
+        control_size: units in each random set; fewer than causes where most of a site was chosen.
         control_interval: 95 % interval of the controls' mean.
         p: share of random sets at least as strong, with +1 correction.
         rank_correlation: Spearman's ρ of predicted against measured over the causes.
@@ -83,6 +84,7 @@ class Explanation:
     predicted: float
     measured: float
     controls: tuple[float, ...]
+    control_size: int
     control_interval: Interval
     p: float
     rank_correlation: float
@@ -224,6 +226,7 @@ def explain_answer(
         predicted=float(predicted_each.sum()),
         measured=float(measured),
         controls=tuple(float(c) for c in random_sets),
+        control_size=len(controls[0]),
         control_interval=mean_interval(random_sets, seed=seed),
         p=rank_of(float(measured), random_sets),
         rank_correlation=spearman(predicted_each, singles) if len(chosen) > 2 else float("nan"),

@@ -174,6 +174,8 @@ def begun(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
             return
         bundle = Bundle.open(out, kind=kind)
         fresh, kept = _flat(manifest), _flat({k: bundle.manifest.get(k) for k in manifest})
+        # A resume computes with the threads that the run was begun with, whatever this process has.
+        fresh["plan.threads"] = kept.get("plan.threads")
         changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
         if changed or fresh.keys() != kept.keys():
             raise PatchclampError(
@@ -183,6 +185,17 @@ def begun(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
             )
         bundle.resume()
         yield bundle
+
+
+@contextmanager
+def computing(bundle: Bundle) -> Iterator[None]:
+    """Compute with as many threads as the bundle's plan says; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(int(bundle.manifest["plan"]["threads"]), 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

@@ -15,10 +15,10 @@ from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
-from patchclamp.record.plan import Cutting, Plan, batches, begun, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import Cutting, Plan, batches, begun, computing, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.subjects.language import LanguageModel
 
-SHARD_BYTES = 32 * 2**20
+SHARD_BYTES = 16 * 2**20
 MOST_NAMED = 1000
 STORES = ("float32", "float16", "bfloat16")
 
@@ -70,7 +70,8 @@ def record_text(
     refuse_if_too_large(out, disk_bytes(chosen, made, kind))
     with begun(out, "recording", manifest_of(model, chosen, made, dtype=kind), resume=resume) as bundle:
         if not bundle.whole:
-            _stream(model, text, made, chosen, kind, bundle, progress)
+            with computing(bundle):
+                _stream(model, text, made, chosen, kind, bundle, progress)
     return StoredRecording(out)
 
 
@@ -84,7 +85,6 @@ def _stream(
     progress: Progress | None,
 ) -> None:
     """Record what the bundle does not hold yet."""
-    torch.set_num_threads(made.threads)
     done = sum(e["stimuli"] for e in bundle.pieces)
     tokens = sum(e["tokens"] for e in bundle.pieces)
     shard = _Shard(sites, getattr(torch, kind))

@@ -15,7 +15,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
-from patchclamp.record.plan import Cutting, Plan, batches, begun, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import Cutting, Plan, batches, begun, computing, make_plan, manifest_of, refuse_if_too_large
 from patchclamp.record.stream import MOST_NAMED, recordable
 from patchclamp.subjects.language import LanguageModel
 
@@ -67,7 +67,8 @@ def survey_text(
     refuse_if_too_large(out, 2 * memory_bytes(chosen))
     with begun(out, "survey", manifest_of(model, chosen, made), resume=resume) as bundle:
         if not bundle.whole:
-            _survey(model, text, made, chosen, bundle, checkpoint_s, progress)
+            with computing(bundle):
+                _survey(model, text, made, chosen, bundle, checkpoint_s, progress)
     return StoredSurvey(out)
 
 
@@ -81,7 +82,6 @@ def _survey(
     progress: Progress | None,
 ) -> None:
     """Survey from the last checkpoint to the text's end, and commit the results."""
-    torch.set_num_threads(made.threads)
     state = _State(sites, made.seed)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
