@@ -125,8 +125,9 @@ def explanation(e: Any, name: str) -> None:
     best = next((c for c in e.causes if c.kind == "neuron"), None)
     if best is not None:
         unit = _local(best.key).split("@")[0]
-        words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {shlex.quote(unit + '=0')}"
-        out.print(f"\nClamp it: {words}", markup=False, soft_wrap=True)
+        turned = shlex.quote(f"{unit}={-best.activation:.2f}")
+        words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
+        out.print(f"\nTurn it round and read on: {words}", markup=False, soft_wrap=True)
 
 
 def _local(key: str) -> str:

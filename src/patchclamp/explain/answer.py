@@ -207,8 +207,7 @@ def explain_answer(
         )
     controls = _matched(chosen, scores, n_controls, seed)
     groups = [chosen, *([n] for n in chosen), *controls]
-    cells = [[_replaced(n, reference) for n in group] for group in groups]
-    effects = baseline - model.sweep(question.shown, question.metric, cells, progress=progress).double().cpu().numpy()
+    effects = baseline - _replace(model, question, groups, reference, progress)
     measured, singles, random_sets = effects[0], effects[1 : 1 + len(chosen)], effects[1 + len(chosen) :]
     causes = _describe(model, question.shown, chosen, singles, clean)
     opposing = _describe(model, question.shown, against, np.full(len(against), np.nan), clean)
@@ -303,6 +302,18 @@ def _score(
             product = product.unflatten(1, (site.n_heads, -1)).sum(-1)
         scores[path, basis] = product.double().cpu().numpy()
     return scores, clean, baseline, corrupted, reference
+
+
+def _replace(
+    model: LanguageModel,
+    question: Question,
+    groups: Sequence[Sequence[_Node]],
+    reference: Recording | None,
+    progress: Progress | None,
+) -> np.ndarray:
+    """Return ``(group,)`` metric values, each with one group of nodes replaced together."""
+    cells = [[_replaced(node, reference) for node in group] for group in groups]
+    return model.sweep(question.shown, question.metric, cells, progress=progress).double().cpu().numpy()
 
 
 def _replaced(node: _Node, reference: Recording | None) -> Intervention:
