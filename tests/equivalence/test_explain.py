@@ -347,3 +347,10 @@ def test_a_real_answer_matches_the_oracle(stories):
         nodes = [columns(model, UnitKey.parse(cause.key))]
         assert cause.measured == pytest.approx(oracle.effect(model.module, x, sites(model), m, nodes), abs=1e-4)
     assert e.measured > e.control_interval.high
+
+
+def test_the_question_carries_the_shared_beginning(models):
+    """The probabilities that are printed are those after it."""
+    question = ask(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9")
+    assert question.given == models["gpt2"].tokenizer.token(models["gpt2"].continuation(PROMPT, " w5")[0])
+    assert ask(models["gpt2"], PROMPT, " w5", contrast=" w9").given == ""

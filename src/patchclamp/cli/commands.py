@@ -28,9 +28,7 @@ def _say(text: str) -> None:
 def sites(options: Namespace) -> int:
     """List sites."""
     model = _load(options)
-    found = model.sites()
-    if options.modules:
-        found = [*found, *(site for site, _ in model._module_places.values() if site not in found)]
+    found = model.sites(modules=options.modules)
     capabilities = asdict(model.capabilities)
     if options.json:
         emit(
@@ -123,7 +121,7 @@ def _state_cost(model: Any, options: Namespace, plan: Any, chosen: list[Any], sp
     model.run(first, record=[s.path for s in chosen], logits=False)
     seconds = (time.monotonic() - began) * plan.n_stimuli / len(first)
     _say(
-        f"{plan.n_stimuli:,} stimuli, {plan.n_tokens:,} tokens, {len(chosen)} sites: {space}, about {human_s(seconds)} "
+        f"{plan.n_stimuli:,} stimuli, {plan.n_tokens:,} tokens, {len(chosen)} sites: {space}, {human_s(seconds)} "
         "of computing"
     )
 
@@ -141,6 +139,9 @@ def explain(options: Namespace) -> int:
             levels=[level.strip() for level in options.level.split(",")], top=options.top, seed=options.seed,
             progress=meter,
         )  # fmt: skip
+    for answer in filter(None, (options.target, options.contrast)):
+        if not answer.startswith(" "):
+            _say(f"note: {answer!r} was taken as it stands, without a space before it; is {' ' + answer!r} meant?")
     if options.out:
         found.graph().save(options.out)
         _say(f"graph written to {options.out}")

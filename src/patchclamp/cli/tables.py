@@ -13,7 +13,7 @@ from rich.text import Text
 
 from patchclamp.cli.progress import human_bytes
 
-BAR, WIDE = 12, 120
+BAR, WIDE, ENOUGH = 12, 120, 8
 
 
 class _Console(Console):
@@ -102,7 +102,7 @@ def explanation(e: Any, name: str) -> None:
     """Print an explanation: the answer, its causes with receipts, and the random sets beside them."""
     out, q = _console(), e.question
     first = ", ".join(f"{escape(_shown(t))} {p:.1%}" for t, p in e.likeliest)
-    out.print(f"[bold]{escape(q.prompt)}[/] → {first}")
+    out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
     what = " − ".join(f"logit({escape(_shown(a))})" for a in q.answers)
     if q.metric.kind == "sequence_log_probability":
         what = f"log P({escape(_shown(q.answers[0]))})"
@@ -124,7 +124,7 @@ def explanation(e: Any, name: str) -> None:
         out.print(f"\nPredicted against the answer: {escape(against_it)}")
     best = next((c for c in e.causes if c.kind == "neuron"), None)
     if best is not None:
-        unit = _local(best.key).split("@")[0]
+        unit = _local(best.key)
         turned = shlex.quote(f"{unit}={-best.activation:.2f}")
         words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
         out.print(f"\nTurn it round and read on: {words}", markup=False, soft_wrap=True)
@@ -140,9 +140,7 @@ def _receipt(out: Console, e: Any) -> None:
     mean, ci = sum(e.controls) / len(e.controls), e.control_interval
     out.print(f"\n[bold]Receipt[/]: what m loses when units are {replaced}")
     table = _grid("", "predicted", "measured", "", numbers=("predicted", "measured"))
-    table.add_row(
-        f"these {len(e.causes)} together", f"{e.predicted:+.3f}", f"[bold]{e.measured:+.3f}[/]", f"p = {e.p:.3f}"
-    )
+    table.add_row(f"these {len(e.causes)} together", f"{e.predicted:+.3f}", f"[bold]{e.measured:+.3f}[/]", _p(e))
     interval = f"mean; 95 % interval {ci.low:+.3f} to {ci.high:+.3f}"
     table.add_row(f"{len(e.controls)} random sets", "", f"{mean:+.3f}", interval)
     table.add_row("  weakest, strongest", "", f"{min(e.controls):+.3f}", f"{max(e.controls):+.3f}")
@@ -156,9 +154,14 @@ def _receipt(out: Console, e: Any) -> None:
     agreement = f" Spearman's ρ of predicted against measured, one by one: {e.rank_correlation:.2f}."
     out.print(
         "Random sets match these in number, site and position; p is the share of them at least as strong."
-        + (agreement if e.rank_correlation == e.rank_correlation else ""),
+        + (agreement if len(e.causes) >= ENOUGH and e.rank_correlation == e.rank_correlation else ""),
         style="dim",
     )
+
+
+def _p(e: Any) -> str:
+    least = e.p <= 1.5 / (len(e.controls) + 1)
+    return f"p = {e.p:.3f}" + (f", the least that {len(e.controls)} sets can show" if least else "")
 
 
 def _bar(share: float) -> Text:
@@ -217,12 +220,13 @@ def bundle(found: Any) -> None:
     paths, units = [s["path"] for s in facts["sites"]], sum(s["width"] for s in facts["sites"])
     named = ", ".join(paths[:4]) + (" …" if len(paths) > 4 else "")
     stored = f", {facts['dtype']}" if facts["dtype"] else ""
+    pieces = "1 piece" if facts["pieces"] == 1 else f"{facts['pieces']} pieces"
     stimuli = f"{facts['stimuli']:,} of {plan.get('n_stimuli', 0):,} stimuli of {plan.get('window')} tokens"
     rows = {
         "subject": f"{subject.get('slug')}  {str(subject.get('hash'))[:12]}  {subject.get('dtype')}",
         "sites": f"{len(paths)}: {named}; {units:,} units",
         "text": f"{facts['tokens']:,} of {plan.get('n_tokens', 0):,} tokens, {stimuli}",
-        "on disk": f"{human_bytes(facts['bytes'])} in {facts['pieces']} pieces{stored}",
+        "on disk": f"{human_bytes(facts['bytes'])} in {pieces}{stored}",
         "hash": facts["hash"][:16],
     }
     for name, value in rows.items():

@@ -136,6 +136,14 @@ class Source:
     positions: Mapping[int, int] | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.positions is not None and not isinstance(self.positions, Mapping):
+            raise PatchclampError(
+                expected="positions as a mapping, from position in the run to position in the recording",
+                got=f"{self.positions!r:.60}",
+                remedy="For example positions={10: 3, 11: 4}.",
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Return the reference as JSON-ready data: the hash, never the numbers."""
         positions = None if self.positions is None else {str(k): v for k, v in self.positions.items()}

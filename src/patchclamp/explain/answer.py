@@ -361,7 +361,7 @@ def _describe(
                 key=str(UnitKey(node.site, node.index, node.basis, model.name, node.position)),
                 kind="head" if node.basis == "heads" else "neuron",
                 position=node.position,
-                token=model._tokenizer.token(int(shown.ids[node.position])),
+                token=model.tokenizer.token(int(shown.ids[node.position])),
                 activation=value,
                 predicted=node.score,
                 measured=float(effect),
@@ -373,7 +373,7 @@ def _describe(
 
 def _promoted(model: LanguageModel, site: str, values: Tensor, n: int = 4) -> tuple[str, ...]:
     logits = model.read_out(model.written(site, values[None]))[0]
-    return tuple(model._tokenizer.token(int(i)) for i in logits.float().topk(min(n, len(logits))).indices)
+    return tuple(model.tokenizer.token(int(i)) for i in logits.float().topk(min(n, len(logits))).indices)
 
 
 def _first_answers(model: LanguageModel, question: Question) -> tuple[float, tuple[tuple[str, float], ...]]:
@@ -381,5 +381,5 @@ def _first_answers(model: LanguageModel, question: Question) -> tuple[float, tup
     logits = model.run(question.shown, logits=question.metric.positions[:1]).logits
     probabilities = logits[0, 0].float().softmax(-1)
     best = probabilities.topk(min(5, len(probabilities)))
-    likeliest = [(model._tokenizer.token(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
+    likeliest = [(model.tokenizer.token(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
     return float(probabilities[question.metric.target[0]]), tuple(likeliest)

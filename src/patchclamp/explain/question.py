@@ -23,6 +23,7 @@ class Question:
         corrupted: the same for the corrupted prompt.
         metric: the number to explain.
         answers: the token that decides, as text: the target's, then the contrast's.
+        given: the beginning that target and contrast share, shown after the prompt.
     """
 
     prompt: str
@@ -33,6 +34,7 @@ class Question:
     corrupted: Stimulus | None
     metric: Metric
     answers: tuple[str, ...]
+    given: str = ""
 
 
 def ask(
@@ -72,7 +74,8 @@ def ask(
         other = model.tokenize(corrupt)
         _aligned(model, clean, other)
         corrupted = _followed(other, before)
-    return Question(prompt, target, contrast, corrupt, _followed(clean, before), corrupted, metric, answers)
+    given = "" if contrast is None else "".join(map(model.tokenizer.token, before))
+    return Question(prompt, target, contrast, corrupt, _followed(clean, before), corrupted, metric, answers, given)
 
 
 def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
@@ -89,7 +92,7 @@ def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
 def _alone(
     model: LanguageModel, prompt: str, wanted: tuple[int, ...]
 ) -> tuple[tuple[int, ...], Metric, tuple[str, ...]]:
-    token = model._tokenizer.token
+    token = model.tokenizer.token
     if len(wanted) == 1:
         return (), Metric("logit", wanted), (token(wanted[0]),)
     n = len(model.tokenize(prompt))
@@ -101,7 +104,7 @@ def _alone(
 def _against(
     model: LanguageModel, prompt: str, wanted: tuple[int, ...], target: str, contrast: str
 ) -> tuple[tuple[int, ...], Metric, tuple[str, ...]]:
-    token = model._tokenizer.token
+    token = model.tokenizer.token
     other = model.continuation(prompt, contrast)
     shared = next((i for i, (a, b) in enumerate(zip(wanted, other, strict=False)) if a != b), None)
     if shared is None:
@@ -117,7 +120,7 @@ def _against(
 def _aligned(model: LanguageModel, clean: Stimulus, corrupted: Stimulus) -> None:
     if len(clean) == len(corrupted):
         return
-    token = model._tokenizer.token
+    token = model.tokenizer.token
     departs = next(
         (i for i, (a, b) in enumerate(zip(clean.ids, corrupted.ids, strict=False)) if a != b),
         min(len(clean), len(corrupted)),

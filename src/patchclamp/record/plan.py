@@ -127,7 +127,7 @@ def _cut(
 ) -> Iterator[Stimulus]:
     cut = conversations if chat else windows
     left = max_tokens
-    for stimulus in cut(model._tokenizer, text, window=window, bos=bos):
+    for stimulus in cut(model.tokenizer, text, window=window, bos=bos):
         if left is not None:
             if left <= 0:
                 return

@@ -123,7 +123,7 @@ def recordable(model: LanguageModel, sites: str | Sequence[str]) -> list[Site]:
     Raises:
         PatchclampError: attention patterns were asked for by name, or nothing else.
     """
-    found = [model.site(path) for path in model._paths(sites)]
+    found = model.select(sites)
     fixed = [site for site in found if site.width]
     asked = {p.strip() for p in (sites.split(",") if isinstance(sites, str) else sites)}
     named = [site.path for site in found if not site.width and site.path in asked]

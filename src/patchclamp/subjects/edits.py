@@ -72,7 +72,14 @@ class Edit:
             seen = seen & _within(at, logical, frame.prompt.to(device)[:, None])
         source = self.intervention.source
         if source is not None and source.positions is not None:
-            seen = seen & torch.isin(logical, torch.tensor(list(source.positions), device=device))
+            mapped = torch.isin(logical, torch.tensor(list(source.positions), device=device))
+            if at is not None and bool((chosen[:, None] & seen & ~mapped).any()):
+                raise PatchclampError(
+                    expected="every position of `at` in the source's map",
+                    got=f"positions {sorted(source.positions)} mapped, {', '.join(map(str, at))} named",
+                    remedy="Leave `at` out: the map already says which positions change.",
+                )
+            seen = seen & mapped
         return chosen[:, None] & seen
 
     def replacement(

@@ -61,7 +61,7 @@ class LanguageModel(Network):
             model.eval(), (), name=name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         )
         self.family = family or family_of(model)
-        self.tokenizer = None if tokenizer is None else Tokenizer(tokenizer)
+        self._tokenizer = None if tokenizer is None else Tokenizer(tokenizer)
         self.tokenizer_hash = tokenizer_hash(tokenizer)
         if hash is not None:
             self.__dict__["hash"] = hash
@@ -132,7 +132,7 @@ class LanguageModel(Network):
         Raises:
             PatchclampError: no tokenizer, empty text, or more tokens than the context holds.
         """
-        return self._fits(self._tokenizer.stimulus(text, bos=bos, chat=chat))
+        return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat))
 
     def continuation(self, prompt: str, answer: str) -> tuple[int, ...]:
         """Return the ids that ``answer`` adds after ``prompt``: ids(prompt + answer) past ids(prompt).
@@ -140,17 +140,18 @@ class LanguageModel(Network):
         Raises:
             PatchclampError: appending the answer changes the prompt's own ids.
         """
-        return self._tokenizer.continuation(prompt, answer)
+        return self.tokenizer.continuation(prompt, answer)
 
     @property
-    def _tokenizer(self) -> Tokenizer:
-        if self.tokenizer is None:
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer; raises where it has none."""
+        if self._tokenizer is None:
             raise PatchclampError(
                 expected="a model with a tokenizer",
                 got=f"{self.name}, which has none",
                 remedy="Show it token ids instead.",
             )
-        return self.tokenizer
+        return self._tokenizer
 
     def stimuli(self, shown: Any) -> list[Stimulus]:
         """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli."""
@@ -190,7 +191,7 @@ class LanguageModel(Network):
 
     @property
     def _pad(self) -> int:
-        return self.tokenizer.pad if self.tokenizer is not None else 0
+        return self._tokenizer.pad if self._tokenizer is not None else 0
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -439,7 +440,7 @@ class LanguageModel(Network):
         return [Generation(s, ids, self._continued(s, ids)) for s, ids in zip(shown, written, strict=True)]
 
     def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
-        return "" if self.tokenizer is None else self.tokenizer.continued(prompt.ids, ids)
+        return "" if self._tokenizer is None else self._tokenizer.continued(prompt.ids, ids)
 
     # -- reading out --------------------------------------------------------------------------------------------------
 

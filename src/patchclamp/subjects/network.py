@@ -64,9 +64,18 @@ class Network:
         missing = (("differentiate", "weights are quantised: record and clamp instead"),) if quantised else ()
         return Capabilities(differentiate=not quantised, missing=missing)
 
-    def sites(self) -> list[Site]:
-        """List the sites in forward order."""
-        return [site for site, _ in self._places.values()]
+    def sites(self, *, modules: bool = False) -> list[Site]:
+        """List the sites in forward order; with ``modules`` those of every module after the canonical ones."""
+        places = {**self._places, **self._module_places} if modules else self._places
+        return [site for site, _ in places.values()]
+
+    def select(self, patterns: str | Sequence[str]) -> list[Site]:
+        """Return the sites that paths or patterns name.
+
+        Raises:
+            PatchclampError: one names nothing; the nearest paths are told.
+        """
+        return [self.site(path) for path in self._paths(patterns)]
 
     def site(self, path: str) -> Site:
         """Return one site.
