@@ -8,6 +8,7 @@ function is registered under the same name: without it transformers passes no ma
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -24,12 +25,14 @@ _active: "WeakKeyDictionary[nn.Module, list[Visits]]" = WeakKeyDictionary()
 
 
 @contextmanager
-def tapping(model: Any, visits: Mapping[nn.Module, Visits]) -> Iterator[None]:
+def tapping(model: Any, visits: Mapping[nn.Module, Visits], *, native: bool = False) -> Iterator[None]:
     """Route a transformers model's attention through the tap while the context lasts.
 
     Args:
         model: a transformers model whose family uses the attention interface.
         visits: attention module to slot to visit; modules without visits compute plain eager attention.
+        native: leave the arithmetic to the model's own function where that is sdpa, with its own mask; q, k and v can
+            be visited then, patterns not.
 
     Raises:
         CannotIntervene: the model does not take attention functions by name.
@@ -37,8 +40,6 @@ def tapping(model: Any, visits: Mapping[nn.Module, Visits]) -> Iterator[None]:
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    ALL_ATTENTION_FUNCTIONS.register(NAME, _tap)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, eager_mask)
     before = getattr(getattr(model, "config", None), "_attn_implementation", None)
     if before is None:
         raise CannotIntervene(
@@ -46,10 +47,16 @@ def tapping(model: Any, visits: Mapping[nn.Module, Visits]) -> Iterator[None]:
             got=type(model).__name__,
             remedy="Record attn.z or module sites instead.",
         )
+    name, function, mask = NAME, _tap, eager_mask
+    if native and before == "sdpa":
+        name, mask = f"{NAME}_{before}", ALL_MASK_ATTENTION_FUNCTIONS[before]
+        function = partial(_tap_before, ALL_ATTENTION_FUNCTIONS[before])
+    ALL_ATTENTION_FUNCTIONS.register(name, function)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, mask)
     try:
         for module, slots in visits.items():
             _active.setdefault(module, []).append(slots)
-        model.set_attn_implementation(NAME)
+        model.set_attn_implementation(name)
         yield
     finally:
         model.set_attn_implementation(before)
@@ -67,6 +74,15 @@ def _tap(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     if new is not pattern:
         output = _mix(new, value).transpose(1, 2).contiguous()
     return output, new
+
+
+def _tap_before(
+    bare: Callable[..., Any], module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """Show what goes into an attention function that keeps its pattern to itself."""
+    layers = _active.get(module, [])
+    query, key, value = (_shown(layers, slot, x) for slot, x in (("q", query), ("k", key), ("v", value)))
+    return bare(module, query, key, value, *args, **kwargs)
 
 
 def tapped_method(bare: Callable[..., Any], slots: Visits) -> Callable[..., Any]:

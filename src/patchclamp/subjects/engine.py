@@ -7,6 +7,7 @@ parameters) is undone when the context ends, by return, exception or Ctrl-C alik
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,8 @@ from patchclamp.subjects import attention
 
 Visit = Callable[[Tensor], Tensor]
 """Called with a site's values; returns the same object to leave them, another tensor to replace them."""
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Turns a module's forward into the one that runs in its stead."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,9 @@ class Engine:
         prepare: Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]] | None = None,
         restart: Restart | None = None,
         tap: bool = False,
+        native: bool = False,
         freeze: bool = False,
+        stand_ins: Mapping[str, Wrap] = MappingProxyType({}),
     ) -> Iterator[None]:
         """Attach visits; leaving the context restores hooks, forwards, attention and parameters.
 
@@ -130,7 +135,10 @@ class Engine:
             prepare: called with the root's arguments before each forward; returns those to use.
             restart: skip the blocks before a layer.
             tap: route attention through the tap even where no visit needs it.
+            native: where attention is tapped, keep the model's own function (sdpa) instead of its eager one; patterns
+                cannot be visited then.
             freeze: let no parameter ask for a gradient meanwhile.
+            stand_ins: module paths whose forward is wrapped; visits see what the wrapped forward takes and gives.
 
         Raises:
             CannotIntervene: a place's module does not exist.
@@ -149,6 +157,9 @@ class Engine:
                     parameter.requires_grad_(False)
             if restart is not None:
                 self._restart(restart, undo)
+            for path, wrap in stand_ins.items():
+                module = self._module(path)
+                _replace(module, "forward", wrap(module.forward), undo)
             taps: dict[nn.Module, dict[attention.Slot, list[tuple[Tap, Visit]]]] = {}
             for place, visit in visits:
                 module = self._module(place.module)
@@ -157,7 +168,7 @@ class Engine:
                 else:
                     undo.callback(_hook(module, place, visit).remove)
             if taps or tap:
-                undo.enter_context(self._tapped(taps))
+                undo.enter_context(self._tapped(taps, native))
             yield
 
     def _module(self, path: str) -> nn.Module:
@@ -182,11 +193,13 @@ class Engine:
         undo.callback(inject.remove)
 
     @contextmanager
-    def _tapped(self, taps: Mapping[nn.Module, Mapping[attention.Slot, list[tuple[Tap, Visit]]]]) -> Iterator[None]:
+    def _tapped(
+        self, taps: Mapping[nn.Module, Mapping[attention.Slot, list[tuple[Tap, Visit]]]], native: bool
+    ) -> Iterator[None]:
         visits = {module: {slot: _chain(chain) for slot, chain in slots.items()} for module, slots in taps.items()}
         with ExitStack() as undo:
             if self.attention_method is None:
-                undo.enter_context(attention.tapping(self.root, visits))
+                undo.enter_context(attention.tapping(self.root, visits, native=native))
             else:
                 for module, slots in visits.items():
                     bare = getattr(module, self.attention_method)

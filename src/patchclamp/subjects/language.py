@@ -17,8 +17,9 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
+from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.edits import Edits, Frame, widened
-from patchclamp.subjects.engine import Engine, Place, Restart, Tap, until_seen
+from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids
@@ -291,6 +292,7 @@ class LanguageModel(Network):
         *,
         interventions: Sequence[Any] = (),
         padding: Padding = "right",
+        rules: Sequence[str] = (),
     ) -> Differentiated:
         """Return a metric's gradient at sites, and the values there.
 
@@ -300,6 +302,8 @@ class LanguageModel(Network):
             sites: site paths or patterns.
             interventions: changes that hold meanwhile; gradients flow through them.
             padding: side of the padding.
+            rules: relevance rules among ``ln identity half ah direct`` that replace the backward pass; the forward pass
+                stays equal to the bit. RelP is ``("ln", "identity", "half")``; none gives the plain gradient.
 
         Returns:
             Differentiated: metric ``(stimulus,)``, values and gradients with rows = tokens.
@@ -310,11 +314,12 @@ class LanguageModel(Network):
         Cost: one forward and one backward pass; memory of all activations between.
         """
         self.require("differentiate")
+        ruled = check_rules(rules)
         batch = self.batch(self.stimuli(stimuli), padding)
         held: dict[str, Tensor] = {}
         with torch.enable_grad():
             logits = self._forward(
-                batch, self._paths(sites), holder(held), interventions, metric.positions, "native", None, freeze=True
+                batch, self._paths(sites), holder(held), interventions, metric.positions, "native", None, ruled, True
             )
             assert logits is not None
             measured = metric(widened(logits))
@@ -455,13 +460,7 @@ class LanguageModel(Network):
 
         The final norm divides by the direction's own size, so rows are comparable within, not between directions.
         """
-        if self.family is None:
-            raise PatchclampError(
-                expected="a model that a family file covers",
-                got=type(self.module).__name__,
-                remedy="docs/families.md says how to add one.",
-            )
-        norm = self.module.get_submodule(self.family.final)
+        norm = self.module.get_submodule(self.covered().final)
         head = self.module.get_output_embeddings()
         with torch.no_grad():
             zero = head(norm(torch.zeros_like(directions[:1])))
@@ -480,6 +479,16 @@ class LanguageModel(Network):
         with torch.no_grad():
             both = linear(torch.cat([values, torch.zeros_like(values[:1])]))
         return both[:-1] - both[-1:]
+
+    def covered(self) -> Family:
+        """Return the family that covers the model; raise where none does."""
+        if self.family is None:
+            raise PatchclampError(
+                expected="a model that a family file covers",
+                got=type(self.module).__name__,
+                remedy="docs/families.md says how to add one.",
+            )
+        return self.family
 
     def require(self, capability: str) -> None:
         """Raise what is missing, with its reason, where the subject lacks a capability."""
@@ -500,6 +509,7 @@ class LanguageModel(Network):
         logits: bool | Sequence[int],
         attention: Attention,
         restart: Restart | None,
+        rules: Sequence[Rule] = (),
         freeze: bool = False,
     ) -> Tensor | None:
         edits: Edits = self._bind(interventions, len(batch.stimuli))
@@ -522,10 +532,17 @@ class LanguageModel(Network):
                 return kept
 
             visits = self._visits(paths, edits, lambda: frame, then)
+            tapped = attention == "tap" or any(isinstance(place, Tap) for place, _ in visits)
+            replaced: dict[str, Wrap] = {}
+            if rules:
+                replaced = stand_ins(self.covered(), self.module, rules)
+                visits += last_visits(self.covered(), self.module, rules)
             if chosen is not None:
                 rows = torch.arange(len(chosen), device=chosen.device)[:, None]
                 visits.append((Place(self._head, "in"), lambda x: x[rows.to(x.device), chosen.to(x.device)]))
-            with self.engine.attached(visits, restart=restart, tap=attention == "tap", freeze=freeze):
+            with self.engine.attached(
+                visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced
+            ):
                 output = self.module(**self._inputs(batch)).logits
         if output is None or logits is False:
             return None

@@ -27,5 +27,6 @@ FAMILY = Family(
         **mlp_sites("mlp", pre="c_fc", act="c_proj"),
     },
     nonlinearity="mlp.act",
+    entry_norms=("ln_1", "ln_2"),
     tiny=tiny,
 )

@@ -26,6 +26,7 @@ FAMILY = Family(
         **mlp_sites("mlp", pre="dense_h_to_4h", act="dense_4h_to_h"),
     },
     nonlinearity="mlp.act",
+    entry_norms=("input_layernorm", "post_attention_layernorm"),
     parallel=True,
     tiny=tiny,
 )

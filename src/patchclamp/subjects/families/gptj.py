@@ -25,6 +25,7 @@ FAMILY = Family(
         **mlp_sites("mlp", pre="fc_in", act="fc_out"),
     },
     nonlinearity="mlp.act",
+    entry_norms=("ln_1",),
     parallel=True,
     scale=lambda module: float(1 / module.scale_attn),
     attention_method="_attn",

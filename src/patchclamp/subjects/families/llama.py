@@ -28,5 +28,6 @@ FAMILY = Family(
         **mlp_sites("mlp", pre="gate_proj", up="up_proj", act="down_proj"),
     },
     nonlinearity="mlp.act_fn",
+    entry_norms=("input_layernorm", "post_attention_layernorm"),
     tiny=tiny,
 )

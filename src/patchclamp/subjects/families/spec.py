@@ -31,6 +31,9 @@ class Family:
             ``resid_mid``, ``mlp.pre up act write``. ``write`` is the tensor added to the stream; ``mlp.act`` is what
             multiplies the down projection.
         nonlinearity: path, from a block, of φ in act = φ(pre) (· up).
+        entry_norms: paths, from a block, of the norms through which a sublayer reads the residual stream.
+        exit_norms: paths of the norms through which a sublayer's output passes before it is added.
+        gain: norm to the factor by which it multiplies the normalised values.
         parallel: attention and MLP read the same residual; there is no ``resid_mid``.
         logit_cap: config attribute that holds the logit soft-cap, or empty.
         score_cap: config attribute that holds the soft-cap of attention scores, or empty.
@@ -48,7 +51,10 @@ class Family:
     final: str
     block: Mapping[str, Place | Tap]
     nonlinearity: str
+    entry_norms: tuple[str, ...]
     tiny: Callable[[], Any]
+    exit_norms: tuple[str, ...] = ()
+    gain: Callable[[Any], Tensor] = lambda norm: norm.weight
     parallel: bool = False
     logit_cap: str = ""
     score_cap: str = ""

@@ -1,0 +1,160 @@
+"""Backward: layer-wise relevance rules that replace the backward pass and leave the forward pass alone.
+
+RelP (relevance patching) reads attribution patching's gradient from a backward pass in which some modules are stood in
+for by simpler ones. Every rule here is written as the stand-in's ordinary computation; ``_StandIn`` gives the native
+value forward, to the bit, and sends the gradient through the stand-in.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.engine import Place, Tap, Visit, Wrap
+from patchclamp.subjects.families.spec import Family
+
+Rule = Literal["ln", "identity", "half", "ah", "direct"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+RELP: tuple[Rule, ...] = ("ln", "identity", "half")
+"""The rules of the paper's own code. AH is left out there: plain gradients already do well through the softmax."""
+DIRECT: tuple[Rule, ...] = ("ln", "direct")
+"""What a unit writes straight to the logits: direct logit attribution."""
+STABILISER = 1e-6
+
+
+def check_rules(rules: Sequence[str]) -> tuple[Rule, ...]:
+    """Return the rules, each once.
+
+    Raises:
+        PatchclampError: one has no such name.
+    """
+    unknown = [rule for rule in rules if rule not in RULES]
+    if unknown or isinstance(rules, str):
+        raise PatchclampError(
+            expected=f"a sequence of rules among {', '.join(RULES)}",
+            got=repr(rules),
+            remedy="For RelP as published: rules=('ln', 'identity', 'half').",
+        )
+    return tuple(rule for rule in RULES if rule in rules)
+
+
+def stand_ins(family: Family, model: nn.Module, rules: Collection[Rule]) -> dict[str, Wrap]:
+    r"""Return what replaces the modules' forwards under some rules: path to a wrapper of the bare forward.
+
+    | rule | stands in |
+    |---|---|
+    | ln | y = (x − mean(x)) · w / sg(σ) + b, mean(x) only where the norm subtracts it |
+    | identity | z = x_s · sg(φ(x) / x_s), x_s = x + 1e-6 · sign(x), sign(0) = 1 |
+    | direct | y = sg(y) at the norms through which sublayers read the stream |
+
+    Args:
+        family: says where norms and nonlinearities lie.
+        model: the network; the wrappers read its weights when they run.
+        rules: those that hold.
+
+    Raises:
+        CannotIntervene: a norm's weights are offloaded, so that its stand-in has nothing to compute with.
+
+    Source: 2508.21258, the table of propagation rules.
+    """
+    found: dict[str, Wrap] = {}
+    blocks = [f"{family.blocks}.{i}" for i in range(len(family.layers(model)))]
+    entries = [f"{block}.{norm}" for block in blocks for norm in family.entry_norms]
+    exits = [f"{block}.{norm}" for block in blocks for norm in family.exit_norms]
+    if "ln" in rules:
+        for path in (*entries, *exits, family.final):
+            norm = model.get_submodule(path)
+            if any(p.is_meta for p in norm.parameters()):
+                raise CannotIntervene(
+                    expected="norms whose weights are in memory, for the rule ln",
+                    got=f"{path}, which is offloaded",
+                    remedy="Load the model on one device, or use attribution patching without rules.",
+                )
+            found[path] = _norm(norm, family.gain)
+    if "identity" in rules:
+        found |= {f"{block}.{family.nonlinearity}": _identity for block in blocks}
+    if "direct" in rules:
+        found |= dict.fromkeys(entries, _constant)
+    return found
+
+
+def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> list[tuple[Place | Tap, Visit]]:
+    r"""Return the visits of the rules that act on what flows between modules.
+
+    half: g = u v / 2 + sg(u v / 2) in a gated MLP; u and v each pass on half of the gradient.
+    ah: pattern = sg(pattern); it depends on queries and keys alone, so these are held and the attention function kept.
+
+    They must be the last visits at their places: what is read there lies before the halving, so that its coefficient
+    has the half in it.
+    """
+    blocks = [f"{family.blocks}.{i}" for i in range(len(family.layers(model)))]
+    found: list[tuple[Place | Tap, Visit]] = []
+    for block in blocks:
+        if "half" in rules and "mlp.up" in family.block:
+            found.append((Place(f"{block}.{family.nonlinearity}", "out"), _halved))
+            found.append((family.block["mlp.up"].under(block), _halved))
+        if "ah" in rules:
+            found += [(family.block[f"attn.{slot}"].under(block), torch.detach) for slot in ("q", "k")]
+    return found
+
+
+class _StandIn(torch.autograd.Function):
+    """Give ``native`` forward; send the gradient to ``stand_in``, as if that had been given."""
+
+    @staticmethod
+    def forward(ctx: Any, native: Tensor, stand_in: Tensor) -> Tensor:
+        return native.view_as(native)
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Any) -> Any:
+        return None, *gradient
+
+
+def _shown(native: Tensor, stand_in: Tensor) -> Tensor:
+    shown: Tensor = _StandIn.apply(native.detach(), stand_in.to(native.dtype))
+    return shown
+
+
+def _halved(x: Tensor) -> Tensor:
+    return _shown(x, x / 2)
+
+
+def _identity(bare: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            native = bare(x)
+            wide = widened(x)
+            stable = wide + STABILISER * torch.where(wide < 0, -1.0, 1.0)
+            coefficient = widened(native) / stable
+        return _shown(native, widened(x) * coefficient)
+
+    return forward
+
+
+def _norm(norm: nn.Module, gain: Callable[[Any], Tensor]) -> Wrap:
+    centres = isinstance(norm, nn.LayerNorm)
+    epsilon: float = getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0))
+
+    def wrap(bare: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(hidden_states: Tensor) -> Tensor:
+            with torch.no_grad():
+                native = bare(hidden_states)
+            x = widened(hidden_states)
+            x = x - x.mean(-1, keepdim=True) if centres else x
+            sigma = (x.detach().pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+            return _shown(native, x * (widened(gain(norm)) / sigma))
+
+        return forward
+
+    return wrap
+
+
+def _constant(bare: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(hidden_states: Tensor) -> Tensor:
+        with torch.no_grad():
+            return bare(hidden_states)
+
+    return forward
