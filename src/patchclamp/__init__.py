@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Attribution": "attribute",
     "Basis": "core.basis",
     "Description": "core.description",
     "Explanation": "explain",
@@ -25,6 +26,7 @@ _HOME = {
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
     "UnitKey": "core.unit",
+    "attribute_nodes": "attribute",
     "change": "core.intervention",
     "clamp": "core.intervention",
     "explain_answer": "explain",
@@ -38,6 +40,8 @@ _HOME = {
 __all__ = sorted([*_HOME, "__version__"])
 
 if TYPE_CHECKING:
+    from patchclamp.attribute import Attribution as Attribution
+    from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.description import Description as Description
     from patchclamp.core.errors import PatchclampError as PatchclampError

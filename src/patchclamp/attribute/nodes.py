@@ -1,0 +1,172 @@
+"""Nodes: every neuron and head at every position, each with a score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from patchclamp.attribute.reference import Reference
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.recording import Recording
+from patchclamp.core.site import Site
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.language import LanguageModel
+
+LEVELS: Mapping[str, tuple[str, str]] = {"neuron": ("mlp.act", "neurons"), "head": ("attn.z", "heads")}
+"""Level to the kind of site where its units lie, and their basis."""
+BYTES_PER_NODE = 48
+"""Score, size and activation in double precision, the model's own value and gradient, and a sorting order."""
+
+
+def level_sites(model: LanguageModel, levels: Sequence[str]) -> dict[str, str]:
+    """Return the sites of some levels in forward order, each with its basis.
+
+    Raises:
+        PatchclampError: an unknown level, or a model without such sites.
+    """
+    unknown = [level for level in levels if level not in LEVELS]
+    if unknown or not levels or isinstance(levels, str):
+        raise PatchclampError(
+            expected=f"a sequence of levels among {', '.join(LEVELS)}",
+            got=repr(levels),
+            remedy="Choose one or both.",
+        )
+    model.covered()
+    kinds = dict(LEVELS[level] for level in levels)
+    found = {site.path: kinds[site.kind] for site in model.sites() if site.kind in kinds}
+    if not found:
+        raise PatchclampError(
+            expected="a model with blocks", got=f"{model.name}, which has none", remedy="Check its config."
+        )
+    return found
+
+
+def count_nodes(model: LanguageModel, n_positions: int, levels: Sequence[str]) -> int:
+    """Return how many nodes a prompt of some length has."""
+    sites = [(model.site(path), basis) for path, basis in level_sites(model, levels).items()]
+    return n_positions * sum(site.n_heads if basis == "heads" else site.width for site, basis in sites)
+
+
+def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position unit block"]:
+    """Return a site's ``(position, width)`` values with one axis of units: blocks of one for neurons."""
+    n_units = site.n_heads if basis == "heads" else site.width
+    return widened(values).cpu().double().numpy().reshape(len(values), n_units, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Hold one score per node, and what they explain.
+
+    Args:
+        method: how the scores were made.
+        reference: what a value is held against, and replaced by.
+        subject: slug of the model.
+        scores: ``(site, basis)`` to ``(position, unit)`` scores in the metric's units.
+        sizes: ``(site, basis)`` to ``(position, unit)`` ‖a − r‖: how far a value lies from its reference.
+        activations: the same of ‖a‖, signed for neurons.
+        baseline: m on the prompt.
+        gap: by how much the scores of one site fail to sum to what replacing the whole site does, at the worst site;
+            None where the method promises no such sum.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> from patchclamp.core.metric import Metric
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> from patchclamp.attribute import attribute_nodes
+        >>> str(attribute_nodes(cat, "the old cat", m).top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
+    """
+
+    method: str
+    reference: Reference
+    subject: str
+    scores: Mapping[tuple[str, str], np.ndarray]
+    sizes: Mapping[tuple[str, str], np.ndarray]
+    activations: Mapping[tuple[str, str], np.ndarray]
+    baseline: float
+    gap: float | None = None
+
+    @cached_property
+    def flat(self) -> Float[np.ndarray, " node"]:
+        """Every node's score: sites in forward order, then positions, then units."""
+        return np.concatenate([values.ravel() for values in self.scores.values()])
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum([values.size for values in self.scores.values()])])
+
+    @property
+    def total(self) -> float:
+        """Σ of all scores."""
+        return float(self.flat.sum())
+
+    def key(self, i: int) -> UnitKey:
+        """Return the node that stands at place ``i`` of ``flat``."""
+        block = int(np.searchsorted(self._first, i, side="right")) - 1
+        (site, basis), values = list(self.scores.items())[block]
+        position, unit = divmod(int(i - self._first[block]), values.shape[1])
+        return UnitKey(site, unit, basis, self.subject, position)
+
+    def index(self, key: UnitKey) -> int:
+        """Return a node's place in ``flat``; the inverse of ``key``.
+
+        Raises:
+            PatchclampError: no such node.
+        """
+        where = (key.site, key.basis)
+        n_positions, n_units = self.scores[where].shape if where in self.scores else (0, 0)
+        if key.position is None or key.position >= n_positions or key.index >= n_units:
+            raise PatchclampError(
+                expected=f"a node among {len(self.flat):,}, such as {self.key(0)}",
+                got=str(key),
+                remedy="Name site, basis, unit and position.",
+            )
+        return int(self._first[list(self.scores).index(where)]) + key.position * n_units + key.index
+
+    def score(self, key: UnitKey) -> float:
+        """Return one node's score."""
+        return float(self.flat[self.index(key)])
+
+    def order(self, *, signed: bool = True) -> np.ndarray:
+        """Return places of ``flat`` from the highest score down; by magnitude where not ``signed``."""
+        return np.argsort(-self.flat if signed else -np.abs(self.flat), kind="stable")
+
+    def top(self, k: int, *, signed: bool = True) -> list[UnitKey]:
+        """Return the ``k`` highest nodes."""
+        return [self.key(int(i)) for i in self.order(signed=signed)[:k]]
+
+    def by_position(self) -> Float[np.ndarray, " position"]:
+        """Return Σ of scores at every position."""
+        return np.sum([values.sum(1) for values in self.scores.values()], axis=0)
+
+
+def collect(
+    model: LanguageModel,
+    sites: Mapping[str, str],
+    values: Recording,
+    scored: Mapping[str, np.ndarray],
+    reference: Reference,
+) -> dict[str, dict[tuple[str, str], np.ndarray]]:
+    """Return ``scores``, ``sizes`` and ``activations`` of an Attribution.
+
+    Args:
+        model: the subject.
+        sites: site to basis.
+        values: the clean run.
+        scored: site to ``(position, unit)`` scores.
+        reference: what ``values`` is held against.
+    """
+    found: dict[str, dict[tuple[str, str], np.ndarray]] = {"scores": {}, "sizes": {}, "activations": {}}
+    for path, basis in sites.items():
+        site = model.site(path)
+        x = by_unit(values[path], site, basis)
+        change = by_unit(values[path] - reference.at(path, values[path]), site, basis)
+        found["scores"][path, basis] = scored[path]
+        found["sizes"][path, basis] = np.linalg.norm(change, axis=-1)
+        found["activations"][path, basis] = x[..., 0] if x.shape[-1] == 1 else np.linalg.norm(x, axis=-1)
+    return found

@@ -1,0 +1,111 @@
+"""Reference: what a neuron's or head's value is held against, and replaced by."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import Intervention, Source, Span, Values
+from patchclamp.core.recording import as_numpy
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.language import LanguageModel
+
+Kind = Literal["zero", "mean", "corrupted"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Say what stands in for a value: nothing, its mean over a text, or its value under a corrupted prompt.
+
+    Attribution holds values against it, and receipts put it in their place: prediction and measurement speak of one
+    change.
+
+    Args:
+        kind: ``zero``, ``mean`` or ``corrupted``.
+        values: a survey (or anything with means) for ``mean``, the corrupted run for ``corrupted``.
+
+    Example:
+        >>> from patchclamp.core.unit import UnitKey
+        >>> Reference("zero").replace(UnitKey.parse("blocks.0.mlp.act/neurons/7@3")).operation
+        'ablate'
+    """
+
+    kind: Kind
+    values: Values | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("zero", "mean", "corrupted") or (self.kind == "zero") != (self.values is None):
+            raise PatchclampError(
+                expected="zero without values, or mean or corrupted with them",
+                got=f"{self.kind!r} {'without' if self.values is None else 'with'} values",
+                remedy="Give a survey for mean, a recording of the corrupted prompt for corrupted.",
+            )
+
+    def at(self, site: str, like: Tensor) -> Float[Tensor, "position width"]:
+        """Return the reference's values beside the clean run's, in the same type and on the same device."""
+        if self.values is None:
+            return torch.zeros_like(like)
+        found = self.values.mean(site) if self.kind == "mean" else self.values.of(site, 0)
+        if isinstance(found, np.ndarray):
+            found = as_numpy(found).astype(np.float32)
+        return torch.as_tensor(found, dtype=like.dtype, device=like.device).expand_as(like)
+
+    def replace(self, node: UnitKey) -> Intervention:
+        """Return the intervention that puts the reference in a node's place."""
+        assert node.position is not None
+        return self._put(node.site, (node.index,), node.basis, (Span(node.position, node.position + 1),))
+
+    def replace_site(self, site: str) -> Intervention:
+        """Return the intervention that puts the reference in place of a whole site, at every position."""
+        return self._put(site, None, "neurons", None)
+
+    def keep_only(self, ranks: Mapping[str, np.ndarray], size: int) -> list[Intervention]:
+        """Return interventions that replace everything but the first nodes of an order, in process only.
+
+        Args:
+            ranks: site to ``(position, width)`` rank of the node that each value belongs to, from 0.
+            size: how many nodes keep their values.
+        """
+        return [Intervention(site, "call", fn=self._keeping(site, own, size)) for site, own in ranks.items()]
+
+    def _keeping(self, site: str, ranks: np.ndarray, size: int) -> Callable[[Tensor], Tensor]:
+        def fn(x: Tensor) -> Tensor:
+            return torch.where(torch.as_tensor(ranks < size, device=x.device), x, self.at(site, x))
+
+        return fn
+
+    def _put(self, site: str, units: tuple[int, ...] | None, basis: str, at: Any) -> Intervention:
+        if self.values is None:
+            return Intervention(site, "ablate", units, basis, at)
+        source = Source(self.values)
+        if self.kind == "mean":
+            return Intervention(site, "ablate", units, basis, at, mode="mean", source=source)
+        return Intervention(site, "patch", units, basis, at, source=source)
+
+
+def check_means(model: LanguageModel, survey: Any, sites: Sequence[str]) -> None:
+    """Refuse a survey of another model, or one that lacks a site.
+
+    Raises:
+        PatchclampError: what is missing and how to survey it.
+    """
+    about: Mapping[str, Any] = survey.bundle.manifest.get("subject") or {} if hasattr(survey, "bundle") else {}
+    if about and about.get("hash") != model.hash:
+        raise PatchclampError(
+            expected=f"a survey of this model, {model.name} {model.hash[:12]}",
+            got=f"one of {about.get('slug')} {str(about.get('hash'))[:12]}",
+            remedy="Survey this model.",
+        )
+    held: Mapping[str, Any] = survey.sites
+    lacking = [site for site in sites if site not in held]
+    if lacking:
+        raise PatchclampError(
+            expected=f"a survey of all {len(sites)} sites that are scored",
+            got=f"one without {', '.join(lacking[:3])}{' …' if len(lacking) > 3 else ''}",
+            remedy="patchclamp survey MODEL --text FILE --sites 'blocks.*.mlp.act,blocks.*.attn.z' --out DIR",
+        )
