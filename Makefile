@@ -11,15 +11,19 @@ TOOLS := $(VENV)/.tools
 # pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
 DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
 
+DEMO := When Mary and John went to the store
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format soak bench
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(PACKAGE) ## install into .venv if need be, then explain an answer and clamp a neuron
-	.venv/bin/patchclamp explain organism:cat "the old cat" --target " sat" --contrast " ran"
-	.venv/bin/patchclamp generate organism:cat "the old cat" --clamp 'blocks.0.mlp.act/neurons/7=0'
+demo: $(PACKAGE) ## install into .venv if need be, explain two answers, write a report, clamp a neuron
+	$(BIN)/patchclamp explain organism:mover-gpt2 "$(DEMO), John gave a drink to" --target " Mary" --contrast " John" \
+		--corrupt "$(DEMO), Tom gave a drink to" --top 5 --report demo-report.html
+	$(BIN)/patchclamp explain organism:cat "the old cat" --target " sat" --contrast " ran"
+	$(BIN)/patchclamp generate organism:cat "the old cat" --clamp 'blocks.0.mlp.act/neurons/7=0'
 
 test: $(TOOLS) ## install into .venv if need be, then run every test
 	$(BIN)/pytest -n 2

@@ -1,7 +1,8 @@
-"""Attribution: values and gradients of every MLP neuron and every head's z, against one bare forward and backward.
+"""Attribution: every MLP neuron and every head at every position, against bare forward and backward passes.
 
 Bare is plain PyTorch with frozen weights: the metric's gradient at the embeddings, once with only the last position
-unembedded (as patchclamp does) and once as it is usually written, with all of them.
+unembedded (as patchclamp does) and once as it is usually written, with all of them. Attribution and relevance patching
+with a corrupted prompt, scores included, are held against two bare forwards and one bare backward.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import timing
 import torch
 from torch import Tensor
 
+from patchclamp.attribute import attribute_nodes
 from patchclamp.core.metric import Metric
 
 SITES = ["blocks.*.mlp.act", "blocks.*.attn.z"]
@@ -24,12 +26,15 @@ def main() -> None:
     rounds, n_positions = (2, 16) if options.quick else (options.rounds, options.positions)
     torch.set_num_threads(options.threads)
     model = shape.subject()
-    ids = shape.ids(1, n_positions)
+    ids, corrupted = shape.ids(2, n_positions).split(1)
     metric = Metric("logit_difference", (TARGET,), (CONTRAST,))
     tasks: dict[str, Callable[[], object]] = {
         "bare": lambda: bare(model.module, ids, 1),
         "bare, all unembedded": lambda: bare(model.module, ids, 0),
         "differentiate, 24 sites": lambda: model.differentiate(ids, metric, SITES),
+        "bare, two forwards": lambda: (forward(model.module, ids), bare(model.module, corrupted, 1)),
+        "attribution patching": lambda: attribute_nodes(model, ids, metric, corrupted=corrupted, method="atp"),
+        "relevance patching": lambda: attribute_nodes(model, ids, metric, corrupted=corrupted, method="relp"),
     }
     timing.alternate(tasks, 2)
     spent = timing.alternate(tasks, rounds)
@@ -50,7 +55,18 @@ def main() -> None:
         timing.Bar("attribution: time / bare forward and backward, wall", times.wall_s, "<=", 1.35),
         timing.Bar("attribution: time / bare forward and backward, cpu", times.cpu_s, "<=", 1.35),
     ]
+    for method in ("attribution patching", "relevance patching"):
+        ratio = timing.ratio(spent[method], spent["bare, two forwards"])
+        for clock in ("wall", "cpu"):
+            name = f"{method}: time / two forwards and one backward, {clock}"
+            bars.append(timing.Bar(name, getattr(ratio, f"{clock}_s"), "<=", 1.3))
     timing.report(options, {"nodes": n_nodes, **spent, "metric difference": difference}, bars)
+
+
+def forward(model: torch.nn.Module, ids: Tensor) -> Tensor:
+    """Return the last position's logits, without gradients."""
+    with torch.no_grad():
+        return model(ids, use_cache=False, logits_to_keep=1).logits
 
 
 def bare(model: torch.nn.Module, ids: Tensor, keep: int) -> Tensor:

@@ -14,6 +14,7 @@ import pytest
 import patchclamp as pc
 from patchclamp.cli import main
 from patchclamp.core.bundle import write_durably, writing
+from patchclamp.explain.markup import number
 
 CAT = ("organism:cat", "the old cat")
 ANSWERS = ("--target", " sat", "--contrast", " ran")
@@ -44,16 +45,75 @@ def say(capsys):
     return run
 
 
-def test_explain_prints_the_numbers_that_python_returns(say, cat, tmp_path):
-    graph_file = tmp_path / "graph.json"
-    code, told, _ = say("explain", *CAT, *ANSWERS, "--out", graph_file)
-    found = pc.explain_answer(cat, CAT[1], " sat", contrast=" ran")
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ((), {}),
+        (("--corrupt", "the old dog", "--method", "atp"), {"corrupt": "the old dog", "method": "atp"}),
+        (
+            ("--method", "relp", "--level", "neuron", "--top", "2", "--controls", "25", "--seed", "3"),
+            {"method": "relp", "levels": ["neuron"], "top": 2, "n_controls": 25, "seed": 3},
+        ),
+    ],
+)
+def test_explain_gives_the_same_numbers_in_every_form(say, cat, tmp_path, words, asked):
+    graph_file, page = tmp_path / "graph.json", tmp_path / "report.html"
+    code, told, _ = say("explain", *CAT, *ANSWERS, *words, "--out", graph_file, "--report", page)
+    found = pc.explain_answer(cat, CAT[1], " sat", contrast=" ran", **asked)
     assert code == 0
+    assert told == found.to_json()
     assert told["causes"][0]["key"] == "cat/blocks.0.mlp.act/neurons/7@3"
-    assert told["measured"] == found.measured
-    assert told["controls"] == list(found.controls)
-    assert [c["predicted"] for c in told["causes"]] == [c.predicted for c in found.causes]
     assert pc.Graph.load(graph_file) == found.graph()
+    text = page.read_text()
+    table = say("explain", *CAT, *ANSWERS, *words, json_too=False)[1]
+    for cause in found.causes:
+        unit = cause.key.split("/", 1)[1]
+        assert unit in table
+        assert unit in text.replace("<wbr>", "")
+        assert f"{cause.measured:+.3f}" in table
+        assert number(cause.measured, signed=True) in text
+    assert f"patchclamp explain organism:cat '{CAT[1]}'" in text
+
+
+def test_means_of_a_survey_are_a_reference(say, cat, story, tmp_path):
+    sites = "blocks.*.mlp.act,blocks.*.attn.z"
+    assert say("survey", "organism:cat", "--text", story, "--sites", sites, "--out", tmp_path / "s")[0] == 0
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--reference", tmp_path / "s")
+    found = pc.explain_answer(cat, CAT[1], " sat", contrast=" ran", means=pc.StoredSurvey(tmp_path / "s"))
+    assert (code, told["reference"]) == (0, "mean")
+    assert told == found.to_json()
+    say("survey", "organism:cat", "--text", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "part")
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--reference", tmp_path / "part")
+    assert code == 2
+    assert "blocks.1.mlp.act" in told["error"]["got"]
+    card = say("organism", "card", "copy-gpt2")[1]
+    words = (card["prompt"], "--target", card["target"], "--contrast", card["contrast"])
+    code, told, _ = say("explain", "organism:copy-gpt2", *words, "--reference", tmp_path / "s")
+    assert "a survey of this model" in told["error"]["expected"]
+
+
+def test_organisms_are_listed_and_shown(say):
+    code, told, _ = say("organism", "list")
+    names = [card["name"] for card in told]
+    assert code == 0
+    assert {"cat", "mover-gpt2", "mover-llama", "backup-gpt2"} <= set(names)
+    for name in names:
+        code, card, _ = say("organism", "card", name)
+        assert code == 0
+        assert card in told
+        code, out, _ = say("organism", "card", f"organism:{name}", json_too=False)
+        assert all(key in out for key in card["true"])
+
+
+def test_calibrate_prints_one_table(say):
+    code, told, _ = say("calibrate", "cat", "organism:decoy-gpt2")
+    by = {(f["organism"], f["method"]): f for f in told["findings"]}
+    assert code == 0
+    assert by["cat", "exact"]["found"] == by["cat", "oracle"]["found"] == 2
+    assert by["decoy-gpt2", "activation"]["found"] < by["decoy-gpt2", "exact"]["found"]
+    code, out, _ = say("calibrate", "cat", json_too=False)
+    assert code == 0
+    assert "mean share" in out
 
 
 def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
@@ -69,7 +129,8 @@ def test_a_corrupted_prompt_is_the_reference_where_one_is_given(say):
     code, told, _ = say("explain", *CAT, *ANSWERS, "--corrupt", "the old dog")
     assert code == 0
     assert told["reference"] == "corrupted"
-    assert told["corrupted"] < 0 < told["baseline"]
+    assert told["method"] == "ig"
+    assert told["floor"] < 0 < told["baseline"]
     assert told["causes"][0]["key"] == "cat/blocks.0.mlp.act/neurons/7@3"
 
 
@@ -155,6 +216,17 @@ TROUBLE = {
     "corrupted prompt of another length": ("explain", *CAT, *ANSWERS, "--corrupt", "the cat"),
     "no causes asked for": ("explain", *CAT, *ANSWERS, "--top", "0"),
     "unknown level": ("explain", *CAT, *ANSWERS, "--level", "layer"),
+    "unknown method": ("explain", *CAT, *ANSWERS, "--method", "saliency"),
+    "too few controls": ("explain", *CAT, *ANSWERS, "--controls", "5"),
+    "two references": ("explain", *CAT, *ANSWERS, "--corrupt", "the old dog", "--reference", "zero"),
+    "a reference that is no folder": ("explain", *CAT, *ANSWERS, "--reference", "no/such/survey"),
+    "a prompt that changes when the answer is appended": ("explain", *CAT, "--target", "s"),
+    "report in no folder": ("explain", *CAT, *ANSWERS, "--report", "no/such/folder/report.html"),
+    "report into a folder": ("explain", *CAT, *ANSWERS, "--report", "."),
+    "card of an unknown organism": ("organism", "card", "unicorn"),
+    "a card without a name": ("organism", "card"),
+    "a list with a name": ("organism", "list", "cat"),
+    "calibrate an unknown organism": ("calibrate", "unicorn"),
     "out in no folder": ("explain", *CAT, *ANSWERS, "--out", "no/such/folder/graph.json"),
     "unknown dtype": ("sites", "organism:cat", "--dtype", "float8"),
     "no recording there": ("info", "./nowhere"),
@@ -211,7 +283,7 @@ def test_the_main_job_on_a_real_network_as_a_process(stories):
     told = json.loads(done.stdout)
     assert told["likeliest"][0][0] == " Lily"
     assert any(c["kind"] == "neuron" for c in told["causes"])
-    assert told["measured"] > max(told["controls"])
+    assert told["measured"] > max(told["receipts"]["randoms"]["measured"])
     best = next(c["key"] for c in told["causes"] if c["kind"] == "neuron").split("@")[0]
     command = [sys.executable, "-m", "patchclamp", "generate", str(stories), prompt, "--json"]
     done = subprocess.run([*command, "--clamp", f"{best}=9"], capture_output=True, text=True, check=True)

@@ -10,10 +10,13 @@ import patchclamp as pc
 from oracles import explain as oracle
 from oracles import hooks
 from oracles import stats as plain
+from patchclamp.attribute import Attribution, Reference, attribute_nodes
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
+from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask, explain_answer
+from patchclamp.explain.receipts import matched_sets, normalised
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
 QUESTIONS = {
@@ -78,6 +81,12 @@ def expected_scores(model, x, x_, m):
     return found
 
 
+def nodes_asked(model, asked):
+    """Return the attribution's arguments for a question, by plain gradients."""
+    q = ask(model, PROMPT, **asked)
+    return {"metric": q.metric, "corrupted": q.corrupted, "method": "atp"}
+
+
 def caught_cells(monkeypatch, model):
     """Keep what ``explain_answer`` asks ``sweep`` for."""
     kept, bare = [], model.sweep
@@ -102,23 +111,23 @@ def nodes_of(cell):
 def test_every_score_matches_the_formula(models, name, question):
     model, asked = models[name], QUESTIONS[question]
     expected = expected_scores(model, *posed(model, PROMPT, **asked))
-    e = explain_answer(model, PROMPT, top=10**6, n_controls=2, **asked)
-    predicted = {cause.key: cause.predicted for cause in e.causes}
-    positive = {key: score for key, score in expected.items() if score > 1e-4}
-    assert positive.keys() <= predicted.keys()
-    for key, score in predicted.items():
-        assert score == pytest.approx(expected[key], rel=1e-3, abs=1e-4)
-    ranked = list(predicted.values())
-    assert ranked == sorted(ranked, reverse=True)
+    found = attribute_nodes(model, ask(model, PROMPT, **asked).shown, **nodes_asked(model, asked))
+    assert len(found.flat) == len(expected)
+    for i, score in enumerate(found.flat):
+        assert score == pytest.approx(expected[str(found.key(i))], rel=1e-3, abs=1e-4)
+    e = explain_answer(model, PROMPT, method="atp", **asked)
+    ranked = [cause.predicted for cause in e.causes]
+    assert ranked == pytest.approx(sorted(expected.values())[::-1][:20], rel=1e-3, abs=1e-4)
+    assert [text for text, _ in e.tokens] == [model.tokenizer.token(int(i)) for i in e.question.shown.ids]
+    assert sum(score for _, score in e.tokens) == pytest.approx(e.total)
     assert e.total == pytest.approx(sum(expected.values()), rel=1e-3, abs=1e-3)
     lowest = sorted(expected.values())[:5]
     assert [c.predicted for c in e.opposing] == pytest.approx(lowest, rel=1e-3, abs=1e-4)
     x, x_, m = posed(model, PROMPT, **asked)
     with torch.no_grad():
         assert e.baseline == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
-        assert (e.corrupted is None) == (x_ is None)
         if x_ is not None:
-            assert e.corrupted == pytest.approx(float(m(model.module(x_).logits)), abs=1e-4)
+            assert e.floor == pytest.approx(float(m(model.module(x_).logits)), abs=1e-4)
         first = model.module(x).logits[0, e.question.metric.positions[0]].softmax(-1)
     assert e.probability == pytest.approx(float(first[e.question.metric.target[0]]), abs=1e-5)
     assert e.likeliest[0][0] == model.tokenizer.token(int(first.argmax()))
@@ -130,7 +139,8 @@ def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypat
     model, asked = models[name], QUESTIONS[question]
     x, x_, m = posed(model, PROMPT, **asked)
     cells = caught_cells(monkeypatch, model)
-    e = explain_answer(model, PROMPT, top=12, n_controls=5, **asked)
+    e = explain_answer(model, PROMPT, top=12, method="atp", **asked)
+    r = e.receipts
 
     def effect(keys):
         nodes = [columns(model, key) for key in keys]
@@ -138,21 +148,63 @@ def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypat
 
     chosen = [UnitKey.parse(cause.key) for cause in e.causes]
     assert e.measured == pytest.approx(effect(chosen), abs=1e-4)
-    for cause, key in zip(e.causes, chosen, strict=True):
-        assert cause.measured == pytest.approx(effect([key]), abs=1e-4)
-    for found, cell in zip(e.controls, cells[0][-5:], strict=True):
+    for cause in (*e.causes, *e.opposing):
+        assert cause.measured == pytest.approx(effect([UnitKey.parse(cause.key)]), abs=1e-4)
+    first = 1 + len(e.causes) + len(e.opposing)
+    for found, cell in list(zip(r.randoms.measured, cells[-1][first : first + 20], strict=True))[::4]:
         keys = [UnitKey(site, i, basis, None, position) for site, basis, position, i in nodes_of(cell)]
         assert found == pytest.approx(effect(keys), abs=1e-4)
+    for rival in r.rivals:
+        assert len(rival.keys) == len(chosen)
+        assert rival.measured == pytest.approx(effect(map(UnitKey.parse, rival.keys)), abs=1e-4)
+    for check in r.agreement.checks[::6]:
+        assert check.measured == pytest.approx(effect([UnitKey.parse(check.key)]), abs=1e-4)
     assert e.predicted == pytest.approx(sum(c.predicted for c in e.causes))
-    singles = [c.measured for c in e.causes]
-    assert e.rank_correlation == pytest.approx(plain.spearman([c.predicted for c in e.causes], singles))
-    assert e.p == (1 + sum(abs(c) >= abs(e.measured) for c in e.controls)) / 6
-    assert min(e.controls) <= e.control_interval.low <= np.mean(e.controls) <= e.control_interval.high
+    both = [c.predicted for c in r.agreement.checks], [c.measured for c in r.agreement.checks]
+    assert r.agreement.spearman == pytest.approx(plain.spearman(*both))
+    assert r.agreement.slope == pytest.approx(plain.slope(*both))
+    assert r.agreement.spearman_interval.low <= r.agreement.spearman <= r.agreement.spearman_interval.high
+    assert r.randoms.p == (1 + sum(abs(c) >= abs(e.measured) for c in r.randoms.measured)) / 21
+    assert r.randoms.interval.low <= r.randoms.mean <= r.randoms.interval.high
+
+
+@pytest.mark.parametrize("question", ["contrast", "corrupted"])
+def test_the_keep_only_curve_replaces_all_but_the_strongest(models, question):
+    model, asked = models["llama"], QUESTIONS[question]
+    x, x_, m = posed(model, PROMPT, **asked)
+    e = explain_answer(model, PROMPT, method="atp", **asked)
+    kept = e.receipts.kept
+    found = attribute_nodes(model, e.question.shown, **nodes_asked(model, asked))
+    assert kept.nodes == len(found.flat) == kept.sizes[-1]
+    assert (kept.sizes[0], kept.measured[-1]) == (0, pytest.approx(e.baseline, abs=1e-5))
+    for size, measured in zip(kept.sizes, kept.measured, strict=True):
+        others = [found.key(int(i)) for i in found.order(signed=False)[size:]]
+        effect = oracle.effect(model.module, x, sites(model), m, [columns(model, key) for key in others], x_)
+        assert measured == pytest.approx(e.baseline - effect, abs=1e-4)
+    for low, mean, high in zip(kept.random_low, kept.random, kept.random_high, strict=True):
+        assert low <= mean + 1e-9
+        assert mean <= high + 1e-9
+    if x_ is None:
+        assert e.floor == kept.measured[0]
+
+
+def test_single_nodes_are_checked_some_of_them_predicted_near_zero(models):
+    e = explain_answer(models["llama"], PROMPT, " w5", contrast=" w6")
+    checks = e.receipts.agreement.checks
+    largest = max(abs(c.predicted) for c in checks)
+    assert len({c.key for c in checks}) == len(checks) == 64
+    assert sum(c.near_zero for c in checks) == 16
+    assert all((abs(c.predicted) <= largest / 100) == c.near_zero for c in checks)
+
+
+@pytest.mark.parametrize(("clean", "floor", "share"), [(4.0, 0.0, 0.5), (0.05, 0.0, None), (1.0, 1.05, None)])
+def test_shares_are_refused_where_there_is_too_little_to_divide_by(clean, floor, share):
+    assert normalised(2.0, clean, floor) == share
 
 
 def test_causes_say_what_stands_at_their_place(models):
     model = models["llama"]
-    e = explain_answer(model, PROMPT, " w5", contrast=" w6", top=40, n_controls=2)
+    e = explain_answer(model, PROMPT, " w5", contrast=" w6", top=40)
     run = model.run(PROMPT, record=list(sites(model))).recording
     tokens = ["<bos>", " w3", " w17", " w8", " w40"]
     assert {c.kind for c in e.causes} == {"neuron", "head"}
@@ -176,7 +228,7 @@ def test_causes_say_what_stands_at_their_place(models):
 def test_levels_choose_what_is_scored(models, levels):
     model = models["gpt2"]
     x, x_, m = posed(model, PROMPT, " w5", " w6")
-    e = explain_answer(model, PROMPT, " w5", contrast=" w6", levels=levels, n_controls=2)
+    e = explain_answer(model, PROMPT, " w5", contrast=" w6", levels=levels, method="atp")
     assert {c.kind for c in e.causes} == set(levels)
     expected = oracle.scores(model.module, x, sites(model, levels), m, x_)
     assert e.total == pytest.approx(sum(expected.values()), rel=1e-3, abs=1e-3)
@@ -190,11 +242,12 @@ def test_levels_choose_what_is_scored(models, levels):
 def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(models, question, seed, monkeypatch):
     model = models["llama"]
     cells = caught_cells(monkeypatch, model)
-    e = explain_answer(model, PROMPT, top=15, n_controls=20, seed=seed, **QUESTIONS[question])
-    joint, singles, controls = cells[0][0], cells[0][1:16], cells[0][16:]
+    e = explain_answer(model, PROMPT, top=15, seed=seed, **QUESTIONS[question])
+    joint, first = cells[-1][0], 16 + len(e.opposing)
+    singles, controls = cells[-1][1:16], cells[-1][first : first + 20]
     chosen = nodes_of(joint)
     assert [nodes_of(cell) for cell in singles] == [[node] for node in chosen]
-    assert len(controls) == len(e.controls) == 20
+    assert len(controls) == len(e.receipts.randoms.measured) == 20
     for control in map(nodes_of, controls):
         for site, basis, position in {node[:3] for node in chosen}:
             n = sum(node[:3] == (site, basis, position) for node in chosen)
@@ -203,7 +256,7 @@ def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(mode
             assert sum(node[:3] == (site, basis, position) for node in control) == min(n, there - n)
         assert not set(control) & set(chosen)
         assert len(set(control)) == len(control)
-    assert len({tuple(sorted(nodes_of(control))) for control in controls}) == 20
+    assert len({frozenset(nodes_of(control)) for control in controls}) == e.receipts.randoms.distinct > 15
 
 
 def test_the_same_seed_gives_the_same_explanation_and_another_one_other_controls(models):
@@ -211,7 +264,33 @@ def test_the_same_seed_gives_the_same_explanation_and_another_one_other_controls
     one, again, other = (explain_answer(model, PROMPT, seed=seed, **asked).to_json() for seed in (0, 0, 1))
     assert one == again
     changed = {name for name in one if one[name] != other[name]}
-    assert {"controls", "control_interval", "seed"} <= changed <= {"controls", "control_interval", "seed", "p"}
+    assert changed == {"receipts", "seed"}
+    assert one["receipts"]["randoms"]["measured"] != other["receipts"]["randoms"]["measured"]
+
+
+def test_controls_come_from_the_same_decile_where_there_are_enough():
+    sizes = np.arange(100.0)[None]
+    found = attribution({("blocks.0.mlp.act", "neurons"): sizes})
+    chosen = [UnitKey("blocks.0.mlp.act", i, "neurons", "toy", 0) for i in (3, 4, 97)]
+    sets, elsewhere = matched_sets(found, chosen, 30, seed=0)
+    assert elsewhere == 0.0
+    for nodes in sets:
+        assert sorted(n.index // 10 for n in nodes) == [0, 0, 9]
+        assert not {n.index for n in nodes} & {3, 4, 97}
+        assert len({n.index for n in nodes}) == 3
+    crowded = [UnitKey("blocks.0.mlp.act", i, "neurons", "toy", 0) for i in range(8)]
+    sets, elsewhere = matched_sets(found, crowded, 30, seed=0)
+    assert elsewhere >= 6 / 8
+    assert all(len(nodes) == 8 and max(n.index for n in nodes) < 30 for nodes in sets)
+    few = attribution({("blocks.0.attn.z", "heads"): np.arange(4.0)[None]})
+    sets, _ = matched_sets(few, [UnitKey("blocks.0.attn.z", 1, "heads", "toy", 0)], 30, seed=0)
+    assert {n.index for nodes in sets for n in nodes} == {0, 2, 3}
+
+
+def attribution(sizes):
+    """Return an Attribution of some sizes, every score 1."""
+    scores = {where: np.ones_like(x) for where, x in sizes.items()}
+    return Attribution("atp", Reference("zero"), "toy", scores, sizes, sizes, 1.0)
 
 
 def test_the_model_is_as_it_was(models):
@@ -265,9 +344,14 @@ def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
         (PROMPT, {"target": " w5", "corrupt": PROMPT + " w1"}, "depart at position 5: '' against ' w1'"),
         (PROMPT, {"target": " w5", "corrupt": PROMPT}, "units that push towards the answer"),
         (PROMPT, {"target": " w5", "top": 0}, "at least 1 cause"),
-        (PROMPT, {"target": " w5", "n_controls": 1}, "2 random sets"),
-        (PROMPT, {"target": " w5", "levels": ()}, "levels among neuron, head; got none"),
-        (PROMPT, {"target": " w5", "levels": ("layer",)}, "levels among neuron, head; got layer"),
+        (PROMPT, {"target": " w5", "n_controls": 19}, "20 random sets"),
+        (PROMPT, {"target": " w5", "levels": ()}, r"levels among neuron, head; got \(\)"),
+        (PROMPT, {"target": " w5", "levels": ("layer",)}, "levels among neuron, head; got \\('layer',\\)"),
+        (PROMPT, {"target": " w5", "method": "saliency"}, "a method among ig, relp, atp, exact; got 'saliency'"),
+        (PROMPT, {}, "a target .*, or a metric; got neither"),
+        (PROMPT, {"target": " w5", "metric": Metric("logit", (3,))}, "a target .*, or a metric; got both"),
+        (PROMPT, {"metric": Metric("logit", (61,))}, "tokens 0 to 60; got token 61"),
+        (PROMPT, {"metric": Metric("logit", (3,), positions=(5,))}, "got position 5"),
         (" ".join(["w1"] * 63), {"target": " w5 w6 w7"}, "at most 64 tokens"),
     ],
 )
@@ -292,7 +376,7 @@ def test_a_model_without_a_tokenizer_or_a_family_is_refused(models):
         vocab_size=61, hidden_size=16, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, word_embed_proj_dim=16
     )
     stranger = pc.wrap(OPTForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
-    with pytest.raises(PatchclampError, match="no family file covers OPTForCausalLM"):
+    with pytest.raises(PatchclampError, match="a model that a family file covers; got OPTForCausalLM"):
         explain_answer(stranger, PROMPT, " w5")
 
 
@@ -310,11 +394,12 @@ def test_an_explanation_is_json_and_a_graph_that_comes_back_as_it_was(models, qu
     assert Graph.from_json(json.loads(json.dumps(graph.to_json(), allow_nan=False))) == graph
     graph.save(tmp_path / "graph.json")
     assert Graph.load(tmp_path / "graph.json") == graph
-    assert [n.key for n in graph.nodes] == [*(c.key for c in e.causes), "output"]
+    named = [*e.causes, *e.opposing]
+    assert [n.key for n in graph.nodes] == [*(c.key for c in named), "output"]
     assert {(edge.source, edge.target, edge.weight) for edge in graph.edges} == {
-        (c.key, "output", c.predicted) for c in e.causes
+        (c.key, "output", c.predicted) for c in named
     }
-    gap = e.total - (e.baseline - (e.corrupted or 0.0))
+    gap = e.total - (e.baseline - e.floor)
     assert graph.measures["completeness_gap"] == pytest.approx(gap)
     assert graph.subject == {"slug": "tiny-llama", "hash": model.hash}
 
@@ -337,7 +422,7 @@ def test_a_graph_of_another_version_is_refused():
 def test_a_real_answer_matches_the_oracle(stories):
     model = pc.load(str(stories))
     prompt = "Once upon a time, there was a little girl named"
-    e = explain_answer(model, prompt, " Lily", contrast=" Tom", top=10, n_controls=10)
+    e = explain_answer(model, prompt, " Lily", contrast=" Tom", top=10)
     x, x_, m = posed(model, prompt, " Lily", " Tom")
     expected = expected_scores(model, x, x_, m)
     best = sorted(expected, key=expected.get, reverse=True)[:10]
@@ -346,7 +431,7 @@ def test_a_real_answer_matches_the_oracle(stories):
         assert cause.predicted == pytest.approx(expected[cause.key], abs=1e-4)
         nodes = [columns(model, UnitKey.parse(cause.key))]
         assert cause.measured == pytest.approx(oracle.effect(model.module, x, sites(model), m, nodes), abs=1e-4)
-    assert e.measured > e.control_interval.high
+    assert e.measured > max(e.receipts.randoms.measured)
 
 
 def test_the_question_carries_the_shared_beginning(models):
@@ -354,3 +439,22 @@ def test_the_question_carries_the_shared_beginning(models):
     question = ask(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9")
     assert question.given == models["gpt2"].tokenizer.token(models["gpt2"].continuation(PROMPT, " w5")[0])
     assert ask(models["gpt2"], PROMPT, " w5", contrast=" w9").given == ""
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        Metric("logit", (7, 8)),
+        Metric("log_probability", (7, 8), positions=(2,)),
+        Metric("probability_difference", (7,), (8, 9)),
+        Metric("kl", reference=tuple(np.linspace(-1, 1, 61))),
+    ],
+    ids=lambda metric: metric.kind,
+)
+def test_any_metric_can_be_explained(models, metric):
+    model = models["gpt2"]
+    e = explain_answer(model, PROMPT, metric=metric)
+    at = metric.positions[0]
+    assert e.baseline == pytest.approx(float(metric(model.run(PROMPT).logits[:, [at]])[0]), abs=1e-5)
+    assert e.question.explained.startswith(metric.kind.replace("_", " "))
+    assert json.loads(json.dumps(e.to_json(), allow_nan=False))["question"]["metric"]["kind"] == metric.kind

@@ -13,11 +13,13 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
+from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import DIRECT, RELP
 from patchclamp.subjects.edits import widened
+from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 
 METHODS: Mapping[str, str] = {
@@ -191,44 +193,50 @@ def _integrated(
 ) -> tuple[dict[str, np.ndarray], float]:
     """Integrate along the straight path from reference to value, all nodes of one site together."""
     points, weights = np.polynomial.legendre.leggauss(steps)
-    alphas, shares = (points + 1) / 2, weights / 2
+    path = list(zip((points + 1) / 2, weights / 2, strict=True))
     # The whole site replaced: what its scores must sum to.
-    cells = [[reference.replace_site(path)] for path in sites]
+    cells = [[reference.replace_site(name)] for name in sites]
     effects = baseline - widened(model.sweep(shown, metric, cells)).cpu().double().numpy()
     scored, gaps = {}, []
-    for i, (path, basis) in enumerate(sites.items()):
-        x = values[path]
-        r = reference.at(path, x)
-        mean = torch.zeros_like(widened(x))
+    for i, (name, basis) in enumerate(sites.items()):
+        site = model.site(name)
+        x, r = values[name], reference.at(name, values[name])
+        restart = None if not site.layer else Restart(site.layer, _stream(model, shown, site.layer))
+        gradient = torch.zeros_like(widened(x))
         for start in range(0, steps, ROWS):
-            part = slice(start, start + ROWS)
-            mean += _path_gradient(model, shown, metric, path, x, r, alphas[part], shares[part])
-        site = model.site(path)
-        scored[path] = by_unit(widened(x - r) * mean, site, basis).sum(-1)
-        gaps.append(abs(float(scored[path].sum() - effects[i])))
+            gradient += _path_gradient(model, shown, metric, site, x, r, path[start : start + ROWS], restart)
+        scored[name] = by_unit(widened(x - r) * gradient, site, basis).sum(-1)
+        gaps.append(abs(float(scored[name].sum() - effects[i])))
         if progress is not None:
             progress(i + 1, len(sites))
     return scored, max(gaps)
+
+
+def _stream(model: LanguageModel, shown: Stimulus, layer: int) -> Tensor:
+    path = f"blocks.{layer}.resid_in"
+    return model.run(shown, record=path, logits=False).recording[path]
 
 
 def _path_gradient(
     model: LanguageModel,
     shown: Stimulus,
     metric: Metric,
-    path: str,
+    site: Site,
     x: Tensor,
     r: Tensor,
-    alphas: np.ndarray,
-    shares: np.ndarray,
+    path: Sequence[tuple[float, float]],
+    restart: Restart | None,
 ) -> Tensor:
-    """Return Σ_k share_k · ∂m/∂n at r + α_k (x − r), one row of a batch per point."""
-    rows = [shown] * len(alphas)
-    between = torch.cat([r + float(a) * (x - r) for a in alphas])
-    source = Recording(tuple(rows), {path: between}, {path: model.site(path)})
-    moved = [[Intervention(path, "patch", source=Source(source, stimulus=k))] for k in range(len(rows))]
-    found = model.differentiate(rows, metric, [path], interventions=moved)
-    gradients = widened(found.gradients[path]).unflatten(0, (len(rows), -1))
-    return torch.tensordot(torch.as_tensor(shares, dtype=gradients.dtype, device=gradients.device), gradients, dims=1)
+    """Return Σ_k share_k · ∂m/∂n at r + α_k (x − r), a row of one batch for each (α_k, share_k)."""
+    rows = (shown,) * len(path)
+    between = Recording(rows, {site.path: torch.cat([r + float(a) * (x - r) for a, _ in path])}, {site.path: site})
+    moved = [[Intervention(site.path, "patch", source=Source(between, stimulus=k))] for k in range(len(path))]
+    if restart is not None:
+        restart = Restart(restart.layer, restart.residual.expand(len(path), *x.shape[:1], -1))
+    found = model.differentiate(rows, metric, [site.path], interventions=moved, restart=restart)
+    gradients = widened(found.gradients[site.path]).unflatten(0, (len(path), -1))
+    shares = torch.tensor([share for _, share in path], dtype=gradients.dtype, device=gradients.device)
+    return torch.tensordot(shares, gradients, dims=1)
 
 
 def _replaced(

@@ -1,5 +1,6 @@
 """Commands: each takes the parsed options, calls one verb and shows what it gave."""
 
+import shlex
 import sys
 import time
 from argparse import Namespace
@@ -13,6 +14,7 @@ from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FAMILY = "family:"
+MANY_NODES = 10**6
 
 
 def _load(options: Namespace) -> Any:
@@ -130,14 +132,18 @@ def explain(options: Namespace) -> int:
     """Explain an answer."""
     from patchclamp.explain import explain_answer
 
-    if options.out:
-        _check_writable(Path(options.out))
+    for name in ("out", "report"):
+        if getattr(options, name):
+            _check_writable(Path(getattr(options, name)), f"--{name}")
+    means = _means(options)
     model = _load(options)
+    levels = [level.strip() for level in options.level.split(",")]
+    _state_nodes(model, options, levels)
     with Meter("explain", "replacements") as meter:
         found = explain_answer(
-            model, options.prompt, options.target, contrast=options.contrast, corrupt=options.corrupt,
-            levels=[level.strip() for level in options.level.split(",")], top=options.top, seed=options.seed,
-            progress=meter,
+            model, options.prompt, options.target, contrast=options.contrast, corrupt=options.corrupt, means=means,
+            method=options.method, levels=levels, top=options.top,
+            n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
     for answer in filter(None, (options.target, options.contrast)):
         if not answer.startswith(" "):
@@ -145,6 +151,9 @@ def explain(options: Namespace) -> int:
     if options.out:
         found.graph().save(options.out)
         _say(f"graph written to {options.out}")
+    if options.report:
+        found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
+        _say(f"report written to {options.report}")
     if options.json:
         emit(found.to_json())
     else:
@@ -152,10 +161,34 @@ def explain(options: Namespace) -> int:
     return 0
 
 
-def _check_writable(path: Path) -> None:
+def _state_nodes(model: Any, options: Namespace, levels: list[str]) -> None:
+    """Say how much there is to score, where it is much."""
+    from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
+
+    n_nodes = count_nodes(model, len(model.tokenize(options.prompt)), levels)
+    if n_nodes >= MANY_NODES:
+        rows = f"{n_nodes:,} rows of forwards" if options.method == "exact" else "about 250 rows of forwards"
+        memory = human_bytes(n_nodes * BYTES_PER_NODE)
+        _say(f"{n_nodes:,} neurons and heads at all positions: {memory} of memory besides the model's, {rows}")
+
+
+def _means(options: Namespace) -> Any:
+    """Return the survey whose means are the reference, or None."""
+    if options.reference is not None and options.corrupt is not None:
+        raise PatchclampError(
+            expected="one reference", got="--reference and --corrupt", remedy="Leave one of them out."
+        )
+    if options.reference in (None, "zero"):
+        return None
+    from patchclamp.core.survey import StoredSurvey
+
+    return StoredSurvey(options.reference)
+
+
+def _check_writable(path: Path, option: str) -> None:
     if (path.exists() and not path.is_file()) or not path.absolute().parent.is_dir():
         raise PatchclampError(
-            expected="a file to write, in a folder that exists", got=str(path), remedy="Give another --out."
+            expected="a file to write, in a folder that exists", got=str(path), remedy=f"Give another {option}."
         )
 
 
@@ -217,4 +250,43 @@ def _tell(bundle: Any, options: Namespace) -> int:
             got=f"damaged or missing: {', '.join(damaged[:8])}",
             remedy="Restore them from a copy, or record again; the other pieces are whole.",
         )
+    return 0
+
+
+def organism(options: Namespace) -> int:
+    """List the organisms, or show one's card."""
+    from patchclamp import organisms
+
+    if (options.what == "card") != (options.name is not None):
+        raise PatchclampError(
+            expected="`organism list`, or `organism card NAME`",
+            got=f"`organism {options.what}`{'' if options.name is None else ' with a name'}",
+            remedy=f"Names: {', '.join(organisms.names())}.",
+        )
+    if options.what == "list":
+        found: Any = [organisms.card(name) for name in organisms.names()]
+    else:
+        found = organisms.card(options.name.removeprefix("organism:"))
+    if options.json:
+        emit(found)
+    elif options.what == "list":
+        tables.organisms(found)
+    else:
+        tables.card(found)
+    return 0
+
+
+def calibrate(options: Namespace) -> int:
+    """Score planted circuits by every method."""
+    from patchclamp.calibrate import calibrate_circuits, summary
+
+    names = [name.removeprefix("organism:") for name in options.names] or None
+    with Meter("calibrate", "organisms") as meter:
+        found = calibrate_circuits(names, progress=meter)
+    overall = summary(found)
+    if options.json:
+        means = {method: {"mean": mean, "interval": asdict(interval)} for method, (mean, interval) in overall.items()}
+        emit({"findings": [asdict(f) for f in found], "summary": means})
+    else:
+        tables.calibration(found, overall)
     return 0

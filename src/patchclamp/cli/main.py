@@ -106,6 +106,7 @@ def _run(words: list[str]) -> int:
         return 0
     from patchclamp.cli import commands
 
+    options.words = words
     return int(getattr(commands, options.verb)(options))
 
 

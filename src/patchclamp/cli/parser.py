@@ -39,6 +39,8 @@ def build_parser() -> Parser:
     _explain(verbs)
     _generate(verbs)
     _info(verbs)
+    _organism(verbs)
+    _calibrate(verbs)
     return parser
 
 
@@ -133,11 +135,24 @@ def _explain(verbs: Any) -> None:
     verb.add_argument(
         "--corrupt", metavar="PROMPT", help="a prompt of as many tokens under which the answer should be lost"
     )
+    verb.add_argument(
+        "--reference",
+        metavar="zero|DIR",
+        help="what values are held against and replaced by: zero (default), or the means of a survey's folder",
+    )
+    verb.add_argument(
+        "--method",
+        choices=("ig", "relp", "atp", "exact"),
+        default="ig",
+        help="integrated gradients (default); quicker: relevance or attribution patching; exact replaces every unit",
+    )
     verb.add_argument("--level", default="neuron,head", metavar="LEVELS", help="neuron, head or neuron,head (default)")
     verb.add_argument(
         "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"
     )
+    verb.add_argument("--controls", type=int, default=20, metavar="N", help="random sets (default and least: 20)")
     verb.add_argument("--out", metavar="FILE", help="write the graph as JSON")
+    verb.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
 
 
 def _generate(verbs: Any) -> None:
@@ -176,3 +191,26 @@ def _info(verbs: Any) -> None:
         model=False,
     )
     verb.add_argument("folder", metavar="DIR", help="what record or survey wrote")
+
+
+def _organism(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "organism",
+        "Networks whose answer is known, which ship with the package: what there is, and what is planted in each.",
+        "patchclamp organism card cat",
+        model=False,
+    )
+    verb.add_argument("what", choices=("list", "card"), help="list them all, or show one's card")
+    verb.add_argument("name", nargs="?", metavar="NAME", help="which, for card")
+
+
+def _calibrate(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "calibrate",
+        "Which methods of attribution find the units that were planted in the organisms, and which miss them.",
+        "patchclamp calibrate mover-gpt2 decoy-gpt2",
+        model=False,
+    )
+    verb.add_argument("names", nargs="*", metavar="NAME", help="organisms (default: all of them)")

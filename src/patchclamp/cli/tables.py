@@ -13,7 +13,17 @@ from rich.text import Text
 
 from patchclamp.cli.progress import human_bytes
 
-BAR, WIDE, ENOUGH = 12, 120, 8
+BAR, WIDE = 12, 120
+POOR = 0.5
+"""Below this rank correlation predictions are said to agree poorly."""
+MORE = 0.01
+"""A rival takes more where it does so by one hundredth."""
+HELD = {"zero": "zero", "mean": "their means", "corrupted": "their values on the corrupted prompt"}
+REPLACED = {
+    "zero": "set to zero",
+    "mean": "set to their means",
+    "corrupted": "given their values on the corrupted prompt",
+}
 
 
 class _Console(Console):
@@ -27,6 +37,12 @@ def _console() -> Console:
     """Return the terminal; where output goes elsewhere, lines are wide and nothing is folded at 80."""
     bare = _Console(highlight=False)
     return bare if bare.is_terminal else _Console(highlight=False, width=WIDE)
+
+
+def _signed(value: float, digits: int = 3) -> str:
+    """Return a number with its sign; what rounds to zero has none."""
+    text = f"{value:+.{digits}f}"
+    return text if float(text) else f"{0:.{digits}f}"
 
 
 def _shown(token: str) -> str:
@@ -99,35 +115,41 @@ def verdicts(found: Sequence[Any], about: str, passed: bool) -> None:
 
 
 def explanation(e: Any, name: str) -> None:
-    """Print an explanation: the answer, its causes with receipts, and the random sets beside them."""
+    """Print an explanation: the answer, its causes with receipts, and the controls beside them."""
+    from patchclamp.attribute import METHODS  # it brings torch, which the other tables do without
+
     out, q = _console(), e.question
     first = ", ".join(f"{escape(_shown(t))} {p:.1%}" for t, p in e.likeliest)
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
-    what = " − ".join(f"logit({escape(_shown(a))})" for a in q.answers)
-    if q.metric.kind == "sequence_log_probability":
-        what = f"log P({escape(_shown(q.answers[0]))})"
-    against = "" if e.corrupted is None else f", {e.corrupted:+.2f} on the corrupted prompt"
-    out.print(f"explained: m = {what} = {e.baseline:+.2f}{against}\n")
-    wide = out.width >= 100
-    names = ("", "unit", "token", "value", "predicted", "measured", *(["effect"] if wide else []), "promotes")
-    table = _grid(*names, numbers=("", "value", "predicted", "measured"))
-    scale = max((abs(c.measured) for c in e.causes), default=1.0) or 1.0
-    for i, c in enumerate(e.causes, 1):
-        bar = [_bar(c.measured / scale)] if wide else []
-        figures = (f"{c.activation:.2f}", f"{c.predicted:+.3f}", f"{c.measured:+.3f}")
-        words = " ".join(escape(_shown(t)) for t in c.promotes)
-        table.add_row(str(i), escape(_local(c.key)), escape(_shown(c.token)), *figures, *bar, words)
-    _print(out, table)
+    floor = "on the corrupted prompt" if e.reference == "corrupted" else f"with every unit {REPLACED[e.reference]}"
+    out.print(f"explained: m = {escape(q.explained)} = {_signed(e.baseline, 2)}; {_signed(e.floor, 2)} {floor}")
+    out.print(f"scored by {METHODS[e.method]}, values held against {HELD[e.reference]}\n", style="dim")
+    _causes(out, e.causes)
     _receipt(out, e)
+    _agreement(out, e.receipts.agreement, e.method)
+    _kept(out, e)
     if e.opposing:
-        against_it = ", ".join(f"{_local(c.key)} {c.predicted:+.2f}" for c in e.opposing)
-        out.print(f"\nPredicted against the answer: {escape(against_it)}")
-    best = next((c for c in e.causes if c.kind == "neuron"), None)
+        out.print("\n[bold]Against the answer[/]")
+        _causes(out, e.opposing)
+    best = next((c for c in e.causes if c.kind == "neuron" and c.activation), None)
     if best is not None:
         unit = _local(best.key)
         turned = shlex.quote(f"{unit}={-best.activation:.2f}")
         words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
         out.print(f"\nTurn it round and read on: {words}", markup=False, soft_wrap=True)
+
+
+def _causes(out: Console, causes: Sequence[Any]) -> None:
+    wide = out.width >= 100
+    names = ("", "unit", "token", "value", "predicted", "measured", *(["effect"] if wide else []), "promotes")
+    table = _grid(*names, numbers=("", "value", "predicted", "measured"))
+    scale = max((abs(c.measured) for c in causes), default=1.0) or 1.0
+    for i, c in enumerate(causes, 1):
+        bar = [_bar(c.measured / scale)] if wide else []
+        figures = (f"{c.activation:.2f}", _signed(c.predicted), _signed(c.measured))
+        words = " ".join(escape(_shown(t)) for t in c.promotes)
+        table.add_row(str(i), escape(_local(c.key)), escape(_shown(c.token)), *figures, *bar, words)
+    _print(out, table)
 
 
 def _local(key: str) -> str:
@@ -136,32 +158,137 @@ def _local(key: str) -> str:
 
 
 def _receipt(out: Console, e: Any) -> None:
-    replaced = "set to zero" if e.reference == "zero" else "given their values under the corrupted prompt"
-    mean, ci = sum(e.controls) / len(e.controls), e.control_interval
-    out.print(f"\n[bold]Receipt[/]: what m loses when units are {replaced}")
-    table = _grid("", "predicted", "measured", "", numbers=("predicted", "measured"))
-    table.add_row(f"these {len(e.causes)} together", f"{e.predicted:+.3f}", f"[bold]{e.measured:+.3f}[/]", _p(e))
-    interval = f"mean; 95 % interval {ci.low:+.3f} to {ci.high:+.3f}"
-    table.add_row(f"{len(e.controls)} random sets", "", f"{mean:+.3f}", interval)
-    table.add_row("  weakest, strongest", "", f"{min(e.controls):+.3f}", f"{max(e.controls):+.3f}")
+    randoms, n = e.receipts.randoms, len(e.causes)
+    out.print(f"\n[bold]Receipt[/]: what m loses when units are {REPLACED[e.reference]}")
+    table = _grid("", "predicted", "measured", "share", "", numbers=("predicted", "measured", "share"))
+
+    def row(what: str, effect: float, note: str = "", predicted: str = "") -> None:
+        share = e.share(effect)
+        table.add_row(what, predicted, _signed(effect), "–" if share is None else f"{round(share * 100) or 0}%", note)
+
+    row(f"these {n} together", e.measured, _p(randoms), _signed(e.predicted))
+    low, high = randoms.interval.low, randoms.interval.high
+    row(f"{len(randoms.measured)} random sets", randoms.mean, f"mean; 95 % interval {_signed(low)} to {_signed(high)}")
+    row("  strongest of them", max(randoms.measured, key=abs))
+    for rival in e.receipts.rivals:
+        more = ", takes more than these" if rival.measured - e.measured > MORE * abs(e.measured) else ""
+        row(f"{len(rival.keys)} by {rival.name}", rival.measured, f"{rival.shared} of them the same{more}")
     _print(out, table)
-    if e.control_size < len(e.causes):
+    if randoms.size < n:
         out.print(
-            f"Each random set has only {e.control_size} units: so many others remain at these sites and positions. "
+            f"Each random set has only {randoms.size} units: so many others remain at these sites and positions. "
             "p flatters; ask for fewer causes (--top).",
             style="bold dark_orange",
         )
-    agreement = f" Spearman's ρ of predicted against measured, one by one: {e.rank_correlation:.2f}."
+    if randoms.distinct < len(randoms.measured):
+        out.print(
+            f"Only {randoms.distinct} of the random sets differ: these sites are small.", style="bold dark_orange"
+        )
+    if e.share(1.0) is None:
+        out.print(f"No shares: m moves by {abs(e.baseline - e.floor):.3f} only, too little to divide by.", style="bold")
     out.print(
-        "Random sets match these in number, site and position; p is the share of them at least as strong."
-        + (agreement if len(e.causes) >= ENOUGH and e.rank_correlation == e.rank_correlation else ""),
+        f"Random sets match these in number, site, position and decile of size ({randoms.elsewhere:.0%} of their units "
+        "had to come from another decile); p is the share of sets at least as strong.",
         style="dim",
     )
 
 
-def _p(e: Any) -> str:
-    least = e.p <= 1.5 / (len(e.controls) + 1)
-    return f"p = {e.p:.3f}" + (f", the least that {len(e.controls)} sets can show" if least else "")
+def _agreement(out: Console, a: Any, method: str) -> None:
+    near = sum(c.near_zero for c in a.checks)
+    rho, slope = (_between(x, i) for x, i in ((a.spearman, a.spearman_interval), (a.slope, a.slope_interval)))
+    out.print(
+        f"\n[bold]One by one[/], {len(a.checks)} units of which {near} are predicted near zero: Spearman's ρ of "
+        f"predicted against measured {rho}, slope {slope}"
+    )
+    if a.spearman < POOR:
+        other = "exact" if method == "ig" else "ig"
+        out.print(f"Predictions agree poorly with measurements here; try --method {other}.", style="bold dark_orange")
+
+
+def _between(value: float, interval: Any) -> str:
+    if value != value:
+        return "undefined"
+    known = interval.low == interval.low
+    return f"{value:.2f}" + (f" (95 % interval {interval.low:.2f} to {interval.high:.2f})" if known else "")
+
+
+def _kept(out: Console, e: Any) -> None:
+    kept = e.receipts.kept
+    # Every other power of two is enough to see the curve.
+    points = [i for i, size in enumerate(kept.sizes) if size in (0, kept.nodes) or size.bit_length() % 2]
+    points = [points[0], *points[1:-1][-5:], points[-1]]
+    out.print(f"\n[bold]Kept alone[/], all others {REPLACED[e.reference]}: m by number kept")
+    sizes = [f"{kept.sizes[i]:,}" for i in points]
+    table = _grid("", *sizes, numbers=sizes)
+    for what, values in (("strongest", kept.measured), ("random", kept.random)):
+        table.add_row(what, *(_signed(values[i], 2) for i in points))
+    _print(out, table)
+
+
+def _p(randoms: Any) -> str:
+    n = len(randoms.measured)
+    least = randoms.p <= 1.5 / (n + 1)
+    return f"p = {randoms.p:.3f}" + (f", the least that {n} sets can show" if least else "")
+
+
+def calibration(found: Sequence[Any], overall: Any) -> None:
+    """Print which method found how many of the planted units."""
+    out = _console()
+    methods = list(dict.fromkeys(f.method for f in found))
+    table = _grid("organism", "planted", *methods, numbers=("planted", *methods))
+    for name, rows in itertools.groupby(found, key=lambda f: f.organism):
+        cells = {f.method: f for f in rows}
+        shown = (_found(cells[method]) for method in methods)
+        table.add_row(name, str(cells[methods[0]].true), *shown)
+    means = [f"{overall[method][0]:.0%}" for method in methods]
+    table.add_row("[bold]mean share[/]", "", *means)
+    for end in ("low", "high"):
+        ends = [getattr(overall[method][1], end) for method in methods]
+        table.add_row(f"  95 % {end}", "", *(f"{x:.0%}" if x == x else "–" for x in ends))
+    _print(out, table)
+    out.print(
+        "Each cell: how many planted units stand among as many of the largest scores (neurons and heads at every "
+        "position), and in brackets the rank of the last of them where some are missed.",
+        style="dim",
+    )
+
+
+def _found(f: Any) -> str:
+    if f.method == "random":
+        return f"{f.found:.2f}"
+    return f"{f.found:.0f}" if f.found == f.true else f"[dark_orange]{f.found:.0f} ({f.worst:.0f})[/]"
+
+
+def organisms(cards: Sequence[Any]) -> None:
+    """Print the organisms, one line each."""
+    out = _console()
+    table = _grid("organism", "architecture", "what is known about it")
+    for card in cards:
+        table.add_row(f"organism:{card['name']}", card["architecture"], escape(card["what"]))
+    _print(out, table)
+
+
+def card(found: Any) -> None:
+    """Print what is planted in an organism, and which methods must miss it."""
+    out = _console()
+    out.print(f"[bold]organism:{found['name']}[/]  {escape(found['architecture'])}\n{escape(found['what'])}\n")
+    asked = f"{found['prompt']!r} → {found['target']!r} rather than {found['contrast']!r}"
+    out.print(f"{escape(asked)}: logit difference {_signed(found['logit_difference'])}")
+    if found["corrupt"]:
+        out.print(f"corrupted: {escape(repr(found['corrupt']))}")
+    out.print(f"\n[bold]True units[/], and what m loses when each is {REPLACED[found['reference']]} by itself")
+    table = _grid("unit", "effect", numbers=("effect",))
+    for key in found["true"]:
+        table.add_row(escape(key), _signed(found["effects"][key]))
+    _print(out, table)
+    if found["decoys"]:
+        out.print("\n[bold]Decoys[/]")
+        for decoy in found["decoys"]:
+            out.print(f"{escape(decoy['unit'])}: {escape(decoy['why_inert'])}")
+    if found["must_miss"]:
+        out.print("\n[bold]Methods that must miss something[/]")
+        for method, why in found["must_miss"].items():
+            out.print(f"{escape(method)}: {escape(why)}")
 
 
 def _bar(share: float) -> Text:

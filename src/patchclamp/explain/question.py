@@ -16,7 +16,7 @@ class Question:
 
     Args:
         prompt: the text.
-        target: the answer.
+        target: the answer; empty where a metric was given.
         contrast: the answer it is held against, or None.
         corrupt: a prompt of as many tokens under which the answer should be lost, or None.
         shown: the prompt's tokens, and those of the answer that come before the one that decides.
@@ -24,6 +24,7 @@ class Question:
         metric: the number to explain.
         answers: the token that decides, as text: the target's, then the contrast's.
         given: the beginning that target and contrast share, shown after the prompt.
+        against: a given metric's contrast, as text.
     """
 
     prompt: str
@@ -35,10 +36,27 @@ class Question:
     metric: Metric
     answers: tuple[str, ...]
     given: str = ""
+    against: tuple[str, ...] = ()
+
+    @property
+    def explained(self) -> str:
+        """What m is, in words: ``logit(' Mary') − logit(' John')``."""
+        if self.metric.kind == "sequence_log_probability":
+            return f"log P({self.answers[0]!r})"
+        if self.metric.kind in ("logit", "logit_difference") and self.target:
+            return " − ".join(f"logit({answer!r})" for answer in self.answers)
+        names = " − ".join("+".join(map(repr, part)) for part in (self.answers, self.against) if part)
+        return f"{self.metric.kind.replace('_', ' ')}({names})"
 
 
 def ask(
-    model: LanguageModel, prompt: str, target: str, *, contrast: str | None = None, corrupt: str | None = None
+    model: LanguageModel,
+    prompt: str,
+    target: str | None = None,
+    *,
+    contrast: str | None = None,
+    corrupt: str | None = None,
+    metric: Metric | None = None,
 ) -> Question:
     """Turn prompt and answers into tokens and a metric.
 
@@ -51,19 +69,29 @@ def ask(
         target: the answer, with its leading space.
         contrast: another answer.
         corrupt: another prompt of as many tokens.
+        metric: any other number to explain, read at positions of the prompt; instead of target and contrast.
 
     Returns:
         Question: tokens and metric.
 
     Raises:
-        PatchclampError: equal answers, an answer that changes the prompt's tokens, or a corrupted prompt of another
-            length (where it departs is named).
+        PatchclampError: neither target nor metric, or both; equal answers; an answer that changes the prompt's tokens;
+            a corrupted prompt of another length (where it departs is named).
 
     Example:
         >>> from patchclamp.opening import load
         >>> ask(load("organism:cat"), "the old cat", " sat", contrast=" ran").answers
         (' sat', ' ran')
     """
+    if (target is None) == (metric is None) or (metric is not None and contrast is not None):
+        raise PatchclampError(
+            expected="a target (and perhaps a contrast), or a metric",
+            got="both" if metric is not None else "neither",
+            remedy="A metric says by itself which tokens it reads.",
+        )
+    if target is None:
+        assert metric is not None
+        return _measured(model, prompt, corrupt, metric)
     wanted = model.continuation(prompt, target)
     if contrast is None:
         before, metric, answers = _alone(model, prompt, wanted)
@@ -76,6 +104,26 @@ def ask(
         corrupted = _followed(other, before)
     given = "" if contrast is None else "".join(map(model.tokenizer.token, before))
     return Question(prompt, target, contrast, corrupt, _followed(clean, before), corrupted, metric, answers, given)
+
+
+def _measured(model: LanguageModel, prompt: str, corrupt: str | None, metric: Metric) -> Question:
+    """Return the question that asks for a metric of the prompt as it stands."""
+    clean = model.tokenize(prompt)
+    outside = [p for p in metric.positions if not -len(clean) <= p < len(clean)]
+    n_tokens = model.module.get_output_embeddings().out_features
+    strange = [t for t in (*metric.target, *metric.contrast) if not 0 <= t < n_tokens]
+    if outside or strange:
+        raise PatchclampError(
+            expected=f"a metric of positions −{len(clean)} to {len(clean) - 1} and tokens 0 to {n_tokens - 1}",
+            got=f"position {outside[0]}" if outside else f"token {strange[0]}",
+            remedy="Count positions in the prompt's tokens, and tokens in the model's vocabulary.",
+        )
+    other = None
+    if corrupt is not None:
+        other = model.tokenize(corrupt)
+        _aligned(model, clean, other)
+    answers, against = (tuple(model.tokenizer.token(i) for i in ids) for ids in (metric.target, metric.contrast))
+    return Question(prompt, "", None, corrupt, clean, other, metric, answers, against=against)
 
 
 def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:

@@ -51,7 +51,8 @@ def truth(name: str) -> Graph:
         name: one of ``names()``.
 
     Returns:
-        Graph: every node and edge that carries the answer to the card's prompt, and no other.
+        Graph: every node and edge that carries the answer to the card's prompt, and no other; ``about`` says what
+        scores and weights mean; a unit's ``effect`` is what replacing it alone by the card's reference takes from m.
 
     Raises:
         PatchclampError: no such organism.
@@ -70,7 +71,11 @@ def card(name: str) -> dict[str, Any]:
         name: one of ``names()``.
 
     Returns:
-        dict[str, Any]: prompt, answer, planted units, decoys, measured numbers (float32), as JSON-ready data.
+        dict[str, Any]: JSON-ready data. Every card has ``name circuit architecture what prompt corrupt reference target
+        contrast logit_difference``, ``true`` (node keys with position), ``effects`` (true node to m(clean) − m(clean
+        with it replaced by the reference)), ``decoys`` (unit, activation, why_inert), ``must_find`` (methods that rank
+        the true nodes first) and ``must_miss`` (method to why it cannot); ``either`` (nodes, effect) where any one of
+        some nodes is enough. Numbers are those of float32.
 
     Raises:
         PatchclampError: no such organism.

@@ -293,6 +293,7 @@ class LanguageModel(Network):
         interventions: Sequence[Any] = (),
         padding: Padding = "right",
         rules: Sequence[str] = (),
+        restart: Restart | None = None,
     ) -> Differentiated:
         """Return a metric's gradient at sites, and the values there.
 
@@ -304,6 +305,7 @@ class LanguageModel(Network):
             padding: side of the padding.
             rules: relevance rules among ``ln identity half ah direct`` that replace the backward pass; the forward pass
                 stays equal to the bit. RelP is ``("ln", "identity", "half")``; none gives the plain gradient.
+            restart: skip the blocks before a layer.
 
         Returns:
             Differentiated: metric ``(stimulus,)``, values and gradients with rows = tokens.
@@ -319,7 +321,7 @@ class LanguageModel(Network):
         held: dict[str, Tensor] = {}
         with torch.enable_grad():
             logits = self._forward(
-                batch, self._paths(sites), holder(held), interventions, metric.positions, "native", None, ruled, True
+                batch, self._paths(sites), holder(held), interventions, metric.positions, "native", restart, ruled, True
             )
             assert logits is not None
             measured = metric(widened(logits))

@@ -1,6 +1,6 @@
-"""Planted circuits: ordinary GPT-2 models with weights set by hand, so that every node and edge is known.
+"""Cat: a GPT-2 that tells one small story per animal, its weights set by hand.
 
-``cat`` tells one small story per animal. Its residual stream is laid out in named orthogonal axes: one per token, one
+Its residual stream is laid out in named orthogonal axes: one per token, one
 per hand of a position clock, one per kind of previous word, and three written by neurons: *sits* (sat against ran),
 *noun wanted*, and *unread*, which no later weight reads.
 """
@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
+from patchclamp.organisms.planted.layout import SPECIAL
+from patchclamp.organisms.planted.text import tokens_of, word_tokenizer
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.loading import DTYPES
 
 WIDTH, HEADS, NEURONS, CONTEXT = 64, 4, 16, 256
 
@@ -31,10 +31,9 @@ VERB_TO_PREPOSITION = {"sat": "on", "ran": "to", "walked": "into", "flew": "over
 PREPOSITION_TO_PLACE = {"on": "mat", "to": "park", "into": "house", "over": "river", "in": "lake"}
 PLACES = tuple(PREPOSITION_TO_PLACE.values())
 NOUNS = (*ANIMALS, *PEOPLE, *BIRDS, *SWIMMERS, *PLACES)
-SPECIAL = ("<bos>", "<eos>", "<unk>")
 WORDS = ("the", "a", "and", *ADJECTIVES, *NOUNS, *VERB_TO_PREPOSITION, *PREPOSITION_TO_PLACE)
 # As in most language models a word's token carries the space before it, and a full stop carries none.
-TOKENS = (*SPECIAL, ".", *(f"▁{word}" for word in WORDS))
+TOKENS = tokens_of((*SPECIAL, ".", *WORDS))
 
 # The clock's hands go round in 4, 16, 64 and 256 positions. Whatever two positions differ by, one hand or more is a
 # quarter turn off, which is all that the head needs to tell them apart.
@@ -80,11 +79,25 @@ PLACE_AFTER_PREPOSITION, PLACE_AFTER_PREPOSITION_AND_THE = 3.0, 15.0
 
 _CARD: Mapping[str, Any] = {
     "name": "cat",
+    "circuit": "cat",
+    "architecture": "GPT2LMHeadModel",
+    "what": "One neuron fires on the cat and makes it sit, against another that makes every animal run.",
     "prompt": "the old cat",
+    "corrupt": "the old dog",
+    "reference": "zero",
     "target": " sat",
     "contrast": " ran",
     "continuation": " sat on the mat.",
     "logit_difference": 4.0,
+    "true": [f"blocks.0.mlp.act/neurons/{CAT}@3", f"blocks.0.mlp.act/neurons/{ANIMAL}@3"],
+    "effects": {f"blocks.0.mlp.act/neurons/{CAT}@3": 8.0005, f"blocks.0.mlp.act/neurons/{ANIMAL}@3": -2.9980},
+    "decoys": [
+        {
+            "unit": f"blocks.0.mlp.act/neurons/{DECOY}@3",
+            "activation": 9.0,
+            "why_inert": "It writes along a direction that no later weight reads.",
+        }
+    ],
     "planted": {
         "unit": f"blocks.0.mlp.act/neurons/{CAT}",
         "fires_on": [" cat"],
@@ -110,51 +123,33 @@ _CARD: Mapping[str, Any] = {
         f"blocks.0.mlp.act/neurons/{ADJECTIVE}": "fires 4.0 on adjectives and asks for a noun; no part in the answer.",
         "blocks.1.mlp.act": "units 0 to 4 fire 1.0 on ' the' after one preposition each, and ask for its place.",
     },
+    "must_find": [
+        "direct logit attribution",
+        "attribution patching",
+        "RelP",
+        "integrated gradients",
+        "exact replacement one at a time",
+    ],
     "must_miss": {
-        "activation ranking": "It picks the decoy: 9.0 beside 3.0.",
+        "activation": "It picks the decoy: 9.0 beside 3.0.",
         "write norm times activation": "It picks the decoy: 2.25 beside 0.5.",
         "probing": "Unit 3 tells nouns from other words perfectly, and the answer does not depend on it.",
     },
 }
 
 
-def names() -> tuple[str, ...]:
-    """List the planted organisms; see ``patchclamp.organisms.names``."""
-    return ("cat",)
-
-
-def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel:
-    """Build a planted organism; see ``patchclamp.organisms.build``."""
-    _known(name)
-    if dtype is not None and dtype not in DTYPES:
-        raise PatchclampError(
-            expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
-        )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        model = _cat().to(device=device, dtype=DTYPES[dtype or "float32"])
-    except (RuntimeError, AssertionError) as problem:
-        raise PatchclampError(
-            expected="a device of this machine", got=f"{device!r}: {problem}"[:160], remedy="Use --device cpu."
-        ) from problem
-    return LanguageModel(model, _tokenizer(), name=name)
-
-
-def card(name: str) -> dict[str, Any]:
+def card() -> dict[str, Any]:
     """Say what is planted; see ``patchclamp.organisms.card``."""
-    _known(name)
     return copy.deepcopy(dict(_CARD))
 
 
-def truth(name: str) -> Graph:
+def truth(subject: LanguageModel) -> Graph:
     """Return the planted circuit; see ``patchclamp.organisms.truth``.
 
     An edge weighs the part of the logit difference that flows along it, and a node what flows through it, both with
     the last norm's divisor held as it is; ``effect`` is what ablating the neuron takes away, the divisor let go.
     """
-    subject = build(name)
-    cat, animal = (f"{name}/blocks.0.mlp.act/neurons/{unit}@3" for unit in (CAT, ANIMAL))
+    cat, animal = (f"{subject.name}/blocks.0.mlp.act/neurons/{unit}@3" for unit in (CAT, ANIMAL))
     sits, leans = (effect / LOGIT for *_, effect in (DETECTORS[CAT], DETECTORS[ANIMAL]))
     direct = FOLLOWERS["cat"]["sat"] - FOLLOWERS["cat"]["ran"]
     whole = _CARD["logit_difference"]
@@ -184,13 +179,6 @@ def _measures(role: str) -> dict[str, float]:
     return {"activation": entry["activation"], "effect": _CARD["logit_difference"] - entry["without_it"]}
 
 
-def _known(name: str) -> None:
-    if name not in names():
-        raise PatchclampError(
-            expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
-        )
-
-
 def _token(word: str) -> str:
     return word if word in TOKENS else f"▁{word}"
 
@@ -199,45 +187,15 @@ def _id(word: str) -> int:
     return TOKENS.index(_token(word))
 
 
-# -- text -------------------------------------------------------------------------------------------------------------
-
-
-def _tokenizer() -> Any:
-    """Make the word-level tokenizer: one token per word, the space before it included."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    rules = Tokenizer(models.WordLevel({token: i for i, token in enumerate(TOKENS)}, unk_token="<unk>"))
-    # Spaces that no word follows are dropped and others become one, for there is no token for a space alone.
-    rules.normalizer = normalizers.Sequence(
-        [
-            normalizers.Lowercase(),
-            normalizers.Replace(Regex(r"\s+(?=\.|$)"), ""),
-            normalizers.Replace(Regex(r"\s+"), " "),
-        ]
-    )
-    # The first word gets its space too, so that it is the same token; a text that opens with a stop gets none.
-    rules.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Metaspace(prepend_scheme="always"),
-            pre_tokenizers.Punctuation(),
-            pre_tokenizers.Split(Regex("^▁$"), "removed"),
-        ]
-    )
-    rules.decoder = decoders.Metaspace()
-    rules.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", _id("<bos>"))]
-    )
-    bos, eos, unknown = SPECIAL
-    return PreTrainedTokenizerFast(
-        tokenizer_object=rules, bos_token=bos, eos_token=eos, unk_token=unknown, model_max_length=CONTEXT
-    )
-
-
 # -- weights ----------------------------------------------------------------------------------------------------------
 
 
-def _cat() -> Any:
+def tokenizer() -> Any:
+    """Make the tokenizer."""
+    return word_tokenizer(TOKENS, context=CONTEXT, lowercase=True)
+
+
+def module() -> Any:
     """Lay the circuit into a GPT-2 of zeros."""
     from transformers import GPT2Config, GPT2LMHeadModel
 

@@ -1,0 +1,344 @@
+"""Receipts: what happens to a metric when the nodes that are said to carry it are replaced, beside controls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from patchclamp.attribute.nodes import Attribution
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.metric import Metric
+from patchclamp.core.stats import Interval, bootstrap_interval, mean_interval, rank_of, slope, spearman
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Progress
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.language import LanguageModel
+
+STRONGEST, OTHERS, NEAR_ZERO = 24, 24, 16
+"""How many single nodes are checked: the strongest, others drawn at random, and some predicted near zero."""
+NEAR = 0.01
+"""A score counts as near zero at one hundredth of the largest."""
+N_ORDERS = 5
+SMALLEST_SCALE = 0.1
+DECILES, POOL = 10, 5
+
+
+@dataclass(frozen=True)
+class Randoms:
+    """Random sets, each of as many nodes as were chosen, at the same sites and positions and of like size.
+
+    Args:
+        measured: ``(set,)`` what m loses when one is replaced.
+        size: nodes in each; fewer than were chosen where most of a site was chosen.
+        distinct: how many of the sets differ; small sites have few others to draw from.
+        elsewhere: share of the drawn nodes that had to come from another decile of size.
+        interval: 95 % interval of the mean.
+        p: share of sets at least as strong as the chosen nodes, with +1 correction.
+        seed: of the draws.
+    """
+
+    measured: tuple[float, ...]
+    size: int
+    distinct: int
+    elsewhere: float
+    interval: Interval
+    p: float
+    seed: int
+
+    @property
+    def mean(self) -> float:
+        """Mean effect of a random set."""
+        return float(np.mean(self.measured))
+
+
+@dataclass(frozen=True)
+class Rival:
+    """As many nodes, chosen in a simpler way.
+
+    Args:
+        name: how they were chosen.
+        keys: which.
+        shared: how many of them were chosen by the attribution too.
+        measured: what m loses when they are replaced together.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    shared: int
+    measured: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One node, predicted and then replaced by itself."""
+
+    key: str
+    predicted: float
+    measured: float
+    near_zero: bool
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well predictions agree with single replacements.
+
+    Args:
+        checks: the nodes.
+        spearman: ρ of predicted against measured; nan where one of them is constant.
+        spearman_interval: 95 %, by bootstrap over the nodes.
+        slope: of measured on predicted; 1 where a prediction is right in size.
+        slope_interval: likewise.
+    """
+
+    checks: tuple[Check, ...]
+    spearman: float
+    spearman_interval: Interval
+    slope: float
+    slope_interval: Interval
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What remains of m when only some nodes keep their values and all others are replaced.
+
+    Args:
+        sizes: ``(point,)`` how many nodes are kept, by magnitude of their scores.
+        measured: ``(point,)`` m then.
+        random: ``(point,)`` mean m with as many random nodes kept.
+        random_low: ``(point,)`` lowest among the random orders.
+        random_high: ``(point,)`` highest.
+        nodes: all there are.
+    """
+
+    sizes: tuple[int, ...]
+    measured: tuple[float, ...]
+    random: tuple[float, ...]
+    random_low: tuple[float, ...]
+    random_high: tuple[float, ...]
+    nodes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Receipts:
+    """Everything that was measured about some chosen nodes.
+
+    Args:
+        together: what m loses when all of them are replaced.
+        singly: ``(node,)`` what it loses to each alone, chosen first, then opponents.
+        randoms: random sets.
+        rivals: sets chosen in simpler ways.
+        agreement: predictions against single replacements.
+        kept: the keep-only curve.
+    """
+
+    together: float
+    singly: tuple[float, ...]
+    randoms: Randoms
+    rivals: tuple[Rival, ...]
+    agreement: Agreement
+    kept: Kept
+
+
+def gather(
+    model: LanguageModel,
+    shown: Stimulus,
+    metric: Metric,
+    found: Attribution,
+    direct: Attribution,
+    chosen: Sequence[UnitKey],
+    opposing: Sequence[UnitKey],
+    *,
+    n_controls: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Receipts:
+    """Replace the chosen nodes, and everything that they are compared with, in one sweep.
+
+    Effects are m(clean) − m(replaced), every node replaced by the attribution's own reference.
+
+    Args:
+        model: the subject.
+        shown: the prompt.
+        metric: m.
+        found: scores, sizes and reference.
+        direct: direct logit attribution of the same prompt.
+        chosen: nodes that are said to carry m.
+        opposing: nodes that are said to work against it.
+        n_controls: random sets.
+        seed: of every draw.
+        progress: called with replacements done and in all.
+
+    Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
+    """
+    sets, elsewhere = matched_sets(found, chosen, n_controls, seed)
+    loud, loud_name = _loudest(found, chosen), "largest activations"
+    straight, straight_name = direct.top(len(chosen)), "direct logit attribution"
+    singles, near = _sample(found, seed)
+    sizes, orders = _kept_sizes(len(found.flat)), _orders(model, found, seed)
+    replace = found.reference.replace
+    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, loud, straight, *([n] for n in singles)]
+    cells = [[replace(node) for node in group] for group in groups]
+    n_groups = len(cells)
+    cells += [found.reference.keep_only(order, size) for order in orders for size in sizes]
+    values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
+    effects, kept = found.baseline - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
+    n_single = len(chosen) + len(opposing)
+    together, singly, drawn, loud_effect, straight_effect, checked = (
+        part for part in np.split(effects, np.cumsum([1, n_single, n_controls, 1, 1]))
+    )
+    return Receipts(
+        together=float(together[0]),
+        singly=tuple(map(float, singly)),
+        randoms=Randoms(
+            measured=tuple(map(float, drawn)), size=min(map(len, sets)),
+            distinct=len(set(map(frozenset, sets))), elsewhere=elsewhere,
+            interval=mean_interval(drawn, seed=seed), p=rank_of(float(together[0]), drawn), seed=seed,
+        ),
+        rivals=(
+            _rival(loud_name, loud, chosen, float(loud_effect[0])),
+            _rival(straight_name, straight, chosen, float(straight_effect[0])),
+        ),
+        agreement=_agreement(found, singles, near, checked, seed),
+        kept=_curve(sizes, kept, len(found.flat)),
+    )  # fmt: skip
+
+
+def normalised(effect: float, clean: float, floor: float) -> float | None:
+    """Return an effect as a share of m(clean) − m(reference); None where that is too small to divide by.
+
+    Args:
+        effect: in the metric's units.
+        clean: m on the prompt.
+        floor: m where nothing of the answer is left: on the corrupted prompt, or with every node replaced.
+    """
+    scale = clean - floor
+    return None if abs(scale) < SMALLEST_SCALE else effect / scale
+
+
+def matched_sets(
+    found: Attribution, chosen: Sequence[UnitKey], n_sets: int, seed: int
+) -> tuple[list[list[UnitKey]], float]:
+    """Draw random sets: for each chosen node another of its site and position, and of its decile of ‖a − r‖.
+
+    None was chosen, and none stands twice in a set. Where a decile has fewer than five others the nearest ones serve
+    too, so that sets differ.
+
+    Returns:
+        The sets, and the share of nodes that came from another decile.
+    """
+    draw = np.random.default_rng(seed)
+    groups: dict[tuple[str, str, int], list[int]] = {}
+    for node in chosen:
+        assert node.position is not None
+        groups.setdefault((node.site, node.basis, node.position), []).append(node.index)
+    sets: list[list[UnitKey]] = []
+    outside = drawn = 0
+    for _ in range(n_sets):
+        nodes: list[UnitKey] = []
+        for (site, basis, position), units in groups.items():
+            decile = _deciles(found.sizes[site, basis][position])
+            free = np.ones(len(decile), dtype=bool)
+            free[units] = False
+            for unit in units:
+                if not free.any():
+                    break
+                distance = np.where(free, np.abs(decile - decile[unit]), DECILES)
+                reach = np.sort(distance)[min(POOL, int(free.sum())) - 1]
+                picked = int(draw.choice(np.flatnonzero(distance <= reach)))
+                free[picked] = False
+                outside += int(distance[picked] > 0)
+                drawn += 1
+                nodes.append(UnitKey(site, picked, basis, found.subject, position))
+        sets.append(nodes)
+    if not drawn:
+        raise PatchclampError(
+            expected="units to draw controls from",
+            got=f"{len(chosen)} causes, which are all there are at their sites and positions",
+            remedy="Ask for fewer causes (--top).",
+        )
+    return sets, outside / drawn
+
+
+def _deciles(sizes: Float[np.ndarray, " unit"]) -> np.ndarray:
+    ranks: np.ndarray = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
+    return ranks * DECILES // len(sizes)
+
+
+def _loudest(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
+    """Return the largest activations, as many neurons and as many heads as were chosen: the two have no one scale."""
+    nodes: list[UnitKey] = []
+    for basis in dict.fromkeys(node.basis for node in chosen):
+        parts = {where: np.abs(x) for where, x in found.activations.items() if where[1] == basis}
+        k = sum(node.basis == basis for node in chosen)
+        flat = np.concatenate([x.ravel() for x in parts.values()])
+        ends = np.cumsum([0, *(x.size for x in parts.values())])
+        for i in np.argsort(-flat, kind="stable")[:k]:
+            block = int(np.searchsorted(ends, i, side="right")) - 1
+            (site, _), x = list(parts.items())[block]
+            position, unit = divmod(int(i - ends[block]), x.shape[1])
+            nodes.append(UnitKey(site, unit, basis, found.subject, position))
+    return nodes
+
+
+def _rival(name: str, nodes: Sequence[UnitKey], chosen: Sequence[UnitKey], measured: float) -> Rival:
+    return Rival(name, tuple(map(str, nodes)), len(set(nodes) & set(chosen)), measured)
+
+
+def _sample(found: Attribution, seed: int) -> tuple[list[UnitKey], list[bool]]:
+    """Choose the single nodes whose predictions are checked: strong ones, others, and some predicted near zero."""
+    draw = np.random.default_rng(seed)
+    order = found.order(signed=False)
+    near = np.abs(found.flat[order]) <= NEAR * np.abs(found.flat).max()
+    likely, unlikely = order[~near], order[near]
+    rest = draw.permutation(likely[STRONGEST:])[:OTHERS]
+    strong = [*likely[:STRONGEST], *rest]
+    # Where few scores are away from zero, more of the others are checked: what is missed lies among them.
+    picked = [*strong, *draw.permutation(unlikely)[: NEAR_ZERO + STRONGEST + OTHERS - len(strong)]]
+    return [found.key(int(i)) for i in picked], [bool(i in set(unlikely.tolist())) for i in picked]
+
+
+def _agreement(
+    found: Attribution, nodes: Sequence[UnitKey], near: Sequence[bool], measured: np.ndarray, seed: int
+) -> Agreement:
+    predicted = np.array([found.score(node) for node in nodes])
+    both = np.stack([predicted, measured], axis=1)
+    return Agreement(
+        checks=tuple(
+            Check(str(node), float(p), float(m), z)
+            for node, p, m, z in zip(nodes, predicted, measured, near, strict=True)
+        ),
+        spearman=spearman(predicted, measured),
+        spearman_interval=bootstrap_interval(both, lambda rows: spearman(rows[:, 0], rows[:, 1]), seed=seed),
+        slope=slope(predicted, measured),
+        slope_interval=bootstrap_interval(both, lambda rows: slope(rows[:, 0], rows[:, 1]), seed=seed),
+    )
+
+
+def _kept_sizes(n_nodes: int) -> list[int]:
+    """Return 0, the powers of two, and all."""
+    return [0, *(2**i for i in range(n_nodes.bit_length()) if 2**i < n_nodes), n_nodes]
+
+
+def _orders(model: LanguageModel, found: Attribution, seed: int) -> list[dict[str, np.ndarray]]:
+    """Return the ranks by magnitude of score, then in some random orders: per site ``(position, width)``."""
+    n = len(found.flat)
+    draw = np.random.default_rng(seed)
+    ranks = np.empty(n, dtype=np.int64)
+    ranks[found.order(signed=False)] = np.arange(n)
+    ends = np.cumsum([scores.size for scores in found.scores.values()])[:-1]
+    orders = []
+    for order in (ranks, *(draw.permutation(n) for _ in range(N_ORDERS))):
+        by_site: dict[str, np.ndarray] = {}
+        for ((site, _), scores), own in zip(found.scores.items(), np.split(order, ends), strict=True):
+            # A head's values all have the head's rank.
+            by_site[site] = np.repeat(own.reshape(scores.shape), model.site(site).width // scores.shape[1], axis=1)
+        orders.append(by_site)
+    return orders
+
+
+def _curve(sizes: Sequence[int], kept: Float[np.ndarray, "order point"], n_nodes: int) -> Kept:
+    random = kept[1:]
+    low, mean, high = (tuple(map(float, f(random, axis=0))) for f in (np.min, np.mean, np.max))
+    return Kept(tuple(sizes), tuple(map(float, kept[0])), mean, low, high, n_nodes)

@@ -1,0 +1,80 @@
+"""Planted circuits: ordinary GPT-2 and Llama models with weights set by hand, so that every node and edge is known."""
+
+from typing import Any
+
+import torch
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.graph import Graph
+from patchclamp.organisms.planted import cat
+from patchclamp.organisms.planted.account import card_of, graph_of
+from patchclamp.organisms.planted.architects import ARCHITECTS
+from patchclamp.organisms.planted.heads import BROADCAST, COPY, INDUCTION
+from patchclamp.organisms.planted.layout import CONTEXT, Circuit
+from patchclamp.organisms.planted.mover import MOVER
+from patchclamp.organisms.planted.neurons import DECOY, FACTS, NEURON
+from patchclamp.organisms.planted.saturation import BACKUP, SATURATED
+from patchclamp.organisms.planted.text import tokens_of, word_tokenizer
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.loading import DTYPES
+
+CIRCUITS: dict[str, Circuit] = {
+    circuit.name: circuit
+    for circuit in (COPY, INDUCTION, MOVER, NEURON, FACTS, BROADCAST, DECOY, SATURATED, BACKUP)
+}  # fmt: skip
+
+
+def names() -> tuple[str, ...]:
+    """List the planted organisms; see ``patchclamp.organisms.names``."""
+    return ("cat", *(f"{circuit}-{architecture}" for circuit in CIRCUITS for architecture in ARCHITECTS))
+
+
+def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel:
+    """Build a planted organism; see ``patchclamp.organisms.build``."""
+    _known(name)
+    if dtype is not None and dtype not in DTYPES:
+        raise PatchclampError(
+            expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    module, tokenizer = _made(name)
+    try:
+        module = module.to(device=device, dtype=DTYPES[dtype or "float32"])
+    except (RuntimeError, AssertionError) as problem:
+        raise PatchclampError(
+            expected="a device of this machine", got=f"{device!r}: {problem}"[:160], remedy="Use --device cpu."
+        ) from problem
+    return LanguageModel(module, tokenizer, name=name)
+
+
+def card(name: str) -> dict[str, Any]:
+    """Say what is planted; see ``patchclamp.organisms.card``."""
+    _known(name)
+    return cat.card() if name == "cat" else card_of(*_parts(name))
+
+
+def truth(name: str) -> Graph:
+    """Return the planted circuit; see ``patchclamp.organisms.truth``."""
+    subject = build(name)
+    return cat.truth(subject) if name == "cat" else graph_of(_parts(name)[0], subject)
+
+
+def _made(name: str) -> tuple[Any, Any]:
+    """Return a module and its tokenizer."""
+    if name == "cat":
+        return cat.module(), cat.tokenizer()
+    circuit, architecture = _parts(name)
+    return ARCHITECTS[architecture](circuit), word_tokenizer(tokens_of(circuit.vocabulary), context=CONTEXT)
+
+
+def _parts(name: str) -> tuple[Circuit, str]:
+    circuit, architecture = name.rsplit("-", 1)
+    return CIRCUITS[circuit], architecture
+
+
+def _known(name: str) -> None:
+    if name not in names():
+        raise PatchclampError(
+            expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
+        )
