@@ -11,7 +11,7 @@ TOOLS := $(VENV)/.tools
 # pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
 DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
 
-DEMO := When Mary and John went to the store
+DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format soak bench
@@ -19,11 +19,10 @@ DEMO := When Mary and John went to the store
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(PACKAGE) ## install into .venv if need be, explain two answers, write a report, clamp a neuron
-	$(BIN)/patchclamp explain organism:mover-gpt2 "$(DEMO), John gave a drink to" --target " Mary" --contrast " John" \
-		--corrupt "$(DEMO), Tom gave a drink to" --top 5 --report demo-report.html
-	$(BIN)/patchclamp explain organism:cat "the old cat" --target " sat" --contrast " ran"
-	$(BIN)/patchclamp generate organism:cat "the old cat" --clamp 'blocks.0.mlp.act/neurons/7=0'
+demo: $(PACKAGE) ## install into .venv if need be, explain an answer, write the report, clamp a neuron
+	$(BIN)/patchclamp explain organism:mover-gpt2 $(DEMO) --target " Mary" --contrast " John" --top 4 \
+		--report demo-report.html
+	$(BIN)/patchclamp generate organism:mover-gpt2 $(DEMO) --clamp 'blocks.0.mlp.act/neurons/9=0' --max-new-tokens 2
 
 test: $(TOOLS) ## install into .venv if need be, then run every test
 	$(BIN)/pytest -n 2

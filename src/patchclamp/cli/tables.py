@@ -188,7 +188,7 @@ def _receipt(out: Console, e: Any) -> None:
         out.print(f"No shares: m moves by {abs(e.baseline - e.floor):.3f} only, too little to divide by.", style="bold")
     out.print(
         f"Random sets match these in number, site, position and decile of size ({randoms.elsewhere:.0%} of their units "
-        "had to come from another decile); p is the share of sets at least as strong.",
+        "came from another decile); p is the share of sets at least as strong.",
         style="dim",
     )
 
@@ -226,9 +226,9 @@ def _kept(out: Console, e: Any) -> None:
 
 
 def _p(randoms: Any) -> str:
-    n = len(randoms.measured)
+    n = randoms.distinct
     least = randoms.p <= 1.5 / (n + 1)
-    return f"p = {randoms.p:.3f}" + (f", the least that {n} sets can show" if least else "")
+    return f"p = {randoms.p:.3f}" + (f", the least that {n} different sets can show" if least else "")
 
 
 def calibration(found: Sequence[Any], overall: Any) -> None:

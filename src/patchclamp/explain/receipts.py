@@ -1,6 +1,6 @@
 """Receipts: what happens to a metric when the nodes that are said to carry it are replaced, beside controls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ NEAR = 0.01
 """A score counts as near zero at one hundredth of the largest."""
 N_ORDERS = 5
 SMALLEST_SCALE = 0.1
-DECILES, POOL = 10, 5
+DECILES, POOL, PATIENCE = 10, 5, 10
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Randoms:
         measured: ``(set,)`` what m loses when one is replaced.
         size: nodes in each; fewer than were chosen where most of a site was chosen.
         distinct: how many of the sets differ; small sites have few others to draw from.
-        elsewhere: share of the drawn nodes that had to come from another decile of size.
+        elsewhere: share of the drawn nodes that came from another decile of size.
         interval: 95 % interval of the mean.
-        p: share of sets at least as strong as the chosen nodes, with +1 correction.
+        p: share of different sets at least as strong as the chosen nodes, with +1 correction.
         seed: of the draws.
     """
 
@@ -188,13 +188,15 @@ def gather(
     together, singly, drawn, loud_effect, straight_effect, checked = (
         part for part in np.split(effects, np.cumsum([1, n_single, n_controls, 1, 1]))
     )
+    # A set that was drawn twice is one control, not two.
+    different = list({frozenset(nodes): i for i, nodes in enumerate(sets)}.values())
     return Receipts(
         together=float(together[0]),
         singly=tuple(map(float, singly)),
         randoms=Randoms(
             measured=tuple(map(float, drawn)), size=min(map(len, sets)),
-            distinct=len(set(map(frozenset, sets))), elsewhere=elsewhere,
-            interval=mean_interval(drawn, seed=seed), p=rank_of(float(together[0]), drawn), seed=seed,
+            distinct=len(different), elsewhere=elsewhere,
+            interval=mean_interval(drawn, seed=seed), p=rank_of(float(together[0]), drawn[different]), seed=seed,
         ),
         rivals=(
             _rival(loud_name, loud, chosen, float(loud_effect[0])),
@@ -223,7 +225,7 @@ def matched_sets(
     """Draw random sets: for each chosen node another of its site and position, and of its decile of ‖a − r‖.
 
     None was chosen, and none stands twice in a set. Where a decile has fewer than five others the nearest ones serve
-    too, so that sets differ.
+    too. A set that was drawn before is drawn anew, as long as there are others.
 
     Returns:
         The sets, and the share of nodes that came from another decile.
@@ -234,31 +236,46 @@ def matched_sets(
         assert node.position is not None
         groups.setdefault((node.site, node.basis, node.position), []).append(node.index)
     sets: list[list[UnitKey]] = []
-    outside = drawn = 0
-    for _ in range(n_sets):
-        nodes: list[UnitKey] = []
-        for (site, basis, position), units in groups.items():
-            decile = _deciles(found.sizes[site, basis][position])
-            free = np.ones(len(decile), dtype=bool)
-            free[units] = False
-            for unit in units:
-                if not free.any():
-                    break
-                distance = np.where(free, np.abs(decile - decile[unit]), DECILES)
-                reach = np.sort(distance)[min(POOL, int(free.sum())) - 1]
-                picked = int(draw.choice(np.flatnonzero(distance <= reach)))
-                free[picked] = False
-                outside += int(distance[picked] > 0)
-                drawn += 1
-                nodes.append(UnitKey(site, picked, basis, found.subject, position))
-        sets.append(nodes)
-    if not drawn:
+    seen: set[frozenset[UnitKey]] = set()
+    elsewhere: list[int] = []
+    for _ in range(n_sets * PATIENCE):
+        nodes, outside = _drawn(found, groups, draw)
+        patient = len(elsewhere) < n_sets * (PATIENCE - 1)
+        elsewhere.append(outside)
+        if frozenset(nodes) not in seen or not patient:
+            seen.add(frozenset(nodes))
+            sets.append(nodes)
+        if len(sets) == n_sets:
+            break
+    if not sets[0]:
         raise PatchclampError(
             expected="units to draw controls from",
             got=f"{len(chosen)} causes, which are all there are at their sites and positions",
             remedy="Ask for fewer causes (--top).",
         )
-    return sets, outside / drawn
+    return sets, float(np.mean(elsewhere)) / len(sets[0])
+
+
+def _drawn(
+    found: Attribution, groups: Mapping[tuple[str, str, int], Sequence[int]], draw: np.random.Generator
+) -> tuple[list[UnitKey], int]:
+    """Draw one set, and count its nodes from another decile."""
+    nodes: list[UnitKey] = []
+    outside = 0
+    for (site, basis, position), units in groups.items():
+        decile = _deciles(found.sizes[site, basis][position])
+        free = np.ones(len(decile), dtype=bool)
+        free[list(units)] = False
+        for unit in units:
+            if not free.any():
+                break
+            distance = np.where(free, np.abs(decile - decile[unit]), DECILES)
+            reach = np.sort(distance)[min(POOL, int(free.sum())) - 1]
+            picked = int(draw.choice(np.flatnonzero(distance <= reach)))
+            free[picked] = False
+            outside += int(distance[picked] > 0)
+            nodes.append(UnitKey(site, picked, basis, found.subject, position))
+    return nodes, outside
 
 
 def _deciles(sizes: Float[np.ndarray, " unit"]) -> np.ndarray:

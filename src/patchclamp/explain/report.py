@@ -25,6 +25,8 @@ from patchclamp.explain.pictures import Axis, effect_bar, effects, kept_curve, s
 
 POOR, MOSTLY = 0.5, 0.9
 """Rank correlation below which predictions agree poorly; share of the way that counts as having m back."""
+EVEN = 0.01
+"""Effects that differ by less than a hundredth are as much."""
 N_LABELLED, LEAST_LABELLED, TALL = 6, 0.1, 40
 """Tokens with their number below, at most; their least share of the largest; rows beyond which a table scrolls."""
 RIGHT = ' class="n"'
@@ -197,6 +199,7 @@ def _likeliest(d: Mapping[str, Any]) -> str:
 def _receipt(d: Mapping[str, Any]) -> str:
     randoms = d["receipts"]["randoms"]
     n_sets, doubts = len(randoms["measured"]), "".join(f'<p class="warn">{line}</p>' for line in _doubts(d))
+    distinct = randoms["distinct"]
     return (
         '<section aria-labelledby="receipt"><h2 id="receipt">The receipt</h2>\n'
         f'<p class="lead">{_sentence(d)}</p>\n<p>{_against_chance(d)} {_against_rivals(d)}</p>\n{doubts}'
@@ -206,9 +209,9 @@ def _receipt(d: Mapping[str, Any]) -> str:
         f'<p class="note">Predicted is the sum over {_nodes(len(d["causes"]))}, each scored by itself; effects of '
         f"nodes that are replaced together need not add up. Each of the {n_sets} random sets has "
         f"{_nodes(randoms['size'])} of the same sites and positions and of like size: {percent(randoms['elsewhere'])} "
-        f"of the drawn nodes had to come from another decile of size. {_p(randoms)} is the share of sets whose effect "
+        f"of the drawn nodes came from another decile of size. {_p(randoms)} is the share of sets whose effect "
         "is at least as large, whatever its sign, counting the chosen nodes as one; with "
-        f"{n_sets} sets it cannot fall below {number(1 / (1 + n_sets))}.</p></section>"
+        f"{distinct} different sets it cannot fall below {number(1 / (1 + distinct))}.</p></section>"
     )
 
 
@@ -251,7 +254,7 @@ def _against_rivals(d: Mapping[str, Any]) -> str:
         elif not known(effect) or not known(own):
             parts.append(f"The set chosen by {name} takes what is {UNDEFINED}.")
         else:
-            more = "more" if effect > own else "less" if effect < own else "as much"
+            more = "as much" if abs(effect - own) <= EVEN * abs(own) else "more" if effect > own else "less"
             same = f"{rival['shared']} of {len(rival['keys'])} the same"
             parts.append(f"The set chosen by {name} takes {more}: {number(effect)} ({same}).")
     return " ".join(parts)
@@ -261,7 +264,8 @@ def _doubts(d: Mapping[str, Any]) -> list[str]:
     """Return what a reader should hold against the receipt."""
     randoms, n = d["receipts"]["randoms"], len(d["causes"])
     effect, n_sets, doubts = d["receipts"]["together"], len(randoms["measured"]), []
-    if known(randoms["p"]) and randoms["p"] >= 0.05:
+    strong = known(effect) and any(known(v) and abs(v) >= abs(effect) for v in randoms["measured"])
+    if strong and known(randoms["p"]) and randoms["p"] >= 0.05:
         doubts.append(f"Chance does as well ({_p(randoms)}): this receipt does not show that these nodes are special.")
     if known(effect) and effect <= 0:
         doubts.append("Replacing these nodes does not lower m: they do not carry the answer.")
@@ -270,7 +274,7 @@ def _doubts(d: Mapping[str, Any]) -> list[str]:
             f"Each random set has only {_nodes(randoms['size'])}, for no more others remain at these sites and "
             "positions: p flatters. Ask for fewer causes (<code>--top</code>)."
         )
-    if randoms.get("distinct", n_sets) < n_sets:
+    if randoms["distinct"] < n_sets:
         doubts.append(f"Only {randoms['distinct']} of the {n_sets} random sets differ: these sites are small.")
     return doubts
 
