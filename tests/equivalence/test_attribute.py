@@ -17,7 +17,6 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Source
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
-from patchclamp.record import survey_text
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.families.spec import enlarged
 
@@ -370,7 +369,7 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
     words = [f"w{i}" for i in np.random.default_rng(0).integers(56, size=120)]
     (tmp_path / "text.txt").write_text(" ".join(words))
     sites = ["blocks.*.mlp.act", "blocks.*.attn.z"]
-    survey = survey_text(model, tmp_path / "text.txt", sites, tmp_path / "survey", window=16)
+    survey = pc.survey_text(model, tmp_path / "text.txt", sites, tmp_path / "survey", window=16)
     x = ids(model, PROMPT)
     r = {site: torch.tensor(survey.mean(site)).float().expand(5, -1) for site in places(model)}
     expected = {}
@@ -568,7 +567,7 @@ def test_what_cannot_be_scored_is_refused(models, means, tiny_language_model, tm
         refused(r"all 4 sites that are scored; got one without blocks\.1\.attn\.z", model, means=lacking, method=method)
     assert attribute_nodes(model, PROMPT, METRIC, means=lacking, levels=["neuron"]).flat.any()
     (tmp_path / "text.txt").write_text(" ".join(TEXTS) * 4)
-    survey = survey_text(model, tmp_path / "text.txt", "blocks.*.mlp.act", tmp_path / "survey", window=8)
+    survey = pc.survey_text(model, tmp_path / "text.txt", "blocks.*.mlp.act", tmp_path / "survey", window=8)
     refused(r"without blocks\.0\.attn\.z, blocks\.1\.attn\.z", model, means=survey)
     refused(r"a survey of this model, tiny-llama", models["llama"], means=survey, levels=["neuron"])
 

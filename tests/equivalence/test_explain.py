@@ -200,7 +200,9 @@ def test_single_nodes_are_checked_some_of_them_predicted_near_zero(models):
     assert all((abs(c.predicted) <= largest / 100) == c.near_zero for c in checks)
 
 
-@pytest.mark.parametrize(("clean", "floor", "share"), [(4.0, 0.0, 0.5), (0.05, 0.0, None), (1.0, 1.05, None)])
+@pytest.mark.parametrize(
+    ("clean", "floor", "share"), [(4.0, 0.0, 0.5), (0.05, 0.0, None), (1.0, 1.05, None), (-8.0, 1.0, None)]
+)
 def test_shares_are_refused_where_there_is_too_little_to_divide_by(clean, floor, share):
     assert normalised(2.0, clean, floor) == share
 
@@ -402,8 +404,8 @@ def test_an_explanation_is_json_and_a_graph_that_comes_back_as_it_was(models, qu
     assert {(edge.source, edge.target, edge.weight) for edge in graph.edges} == {
         (c.key, "output", c.predicted) for c in named
     }
-    gap = e.total - (e.baseline - e.floor)
-    assert graph.measures["completeness_gap"] == pytest.approx(gap)
+    assert graph.measures["overlap"] == pytest.approx(e.total - (e.baseline - e.floor))
+    assert graph.measures["completeness_gap"] == e.gap
     assert graph.subject == {"slug": "tiny-llama", "hash": model.hash}
 
 

@@ -255,9 +255,7 @@ def test_shares_are_given_or_the_reason(document):
     assert "measured 58.7 %, predicted 73.9 %" in Page(render(document)).text
     document["normalised"] = {"predicted": None, "measured": None}
     document["floor"] = 4.2
-    assert "too little to divide by" in Page(render(document)).text
-    document["normalised"], document["floor"] = {"predicted": -4.25, "measured": -3.375}, 5.25
-    assert "shares change their sign" in Page(render(document)).text
+    assert "below 0.1, and then there is nothing to share" in Page(render(document)).text
 
 
 def test_the_reference_is_named_and_the_corrupted_prompt_shown(document):

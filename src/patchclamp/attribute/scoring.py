@@ -40,7 +40,7 @@ def attribute_nodes(
     *,
     corrupted: Any = None,
     means: Any = None,
-    method: str = "relp",
+    method: str = "ig",
     levels: Sequence[str] = ("neuron", "head"),
     rules: Sequence[str] | None = None,
     steps: int = STEPS,

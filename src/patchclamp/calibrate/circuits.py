@@ -83,11 +83,16 @@ def calibrate_circuits(
 
 
 def summary(found: Sequence[Finding]) -> dict[str, tuple[float, Interval]]:
-    """Return, for each method, the mean share of planted units that it found, with a 95 % interval over organisms."""
-    shares: dict[str, list[float]] = {}
+    """Return, for each method, the mean share of planted units that it found, with a 95 % interval over circuits.
+
+    A circuit in two architectures counts once, with the mean of both: they are no independent trials.
+    """
+    shares: dict[str, dict[str, list[float]]] = {}
     for f in found:
-        shares.setdefault(f.method, []).append(f.found / f.true)
-    return {method: (float(np.mean(x)), mean_interval(np.array(x), seed=0)) for method, x in shares.items()}
+        circuit = organisms.card(f.organism)["circuit"]
+        shares.setdefault(f.method, {}).setdefault(circuit, []).append(f.found / f.true)
+    means = {method: np.array([np.mean(x) for x in by.values()]) for method, by in shares.items()}
+    return {method: (float(x.mean()), mean_interval(x, seed=0)) for method, x in means.items()}
 
 
 def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:

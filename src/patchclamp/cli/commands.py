@@ -145,6 +145,8 @@ def explain(options: Namespace) -> int:
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
+    if options.prompt.endswith(" "):
+        _say("note: the prompt ends in a space, which most vocabularies put before the next word instead")
     for answer in filter(None, (options.target, options.contrast)):
         if not answer.startswith(" "):
             _say(f"note: {answer!r} was taken as it stands, without a space before it; is {' ' + answer!r} meant?")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from patchclamp.cli.progress import human_bytes
 
-BAR, WIDE = 12, 120
+BAR, WIDE, GRAPH_ROWS = 12, 120, 20
 POOR = 0.5
 """Below this rank correlation predictions are said to agree poorly."""
 MORE = 0.01
@@ -131,12 +131,11 @@ def explanation(e: Any, name: str) -> None:
     if e.opposing:
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
-    best = next((c for c in e.causes if c.kind == "neuron" and c.activation), None)
+    best = next((c for c in e.causes if c.activation), None)
     if best is not None:
-        unit = _local(best.key)
-        turned = shlex.quote(f"{unit}={-best.activation:.2f}")
+        turned = shlex.quote(_local(best.key) + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1"))
         words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
-        out.print(f"\nTurn it round and read on: {words}", markup=False, soft_wrap=True)
+        out.print(f"\nTurn the first one round and see whether the words change: {words}", markup=False, soft_wrap=True)
 
 
 def _causes(out: Console, causes: Sequence[Any]) -> None:
@@ -169,9 +168,13 @@ def _receipt(out: Console, e: Any) -> None:
     row(f"these {n} together", e.measured, _p(randoms), _signed(e.predicted))
     low, high = randoms.interval.low, randoms.interval.high
     row(f"{len(randoms.measured)} random sets", randoms.mean, f"mean; 95 % interval {_signed(low)} to {_signed(high)}")
-    row("  strongest of them", max(randoms.measured, key=abs))
+    row("  largest of them, either sign", max(randoms.measured, key=abs))
     for rival in e.receipts.rivals:
-        more = ", takes more than these" if rival.measured - e.measured > MORE * abs(e.measured) else ""
+        more = (
+            ", [bold dark_orange]takes more than these[/]"
+            if rival.measured - e.measured > MORE * abs(e.measured)
+            else ""
+        )
         row(f"{len(rival.keys)} by {rival.name}", rival.measured, f"{rival.shared} of them the same{more}")
     _print(out, table)
     if randoms.size < n:
@@ -185,10 +188,14 @@ def _receipt(out: Console, e: Any) -> None:
             f"Only {randoms.distinct} of the random sets differ: these sites are small.", style="bold dark_orange"
         )
     if e.share(1.0) is None:
-        out.print(f"No shares: m moves by {abs(e.baseline - e.floor):.3f} only, too little to divide by.", style="bold")
+        moved = _signed(e.baseline - e.floor)
+        out.print(
+            f"No shares: m(clean) − m(reference) is {moved}, and below 0.1 there is nothing to share.", style="bold"
+        )
     out.print(
-        f"Random sets match these in number, site, position and decile of size ({randoms.elsewhere:.0%} of their units "
-        "came from another decile); p is the share of sets at least as strong.",
+        "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
+        "in number, site and position, and in decile of size where a site has enough others "
+        f"({randoms.elsewhere:.0%} of their units came from another decile). p: the share of sets at least as strong.",
         style="dim",
     )
 
@@ -200,6 +207,8 @@ def _agreement(out: Console, a: Any, method: str) -> None:
         f"\n[bold]One by one[/], {len(a.checks)} units of which {near} are predicted near zero: Spearman's ρ of "
         f"predicted against measured {rho}, slope {slope}"
     )
+    if method == "exact":
+        out.print("Exact scores are these very measurements: agreement says nothing here.", style="dim")
     if a.spearman < POOR:
         other = "exact" if method == "ig" else "ig"
         out.print(f"Predictions agree poorly with measurements here; try --method {other}.", style="bold dark_orange")
@@ -209,7 +218,8 @@ def _between(value: float, interval: Any) -> str:
     if value != value:
         return "undefined"
     known = interval.low == interval.low
-    return f"{value:.2f}" + (f" (95 % interval {interval.low:.2f} to {interval.high:.2f})" if known else "")
+    between = f"{interval.low:.2f} to {interval.high:.2f}" if known else "undefined, too few differ"
+    return f"{value:.2f} (95 % interval {between})"
 
 
 def _kept(out: Console, e: Any) -> None:
@@ -220,7 +230,7 @@ def _kept(out: Console, e: Any) -> None:
     out.print(f"\n[bold]Kept alone[/], all others {REPLACED[e.reference]}: m by number kept")
     sizes = [f"{kept.sizes[i]:,}" for i in points]
     table = _grid("", *sizes, numbers=sizes)
-    for what, values in (("strongest", kept.measured), ("random", kept.random)):
+    for what, values in (("largest scores, either sign", kept.measured), ("random", kept.random)):
         table.add_row(what, *(_signed(values[i], 2) for i in points))
     _print(out, table)
 
@@ -248,7 +258,9 @@ def calibration(found: Sequence[Any], overall: Any) -> None:
     _print(out, table)
     out.print(
         "Each cell: how many planted units stand among as many of the largest scores (neurons and heads at every "
-        "position), and in brackets the rank of the last of them where some are missed.",
+        "position, values held against each card's reference), and in brackets the rank of the last of them where some "
+        "are missed; `patchclamp organism card NAME` says why. The circuits were built to tell methods apart: the "
+        "interval over circuits says how much hangs on their choice, not how a method does in a trained network.",
         style="dim",
     )
 
@@ -263,6 +275,7 @@ def organisms(cards: Sequence[Any]) -> None:
     """Print the organisms, one line each."""
     out = _console()
     table = _grid("organism", "architecture", "what is known about it")
+    table.columns[-1].no_wrap = False
     for card in cards:
         table.add_row(f"organism:{card['name']}", card["architecture"], escape(card["what"]))
     _print(out, table)
@@ -369,7 +382,13 @@ def graph(found: Any) -> None:
     """Print a graph's target and strongest nodes."""
     out = _console()
     out.print(f"[bold]graph[/] of {escape(str(found.subject.get('slug')))}: {escape(str(found.about.get('prompt')))}")
-    table = _grid("node", "score", numbers=("score",))
-    for node in sorted(found.nodes, key=lambda n: -abs(n.score))[:20]:
-        table.add_row(escape(node.key), f"{node.score:+.3f}")
+    table = _grid("node", "score", "measured", numbers=("score", "measured"))
+    nodes = sorted(found.nodes, key=lambda n: -abs(n.score))
+    for node in nodes[:GRAPH_ROWS]:
+        measured = node.measures.get("measured")
+        table.add_row(escape(node.key), _signed(node.score), "" if measured is None else _signed(measured))
     _print(out, table)
+    if len(nodes) > GRAPH_ROWS:
+        out.print(f"… and {len(nodes) - GRAPH_ROWS} more; --json lists them", style="dim")
+    if found.measures:
+        out.print("  ".join(f"{name} {_signed(value)}" for name, value in found.measures.items()), style="dim")

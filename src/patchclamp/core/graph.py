@@ -84,7 +84,13 @@ class Graph:
             PatchclampError: not a graph, or one of a newer version.
             Damaged: a part is missing.
         """
-        if data.get("format") != FORMAT or data.get("version") != VERSION:
+        if data.get("format") != FORMAT:
+            raise PatchclampError(
+                expected=f"a graph, whose format is {FORMAT}",
+                got=f"{data.get('format')!r}",
+                remedy="`patchclamp explain … --out FILE` writes one; what --json prints is another document.",
+            )
+        if data.get("version") != VERSION:
             raise PatchclampError(
                 expected=f"{FORMAT} version {VERSION}",
                 got=f"{data.get('format')!r} version {data.get('version')!r}",

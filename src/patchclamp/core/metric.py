@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from patchclamp.core.errors import PatchclampError
 
@@ -49,6 +49,12 @@ class Metric:
     reference: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(MetricKind):
+            raise PatchclampError(
+                expected=f"a kind among {', '.join(get_args(MetricKind))}",
+                got=repr(self.kind),
+                remedy="A function of your own can be differentiated on a wrapped network: pc.wrap(module, example).",
+            )
         wants = len(self.target) if self.kind == "sequence_log_probability" else 1
         if self.kind == "kl":
             whole = self.reference is not None

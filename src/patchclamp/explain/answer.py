@@ -101,11 +101,14 @@ class Explanation:
         return self.receipts.together
 
     def share(self, effect: float) -> float | None:
-        """Return an effect as a share of m(clean) − m(reference); None where that is below 0.1 in size."""
+        """Return an effect as a share of m(clean) − m(reference); None where that is below 0.1."""
         return normalised(effect, self.baseline, self.floor)
 
     def graph(self) -> Graph:
-        """Return the explanation as a Graph: one node per cause, an edge from each to the output."""
+        """Return the explanation as a Graph: one node per cause and opponent, an edge from each to the output.
+
+        ``overlap`` is by how much all scores exceed m(clean) − m(reference): units in series carry the same effect.
+        """
         q, r = self.question, self.receipts
         nodes = [
             Node(c.key, c.kind, c.predicted, {"activation": c.activation, "measured": c.measured})
@@ -114,10 +117,12 @@ class Explanation:
         output = Node("output", "output", self.baseline)
         measures = {
             "baseline": self.baseline, "floor": self.floor, "predicted": self.predicted, "measured": self.measured,
-            "total": self.total, "completeness_gap": self.total - (self.baseline - self.floor),
+            "total": self.total, "overlap": self.total - (self.baseline - self.floor),
             "control_mean": r.randoms.mean, "control_low": r.randoms.interval.low,
             "control_high": r.randoms.interval.high, "p": r.randoms.p,
         }  # fmt: skip
+        if self.gap is not None:
+            measures["completeness_gap"] = self.gap
         about = {
             "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
             "method": self.method, "reference": self.reference, "seed": self.seed,
@@ -137,7 +142,7 @@ class Explanation:
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-ready data: the one document that tables and report are made of.
 
-        ``normalised`` holds shares of m(clean) − m(reference), or null where that is below 0.1 in size.
+        ``normalised`` holds shares of m(clean) − m(reference), or null where that is below 0.1.
         """
         q, receipts = self.question, asdict(self.receipts)
         receipts["randoms"]["mean"] = self.receipts.randoms.mean

@@ -208,7 +208,7 @@ def gather(
 
 
 def normalised(effect: float, clean: float, floor: float) -> float | None:
-    """Return an effect as a share of m(clean) − m(reference); None where that is too small to divide by.
+    """Return an effect as a share of m(clean) − m(reference); None below 0.1, where there is nothing to share.
 
     Args:
         effect: in the metric's units.
@@ -216,7 +216,7 @@ def normalised(effect: float, clean: float, floor: float) -> float | None:
         floor: m where nothing of the answer is left: on the corrupted prompt, or with every node replaced.
     """
     scale = clean - floor
-    return None if abs(scale) < SMALLEST_SCALE else effect / scale
+    return None if scale < SMALLEST_SCALE else effect / scale
 
 
 def matched_sets(

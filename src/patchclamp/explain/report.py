@@ -101,7 +101,8 @@ def _question(d: Mapping[str, Any]) -> str:
     shading = (
         'Each token is shaded by what the nodes at its position are predicted to carry: <b class="carries">blue</b> '
         'raises m and carries the answer, <b class="against">orange</b> lowers m and works against it. The deepest '
-        f"shade stands for {number(largest)}; the strongest tokens have their number below."
+        f"shade stands for {number(largest)}; the strongest tokens have their number below. Units in series carry the "
+        "same effect, so these sums can exceed m."
         if largest
         else "No node at any position is predicted to carry anything."
     )
@@ -208,10 +209,10 @@ def _receipt(d: Mapping[str, Any]) -> str:
         f"</figcaption></figure>\n<p>{_shares(d)}</p>\n"
         f'<p class="note">Predicted is the sum over {_nodes(len(d["causes"]))}, each scored by itself; effects of '
         f"nodes that are replaced together need not add up. Each of the {n_sets} random sets has "
-        f"{_nodes(randoms['size'])} of the same sites and positions and of like size: {percent(randoms['elsewhere'])} "
-        f"of the drawn nodes came from another decile of size. {_p(randoms)} is the share of sets whose effect "
-        "is at least as large, whatever its sign, counting the chosen nodes as one; with "
-        f"{distinct} different sets it cannot fall below {number(1 / (1 + distinct))}.</p></section>"
+        f"{_nodes(randoms['size'])} of the same sites and positions, and of the same decile of size where a site has "
+        f"enough others: {percent(randoms['elsewhere'])} of them came from another decile. {_p(randoms)} is "
+        "the share of sets whose effect is at least as large, whatever its sign, counting the chosen nodes as one; "
+        f"with {distinct} different sets it cannot fall below {number(1 / (1 + distinct))}.</p></section>"
     )
 
 
@@ -285,10 +286,8 @@ def _shares(d: Mapping[str, Any]) -> str:
     if not (known(d["baseline"]) and known(d["floor"])):
         return "No shares are given: there is nothing known to divide by."
     if not known(measured):
-        return f"No shares are given: {scale} is below 0.1 in size, too little to divide by."
+        return f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
     words = f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {percent(predicted)}."
-    if d["floor"] > d["baseline"]:
-        return f"{words} As m is the lower one on the prompt, shares change their sign here, and say little."
     return words + (f" Above 100 %: m falls below {FLOOR[d['reference']]}." if measured > 1 else "")
 
 
