@@ -86,9 +86,16 @@ def test_means_of_a_survey_are_a_reference(say, cat, story, tmp_path):
     code, told, _ = say("explain", *CAT, *ANSWERS, "--reference", tmp_path / "part")
     assert code == 2
     assert "blocks.1.mlp.act" in told["error"]["got"]
+    pieces = tmp_path / "s" / "statistics.safetensors"
+    data = bytearray(pieces.read_bytes())
+    data[-2] ^= 0x40
+    pieces.write_bytes(data)
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--reference", tmp_path / "s")
+    assert code == 2
+    assert "statistics" in told["error"]["got"]
     card = say("organism", "card", "copy-gpt2")[1]
     words = (card["prompt"], "--target", card["target"], "--contrast", card["contrast"])
-    code, told, _ = say("explain", "organism:copy-gpt2", *words, "--reference", tmp_path / "s")
+    code, told, _ = say("explain", "organism:copy-gpt2", *words, "--reference", tmp_path / "part")
     assert "a survey of this model" in told["error"]["expected"]
 
 
@@ -201,6 +208,13 @@ def test_sites_and_verify(say):
 
 TROUBLE = {
     "no such folder": ("sites", "./nowhere"),
+    "an answer that the vocabulary lacks": ("explain", *CAT, "--target", " sat", "--contrast", " zebra"),
+    "one file for graph and report": ("explain", *CAT, *ANSWERS, "--out", "same.json", "--report", "./same.json"),
+    "a file that cannot be written": ("explain", *CAT, *ANSWERS, "--report", "/proc/report.html"),
+    "a file without a name": ("explain", *CAT, *ANSWERS, "--out="),
+    "more controls than can be drawn": ("explain", *CAT, *ANSWERS, "--controls", "9" * 30),
+    "corrupted prompt equal to the prompt": ("explain", *CAT, *ANSWERS, "--corrupt", CAT[1]),
+    "a device that computes nothing": ("explain", *CAT, *ANSWERS, "--device", "meta"),
     "unknown organism": ("sites", "organism:dog"),
     "unknown family": ("verify", "family:bert"),
     "no verb's options": ("explain", "organism:cat"),

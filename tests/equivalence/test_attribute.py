@@ -14,8 +14,8 @@ from oracles import hooks, relevance
 from oracles import integrated as oracle
 from patchclamp.attribute import METHODS, Attribution, Reference, attribute_nodes, scoring
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.intervention import Source
 from patchclamp.core.metric import Metric
+from patchclamp.core.recording import Recording
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.families.spec import enlarged
@@ -122,7 +122,8 @@ def test_atp_and_relp_are_the_change_times_the_coefficient_of_the_run_patched_in
         n = oracle.value(model.module, x, place)
         at = oracle.value(model.module, into, place)
         expected[site] = (n - r[site]) * oracle.gradient(backward, into, place, at, difference)
-        other[site] = (n - r[site]) * oracle.gradient(backward, x, place, n, difference)
+        if kind == "corrupted":
+            other[site] = (n - r[site]) * oracle.gradient(backward, x, place, n, difference)
     found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
     assert_scores(model, found, expected)
     assert (found.method, found.reference.kind, found.gap, found.subject) == (method, kind, None, model.name)
@@ -274,7 +275,7 @@ def test_ig_is_the_integral_along_the_path_and_sums_to_the_whole_site_s_effect(m
     model, x, r = models[name], ids(models[name], PROMPT), reference_values(models[name], kind)
     found = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=40, **given_as(kind, means[name]))
     expected = {
-        site: oracle.integrated(model.module, x, place, r[site], difference, 60)
+        site: oracle.integrated(model.module, x, place, r[site], difference, 40)
         for site, place in places(model).items()
     }
     assert_scores(model, found, expected, rel=1e-2)
@@ -292,12 +293,12 @@ def test_the_completeness_gap_is_the_worst_site_s_and_closes_with_more_steps(mod
         for site, place in places(model).items()
     }
     gaps = []
-    for steps in (1, 4, 16, 40):
+    for steps in (1, 4, 16):
         found = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=steps, **given_as(kind, means[name]))
         missed = [abs(float(found.scores[key].sum()) - effect) for key, effect in whole.items()]
         assert found.gap == pytest.approx(max(missed), abs=1e-4)
         gaps.append(found.gap)
-    assert gaps[0] > 0.1 > 1e-4 > gaps[-1]
+    assert gaps[0] > 0.1 > 1e-2 > gaps[2]
     assert gaps[0] > gaps[1] > gaps[2]
 
 
@@ -311,6 +312,7 @@ def test_few_steps_miss_what_many_find_where_only_the_clean_end_is_looked_at(mod
         for site, place in places(model).items()
     }
     assert_scores(model, one, expected)
+    assert np.array_equal(attribute_nodes(model, PROMPT, METRIC, steps=1).flat, one.flat)
     atp = attribute_nodes(model, PROMPT, METRIC, method="atp")
     assert np.abs(one.flat - atp.flat).max() > 1e-2
 
@@ -380,9 +382,7 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
     assert_scores(model, found, expected)
     exact = attribute_nodes(model, PROMPT, METRIC, method="exact", levels=("head",), means=survey)
     key = UnitKey("blocks.1.attn.z", 1, "heads", None, 4)
-    one = oracle.replaced(
-        model.module, x, places(model)[key.site], r[key.site], difference, (4, slice(8, 16))
-    )  # fmt: skip
+    one = oracle.replaced(model.module, x, places(model)[key.site], r[key.site], difference, (4, slice(8, 16)))
     assert exact.score(key) == pytest.approx(one, abs=1e-4)
     reopened = attribute_nodes(model, PROMPT, METRIC, method="atp", means=pc.StoredSurvey(tmp_path / "survey"))
     assert np.array_equal(reopened.flat, found.flat)
@@ -391,7 +391,7 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(models, means, kind):
     model = models["llama"]
-    found = attribute_nodes(model, PROMPT, METRIC, **given_as(kind, means["llama"]))
+    found = attribute_nodes(model, PROMPT, METRIC, method="relp", **given_as(kind, means["llama"]))
     sites, reference = list(places(model)), found.reference
     rank = np.argsort(found.order()).astype(np.int64)
     ends = np.cumsum([scores.size for scores in found.scores.values()])[:-1]
@@ -433,21 +433,17 @@ def test_a_reference_and_its_values_belong_together(means, kind, with_values):
     assert caught.value.got == f"'{kind}' {'with' if with_values else 'without'} values"
 
 
-def test_a_reference_replaces_by_its_values_in_the_position_they_come_from(models, means):
-    key = UnitKey("blocks.1.attn.z", 1, "heads", None, 3)
-    cells = {
-        "zero": ("ablate", "zero", None),
-        "mean": ("ablate", "mean", means["gpt2"]),
-        "corrupted": ("patch", "zero", means["gpt2"]),
-    }
-    for kind, (operation, mode, values) in cells.items():
-        one, site = (
-            Reference(kind, values).replace(key), Reference(kind, values).replace_site(key.site)
-        )  # fmt: skip
-        assert (one.operation, one.mode, one.units, one.basis, str(one.at[0])) == (operation, mode, (1,), "heads", "3")
-        assert (site.operation, site.mode, site.units, site.at) == (operation, mode, None, None)
-        assert (one.source is None) == (values is None)
-        assert values is None or (isinstance(one.source, Source) and one.source.values is values)
+@pytest.mark.parametrize(
+    ("kind", "operation", "mode"),
+    [("zero", "ablate", "zero"), ("mean", "ablate", "mean"), ("corrupted", "patch", "zero")],
+)
+def test_a_reference_replaces_a_node_where_it_stands_and_a_site_everywhere(means, kind, operation, mode):
+    values = None if kind == "zero" else means["gpt2"]
+    one = Reference(kind, values).replace(UnitKey("blocks.1.attn.z", 1, "heads", None, 3))
+    site = Reference(kind, values).replace_site("blocks.1.attn.z")
+    assert (one.operation, one.mode, one.units, one.basis, str(one.at[0])) == (operation, mode, (1,), "heads", "3")
+    assert (site.operation, site.mode, site.units, site.at) == (operation, mode, None, None)
+    assert all(values is (None if made.source is None else made.source.values) for made in (one, site))
 
 
 # -- what an attribution is -------------------------------------------------------------------------------------------
@@ -537,7 +533,7 @@ def test_a_real_model_s_relp_scores_match_the_rules_formulas(stories):
         backward, x, oracle.counted(x), list(where.values()), lambda z: z[0, -1, t] - z[0, -1, c]
     )
     expected = {site: by_place[place][0][0] * by_place[place][1][0] for site, place in where.items()}
-    found = attribute_nodes(model, prompt, Metric("logit_difference", (t,), (c,)))
+    found = attribute_nodes(model, prompt, Metric("logit_difference", (t,), (c,)), method="relp")
     assert_scores(model, found, expected, rel=1e-3)
 
 
@@ -550,7 +546,7 @@ def refused(match, model, prompt=PROMPT, metric=METRIC, **options):
     assert all((caught.value.expected, caught.value.got, caught.value.remedy))
 
 
-def test_what_cannot_be_scored_is_refused(models, means, tiny_language_model, tmp_path):
+def test_what_cannot_be_scored_is_refused(models, means):
     model = models["gpt2"]
     refused("a method among relp, atp, ig, exact, direct, activation", model, method="lrp")
     refused("one reference", model, corrupted=CORRUPT, means=means["gpt2"])
@@ -561,11 +557,28 @@ def test_what_cannot_be_scored_is_refused(models, means, tiny_language_model, tm
     for corrupted, n in (("w3 w20 w8", 4), ("w3 w20 w8 w41 w1", 6)):
         for method in METHODS:
             refused(rf"a corrupted prompt of 5 tokens.*{n} tokens", model, corrupted=corrupted, method=method)
-    refused("a sequence of rules among", model, rules=("softmax",))
+    refused("rules among ln, identity, half, ah, direct", model, method="relp", rules=("softmax",))
+    for method in ("ig", "exact", "activation"):
+        refused(f"rules with relp, atp or direct; got rules with {method}", model, method=method, rules=RELP)
+    for method in METHODS:
+        refused("one prompt; got 2", model, prompt=[PROMPT, CORRUPT], method=method)
+        refused("one prompt; got 2", model, corrupted=[PROMPT, CORRUPT], method=method)
+        for at in (5, -6):
+            refused(f"positions −5 to 4 .*position {at}", model, metric=Metric("logit", (3,), (), (at,)), method=method)
+        refused("tokens 0 to 60; got token 61", model, metric=Metric("logit", (61,)), method=method)
+
+
+def test_means_that_do_not_fit_are_refused(models, means, tmp_path):
+    model = models["gpt2"]
     lacking = model.run(list(TEXTS), record=["blocks.0.mlp.act", "blocks.1.mlp.act", "blocks.0.attn.z"]).recording
     for method in METHODS:
         refused(r"all 4 sites that are scored; got one without blocks\.1\.attn\.z", model, means=lacking, method=method)
     assert attribute_nodes(model, PROMPT, METRIC, means=lacking, levels=["neuron"]).flat.any()
+    refused("a survey or a recording", model, means={"blocks.0.mlp.act": 0.0})
+    narrow = Recording(lacking.stimuli, {s: x[:, :3] for s, x in means["gpt2"].values.items()}, means["gpt2"].sites)
+    refused(r"16 finite means at blocks\.0\.attn\.z; got an array of shape \(3,\)", model, means=narrow)
+    spoilt = Recording(lacking.stimuli, {s: x * math.inf for s, x in means["gpt2"].values.items()}, lacking.sites)
+    refused("some that are not finite", model, means=spoilt, levels=["neuron"])
     (tmp_path / "text.txt").write_text(" ".join(TEXTS) * 4)
     survey = pc.survey_text(model, tmp_path / "text.txt", "blocks.*.mlp.act", tmp_path / "survey", window=8)
     refused(r"without blocks\.0\.attn\.z, blocks\.1\.attn\.z", model, means=survey)

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -258,3 +259,17 @@ def test_an_example_that_does_not_fit_leaves_no_hooks():
     with pytest.raises(PatchclampError, match="example inputs"):
         Network(module, torch.zeros(2, 5)).sites()
     assert snapshot(module) == before
+
+
+def test_threads_take_turns_and_leave_the_model_as_it_was(tiny_language_model):
+    """Two at once would see each other's hooks, and put the stand-ins back in the wrong order."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from patchclamp.attribute import attribute_nodes
+
+    model, metric = tiny_language_model("llama"), Metric("logit_difference", (3,), (5,))
+    alone = attribute_nodes(model, "w3 w4 w5", metric, method="relp").flat
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(attribute_nodes, model, "w3 w4 w5", metric, method="relp") for _ in range(12)]
+        assert all(np.array_equal(job.result().flat, alone) for job in jobs)
+    assert not any("forward" in module.__dict__ for module in model.module.modules())

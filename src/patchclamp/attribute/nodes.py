@@ -29,9 +29,9 @@ def level_sites(model: LanguageModel, levels: Sequence[str]) -> dict[str, str]:
         PatchclampError: an unknown level, or a model without such sites.
     """
     unknown = [level for level in levels if level not in LEVELS]
-    if unknown or not levels or isinstance(levels, str):
+    if unknown or not levels or not isinstance(levels, list | tuple):
         raise PatchclampError(
-            expected=f"a sequence of levels among {', '.join(LEVELS)}",
+            expected=f"a list or tuple of levels among {', '.join(LEVELS)}",
             got=repr(levels),
             remedy="Choose one or both.",
         )

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, Values
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.unit import UnitKey
@@ -93,7 +93,21 @@ def check_means(model: LanguageModel, survey: Any, sites: Sequence[str]) -> None
 
     Raises:
         PatchclampError: what is missing and how to survey it.
+        Damaged: a piece is not what was committed.
     """
+    if not hasattr(survey, "mean") or not hasattr(survey, "sites"):
+        raise PatchclampError(
+            expected="a survey or a recording, whose means are taken",
+            got=type(survey).__name__,
+            remedy="Open a survey's folder with pc.StoredSurvey.",
+        )
+    damaged = survey.bundle.damaged() if hasattr(survey, "bundle") else []
+    if damaged:
+        raise Damaged(
+            expected="a survey as it was committed",
+            got=f"damaged or missing: {', '.join(damaged)}",
+            remedy="`patchclamp info` checks every piece; survey the text again.",
+        )
     about: Mapping[str, Any] = survey.bundle.manifest.get("subject") or {} if hasattr(survey, "bundle") else {}
     if about and about.get("hash") != model.hash:
         raise PatchclampError(
@@ -109,3 +123,11 @@ def check_means(model: LanguageModel, survey: Any, sites: Sequence[str]) -> None
             got=f"one without {', '.join(lacking[:3])}{' …' if len(lacking) > 3 else ''}",
             remedy="patchclamp survey MODEL --text FILE --sites 'blocks.*.mlp.act,blocks.*.attn.z' --out DIR",
         )
+    for site in sites:
+        mean, width = as_numpy(survey.mean(site)), model.site(site).width
+        if mean.shape != (width,) or not np.isfinite(mean.astype(np.float64)).all():
+            raise PatchclampError(
+                expected=f"{width} finite means at {site}",
+                got=f"an array of shape {mean.shape}" if mean.shape != (width,) else "some that are not finite",
+                remedy="Survey this model, in float32 if values overflow.",
+            )

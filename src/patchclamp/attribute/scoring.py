@@ -93,7 +93,7 @@ def attribute_nodes(
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> found = attribute_nodes(cat, "the old cat", m, method="exact")
-        >>> str(found.top(1)[0]), round(found.flat.max(), 2)
+        >>> str(found.top(1)[0]), round(float(found.flat.max()), 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
     if method not in METHODS:
@@ -106,13 +106,18 @@ def attribute_nodes(
         )
     if steps < 1:
         raise PatchclampError(expected="at least 1 step", got=str(steps), remedy="10 are the usual number.")
+    if rules is not None and method not in ("relp", "atp", "direct"):
+        raise PatchclampError(
+            expected="rules with relp, atp or direct", got=f"rules with {method}", remedy="Leave them out."
+        )
     if method != "exact" and method != "activation":
         model.require("differentiate")
     sites = level_sites(model, levels)
     paths = list(sites)
     if means is not None:
         check_means(model, means, paths)
-    [shown] = model.stimuli(prompt)
+    [shown] = _one(model, prompt)
+    check_metric(model, shown, metric)
     other = None if corrupted is None else _aligned(model, shown, corrupted)
     plain = Reference("zero") if means is None else Reference("mean", means)
     gap = None
@@ -140,8 +145,32 @@ def attribute_nodes(
     )
 
 
+def _one(model: LanguageModel, prompt: Any) -> list[Stimulus]:
+    shown = model.stimuli(prompt)
+    if len(shown) != 1:
+        raise PatchclampError(expected="one prompt", got=f"{len(shown)}", remedy="Attribute them one by one.")
+    return shown
+
+
+def check_metric(model: LanguageModel, shown: Stimulus, metric: Metric) -> None:
+    """Refuse a metric that reads where the prompt or the vocabulary has nothing.
+
+    Raises:
+        PatchclampError: a position or a token out of range.
+    """
+    n, n_tokens = len(shown), model.module.get_output_embeddings().out_features
+    outside = [p for p in metric.positions if not -n <= p < n]
+    strange = [t for t in (*metric.target, *metric.contrast) if t >= n_tokens]
+    if outside or strange:
+        raise PatchclampError(
+            expected=f"a metric of positions −{n} to {n - 1} and tokens 0 to {n_tokens - 1}",
+            got=f"position {outside[0]}" if outside else f"token {strange[0]}",
+            remedy="Count positions in the prompt's tokens, and tokens in the model's vocabulary.",
+        )
+
+
 def _aligned(model: LanguageModel, shown: Stimulus, corrupted: Any) -> Stimulus:
-    [other] = model.stimuli(corrupted)
+    [other] = _one(model, corrupted)
     if len(other) != len(shown):
         raise PatchclampError(
             expected=f"a corrupted prompt of {len(shown)} tokens, as the prompt has",

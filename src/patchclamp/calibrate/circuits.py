@@ -73,7 +73,9 @@ def calibrate_circuits(
         raise PatchclampError(
             expected=f"methods among {', '.join(METHODS)}", got=", ".join(unknown), remedy="Choose some of these."
         )
-    chosen = list(names) if names is not None else list(organisms.names())
+    chosen = list(dict.fromkeys(names)) if names is not None else list(organisms.names())
+    for name in chosen:
+        organisms.card(name)  # an unknown one is refused before anything is computed
     found: list[Finding] = []
     for i, name in enumerate(chosen):
         found += _calibrated(name, methods)

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from dataclasses import asdict
@@ -132,9 +133,13 @@ def explain(options: Namespace) -> int:
     """Explain an answer."""
     from patchclamp.explain import explain_answer
 
-    for name in ("out", "report"):
-        if getattr(options, name):
-            _check_writable(Path(getattr(options, name)), f"--{name}")
+    files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
+    for option, name in files.items():
+        _check_writable(name, option)
+    if len({Path(name).resolve() for name in files.values()}) < len(files):
+        raise PatchclampError(
+            expected="two files", got="one for --out and --report", remedy="Give the report a name of its own."
+        )
     means = _means(options)
     model = _load(options)
     levels = [level.strip() for level in options.level.split(",")]
@@ -187,11 +192,23 @@ def _means(options: Namespace) -> Any:
     return StoredSurvey(options.reference)
 
 
-def _check_writable(path: Path, option: str) -> None:
-    if (path.exists() and not path.is_file()) or not path.absolute().parent.is_dir():
-        raise PatchclampError(
-            expected="a file to write, in a folder that exists", got=str(path), remedy=f"Give another {option}."
-        )
+def _check_writable(name: str, option: str) -> None:
+    """Refuse, before anything is computed, a file that cannot be written."""
+    path = Path(name)
+    whole = (
+        name and not name.endswith("/") and path.absolute().parent.is_dir() and (path.is_file() or not path.exists())
+    )
+    try:
+        if whole:
+            with tempfile.TemporaryFile(dir=path.absolute().parent):
+                return
+    except OSError:
+        pass
+    raise PatchclampError(
+        expected="a file to write, in a folder that exists and can be written to",
+        got=repr(name),
+        remedy=f"Give another {option}.",
+    )
 
 
 def generate(options: Namespace) -> int:

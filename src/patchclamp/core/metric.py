@@ -1,5 +1,6 @@
 """Metric: one number read from a subject's logits, the quantity that explanations explain."""
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -66,6 +67,17 @@ class Metric:
                 got=f"target {self.target}, contrast {self.contrast}, positions {self.positions}",
                 remedy="See the table in Metric's documentation.",
             )
+        numbers = (*self.target, *self.contrast, *self.positions)
+        if not all(isinstance(n, int) for n in numbers) or min((*self.target, *self.contrast), default=0) < 0:
+            raise PatchclampError(
+                expected="token ids from 0 and whole positions",
+                got=f"target {self.target}, contrast {self.contrast}, positions {self.positions}",
+                remedy="`model.continuation(prompt, answer)` gives the ids of an answer.",
+            )
+        if self.reference is not None and not all(map(math.isfinite, self.reference)):
+            raise PatchclampError(
+                expected="finite logits as reference", got="some that are not", remedy="Take them in float32."
+            )
         if self.contrast and set(self.contrast) == set(self.target):
             raise PatchclampError(
                 expected="a contrast other than the target",
@@ -93,6 +105,12 @@ class Metric:
         if self.kind == "probability_difference":
             p = xp.exp(log_p)
             return p[:, list(self.target)].sum(-1) - p[:, list(self.contrast)].sum(-1)
+        if self.reference is None or len(self.reference) != z.shape[-1]:
+            raise PatchclampError(
+                expected=f"a reference of {z.shape[-1]} logits, as many as there are tokens",
+                got=str(len(self.reference or ())),
+                remedy="Take the logits of the run to compare with, at one position.",
+            )
         reference = xp.zeros_like(z[:1])
         reference[0] = xp.asarray(self.reference, dtype=z.dtype)  # on the logits' own device
         log_q = _log_softmax(xp, reference)

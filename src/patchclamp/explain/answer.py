@@ -23,6 +23,7 @@ from patchclamp.explain.report import render
 from patchclamp.subjects.language import LanguageModel
 
 N_CONTROLS, N_OPPOSING, N_PROMOTED, N_LIKELIEST = 20, 5, 4, 5
+MOST_CONTROLS = 1000
 NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
 METHOD = "ig"
@@ -231,11 +232,11 @@ def explain_answer(
         >>> found.causes[0].key, round(found.causes[0].measured, 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
-    if top < 1 or n_controls < N_CONTROLS:
+    if top < 1 or not N_CONTROLS <= n_controls <= MOST_CONTROLS:
         raise PatchclampError(
-            expected=f"at least 1 cause and {N_CONTROLS} random sets",
+            expected=f"at least 1 cause, and {N_CONTROLS} random sets to {MOST_CONTROLS:,}",
             got=f"{top} and {n_controls}",
-            remedy="Ask for more.",
+            remedy="Twenty sets can show p < 0.05, a thousand p < 0.001.",
         )
     if method not in EXPLAINING:
         raise PatchclampError(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from patchclamp.attribute.scoring import check_metric
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
@@ -93,6 +94,7 @@ def ask(
         assert metric is not None
         return _measured(model, prompt, corrupt, metric)
     wanted = model.continuation(prompt, target)
+    _known(model, target, wanted)
     if contrast is None:
         before, metric, answers = _alone(model, prompt, wanted)
     else:
@@ -109,21 +111,24 @@ def ask(
 def _measured(model: LanguageModel, prompt: str, corrupt: str | None, metric: Metric) -> Question:
     """Return the question that asks for a metric of the prompt as it stands."""
     clean = model.tokenize(prompt)
-    outside = [p for p in metric.positions if not -len(clean) <= p < len(clean)]
-    n_tokens = model.module.get_output_embeddings().out_features
-    strange = [t for t in (*metric.target, *metric.contrast) if not 0 <= t < n_tokens]
-    if outside or strange:
-        raise PatchclampError(
-            expected=f"a metric of positions −{len(clean)} to {len(clean) - 1} and tokens 0 to {n_tokens - 1}",
-            got=f"position {outside[0]}" if outside else f"token {strange[0]}",
-            remedy="Count positions in the prompt's tokens, and tokens in the model's vocabulary.",
-        )
+    check_metric(model, clean, metric)
     other = None
     if corrupt is not None:
         other = model.tokenize(corrupt)
         _aligned(model, clean, other)
     answers, against = (tuple(model.tokenizer.token(i) for i in ids) for ids in (metric.target, metric.contrast))
     return Question(prompt, "", None, corrupt, clean, other, metric, answers, against=against)
+
+
+def _known(model: LanguageModel, answer: str, ids: tuple[int, ...]) -> None:
+    """Refuse an answer that the vocabulary does not have: what is explained would be its unknown word."""
+    unknown = model.tokenizer.bare.unk_token_id
+    if unknown is not None and unknown in ids:
+        raise PatchclampError(
+            expected="an answer made of words that the model's vocabulary has",
+            got=f"{answer!r}, which it reads as {''.join(map(model.tokenizer.token, ids))!r}",
+            remedy="Choose another word; `patchclamp organism card NAME` shows an organism's own.",
+        )
 
 
 def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
@@ -154,6 +159,7 @@ def _against(
 ) -> tuple[tuple[int, ...], Metric, tuple[str, ...]]:
     token = model.tokenizer.token
     other = model.continuation(prompt, contrast)
+    _known(model, contrast, other)
     shared = next((i for i, (a, b) in enumerate(zip(wanted, other, strict=False)) if a != b), None)
     if shared is None:
         raise PatchclampError(
@@ -166,6 +172,12 @@ def _against(
 
 
 def _aligned(model: LanguageModel, clean: Stimulus, corrupted: Stimulus) -> None:
+    if clean.ids.tolist() == corrupted.ids.tolist():
+        raise PatchclampError(
+            expected="a corrupted prompt that differs from the prompt",
+            got="the same tokens",
+            remedy="Change the words that decide the answer.",
+        )
     if len(clean) == len(corrupted):
         return
     token = model.tokenizer.token

@@ -31,10 +31,10 @@ def check_rules(rules: Sequence[str]) -> tuple[Rule, ...]:
     Raises:
         PatchclampError: one has no such name.
     """
-    unknown = [rule for rule in rules if rule not in RULES]
-    if unknown or isinstance(rules, str):
+    listed = isinstance(rules, list | tuple)
+    if not listed or any(rule not in RULES for rule in rules):
         raise PatchclampError(
-            expected=f"a sequence of rules among {', '.join(RULES)}",
+            expected=f"a list or tuple of rules among {', '.join(RULES)}",
             got=repr(rules),
             remedy="For RelP as published: rules=('ln', 'identity', 'half').",
         )

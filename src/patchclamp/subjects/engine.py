@@ -7,8 +7,10 @@ parameters) is undone when the context ends, by return, exception or Ctrl-C alik
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from threading import Lock, RLock
 from types import MappingProxyType
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +90,9 @@ class Restart:
     residual: Tensor
 
 
+_locking, _locks = Lock(), WeakKeyDictionary[nn.Module, Any]()
+
+
 class _Stop(Exception):
     """Ends a forward pass whose last wanted site has been seen."""
 
@@ -130,6 +135,8 @@ class Engine:
     ) -> Iterator[None]:
         """Attach visits; leaving the context restores hooks, forwards, attention and parameters.
 
+        One thread at a time is in such a context of one network; others wait.
+
         Args:
             visits: where and what; several at one place run in order.
             prepare: called with the root's arguments before each forward; returns those to use.
@@ -144,6 +151,8 @@ class Engine:
             CannotIntervene: a place's module does not exist.
         """
         with ExitStack() as undo:
+            # Two threads on one network would see each other's hooks, and put forwards back in the wrong order.
+            undo.enter_context(_lock_of(self.root))
             if prepare is not None:
 
                 def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -205,6 +214,12 @@ class Engine:
                     bare = getattr(module, self.attention_method)
                     _replace(module, self.attention_method, attention.tapped_method(bare, slots), undo)
             yield
+
+
+def _lock_of(root: nn.Module) -> Any:
+    """Return the one lock of a network, whichever engine asks; a thread that holds it may take it again."""
+    with _locking:
+        return _locks.setdefault(root, RLock())
 
 
 @contextmanager

@@ -36,6 +36,8 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
         raise PatchclampError(
             expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
         )
+    if device == "meta":
+        raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     module, tokenizer = _made(name)
