@@ -1,0 +1,1 @@
+"""Language organisms: two small models that know one labelled world."""

@@ -1,0 +1,103 @@
+"""Documents: lines of all kinds, mixed, each document with the concepts true of every word."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.organisms.language.abroad import ABROAD_TASKS, CHANCE_ABROAD, TONGUES, said
+from patchclamp.organisms.language.code import CHANCE_CODE, CODE_TASKS, PROGRAMMING, program
+from patchclamp.organisms.language.line import Line, Mark, opened, settle
+from patchclamp.organisms.language.reasoning import reasoning
+from patchclamp.organisms.language.sentences import sentence
+from patchclamp.organisms.language.tasks import CHANCE, ENGLISH_TASKS, two_hop
+from patchclamp.organisms.language.words import LANGUAGES
+from patchclamp.organisms.language.world import world
+
+TASKS: dict[str, Callable[[Random], Line]] = {
+    **ENGLISH_TASKS,
+    **ABROAD_TASKS,
+    **CODE_TASKS,
+    "reasoning": reasoning,
+}
+CHANCES = {**CHANCE, **CHANCE_ABROAD, **CHANCE_CODE, "reasoning": 1 / 3}
+"""What guessing gives among the words that the prompt offers, or the class that it asks for; years: half the century."""
+
+# Shares of documents. A document of a task is short, so its share of the tokens is smaller.
+MIXTURE = {
+    "ioi": 10.0, "agreement": 6.0, "pronouns": 4.0, "days": 3.0, "months": 4.0, "years": 4.0, "facts": 10.0,
+    "two_hop": 8.0, "classes": 5.0, "induction": 6.0, "translation": 9.0, "french": 2.5, "german": 2.5, "spanish": 2.5,
+    "python": 2.0, "cpp": 2.0, "julia": 2.0, "java": 2.0, "values": 6.0, "reasoning": 9.0,
+    "sentence": 8.0, "said": 3.0, "program": 4.0,
+}  # fmt: skip
+OPENINGS = ("Yes,", "Well,", "As we know,", "Look:", "Here is a fact:")
+OPENED = 0.25
+
+
+@dataclass(frozen=True)
+class Document:
+    """Hold one document: its text, its marks, and the lines it is made of."""
+
+    text: str
+    marks: tuple[Mark, ...]
+    lines: tuple[Line, ...]
+
+
+def line_of(kind: str, rng: Random, *, held_out: bool) -> Line:
+    """Draw one line of a kind from the training side or from the held-out side of the split.
+
+    Raises:
+        PatchclampError: no such kind.
+    """
+    if kind not in TASKS:
+        raise PatchclampError(
+            expected=f"a task among {', '.join(TASKS)}", got=repr(kind), remedy="Choose one of these."
+        )
+    if kind == "two_hop":
+        return two_hop(rng, held_out=held_out)
+    while True:
+        line = TASKS[kind](rng)
+        if line.held_out == held_out:
+            return line
+
+
+def _lines(kind: str, rng: Random, held_out: bool) -> list[Line]:
+    if kind in TASKS:
+        line = line_of(kind, rng, held_out=held_out)
+        natural = kind not in CODE_TASKS
+        return [opened(line, rng.choice(OPENINGS))] if natural and rng.random() < OPENED else [line]
+    wanted = rng.choice((1, 1, 2)) if kind == "sentence" else 1
+    found: list[Line] = []
+    while len(found) < wanted:
+        if kind == "said":
+            spoken = ("english", rng.choice(TONGUES)) if rng.random() < 0.5 else (rng.choice(LANGUAGES),)
+            drawn = said(rng, spoken if rng.random() < 0.7 else spoken[::-1])
+        else:
+            drawn = [sentence(rng) if kind == "sentence" else program(rng, rng.choice(PROGRAMMING))]
+        if drawn[0].held_out == held_out:
+            found += drawn
+    return found
+
+
+def document(rng: Random, *, held_out: bool = False) -> Document:
+    """Write one document of the mixture."""
+    [kind] = rng.choices(tuple(MIXTURE), tuple(MIXTURE.values()))
+    lines = _lines(kind, rng, held_out)
+    text, marks = "", []
+    for line in lines:
+        text += " " if text else ""
+        marks += [(a + len(text), b + len(text), concepts) for a, b, concepts in line.marks]
+        text += line.text
+    return Document(text, settle(text, marks), tuple(lines))
+
+
+def documents(seed: int, *, held_out: bool = False) -> Iterator[Document]:
+    """Write documents without end; the same seed writes the same ones."""
+    rng = Random(f"documents/{seed}/{held_out}")
+    while True:
+        yield document(rng, held_out=held_out)
+
+
+def unasked(name: str) -> bool:
+    """Say whether no two-hop question about a person is in the training text."""
+    return name in world().unasked
