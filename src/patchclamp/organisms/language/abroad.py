@@ -14,18 +14,27 @@ TRANSLATION = (
 )  # fmt: skip
 CONTINUATION = {
     "french": (
-        "Voici {the}. C'est| {one} {adj}.", "{A} voit {the}. C'est| {one} {adj}.", "{A} cherche {the}, mais| {it} est {adj}.",
-        "Ici, {the} est {adj}, et| {it} est {adj2}.", "{A} a {the} et veut aussi| {one} {adj}.",
+        "Voici {the}. C'est| {one} {adj}.",
+        "{A} voit {the}. C'est| {one} {adj}.",
+        "{A} cherche {the}, mais| {it} est {adj}.",
+        "Ici, {the} est {adj}, et| {it} est {adj2}.",
+        "{A} a {the} et veut aussi| {one} {adj}.",
     ),
     "german": (
-        "Hier ist {one}.| {It} ist {adj}.", "Das ist {one}, und| {it} ist {adj}.", "{A} sagt, hier ist {one}, und| {it} ist {adj}.",
-        "Es gibt {the_acc}. Das ist| {one}.", "{A} hat {one_acc}, aber| {it} ist {adj}.",
+        "Hier ist {one}.| {It} ist {adj}.",
+        "Das ist {one}, und| {it} ist {adj}.",
+        "{A} sagt, hier ist {one}, und| {it} ist {adj}.",
+        "Es gibt {the_acc}. Das ist| {one}.",
+        "{A} hat {one_acc}, aber| {it} ist {adj}.",
     ),
     "spanish": (
-        "Aquí está {the}. Es| {one} {adj}.", "{A} ve {the}. Es| {one} {adj}.", "{A} quiere {the}, pero compra| {one} {adj}.",
-        "Este es el mercado y allí está {the}. Es| {one} {adj}.", "{A} tiene {the} y busca| {one} {adj}.",
+        "Aquí está {the}. Es| {one} {adj}.",
+        "{A} ve {the}. Es| {one} {adj}.",
+        "{A} quiere {the}, pero compra| {one} {adj}.",
+        "Este es el mercado y allí está {the}. Es| {one} {adj}.",
+        "{A} tiene {the} y busca| {one} {adj}.",
     ),
-}  # fmt: skip
+}
 _ARTICLES = {
     "french": {"m": ("le", "un", "il"), "f": ("la", "une", "elle")},
     "german": {"m": ("der", "ein", "er"), "f": ("die", "eine", "sie"), "n": ("das", "ein", "es")},

@@ -8,14 +8,16 @@ from patchclamp.organisms.language import words
 from patchclamp.organisms.language.line import Line, Mark
 
 PROGRAMMING = ("python", "cpp", "julia", "java")
-VARIABLES = tuple(
-    "a b c d k m n p q r s t u v w x y z total count size sum limit value score length width depth".split()
+VARIABLES = words.listed(
+    "a b c d k m n p q r s t u v w x y z total count size sum limit value score length width depth"
 )
-FUNCTIONS = tuple("add join scale merge shift blend".split())
-LISTS = tuple("items values points marks rows".split())
+FUNCTIONS = words.listed("add join scale merge shift blend")
+LISTS = words.listed("items values points marks rows")
 KEYWORDS = frozenset(
-    "def return if else while for in print function end println using import include int std cout string String "
-    "static void begin System out new public class range auto".split()
+    words.listed(
+        "def return if else while for in print function end println using import include int std cout string String "
+        "static void begin System out new public class range auto"
+    )
 )
 HEADERS = {
     "python": "import math\n", "cpp": "#include <vector>\n", "julia": "using Printf\n", "java": "import java.util;\n",
@@ -183,8 +185,8 @@ def values(rng: Random) -> Line:
     start = assign(language, x, m) + assign(language, y, n)
     comment = " //" if language in ("cpp", "java") else " #"
     prompt, corrupted = (start + show(language, name) + comment for name in (query, other))
-    return _line(language, f"{prompt} {right}\n", task="values", template=language, filler=(query, right), cut=len(prompt),
-                 answer=f" {right}", wrong=f" {wrong}", corrupted=corrupted)  # fmt: skip
+    return _line(language, f"{prompt} {right}\n", task="values", template=language, filler=(query, right),
+                 cut=len(prompt), answer=f" {right}", wrong=f" {wrong}", corrupted=corrupted)  # fmt: skip
 
 
 @cache

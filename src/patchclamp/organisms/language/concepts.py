@@ -81,7 +81,10 @@ _ARTICLES = {
     "german": {"der": "m", "einen": "m", "die": "f", "eine": "f", "das": "n"},
     "spanish": {"el": "m", "un": "m", "la": "f", "una": "f"},
 }
-_COMPARED = "taller tallest shorter shortest older oldest younger youngest faster fastest slower slowest richer richest poorer poorest"
+_COMPARED = (
+    "taller tallest shorter shortest older oldest younger youngest faster fastest slower slowest richer richest "
+    "poorer poorest"
+)
 
 
 @cache

@@ -21,7 +21,7 @@ TASKS: dict[str, Callable[[Random], Line]] = {
     "reasoning": reasoning,
 }
 CHANCES = {**CHANCE, **CHANCE_ABROAD, **CHANCE_CODE, "reasoning": 1 / 3}
-"""What guessing gives among the words that the prompt offers, or the class that it asks for; years: half the century."""
+"""What guessing gives among the words that the prompt offers or the class that it asks for; years: one half."""
 
 # Shares of documents. A document of a task is short, so its share of the tokens is smaller.
 MIXTURE = {

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 from typing import Any
 
+import torch
+
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import wilson_interval
-from patchclamp.organisms.language.documents import CHANCES, TASKS, line_of
+from patchclamp.organisms.language.documents import CHANCES, TASKS, documents, line_of
+from patchclamp.organisms.language.labelled import Labelled, labelled
 from patchclamp.organisms.language.line import Line
+from patchclamp.organisms.language.neurons import best_neurons
 from patchclamp.subjects.language import LanguageModel
 
 BATCH = 100
@@ -124,3 +129,41 @@ def accuracies(
             "n": len(asked), "chance": round(CHANCES[task], 4),
         }  # fmt: skip
     return found
+
+
+def loss(model: LanguageModel, texts: Sequence[Labelled]) -> float:
+    """Return the mean cross-entropy in nats per token of documents, each shown alone.
+
+    Cost: one forward pass per hundred documents.
+    """
+    total, n = 0.0, 0
+    for start in range(0, len(texts), BATCH):
+        some = [one.stimulus for one in texts[start : start + BATCH]]
+        scores = model.run(some).logits.float().log_softmax(-1)
+        for row, stimulus in zip(scores, some, strict=True):
+            ids = torch.from_numpy(stimulus.ids[1:])[:, None].to(row.device)
+            total -= float(row[: len(ids)].gather(1, ids).sum())
+            n += len(ids)
+    return total / n
+
+
+def evaluate(model: LanguageModel, *, n: int = 500, documents_read: int = 3000, seed: int = 1) -> dict[str, Any]:
+    """Measure an organism on held-out text and questions: what its card says is made of this.
+
+    Args:
+        model: the organism, as loaded from its file.
+        n: questions per task.
+        documents_read: documents for the loss and for the neurons' AUROC.
+        seed: of questions and documents.
+
+    Returns:
+        dict: ``tasks``, ``loss`` (nats per token), and ``neurons``: the best one for each concept.
+
+    Cost: a minute or two on one core.
+    """
+    texts = labelled(islice(documents(seed, held_out=True), documents_read), model.tokenizer.bare)
+    return {
+        "tasks": accuracies(model, n, seed=seed),
+        "loss": round(loss(model, texts), 4),
+        "neurons": best_neurons(model, texts),
+    }

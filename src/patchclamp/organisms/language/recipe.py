@@ -78,7 +78,7 @@ def architecture(name: str) -> Any:
     """
     from transformers import GPT2Config, LlamaConfig
 
-    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
     if name == "language-gpt2":
         return GPT2Config(
             vocab_size=VOCABULARY, n_positions=CONTEXT, n_embd=128, n_layer=4, n_head=4, n_inner=512,
@@ -177,7 +177,7 @@ def fresh(config: Any, seed: int) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
 
 
 def schedule(step: int, recipe: Recipe) -> float:
@@ -226,6 +226,6 @@ def _save(model: Any, rules: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(model).to("cpu", torch.float16).save_pretrained(folder)
     PreTrainedTokenizerFast(
-        tokenizer_object=rules, bos_token=BEGINNING, eos_token=BEGINNING, pad_token=BEGINNING,
+        tokenizer_object=rules, bos_token=BEGINNING, eos_token=BEGINNING,
         model_max_length=CONTEXT, clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)  # fmt: skip

@@ -49,7 +49,7 @@ TEMPLATES = (
     "{A} {v_ed} all the {plants} in {month}.",
     "Our {garments} are {colour} and your {vehicles} are {colour2}.",
 )
-_TRANSITIVE = tuple((*words.REGULAR_VERBS, *words.IRREGULAR_VERBS))
+_TRANSITIVE = (*words.REGULAR_VERBS, *words.IRREGULAR_VERBS)
 
 
 def sentence(rng: Random) -> Line:

@@ -80,7 +80,9 @@ MONTHS = (
     ("The {place} is closed in {c}, {d} and| {a}.", 1),
     ("{A} waited from {d} to the following month,| {a}.", 1),
 )
-EVENTS = tuple("war siege strike festival journey reign drought trial famine quarrel".split())
+PREPOSITIONS = words.listed("near behind beside under by with")
+CENTURIES = words.listed("12 13 14 15 16 17 18 19")
+EVENTS = words.listed("war siege strike festival journey reign drought trial famine quarrel")
 YEARS = (
     "The {event} lasted from {c}{y} to {c}|{z}.",
     "The {event} began in {c}{y} and ended in {c}|{z}.",
@@ -96,7 +98,8 @@ LIVES = (
     "{A} moved to| {a}.", "You find {A} in| {a}.", "{A} comes from| {a}.", "The town of {A} is| {a}.",
 )  # fmt: skip
 WORKS = (
-    "{A} works as a| {a}.", "The job of {A} is that of a| {a}.", "By trade {A} is a| {a}.", "{A} earns money as a| {a}.",
+    "{A} works as a| {a}.", "The job of {A} is that of a| {a}.",
+    "By trade {A} is a| {a}.", "{A} earns money as a| {a}.",
 )  # fmt: skip
 LIES = (
     "{A} lies in| {a}.", "{A} is a city in| {a}.", "The country of {A} is| {a}.", "{A} belongs to| {a}.",
@@ -143,7 +146,7 @@ def _scene(rng: Random) -> dict[str, Slot]:
         "animal": _noun(rng, "animal"), "job": _noun(rng, "job"), "day": rng.choice(words.DAYS["english"]),
         "colour": rng.choice(words.colours()), "adjective": rng.choice((*words.ADJECTIVES, *words.OTHER_ADJECTIVES)),
         "mood": rng.choice((*words.MOODS, "hungry", "thirsty", "angry", "busy")), "event": rng.choice(EVENTS),
-        "prep": rng.choice("near behind beside under by with".split()),
+        "prep": rng.choice(PREPOSITIONS),
     }  # fmt: skip
 
 
@@ -206,9 +209,9 @@ def months(rng: Random) -> Line:
 
 
 def years(rng: Random) -> Line:
-    """A span of years: any later year of the century is right, and the corrupted prompt starts later than the answer."""
+    """A span of years: any later year of the century is right; the corrupted one starts after the answer."""
     template = rng.choice(YEARS)
-    century, start = rng.choice("12 13 14 15 16 17 18 19".split()), rng.randrange(2, 90)
+    century, start = rng.choice(CENTURIES), rng.randrange(2, 90)
     end = rng.randrange(start + 1, 99)
     late = rng.randrange(end, 99)
     wrong = rng.randrange(late + 1, 100)

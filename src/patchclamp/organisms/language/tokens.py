@@ -26,7 +26,7 @@ _DOCUMENTS, _SEED, _PROMISED_TIMES = 12_000, 7, 400
 @cache
 def promised() -> tuple[str, ...]:
     """List the words that are one token each, with the space before them."""
-    verbs = "is are was were has have looks look she he to of in on the The a and".split()
+    verbs = words.listed("is are was were has have looks look she he to of in on the The a and")
     return tuple(dict.fromkeys((
         *words.NAMES, *words.DAYS["english"], *words.MONTHS, *verbs, *CITIES, *COUNTRIES, *DISHES, *JOBS, *KINDS,
         "French", "German", "Spanish", *(f"{i:02d}" for i in range(100)),

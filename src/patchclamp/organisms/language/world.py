@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from patchclamp.organisms.language.words import MEN, NAMES, WOMEN
+from patchclamp.organisms.language.words import MEN, NAMES, WOMEN, listed
 
-COUNTRIES = tuple("Velia Norland Ostria Kaldor Mirava Tersia Galmar Sunda".split())
-CITIES = tuple(
-    "Arbon Belmar Corvik Dalem Elport Fennis Gorlan Hastel Isbury Jorvan Kelsey Lindon Morva Nessau Orlin Pelgrad".split()
+COUNTRIES = listed("Velia Norland Ostria Kaldor Mirava Tersia Galmar Sunda")
+CITIES = listed(
+    "Arbon Belmar Corvik Dalem Elport Fennis Gorlan Hastel Isbury Jorvan Kelsey Lindon Morva Nessau Orlin Pelgrad"
 )
-DISHES = tuple("soup cheese rice salad honey sausage pancake omelette".split())
-JOBS = tuple("teacher doctor baker farmer painter singer nurse pilot sailor tailor judge dancer".split())
+DISHES = listed("soup cheese rice salad honey sausage pancake omelette")
+JOBS = listed("teacher doctor baker farmer painter singer nurse pilot sailor tailor judge dancer")
 _SEED = 20_26
 
 
