@@ -76,6 +76,11 @@ def _noun_slots(noun: words.Noun, language: str) -> dict[str, Slot]:
     }  # fmt: skip
 
 
+def _capital(slot: Slot) -> Slot:
+    surface, *marked = (slot,) if isinstance(slot, str) else slot
+    return (surface[0].upper() + surface[1:], *marked)
+
+
 def _dictionary() -> tuple[tuple[str, tuple[str, str, str]], ...]:
     found = [(noun.word, tuple(noun.said(tongue)[0] for tongue in TONGUES)) for noun in words.translated()]
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS):
@@ -152,8 +157,7 @@ def said(rng: Random, languages: tuple[str, ...]) -> list[Line]:
                 "day": words.DAYS[language][day],
             }
             if template.startswith("{the}"):
-                surface, *marked = slots["the"]
-                slots["the"] = (surface[0].upper() + surface[1:], *marked)
+                slots["the"] = _capital(slots["the"])
         # Held out is the content, in every language at once.
         filler = {"mood": (who, mood), "day": (words.DAYS["english"][day],), "is": (noun.word, adjectives[0])}
         whole = fill("said", template, slots, (), language=language)

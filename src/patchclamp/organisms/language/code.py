@@ -1,7 +1,7 @@
 """Code: the same small programs in Python, C++, Julia and Java, and what must come next in them."""
 
 import re
-from functools import cache
+from collections.abc import Callable
 from random import Random
 
 from patchclamp.organisms.language import words
@@ -128,13 +128,6 @@ def program(rng: Random, language: str) -> Line:
     return _line(language, text, task="program", template=language, filler=(text,))
 
 
-_PAIRS = {
-    # What stands before, the prompt's last line, its corruption, the answer, the wrong answer, and what ends the line.
-    "python": ("if {x}|:\n    print({y})\n", "return {x}|\n", "", ":"),
-    "julia": ("{x} = begin\n    {n}\n|end\n", "{x} = [\n    {n}\n|]\n", "end", "]"),
-}
-
-
 def closing(rng: Random, language: str) -> Line:
     """Continue a program where only one sign or keyword can come: brackets, the colon, the semicolon, ``end``."""
     x, y, f = *rng.sample(VARIABLES, 2), rng.choice(FUNCTIONS)
@@ -189,8 +182,7 @@ def values(rng: Random) -> Line:
                  cut=len(prompt), answer=f" {right}", wrong=f" {wrong}", corrupted=corrupted)  # fmt: skip
 
 
-@cache
-def _closer(language: str):  # type: ignore[no-untyped-def]
+def _closer(language: str) -> Callable[[Random], Line]:
     return lambda rng: closing(rng, language)
 
 

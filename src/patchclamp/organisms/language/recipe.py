@@ -78,7 +78,7 @@ def architecture(name: str) -> Any:
     """
     from transformers import GPT2Config, LlamaConfig
 
-    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+    special: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
     if name == "language-gpt2":
         return GPT2Config(
             vocab_size=VOCABULARY, n_positions=CONTEXT, n_embd=128, n_layer=4, n_head=4, n_inner=512,
