@@ -10,9 +10,10 @@ import torch
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import wilson_interval
-from patchclamp.organisms.language.documents import CHANCES, TASKS, documents, line_of
+from patchclamp.organisms.language.code import CODE_TASKS
+from patchclamp.organisms.language.documents import CHANCES, OPENINGS, TASKS, documents, line_of
 from patchclamp.organisms.language.labelled import Labelled, labelled
-from patchclamp.organisms.language.line import Line
+from patchclamp.organisms.language.line import Line, opened
 from patchclamp.organisms.language.neurons import best_neurons
 from patchclamp.subjects.language import LanguageModel
 
@@ -52,7 +53,7 @@ def items(task: str, rules: Any, n: int = 500, *, seed: int = 0, held_out: bool 
     Args:
         task: one of ``TASKS``.
         rules: the organism's tokenizer (``LanguageModel.tokenizer.bare``).
-        n: how many; fewer where the task has no more.
+        n: how many; fewer where the task has no more. Where a task has few pairs, they come again after an opening.
         seed: of the draw.
         held_out: the side of the split; False gives questions like those of the training text.
 
@@ -63,6 +64,8 @@ def items(task: str, rules: Any, n: int = 500, *, seed: int = 0, held_out: bool 
     found: dict[str, Item] = {}
     for _ in range(40 * n):
         line = line_of(task, rng, held_out=held_out)
+        if line.prompt in found and task not in CODE_TASKS:
+            line = opened(line, rng.choice(OPENINGS))
         item = None if line.prompt in found else _item(line, rules)
         if item is not None:
             found[item.clean] = item

@@ -191,14 +191,31 @@ def schedule(step: int, recipe: Recipe) -> float:
 def step_once(model: Any, optimizer: Any, rows: Int[Tensor, "row token"], *, mixed: bool) -> float:
     """Take one optimizer step on rows of text and return the loss before it."""
     cast = torch.autocast(rows.device.type, torch.bfloat16) if mixed else nullcontext()
+    positions, mask = apart(rows)
     with cast:
-        logits = model(input_ids=rows.clamp(min=0), use_cache=False).logits
+        logits = model(input_ids=rows.clamp(min=0), position_ids=positions, attention_mask=mask, use_cache=False).logits
     loss = loss_of(logits, rows)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return loss.item()
+
+
+def apart(
+    rows: Int[Tensor, "row token"],
+) -> tuple[Int[Tensor, "row token"], Float[Tensor, "row 1 token token"]]:
+    """Return positions and attention mask under which every document of a row is as if it stood alone.
+
+    Returns:
+        tuple: positions counted from each ``<bos>``; 0 where a token may look, and a large negative number elsewhere.
+    """
+    length = rows.shape[1]
+    index = torch.arange(length, device=rows.device)
+    starts = torch.where(rows <= 0, index, 0).cummax(dim=1).values
+    sees = (starts[:, :, None] == starts[:, None, :]) & (index[:, None] >= index[None, :])
+    mask = torch.zeros(sees.shape, device=rows.device).masked_fill(~sees, torch.finfo(torch.float32).min)
+    return index - starts, mask[:, None]
 
 
 def loss_of(logits: Float[Tensor, "row token vocabulary"], rows: Int[Tensor, "row token"]) -> Float[Tensor, ""]:

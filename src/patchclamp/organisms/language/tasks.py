@@ -80,6 +80,8 @@ MONTHS = (
     ("The {place} is closed in {c}, {d} and| {a}.", 1),
     ("{A} waited from {d} to the following month,| {a}.", 1),
 )
+SUBJECTS = tuple(noun for noun in words.translated() if noun.kind in ("object", "animal") and noun.word != "fish")
+"""Nouns of which both numbers are one token each."""
 PREPOSITIONS = words.listed("near behind beside under by with")
 CENTURIES = words.listed("12 13 14 15 16 17 18 19")
 EVENTS = words.listed("war siege strike festival journey reign drought trial famine quarrel")
@@ -163,7 +165,9 @@ def ioi(rng: Random) -> Line:
 def agreement(rng: Random) -> Line:
     """A subject, another noun of the other number, and the verb that agrees with the subject."""
     template, forms = rng.choice(AGREEMENT)
-    n, d = rng.sample([noun for noun in words.nouns("object") if noun.word != noun.plural], 2)
+    n, d = rng.choice(SUBJECTS), rng.choice(words.nouns("object"))
+    while d == n:
+        d = rng.choice(words.nouns("object"))
     plural = rng.random() < 0.5
     right, wrong = forms.split()[:: -1 if plural else 1]
     subject, other = (n.word, n.plural)[:: -1 if plural else 1]

@@ -13,6 +13,7 @@ from patchclamp.organisms.language import words
 from patchclamp.organisms.language.concepts import KINDS
 from patchclamp.organisms.language.documents import documents
 from patchclamp.organisms.language.line import Mark
+from patchclamp.organisms.language.tasks import SUBJECTS
 from patchclamp.organisms.language.world import CITIES, COUNTRIES, DISHES, JOBS
 
 VOCABULARY = 2048
@@ -29,6 +30,7 @@ def promised() -> tuple[str, ...]:
     verbs = words.listed("is are was were has have looks look she he to of in on the The a and")
     return tuple(dict.fromkeys((
         *words.NAMES, *words.DAYS["english"], *words.MONTHS, *verbs, *CITIES, *COUNTRIES, *DISHES, *JOBS, *KINDS,
+        *(form for noun in SUBJECTS for form in (noun.word, noun.plural)),
         "French", "German", "Spanish", *(f"{i:02d}" for i in range(100)),
     )))  # fmt: skip
 
