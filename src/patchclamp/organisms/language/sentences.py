@@ -49,6 +49,7 @@ TEMPLATES = (
     "{A} {v_ed} all the {plants} in {month}.",
     "Our {garments} are {colour} and your {vehicles} are {colour2}.",
 )
+_ADJECTIVES = (*words.ADJECTIVES, *words.OTHER_ADJECTIVES)
 _TRANSITIVE = (*words.REGULAR_VERBS, *words.IRREGULAR_VERBS)
 
 
@@ -56,7 +57,7 @@ def sentence(rng: Random) -> Line:
     """Write one sentence; its filler is every word drawn for it."""
     template = rng.choice(TEMPLATES)
     slots: dict[str, Slot] = {}
-    adjectives = rng.sample((*words.ADJECTIVES, *words.OTHER_ADJECTIVES), 2)
+    adjectives = rng.sample(_ADJECTIVES, 2)
     verb, verb2 = rng.sample(_TRANSITIVE, 2)
     (third, past), (third2, _) = words.verb_forms(verb), words.verb_forms(verb2)
     slots |= {"adj": adjectives[0], "adj2": adjectives[1], "v": verb, "v_s": third, "v_s2": third2, "v_ed": past}

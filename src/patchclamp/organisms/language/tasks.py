@@ -141,15 +141,28 @@ def _noun(rng: Random, kind: str) -> str:
     return rng.choice(words.nouns(kind)).word
 
 
-def _scene(rng: Random) -> dict[str, Slot]:
-    """Draw what is only decoration."""
-    return {
-        "A": rng.choice(words.NAMES), "place": _noun(rng, "place"), "thing": _noun(rng, "object"),
-        "animal": _noun(rng, "animal"), "job": _noun(rng, "job"), "day": rng.choice(words.DAYS["english"]),
-        "colour": rng.choice(words.colours()), "adjective": rng.choice((*words.ADJECTIVES, *words.OTHER_ADJECTIVES)),
-        "mood": rng.choice((*words.MOODS, "hungry", "thirsty", "angry", "busy")), "event": rng.choice(EVENTS),
-        "prep": rng.choice(PREPOSITIONS),
-    }  # fmt: skip
+class _Scene(dict[str, Slot]):
+    """Draw what is only decoration, when a template first asks for it."""
+
+    def __init__(self, rng: Random, given: Mapping[str, Slot]) -> None:
+        super().__init__(given)
+        self.rng = rng
+
+    def __missing__(self, slot: str) -> Slot:
+        self[slot] = value = self.rng.choice(_DECORATION[slot])
+        return value
+
+
+def _all(kind: str) -> tuple[str, ...]:
+    return tuple(noun.word for noun in words.nouns(kind))
+
+
+_DECORATION: Mapping[str, Sequence[str]] = {
+    "A": words.NAMES, "place": _all("place"), "thing": _all("object"), "animal": _all("animal"), "job": _all("job"),
+    "day": words.DAYS["english"], "colour": words.colours(), "event": EVENTS, "prep": PREPOSITIONS,
+    "adjective": (*words.ADJECTIVES, *words.OTHER_ADJECTIVES),
+    "mood": (*words.MOODS, "hungry", "thirsty", "angry", "busy"),
+}  # fmt: skip
 
 
 def ioi(rng: Random) -> Line:
@@ -157,7 +170,7 @@ def ioi(rng: Random) -> Line:
     i = rng.randrange(len(IOI))
     giver, receiver = rng.sample(words.NAMES, 2)
     p, q = rng.choice([(giver, receiver), (receiver, giver)])
-    slots = _scene(rng) | {"P": p, "Q": q, "S": (giver, "giver"), "R": (receiver, "receiver")}
+    slots = _Scene(rng, {"P": p, "Q": q, "S": (giver, "giver"), "R": (receiver, "receiver")})
     pair = (min(p, q), max(p, q))
     return fill("ioi", IOI[i], slots, pair, answer=f" {receiver}", wrong=f" {giver}", corrupt={"S": receiver})
 
@@ -171,9 +184,9 @@ def agreement(rng: Random) -> Line:
     plural = rng.random() < 0.5
     right, wrong = forms.split()[:: -1 if plural else 1]
     subject, other = (n.word, n.plural)[:: -1 if plural else 1]
-    slots = _scene(rng) | {
+    slots = _Scene(rng, {
         "n": (subject, "subject"), "v": right, "d": (d.word if plural else d.plural, "distractor"),
-    }  # fmt: skip
+    })  # fmt: skip
     return fill(
         "agreement", template, slots, (n.word, d.word), answer=f" {right}", wrong=f" {wrong}", corrupt={"n": other}
     )
@@ -186,7 +199,7 @@ def pronouns(rng: Random) -> Line:
     right, wrong = "she", "he"
     if rng.random() < 0.5:
         who, other, right, wrong = other, who, wrong, right
-    slots = _scene(rng) | {"A": who, "p": right}
+    slots = _Scene(rng, {"A": who, "p": right})
     return fill("pronouns", template, slots, (who,), answer=f" {right}", wrong=f" {wrong}", corrupt={"A": other})
 
 
@@ -195,7 +208,7 @@ def _ordered(rng: Random, task: str, templates: Sequence[tuple[str, int]], serie
     n = len(series)
     i = rng.randrange(n)
     j = (i + rng.randrange(1, n)) % n
-    slots = _scene(rng) | {"c": series[i - 1], "d": series[i], "a": series[(i + step) % n]}
+    slots = _Scene(rng, {"c": series[i - 1], "d": series[i], "a": series[(i + step) % n]})
     return fill(
         task, template, slots, (series[i],), answer=f" {series[(i + step) % n]}", wrong=f" {series[(j + step) % n]}",
         corrupt={"c": series[j - 1], "d": series[j]},
@@ -220,7 +233,7 @@ def years(rng: Random) -> Line:
     late = rng.randrange(end, 99)
     wrong = rng.randrange(late + 1, 100)
     later = [f"{y:02d}" for y in range(start + 1, 100)]
-    slots = _scene(rng) | {"c": (century, "year"), "y": (f"{start:02d}", "year"), "z": (f"{end:02d}", "year")}
+    slots = _Scene(rng, {"c": (century, "year"), "y": (f"{start:02d}", "year"), "z": (f"{end:02d}", "year")})
     return fill(
         "years", template, slots, (century, f"{start:02d}"), answer=f"{end:02d}", wrong=f"{wrong:02d}",
         corrupt={"y": f"{late:02d}"}, answers=later,
@@ -232,7 +245,7 @@ def _fact(
 ) -> Line:
     other = rng.choice([o for o in others if table[o] != table[who]])
     template = rng.choice(templates)
-    slots = _scene(rng) | {"A": who, "a": table[who]}
+    slots = _Scene(rng, {"A": who, "a": table[who]})
     return fill(task, template, slots, (who,), answer=f" {table[who]}", wrong=f" {table[other]}", corrupt={"A": other})
 
 
@@ -270,7 +283,7 @@ def classes(rng: Random) -> Line:
         return rng.choice(words.MONTHS) if kind == "month" else _noun(rng, kind)
 
     word = member(kind)
-    slots = _scene(rng) | {"w": word, "a": kind}
+    slots = _Scene(rng, {"w": word, "a": kind})
     return fill(
         "classes",
         rng.choice(CLASSES),
@@ -293,7 +306,7 @@ def induction(rng: Random) -> Line:
     pool = invented(rng, 4)
     x, y, z, w = pool
     first = "{x}|" in template or "the| {y}" in template
-    slots = _scene(rng) | {name: (word, "invented") for name, word in zip("xyzw", pool, strict=True)}
+    slots = _Scene(rng, {name: (word, "invented") for name, word in zip("xyzw", pool, strict=True)})
     right = y if first else w
     # The corrupted prompt swaps the two second words, so that the other one is due.
     wrong = w if first else y
