@@ -44,8 +44,15 @@ def train_tokenizer() -> Any:
     Raises:
         PatchclampError: a promised word came out in several pieces.
 
-    Cost: some five seconds.
+    Cost: some five seconds the first time.
     """
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(_trained())
+
+
+@cache
+def _trained() -> str:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     rules = Tokenizer(models.BPE())
@@ -73,7 +80,7 @@ def train_tokenizer() -> Any:
             got=f"{len(broken)} in several, such as {broken[0]}",
             remedy="Raise VOCABULARY, or show the trainer the promised words more often.",
         )
-    return rules
+    return str(rules.to_str())
 
 
 def _corpus() -> Iterator[str]:
