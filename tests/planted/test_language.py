@@ -222,7 +222,7 @@ def test_accuracy_is_that_of_the_card(name, task, models):
 @pytest.mark.parametrize("name", recipe.NAMES)
 def test_neurons_tell_concepts_on_text_they_were_not_chosen_on(name, models):
     model = models[name]
-    found = best_neurons(model, language.text(300, seed=1, model=model))
+    found = best_neurons(model, language.text(300, seed=1, model=model), resamples=100)
     claimed = language.card(name)["neurons"]
     assert set(claimed) == set(language.CONCEPTS)
     for one in found.values():
@@ -235,7 +235,8 @@ def test_neurons_tell_concepts_on_text_they_were_not_chosen_on(name, models):
 
 
 @pytest.mark.parametrize("name", recipe.NAMES)
-def test_training_lowers_the_loss_and_repeats(name, tmp_path):
+def test_training_lowers_the_loss_and_repeats(name, models, tmp_path):
+    rules = models[name].tokenizer.bare.backend_tokenizer
     short = recipe.Recipe(name, steps=12, rows=8, documents=400, warmup=4)
     losses = {}
     for attempt in ("one", "two"):
@@ -246,6 +247,7 @@ def test_training_lowers_the_loss_and_repeats(name, tmp_path):
             progress=lambda p, to=losses[attempt]: to.append(p.loss),
             every=4,
             checkpoints=False,
+            rules=rules,
         )
     assert losses["one"] == losses["two"]
     assert losses["one"][-1] < losses["one"][0] - 0.3

@@ -19,7 +19,7 @@ ARCHITECTURES = {
 }
 
 
-def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 3000) -> dict[str, Any]:
+def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 2000) -> dict[str, Any]:
     """Measure a trained folder and write its card.json, taking seed, steps and minutes from its recipe.json.
 
     Args:

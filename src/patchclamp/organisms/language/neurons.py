@@ -12,7 +12,7 @@ from patchclamp.organisms.language.labelled import Labelled
 from patchclamp.subjects.language import LanguageModel
 
 BATCH = 50
-RESAMPLES = 1000
+RESAMPLES = 500
 FEWEST = 20
 
 
@@ -37,7 +37,9 @@ def activations(
     return np.concatenate(found)[counted], truth[counted], documents[counted]
 
 
-def best_neurons(model: LanguageModel, texts: Sequence[Labelled], *, seed: int = 0) -> dict[str, dict[str, Any]]:
+def best_neurons(
+    model: LanguageModel, texts: Sequence[Labelled], *, seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, dict[str, Any]]:
     """Find the neuron that tells each concept best on one half of the documents, and score it on the other half.
 
     AUROC = P(activation where the concept is true > where it is not), ties counted half. Higher activation must mean
@@ -47,6 +49,7 @@ def best_neurons(model: LanguageModel, texts: Sequence[Labelled], *, seed: int =
         model: the organism.
         texts: labelled documents.
         seed: of the bootstrap.
+        resamples: how often the documents are drawn again for the interval.
 
     Returns:
         dict: per concept ``neuron``, ``auroc`` with ``interval`` (95 %, documents resampled), ``chosen_at`` (its AUROC
@@ -62,7 +65,7 @@ def best_neurons(model: LanguageModel, texts: Sequence[Labelled], *, seed: int =
     rng = np.random.default_rng(seed)
     kept = documents[~choosing]
     _, number = np.unique(kept, return_inverse=True)
-    draws = rng.multinomial(number.max() + 1, np.full(number.max() + 1, 1 / (number.max() + 1)), size=RESAMPLES)
+    draws = rng.multinomial(number.max() + 1, np.full(number.max() + 1, 1 / (number.max() + 1)), size=resamples)
     found = {}
     for i, name in enumerate(CONCEPTS):
         positives = int(chosen_truth[:, i].sum())
@@ -89,10 +92,10 @@ def _resampled(
 ) -> Float[np.ndarray, " resample"]:
     """Compute AUROC under every row of token weights."""
     order = np.argsort(scores, kind="stable")
-    scores, labels, weights = scores[order], labels[order], weights[:, order].astype(np.float64)
+    scores, labels, weights = scores[order], labels[order], weights[:, order].astype(np.float32)
     firsts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
-    up = np.add.reduceat(weights * labels, firsts, axis=1)
-    down = np.add.reduceat(weights * ~labels, firsts, axis=1)
+    up = np.add.reduceat(weights * labels, firsts, axis=1, dtype=np.float64)
+    down = np.add.reduceat(weights * ~labels, firsts, axis=1, dtype=np.float64)
     below = np.cumsum(down, axis=1) - down / 2
     areas: Float[np.ndarray, " resample"] = (up * below).sum(axis=1) / (up.sum(axis=1) * down.sum(axis=1))
     return areas

@@ -142,6 +142,7 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     checkpoints: bool = True,
     every: int = 100,
+    rules: Any = None,
 ) -> Path:
     """Train an organism and write it as a Hugging Face folder, its weights in float16.
 
@@ -152,6 +153,7 @@ def train(
         progress: called every ``every`` steps.
         checkpoints: whether to write the model along the way, more often early on.
         every: steps between reports.
+        rules: a tokenizer (of ``tokenizers``) to use instead of the one that the recipe trains.
 
     Returns:
         Path: the folder.
@@ -163,7 +165,7 @@ def train(
     the same number of threads.
     """
     config = architecture(recipe.name)
-    rules = train_tokenizer()
+    rules = rules or train_tokenizer()
     text = rows_of_text(rules, recipe.seed, recipe.documents)
     model = fresh(config, recipe.seed).to(device)
     optimizer = _optimizer(model, recipe)
