@@ -35,25 +35,25 @@ CONCEPTS: Mapping[str, str] = {
     "month": "a month",
     "year": "digits of a year",
     "number_word": "a number written as a word",
-    "noun_singular": "an English noun in the singular",
-    "noun_plural": "an English noun in the plural",
+    "noun_singular": "an English common noun in the singular",
+    "noun_plural": "an English common noun in the plural",
     "verb_singular": "an English verb in the third person singular",
     "verb_plural": "an English verb in the plural or the bare form",
-    "verb_past": "an English verb in the past",
+    "verb_past": "an English verb in the past, or its participle",
     "adjective": "an adjective or colour, in any language",
     "article": "an article, in any language",
-    "preposition": "a preposition, in any language",
-    "conjunction": "a conjunction, in any language",
-    "pronoun": "a pronoun, in any language",
+    "preposition": "a word that can be a preposition, in any language",
+    "conjunction": "a word that can be a conjunction, in any language",
+    "pronoun": "a word that can be a pronoun, demonstratives and possessives among them, in any language",
     "she": "a pronoun for a woman",
     "he": "a pronoun for a man",
     "masculine": "an article or noun of masculine gender (French, German, Spanish)",
     "feminine": "an article or noun of feminine gender (French, German, Spanish)",
     "neuter": "an article or noun of neuter gender (German)",
-    "subject": "the head noun with which the verb agrees",
+    "subject": "the head noun of a subject that another noun parts from its verb",
     "distractor": "a noun between the subject and its verb",
-    "giver": "the person who gives",
-    "receiver": "the person who is given something",
+    "giver": "the person who gives, where the giving of a gift between two people is told",
+    "receiver": "the person who is given something, likewise",
     "repeated_name": "a name that stands in the document a second time or more",
     "sentence_start": "the first word of a sentence",
     "sentence_end": "the sign that ends a sentence",
@@ -80,6 +80,27 @@ _ARTICLES = {
     "french": {"le": "m", "un": "m", "la": "f", "une": "f"},
     "german": {"der": "m", "einen": "m", "die": "f", "eine": "f", "das": "n"},
     "spanish": {"el": "m", "un": "m", "la": "f", "una": "f"},
+}
+_EVENTS = (
+    *("day", "month", "strike", "festival", "drought", "reign", "trial", "siege", "famine", "journey", "war"),
+    "quarrel",
+)
+_LITERAL = {
+    word: concept
+    for concept, listed in {
+        "noun_singular": "kind talk name money plant day home flag trade word job city animal colour food place "
+        "country tool garment vehicle instrument fact strike year festival list heading drought object reign riddle "
+        "land passport town trial siege famine journey way war quarrel meal citizen dish month dinner week end map doctor",
+        "noun_plural": "friends taxes others years people",
+        "verb_singular": "lives earns knows comes learns says pays belongs shows votes lies",
+        "verb_plural": "think know do say grow can",
+        "verb_past": "lent meant came began ended said showed offered handed solved lived stopped passed put lasted "
+        "born died grew been",
+        "adjective": "open closed next last favourite far more",
+        "pronoun": "everyone nobody some",
+        "preposition": "like without",
+    }.items()
+    for word in listed.split()
 }
 _COMPARED = (
     "taller tallest shorter shortest older oldest younger youngest faster fastest slower slowest richer richest "
@@ -147,6 +168,9 @@ def _english(put: Callable[..., None]) -> None:
         put(month, "month")
     for number in words.NUMBERS:
         put(number, "number_word")
+    for noun in (*KINDS, *_EVENTS):
+        put(noun, "noun_singular")
+    put("shows", "verb_singular")
     for city in CITIES:
         put(city, "city")
     for country in COUNTRIES:
@@ -156,8 +180,16 @@ def _english(put: Callable[..., None]) -> None:
 
 
 @cache
-def concepts_of(word: str, language: str) -> frozenset[str]:
-    """Return the concepts that a word of natural text has by itself: those of its lexicon, and its language."""
+def concepts_of(word: str, language: str, literal: bool = False) -> frozenset[str]:
+    """Return the concepts that a word of natural text has by itself: those of its lexicon, and its language.
+
+    Args:
+        word: the word.
+        language: whose.
+        literal: whether it stands in the template itself, where a few words mean another thing ("a kind of").
+    """
+    if literal and language == "english" and word.lower() in _LITERAL:
+        return frozenset({_LITERAL[word.lower()], language})
     lexicon = _lexicon(language)
     own = lexicon.get(word) or lexicon.get(word.lower()) or frozenset()
     return own | {language}

@@ -75,14 +75,14 @@ def _pieces(template: str) -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def _words(text: str, language: str, extra: tuple[str, ...]) -> tuple[tuple[str, frozenset[str]], ...]:
+def _words(text: str, language: str, extra: tuple[str, ...], literal: bool) -> tuple[tuple[str, frozenset[str]], ...]:
     spoken = next((name for name in extra if name in LANGUAGES), language)
     found = []
     for word in _WORD.findall(text):
         if word.isspace():
             found.append((word, frozenset[str]()))
         elif word[0].isalnum():
-            found.append((word, concepts_of(word, spoken) | frozenset(extra)))
+            found.append((word, concepts_of(word, spoken, literal) | frozenset(extra)))
         else:
             concepts = {",": {"comma"}, ".": {"sentence_end"}, "?": {"sentence_end"}, "!": {"sentence_end"}}.get(word)
             found.append((word, frozenset(concepts or ()) | {spoken}))
@@ -113,7 +113,7 @@ def write(template: str, slots: Mapping[str, Slot], language: str = "english") -
             text = text[:-1] + "n "
             start, _, concepts = marks[-1]
             marks[-1] = (start, len(text) - 1, concepts)
-        for word, concepts in _words(surface, language, tuple(extra)):
+        for word, concepts in _words(surface, language, tuple(extra), kind == "plain"):
             if not word.isspace():
                 marks.append((len(text), len(text) + len(word), concepts | {"deciding_step"} if deciding else concepts))
             text += word

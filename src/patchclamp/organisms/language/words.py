@@ -218,9 +218,10 @@ SAID = {
 
 FUNCTION = {
     "article": "a an the",
-    "conjunction": "and or but because so when while before after that if than as then although",
-    "preposition": "to of in on at near with from by behind beside under over for into until about among between since",
-    "pronoun": "it they them this these those who which what there here we you i us our your their its him his himself "
+    "conjunction": "and or but because so when while before after that if than as then although until since",
+    "preposition": "to of in on at near with from by behind beside under over for into until about among between since after "
+    "before around as",
+    "pronoun": "it they them this these those that who which what there here we you i us our your their its him his himself "
     "herself",
 }
 FUNCTION_ABROAD = {
@@ -228,7 +229,7 @@ FUNCTION_ABROAD = {
         "article": "le la un une les",
         "preposition": "dans de à avec pour",
         "conjunction": "et mais ou",
-        "pronoun": "il elle je c' ce cette voici",
+        "pronoun": "il elle je c ce cette voici",
     },
     "german": {
         "article": "der die das ein eine einen den dem",
