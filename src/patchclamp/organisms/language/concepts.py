@@ -90,7 +90,8 @@ _LITERAL = {
     for concept, listed in {
         "noun_singular": "kind talk name money plant day home flag trade word job city animal colour food place "
         "country tool garment vehicle instrument fact strike year festival list heading drought object reign riddle "
-        "land passport town trial siege famine journey way war quarrel meal citizen dish month dinner week end map doctor",
+        "land passport town trial siege famine journey way war quarrel meal citizen dish month dinner week "
+        "end map doctor",
         "noun_plural": "friends taxes others years people",
         "verb_singular": "lives earns knows comes learns says pays belongs shows votes lies",
         "verb_plural": "think know do say grow can",
