@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.measure import evaluate
 from patchclamp.subjects.loading import load_language_model
@@ -20,7 +21,7 @@ ARCHITECTURES = {
 
 
 def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 2000) -> dict[str, Any]:
-    """Measure a trained folder and write its card.json, taking seed, steps and minutes from its recipe.json.
+    """Measure a trained folder and write its card.json, with seed and steps from its recipe.json or card.json.
 
     Args:
         folder: what ``recipe.train`` wrote.
@@ -37,7 +38,7 @@ def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 2
     Cost: that of ``evaluate``.
     """
     model = load_language_model(str(folder), dtype="float32")
-    made = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    made = _training(folder)
     found: dict[str, Any] = {
         "name": name,
         "circuit": "language",
@@ -65,3 +66,15 @@ def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 2
     }
     (folder / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return found
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    for file, key in (("recipe.json", None), ("card.json", "training")):
+        if (folder / file).is_file():
+            read: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
+            return read if key is None else read[key]
+    raise PatchclampError(
+        expected="recipe.json or card.json, which say how the model was trained",
+        got=f"{folder}, without either",
+        remedy="Train with patchclamp.organisms.language.recipe.train, which writes it.",
+    )

@@ -169,8 +169,8 @@ def _english(put: Callable[..., None]) -> None:
         put(month, "month")
     for number in words.NUMBERS:
         put(number, "number_word")
-    for noun in (*KINDS, *_EVENTS):
-        put(noun, "noun_singular")
+    for common in (*KINDS, *_EVENTS):
+        put(common, "noun_singular")
     put("shows", "verb_singular")
     for city in CITIES:
         put(city, "city")

@@ -220,11 +220,9 @@ FUNCTION = {
     "article": "a an the",
     "conjunction": "and or but because so when while before after that if than as then although until since",
     "preposition": "to of in on at near with from by behind beside under over for into until about among "
-    "between since after "
-    "before around as",
+    "between since after before around as",
     "pronoun": "it they them this these those that who which what there here we you i us our your their its "
-    "him his himself "
-    "herself",
+    "him his himself herself",
 }
 FUNCTION_ABROAD = {
     "french": {
