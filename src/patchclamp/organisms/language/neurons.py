@@ -76,7 +76,7 @@ def best_neurons(
         areas = (sums - positives * (positives + 1) / 2) / (positives * (n - positives))
         best = int(areas.argmax())
         scores = values[~choosing, best].astype(np.float64)
-        low, high = np.quantile(_resampled(scores, scored, draws[:, number]), [0.025, 0.975])
+        low, high = np.nanquantile(_resampled(scores, scored, draws[:, number]), [0.025, 0.975])
         found[name] = {
             "neuron": f"blocks.{best // width}.mlp.act/neurons/{best % width}",
             "auroc": round(auroc(scores, scored), 4), "interval": [round(float(low), 4), round(float(high), 4)],
@@ -97,5 +97,7 @@ def _resampled(
     up = np.add.reduceat(weights * labels, firsts, axis=1, dtype=np.float64)
     down = np.add.reduceat(weights * ~labels, firsts, axis=1, dtype=np.float64)
     below = np.cumsum(down, axis=1) - down / 2
-    areas: Float[np.ndarray, " resample"] = (up * below).sum(axis=1) / (up.sum(axis=1) * down.sum(axis=1))
+    pairs = up.sum(axis=1) * down.sum(axis=1)
+    # A draw without a positive (or a negative) has no area; it is left out of the interval.
+    areas: Float[np.ndarray, " resample"] = np.where(pairs > 0, (up * below).sum(axis=1) / np.maximum(pairs, 1), np.nan)
     return areas
