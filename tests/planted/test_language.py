@@ -20,7 +20,7 @@ from patchclamp.organisms.language.tokens import promised, train_tokenizer
 from patchclamp.organisms.language.world import world
 
 MAIN = ("ioi", "agreement", "pronouns", "days", "months", "facts", "two_hop")
-N = 4000
+N = 3000
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,9 @@ def test_held_out_two_hop_questions_are_about_people_never_asked():
 @pytest.mark.parametrize("task", TASKS)
 def test_pairs_are_equally_long_and_ask_for_different_answers(task, models):
     rules = models["language-gpt2"].tokenizer.bare
-    asked = language.tasks(task, 40)
-    assert len(asked) == 40
-    assert len({item.clean for item in asked}) == 40
+    asked = language.tasks(task, 25)
+    assert len(asked) == 25
+    assert len({item.clean for item in asked}) == 25
     for item in asked:
         clean, corrupted = (rules(text)["input_ids"] for text in (item.clean, item.corrupted))
         assert len(clean) == len(corrupted)
@@ -228,7 +228,9 @@ def test_neurons_tell_concepts_on_text_they_were_not_chosen_on(name, models):
     for one in found.values():
         low, high = one["interval"]
         assert low <= one["auroc"] <= high
-    assert np.median([one["auroc"] for one in found.values()]) > 0.8
+    assert np.median([one["auroc"] for one in found.values()]) > 0.7
+    for concept in ("name", "sentence_end"):
+        assert found[concept]["auroc"] == pytest.approx(claimed[concept]["auroc"], abs=0.06)
 
 
 # -- the recipe -------------------------------------------------------------------------------------------------------
