@@ -23,7 +23,7 @@ def table():
     return {(f.organism, f.method): f for f in calibrate_circuits(methods=QUICK)}
 
 
-@pytest.mark.parametrize("name", organisms.names())
+@pytest.mark.parametrize("name", organisms.planted.names())
 @pytest.mark.parametrize("method", QUICK)
 def test_a_method_misses_what_the_card_says_and_nothing_else(table, name, method):
     missed = table[name, method].found < table[name, method].true
@@ -32,7 +32,7 @@ def test_a_method_misses_what_the_card_says_and_nothing_else(table, name, method
 
 def test_no_card_names_a_method_that_is_not_measured():
     known = {*NAMES.values(), "write norm times activation", "probing"}
-    assert all(set(organisms.card(name)["must_miss"]) <= known for name in organisms.names())
+    assert all(set(organisms.card(name)["must_miss"]) <= known for name in organisms.planted.names())
 
 
 @pytest.mark.parametrize("name", ["cat", "mover-llama", "backup-gpt2"])

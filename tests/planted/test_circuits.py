@@ -24,7 +24,7 @@ from patchclamp.organisms.planted.neurons import FACTS_OF, FIRST_CAPITAL, FIRST_
 from patchclamp.subjects.contract import verify
 from patchclamp.subjects.loading import load_language_model
 
-NAMES = organisms.names()
+NAMES = organisms.planted.names()
 LAID = tuple(name for name in NAMES if name != "cat")
 METHODS = {
     "activation",

@@ -73,9 +73,14 @@ def calibrate_circuits(
         raise PatchclampError(
             expected=f"methods among {', '.join(METHODS)}", got=", ".join(unknown), remedy="Choose some of these."
         )
-    chosen = list(dict.fromkeys(names)) if names is not None else list(organisms.names())
-    for name in chosen:
-        organisms.card(name)  # an unknown one is refused before anything is computed
+    chosen = list(dict.fromkeys(names)) if names is not None else list(organisms.planted.names())
+    for name in chosen:  # before anything is computed
+        if not organisms.card(name)["true"]:
+            raise PatchclampError(
+                expected="organisms with a planted circuit",
+                got=name,
+                remedy="Leave it out: its circuits are not known.",
+            )
     found: list[Finding] = []
     for i, name in enumerate(chosen):
         found += _calibrated(name, methods)

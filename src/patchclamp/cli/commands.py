@@ -1,5 +1,6 @@
 """Commands: each takes the parsed options, calls one verb and shows what it gave."""
 
+import json
 import shlex
 import sys
 import tempfile
@@ -273,26 +274,92 @@ def _tell(bundle: Any, options: Namespace) -> int:
 
 
 def organism(options: Namespace) -> int:
-    """List the organisms, or show one's card."""
+    """List the organisms, show one's card, or train, evaluate and read a language organism."""
     from patchclamp import organisms
 
-    if (options.what == "card") != (options.name is not None):
+    if (options.what == "list") != (options.name is None):
         raise PatchclampError(
-            expected="`organism list`, or `organism card NAME`",
+            expected="`organism list`, or `organism card|train|evaluate|text NAME`",
             got=f"`organism {options.what}`{'' if options.name is None else ' with a name'}",
             remedy=f"Names: {', '.join(organisms.names())}.",
         )
+    name = "" if options.name is None else options.name.removeprefix("organism:")
     if options.what == "list":
-        found: Any = [organisms.card(name) for name in organisms.names()]
+        cards = [organisms.card(name) for name in organisms.names()]
+        emit(cards) if options.json else tables.organisms(cards)
+    elif options.what == "card":
+        card = organisms.card(name)
+        emit(card) if options.json else tables.card(card)
+    elif options.what == "train":
+        _train(options, name)
+    elif options.what == "evaluate":
+        _evaluate(options, name)
     else:
-        found = organisms.card(options.name.removeprefix("organism:"))
-    if options.json:
-        emit(found)
-    elif options.what == "list":
-        tables.organisms(found)
-    else:
-        tables.card(found)
+        _text(options, name)
     return 0
+
+
+def _train(options: Namespace, name: str) -> None:
+    from patchclamp.organisms import language
+    from patchclamp.organisms.language.cards import write_card
+    from patchclamp.organisms.language.recipe import Recipe, train
+
+    language.folder(name)  # an unknown name is refused first
+    steps = Recipe(name).steps if options.steps is None else options.steps
+    folder = Path(options.out or "")
+    if not options.out or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))) or steps < 1:
+        raise PatchclampError(
+            expected="--out with a new or empty folder, and at least 1 step",
+            got=f"--out {options.out!r}, {steps} steps",
+            remedy="Give another folder.",
+        )
+    _say(
+        f"{steps:,} steps: some {steps / 400:.0f} minutes of one core, after five that write the text; under 1 GB of memory"
+    )
+    with Meter(f"train {name}", "steps") as meter:
+        recipe = Recipe(name, seed=options.seed, steps=steps)
+        train(recipe, folder, device=options.device, progress=lambda p: meter(p.step, p.steps))
+    card = write_card(folder, name, n=options.n or 500)
+    emit(card) if options.json else tables.card(card)
+
+
+def _evaluate(options: Namespace, name: str) -> None:
+    from patchclamp.opening import load
+    from patchclamp.organisms import language
+
+    model = (
+        load(name, device=options.device, dtype="float32")
+        if name not in language.names() and Path(name).is_dir()
+        else language.build(name, device=options.device)
+    )
+    found = language.evaluate(model, n=options.n or 500)
+    emit(found) if options.json else tables.measured(found)
+
+
+def _text(options: Namespace, name: str) -> None:
+    from patchclamp.organisms import language
+
+    if options.n is not None and options.n < 1:
+        raise PatchclampError(expected="at least 1 document", got=str(options.n), remedy="Give another --n.")
+    documents = language.text(options.n or 1000, seed=options.seed, name=name)
+    if options.json or options.labels:
+        token = language.build(name).tokenizer.token
+        found = [
+            {
+                "text": one.stimulus.text,
+                "tokens": [token(int(i)) for i in one.stimulus.ids],
+                "concepts": [sorted(true) for true in one.concepts],
+            }
+            for one in documents
+        ]
+        if options.json:
+            emit(found)
+        else:
+            for line in found:
+                print(json.dumps(line, ensure_ascii=False))
+    else:
+        for one in documents:
+            print(one.stimulus.text)
 
 
 def calibrate(options: Namespace) -> int:

@@ -197,12 +197,30 @@ def _organism(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "organism",
-        "Networks whose answer is known, which ship with the package: what there is, and what is planted in each.",
+        "Networks whose answer is known, which ship with the package: planted circuits, and two language models that were "
+        "trained on a microworld whose every token is labelled.",
         "patchclamp organism card cat",
         model=False,
     )
-    verb.add_argument("what", choices=("list", "card"), help="list them all, or show one's card")
-    verb.add_argument("name", nargs="?", metavar="NAME", help="which, for card")
+    verb.formatter_class = argparse.RawDescriptionHelpFormatter
+    verb.description = (
+        "Networks whose answer is known, which ship with the package.\n\n"
+        "  list            all of them\n"
+        "  card NAME       what is planted in one, or what one has learnt\n"
+        "  train NAME      make a language organism anew by its recipe, into --out\n"
+        "  evaluate NAME   measure a language organism: the tasks, the loss, the best neuron for each concept\n"
+        "  text NAME       held-out text of the microworld, with --labels the concepts true of every token"
+    )
+    verb.add_argument("what", choices=("list", "card", "train", "evaluate", "text"), help="see above")
+    verb.add_argument("name", nargs="?", metavar="NAME", help="which; evaluate also takes a trained folder")
+    verb.add_argument("--out", metavar="DIR", help="train: a new or empty folder")
+    verb.add_argument("--steps", type=int, metavar="N", help="train: optimizer steps (default: the recipe's 8000)")
+    verb.add_argument("--device", default="cpu", help="train, evaluate: cpu, cuda, cuda:1 or mps (default: cpu)")
+    verb.add_argument("--seed", type=_seed, default=0, help="train, text: the same seed, the same result (default: 0)")
+    verb.add_argument("--n", type=int, metavar="N", help="text: documents (default: 1000); evaluate: items (500)")
+    verb.add_argument(
+        "--labels", action="store_true", help="text: a JSON line per document, tokens with their concepts"
+    )
 
 
 def _calibrate(verbs: Any) -> None:

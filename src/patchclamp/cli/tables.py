@@ -14,7 +14,7 @@ from rich.text import Text
 from patchclamp.cli.progress import human_bytes
 
 BAR, WIDE, GRAPH_ROWS = 12, 120, 20
-POOR = 0.5
+POOR, CLEAR = 0.5, 0.9
 """Below this rank correlation predictions are said to agree poorly."""
 MORE = 0.01
 """A rival takes more where it does so by one hundredth."""
@@ -241,6 +241,28 @@ def _p(randoms: Any) -> str:
     return f"p = {randoms.p:.3f}" + (f", the least that {n} different sets can show" if least else "")
 
 
+def measured(found: Any) -> None:
+    """Print what a language organism can do, and how well its best neurons tell concepts."""
+    out = _console()
+    out.print(f"loss on held-out text: {found['loss']:.3f} nats per token")
+    table = _grid("task", "accuracy", "95 % interval", "chance", "items", numbers=("accuracy", "chance", "items"))
+    for task, f in found["tasks"].items():
+        low, high = f["interval"]
+        table.add_row(task, f"{f['accuracy']:.3f}", f"{low:.3f} to {high:.3f}", f"{f['chance']:.3f}", str(f["n"]))
+    _print(out, table)
+    neurons = sorted(found["neurons"].items(), key=lambda item: -item[1]["auroc"])
+    clear = sum(f["auroc"] >= CLEAR for _, f in neurons)
+    out.print(
+        f"\n[bold]Best neuron for each concept[/], chosen on one half of held-out text and scored on the other: "
+        f"{clear} of {len(neurons)} concepts have one with AUROC ≥ {CLEAR}"
+    )
+    table = _grid("concept", "AUROC", "95 % interval", "neuron", numbers=("AUROC",))
+    for concept, f in neurons:
+        low, high = f["interval"]
+        table.add_row(concept, f"{f['auroc']:.3f}", f"{low:.3f} to {high:.3f}", f["neuron"])
+    _print(out, table)
+
+
 def calibration(found: Sequence[Any], overall: Any) -> None:
     """Print which method found how many of the planted units."""
     out = _console()
@@ -286,6 +308,14 @@ def card(found: Any) -> None:
     out = _console()
     out.print(f"[bold]organism:{found['name']}[/]  {escape(found['architecture'])}\n{escape(found['what'])}\n")
     asked = f"{found['prompt']!r} → {found['target']!r} rather than {found['contrast']!r}"
+    if "tasks" in found:
+        training = found["training"]
+        out.print(
+            f"for example {escape(asked)}\n{found['parameters']:,} parameters in {found['stored']}; {found['licence']}"
+        )
+        out.print(f"trained {training['steps']:,} steps on {escape(found['data'])}; hash {found['hash'][:16]}\n")
+        measured(found)
+        return
     out.print(f"{escape(asked)}: logit difference {_signed(found['logit_difference'])}")
     if found["corrupt"]:
         out.print(f"corrupted: {escape(repr(found['corrupt']))}")

@@ -1,9 +1,14 @@
-"""Organisms: networks whose answer is known, made in code, without a download."""
+"""Organisms: networks whose answer is known, without a download.
+
+Planted circuits are made in code, weight by weight. Language organisms were trained on a microworld that is part of the
+package; their weights ship with it, and so does the recipe that makes them again.
+"""
 
 from typing import Any
 
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
-from patchclamp.organisms import planted
+from patchclamp.organisms import language, planted
 from patchclamp.subjects.language import LanguageModel
 
 __all__ = ["build", "card", "names", "truth"]
@@ -19,7 +24,7 @@ def names() -> tuple[str, ...]:
         >>> "cat" in names()
         True
     """
-    return planted.names()
+    return (*planted.names(), *language.names())
 
 
 def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel:
@@ -41,26 +46,35 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
         >>> build("cat").generate("the old cat")[0].text
         ' sat on the mat.'
     """
-    return planted.build(name, device=device, dtype=dtype)
+    home = language if name in language.names() else planted
+    _known(name)
+    return home.build(name, device=device, dtype=dtype)
 
 
 def truth(name: str) -> Graph:
     """Return the planted circuit behind an organism's answer.
 
     Args:
-        name: one of ``names()``.
+        name: one of ``names()``, a planted one.
 
     Returns:
         Graph: every node and edge that carries the answer to the card's prompt, and no other; ``about`` says what
         scores and weights mean; a unit's ``effect`` is what replacing it alone by the card's reference takes from m.
 
     Raises:
-        PatchclampError: no such organism.
+        PatchclampError: no such organism, or one that was trained.
 
     Example:
         >>> [node.key for node in truth("cat").nodes if node.kind == "neuron"]
         ['cat/blocks.0.mlp.act/neurons/7@3', 'cat/blocks.0.mlp.act/neurons/5@3']
     """
+    _known(name)
+    if name in language.names():
+        raise PatchclampError(
+            expected="an organism with a planted circuit",
+            got=f"{name}, which was trained: its concepts are known, its circuits are not",
+            remedy=f"Planted are {', '.join(planted.names())}.",
+        )
     return planted.truth(name)
 
 
@@ -75,7 +89,8 @@ def card(name: str) -> dict[str, Any]:
         contrast logit_difference``, ``true`` (node keys with position), ``effects`` (true node to m(clean) − m(clean
         with it replaced by the reference)), ``decoys`` (unit, activation, why_inert), ``must_find`` (methods that rank
         the true nodes first) and ``must_miss`` (method to why it cannot); ``either`` (nodes, effect) where any one of
-        some nodes is enough. Numbers are those of float32.
+        some nodes is enough. Numbers are those of float32. A language organism has no true nodes; its card has
+        ``tasks`` (accuracy, interval, chance), ``loss``, ``neurons`` (the best one per concept) and ``training``.
 
     Raises:
         PatchclampError: no such organism.
@@ -84,4 +99,12 @@ def card(name: str) -> dict[str, Any]:
         >>> card("cat")["decoy"]["activation"]
         9.0
     """
-    return planted.card(name)
+    _known(name)
+    return language.card(name) if name in language.names() else planted.card(name)
+
+
+def _known(name: str) -> None:
+    if name not in names():
+        raise PatchclampError(
+            expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
+        )
