@@ -430,7 +430,7 @@ def test_a_graph_of_another_version_is_refused():
 def test_a_real_answer_matches_the_oracle(stories):
     model = pc.load(str(stories))
     prompt = "Once upon a time, there was a little girl named"
-    e = explain_answer(model, prompt, " Lily", contrast=" Tom", top=10)
+    e = explain_answer(model, prompt, " Lily", contrast=" Tom", top=10, method="atp")
     x, x_, m = posed(model, prompt, " Lily", " Tom")
     expected = expected_scores(model, x, x_, m)
     best = sorted(expected, key=expected.get, reverse=True)[:10]
