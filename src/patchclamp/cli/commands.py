@@ -313,9 +313,8 @@ def _train(options: Namespace, name: str) -> None:
             got=f"--out {options.out!r}, {steps} steps",
             remedy="Give another folder.",
         )
-    _say(
-        f"{steps:,} steps: some {steps / 400:.0f} minutes of one core, after five that write the text; under 1 GB of memory"
-    )
+    minutes = f"some {steps / 400:.0f} minutes of one core, after five that write the text"
+    _say(f"{steps:,} steps: {minutes}; about 1 GB of memory")
     with Meter(f"train {name}", "steps") as meter:
         recipe = Recipe(name, seed=options.seed, steps=steps)
         train(recipe, folder, device=options.device, progress=lambda p: meter(p.step, p.steps))

@@ -197,8 +197,7 @@ def _organism(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "organism",
-        "Networks whose answer is known, which ship with the package: planted circuits, and two language models that were "
-        "trained on a microworld whose every token is labelled.",
+        "Networks whose answer is known, which ship with the package.",
         "patchclamp organism card cat",
         model=False,
     )
