@@ -19,9 +19,11 @@ DEMO := "When Mary and John went to the store, John gave a drink to"
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(PACKAGE) ## install into .venv if need be, explain an answer, write the report, clamp a neuron
+demo: $(PACKAGE) ## install into .venv if need be, explain two answers, write a report, clamp a neuron
 	$(BIN)/patchclamp explain organism:mover-gpt2 $(DEMO) --target " Mary" --contrast " John" --top 4 \
 		--report demo-report.html
+	$(BIN)/patchclamp explain organism:language-gpt2 "Mary and Tom went to the park. Tom gave a book to" \
+		--target " Mary" --contrast " Tom" --corrupt "Mary and Tom went to the park. Mary gave a book to" --top 8
 	$(BIN)/patchclamp generate organism:mover-gpt2 $(DEMO) --clamp 'blocks.0.mlp.act/neurons/9=0' --max-new-tokens 2
 
 test: $(TOOLS) ## install into .venv if need be, then run every test

@@ -112,6 +112,27 @@ def test_organisms_are_listed_and_shown(say):
         assert all(key in out for key in card["true"])
 
 
+def test_text_of_the_microworld_comes_with_its_labels(say):
+    code, told, _ = say("organism", "text", "language-gpt2", "--n", "20", "--seed", "3")
+    lines = say("organism", "text", "language-llama", "--n", "20", "--seed", "3", "--labels", json_too=False)[1]
+    plain = say("organism", "text", "language-gpt2", "--n", "20", "--seed", "3", json_too=False)[1]
+    assert code == 0
+    assert [json.loads(line) for line in lines.splitlines()] == told
+    assert all(len(one["tokens"]) == len(one["concepts"]) for one in told)
+    assert all(one["text"] in plain for one in told)
+
+
+def test_evaluate_measures_what_the_card_says(say):
+    code, told, _ = say("organism", "evaluate", "language-gpt2", "--n", "40")
+    card = say("organism", "card", "language-gpt2")[1]
+    assert code == 0
+    assert told["tasks"].keys() == card["tasks"].keys()
+    assert abs(told["tasks"]["ioi"]["accuracy"] - card["tasks"]["ioi"]["accuracy"]) < 0.1
+    assert told["loss"] == pytest.approx(card["loss"], abs=1e-3)
+    out = say("organism", "card", "language-gpt2", json_too=False)[1]
+    assert all(task in out for task in card["tasks"])
+
+
 def test_calibrate_prints_one_table(say):
     code, told, _ = say("calibrate", "cat", "organism:decoy-gpt2")
     by = {(f["organism"], f["method"]): f for f in told["findings"]}
@@ -240,6 +261,12 @@ TROUBLE = {
     "card of an unknown organism": ("organism", "card", "unicorn"),
     "a card without a name": ("organism", "card"),
     "a list with a name": ("organism", "list", "cat"),
+    "train without a folder": ("organism", "train", "language-gpt2"),
+    "train into a folder that is not empty": ("organism", "train", "language-gpt2", "--out", "."),
+    "train a planted circuit": ("organism", "train", "cat", "--out", "new"),
+    "evaluate a planted circuit": ("organism", "evaluate", "cat"),
+    "no text at all": ("organism", "text", "language-gpt2", "--n", "0"),
+    "calibrate what has no planted circuit": ("calibrate", "language-gpt2"),
     "calibrate an unknown organism": ("calibrate", "unicorn"),
     "out in no folder": ("explain", *CAT, *ANSWERS, "--out", "no/such/folder/graph.json"),
     "unknown dtype": ("sites", "organism:cat", "--dtype", "float8"),
