@@ -288,7 +288,7 @@ def _shares(d: Mapping[str, Any]) -> str:
     if not known(measured):
         return f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
     words = f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {percent(predicted)}."
-    return words + (f" Above 100 %: m falls below {FLOOR[d['reference']]}." if measured > 1 else "")
+    return words + (f" Above 100 %: m falls below {FLOOR[d['reference']]}." if measured > 1 + EVEN else "")
 
 
 def _causes(d: Mapping[str, Any]) -> str:
