@@ -9,7 +9,7 @@ from patchclamp.organisms.language.abroad import ABROAD_TASKS, CHANCE_ABROAD, TO
 from patchclamp.organisms.language.code import CHANCE_CODE, CODE_TASKS, PROGRAMMING, program
 from patchclamp.organisms.language.line import Line, Mark, opened, settle
 from patchclamp.organisms.language.reasoning import reasoning
-from patchclamp.organisms.language.sentences import sentence
+from patchclamp.organisms.language.sentences import sentence, series
 from patchclamp.organisms.language.tasks import CHANCE, ENGLISH_TASKS, two_hop
 from patchclamp.organisms.language.words import LANGUAGES
 from patchclamp.organisms.language.world import world
@@ -25,10 +25,10 @@ CHANCES = {**CHANCE, **CHANCE_ABROAD, **CHANCE_CODE, "reasoning": 1 / 3}
 
 # Shares of documents. A document of a task is short, so its share of the tokens is smaller.
 MIXTURE = {
-    "ioi": 10.0, "agreement": 4.0, "pronouns": 6.0, "days": 4.0, "months": 5.0, "years": 2.0, "facts": 12.0,
-    "two_hop": 10.0, "classes": 4.0, "induction": 6.0, "translation": 9.0, "french": 1.5, "german": 1.5, "spanish": 1.5,
-    "python": 1.0, "cpp": 1.0, "julia": 1.0, "java": 1.0, "values": 5.0, "reasoning": 8.0,
-    "sentence": 7.0, "said": 3.0, "program": 3.0,
+    "ioi": 9.0, "agreement": 3.0, "pronouns": 5.0, "days": 5.0, "months": 5.0, "years": 2.0, "facts": 12.0,
+    "two_hop": 12.0, "classes": 3.0, "induction": 5.0, "translation": 8.0, "french": 1.0, "german": 2.0, "spanish": 1.0,
+    "python": 1.0, "cpp": 1.0, "julia": 1.0, "java": 1.0, "values": 10.0, "reasoning": 10.0,
+    "sentence": 7.0, "said": 3.0, "program": 3.0, "series": 3.0,
 }  # fmt: skip
 OPENINGS = ("Yes,", "Well,", "As we know,", "Look:", "Here is a fact:")
 OPENED = 0.25
@@ -74,7 +74,13 @@ def _lines(kind: str, rng: Random, held_out: bool) -> list[Line]:
             spoken = ("english", rng.choice(TONGUES)) if rng.random() < 0.5 else (rng.choice(LANGUAGES),)
             drawn = said(rng, spoken if rng.random() < 0.7 else spoken[::-1])
         else:
-            drawn = [sentence(rng) if kind == "sentence" else program(rng, rng.choice(PROGRAMMING))]
+            drawn = [
+                sentence(rng)
+                if kind == "sentence"
+                else series(rng)
+                if kind == "series"
+                else program(rng, rng.choice(PROGRAMMING))
+            ]
         if drawn[0].held_out == held_out:
             found += drawn
     return found

@@ -74,3 +74,17 @@ def sentence(rng: Random) -> Line:
     if template.startswith("{number}"):
         slots["number"] = str(slots["number"]).capitalize()
     return fill("sentence", template, slots, used)
+
+
+SERIES = ("In order: {list}.", "{A} counted: {list}.", "They are {list}.", "{A} was there on {list}.", "{list}.")
+
+
+def series(rng: Random) -> Line:
+    """Recite some days or months in order, from anywhere."""
+    named = rng.choice((words.DAYS["english"], words.MONTHS))
+    first, n = rng.randrange(len(named)), rng.randrange(3, 7)
+    listed = [named[(first + i) % len(named)] for i in range(n)]
+    template = rng.choice(SERIES)
+    last = rng.choice((", ", " and "))
+    text = ", ".join(listed[:-1]) + last + listed[-1]
+    return fill("series", template, {"A": rng.choice(words.NAMES), "list": text}, (listed[0], str(n), last))
