@@ -144,6 +144,18 @@ def test_calibrate_prints_one_table(say):
     assert "mean share" in out
 
 
+def test_calibrate_holds_predictions_against_replacements_where_no_circuit_is_known(say):
+    words = ("calibrate", "language-llama", "--tasks", "agreement", "--pairs", "1")
+    code, told, _ = say(*words)
+    by = {row["method"]: row for row in told["tasks"]}
+    assert code == 0
+    assert by["ig"]["receipt"] > by["ig"]["control"]
+    assert by["ig"]["spearman"] > by["random"]["spearman"]
+    code, out, _ = say(*words, json_too=False)
+    assert code == 0
+    assert f"{by['ig']['spearman']:.2f}" in out
+
+
 def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
     code, out, _ = say("explain", *CAT, *ANSWERS, json_too=False)
     causes = out.split("Receipt")[0]
@@ -266,7 +278,9 @@ TROUBLE = {
     "train a planted circuit": ("organism", "train", "cat", "--out", "new"),
     "evaluate a planted circuit": ("organism", "evaluate", "cat"),
     "no text at all": ("organism", "text", "language-gpt2", "--n", "0"),
-    "calibrate what has no planted circuit": ("calibrate", "language-gpt2"),
+    "calibrate an unknown task": ("calibrate", "language-gpt2", "--tasks", "juggling"),
+    "calibrate pairs where a circuit is planted": ("calibrate", "cat", "--pairs", "3"),
+    "calibrate without pairs": ("calibrate", "language-gpt2", "--pairs", "0"),
     "calibrate an unknown organism": ("calibrate", "unicorn"),
     "out in no folder": ("explain", *CAT, *ANSWERS, "--out", "no/such/folder/graph.json"),
     "unknown dtype": ("sites", "organism:cat", "--dtype", "float8"),

@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 from patchclamp import organisms
-from patchclamp.calibrate import calibrate_circuits, summary
+from patchclamp.attribute import attribute_nodes
+from patchclamp.calibrate import calibrate_circuits, calibrate_tasks, summary
+from patchclamp.calibrate.tasks import COMPARED
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import change
+from patchclamp.explain import ask
+from patchclamp.organisms import language
 
 NAMES = {
     "exact": "exact replacement one at a time",
@@ -69,3 +74,53 @@ def test_the_summary_is_the_mean_share(table):
 def test_unknown_names_are_refused(names, methods):
     with pytest.raises(PatchclampError):
         calibrate_circuits(names, methods=methods)
+
+
+# -- trained networks -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def held():
+    return {row.method: row for row in calibrate_tasks(["language-gpt2"], tasks=["agreement"], pairs=2)}
+
+
+def test_random_scores_predict_nothing_and_methods_do(held):
+    assert [*held] == [*COMPARED, "random"]
+    assert abs(held["random"].spearman) < 0.3 < held["ig"].spearman <= 1
+    assert held["random"].receipt < 0.2 < held["ig"].receipt
+    assert held["ig"].ahead == 1.0
+    assert all(abs(row.control) < 0.5 for row in held.values())
+
+
+def test_a_receipt_is_what_replacing_the_highest_nodes_by_hand_takes_away(held):
+    model, shares = organisms.build("language-gpt2"), []
+    for item in language.tasks("agreement", 2):
+        asked = ask(model, item.clean, item.answer, contrast=item.wrong, corrupt=item.corrupted)
+        clean, corrupted = (model.run([x], record="*") for x in (asked.shown, asked.corrupted))
+        top = attribute_nodes(model, asked.shown, asked.metric, corrupted=asked.corrupted, method="atp").top(20)
+        edits = [
+            change("set", k.site, k.index, basis=k.basis, at=k.position, value=_at(corrupted.recording, k, model))
+            for k in top
+        ]
+        before, without = (
+            asked.metric(run.logits[:, -1:])[0] for run in (clean, model.run([asked.shown], interventions=edits))
+        )
+        floor = asked.metric(corrupted.logits[:, -1:])[0]
+        shares.append(float((before - without) / (before - floor)))
+    assert held["atp"].receipt == pytest.approx(np.mean(shares), abs=1e-4)
+
+
+def _at(recording, key, model):
+    rows = recording.of(key.site, 0)[key.position]
+    if key.basis == "neurons":
+        return float(rows[key.index])
+    return rows.unflatten(0, (model.site(key.site).n_heads, -1))[key.index].double().numpy()
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [(["cat"], {}), (["language-gpt2"], {"tasks": ["juggling"]}), (["language-gpt2"], {"pairs": 0})],
+)
+def test_what_cannot_be_held_is_refused(names, options):
+    with pytest.raises(PatchclampError):
+        calibrate_tasks(names, **options)

@@ -362,16 +362,36 @@ def _text(options: Namespace, name: str) -> None:
 
 
 def calibrate(options: Namespace) -> int:
-    """Score planted circuits by every method."""
-    from patchclamp.calibrate import calibrate_circuits, summary
+    """Score planted circuits by every method, and hold predictions against replacements in language organisms."""
+    from patchclamp.calibrate import MAIN_TASKS, PAIRS, calibrate_circuits, calibrate_tasks, summary
+    from patchclamp.organisms import language
 
-    names = [name.removeprefix("organism:") for name in options.names] or None
-    with Meter("calibrate", "organisms") as meter:
-        found = calibrate_circuits(names, progress=meter)
-    overall = summary(found)
-    if options.json:
+    names = [name.removeprefix("organism:") for name in options.names]
+    trained = [name for name in names if name in language.names()]
+    planted = [name for name in names if name not in trained]
+    if not trained and (options.tasks is not None or options.pairs is not None):
+        raise PatchclampError(
+            expected=f"--tasks and --pairs with {' or '.join(language.names())}",
+            got=", ".join(names) or "no organism",
+            remedy="Name a language organism, or leave them out.",
+        )
+    tasks = MAIN_TASKS if options.tasks is None else [task.strip() for task in options.tasks.split(",")]
+    pairs = PAIRS if options.pairs is None else options.pairs
+    document: dict[str, Any] = {}
+    if planted or not trained:
+        with Meter("calibrate", "organisms") as meter:
+            found = calibrate_circuits(planted or None, progress=meter)
+        overall = summary(found)
         means = {method: {"mean": mean, "interval": asdict(interval)} for method, (mean, interval) in overall.items()}
-        emit({"findings": [asdict(f) for f in found], "summary": means})
-    else:
-        tables.calibration(found, overall)
+        document |= {"findings": [asdict(f) for f in found], "summary": means}
+        if not options.json:
+            tables.calibration(found, overall)
+    if trained:
+        with Meter("calibrate", "pairs") as meter:
+            held = calibrate_tasks(trained, tasks=tasks, pairs=pairs, seed=options.seed, progress=meter)
+        document["tasks"] = [asdict(h) for h in held]
+        if not options.json:
+            tables.holdings(held)
+    if options.json:
+        emit(document)
     return 0

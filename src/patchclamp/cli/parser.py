@@ -226,8 +226,11 @@ def _calibrate(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "calibrate",
-        "Which methods of attribution find the units that were planted in the organisms, and which miss them.",
+        "Which methods of attribution find the planted units; in language organisms, how well their predictions hold.",
         "patchclamp calibrate mover-gpt2 decoy-gpt2",
         model=False,
     )
-    verb.add_argument("names", nargs="*", metavar="NAME", help="organisms (default: all of them)")
+    verb.add_argument("names", nargs="*", metavar="NAME", help="organisms (default: every planted circuit)")
+    verb.add_argument("--tasks", help="language organisms: some tasks, with commas (default: the seven main ones)")
+    verb.add_argument("--pairs", type=int, help="language organisms: held-out pairs per task (default: 64)")
+    verb.add_argument("--seed", type=_seed, default=0, help="language organisms: of pairs and draws (default: 0)")

@@ -1,0 +1,218 @@
+"""Tasks: how well each method's predictions hold in trained networks, where the circuit is not known."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from patchclamp import organisms
+from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.stats import Interval, mean_interval, spearman
+from patchclamp.core.subject import Progress
+from patchclamp.core.unit import UnitKey
+from patchclamp.explain import ask
+from patchclamp.explain.receipts import matched_sets, normalised
+from patchclamp.organisms import language
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.language import LanguageModel
+
+MAIN_TASKS = ("ioi", "agreement", "pronouns", "days", "months", "facts", "two_hop")
+COMPARED: Mapping[str, Mapping[str, Any]] = {
+    "relp": {"method": "relp"},
+    "relp, ln alone": {"method": "relp", "rules": ("ln",)},
+    "relp, identity alone": {"method": "relp", "rules": ("identity",)},
+    "relp, half alone": {"method": "relp", "rules": ("half",)},
+    "atp": {"method": "atp"},
+    "ig": {"method": "ig"},
+}
+RANDOM = "random"
+PAIRS, TOP, SETS, CHECKED, STRONGEST = 64, 20, 20, 64, 6
+
+
+@dataclass(frozen=True)
+class Holding:
+    """How one method's predictions held on the pairs of one task.
+
+    Args:
+        organism: its name.
+        task: what was asked.
+        method: see ``COMPARED``; ``random`` scores nodes at random.
+        pairs: how many pairs; those whose m hardly differs between the two prompts are left out.
+        spearman: mean over pairs of ρ between predicted and measured effects of single nodes.
+        spearman_interval: 95 %, by bootstrap over pairs.
+        receipt: mean share of m(clean) − m(corrupted) that replacing the top nodes together takes away.
+        receipt_interval: likewise.
+        control: mean share that a matched random set takes away.
+        control_interval: likewise.
+        ahead: share of pairs in which the top nodes took away more than every random set.
+        seconds: to compute the scores, all pairs together.
+    """
+
+    organism: str
+    task: str
+    method: str
+    pairs: int
+    spearman: float
+    spearman_interval: Interval
+    receipt: float
+    receipt_interval: Interval
+    control: float
+    control_interval: Interval
+    ahead: float
+    seconds: float
+
+
+def calibrate_tasks(
+    names: Sequence[str] | None = None,
+    *,
+    tasks: Sequence[str] = MAIN_TASKS,
+    pairs: int = PAIRS,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Holding]:
+    """Hold every method's predictions against measured replacements, on pairs of every task.
+
+    On each pair every node (neuron or head at a position) is scored with the corrupted prompt as reference. Then the
+    same single nodes are replaced for all methods alike, each method's six strongest and others drawn at random, 64 in
+    all; and each method's twenty highest together, beside twenty random sets of the same sites and positions and of
+    like size.
+
+    Args:
+        names: language organisms; all where left out.
+        tasks: some of the microworld's.
+        pairs: held-out pairs per task.
+        seed: of the pairs and of every draw.
+        progress: called with pairs done and pairs in all.
+
+    Returns:
+        list[Holding]: per organism and task the methods in order, then ``random``.
+
+    Raises:
+        PatchclampError: no such organism or task, or less than one pair.
+
+    Cost: about a second per pair.
+
+    Example:
+        >>> rows = calibrate_tasks(["language-gpt2"], tasks=["agreement"], pairs=2)
+        >>> [row.method for row in rows][-2:]
+        ['ig', 'random']
+    """
+    chosen = list(dict.fromkeys(names)) if names is not None else list(language.names())
+    for name in chosen:
+        language.folder(name)
+    _check(tasks, pairs)
+    found: list[Holding] = []
+    done, total = 0, len(chosen) * len(tasks) * pairs
+    for name in chosen:
+        model = organisms.build(name)
+        for task in tasks:
+            trials: list[dict[str, _Held] | None] = []
+            for item in language.tasks(task, pairs, seed=seed, name=name):
+                trials.append(_trial(model, item, seed + len(trials)))
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+            found += _summed(name, task, [trial for trial in trials if trial is not None], seed)
+    return found
+
+
+def _check(tasks: Sequence[str], pairs: int) -> None:
+    unknown = [task for task in tasks if task not in language.TASKS]
+    if unknown or not tasks:
+        raise PatchclampError(
+            expected=f"tasks among {', '.join(language.TASKS)}",
+            got=", ".join(unknown) or "none",
+            remedy="Choose some of these.",
+        )
+    if pairs < 1:
+        raise PatchclampError(expected="at least 1 pair per task", got=str(pairs), remedy="64 are the usual number.")
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What one pair says of one method."""
+
+    spearman: float
+    receipt: float
+    controls: Float[np.ndarray, " set"]
+    seconds: float
+
+
+def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | None:
+    """Score one pair by every method and measure what they say; None where the two prompts hardly differ in m."""
+    question = ask(model, item.clean, item.answer, contrast=item.wrong, corrupt=item.corrupted)
+    assert question.corrupted is not None
+    floor = float(model.measure([question.corrupted], question.metric)[0])
+    scored: dict[str, Attribution] = {}
+    seconds: dict[str, float] = {}
+    for name, options in COMPARED.items():
+        began = time.perf_counter()
+        scored[name] = attribute_nodes(model, question.shown, question.metric, corrupted=question.corrupted, **options)
+        seconds[name] = time.perf_counter() - began
+    some = next(iter(scored.values()))
+    if normalised(0.0, some.baseline, floor) is None:
+        return None
+    draw = np.random.default_rng(seed)
+    orders = {name: found.order() for name, found in scored.items()}
+    scores = {name: found.flat for name, found in scored.items()}
+    scores[RANDOM] = draw.permutation(len(some.flat)).astype(float)
+    orders[RANDOM] = np.argsort(-scores[RANDOM])
+    seconds[RANDOM] = 0.0
+    singles = _singles({name: scores[name] for name in scored}, draw)
+    groups = [[some.key(int(i))] for i in singles]
+    for order in orders.values():
+        top = [some.key(int(i)) for i in order[:TOP]]
+        groups += [top, *matched_sets(some, top, SETS, seed)[0]]
+    effects = some.baseline - _measured(model, question, some, groups)
+    alone, together = effects[: len(singles)], effects[len(singles) :].reshape(len(orders), 1 + SETS)
+    scale = some.baseline - floor
+    return {
+        name: _Held(spearman(scores[name][singles], alone), float(row[0]) / scale, row[1:] / scale, seconds[name])
+        for name, row in zip(orders, together, strict=True)
+    }
+
+
+def _singles(scores: Mapping[str, np.ndarray], draw: np.random.Generator) -> np.ndarray:
+    """Choose the nodes that are replaced alone: the strongest of each method, and others at random."""
+    strong = {int(i) for flat in scores.values() for i in np.argsort(-np.abs(flat), kind="stable")[:STRONGEST]}
+    n = len(next(iter(scores.values())))
+    others = (int(i) for i in draw.permutation(n) if int(i) not in strong)
+    return np.array(sorted(strong) + [i for i, _ in zip(others, range(CHECKED - len(strong)), strict=False)])
+
+
+def _measured(
+    model: LanguageModel, question: Any, found: Attribution, groups: Sequence[Sequence[UnitKey]]
+) -> Float[np.ndarray, " group"]:
+    cells = [[found.reference.replace(node) for node in group] for group in groups]
+    return widened(model.sweep(question.shown, question.metric, cells)).cpu().double().numpy()
+
+
+def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: int) -> list[Holding]:
+    if not trials:
+        raise PatchclampError(
+            expected="pairs whose two prompts differ in m",
+            got=f"none for {task} in {name}",
+            remedy="Ask for more pairs, or leave the task out: the network does not do it.",
+        )
+    rows = []
+    for method in trials[0]:
+        held = [trial[method] for trial in trials]
+        # A constant side has no rank correlation: such a prediction says nothing, which is what 0 says.
+        rho = np.nan_to_num(np.array([h.spearman for h in held]))
+        share = np.array([h.receipt for h in held])
+        control = np.array([h.controls.mean() for h in held])
+        rows.append(
+            Holding(
+                name, task, method, len(held),
+                float(rho.mean()), mean_interval(rho, seed=seed),
+                float(share.mean()), mean_interval(share, seed=seed),
+                float(control.mean()), mean_interval(control, seed=seed),
+                float(np.mean([h.receipt > h.controls.max() for h in held])),
+                sum(h.seconds for h in held),
+            )
+        )  # fmt: skip
+    return rows
