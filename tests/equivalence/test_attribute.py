@@ -490,12 +490,16 @@ def test_order_top_total_and_positions_are_sums_and_sorts(found, signed):
 
 @pytest.mark.parametrize(
     "key", ["blocks.0.mlp.act/neurons/12@0", "blocks.0.mlp.act/neurons/0@5", "blocks.0.mlp.act/neurons/0",
-            "blocks.0.mlp.act/heads/0@0", "blocks.2.mlp.act/neurons/0@0", "blocks.0.attn.z/heads/2@0"],
+            "blocks.0.mlp.act/heads/0@0", "blocks.2.mlp.act/neurons/0@0", "blocks.0.attn.z/heads/2@0",
+            "stranger/blocks.0.mlp.act/neurons/0@0"],
 )  # fmt: skip
 def test_a_node_that_there_is_not_is_refused(models, key):
     found = attribute_nodes(models["gpt2"], PROMPT, METRIC, method="activation")
     with pytest.raises(PatchclampError, match="a node among 140, such as "):
         found.index(UnitKey.parse(key))
+    for place in (-1, len(found.flat)):
+        with pytest.raises(PatchclampError, match="a place from 0 to 139"):
+            found.key(place)
 
 
 @pytest.mark.parametrize("levels", [("neuron",), ["head"], ("head", "neuron")])

@@ -106,7 +106,15 @@ class Attribution:
         return float(self.flat.sum())
 
     def key(self, i: int) -> UnitKey:
-        """Return the node that stands at place ``i`` of ``flat``."""
+        """Return the node that stands at place ``i`` of ``flat``.
+
+        Raises:
+            PatchclampError: no such place.
+        """
+        if not 0 <= i < len(self.flat):
+            raise PatchclampError(
+                expected=f"a place from 0 to {len(self.flat) - 1}", got=str(i), remedy="Count from 0."
+            )
         block = int(np.searchsorted(self._first, i, side="right")) - 1
         (site, basis), values = list(self.scores.items())[block]
         position, unit = divmod(int(i - self._first[block]), values.shape[1])
@@ -120,7 +128,8 @@ class Attribution:
         """
         where = (key.site, key.basis)
         n_positions, n_units = self.scores[where].shape if where in self.scores else (0, 0)
-        if key.position is None or key.position >= n_positions or key.index >= n_units:
+        stranger = key.subject not in (None, self.subject)
+        if stranger or key.position is None or key.position >= n_positions or key.index >= n_units:
             raise PatchclampError(
                 expected=f"a node among {len(self.flat):,}, such as {self.key(0)}",
                 got=str(key),
