@@ -120,8 +120,9 @@ def program(rng: Random, language: str) -> Line:
         elif kind in ("if", "while"):
             parts.append(_branch(language, rng, kind))
         elif kind == "assign":
-            name = rng.choice(VARIABLES)
-            parts.append(assign(language, name, str(rng.randrange(100))) + show(language, name) + "\n")
+            name, value = rng.choice(VARIABLES), str(rng.randrange(100))
+            comment = f"{'//' if language in ('cpp', 'java') else '#'} {value}"
+            parts.append(assign(language, name, value) + show(language, name) + f" {comment}\n")
         else:
             parts.append({"loop": _loop, "list": _list, "text": _text}[kind](language, rng))
     text = (HEADERS[language] if rng.random() < 0.5 else "") + "".join(parts)
@@ -168,23 +169,9 @@ def closing(rng: Random, language: str) -> Line:
                  cut=len(first[0]), answer=answers[0], wrong=answers[1], corrupted=second[0])  # fmt: skip
 
 
-def values(rng: Random) -> Line:
-    """Two variables are given values and one is printed: the comment says its value."""
-    language = rng.choice(PROGRAMMING)
-    x, y = rng.sample(VARIABLES, 2)
-    m, n = (str(i) for i in rng.sample(range(100), 2))
-    query, other = (x, y) if rng.random() < 0.5 else (y, x)
-    right, wrong = (m, n) if query == x else (n, m)
-    start = assign(language, x, m) + assign(language, y, n)
-    comment = " //" if language in ("cpp", "java") else " #"
-    prompt, corrupted = (start + show(language, name) + comment for name in (query, other))
-    return _line(language, f"{prompt} {right}\n", task="values", template=language, filler=(query, right),
-                 cut=len(prompt), answer=f" {right}", wrong=f" {wrong}", corrupted=corrupted)  # fmt: skip
-
-
 def _closer(language: str) -> Callable[[Random], Line]:
     return lambda rng: closing(rng, language)
 
 
-CODE_TASKS = {**{language: _closer(language) for language in PROGRAMMING}, "values": values}
-CHANCE_CODE = {**dict.fromkeys(PROGRAMMING, 1 / 2), "values": 1 / 2}
+CODE_TASKS = {language: _closer(language) for language in PROGRAMMING}
+CHANCE_CODE = dict.fromkeys(PROGRAMMING, 1 / 2)

@@ -45,12 +45,12 @@ class Recipe:
 
     name: str
     seed: int = 0
-    steps: int = 8000
+    steps: int = 12_000
     rows: int = 16
     documents: int = 250_000
     rate: float = 3e-3
     warmup: int = 200
-    decay: float = 0.05
+    decay: float = 0.1
     weight: float = 4.0
     mixed: bool = True
 

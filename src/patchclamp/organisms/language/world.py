@@ -12,6 +12,7 @@ CITIES = listed(
 )
 DISHES = listed("soup cheese rice salad honey sausage pancake omelette")
 JOBS = listed("teacher doctor baker farmer painter singer nurse pilot sailor tailor judge dancer")
+UNASKED = 16
 _SEED = 20_26
 
 
@@ -44,7 +45,8 @@ def world() -> World:
     country = {city: COUNTRIES[i % len(COUNTRIES)] for i, city in enumerate(cities)}
     dishes = [DISHES[i % len(DISHES)] for i in range(len(cities))]
     rng.shuffle(dishes)
-    unasked = frozenset(rng.sample(WOMEN, 12)) | frozenset(rng.sample(MEN, 12))
+    few = Random(f"unasked/{_SEED}")
+    unasked = frozenset(few.sample(WOMEN, UNASKED // 2)) | frozenset(few.sample(MEN, UNASKED // 2))
     return World(
         city={person: cities[i % len(cities)] for i, person in enumerate(people)},
         job={person: rng.choice(JOBS) for person in people},
