@@ -313,11 +313,11 @@ def _train(options: Namespace, name: str) -> None:
             got=f"--out {options.out!r}, {steps} steps",
             remedy="Give another folder.",
         )
-    minutes = f"some {steps / 400:.0f} minutes of one core, after five that write the text"
+    minutes = f"some {steps / 800:.0f} minutes of one core, after two that write the text"
     _say(f"{steps:,} steps: {minutes}; about 1 GB of memory")
-    with Meter(f"train {name}", "steps") as meter:
+    with Meter("write the text", "documents") as writing, Meter(f"train {name}", "steps") as meter:
         recipe = Recipe(name, seed=options.seed, steps=steps)
-        train(recipe, folder, device=options.device, progress=lambda p: meter(p.step, p.steps))
+        train(recipe, folder, device=options.device, progress=lambda p: meter(p.step, p.steps), writing=writing)
     card = write_card(folder, name, n=options.n or 500)
     emit(card) if options.json else tables.card(card)
 

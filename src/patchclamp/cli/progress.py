@@ -21,7 +21,7 @@ class Meter:
         self.what = what
         self.unit = unit
         self.began = time.monotonic()
-        self.last = self.began
+        self.last = self.since = self.began
         self.first: int | None = None
         self.bar: Any = None
 
@@ -29,13 +29,14 @@ class Meter:
         """Note that ``done`` of ``total`` are through."""
         now = time.monotonic()
         if self.first is None:
-            self.first = done
+            # Time left is told from here on: what went before (loading, writing text) was other work.
+            self.first, self.since = done, now
         if now - self.began < QUIET_S:
             return
         if sys.stderr.isatty():
             self._draw(done, total)
         elif now - self.last >= LINE_S or done == total:
-            rate = (done - self.first) / (now - self.began)
+            rate = (done - self.first) / (now - self.since) if now > self.since else 0.0
             left = f", {human_s((total - done) / rate)} left" if rate and done < total else ""
             print(f"{self.what}: {done / total:.0%} of {total:,} {self.unit}{left}", file=sys.stderr, flush=True)
             self.last = now
@@ -56,6 +57,13 @@ class Meter:
             self.task = self.bar.add_task(self.what, total=total)
             self.bar.start()
         self.bar.update(self.task, completed=done)
+        if done == total:
+            self._stop()  # another bar may follow
+
+    def _stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
 
     def __enter__(self) -> "Meter":
         return self
@@ -63,8 +71,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self._stop()
 
 
 def human_bytes(n: float | int) -> str:

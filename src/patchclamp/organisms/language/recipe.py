@@ -109,15 +109,27 @@ class Rows:
     answers: Bool[Tensor, "row token"]
 
 
-def rows_of_text(rules: Any, seed: int, n_documents: int) -> Rows:
+def rows_of_text(
+    rules: Any, seed: int, n_documents: int, *, progress: Callable[[int, int], None] | None = None
+) -> Rows:
     """Pack training documents into rows.
+
+    Args:
+        rules: the tokenizer.
+        seed: of the text.
+        n_documents: how many.
+        progress: called with documents written and documents in all.
 
     Cost: some 300 microseconds a document.
     """
     rows: list[list[int]] = [[]]
     answers: list[list[bool]] = [[]]
     source = islice(documents(seed), n_documents)
+    written = 0
     while chunk := list(islice(source, 2000)):
+        written += len(chunk)
+        if progress is not None:
+            progress(written, n_documents)
         for document, encoded in zip(chunk, rules.encode_batch([one.text for one in chunk]), strict=True):
             if len(encoded.ids) > CONTEXT:
                 continue
@@ -140,6 +152,7 @@ def train(
     *,
     device: str = "cpu",
     progress: Callable[[Progress], None] | None = None,
+    writing: Callable[[int, int], None] | None = None,
     checkpoints: bool = True,
     every: int = 100,
     rules: Any = None,
@@ -151,6 +164,7 @@ def train(
         folder: where the finished model goes; checkpoints go to ``folder/checkpoints/step-…``.
         device: where to train.
         progress: called every ``every`` steps.
+        writing: called before that, with documents written and documents in all.
         checkpoints: whether to write the model along the way, more often early on.
         every: steps between reports.
         rules: a tokenizer (of ``tokenizers``) to use instead of the one that the recipe trains.
@@ -166,7 +180,7 @@ def train(
     """
     config = architecture(recipe.name)
     rules = rules or train_tokenizer()
-    text = rows_of_text(rules, recipe.seed, recipe.documents)
+    text = rows_of_text(rules, recipe.seed, recipe.documents, progress=writing)
     model = fresh(config, recipe.seed).to(device)
     optimizer = _optimizer(model, recipe)
     order = torch.Generator().manual_seed(recipe.seed)
@@ -280,7 +294,9 @@ def _save(model: Any, rules: Any, folder: Path) -> None:
     import copy
 
     from transformers import PreTrainedTokenizerFast
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a bar that is over at once is noise
     folder.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(model).to("cpu", torch.float16).save_pretrained(folder)
     PreTrainedTokenizerFast(
