@@ -20,7 +20,7 @@ ARCHITECTURES = {
 }
 
 
-def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 4000) -> dict[str, Any]:
+def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 6000) -> dict[str, Any]:
     """Measure a trained folder and write its card.json, with seed and steps from its recipe.json or card.json.
 
     Args:

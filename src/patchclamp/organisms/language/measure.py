@@ -150,7 +150,7 @@ def loss(model: LanguageModel, texts: Sequence[Labelled]) -> float:
     return total / n
 
 
-def evaluate(model: LanguageModel, *, n: int = 500, documents_read: int = 4000, seed: int = 1) -> dict[str, Any]:
+def evaluate(model: LanguageModel, *, n: int = 500, documents_read: int = 6000, seed: int = 1) -> dict[str, Any]:
     """Measure an organism on held-out text and questions: what its card says is made of this.
 
     Args:
