@@ -75,7 +75,7 @@ class NeuralRecording:
         if not self.names:
             object.__setattr__(self, "names", tuple(str(unit) for unit in range(self.n_units)))
         self._check_values()
-        if self.rate is not None and not (np.isfinite(self.rate) and self.rate > 0) or not np.isfinite(self.start):
+        if (self.rate is not None and not (np.isfinite(self.rate) and self.rate > 0)) or not np.isfinite(self.start):
             raise PatchclampError(
                 expected="a rate above 0 samples per second and a finite start",
                 got=f"rate {self.rate}, start {self.start}",
@@ -283,7 +283,7 @@ class NeuralRecording:
         trial, place = divmod(sample, self.n_samples)
         return trial, self.start + place / self._known_rate()
 
-    # -- what a brain cannot --------------------------------------------------------------------------------------------
+    # -- what a brain cannot ------------------------------------------------------------------------------------------
 
     def intervene(self, interventions: Sequence[Any] = ()) -> NoReturn:
         """Refuse: a recorded brain cannot be clamped.
@@ -342,9 +342,9 @@ class NeuralRecording:
         return np.asarray(r)
 
     def mean_correlation(self, groups: Mapping[str, Sequence[int]] | None = None) -> float:
-        """Return the mean correlation of pairs of different units: of all, or of those that share a group.
+        """Return the mean correlation of pairs of different units: of all, or within groups, each group counting once.
 
-        A pair that shares several groups counts once in each; pairs that have no correlation are left out.
+        Pairs without a correlation (a constant unit) are left out, and so are groups without a pair.
 
         Args:
             groups: sets of units by name, such as ``recording.groups``; one group of all units where left out.
@@ -357,9 +357,8 @@ class NeuralRecording:
         r = self.correlation()
         of = {"all": range(self.n_units)} if groups is None else groups
         pairs = [r[np.ix_(list(m), list(m))][np.triu_indices(len(m), 1)] for m in of.values()]
-        every = np.concatenate(pairs) if pairs else np.zeros(0)
-        every = every[~np.isnan(every)]
-        return float(every.mean()) if len(every) else float("nan")
+        means = [known.mean() for known in (p[~np.isnan(p)] for p in pairs) if len(known)]
+        return float(np.mean(means)) if means else float("nan")
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

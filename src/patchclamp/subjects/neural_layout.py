@@ -288,7 +288,7 @@ def _beside(file: Path) -> dict[str, Any]:
     return found
 
 
-# -- named variables ----------------------------------------------------------------------------------------------------
+# -- named variables --------------------------------------------------------------------------------------------------
 
 
 def _variables(file: Path, contents: Contents, asked: _Asked) -> _Found:
@@ -455,7 +455,7 @@ def _labels(
     of_trials: dict[str, np.ndarray] = {}
     of_time: dict[str, np.ndarray] = {}
     for name, array in rest.items():
-        fits = []
+        fits: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
         if array.shape == (trials, samples) or (array.size == max(array.shape) == samples and trials == 1):
             fits.append((of_time, array.reshape(trials, samples)))
         elif array.size == max(array.shape):
