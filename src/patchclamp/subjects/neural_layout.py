@@ -16,6 +16,7 @@ from patchclamp.subjects.neural_files import SUFFIXES, TABLE, Contents, number, 
 CLOCKS = {"t", "time", "times", "time_s", "seconds"}
 STATES = {"class", "label", "state", "target", "stimulus", "condition"}
 COUNTS = "counts"
+MOST_BINS = 10**8
 _MATRIX, _ASSEMBLIES, _COORDINATES = "_activity_matrix", "_assembly_assignments", "_cell_coordinates"
 UNEVEN = 0.01
 """How far steps of a clock may differ from their mean, as a share of it."""
@@ -385,10 +386,16 @@ def _of_events(
         width, n_bins = 1 / rate, len(clock)
     elif asked.bin is not None:
         width, start = asked.bin, 0.0
-        last = max((float(times.max()) for times in lists if len(times)), default=0.0)
-        span = asked.duration if asked.duration is not None else last
-        whole = width > 0 and np.isfinite(span / width)
-        n_bins = max(int(np.ceil(span / width - 1e-6)), 1 + int(last / width + 1e-6)) if whole else 1
+        last = max((float(np.nanmax(times)) for times in lists if not np.isnan(times).all()), default=0.0)
+        span = max(last, asked.duration or 0.0)
+        if not (width > 0 and span / width < MOST_BINS):
+            raise PatchclampError(
+                expected=f"a bin above 0 seconds, at most {MOST_BINS:,} of them",
+                got=f"{width:g} s for events up to {last:g} s",
+                remedy="Give bin= in seconds, for example 0.001.",
+            )
+        # An event at the very end opens one more bin, unless the recording is said to end there.
+        n_bins = max(int(np.ceil(span / width - 1e-6)), 1 + int(last / width + 1e-6))
     else:
         raise _open(
             contents, f"{', '.join(chosen)} of {file.name} are event times, and no clock counts them", "bin=0.001"
