@@ -316,30 +316,14 @@ class NeuralRecording:
         Returns:
             ``(unit, unit)``; 1 on the diagonal, NaN in rows and columns of units that are constant or missing.
 
-        Cost: four matrix products of (unit, sample) with (sample, unit); memory of two copies of the values.
+        Cost: once, four matrix products of (unit, sample) with (sample, unit) and memory of some copies of the values.
 
         Example:
             >>> x = np.arange(5.0)
             >>> NeuralRecording(np.stack([x, -x], 1)[None]).correlation().tolist()
             [[1.0, -1.0], [-1.0, 1.0]]
         """
-        flat = self._flat()
-        there = (~np.isnan(flat)).astype(np.float64)
-        n_of = np.maximum(there.sum(0), 1)
-        known = np.where(there > 0, flat, 0.0)
-        # Centring and scaling first keeps the differences of sums below exact; r does not change.
-        x = there * (known - known.sum(0) / n_of)
-        size = np.abs(x).max(0)
-        x /= np.where(size > 0, size, 1.0)
-        n = np.maximum(there.T @ there, 1)
-        sums, squares = x.T @ there, (x * x).T @ there
-        covariance = x.T @ x - sums * sums.T / n
-        variance = squares - sums * sums / n
-        variance[variance <= 1e-12 * squares] = np.nan
-        variance[self.constant] = np.nan
-        r = np.clip(covariance / np.sqrt(variance * variance.T), -1.0, 1.0)
-        np.fill_diagonal(r, np.where(np.isnan(np.diag(r)), np.nan, 1.0))
-        return np.asarray(r)
+        return self._r.copy()
 
     def mean_correlation(self, groups: Mapping[str, Sequence[int]] | None = None) -> float:
         """Return the mean correlation of pairs of different units: of all, or within groups, each group counting once.
@@ -361,6 +345,26 @@ class NeuralRecording:
         return float(np.mean(means)) if means else float("nan")
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _r(self) -> Float[np.ndarray, "unit unit"]:
+        flat = self._flat()
+        there = (~np.isnan(flat)).astype(np.float64)
+        n_of = np.maximum(there.sum(0), 1)
+        known = np.where(there > 0, flat, 0.0)
+        # Centring and scaling first keeps the differences of sums below exact; r does not change.
+        x = there * (known - known.sum(0) / n_of)
+        size = np.abs(x).max(0)
+        x /= np.where(size > 0, size, 1.0)
+        n = np.maximum(there.T @ there, 1)
+        sums, squares = x.T @ there, (x * x).T @ there
+        covariance = x.T @ x - sums * sums.T / n
+        variance = squares - sums * sums / n
+        variance[variance <= 1e-12 * squares] = np.nan
+        variance[self.constant] = np.nan
+        r = np.clip(covariance / np.sqrt(variance * variance.T), -1.0, 1.0)
+        np.fill_diagonal(r, np.where(np.isnan(np.diag(r)), np.nan, 1.0))
+        return np.asarray(r)
 
     def _flat(self) -> Float[np.ndarray, "sample unit"]:
         return self.values.reshape(-1, self.n_units).astype(np.float64)
