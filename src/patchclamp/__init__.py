@@ -18,6 +18,7 @@ _HOME = {
     "LanguageModel": "subjects.language",
     "Metric": "core.metric",
     "Network": "subjects.network",
+    "NeuralRecording": "subjects.neural",
     "PatchclampError": "core.errors",
     "Recording": "core.recording",
     "Site": "core.site",
@@ -31,7 +32,9 @@ _HOME = {
     "clamp": "core.intervention",
     "explain_answer": "explain",
     "load": "opening",
+    "load_recording": "subjects.neural_layout",
     "record_text": "record",
+    "survey_recording": "record",
     "survey_text": "record",
     "verify": "subjects.contract",
     "wrap": "opening",
@@ -70,10 +73,13 @@ if TYPE_CHECKING:
     from patchclamp.opening import load as load
     from patchclamp.opening import wrap as wrap
     from patchclamp.record import record_text as record_text
+    from patchclamp.record import survey_recording as survey_recording
     from patchclamp.record import survey_text as survey_text
     from patchclamp.subjects.contract import verify as verify
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
+    from patchclamp.subjects.neural import NeuralRecording as NeuralRecording
+    from patchclamp.subjects.neural_layout import load_recording as load_recording
 
 
 def __getattr__(name: str) -> Any:

@@ -89,7 +89,19 @@ def record(options: Namespace) -> int:
 
 
 def survey(options: Namespace) -> int:
-    """Survey without storing activations."""
+    """Survey a text without storing activations, or a recorded brain."""
+    from patchclamp.subjects.neural_layout import is_recording
+
+    if is_recording(options.model) and not Path(options.model).is_dir():
+        from patchclamp.cli import brains
+
+        return brains.survey(options)
+    if options.text is None or options.sites is None:
+        raise PatchclampError(
+            expected="--text and --sites for a model, or the file of a recorded brain in its place",
+            got=repr(options.model),
+            remedy="Add them; files of recordings end in .csv, .mat, .nwb, .npy or .npz.",
+        )
     from patchclamp.record import survey_text
     from patchclamp.record.stream import recordable
     from patchclamp.record.survey import memory_bytes
@@ -245,7 +257,12 @@ def generate(options: Namespace) -> int:
 def info(options: Namespace) -> int:
     """Say what a folder (or a graph's file) holds and whether it is whole."""
     from patchclamp.core.bundle import Bundle
+    from patchclamp.subjects.neural_layout import is_recording
 
+    if is_recording(options.folder) and not Path(options.folder).is_dir():
+        from patchclamp.cli import brains
+
+        return brains.info(options)
     if Path(options.folder).is_file():
         from patchclamp.core.graph import Graph
 

@@ -83,9 +83,9 @@ def _verify(verbs: Any) -> None:
     )
 
 
-def _text_options(verb: Parser) -> None:
-    verb.add_argument("--text", required=True, metavar="FILE", help="a UTF-8 text file")
-    verb.add_argument("--sites", required=True, metavar="PATTERN", help="site paths or patterns, joined by commas")
+def _text_options(verb: Parser, *, required: bool = True) -> None:
+    verb.add_argument("--text", required=required, metavar="FILE", help="a UTF-8 text file")
+    verb.add_argument("--sites", required=required, metavar="PATTERN", help="site paths or patterns, joined by commas")
     verb.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     verb.add_argument("--window", type=int, default=128, metavar="N", help="tokens per stimulus (default: 128)")
     verb.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
@@ -119,7 +119,20 @@ def _survey(verbs: Any) -> None:
         "Statistics and exemplars of every unit over a text, without storing activations.",
         "patchclamp survey organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out survey",
     )
-    _text_options(verb)
+    # A recorded brain (a file in place of MODEL) needs neither text nor sites; the command asks for them elsewhere.
+    _text_options(verb, required=False)
+    _brain_options(verb)
+
+
+def _brain_options(verb: Parser) -> None:
+    group = verb.add_argument_group("a file of a recorded brain (.csv, .mat, .nwb, .npy, .npz)")
+    group.add_argument("--variable", action="append", metavar="NAME", help="which variable or column; repeat for more")
+    group.add_argument("--axes", metavar="AXES", help="names of its axes, such as trial,time or time,unit")
+    group.add_argument("--rate", type=float, metavar="HZ", help="samples per second, where the file does not say")
+    group.add_argument("--duration", type=float, metavar="S", help="seconds of a trial, instead of --rate")
+    group.add_argument("--bin", type=float, metavar="S", help="seconds per bin, to count event times in")
+    group.add_argument("--measure", metavar="UNIT", help="unit of measure, where the file does not say (a.u.)")
+    group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
 
 
 def _explain(verbs: Any) -> None:
@@ -186,11 +199,12 @@ def _info(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "info",
-        "What a recording, survey or graph holds, and whether it is whole.",
+        "What a recording, survey, graph or recorded brain holds, and whether it is whole.",
         "patchclamp info recording",
         model=False,
     )
-    verb.add_argument("folder", metavar="DIR", help="what record or survey wrote")
+    verb.add_argument("folder", metavar="DIR", help="what record or survey wrote, or the file of a recorded brain")
+    _brain_options(verb)
 
 
 def _organism(verbs: Any) -> None:

@@ -417,11 +417,13 @@ def bundle(found: Any) -> None:
     named = ", ".join(paths[:4]) + (" …" if len(paths) > 4 else "")
     stored = f", {facts['dtype']}" if facts["dtype"] else ""
     pieces = "1 piece" if facts["pieces"] == 1 else f"{facts['pieces']} pieces"
-    stimuli = f"{facts['stimuli']:,} of {plan.get('n_stimuli', 0):,} stimuli of {plan.get('window')} tokens"
+    # A survey of a recorded brain counts samples in stretches; its manifest keeps their number per trial.
+    tokens, source, cut = ("samples", "time", "stretches") if "n_samples" in plan else ("tokens", "text", "stimuli")
+    stimuli = f"{facts['stimuli']:,} of {plan.get('n_stimuli', 0):,} {cut} of {plan.get('window')} {tokens}"
     rows = {
         "subject": f"{subject.get('slug')}  {str(subject.get('hash'))[:12]}  {subject.get('dtype')}",
         "sites": f"{len(paths)}: {named}; {units:,} units",
-        "text": f"{facts['tokens']:,} of {plan.get('n_tokens', 0):,} tokens, {stimuli}",
+        source: f"{facts['tokens']:,} of {plan.get('n_tokens', 0):,} {tokens}, {stimuli}",
         "on disk": f"{human_bytes(facts['bytes'])} in {pieces}{stored}",
         "hash": facts["hash"][:16],
     }

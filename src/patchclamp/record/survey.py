@@ -1,7 +1,7 @@
 """Survey: statistics and exemplars of every unit in one pass over a text and bounded memory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -82,7 +82,7 @@ def _survey(
     progress: Progress | None,
 ) -> None:
     """Survey from the last checkpoint to the text's end, and commit the results."""
-    state = _State(sites, made.seed)
+    state = State(sites, made.seed)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
         bundle.check(states[-1]["piece"])
@@ -96,7 +96,7 @@ def _survey(
             tally.checkpoint(state)
             if progress is not None:
                 progress(state.tokens, made.n_tokens)
-        _commit_results(bundle, state, model, text, made)
+        commit_results(bundle, state, batches(model, text, made))
     tally.drop()
     counted = next(e["counted"] for e in bundle.pieces if e["piece"] == "statistics")
     bundle.finish(stimuli=made.n_stimuli, tokens=made.n_tokens, counted=counted)
@@ -116,7 +116,7 @@ class _Tally:
         self.every_s = every_s
         self.last = time.monotonic()
 
-    def checkpoint(self, state: "_State") -> None:
+    def checkpoint(self, state: "State") -> None:
         if time.monotonic() - self.last < self.every_s:
             return
         number = int(self.pieces[-1].removeprefix("state-")) + 1 if self.pieces else 0
@@ -153,7 +153,7 @@ class _Shown:
     picks: np.ndarray
 
 
-class _State:
+class State:
     """Running statistics of all sites; everything a resume needs."""
 
     def __init__(self, sites: Sequence[Site], seed: int) -> None:
@@ -208,12 +208,14 @@ class _State:
         return {"nonfinite": counts} if counts else {}
 
     def tensors(self) -> dict[str, np.ndarray]:
+        """Return everything as arrays, for a checkpoint."""
         whole = {f"{path}|{name}": t.numpy() for path, s in self.of.items() for name, t in s.__dict__.items()}
         whole |= {"priority": self.priority, "sampled": self.sampled}
         whole["progress"] = np.array([self.stimuli, self.tokens, self.counted])
         return whole
 
     def restore(self, tensors: dict[str, Any]) -> None:
+        """Go on from a checkpoint's arrays."""
         self.stimuli, self.tokens, self.counted = (int(i) for i in tensors["progress"])
         self.priority, self.sampled = tensors["priority"].copy(), tensors["sampled"].copy()
         for path, state in self.of.items():
@@ -290,7 +292,8 @@ def _mix(index: np.ndarray, seed: int) -> np.ndarray:
         return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-def _commit_results(bundle: Bundle, state: _State, model: LanguageModel, text: str | Path, plan: Plan) -> None:
+def commit_results(bundle: Bundle, state: State, shown: Iterable[Sequence[Stimulus]]) -> None:
+    """Commit statistics, exemplars and, read from the batches once more, the stimuli in which exemplars stand."""
     have = {e["piece"] for e in bundle.pieces}
     statistics, exemplars, used = _results(state)
     if "statistics" not in have:
@@ -298,7 +301,7 @@ def _commit_results(bundle: Bundle, state: _State, model: LanguageModel, text: s
     if "exemplars" not in have:
         bundle.append("exemplars", exemplars)
     ids, index, number = [], [], 0
-    for batch in batches(model, text, plan):
+    for batch in shown:
         for stimulus in batch:
             if number in used:
                 ids.append(stimulus.ids.astype(np.int32))
@@ -309,7 +312,7 @@ def _commit_results(bundle: Bundle, state: _State, model: LanguageModel, text: s
     bundle.append("contexts", {"ids": flat, "offsets": offsets, "stimulus": np.array(index, dtype=np.int64)})
 
 
-def _results(state: _State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], set[int]]:
+def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], set[int]]:
     """Return statistics, exemplar tables and the stimuli that the exemplars stand in."""
     statistics: dict[str, np.ndarray] = {}
     exemplars: dict[str, np.ndarray] = {}
