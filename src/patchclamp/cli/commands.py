@@ -319,10 +319,10 @@ def organism(options: Namespace) -> int:
 def _train(options: Namespace, name: str) -> None:
     from patchclamp.organisms import language
     from patchclamp.organisms.language.cards import write_card
-    from patchclamp.organisms.language.recipe import Recipe, train
+    from patchclamp.organisms.language.recipe import STEPS, Recipe, train
 
     language.folder(name)  # an unknown name is refused first
-    steps = Recipe(name).steps if options.steps is None else options.steps
+    steps = STEPS[name] if options.steps is None else options.steps
     folder = Path(options.out or "")
     if not options.out or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))) or steps < 1:
         raise PatchclampError(
@@ -333,7 +333,7 @@ def _train(options: Namespace, name: str) -> None:
     minutes = f"some {steps / 800:.0f} minutes of one core, after two that write the text"
     _say(f"{steps:,} steps: {minutes}; about 1 GB of memory")
     with Meter("write the text", "documents") as writing, Meter(f"train {name}", "steps") as meter:
-        recipe = Recipe(name, seed=options.seed, steps=steps)
+        recipe = Recipe(name, steps, seed=options.seed)
         train(recipe, folder, device=options.device, progress=lambda p: meter(p.step, p.steps), writing=writing)
     card = write_card(folder, name, n=options.n or 500)
     emit(card) if options.json else tables.card(card)

@@ -227,7 +227,7 @@ def _organism(verbs: Any) -> None:
     verb.add_argument("what", choices=("list", "card", "train", "evaluate", "text"), help="see above")
     verb.add_argument("name", nargs="?", metavar="NAME", help="which; evaluate also takes a trained folder")
     verb.add_argument("--out", metavar="DIR", help="train: a new or empty folder")
-    verb.add_argument("--steps", type=int, metavar="N", help="train: optimizer steps (default: the recipe's 12,000)")
+    verb.add_argument("--steps", type=int, metavar="N", help="train: optimizer steps (default: as the shipped one)")
     verb.add_argument("--device", default="cpu", help="train, evaluate: cpu, cuda, cuda:1 or mps (default: cpu)")
     verb.add_argument("--seed", type=_seed, default=0, help="train, text: the same seed, the same result (default: 0)")
     verb.add_argument("--n", type=int, metavar="N", help="text: documents (default: 1000); evaluate: items (500)")
