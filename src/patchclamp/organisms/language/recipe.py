@@ -177,8 +177,8 @@ def train(
     Raises:
         PatchclampError: no such organism.
 
-    Cost: some 14 steps a second on one core, after two minutes that write the text; the same weights again on the same machine with
-    the same number of threads.
+    Cost: some 14 steps a second on one core, after two minutes that write the text; the same weights again on the
+    same machine with the same number of threads.
     """
     config = architecture(recipe.name)
     rules = rules or train_tokenizer()
