@@ -1,14 +1,17 @@
 """Question: a prompt, an answer and what it is held against, turned into a metric."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from patchclamp.attribute.scoring import check_metric
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.vision import VisionModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +19,7 @@ class Question:
     """Why this answer?
 
     Args:
-        prompt: the text.
+        prompt: the text, or the image's name.
         target: the answer; empty where a metric was given.
         contrast: the answer it is held against, or None.
         corrupt: a prompt of as many tokens under which the answer should be lost, or None.
@@ -32,8 +35,8 @@ class Question:
     target: str
     contrast: str | None
     corrupt: str | None
-    shown: Stimulus
-    corrupted: Stimulus | None
+    shown: Shown
+    corrupted: Shown | None
     metric: Metric
     answers: tuple[str, ...]
     given: str = ""
@@ -51,12 +54,12 @@ class Question:
 
 
 def ask(
-    model: LanguageModel,
-    prompt: str,
-    target: str | None = None,
+    model: Model,
+    prompt: Any,
+    target: str | int | None = None,
     *,
-    contrast: str | None = None,
-    corrupt: str | None = None,
+    contrast: str | int | None = None,
+    corrupt: Any = None,
     metric: Metric | None = None,
 ) -> Question:
     """Turn prompt and answers into tokens and a metric.
@@ -66,10 +69,10 @@ def ask(
 
     Args:
         model: the subject.
-        prompt: ends without a space.
-        target: the answer, with its leading space.
+        prompt: a text that ends without a space, or an image.
+        target: the answer, with its leading space; of an image a class, by name or number.
         contrast: another answer.
-        corrupt: another prompt of as many tokens.
+        corrupt: another prompt of as many tokens, or another image.
         metric: any other number to explain, read at positions of the prompt; instead of target and contrast.
 
     Returns:
@@ -90,6 +93,12 @@ def ask(
             got="both" if metric is not None else "neither",
             remedy="A metric says by itself which tokens it reads.",
         )
+    if isinstance(model, VisionModel):
+        return _seen(model, prompt, target, contrast, corrupt, metric)
+    if not isinstance(model, LanguageModel) or not all(isinstance(x, str | None) for x in (target, contrast, corrupt)):
+        raise PatchclampError(
+            expected="text, for a language model", got=f"{target!r} for {model.name}", remedy="Give the answer in words."
+        )
     if target is None:
         assert metric is not None
         return _measured(model, prompt, corrupt, metric)
@@ -106,6 +115,39 @@ def ask(
         corrupted = _followed(other, before)
     given = "" if contrast is None else "".join(map(model.tokenizer.token, before))
     return Question(prompt, target, contrast, corrupt, _followed(clean, before), corrupted, metric, answers, given)
+
+
+def _seen(
+    model: VisionModel, image: Any, target: Any, contrast: Any, corrupt: Any, metric: Metric | None
+) -> Question:
+    """Return the question why an image was given a class."""
+    shown, corrupted = _picture(model, image), None if corrupt is None else _picture(model, corrupt)
+    if corrupted is not None and corrupted.id == shown.id:
+        raise PatchclampError(
+            expected="a corrupted image that differs from the image",
+            got="the same pixels",
+            remedy="Change what decides the class.",
+        )
+    names = [None if answer is None else model.answer_name(model.class_index(answer)) for answer in (target, contrast)]
+    if metric is None:
+        wanted, other = ((model.class_index(answer),) if answer is not None else () for answer in (target, contrast))
+        metric = Metric("logit_difference" if other else "logit", wanted, other)
+    check_metric(model, shown, metric)
+    answers = tuple(model.answer_name(i) for i in metric.target)
+    against = tuple(model.answer_name(i) for i in metric.contrast)
+    known, other_name = shown.name or shown.id[:12], None if corrupted is None else corrupted.name or corrupted.id[:12]
+    if target is None:
+        return Question(known, "", None, other_name, shown, corrupted, metric, answers, against=against)
+    return Question(known, names[0] or "", names[1], other_name, shown, corrupted, metric, (*answers, *against))
+
+
+def _picture(model: VisionModel, image: Any) -> Picture:
+    found = model.stimuli(image)
+    if len(found) != 1:
+        raise PatchclampError(
+            expected="one image", got=f"{len(found)}", remedy="Explain them one by one: name one, as in digits:17."
+        )
+    return found[0]
 
 
 def _measured(model: LanguageModel, prompt: str, corrupt: str | None, metric: Metric) -> Question:

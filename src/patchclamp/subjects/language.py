@@ -15,8 +15,9 @@ from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
+from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
@@ -24,13 +25,14 @@ from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids
 from patchclamp.subjects.identity import tokenizer_hash
-from patchclamp.subjects.network import Network, gradients_of, holder, once, probe
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.network import gradients_of, holder, once, probe
 from patchclamp.subjects.text import Tokenizer
 
 Attention = Literal["native", "tap"]
 
 
-class LanguageModel(Network):
+class LanguageModel(Model):
     """Lay a Hugging Face causal language model in the rig.
 
     Args:
@@ -101,11 +103,6 @@ class LanguageModel(Network):
     def dtype(self) -> torch.dtype:
         """Type of the activations."""
         return self.module.dtype
-
-    @property
-    def n_layers(self) -> int:
-        """Number of blocks; 0 without a family."""
-        return len(self.engine.blocks)
 
     @cached_property
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
@@ -332,64 +329,6 @@ class LanguageModel(Network):
             measured.detach(), self._recording(batch.stimuli, values), self._recording(batch.stimuli, gradients)
         )
 
-    def measure(self, stimuli: Any, metric: Metric, **options: Any) -> Float[Tensor, " stimulus"]:
-        """Return a metric's value for each row; options as for ``run``."""
-        return metric(widened(self.run(stimuli, logits=metric.positions, **options).logits))
-
-    def sweep(
-        self,
-        stimulus: Any,
-        metric: Metric,
-        cells: Sequence[Sequence[Intervention]],
-        *,
-        batch_size: int = 64,
-        progress: Progress | None = None,
-    ) -> Float[Tensor, " cell"]:
-        """Return the metric under each of many sets of interventions on one stimulus.
-
-        Cells are sorted by the first block that they touch; each group restarts there from the clean residual stream,
-        one row per cell, and unembeds only the positions that the metric reads.
-
-        Args:
-            stimulus: one prompt.
-            metric: what is measured.
-            cells: a list of interventions per cell.
-            batch_size: rows per forward pass.
-            progress: called with cells done and cells in all.
-
-        Returns:
-            ``(cell,)`` metric values: those of one run per cell, to the bit with ``batch_size=1``, else to rounding
-            (about 1e-6: a matrix product of few rows adds up in another order than one of many).
-
-        Cost: one forward to record the residual stream, then Σ cells / batch_size partial forwards.
-        """
-        shown = self.stimuli(stimulus)
-        first = [min((self._first_layer(i.site) for i in cell), default=0) for cell in cells]
-        starts = sorted({layer for layer in first if layer > 0})
-        paths = [f"blocks.{layer}.resid_in" for layer in starts]
-        clean = self.run(shown, record=paths, logits=False).recording if paths else None
-        measured = widened(torch.zeros(len(cells), dtype=self.dtype, device=self.device))
-        done = 0
-        for layer in sorted(set(first)):
-            members = [i for i, start in enumerate(first) if start == layer]
-            for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
-                restart = None
-                if layer > 0 and clean is not None:
-                    residual = clean[f"blocks.{layer}.resid_in"]
-                    restart = Restart(layer, residual.expand(len(part), *residual.shape))
-                rows = [list(cells[i]) for i in part]
-                measured[part] = self.measure(shown, metric, interventions=rows, restart=restart)
-                done += len(part)
-                if progress is not None:
-                    progress(done, len(cells))
-        return measured
-
-    def _first_layer(self, path: str) -> int:
-        site = self.site(path)
-        if path == "final" and self.n_layers:
-            return self.n_layers - 1
-        return site.layer or 0
-
     @contextmanager
     def intervene(self, interventions: Sequence[Any]) -> Iterator[None]:
         """Change every forward of the model inside the context: plain calls and ``model.module.generate`` too.
@@ -407,7 +346,7 @@ class LanguageModel(Network):
         """
         framer = Framer(positions=self.family is not None and self.family.positions)
         edits = self._bind(interventions, None)
-        visits = self._visits([], edits, framer.current, lambda _path, x: x)
+        visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
         with self.engine.attached(visits, prepare=framer.prepare):
             yield
 
@@ -451,6 +390,30 @@ class LanguageModel(Network):
 
     # -- reading out --------------------------------------------------------------------------------------------------
 
+    def of_level(self, level: str) -> dict[str, str]:
+        """Return the sites of a level of units with their basis; neurons and heads are those of a family."""
+        if "." not in level:
+            self.covered()
+        return super().of_level(level)
+
+    @property
+    def n_answers(self) -> int:
+        """Number of logits: the vocabulary's tokens."""
+        return int(self.module.get_output_embeddings().out_features)
+
+    def answer_name(self, index: int) -> str:
+        """Return a token as people read it."""
+        return self.tokenizer.token(index)
+
+    def place_name(self, shown: Shown, node: UnitKey) -> str:
+        """Return the token at a node's position."""
+        assert isinstance(shown, Stimulus) and node.position is not None
+        return self.tokenizer.token(int(shown.ids[node.position]))
+
+    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n token"]:
+        """Return what values at a site promote through the residual stream and the unembedding alone."""
+        return self.read_out(self.written(site, values))
+
     def unembed(self, final: Float[Tensor, "... d_model"]) -> Float[Tensor, "... token"]:
         """Return the logits of values at ``final``, the family's soft-cap included."""
         head = self.module.get_output_embeddings()
@@ -492,14 +455,6 @@ class LanguageModel(Network):
             )
         return self.family
 
-    def require(self, capability: str) -> None:
-        """Raise what is missing, with its reason, where the subject lacks a capability."""
-        if not getattr(self.capabilities, capability):
-            reasons: Mapping[str, str] = dict(self.capabilities.missing)
-            raise PatchclampError(
-                expected=f"a subject that can {capability}", got=self.name, remedy=reasons.get(capability, "It cannot.")
-            )
-
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _forward(
@@ -533,7 +488,7 @@ class LanguageModel(Network):
                 seen(path)
                 return kept
 
-            visits = self._visits(paths, edits, lambda: frame, then)
+            visits = self._visits(paths, edits, lambda _site: frame, then)
             tapped = attention == "tap" or any(isinstance(place, Tap) for place, _ in visits)
             replaced: dict[str, Wrap] = {}
             if rules:
