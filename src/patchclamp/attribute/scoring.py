@@ -231,7 +231,9 @@ def _integrated(
     for i, (name, basis) in enumerate(sites.items()):
         site = model.site(name)
         x, r = values[name], reference.at(name, values[name])
-        restart = None if not site.layer or not model.restarts else Restart(site.layer, _stream(model, shown, site.layer))
+        restart = (
+            None if not site.layer or not model.restarts else Restart(site.layer, _stream(model, shown, site.layer))
+        )
         gradient = torch.zeros_like(widened(x))
         for start in range(0, steps, ROWS):
             gradient += _path_gradient(model, shown, metric, site, x, r, path[start : start + ROWS], restart)

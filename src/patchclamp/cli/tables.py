@@ -133,9 +133,13 @@ def explanation(e: Any, name: str) -> None:
         _causes(out, e.opposing)
     best = next((c for c in e.causes if c.activation), None)
     if best is not None:
-        turned = shlex.quote(_local(best.key) + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1"))
-        words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
-        out.print(f"\nTurn the first one round and see whether the words change: {words}", markup=False, soft_wrap=True)
+        turned = shlex.quote(
+            _local(best.key)
+            + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1" if best.kind == "head" else "=0")
+        )
+        verb, what = ("classify", "class changes") if hasattr(q.shown, "pixels") else ("generate", "words change")
+        words = f"patchclamp {verb} {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
+        out.print(f"\nTurn the first one round and see whether the {what}: {words}", markup=False, soft_wrap=True)
 
 
 def _causes(out: Console, causes: Sequence[Any]) -> None:
@@ -244,12 +248,15 @@ def _p(randoms: Any) -> str:
 def measured(found: Any) -> None:
     """Print what a language organism can do, and how well its best neurons tell concepts."""
     out = _console()
-    out.print(f"loss on held-out text: {found['loss']:.3f} nats per token")
+    what = "text: {:.3f} nats per token" if "neurons" in found else "images: {:.3f} nats per image"
+    out.print(f"loss on held-out {what.format(found['loss'])}")
     table = _grid("task", "accuracy", "95 % interval", "chance", "items", numbers=("accuracy", "chance", "items"))
     for task, f in found["tasks"].items():
         low, high = f["interval"]
         table.add_row(task, f"{f['accuracy']:.3f}", f"{low:.3f} to {high:.3f}", f"{f['chance']:.3f}", str(f["n"]))
     _print(out, table)
+    if "neurons" not in found:
+        return
     neurons = sorted(found["neurons"].items(), key=lambda item: -item[1]["auroc"])
     clear = sum(f["auroc"] >= CLEAR for _, f in neurons)
     out.print(
@@ -356,6 +363,23 @@ def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: 
     out.print(Text(f"         {label}" + ("" if bare.text != changed.text else ": no change"), style="dim"))
 
 
+def classes(image: str, found: Sequence[Any], clamps: Sequence[str], at: str | None) -> None:
+    """Print an image's likeliest classes, and beside them what clamps make of them."""
+    out = _console()
+    changed = bool(clamps)
+    names = ("", "class", "without", *(("clamped", "change") if changed else ()))
+    table = _grid(*names, numbers=("", "without", "clamped", "change"))
+    for row in found:
+        figures = [f"{row['probability']:.1%}"]
+        if changed:
+            figures += [f"{row['clamped']:.1%}", _signed(100 * (row["clamped"] - row["probability"]), 1)]
+        table.add_row(str(row["class"]), escape(row["name"]), *figures)
+    out.print(f"[bold]{escape(image)}[/]")
+    _print(out, table)
+    if changed:
+        out.print(Text(f"clamped: {', '.join(clamps)}" + (f" at {at}" if at else ""), style="dim"))
+
+
 def bundle_facts(bundle: Any) -> dict[str, Any]:
     """Return what a bundle holds as JSON-ready data."""
     m = bundle.manifest
@@ -375,8 +399,11 @@ def bundle_facts(bundle: Any) -> dict[str, Any]:
 
 
 def _counted(bundle: Any, name: str) -> int:
-    """Return how many are in: the last line says it of a whole run, the pieces of an interrupted one."""
-    return int(bundle.entries[-1][name]) if bundle.whole else sum(e.get(name, 0) for e in bundle.pieces)
+    """Return how many are in: the last line says it of a whole run, the pieces of an interrupted one.
+
+    Images have no tokens.
+    """
+    return int(bundle.entries[-1].get(name, 0)) if bundle.whole else sum(e.get(name, 0) for e in bundle.pieces)
 
 
 def bundle(found: Any) -> None:
@@ -391,11 +418,13 @@ def bundle(found: Any) -> None:
     named = ", ".join(paths[:4]) + (" …" if len(paths) > 4 else "")
     stored = f", {facts['dtype']}" if facts["dtype"] else ""
     pieces = "1 piece" if facts["pieces"] == 1 else f"{facts['pieces']} pieces"
-    stimuli = f"{facts['stimuli']:,} of {plan.get('n_stimuli', 0):,} stimuli of {plan.get('window')} tokens"
+    shown = f"{facts['stimuli']:,} of {plan.get('n_stimuli', 0):,}"
+    text = f"{facts['tokens']:,} of {plan.get('n_tokens', 0):,} tokens, {shown} stimuli of {plan.get('window')} tokens"
+    images = found.manifest.get("stimuli") == "images"
     rows = {
         "subject": f"{subject.get('slug')}  {str(subject.get('hash'))[:12]}  {subject.get('dtype')}",
         "sites": f"{len(paths)}: {named}; {units:,} units",
-        "text": f"{facts['tokens']:,} of {plan.get('n_tokens', 0):,} tokens, {stimuli}",
+        "images" if images else "text": shown if images else text,
         "on disk": f"{human_bytes(facts['bytes'])} in {pieces}{stored}",
         "hash": facts["hash"][:16],
     }

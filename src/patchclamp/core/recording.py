@@ -143,7 +143,9 @@ def kind_of(bundle: Bundle) -> Literal["text", "images"]:
     kind = bundle.manifest.get("stimuli", "text")
     if kind not in KINDS:
         raise Damaged(
-            expected=f"stimuli that are {' or '.join(KINDS)}", got=f"{kind!r}", remedy="Update patchclamp, or record again."
+            expected=f"stimuli that are {' or '.join(KINDS)}",
+            got=f"{kind!r}",
+            remedy="Update patchclamp, or record again.",
         )
     found: Literal["text", "images"] = kind
     return found

@@ -97,7 +97,9 @@ def ask(
         return _seen(model, prompt, target, contrast, corrupt, metric)
     if not isinstance(model, LanguageModel) or not all(isinstance(x, str | None) for x in (target, contrast, corrupt)):
         raise PatchclampError(
-            expected="text, for a language model", got=f"{target!r} for {model.name}", remedy="Give the answer in words."
+            expected="text, for a language model",
+            got=f"{target!r} for {model.name}",
+            remedy="Give the answer in words.",
         )
     if target is None:
         assert metric is not None
@@ -117,9 +119,7 @@ def ask(
     return Question(prompt, target, contrast, corrupt, _followed(clean, before), corrupted, metric, answers, given)
 
 
-def _seen(
-    model: VisionModel, image: Any, target: Any, contrast: Any, corrupt: Any, metric: Metric | None
-) -> Question:
+def _seen(model: VisionModel, image: Any, target: Any, contrast: Any, corrupt: Any, metric: Metric | None) -> Question:
     """Return the question why an image was given a class."""
     shown, corrupted = _picture(model, image), None if corrupt is None else _picture(model, corrupt)
     if corrupted is not None and corrupted.id == shown.id:

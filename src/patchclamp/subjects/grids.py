@@ -1,14 +1,18 @@
 """Grids: where the sites of image models lie, every one shown as places by units."""
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.engine import Place, Tap
 from patchclamp.subjects.families.spec import Family
@@ -85,7 +89,9 @@ class VisionFamily(Family):
 
     def block_paths(self, model: nn.Module) -> list[str]:
         """Return the paths of the blocks in forward order, stage after stage."""
-        pattern = re.compile(re.escape(f"{self.blocks}.*" if "*" not in self.blocks else self.blocks).replace(r"\*", r"\d+"))
+        pattern = re.compile(
+            re.escape(f"{self.blocks}.*" if "*" not in self.blocks else self.blocks).replace(r"\*", r"\d+")
+        )
         return [path for path, _ in model.named_modules() if pattern.fullmatch(path)]
 
     def layers(self, model: nn.Module) -> list[nn.Module]:
@@ -138,3 +144,36 @@ def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: 
 def module_grid(dotted: str, side: Literal["in", "out"], module: nn.Module) -> Grid:
     """Return the place of a module site: linear layers and layer norms take maps with their channels last."""
     return Grid(dotted, side, last=isinstance(module, nn.Linear | nn.LayerNorm))
+
+
+# -- which families there are -----------------------------------------------------------------------------------------
+
+_FOLDER = "patchclamp.subjects.families.vision"
+
+
+@cache
+def vision_family_names() -> tuple[str, ...]:
+    """List the families of image models: the files of their folder."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(importlib.import_module(_FOLDER).__path__)))
+
+
+def vision_family(name: str) -> VisionFamily:
+    """Return a family of image models by name.
+
+    Raises:
+        PatchclampError: no such file.
+    """
+    if name not in vision_family_names():
+        raise PatchclampError(
+            expected=f"a family of image models among {', '.join(vision_family_names())}",
+            got=repr(name),
+            remedy="Other architectures work through module sites; docs/families.md says how to add a family.",
+        )
+    found: VisionFamily = importlib.import_module(f"{_FOLDER}.{name}").FAMILY
+    return found
+
+
+def vision_family_of(model: nn.Module) -> VisionFamily | None:
+    """Return the family that covers an image model's class, or None."""
+    listed = map(vision_family, vision_family_names())
+    return next((f for f in listed if type(model).__name__ in f.classes), None)

@@ -38,6 +38,11 @@ class Gallery:
     read: Callable[[int], Picture]
     labels: Sequence[int] = ()
 
+    @classmethod
+    def of(cls, pictures: Sequence[Picture]) -> "Gallery":
+        """Hang pictures that are in memory."""
+        return cls([p.name for p in pictures], pictures.__getitem__)
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -235,7 +240,7 @@ class Preparation:
                 remedy="Open the image itself.",
             )
         if pixels.dtype.kind != "f":
-            pixels = self._processed(_channels(pixels, self.shape[0]))
+            pixels = self.processed(_channels(pixels, self.shape[0]))
         if pixels.shape != self.shape or not np.isfinite(pixels).all():
             raise PatchclampError(
                 expected=f"an image of {' x '.join(map(str, self.shape))} (channel, y, x), every number finite",
@@ -244,7 +249,8 @@ class Preparation:
             )
         return np.ascontiguousarray(pixels, dtype=np.float32)
 
-    def _processed(self, pixels: np.ndarray) -> np.ndarray:
+    def processed(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what the processor makes of ``(y, x, channel)`` whole numbers, of whatever shape that is."""
         if self.processor is None:
             return np.moveaxis(pixels, -1, 0).astype(np.float32) / 255
         if not hasattr(self.processor, "to_json_string"):

@@ -57,7 +57,11 @@ class Model(Network):
         if level in kinds:
             kind, basis = kinds[level]
             return {site.path: basis for site in self.sites() if site.kind == kind}
-        return {s.path: "channels" if len(s.places) == 2 else "neurons" for s in self.select(level)} if "." in level else {}
+        return (
+            {s.path: "channels" if len(s.places) == 2 else "neurons" for s in self.select(level)}
+            if "." in level
+            else {}
+        )
 
     # -- what it is shown, and what it says ---------------------------------------------------------------------------
 

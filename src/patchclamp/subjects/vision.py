@@ -20,8 +20,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
-from patchclamp.subjects.families.spec import family_of
-from patchclamp.subjects.grids import VisionFamily, module_grid, site_at
+from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision_family_of
 from patchclamp.subjects.images import Gallery, Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
@@ -63,8 +62,7 @@ class VisionModel(Model):
         super().__init__(
             model.eval(), self._blank(model), name=name or getattr(config, "_name_or_path", "") or type(model).__name__
         )
-        found = family or (family_of(model) if config is not None else None)
-        self.family = found if isinstance(found, VisionFamily) else None
+        self.family = family or (vision_family_of(model) if config is not None else None)
         if hash is not None:
             self.__dict__["hash"] = hash
         self.direct = self.restarts = self.family is not None and self.family.attends

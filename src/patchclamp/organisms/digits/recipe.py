@@ -18,6 +18,8 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.images import digits
 
 NAMES = ("digits-vit", "digits-cnn")
+STEPS = {"digits-vit": 3000, "digits-cnn": 1500}
+"""Optimizer steps of the shipped files."""
 HELD_OUT = 450
 """Images of 1,797 that training never shows: a quarter."""
 CLASSES = 10

@@ -132,7 +132,7 @@ def family_names() -> tuple[str, ...]:
     """List the families: the files of this folder."""
     package = __name__.rsplit(".", 1)[0]
     folder = importlib.import_module(package).__path__
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(folder) if m.name != SPEC))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(folder) if m.name != SPEC and not m.ispkg))
 
 
 def family(name: str) -> Family:
