@@ -29,6 +29,7 @@ class Recording:
         sites: site path to Site.
         provenance: where the values come from (subject, hash, dtype, interventions).
         measure: unit of measure of the values (``a.u.`` for networks).
+        rows: of ragged sites, which tokens their rows are: ``(row,)`` ascending token numbers.
 
     Example:
         >>> s = Stimulus.of(np.array([4, 5, 6]))
@@ -42,6 +43,7 @@ class Recording:
     sites: Mapping[str, Site]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     measure: str = "a.u."
+    rows: Mapping[str, Int[np.ndarray, " row"]] = field(default_factory=dict)
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, " stimuli_plus_one"]:
@@ -49,7 +51,7 @@ class Recording:
         return np.concatenate([[0], np.cumsum([len(s) for s in self.stimuli])]).astype(np.int64)
 
     def __getitem__(self, site: str) -> Any:
-        """Return all rows of a site, ``(tokens, width)``."""
+        """Return all rows of a site, ``(tokens, width)``; of a ragged one those of ``rows``."""
         if site not in self.values:
             raise PatchclampError(
                 expected="a site of this recording",
@@ -59,13 +61,23 @@ class Recording:
         return self.values[site]
 
     def of(self, site: str, stimulus: int) -> Any:
-        """Return one stimulus' rows, ``(position, width)``."""
+        """Return one stimulus' rows, ``(position, width)``; a ragged site has those of ``positions`` only."""
         if not 0 <= stimulus < len(self.stimuli):
             raise PatchclampError(
                 expected=f"a stimulus from 0 to {len(self.stimuli) - 1}", got=str(stimulus), remedy="Count from 0."
             )
         start, stop = self.offsets[stimulus : stimulus + 2]
+        if site in self.rows:
+            start, stop = np.searchsorted(self.rows[site], [start, stop])
         return self[site][int(start) : int(stop)]
+
+    def positions(self, site: str, stimulus: int) -> Int[np.ndarray, " row"]:
+        """Return the positions that ``of`` has rows for: all, but at a ragged site."""
+        start, stop = self.offsets[stimulus : stimulus + 2]
+        if site not in self.rows:
+            return np.arange(stop - start)
+        rows = self.rows[site]
+        return rows[(rows >= start) & (rows < stop)] - start
 
     def at(self, key: str | UnitKey, stimulus: int = 0) -> Any:
         """Return one unit's value at the key's position (its whole time course where the key names none)."""
@@ -76,7 +88,18 @@ class Recording:
             )
         rows = self.of(unit.site, stimulus)
         column = rows.swapaxes(self.sites[unit.site].unit_axis, -1)[..., unit.index]
-        return column if unit.position is None else column[unit.position]
+        if unit.position is None:
+            return column
+        if unit.site not in self.rows:
+            return column[unit.position]
+        places = self.positions(unit.site, stimulus).tolist()
+        if unit.position not in places:
+            raise PatchclampError(
+                expected=f"a token that comes by {unit.site}: positions {', '.join(map(str, places)) or 'none'}",
+                got=f"position {unit.position}",
+                remedy="The router sends it elsewhere; mlp.router says where.",
+            )
+        return column[places.index(unit.position)]
 
     @cached_property
     def counted(self) -> Any:
@@ -86,7 +109,7 @@ class Recording:
 
     def mean(self, site: str) -> Any:
         """Return the ``(width,)`` mean over counted tokens."""
-        rows = self[site][self.counted]
+        rows = self[site][self.counted[self.rows[site]] if site in self.rows else self.counted]
         # NumPy adds bfloat16 up in bfloat16, which is wrong by any amount.
         return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
@@ -105,6 +128,8 @@ class Recording:
         digest = hashlib.sha256("".join(s.id for s in self.stimuli).encode())
         for site in sorted(self.values):
             digest.update(site.encode() + np.ascontiguousarray(as_numpy(self.values[site])).tobytes())
+            if site in self.rows:
+                digest.update(np.ascontiguousarray(self.rows[site]).tobytes())
         return digest.hexdigest()
 
 

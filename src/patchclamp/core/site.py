@@ -27,6 +27,7 @@ class Site:
         layer: block number, or None outside the blocks.
         writable: whether an intervention may change it.
         tapped: whether reading it needs the attention tap (and so eager attention arithmetic).
+        ragged: only some tokens come by, such as those that are routed to an expert; others have no row.
 
     Raises:
         PatchclampError: an axis name is not in the closed list.
@@ -44,6 +45,7 @@ class Site:
     layer: int | None = None
     writable: bool = True
     tapped: bool = False
+    ragged: bool = False
 
     def __post_init__(self) -> None:
         strangers = [axis for axis in self.axes if axis not in AXES]

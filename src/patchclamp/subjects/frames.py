@@ -94,10 +94,12 @@ class Framer:
 
     Args:
         positions: whether the model takes position ids, which padding makes necessary.
+        first_position: the id of the first.
     """
 
-    def __init__(self, *, positions: bool) -> None:
+    def __init__(self, *, positions: bool, first_position: int = 0) -> None:
         self.positions = positions
+        self.first_position = first_position
         self._frame: Frame | None = None
         self._ids: Tensor | None = None
 
@@ -125,7 +127,7 @@ class Framer:
         self._frame = Frame(logical, prompt, stimuli)
         self._ids = ids if n_past == 0 else None
         if self.positions and kwargs.get("position_ids") is None:
-            kwargs = {**kwargs, "position_ids": logical[:, -ids.shape[1] :].clamp(min=0)}
+            kwargs = {**kwargs, "position_ids": logical[:, -ids.shape[1] :].clamp(min=0) + self.first_position}
         return args, kwargs
 
     def _continues(self, ids: Tensor, n_past: int) -> bool:

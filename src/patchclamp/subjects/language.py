@@ -31,10 +31,10 @@ Attention = Literal["native", "tap"]
 
 
 class LanguageModel(Network):
-    """Lay a Hugging Face causal language model in the rig.
+    """Lay a Hugging Face language model in the rig.
 
     Args:
-        model: a ``…ForCausalLM``; used as it is, wherever its weights lie, restored after every use.
+        model: a ``…ForCausalLM`` or ``…ForMaskedLM``; used as it is, wherever its weights lie, restored after every use.
         tokenizer: its tokenizer; None where only token ids are shown.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
@@ -67,7 +67,8 @@ class LanguageModel(Network):
         if hash is not None:
             self.__dict__["hash"] = hash
         config = model.config.get_text_config()
-        self.context = getattr(config, "max_position_embeddings", None)
+        longest = getattr(config, "max_position_embeddings", None)
+        self.context = longest if longest is None else longest - self._first_position
         if self.family is not None:
             self.engine = Engine(
                 model,
@@ -86,7 +87,12 @@ class LanguageModel(Network):
         if self.family is None:
             why = f"no family file covers {type(self.module).__name__}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
-        return Capabilities(True, not quantised, True, self.family is not None, missing)
+        generates = bool(getattr(self.module, "can_generate", lambda: True)())
+        if not generates:
+            missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
+        if self.family is not None:
+            missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
+        return Capabilities(True, not quantised, generates, self.family is not None, missing)
 
     @property
     def device(self) -> torch.device:
@@ -101,6 +107,11 @@ class LanguageModel(Network):
     def dtype(self) -> torch.dtype:
         """Type of the activations."""
         return self.module.dtype
+
+    @property
+    def _first_position(self) -> int:
+        """The position id of the first token."""
+        return 0 if self.family is None else self.family.first_position(self.module.config.get_text_config())
 
     @property
     def n_layers(self) -> int:
@@ -328,9 +339,8 @@ class LanguageModel(Network):
             found = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
         gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
-        return Differentiated(
-            measured.detach(), self._recording(batch.stimuli, values), self._recording(batch.stimuli, gradients)
-        )
+        recorded = self._recording(batch.stimuli, values)
+        return Differentiated(measured.detach(), recorded, self._recording(batch.stimuli, gradients, recorded.rows))
 
     def measure(self, stimuli: Any, metric: Metric, **options: Any) -> Float[Tensor, " stimulus"]:
         """Return a metric's value for each row; options as for ``run``."""
@@ -405,7 +415,9 @@ class LanguageModel(Network):
             ...     model.module(input_ids=torch.tensor([[1, 2]])).logits.shape
             torch.Size([1, 2, 61])
         """
-        framer = Framer(positions=self.family is not None and self.family.positions)
+        framer = Framer(
+            positions=self.family is not None and self.family.positions, first_position=self._first_position
+        )
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, framer.current, lambda _path, x: x)
         with self.engine.attached(visits, prepare=framer.prepare):
@@ -434,8 +446,10 @@ class LanguageModel(Network):
             progress: called with steps done and steps at most.
 
         Raises:
-            PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt.
+            PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt; the
+                model does not continue text.
         """
+        self.require("generate")
         shown = self.stimuli(prompts)
         check_request(max(map(len, shown)), self.context, max_new_tokens, temperature)
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
@@ -460,13 +474,19 @@ class LanguageModel(Network):
     def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
         """Return what directions of the residual stream promote: W_U · norm(d), biases taken off.
 
-        The final norm divides by the direction's own size, so rows are comparable within, not between directions.
+        A head that does more than unembed (BERT) is called as a whole. The final norm divides by the direction's own size, so rows are comparable within, not between directions.
         """
-        norm = self.module.get_submodule(self.covered().final)
+        family = self.covered()
+        whole = self.module.get_submodule(family.head) if family.head else None
+        norm = self.module.get_submodule(family.final)
         head = self.module.get_output_embeddings()
+
+        def read(x: Tensor) -> Tensor:
+            logits: Tensor = head(norm(x)) if whole is None else whole(x)
+            return logits
+
         with torch.no_grad():
-            zero = head(norm(torch.zeros_like(directions[:1])))
-            return head(norm(directions)) - zero
+            return read(directions) - read(torch.zeros_like(directions[:1]))
 
     def written(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
@@ -555,7 +575,7 @@ class LanguageModel(Network):
         if batch.padded:
             inputs["attention_mask"] = (batch.logical >= 0).long()
         if self.family is None or self.family.positions:
-            inputs["position_ids"] = batch.logical.clamp(min=0)
+            inputs["position_ids"] = batch.logical.clamp(min=0) + self._first_position
         return inputs
 
     def _rows(self, path: str, x: Tensor, batch: Batch) -> Tensor:
@@ -571,7 +591,14 @@ class LanguageModel(Network):
             ordered[row, ..., : int(inside.sum())] = whole[row][..., inside]
         return batch.rows(ordered)
 
-    def _recording(self, stimuli: Sequence[Stimulus], values: Mapping[str, Any]) -> Recording:
+    def _recording(
+        self, stimuli: Sequence[Stimulus], values: Mapping[str, Any], rows: Mapping[str, np.ndarray] | None = None
+    ) -> Recording:
         bare = super()._recording(stimuli, values)
         about = {"subject": self.name, "dtype": str(self.dtype).removeprefix("torch.")}
-        return Recording(bare.stimuli, bare.values, bare.sites, about)
+        kept, known = dict(bare.values), dict(rows or {})
+        for path in [path for path, site in bare.sites.items() if site.ragged]:
+            came = torch.from_numpy(known[path]) if path in known else (~kept[path].isnan().all(-1)).nonzero().flatten()
+            known[path] = came.cpu().numpy()
+            kept[path] = kept[path][came.to(kept[path].device)]
+        return Recording(bare.stimuli, kept, bare.sites, about, rows=known)
