@@ -83,20 +83,18 @@ def bare_inputs(model: LanguageModel, batch: Batch) -> dict[str, Any]:
 def _in_expert(
     model: LanguageModel, module: Any, number: int, batch: Batch, inputs: Any, row: int, column: int, delta: Tensor
 ) -> Tensor:
-    """Add δ to one expert's neurons at one token: the row where that pair stands when all are sorted by expert."""
+    """Add δ to one expert's neurons at one token: in the row that is nearest to what this expert makes of the token."""
     token = row * batch.ids.shape[1] + column
-    places: list[int] = []
+    made: list[Tensor] = []
 
     def before(_m: Any, args: Any) -> None:
-        pairs = [(int(e), t * args[1].shape[1] + k) for t, es in enumerate(args[1]) for k, e in enumerate(es)]
-        wanted = [pair for pair in pairs if pair[0] == number and pair[1] // args[1].shape[1] == token]
-        places[:] = [sorted(pairs).index(pair) for pair in wanted]
+        made[:] = [module.gate_up_proj[number] @ args[0][token]]
 
     bare = module._apply_gate
 
     def gate(both: Tensor) -> Tensor:
         act: Tensor = bare(both).clone()
-        act[places] += delta
+        act[int((both - made[0]).abs().amax(-1).argmin())] += delta
         return act
 
     handle = module.register_forward_pre_hook(before)

@@ -348,7 +348,7 @@ def _by_hand(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
     batch = model.batch(stimuli, padding)
     clean = {how: _logits(model, stimuli, padding, attention=how) for how in ("native", "tap")}
     worst = 0.0
-    for site in model.sites():
+    for site in [site for site in model.sites() if site.writable]:
         how: Attention = "tap" if site.tapped else "native"
         row, position = _somewhere(model, site, stimuli, padding)
         column = int((batch.logical[row] == position).nonzero())
@@ -432,7 +432,7 @@ PARTS: tuple[Part, ...] = (
         # Where there are no position ids to forget, a place that changes what it reads.
         lambda f: replace(f, positions=False) if f.positions else _recast(_Meddling, "mlp.act")(f),
     ),
-    Part("resid_in + writes = resid_out", _residual, 1e-5, _mapped(lambda f: {"mlp.write": f.block["attn.write"]})),
+    Part("resid_in + writes = resid_out", _residual, 1e-5, _mapped(lambda f: {"mlp.write": Place("", "out")})),
     Part("unembed(final) = logits", _unembed, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0")),
     Part("pattern rows sum to 1", _rows_sum, 1e-5, _recast(_Transposed, "attn.pattern")),
     Part("own value changes nothing", _own_value, 0.0, _recast(_Rounded, "mlp.act")),

@@ -34,12 +34,14 @@ class Place:
         shared: the caller keeps another reference to this tensor (a residual branch), so a change must be made in the
             tensor itself to reach both.
         flat: the tensor has the tokens of all rows on one axis, ``(batch · position, width)``.
+        writable: the network goes on with this tensor, so that a change to it has an effect.
     """
 
     module: str
     side: Literal["in", "out"]
     shared: bool = False
     flat: bool = False
+    writable: bool = True
 
     def take(self, raw: Tensor) -> Tensor:
         """Turn the module's tensor into the site's layout."""

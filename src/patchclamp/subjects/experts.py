@@ -8,7 +8,9 @@ all arithmetic stays the model's own.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchclamp.core.errors import CannotIntervene
@@ -17,6 +19,12 @@ METHOD = "_apply_gate"
 """Turns the gate's and the other branch's values into their product."""
 SORTED = {"grouped_mm": True, "batched_mm": False}
 """Function of transformers to whether it sorts the pairs by expert."""
+
+
+def passed(x: Float[Tensor, "tokens width"]) -> Int[np.ndarray, " row"]:
+    """Return the tokens that came by an expert: those whose values are not all NaN."""
+    rows: np.ndarray = (~x.isnan().all(-1)).nonzero().flatten().cpu().numpy()
+    return rows
 
 
 def tapped(
@@ -49,7 +57,8 @@ def tapped(
         act: Tensor = bare(both)
         [chosen] = routes
         pairs = chosen.reshape(-1)
-        # The same call on the same tensor as in transformers' function: equal experts come in its order.
+        # The same call on the same tensor as in transformers' function, and so the same order of equal experts; a
+        # stable sort would have another.
         expert, pair = torch.sort(pairs) if SORTED[kind] else (pairs, torch.arange(len(pairs), device=pairs.device))
         token = pair // chosen.shape[-1]
         for number, visit in visits:

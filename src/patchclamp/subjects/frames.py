@@ -45,6 +45,15 @@ class Batch:
         """Flatten ``(batch, column, …)`` to ``(tokens, …)``, padding left out."""
         return x.flatten(0, 1) if not self.padded else x[(self.logical >= 0).to(x.device)]
 
+    def pattern_rows(self, x: Float[Tensor, "batch column head_column"], n_heads: int) -> Tensor:
+        """Flatten patterns to ``(tokens, head, source)``, sources in logical order and padded to the longest."""
+        whole = x.unflatten(2, (n_heads, -1))
+        ordered = whole.new_zeros(*whole.shape[:3], int(self.lengths.max()))
+        for row, places in enumerate(self.logical):
+            inside = (places >= 0).to(x.device)
+            ordered[row, ..., : int(inside.sum())] = whole[row][..., inside]
+        return self.rows(ordered)
+
     def square(self, x: Float[Tensor, "tokens ..."]) -> Float[Tensor, "batch column ..."]:
         """Lay ``(tokens, …)`` out as ``(batch, logical position, …)``, zeros past each stimulus' end."""
         out = x.new_zeros(len(self.stimuli), int(self.lengths.max()), *x.shape[1:])

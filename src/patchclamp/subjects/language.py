@@ -20,6 +20,7 @@ from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
+from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids
@@ -580,25 +581,14 @@ class LanguageModel(Network):
 
     def _rows(self, path: str, x: Tensor, batch: Batch) -> Tensor:
         site = self._place(path)[0]
-        if site.kind != "attn.pattern":
-            return batch.rows(x)
-        # Rows of a pattern run over sources: bring those into logical order and pad them to the longest stimulus.
-        whole = x.unflatten(2, (site.n_heads, -1))
-        longest = int(batch.lengths.max())
-        ordered = whole.new_zeros(*whole.shape[:3], longest)
-        for row, places in enumerate(batch.logical):
-            inside = (places >= 0).to(x.device)
-            ordered[row, ..., : int(inside.sum())] = whole[row][..., inside]
-        return batch.rows(ordered)
+        return batch.pattern_rows(x, site.n_heads) if site.kind == "attn.pattern" else batch.rows(x)
 
     def _recording(
         self, stimuli: Sequence[Stimulus], values: Mapping[str, Any], rows: Mapping[str, np.ndarray] | None = None
     ) -> Recording:
         bare = super()._recording(stimuli, values)
         about = {"subject": self.name, "dtype": str(self.dtype).removeprefix("torch.")}
-        kept, known = dict(bare.values), dict(rows or {})
-        for path in [path for path, site in bare.sites.items() if site.ragged]:
-            came = torch.from_numpy(known[path]) if path in known else (~kept[path].isnan().all(-1)).nonzero().flatten()
-            known[path] = came.cpu().numpy()
-            kept[path] = kept[path][came.to(kept[path].device)]
-        return Recording(bare.stimuli, kept, bare.sites, about, rows=known)
+        ragged = {path: x for path, x in bare.values.items() if bare.sites[path].ragged}
+        known = {path: passed(x) if rows is None else rows[path] for path, x in ragged.items()}
+        kept = {path: x[torch.from_numpy(known[path]).to(x.device)] for path, x in ragged.items()}
+        return Recording(bare.stimuli, {**bare.values, **kept}, bare.sites, about, rows=known)

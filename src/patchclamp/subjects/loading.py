@@ -44,17 +44,17 @@ def load_language_model(
         _check_folder(folder)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from huggingface_hub.utils import logging as hub_logging
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     hub_logging.set_verbosity(hub_logging.CRITICAL)  # its retries; the error below says what failed
     if local and sum(f.stat().st_size for f in folder.glob("*.safetensors")) < LARGE:
         logging.disable_progress_bar()  # a bar that is over at once is noise
-    read: Any = AutoModelForCausalLM.from_pretrained
     placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
     try:
-        model, info = read(
+        kind: Any = AutoModelForMaskedLM if _fills_masks(name) else AutoModelForCausalLM
+        model, info = kind.from_pretrained(
             name,
             dtype=DTYPES[dtype] if dtype else "auto",
             use_safetensors=True,
@@ -82,6 +82,14 @@ def load_language_model(
     return LanguageModel(
         model, _tokenizer(name), name=slug(str(folder.resolve()) if local else name), hash=_hash(name, local, model)
     )
+
+
+def _fills_masks(name: str) -> bool:
+    """Tell a masked language model by its config: asked for a causal one, transformers would make one of it."""
+    from transformers import AutoConfig
+
+    listed = AutoConfig.from_pretrained(name, trust_remote_code=False).architectures or []
+    return any(each.endswith("ForMaskedLM") for each in listed)
 
 
 def _check_folder(folder: Path) -> None:

@@ -31,6 +31,8 @@ FAMILY = Family(
     },
     nonlinearity="activation_fn",
     entry_norms=("self_attn_layer_norm", "final_layer_norm"),
+    # It counts them itself, from the attention mask.
+    positions=False,
     # Queries are scaled before they meet the keys.
     scale=lambda module: 1.0,
     widths=dict.fromkeys(("mlp.pre", "mlp.act"), lambda config: config.ffn_dim),

@@ -22,7 +22,8 @@ def tiny() -> Any:
 
 
 MIXED = {
-    "mlp.router": Place("mlp.gate", "out", flat=True),
+    # Shares and choice are made of these logits within the router; nothing after it reads them.
+    "mlp.router": Place("mlp.gate", "out", flat=True, writable=False),
     "mlp.experts.{e}.act": Expert("mlp.experts"),
 }
 WHY = "the product of an expert's output with its share, and the choice of experts, have no rule"
@@ -31,7 +32,11 @@ FAMILY = replace(
     qwen3.FAMILY,
     name="qwen3_moe",
     classes=("Qwen3MoeForCausalLM",),
-    block={**{k: p for k, p in qwen3.FAMILY.block.items() if k != "mlp.write"}, **MIXED, "mlp.write": Place("mlp", "out")},
+    block={
+        **{k: p for k, p in qwen3.FAMILY.block.items() if k != "mlp.write"},
+        **MIXED,
+        "mlp.write": Place("mlp", "out"),
+    },
     varying=frozenset({"mlp.pre", "mlp.up", "mlp.act", *MIXED}),
     widths={
         "mlp.router": lambda config: config.num_experts,

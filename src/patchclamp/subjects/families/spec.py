@@ -112,7 +112,8 @@ class Family:
         def add(path: str, kind: str, layer: int | None, place: Place | Tap, like: str = "") -> None:
             width, n_heads = blocked.get(like or kind, (d_model, 0))
             tapped, ragged = isinstance(place, Tap), isinstance(place, Expert)
-            found[path] = (Site(path, kind, width, _axes(kind), n_heads, layer, True, tapped, ragged), place)
+            writable = isinstance(place, Tap) or place.writable
+            found[path] = (Site(path, kind, width, _axes(kind), n_heads, layer, writable, tapped, ragged), place)
 
         embeddings = module_path(model, model.get_input_embeddings())
         add("embed", "embed", None, Place(embeddings, "out"))
