@@ -39,7 +39,7 @@ def sites(options: Namespace) -> int:
             {
                 "subject": {"slug": model.name, "hash": model.hash},
                 "capabilities": capabilities,
-                "sites": list(map(asdict, found)),
+                "sites": [site.to_json() for site in found],
             }
         )
     else:
@@ -401,6 +401,7 @@ def _evaluate(options: Namespace, name: str) -> None:
     from patchclamp.organisms import digits, language
     from patchclamp.subjects.vision import VisionModel
 
+    model: Any
     if name in digits.names():
         model = digits.build(name, device=options.device)
     elif name not in language.names() and Path(name).is_dir():

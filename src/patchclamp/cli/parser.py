@@ -165,7 +165,7 @@ def _explain(verbs: Any) -> None:
     verb.add_argument(
         "--level",
         metavar="LEVELS",
-        help="neuron, head, channel, patterns of sites, or some of these joined by commas (default: what the model has)",
+        help="neuron, head, channel, patterns of sites, several joined by commas (default: what the model has)",
     )
     verb.add_argument(
         "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"

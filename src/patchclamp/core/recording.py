@@ -14,7 +14,7 @@ from jaxtyping import Int
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import KINDS, Shown, packed, unpacked
+from patchclamp.core.stimulus import KINDS, Shown, unpacked
 from patchclamp.core.unit import UnitKey
 
 
@@ -30,6 +30,7 @@ class Recording:
         sites: site path to Site.
         provenance: where the values come from (subject, hash, dtype, interventions).
         measure: unit of measure of the values (``a.u.`` for networks).
+        rows: of ragged sites, which tokens their rows are: ``(row,)`` ascending token numbers.
 
     Example:
         >>> from patchclamp.core.stimulus import Stimulus
@@ -44,6 +45,7 @@ class Recording:
     sites: Mapping[str, Site]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     measure: str = "a.u."
+    rows: Mapping[str, Int[np.ndarray, " row"]] = field(default_factory=dict)
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, " stimuli_plus_one"]:
@@ -51,7 +53,7 @@ class Recording:
         return np.concatenate([[0], np.cumsum([len(s) for s in self.stimuli])]).astype(np.int64)
 
     def __getitem__(self, site: str) -> Any:
-        """Return all rows of a site, ``(tokens, width)``."""
+        """Return all rows of a site, ``(tokens, width)``; of a ragged one those of ``rows``."""
         if site not in self.values:
             raise PatchclampError(
                 expected="a site of this recording",
@@ -61,25 +63,48 @@ class Recording:
         return self.values[site]
 
     def of(self, site: str, stimulus: int) -> Any:
-        """Return one stimulus' rows, ``(position, width)``."""
+        """Return one stimulus' rows, ``(position, width)``; a ragged site has those of ``positions`` only."""
         if not 0 <= stimulus < len(self.stimuli):
             raise PatchclampError(
                 expected=f"a stimulus from 0 to {len(self.stimuli) - 1}", got=str(stimulus), remedy="Count from 0."
             )
         n = self.sites[site].n_places if site in self.sites else 0
         start, stop = (n * stimulus, n * (stimulus + 1)) if n else self.offsets[stimulus : stimulus + 2]
+        if site in self.rows:
+            start, stop = np.searchsorted(self.rows[site], [start, stop])
         return self[site][int(start) : int(stop)]
+
+    def positions(self, site: str, stimulus: int) -> Int[np.ndarray, " row"]:
+        """Return the positions that ``of`` has rows for: all, but at a ragged site."""
+        if site in self.sites and self.sites[site].places:
+            return np.arange(self.sites[site].n_places)
+        start, stop = self.offsets[stimulus : stimulus + 2]
+        if site not in self.rows:
+            return np.arange(stop - start)
+        rows: Int[np.ndarray, " row"] = self.rows[site]
+        return rows[(rows >= start) & (rows < stop)] - start
 
     def at(self, key: str | UnitKey, stimulus: int = 0) -> Any:
         """Return one unit's value at the key's position (its whole time course where the key names none)."""
         unit = UnitKey.parse(key) if isinstance(key, str) else key
-        if unit.basis != "neurons":
+        if unit.basis not in ("neurons", "channels"):
             raise PatchclampError(
                 expected="a neuron's key", got=str(unit), remedy="Read the site's rows and encode them in that basis."
             )
         rows = self.of(unit.site, stimulus)
         column = rows.swapaxes(self.sites[unit.site].unit_axis, -1)[..., unit.index]
-        return column if unit.position is None else column[unit.position]
+        if unit.position is None:
+            return column
+        if unit.site not in self.rows:
+            return column[unit.position]
+        places = self.positions(unit.site, stimulus).tolist()
+        if unit.position not in places:
+            raise PatchclampError(
+                expected=f"a token that comes by {unit.site}: positions {', '.join(map(str, places)) or 'none'}",
+                got=f"position {unit.position}",
+                remedy="The router sends it elsewhere; mlp.router says where.",
+            )
+        return column[places.index(unit.position)]
 
     @cached_property
     def counted(self) -> Any:
@@ -109,12 +134,16 @@ class Recording:
         digest = hashlib.sha256("".join(s.id for s in self.stimuli).encode())
         for site in sorted(self.values):
             digest.update(site.encode() + np.ascontiguousarray(as_numpy(self.values[site])).tobytes())
+            if site in self.rows:
+                digest.update(np.ascontiguousarray(self.rows[site]).tobytes())
         return digest.hexdigest()
 
 
 def _counted_rows(part: Recording, site: str) -> Any:
     rows = part[site]
-    return rows if site in part.sites and part.sites[site].places else rows[part.counted]
+    if site in part.sites and part.sites[site].places:
+        return rows
+    return rows[part.counted[part.rows[site]] if site in part.rows else part.counted]
 
 
 def as_numpy(values: Any) -> Any:

@@ -29,6 +29,7 @@ class Site:
         layer: block number, or None outside the blocks.
         writable: whether an intervention may change it.
         tapped: whether reading it needs the attention tap (and so eager attention arithmetic).
+        ragged: only some tokens come by, such as those that are routed to an expert; others have no row.
         places: how many places one image makes here: ``(y, x)`` of a map, ``(n,)`` of a sequence of tokens, ``(1,)``
             where they are pooled; ``()`` where a row is a token of text. Position p of a map is y · X + x.
 
@@ -48,6 +49,7 @@ class Site:
     layer: int | None = None
     writable: bool = True
     tapped: bool = False
+    ragged: bool = False
     places: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -83,8 +85,8 @@ class Site:
         return place[0] * self.places[1] + place[1] if len(self.places) == 2 else place[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the site as JSON-ready data; ``places`` only where it has some."""
-        return {k: v for k, v in asdict(self).items() if k != "places" or v}
+        """Return the site as JSON-ready data; ``ragged`` and ``places`` only where they say something."""
+        return {k: v for k, v in asdict(self).items() if k not in ("ragged", "places") or v}
 
     def describe(self) -> str:
         """Return the width as people write it: ``8 x 64`` for heads, ``16 x 8 x 8`` for maps, ``172`` otherwise."""

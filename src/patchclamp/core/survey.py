@@ -117,8 +117,9 @@ class StoredSurvey:
                 if stimulus >= 0:
                     row = int(np.searchsorted(index, stimulus))
                     shown = pictures[row] if pictures else None
+                    words: tuple[int, ...] = ()
                     if isinstance(shown, Picture):
-                        words, name = (), shown.name or shown.id
+                        name = shown.name or shown.id
                     else:
                         first, last = contexts["offsets"][row : row + 2]
                         words, name = tuple(int(i) for i in contexts["ids"][first:last]), ""

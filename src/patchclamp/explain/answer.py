@@ -210,8 +210,8 @@ def explain_answer(
         means: a survey of this model whose means are the reference.
         metric: any other number to explain, instead of target and contrast.
         method: ``ig relp atp exact``.
-        levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map, over
-            all its places), or patterns of site paths; what the model has where left out.
+        levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map,
+            over all its places), or patterns of site paths; what the model has where left out.
         top: how many causes to name and replace.
         n_controls: random sets, at least 20: fewer cannot show p < 0.05.
         seed: of every draw.

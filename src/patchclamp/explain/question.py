@@ -95,7 +95,12 @@ def ask(
         )
     if isinstance(model, VisionModel):
         return _seen(model, prompt, target, contrast, corrupt, metric)
-    if not isinstance(model, LanguageModel) or not all(isinstance(x, str | None) for x in (target, contrast, corrupt)):
+    if (
+        not isinstance(model, LanguageModel)
+        or not isinstance(target, str | None)
+        or not isinstance(contrast, str | None)
+        or not isinstance(corrupt, str | None)
+    ):
         raise PatchclampError(
             expected="text, for a language model",
             got=f"{target!r} for {model.name}",

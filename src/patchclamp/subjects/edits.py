@@ -280,6 +280,12 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                     got=f"{item.operation} from a source",
                     remedy="A recording's channels have no one value to put in; give the value itself.",
                 )
+            if item.source is not None and site.ragged:
+                raise CannotIntervene(
+                    expected=f"zero ablation, set, add, scale or call at {site.path}",
+                    got=f"{item.operation} from a source",
+                    remedy="Another run may route other tokens there; give the value itself.",
+                )
             if item.basis not in bases:
                 raise PatchclampError(
                     expected=f"a basis among {', '.join(bases)}",

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-
 from typing import Any, Literal
 
 import torch
@@ -53,6 +52,9 @@ class Grid(Place):
         return Grid(f"{prefix}.{self.module}" if self.module else prefix, self.side, self.shared, self.last)
 
 
+_WHOLE = Grid("", "out")
+
+
 @dataclass(frozen=True)
 class VisionFamily(Family):
     """Give meaning to the modules of one architecture of image models.
@@ -72,8 +74,8 @@ class VisionFamily(Family):
         excluded: number of a part of the contract that does not apply, to the reason.
     """
 
-    stem: Place = Place("", "in")
-    last: Place = Place("", "out")
+    stem: Place = _WHOLE
+    last: Place = _WHOLE
     normed: bool = True
     answer: Callable[[Any, Tensor], Tensor] = lambda model, final: model.classifier(final[:, 0])
     summed: tuple[str, ...] = ("attn.write", "mlp.write")
@@ -137,8 +139,8 @@ def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: 
         width = shape[3] if last else shape[1]
         return Site(path, kind, width, ("stimulus", "y", "x", "channel"), layer=layer, places=places)
     n_heads = heads if kind == "attn.z" else 0
-    places = (shape[1],) if len(shape) == 3 else (1,)
-    return Site(path, kind, shape[-1], ("stimulus", "token", "unit"), n_heads, layer, places=places)
+    tokens = shape[1] if len(shape) == 3 else 1
+    return Site(path, kind, shape[-1], ("stimulus", "token", "unit"), n_heads, layer, places=(tokens,))
 
 
 def module_grid(dotted: str, side: Literal["in", "out"], module: nn.Module) -> Grid:

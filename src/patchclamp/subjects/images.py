@@ -76,7 +76,8 @@ def gallery(source: str | Path) -> Gallery:
     text = str(source)
     if Path(text).exists():
         return _whole(text)
-    base, numbers = text, []
+    base = text
+    numbers: list[int] = []
     while len(numbers) < 2 and (cut := base.rpartition(":"))[1] and cut[2].isdecimal():
         base, numbers = cut[0], [int(cut[2]), *numbers]
     found = _whole(base)

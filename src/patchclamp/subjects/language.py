@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
@@ -21,6 +20,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
+from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids
@@ -33,10 +33,10 @@ Attention = Literal["native", "tap"]
 
 
 class LanguageModel(Model):
-    """Lay a Hugging Face causal language model in the rig.
+    """Lay a Hugging Face language model in the rig.
 
     Args:
-        model: a ``…ForCausalLM``; used as it is, wherever its weights lie, restored after every use.
+        model: a ``…ForCausalLM`` or ``…ForMaskedLM``; used as it is, wherever its weights lie, restored after every use.
         tokenizer: its tokenizer; None where only token ids are shown.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
@@ -69,7 +69,8 @@ class LanguageModel(Model):
         if hash is not None:
             self.__dict__["hash"] = hash
         config = model.config.get_text_config()
-        self.context = getattr(config, "max_position_embeddings", None)
+        longest = getattr(config, "max_position_embeddings", None)
+        self.context = longest if longest is None else longest - self._first_position
         if self.family is not None:
             self.engine = Engine(
                 model,
@@ -88,7 +89,12 @@ class LanguageModel(Model):
         if self.family is None:
             why = f"no family file covers {type(self.module).__name__}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
-        return Capabilities(True, not quantised, True, self.family is not None, missing)
+        generates = bool(getattr(self.module, "can_generate", lambda: True)())
+        if not generates:
+            missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
+        if self.family is not None:
+            missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
+        return Capabilities(True, not quantised, generates, self.family is not None, missing)
 
     @property
     def device(self) -> torch.device:
@@ -103,6 +109,11 @@ class LanguageModel(Model):
     def dtype(self) -> torch.dtype:
         """Type of the activations."""
         return self.module.dtype
+
+    @property
+    def _first_position(self) -> int:
+        """The position id of the first token."""
+        return 0 if self.family is None else self.family.first_position(self.module.config.get_text_config())
 
     @cached_property
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
@@ -325,9 +336,8 @@ class LanguageModel(Model):
             found = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
         gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
-        return Differentiated(
-            measured.detach(), self._recording(batch.stimuli, values), self._recording(batch.stimuli, gradients)
-        )
+        recorded = self._recording(batch.stimuli, values)
+        return Differentiated(measured.detach(), recorded, self._recording(batch.stimuli, gradients, recorded.rows))
 
     @contextmanager
     def intervene(self, interventions: Sequence[Any]) -> Iterator[None]:
@@ -344,7 +354,9 @@ class LanguageModel(Model):
             ...     model.module(input_ids=torch.tensor([[1, 2]])).logits.shape
             torch.Size([1, 2, 61])
         """
-        framer = Framer(positions=self.family is not None and self.family.positions)
+        framer = Framer(
+            positions=self.family is not None and self.family.positions, first_position=self._first_position
+        )
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
         with self.engine.attached(visits, prepare=framer.prepare):
@@ -373,8 +385,10 @@ class LanguageModel(Model):
             progress: called with steps done and steps at most.
 
         Raises:
-            PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt.
+            PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt; the
+                model does not continue text.
         """
+        self.require("generate")
         shown = self.stimuli(prompts)
         check_request(max(map(len, shown)), self.context, max_new_tokens, temperature)
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
@@ -407,7 +421,8 @@ class LanguageModel(Model):
 
     def place_name(self, shown: Shown, node: UnitKey) -> str:
         """Return the token at a node's position."""
-        assert isinstance(shown, Stimulus) and node.position is not None
+        assert isinstance(shown, Stimulus)
+        assert node.position is not None
         return self.tokenizer.token(int(shown.ids[node.position]))
 
     def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n token"]:
@@ -423,13 +438,19 @@ class LanguageModel(Model):
     def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
         """Return what directions of the residual stream promote: W_U · norm(d), biases taken off.
 
-        The final norm divides by the direction's own size, so rows are comparable within, not between directions.
+        A head that does more than unembed (BERT) is called as a whole. The final norm divides by the direction's own size, so rows are comparable within, not between directions.
         """
-        norm = self.module.get_submodule(self.covered().final)
+        family = self.covered()
+        whole = self.module.get_submodule(family.head) if family.head else None
+        norm = self.module.get_submodule(family.final)
         head = self.module.get_output_embeddings()
+
+        def read(x: Tensor) -> Tensor:
+            logits: Tensor = head(norm(x)) if whole is None else whole(x)
+            return logits
+
         with torch.no_grad():
-            zero = head(norm(torch.zeros_like(directions[:1])))
-            return head(norm(directions)) - zero
+            return read(directions) - read(torch.zeros_like(directions[:1]))
 
     def written(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
@@ -510,23 +531,19 @@ class LanguageModel(Model):
         if batch.padded:
             inputs["attention_mask"] = (batch.logical >= 0).long()
         if self.family is None or self.family.positions:
-            inputs["position_ids"] = batch.logical.clamp(min=0)
+            inputs["position_ids"] = batch.logical.clamp(min=0) + self._first_position
         return inputs
 
     def _rows(self, path: str, x: Tensor, batch: Batch) -> Tensor:
         site = self._place(path)[0]
-        if site.kind != "attn.pattern":
-            return batch.rows(x)
-        # Rows of a pattern run over sources: bring those into logical order and pad them to the longest stimulus.
-        whole = x.unflatten(2, (site.n_heads, -1))
-        longest = int(batch.lengths.max())
-        ordered = whole.new_zeros(*whole.shape[:3], longest)
-        for row, places in enumerate(batch.logical):
-            inside = (places >= 0).to(x.device)
-            ordered[row, ..., : int(inside.sum())] = whole[row][..., inside]
-        return batch.rows(ordered)
+        return batch.pattern_rows(x, site.n_heads) if site.kind == "attn.pattern" else batch.rows(x)
 
-    def _recording(self, stimuli: Sequence[Stimulus], values: Mapping[str, Any]) -> Recording:
+    def _recording(
+        self, stimuli: Sequence[Shown], values: Mapping[str, Any], rows: Mapping[str, np.ndarray] | None = None
+    ) -> Recording:
         bare = super()._recording(stimuli, values)
         about = {"subject": self.name, "dtype": str(self.dtype).removeprefix("torch.")}
-        return Recording(bare.stimuli, bare.values, bare.sites, about)
+        ragged = {path: x for path, x in bare.values.items() if bare.sites[path].ragged}
+        known = {path: passed(x) if rows is None else rows[path] for path, x in ragged.items()}
+        kept = {path: x[torch.from_numpy(known[path]).to(x.device)] for path, x in ragged.items()}
+        return Recording(bare.stimuli, {**bare.values, **kept}, bare.sites, about, rows=known)

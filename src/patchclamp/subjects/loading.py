@@ -30,7 +30,8 @@ def load_model(
 
     Arguments, errors and cost are those of ``load_language_model``.
     """
-    kind = load_vision_model if _class_named(name).endswith(IMAGES) else load_language_model
+    seen = any(each.endswith(IMAGES) for each in _classes_named(name))
+    kind = load_vision_model if seen else load_language_model
     return kind(name, device=device, dtype=dtype, attention=attention)
 
 
@@ -85,7 +86,10 @@ def load_language_model(
 
     Cost: reads the weights once, and once more for their hash the first time.
     """
-    model, slugged, known = _loaded(name, "AutoModelForCausalLM", device, dtype, attention)
+    # Asked for a causal model, transformers would make one of a masked one.
+    masked = any(each.endswith("ForMaskedLM") for each in _classes_named(name))
+    auto = "AutoModelForMaskedLM" if masked else "AutoModelForCausalLM"
+    model, slugged, known = _loaded(name, auto, device, dtype, attention)
     return LanguageModel(model, _tokenizer(name), name=slugged, hash=known)
 
 
@@ -141,15 +145,15 @@ def _loaded(name: str, auto: str, device: str, dtype: str | None, attention: str
     return model, slug(str(folder.resolve()) if local else name), _hash(name, local, model)
 
 
-def _class_named(name: str) -> str:
-    """Return the first class that a model's config names; empty where it cannot be read, which loading then tells."""
+def _classes_named(name: str) -> list[str]:
+    """Return the classes that a model's config names; none where it cannot be read, which loading then tells."""
     from transformers import PretrainedConfig
 
     try:
         found, _ = PretrainedConfig.get_config_dict(name)
-        return str((found.get("architectures") or [""])[0])
+        return [str(each) for each in found.get("architectures") or ()]
     except Exception:  # no file, no network, no JSON: loading says which
-        return ""
+        return []
 
 
 def _processor(name: str) -> Any:

@@ -11,7 +11,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Shown
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Differentiated, Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
@@ -88,6 +88,19 @@ class Model(Network):
 
     def watch(self, stimuli: Any, sites: str | Sequence[str], see: Callable[[str, Tensor], None]) -> None:
         """Show stimuli in one batch and hand over what each site does as it is computed; nothing is kept."""
+        raise NotImplementedError
+
+    def differentiate(
+        self,
+        stimuli: Any,
+        metric: Metric,
+        sites: str | Sequence[str],
+        *,
+        interventions: Sequence[Any] = (),
+        rules: Sequence[str] = (),
+        restart: Restart | None = None,
+    ) -> Differentiated:
+        """Return a metric's gradient at sites, and the values there."""
         raise NotImplementedError
 
     # -- measuring ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,10 @@ class Network:
     @property
     def capabilities(self) -> Capabilities:
         """What can be done with it."""
-        quantised = any(not p.is_floating_point() for p in self.module.parameters())
+        # torchao's tensors say that they are of floats, which they stand for, and have no gradients all the same.
+        quantised = any(
+            not p.is_floating_point() or type(p.data).__module__.startswith("torchao") for p in self.module.parameters()
+        )
         missing = (("differentiate", "weights are quantised: record and clamp instead"),) if quantised else ()
         return Capabilities(differentiate=not quantised, missing=missing)
 
@@ -218,11 +221,32 @@ class Network:
             return run
 
         places = {path: self._place(path) for path in dict.fromkeys([*record, *edits.paths])}
-        return [(place, visit(path, site)) for path, (site, place) in places.items()]
+        return [
+            (
+                place,
+                _squared(visit(path, site), partial(frame, site))
+                if getattr(place, "flat", False)
+                else visit(path, site),
+            )
+            for path, (site, place) in places.items()
+        ]
 
     def _recording(self, stimuli: Sequence[Shown], values: Mapping[str, Any]) -> Recording:
         sites = {path: self._place(path)[0] for path in values}
         return Recording(tuple(stimuli), dict(values), sites, {"subject": self.name})
+
+
+def _squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
+    """Show a visit ``(batch, position, width)`` where the network has the tokens of all rows on one axis."""
+
+    def run(x: Tensor) -> Tensor:
+        here = frame()
+        square = x.unflatten(0, (1 if here is None else len(here.logical), -1))
+        new = visit(square)
+        # The reshaped view is off the path from input to output: under autograd it must be put on it.
+        return x if new is square and not torch.is_grad_enabled() else new.flatten(0, 1)
+
+    return run
 
 
 def once(path: str, seen: Container[str]) -> None:

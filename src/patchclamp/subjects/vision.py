@@ -21,7 +21,7 @@ from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_i
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision_family_of
-from patchclamp.subjects.images import Gallery, Preparation, gallery, picture
+from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import MODULE, gradients_of, holder, once, shapes_inside

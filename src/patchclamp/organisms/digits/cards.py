@@ -97,7 +97,8 @@ def write_card(folder: Path, name: str) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in model.module.parameters()),
         "bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors")),
         "stored": "float32",
-        "data": f"{made['images_shown']:,} of scikit-learn's 1,797 digits, {len(held_out)} held out, seed {made['seed']}",
+        "data": f"{made['images_shown']:,} of scikit-learn's 1,797 digits, {len(held_out)} more held out, seed "
+        f"{made['seed']}",
         "training": made,
         "hash": model.hash,
         "licence": "Apache-2.0, the patchclamp authors; the images, which do not ship, are UCI's, CC BY 4.0",

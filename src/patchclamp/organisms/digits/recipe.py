@@ -106,7 +106,7 @@ def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] 
     """
     pictures, labels = digits()
     prepare = processor(recipe.name)
-    stacked = np.stack([picture.pixels[None] for picture in pictures])
+    stacked = np.stack([np.asarray(picture.pixels)[None] for picture in pictures])
     shown, _ = split()
     pixels = torch.from_numpy(np.stack([_prepared(prepare, stacked[i]) for i in shown]))
     targets = torch.tensor([labels[i] for i in shown])

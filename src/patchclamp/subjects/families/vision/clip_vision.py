@@ -18,7 +18,8 @@ def tiny() -> Any:
     """Make a 3-layer random CLIP image classifier of width 32 for images of 3 x 12 x 12."""
     from transformers import CLIPConfig, CLIPForImageClassification
 
-    config = CLIPConfig(
+    make: Any = CLIPConfig  # every config takes num_labels; not every signature says so
+    config = make(
         vision_config={
             "image_size": 12, "patch_size": 4, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
             "intermediate_size": 48,

@@ -14,7 +14,8 @@ def tiny() -> Any:
     """Make a random ConvNeXt of two stages for images of 3 x 16 x 16; its scales are far from 0."""
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
-    config = ConvNextConfig(
+    make: Any = ConvNextConfig  # every config takes num_labels; not every signature says so
+    config = make(
         patch_size=2, num_stages=2, hidden_sizes=[8, 12], depths=[1, 2], num_labels=7, layer_scale_init_value=1.0
     )
     return enlarged(ConvNextForImageClassification(config), weight=0.3)

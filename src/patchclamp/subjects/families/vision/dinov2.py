@@ -16,7 +16,8 @@ def tiny() -> Any:
     """Make a 3-layer random DINOv2 of width 32 for images of 3 x 12 x 12; its scales are far from 1."""
     from transformers import Dinov2Config, Dinov2ForImageClassification
 
-    config = Dinov2Config(
+    make: Any = Dinov2Config  # every config takes num_labels; not every signature says so
+    config = make(
         image_size=12, patch_size=4, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, mlp_ratio=2,
         num_labels=7,
     )  # fmt: skip

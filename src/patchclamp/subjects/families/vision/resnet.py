@@ -16,7 +16,8 @@ def tiny() -> Any:
     """Make a random ResNet of two stages for images of 3 x 16 x 16, its running statistics drawn too."""
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    config = ResNetConfig(
+    make: Any = ResNetConfig  # every config takes num_labels; not every signature says so
+    config = make(
         embedding_size=8, hidden_sizes=[8, 12], depths=[1, 2], layer_type="basic", num_labels=7
     )  # fmt: skip
     model = enlarged(ResNetForImageClassification(config), weight=0.3)

@@ -11,7 +11,8 @@ def tiny() -> Any:
     """Make a 3-layer random ViT of width 32 for images of 3 x 12 x 12, in nine patches."""
     from transformers import ViTConfig, ViTForImageClassification
 
-    config = ViTConfig(
+    make: Any = ViTConfig  # every config takes num_labels; not every signature says so
+    config = make(
         image_size=12, patch_size=4, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
         num_labels=7,
     )  # fmt: skip
