@@ -37,7 +37,7 @@ _HOME = {
     "record_text": "record",
     "survey_images": "record",
     "survey_text": "record",
-    "verify": "subjects.contract",
+    "verify": "subjects.verifying",
     "wrap": "opening",
 }
 
@@ -78,9 +78,9 @@ if TYPE_CHECKING:
     from patchclamp.record import record_text as record_text
     from patchclamp.record import survey_images as survey_images
     from patchclamp.record import survey_text as survey_text
-    from patchclamp.subjects.contract import verify as verify
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
+    from patchclamp.subjects.verifying import verify as verify
     from patchclamp.subjects.vision import VisionModel as VisionModel
 
 

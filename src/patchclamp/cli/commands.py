@@ -49,17 +49,17 @@ def sites(options: Namespace) -> int:
 
 def verify(options: Namespace) -> int:
     """Prove equality with the bare network."""
-    from patchclamp.subjects import contract
+    from patchclamp.subjects import verifying
 
     if options.model.startswith(FAMILY):
         name = options.model.removeprefix(FAMILY)
         about = f"the tiny model of family {name}, float32"
         with Meter("verify", "checks") as meter:
-            verdicts = contract.verify_family(name, progress=meter)
+            verdicts = verifying.verify_family(name, progress=meter)
     else:
         model = _load(options)
         with Meter("verify", "checks") as meter:
-            verdicts = contract.verify(model, progress=meter)
+            verdicts = verifying.verify(model, progress=meter)
         about = f"{model.name} ({type(model.module).__name__}, {str(model.dtype).removeprefix('torch.')})"
     passed = all(v.passed for v in verdicts)
     if options.json:

@@ -21,6 +21,7 @@ from patchclamp.subjects.engine import Expert, Place, Tap
 from patchclamp.subjects.families.spec import Family, family
 from patchclamp.subjects.identity import module_hash
 from patchclamp.subjects.language import Attention, Batch, LanguageModel, Padding
+from patchclamp.subjects.model import Model
 
 LENGTHS = (9, 5, 7)
 GENTLE = (2, 3, 4, 7, 8, 9)
@@ -82,7 +83,7 @@ def bare_logits(model: LanguageModel, batch: Batch) -> Tensor:
 
 
 @contextmanager
-def eager(model: LanguageModel) -> Iterator[None]:
+def eager(model: Model) -> Iterator[None]:
     """Let the model compute attention by its own eager function."""
     before = model.module.config._attn_implementation
     if before == "eager":
@@ -95,7 +96,8 @@ def eager(model: LanguageModel) -> Iterator[None]:
         model.module.set_attn_implementation(before)
 
 
-def _gap(a: Tensor, b: Tensor, relative: bool = False) -> float:
+def gap(a: Tensor, b: Tensor, relative: bool = False) -> float:
+    """Return max |a − b|, in b's own scale where ``relative``."""
     scale = float(b.abs().max()) if relative else 1.0
     return float((a.float() - b.float()).abs().max()) / (scale or 1.0)
 
@@ -108,21 +110,21 @@ def _logits(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding,
 def native_gap(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
     """Return max |Δlogit| between the bare network and a run with every untapped site recorded."""
     paths = [s.path for s in model.sites() if not s.tapped]
-    return _gap(_logits(model, stimuli, padding, record=paths), bare_logits(model, model.batch(stimuli, padding)))
+    return gap(_logits(model, stimuli, padding, record=paths), bare_logits(model, model.batch(stimuli, padding)))
 
 
 def tap_gap(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
     """Return max |Δlogit| between the network with eager attention and a run with every site recorded by the tap."""
     with eager(model):
         reference = bare_logits(model, model.batch(stimuli, padding))
-    return _gap(_logits(model, stimuli, padding, record="*", attention="tap"), reference)
+    return gap(_logits(model, stimuli, padding, record="*", attention="tap"), reference)
 
 
 def eager_gap(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
     """Return max |Δlogit| between the network's eager attention and the one it uses."""
     native = bare_logits(model, model.batch(stimuli, padding))
     with eager(model):
-        return _gap(bare_logits(model, model.batch(stimuli, padding)), native)
+        return gap(bare_logits(model, model.batch(stimuli, padding)), native)
 
 
 # -- the ten laws -----------------------------------------------------------------------------------------------------
@@ -142,8 +144,8 @@ def _residual(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Paddin
             mid = norms[0](mixed) if norms else mixed
             out = norms[1](here.get("resid_mid", mid) + mlp) if norms else mid + mlp
         if "resid_mid" in here:
-            gaps.append(_gap(mid, here["resid_mid"], relative=True))
-        gaps.append(_gap(out, here["resid_out"], relative=True))
+            gaps.append(gap(mid, here["resid_mid"], relative=True))
+        gaps.append(gap(out, here["resid_out"], relative=True))
     return max(gaps)
 
 
@@ -160,12 +162,12 @@ def _family(model: LanguageModel) -> Family:
 def _unembed(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
     run = model.run(list(stimuli), record="final", padding=padding)
     with torch.no_grad():
-        return _gap(model.unembed(run.recording["final"]), model.batch(stimuli).rows(run.logits), relative=True)
+        return gap(model.unembed(run.recording["final"]), model.batch(stimuli).rows(run.logits), relative=True)
 
 
 def _rows_sum(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
     r = model.run(list(stimuli), record="blocks.*.attn.pattern", padding=padding, logits=False).recording.values
-    return max(_gap(p.float().sum(-1), torch.ones_like(p[..., 0])) for p in r.values())
+    return max(gap(p.float().sum(-1), torch.ones_like(p[..., 0])) for p in r.values())
 
 
 def _own_value(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
@@ -183,7 +185,7 @@ def _own_value(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Paddi
             else:
                 basis = "neurons" if site.width else "heads"
                 own = [change("call", site.path, basis=basis, fn=lambda x: x + 0)]
-            gaps.append(_gap(_logits(model, stimuli, padding, interventions=own, attention=how), reference))
+            gaps.append(gap(_logits(model, stimuli, padding, interventions=own, attention=how), reference))
     return max(gaps)
 
 
@@ -198,7 +200,7 @@ class _Halt(Exception):
 
 
 def _restores(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
-    before = _traces(model.module)
+    before = traces(model.module)
     model.run(list(stimuli), record="*", padding=padding, interventions=[change("scale", "embed", value=2.0)])
 
     def halt(_x: Tensor) -> Tensor:
@@ -206,11 +208,11 @@ def _restores(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Paddin
 
     with suppress(_Halt):
         model.run(list(stimuli), record="*", interventions=[change("call", _neurons_of(model)[-1], fn=halt)])
-    after = _traces(model.module)
+    after = traces(model.module)
     return float(sum(before[k] != after.get(k) for k in before) + len(after.keys() - before.keys()))
 
 
-def _traces(module: nn.Module) -> dict[str, Any]:
+def traces(module: nn.Module) -> dict[str, Any]:
     """Return everything that a rig could leave behind in a model."""
     found: dict[str, Any] = {"weights": module_hash(module)}
     found["attention"] = getattr(getattr(module, "config", None), "_attn_implementation", None)
@@ -248,10 +250,10 @@ def _neurons(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
         phi = model.module.get_submodule(f"{family.blocks}.{i}.{family.nonlinearity}")
         with torch.no_grad():
             act = phi(r[paths[0]]) * (r[paths[1]] if len(paths) == 3 else 1)
-            gaps.append(_gap(act, r[paths[-1]], relative=True))
+            gaps.append(gap(act, r[paths[-1]], relative=True))
             if gaps[-1] > 0.01:
                 return gaps[-1]  # these are not the neurons, so the module they lie at is not W
-            gaps.append(_gap(model.module.get_submodule(down)(r[paths[-1]]), r[whole], relative=True))
+            gaps.append(gap(model.module.get_submodule(down)(r[paths[-1]]), r[whole], relative=True))
     return max(gaps)
 
 
@@ -288,9 +290,9 @@ def _mixture(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
                 if tokens.tolist() != r.rows[path].tolist():
                     return math.inf
                 gate, up = (read[tokens] @ module.gate_up_proj[e].T).chunk(2, -1)
-                gaps.append(_gap(module.act_fn(gate) * up, r[path], relative=True) if len(tokens) else 0.0)
+                gaps.append(gap(module.act_fn(gate) * up, r[path], relative=True) if len(tokens) else 0.0)
                 output[tokens] += best[tokens, slot, None] * (r[path] @ module.down_proj[e].T)
-            gaps.append(_gap(output, r[paths[2]], relative=True))
+            gaps.append(gap(output, r[paths[2]], relative=True))
     return max(gaps)
 
 
@@ -307,7 +309,7 @@ def _attends(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
         heads = r.sites[f"blocks.{i}.attn.q"].n_heads
         for s in range(len(stimuli)):
             q, k, v, pattern, z = (r.of(f"blocks.{i}.attn.{n}", s).float() for n in kinds)
-            gaps += _attention_gaps(q, k, v, pattern, z, heads, family.scale(module), cap, hidden(len(q)))
+            gaps += attention_gaps(q, k, v, pattern, z, heads, family.scale(module), cap, hidden(len(q)))
     return max(gaps)
 
 
@@ -318,7 +320,7 @@ def _hidden(n: int, *, window: int | None, causal: bool) -> Tensor:
     return hidden if window is None else hidden | (back >= window)
 
 
-def _attention_gaps(
+def attention_gaps(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -340,7 +342,7 @@ def _attention_gaps(
     expected = scores.masked_fill(hidden, -math.inf).softmax(-1)
     given = pattern[..., :n].transpose(0, 1)
     mixed = (given @ v).transpose(0, 1).flatten(1)
-    return [_gap(given, expected), _gap(mixed, z, relative=True)]
+    return [gap(given, expected), gap(mixed, z, relative=True)]
 
 
 def _by_hand(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
@@ -366,7 +368,7 @@ def _by_hand(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
         last = position if _family(model).causal else 0
         still = np.concatenate([[i != row or p < last for p in range(len(s))] for i, s in enumerate(stimuli)])
         silent = float(moved[~torch.from_numpy(still)].max()) <= 1e-3
-        worst = max(worst, _gap(rig, hand), float(moved[torch.from_numpy(still)].max()), math.inf if silent else 0.0)
+        worst = max(worst, gap(rig, hand), float(moved[torch.from_numpy(still)].max()), math.inf if silent else 0.0)
     return worst
 
 
@@ -489,7 +491,7 @@ def verify_family(name: str, *, progress: Progress | None = None) -> list[Verdic
         return Verdict(f"{number}. {part.name}", deviation(part, model), part.limit, wrong)
 
     parts = [lambda number=number, part=part: check(number, part) for number, part in enumerate(PARTS, 1)]
-    return _run([*_equalities(model), *parts], progress)
+    return run_checks([*_equalities(model), *parts], progress)
 
 
 def verify(model: LanguageModel, *, progress: Progress | None = None) -> list[Verdict]:
@@ -521,7 +523,7 @@ def verify(model: LanguageModel, *, progress: Progress | None = None) -> list[Ve
     laws += [
         partial(Verdict, PARTS[n - 1].name, math.nan, None, excluded=why) for n, why in excluded.items() if n in GENTLE
     ]
-    return _run([*_equalities(model), *laws], progress)
+    return run_checks([*_equalities(model), *laws], progress)
 
 
 def _equalities(model: LanguageModel) -> list[Callable[[], Verdict]]:
@@ -541,8 +543,9 @@ def _equalities(model: LanguageModel) -> list[Callable[[], Verdict]]:
     ]
 
 
-def _run(checks: Sequence[Callable[[], Verdict]], progress: Progress | None) -> list[Verdict]:
-    verdicts = []
+def run_checks(checks: Sequence[Callable[[], Verdict]], progress: Progress | None) -> list[Verdict]:
+    """Make every check, and say how far it is."""
+    verdicts: list[Verdict] = []
     for check in checks:
         verdicts.append(check())
         if progress is not None:

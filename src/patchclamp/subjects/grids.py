@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -49,7 +49,7 @@ class Grid(Place):
 
     def under(self, prefix: str) -> "Grid":
         """Return the same place, its module counted from ``prefix``."""
-        return Grid(f"{prefix}.{self.module}" if self.module else prefix, self.side, self.shared, self.last)
+        return replace(self, module=f"{prefix}.{self.module}" if self.module else prefix)
 
 
 _WHOLE = Grid("", "out")
@@ -70,7 +70,10 @@ class VisionFamily(Family):
         summed: kinds whose sum with the block's input is its output, in order.
         after: path, from a block, of what the sum passes before it leaves the block; empty for nothing.
         shortcut: path, from a block, of what the block's input passes before the sum; empty for nothing.
+        finish: block, ``(image, channel, y, x)`` or ``(image, token, unit)`` values after a nonlinearity of its branch,
+            and which (``mlp``, ``conv1``), to what the branch writes.
         tokens: tokens that stand before the image's patches.
+        tiny_shape: ``(channel, y, x)`` that the tiny model takes.
         excluded: number of a part of the contract that does not apply, to the reason.
     """
 
@@ -81,7 +84,9 @@ class VisionFamily(Family):
     summed: tuple[str, ...] = ("attn.write", "mlp.write")
     after: str = ""
     shortcut: str = ""
+    finish: Callable[[Any, Tensor, str], Tensor] = lambda block, act, which: block.mlp.fc2(act)
     tokens: int = 0
+    tiny_shape: tuple[int, int, int] = (3, 12, 12)
     excluded: Mapping[int, str] = field(default_factory=dict)
 
     @property

@@ -180,7 +180,7 @@ class VisionModel(Model):
     def n_answers(self) -> int:
         """Number of logits: classes."""
         with torch.no_grad():
-            return int(_answers(self.module(*self.example_inputs)).shape[1])
+            return int(answers(self.module(*self.example_inputs)).shape[1])
 
     def answer_name(self, index: int) -> str:
         """Return a class's name; its number where the config has none."""
@@ -412,7 +412,7 @@ class VisionModel(Model):
             with self.engine.attached(
                 visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced
             ):
-                output = _answers(self.module(self._pixels(shown)))
+                output = answers(self.module(self._pixels(shown)))
         if output is None or logits is False:
             return None
         return output if logits is True else output[:, None].expand(-1, len(list(logits)), -1)
@@ -432,7 +432,7 @@ class VisionModel(Model):
         return Recording(bare.stimuli, bare.values, bare.sites, about)
 
 
-def _answers(output: Any) -> Tensor:
+def answers(output: Any) -> Tensor:
     """Return ``(image, class)`` logits, or an embedding where the model has no classes, from what a model returned."""
     for name in ("logits", "image_embeds", "pooler_output"):
         found = getattr(output, name, None)

@@ -6,6 +6,8 @@ copied. Between stages a norm and a convolution halve the map: the next block's 
 
 from typing import Any
 
+from torch import Tensor
+
 from patchclamp.subjects.families.spec import enlarged
 from patchclamp.subjects.grids import Grid, VisionFamily
 
@@ -19,6 +21,13 @@ def tiny() -> Any:
         patch_size=2, num_stages=2, hidden_sizes=[8, 12], depths=[1, 2], num_labels=7, layer_scale_init_value=1.0
     )
     return enlarged(ConvNextForImageClassification(config), weight=0.3)
+
+
+def finish(block: Any, act: Tensor, which: str) -> Tensor:
+    """Return the down projection of a map's neurons, scaled."""
+    written = block.pwconv2(act.permute(0, 2, 3, 1))
+    scale = block.layer_scale_parameter
+    return (written if scale is None else scale * written).permute(0, 3, 1, 2)
 
 
 FAMILY = VisionFamily(
@@ -38,6 +47,8 @@ FAMILY = VisionFamily(
     nonlinearity="act",
     entry_norms=(),
     summed=("mlp.write",),
+    finish=finish,
+    tiny_shape=(3, 16, 16),
     excluded={
         4: "it has no attention, so no pattern",
         9: "it has no attention, so neither queries nor keys",

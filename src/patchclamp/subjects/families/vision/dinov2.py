@@ -38,6 +38,7 @@ FAMILY = replace(
     stem=Grid("dinov2.embeddings", "out"),
     last=Grid("dinov2.layernorm", "out"),
     answer=answer,
+    finish=lambda block, act, which: block.layer_scale2(block.mlp.fc2(act)),
     block={
         **attention_sites("attention", "o_proj"),
         "attn.write": Place("layer_scale1", "out"),

@@ -7,6 +7,7 @@ copied.
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from patchclamp.subjects.families.spec import enlarged
 from patchclamp.subjects.grids import Grid, VisionFamily
@@ -30,6 +31,13 @@ def tiny() -> Any:
     return model
 
 
+def finish(block: Any, act: Tensor, which: str) -> Tensor:
+    """Return what the convolutions after the named one make of its output."""
+    for layer in block.layer[int(which.removeprefix("conv")) :]:
+        act = layer(act)
+    return act
+
+
 FAMILY = VisionFamily(
     name="resnet",
     classes=("ResNetForImageClassification",),
@@ -50,6 +58,8 @@ FAMILY = VisionFamily(
     nonlinearity="layer.0.activation",
     entry_norms=(),
     summed=("conv.write",),
+    finish=finish,
+    tiny_shape=(3, 16, 16),
     shortcut="shortcut",
     after="activation",
     excluded={
