@@ -1,14 +1,19 @@
 """Every family keeps the ten-part contract, and the mappings that people get wrong are rejected."""
 
+import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from patchclamp.subjects import contract
+from patchclamp.subjects import contract, standing
 from patchclamp.subjects.families import gemma2, llama
 from patchclamp.subjects.families.spec import family, family_names, family_of
 from patchclamp.subjects.language import LanguageModel
+
+STANDING = Path(standing.__file__).with_name(standing.FILE)
 
 
 def rejected(number, wrong, model):
@@ -32,6 +37,40 @@ def test_a_family_keeps_the_contract_and_a_wrong_mapping_is_accepted_nowhere(nam
     assert {v.name: v.deviation for v, limit in parts if not v.deviation <= limit} == {}
     assert {v.name: v.rejected for v, limit in parts if v.rejected is None or not v.rejected > limit} == {}
     assert all(v.passed for v in found.values())
+    new = standing.entry(family(name).classes, [v for v, _ in parts])
+    if os.environ.get("PATCHCLAMP_REWRITE") == "1":
+        rewrite(name, new)
+    assert standing.drift(standing.standing()["families"][name], new, [limit for _, limit in parts]) == []
+
+
+def rewrite(name, new):
+    """Put a family's new entry into the file, and take out what is a family no longer."""
+    known = standing.standing()["families"] if STANDING.exists() else {}
+    kept = {n: e for n, e in sorted({**known, name: new}.items()) if n in family_names()}
+    parts = [{"name": p.name, "limit": p.limit} for p in contract.PARTS]
+    lines = ",\n".join(f"{json.dumps(n)}: {json.dumps(e, ensure_ascii=False)}" for n, e in kept.items())
+    STANDING.write_text(f'{{"parts": {json.dumps(parts, ensure_ascii=False)},\n"families": {{\n{lines}\n}}}}\n')
+
+
+def test_the_file_of_standings_names_every_family_and_part():
+    found = standing.standing()
+    assert tuple(found["families"]) == family_names()
+    assert [(p["name"], p["limit"]) for p in found["parts"]] == [(p.name, p.limit) for p in contract.PARTS]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"classes": ["Other"]}, ["classes"]),
+        ({"parts": [{"excluded": "no such thing"}]}, ["part 1: excluded"]),
+        ({"parts": [{"deviation": 1e-3, "rejected": 1.0}]}, ["part 1: 1e-07 then, 0.001 now"]),
+        ({"parts": [{"deviation": None, "rejected": 1.0}]}, ["part 1: 1e-07 then, None now"]),
+        ({"parts": [{"deviation": 5e-7, "rejected": 1.0}]}, []),
+    ],
+)
+def test_a_drift_from_the_file_is_told(changed, told):
+    old = {"classes": ["One"], "parts": [{"deviation": 1e-7, "rejected": 1.0}]}
+    assert standing.drift(old, {**old, **changed}, [1e-5]) == told
 
 
 def test_a_verdict_fails_when_the_law_or_its_wrong_mapping_does():

@@ -69,6 +69,17 @@ def verify(options: Namespace) -> int:
     return 0 if passed else 1
 
 
+def families(options: Namespace) -> int:
+    """Show which families there are and which parts of the contract each keeps."""
+    from patchclamp.subjects.standing import standing
+
+    if options.json:
+        emit(standing())
+    else:
+        tables.families(standing())
+    return 0
+
+
 def record(options: Namespace) -> int:
     """Record to disk."""
     from patchclamp.record import record_text

@@ -105,6 +105,9 @@ def verdicts(found: Sequence[Any], about: str, passed: bool) -> None:
     )
     table = _grid(*columns, numbers=("deviation", "allowed", "wrong mapping"))
     for v in found:
+        if v.excluded:
+            table.add_row(v.name, "", "", *[""] * (len(columns) - 4), f"not applicable: {escape(v.excluded)}")
+            continue
         limit = "stated" if v.limit is None else f"{v.limit:.3g}"
         wrong = [] if len(columns) == 4 else ["" if v.rejected is None else f"{v.rejected:.3g}"]
         table.add_row(
@@ -112,6 +115,24 @@ def verdicts(found: Sequence[Any], about: str, passed: bool) -> None:
         )
     _print(out, table)
     out.print("all hold" if passed else "[bold red]not the model[/]: do not trust what is recorded at these sites")
+
+
+def families(standing: dict[str, Any]) -> None:
+    """Print which family keeps which part of the contract."""
+    out, parts = _console(), standing["parts"]
+    numbers = [str(i) for i, _ in enumerate(parts, 1)]
+    table = _grid("family", *numbers, "classes", numbers=numbers)
+    why: dict[str, str] = {}
+    for name, entry in standing["families"].items():
+        cells = ["n/a" if "excluded" in part else f"{part['deviation']:.0g}" for part in entry["parts"]]
+        why |= {f"{name}, part {i}": p["excluded"] for i, p in enumerate(entry["parts"], 1) if "excluded" in p}
+        table.add_row(name, *cells, escape(", ".join(entry["classes"])))
+    _print(out, table)
+    out.print("Deviation from each law on the family's tiny model; every wrong mapping was rejected.", style="dim")
+    for i, part in enumerate(parts, 1):
+        out.print(f"{i:2}  {escape(part['name'])}, allowed {part['limit']:.3g}", style="dim")
+    for where, reason in why.items():
+        out.print(f"n/a {escape(where)}: {escape(reason)}")
 
 
 def explanation(e: Any, name: str) -> None:
@@ -132,7 +153,7 @@ def explanation(e: Any, name: str) -> None:
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
     best = next((c for c in e.causes if c.activation), None)
-    if best is not None:
+    if best is not None and not q.masked:
         turned = shlex.quote(_local(best.key) + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1"))
         words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
         out.print(f"\nTurn the first one round and see whether the words change: {words}", markup=False, soft_wrap=True)
