@@ -154,8 +154,7 @@ def _filled(model: LanguageModel, prompt: str, target: str, contrast: str | None
     if corrupt is not None:
         other = model.tokenize(corrupt)
         _aligned(model, clean, other)
-    kind = "logit" if contrast is None else "logit_difference"
-    metric = Metric(kind, (ids[0],), tuple(ids[1:]), positions=tuple(at))
+    metric = Metric("logit" if contrast is None else "logit_difference", (ids[0],), tuple(ids[1:]), positions=tuple(at))
     answers = tuple(map(model.tokenizer.token, ids))
     return Question(prompt, target, contrast, corrupt, clean, other, metric, answers, masked=True)
 

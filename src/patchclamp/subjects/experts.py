@@ -1,4 +1,4 @@
-"""Experts: see and change the neurons of a mixture's experts, each for the tokens that are routed to it.
+"""Experts: see and change the neurons of a mixture's experts, each for the tokens routed to it.
 
 transformers keeps all experts' weights in two tensors and has no module per expert. Its grouped and its batched function
 both pass the gated product of every (token, expert) pair through one method of the module; that method is wrapped, and
