@@ -1,4 +1,4 @@
-"""What the rig promises holds in every family: gradients, sweeps, generation, half precision, restoration, relevance."""
+"""What the rig promises holds in every family: gradients, sweeps, generation, restoration, relevance."""
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ def models():
 def double(monkeypatch):
     """Let models compute in float64 throughout: their norms, softmaxes and rotations name float32 themselves."""
     monkeypatch.setattr(torch, "float32", torch.float64)
+    monkeypatch.setattr(torch, "float", torch.float64)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 
@@ -44,16 +45,16 @@ def test_gradients_equal_finite_differences_in_float64(name, double):
     step, rng = 1e-4, np.random.default_rng(0)
     for site in sites:
         gradients = found.gradients[site.path]
-        rows, units = (gradients.abs() > 1e-3).nonzero(as_tuple=True)
-        if site.ragged and not len(rows):
+        if site.ragged and not gradients.any():
             continue  # no token whose logits are read is routed there
+        rows, units = (gradients.abs() >= gradients.abs().max() / 3).nonzero(as_tuple=True)
         pick = int(rng.integers(len(rows)))
         row, unit = int(rows[pick]), int(units[pick])
         position = int(found.gradients.positions(site.path, 0)[row])
         cells = [[change("add", site.path, unit, value=sign * step, at=position)] for sign in (1.0, -1.0)]
         up, down = model.measure([IDS[0]], METRIC, interventions=cells, attention="tap").tolist()
         expected = float(gradients[row, unit])
-        assert abs((up - down) / (2 * step) - expected) <= 1e-5 * (1 + abs(expected)), site.path
+        assert abs((up - down) / (2 * step) - expected) <= 1e-4 * abs(expected) + 1e-7, site.path
 
 
 @EVERY
@@ -160,14 +161,14 @@ def test_direct_attribution_reaches_the_logits_through_the_stream_alone(models, 
     for i in range(model.n_layers):
         g = {s.kind: found.gradients[s.path] for s in model.sites() if s.layer == i and not s.ragged}
         assert g["mlp.write"].any()
-        before_norm = bool(model.family.exit_norms)
         if not model.family.sum_norms:
             assert torch.allclose(g["mlp.write"], g["resid_out"])
             mixers = [k for k in g if k.endswith(".write") and k != "mlp.write"]
-            assert all(torch.allclose(g[k], g["resid_out"]) for k in mixers) and mixers
+            assert mixers
+            assert all(torch.allclose(g[k], g["resid_out"]) for k in mixers)
             assert torch.allclose(g["resid_in"], g["resid_out"])
         # Only the position that is read has any, for nothing goes through attention.
-        assert not g["mlp.write"][:-1].any(), before_norm
+        assert not g["mlp.write"][:-1].any()
 
 
 def test_a_misnamed_norm_is_told():

@@ -50,6 +50,7 @@ def sites(options: Namespace) -> int:
 def verify(options: Namespace) -> int:
     """Prove equality with the bare network."""
     from patchclamp.subjects import verifying
+    from patchclamp.subjects.grids import vision_family_names
 
     if options.model.startswith(FAMILY):
         name = options.model.removeprefix(FAMILY)
@@ -62,11 +63,25 @@ def verify(options: Namespace) -> int:
             verdicts = verifying.verify(model, progress=meter)
         about = f"{model.name} ({type(model.module).__name__}, {str(model.dtype).removeprefix('torch.')})"
     passed = all(v.passed for v in verdicts)
+    seen = name in vision_family_names() if options.model.startswith(FAMILY) else not hasattr(model, "tokenize")
     if options.json:
         emit({"subject": about, "passed": passed, "verdicts": [{**asdict(v), "passed": v.passed} for v in verdicts]})
     else:
-        tables.verdicts(verdicts, about, passed)
+        tables.verdicts(verdicts, about, passed, images=seen)
     return 0 if passed else 1
+
+
+def families(options: Namespace) -> int:
+    """Show which families there are and which parts of the contract each keeps."""
+    from patchclamp.subjects.standing import IMAGES, standing
+
+    text, images = standing(), standing(IMAGES)
+    if options.json:
+        emit({**text, "images": images})
+    else:
+        tables.families(text)
+        tables.families(images)
+    return 0
 
 
 def record(options: Namespace) -> int:

@@ -34,6 +34,7 @@ def build_parser() -> Parser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     _sites(verbs)
     _verify(verbs)
+    _families(verbs)
     _record(verbs)
     _survey(verbs)
     _explain(verbs)
@@ -81,6 +82,16 @@ def _verify(verbs: Any) -> None:
     verb.description = (
         "Prove that what the rig shows is the model: equality with the bare network on padded batches.\n"
         "family:NAME runs the ten-part contract on the family's tiny model, and on each part's wrong mapping."
+    )
+
+
+def _families(verbs: Any) -> None:
+    _verb(
+        verbs,
+        "families",
+        "Which architectures have canonical sites, and which parts of the contract each keeps.",
+        "patchclamp families",
+        model=False,
     )
 
 

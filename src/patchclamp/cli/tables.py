@@ -71,7 +71,10 @@ def sites(model: Any, found: Sequence[Any]) -> None:
     out.print(f"[bold]{escape(model.name)}[/]  {type(model.module).__name__}  {model.hash[:12]}")
     table = _grid("site", "shape", "record", "clamp", "gradient", "axes")
     can = model.capabilities
-    for path, site in _folded(found):
+    # Stages differ in width and size: then every block has its own line.
+    kinds = {(site.kind, site.path.rsplit(".", 2)[-2], site.describe()) for site in found if site.layer is not None}
+    whole = len(kinds) > len({(kind, before) for kind, before, _ in kinds})
+    for path, site in [(site.path, site) for site in found] if whole else _folded(found):
         clamp, gradient = ("yes" if yes else "no" for yes in (site.writable and can.intervene, can.differentiate))
         record = "tap" if site.tapped else "yes"
         table.add_row(path, site.describe(), record, clamp, gradient, " ".join(site.axes))
@@ -96,15 +99,19 @@ def _folded(found: Sequence[Any]) -> list[tuple[str, Any]]:
     return lines
 
 
-def verdicts(found: Sequence[Any], about: str, passed: bool) -> None:
+def verdicts(found: Sequence[Any], about: str, passed: bool, *, images: bool = False) -> None:
     """Print how far each check is from its law."""
     out = _console()
-    out.print(f"[bold]{escape(about)}[/], random stimuli of unequal length, padded right and left")
+    shown = "three random images" if images else "random stimuli of unequal length, padded right and left"
+    out.print(f"[bold]{escape(about)}[/], {shown}")
     columns = ["check", "deviation", "allowed"] + (
         ["wrong mapping", ""] if any(v.rejected is not None for v in found) else [""]
     )
     table = _grid(*columns, numbers=("deviation", "allowed", "wrong mapping"))
     for v in found:
+        if v.excluded:
+            table.add_row(v.name, "", "", *[""] * (len(columns) - 4), f"not applicable: {escape(v.excluded)}")
+            continue
         limit = "stated" if v.limit is None else f"{v.limit:.3g}"
         wrong = [] if len(columns) == 4 else ["" if v.rejected is None else f"{v.rejected:.3g}"]
         table.add_row(
@@ -112,6 +119,24 @@ def verdicts(found: Sequence[Any], about: str, passed: bool) -> None:
         )
     _print(out, table)
     out.print("all hold" if passed else "[bold red]not the model[/]: do not trust what is recorded at these sites")
+
+
+def families(standing: dict[str, Any]) -> None:
+    """Print which family keeps which part of the contract."""
+    out, parts = _console(), standing["parts"]
+    numbers = [str(i) for i, _ in enumerate(parts, 1)]
+    table = _grid("family", *numbers, "classes", numbers=numbers)
+    why: dict[str, str] = {}
+    for name, entry in standing["families"].items():
+        cells = ["n/a" if "excluded" in part else f"{part['deviation']:.0g}" for part in entry["parts"]]
+        why |= {f"{name}, part {i}": p["excluded"] for i, p in enumerate(entry["parts"], 1) if "excluded" in p}
+        table.add_row(name, *cells, escape(", ".join(entry["classes"])))
+    _print(out, table)
+    out.print("Deviation from each law on the family's tiny model; every wrong mapping was rejected.", style="dim")
+    for i, part in enumerate(parts, 1):
+        out.print(f"{i:2}  {escape(part['name'])}, allowed {part['limit']:.3g}", style="dim")
+    for where, reason in why.items():
+        out.print(f"n/a {escape(where)}: {escape(reason)}")
 
 
 def explanation(e: Any, name: str) -> None:
@@ -132,7 +157,7 @@ def explanation(e: Any, name: str) -> None:
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
     best = next((c for c in e.causes if c.activation), None)
-    if best is not None:
+    if best is not None and not q.masked:
         turned = shlex.quote(
             _local(best.key)
             + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1" if best.kind == "head" else "=0")

@@ -81,8 +81,9 @@ class Recording:
         start, stop = self.offsets[stimulus : stimulus + 2]
         if site not in self.rows:
             return np.arange(stop - start)
-        rows: Int[np.ndarray, " row"] = self.rows[site]
-        return rows[(rows >= start) & (rows < stop)] - start
+        rows: np.ndarray = self.rows[site]
+        here: np.ndarray = rows[(rows >= start) & (rows < stop)] - start
+        return here
 
     def at(self, key: str | UnitKey, stimulus: int = 0) -> Any:
         """Return one unit's value at the key's position (its whole time course where the key names none)."""

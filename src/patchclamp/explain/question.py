@@ -29,6 +29,7 @@ class Question:
         answers: the token that decides, as text: the target's, then the contrast's.
         given: the beginning that target and contrast share, shown after the prompt.
         against: a given metric's contrast, as text.
+        masked: the answer stands at a mask; nothing is continued.
     """
 
     prompt: str
@@ -41,6 +42,7 @@ class Question:
     answers: tuple[str, ...]
     given: str = ""
     against: tuple[str, ...] = ()
+    masked: bool = False
 
     @property
     def explained(self) -> str:
@@ -65,11 +67,12 @@ def ask(
     """Turn prompt and answers into tokens and a metric.
 
     With a contrast: the difference of the two logits where the answers first differ. Without: the answer's logit, or
-    its sequence log-probability where it has several tokens.
+    its sequence log-probability where it has several tokens. A masked language model answers at its mask, in one token.
 
     Args:
         model: the subject.
-        prompt: a text that ends without a space, or an image.
+        prompt: a text that ends without a space (a masked language model's shows the mask once, wherever it stands), or
+            an image.
         target: the answer, with its leading space; of an image a class, by name or number.
         contrast: another answer.
         corrupt: another prompt of as many tokens, or another image.
@@ -109,6 +112,8 @@ def ask(
     if target is None:
         assert metric is not None
         return _measured(model, prompt, corrupt, metric)
+    if not model.capabilities.generate:
+        return _filled(model, prompt, target, contrast, corrupt)
     wanted = model.continuation(prompt, target)
     _known(model, target, wanted)
     if contrast is None:
@@ -165,6 +170,41 @@ def _measured(model: LanguageModel, prompt: str, corrupt: str | None, metric: Me
         _aligned(model, clean, other)
     answers, against = (tuple(model.tokenizer.token(i) for i in ids) for ids in (metric.target, metric.contrast))
     return Question(prompt, "", None, corrupt, clean, other, metric, answers, against=against)
+
+
+def _filled(model: LanguageModel, prompt: str, target: str, contrast: str | None, corrupt: str | None) -> Question:
+    """Return the question which word belongs at the mask: the logit there, or the difference of two."""
+    mask = str(model.tokenizer.bare.mask_token)
+    clean = model.tokenize(prompt)
+    at = np.flatnonzero(clean.ids == model.tokenizer.bare.mask_token_id).tolist()
+    if prompt.count(mask) != 1 or len(at) != 1:
+        raise PatchclampError(
+            expected=f"a prompt with {mask} once, for {type(model.module).__name__} fills in masks",
+            got=repr(prompt[-60:]),
+            remedy=f"Write {mask} where the answer belongs.",
+        )
+    ids = []
+    for answer in (target, *([] if contrast is None else [contrast])):
+        whole = model.tokenize(prompt.replace(mask, answer.strip())).ids
+        if len(whole) != len(clean) or np.flatnonzero(whole != clean.ids).tolist() != at:
+            raise PatchclampError(
+                expected="an answer of one token, which leaves the others as they are",
+                got=repr(answer),
+                remedy="Choose a word that the vocabulary has whole.",
+            )
+        ids.append(int(whole[at[0]]))
+        _known(model, answer, (ids[-1],))
+    if len(set(ids)) < len(ids):
+        raise PatchclampError(
+            expected="a contrast that departs from the target", got=repr(contrast), remedy="Name another answer."
+        )
+    other = None
+    if corrupt is not None:
+        other = model.tokenize(corrupt)
+        _aligned(model, clean, other)
+    metric = Metric("logit" if contrast is None else "logit_difference", (ids[0],), tuple(ids[1:]), positions=tuple(at))
+    answers = tuple(map(model.tokenizer.token, ids))
+    return Question(prompt, target, contrast, corrupt, clean, other, metric, answers, masked=True)
 
 
 def _known(model: LanguageModel, answer: str, ids: tuple[int, ...]) -> None:

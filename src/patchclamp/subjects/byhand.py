@@ -74,9 +74,9 @@ def bare_inputs(model: LanguageModel, batch: Batch) -> dict[str, Any]:
     if batch.padded:
         inputs["attention_mask"] = (batch.logical >= 0).long()
     if "position_ids" in inspect.signature(model.module.forward).parameters:
-        # RoBERTa counts from the padding id on.
-        first = 0 if model.family is None else model.family.first_position(model.module.config)
-        inputs["position_ids"] = batch.logical.clamp(min=0) + first
+        # Embeddings with this method number tokens from the padding id on. The family's own word is not taken for it.
+        own = (m.padding_idx + 1 for m in model.module.modules() if hasattr(m, "create_position_ids_from_input_ids"))
+        inputs["position_ids"] = batch.logical.clamp(min=0) + next(own, 0)
     return inputs
 
 

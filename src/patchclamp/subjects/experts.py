@@ -1,6 +1,6 @@
-"""Experts: see and change the neurons of a mixture's experts, each for the tokens that are routed to it.
+"""Experts: see and change the neurons of a mixture's experts, each for the tokens routed to it.
 
-transformers keeps all experts' weights in two tensors and has no module per expert. Its grouped and its batched function
+transformers keeps all weights of experts in two tensors, without a module for each. Its grouped and batched functions
 both pass the gated product of every (token, expert) pair through one method of the module; that method is wrapped, and
 all arithmetic stays the model's own.
 """

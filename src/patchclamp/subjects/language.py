@@ -36,7 +36,7 @@ class LanguageModel(Model):
     """Lay a Hugging Face language model in the rig.
 
     Args:
-        model: a ``…ForCausalLM`` or ``…ForMaskedLM``; used as it is, wherever its weights lie, restored after every use.
+        model: a ``…ForCausalLM`` or ``…ForMaskedLM``; used as it is, wherever its weights lie, restored after use.
         tokenizer: its tokenizer; None where only token ids are shown.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
@@ -85,7 +85,9 @@ class LanguageModel(Model):
         """What can be done with it; ``missing`` says why not where it cannot."""
         bare = super().capabilities
         quantised = getattr(self.module, "hf_quantizer", None) is not None or not bare.differentiate
-        missing = (("differentiate", "weights are quantised: record and clamp instead"),) if quantised else ()
+        missing: tuple[tuple[str, str], ...] = ()
+        if quantised:
+            missing = (("differentiate", "weights are quantised: record and clamp instead"),)
         if self.family is None:
             why = f"no family file covers {type(self.module).__name__}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
@@ -438,7 +440,8 @@ class LanguageModel(Model):
     def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
         """Return what directions of the residual stream promote: W_U · norm(d), biases taken off.
 
-        A head that does more than unembed (BERT) is called as a whole. The final norm divides by the direction's own size, so rows are comparable within, not between directions.
+        A head that does more than unembed (BERT's) is called as a whole. The final norm divides by the direction's own
+        size, so rows are comparable within, not between directions.
         """
         family = self.covered()
         whole = self.module.get_submodule(family.head) if family.head else None

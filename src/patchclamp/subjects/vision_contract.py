@@ -460,8 +460,12 @@ def verify_vision(model: VisionModel, *, progress: Progress | None = None) -> li
         if number in excluded:
             laws.append(partial(Verdict, part.name, math.nan, None, excluded=excluded[number]))
         else:
-            laws.append(lambda p=part: Verdict(p.name, deviation(p, model), p.limit * precision))
+            laws.append(partial(_verdict, part, model, precision))
     return run_checks([*_equalities(model), *laws], progress)
+
+
+def _verdict(part: Part, model: VisionModel, precision: float) -> Verdict:
+    return Verdict(part.name, deviation(part, model), part.limit * precision)
 
 
 def _equalities(model: VisionModel) -> list[Callable[[], Verdict]]:

@@ -1,4 +1,4 @@
-"""BERT: bidirectional, post-norm (the stream itself is normed after each addition), a head that does more than unembed."""
+"""BERT: bidirectional, post-norm (the stream itself is normed after each addition), a head of several steps."""
 
 from typing import Any
 

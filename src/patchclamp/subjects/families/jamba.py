@@ -1,4 +1,4 @@
-"""Jamba: a hybrid. Most blocks mix positions by a state-space model (Mamba), a few by attention; no positions at all."""
+"""Jamba: a hybrid. Most blocks mix positions by a state-space model (Mamba), a few by attention; no position ids."""
 
 from dataclasses import replace
 from typing import Any
