@@ -9,11 +9,11 @@ from typing import Any
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.digits.cards import evaluate, write_card
-from patchclamp.organisms.digits.recipe import NAMES, STEPS, Recipe, train
+from patchclamp.organisms.digits.recipe import NAMES, STEPS, Recipe, split, train
 from patchclamp.subjects.loading import load_vision_model
 from patchclamp.subjects.vision import VisionModel
 
-__all__ = ["STEPS", "Recipe", "build", "card", "evaluate", "folder", "names", "train", "write_card"]
+__all__ = ["STEPS", "Recipe", "build", "card", "evaluate", "folder", "names", "split", "train", "write_card"]
 
 
 def names() -> tuple[str, ...]:
