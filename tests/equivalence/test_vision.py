@@ -93,9 +93,10 @@ def test_places_and_positions_are_each_others_inverse(models):
 def test_a_model_of_maps_says_what_it_cannot_do(models):
     resnet = models["resnet"]
     assert not resnet.capabilities.attention
+    black = np.zeros(resnet.prepare.shape, np.float32)
     with pytest.raises(CannotIntervene, match="relevance rules"):
         resnet.differentiate(
-            np.zeros(resnet.prepare.shape, np.float32), pc.Metric("logit", (0,)), "embed", rules=["ln"]
+            black, pc.Metric("logit", (0,)), "embed", rules=["ln"]
         )
     with pytest.raises(PatchclampError, match="a position from 0 to 15"):
         resnet.run(
