@@ -371,7 +371,7 @@ def _mapped(f: VisionFamily, changes: Mapping[str, Place | Tap]) -> VisionFamily
 
 def _recast(kind: type[Grid], f: VisionFamily) -> VisionFamily:
     place: Any = f.block[_act(f)]
-    return _mapped(f, {_act(f): kind(place.module, place.side, place.shared, getattr(place, "last", False))})
+    return _mapped(f, {_act(f): kind(**place.__dict__)})
 
 
 def _misread(f: VisionFamily) -> VisionFamily:
