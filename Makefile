@@ -14,7 +14,7 @@ DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml",
 DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format soak bench
+.PHONY: help demo test check format families soak bench
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ check: $(TOOLS) ## format, lint, types, layers, documentation
 format: $(TOOLS) ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+families: $(TOOLS) ## measure every family anew and rewrite the table that `patchclamp families` prints
+	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/families/test_contract.py
 
 soak: $(TOOLS) ## the repeated tests at their long counts
 	PATCHCLAMP_SOAK=1 $(BIN)/pytest -n 2 -m soak

@@ -19,6 +19,7 @@ _HOME = {
     "Metric": "core.metric",
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
+    "Picture": "core.stimulus",
     "PatchclampError": "core.errors",
     "Recording": "core.recording",
     "Site": "core.site",
@@ -27,16 +28,19 @@ _HOME = {
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
     "UnitKey": "core.unit",
+    "VisionModel": "subjects.vision",
     "attribute_nodes": "attribute",
     "change": "core.intervention",
     "clamp": "core.intervention",
     "explain_answer": "explain",
     "load": "opening",
     "load_recording": "subjects.neural_layout",
+    "record_images": "record",
     "record_text": "record",
+    "survey_images": "record",
     "survey_recording": "record",
     "survey_text": "record",
-    "verify": "subjects.contract",
+    "verify": "subjects.verifying",
     "wrap": "opening",
 }
 
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     from patchclamp.core.recording import Recording as Recording
     from patchclamp.core.recording import StoredRecording as StoredRecording
     from patchclamp.core.site import Site as Site
+    from patchclamp.core.stimulus import Picture as Picture
     from patchclamp.core.stimulus import Stimulus as Stimulus
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
     from patchclamp.core.unit import UnitKey as UnitKey
@@ -72,14 +77,17 @@ if TYPE_CHECKING:
     from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load
     from patchclamp.opening import wrap as wrap
+    from patchclamp.record import record_images as record_images
     from patchclamp.record import record_text as record_text
+    from patchclamp.record import survey_images as survey_images
     from patchclamp.record import survey_recording as survey_recording
     from patchclamp.record import survey_text as survey_text
-    from patchclamp.subjects.contract import verify as verify
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
     from patchclamp.subjects.neural import NeuralRecording as NeuralRecording
     from patchclamp.subjects.neural_layout import load_recording as load_recording
+    from patchclamp.subjects.verifying import verify as verify
+    from patchclamp.subjects.vision import VisionModel as VisionModel
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ ORGANISM = "organism:"
 def load(
     name: str | PathLike[str], *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
 ) -> Any:
-    """Load a language model into the rig.
+    """Load a language model or an image classifier into the rig.
 
     Args:
         name: a local folder, a Hugging Face name, or ``organism:NAME`` for a network that ships with the package.
@@ -18,7 +18,7 @@ def load(
         attention: ``eager`` or ``sdpa``; transformers' choice where left out.
 
     Returns:
-        LanguageModel: the subject.
+        LanguageModel | VisionModel: the subject.
 
     Raises:
         PatchclampError: nothing there, pickled weights, remote code, missing weights.
@@ -32,22 +32,27 @@ def load(
         from patchclamp.organisms import build
 
         return build(name.removeprefix(ORGANISM), device=device, dtype=dtype)
-    from patchclamp.subjects.loading import load_language_model
+    from patchclamp.subjects.loading import load_model
 
-    return load_language_model(name, device=device, dtype=dtype, attention=attention)
+    return load_model(name, device=device, dtype=dtype, attention=attention)
 
 
-def wrap(module: Any, example_inputs: Any = None, *, tokenizer: Any = None, name: str | None = None) -> Any:
+def wrap(
+    module: Any, example_inputs: Any = None, *, tokenizer: Any = None, prepare: Any = None, name: str | None = None
+) -> Any:
     """Lay a module that is already in memory in the rig.
 
     Args:
-        module: any ``nn.Module``; a Hugging Face causal language model gets its canonical sites.
-        example_inputs: a tensor or tuple of tensors that it accepts; not needed for a language model.
+        module: any ``nn.Module``; a Hugging Face causal language model or image classifier gets its canonical sites.
+        example_inputs: a tensor or tuple of tensors that it accepts; not needed for a language model, nor for an image
+            classifier whose processor or config says the size.
         tokenizer: a language model's tokenizer.
+        prepare: for a module that is shown images: a transformers image processor, a function from ``(y, x, channel)``
+            whole numbers to ``(channel, y, x)``, or ``"scale"``, which divides by 255.
         name: what to call it in keys.
 
     Returns:
-        LanguageModel | Network: the subject.
+        LanguageModel | VisionModel | Network: the subject.
 
     Raises:
         PatchclampError: a plain module without example inputs.
@@ -59,6 +64,8 @@ def wrap(module: Any, example_inputs: Any = None, *, tokenizer: Any = None, name
     """
     from patchclamp.core.errors import PatchclampError
 
+    if prepare is not None or type(module).__name__.endswith("ForImageClassification"):
+        return _wrap_images(module, example_inputs, prepare, name)
     if hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None:
         from patchclamp.subjects.language import LanguageModel
 
@@ -72,3 +79,26 @@ def wrap(module: Any, example_inputs: Any = None, *, tokenizer: Any = None, name
     from patchclamp.subjects.network import Network
 
     return Network(module, example_inputs, name=name)
+
+
+def _wrap_images(module: Any, example: Any, prepare: Any, name: str | None) -> Any:
+    from patchclamp.core.errors import PatchclampError
+    from patchclamp.subjects.images import Preparation
+    from patchclamp.subjects.loading import preparation_of
+    from patchclamp.subjects.vision import VisionModel
+
+    processor = None if isinstance(prepare, str) else prepare
+    if isinstance(prepare, str) and prepare != "scale":
+        raise PatchclampError(
+            expected="an image processor, a function, or 'scale'", got=repr(prepare), remedy="Give one of these."
+        )
+    if example is None and hasattr(module, "config"):
+        return VisionModel(module, preparation_of(module, processor), name=name)
+    shape = getattr(example, "shape", ())
+    if len(shape) != 4:
+        raise PatchclampError(
+            expected="an example (image, channel, y, x) with a module that is shown images",
+            got=f"{type(example).__name__} of shape {tuple(shape)}",
+            remedy="Pass a tensor of the shape that it takes, such as torch.zeros(1, 3, 32, 32).",
+        )
+    return VisionModel(module, Preparation(processor, shape=tuple(shape[1:])), name=name)

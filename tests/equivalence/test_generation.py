@@ -8,7 +8,7 @@ from oracles import hooks
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Source, change
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.families.spec import family, family_names
+from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 
 PROMPTS = [[3, 14, 15, 9, 26, 5], [35, 8, 9], [7, 9, 3, 2]]
@@ -21,7 +21,7 @@ DOWN = {
     "gpt_neox": "gpt_neox.layers.{i}.mlp.dense_4h_to_h",
     "gptj": "transformer.h.{i}.mlp.fc_out",
 }
-EVERYWHERE = family_names()
+EVERYWHERE = ("gemma2", "gpt2", "gpt_neox", "gptj", "llama")
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,22 @@
 """Every family keeps the ten-part contract, and the mappings that people get wrong are rejected."""
 
+import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from patchclamp.subjects import contract
+from patchclamp.cli import tables
+from patchclamp.core.errors import PatchclampError
+from patchclamp.subjects import contract, standing
+from patchclamp.subjects.engine import Expert
 from patchclamp.subjects.families import gemma2, llama
-from patchclamp.subjects.families.spec import family, family_names, family_of
+from patchclamp.subjects.families.spec import Family, family, family_names, family_of
 from patchclamp.subjects.language import LanguageModel
+
+STANDING = Path(standing.__file__).with_name(standing.FILE)
 
 
 def rejected(number, wrong, model):
@@ -32,6 +40,40 @@ def test_a_family_keeps_the_contract_and_a_wrong_mapping_is_accepted_nowhere(nam
     assert {v.name: v.deviation for v, limit in parts if not v.deviation <= limit} == {}
     assert {v.name: v.rejected for v, limit in parts if v.rejected is None or not v.rejected > limit} == {}
     assert all(v.passed for v in found.values())
+    new = standing.entry(family(name).classes, [v for v, _ in parts])
+    if os.environ.get("PATCHCLAMP_REWRITE") == "1":
+        rewrite(name, new)
+    assert standing.drift(standing.standing()["families"][name], new, [limit for _, limit in parts]) == []
+
+
+def rewrite(name, new):
+    """Put a family's new entry into the file, and take out what is a family no longer."""
+    known = standing.standing()["families"] if STANDING.exists() else {}
+    kept = {n: e for n, e in sorted({**known, name: new}.items()) if n in family_names()}
+    parts = [{"name": p.name, "limit": p.limit} for p in contract.PARTS]
+    lines = ",\n".join(f"{json.dumps(n)}: {json.dumps(e, ensure_ascii=False)}" for n, e in kept.items())
+    STANDING.write_text(f'{{"parts": {json.dumps(parts, ensure_ascii=False)},\n"families": {{\n{lines}\n}}}}\n')
+
+
+def test_the_file_of_standings_names_every_family_and_part():
+    found = standing.standing()
+    assert tuple(found["families"]) == family_names()
+    assert [(p["name"], p["limit"]) for p in found["parts"]] == [(p.name, p.limit) for p in contract.PARTS]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"classes": ["Other"]}, ["classes"]),
+        ({"parts": [{"excluded": "no such thing"}]}, ["part 1: excluded"]),
+        ({"parts": [{"deviation": 1e-3, "rejected": 1.0}]}, ["part 1: 1e-07 then, 0.001 now"]),
+        ({"parts": [{"deviation": None, "rejected": 1.0}]}, ["part 1: 1e-07 then, None now"]),
+        ({"parts": [{"deviation": 5e-7, "rejected": 1.0}]}, []),
+    ],
+)
+def test_a_drift_from_the_file_is_told(changed, told):
+    old = {"classes": ["One"], "parts": [{"deviation": 1e-7, "rejected": 1.0}]}
+    assert standing.drift(old, {**old, **changed}, [1e-5]) == told
 
 
 def test_a_verdict_fails_when_the_law_or_its_wrong_mapping_does():
@@ -87,3 +129,94 @@ def test_left_padded_gpt2_is_wrong_without_position_ids():
     assert (naive - right).abs().max() > 1
     run = model.run(list(batch.stimuli), padding="left")
     assert torch.equal(model.batch(batch.stimuli).rows(run.logits), right)
+
+
+def without(name, **changes):
+    return replace(family(name), **changes)
+
+
+def shifted(name):
+    """Name every expert's neurons after its neighbour."""
+
+    class Shifted(Family):
+        def places(self, model):
+            found = super().places(model)
+            experts = [path for path, (_, place) in found.items() if isinstance(place, Expert)]
+            moved = dict(zip(experts, [*experts[1:], experts[0]], strict=True))
+            return {path: (site, found[moved.get(path, path)][1]) for path, (site, _) in found.items()}
+
+    return Shifted(**family(name).__dict__)
+
+
+MISTAKES = {
+    "mistral without its window": (9, lambda: without("mistral", window=lambda m: None)),
+    "gemma 3 with gemma 2's gain forgotten in the writes": (2, lambda: without("gemma3", block=llama.FAMILY.block)),
+    "olmo 2 read as llama": (2, lambda: without("olmo2", block=llama.FAMILY.block)),
+    "phi-3 with gate and up exchanged": (
+        8,
+        lambda: without(
+            "phi3",
+            block={
+                **family("phi3").block,
+                "mlp.pre": family("phi3").block["mlp.up"],
+                "mlp.up": family("phi3").block["mlp.pre"],
+            },
+        ),
+    ),
+    "opt whose queries are scaled twice": (9, lambda: without("opt", scale=lambda m: m.scaling)),
+    "bert read as pre-norm": (2, lambda: without("bert", sum_norms=())),
+    "bert with its norms exchanged": (2, lambda: without("bert", sum_norms=family("bert").sum_norms[::-1])),
+    "bert with a causal mask": (9, lambda: without("bert", causal=True)),
+    "bert whose writes may move no earlier position": (10, lambda: without("bert", causal=True)),
+    "bert unembedded before the head's own steps": (3, lambda: without("bert", final="bert.encoder.layer.1")),
+    "roberta counted from zero": (1, lambda: without("roberta", first_position=lambda config: 0)),
+    "experts under their neighbours' names": (8, lambda: shifted("qwen3_moe")),
+    "jamba's mixer left out": (
+        2,
+        lambda: without("jamba", block={k: p for k, p in family("jamba").block.items() if k != "ssm.write"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_that_people_make_are_rejected(mistake):
+    number, wrong = MISTAKES[mistake]
+    found = contract.deviation(contract.PARTS[number - 1], LanguageModel(wrong().tiny(), family=wrong()))
+    assert found > 0.01
+    if mistake != "experts under their neighbours' names":  # other tokens come there, which is infinitely wrong
+        assert found < float("inf")
+
+
+def test_a_part_that_does_not_apply_is_named_with_its_reason(monkeypatch, capsys):
+    no_pattern = replace(llama.FAMILY, excluded={9: "no attention", 5: "as a test"})
+    monkeypatch.setattr(contract, "family", lambda name: no_pattern)
+    found = contract.verify_family("llama")
+    assert [v.excluded for v in found if v.excluded] == ["as a test", "no attention"]
+    assert len(found) == 13
+    assert all(v.passed for v in found)
+    assert standing.entry((), found[3:])["parts"][8] == {"excluded": "no attention"}
+    tables.verdicts(found, "a test", True)
+    assert "not applicable: no attention" in capsys.readouterr().out
+    of_model = contract.verify(LanguageModel(llama.tiny(), family=no_pattern))
+    assert [v.excluded for v in of_model if v.excluded] == ["no attention"]
+
+
+def test_a_config_of_the_same_class_that_is_built_otherwise_is_not_covered():
+    from transformers import OPTConfig, OPTForCausalLM
+
+    config = OPTConfig(
+        num_hidden_layers=1, hidden_size=32, word_embed_proj_dim=16, num_attention_heads=4, ffn_dim=64, vocab_size=61,
+        max_position_embeddings=64, do_layer_norm_before=False,
+    )  # fmt: skip
+    model = LanguageModel(OPTForCausalLM(config))
+    assert model.family is None
+    assert dict(model.capabilities.missing)["canonical sites"]
+
+
+def test_a_hybrid_lists_the_sites_of_each_block():
+    model = LanguageModel(family("jamba").tiny())
+    kinds = [{s.kind for s in model.sites() if s.layer == i} for i in range(2)]
+    assert {"ssm.z", "ssm.write"} <= kinds[0] - kinds[1]
+    assert {"attn.z", "attn.pattern", "attn.write"} <= kinds[1] - kinds[0]
+    with pytest.raises(PatchclampError, match=r"blocks\.1\.attn"):
+        model.run([[1, 2]], record="blocks.0.attn.z")

@@ -10,8 +10,11 @@ from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import as_numpy
 from patchclamp.subjects import contract
-from patchclamp.subjects.families.spec import family, family_names
+from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
+
+# Those of three blocks; tests/families goes through all.
+FAMILIES = ("gemma2", "gpt2", "gpt_neox", "gptj", "llama")
 
 IDS = ([3, 14, 15, 9, 26, 5], [35, 8, 9, 7])
 SITE = "blocks.1.mlp.act"
@@ -46,7 +49,7 @@ def assert_same_work(model, reference):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("name", FAMILIES)
 def test_half_precision_is_the_model_to_the_bit_and_can_be_clamped(name, dtype):
     model = LanguageModel(family(name).tiny().to(dtype))
     assert model.dtype == dtype
@@ -241,3 +244,23 @@ def test_the_contract_holds_for_quantised_weights():
     verdicts = contract.verify(LanguageModel(quantised("llama")))
     assert {v.name: v.deviation for v in verdicts if not v.passed} == {}
     assert len(verdicts) == 9
+
+
+@pytest.mark.filterwarnings("ignore")  # torchao's own import warns of what torch is going to change
+def test_torchao_int8_weights_record_and_clamp_and_say_why_gradients_are_missing():
+    pytest.importorskip("torchao", reason="needs torchao, which is no requirement")
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    module, whole = family("llama").tiny(), LanguageModel(family("llama").tiny())
+    quantize_(module, Int8WeightOnlyConfig())
+    model = LanguageModel(module)
+    assert "torchao" in type(module.model.layers[0].mlp.down_proj.weight.data).__module__
+    assert native_gap(model) == 0.0
+    clean, changed, written = worked(model)
+    assert 1e-4 < (clean.logits - whole.run(list(IDS)).logits).abs().max() < 1
+    assert float(changed.recording.of(SITE, 0)[2, 7]) == 3.0
+    assert (changed.logits - clean.logits).abs().max() > 1e-3
+    assert all(written)
+    assert "quantised" in dict(model.capabilities.missing)["differentiate"]
+    with pytest.raises(PatchclampError, match="quantised"):
+        model.differentiate([IDS[0]], Metric("logit", (7,)), SITE)

@@ -1,5 +1,6 @@
 """Nodes: every neuron and head at every position, each with a score."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,45 +15,56 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edits import widened
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
 
-LEVELS: Mapping[str, tuple[str, str]] = {"neuron": ("mlp.act", "neurons"), "head": ("attn.z", "heads")}
-"""Level to the kind of site where its units lie, and their basis."""
+LEVELS = ("neuron", "head", "channel")
+"""Levels of units: an MLP's neurons and attention heads at every position, and a map's channels over all its places."""
 BYTES_PER_NODE = 48
 """Score, size and activation in double precision, the model's own value and gradient, and a sorting order."""
 
 
-def level_sites(model: LanguageModel, levels: Sequence[str]) -> dict[str, str]:
+def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
     """Return the sites of some levels in forward order, each with its basis.
 
     Raises:
         PatchclampError: an unknown level, or a model without such sites.
     """
-    unknown = [level for level in levels if level not in LEVELS]
+    unknown = [level for level in levels if level not in LEVELS and "." not in level]
     if unknown or not levels or not isinstance(levels, list | tuple):
         raise PatchclampError(
-            expected=f"a list or tuple of levels among {', '.join(LEVELS)}",
+            expected=f"a list or tuple of levels among {', '.join(LEVELS)}, or of patterns of site paths",
             got=repr(levels),
-            remedy="Choose one or both.",
+            remedy=f"{model.name} has {', '.join(model.levels)}.",
         )
-    model.covered()
-    kinds = dict(LEVELS[level] for level in levels)
-    found = {site.path: kinds[site.kind] for site in model.sites() if site.kind in kinds}
-    if not found:
+    chosen = {path: basis for level in levels for path, basis in model.of_level(level).items()}
+    if not chosen:
         raise PatchclampError(
-            expected="a model with blocks", got=f"{model.name}, which has none", remedy="Check its config."
+            expected=f"a model with units of level {' or '.join(levels)}",
+            got=f"{model.name}, which has none",
+            remedy=f"It has {', '.join(model.levels)}; `patchclamp sites MODEL` lists its sites.",
         )
-    return found
+    return {site.path: chosen[site.path] for site in model.select(list(chosen))}
 
 
-def count_nodes(model: LanguageModel, n_positions: int, levels: Sequence[str]) -> int:
-    """Return how many nodes a prompt of some length has."""
+def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:
+    """Return how many nodes a prompt of some length has; an image has as many positions as each site has places."""
     sites = [(model.site(path), basis) for path, basis in level_sites(model, levels).items()]
-    return n_positions * sum(site.n_heads if basis == "heads" else site.width for site, basis in sites)
+    return sum(math.prod(shape_of(site, basis, n_positions)) for site, basis in sites)
+
+
+def shape_of(site: Site, basis: str, n_positions: int) -> tuple[int, int]:
+    """Return how many positions and units a site's nodes have; a channel is one node over all places."""
+    n_units = site.n_heads if basis == "heads" else site.width
+    return (1 if basis == "channels" else site.n_places or n_positions), n_units
 
 
 def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position unit block"]:
-    """Return a site's ``(position, width)`` values with one axis of units: blocks of one for neurons."""
+    """Return a site's ``(position, width)`` values with one axis of units: blocks of one for neurons.
+
+    The block of a channel is its values at all places; it stands at one position, which means everywhere.
+    """
+    if basis == "channels":
+        return widened(values).cpu().double().numpy().T[None]
     n_units = site.n_heads if basis == "heads" else site.width
     return widened(values).cpu().double().numpy().reshape(len(values), n_units, -1)
 
@@ -118,7 +130,7 @@ class Attribution:
         block = int(np.searchsorted(self._first, i, side="right")) - 1
         (site, basis), values = list(self.scores.items())[block]
         position, unit = divmod(int(i - self._first[block]), values.shape[1])
-        return UnitKey(site, unit, basis, self.subject, position)
+        return UnitKey(site, unit, basis, self.subject, None if basis == "channels" else position)
 
     def index(self, key: UnitKey) -> int:
         """Return a node's place in ``flat``; the inverse of ``key``.
@@ -129,13 +141,14 @@ class Attribution:
         where = (key.site, key.basis)
         n_positions, n_units = self.scores[where].shape if where in self.scores else (0, 0)
         stranger = key.subject not in (None, self.subject)
-        if stranger or key.position is None or key.position >= n_positions or key.index >= n_units:
+        position = 0 if key.basis == "channels" and key.position is None else key.position
+        if stranger or position is None or position >= n_positions or key.index >= n_units:
             raise PatchclampError(
                 expected=f"a node among {len(self.flat):,}, such as {self.key(0)}",
                 got=str(key),
                 remedy="Name site, basis, unit and position.",
             )
-        return int(self._first[list(self.scores).index(where)]) + key.position * n_units + key.index
+        return int(self._first[list(self.scores).index(where)]) + position * n_units + key.index
 
     def score(self, key: UnitKey) -> float:
         """Return one node's score."""
@@ -150,12 +163,13 @@ class Attribution:
         return [self.key(int(i)) for i in self.order(signed=signed)[:k]]
 
     def by_position(self) -> Float[np.ndarray, " position"]:
-        """Return Σ of scores at every position."""
-        return np.sum([values.sum(1) for values in self.scores.values()], axis=0)
+        """Return Σ of scores at every position; one sum where sites have not the same positions."""
+        sums = [values.sum(1) for values in self.scores.values()]
+        return np.sum(sums if len({len(s) for s in sums}) == 1 else [s.sum(keepdims=True) for s in sums], axis=0)
 
 
 def collect(
-    model: LanguageModel,
+    model: Model,
     sites: Mapping[str, str],
     values: Recording,
     scored: Mapping[str, np.ndarray],

@@ -13,7 +13,7 @@ from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, Values
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
 
 Kind = Literal["zero", "mean", "corrupted"]
 
@@ -57,8 +57,8 @@ class Reference:
 
     def replace(self, node: UnitKey) -> Intervention:
         """Return the intervention that puts the reference in a node's place."""
-        assert node.position is not None
-        return self._put(node.site, (node.index,), node.basis, (Span(node.position, node.position + 1),))
+        at = None if node.position is None else (Span(node.position, node.position + 1),)
+        return self._put(node.site, (node.index,), node.basis, at)
 
     def replace_site(self, site: str) -> Intervention:
         """Return the intervention that puts the reference in place of a whole site, at every position."""
@@ -88,7 +88,7 @@ class Reference:
         return Intervention(site, "patch", units, basis, at, source=source)
 
 
-def check_means(model: LanguageModel, survey: Any, sites: Sequence[str]) -> None:
+def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:
     """Refuse a survey of another model, or one that lacks a site.
 
     Raises:

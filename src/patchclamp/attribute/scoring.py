@@ -7,20 +7,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchclamp.attribute.nodes import Attribution, by_unit, collect, level_sites
+from patchclamp.attribute.nodes import Attribution, by_unit, collect, level_sites, shape_of
 from patchclamp.attribute.reference import Reference, check_means
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import DIRECT, RELP
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
 
 METHODS: Mapping[str, str] = {
     "relp": "relevance patching (RelP)",
@@ -34,14 +34,14 @@ STEPS, ROWS = 10, 16
 
 
 def attribute_nodes(
-    model: LanguageModel,
+    model: Model,
     prompt: Any,
     metric: Metric,
     *,
     corrupted: Any = None,
     means: Any = None,
     method: str = "ig",
-    levels: Sequence[str] = ("neuron", "head"),
+    levels: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
     steps: int = STEPS,
     progress: Progress | None = None,
@@ -65,12 +65,13 @@ def attribute_nodes(
 
     Args:
         model: the subject.
-        prompt: x, text or stimulus.
+        prompt: x, text or image, or a stimulus.
         metric: m.
         corrupted: x′, of as many tokens.
         means: a survey (or recording) whose means are the reference.
         method: one of the table.
-        levels: ``neuron``, ``head`` or both.
+        levels: ``neuron``, ``head``, ``channel`` (a map's unit over all its places), or patterns of site paths; what
+            the model has where left out.
         rules: others than the method's own; see ``LanguageModel.differentiate``.
         steps: points of the path, for ig (Gauss-Legendre).
         progress: called with passes done and passes in all, for ig and exact.
@@ -112,7 +113,7 @@ def attribute_nodes(
         )
     if method != "exact" and method != "activation":
         model.require("differentiate")
-    sites = level_sites(model, levels)
+    sites = level_sites(model, model.levels if levels is None else levels)
     paths = list(sites)
     if means is not None:
         check_means(model, means, paths)
@@ -145,20 +146,20 @@ def attribute_nodes(
     )
 
 
-def _one(model: LanguageModel, prompt: Any) -> list[Stimulus]:
+def _one(model: Model, prompt: Any) -> list[Shown]:
     shown = model.stimuli(prompt)
     if len(shown) != 1:
         raise PatchclampError(expected="one prompt", got=f"{len(shown)}", remedy="Attribute them one by one.")
     return shown
 
 
-def check_metric(model: LanguageModel, shown: Stimulus, metric: Metric) -> None:
+def check_metric(model: Model, shown: Shown, metric: Metric) -> None:
     """Refuse a metric that reads where the prompt or the vocabulary has nothing.
 
     Raises:
         PatchclampError: a position or a token out of range.
     """
-    n, n_tokens = len(shown), model.module.get_output_embeddings().out_features
+    n, n_tokens = len(shown), model.n_answers
     outside = [p for p in metric.positions if not -n <= p < n]
     strange = [t for t in (*metric.target, *metric.contrast) if t >= n_tokens]
     if outside or strange:
@@ -169,7 +170,7 @@ def check_metric(model: LanguageModel, shown: Stimulus, metric: Metric) -> None:
         )
 
 
-def _aligned(model: LanguageModel, shown: Stimulus, corrupted: Any) -> Stimulus:
+def _aligned(model: Model, shown: Shown, corrupted: Any) -> Shown:
     [other] = _one(model, corrupted)
     if len(other) != len(shown):
         raise PatchclampError(
@@ -180,19 +181,19 @@ def _aligned(model: LanguageModel, shown: Stimulus, corrupted: Any) -> Stimulus:
     return other
 
 
-def _run(model: LanguageModel, shown: Stimulus, metric: Metric, paths: Sequence[str]) -> tuple[Recording, float]:
+def _run(model: Model, shown: Shown, metric: Metric, paths: Sequence[str]) -> tuple[Recording, float]:
     run = model.run(shown, record=paths, logits=metric.positions)
     return run.recording, float(metric(widened(run.logits))[0])
 
 
-def _record(model: LanguageModel, shown: Stimulus, paths: Sequence[str]) -> Recording:
+def _record(model: Model, shown: Shown, paths: Sequence[str]) -> Recording:
     return model.run(shown, record=paths, logits=False).recording
 
 
 def _backward(
-    model: LanguageModel,
-    shown: Stimulus,
-    other: Stimulus | None,
+    model: Model,
+    shown: Shown,
+    other: Shown | None,
     metric: Metric,
     paths: Sequence[str],
     rules: Sequence[str],
@@ -210,8 +211,8 @@ def _backward(
 
 
 def _integrated(
-    model: LanguageModel,
-    shown: Stimulus,
+    model: Model,
+    shown: Shown,
     metric: Metric,
     sites: Mapping[str, str],
     values: Recording,
@@ -230,7 +231,9 @@ def _integrated(
     for i, (name, basis) in enumerate(sites.items()):
         site = model.site(name)
         x, r = values[name], reference.at(name, values[name])
-        restart = None if not site.layer else Restart(site.layer, _stream(model, shown, site.layer))
+        restart = (
+            None if not site.layer or not model.restarts else Restart(site.layer, _stream(model, shown, site.layer))
+        )
         gradient = torch.zeros_like(widened(x))
         for start in range(0, steps, ROWS):
             gradient += _path_gradient(model, shown, metric, site, x, r, path[start : start + ROWS], restart)
@@ -241,14 +244,14 @@ def _integrated(
     return scored, max(gaps)
 
 
-def _stream(model: LanguageModel, shown: Stimulus, layer: int) -> Tensor:
+def _stream(model: Model, shown: Shown, layer: int) -> Tensor:
     path = f"blocks.{layer}.resid_in"
     return model.run(shown, record=path, logits=False).recording[path]
 
 
 def _path_gradient(
-    model: LanguageModel,
-    shown: Stimulus,
+    model: Model,
+    shown: Shown,
     metric: Metric,
     site: Site,
     x: Tensor,
@@ -269,8 +272,8 @@ def _path_gradient(
 
 
 def _replaced(
-    model: LanguageModel,
-    shown: Stimulus,
+    model: Model,
+    shown: Shown,
     metric: Metric,
     sites: Mapping[str, str],
     reference: Reference,
@@ -278,9 +281,9 @@ def _replaced(
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
     """Replace every node by itself."""
-    shapes = {p: (len(shown), model.site(p).n_heads if b == "heads" else model.site(p).width) for p, b in sites.items()}
+    shapes = {p: shape_of(model.site(p), b, len(shown)) for p, b in sites.items()}
     cells = [
-        [reference.replace(UnitKey(path, unit, sites[path], None, position))]
+        [reference.replace(UnitKey(path, unit, sites[path], None, None if sites[path] == "channels" else position))]
         for path, (n, units) in shapes.items()
         for position in range(n)
         for unit in range(units)

@@ -39,7 +39,7 @@ def sites(options: Namespace) -> int:
             {
                 "subject": {"slug": model.name, "hash": model.hash},
                 "capabilities": capabilities,
-                "sites": list(map(asdict, found)),
+                "sites": [site.to_json() for site in found],
             }
         )
     else:
@@ -49,97 +49,136 @@ def sites(options: Namespace) -> int:
 
 def verify(options: Namespace) -> int:
     """Prove equality with the bare network."""
-    from patchclamp.subjects import contract
+    from patchclamp.subjects import verifying
+    from patchclamp.subjects.grids import vision_family_names
 
     if options.model.startswith(FAMILY):
         name = options.model.removeprefix(FAMILY)
         about = f"the tiny model of family {name}, float32"
         with Meter("verify", "checks") as meter:
-            verdicts = contract.verify_family(name, progress=meter)
+            verdicts = verifying.verify_family(name, progress=meter)
     else:
         model = _load(options)
         with Meter("verify", "checks") as meter:
-            verdicts = contract.verify(model, progress=meter)
+            verdicts = verifying.verify(model, progress=meter)
         about = f"{model.name} ({type(model.module).__name__}, {str(model.dtype).removeprefix('torch.')})"
     passed = all(v.passed for v in verdicts)
+    seen = name in vision_family_names() if options.model.startswith(FAMILY) else not hasattr(model, "tokenize")
     if options.json:
         emit({"subject": about, "passed": passed, "verdicts": [{**asdict(v), "passed": v.passed} for v in verdicts]})
     else:
-        tables.verdicts(verdicts, about, passed)
+        tables.verdicts(verdicts, about, passed, images=seen)
     return 0 if passed else 1
+
+
+def families(options: Namespace) -> int:
+    """Show which families there are and which parts of the contract each keeps."""
+    from patchclamp.subjects.standing import IMAGES, standing
+
+    text, images = standing(), standing(IMAGES)
+    if options.json:
+        emit({**text, "images": images})
+    else:
+        tables.families(text)
+        tables.families(images)
+    return 0
 
 
 def record(options: Namespace) -> int:
     """Record to disk."""
-    from patchclamp.record import record_text
+    from patchclamp.record import record_shown
     from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable
 
     model = _load(options)
     chosen = recordable(model, options.sites)
-    plan = _plan(model, options)
+    showing = _showing(model, options)
     kind = options.store or str(model.dtype).removeprefix("torch.")
-    disk, memory = disk_bytes(chosen, plan, kind), 3 * SHARD_BYTES
-    _state_cost(model, options, plan, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
-    with Meter("record") as meter:
-        stored = record_text(
-            model, options.text, [s.path for s in chosen], options.out, store=options.store, resume=options.resume,
-            plan=plan, progress=meter,
+    disk, memory = disk_bytes(chosen, showing.plan, kind), 3 * SHARD_BYTES
+    _state_cost(model, showing, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
+    with Meter("record", _counted(options)) as meter:
+        stored = record_shown(
+            model, showing, [s.path for s in chosen], options.out, store=options.store, resume=options.resume,
+            progress=meter,
         )  # fmt: skip
     return _tell(stored.bundle, options)
 
 
 def survey(options: Namespace) -> int:
-    """Survey a text without storing activations, or a recorded brain."""
+    """Survey a text or images without storing activations, or a recorded brain."""
     from patchclamp.subjects.neural_layout import is_recording
 
     if is_recording(options.model) and not Path(options.model).is_dir():
         from patchclamp.cli import brains
 
         return brains.survey(options)
-    if options.text is None or options.sites is None:
+    if (options.text is None and options.images is None) or options.sites is None:
         raise PatchclampError(
-            expected="--text and --sites for a model, or the file of a recorded brain in its place",
+            expected="--text or --images, and --sites for a model, or the file of a recorded brain in its place",
             got=repr(options.model),
             remedy="Add them; files of recordings end in .csv, .mat, .nwb, .npy or .npz.",
         )
-    from patchclamp.record import survey_text
+    from patchclamp.record import survey_shown
     from patchclamp.record.stream import recordable
     from patchclamp.record.survey import memory_bytes
 
     model = _load(options)
     chosen = recordable(model, options.sites)
-    plan = _plan(model, options)
+    showing = _showing(model, options)
     memory = human_bytes(memory_bytes(chosen))
-    _state_cost(model, options, plan, chosen, f"{memory} of memory, up to {memory} on disk while it runs")
-    with Meter("survey") as meter:
-        stored = survey_text(
-            model, options.text, [s.path for s in chosen], options.out, resume=options.resume, plan=plan, progress=meter
+    _state_cost(model, showing, chosen, f"{memory} of memory, up to {memory} on disk while it runs")
+    with Meter("survey", _counted(options)) as meter:
+        stored = survey_shown(
+            model, showing, [s.path for s in chosen], options.out, resume=options.resume, progress=meter
         )
     return _tell(stored.bundle, options)
 
 
-def _plan(model: Any, options: Namespace) -> Any:
-    from patchclamp.record import make_plan
+def _counted(options: Namespace) -> str:
+    return "tokens" if options.images is None else "images"
 
-    return make_plan(
+
+def _showing(model: Any, options: Namespace) -> Any:
+    """Return what is shown: the text or the images, which the model must be made for."""
+    from patchclamp.record import show_images, show_text
+
+    _check_kind(model, images=options.images is not None)
+    if options.images is not None:
+        return show_images(
+            model, options.images, max_images=options.max_images, batch_size=options.batch_size, seed=options.seed
+        )
+    return show_text(
         model, options.text, window=options.window, max_tokens=options.max_tokens, batch_size=options.batch_size,
         chat=options.chat, bos=not options.no_bos, seed=options.seed,
     )  # fmt: skip
 
 
-def _state_cost(model: Any, options: Namespace, plan: Any, chosen: list[Any], space: str) -> None:
-    """Say what the run will cost, its time measured on the first batch."""
-    from patchclamp.record.plan import batches
+def _check_kind(model: Any, *, images: bool) -> None:
+    """Refuse text for a model of images, and images for a model of text."""
+    from patchclamp.subjects.vision import VisionModel
 
-    first = next(iter(batches(model, options.text, plan)))
+    if isinstance(model, VisionModel) != images:
+        raise PatchclampError(
+            expected="an image" if not images else "a model of images",
+            got=f"text for {model.name}" if not images else f"{model.name}, a model of text",
+            remedy="Give it images: --images PATH, or `patchclamp classify`."
+            if not images
+            else "Give it text: --text FILE, or `patchclamp generate`.",
+        )
+
+
+def _state_cost(model: Any, showing: Any, chosen: list[Any], space: str) -> None:
+    """Say what the run will cost, its time measured on the first batch."""
+    plan, first = showing.plan, next(iter(showing.batches(0)))
     model.run(first, record=[s.path for s in chosen], logits=False)  # the first run pays for set-up
     began = time.monotonic()
     model.run(first, record=[s.path for s in chosen], logits=False)
     seconds = (time.monotonic() - began) * plan.n_stimuli / len(first)
-    _say(
-        f"{plan.n_stimuli:,} stimuli, {plan.n_tokens:,} tokens, {len(chosen)} sites: {space}, {human_s(seconds)} "
-        "of computing"
+    what = (
+        f"{plan.n_stimuli:,} stimuli, {plan.n_tokens:,} tokens"
+        if hasattr(plan, "text")
+        else f"{plan.n_stimuli:,} images"
     )
+    _say(f"{what}, {len(chosen)} sites: {space}, {human_s(seconds)} of computing")
 
 
 def explain(options: Namespace) -> int:
@@ -155,7 +194,10 @@ def explain(options: Namespace) -> int:
         )
     means = _means(options)
     model = _load(options)
-    levels = [level.strip() for level in options.level.split(",")]
+    levels = list(model.levels)
+    if options.level is not None:
+        levels = [level.strip() for level in options.level.split(",")]
+    seen = not hasattr(model, "tokenize")
     _state_nodes(model, options, levels)
     with Meter("explain", "replacements") as meter:
         found = explain_answer(
@@ -163,9 +205,9 @@ def explain(options: Namespace) -> int:
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
-    if options.prompt.endswith(" "):
+    if options.prompt.endswith(" ") and not seen:
         _say("note: the prompt ends in a space, which most vocabularies put before the next word instead")
-    for answer in filter(None, (options.target, options.contrast)):
+    for answer in () if seen else filter(None, (options.target, options.contrast)):
         if not answer.startswith(" "):
             _say(f"note: {answer!r} was taken as it stands, without a space before it; is {' ' + answer!r} meant?")
     if options.out:
@@ -185,7 +227,7 @@ def _state_nodes(model: Any, options: Namespace, levels: list[str]) -> None:
     """Say how much there is to score, where it is much."""
     from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
 
-    n_nodes = count_nodes(model, len(model.tokenize(options.prompt)), levels)
+    n_nodes = count_nodes(model, max(map(len, model.stimuli(options.prompt))), levels)
     if n_nodes >= MANY_NODES:
         rows = f"{n_nodes:,} rows of forwards" if options.method == "exact" else "about 250 rows of forwards"
         memory = human_bytes(n_nodes * BYTES_PER_NODE)
@@ -231,6 +273,7 @@ def generate(options: Namespace) -> int:
     at = ",".join(options.at) if options.at else None
     clamps = [clamp(text, at=at) for text in options.clamp]
     model = _load(options)
+    _check_kind(model, images=False)
     how: dict[str, Any] = {
         "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
     }  # fmt: skip
@@ -251,6 +294,37 @@ def generate(options: Namespace) -> int:
         )
     else:
         tables.generation(options.prompt, bare, changed, options.clamp, at)
+    return 0
+
+
+def classify(options: Namespace) -> int:
+    """Classify an image with units clamped."""
+    from patchclamp.core.intervention import clamp
+
+    at = ",".join(options.at) if options.at else None
+    clamps = [clamp(text, at=at) for text in options.clamp]
+    if options.top < 1:
+        raise PatchclampError(expected="at least 1 class", got=str(options.top), remedy="Give another --top.")
+    model = _load(options)
+    _check_kind(model, images=True)
+    shown = model.stimuli(options.image)
+    if len(shown) != 1:
+        raise PatchclampError(expected="one image", got=f"{len(shown):,}", remedy=f"Name one: {options.image}:0.")
+    bare = model.run(shown).logits[0].double().softmax(-1)
+    changed = model.run(shown, interventions=clamps).logits[0].double().softmax(-1) if clamps else None
+    order = bare.argsort(descending=True, stable=True)[: options.top].tolist()
+    if changed is not None:
+        order = list(dict.fromkeys([*order, *changed.argsort(descending=True, stable=True)[: options.top].tolist()]))
+    classes = [
+        {"class": i, "name": model.answer_name(i), "probability": float(bare[i]),
+         "clamped": None if changed is None else float(changed[i])}
+        for i in order
+    ]  # fmt: skip
+    if options.json:
+        found = {"image": shown[0].name, "id": shown[0].id, "interventions": [c.to_json() for c in clamps]}
+        emit({**found, "classes": classes})
+    else:
+        tables.classes(shown[0].name, classes, options.clamp, at)
     return 0
 
 
@@ -317,12 +391,14 @@ def organism(options: Namespace) -> int:
 
 
 def _train(options: Namespace, name: str) -> None:
-    from patchclamp.organisms import language
-    from patchclamp.organisms.language.cards import write_card
-    from patchclamp.organisms.language.recipe import STEPS, Recipe, train
+    from patchclamp.organisms import digits, language
+    from patchclamp.organisms.language.recipe import STEPS
 
-    language.folder(name)  # an unknown name is refused first
-    steps = STEPS[name] if options.steps is None else options.steps
+    seen = name in digits.names()
+    if not seen:
+        language.folder(name)  # an unknown name is refused first
+    own = digits.STEPS[name] if seen else STEPS[name]
+    steps = own if options.steps is None else options.steps
     folder = Path(options.out or "")
     if not options.out or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))) or steps < 1:
         raise PatchclampError(
@@ -330,25 +406,41 @@ def _train(options: Namespace, name: str) -> None:
             got=f"--out {options.out!r}, {steps} steps",
             remedy="Give another folder.",
         )
+    if seen:
+        _say(f"{steps:,} steps: a minute or two of one core")
+        with Meter(f"train {name}", "steps") as meter:
+            digits.train(digits.Recipe(name, seed=options.seed, steps=steps), folder, progress=meter)
+        card = digits.write_card(folder, name)
+    else:
+        card = _train_language(options, name, folder, steps)
+    emit(card) if options.json else tables.card(card)
+
+
+def _train_language(options: Namespace, name: str, folder: Path, steps: int) -> Any:
+    from patchclamp.organisms.language.cards import write_card
+    from patchclamp.organisms.language.recipe import Recipe, train
+
     minutes = f"some {steps / 800:.0f} minutes of one core, after two that write the text"
     _say(f"{steps:,} steps: {minutes}; about 1 GB of memory")
     with Meter("write the text", "documents") as writing, Meter(f"train {name}", "steps") as meter:
         recipe = Recipe(name, steps, seed=options.seed)
         train(recipe, folder, device=options.device, progress=lambda p: meter(p.step, p.steps), writing=writing)
-    card = write_card(folder, name, n=options.n or 500)
-    emit(card) if options.json else tables.card(card)
+    return write_card(folder, name, n=options.n or 500)
 
 
 def _evaluate(options: Namespace, name: str) -> None:
     from patchclamp.opening import load
-    from patchclamp.organisms import language
+    from patchclamp.organisms import digits, language
+    from patchclamp.subjects.vision import VisionModel
 
-    model = (
-        load(name, device=options.device, dtype="float32")
-        if name not in language.names() and Path(name).is_dir()
-        else language.build(name, device=options.device)
-    )
-    found = language.evaluate(model, n=options.n or 500)
+    model: Any
+    if name in digits.names():
+        model = digits.build(name, device=options.device)
+    elif name not in language.names() and Path(name).is_dir():
+        model = load(name, device=options.device, dtype="float32")
+    else:
+        model = language.build(name, device=options.device)
+    found = digits.evaluate(model) if isinstance(model, VisionModel) else language.evaluate(model, n=options.n or 500)
     emit(found) if options.json else tables.measured(found)
 
 

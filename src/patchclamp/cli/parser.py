@@ -34,10 +34,12 @@ def build_parser() -> Parser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     _sites(verbs)
     _verify(verbs)
+    _families(verbs)
     _record(verbs)
     _survey(verbs)
     _explain(verbs)
     _generate(verbs)
+    _classify(verbs)
     _info(verbs)
     _organism(verbs)
     _calibrate(verbs)
@@ -83,12 +85,29 @@ def _verify(verbs: Any) -> None:
     )
 
 
+def _families(verbs: Any) -> None:
+    _verb(
+        verbs,
+        "families",
+        "Which architectures have canonical sites, and which parts of the contract each keeps.",
+        "patchclamp families",
+        model=False,
+    )
+
+
 def _text_options(verb: Parser, *, required: bool = True) -> None:
-    verb.add_argument("--text", required=required, metavar="FILE", help="a UTF-8 text file")
+    shown = verb.add_mutually_exclusive_group(required=required)
+    shown.add_argument("--text", metavar="FILE", help="a UTF-8 text file")
+    shown.add_argument(
+        "--images",
+        metavar="PATH",
+        help="an image, a folder of images, an npz or npy file, or digits; PATH:0:100 for some",
+    )
     verb.add_argument("--sites", required=required, metavar="PATTERN", help="site paths or patterns, joined by commas")
     verb.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     verb.add_argument("--window", type=int, default=128, metavar="N", help="tokens per stimulus (default: 128)")
     verb.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
+    verb.add_argument("--max-images", type=int, metavar="N", help="stop after N images (default: all of them)")
     verb.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per forward pass (default: 8)")
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
     verb.add_argument(
@@ -103,7 +122,7 @@ def _record(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "record",
-        "Record what sites do over a text, to append-only shards on disk; resumable at every moment.",
+        "Record what sites do over a text or images, to append-only shards on disk; resumable at every moment.",
         "patchclamp record organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out recording",
     )
     _text_options(verb)
@@ -116,7 +135,7 @@ def _survey(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "survey",
-        "Statistics and exemplars of every unit over a text, without storing activations.",
+        "Statistics and exemplars of every unit over a text or images, without storing activations.",
         "patchclamp survey organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out survey",
     )
     # A recorded brain (a file in place of MODEL) needs neither text nor sites; the command asks for them elsewhere.
@@ -139,14 +158,22 @@ def _explain(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "explain",
-        "Which neurons and heads gave this answer, proved by ablating them beside random sets.",
+        "Which neurons, heads or channels gave this answer, proved by ablating them beside random sets.",
         "patchclamp explain organism:cat 'the old cat' --target ' sat' --contrast ' ran'",
     )
-    verb.add_argument("prompt", metavar="PROMPT", help="the text, without a space at its end")
-    verb.add_argument("--target", required=True, metavar="TEXT", help="the answer, with its leading space")
+    verb.add_argument(
+        "prompt",
+        metavar="PROMPT",
+        help="the text, without a space at its end; or an image: a file, FILE.npz:17, digits:17",
+    )
+    verb.add_argument(
+        "--target", required=True, metavar="TEXT", help="the answer, with its leading space; of an image the class"
+    )
     verb.add_argument("--contrast", metavar="TEXT", help="the answer it is held against")
     verb.add_argument(
-        "--corrupt", metavar="PROMPT", help="a prompt of as many tokens under which the answer should be lost"
+        "--corrupt",
+        metavar="PROMPT",
+        help="a prompt of as many tokens, or an image, under which the answer should be lost",
     )
     verb.add_argument(
         "--reference",
@@ -159,7 +186,11 @@ def _explain(verbs: Any) -> None:
         default="ig",
         help="integrated gradients (default); quicker: relevance or attribution patching; exact replaces every unit",
     )
-    verb.add_argument("--level", default="neuron,head", metavar="LEVELS", help="neuron, head or neuron,head (default)")
+    verb.add_argument(
+        "--level",
+        metavar="LEVELS",
+        help="neuron, head, channel, patterns of sites, several joined by commas (default: what the model has)",
+    )
     verb.add_argument(
         "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"
     )
@@ -195,6 +226,30 @@ def _generate(verbs: Any) -> None:
     )
 
 
+def _classify(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "classify",
+        "The classes that an image is given with units clamped, beside those without.",
+        "patchclamp classify organism:digits-cnn four.png --clamp 'blocks.1.conv1.act/channels/8=0'",
+    )
+    verb.add_argument("image", metavar="IMAGE", help="an image file, FILE.npz:17, or digits:17")
+    verb.add_argument(
+        "--clamp",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a unit (KEY+=V adds, KEY*=V scales); repeat for more",
+    )
+    verb.add_argument(
+        "--at",
+        action="append",
+        metavar="WHERE",
+        help="places of the site: 5, 5:9 (on a map place y * X + x); repeat (default: everywhere)",
+    )
+    verb.add_argument("--top", type=int, default=5, metavar="K", help="how many classes to print (default: 5)")
+
+
 def _info(verbs: Any) -> None:
     verb = _verb(
         verbs,
@@ -220,8 +275,8 @@ def _organism(verbs: Any) -> None:
         "Networks whose answer is known, which ship with the package.\n\n"
         "  list            all of them\n"
         "  card NAME       what is planted in one, or what one has learnt\n"
-        "  train NAME      make a language organism anew by its recipe, into --out\n"
-        "  evaluate NAME   measure a language organism: the tasks, the loss, the best neuron for each concept\n"
+        "  train NAME      make a language or digits organism anew by its recipe, into --out\n"
+        "  evaluate NAME   measure one: the tasks, the loss, of language the best neuron for each concept\n"
         "  text NAME       held-out text of the microworld, with --labels the concepts true of every token"
     )
     verb.add_argument("what", choices=("list", "card", "train", "evaluate", "text"), help="see above")

@@ -71,7 +71,10 @@ def sites(model: Any, found: Sequence[Any]) -> None:
     out.print(f"[bold]{escape(model.name)}[/]  {type(model.module).__name__}  {model.hash[:12]}")
     table = _grid("site", "shape", "record", "clamp", "gradient", "axes")
     can = model.capabilities
-    for path, site in _folded(found):
+    # Stages differ in width and size: then every block has its own line.
+    kinds = {(site.kind, site.path.rsplit(".", 2)[-2], site.describe()) for site in found if site.layer is not None}
+    whole = len(kinds) > len({(kind, before) for kind, before, _ in kinds})
+    for path, site in [(site.path, site) for site in found] if whole else _folded(found):
         clamp, gradient = ("yes" if yes else "no" for yes in (site.writable and can.intervene, can.differentiate))
         record = "tap" if site.tapped else "yes"
         table.add_row(path, site.describe(), record, clamp, gradient, " ".join(site.axes))
@@ -96,15 +99,19 @@ def _folded(found: Sequence[Any]) -> list[tuple[str, Any]]:
     return lines
 
 
-def verdicts(found: Sequence[Any], about: str, passed: bool) -> None:
+def verdicts(found: Sequence[Any], about: str, passed: bool, *, images: bool = False) -> None:
     """Print how far each check is from its law."""
     out = _console()
-    out.print(f"[bold]{escape(about)}[/], random stimuli of unequal length, padded right and left")
+    shown = "three random images" if images else "random stimuli of unequal length, padded right and left"
+    out.print(f"[bold]{escape(about)}[/], {shown}")
     columns = ["check", "deviation", "allowed"] + (
         ["wrong mapping", ""] if any(v.rejected is not None for v in found) else [""]
     )
     table = _grid(*columns, numbers=("deviation", "allowed", "wrong mapping"))
     for v in found:
+        if v.excluded:
+            table.add_row(v.name, "", "", *[""] * (len(columns) - 4), f"not applicable: {escape(v.excluded)}")
+            continue
         limit = "stated" if v.limit is None else f"{v.limit:.3g}"
         wrong = [] if len(columns) == 4 else ["" if v.rejected is None else f"{v.rejected:.3g}"]
         table.add_row(
@@ -112,6 +119,24 @@ def verdicts(found: Sequence[Any], about: str, passed: bool) -> None:
         )
     _print(out, table)
     out.print("all hold" if passed else "[bold red]not the model[/]: do not trust what is recorded at these sites")
+
+
+def families(standing: dict[str, Any]) -> None:
+    """Print which family keeps which part of the contract."""
+    out, parts = _console(), standing["parts"]
+    numbers = [str(i) for i, _ in enumerate(parts, 1)]
+    table = _grid("family", *numbers, "classes", numbers=numbers)
+    why: dict[str, str] = {}
+    for name, entry in standing["families"].items():
+        cells = ["n/a" if "excluded" in part else f"{part['deviation']:.0g}" for part in entry["parts"]]
+        why |= {f"{name}, part {i}": p["excluded"] for i, p in enumerate(entry["parts"], 1) if "excluded" in p}
+        table.add_row(name, *cells, escape(", ".join(entry["classes"])))
+    _print(out, table)
+    out.print("Deviation from each law on the family's tiny model; every wrong mapping was rejected.", style="dim")
+    for i, part in enumerate(parts, 1):
+        out.print(f"{i:2}  {escape(part['name'])}, allowed {part['limit']:.3g}", style="dim")
+    for where, reason in why.items():
+        out.print(f"n/a {escape(where)}: {escape(reason)}")
 
 
 def explanation(e: Any, name: str) -> None:
@@ -132,10 +157,14 @@ def explanation(e: Any, name: str) -> None:
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
     best = next((c for c in e.causes if c.activation), None)
-    if best is not None:
-        turned = shlex.quote(_local(best.key) + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1"))
-        words = f"patchclamp generate {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
-        out.print(f"\nTurn the first one round and see whether the words change: {words}", markup=False, soft_wrap=True)
+    if best is not None and not q.masked:
+        turned = shlex.quote(
+            _local(best.key)
+            + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1" if best.kind == "head" else "=0")
+        )
+        verb, what = ("classify", "class changes") if hasattr(q.shown, "pixels") else ("generate", "words change")
+        words = f"patchclamp {verb} {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
+        out.print(f"\nTurn the first one round and see whether the {what}: {words}", markup=False, soft_wrap=True)
 
 
 def _causes(out: Console, causes: Sequence[Any]) -> None:
@@ -244,12 +273,15 @@ def _p(randoms: Any) -> str:
 def measured(found: Any) -> None:
     """Print what a language organism can do, and how well its best neurons tell concepts."""
     out = _console()
-    out.print(f"loss on held-out text: {found['loss']:.3f} nats per token")
+    what = "text: {:.3f} nats per token" if "neurons" in found else "images: {:.3f} nats per image"
+    out.print(f"loss on held-out {what.format(found['loss'])}")
     table = _grid("task", "accuracy", "95 % interval", "chance", "items", numbers=("accuracy", "chance", "items"))
     for task, f in found["tasks"].items():
         low, high = f["interval"]
         table.add_row(task, f"{f['accuracy']:.3f}", f"{low:.3f} to {high:.3f}", f"{f['chance']:.3f}", str(f["n"]))
     _print(out, table)
+    if "neurons" not in found:
+        return
     neurons = sorted(found["neurons"].items(), key=lambda item: -item[1]["auroc"])
     clear = sum(f["auroc"] >= CLEAR for _, f in neurons)
     out.print(
@@ -382,6 +414,23 @@ def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: 
     out.print(Text(f"         {label}" + ("" if bare.text != changed.text else ": no change"), style="dim"))
 
 
+def classes(image: str, found: Sequence[Any], clamps: Sequence[str], at: str | None) -> None:
+    """Print an image's likeliest classes, and beside them what clamps make of them."""
+    out = _console()
+    changed = bool(clamps)
+    names = ("", "class", "without", *(("clamped", "change") if changed else ()))
+    table = _grid(*names, numbers=("", "without", "clamped", "change"))
+    for row in found:
+        figures = [f"{row['probability']:.1%}"]
+        if changed:
+            figures += [f"{row['clamped']:.1%}", _signed(100 * (row["clamped"] - row["probability"]), 1)]
+        table.add_row(str(row["class"]), escape(row["name"]), *figures)
+    out.print(f"[bold]{escape(image)}[/]")
+    _print(out, table)
+    if changed:
+        out.print(Text(f"clamped: {', '.join(clamps)}" + (f" at {at}" if at else ""), style="dim"))
+
+
 def bundle_facts(bundle: Any) -> dict[str, Any]:
     """Return what a bundle holds as JSON-ready data."""
     m = bundle.manifest
@@ -401,8 +450,11 @@ def bundle_facts(bundle: Any) -> dict[str, Any]:
 
 
 def _counted(bundle: Any, name: str) -> int:
-    """Return how many are in: the last line says it of a whole run, the pieces of an interrupted one."""
-    return int(bundle.entries[-1][name]) if bundle.whole else sum(e.get(name, 0) for e in bundle.pieces)
+    """Return how many are in: the last line says it of a whole run, the pieces of an interrupted one.
+
+    Images have no tokens.
+    """
+    return int(bundle.entries[-1].get(name, 0)) if bundle.whole else sum(e.get(name, 0) for e in bundle.pieces)
 
 
 def bundle(found: Any) -> None:
@@ -419,11 +471,15 @@ def bundle(found: Any) -> None:
     pieces = "1 piece" if facts["pieces"] == 1 else f"{facts['pieces']} pieces"
     # A survey of a recorded brain counts samples in stretches; its manifest keeps their number per trial.
     tokens, source, cut = ("samples", "time", "stretches") if "n_samples" in plan else ("tokens", "text", "stimuli")
-    stimuli = f"{facts['stimuli']:,} of {plan.get('n_stimuli', 0):,} {cut} of {plan.get('window')} {tokens}"
+    shown = f"{facts['stimuli']:,} of {plan.get('n_stimuli', 0):,}"
+    text = (
+        f"{facts['tokens']:,} of {plan.get('n_tokens', 0):,} {tokens}, {shown} {cut} of {plan.get('window')} {tokens}"
+    )
+    images = found.manifest.get("stimuli") == "images"
     rows = {
         "subject": f"{subject.get('slug')}  {str(subject.get('hash'))[:12]}  {subject.get('dtype')}",
         "sites": f"{len(paths)}: {named}; {units:,} units",
-        source: f"{facts['tokens']:,} of {plan.get('n_tokens', 0):,} {tokens}, {stimuli}",
+        "images" if images else source: shown if images else text,
         "on disk": f"{human_bytes(facts['bytes'])} in {pieces}{stored}",
         "hash": facts["hash"][:16],
     }

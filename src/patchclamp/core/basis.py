@@ -70,3 +70,5 @@ class Basis:
 
 NEURONS = Basis("neurons", "neurons")
 HEADS = Basis("heads", "heads")
+CHANNELS = Basis("channels", "neurons")
+"""The same numbers as neurons; a unit without a position is a channel at all the places of its map."""

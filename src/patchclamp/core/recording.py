@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +14,7 @@ from jaxtyping import Int
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import KINDS, Shown, unpacked
 from patchclamp.core.unit import UnitKey
 
 
@@ -23,33 +22,38 @@ from patchclamp.core.unit import UnitKey
 class Recording:
     """Hold what some sites did while some stimuli were shown: rows are tokens, stimulus after stimulus.
 
+    Of images each site has its own number of rows per stimulus: the places of its map, its tokens, or one.
+
     Args:
         stimuli: what was shown, in row order.
-        values: site path to ``(tokens, width)`` array; NumPy, or PyTorch on the subject's device.
+        values: site path to ``(rows, width)`` array; NumPy, or PyTorch on the subject's device.
         sites: site path to Site.
         provenance: where the values come from (subject, hash, dtype, interventions).
         measure: unit of measure of the values (``a.u.`` for networks).
+        rows: of ragged sites, which tokens their rows are: ``(row,)`` ascending token numbers.
 
     Example:
+        >>> from patchclamp.core.stimulus import Stimulus
         >>> s = Stimulus.of(np.array([4, 5, 6]))
         >>> r = Recording((s,), {"a": np.arange(6.0).reshape(3, 2)}, {"a": Site("a", "a", 2)})
         >>> r.of("a", 0).shape, float(r.at("a/neurons/1@2"))
         ((3, 2), 5.0)
     """
 
-    stimuli: tuple[Stimulus, ...]
+    stimuli: tuple[Shown, ...]
     values: Mapping[str, Any]
     sites: Mapping[str, Site]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     measure: str = "a.u."
+    rows: Mapping[str, Int[np.ndarray, " row"]] = field(default_factory=dict)
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, " stimuli_plus_one"]:
-        """``(stimulus + 1,)`` first row of each stimulus, then the number of rows."""
+        """``(stimulus + 1,)`` first row of each stimulus, then the number of rows, where rows are tokens."""
         return np.concatenate([[0], np.cumsum([len(s) for s in self.stimuli])]).astype(np.int64)
 
     def __getitem__(self, site: str) -> Any:
-        """Return all rows of a site, ``(tokens, width)``."""
+        """Return all rows of a site, ``(tokens, width)``; of a ragged one those of ``rows``."""
         if site not in self.values:
             raise PatchclampError(
                 expected="a site of this recording",
@@ -59,24 +63,49 @@ class Recording:
         return self.values[site]
 
     def of(self, site: str, stimulus: int) -> Any:
-        """Return one stimulus' rows, ``(position, width)``."""
+        """Return one stimulus' rows, ``(position, width)``; a ragged site has those of ``positions`` only."""
         if not 0 <= stimulus < len(self.stimuli):
             raise PatchclampError(
                 expected=f"a stimulus from 0 to {len(self.stimuli) - 1}", got=str(stimulus), remedy="Count from 0."
             )
-        start, stop = self.offsets[stimulus : stimulus + 2]
+        n = self.sites[site].n_places if site in self.sites else 0
+        start, stop = (n * stimulus, n * (stimulus + 1)) if n else self.offsets[stimulus : stimulus + 2]
+        if site in self.rows:
+            start, stop = np.searchsorted(self.rows[site], [start, stop])
         return self[site][int(start) : int(stop)]
+
+    def positions(self, site: str, stimulus: int) -> Int[np.ndarray, " row"]:
+        """Return the positions that ``of`` has rows for: all, but at a ragged site."""
+        if site in self.sites and self.sites[site].places:
+            return np.arange(self.sites[site].n_places)
+        start, stop = self.offsets[stimulus : stimulus + 2]
+        if site not in self.rows:
+            return np.arange(stop - start)
+        rows: np.ndarray = self.rows[site]
+        here: np.ndarray = rows[(rows >= start) & (rows < stop)] - start
+        return here
 
     def at(self, key: str | UnitKey, stimulus: int = 0) -> Any:
         """Return one unit's value at the key's position (its whole time course where the key names none)."""
         unit = UnitKey.parse(key) if isinstance(key, str) else key
-        if unit.basis != "neurons":
+        if unit.basis not in ("neurons", "channels"):
             raise PatchclampError(
                 expected="a neuron's key", got=str(unit), remedy="Read the site's rows and encode them in that basis."
             )
         rows = self.of(unit.site, stimulus)
         column = rows.swapaxes(self.sites[unit.site].unit_axis, -1)[..., unit.index]
-        return column if unit.position is None else column[unit.position]
+        if unit.position is None:
+            return column
+        if unit.site not in self.rows:
+            return column[unit.position]
+        places = self.positions(unit.site, stimulus).tolist()
+        if unit.position not in places:
+            raise PatchclampError(
+                expected=f"a token that comes by {unit.site}: positions {', '.join(map(str, places)) or 'none'}",
+                got=f"position {unit.position}",
+                remedy="The router sends it elsewhere; mlp.router says where.",
+            )
+        return column[places.index(unit.position)]
 
     @cached_property
     def counted(self) -> Any:
@@ -85,15 +114,16 @@ class Recording:
         return np.concatenate(masks) if masks else np.zeros(0, dtype=bool)
 
     def mean(self, site: str) -> Any:
-        """Return the ``(width,)`` mean over counted tokens."""
-        rows = self[site][self.counted]
+        """Return the ``(width,)`` mean over counted tokens, or over all places of all images."""
+        rows = _counted_rows(self, site)
         # NumPy adds bfloat16 up in bfloat16, which is wrong by any amount.
         return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
     def donors(self, site: str, position: int, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
         self[site]
-        return [i for i, s in enumerate(self.stimuli) if len(s) > position and s.id != avoid]
+        n = self.sites[site].n_places if site in self.sites else 0
+        return [i for i, s in enumerate(self.stimuli) if (n or len(s)) > position and s.id != avoid]
 
     def to_numpy(self) -> "Recording":
         """Return the recording with NumPy arrays (bfloat16 as ml_dtypes.bfloat16), off the device."""
@@ -105,7 +135,16 @@ class Recording:
         digest = hashlib.sha256("".join(s.id for s in self.stimuli).encode())
         for site in sorted(self.values):
             digest.update(site.encode() + np.ascontiguousarray(as_numpy(self.values[site])).tobytes())
+            if site in self.rows:
+                digest.update(np.ascontiguousarray(self.rows[site]).tobytes())
         return digest.hexdigest()
+
+
+def _counted_rows(part: Recording, site: str) -> Any:
+    rows = part[site]
+    if site in part.sites and part.sites[site].places:
+        return rows
+    return rows[part.counted[part.rows[site]] if site in part.rows else part.counted]
 
 
 def as_numpy(values: Any) -> Any:
@@ -125,6 +164,23 @@ def _sibling(tensor: Any, name: str) -> Any:
     return getattr(sys.modules[type(tensor).__module__.split(".")[0]], name)
 
 
+def kind_of(bundle: Bundle) -> Literal["text", "images"]:
+    """Return what a bundle's stimuli are.
+
+    Raises:
+        Damaged: something that this version does not know.
+    """
+    kind = bundle.manifest.get("stimuli", "text")
+    if kind not in KINDS:
+        raise Damaged(
+            expected=f"stimuli that are {' or '.join(KINDS)}",
+            got=f"{kind!r}",
+            remedy="Update patchclamp, or record again.",
+        )
+    found: Literal["text", "images"] = kind
+    return found
+
+
 def sites_of(bundle: Bundle) -> dict[str, Site]:
     """Return the sites that a bundle's manifest lists, by path.
 
@@ -132,7 +188,10 @@ def sites_of(bundle: Bundle) -> dict[str, Site]:
         Damaged: they are not there, or are not sites.
     """
     try:
-        return {s["path"]: Site(**{**s, "axes": tuple(s["axes"])}) for s in bundle.manifest["sites"]}
+        listed = bundle.manifest["sites"]
+        return {
+            s["path"]: Site(**{**s, "axes": tuple(s["axes"]), "places": tuple(s.get("places", ()))}) for s in listed
+        }
     except (KeyError, TypeError) as problem:
         raise Damaged(
             expected="sites in the manifest",
@@ -157,6 +216,7 @@ class StoredRecording:
         self.sites = sites_of(self.bundle)
         manifest, entries = self.bundle.manifest, self.bundle.pieces
         self.provenance = {k: manifest.get(k) for k in ("subject", "dtype", "plan")}
+        self.kind = kind_of(self.bundle)
         counts = [e.get("stimuli", 0) for e in entries]
         if not all(type(n) is int and n >= 0 for n in counts):
             raise Damaged(
@@ -186,9 +246,9 @@ class StoredRecording:
     def shard(self, number: int, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
         wanted = self._known(sites)
-        tensors = self.bundle.read(self._shards[number], ["ids", "roles", "spans", "offsets", *wanted])
-        ids, roles, spans = (tensors[k].astype(np.int64) for k in ("ids", "roles", "spans"))
-        stimuli = tuple(Stimulus(ids[a:b], roles[a:b], spans[a:b]) for a, b in pairwise(tensors["offsets"].tolist()))
+        labels = KINDS[self.kind]
+        tensors = self.bundle.read(self._shards[number], [*labels, *wanted])
+        stimuli = unpacked({name: tensors[name] for name in labels})
         return Recording(stimuli, {s: tensors[s] for s in wanted}, {s: self.sites[s] for s in wanted}, self.provenance)
 
     def shards(self, sites: Sequence[str] | None = None) -> Iterator[Recording]:
@@ -208,7 +268,7 @@ class StoredRecording:
         number, place = self._locate(stimulus)
         return self.shard(number, [site]).of(site, place)
 
-    def stimulus(self, stimulus: int) -> Stimulus:
+    def stimulus(self, stimulus: int) -> Shown:
         """Return one stimulus."""
         number, place = self._locate(stimulus)
         return self.shard(number, []).stimuli[place]
@@ -235,11 +295,12 @@ class StoredRecording:
         """Return the ``(width,)`` mean over counted tokens, one shard in memory at a time."""
         total, count = np.zeros(0), 0
         for part in self.shards([site]):
-            rows = part[site][part.counted].astype(np.float64)
+            rows = _counted_rows(part, site).astype(np.float64)
             total, count = (total if count else 0) + rows.sum(0), count + len(rows)
         return total / max(count, 1)
 
     def donors(self, site: str, position: int, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
         stimuli = (s for part in self.shards([]) for s in part.stimuli)
-        return [i for i, s in enumerate(stimuli) if len(s) > position and s.id != avoid]
+        n = self.sites[site].n_places
+        return [i for i, s in enumerate(stimuli) if (n or len(s)) > position and s.id != avoid]

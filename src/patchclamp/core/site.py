@@ -2,8 +2,10 @@
 
 import difflib
 import fnmatch
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from patchclamp.core.errors import PatchclampError
 
@@ -27,6 +29,9 @@ class Site:
         layer: block number, or None outside the blocks.
         writable: whether an intervention may change it.
         tapped: whether reading it needs the attention tap (and so eager attention arithmetic).
+        ragged: only some tokens come by, such as those that are routed to an expert; others have no row.
+        places: how many places one image makes here: ``(y, x)`` of a map, ``(n,)`` of a sequence of tokens, ``(1,)``
+            where they are pooled; ``()`` where a row is a token of text. Position p of a map is y · X + x.
 
     Raises:
         PatchclampError: an axis name is not in the closed list.
@@ -44,6 +49,8 @@ class Site:
     layer: int | None = None
     writable: bool = True
     tapped: bool = False
+    ragged: bool = False
+    places: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         strangers = [axis for axis in self.axes if axis not in AXES]
@@ -56,11 +63,35 @@ class Site:
 
     @property
     def unit_axis(self) -> int:
-        """Index of the axis that enumerates units in a batch of values: the channels, else the last."""
-        return self.axes.index("channel") if "channel" in self.axes else -1
+        """Index, from the end, of the axis that enumerates units in a batch of values: the channels, else the last."""
+        return self.axes.index("channel") - len(self.axes) if "channel" in self.axes else -1
+
+    @property
+    def n_places(self) -> int:
+        """Rows that one image makes here; 0 where the text decides."""
+        return math.prod(self.places) if self.places else 0
+
+    def place(self, position: int) -> tuple[int, ...]:
+        """Return where a position lies: ``(y, x)`` on a map, ``(position,)`` elsewhere.
+
+        Example:
+            >>> Site("a", "conv.act", 4, places=(3, 5)).place(7)
+            (1, 2)
+        """
+        return divmod(position, self.places[1]) if len(self.places) == 2 else (position,)
+
+    def position(self, *place: int) -> int:
+        """Return the position at ``(y, x)`` of a map; the inverse of ``place``."""
+        return place[0] * self.places[1] + place[1] if len(self.places) == 2 else place[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the site as JSON-ready data; ``ragged`` and ``places`` only where they say something."""
+        return {k: v for k, v in asdict(self).items() if k not in ("ragged", "places") or v}
 
     def describe(self) -> str:
-        """Return the width as people write it: ``8 x 64`` for heads, ``172`` otherwise."""
+        """Return the width as people write it: ``8 x 64`` for heads, ``16 x 8 x 8`` for maps, ``172`` otherwise."""
+        if len(self.places) == 2:
+            return " x ".join(map(str, (self.width, *self.places)))
         if self.width == 0:
             return f"{self.n_heads} x source" if self.n_heads else "ragged"
         return f"{self.n_heads} x {self.width // self.n_heads}" if self.n_heads else str(self.width)

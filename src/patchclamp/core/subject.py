@@ -8,7 +8,7 @@ from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown
 
 Progress = Callable[[int, int], None]
 """Called with how much is done, and how much there is in all."""
@@ -44,7 +44,7 @@ class Run:
         recording: values at the recorded sites, after interventions.
     """
 
-    stimuli: tuple[Stimulus, ...]
+    stimuli: tuple[Shown, ...]
     logits: Any
     recording: Recording
 

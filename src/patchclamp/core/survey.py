@@ -9,7 +9,8 @@ import numpy as np
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.recording import sites_of
+from patchclamp.core.recording import kind_of, sites_of
+from patchclamp.core.stimulus import Picture, unpacked
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Where the survey states quantiles."""
@@ -17,14 +18,16 @@ PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class Exemplar:
-    """One token at which a unit was looked at.
+    """One token, or one place of an image, at which a unit was looked at.
 
     Args:
         kind: ``top``, ``quantile`` or ``random``.
         value: the unit's activation there.
-        stimulus: index of the stimulus in the text's windows.
+        stimulus: index of the stimulus in the text's windows, or of the image.
         position: logical position in it.
-        ids: token ids of the whole stimulus.
+        ids: token ids of the whole stimulus; empty of an image.
+        image: the image's name, such as ``digits:17``; empty of text.
+        place: ``(y, x)`` of the position on a map, ``(position,)`` elsewhere.
     """
 
     kind: str
@@ -32,6 +35,8 @@ class Exemplar:
     stimulus: int
     position: int
     ids: tuple[int, ...]
+    image: str = ""
+    place: tuple[int, ...] = ()
 
 
 class StoredSurvey:
@@ -52,6 +57,7 @@ class StoredSurvey:
                 expected="a finished survey", got=f"{path}, which was interrupted", remedy="Run it again with --resume."
             )
         self.sites = sites_of(self.bundle)
+        self.kind = kind_of(self.bundle)
 
     @property
     def hash(self) -> str:
@@ -60,7 +66,7 @@ class StoredSurvey:
 
     @property
     def n_tokens(self) -> int:
-        """Number of tokens that were counted."""
+        """Number of tokens that were counted; of images, how many were shown."""
         return int(self.bundle.entries[-1].get("counted", 0))
 
     def statistics(self, site: str) -> dict[str, Any]:
@@ -102,15 +108,23 @@ class StoredSurvey:
         names = [f"{site}|{kind}_{part}" for kind in kinds for part in ("value", "at")]
         tables = self.bundle.read("exemplars", names)
         contexts = self.bundle.read("contexts")
-        offsets, ids, index = contexts["offsets"], contexts["ids"], contexts["stimulus"]
+        index = contexts["stimulus"]
+        pictures = unpacked(contexts) if self.kind == "images" else ()
         found = []
         for kind in kinds:
             values, at = tables[f"{site}|{kind}_value"][unit], tables[f"{site}|{kind}_at"][unit]
             for value, (stimulus, position) in zip(values, at, strict=True):
                 if stimulus >= 0:
                     row = int(np.searchsorted(index, stimulus))
-                    words = tuple(int(i) for i in ids[offsets[row] : offsets[row + 1]])
-                    found.append(Exemplar(kind, float(value), int(stimulus), int(position), words))
+                    shown = pictures[row] if pictures else None
+                    words: tuple[int, ...] = ()
+                    if isinstance(shown, Picture):
+                        name = shown.name or shown.id
+                    else:
+                        first, last = contexts["offsets"][row : row + 2]
+                        words, name = tuple(int(i) for i in contexts["ids"][first:last]), ""
+                    place = self.sites[site].place(int(position))
+                    found.append(Exemplar(kind, float(value), int(stimulus), int(position), words, name, place))
         return found
 
     def _known(self, site: str) -> None:

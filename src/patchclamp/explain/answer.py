@@ -15,12 +15,13 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
 from patchclamp.explain.receipts import Receipts, gather, normalised
 from patchclamp.explain.report import render
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
 
 N_CONTROLS, N_OPPOSING, N_PROMOTED, N_LIKELIEST = 20, 5, 4, 5
 MOST_CONTROLS = 1000
@@ -37,9 +38,9 @@ class Cause:
 
     Args:
         key: its key.
-        kind: ``neuron`` or ``head``.
-        position: logical position.
-        token: the token there, as text.
+        kind: ``neuron``, ``head`` or ``channel``.
+        position: logical position; None for a channel, which is replaced at all places of its map.
+        token: the token there, as text; of an image where it is.
         activation: its value (a head's: the norm of its z).
         predicted: score: how much of the metric it is predicted to carry.
         measured: m(clean) − m(clean with it replaced).
@@ -48,7 +49,7 @@ class Cause:
 
     key: str
     kind: str
-    position: int
+    position: int | None
     token: str
     activation: float
     predicted: float
@@ -176,16 +177,16 @@ class Explanation:
 
 
 def explain_answer(
-    model: LanguageModel,
-    prompt: str,
-    target: str | None = None,
+    model: Model,
+    prompt: Any,
+    target: str | int | None = None,
     *,
-    contrast: str | None = None,
-    corrupt: str | None = None,
+    contrast: str | int | None = None,
+    corrupt: Any = None,
     means: Any = None,
     metric: Metric | None = None,
     method: str = METHOD,
-    levels: Sequence[str] = ("neuron", "head"),
+    levels: Sequence[str] | None = None,
     top: int = 20,
     n_controls: int = N_CONTROLS,
     seed: int = 0,
@@ -201,14 +202,16 @@ def explain_answer(
 
     Args:
         model: the subject.
-        prompt: the text, without a space at its end.
-        target: the answer, with its leading space.
+        prompt: the text, without a space at its end; of an image model the image: a path, an array, ``digits:17``.
+        target: the answer, with its leading space; of an image model a class, by name or number.
         contrast: the answer it is held against.
-        corrupt: a prompt of as many tokens under which the answer should be lost: the reference ``corrupted``.
+        corrupt: a prompt of as many tokens (or another image) under which the answer should be lost: the reference
+            ``corrupted``.
         means: a survey of this model whose means are the reference.
         metric: any other number to explain, instead of target and contrast.
         method: ``ig relp atp exact``.
-        levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), or both.
+        levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map,
+            over all its places), or patterns of site paths; what the model has where left out.
         top: how many causes to name and replace.
         n_controls: random sets, at least 20: fewer cannot show p < 0.05.
         seed: of every draw.
@@ -257,7 +260,7 @@ def explain_answer(
             got="none with a positive score",
             remedy="Swap target and contrast, or give a corrupted prompt.",
         )
-    direct = attribute_nodes(model, shown, metric, method="direct", **asked)
+    direct = attribute_nodes(model, shown, metric, method="direct", **asked) if model.direct else None
     receipts = gather(
         model, shown, metric, found, direct, chosen, opposing, n_controls=n_controls, seed=seed, progress=progress
     )
@@ -273,9 +276,7 @@ def explain_answer(
         floor=receipts.kept.measured[0] if question.corrupted is None else _measure(model, question.corrupted, metric),
         probability=probability,
         likeliest=likeliest,
-        tokens=tuple(
-            (model.tokenizer.token(int(i)), float(s)) for i, s in zip(shown.ids, found.by_position(), strict=True)
-        ),
+        tokens=tuple(zip(_tokens(model, shown, found), map(float, found.by_position()), strict=True)),
         causes=tuple(described[: len(chosen)]),
         opposing=tuple(described[len(chosen) :]),
         predicted=float(sum(found.score(node) for node in chosen)),
@@ -284,6 +285,15 @@ def explain_answer(
         gap=found.gap,
         seed=seed,
     )
+
+
+def _tokens(model: Model, shown: Shown, found: Attribution) -> list[str]:
+    """Return what stands at every position that the scores have; the whole image where they have only one."""
+    n = len(found.by_position())
+    (site, basis), values = next(iter(found.scores.items()))
+    if len(values) != n or basis == "channels":
+        return ["image"] * n
+    return [model.place_name(shown, UnitKey(site, 0, basis, None, i)) for i in range(n)]
 
 
 def _check_finite(found: Attribution) -> None:
@@ -295,12 +305,12 @@ def _check_finite(found: Attribution) -> None:
         )
 
 
-def _measure(model: LanguageModel, stimulus: Any, metric: Metric) -> float:
+def _measure(model: Model, stimulus: Any, metric: Metric) -> float:
     return float(model.measure(stimulus, metric)[0])
 
 
 def _described(
-    model: LanguageModel,
+    model: Model,
     question: Question,
     found: Attribution,
     clean: Recording,
@@ -308,39 +318,44 @@ def _described(
     measured: Sequence[float],
 ) -> Iterator[Cause]:
     for node, effect in zip(nodes, measured, strict=True):
-        assert node.position is not None
-        row: Tensor = clean[node.site][node.position]
         site = model.site(node.site)
         block = site.width // site.n_heads if node.basis == "heads" else 1
         own = slice(node.index * block, (node.index + 1) * block)
-        alone = torch.zeros_like(row)
-        alone[own] = row[own]
+        promotes: tuple[str, ...] = ()
+        if node.position is not None and model.direct:
+            row: Tensor = clean[node.site][node.position]
+            alone = torch.zeros_like(row)
+            alone[own] = row[own]
+            promotes = _promoted(model, node.site, alone)
         yield Cause(
             key=str(node),
-            kind="head" if node.basis == "heads" else "neuron",
+            kind=node.basis.removesuffix("s"),
             position=node.position,
-            token=model.tokenizer.token(int(question.shown.ids[node.position])),
-            activation=float(found.activations[node.site, node.basis][node.position, node.index]),
+            token=model.place_name(question.shown, node),
+            activation=float(found.activations[node.site, node.basis][node.position or 0, node.index]),
             predicted=found.score(node),
             measured=effect,
-            promotes=_promoted(model, node.site, alone),
+            promotes=promotes,
         )
 
 
-def _promoted(model: LanguageModel, site: str, values: Tensor) -> tuple[str, ...]:
+def _promoted(model: Model, site: str, values: Tensor) -> tuple[str, ...]:
     if not bool(values.any()):
         return ()
-    logits = model.read_out(model.written(site, values[None]))[0]
+    promoted = model.promoted(site, values[None])
+    if promoted is None:
+        return ()
+    logits = promoted[0]
     best = logits.float().topk(min(N_PROMOTED, len(logits)))
-    return tuple(model.tokenizer.token(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > 0)
+    return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > 0)
 
 
-def _first_answers(model: LanguageModel, question: Question) -> tuple[float, tuple[tuple[str, float], ...]]:
+def _first_answers(model: Model, question: Question) -> tuple[float, tuple[tuple[str, float], ...]]:
     """Return the target's probability where the metric first reads, and the model's likeliest answers there."""
     logits = model.run(question.shown, logits=question.metric.positions[:1]).logits
     probabilities = logits[0, 0].float().softmax(-1)
     best = probabilities.topk(min(N_LIKELIEST, len(probabilities)))
-    likeliest = [(model.tokenizer.token(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
+    likeliest = [(model.answer_name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
     target = question.metric.target
     return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest)
 

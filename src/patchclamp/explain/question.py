@@ -1,14 +1,17 @@
 """Question: a prompt, an answer and what it is held against, turned into a metric."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from patchclamp.attribute.scoring import check_metric
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.vision import VisionModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +19,7 @@ class Question:
     """Why this answer?
 
     Args:
-        prompt: the text.
+        prompt: the text, or the image's name.
         target: the answer; empty where a metric was given.
         contrast: the answer it is held against, or None.
         corrupt: a prompt of as many tokens under which the answer should be lost, or None.
@@ -26,18 +29,20 @@ class Question:
         answers: the token that decides, as text: the target's, then the contrast's.
         given: the beginning that target and contrast share, shown after the prompt.
         against: a given metric's contrast, as text.
+        masked: the answer stands at a mask; nothing is continued.
     """
 
     prompt: str
     target: str
     contrast: str | None
     corrupt: str | None
-    shown: Stimulus
-    corrupted: Stimulus | None
+    shown: Shown
+    corrupted: Shown | None
     metric: Metric
     answers: tuple[str, ...]
     given: str = ""
     against: tuple[str, ...] = ()
+    masked: bool = False
 
     @property
     def explained(self) -> str:
@@ -51,25 +56,26 @@ class Question:
 
 
 def ask(
-    model: LanguageModel,
-    prompt: str,
-    target: str | None = None,
+    model: Model,
+    prompt: Any,
+    target: str | int | None = None,
     *,
-    contrast: str | None = None,
-    corrupt: str | None = None,
+    contrast: str | int | None = None,
+    corrupt: Any = None,
     metric: Metric | None = None,
 ) -> Question:
     """Turn prompt and answers into tokens and a metric.
 
     With a contrast: the difference of the two logits where the answers first differ. Without: the answer's logit, or
-    its sequence log-probability where it has several tokens.
+    its sequence log-probability where it has several tokens. A masked language model answers at its mask, in one token.
 
     Args:
         model: the subject.
-        prompt: ends without a space.
-        target: the answer, with its leading space.
+        prompt: a text that ends without a space (a masked language model's shows the mask once, wherever it stands), or
+            an image.
+        target: the answer, with its leading space; of an image a class, by name or number.
         contrast: another answer.
-        corrupt: another prompt of as many tokens.
+        corrupt: another prompt of as many tokens, or another image.
         metric: any other number to explain, read at positions of the prompt; instead of target and contrast.
 
     Returns:
@@ -90,9 +96,24 @@ def ask(
             got="both" if metric is not None else "neither",
             remedy="A metric says by itself which tokens it reads.",
         )
+    if isinstance(model, VisionModel):
+        return _seen(model, prompt, target, contrast, corrupt, metric)
+    if (
+        not isinstance(model, LanguageModel)
+        or not isinstance(target, str | None)
+        or not isinstance(contrast, str | None)
+        or not isinstance(corrupt, str | None)
+    ):
+        raise PatchclampError(
+            expected="text, for a language model",
+            got=f"{target!r} for {model.name}",
+            remedy="Give the answer in words.",
+        )
     if target is None:
         assert metric is not None
         return _measured(model, prompt, corrupt, metric)
+    if not model.capabilities.generate:
+        return _filled(model, prompt, target, contrast, corrupt)
     wanted = model.continuation(prompt, target)
     _known(model, target, wanted)
     if contrast is None:
@@ -108,6 +129,37 @@ def ask(
     return Question(prompt, target, contrast, corrupt, _followed(clean, before), corrupted, metric, answers, given)
 
 
+def _seen(model: VisionModel, image: Any, target: Any, contrast: Any, corrupt: Any, metric: Metric | None) -> Question:
+    """Return the question why an image was given a class."""
+    shown, corrupted = _picture(model, image), None if corrupt is None else _picture(model, corrupt)
+    if corrupted is not None and corrupted.id == shown.id:
+        raise PatchclampError(
+            expected="a corrupted image that differs from the image",
+            got="the same pixels",
+            remedy="Change what decides the class.",
+        )
+    names = [None if answer is None else model.answer_name(model.class_index(answer)) for answer in (target, contrast)]
+    if metric is None:
+        wanted, other = ((model.class_index(answer),) if answer is not None else () for answer in (target, contrast))
+        metric = Metric("logit_difference" if other else "logit", wanted, other)
+    check_metric(model, shown, metric)
+    answers = tuple(model.answer_name(i) for i in metric.target)
+    against = tuple(model.answer_name(i) for i in metric.contrast)
+    known, other_name = shown.name or shown.id[:12], None if corrupted is None else corrupted.name or corrupted.id[:12]
+    if target is None:
+        return Question(known, "", None, other_name, shown, corrupted, metric, answers, against=against)
+    return Question(known, names[0] or "", names[1], other_name, shown, corrupted, metric, (*answers, *against))
+
+
+def _picture(model: VisionModel, image: Any) -> Picture:
+    found = model.stimuli(image)
+    if len(found) != 1:
+        raise PatchclampError(
+            expected="one image", got=f"{len(found)}", remedy="Explain them one by one: name one, as in digits:17."
+        )
+    return found[0]
+
+
 def _measured(model: LanguageModel, prompt: str, corrupt: str | None, metric: Metric) -> Question:
     """Return the question that asks for a metric of the prompt as it stands."""
     clean = model.tokenize(prompt)
@@ -118,6 +170,41 @@ def _measured(model: LanguageModel, prompt: str, corrupt: str | None, metric: Me
         _aligned(model, clean, other)
     answers, against = (tuple(model.tokenizer.token(i) for i in ids) for ids in (metric.target, metric.contrast))
     return Question(prompt, "", None, corrupt, clean, other, metric, answers, against=against)
+
+
+def _filled(model: LanguageModel, prompt: str, target: str, contrast: str | None, corrupt: str | None) -> Question:
+    """Return the question which word belongs at the mask: the logit there, or the difference of two."""
+    mask = str(model.tokenizer.bare.mask_token)
+    clean = model.tokenize(prompt)
+    at = np.flatnonzero(clean.ids == model.tokenizer.bare.mask_token_id).tolist()
+    if prompt.count(mask) != 1 or len(at) != 1:
+        raise PatchclampError(
+            expected=f"a prompt with {mask} once, for {type(model.module).__name__} fills in masks",
+            got=repr(prompt[-60:]),
+            remedy=f"Write {mask} where the answer belongs.",
+        )
+    ids = []
+    for answer in (target, *([] if contrast is None else [contrast])):
+        whole = model.tokenize(prompt.replace(mask, answer.strip())).ids
+        if len(whole) != len(clean) or np.flatnonzero(whole != clean.ids).tolist() != at:
+            raise PatchclampError(
+                expected="an answer of one token, which leaves the others as they are",
+                got=repr(answer),
+                remedy="Choose a word that the vocabulary has whole.",
+            )
+        ids.append(int(whole[at[0]]))
+        _known(model, answer, (ids[-1],))
+    if len(set(ids)) < len(ids):
+        raise PatchclampError(
+            expected="a contrast that departs from the target", got=repr(contrast), remedy="Name another answer."
+        )
+    other = None
+    if corrupt is not None:
+        other = model.tokenize(corrupt)
+        _aligned(model, clean, other)
+    metric = Metric("logit" if contrast is None else "logit_difference", (ids[0],), tuple(ids[1:]), positions=tuple(at))
+    answers = tuple(map(model.tokenizer.token, ids))
+    return Question(prompt, target, contrast, corrupt, clean, other, metric, answers, masked=True)
 
 
 def _known(model: LanguageModel, answer: str, ids: tuple[int, ...]) -> None:

@@ -10,11 +10,11 @@ from patchclamp.attribute.nodes import Attribution
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.stats import Interval, bootstrap_interval, mean_interval, rank_of, slope, spearman
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edits import widened
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
 
 STRONGEST, OTHERS, NEAR_ZERO = 24, 24, 16
 """How many single nodes are checked: the strongest, others drawn at random, and some predicted near zero."""
@@ -142,11 +142,11 @@ class Receipts:
 
 
 def gather(
-    model: LanguageModel,
-    shown: Stimulus,
+    model: Model,
+    shown: Shown,
     metric: Metric,
     found: Attribution,
-    direct: Attribution,
+    direct: Attribution | None,
     chosen: Sequence[UnitKey],
     opposing: Sequence[UnitKey],
     *,
@@ -163,7 +163,7 @@ def gather(
         shown: the prompt.
         metric: m.
         found: scores, sizes and reference.
-        direct: direct logit attribution of the same prompt.
+        direct: direct logit attribution of the same prompt; None where nothing writes straight to the logits.
         chosen: nodes that are said to carry m.
         opposing: nodes that are said to work against it.
         n_controls: random sets.
@@ -173,20 +173,21 @@ def gather(
     Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
     """
     sets, elsewhere = matched_sets(found, chosen, n_controls, seed)
-    loud, loud_name = _loudest(found, chosen), "largest activations"
-    straight, straight_name = direct.top(len(chosen)), "direct logit attribution"
+    rivals = {"largest activations": _loudest(found, chosen)}
+    if direct is not None:
+        rivals["direct logit attribution"] = direct.top(len(chosen))
     singles, near = _sample(found, seed)
     sizes, orders = _kept_sizes(len(found.flat)), _orders(model, found, seed)
     replace = found.reference.replace
-    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, loud, straight, *([n] for n in singles)]
+    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles)]
     cells = [[replace(node) for node in group] for group in groups]
     n_groups = len(cells)
     cells += [found.reference.keep_only(order, size) for order in orders for size in sizes]
     values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
     effects, kept = found.baseline - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
-    together, singly, drawn, loud_effect, straight_effect, checked = (
-        part for part in np.split(effects, np.cumsum([1, n_single, n_controls, 1, 1]))
+    together, singly, drawn, rival_effects, checked = (
+        part for part in np.split(effects, np.cumsum([1, n_single, n_controls, len(rivals)]))
     )
     # A set that was drawn twice is one control, not two.
     different = list({frozenset(nodes): i for i, nodes in enumerate(sets)}.values())
@@ -198,9 +199,9 @@ def gather(
             distinct=len(different), elsewhere=elsewhere,
             interval=mean_interval(drawn, seed=seed), p=rank_of(float(together[0]), drawn[different]), seed=seed,
         ),
-        rivals=(
-            _rival(loud_name, loud, chosen, float(loud_effect[0])),
-            _rival(straight_name, straight, chosen, float(straight_effect[0])),
+        rivals=tuple(
+            _rival(name, nodes, chosen, float(effect))
+            for (name, nodes), effect in zip(rivals.items(), rival_effects, strict=True)
         ),
         agreement=_agreement(found, singles, near, checked, seed),
         kept=_curve(sizes, kept, len(found.flat)),
@@ -231,9 +232,8 @@ def matched_sets(
         The sets, and the share of nodes that came from another decile.
     """
     draw = np.random.default_rng(seed)
-    groups: dict[tuple[str, str, int], list[int]] = {}
+    groups: dict[tuple[str, str, int | None], list[int]] = {}
     for node in chosen:
-        assert node.position is not None
         groups.setdefault((node.site, node.basis, node.position), []).append(node.index)
     sets: list[list[UnitKey]] = []
     seen: set[frozenset[UnitKey]] = set()
@@ -257,13 +257,13 @@ def matched_sets(
 
 
 def _drawn(
-    found: Attribution, groups: Mapping[tuple[str, str, int], Sequence[int]], draw: np.random.Generator
+    found: Attribution, groups: Mapping[tuple[str, str, int | None], Sequence[int]], draw: np.random.Generator
 ) -> tuple[list[UnitKey], int]:
     """Draw one set, and count its nodes from another decile."""
     nodes: list[UnitKey] = []
     outside = 0
     for (site, basis, position), units in groups.items():
-        decile = _deciles(found.sizes[site, basis][position])
+        decile = _deciles(found.sizes[site, basis][position or 0])
         free = np.ones(len(decile), dtype=bool)
         free[list(units)] = False
         for unit in units:
@@ -295,7 +295,7 @@ def _loudest(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
             block = int(np.searchsorted(ends, i, side="right")) - 1
             (site, _), x = list(parts.items())[block]
             position, unit = divmod(int(i - ends[block]), x.shape[1])
-            nodes.append(UnitKey(site, unit, basis, found.subject, position))
+            nodes.append(UnitKey(site, unit, basis, found.subject, None if basis == "channels" else position))
     return nodes
 
 
@@ -338,7 +338,7 @@ def _kept_sizes(n_nodes: int) -> list[int]:
     return [0, *(2**i for i in range(n_nodes.bit_length()) if 2**i < n_nodes), n_nodes]
 
 
-def _orders(model: LanguageModel, found: Attribution, seed: int) -> list[dict[str, np.ndarray]]:
+def _orders(model: Model, found: Attribution, seed: int) -> list[dict[str, np.ndarray]]:
     """Return the ranks by magnitude of score, then in some random orders: per site ``(position, width)``."""
     n = len(found.flat)
     draw = np.random.default_rng(seed)

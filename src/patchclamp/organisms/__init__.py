@@ -1,15 +1,16 @@
 """Organisms: networks whose answer is known, without a download.
 
 Planted circuits are made in code, weight by weight. Language organisms were trained on a microworld that is part of the
-package; their weights ship with it, and so does the recipe that makes them again.
+package, digits organisms on scikit-learn's images; their weights ship with the package, and so do their recipes.
 """
 
 from typing import Any
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
-from patchclamp.organisms import language, planted
+from patchclamp.organisms import digits, language, planted
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.vision import VisionModel
 
 __all__ = ["build", "card", "names", "truth"]
 
@@ -24,10 +25,10 @@ def names() -> tuple[str, ...]:
         >>> "cat" in names()
         True
     """
-    return (*planted.names(), *language.names())
+    return (*planted.names(), *language.names(), *digits.names())
 
 
-def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel:
+def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel | VisionModel:
     """Build an organism.
 
     Args:
@@ -37,7 +38,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
             numbers are exact.
 
     Returns:
-        LanguageModel: the organism in the rig; the same weights every time.
+        LanguageModel | VisionModel: the organism in the rig; the same weights every time.
 
     Raises:
         PatchclampError: no such organism, dtype or device.
@@ -46,9 +47,8 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
         >>> build("cat").generate("the old cat")[0].text
         ' sat on the mat.'
     """
-    home = language if name in language.names() else planted
     _known(name)
-    return home.build(name, device=device, dtype=dtype)
+    return _home(name).build(name, device=device, dtype=dtype)
 
 
 def truth(name: str) -> Graph:
@@ -69,10 +69,10 @@ def truth(name: str) -> Graph:
         ['cat/blocks.0.mlp.act/neurons/7@3', 'cat/blocks.0.mlp.act/neurons/5@3']
     """
     _known(name)
-    if name in language.names():
+    if name not in planted.names():
         raise PatchclampError(
             expected="an organism with a planted circuit",
-            got=f"{name}, which was trained: its concepts are known, its circuits are not",
+            got=f"{name}, which was trained: what it has learnt is known, its circuits are not",
             remedy=f"Planted are {', '.join(planted.names())}.",
         )
     return planted.truth(name)
@@ -90,7 +90,8 @@ def card(name: str) -> dict[str, Any]:
         with it replaced by the reference)), ``decoys`` (unit, activation, why_inert), ``must_find`` (methods that rank
         the true nodes first) and ``must_miss`` (method to why it cannot); ``either`` (nodes, effect) where any one of
         some nodes is enough. Numbers are those of float32. A language organism has no true nodes; its card has
-        ``tasks`` (accuracy, interval, chance), ``loss``, ``neurons`` (the best one per concept) and ``training``.
+        ``tasks`` (accuracy, interval, chance), ``loss``, ``neurons`` (the best one per concept) and ``training``; a
+        digits organism has the same but for neurons, and its prompt is an image.
 
     Raises:
         PatchclampError: no such organism.
@@ -100,7 +101,11 @@ def card(name: str) -> dict[str, Any]:
         9.0
     """
     _known(name)
-    return language.card(name) if name in language.names() else planted.card(name)
+    return dict(_home(name).card(name))
+
+
+def _home(name: str) -> Any:
+    return next((home for home in (language, digits) if name in home.names()), planted)
 
 
 def _known(name: str) -> None:

@@ -1,8 +1,21 @@
-"""Record: stream a text through a subject, to activations on disk or to statistics of every unit."""
+"""Record: stream a text or images through a subject, to activations on disk or to statistics of every unit."""
 
 from patchclamp.record.neural import survey_recording
-from patchclamp.record.plan import Plan, make_plan
-from patchclamp.record.stream import record_text
-from patchclamp.record.survey import survey_text
+from patchclamp.record.plan import Plan, Showing, make_plan, show_images, show_text
+from patchclamp.record.stream import record_images, record_shown, record_text
+from patchclamp.record.survey import survey_images, survey_shown, survey_text
 
-__all__ = ["Plan", "make_plan", "record_text", "survey_recording", "survey_text"]
+__all__ = [
+    "Plan",
+    "Showing",
+    "make_plan",
+    "record_images",
+    "record_shown",
+    "record_text",
+    "show_images",
+    "show_text",
+    "survey_images",
+    "survey_recording",
+    "survey_shown",
+    "survey_text",
+]

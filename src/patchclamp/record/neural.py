@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def survey_recording(
             "slug": recording.name, "hash": recording.hash, "class": type(recording).__name__,
             "dtype": str(recording.values.dtype), "measure": recording.measure, "names": ", ".join(recording.names),
         },
-        "sites": [asdict(site) for site in sites],
+        "sites": [site.to_json() for site in sites],
         "plan": plan,
         "versions": {
             "patchclamp": version("patchclamp"), "python": platform.python_version(), "torch": torch.__version__

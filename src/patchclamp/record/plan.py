@@ -2,22 +2,24 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import torch
 
 from patchclamp.core.bundle import Bundle, file_hash, free_bytes, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown, Stimulus
+from patchclamp.subjects.images import Gallery, gallery
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.text import conversations, windows
+from patchclamp.subjects.vision import VisionModel
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,45 @@ class Plan:
     stimuli: str
     threads: int
     seed: int
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """The batches of one run over images.
+
+    Args:
+        batch_size: images per forward pass, in order.
+        max_images: where they were cut; None for all.
+        n_stimuli: how many images.
+        stimuli: SHA-256 over their ids in order.
+        threads: threads that compute; other counts may round differently.
+        seed: of the survey's sample.
+    """
+
+    batch_size: int
+    max_images: int | None
+    n_stimuli: int
+    stimuli: str
+    threads: int
+    seed: int
+
+    @property
+    def n_tokens(self) -> int:
+        """What progress counts: images."""
+        return self.n_stimuli
+
+
+@dataclass(frozen=True)
+class Showing:
+    """What is shown, batch after batch.
+
+    Args:
+        plan: the batches.
+        batches: yields them from a stimulus on, which must be where a batch begins, or the end.
+    """
+
+    plan: Plan | ImagePlan
+    batches: Callable[[int], Iterator[tuple[Shown, ...]]]
 
 
 class Cutting(TypedDict, total=False):
@@ -89,15 +130,7 @@ def make_plan(
 
     Cost: one tokenisation of the text; memory of one passage.
     """
-    for name, value in (
-        ("--window", window),
-        ("--batch-size", batch_size),
-        ("--max-tokens", 1 if max_tokens is None else max_tokens),
-    ):
-        if not 1 <= value < 2**31:
-            raise PatchclampError(
-                expected=f"{name} from 1 to {2**31 - 1}", got=str(value), remedy="Give a number in that range."
-            )
+    _check_counts({"--window": window, "--batch-size": batch_size, "--max-tokens": max_tokens})
     if model.context is not None and window > model.context:
         raise PatchclampError(
             expected=f"a window of at most {model.context} tokens, the model's context",
@@ -112,6 +145,56 @@ def make_plan(
         text=file_hash(Path(text)), window=window, bos=bos, chat=chat, batch_size=batch_size, max_tokens=max_tokens,
         n_stimuli=n_stimuli, n_tokens=n_tokens, stimuli=digest.hexdigest(), threads=torch.get_num_threads(), seed=seed,
     )  # fmt: skip
+
+
+def show_text(model: LanguageModel, text: str | Path, plan: Plan | None = None, **cutting: Unpack[Cutting]) -> Showing:
+    """Return a text as it is shown: the plan's batches."""
+    made = plan or make_plan(model, text, **cutting)
+    return Showing(made, lambda start: batches(model, text, made, start=start))
+
+
+def show_images(
+    model: VisionModel, images: Any, *, max_images: int | None = None, batch_size: int = 8, seed: int = 0
+) -> Showing:
+    """Fix the order of images and return them as they are shown.
+
+    Args:
+        model: the subject.
+        images: as for ``VisionModel.stimuli``: a path, an array, a gallery, a list of these.
+        max_images: stop after so many (None: all).
+        batch_size: images per forward pass.
+        seed: of the survey's sample.
+
+    Raises:
+        PatchclampError: no images there, or numbers that make no sense.
+
+    Cost: reads every image once.
+    """
+    _check_counts({"--batch-size": batch_size, "--max-images": max_images})
+    held = gallery(images) if isinstance(images, str | Path) else images
+    held = held if isinstance(held, Gallery) else Gallery.of(model.stimuli(held))
+    n = len(held) if max_images is None else min(max_images, len(held))
+    digest = hashlib.sha256()
+    for i in range(n):
+        digest.update(held.read(i).id.encode())
+    plan = ImagePlan(
+        batch_size=batch_size, max_images=max_images, n_stimuli=n, stimuli=digest.hexdigest(),
+        threads=torch.get_num_threads(), seed=seed,
+    )  # fmt: skip
+
+    def batches_from(start: int) -> Iterator[tuple[Shown, ...]]:
+        for k in range(start, n, batch_size):
+            yield tuple(held.read(i) for i in range(k, min(k + batch_size, n)))
+
+    return Showing(plan, batches_from)
+
+
+def _check_counts(counts: Mapping[str, int | None]) -> None:
+    for name, value in counts.items():
+        if value is not None and not 1 <= value < 2**31:
+            raise PatchclampError(
+                expected=f"{name} from 1 to {2**31 - 1}", got=str(value), remedy="Give a number in that range."
+            )
 
 
 def batches(model: LanguageModel, text: str | Path, plan: Plan, *, start: int = 0) -> Iterator[tuple[Stimulus, ...]]:
@@ -137,19 +220,26 @@ def _cut(
         yield stimulus
 
 
-def manifest_of(model: LanguageModel, sites: Sequence[Site], plan: Plan, **more: Any) -> dict[str, Any]:
-    """Return the manifest: subject, sites, plan and versions."""
+def manifest_of(
+    model: LanguageModel | VisionModel, sites: Sequence[Site], plan: Plan | ImagePlan, **more: Any
+) -> dict[str, Any]:
+    """Return the manifest: subject, sites, plan and versions; of images also that they are."""
+    prepared = {"tokenizer": model.tokenizer_hash} if isinstance(model, LanguageModel) else {
+        "preparation": model.prepare.hash
+    }  # fmt: skip
+    if isinstance(plan, ImagePlan):
+        more = {**more, "stimuli": "images"}
     return {
         "subject": {
             "slug": model.name,
             "hash": model.hash,
-            "tokenizer": model.tokenizer_hash,
+            **prepared,
             "class": type(model.module).__name__,
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": model.device.type,
-            "attention": str(getattr(model.module.config, "_attn_implementation", None)),
+            "attention": str(getattr(getattr(model.module, "config", None), "_attn_implementation", None)),
         },
-        "sites": [asdict(site) for site in sites],
+        "sites": [site.to_json() for site in sites],
         "plan": asdict(plan),
         "versions": {
             "patchclamp": version("patchclamp"),
@@ -166,7 +256,7 @@ def begun(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
     """Start a bundle, or open the interrupted one whose manifest is the same, and hold it for this process alone.
 
     Raises:
-        PatchclampError: ``resume`` with another model, text, plan or version; each difference is named.
+        PatchclampError: ``resume`` with another model, text or images, plan or version; each difference is named.
     """
     with writing(out):
         if not resume or not (Path(out) / "manifest.json").exists():
@@ -178,8 +268,9 @@ def begun(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
         fresh["plan.threads"] = kept.get("plan.threads")
         changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
         if changed or fresh.keys() != kept.keys():
+            what = "images" if "stimuli" in manifest else "text"
             raise PatchclampError(
-                expected=f"the same model, text and plan as {out} was begun with",
+                expected=f"the same model, {what} and plan as {out} was begun with",
                 got="; ".join(changed[:4]) or "another set of sites",
                 remedy="Resume with the same options, or choose a new --out.",
             )

@@ -13,10 +13,23 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown, Stimulus, packed
 from patchclamp.core.subject import Progress
-from patchclamp.record.plan import Cutting, Plan, batches, begun, computing, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import (
+    Cutting,
+    ImagePlan,
+    Plan,
+    Showing,
+    begun,
+    computing,
+    manifest_of,
+    refuse_if_too_large,
+    show_images,
+    show_text,
+)
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.vision import VisionModel
 
 SHARD_BYTES = 16 * 2**20
 MOST_NAMED = 1000
@@ -60,40 +73,94 @@ def record_text(
     Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes; memory of two shards
     and one batch as stored, whatever the text's length.
     """
+    showing = show_text(model, text, plan, **cutting)
+    return record_shown(model, showing, sites, out, store=store, resume=resume, progress=progress)
+
+
+def record_images(
+    model: VisionModel,
+    images: Any,
+    sites: str | Sequence[str],
+    out: str | Path,
+    *,
+    store: str | None = None,
+    resume: bool = False,
+    max_images: int | None = None,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> StoredRecording:
+    """Record what sites do while images are shown, as ``record_text`` does over a text.
+
+    Rows are the places of each site, image after image: ``recording.of(site, image)`` is ``(place, width)``, and
+    ``site.place(p)`` says where p lies.
+
+    Args:
+        model: the subject.
+        images: a path as for ``patchclamp.subjects.images.gallery``, arrays, pictures, or a list of these.
+        sites: site paths or patterns.
+        out: a new or empty folder.
+        store: ``float32``, ``float16`` or ``bfloat16``; the model's own type where left out.
+        resume: go on with an interrupted run.
+        max_images: stop after so many (None: all).
+        batch_size: images per forward pass.
+        progress: called with images done and images in all.
+
+    Returns:
+        StoredRecording: the folder, opened.
+
+    Raises:
+        PatchclampError: unknown sites, no images, no room, or a resume that does not fit; what was committed stays.
+
+    Cost: one forward pass per batch, stopped at the last site; disk images × Σ places × widths × bytes.
+    """
+    showing = show_images(model, images, max_images=max_images, batch_size=batch_size)
+    return record_shown(model, showing, sites, out, store=store, resume=resume, progress=progress)
+
+
+def record_shown(
+    model: LanguageModel | VisionModel,
+    showing: Showing,
+    sites: str | Sequence[str],
+    out: str | Path,
+    *,
+    store: str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> StoredRecording:
+    """Record what sites do over whatever is shown; see ``record_text`` for arguments, errors and cost."""
     chosen = recordable(model, sites)
     kind = store or str(model.dtype).removeprefix("torch.")
     if kind not in STORES:
         raise PatchclampError(
             expected=f"a type among {', '.join(STORES)}", got=repr(kind), remedy="Choose one for --store."
         )
-    made = plan or make_plan(model, text, **cutting)
-    refuse_if_too_large(out, disk_bytes(chosen, made, kind))
-    with begun(out, "recording", manifest_of(model, chosen, made, dtype=kind), resume=resume) as bundle:
+    refuse_if_too_large(out, disk_bytes(chosen, showing.plan, kind))
+    with begun(out, "recording", manifest_of(model, chosen, showing.plan, dtype=kind), resume=resume) as bundle:
         if not bundle.whole:
             with computing(bundle):
-                _stream(model, text, made, chosen, kind, bundle, progress)
+                _stream(model, showing, chosen, kind, bundle, progress)
     return StoredRecording(out)
 
 
 def _stream(
-    model: LanguageModel,
-    text: str | Path,
-    made: Plan,
+    model: LanguageModel | VisionModel,
+    showing: Showing,
     sites: Sequence[Site],
     kind: str,
     bundle: Bundle,
     progress: Progress | None,
 ) -> None:
     """Record what the bundle does not hold yet."""
+    made = showing.plan
     done = sum(e["stimuli"] for e in bundle.pieces)
-    tokens = sum(e["tokens"] for e in bundle.pieces)
+    tokens = sum(e.get("tokens", e["stimuli"]) for e in bundle.pieces)
     shard = _Shard(sites, getattr(torch, kind))
     number = len(bundle.pieces)
     paths = [site.path for site in sites]
     with ThreadPoolExecutor(max_workers=1) as committer:
         # One shard is written while the next is computed; the order of commits is that of the text.
         pending: Future[None] | None = None
-        for batch in batches(model, text, made, start=done):
+        for batch in showing.batches(done):
             # Values are taken as they come: a network's activations all at once would be far more than its weights.
             model.watch(batch, paths, shard.take)
             shard.stimuli += batch
@@ -109,24 +176,33 @@ def _stream(
         if pending is not None:
             pending.result()
     if done != made.n_stimuli:
+        what = "images" if isinstance(made, ImagePlan) else "text"
         raise PatchclampError(
             expected=f"{made.n_stimuli} stimuli, as planned",
-            got=f"{done}: the text changed meanwhile",
+            got=f"{done}: the {what} changed meanwhile",
             remedy="Record again.",
         )
-    bundle.finish(stimuli=done, tokens=tokens)
+    counts = {"stimuli": done} if isinstance(made, ImagePlan) else {"stimuli": done, "tokens": tokens}
+    bundle.finish(**counts)
 
 
-def recordable(model: LanguageModel, sites: str | Sequence[str]) -> list[Site]:
-    """Return the sites that patterns name and that have one width; patterns of attention are left out of globs.
+def recordable(model: Model, sites: str | Sequence[str]) -> list[Site]:
+    """Return the sites that patterns name with one vector per token; attention patterns and experts fall out of globs.
 
     Raises:
-        PatchclampError: attention patterns were asked for by name, or nothing else.
+        PatchclampError: others were asked for by name, or nothing else.
     """
     found = model.select(sites)
-    fixed = [site for site in found if site.width]
+    fixed = [site for site in found if site.width and not site.ragged]
     asked = {p.strip() for p in (sites.split(",") if isinstance(sites, str) else sites)}
-    named = [site.path for site in found if not site.width and site.path in asked]
+    named = [site.path for site in found if site not in fixed and site.path in asked]
+    ragged = [site.path for site in found if site.ragged and (site.path in asked or not fixed)]
+    if ragged:
+        raise PatchclampError(
+            expected="sites that every token comes by",
+            got=f"{', '.join(ragged[:4])}, which only some tokens come by",
+            remedy="Read them with model.run(record=…) in Python, or record mlp.router and mlp.write.",
+        )
     if named or not fixed:
         raise PatchclampError(
             expected="sites with one width per position",
@@ -136,10 +212,10 @@ def recordable(model: LanguageModel, sites: str | Sequence[str]) -> list[Site]:
     return fixed
 
 
-def disk_bytes(sites: Sequence[Site], plan: Plan, store: str) -> int:
-    """Return what a recording takes on disk, token labels included."""
+def disk_bytes(sites: Sequence[Site], plan: Plan | ImagePlan, store: str) -> int:
+    """Return what a recording takes on disk, labels of tokens or names of images included."""
     per_value = 4 if store == "float32" else 2
-    return plan.n_tokens * (sum(s.width for s in sites) * per_value + 21)
+    return plan.n_tokens * (sum(s.width * (s.n_places or 1) for s in sites) * per_value + 21)
 
 
 class _Shard:
@@ -152,7 +228,7 @@ class _Shard:
 
     def clear(self) -> None:
         self.values: dict[str, list[Any]] = {site.path: [] for site in self.sites}
-        self.stimuli: list[Stimulus] = []
+        self.stimuli: list[Shown] = []
         self.nonfinite: dict[str, int] = {}
         self.n_bytes = 0
 
@@ -177,13 +253,10 @@ class _Shard:
     def tensors(self) -> dict[str, np.ndarray]:
         # One batch often fills a shard: then there is nothing to join.
         tensors = {path: p[0] if len(p) == 1 else np.concatenate(p) for path, p in self.values.items()}
-        tensors["ids"] = np.concatenate([s.ids for s in self.stimuli]).astype(np.int32)
-        tensors["roles"] = np.concatenate([s.roles for s in self.stimuli]).astype(np.uint8)
-        tensors["spans"] = np.concatenate([s.spans for s in self.stimuli]).astype(np.int64)
-        tensors["offsets"] = np.concatenate([[0], np.cumsum([len(s) for s in self.stimuli])]).astype(np.int64)
-        return tensors
+        return {**tensors, **packed(self.stimuli)}
 
     def entry(self) -> dict[str, Any]:
-        tokens = sum(len(s) for s in self.stimuli)
         more = {"nonfinite": self.nonfinite} if self.nonfinite else {}
-        return {"stimuli": len(self.stimuli), "tokens": tokens, **more}
+        words = [s for s in self.stimuli if isinstance(s, Stimulus)]
+        tokens = {"tokens": sum(map(len, words))} if words else {}
+        return {"stimuli": len(self.stimuli), **tokens, **more}

@@ -1,8 +1,9 @@
 """Survey: statistics and exemplars of every unit in one pass over a text and bounded memory."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,12 +13,24 @@ from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Picture, Shown, packed
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
-from patchclamp.record.plan import Cutting, Plan, batches, begun, computing, make_plan, manifest_of, refuse_if_too_large
+from patchclamp.record.plan import (
+    Cutting,
+    ImagePlan,
+    Plan,
+    Showing,
+    begun,
+    computing,
+    manifest_of,
+    refuse_if_too_large,
+    show_images,
+    show_text,
+)
 from patchclamp.record.stream import MOST_NAMED, recordable
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
 CHECKPOINT_S = 60.0
@@ -62,26 +75,82 @@ def survey_text(
     Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
     about 5 kB per unit, whatever the text's length.
     """
+    showing = show_text(model, text, plan, **cutting)
+    return survey_shown(model, showing, sites, out, resume=resume, progress=progress, checkpoint_s=checkpoint_s)
+
+
+def survey_images(
+    model: VisionModel,
+    images: Any,
+    sites: str | Sequence[str],
+    out: str | Path,
+    *,
+    resume: bool = False,
+    max_images: int | None = None,
+    batch_size: int = 8,
+    seed: int = 0,
+    progress: Progress | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> StoredSurvey:
+    """Survey every unit of some sites over images, as ``survey_text`` does over a text.
+
+    Every place of every image counts, a class token's too. The top exemplars are images, each with the place of the
+    unit's maximum.
+
+    Args:
+        model: the subject.
+        images: a path as for ``patchclamp.subjects.images.gallery``, arrays, pictures, or a list of these.
+        sites: site paths or patterns.
+        out: a new or empty folder.
+        resume: go on with an interrupted survey.
+        max_images: stop after so many (None: all).
+        batch_size: images per forward pass.
+        seed: of the sample of places behind quantiles.
+        progress: called with images done and images in all.
+        checkpoint_s: seconds between checkpoints; they do not change the result.
+
+    Returns:
+        StoredSurvey: the folder, opened.
+
+    Raises:
+        PatchclampError: unknown sites, no images, no room, or a resume that does not fit.
+
+    Cost: that of ``survey_text``, places being tokens.
+    """
+    showing = show_images(model, images, max_images=max_images, batch_size=batch_size, seed=seed)
+    return survey_shown(model, showing, sites, out, resume=resume, progress=progress, checkpoint_s=checkpoint_s)
+
+
+def survey_shown(
+    model: LanguageModel | VisionModel,
+    showing: Showing,
+    sites: str | Sequence[str],
+    out: str | Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> StoredSurvey:
+    """Survey every unit of some sites over whatever is shown; see ``survey_text`` for arguments, errors and cost."""
     chosen = recordable(model, sites)
-    made = plan or make_plan(model, text, **cutting)
     refuse_if_too_large(out, 2 * memory_bytes(chosen))
-    with begun(out, "survey", manifest_of(model, chosen, made), resume=resume) as bundle:
+    with begun(out, "survey", manifest_of(model, chosen, showing.plan), resume=resume) as bundle:
         if not bundle.whole:
             with computing(bundle):
-                _survey(model, text, made, chosen, bundle, checkpoint_s, progress)
+                _survey(model, showing, chosen, bundle, checkpoint_s, progress)
     return StoredSurvey(out)
 
 
 def _survey(
-    model: LanguageModel,
-    text: str | Path,
-    made: Plan,
+    model: LanguageModel | VisionModel,
+    showing: Showing,
     sites: Sequence[Site],
     bundle: Bundle,
     checkpoint_s: float,
     progress: Progress | None,
 ) -> None:
     """Survey from the last checkpoint to the text's end, and commit the results."""
+    made = showing.plan
     state = State(sites, made.seed)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
@@ -90,16 +159,17 @@ def _survey(
     tally = _Tally(bundle, states, checkpoint_s)
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
         paths = [site.path for site in sites]
-        for batch in batches(model, text, made, start=state.stimuli):
+        for batch in showing.batches(state.stimuli):
             state.begin(batch)
             model.watch(batch, paths, state.see)
             tally.checkpoint(state)
             if progress is not None:
                 progress(state.tokens, made.n_tokens)
-        commit_results(bundle, state, batches(model, text, made))
+        commit_results(bundle, state, showing.batches(0), pictures=isinstance(made, ImagePlan))
     tally.drop()
     counted = next(e["counted"] for e in bundle.pieces if e["piece"] == "statistics")
-    bundle.finish(stimuli=made.n_stimuli, tokens=made.n_tokens, counted=counted)
+    told = {} if isinstance(made, ImagePlan) else {"tokens": made.n_tokens}
+    bundle.finish(stimuli=made.n_stimuli, **told, counted=counted)
 
 
 def memory_bytes(sites: Sequence[Site]) -> int:
@@ -133,16 +203,16 @@ class _Tally:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shown:
-    """One stimulus of the batch under way.
+class _Rows:
+    """One stimulus of the batch under way, at the sites that have its layout.
 
     Args:
-        rows: which rows of the batch are its counted tokens.
-        n_before: tokens counted before it.
+        rows: which rows of the batch are its counted tokens, or its places.
+        n_before: rows counted before it.
         stimulus: its number.
-        positions: logical positions of its counted tokens.
+        positions: logical positions of its counted rows.
         slots: places of the sample that it fills,
-        picks: with which of its counted tokens.
+        picks: with which of its counted rows.
     """
 
     rows: slice | Tensor
@@ -158,45 +228,28 @@ class State:
 
     def __init__(self, sites: Sequence[Site], seed: int) -> None:
         self.sites = sites
-        self.seed = seed
-        self.stimuli = self.tokens = self.counted = 0
-        # The sample is the N_SAMPLE tokens with the smallest random priorities, so it depends on no batching.
-        self.priority = np.full(N_SAMPLE, np.iinfo(np.uint64).max, dtype=np.uint64)
-        self.sampled = np.full((N_SAMPLE, 2), -1, dtype=np.int64)
+        self.stimuli = self.tokens = 0
+        # Text has one layout, its tokens; an image has as many rows as a site has places.
+        self.layouts = {site.places: _Layout(site.places, seed) for site in sites}
+        self.layout = {site.path: self.layouts[site.places] for site in sites}
         self.of = {site.path: _SiteState(site.width) for site in sites}
 
-    def begin(self, batch: Sequence[Stimulus]) -> None:
+    @property
+    def counted(self) -> int:
+        """How many rows were counted where rows are tokens; of images how many were shown."""
+        return self.layouts[()].counted if () in self.layouts else self.stimuli
+
+    def begin(self, batch: Sequence[Shown]) -> None:
         """Say which stimuli the values that come next belong to."""
-        self.shown: list[_Shown] = []
-        first = 0
-        for stimulus in batch:
-            counted = np.flatnonzero(stimulus.counted)
-            if len(counted):
-                rows = counted + first
-                whole = len(rows) == rows[-1] - rows[0] + 1
-                cut = slice(int(rows[0]), int(rows[-1]) + 1) if whole else torch.from_numpy(rows)
-                self.shown.append(_Shown(cut, self.counted, self.stimuli, counted, *self._sample(counted)))
-                self.counted += len(counted)
-            first += len(stimulus)
-            self.stimuli += 1
-            self.tokens += len(stimulus)
+        for layout in self.layouts.values():
+            layout.begin(batch, self.stimuli)
+        self.stimuli += len(batch)
+        self.tokens += sum(map(len, batch))
 
     def see(self, path: str, values: Tensor) -> None:
         """Take in one site's values."""
-        for shown in self.shown:
+        for shown in self.layout[path].shown:
             self.of[path].add(values[shown.rows].float().cpu(), shown)
-
-    def _sample(self, counted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which sample slots take which of the counted tokens."""
-        priority = _mix(np.arange(self.counted, self.counted + len(counted), dtype=np.uint64), self.seed)
-        taken: dict[int, int] = {}
-        for pick in np.flatnonzero(priority < self.priority.max()):
-            slot = int(self.priority.argmax())
-            if priority[pick] < self.priority[slot]:
-                self.priority[slot] = priority[pick]
-                self.sampled[slot] = (self.stimuli, counted[pick])
-                taken[slot] = int(pick)
-        return np.array(list(taken), dtype=np.int64), np.array(list(taken.values()), dtype=np.int64)
 
     def nonfinite(self) -> dict[str, dict[str, int]]:
         """Return how many values of which units were NaN or infinite, where there were any."""
@@ -210,16 +263,62 @@ class State:
     def tensors(self) -> dict[str, np.ndarray]:
         """Return everything as arrays, for a checkpoint."""
         whole = {f"{path}|{name}": t.numpy() for path, s in self.of.items() for name, t in s.__dict__.items()}
-        whole |= {"priority": self.priority, "sampled": self.sampled}
-        whole["progress"] = np.array([self.stimuli, self.tokens, self.counted])
+        for layout in self.layouts.values():
+            whole |= {
+                f"priority{layout.name}": layout.priority,
+                f"sampled{layout.name}": layout.sampled,
+                f"progress{layout.name}": np.array([self.stimuli, self.tokens, layout.counted]),
+            }
         return whole
 
     def restore(self, tensors: dict[str, Any]) -> None:
         """Go on from a checkpoint's arrays."""
-        self.stimuli, self.tokens, self.counted = (int(i) for i in tensors["progress"])
-        self.priority, self.sampled = tensors["priority"].copy(), tensors["sampled"].copy()
+        for layout in self.layouts.values():
+            self.stimuli, self.tokens, layout.counted = (int(i) for i in tensors[f"progress{layout.name}"])
+            layout.priority = tensors[f"priority{layout.name}"].copy()
+            layout.sampled = tensors[f"sampled{layout.name}"].copy()
         for path, state in self.of.items():
             state.__dict__.update({n: torch.from_numpy(tensors[f"{path}|{n}"].copy()) for n in state.__dict__})
+
+
+class _Layout:
+    """Which rows of a batch belong to which stimulus, and the sample of rows, at all sites with the same places."""
+
+    def __init__(self, places: tuple[int, ...], seed: int) -> None:
+        self.n_places = math.prod(places) if places else 0
+        self.name = "|" + "x".join(map(str, places)) if places else ""
+        self.seed = seed
+        self.counted = 0
+        # The sample is the N_SAMPLE rows with the smallest random priorities, so it depends on no batching.
+        self.priority = np.full(N_SAMPLE, np.iinfo(np.uint64).max, dtype=np.uint64)
+        self.sampled = np.full((N_SAMPLE, 2), -1, dtype=np.int64)
+        self.shown: list[_Rows] = []
+
+    def begin(self, batch: Sequence[Shown], number: int) -> None:
+        """Say which stimuli the rows that come next belong to, the first of them being ``number``."""
+        self.shown = []
+        first = 0
+        for i, stimulus in enumerate(batch, number):
+            counted = np.arange(self.n_places) if self.n_places else np.flatnonzero(stimulus.counted)
+            if len(counted):
+                rows = counted + first
+                whole = len(rows) == rows[-1] - rows[0] + 1
+                cut = slice(int(rows[0]), int(rows[-1]) + 1) if whole else torch.from_numpy(rows)
+                self.shown.append(_Rows(cut, self.counted, i, counted, *self._sample(counted, i)))
+                self.counted += len(counted)
+            first += self.n_places or len(stimulus)
+
+    def _sample(self, counted: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which sample slots take which of the counted rows."""
+        priority = _mix(np.arange(self.counted, self.counted + len(counted), dtype=np.uint64), self.seed)
+        taken: dict[int, int] = {}
+        for pick in np.flatnonzero(priority < self.priority.max()):
+            slot = int(self.priority.argmax())
+            if priority[pick] < self.priority[slot]:
+                self.priority[slot] = priority[pick]
+                self.sampled[slot] = (number, counted[pick])
+                taken[slot] = int(pick)
+        return np.array(list(taken), dtype=np.int64), np.array(list(taken.values()), dtype=np.int64)
 
 
 class _SiteState:
@@ -236,7 +335,7 @@ class _SiteState:
         self.sample = torch.zeros(N_SAMPLE, width)
         self.nonfinite = torch.zeros(width, dtype=torch.int64)
 
-    def add(self, x: Tensor, shown: _Shown) -> None:
+    def add(self, x: Tensor, shown: _Rows) -> None:
         """Take in one stimulus' ``(counted tokens, unit)`` values."""
         n, n_before = len(x), shown.n_before
         mean = x.mean(0)
@@ -292,7 +391,7 @@ def _mix(index: np.ndarray, seed: int) -> np.ndarray:
         return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-def commit_results(bundle: Bundle, state: State, shown: Iterable[Sequence[Stimulus]]) -> None:
+def commit_results(bundle: Bundle, state: State, batches: Iterable[Sequence[Shown]], *, pictures: bool = False) -> None:
     """Commit statistics, exemplars and, read from the batches once more, the stimuli in which exemplars stand."""
     have = {e["piece"] for e in bundle.pieces}
     statistics, exemplars, used = _results(state)
@@ -300,37 +399,45 @@ def commit_results(bundle: Bundle, state: State, shown: Iterable[Sequence[Stimul
         bundle.append("statistics", statistics, counted=state.counted, **state.nonfinite())
     if "exemplars" not in have:
         bundle.append("exemplars", exemplars)
-    ids, index, number = [], [], 0
-    for batch in shown:
+    shown: list[Shown] = []
+    index: list[int] = []
+    number = 0
+    for batch in batches:
         for stimulus in batch:
             if number in used:
-                ids.append(stimulus.ids.astype(np.int32))
+                # A picture's pixels are not kept: the survey would be as large as the images.
+                shown.append(replace(stimulus, pixels=None) if isinstance(stimulus, Picture) else stimulus)
                 index.append(number)
             number += 1
-    offsets = np.concatenate([[0], np.cumsum([len(i) for i in ids])]).astype(np.int64)
-    flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
-    bundle.append("contexts", {"ids": flat, "offsets": offsets, "stimulus": np.array(index, dtype=np.int64)})
+    if pictures:
+        kept = packed(shown)
+    elif shown:
+        kept = {name: array for name, array in packed(shown).items() if name in ("ids", "offsets")}
+    else:
+        kept = {"ids": np.zeros(0, dtype=np.int32), "offsets": np.zeros(1, dtype=np.int64)}
+    bundle.append("contexts", {**kept, "stimulus": np.array(index, dtype=np.int64)})
 
 
 def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], set[int]]:
     """Return statistics, exemplar tables and the stimuli that the exemplars stand in."""
     statistics: dict[str, np.ndarray] = {}
     exemplars: dict[str, np.ndarray] = {}
-    order = np.argsort(state.priority, kind="stable")[: min(state.counted, N_SAMPLE)]
-    places = torch.from_numpy(state.sampled[order])
-    n = max(len(order), 1)
-    # A text without a single counted token has no deciles.
-    deciles = [min(int((d + 0.5) / N_DECILES * n), n - 1) for d in range(N_DECILES if len(order) else 0)]
     for path, s in state.of.items():
+        layout = state.layout[path]
+        order = np.argsort(layout.priority, kind="stable")[: min(layout.counted, N_SAMPLE)]
+        places = torch.from_numpy(layout.sampled[order])
+        n, n_rows = max(len(order), 1), max(layout.counted, 1)
+        # A text without a single counted token has no deciles.
+        deciles = [min(int((d + 0.5) / N_DECILES * n), n - 1) for d in range(N_DECILES if len(order) else 0)]
         sample = s.sample[torch.from_numpy(order)]
         ranked, at = _ranked(sample)
         statistics |= {
             f"{path}|mean": s.mean.numpy(),
-            f"{path}|variance": (s.m2 / max(state.counted, 1)).numpy(),
+            f"{path}|variance": (s.m2 / n_rows).numpy(),
             f"{path}|minimum": s.minimum.numpy(),
             f"{path}|minimum_at": s.minimum_at.numpy(),
             f"{path}|maximum": s.top[:, 0].numpy(),
-            f"{path}|active": (s.active / max(state.counted, 1)).numpy(),
+            f"{path}|active": (s.active / n_rows).numpy(),
             f"{path}|quantiles": _quantiles(ranked),
         }
         exemplars |= {

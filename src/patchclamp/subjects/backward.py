@@ -48,7 +48,9 @@ def stand_ins(family: Family, model: nn.Module, rules: Collection[Rule]) -> dict
     |---|---|
     | ln | y = (x − mean(x)) · w / sg(σ) + b, mean(x) only where the norm subtracts it |
     | identity | z = x_s · sg(φ(x) / x_s), x_s = x + 1e-6 · sign(x), sign(0) = 1 |
-    | direct | y = sg(y) at the norms through which sublayers read the stream |
+    | direct | y = sg(y) at the norms (or, without them, the maps) through which sublayers read the stream |
+
+    Norms of queries and keys keep their gradient: ``ah`` holds what they feed.
 
     Args:
         family: says where norms and nonlinearities lie.
@@ -56,17 +58,18 @@ def stand_ins(family: Family, model: nn.Module, rules: Collection[Rule]) -> dict
         rules: those that hold.
 
     Raises:
-        CannotIntervene: a norm's weights are offloaded, so that its stand-in has nothing to compute with.
+        CannotIntervene: a norm's weights are offloaded, so that its stand-in has nothing to compute with; the family
+            names a norm that is not there, or has no stand-in for a rule.
 
     Source: 2508.21258, the table of propagation rules.
     """
+    _check_derived(family, model, rules)
     found: dict[str, Wrap] = {}
-    blocks = [f"{family.blocks}.{i}" for i in range(len(family.layers(model)))]
-    entries = [f"{block}.{norm}" for block in blocks for norm in family.entry_norms]
-    exits = [f"{block}.{norm}" for block in blocks for norm in family.exit_norms]
+    entries = family.inside(model, family.entry_norms)
     if "ln" in rules:
-        for path in (*entries, *exits, family.final):
-            norm = model.get_submodule(path)
+        passed = family.inside(model, (*family.exit_norms, *family.sum_norms))
+        for path in (*entries, *passed, family.final):
+            norm = _module(model, path)
             if any(p.is_meta for p in norm.parameters()):
                 raise CannotIntervene(
                     expected="norms whose weights are in memory, for the rule ln",
@@ -75,10 +78,33 @@ def stand_ins(family: Family, model: nn.Module, rules: Collection[Rule]) -> dict
                 )
             found[path] = _norm(norm, family.gain)
     if "identity" in rules:
-        found |= {f"{block}.{family.nonlinearity}": _identity for block in blocks}
+        heads = [family.head_nonlinearity] if family.head_nonlinearity else []
+        found |= dict.fromkeys([*family.inside(model, [family.nonlinearity]), *heads], _identity)
     if "direct" in rules:
-        found |= dict.fromkeys(entries, _constant)
+        found |= dict.fromkeys([*entries, *family.inside(model, family.readers)], _constant)
     return found
+
+
+def _check_derived(family: Family, model: nn.Module, rules: Collection[Rule]) -> None:
+    """Refuse a rule for which a family has no stand-in."""
+    for rule in RULES:
+        if rule in rules and rule in family.underived:
+            raise CannotIntervene(
+                expected=f"rules that are derived for {type(model).__name__}",
+                got=f"{rule}: {family.underived[rule]}",
+                remedy="Use integrated gradients, attribution patching without rules, or exact replacement.",
+            )
+
+
+def _module(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as problem:
+        raise CannotIntervene(
+            expected=f"a module {path!r} in {type(model).__name__}",
+            got=str(problem),
+            remedy="The family file does not fit this model; use attribution patching without rules, and report it.",
+        ) from problem
 
 
 def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> list[tuple[Place | Tap, Visit]]:
@@ -90,14 +116,14 @@ def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> li
     They must be the last visits at their places: what is read there lies before the halving, so that its coefficient
     has the half in it.
     """
-    blocks = [f"{family.blocks}.{i}" for i in range(len(family.layers(model)))]
     found: list[tuple[Place | Tap, Visit]] = []
-    for block in blocks:
-        if "half" in rules and "mlp.up" in family.block:
-            found.append((Place(f"{block}.{family.nonlinearity}", "out"), _halved))
-            found.append((family.block["mlp.up"].under(block), _halved))
+    for i in range(len(family.layers(model))):
+        places = family.sites_of(model, i)
+        if "half" in rules and "mlp.up" in places:
+            found.append((Place(f"{family.blocks}.{i}.{family.nonlinearity}", "out"), _halved))
+            found.append((places["mlp.up"], _halved))
         if "ah" in rules:
-            found += [(family.block[f"attn.{slot}"].under(block), torch.detach) for slot in ("q", "k")]
+            found += [(places[f"attn.{slot}"], torch.detach) for slot in ("q", "k") if f"attn.{slot}" in places]
     return found
 
 

@@ -1,5 +1,6 @@
 """By hand: the same change in plain PyTorch, written without the engine, for the contract to compare with."""
 
+import inspect
 import sys
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.site import Site
-from patchclamp.subjects.engine import Tap
+from patchclamp.subjects.engine import Chunk, Expert, Tap
 from patchclamp.subjects.language import Batch, LanguageModel
 
 
@@ -24,9 +25,17 @@ def added_by_hand(model: LanguageModel, site: Site, batch: Batch, row: int, colu
     """
     place = model._place(site.path)[1]
     module: Any = model.module.get_submodule(place.module)
-    inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False, "position_ids": batch.logical.clamp(min=0)}
-    if batch.padded:
-        inputs["attention_mask"] = (batch.logical >= 0).long()
+    inputs = bare_inputs(model, batch)
+    part = slice(None)
+    if isinstance(place, Chunk):
+        part = slice(place.index * site.width, (place.index + 1) * site.width)
+
+    def add(x: Tensor) -> None:
+        """Add δ in place; some modules have the tokens of all rows on one axis."""
+        x.view(*batch.ids.shape, -1)[row, column, part] += delta
+
+    if isinstance(place, Expert):
+        return _in_expert(model, module, place.number, batch, inputs, row, column, delta)
 
     if isinstance(place, Tap):
         return _in_attention(model, module, place.slot, batch, inputs, row, column, delta)
@@ -36,7 +45,7 @@ def added_by_hand(model: LanguageModel, site: Site, batch: Batch, row: int, colu
         def after(_m: Any, _a: Any, output: Any) -> Any:
             x = output[0] if isinstance(output, tuple) else output
             y = x.clone()
-            y[row, column] += delta
+            add(y)
             return (y, *output[1:]) if isinstance(output, tuple) else y
 
         handle = module.register_forward_hook(after)
@@ -45,10 +54,10 @@ def added_by_hand(model: LanguageModel, site: Site, batch: Batch, row: int, colu
         def before(_m: Any, args: Any, kwargs: Any) -> Any:
             x = args[0] if args else kwargs["hidden_states"]
             if place.shared:
-                x[row, column] += delta
+                add(x)
                 return None
             y = x.clone()
-            y[row, column] += delta
+            add(y)
             return ((y, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": y})
 
         handle = module.register_forward_pre_hook(before, with_kwargs=True)
@@ -57,6 +66,45 @@ def added_by_hand(model: LanguageModel, site: Site, batch: Batch, row: int, colu
             return batch.rows(model.module(**inputs).logits)
     finally:
         handle.remove()
+
+
+def bare_inputs(model: LanguageModel, batch: Batch) -> dict[str, Any]:
+    """Return what the bare network is called with, as its own documentation says."""
+    inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}
+    if batch.padded:
+        inputs["attention_mask"] = (batch.logical >= 0).long()
+    if "position_ids" in inspect.signature(model.module.forward).parameters:
+        # Embeddings with this method number tokens from the padding id on. The family's own word is not taken for it.
+        own = (m.padding_idx + 1 for m in model.module.modules() if hasattr(m, "create_position_ids_from_input_ids"))
+        inputs["position_ids"] = batch.logical.clamp(min=0) + next(own, 0)
+    return inputs
+
+
+def _in_expert(
+    model: LanguageModel, module: Any, number: int, batch: Batch, inputs: Any, row: int, column: int, delta: Tensor
+) -> Tensor:
+    """Add δ to one expert's neurons at one token: in the row that is nearest to what this expert makes of the token."""
+    token = row * batch.ids.shape[1] + column
+    made: list[Tensor] = []
+
+    def before(_m: Any, args: Any) -> None:
+        made[:] = [module.gate_up_proj[number] @ args[0][token]]
+
+    bare = module._apply_gate
+
+    def gate(both: Tensor) -> Tensor:
+        act: Tensor = bare(both).clone()
+        act[int((both - made[0]).abs().amax(-1).argmin())] += delta
+        return act
+
+    handle = module.register_forward_pre_hook(before)
+    module._apply_gate = gate
+    try:
+        with torch.no_grad():
+            return batch.rows(model.module(**inputs).logits)
+    finally:
+        handle.remove()
+        del module._apply_gate
 
 
 def _in_attention(

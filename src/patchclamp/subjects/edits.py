@@ -15,7 +15,7 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.bases import Units
 
 
@@ -31,7 +31,7 @@ class Frame:
 
     logical: Int[Tensor, "batch position"]
     prompt: Int[Tensor, " batch"]
-    stimuli: Sequence[Stimulus] = ()
+    stimuli: Sequence[Shown] = ()
 
     def columns(self, n: int) -> Int[Tensor, "batch n"]:
         """Return the logical positions of the newest ``n`` columns."""
@@ -268,17 +268,23 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                     got=f"{site.path}, which can only be read",
                     remedy="Change a site that feeds it.",
                 )
-            if item.at is not None and "position" not in site.axes:
+            if item.at is not None and "position" not in site.axes and not site.places:
                 raise CannotIntervene(
                     expected="a site with positions where `at` is given",
                     got=f"{site.path}, with axes {', '.join(site.axes)}",
                     remedy="Leave `at` out: the change then holds everywhere.",
                 )
-            if item.source is not None and "channel" in site.axes:
+            if item.source is not None and "channel" in site.axes and not site.places:
                 raise CannotIntervene(
                     expected=f"zero ablation, set, add, scale or call at {site.path}",
                     got=f"{item.operation} from a source",
                     remedy="A recording's channels have no one value to put in; give the value itself.",
+                )
+            if item.source is not None and site.ragged:
+                raise CannotIntervene(
+                    expected=f"zero ablation, set, add, scale or call at {site.path}",
+                    got=f"{item.operation} from a source",
+                    remedy="Another run may route other tokens there; give the value itself.",
                 )
             if item.basis not in bases:
                 raise PatchclampError(

@@ -6,7 +6,7 @@ parameters) is undone when the context ends, by return, exception or Ctrl-C alik
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock, RLock
 from types import MappingProxyType
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from patchclamp.core.errors import CannotIntervene, PatchclampError
-from patchclamp.subjects import attention
+from patchclamp.subjects import attention, experts
 
 Visit = Callable[[Tensor], Tensor]
 """Called with a site's values; returns the same object to leave them, another tensor to replace them."""
@@ -33,11 +33,15 @@ class Place:
         side: ``in`` for the first tensor argument, ``out`` for the (first) output.
         shared: the caller keeps another reference to this tensor (a residual branch), so a change must be made in the
             tensor itself to reach both.
+        flat: the tensor has the tokens of all rows on one axis, ``(batch · position, width)``.
+        writable: the network goes on with this tensor, so that a change to it has an effect.
     """
 
     module: str
     side: Literal["in", "out"]
     shared: bool = False
+    flat: bool = False
+    writable: bool = True
 
     def take(self, raw: Tensor) -> Tensor:
         """Turn the module's tensor into the site's layout."""
@@ -49,7 +53,44 @@ class Place:
 
     def under(self, prefix: str) -> "Place":
         """Return the same place, its module counted from ``prefix``."""
-        return type(self)(f"{prefix}.{self.module}" if self.module else prefix, self.side, self.shared)
+        return replace(self, module=f"{prefix}.{self.module}" if self.module else prefix)
+
+
+@dataclass(frozen=True)
+class Chunk(Place):
+    """Say that a site is one of several equal parts of a tensor, as a fused projection gives them.
+
+    Args:
+        index: which part.
+        of: number of parts.
+    """
+
+    index: int = 0
+    of: int = 2
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Return the part."""
+        return raw.chunk(self.of, dim=-1)[self.index]
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Return the tensor with the part replaced."""
+        parts = list(raw.chunk(self.of, dim=-1))
+        parts[self.index] = new
+        return torch.cat(parts, dim=-1)
+
+
+@dataclass(frozen=True)
+class Expert(Place):
+    """Say which expert's neurons a site is; rows of tokens that are routed elsewhere are NaN.
+
+    Args:
+        module: path of the module that holds all experts.
+        number: which of them.
+    """
+
+    side: Literal["in", "out"] = "in"
+    flat: bool = True
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,12 +211,19 @@ class Engine:
                 module = self._module(path)
                 _replace(module, "forward", wrap(module.forward), undo)
             taps: dict[nn.Module, dict[attention.Slot, list[tuple[Tap, Visit]]]] = {}
+            routed: dict[nn.Module, list[tuple[int, Visit]]] = {}
             for place, visit in visits:
                 module = self._module(place.module)
                 if isinstance(place, Tap):
                     taps.setdefault(module, {}).setdefault(place.slot, []).append((place, visit))
+                elif isinstance(place, Expert):
+                    routed.setdefault(module, []).append((place.number, visit))
                 else:
                     undo.callback(_hook(module, place, visit).remove)
+            for module, each in routed.items():
+                gate, note = experts.tapped(module, each)
+                undo.callback(module.register_forward_pre_hook(note).remove)
+                _replace(module, experts.METHOD, gate, undo)
             if taps or tap:
                 undo.enter_context(self._tapped(taps, native))
             yield

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.subjects.edits import Frame
 
 Padding = Literal["left", "right"]
@@ -44,6 +44,15 @@ class Batch:
     def rows(self, x: Tensor) -> Tensor:
         """Flatten ``(batch, column, …)`` to ``(tokens, …)``, padding left out."""
         return x.flatten(0, 1) if not self.padded else x[(self.logical >= 0).to(x.device)]
+
+    def pattern_rows(self, x: Float[Tensor, "batch column head_column"], n_heads: int) -> Tensor:
+        """Flatten patterns to ``(tokens, head, source)``, sources in logical order and padded to the longest."""
+        whole = x.unflatten(2, (n_heads, -1))
+        ordered = whole.new_zeros(*whole.shape[:3], int(self.lengths.max()))
+        for row, places in enumerate(self.logical):
+            inside = (places >= 0).to(x.device)
+            ordered[row, ..., : int(inside.sum())] = whole[row][..., inside]
+        return self.rows(ordered)
 
     def square(self, x: Float[Tensor, "tokens ..."]) -> Float[Tensor, "batch column ..."]:
         """Lay ``(tokens, …)`` out as ``(batch, logical position, …)``, zeros past each stimulus' end."""
@@ -82,7 +91,7 @@ def read_columns(batch: Batch, positions: Sequence[int]) -> Int[Tensor, "batch r
     return wanted + first
 
 
-def _shown(ids: Tensor, logical: Tensor) -> Sequence[Stimulus]:
+def _shown(ids: Tensor, logical: Tensor) -> Sequence[Shown]:
     """Return what a prefill shows, so that `resample` knows whom to avoid; nothing where embeddings are shown."""
     if ids.is_floating_point() or ids.shape != logical.shape:
         return ()
@@ -94,10 +103,12 @@ class Framer:
 
     Args:
         positions: whether the model takes position ids, which padding makes necessary.
+        first_position: the id of the first.
     """
 
-    def __init__(self, *, positions: bool) -> None:
+    def __init__(self, *, positions: bool, first_position: int = 0) -> None:
         self.positions = positions
+        self.first_position = first_position
         self._frame: Frame | None = None
         self._ids: Tensor | None = None
 
@@ -125,7 +136,7 @@ class Framer:
         self._frame = Frame(logical, prompt, stimuli)
         self._ids = ids if n_past == 0 else None
         if self.positions and kwargs.get("position_ids") is None:
-            kwargs = {**kwargs, "position_ids": logical[:, -ids.shape[1] :].clamp(min=0)}
+            kwargs = {**kwargs, "position_ids": logical[:, -ids.shape[1] :].clamp(min=0) + self.first_position}
         return args, kwargs
 
     def _continues(self, ids: Tensor, n_past: int) -> bool:

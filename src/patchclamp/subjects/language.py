@@ -11,30 +11,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
+from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
+from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids
 from patchclamp.subjects.identity import tokenizer_hash
-from patchclamp.subjects.network import Network, gradients_of, holder, once, probe
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.network import gradients_of, holder, once, probe
 from patchclamp.subjects.text import Tokenizer
 
 Attention = Literal["native", "tap"]
 
 
-class LanguageModel(Network):
-    """Lay a Hugging Face causal language model in the rig.
+class LanguageModel(Model):
+    """Lay a Hugging Face language model in the rig.
 
     Args:
-        model: a ``…ForCausalLM``; used as it is, wherever its weights lie, restored after every use.
+        model: a ``…ForCausalLM`` or ``…ForMaskedLM``; used as it is, wherever its weights lie, restored after use.
         tokenizer: its tokenizer; None where only token ids are shown.
         name: what to call it in keys.
         hash: identity, where the caller knows it (a folder's hash); else that of the weights.
@@ -67,7 +69,8 @@ class LanguageModel(Network):
         if hash is not None:
             self.__dict__["hash"] = hash
         config = model.config.get_text_config()
-        self.context = getattr(config, "max_position_embeddings", None)
+        longest = getattr(config, "max_position_embeddings", None)
+        self.context = longest if longest is None else longest - self._first_position
         if self.family is not None:
             self.engine = Engine(
                 model,
@@ -82,11 +85,18 @@ class LanguageModel(Network):
         """What can be done with it; ``missing`` says why not where it cannot."""
         bare = super().capabilities
         quantised = getattr(self.module, "hf_quantizer", None) is not None or not bare.differentiate
-        missing = (("differentiate", "weights are quantised: record and clamp instead"),) if quantised else ()
+        missing: tuple[tuple[str, str], ...] = ()
+        if quantised:
+            missing = (("differentiate", "weights are quantised: record and clamp instead"),)
         if self.family is None:
             why = f"no family file covers {type(self.module).__name__}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
-        return Capabilities(True, not quantised, True, self.family is not None, missing)
+        generates = bool(getattr(self.module, "can_generate", lambda: True)())
+        if not generates:
+            missing = (*missing, ("generate", "it fills in masked tokens: explain or clamp what it says at the mask"))
+        if self.family is not None:
+            missing += tuple((f"rule {rule}", why) for rule, why in self.family.underived.items())
+        return Capabilities(True, not quantised, generates, self.family is not None, missing)
 
     @property
     def device(self) -> torch.device:
@@ -103,9 +113,9 @@ class LanguageModel(Network):
         return self.module.dtype
 
     @property
-    def n_layers(self) -> int:
-        """Number of blocks; 0 without a family."""
-        return len(self.engine.blocks)
+    def _first_position(self) -> int:
+        """The position id of the first token."""
+        return 0 if self.family is None else self.family.first_position(self.module.config.get_text_config())
 
     @cached_property
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
@@ -328,67 +338,8 @@ class LanguageModel(Network):
             found = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
         gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
-        return Differentiated(
-            measured.detach(), self._recording(batch.stimuli, values), self._recording(batch.stimuli, gradients)
-        )
-
-    def measure(self, stimuli: Any, metric: Metric, **options: Any) -> Float[Tensor, " stimulus"]:
-        """Return a metric's value for each row; options as for ``run``."""
-        return metric(widened(self.run(stimuli, logits=metric.positions, **options).logits))
-
-    def sweep(
-        self,
-        stimulus: Any,
-        metric: Metric,
-        cells: Sequence[Sequence[Intervention]],
-        *,
-        batch_size: int = 64,
-        progress: Progress | None = None,
-    ) -> Float[Tensor, " cell"]:
-        """Return the metric under each of many sets of interventions on one stimulus.
-
-        Cells are sorted by the first block that they touch; each group restarts there from the clean residual stream,
-        one row per cell, and unembeds only the positions that the metric reads.
-
-        Args:
-            stimulus: one prompt.
-            metric: what is measured.
-            cells: a list of interventions per cell.
-            batch_size: rows per forward pass.
-            progress: called with cells done and cells in all.
-
-        Returns:
-            ``(cell,)`` metric values: those of one run per cell, to the bit with ``batch_size=1``, else to rounding
-            (about 1e-6: a matrix product of few rows adds up in another order than one of many).
-
-        Cost: one forward to record the residual stream, then Σ cells / batch_size partial forwards.
-        """
-        shown = self.stimuli(stimulus)
-        first = [min((self._first_layer(i.site) for i in cell), default=0) for cell in cells]
-        starts = sorted({layer for layer in first if layer > 0})
-        paths = [f"blocks.{layer}.resid_in" for layer in starts]
-        clean = self.run(shown, record=paths, logits=False).recording if paths else None
-        measured = widened(torch.zeros(len(cells), dtype=self.dtype, device=self.device))
-        done = 0
-        for layer in sorted(set(first)):
-            members = [i for i, start in enumerate(first) if start == layer]
-            for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
-                restart = None
-                if layer > 0 and clean is not None:
-                    residual = clean[f"blocks.{layer}.resid_in"]
-                    restart = Restart(layer, residual.expand(len(part), *residual.shape))
-                rows = [list(cells[i]) for i in part]
-                measured[part] = self.measure(shown, metric, interventions=rows, restart=restart)
-                done += len(part)
-                if progress is not None:
-                    progress(done, len(cells))
-        return measured
-
-    def _first_layer(self, path: str) -> int:
-        site = self.site(path)
-        if path == "final" and self.n_layers:
-            return self.n_layers - 1
-        return site.layer or 0
+        recorded = self._recording(batch.stimuli, values)
+        return Differentiated(measured.detach(), recorded, self._recording(batch.stimuli, gradients, recorded.rows))
 
     @contextmanager
     def intervene(self, interventions: Sequence[Any]) -> Iterator[None]:
@@ -405,9 +356,11 @@ class LanguageModel(Network):
             ...     model.module(input_ids=torch.tensor([[1, 2]])).logits.shape
             torch.Size([1, 2, 61])
         """
-        framer = Framer(positions=self.family is not None and self.family.positions)
+        framer = Framer(
+            positions=self.family is not None and self.family.positions, first_position=self._first_position
+        )
         edits = self._bind(interventions, None)
-        visits = self._visits([], edits, framer.current, lambda _path, x: x)
+        visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
         with self.engine.attached(visits, prepare=framer.prepare):
             yield
 
@@ -434,8 +387,10 @@ class LanguageModel(Network):
             progress: called with steps done and steps at most.
 
         Raises:
-            PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt.
+            PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt; the
+                model does not continue text.
         """
+        self.require("generate")
         shown = self.stimuli(prompts)
         check_request(max(map(len, shown)), self.context, max_new_tokens, temperature)
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
@@ -451,6 +406,31 @@ class LanguageModel(Network):
 
     # -- reading out --------------------------------------------------------------------------------------------------
 
+    def of_level(self, level: str) -> dict[str, str]:
+        """Return the sites of a level of units with their basis; neurons and heads are those of a family."""
+        if "." not in level:
+            self.covered()
+        return super().of_level(level)
+
+    @property
+    def n_answers(self) -> int:
+        """Number of logits: the vocabulary's tokens."""
+        return int(self.module.get_output_embeddings().out_features)
+
+    def answer_name(self, index: int) -> str:
+        """Return a token as people read it."""
+        return self.tokenizer.token(index)
+
+    def place_name(self, shown: Shown, node: UnitKey) -> str:
+        """Return the token at a node's position."""
+        assert isinstance(shown, Stimulus)
+        assert node.position is not None
+        return self.tokenizer.token(int(shown.ids[node.position]))
+
+    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n token"]:
+        """Return what values at a site promote through the residual stream and the unembedding alone."""
+        return self.read_out(self.written(site, values))
+
     def unembed(self, final: Float[Tensor, "... d_model"]) -> Float[Tensor, "... token"]:
         """Return the logits of values at ``final``, the family's soft-cap included."""
         head = self.module.get_output_embeddings()
@@ -460,13 +440,20 @@ class LanguageModel(Network):
     def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
         """Return what directions of the residual stream promote: W_U · norm(d), biases taken off.
 
-        The final norm divides by the direction's own size, so rows are comparable within, not between directions.
+        A head that does more than unembed (BERT's) is called as a whole. The final norm divides by the direction's own
+        size, so rows are comparable within, not between directions.
         """
-        norm = self.module.get_submodule(self.covered().final)
+        family = self.covered()
+        whole = self.module.get_submodule(family.head) if family.head else None
+        norm = self.module.get_submodule(family.final)
         head = self.module.get_output_embeddings()
+
+        def read(x: Tensor) -> Tensor:
+            logits: Tensor = head(norm(x)) if whole is None else whole(x)
+            return logits
+
         with torch.no_grad():
-            zero = head(norm(torch.zeros_like(directions[:1])))
-            return head(norm(directions)) - zero
+            return read(directions) - read(torch.zeros_like(directions[:1]))
 
     def written(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
         """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
@@ -491,14 +478,6 @@ class LanguageModel(Network):
                 remedy="docs/families.md says how to add one.",
             )
         return self.family
-
-    def require(self, capability: str) -> None:
-        """Raise what is missing, with its reason, where the subject lacks a capability."""
-        if not getattr(self.capabilities, capability):
-            reasons: Mapping[str, str] = dict(self.capabilities.missing)
-            raise PatchclampError(
-                expected=f"a subject that can {capability}", got=self.name, remedy=reasons.get(capability, "It cannot.")
-            )
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -533,7 +512,7 @@ class LanguageModel(Network):
                 seen(path)
                 return kept
 
-            visits = self._visits(paths, edits, lambda: frame, then)
+            visits = self._visits(paths, edits, lambda _site: frame, then)
             tapped = attention == "tap" or any(isinstance(place, Tap) for place, _ in visits)
             replaced: dict[str, Wrap] = {}
             if rules:
@@ -555,23 +534,19 @@ class LanguageModel(Network):
         if batch.padded:
             inputs["attention_mask"] = (batch.logical >= 0).long()
         if self.family is None or self.family.positions:
-            inputs["position_ids"] = batch.logical.clamp(min=0)
+            inputs["position_ids"] = batch.logical.clamp(min=0) + self._first_position
         return inputs
 
     def _rows(self, path: str, x: Tensor, batch: Batch) -> Tensor:
         site = self._place(path)[0]
-        if site.kind != "attn.pattern":
-            return batch.rows(x)
-        # Rows of a pattern run over sources: bring those into logical order and pad them to the longest stimulus.
-        whole = x.unflatten(2, (site.n_heads, -1))
-        longest = int(batch.lengths.max())
-        ordered = whole.new_zeros(*whole.shape[:3], longest)
-        for row, places in enumerate(batch.logical):
-            inside = (places >= 0).to(x.device)
-            ordered[row, ..., : int(inside.sum())] = whole[row][..., inside]
-        return batch.rows(ordered)
+        return batch.pattern_rows(x, site.n_heads) if site.kind == "attn.pattern" else batch.rows(x)
 
-    def _recording(self, stimuli: Sequence[Stimulus], values: Mapping[str, Any]) -> Recording:
+    def _recording(
+        self, stimuli: Sequence[Shown], values: Mapping[str, Any], rows: Mapping[str, np.ndarray] | None = None
+    ) -> Recording:
         bare = super()._recording(stimuli, values)
         about = {"subject": self.name, "dtype": str(self.dtype).removeprefix("torch.")}
-        return Recording(bare.stimuli, bare.values, bare.sites, about)
+        ragged = {path: x for path, x in bare.values.items() if bare.sites[path].ragged}
+        known = {path: passed(x) if rows is None else rows[path] for path, x in ragged.items()}
+        kept = {path: x[torch.from_numpy(known[path]).to(x.device)] for path, x in ragged.items()}
+        return Recording(bare.stimuli, {**bare.values, **kept}, bare.sites, about, rows=known)

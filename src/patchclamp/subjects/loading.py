@@ -1,19 +1,73 @@
-"""Loading: from a name or folder to a language model in the rig, never running code that came with it."""
+"""Loading: from a name or folder to a model in the rig, never running code that came with it."""
 
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
 from patchclamp.subjects.identity import folder_hash
+from patchclamp.subjects.images import Preparation
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.vision import VisionModel
 
 LARGE = 10**9
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+IMAGES = "ForImageClassification"
+"""How transformers' classes end that answer images with classes."""
+
+
+def load_model(
+    name: str, *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
+) -> LanguageModel | VisionModel:
+    """Load a model by the class that its config names: images for classifiers of images, else language.
+
+    Arguments, errors and cost are those of ``load_language_model``.
+    """
+    seen = any(each.endswith(IMAGES) for each in _classes_named(name))
+    kind = load_vision_model if seen else load_language_model
+    return kind(name, device=device, dtype=dtype, attention=attention)
+
+
+def load_vision_model(
+    name: str, *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
+) -> VisionModel:
+    """Load an image classifier with its image processor, from a local folder or by its Hugging Face name.
+
+    Arguments, errors and cost are those of ``load_language_model``. The processors that run on Pillow are used; without
+    one beside the model, whole numbers are divided by 255 and images must have the size that the config says.
+    """
+    model, slugged, known = _loaded(name, "AutoModelForImageClassification", device, dtype, attention)
+    return VisionModel(model, preparation_of(model, _processor(name)), name=slugged, hash=known)
+
+
+def preparation_of(model: Any, processor: Any = None) -> Preparation:
+    """Return the preparation of a Hugging Face image model: its processor, and the shape that comes out of it.
+
+    Raises:
+        PatchclampError: neither processor nor config says the size.
+    """
+    config = getattr(model.config, "vision_config", model.config)
+    channels, size = int(getattr(config, "num_channels", 3)), getattr(config, "image_size", None)
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    if processor is not None:
+        # A processor that does not resize leaves what comes in: then the config's size is what must come.
+        blank = np.zeros((height or 64, width or 64, channels), dtype=np.uint8)
+        like = Preparation(processor, shape=(channels, 0, 0)).processed(blank)
+        return Preparation(processor, shape=(channels, like.shape[1], like.shape[2]))
+    if size is None:
+        raise PatchclampError(
+            expected="an image processor beside the model (preprocessor_config.json)",
+            got=f"none, and a {type(model).__name__} takes images of any size",
+            remedy="Fetch that file too, or use pc.wrap(module, example, prepare=…) in Python.",
+        )
+    return Preparation(None, shape=(channels, int(height), int(width)))
 
 
 def load_language_model(
@@ -32,6 +86,15 @@ def load_language_model(
 
     Cost: reads the weights once, and once more for their hash the first time.
     """
+    # Asked for a causal model, transformers would make one of a masked one.
+    masked = any(each.endswith("ForMaskedLM") for each in _classes_named(name))
+    auto = "AutoModelForMaskedLM" if masked else "AutoModelForCausalLM"
+    model, slugged, known = _loaded(name, auto, device, dtype, attention)
+    return LanguageModel(model, _tokenizer(name), name=slugged, hash=known)
+
+
+def _loaded(name: str, auto: str, device: str, dtype: str | None, attention: str | None) -> tuple[Any, str, str | None]:
+    """Return what one of transformers' auto classes loads, its slug and its hash."""
     if dtype is not None and dtype not in DTYPES:
         raise PatchclampError(
             expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
@@ -43,15 +106,15 @@ def load_language_model(
     if local:
         _check_folder(folder)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import transformers
     from huggingface_hub.utils import logging as hub_logging
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     hub_logging.set_verbosity(hub_logging.CRITICAL)  # its retries; the error below says what failed
     if local and sum(f.stat().st_size for f in folder.glob("*.safetensors")) < LARGE:
         logging.disable_progress_bar()  # a bar that is over at once is noise
-    read: Any = AutoModelForCausalLM.from_pretrained
+    read: Any = getattr(transformers, auto).from_pretrained
     placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
     try:
         model, info = read(
@@ -79,9 +142,27 @@ def load_language_model(
             raise PatchclampError(
                 expected="a device of this machine", got=f"{device!r}: {problem}"[:160], remedy="Use --device cpu."
             ) from problem
-    return LanguageModel(
-        model, _tokenizer(name), name=slug(str(folder.resolve()) if local else name), hash=_hash(name, local, model)
-    )
+    return model, slug(str(folder.resolve()) if local else name), _hash(name, local, model)
+
+
+def _classes_named(name: str) -> list[str]:
+    """Return the classes that a model's config names; none where it cannot be read, which loading then tells."""
+    from transformers import PretrainedConfig
+
+    try:
+        found, _ = PretrainedConfig.get_config_dict(name)
+        return [str(each) for each in found.get("architectures") or ()]
+    except Exception:  # no file, no network, no JSON: loading says which
+        return []
+
+
+def _processor(name: str) -> Any:
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
+    except (OSError, ValueError, KeyError):  # a model without one; its config may still say the size
+        return None
 
 
 def _check_folder(folder: Path) -> None:

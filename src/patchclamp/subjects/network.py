@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patchclamp.core.basis import HEADS, NEURONS, Basis
+from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site, find_sites
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import slug
 from patchclamp.subjects.edits import Edits, Frame, bind
@@ -47,7 +47,7 @@ class Network:
         self.module = module
         self.example_inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
         self.name = slug(name or type(module).__name__)
-        self.bases: dict[str, Basis] = {"neurons": NEURONS, "heads": HEADS}
+        self.bases: dict[str, Basis] = {basis.name: basis for basis in (NEURONS, HEADS, CHANNELS)}
         self.engine = Engine(module)
 
     # -- what there is ------------------------------------------------------------------------------------------------
@@ -60,7 +60,10 @@ class Network:
     @property
     def capabilities(self) -> Capabilities:
         """What can be done with it."""
-        quantised = any(not p.is_floating_point() for p in self.module.parameters())
+        # torchao's tensors say that they are of floats, which they stand for, and have no gradients all the same.
+        quantised = any(
+            not p.is_floating_point() or type(p.data).__module__.startswith("torchao") for p in self.module.parameters()
+        )
         missing = (("differentiate", "weights are quantised: record and clamp instead"),) if quantised else ()
         return Capabilities(differentiate=not quantised, missing=missing)
 
@@ -145,7 +148,7 @@ class Network:
             kept[path] = x.detach().clone()
             return x
 
-        visits = self._visits(paths, edits, lambda: None, keep)
+        visits = self._visits(paths, edits, lambda _site: None, keep)
         with torch.no_grad(), self.engine.attached(visits):
             output = self.module(*inputs)
         shown = tuple(Stimulus.of(np.array([i])) for i in range(len(inputs[0])))
@@ -171,7 +174,7 @@ class Network:
             # The copy travels on: nn.ReLU(inplace=True) would overwrite the value that is held, and its gradient.
             return hold(path, x).clone()
 
-        visits = self._visits(self._paths(sites), edits, lambda: None, keep)
+        visits = self._visits(self._paths(sites), edits, lambda _site: None, keep)
         with torch.enable_grad(), self.engine.attached(visits, freeze=True):
             output = self.module(*inputs)
             measured = metric(output[:, None] if hasattr(metric, "kind") else output)
@@ -191,7 +194,7 @@ class Network:
             7.0
         """
         edits = self._bind(interventions, None)
-        return self.engine.attached(self._visits([], edits, lambda: None, lambda _p, x: x))
+        return self.engine.attached(self._visits([], edits, lambda _site: None, lambda _p, x: x))
 
     # -- parts shared with language -----------------------------------------------------------------------------------
 
@@ -204,7 +207,7 @@ class Network:
         self,
         record: Sequence[str],
         edits: Edits,
-        frame: Callable[[], Frame | None],
+        frame: Callable[[Site], Frame | None],
         keep: Callable[[str, Tensor], Tensor],
     ) -> list[tuple[Place | Tap, Visit]]:
         """Return one visit per site: first its edits, then what is done with the result."""
@@ -212,17 +215,38 @@ class Network:
 
         def visit(path: str, site: Site) -> Visit:
             def run(x: Tensor) -> Tensor:
-                new = edits.apply(x, site, frame()) if path in edits.by_site else x
+                new = edits.apply(x, site, frame(site)) if path in edits.by_site else x
                 return keep(path, new) if path in wanted else new
 
             return run
 
         places = {path: self._place(path) for path in dict.fromkeys([*record, *edits.paths])}
-        return [(place, visit(path, site)) for path, (site, place) in places.items()]
+        return [
+            (
+                place,
+                _squared(visit(path, site), partial(frame, site))
+                if getattr(place, "flat", False)
+                else visit(path, site),
+            )
+            for path, (site, place) in places.items()
+        ]
 
-    def _recording(self, stimuli: Sequence[Stimulus], values: Mapping[str, Any]) -> Recording:
+    def _recording(self, stimuli: Sequence[Shown], values: Mapping[str, Any]) -> Recording:
         sites = {path: self._place(path)[0] for path in values}
         return Recording(tuple(stimuli), dict(values), sites, {"subject": self.name})
+
+
+def _squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
+    """Show a visit ``(batch, position, width)`` where the network has the tokens of all rows on one axis."""
+
+    def run(x: Tensor) -> Tensor:
+        here = frame()
+        square = x.unflatten(0, (1 if here is None else len(here.logical), -1))
+        new = visit(square)
+        # The reshaped view is off the path from input to output: under autograd it must be put on it.
+        return x if new is square and not torch.is_grad_enabled() else new.flatten(0, 1)
+
+    return run
 
 
 def once(path: str, seen: Container[str]) -> None:
@@ -235,15 +259,8 @@ def once(path: str, seen: Container[str]) -> None:
         )
 
 
-def probe(
-    module: nn.Module, forward: Callable[[], object], lead: tuple[int, ...] = ()
-) -> dict[str, tuple[Site, Place | Tap]]:
-    """Run one forward and return every module's input and output that is a tensor of real numbers, as sites.
-
-    Args:
-        module: the network.
-        forward: runs it.
-        lead: where given, only tensors of these first sizes and one more axis.
+def shapes_inside(module: nn.Module, forward: Callable[[], object]) -> dict[str, torch.Size]:
+    """Run one forward and return the shape of every module's input and output that is a tensor of real numbers.
 
     Raises:
         PatchclampError: the module does not accept its example.
@@ -266,6 +283,23 @@ def probe(
     finally:
         for handle in handles:
             handle.remove()
+    return shapes
+
+
+def probe(
+    module: nn.Module, forward: Callable[[], object], lead: tuple[int, ...] = ()
+) -> dict[str, tuple[Site, Place | Tap]]:
+    """Run one forward and return every module's input and output that is a tensor of real numbers, as sites.
+
+    Args:
+        module: the network.
+        forward: runs it.
+        lead: where given, only tensors of these first sizes and one more axis.
+
+    Raises:
+        PatchclampError: the module does not accept its example.
+    """
+    shapes = shapes_inside(module, forward)
     layouts = {
         1: ("unit",),
         2: ("stimulus", "unit"),

@@ -2,8 +2,8 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.attention import SLOTS
-from patchclamp.subjects.engine import Place, Tap
+from patchclamp.subjects.engine import Expert, Place, Tap
 
 SPEC = __name__.rsplit(".", 1)[-1]
 
@@ -30,18 +30,30 @@ class Family:
         block: canonical name to place, paths counted from a block. Names: ``attn.q k v pattern z write``,
             ``resid_mid``, ``mlp.pre up act write``. ``write`` is the tensor added to the stream; ``mlp.act`` is what
             multiplies the down projection.
+            A place in a module that a block has not is no site of that block, if it stands in ``varying``.
         nonlinearity: path, from a block, of φ in act = φ(pre) (· up).
         entry_norms: paths, from a block, of the norms through which a sublayer reads the residual stream.
+        readers: modules that read the stream where no norm stands before them.
         exit_norms: paths of the norms through which a sublayer's output passes before it is added.
+        sum_norms: paths of the two norms that the stream itself passes, one after each addition (post-norm).
         gain: norm to the factor by which it multiplies the normalised values.
         parallel: attention and MLP read the same residual; there is no ``resid_mid``.
         logit_cap: config attribute that holds the logit soft-cap, or empty.
         score_cap: config attribute that holds the soft-cap of attention scores, or empty.
         scale: attention module to the factor on q · k.
+        window: attention module to how many positions it looks back, or None.
+        causal: no position sees a later one.
         attention_method: attention method to wrap where the attention interface is not used.
         tuple_output: a block returns a tuple.
         positions: the model takes ``position_ids``.
-        embedding_positions: learned positions are added after ``embed``.
+        first_position: config to the position id of the first token.
+        head: path of a head that does more than unembed: it turns the last block's output into logits.
+        head_nonlinearity: path of the φ within it.
+        varying: sites that some blocks lack.
+        widths: site to its width by the config, where that is neither the stream's, the heads' nor the MLP's.
+        fits: config to whether this file is true of it; the class alone may not say it.
+        excluded: number of a part of the contract that does not apply, to the reason.
+        underived: relevance rule that has no stand-in here, to the reason.
         tiny: makes a small random model with weights large enough that every nonlinearity bites.
     """
 
@@ -53,15 +65,27 @@ class Family:
     nonlinearity: str
     entry_norms: tuple[str, ...]
     tiny: Callable[[], Any]
+    readers: tuple[str, ...] = ()
     exit_norms: tuple[str, ...] = ()
+    sum_norms: tuple[str, ...] = ()
     gain: Callable[[Any], Tensor] = lambda norm: norm.weight
     parallel: bool = False
     logit_cap: str = ""
     score_cap: str = ""
     scale: Callable[[Any], float] = lambda module: module.scaling
+    window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
+    causal: bool = True
     attention_method: str | None = None
     tuple_output: bool = False
     positions: bool = True
+    first_position: Callable[[Any], int] = lambda config: 0
+    head: str = ""
+    head_nonlinearity: str = ""
+    varying: frozenset[str] = frozenset()
+    widths: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
+    fits: Callable[[Any], bool] = lambda config: True
+    excluded: Mapping[int, str] = field(default_factory=dict)
+    underived: Mapping[str, str] = field(default_factory=dict)
 
     def layers(self, model: nn.Module) -> list[nn.Module]:
         """Return the blocks in order."""
@@ -81,27 +105,50 @@ class Family:
             "attn.pattern": (0, heads),
             "attn.z": (heads * d_head, heads),
             **dict.fromkeys(("mlp.pre", "mlp.up", "mlp.act"), (d_mlp, 0)),
+            **{kind: (width(config), 0) for kind, width in self.widths.items()},
         }
         found: dict[str, tuple[Site, Place | Tap]] = {}
 
-        def add(path: str, kind: str, layer: int | None, place: Place | Tap) -> None:
-            width, n_heads = blocked.get(kind, (d_model, 0))
-            tapped = isinstance(place, Tap)
-            axes = (
-                ("stimulus", "position", "head", "source")
-                if kind == "attn.pattern"
-                else ("stimulus", "position", "unit")
-            )
-            found[path] = (Site(path, kind, width, axes, n_heads, layer, True, tapped), place)
+        def add(path: str, kind: str, layer: int | None, place: Place | Tap, like: str = "") -> None:
+            width, n_heads = blocked.get(like or kind, (d_model, 0))
+            tapped, ragged = isinstance(place, Tap), isinstance(place, Expert)
+            writable = isinstance(place, Tap) or place.writable
+            found[path] = (Site(path, kind, width, _axes(kind), n_heads, layer, writable, tapped, ragged), place)
 
         embeddings = module_path(model, model.get_input_embeddings())
         add("embed", "embed", None, Place(embeddings, "out"))
-        whole = {"resid_in": Place("", "in"), **self.block, "resid_out": Place("", "out")}
         for i in range(len(self.layers(model))):
-            for kind, place in whole.items():
-                add(f"blocks.{i}.{kind}", kind, i, place.under(f"{self.blocks}.{i}"))
+            for kind, place in self.sites_of(model, i).items():
+                if isinstance(place, Expert):
+                    for e in range(int(model.get_submodule(place.module).num_experts)):
+                        each = kind.format(e=e)
+                        add(f"blocks.{i}.{each}", each, i, replace(place, number=e), kind)
+                else:
+                    add(f"blocks.{i}.{kind}", kind, i, place)
         add("final", "final", None, Place(self.final, "out"))
         return found
+
+    def sites_of(self, model: nn.Module, layer: int) -> dict[str, Place | Tap]:
+        """Return the sites that one block has, in forward order, each with its place from the root."""
+        whole = {"resid_in": Place("", "in"), **self.block, "resid_out": Place("", "out")}
+        block, prefix = self.layers(model)[layer], f"{self.blocks}.{layer}"
+        return {
+            kind: place.under(prefix)
+            for kind, place in whole.items()
+            if kind not in self.varying or _has(block, place.module)
+        }
+
+    def inside(self, model: nn.Module, paths: Iterable[str]) -> list[str]:
+        """Return paths from the root of modules named from a block, in every block that has them.
+
+        A block may lack one only where some sites vary.
+        """
+        return [
+            f"{self.blocks}.{i}.{path}"
+            for i, block in enumerate(self.layers(model))
+            for path in paths
+            if not self.varying or _has(block, path)
+        ]
 
     def cap_logits(self, model: Any, logits: Tensor) -> Tensor:
         """Apply the family's logit soft-cap c · tanh(z / c), where it has one."""
@@ -122,6 +169,16 @@ def mlp_sites(module: str, *, pre: str, act: str, up: str = "") -> dict[str, Pla
     return {"mlp.pre": pre_site, **gated, "mlp.act": act_site, "mlp.write": Place(module, "out")}
 
 
+def _axes(kind: str) -> tuple[str, ...]:
+    if kind == "attn.pattern":
+        return ("stimulus", "position", "head", "source")
+    return ("stimulus", "position", "expert" if kind == "mlp.router" else "unit")
+
+
+def _has(block: nn.Module, path: str) -> bool:
+    return not path or any(name == path for name, _ in block.named_modules())
+
+
 def module_path(root: nn.Module, module: nn.Module) -> str:
     """Return a module's dotted path from the root."""
     return next(path for path, found in root.named_modules() if found is module)
@@ -132,7 +189,7 @@ def family_names() -> tuple[str, ...]:
     """List the families: the files of this folder."""
     package = __name__.rsplit(".", 1)[0]
     folder = importlib.import_module(package).__path__
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(folder) if m.name != SPEC))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(folder) if m.name != SPEC and not m.ispkg))
 
 
 def family(name: str) -> Family:
@@ -156,9 +213,9 @@ def families() -> Iterator[Family]:
     return (family(name) for name in family_names())
 
 
-def family_of(model: nn.Module) -> Family | None:
-    """Return the family that covers a model's class, or None."""
-    return next((f for f in families() if type(model).__name__ in f.classes), None)
+def family_of(model: Any) -> Family | None:
+    """Return the family that covers a model's class and config, or None."""
+    return next((f for f in families() if type(model).__name__ in f.classes and f.fits(model.config)), None)
 
 
 def enlarged(model: Any, *, seed: int = 0, weight: float = 0.6) -> Any:

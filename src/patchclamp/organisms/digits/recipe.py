@@ -1,0 +1,164 @@
+"""Recipe: the two architectures, and the training that makes the shipped digits organisms."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.subjects.images import digits
+
+NAMES = ("digits-vit", "digits-cnn")
+STEPS = {"digits-vit": 3000, "digits-cnn": 1500}
+"""Optimizer steps of the shipped files."""
+HELD_OUT = 450
+"""Images of 1,797 that training never shows: a quarter."""
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hold everything that decides what a training run gives.
+
+    Args:
+        name: one of ``NAMES``.
+        seed: of the first weights, the order of the images and their shifts.
+        steps: optimizer steps.
+        images: images per step.
+        rate: peak learning rate; it rises over the first twentieth and then falls along a cosine to nothing.
+        decay: weight decay of matrices and kernels.
+        smoothing: share of the label that is spread over all classes.
+    """
+
+    name: str
+    seed: int = 0
+    steps: int = 3000
+    images: int = 64
+    rate: float = 3e-3
+    decay: float = 0.05
+    smoothing: float = 0.05
+
+
+def architecture(name: str) -> Any:
+    """Return an untrained model of an organism, its first weights drawn by torch's own generator.
+
+    Raises:
+        PatchclampError: no such organism.
+    """
+    from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
+
+    labels: dict[str, Any] = {
+        "id2label": {i: str(i) for i in range(CLASSES)}, "label2id": {str(i): i for i in range(CLASSES)}
+    }  # fmt: skip
+    if name == "digits-vit":
+        vit = ViTConfig(
+            image_size=8, patch_size=2, num_channels=1, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+            intermediate_size=96, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **labels,
+        )  # fmt: skip
+        return ViTForImageClassification(vit)
+    if name == "digits-cnn":
+        resnet = ResNetConfig(
+            num_channels=1, embedding_size=16, hidden_sizes=[24, 48], depths=[2, 1], layer_type="basic", **labels
+        )
+        return ResNetForImageClassification(resnet)
+    raise PatchclampError(
+        expected=f"an organism among {', '.join(NAMES)}", got=repr(name), remedy="Choose one of these."
+    )
+
+
+def processor(name: str) -> Any:
+    """Return the image processor that ships beside an organism: 8 x 8 for the ViT, drawn out to 32 x 32 for the CNN."""
+    from transformers import ViTImageProcessorPil
+
+    side = 8 if name == "digits-vit" else 32
+    return ViTImageProcessorPil(
+        size={"height": side, "width": side}, do_resize=side != 8, image_mean=[0.5], image_std=[0.5]
+    )
+
+
+def split() -> tuple[Int[np.ndarray, " shown"], Int[np.ndarray, " held_out"]]:
+    """Return which images training shows and which are held out, the same for ever."""
+    order = np.random.default_rng(20240).permutation(1797)
+    return np.sort(order[HELD_OUT:]), np.sort(order[:HELD_OUT])
+
+
+def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Train an organism and write it as a Hugging Face folder, its weights in float32.
+
+    Args:
+        recipe: what to train.
+        folder: where it goes.
+        progress: called with steps done and steps in all.
+
+    Raises:
+        PatchclampError: no such organism, or scikit-learn, whose images it is trained on, is not installed.
+
+    Cost: about two minutes of one core; the same weights again on the same machine and with the same versions.
+    """
+    pictures, labels = digits()
+    prepare = processor(recipe.name)
+    stacked = np.stack([np.asarray(picture.pixels)[None] for picture in pictures])
+    shown, _ = split()
+    pixels = torch.from_numpy(np.stack([_prepared(prepare, stacked[i]) for i in shown]))
+    targets = torch.tensor([labels[i] for i in shown])
+    start = time.monotonic()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = architecture(recipe.name).train()
+        _fit(model, recipe, pixels, targets, progress)
+    model.eval().save_pretrained(folder)
+    prepare.save_pretrained(folder)
+    told = {**asdict(recipe), "seconds": round(time.monotonic() - start), "images_shown": len(shown)}
+    (folder / "recipe.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def _prepared(prepare: Any, pixels: np.ndarray) -> np.ndarray:
+    found = prepare(pixels, input_data_format="channels_first", return_tensors="np")["pixel_values"][0]
+    return np.asarray(found, dtype=np.float32)
+
+
+def _fit(
+    model: Any,
+    recipe: Recipe,
+    pixels: Float[Tensor, "image channel y x"],
+    targets: Int[Tensor, " image"],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Take the optimizer steps, every image moved by at most one of its own pixels in each direction."""
+    heavy = [p for p in model.parameters() if p.ndim > 1]
+    light = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": heavy, "weight_decay": recipe.decay}, {"params": light, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.rate)
+    step_of_one = pixels.shape[-1] // 8
+    for step in range(recipe.steps):
+        warm, done = recipe.steps // 20 + 1, step / recipe.steps
+        share = min((step + 1) / warm, (1 + math.cos(math.pi * done)) / 2)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate * share
+        chosen = torch.randint(len(pixels), (recipe.images,))
+        dy, dx = (int(i) * step_of_one for i in torch.randint(-1, 2, (2,)))
+        batch = _moved(pixels[chosen], dy, dx)
+        loss = cross_entropy(model(batch).logits, targets[chosen], label_smoothing=recipe.smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if progress is not None:
+            progress(step + 1, recipe.steps)
+
+
+def _moved(x: Float[Tensor, "image channel y x"], dy: int, dx: int) -> Float[Tensor, "image channel y x"]:
+    """Return images moved down and to the right, black where nothing comes in."""
+    side = x.shape[-1]
+    wide = pad(x, (side, side, side, side), value=-1.0)
+    return wide[..., side - dy : 2 * side - dy, side - dx : 2 * side - dx]

@@ -1,0 +1,21 @@
+"""Qwen 3: Llama with norms on queries and keys, and heads of a width of their own."""
+
+from dataclasses import replace
+from typing import Any
+
+from patchclamp.subjects.families import llama
+from patchclamp.subjects.families.spec import enlarged
+
+
+def tiny() -> Any:
+    """Make a 2-layer random Qwen 3 of width 32 whose heads together are wider than the stream."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=12,
+        intermediate_size=48, vocab_size=61, max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
+    )  # fmt: skip
+    return enlarged(Qwen3ForCausalLM(config), weight=0.3)
+
+
+FAMILY = replace(llama.FAMILY, name="qwen3", classes=("Qwen3ForCausalLM",), tiny=tiny)

@@ -1,0 +1,47 @@
+"""Qwen 3 with a mixture of experts in some blocks or all: a router sends every token to a few small gated MLPs."""
+
+from dataclasses import replace
+from typing import Any
+
+from patchclamp.subjects.engine import Expert, Place
+from patchclamp.subjects.families import qwen3
+from patchclamp.subjects.families.spec import enlarged
+
+
+def tiny() -> Any:
+    """Make a 2-layer random Qwen 3 of width 32: a dense MLP, then 4 experts of which each token meets 2."""
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    config = Qwen3MoeConfig(
+        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=48, moe_intermediate_size=24, num_experts=4, num_experts_per_tok=2, norm_topk_prob=True,
+        decoder_sparse_step=1, mlp_only_layers=[0], vocab_size=61, max_position_embeddings=64, bos_token_id=0,
+        eos_token_id=60,
+    )  # fmt: skip
+    return enlarged(Qwen3MoeForCausalLM(config), weight=0.3)
+
+
+MIXED = {
+    # Shares and choice are made of these logits within the router; nothing after it reads them.
+    "mlp.router": Place("mlp.gate", "out", flat=True, writable=False),
+    "mlp.experts.{e}.act": Expert("mlp.experts"),
+}
+WHY = "the product of an expert's output with its share, and the choice of experts, have no rule"
+
+FAMILY = replace(
+    qwen3.FAMILY,
+    name="qwen3_moe",
+    classes=("Qwen3MoeForCausalLM",),
+    block={
+        **{k: p for k, p in qwen3.FAMILY.block.items() if k != "mlp.write"},
+        **MIXED,
+        "mlp.write": Place("mlp", "out"),
+    },
+    varying=frozenset({"mlp.pre", "mlp.up", "mlp.act", *MIXED}),
+    widths={
+        "mlp.router": lambda config: config.num_experts,
+        "mlp.experts.{e}.act": lambda config: config.moe_intermediate_size,
+    },
+    underived={"identity": WHY, "half": WHY},
+    tiny=tiny,
+)

@@ -1,0 +1,1 @@
+"""Families of image models: one file each."""

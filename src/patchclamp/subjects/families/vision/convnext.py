@@ -1,0 +1,57 @@
+"""ConvNeXt: stages of blocks, a depthwise convolution and an MLP at every place, scaled and added.
+
+The addition is a ``+`` inside the block's forward: the block's input and the branch's output are hooked, nothing is
+copied. Between stages a norm and a convolution halve the map: the next block's input is not the last one's output.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.grids import Grid, VisionFamily
+
+
+def tiny() -> Any:
+    """Make a random ConvNeXt of two stages for images of 3 x 16 x 16; its scales are far from 0."""
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+
+    make: Any = ConvNextConfig  # every config takes num_labels; not every signature says so
+    config = make(
+        patch_size=2, num_stages=2, hidden_sizes=[8, 12], depths=[1, 2], num_labels=7, layer_scale_init_value=1.0
+    )
+    return enlarged(ConvNextForImageClassification(config), weight=0.3)
+
+
+def finish(block: Any, act: Tensor, which: str) -> Tensor:
+    """Return the down projection of a map's neurons, scaled."""
+    written = block.pwconv2(act.permute(0, 2, 3, 1))
+    scale = block.layer_scale_parameter
+    return (written if scale is None else scale * written).permute(0, 3, 1, 2)
+
+
+FAMILY = VisionFamily(
+    name="convnext",
+    classes=("ConvNextForImageClassification",),
+    blocks="convnext.encoder.stages.*.layers.*",
+    final="convnext.layernorm",
+    stem=Grid("convnext.embeddings", "out"),
+    last=Grid("convnext.layernorm", "out"),
+    answer=lambda model, final: model.classifier(final[:, 0]),
+    block={
+        "conv.out": Grid("dwconv", "out"),
+        "mlp.pre": Grid("pwconv1", "out", last=True),
+        "mlp.act": Grid("pwconv2", "in", last=True),
+        "mlp.write": Grid("drop_path", "out"),
+    },
+    nonlinearity="act",
+    entry_norms=(),
+    summed=("mlp.write",),
+    finish=finish,
+    tiny_shape=(3, 16, 16),
+    excluded={
+        4: "it has no attention, so no pattern",
+        9: "it has no attention, so neither queries nor keys",
+    },
+    tiny=tiny,
+)

@@ -1,0 +1,172 @@
+"""Model: a network that is shown stimuli and answers with logits; what language and vision share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.metric import Metric
+from patchclamp.core.stimulus import Shown
+from patchclamp.core.subject import Differentiated, Progress
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.network import Network
+
+
+class Model(Network):
+    """Say what every model in the rig can do, whatever it is shown; the verbs ask for no more.
+
+    A model turns what people pass into stimuli, runs and differentiates them, and names its answers and places.
+    """
+
+    module: Any
+    levels: tuple[str, ...] = ("neuron", "head")
+    """Levels of units that it has, among those of ``attribute_nodes``."""
+    restarts: bool = True
+    """Whether a forward pass can begin at a block, from the residual stream."""
+    direct: bool = True
+    """Whether what a unit writes reaches the logits by a residual stream alone."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs go."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the activations."""
+        raise NotImplementedError
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks; 0 without a family."""
+        return len(self.engine.blocks)
+
+    def of_level(self, level: str) -> dict[str, str]:
+        """Return the sites of a level of units, in forward order, each with the units' basis.
+
+        Args:
+            level: ``neuron``, ``head``, ``channel``, or a pattern of site paths.
+        """
+        kinds = {"neuron": ("mlp.act", "neurons"), "head": ("attn.z", "heads")}
+        if level in kinds:
+            kind, basis = kinds[level]
+            return {site.path: basis for site in self.sites() if site.kind == kind}
+        return (
+            {s.path: "channels" if len(s.places) == 2 else "neurons" for s in self.select(level)}
+            if "." in level
+            else {}
+        )
+
+    # -- what it is shown, and what it says ---------------------------------------------------------------------------
+
+    def stimuli(self, shown: Any) -> list[Any]:
+        """Turn what people pass into stimuli."""
+        raise NotImplementedError
+
+    @property
+    def n_answers(self) -> int:
+        """Number of logits: tokens, or classes."""
+        raise NotImplementedError
+
+    def answer_name(self, index: int) -> str:
+        """Return what a logit stands for, as people read it."""
+        raise NotImplementedError
+
+    def place_name(self, shown: Shown, node: UnitKey) -> str:
+        """Return what stands at a node's place in a stimulus: the token, or where on the image."""
+        raise NotImplementedError
+
+    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
+        """Return what values at a site promote through the residual stream alone; None where there is none."""
+        return None
+
+    def watch(self, stimuli: Any, sites: str | Sequence[str], see: Callable[[str, Tensor], None]) -> None:
+        """Show stimuli in one batch and hand over what each site does as it is computed; nothing is kept."""
+        raise NotImplementedError
+
+    def differentiate(
+        self,
+        stimuli: Any,
+        metric: Metric,
+        sites: str | Sequence[str],
+        *,
+        interventions: Sequence[Any] = (),
+        rules: Sequence[str] = (),
+        restart: Restart | None = None,
+    ) -> Differentiated:
+        """Return a metric's gradient at sites, and the values there."""
+        raise NotImplementedError
+
+    # -- measuring ----------------------------------------------------------------------------------------------------
+
+    def measure(self, stimuli: Any, metric: Metric, **options: Any) -> Float[Tensor, " stimulus"]:
+        """Return a metric's value for each row; options as for ``run``."""
+        return metric(widened(self.run(stimuli, logits=metric.positions, **options).logits))
+
+    def sweep(
+        self,
+        stimulus: Any,
+        metric: Metric,
+        cells: Sequence[Sequence[Intervention]],
+        *,
+        batch_size: int = 64,
+        progress: Progress | None = None,
+    ) -> Float[Tensor, " cell"]:
+        """Return the metric under each of many sets of interventions on one stimulus.
+
+        Cells are sorted by the first block that they touch; each group restarts there from the clean residual stream,
+        one row per cell, and unembeds only the positions that the metric reads.
+
+        Args:
+            stimulus: one prompt, or one image.
+            metric: what is measured.
+            cells: a list of interventions per cell.
+            batch_size: rows per forward pass.
+            progress: called with cells done and cells in all.
+
+        Returns:
+            ``(cell,)`` metric values: those of one run per cell, to the bit with ``batch_size=1``, else to rounding
+            (about 1e-6: a matrix product of few rows adds up in another order than one of many).
+
+        Cost: one forward to record the residual stream, then Σ cells / batch_size partial forwards.
+        """
+        shown = self.stimuli(stimulus)
+        first = [min((self._first_layer(i.site) for i in cell), default=0) if self.restarts else 0 for cell in cells]
+        starts = sorted({layer for layer in first if layer > 0})
+        paths = [f"blocks.{layer}.resid_in" for layer in starts]
+        clean = self.run(shown, record=paths, logits=False).recording if paths else None
+        measured = widened(torch.zeros(len(cells), dtype=self.dtype, device=self.device))
+        done = 0
+        for layer in sorted(set(first)):
+            members = [i for i, start in enumerate(first) if start == layer]
+            for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
+                restart = None
+                if layer > 0 and clean is not None:
+                    residual = clean[f"blocks.{layer}.resid_in"]
+                    restart = Restart(layer, residual.expand(len(part), *residual.shape))
+                rows = [list(cells[i]) for i in part]
+                measured[part] = self.measure(shown, metric, interventions=rows, restart=restart)
+                done += len(part)
+                if progress is not None:
+                    progress(done, len(cells))
+        return measured
+
+    def _first_layer(self, path: str) -> int:
+        site = self.site(path)
+        if path == "final" and self.n_layers:
+            return self.n_layers - 1
+        return site.layer or 0
+
+    def require(self, capability: str) -> None:
+        """Raise what is missing, with its reason, where the subject lacks a capability."""
+        if not getattr(self.capabilities, capability):
+            reasons: Mapping[str, str] = dict(self.capabilities.missing)
+            raise PatchclampError(
+                expected=f"a subject that can {capability}", got=self.name, remedy=reasons.get(capability, "It cannot.")
+            )

@@ -1,0 +1,86 @@
+"""Images through the command line, as a subprocess."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import patchclamp as pc
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with three digits drawn by hand: a bar, a ring, and a bar across."""
+    path = tmp_path_factory.mktemp("drawn")
+    bar, ring, across = (np.zeros((8, 8), np.uint8) for _ in range(3))
+    bar[0:8, 3:5] = 240
+    ring[0:8, 1:7] = 240
+    ring[2:6, 3:5] = 0
+    across[1:3, 1:7] = across[3:8, 4:6] = 240
+    for name, pixels in (("a.png", bar), ("b.png", ring), ("c.png", across)):
+        Image.fromarray(pixels).save(path / name)
+    return path
+
+
+def say(*words, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "patchclamp", *map(str, words), "--json"], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_an_image_is_classified_explained_and_clamped(folder, tmp_path):
+    image, report = folder / "a.png", tmp_path / "report.html"
+    asked = ("explain", "organism:digits-cnn", image, "--target", "1", "--contrast", "0", "--top", "4")
+    found = say(*asked, "--report", report, "--out", tmp_path / "graph.json")
+    model = pc.load("organism:digits-cnn")
+    again = pc.explain_answer(model, image, "1", contrast="0", top=4)
+    assert found["causes"] == json.loads(json.dumps(again.to_json()["causes"]))
+    assert found["question"]["prompt"] == "a.png"
+    assert found["causes"][0]["position"] is None
+    assert "a.png" in report.read_text() or "image" in report.read_text()
+    key = found["causes"][0]["key"].split("/", 1)[1]
+    told = say("classify", "organism:digits-cnn", image, "--clamp", f"{key}=0", "--top", "2")
+    logits = model.run(image, interventions=[pc.clamp(f"{key}=0")]).logits[0].double().softmax(-1)
+    assert told["classes"][0]["name"] == "1"
+    for row in told["classes"]:
+        assert row["clamped"] == pytest.approx(float(logits[row["class"]]), abs=1e-6)
+    assert say("info", tmp_path / "graph.json")["about"]["target"] == "1"
+
+
+def test_a_folder_is_recorded_and_surveyed(folder, tmp_path):
+    shown = ("organism:digits-vit", "--images", folder, "--sites", "blocks.*.mlp.act,embed")
+    recorded = say("record", *shown, "--out", tmp_path / "r", "--batch-size", "2")
+    assert (recorded["stimuli"], recorded["tokens"], recorded["whole"]) == (3, 0, True)
+    stored = pc.StoredRecording(tmp_path / "r")
+    assert [s.name for s in stored.load().stimuli] == ["a.png", "b.png", "c.png"]
+    assert stored.of("embed", 1).shape == (17, 32)
+    assert say("record", *shown, "--out", tmp_path / "r", "--batch-size", "2", "--resume") == recorded
+    surveyed = say("survey", *shown, "--out", tmp_path / "s", "--max-images", "2")
+    assert surveyed["stimuli"] == 2
+    best = pc.StoredSurvey(tmp_path / "s").exemplars("embed", 0, kinds=["top"])
+    assert {e.image for e in best} == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("classify", "organism:cat", "x.png"), "a model of images"),
+        (("generate", "organism:digits-cnn", "the old cat"), "text for digits-cnn"),
+        (("classify", "organism:digits-cnn", "nothing.png"), "nothing.png"),
+        (("explain", "organism:digits-cnn", "nothing.png", "--target", "3"), "nothing.png"),
+        (("record", "organism:digits-cnn", "--text", "x", "--sites", "embed", "--out", "o"), "text for digits-cnn"),
+        (("record", "organism:digits-cnn", "--sites", "embed", "--out", "o"), "--text"),
+    ],
+)
+def test_trouble_has_three_parts(words, part, tmp_path):
+    done = subprocess.run([sys.executable, "-m", "patchclamp", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    told = done.stderr.splitlines()[-3:]
+    assert [line.split()[0] for line in told] == ["patchclamp:", "got", "to"]
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
