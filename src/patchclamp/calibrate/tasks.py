@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from patchclamp import organisms
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import Interval, mean_interval, spearman
@@ -108,7 +107,7 @@ def calibrate_tasks(
     found: list[Holding] = []
     done, total = 0, len(chosen) * len(tasks) * pairs
     for name in chosen:
-        model = organisms.build(name)
+        model = language.build(name)
         for task in tasks:
             trials: list[dict[str, _Held] | None] = []
             for item in language.tasks(task, pairs, seed=seed, name=name):
