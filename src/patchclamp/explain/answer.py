@@ -15,7 +15,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
-from patchclamp.core.stimulus import Shown
+from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
@@ -164,6 +164,7 @@ class Explanation:
             "question": {
                 "prompt": q.prompt, "given": q.given, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
                 "answers": q.answers, "metric": q.metric.to_json(), "explained": q.explained,
+                **({"image": True} if isinstance(q.shown, Picture) else {}),
             },
             **{name: getattr(self, name) for name in own},
             "tokens": [{"position": i, "text": t, "predicted": s} for i, (t, s) in enumerate(self.tokens)],

@@ -190,9 +190,10 @@ def _likeliest(d: Mapping[str, Any]) -> str:
             f"({percent(own)}).</p>"
         )
     after = f", after {boxed(q['given'])}" if q["given"] else ""
+    what, one = ("classes", "class") if q.get("image") else ("next tokens", "token")
     return (
-        f'<table class="likeliest"><caption>The model\'s likeliest next tokens{after}</caption>\n<thead><tr>'
-        '<th scope="col">token</th><th scope="col"></th><th scope="col" class="n">probability</th></tr></thead>\n'
+        f'<table class="likeliest"><caption>The model\'s likeliest {what}{after}</caption>\n<thead><tr>'
+        f'<th scope="col">{one}</th><th scope="col"></th><th scope="col" class="n">probability</th></tr></thead>\n'
         f"<tbody>{''.join(rows)}</tbody></table>{note}"
     )
 
