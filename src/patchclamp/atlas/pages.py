@@ -332,13 +332,14 @@ class Example:
         mark: index of the marked token in ``tokens``.
         tokens: the tokens' text, as it is: spaces and line breaks are not marked.
         ids: their ids.
-        acts: the unit's activation at each (float16).
+        acts: the unit's activation at each (float16); None where it is not finite.
         special: indices of tokens that no statistics count (beginning of text, special).
         bytes: indices of tokens that are parts of characters; their text is their bytes in hex.
         before: whether tokens of the same stimulus stand before the first.
         after: whether some stand after the last.
         stimulus: number of the stimulus in the text.
         position: logical position of the marked token in it.
+        reason: of a counter-example, what the description gets wrong here; empty elsewhere.
     """
 
     kind: Kind
@@ -346,13 +347,14 @@ class Example:
     mark: int
     tokens: list[str]
     ids: list[int]
-    acts: list[float]
+    acts: list[float | None]
     special: list[int]
     bytes: list[int]
     before: bool
     after: bool
     stimulus: int
     position: int
+    reason: str
 
 
 @dataclass(frozen=True)
