@@ -62,6 +62,7 @@ export interface Example {
   after: boolean;
   stimulus: number;
   position: number;
+  reason: string;
 }
 
 export interface Examples {

@@ -23,7 +23,7 @@ export function Bars({ bars, caption, scale, testid }: { bars: Bar[]; caption: s
             <tr key={i} data-value={bar.value ?? ""}>
               <th scope="row">
                 {bar.href ? <a href={bar.href}>{bar.label}</a> : bar.label}
-                {bar.note && <span class="soft small"> {bar.note}</span>}
+                {bar.note && <span class="soft small note">{bar.note}</span>}
               </th>
               <td class="bar" aria-hidden="true">
                 <i class={value < 0 ? "neg" : "pos"} style={{ width: `${(Math.abs(value) / most) * 100}%` }} />

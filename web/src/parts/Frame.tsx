@@ -42,7 +42,7 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
       <a class="skip" href="#page">
         to the content
       </a>
-      <header class="top">
+      <header class="masthead">
         <a class="brand" href="/" aria-label="patchclamp atlas, home">
           <svg viewBox="0 0 34 20" width="34" height="20" aria-hidden="true">
             <path d="M1 13h8l2.5-3L14.500 1l4 17 3-5H33" />
@@ -90,8 +90,9 @@ export function useTitle(title: string): void {
   }, [title]);
 }
 
-/** The question that a screen answers, and its name. */
-export function Title({ question, children }: { question: string; children: ComponentChildren }): JSX.Element {
+/** The question that a screen answers, above what it is about, if that has a name. */
+export function Title({ question, children }: { question: string; children?: ComponentChildren }): JSX.Element {
+  if (children === undefined) return <h1 class="question">{question}</h1>;
   return (
     <div class="title">
       <p class="question">{question}</p>

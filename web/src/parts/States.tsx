@@ -17,6 +17,9 @@ export function Failed({ failure }: { failure: Failure }): JSX.Element {
           <strong>{failure.remedy}</strong>
         </dd>
       </dl>
+      <p class="row small">
+        <a href="/">Home</a> <a href="/units">Find</a> <a href="/runs">Runs</a>
+      </p>
     </section>
   );
 }

@@ -14,6 +14,11 @@ interface Props {
   under: Under;
 }
 
+/** Under unmarked tokens there is no room for powers of ten. */
+function small(value: number): string {
+  return Math.abs(value) < 5e-4 ? "0" : number(value);
+}
+
 /** Fill grows with size: blue and whole above zero, orange and hatched below. */
 export function Strip({ example, most, under }: Props): JSX.Element {
   const bytes = new Set(example.bytes);
@@ -29,7 +34,7 @@ export function Strip({ example, most, under }: Props): JSX.Element {
         const uncounted = special.has(i);
         const share = most === 0 || uncounted ? 0 : Math.min(Math.abs(value) / most, 1);
         const sign = share < 0.005 ? "" : value < 0 ? "neg" : "pos";
-        const said = under === "ids" ? String(id) : under === "values" || marked ? number(value) : "";
+        const said = under === "ids" ? String(id) : marked ? number(value) : under === "values" ? small(value) : "";
         return (
           <span
             key={i}

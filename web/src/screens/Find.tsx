@@ -22,6 +22,16 @@ const COLUMNS: [name: string, sort: string, kind: string][] = [
   ["score", "score", "n"],
 ];
 
+const SORTS: [sort: UnitList["sort"], words: string][] = [
+  ["relevance", "relevance"],
+  ["key", "key"],
+  ["frequency", "how often it fires"],
+  ["maximum", "highest activation"],
+  ["mean", "mean activation"],
+  ["score", "score of its description"],
+  ["concept", "AUROC of its best concept"],
+];
+
 /** Search, filter, sort, walk through with the arrow keys. */
 export function Find(): JSX.Element {
   useTitle("Find");
@@ -32,7 +42,7 @@ export function Find(): JSX.Element {
   useRows();
   return (
     <>
-      <Title question="Which units match this?">Find</Title>
+      <Title question="Which units match this?" />
       <Filters atlas={atlas.state === "failed" ? undefined : atlas.data} />
       <Awaited answer={answer}>{(list) => <Found list={list} url={url} />}</Awaited>
     </>
@@ -61,6 +71,7 @@ function Found({ list, url }: { list: UnitList; url: string }): JSX.Element {
           showing {count(list.first)}–{count(last)} of <strong>{plural(list.total, "unit")}</strong>
           {list.total < list.n_units && ` that match, of ${count(list.n_units)} in all`}
         </p>
+        <Sorted list={list} />
         <Turn list={list} />
       </div>
       <table class="units" data-testid="units">
@@ -102,6 +113,27 @@ function Sorter({ list, sort, name }: { list: UnitList; sort: string; name: stri
         {here ? (list.descending ? "↓" : "↑") : ""}
       </span>
     </a>
+  );
+}
+
+/** The same choice where there are no column heads, and for what has no column. */
+function Sorted({ list }: { list: UnitList }): JSX.Element {
+  const chosen = (event: { currentTarget: HTMLSelectElement }) => {
+    const sort = event.currentTarget.value;
+    go(withQuery({ sort, descending: String(sort !== "key"), cursor: null }));
+  };
+  const names = SORTS.filter(([sort]) => sort !== "relevance" || query.value.has("q"));
+  return (
+    <label class="sorted small">
+      <span class="soft">sorted by</span>
+      <select value={list.sort} onChange={chosen} data-testid="sort">
+        {names.map(([sort, words]) => (
+          <option key={sort} value={sort}>
+            {words}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 

@@ -19,7 +19,7 @@ export function Runs(): JSX.Element {
   const answer = useAnswer<RunList>(ADDRESS);
   return (
     <>
-      <Title question="Where did this come from?">Runs</Title>
+      <Title question="Where did this come from?" />
       <Awaited answer={answer}>
         {(list) => (
           <>
@@ -141,6 +141,12 @@ function Pairs({ title, values, mono = false }: { title: string; values: Record<
   );
 }
 
+/** Return a key without its subject, which is the same for all. */
+function local(key: string): string {
+  const parts = key.split("/");
+  return parts.length === 4 ? parts.slice(1).join("/") : key;
+}
+
 /** The largest nodes of an explained answer. */
 function Nodes({ id }: { id: string }): JSX.Element {
   const answer = useAnswer<GraphPage>(`/api/graphs/${encodeURIComponent(id)}?max_nodes=${NODES}`);
@@ -173,11 +179,17 @@ function Nodes({ id }: { id: string }): JSX.Element {
                 {page.nodes.map((node) => (
                   <tr key={node.key}>
                     <th scope="row" class="mono">
-                      {node.unit ? <a href={unitAddress(node.unit)}>{node.key}</a> : node.key}
+                      {node.unit ? <a href={unitAddress(node.unit)}>{local(node.key)}</a> : local(node.key)}
                     </th>
-                    <td class="n">{number(node.value)}</td>
-                    <td class="n">{number(node.score, true)}</td>
-                    <td class="n">{node.measured === null ? "—" : number(node.measured, true)}</td>
+                    <td class="n" data-label="value">
+                      {number(node.value)}
+                    </td>
+                    <td class="n" data-label="score">
+                      {number(node.score, true)}
+                    </td>
+                    <td class="n" data-label="measured">
+                      {node.measured === null ? "—" : number(node.measured, true)}
+                    </td>
                   </tr>
                 ))}
               </tbody>

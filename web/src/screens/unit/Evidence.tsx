@@ -16,8 +16,8 @@ const UNDER: [Under, string][] = [
 ];
 /** The kinds in the order of the page, and how many are shown before one asks for all. */
 const KINDS: [kind: string, title: string, first: number][] = [
-  ["counter", "Where the words are wrong", 4],
   ["top", "Highest", 6],
+  ["counter", "Where the words are wrong", 4],
   ["quantile", "Across its range", 10],
   ["random", "Random", 4],
 ];
