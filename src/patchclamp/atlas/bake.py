@@ -28,7 +28,7 @@ LOOK_BYTES, BASE_BYTES = 11_000, 10_000
 """Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
 
 
-def bake(
+def bake_atlas(
     model: LanguageModel,
     text: str | Path,
     out: str | Path,

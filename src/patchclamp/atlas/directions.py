@@ -15,6 +15,7 @@ from patchclamp.subjects.language import LanguageModel
 
 MOST_TOKENS, MOST_UNITS = 12, 8
 BLOCK = 256
+ROUNDING = 1e-5
 RESIDUAL = ("embed", "resid_in", "resid_mid", "resid_out", "attn.write", "mlp.write")
 WRITERS = ("mlp.act", "attn.z")
 
@@ -124,14 +125,20 @@ def token_panels(model: LanguageModel, found: Directions, site: Site) -> Panels:
 
 
 def _ends(scores: Tensor) -> tuple[np.ndarray, ...]:
-    """Return ids and weights of the highest and the lowest scores of each row, what all share taken off."""
+    """Return ids and weights of the highest and the lowest scores of each row, what all share taken off.
+
+    Ids are −1 where the sign is the other one, or where nothing but rounding is left.
+    """
     scores = scores.float().cpu()
     scores = scores - scores.mean(1, keepdim=True)
-    k = min(MOST_TOKENS, scores.shape[1] // 2)
+    least = scores.abs().amax(1, keepdim=True) * ROUNDING
+    k = min(MOST_TOKENS, scores.shape[1])
     # A stable sort: equal scores keep the order of ids, on every run.
     order = scores.sort(dim=1, descending=True, stable=True).indices
     high, low = order[:, :k], order[:, -k:].flip(1)
-    return high.numpy(), scores.gather(1, high).numpy(), low.numpy(), scores.gather(1, low).numpy()
+    up, down = scores.gather(1, high), scores.gather(1, low)
+    high, low = high.masked_fill(up <= least, -1), low.masked_fill(down >= -least, -1)
+    return high.numpy(), up.numpy(), low.numpy(), down.numpy()
 
 
 def _both(up: str, down: str, tables: Sequence[tuple[np.ndarray, ...]]) -> Panels:

@@ -61,7 +61,7 @@ def fill_base(
         panels = token_panels(model, found, site)
         for name, (rows, _) in panels.items():
             assert name in TOKEN_PANELS
-            ids |= set(np.unique(rows).tolist())
+            ids |= set(np.unique(rows[rows >= 0]).tolist())
         _panels(db, first, panels)
         concepts = scored.get(site.path, [[] for _ in range(site.width)])
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
@@ -164,7 +164,9 @@ def _fires(db: sqlite3.Connection) -> None:
     """Count the tokens at each unit's top examples that reach half of its maximum."""
     top = KINDS.index("top")
     held: Counter[int] = Counter()
-    last, rows, best = -1, [], []
+    last = -1
+    rows: list[tuple[int, int, int]] = []
+    best: list[tuple[int, int]] = []
 
     def close() -> None:
         rows.extend((token, last, n) for token, n in held.items())

@@ -142,10 +142,9 @@ def concept_scores(
         for start in range(0, len(labels.stimuli), batch):
             shown = labels.stimuli[start : start + batch]
             counted = np.concatenate([s.counted for s in shown])
-            model.watch(
-                shown, list(parts),
-                lambda path, x, counted=counted: parts[path].append(x.float().cpu().numpy()[counted]),
-            )  # fmt: skip
+            run = model.run(shown, record=list(parts), logits=False).recording
+            for path, found in parts.items():
+                found.append(np.asarray(run[path].float().cpu())[counted])
         for path, found in parts.items():
             yield path, _scored(np.concatenate(found), labels)
 

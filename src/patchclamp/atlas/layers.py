@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from patchclamp.atlas.runs import Run, write_run
-from patchclamp.atlas.store import BASE, DAMAGED, as_os_error, content_hash, opened, read_head, written
+from patchclamp.atlas.store import BASE, as_os_error, content_hash, opened, read_head, written
 from patchclamp.core.bundle import refuse_write
 from patchclamp.core.description import Description, Score
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -68,6 +68,7 @@ class Layer:
         id: ``descriptions-…`` or ``graph-…``.
         kind: which of the two.
         bytes: size of its file.
+        title: who wrote the descriptions, or the prompt and answer of a graph.
         descriptions: with what each gets wrong.
         graph: the graph of a graph's layer.
     """
@@ -75,6 +76,7 @@ class Layer:
     id: str
     kind: str
     bytes: int
+    title: str
     descriptions: tuple[tuple[Description, tuple[Counter, ...]], ...] = ()
     graph: Graph | None = None
 
@@ -211,8 +213,11 @@ def read_layer(path: Path) -> Layer:
             db.row_factory = sqlite3.Row
             size = path.stat().st_size
             if kind == "graph":
-                return Layer(path.stem, kind, size, graph=_graph(db))
-            return Layer(path.stem, kind, size, descriptions=tuple(_descriptions(db)))
+                graph = _graph(db)
+                title = f"{graph.about.get('prompt', '')} → {graph.about.get('target', '')}"
+                return Layer(path.stem, kind, size, title, graph=graph)
+            [(title,)] = db.execute("SELECT value FROM about WHERE name = 'title'").fetchall()
+            return Layer(path.stem, kind, size, str(json.loads(title)), descriptions=tuple(_descriptions(db)))
     except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as problem:
         raise Damaged(
             expected="a whole layer", got=f"{path}: {problem}", remedy="Write it again, or remove it."
@@ -272,7 +277,8 @@ def counters_of(base: sqlite3.Connection, description: Description) -> list[Coun
     """
     key = _local(description.unit)
     found = base.execute(
-        "SELECT u.id, u.maximum FROM units u JOIN sites s ON s.id = u.site WHERE s.path = ? AND s.basis = ? AND u.number = ?",
+        "SELECT u.id, u.maximum FROM units u JOIN sites s ON s.id = u.site "
+        "WHERE s.path = ? AND s.basis = ? AND u.number = ?",
         (key.site, key.basis, key.index),
     ).fetchone()
     if found is None:

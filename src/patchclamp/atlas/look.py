@@ -114,7 +114,7 @@ class _SiteLook:
     def _keep(self, x: Tensor, high: Tensor, where: Tensor, bins: Tensor, batch: "_Batch") -> None:
         """Keep pieces that come earlier in the random order than the latest kept one of their bin."""
         order = torch.from_numpy(batch.order)
-        better = (self.order.amax(2).gather(1, bins.T).T > order[:, None]) & high.isfinite()
+        better = (order[:, None] < self.order.amax(2).gather(1, bins.T).T) & high.isfinite()
         for p in better.any(1).nonzero().flatten().tolist():
             units = better[p].nonzero().flatten()
             worst, slot = self.order[units, bins[p, units]].max(1)

@@ -10,7 +10,9 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.db import Asked, Atlas
+from patchclamp.atlas.db import Atlas
+from patchclamp.atlas.find import Asked
+from patchclamp.atlas.reading import Absent
 from patchclamp.core.errors import Damaged, PatchclampError
 
 STATIC = Path(__file__).with_name("static")
@@ -26,10 +28,6 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     404: {"model": pages.Refusal, "description": "There is no such thing in this atlas."},
     503: {"model": pages.Refusal, "description": "The atlas was damaged since the server opened it."},
 }
-
-
-class Absent(PatchclampError):
-    """What was asked for is not in this atlas."""
 
 
 def make_app(atlas: Callable[[], Atlas]) -> FastAPI:
@@ -48,10 +46,10 @@ def make_app(atlas: Callable[[], Atlas]) -> FastAPI:
     """
     app = FastAPI(
         title="patchclamp atlas", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
-        description="Every page of an atlas as JSON. Reads only.", responses=_REFUSALS, separate_input_output_schemas=False,
+        description="Every page of an atlas as JSON. Reads only.", responses=_REFUSALS,
+        separate_input_output_schemas=False,
     )  # fmt: skip
     _complaints(app)
-    _cached(app, atlas)
 
     @app.get("/api/atlas", operation_id="readAtlas")
     def read_atlas() -> pages.AtlasPage:
@@ -176,23 +174,3 @@ def _complaints(app: FastAPI) -> None:
         return told(problem.status_code, PatchclampError(
             expected="GET of an address of the atlas", got=str(problem.detail), remedy="Begin at /."
         ))  # fmt: skip
-
-
-def _cached(app: FastAPI, atlas: Callable[[], Atlas]) -> None:
-    """Give every answer the atlas's hash as its ETag, and answer 304 where the asker has it."""
-
-    @app.middleware("http")
-    async def tag(request: Request, call_next: Callable[[Request], Any]) -> Response:
-        if not request.url.path.startswith("/api/") or request.url.path == "/api/openapi.json":
-            return await call_next(request)
-        try:
-            etag = f'"{atlas().hash}"'
-        except PatchclampError as problem:
-            return JSONResponse({"error": problem.to_json()}, status_code=503)
-        if request.method == "GET" and etag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers={"ETag": etag, "Cache-Control": "no-cache"})
-        answer: Response = await call_next(request)
-        if answer.status_code == 200:
-            answer.headers["ETag"] = etag
-        answer.headers["Cache-Control"] = "no-cache"
-        return answer
