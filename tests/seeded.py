@@ -20,7 +20,7 @@ RIGHT = {
 }
 LIES = {WRONG: 'fires on adjectives: " old", " young", " big" and " small"'}
 HOSTILE = 4
-HOSTILE_TEXT = 'never fires <img src=x onerror="document.title=\'owned\'"> & <script>alert(1)</script>'
+HOSTILE_TEXT = "never fires <img src=x onerror=\"document.title='owned'\"> & <script>alert(1)</script>"
 """A description that is dangerous to whoever does not show text as text."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from patchclamp.atlas.db import Atlas
 from patchclamp.atlas.guard import LOOPBACK, Guard
+from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.reading import stamp
 from patchclamp.atlas.server import STATIC, make_app
 from patchclamp.core.errors import PatchclampError
@@ -41,18 +42,36 @@ class Shelf:
         return self.atlas
 
 
-def guarded(path: str | Path, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None) -> Any:
+def guarded(
+    path: str | Path, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None, model: str | None = None
+) -> Any:
     """Return the whole application for an atlas, guard included, for any ASGI server.
 
+    Args:
+        path: the atlas's folder.
+        hosts: names in Host headers that are answered; None for all.
+        token: what an asker must bring, or None.
+        model: a model to attach, by name or folder.
+
     Raises:
-        PatchclampError: no atlas there, a damaged or a newer one.
+        PatchclampError: no atlas there, a damaged or a newer one, or another model.
     """
     shelf = Shelf(path)
-    return Guard(make_app(shelf), hosts=hosts, token=token, etag=lambda: shelf().hash)
+    lab = None
+    if model is not None:
+        from patchclamp.opening import load
+
+        lab = Lab(load(model), shelf().reading)
+    return Guard(make_app(shelf, lab), hosts=hosts, token=token, etag=lambda: shelf().hash)
 
 
 def serve(
-    path: str | Path, *, host: str = "127.0.0.1", port: int = 0, ready: Callable[[str], None] | None = None
+    path: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    model: str | None = None,
+    ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve an atlas until the process is ended; nothing is ever written to it.
 
@@ -60,6 +79,7 @@ def serve(
         path: the atlas's folder.
         host: where to listen; any address but loopback asks for a token, which the printed address holds.
         port: the port; 0 for a free one.
+        model: a model to attach, by name or folder; units can then be tried on a text.
         ready: called with the address once connections are taken.
 
     Raises:
@@ -75,13 +95,12 @@ def serve(
         )
     local = _is_loopback(host)
     token = None if local else secrets.token_urlsafe(24)
-    app = guarded(path, hosts=LOOPBACK if local else None, token=token)
+    app = guarded(path, hosts=LOOPBACK if local else None, token=token, model=model)
     with _bound(host, port) as listening:
         where = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{where}/" + (f"?token={token}" if token else "")
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
-        listening.listen(128)
         if ready is not None:
             ready(address)
         uvicorn.Server(config).run(sockets=[listening])

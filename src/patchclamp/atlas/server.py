@@ -8,16 +8,18 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 
 from patchclamp.atlas import pages
 from patchclamp.atlas.db import Atlas
 from patchclamp.atlas.find import Asked
+from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.reading import Absent
 from patchclamp.core.errors import Damaged, PatchclampError
 
 STATIC = Path(__file__).with_name("static")
 MOST_ROWS, MOST_EXAMPLES, MOST_NODES = 200, 50, 1500
-LONGEST = 300
+LONGEST, LONGEST_TEXT = 300, 2000
 VERSION = "1"
 
 Key = Annotated[str, Query(max_length=LONGEST)]
@@ -30,11 +32,12 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(atlas: Callable[[], Atlas]) -> FastAPI:
+def make_app(atlas: Callable[[], Atlas], lab: Lab | None = None) -> FastAPI:
     """Return the application that answers for an atlas.
 
     Args:
         atlas: gives the atlas as it is now; it may be another one after a layer was added.
+        lab: the model, where one is attached.
 
     Returns:
         FastAPI: ``/api/…`` answers in JSON, every other path gives the page that asks for it.
@@ -49,6 +52,7 @@ def make_app(atlas: Callable[[], Atlas]) -> FastAPI:
         description="Every page of an atlas as JSON. Reads only.", responses=_REFUSALS,
         separate_input_output_schemas=False,
     )  # fmt: skip
+    app.add_middleware(GZipMiddleware, minimum_size=1000)
     _complaints(app)
 
     @app.get("/api/atlas", operation_id="readAtlas")
@@ -96,6 +100,17 @@ def make_app(atlas: Callable[[], Atlas]) -> FastAPI:
     ) -> pages.Examples:
         """Read examples of one kind; ``low`` and ``high`` belong to ``kind=interval``, both ends included."""
         return atlas().examples(key, kind, low=low, high=high, limit=limit)
+
+    @app.get("/api/units/{key:path}/trial", operation_id="tryText")
+    def try_text(key: str, text: Annotated[str, Query(min_length=1, max_length=LONGEST_TEXT)]) -> pages.Trial:
+        """Show the unit a text of one's own; only where the server has a model attached."""
+        if lab is None:
+            raise Absent(
+                expected="a model beside the atlas",
+                got="an atlas by itself",
+                remedy="Serve it with --model MODEL to try texts.",
+            )
+        return lab.trial(atlas().reading, key, text)
 
     @app.get("/api/units/{key:path}", operation_id="readUnit")
     def read_unit(key: str) -> pages.UnitPage:

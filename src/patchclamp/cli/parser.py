@@ -41,6 +41,7 @@ def build_parser() -> Parser:
     _info(verbs)
     _organism(verbs)
     _calibrate(verbs)
+    _atlas(verbs)
     return parser
 
 
@@ -83,9 +84,16 @@ def _verify(verbs: Any) -> None:
     )
 
 
-def _text_options(verb: Parser) -> None:
+def _text_options(verb: Parser, *, sites: str | None = None) -> None:
     verb.add_argument("--text", required=True, metavar="FILE", help="a UTF-8 text file")
-    verb.add_argument("--sites", required=True, metavar="PATTERN", help="site paths or patterns, joined by commas")
+    usual = "" if sites is None else f" (default: {sites})"
+    verb.add_argument(
+        "--sites",
+        required=sites is None,
+        default=sites,
+        metavar="PATTERN",
+        help=f"site paths or patterns, joined by commas{usual}",
+    )
     verb.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     verb.add_argument("--window", type=int, default=128, metavar="N", help="tokens per stimulus (default: 128)")
     verb.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
@@ -153,6 +161,7 @@ def _explain(verbs: Any) -> None:
     verb.add_argument("--controls", type=int, default=20, metavar="N", help="random sets (default and least: 20)")
     verb.add_argument("--out", metavar="FILE", help="write the graph as JSON")
     verb.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
+    verb.add_argument("--atlas", metavar="DIR", help="add the graph to an atlas of the same model, as a layer")
 
 
 def _generate(verbs: Any) -> None:
@@ -234,3 +243,38 @@ def _calibrate(verbs: Any) -> None:
     verb.add_argument("--tasks", help="language organisms: some tasks, with commas (default: the seven main ones)")
     verb.add_argument("--pairs", type=int, help="language organisms: held-out pairs per task (default: 64)")
     verb.add_argument("--seed", type=_seed, default=0, help="language organisms: of pairs and draws (default: 0)")
+
+
+def _atlas(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "atlas",
+        "Bake every unit of a model into a folder, and look at it in a browser.",
+        "patchclamp atlas bake organism:cat --text story.txt --out cat.atlas",
+        model=False,
+    )
+    whats = verb.add_subparsers(dest="what", metavar="WHAT", parser_class=Parser, required=True)
+    bake = _verb(
+        whats,
+        "bake",
+        "Bake an atlas: examples, histogram, what every unit writes and reads, and its neighbours.",
+        "patchclamp atlas bake organism:cat --text story.txt --out cat.atlas",
+    )
+    _text_options(bake, sites="blocks.*.mlp.act")
+    serve = _verb(
+        whats, "serve", "Serve an atlas to a browser on this machine.", "patchclamp atlas serve cat.atlas", model=False
+    )
+    serve.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
+    serve.add_argument("--model", metavar="MODEL", help=f"attach the model: {MODEL}; units can then be tried on a text")
+    serve.add_argument("--port", type=int, default=0, metavar="N", help="the port (default: 0, a free one)")
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where to listen (default: 127.0.0.1); any other than this machine asks for a token",
+    )
+    serve.add_argument("--open", action="store_true", help="open the address in a browser")
+    info = _verb(
+        whats, "info", "What an atlas holds, and whether it is whole.", "patchclamp atlas info cat.atlas", model=False
+    )
+    info.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")

@@ -35,4 +35,5 @@ from patchclamp.atlas.pages.unit import KindCount as KindCount
 from patchclamp.atlas.pages.unit import Neighbour as Neighbour
 from patchclamp.atlas.pages.unit import Quantile as Quantile
 from patchclamp.atlas.pages.unit import Statistics as Statistics
+from patchclamp.atlas.pages.unit import Trial as Trial
 from patchclamp.atlas.pages.unit import UnitPage as UnitPage

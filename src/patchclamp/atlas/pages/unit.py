@@ -221,3 +221,26 @@ class UnitPage:
     examples: list[KindCount]
     graphs: list[GraphRow]
     source: Source
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a unit does along a text that somebody typed; needs a server with a model attached.
+
+    Args:
+        key: the unit.
+        tokens: the tokens' text, the tokenizer's own beginning included.
+        ids: their ids.
+        acts: the unit's activation at each; None where it is not finite.
+        special: indices of tokens that statistics would not count.
+        bytes: indices of tokens that are parts of characters; their text is their bytes in hex.
+        source: where this comes from.
+    """
+
+    key: str
+    tokens: list[str]
+    ids: list[int]
+    acts: list[float | None]
+    special: list[int]
+    bytes: list[int]
+    source: Source
