@@ -1,7 +1,7 @@
 """Write the pages' TypeScript types from the server's OpenAPI schema.
 
-    python web/typescript.py            writes web/src/api/types.ts
-    python web/typescript.py --check    says whether that file is what would be written
+python web/typescript.py            writes web/src/api/types.ts
+python web/typescript.py --check    says whether that file is what would be written
 """
 
 import sys

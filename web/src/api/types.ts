@@ -183,9 +183,9 @@ export interface RunRow {
 
 export interface ScoreView {
   measure: string;
-  value: number;
-  low: number;
-  high: number;
+  value: number | null;
+  low: number | null;
+  high: number | null;
   n: number;
 }
 

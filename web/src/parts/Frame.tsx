@@ -106,7 +106,7 @@ export function Origin({ source, twin }: { source: Source; twin: string }): JSX.
   return (
     <footer class="origin">
       <Command command={source.command} python={source.python}>
-        The same in a shell and in Python
+        Made by this command; the same data in Python
       </Command>
       <p class="small soft row">
         <a href={`/runs/${source.run}`} data-testid="source">

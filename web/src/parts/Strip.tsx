@@ -15,8 +15,8 @@ interface Props {
 }
 
 /** Under unmarked tokens there is no room for powers of ten. */
-function small(value: number): string {
-  return Math.abs(value) < 5e-4 ? "0" : number(value);
+function small(value: number | null): string {
+  return value !== null && Math.abs(value) < 5e-4 ? "0" : number(value);
 }
 
 /** Fill grows with size: blue and whole above zero, orange and hatched below. */
@@ -29,18 +29,18 @@ export function Strip({ example, most, under }: Props): JSX.Element {
       {example.tokens.map((text, i) => {
         const marked = i === example.mark;
         // Activations around the mark are rounded to half precision; the marked one is not.
-        const value = marked ? example.value : (example.acts[i] ?? 0);
+        const value = marked ? example.value : (example.acts[i] ?? null);
         const id = example.ids[i] as number;
         const uncounted = special.has(i);
-        const share = most === 0 || uncounted ? 0 : Math.min(Math.abs(value) / most, 1);
-        const sign = share < 0.005 ? "" : value < 0 ? "neg" : "pos";
+        const share = value === null || most === 0 || uncounted ? 0 : Math.min(Math.abs(value) / most, 1);
+        const sign = share < 0.005 ? "" : (value ?? 0) < 0 ? "neg" : "pos";
         const said = under === "ids" ? String(id) : marked ? number(value) : under === "values" ? small(value) : "";
         return (
           <span
             key={i}
             class={`t ${sign} ${marked ? "mark" : ""} ${uncounted ? "uncounted" : ""}`}
             style={{ "--a": share.toFixed(3) }}
-            data-act={value}
+            data-act={value ?? ""}
             data-fill={share.toFixed(3)}
             data-text={text}
             title={`${number(value)} · token ${id}${uncounted ? " · special, not counted" : ""}`}

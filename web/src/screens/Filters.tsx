@@ -132,7 +132,7 @@ function Choice({ name, words, all, options }: Options): JSX.Element {
   return (
     <label>
       <span>{words}</span>
-      <select name={name} value={now} onChange={(event) => ask({ [name]: event.currentTarget.value })}>
+      <select name={name} aria-label={words} value={now} onChange={(event) => ask({ [name]: event.currentTarget.value })}>
         <option value="">{all}</option>
         {listed.map(([value, text]) => (
           <option key={value} value={value}>

@@ -82,7 +82,7 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
           <Layers layers={page.layers} />
         </div>
       </section>
-      <Command command={page.baked}>Baked by</Command>
+      {page.baked !== page.source.command && <Command command={page.baked}>Baked by</Command>}
       <Origin source={page.source} twin="/api/atlas" />
     </>
   );
@@ -163,12 +163,12 @@ function Share({ site }: { site: SiteRow }): JSX.Element {
 
 /** A few units to begin at: the best scored, the best tellers of a concept, or the loudest. */
 function Begin({ page }: { page: AtlasPage }): JSX.Element {
-  const [sort, words] = page.n_scored
-    ? ["score", "The best scored descriptions"]
+  const [asked, words] = page.n_scored
+    ? ["sort=score&descending=true&min_score=0", "The best scored descriptions"]
     : page.corpus.labelled
-      ? ["concept", "The best tellers of a labelled concept"]
-      : ["maximum", "The highest activations"];
-  const answer = useAnswer<UnitList>(`/api/units?sort=${sort}&descending=true&limit=${FIRST}`);
+      ? ["sort=concept&descending=true", "The best tellers of a labelled concept"]
+      : ["sort=maximum&descending=true", "The highest activations"];
+  const answer = useAnswer<UnitList>(`/api/units?${asked}&limit=${FIRST}`);
   return (
     <section>
       <h2>Where to begin</h2>
@@ -177,7 +177,7 @@ function Begin({ page }: { page: AtlasPage }): JSX.Element {
           <>
             <p class="soft small">
               {words}: showing {count(list.rows.length)} of{" "}
-              <a href={`/units?sort=${sort}&descending=true`}>{plural(list.total, "unit")}</a>.
+              <a href={`/units?${asked}`}>{plural(list.total, "unit")}</a>.
             </p>
             <ol class="plates" data-testid="begin">
               {list.rows.map((row) => (

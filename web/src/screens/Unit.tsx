@@ -47,21 +47,25 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
       </div>
       <Sum unit={unit} />
       <div class="unit">
-        <div class="words">
-          <Descriptions unit={unit} />
+        <div class="column">
+          <div class="said">
+            <Descriptions unit={unit} />
+          </div>
+          <div class="evidence">
+            <Evidence unit={unit} />
+          </div>
         </div>
-        <div class="activity">
-          <Activity unit={unit} />
-        </div>
-        <div class="evidence">
-          <Evidence unit={unit} />
-        </div>
-        <div class="rail">
-          <Writes unit={unit} />
-          <Reads unit={unit} />
-          <Concepts unit={unit} />
-          <Together unit={unit} />
-          <Answers unit={unit} />
+        <div class="column">
+          <div class="activity">
+            <Activity unit={unit} />
+          </div>
+          <div class="rail">
+            <Writes unit={unit} />
+            <Reads unit={unit} />
+            <Concepts unit={unit} />
+            <Together unit={unit} />
+            <Answers unit={unit} />
+          </div>
         </div>
       </div>
       <Origin source={unit.source} twin={url} />

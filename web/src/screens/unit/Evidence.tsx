@@ -124,6 +124,7 @@ function Line({ one, most, under }: { one: Example; most: number; under: Under }
         <span class="place soft" title={`stimulus ${one.stimulus}, position ${one.position}`}>
           {one.stimulus}@{one.position}
         </span>
+        {one.reason && <span class="place against">{one.reason}</span>}
       </span>
       <Strip example={one} most={most} under={under} />
     </li>

@@ -30,10 +30,14 @@ function Listed(of: { unit: UnitPage; field: keyof UnitPage & string; bars: Bar[
       </p>
     );
   }
-  return <Bars bars={of.bars} caption={of.caption} testid={of.field} {...(of.scale !== undefined && { scale: of.scale })} />;
+  const caption = of.bars.length > 1 ? `${of.caption}; the strongest ${of.bars.length}` : of.caption;
+  return <Bars bars={of.bars} caption={caption} testid={of.field} {...(of.scale !== undefined && { scale: of.scale })} />;
 }
 
-const tokens = (list: TokenWeight[]): Bar[] => list.map((token) => ({ label: <Chip token={token} />, value: token.weight }));
+/** The strongest few; the page as JSON has more. */
+const SHOWN = 8;
+
+const tokens = (list: TokenWeight[]): Bar[] => list.slice(0, SHOWN).map((token) => ({ label: <Chip token={token} />, value: token.weight }));
 const largest = (...lists: (TokenWeight[] | Neighbour[])[]) =>
   Math.max(...lists.flat().map((one) => Math.abs("weight" in one ? one.weight : one.value)), 1e-12);
 
@@ -71,7 +75,7 @@ export function Together({ unit }: Panel): JSX.Element {
 }
 
 function units(list: Neighbour[]): Bar[] {
-  return list.map((one) => {
+  return list.slice(0, SHOWN).map((one) => {
     const [site, , index] = one.key.split("/").slice(-3);
     return {
       label: (
