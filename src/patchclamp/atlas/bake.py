@@ -2,8 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Unpack
@@ -79,7 +79,7 @@ def bake_atlas(
             remedy="Go on with --resume, or remove that folder.",
         )
     chosen = recordable(model, sites)
-    with writing(aside):
+    with writing(aside), _tidy(aside):
         source = plain_text(text, aside / "text.txt") if is_labelled(text) else Path(text)
         plan = make_plan(model, source, **cutting)
         log = [f"{plan.n_tokens:,} tokens in {plan.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
@@ -119,6 +119,17 @@ def _finished(folder: Path, aside: Path, resume: bool) -> str:
     raise PatchclampError(
         expected="a folder that does not exist yet", got=f"{folder}, which does", remedy="Choose another --out."
     )
+
+
+@contextmanager
+def _tidy(aside: Path) -> Iterator[None]:
+    """Leave no empty folder behind where nothing was begun."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            aside.rmdir()
+        raise
 
 
 def _half_of(progress: Progress | None, before: int) -> Progress | None:

@@ -78,6 +78,8 @@ def plain_text(path: str | Path, out: Path) -> Path:
         part.replace(out)
     except OSError as problem:
         raise refuse_write(out, problem) from problem
+    finally:
+        part.unlink(missing_ok=True)
     return out
 
 

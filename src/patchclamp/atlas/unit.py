@@ -205,7 +205,7 @@ def _example(
     counts = np.frombuffer(counted, np.uint8)[start : start + len(along)]
     tokens = [atlas.token(id) for id in shown]
     return pages.Example(
-        kind=kind, value=float(f"{value:.6g}"), mark=position - start, tokens=[t.text for t in tokens], ids=shown,
+        kind=kind, value=float(value), mark=position - start, tokens=[t.text for t in tokens], ids=shown,
         acts=[number_or_none(a, 4) for a in along], special=np.flatnonzero(counts == 0).tolist(),
         bytes=[i for i, t in enumerate(tokens) if t.bytes], before=start > 0, after=start + len(along) < len(whole),
         stimulus=stimulus, position=position, reason=reason,
