@@ -182,12 +182,13 @@ def _write(folder: Path, kind: str, script: str, about: dict[str, Any], fill: An
         fill(db)
     with closing(opened(passing)) as db:
         id = f"{kind}-{content_hash(db, _TABLES[kind])[:16]}"
+    if run is not None:
+        # Before the layer: whoever sees the layer also sees where it came from.
+        write_run(folder, id, run)
     try:
         passing.replace(layers / f"{id}.sqlite")
     except OSError as problem:
         raise refuse_write(layers / id, as_os_error(problem)) from problem
-    if run is not None:
-        write_run(folder, id, run)
     return id
 
 

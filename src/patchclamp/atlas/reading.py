@@ -5,6 +5,7 @@ import json
 import math
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,8 @@ class Reading:
         if not whole:
             raise Damaged(expected=f"{folder / BASE} as it was baked", got="another file", remedy=DAMAGED)
         self.db = opened(folder / BASE)
+        # Whoever lets go of the atlas has closed it.
+        weakref.finalize(self, self.db.close)
         self.lock = threading.Lock()
         self.about = {name: json.loads(value) for name, value in self.rows("SELECT name, value FROM about")}
         self.sites = self.rows("SELECT id, path, kind, layer, basis, first, units FROM sites ORDER BY id")

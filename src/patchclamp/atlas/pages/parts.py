@@ -25,8 +25,8 @@ class Source:
 
     Args:
         run: id of the run that made what the page shows.
-        command: the command that shows the same, in a shell.
-        python: the same in Python.
+        command: the command that made what the page shows.
+        python: what gives this page in Python.
     """
 
     run: str
