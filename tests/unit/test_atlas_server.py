@@ -94,7 +94,7 @@ def test_what_the_asker_has_is_not_sent_again(served):
         ("/api/units/blocks.0.mlp.act/neurons/9999999999999999999", 404, "key"),
         ("/api/units/x/examples", 404, "key"),
         ("/api/runs/base-none", 404, "run"),
-        ("/api/graphs/..%2f..%2fetc", 404, "graph"),
+        ("/api/graphs/..%2f..%2fetc", 404, "API"),
         ("/api/nothing", 404, "API"),
         (f"{UNIT}/trial?text=cat", 404, "model"),
         ("/api/units?limit=0", 400, "limit"),
@@ -189,7 +189,7 @@ def test_another_address_asks_for_a_token(seeded_atlas):
     pair = cookie.split(";")[0]
     assert asked.get("/api/atlas", headers={"Cookie": pair}).status_code == 200
     assert asked.get("/api/atlas", headers={"Cookie": pair + "x"}).status_code == 401
-    assert asked.get("//evil.example/?token=secret").headers["location"] == "/evil.example/"
+    assert asked.get("http://127.0.0.1:1//evil.example/?token=secret").headers["location"] == "/evil.example/"
 
 
 def test_a_layer_that_is_added_appears(copy):
@@ -202,8 +202,7 @@ def test_a_layer_that_is_added_appears(copy):
     assert after.headers["etag"] != before.headers["etag"]
     assert after.json()["n_described"] == before.json()["n_described"] + 1
     assert added in [layer["id"] for layer in after.json()["layers"]]
-    [row] = served.get("/api/units?q=into the").json()["rows"]
-    assert row["key"] == str(key)
+    assert served.get("/api/units?q=into the").json()["rows"][0]["key"] == str(key)
     assert served.get(f"/api/runs/{added}").json()["run"]["made"] == "descriptions"
     assert write_descriptions(copy, [Description(key, 'fires on " the" after " into"', "person/ada")]) == added
 

@@ -24,6 +24,7 @@ from patchclamp.record.survey import survey_text
 from patchclamp.subjects.language import LanguageModel
 
 SITES = "blocks.*.mlp.act"
+WINDOW = 128
 LOOK_BYTES, BASE_BYTES = 11_000, 10_000
 """Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
 
@@ -56,7 +57,8 @@ def bake_atlas(
         command: what was typed, for the run's record.
         progress: called with tokens done and tokens in all, of both passes.
         checkpoint_s: seconds between checkpoints.
-        cutting: how the text is cut, as for ``make_plan``: window, max_tokens, batch_size, chat, bos, seed.
+        cutting: how the text is cut, as for ``make_plan``: window (here 128, or the context where that is shorter),
+            max_tokens, batch_size, chat, bos, seed.
 
     Returns:
         str: content hash of the base: the same model, text and options give the same.
@@ -81,6 +83,7 @@ def bake_atlas(
     chosen = recordable(model, sites)
     with writing(aside), _tidy(aside):
         source = plain_text(text, aside / "text.txt") if is_labelled(text) else Path(text)
+        cutting.setdefault("window", usual_window(model))
         plan = make_plan(model, source, **cutting)
         log = [f"{plan.n_tokens:,} tokens in {plan.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
         survey = survey_text(
@@ -166,6 +169,11 @@ def _remember(
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )  # fmt: skip
     write_run(whole, f"base-{found[:16]}", run)
+
+
+def usual_window(model: LanguageModel) -> int:
+    """Return the window where none is asked for: 128 tokens, or the model's context where that is shorter."""
+    return min(WINDOW, model.context or WINDOW)
 
 
 def cost(sites: Sequence[Site]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ def atlas(options: Namespace) -> int:
 
 
 def _bake(options: Namespace) -> int:
-    from patchclamp.atlas.bake import bake_atlas, cost
+    from patchclamp.atlas.bake import bake_atlas, cost, usual_window
     from patchclamp.opening import load
     from patchclamp.record.stream import recordable
 
@@ -35,7 +35,8 @@ def _bake(options: Namespace) -> int:
     with Meter("bake") as meter:
         bake_atlas(
             model, options.text, options.out, sites=options.sites, resume=options.resume, name=options.model,
-            command=shlex.join(["patchclamp", *options.words]), progress=meter, window=options.window,
+            command=shlex.join(["patchclamp", *options.words]), progress=meter,
+            window=usual_window(model) if options.window is None else options.window,
             max_tokens=options.max_tokens, batch_size=options.batch_size, chat=options.chat, bos=not options.no_bos,
             seed=options.seed,
         )  # fmt: skip

@@ -95,7 +95,15 @@ def _text_options(verb: Parser, *, sites: str | None = None) -> None:
         help=f"site paths or patterns, joined by commas{usual}",
     )
     verb.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
-    verb.add_argument("--window", type=int, default=128, metavar="N", help="tokens per stimulus (default: 128)")
+    # An atlas is of a whole model, so its context decides; elsewhere one number means the same for every model.
+    shorter = "" if sites is None else ", or the model's context where that is shorter"
+    verb.add_argument(
+        "--window",
+        type=int,
+        default=128 if sites is None else None,
+        metavar="N",
+        help=f"tokens per stimulus (default: 128{shorter})",
+    )
     verb.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
     verb.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per forward pass (default: 8)")
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
