@@ -26,6 +26,14 @@ function overlaps() {
   return found;
 }
 
+/** What makes the page wider than its window. */
+function beyond() {
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= width) return [];
+  const wide = [...document.querySelectorAll("#atlas *")].filter((e) => e.getBoundingClientRect().right > width + 1);
+  return wide.map((e) => e.outerHTML.slice(0, 120));
+}
+
 /** Texts whose contrast with what is behind them is below 4.5 (WCAG 2.2, level AA). */
 function unreadable() {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });

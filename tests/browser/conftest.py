@@ -53,10 +53,9 @@ class Reader:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until nothing is asked and nothing is dimmed."""
+        """Wait until everything that was asked for is there: nothing is dimmed, nothing missing."""
         self.page.wait_for_selector(SETTLED)
-        self.page.wait_for_load_state("networkidle")
-        self.page.wait_for_function("!document.querySelector('[aria-busy=true], .waiting')")
+        self.page.wait_for_selector("[aria-busy=true], .waiting", state="detached")
 
     def check(self, name: str) -> list[str]:
         """Return what one of the functions in checks.js finds wrong."""
@@ -69,7 +68,7 @@ class Reader:
 
     def all(self, selector: str, attribute: str) -> list[str]:
         """Return an attribute of everything that a selector finds."""
-        return [one.get_attribute(attribute) for one in self.page.query_selector_all(selector)]
+        return self.page.locator(selector).evaluate_all("(all, name) => all.map(e => e.getAttribute(name))", attribute)
 
 
 @pytest.fixture(scope="package")

@@ -25,6 +25,7 @@ def test_from_find_to_a_unit_by_keyboard_alone(reader, cat):
     keys.type("cat")
     reader.page.wait_for_url("**q=cat")
     reader.settle()
+    assert reader.page.get_by_test_id("search").input_value() == "cat"
     keys.press("ArrowDown")
     assert reader.page.evaluate("document.activeElement.closest('tr').dataset.key") == cat
     keys.press("ArrowDown")
@@ -56,10 +57,9 @@ def test_help_opens_and_single_keys_can_be_turned_off(reader):
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_everything_has_a_name_and_a_role(reader, address, screen):
+def test_everything_has_a_name_a_place_and_contrast(reader, address, screen):
     reader.visit(address(screen, screen))
     page = reader.page
-    assert reader.check("nameless") == []
     assert page.locator("h1").count() == 1
     assert page.get_by_role("main").count() == page.get_by_role("banner").count() == 1
     assert page.get_by_role("navigation", name="screens").count() == 1
@@ -68,30 +68,23 @@ def test_everything_has_a_name_and_a_role(reader, address, screen):
     assert all(b - a <= 1 for a, b in pairwise(levels)), levels
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
+    assert reader.check("nameless") == []
+    assert reader.check("overlaps") == []
+    assert reader.check("unreadable") == []
+    assert reader.check("beyond") == []
+    # The dark theme has the same layout and other colours.
+    page.emulate_media(color_scheme="dark")
+    assert reader.check("unreadable") == []
 
 
-WIDTHS = {
-    "wide": {"viewport": {"width": 1280, "height": 900}},
-    "enlarged": {"viewport": {"width": 640, "height": 450}, "device_scale_factor": 2},
-    "narrow": {"viewport": {"width": 400, "height": 800}, "has_touch": True},
-}
-
-
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [640, 400], ids=["enlarged", "narrow"])
 def test_nothing_overlaps_or_runs_out_of_the_page(opened, address, width):
-    reader = opened(**WIDTHS[width])
-    for screen in SCREENS:
+    # Enlarging 1280 pixels twofold leaves 640.
+    reader = opened(viewport={"width": width, "height": 800}, device_scale_factor=2 if width == 640 else 1)
+    for screen in ("/", "/units?q=cat&min_score=0.1", "unit", "run"):
         reader.visit(address(screen, screen))
-        assert reader.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, screen
+        assert reader.check("beyond") == [], screen
         assert reader.check("overlaps") == [], screen
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read(opened, address, scheme):
-    reader = opened(color_scheme=scheme)
-    for screen in SCREENS:
-        reader.visit(address(screen, screen))
-        assert reader.check("unreadable") == [], screen
 
 
 def test_a_chosen_theme_stays(opened):
@@ -113,7 +106,7 @@ def poisoned(body):
     """Return an answer whose every token and text is hostile."""
     text = json.dumps(body)
     replaced = json.dumps(f" {HOSTILE}\u202e\n")
-    return re.sub(r'" ?cat"', lambda _: replaced, text)
+    return re.sub(r'" cat"', lambda _: replaced, text)
 
 
 @pytest.mark.parametrize("screen", ["/", "/units", "unit"])

@@ -84,7 +84,7 @@ def test_pages_of_the_list_hold_every_unit_once(reader, api):
     seen = reader.all(ROWS, "data-key")
     while reader.page.get_by_test_id("after").count():
         reader.page.get_by_test_id("after").first.click()
-        reader.page.wait_for_function("key => document.querySelector('[data-key]').dataset.key !== key", arg=seen[-10])
+        reader.page.wait_for_selector(f"tbody tr:first-child:not([data-key='{seen[-10]}'])")
         reader.settle()
         seen += reader.all(ROWS, "data-key")
     assert len(seen) == len(set(seen)) == total

@@ -236,6 +236,16 @@ export interface TokenWeight {
   weight: number;
 }
 
+export interface Trial {
+  key: string;
+  tokens: string[];
+  ids: number[];
+  acts: (number | null)[];
+  special: number[];
+  bytes: number[];
+  source: Source;
+}
+
 export interface UnitList {
   rows: UnitRow[];
   first: number;

@@ -64,15 +64,25 @@ function useField(now: string): RefObject<HTMLInputElement | null> {
 
 /** The main field: asks while one types. */
 function Words(): JSX.Element {
-  const timer = useRef(0);
   const now = query.value.get("q") ?? "";
-  const field = useField(now);
+  const field = useRef<HTMLInputElement>(null);
+  const timer = useRef(0);
+  const sent = useRef(now);
+  useEffect(() => {
+    // What was asked from here comes back while one types on; only another's change is written into the field.
+    if (now === sent.current) return;
+    clearTimeout(timer.current);
+    sent.current = now;
+    if (field.current) field.current.value = now;
+  }, [now]);
   const typed = () => {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => {
-      const words = field.current?.value.trim() ?? "";
+      const [words, before] = [field.current?.value.trim() ?? "", sent.current];
+      if (words === before) return;
+      sent.current = words;
       // The first letter is a step for the back button, the next ones refine it.
-      if (words !== now) ask({ q: words, sort: null, descending: null }, now !== "" && words !== "");
+      ask({ q: words, sort: null, descending: null }, before !== "" && words !== "");
     }, PAUSE_MS);
   };
   useEffect(() => () => clearTimeout(timer.current), []);
