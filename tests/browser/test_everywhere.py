@@ -157,3 +157,22 @@ def test_the_twin_is_the_same_data(reader, api, cat):
     twin = reader.page.get_by_test_id("twin").get_attribute("href")
     assert api(twin.removeprefix("/api")) == api(f"/units/{cat}")
     assert api(twin.removeprefix("/api"))["key"] == cat
+
+
+PLANTED = {
+    "nameless": "<button></button>",
+    "overlaps": "<p>one</p><p style='margin-top: -1.2em'>two</p>",
+    "unreadable": "<p style='color: #888; background: #999'>hardly</p>",
+    "beyond": "<div style='width: 120vw'>wide</div>",
+}
+
+
+@pytest.mark.parametrize("check", PLANTED)
+def test_the_checks_see_what_they_look_for(opened, check):
+    reader = opened(bypass_csp=True)
+    reader.visit("/runs")
+    assert reader.check(check) == []
+    reader.page.evaluate(
+        "html => document.getElementById('page').insertAdjacentHTML('beforeend', html)", PLANTED[check]
+    )
+    assert len(reader.check(check)) > 0
