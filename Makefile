@@ -11,6 +11,9 @@ TOOLS := $(VENV)/.tools
 # pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
 DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
 
+# `make demo SERVE=0` ends without serving the atlas.
+SERVE ?= 1
+
 DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
@@ -19,12 +22,17 @@ DEMO := "When Mary and John went to the store, John gave a drink to"
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(PACKAGE) ## install into .venv if need be, explain two answers, write a report, clamp a neuron
+demo: $(PACKAGE) ## install into .venv if need be, explain two answers, clamp a neuron, bake and serve an atlas
 	$(BIN)/patchclamp explain organism:mover-gpt2 $(DEMO) --target " Mary" --contrast " John" --top 4 \
 		--report demo-report.html
-	$(BIN)/patchclamp explain organism:language-gpt2 "Mary and Tom went to the park. Tom gave a book to" \
-		--target " Mary" --contrast " Tom" --corrupt "Mary and Tom went to the park. Mary gave a book to" --top 8
 	$(BIN)/patchclamp generate organism:mover-gpt2 $(DEMO) --clamp 'blocks.0.mlp.act/neurons/9=0' --max-new-tokens 2
+	$(BIN)/patchclamp organism text language-gpt2 --n 600 --labels > demo-text.jsonl
+	rm -rf demo.atlas demo.atlas.baking
+	$(BIN)/patchclamp atlas bake organism:language-gpt2 --text demo-text.jsonl --out demo.atlas
+	$(BIN)/patchclamp explain organism:language-gpt2 "Mary and Tom went to the park. Tom gave a book to" \
+		--target " Mary" --contrast " Tom" --corrupt "Mary and Tom went to the park. Mary gave a book to" --top 8 \
+		--atlas demo.atlas
+	$(if $(filter 0,$(SERVE)),,$(BIN)/patchclamp atlas serve demo.atlas)
 
 test: $(TOOLS) ## install into .venv if need be, then run every test
 	$(BIN)/pytest -n 2

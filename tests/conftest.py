@@ -71,3 +71,11 @@ def tiny_language_model():
         return LanguageModel(bare or family(name).tiny(), tokenizer, name=f"tiny-{name}")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def seeded_atlas(tmp_path_factory) -> Path:
+    """An atlas of `organism:cat` with descriptions, one of them wrong on purpose, and one explained answer."""
+    from seeded import bake_seeded
+
+    return bake_seeded(tmp_path_factory.mktemp("seeded"))

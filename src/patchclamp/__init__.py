@@ -44,9 +44,12 @@ _HOME = {
     "wrap": "opening",
 }
 
-__all__ = sorted([*_HOME, "__version__"])
+_ROOMS = ("atlas",)
+
+__all__ = sorted([*_HOME, *_ROOMS, "__version__"])
 
 if TYPE_CHECKING:
+    from patchclamp import atlas as atlas
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.core.basis import Basis as Basis
@@ -91,6 +94,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"patchclamp.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'patchclamp' has no attribute {name!r}")
     return getattr(importlib.import_module(f"patchclamp.{_HOME[name]}"), name)

@@ -7,10 +7,13 @@ import tempfile
 import time
 from argparse import Namespace
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from patchclamp.cli import tables
+from patchclamp.cli.atlas import add_graph, refuse_if_unwritable
+from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -194,11 +197,14 @@ def explain(options: Namespace) -> int:
         )
     means = _means(options)
     model = _load(options)
+    if options.atlas is not None:
+        refuse_if_unwritable(options.atlas, model)
     levels = list(model.levels)
     if options.level is not None:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
     _state_nodes(model, options, levels)
+    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
         found = explain_answer(
             model, options.prompt, options.target, contrast=options.contrast, corrupt=options.corrupt, means=means,
@@ -213,6 +219,9 @@ def explain(options: Namespace) -> int:
     if options.out:
         found.graph().save(options.out)
         _say(f"graph written to {options.out}")
+    if options.atlas is not None:
+        layer = add_graph(options.atlas, found, options, began, time.monotonic() - clock)
+        _say(f"graph added to {options.atlas} as {layer}")
     if options.report:
         found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
         _say(f"report written to {options.report}")

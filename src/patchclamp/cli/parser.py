@@ -43,6 +43,7 @@ def build_parser() -> Parser:
     _info(verbs)
     _organism(verbs)
     _calibrate(verbs)
+    _atlas(verbs)
     return parser
 
 
@@ -95,7 +96,8 @@ def _families(verbs: Any) -> None:
     )
 
 
-def _text_options(verb: Parser, *, required: bool = True) -> None:
+def _shown_options(verb: Parser, *, required: bool = True) -> None:
+    """Text or images, and where to record."""
     shown = verb.add_mutually_exclusive_group(required=required)
     shown.add_argument("--text", metavar="FILE", help="a UTF-8 text file")
     shown.add_argument(
@@ -103,11 +105,31 @@ def _text_options(verb: Parser, *, required: bool = True) -> None:
         metavar="PATH",
         help="an image, a folder of images, an npz or npy file, or digits; PATH:0:100 for some",
     )
-    verb.add_argument("--sites", required=required, metavar="PATTERN", help="site paths or patterns, joined by commas")
-    verb.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
-    verb.add_argument("--window", type=int, default=128, metavar="N", help="tokens per stimulus (default: 128)")
-    verb.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
     verb.add_argument("--max-images", type=int, metavar="N", help="stop after N images (default: all of them)")
+    verb.add_argument("--sites", required=required, metavar="PATTERN", help="site paths or patterns, joined by commas")
+    _cutting_options(verb)
+
+
+def _text_options(verb: Parser, *, sites: str) -> None:
+    """Text alone, and some usual sites."""
+    verb.add_argument("--text", required=True, metavar="FILE", help="a UTF-8 text file")
+    usual = f"site paths or patterns, joined by commas (default: {sites})"
+    verb.add_argument("--sites", default=sites, metavar="PATTERN", help=usual)
+    _cutting_options(verb, whole=True)
+
+
+def _cutting_options(verb: Parser, *, whole: bool = False) -> None:
+    verb.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
+    # An atlas is of a whole model, so its context decides; elsewhere one number means the same for every model.
+    shorter = ", or the model's context where that is shorter" if whole else ""
+    verb.add_argument(
+        "--window",
+        type=int,
+        default=None if whole else 128,
+        metavar="N",
+        help=f"tokens per stimulus (default: 128{shorter})",
+    )
+    verb.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: the whole text)")
     verb.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per forward pass (default: 8)")
     verb.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
     verb.add_argument(
@@ -125,7 +147,7 @@ def _record(verbs: Any) -> None:
         "Record what sites do over a text or images, to append-only shards on disk; resumable at every moment.",
         "patchclamp record organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out recording",
     )
-    _text_options(verb)
+    _shown_options(verb)
     verb.add_argument(
         "--store", metavar="TYPE", help="float32, float16 or bfloat16 on disk (default: the model's own type)"
     )
@@ -139,7 +161,7 @@ def _survey(verbs: Any) -> None:
         "patchclamp survey organism:cat --text story.txt --sites 'blocks.*.mlp.act' --out survey",
     )
     # A recorded brain (a file in place of MODEL) needs neither text nor sites; the command asks for them elsewhere.
-    _text_options(verb, required=False)
+    _shown_options(verb, required=False)
     _brain_options(verb)
 
 
@@ -197,6 +219,7 @@ def _explain(verbs: Any) -> None:
     verb.add_argument("--controls", type=int, default=20, metavar="N", help="random sets (default and least: 20)")
     verb.add_argument("--out", metavar="FILE", help="write the graph as JSON")
     verb.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
+    verb.add_argument("--atlas", metavar="DIR", help="add the graph to an atlas of the same model, as a layer")
 
 
 def _generate(verbs: Any) -> None:
@@ -303,3 +326,38 @@ def _calibrate(verbs: Any) -> None:
     verb.add_argument("--tasks", help="language organisms: some tasks, with commas (default: the seven main ones)")
     verb.add_argument("--pairs", type=int, help="language organisms: held-out pairs per task (default: 64)")
     verb.add_argument("--seed", type=_seed, default=0, help="language organisms: of pairs and draws (default: 0)")
+
+
+def _atlas(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "atlas",
+        "Bake every unit of a model into a folder, and look at it in a browser.",
+        "patchclamp atlas bake organism:cat --text story.txt --out cat.atlas",
+        model=False,
+    )
+    whats = verb.add_subparsers(dest="what", metavar="WHAT", parser_class=Parser, required=True)
+    bake = _verb(
+        whats,
+        "bake",
+        "Bake an atlas: examples, histogram, what every unit writes and reads, and its neighbours.",
+        "patchclamp atlas bake organism:cat --text story.txt --out cat.atlas",
+    )
+    _text_options(bake, sites="blocks.*.mlp.act")
+    serve = _verb(
+        whats, "serve", "Serve an atlas to a browser on this machine.", "patchclamp atlas serve cat.atlas", model=False
+    )
+    serve.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
+    serve.add_argument("--model", metavar="MODEL", help=f"attach the model: {MODEL}; units can then be tried on a text")
+    serve.add_argument("--port", type=int, default=0, metavar="N", help="the port (default: 0, a free one)")
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where to listen (default: 127.0.0.1); any other than this machine asks for a token",
+    )
+    serve.add_argument("--open", action="store_true", help="open the address in a browser")
+    info = _verb(
+        whats, "info", "What an atlas holds, and whether it is whole.", "patchclamp atlas info cat.atlas", model=False
+    )
+    info.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")

@@ -506,3 +506,32 @@ def graph(found: Any) -> None:
         out.print(f"… and {len(nodes) - GRAPH_ROWS} more; --json lists them", style="dim")
     if found.measures:
         out.print("  ".join(f"{name} {_signed(value)}" for name, value in found.measures.items()), style="dim")
+
+
+def atlas(page: Any) -> None:
+    """Print what an atlas holds: the numbers of its first page."""
+    out = _console()
+    out.print(f"[bold]atlas[/] {escape(page.name)} of {escape(page.subject.slug)}: {page.n_units:,} units")
+    table = _grid("", "")
+    table.show_header = False
+    corpus = page.corpus
+    labelled = f"; {corpus.labelled:,} labelled tokens" if corpus.labelled else ""
+    stimuli = f"{corpus.stimuli:,} windows of {corpus.window}"
+    rows = {
+        "subject": f"{page.subject.name}  {page.subject.hash[:12]}  {page.subject.architecture}, {page.subject.dtype}",
+        "text": f"{corpus.name}: {corpus.counted:,} tokens counted, {stimuli}{labelled}",
+        "units": f"{page.n_described:,} described, {page.n_scored:,} with a score, {page.n_silent:,} never above zero",
+        "examples": f"{page.n_examples:,}",
+        "layers": ", ".join(f"{one.id} ({one.title}, {one.rows} rows)" for one in page.layers) or "none",
+        "on disk": human_bytes(page.bytes),
+        "hash": page.hash[:16],
+    }
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
+    _print(out, table)
+    sites = _grid("site", "units", "described", "silent", numbers=("units", "described", "silent"))
+    for row in page.sites:
+        sites.add_row(escape(row.site), f"{row.units:,}", f"{row.described:,}", f"{row.silent:,}")
+    _print(out, sites)
+    for note in page.notes:
+        out.print(f"[bold dark_orange]note[/]: {escape(note)}")

@@ -1,0 +1,182 @@
+"""Bake: from a model and a text to the base of an atlas, built aside and renamed when it is whole."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Unpack
+
+from patchclamp.atlas.fill import fill_base
+from patchclamp.atlas.labels import is_labelled, plain_text, read_labels
+from patchclamp.atlas.look import CHECKPOINT_S, look_again
+from patchclamp.atlas.runs import Run, host, now, versions, write_run
+from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
+from patchclamp.core.bundle import file_hash, refuse_write, writing
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
+from patchclamp.core.subject import Progress
+from patchclamp.record.plan import Cutting, Plan, computing, make_plan
+from patchclamp.record.stream import recordable
+from patchclamp.record.survey import memory_bytes as survey_bytes
+from patchclamp.record.survey import survey_text
+from patchclamp.subjects.language import LanguageModel
+
+SITES = "blocks.*.mlp.act"
+WINDOW = 128
+LOOK_BYTES, BASE_BYTES = 11_000, 10_000
+"""Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
+
+
+def bake_atlas(
+    model: LanguageModel,
+    text: str | Path,
+    out: str | Path,
+    *,
+    sites: str | Sequence[str] = SITES,
+    resume: bool = False,
+    name: str | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+    **cutting: Unpack[Cutting],
+) -> str:
+    """Bake an atlas: every unit of some sites, with examples, histogram, what it writes and reads, and neighbours.
+
+    Two passes over the text: a survey, and one that knows where each unit ranges. Labelled text (JSON lines of
+    ``text tokens concepts``) also gives every unit the concepts that it tells.
+
+    Args:
+        model: the subject.
+        text: a UTF-8 file, plain or labelled.
+        out: the atlas's folder, which must not exist; it is built in ``OUT.baking`` and renamed.
+        sites: site paths or patterns.
+        resume: go on with an interrupted bake; the result is the same.
+        name: what the model was loaded by, where that is not its slug.
+        command: what was typed, for the run's record.
+        progress: called with tokens done and tokens in all, of both passes.
+        checkpoint_s: seconds between checkpoints.
+        cutting: how the text is cut, as for ``make_plan``: window (here 128, or the context where that is shorter),
+            max_tokens, batch_size, chat, bos, seed.
+
+    Returns:
+        str: content hash of the base: the same model, text and options give the same.
+
+    Raises:
+        PatchclampError: unknown sites, no text, a folder that exists, a full disk, or a resume that does not fit.
+
+    Cost: two forward passes per batch, stopped at the last site; then time linear in units but for the neighbours,
+    which compare all pairs; memory some 11 kB per unit, whatever the text's length.
+    """
+    began, clock = now(), time.monotonic()
+    folder = Path(out)
+    aside = staging(folder)
+    if folder.exists():
+        return _finished(folder, aside, resume)
+    if aside.exists() and not resume and any(aside.iterdir()):
+        raise PatchclampError(
+            expected="a bake that nobody began",
+            got=f"{aside}, which an interrupted one left",
+            remedy="Go on with --resume, or remove that folder.",
+        )
+    chosen = recordable(model, sites)
+    with writing(aside), _tidy(aside):
+        source = plain_text(text, aside / "text.txt") if is_labelled(text) else Path(text)
+        cutting.setdefault("window", usual_window(model))
+        plan = make_plan(model, source, **cutting)
+        log = [f"{plan.n_tokens:,} tokens in {plan.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
+        survey = survey_text(
+            model, source, [s.path for s in chosen], aside / "survey", resume=resume, plan=plan,
+            progress=_half_of(progress, 0), checkpoint_s=checkpoint_s,
+        )  # fmt: skip
+        log.append(f"survey done after {time.monotonic() - clock:.1f} s")
+        with computing(survey.bundle):  # a resume computes with the threads that the bake was begun with
+            look = look_again(
+                model, source, chosen, survey, plan, aside / "look", resume=resume,
+                progress=_half_of(progress, plan.n_tokens), checkpoint_s=checkpoint_s,
+            )  # fmt: skip
+            log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
+            labels = read_labels(model, text) if is_labelled(text) else None
+            whole = aside / "atlas"
+            shutil.rmtree(whole, ignore_errors=True)
+            with written(whole / BASE, files("patchclamp.atlas").joinpath("schema.sql").read_text()) as db:
+                fill_base(db, model, Path(text), source, chosen, survey, look, plan, labels)
+        found = _named(whole)
+        log.append(f"base written after {time.monotonic() - clock:.1f} s")
+        _remember(whole, found, model, name, plan, chosen, command, folder, began, time.monotonic() - clock, log, text)
+        try:
+            whole.rename(folder)
+        except OSError as problem:
+            raise refuse_write(folder, problem) from problem
+    shutil.rmtree(aside, ignore_errors=True)
+    return found
+
+
+def _finished(folder: Path, aside: Path, resume: bool) -> str:
+    """Return the hash of an atlas that is whole already: a kill may come after the last step."""
+    if resume:
+        head = read_head(folder)
+        shutil.rmtree(aside, ignore_errors=True)
+        return str(head["base"])
+    raise PatchclampError(
+        expected="a folder that does not exist yet", got=f"{folder}, which does", remedy="Choose another --out."
+    )
+
+
+@contextmanager
+def _tidy(aside: Path) -> Iterator[None]:
+    """Leave no empty folder behind where nothing was begun."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            aside.rmdir()
+        raise
+
+
+def _half_of(progress: Progress | None, before: int) -> Progress | None:
+    """Count both passes as one piece of work."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(before + done, 2 * total)
+
+
+def _named(whole: Path) -> str:
+    """Hash the base and write what it is."""
+    with closing(opened(whole / BASE)) as db:
+        found = content_hash(db)
+    write_head(whole, found, file_hash(whole / BASE))
+    return found
+
+
+def _remember(
+    whole: Path, found: str, model: LanguageModel, name: str | None, plan: Plan, sites: Sequence[Site], command: str,
+    folder: Path, began: str, duration_s: float, log: Sequence[str], text: str | Path,
+) -> None:  # fmt: skip
+    options: dict[str, Any] = {
+        "model": name or model.name, "text": str(text), "sites": ", ".join(s.path for s in sites),
+        "window": plan.window, "max_tokens": plan.max_tokens, "batch_size": plan.batch_size, "threads": plan.threads,
+        "device": model.device.type,
+    }  # fmt: skip
+    typed = command or f"patchclamp atlas bake {name or model.name} --text {text} --out {folder}"
+    run = Run(
+        verb="atlas bake", command=typed, made=f"the base: {sum(s.width for s in sites):,} units",
+        began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
+        seeds={"seed": plan.seed},
+        hashes={"model": model.hash, "tokenizer": model.tokenizer_hash, "text": plan.text, "base": found},
+        options={k: str(v) for k, v in options.items() if v is not None}, log=tuple(log),
+        rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
+    )  # fmt: skip
+    write_run(whole, f"base-{found[:16]}", run)
+
+
+def usual_window(model: LanguageModel) -> int:
+    """Return the window where none is asked for: 128 tokens, or the model's context where that is shorter."""
+    return min(WINDOW, model.context or WINDOW)
+
+
+def cost(sites: Sequence[Site]) -> tuple[int, int]:
+    """Return the bytes that a bake holds in memory at most, and those that its atlas takes on disk, about."""
+    n_units = sum(site.width for site in sites)
+    return max(survey_bytes(sites), n_units * LOOK_BYTES), n_units * BASE_BYTES

@@ -1,0 +1,179 @@
+"""Db: an atlas opened for reading, one method per page."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from patchclamp.atlas import pages
+from patchclamp.atlas.find import Asked, find
+from patchclamp.atlas.reading import Absent, Reading, number_or_none
+from patchclamp.atlas.runs import Run
+from patchclamp.atlas.store import VERSION
+from patchclamp.atlas.unit import examples, graph_row, unit_page
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.graph import Node
+from patchclamp.core.unit import UnitKey
+
+
+class Atlas:
+    """Read an atlas; each method gives the page of the same name.
+
+    Args:
+        path: the folder that ``patchclamp atlas bake`` wrote.
+        check: compare the base with its hash first; one read of its file.
+
+    Raises:
+        PatchclampError: no atlas there, or a newer one.
+        Damaged: the base is not what was baked.
+    """
+
+    def __init__(self, path: str | Path, *, check: bool = True) -> None:
+        self.reading = Reading(Path(path).resolve(), check=check)
+
+    @property
+    def hash(self) -> str:
+        """Content hash of base and layers together."""
+        return self.reading.hash
+
+    def page(self) -> pages.AtlasPage:
+        """Return Home: what is in this atlas."""
+        atlas = self.reading
+        subject, corpus, run = atlas.about["subject"], atlas.about["corpus"], atlas.runs[atlas.base_run]
+        silent = dict(
+            atlas.rows("SELECT site, count(*) FROM units WHERE coalesce(maximum, 0) <= 0 GROUP BY site ORDER BY site")
+        )
+        sites = [
+            pages.SiteRow(path, kind, layer, basis, units, atlas.said_in(first, units), silent.get(id, 0))
+            for id, path, kind, layer, basis, first, units in atlas.sites
+        ]
+        [(scored,)] = atlas.rows("SELECT count(*) FROM temp.described WHERE score IS NOT NULL")
+        [(n_examples,)] = atlas.rows("SELECT count(*) FROM examples")
+        layers = []
+        for layer in atlas.layers:
+            graph = layer.graph
+            rows = len(graph.nodes) if graph else len(layer.descriptions)
+            layers.append(pages.LayerRow(layer.id, layer.kind, rows, layer.title, layer.bytes))
+        return pages.AtlasPage(
+            name=atlas.folder.name, hash=atlas.hash, base=str(atlas.head["base"]), version=VERSION,
+            modality=str(atlas.about["modality"]),
+            subject=pages.SubjectView(
+                slug=atlas.slug, name=run.options.get("model", atlas.slug), hash=subject["hash"],
+                architecture=subject["class"], dtype=subject["dtype"],
+            ),
+            corpus=pages.CorpusView(**corpus), sites=sites, n_units=atlas.n_units, n_described=atlas.n_described,
+            n_scored=scored, n_silent=sum(silent.values()), n_examples=n_examples, layers=layers, bytes=atlas.bytes,
+            baked=run.command, notes=list(atlas.notes), source=atlas.source(".page()"),
+        )  # fmt: skip
+
+    def find(self, asked: Asked | None = None, *, cursor: str = "", limit: int = 50) -> pages.UnitList:
+        """Return the units that match what was asked; all of them where nothing was.
+
+        Raises:
+            PatchclampError: a cursor that no earlier page gave.
+        """
+        return find(self.reading, asked or Asked(), cursor, limit)
+
+    def unit(self, key: str) -> pages.UnitPage:
+        """Return a unit's page.
+
+        Args:
+            key: ``[subject/]site/basis/index``.
+
+        Raises:
+            Absent: the atlas has no such unit.
+        """
+        return unit_page(self.reading, key)
+
+    def examples(
+        self,
+        key: str,
+        kind: pages.Kind = "top",
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        limit: int = 20,
+    ) -> pages.Examples:
+        """Return a unit's examples of one kind; ``interval`` wants ``low`` and ``high``.
+
+        Raises:
+            Absent: the atlas has no such unit.
+            PatchclampError: an interval without two ends, or ends with another kind.
+        """
+        return examples(self.reading, key, kind, low, high, limit)
+
+    def graphs(self) -> pages.GraphList:
+        """Return the explained answers."""
+        rows = [graph_row(layer.id, layer.graph) for layer in self.reading.layers if layer.graph]
+        return pages.GraphList(rows, len(rows), self.reading.source(".graphs()"))
+
+    def graph(self, id: str, *, max_nodes: int = 100) -> pages.GraphPage:
+        """Return an explained answer, its largest nodes first.
+
+        Raises:
+            Absent: there is no such layer.
+        """
+        atlas = self.reading
+        graph = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
+        if graph is None:
+            raise Absent(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
+        nodes = sorted(graph.nodes, key=lambda node: -abs(node.score))
+        inner = [node for node in nodes if node.kind != "output"]
+        whole, shown = sum(abs(n.score) for n in inner), nodes[:max_nodes]
+        kept = sum(abs(n.score) for n in shown if n.kind != "output")
+        measures = {name: x for name, value in graph.measures.items() if (x := number_or_none(value)) is not None}
+        return pages.GraphPage(
+            graph=graph_row(id, graph), nodes=[self._node(node) for node in shown], total=len(nodes),
+            kept=number_or_none(kept / whole) if whole else None, measures=measures,
+            source=atlas.source(f".graph({id!r})", id),
+        )  # fmt: skip
+
+    def _node(self, node: Node) -> pages.NodeRow:
+        unit = None
+        with suppress(PatchclampError):  # a head, an input or an output: the atlas has no page for it
+            unit = str(self.reading.key(self.reading.number(str(UnitKey.parse(node.key).without_place()))))
+        measures = node.measures
+        return pages.NodeRow(
+            node.key, node.kind, unit, float(node.score), number_or_none(measures.get("measured")),
+            number_or_none(measures.get("activation")),
+        )  # fmt: skip
+
+    def runs(self) -> pages.RunList:
+        """Return the runs that made this atlas, the newest first."""
+        rows = [_run_row(id, run) for id, run in self.reading.runs.items()]
+        return pages.RunList(rows, len(rows), self.reading.source(".runs()"))
+
+    def run(self, id: str) -> pages.RunPage:
+        """Return one run, with what is needed to do it again.
+
+        Raises:
+            Absent: no part of this atlas has that id.
+        """
+        run = self.reading.runs.get(id)
+        if run is None:
+            raise Absent(expected="a run that made part of this atlas", got=repr(id[:80]), remedy="/runs lists them.")
+        return pages.RunPage(
+            run=_run_row(id, run), host=run.host, versions=run.versions, seeds=run.seeds, hashes=run.hashes,
+            options=run.options, log=list(run.log), rebuild=run.rebuild,
+            source=self.reading.source(f".run({id!r})", id),
+        )  # fmt: skip
+
+
+def _run_row(id: str, run: Run) -> pages.RunRow:
+    return pages.RunRow(id, run.verb, run.command, run.began, number_or_none(run.duration_s), run.made)
+
+
+def open_atlas(path: str | Path) -> Atlas:
+    """Open an atlas for reading.
+
+    Args:
+        path: the folder that ``patchclamp atlas bake`` wrote.
+
+    Returns:
+        Atlas: its pages, each a frozen dataclass: ``page find unit examples graphs graph runs run``.
+
+    Raises:
+        PatchclampError: no atlas there, or a newer one.
+        Damaged: the base is not what was baked.
+
+    Cost: one read of the base, to compare its hash, and of every layer.
+    """
+    return Atlas(path)

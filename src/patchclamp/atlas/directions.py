@@ -1,0 +1,215 @@
+"""Directions: what units write and read, and which units are near one another."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from patchclamp.core.site import Site
+from patchclamp.subjects.families.spec import Family
+from patchclamp.subjects.language import LanguageModel
+
+MOST_TOKENS, MOST_UNITS = 12, 8
+BLOCK = 256
+ROUNDING = 1e-5
+RESIDUAL = ("embed", "resid_in", "resid_mid", "resid_out", "attn.write", "mlp.write")
+WRITERS = ("mlp.act", "attn.z")
+
+Panels = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Per panel ``(unit, rank)`` ids and weights; ids are −1 where there are fewer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """What the units of all sites write to the residual stream and read from it.
+
+    Args:
+        write: ``(unit, d_model)`` per site, or None where it writes nothing that is known.
+        read: ``(unit, d_model)`` per site, norm gain included, or None.
+        reasons: per site, why a panel cannot be had, by name of the panel.
+    """
+
+    write: dict[str, Float[Tensor, "unit d_model"] | None]
+    read: dict[str, Float[Tensor, "unit d_model"] | None]
+    reasons: dict[str, dict[str, str]]
+
+
+def directions(model: LanguageModel, sites: Sequence[Site]) -> Directions:
+    """Return write and read directions of every site's units.
+
+    A neuron of ``mlp.act`` writes its column of W_down and reads its row of W_in (the gate's, in a gated MLP) times
+    the gain of the norm before it. A coordinate of the residual stream writes itself.
+
+    Cost: memory of one ``(unit, d_model)`` matrix for each.
+    """
+    write: dict[str, Tensor | None] = {}
+    read: dict[str, Tensor | None] = {}
+    reasons: dict[str, dict[str, str]] = {}
+    for site in sites:
+        write[site.path] = _write(model, site)
+        read[site.path] = _read(model, site)
+        reasons[site.path] = _reasons(model, site, write[site.path], read[site.path])
+    return Directions(write, read, reasons)
+
+
+def _write(model: LanguageModel, site: Site) -> Tensor | None:
+    if model.family is None:
+        return None
+    if site.kind in WRITERS:
+        blocks = []
+        for rows in _blocks(site.width):
+            one_hot = torch.zeros(rows.stop - rows.start, site.width, dtype=model.dtype, device=model.device)
+            one_hot[torch.arange(len(one_hot)), torch.arange(rows.start, rows.stop)] = 1
+            blocks.append(model.written(site.path, one_hot).float().cpu())
+        return torch.cat(blocks)
+    return torch.eye(site.width) if site.kind in RESIDUAL else None
+
+
+def _read(model: LanguageModel, site: Site) -> Tensor | None:
+    family = model.family
+    if family is None or site.kind != "mlp.act" or not family.entry_norms:
+        return None
+    block = family.layers(model.module)[site.layer or 0]
+    linear = block.get_submodule(family.block["mlp.pre"].module)
+    norm = block.get_submodule(family.entry_norms[-1])
+    with torch.no_grad():
+        gain = _gain(family, norm)
+        one_hot = torch.eye(len(gain), dtype=model.dtype, device=model.device)
+        found = (linear(one_hot) - linear(torch.zeros_like(one_hot[:1]))).float().cpu().T * gain
+    # A layer norm takes the mean off whatever comes in.
+    return found - found.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else found
+
+
+def _gain(family: Family, norm: Any) -> Tensor:
+    return family.gain(norm).detach().float().cpu()
+
+
+def _reasons(model: LanguageModel, site: Site, write: Tensor | None, read: Tensor | None) -> dict[str, str]:
+    reasons: dict[str, str] = {}
+    if model.family is None:
+        why = f"no family file covers {type(model.module).__name__}, so what it writes and reads is not known"
+        reasons |= dict.fromkeys(("promotes", "suppresses", "similar", "excited_by", "inhibited_by", "driven_by"), why)
+        return reasons
+    if write is None:
+        why = f"units of {site.kind} do not write to the residual stream directly"
+        reasons |= dict.fromkeys(("promotes", "suppresses", "similar"), why)
+    if read is None:
+        why = f"a read direction is known for mlp.act alone, not for {site.kind}"
+        reasons |= dict.fromkeys(("excited_by", "inhibited_by", "driven_by"), why)
+    return reasons
+
+
+def token_panels(model: LanguageModel, found: Directions, site: Site) -> Panels:
+    """Return which tokens a site's units promote and suppress, and which drive them.
+
+    Promoted: W_U · norm(w_write), mean over tokens taken off. Driving: w_read · embedding, likewise.
+
+    Cost: two products of units × d_model × vocabulary.
+    """
+    panels: Panels = {}
+    write, read = found.write[site.path], found.read[site.path]
+    with torch.no_grad():
+        if write is not None:
+            tables = [_ends(model.read_out(write[rows].to(model.device, model.dtype))) for rows in _blocks(len(write))]
+            panels |= _both("promotes", "suppresses", tables)
+        if read is not None:
+            embedding = model.module.get_input_embeddings().weight.detach().float().cpu()
+            panels |= _both(
+                "excited_by", "inhibited_by", [_ends(read[rows] @ embedding.T) for rows in _blocks(len(read))]
+            )
+    return panels
+
+
+def _ends(scores: Tensor) -> tuple[np.ndarray, ...]:
+    """Return ids and weights of the highest and the lowest scores of each row, what all share taken off.
+
+    Ids are −1 where the sign is the other one, or where nothing but rounding is left.
+    """
+    scores = scores.float().cpu()
+    scores = scores - scores.mean(1, keepdim=True)
+    least = scores.abs().amax(1, keepdim=True) * ROUNDING
+    k = min(MOST_TOKENS, scores.shape[1])
+    # A stable sort: equal scores keep the order of ids, on every run.
+    order = scores.sort(dim=1, descending=True, stable=True).indices
+    high, low = order[:, :k], order[:, -k:].flip(1)
+    up, down = scores.gather(1, high), scores.gather(1, low)
+    high, low = high.masked_fill(up <= least, -1), low.masked_fill(down >= -least, -1)
+    return high.numpy(), up.numpy(), low.numpy(), down.numpy()
+
+
+def _both(up: str, down: str, tables: Sequence[tuple[np.ndarray, ...]]) -> Panels:
+    high, high_weight, low, low_weight = (np.concatenate(parts) for parts in zip(*tables, strict=True))
+    return {up: (high, high_weight), down: (low, low_weight)}
+
+
+def unit_panels(
+    sites: Sequence[Site], found: Directions, samples: dict[str, np.ndarray], firsts: dict[str, int]
+) -> Iterator[tuple[str, Panels]]:
+    """Yield each site with its units' nearest others: by write direction, by co-activation, and as inputs.
+
+    Args:
+        sites: all sites, in forward order.
+        found: their directions.
+        samples: ``(unit, token)`` values at the same sampled tokens, per site.
+        firsts: number of each site's unit 0 among all units.
+
+    Cost: quadratic in the number of units, in blocks: 0.1 s for a thousand, two minutes for 37 thousand.
+    """
+    written = {s.path: None if (w := found.write[s.path]) is None else nn.functional.normalize(w, dim=1) for s in sites}
+    together = {s.path: _standardised(samples[s.path]) for s in sites}
+    for site in sites:
+        panels: Panels = {}
+        bank: dict[str, Tensor | None] = {"similar": written[site.path], "together": together[site.path]}
+        others: dict[str, dict[str, Tensor]] = {
+            "similar": {p: t for p, t in written.items() if t is not None}, "together": together,
+        }  # fmt: skip
+        read = found.read[site.path]
+        if read is not None and site.layer is not None:
+            bank["driven_by"] = read
+            others["driven_by"] = {
+                s.path: w for s in sites
+                if s.layer is not None and s.layer < site.layer and (w := found.write[s.path]) is not None
+            }  # fmt: skip
+        for name, own in bank.items():
+            if own is not None:
+                panels[name] = _nearest(own, others[name], firsts, firsts[site.path] if name != "driven_by" else None)
+        yield site.path, panels
+
+
+def _standardised(sample: np.ndarray) -> Tensor:
+    """Return rows of mean 0 and length 1, so that products are correlations; constant rows become 0."""
+    x = torch.from_numpy(np.nan_to_num(sample, nan=0.0, posinf=0.0, neginf=0.0)).float()
+    return nn.functional.normalize(x - x.mean(1, keepdim=True), dim=1, eps=1e-6)
+
+
+def _nearest(
+    own: Tensor, others: dict[str, Tensor], firsts: dict[str, int], self_first: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids and products of the MOST_UNITS others with the largest product, by unit; −1 where fewer."""
+    ids, weights = [], []
+    for rows in _blocks(len(own)):
+        best = torch.full((rows.stop - rows.start, MOST_UNITS), -torch.inf)
+        best_id = torch.full(best.shape, -1)
+        for path, other in others.items():
+            for columns in _blocks(len(other), 4096):
+                product = own[rows] @ other[columns].T
+                number = torch.arange(columns.start, columns.stop) + firsts[path]
+                if self_first is not None:
+                    product[torch.arange(rows.start, rows.stop)[:, None] + self_first == number] = -torch.inf
+                both = torch.cat([best, product], 1)
+                named = torch.cat([best_id, number.expand(len(product), -1)], 1)
+                order = both.sort(dim=1, descending=True, stable=True).indices[:, :MOST_UNITS]
+                best, best_id = both.gather(1, order), named.gather(1, order)
+        # A product of nothing with nothing names nobody.
+        empty = ~torch.isfinite(best) | (best.abs() < 1e-6)
+        ids.append(best_id.masked_fill(empty, -1).numpy())
+        weights.append(best.masked_fill(empty, 0).numpy())
+    return np.concatenate(ids), np.concatenate(weights)
+
+
+def _blocks(n: int, size: int = BLOCK) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

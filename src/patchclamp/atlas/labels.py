@@ -1,0 +1,218 @@
+"""Labels: text whose tokens carry concepts, and how well each unit tells them.
+
+Labelled text is JSON lines, as `patchclamp organism text NAME --labels` prints them: ``text``, ``tokens``, and
+``concepts``, a list of names per token.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from patchclamp.core.bundle import refuse_write
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
+from patchclamp.core.stats import rank
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.subjects.language import LanguageModel
+
+MOST, PER_UNIT, FEWEST = 8192, 3, 20
+GROUP = 4096
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Document:
+    """One labelled document: its text, and the concepts true of each token, special ones included."""
+
+    text: str
+    concepts: tuple[frozenset[str], ...]
+
+
+def is_labelled(path: str | Path) -> bool:
+    """Say whether a file is labelled text, by its first line."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            line = file.readline(2**20)
+        first = json.loads(line) if line.startswith("{") else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and {"text", "tokens", "concepts"} <= first.keys()
+
+
+def documents(path: str | Path) -> Iterator[Document]:
+    """Yield the documents of a labelled file.
+
+    Raises:
+        PatchclampError: a line is no document.
+    """
+    with Path(path).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                found = json.loads(line)
+                concepts = tuple(frozenset(map(str, true)) for true in found["concepts"])
+                if not isinstance(found["text"], str) or len(concepts) != len(found["tokens"]):
+                    raise ValueError("not as many concepts as tokens")
+            except (ValueError, KeyError, TypeError, RecursionError) as problem:
+                raise PatchclampError(
+                    expected='lines like {"text": "…", "tokens": ["…"], "concepts": [["…"]]}',
+                    got=f"{path}, line {number}: {problem}"[:200],
+                    remedy="`patchclamp organism text NAME --labels` writes such lines.",
+                ) from problem
+            yield Document(found["text"], concepts)
+
+
+def plain_text(path: str | Path, out: Path) -> Path:
+    """Write the documents' text to a file, each on lines of its own, and return it."""
+    part = out.with_name(out.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            for document in documents(path):
+                file.write(document.text + "\n")
+        part.replace(out)
+    except OSError as problem:
+        raise refuse_write(out, problem) from problem
+    finally:
+        part.unlink(missing_ok=True)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Counted tokens of labelled documents.
+
+    Args:
+        stimuli: the documents as stimuli.
+        names: concepts, in the order of the columns of ``true``.
+        true: ``(token, concept)``, counted tokens of all stimuli in order.
+        document: number of each token's document.
+    """
+
+    stimuli: tuple[Stimulus, ...]
+    names: tuple[str, ...]
+    true: Bool[np.ndarray, "token concept"]
+    document: np.ndarray
+
+
+def read_labels(model: LanguageModel, path: str | Path, most: int = MOST) -> Labelled:
+    """Read labelled documents until they hold ``most`` counted tokens.
+
+    Raises:
+        PatchclampError: labels of another tokenizer.
+    """
+    stimuli: list[Stimulus] = []
+    held: list[list[frozenset[str]]] = []
+    n = 0
+    for document in documents(path):
+        stimulus = model.tokenize(document.text)
+        if len(stimulus) != len(document.concepts):
+            raise PatchclampError(
+                expected=f"labels for the {len(stimulus)} tokens of {model.name}",
+                got=f"{len(document.concepts)} for {document.text[:40]!r}",
+                remedy="Label the text with this model's tokenizer.",
+            )
+        stimuli.append(stimulus)
+        held.append([true for true, counts in zip(document.concepts, stimulus.counted, strict=True) if counts])
+        n += len(held[-1])
+        if n >= most:
+            break
+    names = tuple(sorted({name for tokens in held for true in tokens for name in true}))
+    column = {name: i for i, name in enumerate(names)}
+    true = np.zeros((n, len(names)), dtype=bool)
+    for row, concepts in enumerate(c for tokens in held for c in tokens):
+        true[row, [column[name] for name in concepts]] = True
+    return Labelled(tuple(stimuli), names, true, np.repeat(np.arange(len(held)), [len(t) for t in held]))
+
+
+def concept_scores(
+    model: LanguageModel, labels: Labelled, sites: list[Site], *, batch: int = 32
+) -> Iterator[tuple[str, list[list[tuple[str, float, float, float, int]]]]]:
+    """Yield each site with, per unit, the concepts that it tells best, as (name, AUROC, low, high, positives).
+
+    Concepts are chosen on even documents and scored on odd ones; the 95 % interval takes documents as clusters.
+
+    Cost: a forward pass over the labelled tokens per group of sites; ranks of every unit twice.
+    """
+    for group in _groups(sites):
+        parts: dict[str, list[np.ndarray]] = {site.path: [] for site in group}
+        for start in range(0, len(labels.stimuli), batch):
+            shown = labels.stimuli[start : start + batch]
+            counted = np.concatenate([s.counted for s in shown])
+            run = model.run(shown, record=list(parts), logits=False).recording
+            for path, found in parts.items():
+                found.append(np.asarray(run[path].float().cpu())[counted])
+        for path, found in parts.items():
+            yield path, _scored(np.concatenate(found), labels)
+
+
+def _groups(sites: list[Site]) -> list[list[Site]]:
+    groups: list[list[Site]] = [[]]
+    for site in sites:
+        if groups[-1] and sum(s.width for s in groups[-1]) + site.width > GROUP:
+            groups.append([])
+        groups[-1].append(site)
+    return groups
+
+
+def _scored(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, float, float, float, int]]]:
+    choosing = labels.document % 2 == 0
+    enough = (np.minimum(labels.true[choosing].sum(0), labels.true[~choosing].sum(0)) >= FEWEST) & (
+        np.minimum((~labels.true[choosing]).sum(0), (~labels.true[~choosing]).sum(0)) >= FEWEST
+    )
+    asked = np.flatnonzero(enough)
+    truth = labels.true[choosing][:, asked]
+    positives, n = truth.sum(0), int(choosing.sum())
+    found: list[list[tuple[str, float, float, float, int]]] = []
+    for unit in values.T:
+        if not np.isfinite(unit).all() or not len(asked) or unit.max() == unit.min():
+            found.append([])
+            continue
+        areas = (rank(unit[choosing]) @ truth - positives * (positives + 1) / 2) / (positives * (n - positives))
+        best = asked[np.argsort(-areas, kind="stable")[:PER_UNIT]]
+        scores, documents = unit[~choosing], labels.document[~choosing]
+        rows = [
+            (labels.names[c], *clustered_auroc(scores, labels.true[~choosing, c], documents),
+             int(labels.true[~choosing, c].sum()))
+            for c in best
+        ]  # fmt: skip
+        found.append(rows)
+    return found
+
+
+def clustered_auroc(
+    scores: Float[np.ndarray, " token"], labels: Bool[np.ndarray, " token"], cluster: np.ndarray
+) -> tuple[float, float, float]:
+    """Return AUROC with a 95 % interval that takes tokens of one document as dependent.
+
+    Obuchowski's estimate (1997): var = I / (I − 1) · Σ_d (Σ_{i∈d} (V_i − A) / m + Σ_{j∈d} (W_j − A) / n)², where V_i
+    is the share of negatives below positive i (ties half), and W_j the share of positives above negative j.
+
+    Args:
+        scores: one per token.
+        labels: which are positive; some are and some are not.
+        cluster: each token's document.
+
+    Cost: three sorts.
+    """
+    up, m, n = labels.astype(bool), int(labels.sum()), int((~labels).sum())
+    ranks = rank(scores)
+    placed = np.empty(len(scores))
+    placed[up] = (ranks[up] - rank(scores[up])) / n
+    placed[~up] = 1 - (ranks[~up] - rank(scores[~up])) / m
+    area = float(placed[up].mean())
+    weight = (placed - area) / np.where(up, m, n)
+    _, which = np.unique(cluster, return_inverse=True)
+    sums = np.bincount(which, weights=weight)
+    spread = float(np.sqrt(len(sums) / max(len(sums) - 1, 1) * (sums**2).sum()))
+    return area, max(area - Z95 * spread, 0.0), min(area + Z95 * spread, 1.0)
+
+
+def as_rows(first: int, found: list[list[tuple[str, float, float, float, int]]]) -> list[tuple[Any, ...]]:
+    """Return a site's scores as rows of the table ``concepts``."""
+    return [(first + unit, r, *row) for unit, rows in enumerate(found) for r, row in enumerate(rows)]

@@ -1,0 +1,315 @@
+"""Layers: what was found out after the bake, a file each, written whole and named by its content.
+
+A layer holds descriptions of units, or the graph of one explained answer. Any number can be added; the base never
+changes.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchclamp.atlas.runs import Run, write_run
+from patchclamp.atlas.store import BASE, as_os_error, content_hash, opened, read_head, written
+from patchclamp.core.bundle import refuse_write
+from patchclamp.core.description import Description, Score
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.stats import Interval
+from patchclamp.core.unit import UnitKey
+
+LAYERS = "layers"
+MOST_COUNTERS = 10
+SILENT, LOUD = 0.1, 0.5
+_NAME = re.compile(r"(descriptions|graph)-([0-9a-f]{16})")
+_QUOTED = re.compile(r'["“]([^"“”]+)["”]')
+_ABOUT = "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
+_DESCRIPTIONS = f"""{_ABOUT}
+CREATE TABLE descriptions (
+    id INTEGER PRIMARY KEY, unit TEXT NOT NULL, text TEXT NOT NULL, author TEXT NOT NULL,
+    evidence TEXT NOT NULL, scores TEXT NOT NULL
+) STRICT;
+CREATE TABLE counters (   -- an example of the base, the place in its strip, and what the words get wrong there
+    description INTEGER NOT NULL, rank INTEGER NOT NULL, kind INTEGER NOT NULL, example INTEGER NOT NULL,
+    place INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (description, rank)
+) STRICT, WITHOUT ROWID;
+"""
+_GRAPH = f"""{_ABOUT}
+CREATE TABLE nodes (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, unit TEXT, position INTEGER, kind TEXT NOT NULL, score REAL NOT NULL,
+    measures TEXT NOT NULL
+) STRICT;
+CREATE TABLE edges (id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, weight REAL NOT NULL) STRICT;
+"""
+_TABLES = {"descriptions": ("about", "descriptions", "counters"), "graph": ("about", "nodes", "edges")}
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Where a description is wrong: an example of the base by kind and rank, a place in its strip, and why."""
+
+    kind: int
+    example: int
+    place: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer, read.
+
+    Args:
+        id: ``descriptions-…`` or ``graph-…``.
+        kind: which of the two.
+        bytes: size of its file.
+        title: who wrote the descriptions, or the prompt and answer of a graph.
+        descriptions: with what each gets wrong.
+        graph: the graph of a graph's layer.
+    """
+
+    id: str
+    kind: str
+    bytes: int
+    title: str
+    descriptions: tuple[tuple[Description, tuple[Counter, ...]], ...] = ()
+    graph: Graph | None = None
+
+
+def write_descriptions(
+    atlas: str | Path, descriptions: Sequence[Description], *, run: Run | None = None, title: str | None = None
+) -> str:
+    """Add descriptions of units to an atlas as a layer, with examples that contradict them.
+
+    A description that names tokens in quotation marks, such as ``fires on " cat"``, says where the unit fires. A
+    counter-example is a named token at which the unit stays below a tenth of its maximum, or another token at which it
+    exceeds half of it, among the examples of the base.
+
+    Args:
+        atlas: the atlas's folder.
+        descriptions: the descriptions; keys may leave the subject out.
+        run: how they were made; remembered under the layer's id.
+        title: what the layer is called; the authors where left out.
+
+    Returns:
+        str: the layer's id, which its content gives: the same descriptions are the same layer.
+
+    Raises:
+        PatchclampError: no atlas there, a unit that it does not have, or a full disk.
+
+    Cost: reads the examples of every described unit.
+    """
+    folder = Path(atlas)
+    read_head(folder)
+    if not descriptions:
+        raise PatchclampError(expected="at least one description", got="none", remedy="Describe a unit first.")
+    rows = sorted(descriptions, key=lambda d: (str(_local(d.unit)), d.author, d.text))
+    about = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
+    with closing(opened(folder / BASE)) as base:
+        wrong = [counters_of(base, d) for d in rows]
+
+    def fill(db: sqlite3.Connection) -> None:
+        for id, (row, counters) in enumerate(zip(rows, wrong, strict=True)):
+            scores = json.dumps([asdict(s) for s in row.scores], sort_keys=True)
+            evidence = json.dumps(list(row.evidence))
+            db.execute(
+                "INSERT INTO descriptions VALUES (?, ?, ?, ?, ?, ?)",
+                (id, str(_local(row.unit)), row.text, row.author, evidence, scores),
+            )
+            db.executemany(
+                "INSERT INTO counters VALUES (?, ?, ?, ?, ?, ?)",
+                [(id, r, c.kind, c.example, c.place, c.reason) for r, c in enumerate(counters)],
+            )
+
+    return _write(folder, "descriptions", _DESCRIPTIONS, about, fill, run)
+
+
+def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> str:
+    """Add an explained answer to an atlas as a layer.
+
+    Args:
+        atlas: the atlas's folder.
+        graph: the graph.
+        run: how it was made.
+
+    Returns:
+        str: the layer's id.
+
+    Raises:
+        PatchclampError: no atlas there, a graph of another model, or a full disk.
+    """
+    folder = Path(atlas)
+    read_head(folder)
+    with closing(opened(folder / BASE)) as base:
+        subject = json.loads(base.execute("SELECT value FROM about WHERE name = 'subject'").fetchone()[0])
+    if graph.subject.get("hash") != subject["hash"]:
+        raise PatchclampError(
+            expected=f"a graph of {subject['slug']}, the model of {folder.name}",
+            got=f"one of {graph.subject.get('slug')}, whose weights are others",
+            remedy="Bake an atlas of that model.",
+        )
+    data = graph.to_json()
+    about = {"kind": "graph", **{n: data[n] for n in ("subject", "metric", "measures", "about")}}
+
+    def fill(db: sqlite3.Connection) -> None:
+        for id, node in enumerate(graph.nodes):
+            unit, position = _unit_of(node.key)
+            measures = json.dumps(dict(node.measures), sort_keys=True)
+            db.execute(
+                "INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (id, node.key, unit, position, node.kind, float(node.score), measures),
+            )
+        db.executemany(
+            "INSERT INTO edges VALUES (?, ?, ?, ?)",
+            [(id, e.source, e.target, float(e.weight)) for id, e in enumerate(graph.edges)],
+        )
+
+    return _write(folder, "graph", _GRAPH, about, fill, run)
+
+
+def _write(folder: Path, kind: str, script: str, about: dict[str, Any], fill: Any, run: Run | None) -> str:
+    """Write a layer under a passing name, find out what it is called, and rename it there."""
+    layers = folder / LAYERS
+    passing = layers / f"new-{kind}.sqlite"
+    with written(passing, script) as db:
+        rows = [(name, json.dumps(value, sort_keys=True)) for name, value in about.items()]
+        db.executemany("INSERT INTO about VALUES (?, ?)", rows)
+        fill(db)
+    with closing(opened(passing)) as db:
+        id = f"{kind}-{content_hash(db, _TABLES[kind])[:16]}"
+    if run is not None:
+        # Before the layer: whoever sees the layer also sees where it came from.
+        write_run(folder, id, run)
+    try:
+        passing.replace(layers / f"{id}.sqlite")
+    except OSError as problem:
+        raise refuse_write(layers / id, as_os_error(problem)) from problem
+    return id
+
+
+def layer_files(folder: Path) -> list[Path]:
+    """Return the files of an atlas's layers, by name; files of other names are left alone."""
+    found = folder / LAYERS
+    return sorted(f for f in found.glob("*.sqlite") if _NAME.fullmatch(f.stem)) if found.is_dir() else []
+
+
+def read_layer(path: Path) -> Layer:
+    """Read a layer whole, and check that it is what its name says.
+
+    Raises:
+        Damaged: it is not.
+        PatchclampError: it is of a newer version.
+    """
+    named = _NAME.fullmatch(path.stem)
+    try:
+        with closing(opened(path)) as db:
+            kind = named[1] if named else ""
+            if not named or content_hash(db, _TABLES[kind])[:16] != named[2]:
+                raise ValueError("its content is not what its name says")
+            db.row_factory = sqlite3.Row
+            size = path.stat().st_size
+            if kind == "graph":
+                graph = _graph(db)
+                title = f"{graph.about.get('prompt', '')} → {graph.about.get('target', '')}"
+                return Layer(path.stem, kind, size, title, graph=graph)
+            [(title,)] = db.execute("SELECT value FROM about WHERE name = 'title'").fetchall()
+            return Layer(path.stem, kind, size, str(json.loads(title)), descriptions=tuple(_descriptions(db)))
+    except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as problem:
+        raise Damaged(
+            expected="a whole layer", got=f"{path}: {problem}", remedy="Write it again, or remove it."
+        ) from problem
+
+
+def _descriptions(db: sqlite3.Connection) -> Iterable[tuple[Description, tuple[Counter, ...]]]:
+    for row in db.execute("SELECT * FROM descriptions ORDER BY id").fetchall():
+        scores = tuple(
+            Score(str(s["measure"]), float(s["value"]), Interval(**s["interval"]), int(s["n"]))
+            for s in json.loads(row["scores"])
+        )
+        found = db.execute("SELECT * FROM counters WHERE description = ? ORDER BY rank", [row["id"]]).fetchall()
+        wrong = tuple(Counter(c["kind"], c["example"], c["place"], c["reason"]) for c in found)
+        evidence = tuple(map(str, json.loads(row["evidence"])))
+        yield Description(UnitKey.parse(row["unit"]), row["text"], row["author"], evidence, scores), wrong
+
+
+def _graph(db: sqlite3.Connection) -> Graph:
+    about = {row["name"]: json.loads(row["value"]) for row in db.execute("SELECT * FROM about")}
+    nodes = [
+        Node(row["key"], row["kind"], row["score"], json.loads(row["measures"]))
+        for row in db.execute("SELECT * FROM nodes ORDER BY id")
+    ]
+    edges = [Edge(row["source"], row["target"], row["weight"]) for row in db.execute("SELECT * FROM edges ORDER BY id")]
+    return Graph(about["subject"], about["metric"], tuple(nodes), tuple(edges), about["measures"], about["about"])
+
+
+def _local(key: UnitKey) -> UnitKey:
+    """Return a key without subject and place: an atlas has one subject."""
+    return UnitKey(key.site, key.index, key.basis)
+
+
+def _unit_of(key: str) -> tuple[str | None, int | None]:
+    try:
+        parsed = UnitKey.parse(key)
+    except PatchclampError:
+        return None, None  # an input or an output
+    return str(_local(parsed)), parsed.position
+
+
+def named_tokens(text: str) -> frozenset[str]:
+    """Return the tokens that a description names in quotation marks, without spaces around and in small letters.
+
+    Example:
+        >>> sorted(named_tokens('fires on " cat" and "dog"'))
+        ['cat', 'dog']
+    """
+    return frozenset(name for found in _QUOTED.findall(text) if (name := found.strip().casefold()))
+
+
+def counters_of(base: sqlite3.Connection, description: Description) -> list[Counter]:
+    """Return the examples of the base that contradict a description the most, the worst first.
+
+    Raises:
+        PatchclampError: the atlas has no such unit.
+    """
+    key = _local(description.unit)
+    found = base.execute(
+        "SELECT u.id, u.maximum FROM units u JOIN sites s ON s.id = u.site "
+        "WHERE s.path = ? AND s.basis = ? AND u.number = ?",
+        (key.site, key.basis, key.index),
+    ).fetchone()
+    if found is None:
+        raise PatchclampError(
+            expected="a unit of this atlas", got=str(key), remedy="`patchclamp atlas info` lists its sites."
+        )
+    unit, maximum = found
+    named = named_tokens(description.text)
+    if not named or maximum is None or maximum <= 0:
+        return []
+    text = dict(base.execute("SELECT id, text FROM tokens"))
+    wrong: list[tuple[float, int, Counter]] = []
+    seen: set[int] = set()
+    for kind, rank, stimulus, start, acts, ids, counted in base.execute(
+        "SELECT e.kind, e.rank, e.stimulus, e.start, e.acts, c.ids, c.counted "
+        "FROM examples e JOIN contexts c USING (stimulus) WHERE e.unit = ? ORDER BY e.kind, e.rank",
+        [unit],
+    ):
+        along = np.frombuffer(acts, "<f2").astype(np.float64) / maximum
+        shown = slice(start, start + len(along))
+        words = [text.get(int(i), "").strip().casefold() for i in np.frombuffer(ids, "<i4")[shown]]
+        counts = np.frombuffer(counted, np.uint8)[shown].astype(bool)
+        says = np.array([word in named for word in words])
+        missed = np.where(counts & ~says & (along >= LOUD), along, 0)
+        falsely = np.where(counts & says & (along < SILENT), 1 - along, 0)
+        size = np.maximum(missed, falsely)
+        if stimulus in seen or not size.max() > 0:
+            continue
+        seen.add(stimulus)
+        place = int(size.argmax())
+        reason = "named, yet silent" if falsely[place] > 0 else "fires, yet not named"
+        wrong.append((-float(size[place]), len(wrong), Counter(kind, rank, place, reason)))
+    return [counter for *_, counter in sorted(wrong, key=lambda w: w[:2])[:MOST_COUNTERS]]

@@ -1,0 +1,112 @@
+"""Parts: what several pages show: tokens, scores, examples of trouble, and where a page comes from."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Trouble in three parts, as ``PatchclampError`` has them."""
+
+    expected: str
+    got: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The body of every answer that is not 200 or 304."""
+
+    error: Problem
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a page comes from.
+
+    Args:
+        run: id of the run that made what the page shows.
+        command: the command that made what the page shows.
+        python: what gives this page in Python.
+    """
+
+    run: str
+    command: str
+    python: str
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """One token: id and text; ``bytes`` says that it is part of a character, and ``text`` its bytes in hex."""
+
+    id: int
+    text: str
+    bytes: bool
+
+
+@dataclass(frozen=True)
+class TokenWeight:
+    """One token and how strongly it is promoted, or drives the unit."""
+
+    id: int
+    text: str
+    bytes: bool
+    weight: float
+
+
+@dataclass(frozen=True)
+class ScoreView:
+    """How well a description holds by one measure, with its interval and the number of items it rests on."""
+
+    measure: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class ConceptScore:
+    """How well the unit tells a labelled concept: AUROC on documents that it was not chosen on.
+
+    Args:
+        concept: its name.
+        auroc: P(activation where it is true > where it is not), ties counted half.
+        low: lower end of the 95 % interval, documents as clusters.
+        high: upper end.
+        n: tokens at which it is true, in the scored half.
+    """
+
+    concept: str
+    auroc: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class GraphRow:
+    """One explained answer.
+
+    Args:
+        id: the layer that holds it, and its run.
+        prompt: the prompt.
+        target: the answer explained.
+        contrast: the answer that it was held against; None without one.
+        method: how nodes were scored.
+        n_nodes: nodes of the graph.
+        metric: m with nothing changed; None where it is not known.
+        score: the asking unit's score, where a unit asked; None elsewhere.
+        measured: what replacing the asking unit took from m, where that was measured.
+        position: where the asking unit stands in the prompt.
+    """
+
+    id: str
+    prompt: str
+    target: str
+    contrast: str | None
+    method: str
+    n_nodes: int
+    metric: float | None
+    score: float | None
+    measured: float | None
+    position: int | None

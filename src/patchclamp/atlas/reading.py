@@ -1,0 +1,234 @@
+"""Reading: an atlas's files opened, checked and joined, for the pages to ask."""
+
+import hashlib
+import json
+import math
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from patchclamp.atlas import pages
+from patchclamp.atlas.layers import LAYERS, Counter, Layer, layer_files, read_layer
+from patchclamp.atlas.runs import RUNS, Run, read_runs
+from patchclamp.atlas.store import BASE, DAMAGED, SUBJECT, opened, read_head
+from patchclamp.core.bundle import file_hash
+from patchclamp.core.description import Description, Score
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.unit import UnitKey
+
+
+class Absent(PatchclampError):
+    """What was asked for is not in this atlas."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A description with the layer that holds it and what it gets wrong."""
+
+    layer: str
+    description: Description
+    counters: tuple[Counter, ...]
+
+    @property
+    def best(self) -> Score | None:
+        """The score that it is ranked by: its first."""
+        return self.description.scores[0] if self.description.scores else None
+
+
+class Reading:
+    """Hold an atlas open for reading; what the pages are made from.
+
+    Args:
+        folder: the atlas.
+        check: compare the base's file with its hash; left out where that was done before.
+
+    Raises:
+        PatchclampError: no atlas there, or a newer one.
+        Damaged: the base is not what was baked.
+    """
+
+    def __init__(self, folder: Path, *, check: bool = True) -> None:
+        self.folder = folder
+        self.head = read_head(folder)
+        try:
+            whole = not check or file_hash(folder / BASE) == self.head["files"][BASE]
+        except OSError as problem:
+            raise Damaged(
+                expected="the base of an atlas", got=f"{folder / BASE}: {problem}", remedy=DAMAGED
+            ) from problem
+        if not whole:
+            raise Damaged(expected=f"{folder / BASE} as it was baked", got="another file", remedy=DAMAGED)
+        self.db = opened(folder / BASE)
+        # Whoever lets go of the atlas has closed it.
+        weakref.finalize(self, self.db.close)
+        self.lock = threading.Lock()
+        self.about = {name: json.loads(value) for name, value in self.rows("SELECT name, value FROM about")}
+        self.sites = self.rows("SELECT id, path, kind, layer, basis, first, units FROM sites ORDER BY id")
+        self.n_units = sum(row[6] for row in self.sites)
+        self.tokens = {id: pages.TokenView(id, text, bool(raw)) for id, text, raw in self.rows("SELECT * FROM tokens")}
+        self.layers: list[Layer] = []
+        self.notes: list[str] = []
+        self._read_layers()
+        self._join_descriptions()
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows that a query gives.
+
+        Raises:
+            Damaged: the file was changed under it.
+        """
+        try:
+            with self.lock:
+                return self.db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as problem:
+            raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
+
+    @property
+    def slug(self) -> str:
+        """The subject's slug."""
+        return str(self.about["subject"]["slug"])
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash of base and layers together."""
+        return hashlib.sha256("\n".join([self.head["base"], *(layer.id for layer in self.layers)]).encode()).hexdigest()
+
+    @property
+    def base_run(self) -> str:
+        """Id of the run that made the base."""
+        return f"base-{self.head['base'][:16]}"
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """What is remembered of every part, the parts without a record included."""
+        kept = read_runs(self.folder)
+        parts = {self.base_run: ("atlas bake", "the base")}
+        parts |= {layer.id: ("explain" if layer.graph else "describe", layer.kind) for layer in self.layers}
+        known = {id: run for id, run in kept.items() if id in parts}
+        return known | {id: Run(verb, "", made) for id, (verb, made) in parts.items() if id not in known}
+
+    def source(self, python: str, run: str | None = None) -> pages.Source:
+        """Return where a page comes from."""
+        id = run or self.base_run
+        return pages.Source(id, self.runs[id].command, f"pc.atlas.open({self.folder.name!r}){python}")
+
+    def token(self, id: int) -> pages.TokenView:
+        """Return a token as people read it."""
+        return self.tokens.get(id) or pages.TokenView(id, f"token {id}", False)
+
+    # -- units --------------------------------------------------------------------------------------------------------
+
+    def key(self, unit: int) -> UnitKey:
+        """Return a unit's key from its number among all."""
+        for _, path, _, _, basis, first, units in self.sites:
+            if first <= unit < first + units:
+                return UnitKey(path, unit - first, basis, self.slug)
+        raise Absent(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
+
+    def number(self, key: str) -> int:
+        """Return a unit's number among all from its key, subject and place allowed.
+
+        Raises:
+            Absent: the atlas has no such unit.
+        """
+        try:
+            parsed = UnitKey.parse(key)
+        except PatchclampError as problem:
+            raise Absent(expected=problem.expected, got=problem.got, remedy=problem.remedy) from problem
+        for _, path, _, _, basis, first, units in self.sites:
+            if (path, basis) == (parsed.site, parsed.basis) and parsed.index < units:
+                if parsed.subject in (None, self.slug):
+                    return int(first) + parsed.index
+                break
+        raise Absent(
+            expected=f"a unit of {self.slug} in this atlas",
+            got=repr(key[:120]),
+            remedy="Search for it, or see the sites on the first page.",
+        )
+
+    def said_of(self, unit: int) -> list[Said]:
+        """Return a unit's descriptions, the best scored first."""
+        return self._said.get(unit, [])
+
+    @property
+    def n_described(self) -> int:
+        """Number of units with a description."""
+        return len(self._said)
+
+    def said_in(self, first: int, units: int) -> int:
+        """Return how many of some consecutive units have a description."""
+        return sum(first <= unit < first + units for unit in self._said)
+
+    # -- layers -------------------------------------------------------------------------------------------------------
+
+    def _read_layers(self) -> None:
+        for file in layer_files(self.folder):
+            try:
+                self.layers.append(read_layer(file))
+            except PatchclampError as problem:
+                # One layer that cannot be read takes nothing from the rest.
+                self.notes.append(f"{problem.got} was left out. {problem.remedy}")
+
+    def _join_descriptions(self) -> None:
+        """Bring descriptions to where Find can ask for them: tables in memory beside the base."""
+        self._said: dict[int, list[Said]] = {}
+        for layer in self.layers:
+            for description, counters in layer.descriptions:
+                try:
+                    unit = self.number(str(description.unit))
+                except Absent:
+                    self.notes.append(f"{layer.id} describes {description.unit}, which this atlas does not have.")
+                    continue
+                self._said.setdefault(unit, []).append(Said(layer.id, description, counters))
+        for said in self._said.values():
+            said.sort(key=lambda one: (-one.best.value if one.best else math.inf, one.description.text))
+        try:
+            with self.lock:
+                self.db.execute("PRAGMA temp_store = MEMORY")
+                self.db.execute("CREATE TEMP TABLE described (unit INTEGER PRIMARY KEY, text TEXT, score REAL) STRICT")
+                self.db.execute(
+                    "CREATE VIRTUAL TABLE temp.said USING fts5 (text, content = '', tokenize = 'unicode61')"
+                )
+                self.db.executemany("INSERT INTO described VALUES (?, ?, ?)", self._best())
+                self.db.executemany("INSERT INTO said (rowid, text) VALUES (?, ?)", (
+                    (unit, "\n".join(one.description.text for one in said)) for unit, said in self._said.items()
+                ))  # fmt: skip
+        except sqlite3.DatabaseError as problem:
+            raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
+
+    def _best(self) -> Iterable[tuple[int, str, float | None]]:
+        for unit, said in self._said.items():
+            yield unit, said[0].description.text, said[0].best.value if said[0].best else None
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk of everything."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+
+def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when a layer or a run is added or the base is replaced; it costs a few system calls."""
+    found = []
+    for name in (SUBJECT, BASE, LAYERS, RUNS):
+        try:
+            stat = (folder / name).stat()
+            found.append((name, stat.st_ino, stat.st_mtime_ns))
+        except OSError:
+            found.append((name, 0, 0))
+    return tuple(found)
+
+
+def number_or_none(x: Any, digits: int = 6) -> float | None:
+    """Return a number to so many digits, or None where it is none that JSON has."""
+    if x is None or not math.isfinite(x):
+        return None
+    return float(f"{x:.{digits}g}")

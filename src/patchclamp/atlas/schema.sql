@@ -1,0 +1,94 @@
+-- The base of an atlas, version 1. Written once by `patchclamp atlas bake`, afterwards only read.
+-- Arrays are little-endian blobs: f2, f4, f8 floats; i4, i8 integers; u1 bytes.
+
+CREATE TABLE about (            -- subject, sites, plan, versions, corpus, settings: JSON by name
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE sites (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    layer INTEGER,
+    basis TEXT NOT NULL,
+    first INTEGER NOT NULL,     -- id of its unit 0; the others follow
+    units INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE units (
+    id INTEGER PRIMARY KEY,
+    site INTEGER NOT NULL REFERENCES sites (id),
+    number INTEGER NOT NULL,    -- in its basis
+    frequency REAL,             -- share of counted tokens above zero
+    mean REAL,
+    deviation REAL,
+    minimum REAL,
+    maximum REAL,
+    quantiles BLOB NOT NULL,    -- f8, at the survey's probabilities
+    edges BLOB,                 -- f8, of the histogram; NULL where it never changed
+    tokens BLOB,                -- i8 per bin
+    pieces BLOB,                -- i8 per bin, by the piece's maximum
+    fires_on INTEGER,           -- the token that stands most often at its top examples
+    concept TEXT,               -- the labelled concept that it tells best
+    auroc REAL
+) STRICT;
+
+CREATE TABLE tokens (
+    id INTEGER PRIMARY KEY,
+    text TEXT NOT NULL,
+    bytes INTEGER NOT NULL      -- 1: part of a character, and text its bytes in hex
+) STRICT;
+
+CREATE TABLE contexts (
+    stimulus INTEGER PRIMARY KEY,
+    ids BLOB NOT NULL,          -- i4
+    counted BLOB NOT NULL       -- u1: 1 where statistics count the token
+) STRICT;
+
+CREATE TABLE examples (
+    unit INTEGER NOT NULL,
+    kind INTEGER NOT NULL,      -- 0 top, 1 quantile, 2 random, 3 interval
+    rank INTEGER NOT NULL,
+    value REAL NOT NULL,        -- activation at the marked token
+    stimulus INTEGER NOT NULL,
+    position INTEGER NOT NULL,  -- of the marked token
+    start INTEGER NOT NULL,     -- position of the strip's first token
+    acts BLOB NOT NULL,         -- f2 along the strip
+    PRIMARY KEY (unit, kind, rank)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE panels (           -- what stands beside a unit: tokens or other units, with numbers
+    unit INTEGER NOT NULL,
+    name TEXT NOT NULL,         -- promotes suppresses excited_by inhibited_by: tokens; driven_by similar together: units
+    ids BLOB NOT NULL,          -- i4
+    weights BLOB NOT NULL,      -- f4
+    PRIMARY KEY (unit, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE concepts (
+    unit INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    concept TEXT NOT NULL,
+    auroc REAL NOT NULL,
+    low REAL NOT NULL,
+    high REAL NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (unit, rank)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE fires (            -- tokens at top examples
+    token INTEGER NOT NULL,
+    unit INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (token, unit)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX fires_by_unit ON fires (unit);
+CREATE INDEX units_by_frequency ON units (frequency);
+CREATE INDEX units_by_maximum ON units (maximum);
+CREATE INDEX units_by_mean ON units (mean);
+CREATE INDEX units_by_auroc ON units (auroc);
+
+-- Outside the content hash: made from the tables above.
+CREATE VIRTUAL TABLE words USING fts5 (fires_on, promotes, concept, content = '', tokenize = 'unicode61');

@@ -1,0 +1,145 @@
+"""Serve: an atlas on a port of this machine, until somebody ends it."""
+
+import errno
+import ipaddress
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from patchclamp.atlas.db import Atlas
+from patchclamp.atlas.guard import LOOPBACK, Guard
+from patchclamp.atlas.lab import Lab
+from patchclamp.atlas.reading import stamp
+from patchclamp.atlas.server import STATIC, make_app
+from patchclamp.core.errors import PatchclampError
+
+
+class Shelf:
+    """Give the atlas as it is now: layers that are added while the server runs appear.
+
+    Args:
+        path: the atlas's folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self.lock = threading.Lock()
+        self.stamp = stamp(self.path)
+        self.atlas = Atlas(self.path)
+
+    def __call__(self) -> Atlas:
+        """Return the atlas, opened anew where its files changed."""
+        found = stamp(self.path)
+        if found != self.stamp:
+            with self.lock:
+                if found != self.stamp:
+                    # Only another base needs its hash compared again.
+                    self.atlas = Atlas(self.path, check=found[:2] != self.stamp[:2])
+                    self.stamp = found
+        return self.atlas
+
+
+def guarded(
+    path: str | Path, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None, model: str | None = None
+) -> Any:
+    """Return the whole application for an atlas, guard included, for any ASGI server.
+
+    Args:
+        path: the atlas's folder.
+        hosts: names in Host headers that are answered; None for all.
+        token: what an asker must bring, or None.
+        model: a model to attach, by name or folder.
+
+    Raises:
+        PatchclampError: no atlas there, a damaged or a newer one, or another model.
+    """
+    shelf = Shelf(path)
+    lab = None
+    if model is not None:
+        from patchclamp.opening import load
+
+        lab = Lab(load(model), shelf().reading)
+    return Guard(make_app(shelf, lab), hosts=hosts, token=token, etag=lambda: shelf().hash)
+
+
+def serve(
+    path: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    model: str | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve an atlas until the process is ended; nothing is ever written to it.
+
+    Args:
+        path: the atlas's folder.
+        host: where to listen; any address but loopback asks for a token, which the printed address holds.
+        port: the port; 0 for a free one.
+        model: a model to attach, by name or folder; units can then be tried on a text.
+        ready: called with the address once connections are taken.
+
+    Raises:
+        PatchclampError: no atlas there, a damaged or a newer one, or a port that somebody else holds.
+    """
+    import uvicorn
+
+    if not (STATIC / "index.html").is_file():
+        raise PatchclampError(
+            expected="the built pages in this installation",
+            got=f"{STATIC} without index.html",
+            remedy="In a checkout: npm --prefix web ci && npm --prefix web run build. Else install patchclamp again.",
+        )
+    local = _is_loopback(host)
+    token = None if local else secrets.token_urlsafe(24)
+    app = guarded(path, hosts=LOOPBACK if local else None, token=token, model=model)
+    with _bound(host, port) as listening:
+        where = listening.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{where}/" + (f"?token={token}" if token else "")
+        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        if ready is not None:
+            ready(address)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Bind a socket, or say why not.
+
+    Raises:
+        PatchclampError: the port is taken, may not be used, or the address is not this machine's.
+    """
+    if not 0 <= port < 65536:
+        raise PatchclampError(expected="--port from 0 to 65535", got=str(port), remedy="Use 0 for a free one.")
+    listening: socket.socket | None = None
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, number)
+        # A port that a server left a moment ago can be had again; one that is held cannot.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+        return listening
+    except OSError as problem:
+        if listening is not None:
+            listening.close()
+        taken = problem.errno == errno.EADDRINUSE
+        raise PatchclampError(
+            expected=f"a free port at {host}",
+            got=f"port {port}, which another server holds" if taken else f"port {port}: {problem.strerror or problem}",
+            remedy="Leave --port out for a free one, or end the other server."
+            if taken
+            else "Choose another address or port.",
+        ) from problem

@@ -1,0 +1,164 @@
+"""Store: an atlas's files. SQLite written whole and renamed into place, read-only afterwards, named by content.
+
+An atlas is a folder: ``atlas.json`` says what it is, ``base/base.sqlite`` holds what was baked, every file of
+``layers/`` was added by one command, and ``runs.sqlite`` keeps times, hosts and logs, outside every hash.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from patchclamp.core.bundle import refuse_write, write_durably
+from patchclamp.core.errors import Damaged, PatchclampError
+
+FORMAT, VERSION = "patchclamp-atlas", 1
+SUBJECT = "atlas.json"
+BASE = "base/base.sqlite"
+HASHED = ("about", "sites", "units", "tokens", "contexts", "examples", "panels", "concepts", "fires")
+DAMAGED = "Restore the folder from a copy, or bake it again."
+
+
+@contextmanager
+def written(path: Path, script: str) -> Iterator[sqlite3.Connection]:
+    """Write a database beside its place; it is there, whole, flushed and read-only, once the context ends well.
+
+    Raises:
+        PatchclampError: a full disk, or no permission; nothing is left behind.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        with closing(sqlite3.connect(part, isolation_level=None)) as db:
+            # Nobody reads the part, and a kill leaves one that is thrown away: no journal is needed.
+            db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA page_size = 8192;")
+            db.executescript(f"{script}\nPRAGMA user_version = {VERSION};")
+            db.execute("BEGIN")
+            yield db
+            db.execute("COMMIT")
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o444)
+        part.replace(path)
+    except (sqlite3.Error, OSError) as problem:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise refuse_write(path, as_os_error(problem)) from problem
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def as_os_error(problem: Exception) -> OSError:
+    """Name the cause of a database that could not be written."""
+    if isinstance(problem, OSError):
+        return problem
+    full = "full" in str(problem) or "disk I/O" in str(problem)
+    return OSError(errno.ENOSPC if full else errno.EIO, f"SQLite: {problem}")
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """Open a database for reading only; nobody can change it meanwhile.
+
+    Raises:
+        Damaged: it is no database.
+        PatchclampError: it is of a newer version.
+    """
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as problem:
+        raise Damaged(expected="a database of an atlas", got=f"{path}: {problem}", remedy=DAMAGED) from problem
+    if version != VERSION:
+        db.close()
+        raise newer(path, version)
+    return db
+
+
+def newer(path: Path, version: Any) -> PatchclampError:
+    """Return the refusal of another version."""
+    return PatchclampError(
+        expected=f"an atlas of version {VERSION}",
+        got=f"{path}, of version {version!r}",
+        remedy="Update patchclamp, or bake it again with this version.",
+    )
+
+
+def content_hash(db: sqlite3.Connection, tables: tuple[str, ...] = HASHED) -> str:
+    """SHA-256 over the rows of tables in the order of their keys; files of other bytes may hold the same rows.
+
+    Cost: one read of everything, some 2 µs a row.
+    """
+    digest = hashlib.sha256()
+    for table in tables:
+        named = db.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchall()
+        columns = [name for (name,) in named]
+        keys = [name for (name,) in db.execute(
+            f"SELECT name FROM pragma_table_info('{table}') WHERE pk > 0 ORDER BY pk"
+        )]  # fmt: skip
+        digest.update(json.dumps([table, columns]).encode())
+        for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(keys)}"):
+            digest.update(b"".join(map(_spelt, row)))
+    return digest.hexdigest()
+
+
+def _spelt(value: Any) -> bytes:
+    """Return one spelling per value, which says where it ends."""
+    if value is None:
+        return b"n"
+    if isinstance(value, int):
+        return b"i" + struct.pack("<q", value)
+    if isinstance(value, float):
+        return b"f" + struct.pack("<d", value)
+    raw = value.encode() if isinstance(value, str) else value
+    return (b"s" if isinstance(value, str) else b"b") + struct.pack("<q", len(raw)) + raw
+
+
+def write_head(folder: Path, base: str, sha256: str) -> None:
+    """Write ``atlas.json``: format, version, the base's content hash and its file's."""
+    head = {"format": FORMAT, "version": VERSION, "base": base, "files": {BASE: sha256}}
+    write_durably(folder / SUBJECT, json.dumps(head, indent=1, sort_keys=True).encode())
+
+
+def read_head(folder: Path) -> dict[str, Any]:
+    """Read ``atlas.json``.
+
+    Raises:
+        PatchclampError: no atlas there, or one of another version.
+        Damaged: the file cannot be read.
+    """
+    file = folder / SUBJECT
+    if not file.is_file():
+        baking = staging(folder)
+        begun = baking.is_dir()
+        raise PatchclampError(
+            expected="a folder that `patchclamp atlas bake` wrote",
+            got=f"{folder}, {'whose baking was interrupted' if begun else f'which holds no {SUBJECT}'}"
+            if folder.is_dir() or begun
+            else f"{folder}, which is not there",
+            remedy="Go on with `patchclamp atlas bake … --resume`." if begun else "Check the path, or bake one.",
+        )
+    try:
+        head = json.loads(file.read_bytes()[: 2**20])
+        if not isinstance(head, dict) or head.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
+        if head.get("version") != VERSION:
+            raise newer(folder, head.get("version"))
+        if not isinstance(head.get("base"), str) or not isinstance(head.get("files", {}).get(BASE), str):
+            raise ValueError("hashes are missing")
+    except (OSError, ValueError, RecursionError, AttributeError) as problem:
+        raise Damaged(expected=f"a whole {SUBJECT}", got=f"{file}: {problem}", remedy=DAMAGED) from problem
+    return head
+
+
+def staging(folder: Path) -> Path:
+    """Return where an atlas is built until it is whole."""
+    return folder.with_name(folder.name + ".baking")

@@ -1,0 +1,129 @@
+"""Atlas: bake, serve and inspect; explained answers become layers."""
+
+import shlex
+import sys
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from patchclamp.cli.main import emit
+from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.core.errors import PatchclampError
+
+OPTIONS = ("model", "target", "contrast", "corrupt", "reference", "method", "level", "top")
+
+
+def atlas(options: Namespace) -> int:
+    """Bake, serve, or say what an atlas holds."""
+    return {"bake": _bake, "serve": _serve, "info": _info}[options.what](options)
+
+
+def _bake(options: Namespace) -> int:
+    from patchclamp.atlas.bake import bake_atlas, cost, usual_window
+    from patchclamp.opening import load
+    from patchclamp.record.stream import recordable
+
+    model = load(options.model, device=options.device, dtype=options.dtype)
+    chosen = recordable(model, options.sites)
+    memory, disk = map(human_bytes, cost(chosen))
+    n_units = sum(site.width for site in chosen)
+    print(
+        f"{n_units:,} units of {len(chosen)} sites: two passes over the text, about {memory} of memory, {disk} on disk",
+        file=sys.stderr,
+    )
+    with Meter("bake") as meter:
+        bake_atlas(
+            model, options.text, options.out, sites=options.sites, resume=options.resume, name=options.model,
+            command=shlex.join(["patchclamp", *options.words]), progress=meter,
+            window=usual_window(model) if options.window is None else options.window,
+            max_tokens=options.max_tokens, batch_size=options.batch_size, chat=options.chat, bos=not options.no_bos,
+            seed=options.seed,
+        )  # fmt: skip
+    return _tell(options.out, options.json)
+
+
+def _info(options: Namespace) -> int:
+    return _tell(options.atlas, options.json)
+
+
+def _tell(path: str, as_json: bool) -> int:
+    from patchclamp.atlas.db import open_atlas
+    from patchclamp.cli import tables
+
+    page = open_atlas(path).page()
+    emit(asdict(page)) if as_json else tables.atlas(page)
+    return 0
+
+
+def _serve(options: Namespace) -> int:
+    import threading
+    import webbrowser
+
+    from patchclamp.atlas.serve import serve
+
+    def ready(address: str) -> None:
+        if options.json:
+            emit({"address": address})
+        else:
+            print(address)
+            print("Ctrl-C ends it.", file=sys.stderr)
+        sys.stdout.flush()
+        if options.open:
+            # A browser may take its time to start; the server must not wait for it.
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+
+    try:
+        serve(options.atlas, host=options.host, port=options.port, model=options.model, ready=ready)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the way that a server ends
+    return 0
+
+
+def refuse_if_unwritable(path: str, model: Any) -> None:
+    """Refuse, before anything is computed, an atlas that an explained answer cannot be added to.
+
+    Raises:
+        PatchclampError: no atlas there, one of another model, or a folder that cannot be written.
+    """
+    import tempfile
+
+    from patchclamp.atlas.db import open_atlas
+
+    subject = open_atlas(path).page().subject
+    if subject.hash != model.hash:
+        raise PatchclampError(
+            expected=f"an atlas of {model.name}, the model that is explained",
+            got=f"{path}, of {subject.slug} with other weights",
+            remedy="Bake an atlas of this model, or leave --atlas out.",
+        )
+    try:
+        layers = Path(path) / "layers"
+        layers.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=layers):
+            return
+    except OSError as problem:
+        raise PatchclampError(
+            expected="an atlas that layers can be added to",
+            got=f"{path}: {problem.strerror}",
+            remedy="Check the folder's permissions.",
+        ) from problem
+
+
+def add_graph(path: str, found: Any, options: Namespace, began: str, duration_s: float) -> str:
+    """Add an explained answer to an atlas and return the layer's id."""
+    from patchclamp.atlas.layers import write_graph
+    from patchclamp.atlas.runs import Run, host, versions
+
+    command = shlex.join(["patchclamp", *options.words])
+    graph = found.graph()
+    run = Run(
+        verb="explain", command=command, made=f"the graph of {options.target!r} after {options.prompt!r}"[:200],
+        began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
+        seeds={"seed": options.seed}, hashes={"model": str(graph.subject.get("hash", ""))},
+        options={
+            name: str(value) for name in OPTIONS if (value := getattr(options, name)) is not None
+        },
+        log=(f"{len(graph.nodes)} nodes, measured {found.measured:+.4f}",), rebuild=command + "\n",
+    )  # fmt: skip
+    return write_graph(path, graph, run=run)

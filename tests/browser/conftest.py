@@ -1,0 +1,134 @@
+"""A browser on the pages of a real server; skipped with a reason where there is none."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+# No sandbox: tests may run as root. The rest keeps the browser from asking anybody anything.
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8")
+SETTLED = ".origin, [data-testid=failure]"
+CAT = 7
+
+
+class Reader:
+    """One window of the browser, and everything that went wrong in it."""
+
+    def __init__(self, browser: Any, base: str, **options: Any) -> None:
+        self.base = base
+        self.faults: list[str] = []
+        self.received = 0
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.context.set_default_timeout(10_000)
+        self.page = self.context.new_page()
+        self.page.on("console", lambda said: said.type in ("error", "warning") and self.faults.append(said.text))
+        self.page.on("pageerror", lambda fault: self.faults.append(str(fault)))
+        self.page.on("request", self._asked)
+        measure = self.context.new_cdp_session(self.page)
+        measure.send("Network.enable")
+        measure.on("Network.loadingFinished", self._finished)
+
+    def _asked(self, request: Any) -> None:
+        to = urlsplit(request.url)
+        if to.scheme in ("http", "https", "ws", "wss") and f"{to.scheme}://{to.netloc}" != self.base:
+            self.faults.append(f"a request left the atlas: {request.url}")
+
+    def _finished(self, event: dict[str, Any]) -> None:
+        self.received += event["encodedDataLength"]
+
+    def visit(self, address: str) -> None:
+        """Open an address and wait until everything is drawn."""
+        self.page.goto(self.base + address)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until everything that was asked for is there: nothing is dimmed, nothing missing."""
+        self.page.wait_for_selector(SETTLED)
+        self.page.wait_for_selector("[aria-busy=true], .waiting", state="detached")
+
+    def check(self, name: str) -> list[str]:
+        """Return what one of the functions in checks.js finds wrong."""
+        return self.page.evaluate(f"() => {{ {CHECKS}; return {name}() }}")
+
+    @property
+    def address(self) -> str:
+        """Return path and query of the present address."""
+        return self.page.url.removeprefix(self.base)
+
+    def all(self, selector: str, attribute: str) -> list[str]:
+        """Return an attribute of everything that a selector finds."""
+        return self.page.locator(selector).evaluate_all("(all, name) => all.map(e => e.getAttribute(name))", attribute)
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Any]:
+    """A running Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright, of the dev group")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"needs the browser {CHROMIUM}: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def atlas_server(seeded_atlas: Path) -> Iterator[str]:
+    """The address of a real server of the seeded atlas, without its last slash."""
+    command = [sys.executable, "-m", "patchclamp", "atlas", "serve", str(seeded_atlas), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        # The address is printed once questions are answered.
+        found = next((re.search(r"http://\S+", line) for line in server.stdout if "http://" in line), None)
+        assert found, "the server ended without printing an address"
+        yield found[0].rstrip("/")
+        server.terminate()
+
+
+@pytest.fixture
+def opened(chromium: Any, atlas_server: str) -> Iterator[Callable[..., Reader]]:
+    """Open windows on the seeded atlas; whatever the console complained about fails the test."""
+    readers: list[Reader] = []
+
+    def open_one(**options: Any) -> Reader:
+        readers.append(Reader(chromium, atlas_server, **options))
+        return readers[-1]
+
+    yield open_one
+    faults = [fault for reader in readers for fault in reader.faults]
+    for reader in readers:
+        reader.context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def reader(opened: Callable[..., Reader]) -> Reader:
+    """One window, 1280 pixels wide."""
+    return opened()
+
+
+@pytest.fixture(scope="package")
+def api(atlas_server: str) -> Callable[..., Any]:
+    """Ask the same server without a browser."""
+
+    def ask(path: str, **query: Any) -> Any:
+        return httpx.get(f"{atlas_server}/api{path}", params=query).raise_for_status().json()
+
+    return ask
+
+
+@pytest.fixture(scope="package")
+def cat(api: Callable[..., Any]) -> str:
+    """The key of the planted neuron that fires exactly 3.0 on "cat"."""
+    rows = api("/units", limit=200)["rows"]
+    return next(r["key"] for r in rows if r["index"] == CAT and r["site"] == "blocks.0.mlp.act")

@@ -1,0 +1,77 @@
+"""The built pages belong to their sources and to the server's schema, are small, and ask nobody else for anything."""
+
+import gzip
+import importlib.util
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WEB = ROOT / "web"
+STATIC = ROOT / "src" / "patchclamp" / "atlas" / "static"
+# Bytes of the first load, compressed as the server sends them.
+BUDGETS = {".js": 50_000, ".css": 10_000}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def asked_for(page: str) -> list[str]:
+    """Return what the page loads at once, by address."""
+    return re.findall(r'<(?:script|link)[^>]* (?:src|href)="([^"]+)"', page)
+
+
+def test_types_follow_the_schema():
+    spec = importlib.util.spec_from_file_location("typescript", WEB / "typescript.py")
+    writer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    from patchclamp.atlas.openapi import schema
+
+    remedy = "run `python web/typescript.py`"
+    assert writer.OUT.read_text(encoding="utf-8") == writer.interfaces(schema()), remedy
+
+
+@pytest.mark.parametrize("kind", BUDGETS)
+def test_first_load_is_small(kind: str):
+    loaded = [STATIC / name.lstrip("/") for name in asked_for((STATIC / "index.html").read_text()) if kind in name]
+    assert loaded
+    assert sum(len(gzip.compress(path.read_bytes(), 6)) for path in loaded) <= BUDGETS[kind]
+
+
+def test_names_change_with_the_content():
+    assets = sorted(path.name for path in (STATIC / "assets").iterdir())
+    assert assets
+    assert all(re.fullmatch(r"[\w-]+-[\w-]{8}\.(js|css)", name) for name in assets)
+    assert {f"/assets/{name}" for name in assets} <= set(asked_for((STATIC / "index.html").read_text()))
+
+
+def test_nothing_is_asked_of_anybody_else():
+    # The names of XML's namespaces are addresses that nobody visits.
+    for name, content in contents(STATIC).items():
+        if name != "THIRD_PARTY.txt":
+            others = re.findall(rb"(?:https?:)?//[a-z0-9-]+(?:\.[a-z0-9-]+)+", content)
+            assert {other for other in others if b"//www.w3.org" not in other} == set(), name
+
+
+def test_what_others_wrote_is_named_with_its_licence():
+    listed = (STATIC / "THIRD_PARTY.txt").read_text()
+    lock = json.loads((WEB / "package-lock.json").read_text())["packages"]
+    for name in json.loads((WEB / "package.json").read_text())["dependencies"]:
+        assert f"{name} {lock[f'node_modules/{name}']['version']} (MIT)" in listed
+    heads = re.findall(r"^\S+ \d+\.\d+\.\d+ \(.+\)$", listed, flags=re.MULTILINE)
+    assert len(heads) == listed.count("Permission is hereby granted") > 0
+
+
+def test_built_pages_are_those_of_the_sources(tmp_path: Path):
+    vite = WEB / "node_modules" / ".bin" / "vite"
+    if not vite.exists():
+        pytest.skip("needs node and `npm --prefix web ci`, to build the pages anew")
+    command = [vite, "build", "--outDir", tmp_path / "static", "--emptyOutDir", "--logLevel", "error"]
+    done = subprocess.run(command, cwd=WEB, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    fresh, kept = contents(tmp_path / "static"), contents(STATIC)
+    assert fresh == kept, "run `npm --prefix web run build`"

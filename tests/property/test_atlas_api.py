@@ -1,0 +1,36 @@
+"""Whatever the schema allows to be asked, and much that it does not, the API answers as the schema says."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from patchclamp.atlas.serve import guarded
+
+schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis, of the dev group")
+
+
+@pytest.fixture(scope="module")
+def operations(seeded_atlas):
+    schema = schemathesis.openapi.from_asgi("/api/openapi.json", guarded(seeded_atlas, hosts=None))
+    return [found.ok() for found in schema.get_all_operations()]
+
+
+def test_every_operation_is_asked(operations):
+    assert len(operations) == 9
+
+
+@settings(suppress_health_check=list(HealthCheck), max_examples=100)
+@given(data=st.data())
+def test_answers_are_never_a_5xx_and_fit_their_schema(operations, data):
+    operation = data.draw(st.sampled_from(operations))
+    mode = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
+    case = data.draw(operation.as_strategy(generation_mode=mode))
+    # By chance alone no unit that exists would ever be asked for.
+    if "key" in (case.path_parameters or {}) and data.draw(st.booleans()):
+        case.path_parameters["key"] = f"cat/blocks.0.mlp.act/neurons/{data.draw(st.integers(0, 15))}"
+    answer = case.call()
+    assert answer.status_code in (200, 400, 404, 405, 414), answer.text
+    if answer.status_code == 200:
+        case.validate_response(answer, checks=[schemathesis.checks.response_schema_conformance])
+    else:
+        assert set(answer.json()["error"]) == {"expected", "got", "remedy"}

@@ -1,0 +1,266 @@
+"""What a bake writes: statistics, histograms, examples and panels against plain recounts of the same forward passes."""
+
+import sqlite3
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+import patchclamp as pc
+from patchclamp.atlas import Asked
+from patchclamp.atlas.labels import clustered_auroc
+from patchclamp.atlas.look import STRIP
+from patchclamp.atlas.reading import Reading
+from patchclamp.atlas.store import BASE, content_hash, written
+from patchclamp.atlas.vocabulary import spelling
+from patchclamp.core.stats import auroc
+from patchclamp.record.plan import batches, make_plan
+
+SITES = ("blocks.0.mlp.act", "blocks.1.mlp.act")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    words = np.random.default_rng(0).integers(0, 56, size=900)
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    path.write_text(" ".join(f"w{i}" for i in words))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tiny_language_model):
+    return tiny_language_model("llama")
+
+
+@pytest.fixture(scope="module")
+def folder(model, text, tmp_path_factory):
+    out = tmp_path_factory.mktemp("atlas") / "tiny.atlas"
+    pc.atlas.bake_atlas(model, text, out, window=60, batch_size=3)
+    return out
+
+
+@pytest.fixture(scope="module")
+def atlas(folder):
+    return pc.atlas.open(folder)
+
+
+@pytest.fixture(scope="module")
+def truth(model, text):
+    """Every stimulus with the values of both sites, one stimulus per forward pass."""
+    plan = make_plan(model, text, window=60)
+    stimuli = [s for batch in batches(model, text, plan) for s in batch]
+    runs = [model.run(s, record=SITES, logits=False).recording for s in stimuli]
+    return [(s, {site: np.asarray(r[site]) for site in SITES}) for s, r in zip(stimuli, runs, strict=True)]
+
+
+def units(n=40):
+    draw = np.random.default_rng(1)
+    return [(SITES[i % 2], int(draw.integers(0, 48))) for i in range(n)]
+
+
+def test_statistics_and_histograms_are_a_recount(atlas, truth):
+    for site, unit in units():
+        page = atlas.unit(f"{site}/neurons/{unit}")
+        values = np.concatenate([x[site][s.counted, unit] for s, x in truth])
+        assert page.statistics.counted == len(values)
+        assert page.statistics.maximum == pytest.approx(values.max(), rel=1e-4)
+        assert page.statistics.minimum == pytest.approx(values.min(), rel=1e-4)
+        assert page.statistics.mean == pytest.approx(values.mean(), abs=1e-4)
+        assert page.statistics.deviation == pytest.approx(values.std(), rel=1e-3)
+        edges = page.histogram.edges
+        assert np.abs(np.histogram(values, edges)[0] - page.histogram.tokens).sum() <= 2  # rounding at an edge
+        assert sum(page.histogram.tokens) == len(values)
+        highest = []
+        for s, x in truth:
+            along = np.where(s.counted, x[site][:, unit], -np.inf)
+            pieces = [along[i : i + STRIP].max() for i in range(0, len(along), STRIP)]
+            highest += [high for high in pieces if np.isfinite(high)]
+        assert np.abs(np.histogram(highest, edges)[0] - page.histogram.pieces).sum() <= 2
+        assert sum(page.histogram.pieces) == len(highest)
+
+
+@pytest.mark.parametrize("kind", ["top", "quantile", "random", "interval"])
+def test_examples_show_what_the_model_does_there(atlas, truth, kind):
+    for site, unit in units(20):
+        page = atlas.unit(f"{site}/neurons/{unit}")
+        ends = {"low": page.histogram.edges[0], "high": page.histogram.edges[-1]} if kind == "interval" else {}
+        found = atlas.examples(page.key, kind, limit=50, **ends)
+        assert found.examples
+        assert len(found.examples) == next(c.n for c in page.examples if c.kind == kind)
+        for one in found.examples:
+            stimulus, values = truth[one.stimulus]
+            start = one.position - one.mark
+            shown = slice(start, start + len(one.ids))
+            assert one.ids == stimulus.ids[shown].tolist()
+            np.testing.assert_allclose(one.acts, values[site][shown, unit], rtol=2e-3, atol=2e-4)
+            assert one.value == pytest.approx(values[site][one.position, unit], rel=1e-4, abs=1e-5)
+            assert one.special == np.flatnonzero(~stimulus.counted[shown]).tolist()
+            assert (one.before, one.after) == (start > 0, shown.stop < len(stimulus))
+            if kind in ("top", "interval"):
+                assert one.value >= np.delete(one.acts, one.special).max() - 1e-2 * abs(one.value) - 1e-3
+
+
+def test_an_interval_gives_pieces_whose_maximum_lies_in_it(atlas):
+    for site, unit in units(20):
+        page = atlas.unit(f"{site}/neurons/{unit}")
+        edges, pieces = page.histogram.edges, page.histogram.pieces
+        for i, n in enumerate(pieces):
+            found = atlas.examples(page.key, "interval", low=edges[i], high=edges[i + 1])
+            assert found.total == n
+            assert len(found.examples) == min(n, 2)
+            last = i == len(pieces) - 1
+            assert all(edges[i] <= e.value < edges[i + 1] or (last and e.value == edges[-1]) for e in found.examples)
+        whole = atlas.examples(page.key, "interval", low=edges[2], high=edges[9], limit=50)
+        assert whole.total == sum(pieces[2:9])
+
+
+def test_what_units_write_and_read_is_what_the_weights_say(atlas, model):
+    module = model.module
+    for site, unit in units(10):
+        layer = int(site.split(".")[1])
+        block = module.model.layers[layer]
+        write = block.mlp.down_proj.weight[:, unit].detach()
+        logits = module.lm_head(module.model.norm(write[None]))[0].detach()
+        logits = logits - logits.mean()
+        page = atlas.unit(f"{site}/neurons/{unit}")
+        best = logits.sort(descending=True)
+        assert [t.id for t in page.promotes[:5]] == best.indices[:5].tolist()
+        assert [t.weight for t in page.promotes[:5]] == pytest.approx(best.values[:5].tolist(), rel=1e-3)
+        assert [t.id for t in page.suppresses[:5]] == best.indices.flip(0)[:5].tolist()
+        read = block.mlp.gate_proj.weight[unit].detach() * block.post_attention_layernorm.weight.detach()
+        drive = module.model.embed_tokens.weight.detach() @ read
+        assert page.excited_by[0].id == int(drive.argmax())
+        assert page.inhibited_by[0].id == int(drive.argmin())
+        if layer == 1:
+            earlier = read @ module.model.layers[0].mlp.down_proj.weight.detach()
+            assert page.driven_by[0].key.endswith(f"blocks.0.mlp.act/neurons/{int(earlier.argmax())}")
+            assert page.driven_by[0].value == pytest.approx(float(earlier.max()), rel=1e-3)
+        else:
+            assert page.driven_by == []
+
+
+def test_neighbours_are_the_nearest(atlas, model):
+    writes = torch.cat([b.mlp.down_proj.weight.detach().T for b in model.module.model.layers])
+    cosine = torch.nn.functional.normalize(writes, dim=1) @ torch.nn.functional.normalize(writes, dim=1).T
+    cosine.fill_diagonal_(-2)
+    for unit in (0, 17, 60, 130):
+        page = atlas.unit(str(atlas.reading.key(unit)))
+        near = [atlas.reading.number(n.key) for n in page.similar]
+        assert near == cosine[unit].argsort(descending=True)[: len(near)].tolist()
+        assert unit not in near
+        assert page.key not in [n.key for n in page.together]
+        assert [n.value for n in page.together] == sorted((n.value for n in page.together), reverse=True)
+
+
+def test_the_text_alone_decides_the_hash(model, text, folder, tmp_path):
+    again = pc.atlas.bake_atlas(model, text, tmp_path / "other name", window=60, batch_size=3)
+    assert again == pc.atlas.open(folder).page().base
+    other = pc.atlas.bake_atlas(model, text, tmp_path / "shorter", window=60, batch_size=3, max_tokens=300)
+    assert other != again
+
+
+def test_what_never_changes_has_no_histogram(seeded_atlas):
+    page = pc.atlas.open(seeded_atlas).unit("blocks.0.mlp.act/neurons/0")
+    assert page.silent
+    assert page.histogram is None
+    assert page.statistics.maximum == 0.0
+    assert page.fires_on == []
+
+
+def test_values_that_are_not_finite_become_none(tiny_language_model, text, tmp_path):
+    broken = tiny_language_model("llama")
+    with torch.no_grad():
+        broken.module.model.layers[1].mlp.gate_proj.weight[5] = torch.nan
+    pc.atlas.bake_atlas(broken, text, tmp_path / "nan.atlas", window=60, max_tokens=200)
+    atlas = pc.atlas.open(tmp_path / "nan.atlas")
+    page = atlas.unit("blocks.1.mlp.act/neurons/5")
+    assert page.histogram is None
+    assert page.statistics.mean is None
+    assert atlas.examples(page.key, "top").examples == []
+    assert atlas.unit("blocks.1.mlp.act/neurons/6").histogram is not None
+
+
+def test_labels_become_concepts(tmp_path):
+    from patchclamp.organisms import language
+
+    model = language.build("language-gpt2")
+    documents = language.text(120, seed=5, model=model)
+    import json
+
+    lines = [
+        json.dumps({
+            "text": d.stimulus.text,
+            "tokens": [model.tokenizer.token(int(i)) for i in d.stimulus.ids],
+            "concepts": [sorted(c) for c in d.concepts],
+        })
+        for d in documents
+    ]  # fmt: skip
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    pc.atlas.bake_atlas(model, path, tmp_path / "l.atlas", sites="blocks.0.mlp.act", max_tokens=2000)
+    atlas = pc.atlas.open(tmp_path / "l.atlas")
+    assert atlas.page().corpus.labelled == sum(int(d.stimulus.counted.sum()) for d in documents)
+    best = atlas.find(Asked(sort="concept")).rows[0]
+    assert best.concept.auroc > 0.9
+    # An independent recount of that unit and concept, on the same half of the documents.
+    odd = documents[1::2]
+    scores, labels = [], []
+    for d in odd:
+        values = np.asarray(model.run(d.stimulus, record=best.site, logits=False).recording[best.site])[:, best.index]
+        scores.append(values[d.stimulus.counted])
+        labels.append(d.where(best.concept.concept)[d.stimulus.counted])
+    assert best.concept.auroc == pytest.approx(auroc(np.concatenate(scores), np.concatenate(labels)), abs=1e-3)
+    assert best.concept.low <= best.concept.auroc <= best.concept.high
+    found = atlas.find(Asked(concept=best.concept.concept))
+    assert best.key in [row.key for row in found.rows]
+    assert all(row.concept.concept == best.concept.concept for row in found.rows)
+
+
+def test_the_interval_of_an_auroc_is_that_of_resampled_documents():
+    draw = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(60), 20)
+    labels = draw.random(1200) < 0.3
+    scores = draw.normal(size=1200) + 0.8 * labels + 0.7 * draw.normal(size=60)[cluster]
+    area, low, high = clustered_auroc(scores, labels, cluster)
+    assert area == pytest.approx(auroc(scores, labels))
+    rows = [np.flatnonzero(cluster == c) for c in range(60)]
+    resampled = []
+    for _ in range(400):
+        pick = np.concatenate([rows[c] for c in draw.integers(0, 60, size=60)])
+        resampled.append(auroc(scores[pick], labels[pick]))
+    assert (high - low) / (2 * 1.96) == pytest.approx(np.std(resampled), rel=0.15)
+
+
+def test_equal_rows_in_other_files_hash_alike(tmp_path):
+    script = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, c REAL, d BLOB) STRICT;"
+    rows = [(1, "x", 0.5, b"1"), (2, None, -0.0, b""), (3, "ü", 1e300, None)]
+    hashes = Counter()
+    for name, order in (("one", rows), ("two", rows[::-1])):
+        with written(tmp_path / name, script) as db:
+            db.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", order)
+        with sqlite3.connect(tmp_path / name) as db:
+            hashes[content_hash(db, ("t",))] += 1
+    assert list(hashes.values()) == [2]
+    with written(tmp_path / "three", script) as db:
+        db.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", [(1, "x", 0.5, b"1"), (2, "", -0.0, b""), rows[2]])
+    with sqlite3.connect(tmp_path / "three") as db:
+        assert content_hash(db, ("t",)) not in hashes
+
+
+def test_parts_of_characters_are_shown_as_bytes():
+    class Bytes:
+        def convert_ids_to_tokens(self, id):
+            return {1: "âĤ", 2: "<0xE2>", 3: "�"}[id]
+
+    assert spelling(Bytes(), "��", 1) == ("<0xE2 82>", True)
+    assert spelling(Bytes(), "�", 2) == ("<0xE2>", True)
+    assert spelling(Bytes(), "�", 3) == ("�", False)
+    assert spelling(Bytes(), "<0xE2>", 3) == ("<0xE2>", False)
+
+
+def test_the_base_is_read_only(folder):
+    reading = Reading(folder)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reading.db.execute("DELETE FROM units")
+    assert (folder / BASE).stat().st_mode & 0o222 == 0

@@ -1,0 +1,310 @@
+"""The server: answers, refusals, layers that come while it runs, and damage; through the application with its guard."""
+
+import gzip
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+
+import httpx
+import pytest
+
+import patchclamp as pc
+from patchclamp.atlas import Asked, write_descriptions
+from patchclamp.atlas.guard import Guard
+from patchclamp.atlas.runs import RUNS
+from patchclamp.atlas.serve import guarded
+from patchclamp.atlas.store import BASE
+from patchclamp.core.description import Description
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.graph import Graph, Node
+from patchclamp.core.unit import UnitKey
+
+UNIT = "/api/units/cat/blocks.0.mlp.act/neurons/7"
+
+
+@pytest.fixture
+def copy(seeded_atlas, tmp_path):
+    out = tmp_path / "copy.atlas"
+    shutil.copytree(seeded_atlas, out)
+    return out
+
+
+def client(app, **options):
+    """Ask an application without a port between."""
+    import asyncio
+
+    class Sync:
+        def request(self, method, path, **how):
+            async def ask():
+                transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+                async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:1", **options) as one:
+                    return await one.request(method, path, **how)
+
+            return asyncio.run(ask())
+
+        def get(self, path, **how):
+            return self.request("GET", path, **how)
+
+    return Sync()
+
+
+@pytest.fixture(scope="module")
+def served(seeded_atlas):
+    return client(guarded(seeded_atlas))
+
+
+def test_every_answer_is_what_python_gives(served, seeded_atlas):
+    from dataclasses import asdict
+
+    atlas = pc.atlas.open(seeded_atlas)
+    graph = next(layer.id for layer in atlas.page().layers if layer.kind == "graph")
+    key = "cat/blocks.0.mlp.act/neurons/7"
+    expected = {
+        "/api/atlas": atlas.page(),
+        "/api/units?q=cat": atlas.find(Asked(words="cat", sort="relevance")),
+        UNIT: atlas.unit(key),
+        f"{UNIT}/examples?kind=random": atlas.examples(key, "random"),
+        f"{UNIT}/examples?kind=interval&low=0&high=0.15": atlas.examples(key, "interval", low=0.0, high=0.15),
+        "/api/graphs": atlas.graphs(),
+        f"/api/graphs/{graph}": atlas.graph(graph),
+        "/api/runs": atlas.runs(),
+        f"/api/runs/{graph}": atlas.run(graph),
+    }
+    for address, page in expected.items():
+        answer = served.get(address)
+        assert answer.status_code == 200, address
+        assert answer.json() == json.loads(json.dumps(asdict(page))), address
+        assert answer.headers["etag"] == f'"{atlas.hash}"'
+        assert len(answer.content) < 20_000, "a unit's JSON stays below 20 kB"
+
+
+def test_what_the_asker_has_is_not_sent_again(served):
+    tag = served.get(UNIT).headers["etag"]
+    again = served.get(UNIT, headers={"If-None-Match": f'W/"x", {tag}'})
+    assert (again.status_code, again.content) == (304, b"")
+    assert served.get(UNIT, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "word"),
+    [
+        ("/api/units/cat/blocks.0.mlp.act/neurons/99", 404, "unit"),
+        ("/api/units/dog/blocks.0.mlp.act/neurons/7", 404, "unit"),
+        ("/api/units/blocks.0.mlp.act/neurons/9999999999999999999", 404, "key"),
+        ("/api/units/x/examples", 404, "key"),
+        ("/api/runs/base-none", 404, "run"),
+        ("/api/graphs/..%2f..%2fetc", 404, "API"),
+        ("/api/nothing", 404, "API"),
+        (f"{UNIT}/trial?text=cat", 404, "model"),
+        ("/api/units?limit=0", 400, "limit"),
+        ("/api/units?limit=100000", 400, "limit"),
+        ("/api/units?min_score=nan", 400, "min_score"),
+        ("/api/units?sort=colour", 400, "sort"),
+        ("/api/units?cursor=abc", 400, "cursor"),
+        (f"/api/units?q={'x' * 400}", 400, "q"),
+        (f"{UNIT}/examples?kind=interval", 400, "low and high"),
+        (f"{UNIT}/examples?kind=interval&low=1", 400, "low and high"),
+        (f"{UNIT}/examples?low=0&high=1", 400, "low and high"),
+    ],
+)
+def test_refusals_have_three_parts(served, address, status, word):
+    answer = served.get(address)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"expected", "got", "remedy"}
+    assert all(error.values())
+    assert word in error["expected"]
+
+
+@pytest.mark.parametrize(
+    "words", ['"', "*", "cat AND", "NEAR(", "'; DROP TABLE units; --", "^", "%00", "(", "col:x", "𝕏"]
+)
+def test_words_are_never_a_query(served, words):
+    answer = served.get("/api/units", params={"q": words, "fires_on": words, "site": words, "concept": words})
+    assert answer.status_code == 200
+    assert answer.json()["total"] == 0
+
+
+def test_only_the_right_host_is_answered(served):
+    assert served.get("/api/atlas", headers={"Host": "evil.example"}).status_code == 421
+    assert served.get("/api/atlas", headers={"Host": "127.0.0.1.evil.example:1"}).status_code == 421
+    assert served.get("/api/atlas", headers={"Host": "[::1"}).status_code == 421
+    assert served.get("/", headers={"Host": "evil.example"}).status_code == 421
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:5"):
+        assert served.get("/api/atlas", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+def test_nothing_can_be_written(served, method):
+    own = served.request(method, "/api/atlas", headers={"Origin": "http://127.0.0.1:1"})
+    other = served.request(method, "/api/atlas", headers={"Origin": "http://evil.example"})
+    none = served.request(method, "/api/atlas", headers={"Origin": "null"})
+    assert (own.status_code, other.status_code, none.status_code) == (405, 403, 403)
+    assert own.headers["allow"] == "GET, HEAD"
+
+
+def test_sizes_have_limits(served):
+    assert served.get("/api/units?q=" + "x" * 9000).status_code == 414
+    assert served.request("GET", "/api/atlas", content=b"x" * 70_000).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "path", ["/../pyproject.toml", "/assets/..%2f..%2fserver.py", "/%2e%2e/server.py", "/..%5cdb.py"]
+)
+def test_paths_stay_inside(served, path):
+    answer = served.get(path)
+    assert "patchclamp" not in answer.text or "<!doctype" in answer.text.lower() or answer.status_code == 404
+    assert "import" not in answer.text
+
+
+def test_hostile_text_is_data_and_pages_may_not_run_it(served):
+    answer = served.get("/api/units/blocks.0.mlp.act/neurons/4")
+    assert "<img src=x onerror" in answer.json()["descriptions"][0]["text"]
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    policy = served.get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_large_answers_are_compressed(served):
+    answer = served.get(f"{UNIT}/examples", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    plain = served.get(f"{UNIT}/examples", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert gzip.compress(plain.content)
+    assert answer.json() == plain.json()
+
+
+def test_another_address_asks_for_a_token(seeded_atlas):
+    asked = client(guarded(seeded_atlas, hosts=None, token="secret"))
+    assert asked.get("/api/atlas").status_code == 401
+    assert asked.get("/api/atlas?token=other").status_code == 401
+    first = asked.get("/units?token=secret&q=cat")
+    assert (first.status_code, first.headers["location"]) == (303, "/units?q=cat")
+    cookie = first.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    pair = cookie.split(";")[0]
+    assert asked.get("/api/atlas", headers={"Cookie": pair}).status_code == 200
+    assert asked.get("/api/atlas", headers={"Cookie": pair + "x"}).status_code == 401
+    assert asked.get("http://127.0.0.1:1//evil.example/?token=secret").headers["location"] == "/evil.example/"
+
+
+def test_a_layer_that_is_added_appears(copy):
+    served = client(guarded(copy))
+    before = served.get("/api/atlas")
+    key = UnitKey("blocks.1.mlp.act", 2, subject="cat")
+    added = write_descriptions(copy, [Description(key, 'fires on " the" after " into"', "person/ada")])
+    after = served.get("/api/atlas", headers={"If-None-Match": before.headers["etag"]})
+    assert after.status_code == 200
+    assert after.headers["etag"] != before.headers["etag"]
+    assert after.json()["n_described"] == before.json()["n_described"] + 1
+    assert added in [layer["id"] for layer in after.json()["layers"]]
+    assert served.get("/api/units?q=into the").json()["rows"][0]["key"] == str(key)
+    assert served.get(f"/api/runs/{added}").json()["run"]["made"] == "descriptions"
+    assert write_descriptions(copy, [Description(key, 'fires on " the" after " into"', "person/ada")]) == added
+
+
+def test_the_server_leaves_the_folder_as_it_was(copy):
+    def everything():
+        return {f.relative_to(copy): (f.stat().st_mtime_ns, f.read_bytes()) for f in copy.rglob("*") if f.is_file()}
+
+    before = everything()
+    served = client(guarded(copy))
+    for address in ("/api/atlas", "/api/units?q=cat", UNIT, f"{UNIT}/examples?kind=counter", "/api/runs", "/"):
+        served.get(address)
+    assert everything() == before
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "word"),
+    [
+        (lambda a: (a / "atlas.json").unlink(), PatchclampError, "atlas bake"),
+        (lambda a: (a / "atlas.json").write_text("{"), Damaged, "atlas.json"),
+        (lambda a: (a / "atlas.json").write_text("[]"), Damaged, "atlas.json"),
+        (
+            lambda a: (a / "atlas.json").write_text('{"format": "patchclamp-atlas", "version": 2}'),
+            PatchclampError,
+            "version 1",
+        ),
+        (lambda a: (a / BASE).chmod(0o644) or (a / BASE).write_bytes(b"no database"), Damaged, "baked"),
+        (lambda a: (a / BASE).unlink(), Damaged, "base"),
+        (lambda a: shutil.rmtree(a), PatchclampError, "atlas bake"),
+    ],
+)
+def test_what_is_no_whole_atlas_is_refused(copy, harm, kind, word):
+    harm(copy)
+    with pytest.raises(kind) as refused:
+        pc.atlas.open(copy)
+    assert word in refused.value.expected
+    assert refused.value.remedy
+
+
+def test_one_flipped_byte_is_noticed(copy):
+    file = copy / BASE
+    file.chmod(0o644)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(Damaged):
+        pc.atlas.open(copy)
+
+
+def test_a_damaged_layer_is_left_out_and_said(copy):
+    layer = next((copy / "layers").glob("descriptions-*"))
+    layer.chmod(0o644)
+    with closing(sqlite3.connect(layer)) as db, db:
+        db.execute("UPDATE descriptions SET text = 'other words' WHERE id = 0")
+    atlas = pc.atlas.open(copy)
+    assert atlas.page().n_described == 0
+    [note] = atlas.page().notes
+    assert layer.name in note
+    assert [one.kind for one in atlas.page().layers] == ["graph"]
+
+
+def test_an_atlas_without_a_record_of_its_runs_still_opens(copy):
+    (copy / RUNS).write_bytes(b"no database")
+    atlas = pc.atlas.open(copy)
+    assert [row.began for row in atlas.runs().rows] == [None] * 3
+    assert atlas.run(atlas.page().source.run).run.verb == "atlas bake"
+
+
+def test_damage_while_serving_is_told_without_a_500(copy):
+    served = client(guarded(copy))
+    assert served.get(UNIT).status_code == 200
+    file = copy / BASE
+    file.chmod(0o644)
+    file.write_bytes(b"\\0" * 100)
+    answer = served.get("/api/units/cat/blocks.0.mlp.act/neurons/5")
+    assert answer.status_code == 503
+    assert "remedy" in answer.json()["error"]
+
+
+def test_a_graph_of_another_model_is_refused(copy):
+    other = Graph({"slug": "cat", "hash": "0" * 64}, {"kind": "logit"}, (Node("output", "output", 1.0),))
+    with pytest.raises(PatchclampError, match="weights are others"):
+        pc.atlas.write_graph(copy, other)
+
+
+def test_a_description_of_an_absent_unit_is_refused(copy):
+    with pytest.raises(PatchclampError, match="unit of this atlas"):
+        write_descriptions(copy, [Description(UnitKey("blocks.0.mlp.act", 400), "nothing", "person/ada")])
+    assert not list((copy / "layers").glob("*.part"))
+
+
+def test_the_guard_closes_websockets():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    import asyncio
+
+    guard = Guard(None, hosts=None, etag=lambda: "")
+    asyncio.run(guard({"type": "websocket"}, None, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}]

@@ -1,0 +1,306 @@
+// Generated from the server's OpenAPI schema by `python web/typescript.py`; do not edit.
+
+export interface AtlasPage {
+  name: string;
+  hash: string;
+  base: string;
+  version: number;
+  modality: string;
+  subject: SubjectView;
+  corpus: CorpusView;
+  sites: SiteRow[];
+  n_units: number;
+  n_described: number;
+  n_scored: number;
+  n_silent: number;
+  n_examples: number;
+  layers: LayerRow[];
+  bytes: number;
+  baked: string;
+  notes: string[];
+  source: Source;
+}
+
+export interface ConceptScore {
+  concept: string;
+  auroc: number;
+  low: number;
+  high: number;
+  n: number;
+}
+
+export interface CorpusView {
+  name: string;
+  hash: string;
+  stimuli: number;
+  tokens: number;
+  counted: number;
+  window: number;
+  labelled: number;
+}
+
+export interface DescriptionView {
+  text: string;
+  author: string;
+  made: string | null;
+  evidence: string[];
+  scores: ScoreView[];
+  fails_on: number;
+  run: string;
+}
+
+export interface Example {
+  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  value: number;
+  mark: number;
+  tokens: string[];
+  ids: number[];
+  acts: (number | null)[];
+  special: number[];
+  bytes: number[];
+  before: boolean;
+  after: boolean;
+  stimulus: number;
+  position: number;
+  reason: string;
+}
+
+export interface Examples {
+  key: string;
+  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  low: number | null;
+  high: number | null;
+  examples: Example[];
+  total: number | null;
+  note: string;
+  source: Source;
+}
+
+export interface GraphList {
+  rows: GraphRow[];
+  total: number;
+  source: Source;
+}
+
+export interface GraphPage {
+  graph: GraphRow;
+  nodes: NodeRow[];
+  total: number;
+  kept: number | null;
+  measures: Record<string, number>;
+  source: Source;
+}
+
+export interface GraphRow {
+  id: string;
+  prompt: string;
+  target: string;
+  contrast: string | null;
+  method: string;
+  n_nodes: number;
+  metric: number | null;
+  score: number | null;
+  measured: number | null;
+  position: number | null;
+}
+
+export interface Histogram {
+  edges: number[];
+  tokens: number[];
+  pieces: number[];
+}
+
+export interface KindCount {
+  kind: "top" | "quantile" | "random" | "counter" | "interval";
+  n: number;
+}
+
+export interface LayerRow {
+  id: string;
+  kind: string;
+  rows: number;
+  title: string;
+  bytes: number;
+}
+
+export interface Neighbour {
+  key: string;
+  value: number;
+  fires_on: TokenView | null;
+  description: string | null;
+}
+
+export interface NodeRow {
+  key: string;
+  kind: string;
+  unit: string | null;
+  score: number;
+  measured: number | null;
+  value: number | null;
+}
+
+export interface Problem {
+  expected: string;
+  got: string;
+  remedy: string;
+}
+
+export interface Quantile {
+  probability: number;
+  value: number | null;
+}
+
+export interface Refusal {
+  error: Problem;
+}
+
+export interface RunList {
+  rows: RunRow[];
+  total: number;
+  source: Source;
+}
+
+export interface RunPage {
+  run: RunRow;
+  host: string | null;
+  versions: Record<string, string>;
+  seeds: Record<string, number>;
+  hashes: Record<string, string>;
+  options: Record<string, string>;
+  log: string[];
+  rebuild: string;
+  source: Source;
+}
+
+export interface RunRow {
+  id: string;
+  verb: string;
+  command: string;
+  began: string | null;
+  duration_s: number | null;
+  made: string;
+}
+
+export interface ScoreView {
+  measure: string;
+  value: number | null;
+  low: number | null;
+  high: number | null;
+  n: number;
+}
+
+export interface SiteRow {
+  site: string;
+  kind: string;
+  layer: number | null;
+  basis: string;
+  units: number;
+  described: number;
+  silent: number;
+}
+
+export interface Source {
+  run: string;
+  command: string;
+  python: string;
+}
+
+export interface Statistics {
+  counted: number;
+  frequency: number | null;
+  mean: number | null;
+  deviation: number | null;
+  minimum: number | null;
+  maximum: number | null;
+  quantiles: Quantile[];
+}
+
+export interface SubjectView {
+  slug: string;
+  name: string;
+  hash: string;
+  architecture: string;
+  dtype: string;
+}
+
+export interface TokenView {
+  id: number;
+  text: string;
+  bytes: boolean;
+}
+
+export interface TokenWeight {
+  id: number;
+  text: string;
+  bytes: boolean;
+  weight: number;
+}
+
+export interface Trial {
+  key: string;
+  tokens: string[];
+  ids: number[];
+  acts: (number | null)[];
+  special: number[];
+  bytes: number[];
+  source: Source;
+}
+
+export interface UnitList {
+  rows: UnitRow[];
+  first: number;
+  total: number;
+  n_units: number;
+  next: string | null;
+  previous: string | null;
+  sort: "relevance" | "key" | "frequency" | "maximum" | "mean" | "score" | "concept";
+  descending: boolean;
+  source: Source;
+}
+
+export interface UnitPage {
+  key: string;
+  subject: string;
+  site: string;
+  layer: number | null;
+  basis: string;
+  index: number;
+  previous: string | null;
+  next: string | null;
+  statistics: Statistics;
+  histogram: Histogram | null;
+  silent: boolean;
+  fires_on: TokenWeight[];
+  descriptions: DescriptionView[];
+  concepts: ConceptScore[];
+  promotes: TokenWeight[];
+  suppresses: TokenWeight[];
+  excited_by: TokenWeight[];
+  inhibited_by: TokenWeight[];
+  driven_by: Neighbour[];
+  similar: Neighbour[];
+  together: Neighbour[];
+  not_known: Record<string, string>;
+  examples: KindCount[];
+  graphs: GraphRow[];
+  source: Source;
+}
+
+export interface UnitRow {
+  key: string;
+  site: string;
+  layer: number | null;
+  basis: string;
+  index: number;
+  frequency: number | null;
+  maximum: number | null;
+  mean: number | null;
+  fires_on: TokenView | null;
+  description: string | null;
+  author: string | null;
+  score: number | null;
+  score_low: number | null;
+  score_high: number | null;
+  measure: string | null;
+  concept: ConceptScore | null;
+}

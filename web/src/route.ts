@@ -1,0 +1,51 @@
+// The address is the state: every screen reads from it, and every choice is written to it.
+import { computed, signal } from "@preact/signals";
+
+const here = () => ({ path: location.pathname, query: location.search });
+const address = signal(here());
+
+export const path = computed(() => address.value.path);
+export const query = computed(() => new URLSearchParams(address.value.query));
+
+addEventListener("popstate", () => (address.value = here()));
+
+/** Go to an address of the atlas; `replace` leaves no step for the back button. */
+export function go(to: string, replace = false): void {
+  if (to === location.pathname + location.search) return;
+  history[replace ? "replaceState" : "pushState"](null, "", to);
+  const moved = location.pathname !== address.peek().path;
+  address.value = here();
+  if (moved) {
+    scrollTo(0, 0);
+    // A reader who listens is told the new title; the tab order starts again at the page's top.
+    queueMicrotask(() => document.getElementById("page")?.focus({ preventScroll: true }));
+  }
+}
+
+/** Return the present address with some parameters changed; null removes one. */
+export function withQuery(changes: Record<string, string | null>): string {
+  const next = new URLSearchParams(query.value);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === "") next.delete(name);
+    else next.set(name, value);
+  }
+  const text = next.toString();
+  return path.value + (text && `?${text}`);
+}
+
+/** Follow links within the atlas without loading the page again. */
+export function follow(event: MouseEvent): void {
+  const link = (event.target as Element).closest?.("a");
+  const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+  if (!link || !plain || link.target || link.origin !== location.origin || event.defaultPrevented) return;
+  if (link.pathname.startsWith("/api/") || link.hasAttribute("download")) return;
+  // A jump within the page is the browser's own business.
+  if (link.hash && link.pathname === location.pathname && link.search === location.search) return;
+  event.preventDefault();
+  go(link.pathname + link.search);
+}
+
+/** Return the address of a unit's page. Slashes are part of the key. */
+export function unitAddress(key: string): string {
+  return `/units/${key.split("/").map(encodeURIComponent).join("/")}`;
+}

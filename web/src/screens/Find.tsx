@@ -1,0 +1,232 @@
+// Find: which units match this?
+import type { JSX } from "preact";
+import { useEffect } from "preact/hooks";
+import { useAnswer } from "../api/ask";
+import type { AtlasPage, UnitList, UnitRow } from "../api/types";
+import { count, number, percent, plural } from "../format";
+import { useKeys } from "../keys";
+import { Origin, Title, useTitle } from "../parts/Frame";
+import { Interval } from "../parts/Interval";
+import { Awaited, Nothing } from "../parts/States";
+import { Chip } from "../parts/Text";
+import { go, query, unitAddress, withQuery } from "../route";
+import { Filters } from "./Filters";
+
+/** The columns that can be sorted by; frequencies and the like are first wanted from the largest. */
+const COLUMNS: [name: string, sort: string, kind: string][] = [
+  ["unit", "key", ""],
+  ["what is known", "concept", "known"],
+  ["fires on", "", ""],
+  ["fires at", "frequency", "n"],
+  ["max", "maximum", "n"],
+  ["score", "score", "n"],
+];
+
+const SORTS: [sort: UnitList["sort"], words: string][] = [
+  ["relevance", "relevance"],
+  ["key", "key"],
+  ["frequency", "how often it fires"],
+  ["maximum", "highest activation"],
+  ["mean", "mean activation"],
+  ["score", "score of its description"],
+  ["concept", "AUROC of its best concept"],
+];
+
+/** Search, filter, sort, walk through with the arrow keys. */
+export function Find(): JSX.Element {
+  useTitle("Find");
+  const asked = query.value.toString();
+  const url = `/api/units${asked && `?${asked}`}`;
+  const answer = useAnswer<UnitList>(url);
+  const atlas = useAnswer<AtlasPage>("/api/atlas");
+  useRows();
+  return (
+    <>
+      <Title question="Which units match this?" />
+      <Filters atlas={atlas.state === "failed" ? undefined : atlas.data} />
+      <Awaited answer={answer}>{(list) => <Found list={list} url={url} />}</Awaited>
+    </>
+  );
+}
+
+function Found({ list, url }: { list: UnitList; url: string }): JSX.Element {
+  const turn = (cursor: string | null) => () => cursor !== null && go(withQuery({ cursor }));
+  useKeys({ "]": turn(list.next), "[": turn(list.previous) });
+  if (!list.total) {
+    return (
+      <>
+        <Nothing>
+          None of the {count(list.n_units)} units of this atlas matches. <a href="/units">Take all filters away</a>, or search for a
+          part of a word: descriptions, promoted tokens and tokens at the top examples are searched.
+        </Nothing>
+        <Origin source={list.source} twin={url} />
+      </>
+    );
+  }
+  const last = list.first + list.rows.length - 1;
+  return (
+    <>
+      <div class="row shown">
+        <p class="small" data-testid="shown" data-total={list.total} data-units={list.n_units} aria-live="polite">
+          showing {count(list.first)}–{count(last)} of <strong>{plural(list.total, "unit")}</strong>
+          {list.total < list.n_units && ` that match, of ${count(list.n_units)} in all`}
+        </p>
+        <Sorted list={list} />
+        <Turn list={list} />
+      </div>
+      <table class="units" data-testid="units">
+        <thead>
+          <tr>
+            {COLUMNS.map(([name, sort, kind]) => (
+              <th scope="col" class={kind} aria-sort={sort && list.sort === sort ? (list.descending ? "descending" : "ascending") : undefined}>
+                {sort ? <Sorter list={list} sort={sort} name={name} /> : name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {list.rows.map((row) => (
+            <Row key={row.key} row={row} />
+          ))}
+        </tbody>
+      </table>
+      {(list.next !== null || list.previous !== null) && (
+        <div class="row shown">
+          <span />
+          <Turn list={list} />
+        </div>
+      )}
+      <Origin source={list.source} twin={url} />
+    </>
+  );
+}
+
+/** Sort by a column; once more turns it round. */
+function Sorter({ list, sort, name }: { list: UnitList; sort: string; name: string }): JSX.Element {
+  const here = list.sort === sort;
+  const descending = here ? !list.descending : sort !== "key";
+  const to = withQuery({ sort, descending: String(descending), cursor: null });
+  return (
+    <a href={to} class={here ? "here" : ""} title={sort === "concept" ? "sort by the best AUROC of a labelled concept" : undefined}>
+      {name}
+      <span class="arrow" aria-hidden="true">
+        {here ? (list.descending ? "↓" : "↑") : ""}
+      </span>
+    </a>
+  );
+}
+
+/** The same choice where there are no column heads, and for what has no column. */
+function Sorted({ list }: { list: UnitList }): JSX.Element {
+  const chosen = (event: { currentTarget: HTMLSelectElement }) => {
+    const sort = event.currentTarget.value;
+    go(withQuery({ sort, descending: String(sort !== "key"), cursor: null }));
+  };
+  const names = SORTS.filter(([sort]) => sort !== "relevance" || query.value.has("q"));
+  return (
+    <label class="sorted small">
+      <span class="soft">sorted by</span>
+      <select value={list.sort} onChange={chosen} data-testid="sort">
+        {names.map(([sort, words]) => (
+          <option key={sort} value={sort}>
+            {words}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+function Turn({ list }: { list: UnitList }): JSX.Element | null {
+  if (list.next === null && list.previous === null) return null;
+  const link = (cursor: string | null, words: string, id: string) =>
+    cursor === null ? (
+      <span class="soft">{words}</span>
+    ) : (
+      <a href={withQuery({ cursor })} data-testid={id}>
+        {words}
+      </a>
+    );
+  return (
+    <nav class="turn small" aria-label="pages of the list">
+      {link(list.previous, "← before", "before")}
+      {link(list.next, "after →", "after")}
+    </nav>
+  );
+}
+
+function Row({ row }: { row: UnitRow }): JSX.Element {
+  return (
+    <tr data-testid="unit" data-key={row.key} data-maximum={row.maximum ?? ""} data-score={row.score ?? ""}>
+      <th scope="row">
+        <a class="cover" href={unitAddress(row.key)} data-row>
+          <span class="mono">
+            {row.site} <b>{row.index}</b>
+          </span>
+        </a>
+      </th>
+      <td class="known">
+        <Known row={row} />
+      </td>
+      <td data-label="fires on">{row.fires_on ? <Chip token={row.fires_on} /> : <span class="soft small">never fired</span>}</td>
+      <td class="n" data-label="fires at">
+        <Rare share={row.frequency} />
+      </td>
+      <td class="n" data-label="max">
+        {number(row.maximum)}
+      </td>
+      <td class="n score" data-label="score">
+        {row.score === null ? <span class="soft small">—</span> : <Interval value={row.score} low={row.score_low} high={row.score_high} />}
+      </td>
+    </tr>
+  );
+}
+
+/** What is known of a unit in a line or two: its description, and the concept that it tells best. */
+export function Known({ row }: { row: UnitRow }): JSX.Element {
+  return (
+    <span class="words">
+      {row.description !== null && <q>{row.description}</q>}
+      {row.concept && (
+        <span class="soft small">
+          tells <b>{row.concept.concept}</b>, AUROC <span class="num">{number(row.concept.auroc)}</span>
+        </span>
+      )}
+      {row.description === null && !row.concept && <span class="soft small">not described yet</span>}
+    </span>
+  );
+}
+
+/** A share with a bar on a logarithmic scale from 0.01 % to 100 %, as most units fire seldom. */
+function Rare({ share }: { share: number | null }): JSX.Element {
+  const width = share === null || share <= 0 ? 0 : Math.max(1 + Math.log10(share) / 4, 0.02) * 100;
+  return (
+    <span class="rare">
+      <span class="num">{percent(share)}</span>
+      <i aria-hidden="true">
+        <i style={{ width: `${width}%` }} />
+      </i>
+    </span>
+  );
+}
+
+/** Arrow keys walk from the search field through the rows and back. */
+function useRows(): void {
+  useEffect(() => {
+    const walk = (event: KeyboardEvent) => {
+      const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+      const at = document.activeElement as HTMLElement | null;
+      const search = document.querySelector<HTMLElement>("#page [data-search]");
+      if (!step || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+      if (at !== search && at?.matches("input, select, textarea, dialog *")) return;
+      const rows = [...document.querySelectorAll<HTMLElement>("#page [data-row]")];
+      const now = rows.indexOf(at as HTMLElement);
+      if (at === search && step < 0) return;
+      event.preventDefault();
+      const next = now + step;
+      (now === 0 && step < 0 ? search : rows[now < 0 ? 0 : Math.min(Math.max(next, 0), rows.length - 1)])?.focus();
+    };
+    addEventListener("keydown", walk);
+    return () => removeEventListener("keydown", walk);
+  }, []);
+}

@@ -1,0 +1,202 @@
+// Runs: where did this come from?
+import type { JSX } from "preact";
+import { useAnswer } from "../api/ask";
+import type { GraphPage, RunList, RunPage, RunRow } from "../api/types";
+import { count, duration, number, percent, plural } from "../format";
+import { Command } from "../parts/Command";
+import { Origin, Title, useTitle } from "../parts/Frame";
+import { Awaited, Nothing } from "../parts/States";
+import { unitAddress } from "../route";
+
+const ADDRESS = "/api/runs";
+const NODES = 30;
+
+const when = (run: RunRow) => (run.began ? run.began.slice(0, 16).replace("T", " ") : "not recorded");
+
+/** Every run that made a part of the atlas. */
+export function Runs(): JSX.Element {
+  useTitle("Runs");
+  const answer = useAnswer<RunList>(ADDRESS);
+  return (
+    <>
+      <Title question="Where did this come from?" />
+      <Awaited answer={answer}>
+        {(list) => (
+          <>
+            <p class="small" data-testid="shown">
+              showing {count(list.rows.length)} of <strong>{plural(list.total, "run")}</strong>
+            </p>
+            {list.rows.length ? <Table rows={list.rows} /> : <Nothing>No run left a record in this atlas.</Nothing>}
+            <Origin source={list.source} twin={ADDRESS} />
+          </>
+        )}
+      </Awaited>
+    </>
+  );
+}
+
+function Table({ rows }: { rows: RunRow[] }): JSX.Element {
+  return (
+    <table class="runs" data-testid="runs">
+      <thead>
+        <tr>
+          <th scope="col">run</th>
+          <th scope="col">made</th>
+          <th scope="col">began, UTC</th>
+          <th scope="col" class="n">
+            took
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((run) => (
+          <tr key={run.id} data-testid="run" data-run={run.id}>
+            <th scope="row">
+              <a class="cover" href={`/runs/${encodeURIComponent(run.id)}`} data-row>
+                {run.verb}
+              </a>
+              <pre class="inline">{run.command}</pre>
+            </th>
+            <td data-label="made">{run.made}</td>
+            <td data-label="began" class="tight">
+              {when(run)}
+            </td>
+            <td data-label="took" class="n">
+              {duration(run.duration_s)}
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** One run, with what is needed to do it again. */
+export function Run({ id }: { id: string }): JSX.Element {
+  const url = `${ADDRESS}/${encodeURIComponent(id)}`;
+  const answer = useAnswer<RunPage>(url);
+  useTitle(answer.state === "here" ? answer.data.run.verb : "Run");
+  return <Awaited answer={answer}>{(page) => <Whole page={page} url={url} />}</Awaited>;
+}
+
+function Whole({ page, url }: { page: RunPage; url: string }): JSX.Element {
+  const { run } = page;
+  return (
+    <article data-testid="run-page" data-run={run.id}>
+      <Title question="Where did this come from?">{run.verb}</Title>
+      <p class="lead">{run.made}</p>
+      <dl class="facts">
+        <div>
+          <dt>began, UTC</dt>
+          <dd>{when(run)}</dd>
+        </div>
+        <div>
+          <dt>took</dt>
+          <dd>{duration(run.duration_s)}</dd>
+        </div>
+        <div>
+          <dt>on</dt>
+          <dd>{page.host ?? "not recorded"}</dd>
+        </div>
+      </dl>
+      <Command command={run.command}>What was typed</Command>
+      {run.id.startsWith("graph-") && <Nodes id={run.id} />}
+      <section class="halves">
+        <Pairs title="Versions" values={page.versions} />
+        <Pairs title="Seeds" values={page.seeds} />
+        <Pairs title="Options" values={page.options} />
+        <Pairs title="Hashes" values={page.hashes} mono />
+      </section>
+      <section>
+        <h2>Make it again</h2>
+        <Command command={page.rebuild}>A shell script that makes the same part, in a new place</Command>
+      </section>
+      <section>
+        <h2>Log</h2>
+        {page.log.length ? <pre class="log">{page.log.join("\n")}</pre> : <Nothing>No log was kept.</Nothing>}
+      </section>
+      <Origin source={page.source} twin={url} />
+    </article>
+  );
+}
+
+function Pairs({ title, values, mono = false }: { title: string; values: Record<string, string | number>; mono?: boolean }): JSX.Element {
+  const rows = Object.entries(values);
+  return (
+    <div>
+      <h2>{title}</h2>
+      {rows.length ? (
+        <dl class={`pairs ${mono ? "hashes" : ""}`}>
+          {rows.map(([name, value]) => (
+            <>
+              <dt>{name}</dt>
+              <dd>{value}</dd>
+            </>
+          ))}
+        </dl>
+      ) : (
+        <p class="small soft">none</p>
+      )}
+    </div>
+  );
+}
+
+/** Return a key without its subject, which is the same for all. */
+function local(key: string): string {
+  const parts = key.split("/");
+  return parts.length === 4 ? parts.slice(1).join("/") : key;
+}
+
+/** The largest nodes of an explained answer. */
+function Nodes({ id }: { id: string }): JSX.Element {
+  const answer = useAnswer<GraphPage>(`/api/graphs/${encodeURIComponent(id)}?max_nodes=${NODES}`);
+  return (
+    <section>
+      <h2>What it found</h2>
+      <Awaited answer={answer}>
+        {(page) => (
+          <>
+            <p class="small soft" data-testid="shown">
+              showing {count(page.nodes.length)} of {plural(page.total, "node")}
+              {page.kept !== null && <>, {percent(page.kept)} of the sum of all sizes</>}
+            </p>
+            <table class="nodes" data-testid="nodes">
+              <thead>
+                <tr>
+                  <th scope="col">unit</th>
+                  <th scope="col" class="n">
+                    value
+                  </th>
+                  <th scope="col" class="n">
+                    score
+                  </th>
+                  <th scope="col" class="n">
+                    measured
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {page.nodes.map((node) => (
+                  <tr key={node.key}>
+                    <th scope="row" class="mono">
+                      {node.unit ? <a href={unitAddress(node.unit)}>{local(node.key)}</a> : local(node.key)}
+                    </th>
+                    <td class="n" data-label="value">
+                      {number(node.value)}
+                    </td>
+                    <td class="n" data-label="score">
+                      {number(node.score, true)}
+                    </td>
+                    <td class="n" data-label="measured">
+                      {node.measured === null ? "—" : number(node.measured, true)}
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </>
+        )}
+      </Awaited>
+    </section>
+  );
+}

@@ -1,0 +1,59 @@
+// Words about the unit, with who wrote them, how well they hold, and where they fail.
+import type { JSX } from "preact";
+import type { DescriptionView, UnitPage } from "../../api/types";
+import { count, plural } from "../../format";
+import { Interval } from "../../parts/Interval";
+import { Nothing } from "../../parts/States";
+import { withQuery } from "../../route";
+
+/** All descriptions, the best scored first. */
+export function Descriptions({ unit }: { unit: UnitPage }): JSX.Element {
+  return (
+    <section aria-labelledby="descriptions">
+      <h2 id="descriptions">In words</h2>
+      {unit.descriptions.length ? (
+        unit.descriptions.map((one) => <Words key={one.run + one.author + one.text} one={one} />)
+      ) : (
+        <Nothing>Nobody has described this unit yet. What follows is measured, not interpreted.</Nothing>
+      )}
+    </section>
+  );
+}
+
+function Words({ one }: { one: DescriptionView }): JSX.Element {
+  return (
+    <figure class="description" data-testid="description">
+      <blockquote>{one.text}</blockquote>
+      {one.scores.length ? (
+        <dl class="scores">
+          {one.scores.map((score) => (
+            <div key={score.measure} data-testid="score" data-value={score.value}>
+              <dt>{score.measure}</dt>
+              <dd>
+                <Interval value={score.value} low={score.low} high={score.high} />
+              </dd>
+              <dd class="soft small">{plural(score.n, "item")}</dd>
+            </div>
+          ))}
+        </dl>
+      ) : (
+        <p class="small soft">nobody has scored these words</p>
+      )}
+      {one.fails_on > 0 && (
+        <p class="fails" data-testid="fails" data-value={one.fails_on}>
+          <span aria-hidden="true">✕</span> wrong on{" "}
+          <a href={withQuery({ kind: "counter", low: null, high: null })}>{plural(one.fails_on, "example")}</a> of this atlas
+        </p>
+      )}
+      <figcaption class="small soft">
+        <a href={`/runs/${encodeURIComponent(one.run)}`}>{one.author}</a>
+        {one.made && (
+          <>
+            , <time dateTime={one.made}>{one.made.slice(0, 10)}</time>
+          </>
+        )}
+        {one.evidence.length > 0 && <>, who was shown {count(one.evidence.length)} stimuli</>}
+      </figcaption>
+    </figure>
+  );
+}
