@@ -61,15 +61,18 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> pages.UnitLis
     hits, values = _hits(atlas, asked.words.strip())
     where, more = _where(asked)
     body = f"FROM units u LEFT JOIN temp.described d ON d.unit = u.id {hits} WHERE {where}"
-    [(total,)] = atlas.rows(f"SELECT count(*) {body}", [*values, *more])
     order = (
         f"{_SORTED_BY[sort] if hits or sort != 'relevance' else 'u.id'} {'DESC' if falling else 'ASC'} NULLS LAST, u.id"
     )
+    # With words their number comes in the same query, so that they are searched once; without, an index gives the order
+    # and a count beside it is quicker. Past the last row there is none to tell the number.
     found = atlas.rows(
-        f"SELECT u.id, u.frequency, u.mean, u.maximum, u.fires_on {body} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT {'count(*) OVER ()' if hits else '-1'}, u.id, u.frequency, u.mean, u.maximum, u.fires_on "
+        f"{body} ORDER BY {order} LIMIT ? OFFSET ?",
         [*values, *more, limit, first],
     )
-    rows = [_row(atlas, *row) for row in found]
+    [(total,)] = [found[0][:1]] if hits and found else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
+    rows = [_row(atlas, *row[1:]) for row in found]
     return pages.UnitList(
         rows=rows, first=first + 1 if rows else 0, total=int(total), n_units=atlas.n_units,
         next=_cursor(first + limit) if first + limit < total else None,
