@@ -210,6 +210,15 @@ def test_the_card_says_what_the_file_holds(name, models):
     assert answers == [card["target"], card["contrast"]]
 
 
+@pytest.mark.parametrize("name", recipe.NAMES)
+def test_what_ships_can_do_its_tasks(name):
+    tasks = language.card(name)["tasks"]
+    assert {task for task in MAIN if tasks[task]["accuracy"] < 0.95} <= {"facts", "two_hop"}
+    assert min(found["accuracy"] for found in tasks.values()) >= 0.8
+    assert all(found["interval"][0] > found["chance"] for found in tasks.values())
+    assert language.card(name)["training"]["steps"] == recipe.STEPS[name]
+
+
 @pytest.mark.parametrize("task", MAIN)
 @pytest.mark.parametrize("name", recipe.NAMES)
 def test_accuracy_is_that_of_the_card(name, task, models):
