@@ -308,3 +308,24 @@ def test_the_guard_closes_websockets():
     guard = Guard(None, hosts=None, etag=lambda: "")
     asyncio.run(guard({"type": "websocket"}, None, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_an_interval_holds_its_lower_end_and_the_maximum(seeded_atlas):
+    atlas = pc.atlas.open(seeded_atlas)
+    key = "blocks.0.mlp.act/neurons/7"
+    edges = atlas.unit(key).histogram.edges
+    assert atlas.examples(key, "interval", low=-1.0, high=edges[0]).examples == []
+    assert {e.value for e in atlas.examples(key, "interval", low=edges[0], high=edges[1]).examples} == {0.0}
+    assert all(
+        e.value == pytest.approx(edges[-1], rel=1e-5)
+        for e in atlas.examples(key, "interval", low=edges[-2], high=edges[-1]).examples
+    )
+    assert atlas.examples(key, "interval", low=edges[-2], high=edges[-1]).examples
+
+
+def test_equals_are_in_the_order_of_their_keys(seeded_atlas):
+    atlas = pc.atlas.open(seeded_atlas)
+    rows = atlas.find(Asked(sort="maximum"), limit=200).rows
+    silent = [atlas.reading.number(row.key) for row in rows if row.maximum == 0.0]
+    assert len(silent) > 10
+    assert silent == sorted(silent)
