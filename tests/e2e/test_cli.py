@@ -249,7 +249,7 @@ TROUBLE = {
     "corrupted prompt equal to the prompt": ("explain", *CAT, *ANSWERS, "--corrupt", CAT[1]),
     "a device that computes nothing": ("explain", *CAT, *ANSWERS, "--device", "meta"),
     "unknown organism": ("sites", "organism:dog"),
-    "unknown family": ("verify", "family:bert"),
+    "unknown family": ("verify", "family:unicorn"),
     "no verb's options": ("explain", "organism:cat"),
     "unknown verb": ("exlpain", "organism:cat"),
     "empty prompt": ("generate", "organism:cat", " "),

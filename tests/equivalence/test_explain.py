@@ -353,8 +353,8 @@ def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
         (PROMPT, {"target": " w5", "corrupt": PROMPT}, "a corrupted prompt that differs from the prompt"),
         (PROMPT, {"target": " w5", "top": 0}, "at least 1 cause"),
         (PROMPT, {"target": " w5", "n_controls": 19}, "20 random sets to 1,000; got 20 and 19"),
-        (PROMPT, {"target": " w5", "levels": ()}, r"levels among neuron, head; got \(\)"),
-        (PROMPT, {"target": " w5", "levels": ("layer",)}, "levels among neuron, head; got \\('layer',\\)"),
+        (PROMPT, {"target": " w5", "levels": ()}, r"patterns of site paths; got \(\)"),
+        (PROMPT, {"target": " w5", "levels": ("layer",)}, r"patterns of site paths; got \('layer',\)"),
         (PROMPT, {"target": " w5", "method": "saliency"}, "a method among ig, relp, atp, exact; got 'saliency'"),
         (PROMPT, {}, "a target .*, or a metric; got neither"),
         (PROMPT, {"target": " w5", "metric": Metric("logit", (3,))}, "a target .*, or a metric; got both"),
@@ -376,15 +376,13 @@ def test_a_metric_that_is_not_finite_is_refused(tiny_language_model):
 
 
 def test_a_model_without_a_tokenizer_or_a_family_is_refused(models):
-    from transformers import OPTConfig, OPTForCausalLM
+    from transformers import BloomConfig, BloomForCausalLM
 
     with pytest.raises(PatchclampError, match="a model with a tokenizer"):
         explain_answer(pc.wrap(models["gpt2"].module), PROMPT, " w5")
-    config = OPTConfig(
-        vocab_size=61, hidden_size=16, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, word_embed_proj_dim=16
-    )
-    stranger = pc.wrap(OPTForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
-    with pytest.raises(PatchclampError, match="a model that a family file covers; got OPTForCausalLM"):
+    config = BloomConfig(vocab_size=61, hidden_size=16, n_layer=1, n_head=2)
+    stranger = pc.wrap(BloomForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
+    with pytest.raises(PatchclampError, match="a model that a family file covers; got BloomForCausalLM"):
         explain_answer(stranger, PROMPT, " w5")
 
 

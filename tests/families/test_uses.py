@@ -97,7 +97,7 @@ def test_half_precision_is_the_model_to_the_bit(name):
 @EVERY
 def test_an_error_in_any_site_of_a_block_leaves_nothing_behind(models, name):
     model = models[name]
-    before = contract._traces(model.module)
+    before = contract.traces(model.module)
 
     def halt(_x):
         raise KeyboardInterrupt
@@ -106,7 +106,7 @@ def test_an_error_in_any_site_of_a_block_leaves_nothing_behind(models, name):
         basis = "neurons" if site.width else "heads"
         with pytest.raises(KeyboardInterrupt):
             model.run(list(IDS), record="*", interventions=[change("call", site.path, basis=basis, fn=halt)])
-    assert contract._traces(model.module) == before
+    assert contract.traces(model.module) == before
 
 
 # -- relevance --------------------------------------------------------------------------------------------------------

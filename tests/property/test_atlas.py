@@ -1,6 +1,5 @@
 """The atlas's own laws: keys through the real router, every question answered without a 5xx, histograms that add up."""
 
-import asyncio
 from urllib.parse import quote
 
 import httpx
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import patchclamp as pc
+from apart import run_apart
 from patchclamp.atlas import Asked
 from patchclamp.atlas.layers import named_tokens
 from patchclamp.atlas.look import BINS, _bin_of, _binned
@@ -34,7 +34,7 @@ def get(app, path):
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as one:
             return await one.get(path)
 
-    return asyncio.run(ask())
+    return run_apart(ask())
 
 
 @given(block=st.integers(0, 1), index=st.integers(0, 15), place=st.sampled_from(["", "@3", "@+2"]), named=st.booleans())

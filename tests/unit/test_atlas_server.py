@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 import patchclamp as pc
+from apart import run_apart
 from patchclamp.atlas import Asked, write_descriptions
 from patchclamp.atlas.guard import Guard
 from patchclamp.atlas.runs import RUNS
@@ -32,7 +33,6 @@ def copy(seeded_atlas, tmp_path):
 
 def client(app, **options):
     """Ask an application without a port between."""
-    import asyncio
 
     class Sync:
         def request(self, method, path, **how):
@@ -41,7 +41,7 @@ def client(app, **options):
                 async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:1", **options) as one:
                     return await one.request(method, path, **how)
 
-            return asyncio.run(ask())
+            return run_apart(ask())
 
         def get(self, path, **how):
             return self.request("GET", path, **how)
@@ -303,10 +303,8 @@ def test_the_guard_closes_websockets():
     async def send(message):
         sent.append(message)
 
-    import asyncio
-
     guard = Guard(None, hosts=None, etag=lambda: "")
-    asyncio.run(guard({"type": "websocket"}, None, send))
+    run_apart(guard({"type": "websocket"}, None, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 

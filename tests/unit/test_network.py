@@ -270,21 +270,21 @@ def test_module_sites_of_a_covered_language_model_equal_its_canonical_ones():
 
 
 def uncovered(kind):
-    from transformers import BloomConfig, BloomForCausalLM, OPTConfig, OPTForCausalLM
+    from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForCausalLM
 
     from patchclamp.subjects.families.spec import enlarged
 
     if kind == "bloom":
         config = BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=60)
         return enlarged(BloomForCausalLM(config), weight=0.3), "transformer.h.1.mlp.dense_4h_to_h"
-    config = OPTConfig(
-        vocab_size=61, hidden_size=32, num_hidden_layers=2, ffn_dim=64, num_attention_heads=4, word_embed_proj_dim=32,
-        max_position_embeddings=64, bos_token_id=0, eos_token_id=60, pad_token_id=1,
+    config = GPTNeoConfig(
+        vocab_size=61, hidden_size=32, num_layers=2, attention_types=[[["global"], 2]], num_heads=4,
+        max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
     )  # fmt: skip
-    return enlarged(OPTForCausalLM(config), weight=0.3), "model.decoder.layers.1.self_attn.out_proj"
+    return enlarged(GPTNeoForCausalLM(config), weight=0.3), "transformer.h.1.attn.attention.out_proj"
 
 
-@pytest.mark.parametrize("kind", ["bloom", "opt"])
+@pytest.mark.parametrize("kind", ["bloom", "gpt_neo"])
 def test_a_language_model_without_a_family_works_by_module_sites(kind):
     module, path = uncovered(kind)
     model = pc.wrap(module)

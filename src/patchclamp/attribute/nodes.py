@@ -43,7 +43,9 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
             got=f"{model.name}, which has none",
             remedy=f"It has {', '.join(model.levels)}; `patchclamp sites MODEL` lists its sites.",
         )
-    return {site.path: chosen[site.path] for site in model.select(list(chosen))}
+    forward = [site.path for site in model.sites() if site.path in chosen]
+    # Module sites, which are not listed among the canonical ones, come last, as they were named.
+    return {path: chosen[path] for path in dict.fromkeys([*forward, *chosen])}
 
 
 def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:
