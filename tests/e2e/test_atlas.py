@@ -314,3 +314,14 @@ def test_a_damaged_base_is_refused_at_the_door(say, seeded_atlas, tmp_path):
         code, told, _ = say("atlas", verb, copy)
         assert code == 2
         assert "bake it again" in told["error"]["remedy"]
+
+
+def test_a_finished_atlas_is_not_resumed_with_another_text(say, seeded_atlas, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("the old dog")
+    code, told, _ = say("atlas", "bake", "organism:cat", "--text", other, "--out", seeded_atlas, "--resume")
+    assert code == 2
+    assert told["error"]["expected"] == "the model and the text that this atlas was baked of"
+    code, told, _ = say("info", seeded_atlas)
+    assert code == 2
+    assert "patchclamp atlas info" in told["error"]["remedy"]

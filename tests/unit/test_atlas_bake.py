@@ -201,6 +201,8 @@ def test_labels_become_concepts(tmp_path):
     pc.atlas.bake_atlas(model, path, tmp_path / "l.atlas", sites="blocks.0.mlp.act", max_tokens=2000)
     atlas = pc.atlas.open(tmp_path / "l.atlas")
     assert atlas.page().corpus.labelled == sum(int(d.stimulus.counted.sum()) for d in documents)
+    # Every document stands alone, in the very tokens that carry the labels.
+    assert (atlas.page().corpus.stimuli, atlas.page().corpus.counted) == (len(documents), atlas.page().corpus.labelled)
     best = atlas.find(Asked(sort="concept")).rows[0]
     assert best.concept.auroc > 0.9
     # An independent recount of that unit and concept, on the same half of the documents.

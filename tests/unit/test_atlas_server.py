@@ -158,6 +158,11 @@ def test_paths_stay_inside(served, path):
     assert "import" not in answer.text
 
 
+@pytest.mark.parametrize("path", ["/" + "x" * 3000, "/assets/" + "x" * 300, "/" + "a/" * 2000])
+def test_a_path_that_no_file_system_takes_is_a_page_or_not_there(served, path):
+    assert served.get(path).status_code in (200, 404)
+
+
 def test_hostile_text_is_data_and_pages_may_not_run_it(served):
     answer = served.get("/api/units/blocks.0.mlp.act/neurons/4")
     assert "<img src=x onerror" in answer.json()["descriptions"][0]["text"]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -178,3 +179,25 @@ def test_torchvision_is_never_needed():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "torch.Size([1, 10])" in done.stdout, done.stderr
+
+
+def test_damaged_arrays_and_processors_are_told_in_three_parts(tmp_path):
+    np.savez(tmp_path / "whole.npz", images=np.zeros((2, 4, 4), dtype=np.uint8))
+    data = (tmp_path / "whole.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(data[:-30])
+    (tmp_path / "flipped.npz").write_bytes(data.replace(b"NUMPY", b"NUMPX"))
+    for name in ("cut.npz", "flipped.npz"):
+        with pytest.raises(PatchclampError, match="images as whole numbers"):
+            gallery(tmp_path / name)
+
+    class Wild:
+        size: ClassVar = {"height": 99_999, "width": 99_999}
+
+        def to_json_string(self):
+            return "{}"
+
+        def __call__(self, *_args, **_options):
+            raise AssertionError("never asked for so much")
+
+    with pytest.raises(PatchclampError, match="99,999 pixels a side"):
+        Preparation(Wild(), shape=(1, 8, 8))(Picture.of(np.zeros((8, 8), dtype=np.uint8)))

@@ -1,5 +1,6 @@
 """Bake: from a model and a text to the base of an atlas, built aside and renamed when it is whole."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from patchclamp.atlas.fill import fill_base
-from patchclamp.atlas.labels import is_labelled, plain_text, read_labels
+from patchclamp.atlas.labels import is_labelled, read_labels, show_labelled
 from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.runs import Run, host, now, versions, write_run
 from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
@@ -17,10 +18,10 @@ from patchclamp.core.bundle import file_hash, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
-from patchclamp.record.plan import Cutting, Plan, computing, make_plan
+from patchclamp.record.plan import Cutting, computing, show_text
 from patchclamp.record.stream import recordable
 from patchclamp.record.survey import memory_bytes as survey_bytes
-from patchclamp.record.survey import survey_text
+from patchclamp.record.survey import survey_shown
 from patchclamp.subjects.language import LanguageModel
 
 SITES = "blocks.*.mlp.act"
@@ -73,7 +74,7 @@ def bake_atlas(
     folder = Path(out)
     aside = staging(folder)
     if folder.exists():
-        return _finished(folder, aside, resume)
+        return _finished(folder, aside, model, text, resume)
     if aside.exists() and not resume and any(aside.iterdir()):
         raise PatchclampError(
             expected="a bake that nobody began",
@@ -82,26 +83,27 @@ def bake_atlas(
         )
     chosen = recordable(model, sites)
     with writing(aside), _tidy(aside):
-        source = plain_text(text, aside / "text.txt") if is_labelled(text) else Path(text)
         cutting.setdefault("window", usual_window(model))
-        plan = make_plan(model, source, **cutting)
+        labelled = is_labelled(text)
+        showing = show_labelled(model, text, **cutting) if labelled else show_text(model, text, **cutting)
+        plan = showing.plan
         log = [f"{plan.n_tokens:,} tokens in {plan.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
-        survey = survey_text(
-            model, source, [s.path for s in chosen], aside / "survey", resume=resume, plan=plan,
+        survey = survey_shown(
+            model, showing, [s.path for s in chosen], aside / "survey", resume=resume,
             progress=_half_of(progress, 0), checkpoint_s=checkpoint_s,
         )  # fmt: skip
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
         with computing(survey.bundle):  # a resume computes with the threads that the bake was begun with
             look = look_again(
-                model, source, chosen, survey, plan, aside / "look", resume=resume,
+                model, showing, chosen, survey, aside / "look", resume=resume,
                 progress=_half_of(progress, plan.n_tokens), checkpoint_s=checkpoint_s,
             )  # fmt: skip
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
-            labels = read_labels(model, text) if is_labelled(text) else None
+            labels = read_labels(model, text) if labelled else None
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
             with written(whole / BASE, files("patchclamp.atlas").joinpath("schema.sql").read_text()) as db:
-                fill_base(db, model, Path(text), source, chosen, survey, look, plan, labels)
+                fill_base(db, model, Path(text), showing, chosen, survey, look, labels)
         found = _named(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")
         _remember(whole, found, model, name, plan, chosen, command, folder, began, time.monotonic() - clock, log, text)
@@ -113,10 +115,19 @@ def bake_atlas(
     return found
 
 
-def _finished(folder: Path, aside: Path, resume: bool) -> str:
+def _finished(folder: Path, aside: Path, model: LanguageModel, text: str | Path, resume: bool) -> str:
     """Return the hash of an atlas that is whole already: a kill may come after the last step."""
     if resume:
         head = read_head(folder)
+        with closing(opened(folder / BASE)) as db:
+            about = {n: json.loads(v) for n, v in db.execute("SELECT * FROM about WHERE name IN ('subject', 'corpus')")}
+        kept = (about["subject"]["hash"], about["corpus"]["hash"])
+        if kept != (model.hash, file_hash(Path(text))):
+            raise PatchclampError(
+                expected="the model and the text that this atlas was baked of",
+                got=f"{folder}, an atlas of {about['subject']['slug']} over {about['corpus']['name']}",
+                remedy="Choose another --out.",
+            )
         shutil.rmtree(aside, ignore_errors=True)
         return str(head["base"])
     raise PatchclampError(
@@ -151,7 +162,7 @@ def _named(whole: Path) -> str:
 
 
 def _remember(
-    whole: Path, found: str, model: LanguageModel, name: str | None, plan: Plan, sites: Sequence[Site], command: str,
+    whole: Path, found: str, model: LanguageModel, name: str | None, plan: Any, sites: Sequence[Site], command: str,
     folder: Path, began: str, duration_s: float, log: Sequence[str], text: str | Path,
 ) -> None:  # fmt: skip
     options: dict[str, Any] = {

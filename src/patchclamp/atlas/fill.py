@@ -15,8 +15,9 @@ from patchclamp.atlas.look import KINDS, STRIP, Strips, results
 from patchclamp.atlas.vocabulary import spelling
 from patchclamp.core.bundle import Bundle, file_hash
 from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.record.plan import Plan, batches, manifest_of
+from patchclamp.record.plan import Showing, manifest_of
 from patchclamp.subjects.language import LanguageModel
 
 TOKEN_PANELS = ("promotes", "suppresses", "excited_by", "inhibited_by")
@@ -24,8 +25,8 @@ LOUD = 0.5
 
 
 def fill_base(
-    db: sqlite3.Connection, model: LanguageModel, text: Path, source: Path, sites: Sequence[Site], survey: StoredSurvey,
-    look: Bundle, plan: Plan, labels: Labelled | None,
+    db: sqlite3.Connection, model: LanguageModel, text: Path, showing: Showing, sites: Sequence[Site],
+    survey: StoredSurvey, look: Bundle, labels: Labelled | None,
 ) -> None:  # fmt: skip
     """Write every table of the base.
 
@@ -33,20 +34,19 @@ def fill_base(
         db: an empty base, its tables made.
         model: the subject.
         text: the text that was named.
-        source: the plain text that was read; another file where the text is labelled.
+        showing: what was read of it.
         sites: the baked sites.
         survey: their survey.
         look: the second pass.
-        plan: how the text was cut.
         labels: labelled tokens, where the text has them.
     """
-    _about(db, model, text, sites, survey, plan, labels)
+    _about(db, model, text, sites, survey, showing.plan, labels)
     found = directions(model, sites)
     firsts = dict(zip((s.path for s in sites), np.cumsum([0, *(s.width for s in sites)]).tolist(), strict=False))
     ids: set[int] = set()
     used: dict[int, Any] = {}
     samples = {}
-    lengths = _lengths(model, source, plan)
+    lengths = np.array([len(s) for batch in showing.batches(0) for s in batch], dtype=np.int64)
     scored = dict(concept_scores(model, labels, list(sites))) if labels is not None else {}
     for number, site in enumerate(sites):
         first = firsts[site.path]
@@ -69,7 +69,7 @@ def fill_base(
     for path, panels in unit_panels(sites, found, samples, firsts):
         _panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(found.reasons, sort_keys=True)])
-    ids |= _contexts(db, model, source, plan, used)
+    ids |= _contexts(db, showing, used)
     spelt = [(id, *spelling(model.tokenizer.bare, model.tokenizer.token(id), id)) for id in sorted(ids)]
     db.executemany("INSERT INTO tokens VALUES (?, ?, ?)", [(id, word, int(raw)) for id, word, raw in spelt])
     _fires(db)
@@ -77,7 +77,7 @@ def fill_base(
 
 
 def _about(
-    db: sqlite3.Connection, model: LanguageModel, text: Path, sites: Sequence[Site], survey: StoredSurvey, plan: Plan,
+    db: sqlite3.Connection, model: LanguageModel, text: Path, sites: Sequence[Site], survey: StoredSurvey, plan: Any,
     labels: Labelled | None,
 ) -> None:  # fmt: skip
     about = manifest_of(model, sites, plan)
@@ -87,10 +87,6 @@ def _about(
     }  # fmt: skip
     about = {n: about[n] for n in ("subject", "plan", "versions")} | {"corpus": corpus, "modality": "language"}
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
-
-
-def _lengths(model: LanguageModel, source: Path, plan: Plan) -> np.ndarray:
-    return np.array([len(s) for batch in batches(model, source, plan) for s in batch], dtype=np.int64)
 
 
 def _units(
@@ -144,12 +140,13 @@ def _panels(db: sqlite3.Connection, first: int, panels: Panels) -> None:
     db.executemany("INSERT INTO panels VALUES (?, ?, ?, ?)", rows())
 
 
-def _contexts(db: sqlite3.Connection, model: LanguageModel, source: Path, plan: Plan, used: dict[int, Any]) -> set[int]:
+def _contexts(db: sqlite3.Connection, showing: Showing, used: dict[int, Any]) -> set[int]:
     """Keep the stimuli that examples stand in, and return their token ids."""
     ids: set[int] = set()
     number = 0
-    for batch in batches(model, source, plan):
+    for batch in showing.batches(0):
         for stimulus in batch:
+            assert isinstance(stimulus, Stimulus)
             if number in used:
                 ids |= set(stimulus.ids.tolist())
                 counted = stimulus.counted.astype(np.uint8).tobytes()

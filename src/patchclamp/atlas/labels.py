@@ -4,20 +4,24 @@ Labelled text is JSON lines, as `patchclamp organism text NAME --labels` prints 
 ``concepts``, a list of names per token.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
-from patchclamp.core.bundle import refuse_write
+from patchclamp.core.bundle import file_hash
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stats import rank
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.record.plan import Plan, Showing
 from patchclamp.subjects.language import LanguageModel
 
 MOST, PER_UNIT, FEWEST = 8192, 3, 20
@@ -68,19 +72,58 @@ def documents(path: str | Path) -> Iterator[Document]:
             yield Document(found["text"], concepts)
 
 
-def plain_text(path: str | Path, out: Path) -> Path:
-    """Write the documents' text to a file, each on lines of its own, and return it."""
-    part = out.with_name(out.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            for document in documents(path):
-                file.write(document.text + "\n")
-        part.replace(out)
-    except OSError as problem:
-        raise refuse_write(out, problem) from problem
-    finally:
-        part.unlink(missing_ok=True)
-    return out
+def show_labelled(
+    model: LanguageModel,
+    path: str | Path,
+    *,
+    window: int,
+    max_tokens: int | None = None,
+    batch_size: int = 8,
+    seed: int = 0,
+    **_unasked: object,
+) -> Showing:
+    """Show every document of a labelled file as a stimulus of its own, so that its tokens are those of the labels.
+
+    Args:
+        model: the subject.
+        path: the labelled file.
+        window: tokens per stimulus at most; what is longer is cut off.
+        max_tokens: stop after so many (None: all).
+        batch_size: stimuli per forward pass.
+        seed: of the survey's sample.
+
+    Raises:
+        PatchclampError: a line is no document.
+
+    Cost: tokenises the file once, and again for every pass.
+    """
+
+    def shown() -> Iterator[Stimulus]:
+        left = max_tokens
+        for document in documents(path):
+            most = window if left is None else min(window, left)
+            if most <= 0:
+                return
+            # A document may be longer than the context, which tokenize would refuse.
+            whole = model.tokenizer.stimulus(document.text)
+            stimulus = Stimulus(whole.ids[:most], whole.roles[:most], whole.spans[:most])
+            left = None if left is None else left - len(stimulus)
+            yield stimulus
+
+    digest, n_stimuli, n_tokens = hashlib.sha256(), 0, 0
+    for stimulus in shown():
+        digest.update(stimulus.id.encode())
+        n_stimuli, n_tokens = n_stimuli + 1, n_tokens + len(stimulus)
+    plan = Plan(
+        text=file_hash(Path(path)), window=window, bos=True, chat=False, batch_size=batch_size, max_tokens=max_tokens,
+        n_stimuli=n_stimuli, n_tokens=n_tokens, stimuli=digest.hexdigest(), threads=torch.get_num_threads(), seed=seed,
+    )  # fmt: skip
+
+    def batches(start: int) -> Iterator[tuple[Stimulus, ...]]:
+        rest = islice(shown(), start, None)
+        return iter(lambda: tuple(islice(rest, batch_size)), ())
+
+    return Showing(plan, batches)
 
 
 @dataclass(frozen=True, eq=False)

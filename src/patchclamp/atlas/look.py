@@ -16,10 +16,10 @@ from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.record.plan import Plan, batches, begun, computing, manifest_of
+from patchclamp.record.plan import Showing, begun, computing, manifest_of
 from patchclamp.subjects.language import LanguageModel
 
 BINS, PER_BIN, STRIP, BEFORE, SAMPLE = 20, 2, 32, 20, 1024
@@ -221,10 +221,9 @@ class _Batch:
 
 def look_again(
     model: LanguageModel,
-    text: str | Path,
+    showing: Showing,
     sites: Sequence[Site],
     survey: StoredSurvey,
-    plan: Plan,
     out: Path,
     *,
     resume: bool,
@@ -235,10 +234,9 @@ def look_again(
 
     Args:
         model: the subject.
-        text: the text that was surveyed.
+        showing: what was surveyed.
         sites: the sites that were surveyed.
         survey: their survey.
-        plan: its plan.
         out: a folder for checkpoints and results.
         resume: go on with an interrupted pass.
         progress: called with tokens done and tokens in all.
@@ -249,23 +247,23 @@ def look_again(
 
     Cost: one forward pass per batch; memory some 11 kB per unit, whatever the text's length.
     """
-    with begun(out, "look", manifest_of(model, sites, plan, survey=survey.hash), resume=resume) as bundle:
+    with begun(out, "look", manifest_of(model, sites, showing.plan, survey=survey.hash), resume=resume) as bundle:
         if not bundle.whole:
             with computing(bundle):
-                _look(model, text, sites, survey, plan, bundle, progress, checkpoint_s)
+                _look(model, showing, sites, survey, bundle, progress, checkpoint_s)
     return bundle
 
 
 def _look(
     model: LanguageModel,
-    text: str | Path,
+    showing: Showing,
     sites: Sequence[Site],
     survey: StoredSurvey,
-    plan: Plan,
     bundle: Bundle,
     progress: Progress | None,
     checkpoint_s: float,
 ) -> None:
+    plan = showing.plan
     looks = {site.path: _SiteLook(survey, site) for site in sites}
     chosen = np.sort(np.random.default_rng(plan.seed).choice(
         survey.n_tokens, min(SAMPLE, survey.n_tokens), replace=False
@@ -280,7 +278,7 @@ def _look(
             look.__dict__.update({n: torch.from_numpy(kept[f"{path}|{n}"].copy()) for n in look.tensors()})
     last = time.monotonic()
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
-        for batch in batches(model, text, plan, start=int(done[0])):
+        for batch in showing.batches(int(done[0])):
             laid = _laid_out(batch, done, chosen, plan.seed)
             model.watch(batch, list(looks), lambda path, x, laid=laid: looks[path].see(x.float().cpu(), laid))  # type: ignore[misc]
             if progress is not None:
@@ -297,7 +295,7 @@ def _look(
     bundle.finish()
 
 
-def _laid_out(batch: Sequence[Stimulus], done: np.ndarray, chosen: np.ndarray, seed: int) -> _Batch:
+def _laid_out(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed: int) -> _Batch:
     """Say where everything of a batch stands, and count it in ``done``."""
     lengths = np.array([len(s) for s in batch])
     firsts = np.concatenate([[0], np.cumsum(lengths)[:-1]])

@@ -153,7 +153,11 @@ def make_app(atlas: Callable[[], Atlas], lab: Lab | None = None) -> FastAPI:
 def _file(path: str) -> Response:
     """Return a built file, contained in its folder, or the page for every other path."""
     asked = (STATIC / path).resolve() if "\0" not in path else STATIC
-    if path and asked.is_file() and asked.is_relative_to(STATIC.resolve()):
+    try:
+        built = bool(path) and asked.is_file() and asked.is_relative_to(STATIC.resolve())
+    except OSError:  # a name that no file system takes
+        built = False
+    if built:
         # Hashed names never change their content.
         kept = "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache"
         return FileResponse(asked, headers={"Cache-Control": kept})

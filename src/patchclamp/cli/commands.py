@@ -355,6 +355,12 @@ def info(options: Namespace) -> int:
         else:
             tables.graph(graph)
         return 0
+    if (Path(options.folder) / "base" / "base.sqlite").is_file():
+        raise PatchclampError(
+            expected="a recording, a survey, a graph or a brain's file",
+            got=f"{options.folder}, an atlas",
+            remedy="Ask `patchclamp atlas info` about it.",
+        )
     return _tell(Bundle.open(options.folder), options)
 
 

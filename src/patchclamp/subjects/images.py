@@ -1,6 +1,8 @@
 """Images: from files, arrays and data sets to pictures, and from pictures to what a network is shown."""
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -181,11 +183,12 @@ def _opened(file: Path, root: Path) -> Picture:
 def _of_arrays(path: Path) -> Gallery:
     labels: Sequence[int] = ()
     try:
-        held = np.load(path, allow_pickle=False)
-        if path.suffix == ".npy":
-            pixels = held
-        else:
-            with held:
+        # Opened here, because NumPy leaves a file open whose end is missing.
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            if path.suffix == ".npy":
+                pixels = held
+            else:
                 name = next((n for n in ARRAYS if n in held.files), held.files[0] if len(held.files) == 1 else None)
                 if name is None:
                     raise ValueError(f"arrays {', '.join(held.files[:6])}, none called {' or '.join(ARRAYS)}")
@@ -194,7 +197,7 @@ def _of_arrays(path: Path) -> Gallery:
                 labels = held[told].astype(int).tolist() if told in held.files else ()
         if pixels.dtype.kind not in "iu" or pixels.ndim not in (3, 4) or not len(pixels):
             raise ValueError(f"an array of {pixels.dtype} and shape {pixels.shape}")
-    except (OSError, ValueError, KeyError, EOFError) as problem:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         raise PatchclampError(
             expected="images as whole numbers from 0 to 255, (image, y, x) or (image, y, x, channel)",
             got=f"{path}: {problem}"[:200],
@@ -256,11 +259,22 @@ class Preparation:
             return np.moveaxis(pixels, -1, 0).astype(np.float32) / 255
         if not hasattr(self.processor, "to_json_string"):
             return np.asarray(self.processor(pixels), dtype=np.float32)
-        # Channels first: a picture one pixel high would otherwise be taken for one with its channels there.
-        given = self.processor(
-            np.moveaxis(pixels, -1, 0), input_data_format="channels_first", do_convert_rgb=False, return_tensors="np"
-        )
-        return np.asarray(given["pixel_values"][0], dtype=np.float32)
+        wanted = [n for n in dict(getattr(self.processor, "size", None) or {}).values() if isinstance(n, int)]
+        try:
+            if any(n > MOST_PIXELS**0.5 for n in wanted):
+                raise ValueError(f"images of {max(wanted):,} pixels a side")
+            # Channels first: a picture one pixel high would otherwise be taken for one with its channels there.
+            given = self.processor(
+                np.moveaxis(pixels, -1, 0), input_data_format="channels_first", do_convert_rgb=False,
+                return_tensors="np",
+            )  # fmt: skip
+            return np.asarray(given["pixel_values"][0], dtype=np.float32)
+        except Exception as problem:  # what a broken configuration breaks is told in many ways
+            raise PatchclampError(
+                expected="an image processor that prepares an image",
+                got=f"{type(self.processor).__name__}: {type(problem).__name__} {problem}"[:200],
+                remedy="Check preprocessor_config.json, or give another with pc.wrap(module, example, prepare=…).",
+            ) from problem
 
 
 def _channels(pixels: np.ndarray, n: int) -> np.ndarray:

@@ -44,7 +44,16 @@ def load_vision_model(
     one beside the model, whole numbers are divided by 255 and images must have the size that the config says.
     """
     model, slugged, known = _loaded(name, "AutoModelForImageClassification", device, dtype, attention)
-    return VisionModel(model, preparation_of(model, _processor(name)), name=slugged, hash=known)
+    loaded = VisionModel(model, preparation_of(model, _processor(name)), name=slugged, hash=known)
+    try:
+        loaded.n_answers  # noqa: B018  one forward over a blank image: processor and network must agree
+    except (ValueError, RuntimeError, TypeError) as problem:
+        raise PatchclampError(
+            expected="an image processor whose images the network takes",
+            got=f"{' x '.join(map(str, loaded.prepare.shape))} (channel, y, x): {problem}"[:200],
+            remedy="Compare the sizes in preprocessor_config.json and config.json.",
+        ) from problem
+    return loaded
 
 
 def preparation_of(model: Any, processor: Any = None) -> Preparation:
@@ -103,6 +112,12 @@ def _loaded(name: str, auto: str, device: str, dtype: str | None, attention: str
         raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
     folder = Path(name)
     local = folder.exists() or name.startswith((".", "/", "~"))
+    if folder.is_file():
+        raise PatchclampError(
+            expected="a model folder with config.json and safetensors weights",
+            got=f"{folder}, a file",
+            remedy="A recorded brain is for `patchclamp info` and `survey`; it cannot be run or clamped.",
+        )
     if local:
         _check_folder(folder)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -163,6 +178,12 @@ def _processor(name: str) -> Any:
         return AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
     except (OSError, ValueError, KeyError):  # a model without one; its config may still say the size
         return None
+    except (TypeError, AttributeError) as problem:
+        raise PatchclampError(
+            expected="an image processor in preprocessor_config.json",
+            got=f"{name}: {type(problem).__name__} {problem}"[:200],
+            remedy="Fetch that file again.",
+        ) from problem
 
 
 def _check_folder(folder: Path) -> None:

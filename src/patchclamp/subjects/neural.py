@@ -306,6 +306,14 @@ class NeuralRecording:
         """
         self.intervene()
 
+    def generate(self, *_args: Any, **_options: Any) -> NoReturn:
+        """Refuse: a recording goes on with nothing.
+
+        Raises:
+            CannotIntervene: always, naming what can be done instead.
+        """
+        self.intervene()
+
     # -- together -----------------------------------------------------------------------------------------------------
 
     def correlation(self) -> Float[np.ndarray, "unit unit"]:

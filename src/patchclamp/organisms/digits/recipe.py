@@ -80,9 +80,7 @@ def processor(name: str) -> Any:
     from transformers import ViTImageProcessorPil
 
     side = 8 if name == "digits-vit" else 32
-    return ViTImageProcessorPil(
-        size={"height": side, "width": side}, do_resize=side != 8, image_mean=[0.5], image_std=[0.5]
-    )
+    return ViTImageProcessorPil(size={"height": side, "width": side}, image_mean=[0.5], image_std=[0.5])
 
 
 def split() -> tuple[Int[np.ndarray, " shown"], Int[np.ndarray, " held_out"]]:
