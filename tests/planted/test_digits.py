@@ -9,6 +9,7 @@ import torch
 import patchclamp as pc
 from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms import card, digits, truth
+from patchclamp.subjects.images import gallery
 
 pytest.importorskip("sklearn", reason="needs scikit-learn, whose digits the organisms read")
 
@@ -86,3 +87,28 @@ def test_classes_go_by_name_or_number_and_strangers_are_refused(models):
         pc.explain_answer(model, "digits:17", 7, corrupt="digits:17")
     with pytest.raises(PatchclampError, match="one image"):
         pc.explain_answer(model, "digits:0:2", 7)
+
+
+def test_a_survey_of_another_set_of_digits_shows_images_whose_values_hold(models, shared, tmp_path):
+    """MNIST's images are larger; the processors bring them to size, and more than chance are read."""
+    source = shared / "data" / "images" / "mnist.npz"
+    if not source.is_file():
+        pytest.skip(f"needs {source}")
+    for name, model in models.items():
+        pictures = gallery(f"{source}:0:300")
+        said = torch.cat([model.run(list(pictures)[k : k + 100]).logits.argmax(-1) for k in range(0, 300, 100)])
+        right = float((said == torch.tensor(list(pictures.labels))).float().mean())
+        assert right > 0.2, name  # chance is a tenth
+    model = models["digits-cnn"]
+    found = pc.survey_images(model, f"{source}:0:300", "blocks.*.conv1.act", tmp_path / "s", batch_size=50)
+    draw = np.random.default_rng(0)
+    for _ in range(10):
+        site = model.site(f"blocks.{draw.integers(3)}.conv1.act")
+        unit = int(draw.integers(site.width))
+        best = found.exemplars(site.path, unit, kinds=["top"])[0]
+        number = int(best.stimulus)
+        again = model.run(pictures.read(number), record=site.path, logits=False).recording[site.path]
+        assert best.value == pytest.approx(float(again[:, unit].max()), rel=1e-4, abs=1e-6)
+        assert int(again[:, unit].argmax()) == best.position or best.value == pytest.approx(
+            float(again[best.position, unit]), rel=1e-4, abs=1e-6
+        )
