@@ -66,6 +66,17 @@ def test_a_folder_is_recorded_and_surveyed(folder, tmp_path):
     assert {e.image for e in best} == {"a.png", "b.png"}
 
 
+def test_a_clamp_that_leaves_no_number_is_told(tmp_path):
+    Image.fromarray(np.full((8, 8), 200, dtype=np.uint8)).save(tmp_path / "a.png")
+    done = subprocess.run(
+        [sys.executable, "-m", "patchclamp", "classify", "organism:digits-cnn", "a.png",
+         "--clamp", "blocks.1.conv1.act/channels/8=1e300"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "expected finite answers" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

@@ -163,6 +163,12 @@ def test_a_path_that_no_file_system_takes_is_a_page_or_not_there(served, path):
     assert served.get(path).status_code in (200, 404)
 
 
+def test_the_api_itself_is_no_page(served):
+    for path in ("/api", "/api/"):
+        answer = served.get(path)
+        assert (answer.status_code, set(answer.json()["error"])) == (404, {"expected", "got", "remedy"})
+
+
 def test_hostile_text_is_data_and_pages_may_not_run_it(served):
     answer = served.get("/api/units/blocks.0.mlp.act/neurons/4")
     assert "<img src=x onerror" in answer.json()["descriptions"][0]["text"]

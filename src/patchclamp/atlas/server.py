@@ -161,7 +161,7 @@ def _file(path: str) -> Response:
         # Hashed names never change their content.
         kept = "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache"
         return FileResponse(asked, headers={"Cache-Control": kept})
-    if path.startswith("assets/") or not (STATIC / "index.html").is_file():
+    if path == "api" or path.startswith("assets/") or not (STATIC / "index.html").is_file():
         raise Absent(expected="a page of the atlas", got=f"/{path}"[:LONGEST], remedy="Begin at /.")
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 

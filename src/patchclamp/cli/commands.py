@@ -321,6 +321,11 @@ def classify(options: Namespace) -> int:
         raise PatchclampError(expected="one image", got=f"{len(shown):,}", remedy=f"Name one: {options.image}:0.")
     bare = model.run(shown).logits[0].double().softmax(-1)
     changed = model.run(shown, interventions=clamps).logits[0].double().softmax(-1) if clamps else None
+    if not (bare if changed is None else bare + changed).isfinite().all():
+        raise PatchclampError(
+            expected="finite answers", got=f"NaN with {', '.join(options.clamp) or 'nothing clamped'}",
+            remedy="Clamp to a value that the model's own numbers can hold.",
+        )  # fmt: skip
     order = bare.argsort(descending=True, stable=True)[: options.top].tolist()
     if changed is not None:
         order = list(dict.fromkeys([*order, *changed.argsort(descending=True, stable=True)[: options.top].tolist()]))
