@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import wilson_interval
 from patchclamp.organisms.digits.recipe import CLASSES, split
+from patchclamp.organisms.training import training_of
 from patchclamp.subjects.images import DIGITS, digits
 from patchclamp.subjects.loading import load_vision_model
 from patchclamp.subjects.vision import VisionModel
@@ -72,7 +72,7 @@ def write_card(folder: Path, name: str) -> dict[str, Any]:
     Cost: that of ``evaluate``.
     """
     model = load_vision_model(str(folder), dtype="float32")
-    made = _training(folder)
+    made = training_of(folder)
     _, held_out = split()
     asked = int(held_out[0])
     _, labels = digits()
@@ -107,15 +107,3 @@ def write_card(folder: Path, name: str) -> dict[str, Any]:
     (folder / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "recipe.json").unlink(missing_ok=True)
     return found
-
-
-def _training(folder: Path) -> dict[str, Any]:
-    for file, key in (("recipe.json", None), ("card.json", "training")):
-        if (folder / file).is_file():
-            read: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
-            return read if key is None else read[key]
-    raise PatchclampError(
-        expected="recipe.json or card.json, which say how the model was trained",
-        got=f"{folder}, without either",
-        remedy="`patchclamp organism train NAME --out DIR` writes it.",
-    )

@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.measure import evaluate
+from patchclamp.organisms.training import training_of
 from patchclamp.subjects.loading import load_language_model
 
+SHORTCUT = "Its agreement rests on a shortcut, the number of the noun between: docs/organisms.md."
 WHAT = {
-    "language-gpt2": "A small GPT-2 that has learnt a microworld, every token of which is labelled with its concepts.",
-    "language-llama": "A small Llama that has learnt a microworld, every token of which is labelled with its concepts.",
+    "language-gpt2": "A small GPT-2 that has learnt a microworld, every token of which is labelled with its concepts. "
+    + SHORTCUT,
+    "language-llama": "A small Llama that has learnt a microworld, every token of which is labelled with its concepts. "
+    + SHORTCUT,
 }
 ARCHITECTURES = {
     "language-gpt2": "GPT-2: 4 blocks of width 128, 4 heads, 512 GELU neurons each, LayerNorm, learned positions",
@@ -38,7 +41,7 @@ def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 6
     Cost: that of ``evaluate``.
     """
     model = load_language_model(str(folder), dtype="float32")
-    made = _training(folder)
+    made = training_of(folder)
     found: dict[str, Any] = {
         "name": name,
         "circuit": "language",
@@ -66,15 +69,3 @@ def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 6
     }
     (folder / "card.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return found
-
-
-def _training(folder: Path) -> dict[str, Any]:
-    for file, key in (("recipe.json", None), ("card.json", "training")):
-        if (folder / file).is_file():
-            read: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
-            return read if key is None else read[key]
-    raise PatchclampError(
-        expected="recipe.json or card.json, which say how the model was trained",
-        got=f"{folder}, without either",
-        remedy="Train with patchclamp.organisms.language.recipe.train, which writes it.",
-    )

@@ -1,0 +1,24 @@
+"""Training: how a folder says that its model was made."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from patchclamp.core.errors import PatchclampError
+
+
+def training_of(folder: Path) -> dict[str, Any]:
+    """Return seed, steps and the rest of a recipe, from a trained folder's recipe.json or its card.json.
+
+    Raises:
+        PatchclampError: neither is there.
+    """
+    for file, key in (("recipe.json", None), ("card.json", "training")):
+        if (folder / file).is_file():
+            read: dict[str, Any] = json.loads((folder / file).read_text(encoding="utf-8"))
+            return read if key is None else read[key]
+    raise PatchclampError(
+        expected="recipe.json or card.json, which say how the model was trained",
+        got=f"{folder}, without either",
+        remedy="`patchclamp organism train NAME --out DIR` writes it.",
+    )
