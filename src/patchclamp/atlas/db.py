@@ -105,8 +105,8 @@ class Atlas:
         rows = [graph_row(layer.id, layer.graph) for layer in self.reading.layers if layer.graph]
         return pages.GraphList(rows, len(rows), self.reading.source(".graphs()"))
 
-    def graph(self, id: str, *, max_nodes: int = 100) -> pages.GraphPage:
-        """Return an explained answer, its largest nodes first.
+    def graph(self, id: str, *, keep: float = 1.0, max_nodes: int = 1500) -> pages.GraphPage:
+        """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
 
         Raises:
             Absent: there is no such layer.
@@ -121,8 +121,9 @@ class Atlas:
         kept = sum(abs(n.score) for n in shown if n.kind != "output")
         measures = {name: x for name, value in graph.measures.items() if (x := number_or_none(value)) is not None}
         return pages.GraphPage(
-            graph=graph_row(id, graph), nodes=[self._node(node) for node in shown], total=len(nodes),
-            kept=number_or_none(kept / whole) if whole else None, measures=measures,
+            graph=graph_row(id, graph), nodes=[self._node(node) for node in shown], edges=[], total=len(nodes),
+            total_edges=len(graph.edges), kept=number_or_none(kept / whole) if whole else None, tokens=[], layers=None,
+            notice="", measures=measures,
             source=atlas.source(f".graph({id!r})", id),
         )  # fmt: skip
 
@@ -132,7 +133,7 @@ class Atlas:
             unit = str(self.reading.key(self.reading.number(str(UnitKey.parse(node.key).without_place()))))
         measures = node.measures
         return pages.NodeRow(
-            node.key, node.kind, unit, float(node.score), number_or_none(measures.get("measured")),
+            node.key, node.kind, unit, "", None, None, float(node.score), number_or_none(measures.get("measured")),
             number_or_none(measures.get("activation")),
         )  # fmt: skip
 

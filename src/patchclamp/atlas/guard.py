@@ -12,6 +12,7 @@ from patchclamp.core.errors import PatchclampError
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 LONGEST_URL, LARGEST_BODY = 8192, 65536
 COOKIE = "patchclamp-atlas"
+LAB = "/api/lab/"
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "object-src 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:*",
@@ -26,7 +27,7 @@ class Guard:
     """Refuse what an atlas has no business answering; pass the rest on. An ASGI application around another.
 
     A page elsewhere that rebinds its name to this machine is told by its Host header; one that writes, by its Origin.
-    Only GET and HEAD are passed on.
+    Only GET and HEAD are passed on, and POST of JSON to the lab, which computes and keeps nothing on disk.
 
     Args:
         app: the application.
@@ -72,16 +73,31 @@ class Guard:
                 return 403, PatchclampError(
                     expected="a page of this server", got=f"one of {origin[:80]}", remedy="Nothing here can be written."
                 )
+            asks_lab = scope["method"] == "POST" and scope["path"].startswith(LAB)
+            # A form of another page cannot send JSON without asking first, and nobody here says yes.
+            if asks_lab and headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+                return self._too_large(scope, headers)
+            if asks_lab:
+                return 415, PatchclampError(
+                    expected="a body of application/json",
+                    got=headers.get("content-type", "none")[:80],
+                    remedy="/api/openapi.json says what may be asked.",
+                )
             return 405, PatchclampError(
                 expected="GET or HEAD", got=scope["method"][:20], remedy="An atlas is only read; the CLI adds layers."
             )
+        return self._too_large(scope, headers)
+
+    def _too_large(self, scope: Any, headers: dict[str, str]) -> tuple[int, PatchclampError] | None:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
             return 414, PatchclampError(
                 expected=f"an address of at most {LONGEST_URL} bytes", got="a longer one", remedy="Shorten it."
             )
         if _number(headers.get("content-length", "0")) > LARGEST_BODY or "transfer-encoding" in headers:
             return 413, PatchclampError(
-                expected=f"a request of at most {LARGEST_BODY} bytes", got="more", remedy="Send no body with GET."
+                expected=f"a request of at most {LARGEST_BODY} bytes, its length said",
+                got="more, or none said",
+                remedy="Send no body with GET.",
             )
         return None
 
@@ -115,7 +131,8 @@ class Guard:
 
     async def _pass_on(self, scope: Any, receive: Any, send: Any, headers: dict[str, str]) -> None:
         tagged: dict[str, str] = {}
-        if scope["path"].startswith("/api/") and scope["path"] != "/api/openapi.json":
+        computed = scope["path"] == LAB.rstrip("/") or scope["path"].startswith(LAB)
+        if scope["path"].startswith("/api/") and scope["path"] != "/api/openapi.json" and not computed:
             try:
                 tagged = {"etag": f'"{self.etag()}"', "cache-control": "no-cache"}
             except PatchclampError as problem:
@@ -128,14 +145,19 @@ class Guard:
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 more = _HEADERS | (
-                    tagged if message["status"] == 200 else {"cache-control": "no-store"} if tagged else {}
+                    tagged
+                    if message["status"] == 200 and not computed
+                    else {"cache-control": "no-store"}
+                    if tagged or computed
+                    else {}
                 )
                 pairs = [(k.encode(), v.encode()) for k, v in more.items()]
                 message = {**message, "headers": [*message["headers"], *pairs]}
             await send(message)
 
         # HEAD is GET without a body, which the server leaves out by itself.
-        await self.app({**scope, "method": "GET"}, receive, with_headers)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        await self.app({**scope, "method": method}, receive, with_headers)
 
 
 def urlsplit_of(address: str) -> Any:

@@ -14,6 +14,7 @@ from patchclamp.atlas import pages
 from patchclamp.atlas.db import Atlas
 from patchclamp.atlas.find import Asked
 from patchclamp.atlas.lab import Lab
+from patchclamp.atlas.lab.routes import add_lab
 from patchclamp.atlas.reading import Absent
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -117,15 +118,21 @@ def make_app(atlas: Callable[[], Atlas], lab: Lab | None = None) -> FastAPI:
         """Unit: what does it do, and how sure are we?"""
         return atlas().unit(key)
 
+    add_lab(app, atlas, lab)
+
     @app.get("/api/graphs", operation_id="listGraphs")
     def list_graphs() -> pages.GraphList:
         """List the explained answers."""
         return atlas().graphs()
 
     @app.get("/api/graphs/{id}", operation_id="readGraph")
-    def read_graph(id: str, max_nodes: Annotated[int, Query(ge=1, le=MOST_NODES)] = 100) -> pages.GraphPage:
-        """Read an explained answer, its largest nodes first."""
-        return atlas().graph(id, max_nodes=max_nodes)
+    def read_graph(
+        id: str,
+        keep: Annotated[float, Query(ge=0, le=1)] = 1.0,
+        max_nodes: Annotated[int, Query(ge=1, le=MOST_NODES)] = MOST_NODES,
+    ) -> pages.GraphPage:
+        """Read an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes."""
+        return atlas().graph(id, keep=keep, max_nodes=max_nodes)
 
     @app.get("/api/runs", operation_id="listRuns")
     def list_runs() -> pages.RunList:

@@ -21,12 +21,38 @@ export interface AtlasPage {
   source: Source;
 }
 
+export interface ClampAsked {
+  key: string;
+  mode: "set" | "add" | "scale" | "ablate";
+  value: number | null;
+  at: string;
+}
+
+export interface Clamped {
+  key: string;
+  before: (number | null)[];
+  after: (number | null)[];
+  outside: boolean;
+}
+
 export interface ConceptScore {
   concept: string;
   auroc: number;
   low: number;
   high: number;
   n: number;
+}
+
+export interface Control {
+  target: TokenView;
+  measured: number | null;
+  randoms: (number | null)[];
+  mean: number | null;
+  low: number | null;
+  high: number | null;
+  p: number;
+  other_decile: number;
+  seed: number;
 }
 
 export interface CorpusView {
@@ -47,6 +73,12 @@ export interface DescriptionView {
   scores: ScoreView[];
   fails_on: number;
   run: string;
+}
+
+export interface EdgeRow {
+  source: string;
+  target: string;
+  weight: number;
 }
 
 export interface Example {
@@ -76,6 +108,13 @@ export interface Examples {
   source: Source;
 }
 
+export interface Finished {
+  id: string;
+  seconds: number;
+  python: string;
+  command: string;
+}
+
 export interface GraphList {
   rows: GraphRow[];
   total: number;
@@ -85,8 +124,13 @@ export interface GraphList {
 export interface GraphPage {
   graph: GraphRow;
   nodes: NodeRow[];
+  edges: EdgeRow[];
   total: number;
+  total_edges: number;
   kept: number | null;
+  tokens: string[];
+  layers: number | null;
+  notice: string;
   measures: Record<string, number>;
   source: Source;
 }
@@ -115,6 +159,27 @@ export interface KindCount {
   n: number;
 }
 
+export interface LabPage {
+  attached: boolean;
+  model: string;
+  remedy: string;
+  context: number | null;
+  generates: boolean;
+  differentiates: boolean;
+  most_clamps: number;
+  most_new: number;
+  source: Source;
+}
+
+export interface LabRun {
+  id: string;
+  asked: RunAsked;
+  table: Table | null;
+  steps: Step[];
+  control: Control | null;
+  finished: Finished | null;
+}
+
 export interface LayerRow {
   id: string;
   kind: string;
@@ -130,10 +195,24 @@ export interface Neighbour {
   description: string | null;
 }
 
+export interface NextToken {
+  id: number;
+  text: string;
+  bytes: boolean;
+  baseline: number | null;
+  changed: number | null;
+  delta: number | null;
+  baseline_logit: number | null;
+  changed_logit: number | null;
+}
+
 export interface NodeRow {
   key: string;
   kind: string;
   unit: string | null;
+  site: string;
+  layer: number | null;
+  position: number | null;
   score: number;
   measured: number | null;
   value: number | null;
@@ -145,13 +224,58 @@ export interface Problem {
   remedy: string;
 }
 
+export interface Progressed {
+  done: number;
+  total: number;
+}
+
 export interface Quantile {
   probability: number;
   value: number | null;
 }
 
+export interface Queued {
+  ahead: number;
+}
+
+export interface RankedUnit {
+  key: string;
+  value: number | null;
+  effect: number | null;
+  mean: number | null;
+  minimum: number | null;
+  maximum: number | null;
+  fires_on: TokenView | null;
+  description: string | null;
+}
+
+export interface Ranking {
+  position: number;
+  by: "activation" | "effect";
+  target: TokenView | null;
+  contrast: TokenView | null;
+  metric: number | null;
+  units: RankedUnit[];
+  total: number;
+  source: Source;
+}
+
 export interface Refusal {
   error: Problem;
+}
+
+export interface Refused {
+  error: Problem;
+}
+
+export interface RunAsked {
+  text: string;
+  clamps: ClampAsked[];
+  top: number;
+  new_tokens: number;
+  controls: number;
+  target: number | null;
+  seed: number;
 }
 
 export interface RunList {
@@ -215,12 +339,26 @@ export interface Statistics {
   quantiles: Quantile[];
 }
 
+export interface Step {
+  step: number;
+  baseline: TokenView | null;
+  changed: TokenView | null;
+}
+
 export interface SubjectView {
   slug: string;
   name: string;
   hash: string;
   architecture: string;
   dtype: string;
+}
+
+export interface Table {
+  rows: NextToken[];
+  clamps: Clamped[];
+  divergence: number | null;
+  neutral: boolean;
+  seconds: number;
 }
 
 export interface TokenView {
@@ -234,6 +372,13 @@ export interface TokenWeight {
   text: string;
   bytes: boolean;
   weight: number;
+}
+
+export interface Tokens {
+  tokens: string[];
+  ids: number[];
+  special: number[];
+  bytes: number[];
 }
 
 export interface Trial {
@@ -303,4 +448,25 @@ export interface UnitRow {
   score_high: number | null;
   measure: string | null;
   concept: ConceptScore | null;
+}
+
+export interface Verified {
+  nodes: number;
+  baseline: number | null;
+  predicted: number | null;
+  measured: number | null;
+  randoms: (number | null)[];
+  mean: number | null;
+  low: number | null;
+  high: number | null;
+  p: number;
+  reference: string;
+  seed: number;
+}
+
+export interface VerifyAsked {
+  graph: string;
+  nodes: string[];
+  controls: number;
+  seed: number;
 }

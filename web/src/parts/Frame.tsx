@@ -11,6 +11,8 @@ import { Help, showHelp } from "./Help";
 const PLACES: [string, string][] = [
   ["/", "Home"],
   ["/units", "Find"],
+  ["/lab", "Lab"],
+  ["/graphs", "Answers"],
   ["/runs", "Runs"],
 ];
 
@@ -30,7 +32,7 @@ function toSearch(): void {
 
 /** The bar on top and the screen below it. */
 export function Frame({ children }: { children: ComponentChildren }): JSX.Element {
-  useKeys({ "/": toSearch, "?": showHelp, h: () => go("/"), f: () => go("/units"), r: () => go("/runs") });
+  useKeys({ "/": toSearch, "?": showHelp, h: () => go("/"), f: () => go("/units"), l: () => go("/lab"), a: () => go("/graphs"), r: () => go("/runs") });
   useEffect(() => {
     document.addEventListener("click", follow);
     return () => document.removeEventListener("click", follow);

@@ -7,7 +7,7 @@ const KEYS: [string[], string][] = [
   [["↓", "↑"], "next and previous row in Find; Enter opens it"],
   [["]", "["], "next and previous unit, or page of Find"],
   [["v"], "what stands under each token: the mark's value, all values, ids"],
-  [["h", "f", "r"], "Home, Find, Runs"],
+  [["h", "f", "l", "a", "r"], "Home, Find, Lab, Answers, Runs"],
   [["?"], "this list"],
   [["Esc"], "close it; leave the search field"],
 ];

@@ -7,33 +7,68 @@ from patchclamp.atlas.pages.parts import GraphRow, Source
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node of a graph, its ``key`` with a position; ``unit`` is the atlas's unit, where it has it."""
+    """One node of a graph, its ``key`` with a position.
+
+    Args:
+        key: its key; ``input@3`` or ``output`` for the ends.
+        kind: ``neuron``, ``head``, ``feature``, ``input``, ``output`` or ``error``.
+        unit: the atlas's unit, where it has it.
+        site: its site; empty for the ends.
+        layer: its block; None for what is in none.
+        position: where in the prompt; None for what is at none.
+        score: predicted effect on the metric.
+        measured: what replacing it alone took from the metric, where that was measured.
+        value: its activation, where that is known.
+    """
 
     key: str
     kind: str
     unit: str | None
+    site: str
+    layer: int | None
+    position: int | None
     score: float
     measured: float | None
     value: float | None
 
 
 @dataclass(frozen=True)
+class EdgeRow:
+    """A directed relation between two shown nodes, by key, with its weight."""
+
+    source: str
+    target: str
+    weight: float
+
+
+@dataclass(frozen=True)
 class GraphPage:
-    """An explained answer as a list of nodes.
+    """An explained answer as nodes and edges.
 
     Args:
         graph: the row.
-        nodes: the largest scores first, as many as were asked for.
+        nodes: the largest scores first: the fewest that carry the share asked for, never more than a page holds;
+            inputs, outputs and errors always.
+        edges: those between shown nodes, the largest weights first, as many as a page holds.
         total: nodes in all.
-        kept: share of the sum of |scores| that the shown nodes carry.
+        total_edges: edges in all.
+        kept: share of the sum of |scores| that the shown nodes carry, inputs, outputs and errors left out.
+        tokens: the prompt's tokens as text, for the columns; empty where the graph does not say.
+        layers: blocks of the model, for the rows; None where not known.
+        notice: what was cut because the graph is larger than a page; empty where nothing was.
         measures: baseline, completeness and other numbers of the whole.
         source: where this page comes from.
     """
 
     graph: GraphRow
     nodes: list[NodeRow]
+    edges: list[EdgeRow]
     total: int
+    total_edges: int
     kept: float | None
+    tokens: list[str]
+    layers: int | None
+    notice: str
     measures: dict[str, float]
     source: Source
 

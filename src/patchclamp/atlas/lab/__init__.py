@@ -33,6 +33,10 @@ class Lab:
         self.model = model
         self.lock = threading.Lock()
 
+    def unbuilt(self) -> PatchclampError:
+        """Refuse what is not built yet."""
+        return PatchclampError(expected="something built", got="the lab, which is not yet", remedy="Wait.")
+
     def trial(self, atlas: Reading, key: str, text: str) -> pages.Trial:
         """Return what a unit does along a text.
 
