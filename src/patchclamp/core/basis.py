@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -11,25 +11,43 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import SLUG
 
 BasisKind = Literal["neurons", "heads", "directions"]
+Activation = Literal["identity", "relu", "topk", "jumprelu", "nonnegative"]
+ARRAYS = ("decoder", "encoder", "encoder_bias", "decoder_bias", "output_bias", "threshold", "skip")
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
     r"""Describe how a site's vector x is read as units f and written back.
 
-    neurons: f = x. heads: f = x cut into equal blocks. directions: f = (x − b_dec) Eᵀ + b_enc, x̂ = f D + b_dec.
-    An edit f → f′ changes x by decode(f′) − decode(f), so whatever the basis does not capture of x is kept.
+    neurons: f = x. heads: f = x cut into equal blocks. directions: f = φ((x − b_dec) Eᵀ + b_enc), x̂ = f D + b_out, with
+
+    | activation | φ(a) |
+    |---|---|
+    | identity | a |
+    | relu | max(a, 0) |
+    | topk | max(a, 0) where a is among the k largest of its vector, else 0 |
+    | jumprelu | a where a > θ, else 0 |
+    | nonnegative | argmin over f ≥ 0 of ‖x − b_dec − f D‖²; E and b_enc play no part |
+
+    An edit f → f′ changes x by decode(f′) − decode(f), so whatever the basis does not capture of x is kept. A basis
+    that ``reads`` another site than it writes (a transcoder) has its units at the site that it writes.
 
     Args:
         name: slug used in keys.
         kind: ``neurons``, ``heads`` or ``directions``.
         decoder: D, ``(unit, width)``; only for ``directions``.
-        encoder: E, ``(unit, width)``; D's pseudo-inverse where left out.
+        encoder: E, ``(unit, width)`` of the site that is read; D's pseudo-inverse where left out.
         encoder_bias: b_enc, ``(unit,)``.
-        decoder_bias: b_dec, ``(width,)``.
+        decoder_bias: b_dec, ``(width,)`` of the site that is read.
+        output_bias: b_out, ``(width,)``; b_dec where left out.
+        activation: φ.
+        k: how many units of a vector are kept, for ``topk``.
+        threshold: θ, ``(unit,)``, for ``jumprelu``.
+        reads: path of the site that is read, where it is another than the one that is written.
+        skip: S, ``(width, width read)``: x̂ = f D + x Sᵀ + b_out; only with ``reads``.
 
     Raises:
-        PatchclampError: the name is no slug, or directions come without a decoder.
+        PatchclampError: the name is no slug, or the parts do not fit together.
 
     Example:
         >>> Basis("smile", "directions", decoder=np.eye(2)[:1]).n_units
@@ -39,9 +57,15 @@ class Basis:
     name: str
     kind: BasisKind
     decoder: Float[np.ndarray, "unit width"] | None = field(default=None, repr=False)
-    encoder: Float[np.ndarray, "unit width"] | None = field(default=None, repr=False)
+    encoder: Float[np.ndarray, "unit read"] | None = field(default=None, repr=False)
     encoder_bias: Float[np.ndarray, " unit"] | None = field(default=None, repr=False)
-    decoder_bias: Float[np.ndarray, " width"] | None = field(default=None, repr=False)
+    decoder_bias: Float[np.ndarray, " read"] | None = field(default=None, repr=False)
+    output_bias: Float[np.ndarray, " width"] | None = field(default=None, repr=False)
+    activation: Activation = "identity"
+    k: int | None = None
+    threshold: Float[np.ndarray, " unit"] | None = field(default=None, repr=False)
+    reads: str | None = None
+    skip: Float[np.ndarray, "width read"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not SLUG.fullmatch(self.name) or (self.kind == "directions") != (self.decoder is not None):
@@ -51,8 +75,50 @@ class Basis:
                 got=f"name {self.name!r}, kind {self.kind!r}, decoder {given}",
                 remedy="For example Basis('smile', 'directions', decoder=vectors).",
             )
-        if self.decoder is not None and self.encoder is None:
-            object.__setattr__(self, "encoder", np.linalg.pinv(self.decoder).T.astype(self.decoder.dtype))
+        if self.decoder is not None:
+            if self.encoder is None and self.reads is None:
+                object.__setattr__(self, "encoder", np.linalg.pinv(self.decoder).T.astype(self.decoder.dtype))
+            self._check()
+
+    def _check(self) -> None:
+        """Refuse parts that do not fit together.
+
+        Raises:
+            PatchclampError: shapes, numbers or parts that are wrong.
+        """
+        assert self.decoder is not None
+        n, width = self.decoder.shape
+        read = width if self.encoder is None else self.encoder.shape[1]
+        shapes = {
+            "encoder": (n, read), "encoder_bias": (n,), "decoder_bias": (read,), "output_bias": (width,),
+            "threshold": (n,), "skip": (width, read),
+        }  # fmt: skip
+        wrong = [
+            f"{name} {getattr(self, name).shape} instead of {shape}"
+            for name, shape in shapes.items()
+            if getattr(self, name) is not None and getattr(self, name).shape != shape
+        ]
+        if self.activation not in get_args(Activation):
+            wrong.append(f"activation {self.activation!r}")
+        if (self.activation == "topk") != (self.k is not None) or not 1 <= (self.k or 1) <= max(n, 1):
+            wrong.append(f"k = {self.k} of {n} units")
+        if (self.activation == "jumprelu") != (self.threshold is not None):
+            wrong.append(f"threshold {'none' if self.threshold is None else 'given'}")
+        if self.reads is None and (self.skip is not None or read != width):
+            wrong.append("parts for another site than is written, which `reads` does not name")
+        if self.reads is not None and (self.encoder is None or self.activation == "nonnegative"):
+            wrong.append("no encoder for the site that is read")
+        for name in ARRAYS:
+            array = getattr(self, name)
+            if array is not None and not np.isfinite(array).all():
+                wrong.append(f"{name} with NaN or infinite numbers")
+        if wrong:
+            raise PatchclampError(
+                expected=f"{n} directions of width {width} whose parts fit: k from 1 to {n} exactly with topk, "
+                "thresholds exactly with jumprelu",
+                got="; ".join(wrong),
+                remedy="See the table in Basis' documentation.",
+            )
 
     @property
     def n_units(self) -> int:
@@ -62,9 +128,10 @@ class Basis:
     @property
     def hash(self) -> str:
         """SHA-256 over kind and arrays: two bases with equal hashes do the same."""
-        digest = hashlib.sha256(self.kind.encode())
-        for array in (self.decoder, self.encoder, self.encoder_bias, self.decoder_bias):
-            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+        digest = hashlib.sha256(f"{self.kind}/{self.activation}/{self.k}/{self.reads}".encode())
+        for array in (getattr(self, name) for name in ARRAYS):
+            digest.update(b"-" if array is None else f"{array.dtype}{array.shape}".encode())
+            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 

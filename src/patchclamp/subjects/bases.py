@@ -54,12 +54,69 @@ class Units:
         """Return D's rows for the units, on the dtype and device of ``like``."""
         return _tensor(self.basis.decoder, like)[self.chosen()]
 
-    def encode(self, x: Float[Tensor, "n width"]) -> Float[Tensor, "n k"]:
-        """Return f for the units of a ``directions`` basis: f = (x − b_dec) Eᵀ + b_enc."""
-        if self.basis.decoder_bias is not None:
-            x = x - _tensor(self.basis.decoder_bias, x)
-        f = x @ _tensor(self.basis.encoder, x)[self.chosen()].T
-        return f if self.basis.encoder_bias is None else f + _tensor(self.basis.encoder_bias, x)[self.chosen()]
+    def encode(self, x: Float[Tensor, "n read"]) -> Float[Tensor, "n k"]:
+        """Return f for the units of a ``directions`` basis; x is what the basis reads. See ``Basis``."""
+        if self.indices is None or self.basis.activation in ("topk", "nonnegative"):
+            f = encode(self.basis, x)
+            return f if self.indices is None else f[:, self.chosen()]
+        return encode(self.basis, x, torch.tensor(self.chosen(), device=x.device))
+
+
+def encode(basis: Basis, x: Float[Tensor, "n read"], units: Int[Tensor, " k"] | None = None) -> Float[Tensor, "n k"]:
+    """Return the units of a ``directions`` basis: f = φ((x − b_dec) Eᵀ + b_enc). Gradients flow through what is active.
+
+    Args:
+        basis: the basis.
+        x: values of the site that it reads.
+        units: only these; not where φ compares units with one another.
+
+    Cost: one product of x with the encoder; ``nonnegative`` solves a least-squares problem per row.
+    """
+    if basis.activation == "nonnegative":
+        return _nonnegative(basis, x)
+
+    def part(array: object) -> Tensor:
+        whole = _tensor(array, x)
+        return whole if units is None else whole[units]
+
+    if basis.decoder_bias is not None:
+        x = x - _tensor(basis.decoder_bias, x)
+    a = x @ part(basis.encoder).T
+    if basis.encoder_bias is not None:
+        a = a + part(basis.encoder_bias)
+    match basis.activation:
+        case "relu":
+            return a.relu()
+        case "jumprelu":
+            return a * (a > part(basis.threshold))
+        case "topk":
+            best = a.relu().topk(int(basis.k or 1), dim=-1)
+            return torch.zeros_like(a).scatter(-1, best.indices, best.values)
+    return a
+
+
+def decode(
+    basis: Basis, f: Float[Tensor, "n unit"], x: Float[Tensor, "n read"] | None = None
+) -> Float[Tensor, "n width"]:
+    """Return what units of a ``directions`` basis write: x̂ = f D + b_out, and x Sᵀ where the basis has a skip.
+
+    Args:
+        basis: the basis.
+        f: its units.
+        x: values of the site that it reads; only for a skip.
+    """
+    out = f @ _tensor(basis.decoder, f)
+    bias = basis.decoder_bias if basis.output_bias is None and basis.reads is None else basis.output_bias
+    if bias is not None:
+        out = out + _tensor(bias, f)
+    if basis.skip is not None:
+        assert x is not None
+        out = out + x @ _tensor(basis.skip, f).T
+    return out
+
+
+def _nonnegative(basis: Basis, x: Float[Tensor, "n read"]) -> Float[Tensor, "n unit"]:
+    raise NotImplementedError
 
 
 def count_units(basis: Basis, site: Site) -> int:

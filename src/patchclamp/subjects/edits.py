@@ -234,7 +234,7 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
         interventions: one list for every row, or a list per row.
         n_rows: rows of the batch.
         find: site path to Site.
-        bases: basis name to Basis.
+        bases: basis name, or site path and name, to Basis.
 
     Raises:
         PatchclampError: an unknown basis, a unit out of range, or another number of lists than rows.
@@ -286,13 +286,20 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                     got=f"{item.operation} from a source",
                     remedy="Another run may route other tokens there; give the value itself.",
                 )
-            if item.basis not in bases:
+            basis = bases.get(f"{site.path}/{item.basis}", bases.get(item.basis))
+            if basis is None:
                 raise PatchclampError(
                     expected=f"a basis among {', '.join(bases)}",
                     got=repr(item.basis),
                     remedy="Add it with subject.add_basis.",
                 )
-            by_site.setdefault(site.path, []).append(Edit(item, Units(bases[item.basis], site, item.units), rows))
+            if basis.reads is not None:
+                raise CannotIntervene(
+                    expected="a basis that reads the site that it writes",
+                    got=f"{basis.name}, which reads {basis.reads} and writes {site.path}",
+                    remedy="Clamp features of a sparse autoencoder at that site, or neurons.",
+                )
+            by_site.setdefault(site.path, []).append(Edit(item, Units(basis, site, item.units), rows))
     return Edits(by_site)
 
 

@@ -88,9 +88,9 @@ class Network:
         """
         return self._place(path)[0]
 
-    def add_basis(self, basis: Basis) -> None:
-        """Make a basis known by its name, for keys and interventions."""
-        self.bases[basis.name] = basis
+    def add_basis(self, basis: Basis, site: str | None = None) -> None:
+        """Make a basis known by its name, for keys and interventions; at one site, or wherever its width fits."""
+        self.bases[basis.name if site is None else f"{site}/{basis.name}"] = basis
 
     @cached_property
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:

@@ -1,0 +1,131 @@
+"""Dictionary: bases that were made for a model, kept in a folder: one basis a site, and how they came about."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from patchclamp.core.basis import ARRAYS, Basis
+from patchclamp.core.bundle import refuse_write, write_durably
+from patchclamp.core.errors import Damaged, PatchclampError
+
+FORMAT, VERSION = "patchclamp-basis", 1
+
+
+@dataclass(frozen=True, eq=False)
+class Dictionary:
+    """Hold the bases that one training or factorisation made, by the site that each writes.
+
+    Args:
+        bases: site path to Basis; all of one name.
+        subject: slug and hash of the model they were made on.
+        method: ``snmf nmf l1 topk batchtopk jumprelu pca random …``.
+        about: text, seeds, options, versions.
+        curves: what was followed while they were made: site path to measure to a list of ``[step, value]``.
+
+    Raises:
+        PatchclampError: no basis, or bases of several names.
+    """
+
+    bases: Mapping[str, Basis]
+    subject: Mapping[str, str]
+    method: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = {basis.name for basis in self.bases.values()}
+        if len(names) != 1 or any(basis.decoder is None for basis in self.bases.values()):
+            raise PatchclampError(
+                expected="bases of directions, one a site, all of one name",
+                got=f"{len(self.bases)} bases named {', '.join(sorted(names)) or 'nothing'}",
+                remedy="Keep bases of other names in folders of their own.",
+            )
+
+    @property
+    def name(self) -> str:
+        """The name that keys have."""
+        return next(iter(self.bases.values())).name
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder: ``basis.json`` last, so that a folder with it is whole.
+
+        Raises:
+            PatchclampError: the folder holds another dictionary, or cannot be written.
+        """
+        place = Path(folder)
+        if (place / "basis.json").exists():
+            raise PatchclampError(
+                expected="a folder without a basis", got=f"{place}, which has one", remedy="Choose another --out."
+            )
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise refuse_write(place, problem) from problem
+        listed = []
+        for i, (site, basis) in enumerate(self.bases.items()):
+            arrays = {n: np.ascontiguousarray(a) for n in ARRAYS if (a := getattr(basis, n)) is not None}
+            file = f"basis-{i:03d}.safetensors"
+            write_durably(place / file, save(arrays))
+            listed.append({
+                "site": site, "file": file, "activation": basis.activation, "k": basis.k, "reads": basis.reads,
+                "units": basis.n_units, "hash": basis.hash,
+            })  # fmt: skip
+        head = {
+            "format": FORMAT, "version": VERSION, "name": self.name, "method": self.method,
+            "subject": dict(self.subject), "about": dict(self.about), "curves": dict(self.curves), "bases": listed,
+        }  # fmt: skip
+        write_durably(place / "basis.json", json.dumps(head, indent=1, sort_keys=True).encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Dictionary":
+        """Read a folder that ``save`` wrote, and check that every basis is what was written.
+
+        Raises:
+            PatchclampError: no dictionary there, or one of a newer version.
+            Damaged: a part is missing or changed.
+        """
+        place = Path(folder)
+        file = place / "basis.json"
+        if not file.is_file():
+            raise PatchclampError(
+                expected="a folder that `patchclamp decompose` wrote",
+                got=f"{place}, {'which has no basis.json' if place.is_dir() else 'which is not there'}",
+                remedy="Check the path; a training that was cut off goes on with --resume.",
+            )
+        try:
+            head = json.loads(file.read_text(encoding="utf-8"))
+            if head["format"] != FORMAT:
+                raise ValueError(f"its format is {head['format']!r}")
+            newer = head["version"] != VERSION
+            bases = {} if newer else {str(one["site"]): _read(place, str(head["name"]), one) for one in head["bases"]}
+            subject, method = dict(head["subject"]), str(head["method"])
+            about, curves = dict(head.get("about", {})), dict(head.get("curves", {}))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, PatchclampError) as problem:
+            raise Damaged(
+                expected="a whole basis",
+                got=f"{place}: {problem.got if isinstance(problem, PatchclampError) else problem}",
+                remedy="Restore the folder, or decompose again.",
+            ) from problem
+        if newer:
+            raise PatchclampError(
+                expected=f"{FORMAT} version {VERSION}", got=f"version {head['version']!r}", remedy="Update patchclamp."
+            )
+        return cls(bases, subject, method, about, curves)
+
+
+def _read(place: Path, name: str, one: Mapping[str, Any]) -> Basis:
+    file = place / str(one["file"])
+    if file.parent != place or file.suffix != ".safetensors":
+        raise ValueError(f"a part outside the folder: {one['file']!r}")
+    with safe_open(file, framework="numpy") as stored:
+        arrays = {n: stored.get_tensor(n) for n in stored.keys() if n in ARRAYS}  # noqa: SIM118  not a mapping
+    basis = Basis(name, "directions", **arrays, activation=one["activation"], k=one["k"], reads=one["reads"])
+    if basis.hash != one["hash"]:
+        raise ValueError(f"{one['file']} is not what was written")
+    return basis
