@@ -129,7 +129,9 @@ def _attributed(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites:
         return attribute_nodes(model, stimulus, metric, method="atp", levels=sites)
 
 
-def _known(atlas: Reading, units: Sequence[int]) -> dict[int, tuple[float | None, float | None, float | None, int]]:
+def _known(
+    atlas: Reading, units: Sequence[int]
+) -> dict[int, tuple[float | None, float | None, float | None, int | None]]:
     rows = atlas.rows(
         f"SELECT id, mean, minimum, maximum, fires_on FROM units WHERE id IN ({', '.join('?' * len(units))})", units
     )
@@ -141,7 +143,7 @@ def _row(
     unit: int,
     value: float,
     effect: float | None,
-    known: dict[int, tuple[float | None, float | None, float | None, int]],
+    known: dict[int, tuple[float | None, float | None, float | None, int | None]],
 ) -> pages.RankedUnit:
     mean, low, high, fires_on = known[unit]
     said = atlas.said_of(unit)
