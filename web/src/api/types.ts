@@ -255,6 +255,7 @@ export interface Ranking {
   target: TokenView | null;
   contrast: TokenView | null;
   metric: number | null;
+  method: string;
   units: RankedUnit[];
   total: number;
   source: Source;
@@ -456,6 +457,7 @@ export interface Verified {
   predicted: number | null;
   measured: number | null;
   randoms: (number | null)[];
+  size: number;
   mean: number | null;
   low: number | null;
   high: number | null;
