@@ -18,7 +18,7 @@ class Node:
 
     Args:
         key: the unit's key with its position; ``input@3`` or ``output`` for the ends.
-        kind: ``neuron``, ``head``, ``feature``, ``input`` or ``output``.
+        kind: ``neuron``, ``head``, ``feature``, ``input``, ``output`` or ``error`` (what no unit of a basis explains).
         score: predicted effect on the metric, in the metric's units.
         measures: other numbers about it (activation, measured effect), by name.
     """
@@ -48,7 +48,7 @@ class Graph:
         nodes: scored nodes.
         edges: weighted edges.
         measures: baseline, completeness gap and other numbers of the whole.
-        about: prompt, method, seeds and versions.
+        about: prompt, its tokens, blocks of the model, method, seeds and versions; no part must be there.
 
     Example:
         >>> g = Graph({"slug": "toy"}, {"kind": "logit"}, (Node("output", "output", 1.0),))
