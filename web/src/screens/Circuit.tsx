@@ -71,13 +71,14 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
             <List page={page} merged={merged} chosen={chosenIds} onChoose={onChoose} />
           )}
           <Legend page={page} />
+          <Compare graph={page.graph} />
         </div>
         <div class="aside">
-          <Panel page={page} merged={merged} chosen={chosen} />
-          <Verify page={page} chosen={chosen} />
+          <Panel page={page} merged={merged} chosen={chosen}>
+            <Verify page={page} chosen={chosen} />
+          </Panel>
         </div>
       </div>
-      <Compare graph={page.graph} />
       <Origin source={page.source} twin={url} />
     </article>
   );

@@ -95,6 +95,8 @@ export function Grid({ page, merged, chosen, onChoose }: Props): JSX.Element {
                 <Mark
                   key={one.item.id}
                   placed={one}
+                  reach={layout.pitch * 0.48}
+                  name={layout.roomy ? short(named(one.item), 7) : ""}
                   words={said(one.item, page.tokens)}
                   chosen={chosen.has(one.item.id)}
                   here={one.item.id === here}
@@ -149,6 +151,10 @@ function Ground({ layout }: { layout: Layout }): JSX.Element {
 
 interface MarkProps {
   placed: Placed;
+  /** How far around it a pointer finds it. */
+  reach: number;
+  /** What is written below it. */
+  name: string;
   words: string;
   chosen: boolean;
   here: boolean;
@@ -156,7 +162,7 @@ interface MarkProps {
   onClick: (event: MouseEvent) => void;
 }
 
-function Mark({ placed: { item, x, y, r, pill }, words, chosen, here, onFocus, onClick }: MarkProps): JSX.Element {
+function Mark({ placed: { item, x, y, r, pill }, reach, name, words, chosen, here, onFocus, onClick }: MarkProps): JSX.Element {
   const sign = item.score < 0 ? "against" : "carries";
   return (
     <g
@@ -175,8 +181,13 @@ function Mark({ placed: { item, x, y, r, pill }, words, chosen, here, onFocus, o
       <title>{words}</title>
       {item.group === null ? (
         <>
-          <circle class="reach" r="11.5" />
+          <circle class="reach" r={Math.min(reach, r + 6)} />
           <path class={`shape ${item.kind} ${sign}`} d={outline(item.kind, r)} style={fill(item.score)} />
+          {name && (
+            <text text-anchor="middle" y={r + 13}>
+              {name}
+            </text>
+          )}
         </>
       ) : (
         <>
@@ -188,6 +199,13 @@ function Mark({ placed: { item, x, y, r, pill }, words, chosen, here, onFocus, o
       )}
     </g>
   );
+}
+
+/** A unit's number, which its row's name goes with. */
+function named(item: Item): string {
+  const index = /\/(\d+)(?:@|$)/.exec(item.id)?.[1];
+  if (item.kind === "error" || index === undefined) return "";
+  return item.kind === "head" ? `head ${index}` : index;
 }
 
 function short(text: string, most: number): string {
@@ -238,8 +256,13 @@ function drawEdges(canvas: HTMLCanvasElement, layout: Layout, merged: Merged, ch
     let look = looks.get(name);
     if (!look) looks.set(name, (look = { path: new Path2D(), level, sign, near }));
     look.path.moveTo(a.x, a.y);
-    const bend = Math.abs(b.y - a.y) < 4 ? -26 : (b.y - a.y) / 2;
-    look.path.bezierCurveTo(a.x, a.y + bend, b.x, b.y - (Math.abs(b.y - a.y) < 4 ? 26 : bend), b.x, b.y);
+    const rise = b.y - a.y;
+    if (Math.abs(rise) < 4) look.path.bezierCurveTo(a.x, a.y - 26, b.x, b.y - 26, b.x, b.y);
+    else {
+      // Straight up a column it would run through what stands between.
+      const bow = Math.abs(b.x - a.x) < 4 && Math.abs(rise) > 1.5 * layout.pitch ? Math.min(Math.abs(rise) * 0.16, 46) : 0;
+      look.path.bezierCurveTo(a.x + bow, a.y + rise / 2, b.x + bow, b.y - rise / 2, b.x, b.y);
+    }
   }
   const many = Math.min(1, 14 / Math.sqrt(merged.links.length + 1));
   const ordered = [...looks.values()].sort((a, b) => Number(a.near) - Number(b.near) || a.level - b.level);

@@ -1,5 +1,5 @@
 // What is chosen, what flows in and out of it, and the groups.
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { GraphPage } from "../../api/types";
 import { count, number, plural } from "../../format";
@@ -16,13 +16,15 @@ interface Props {
   page: GraphPage;
   merged: Merged;
   chosen: Item[];
+  /** What can be done with the chosen, between them and the groups. */
+  children: ComponentChildren;
 }
 
 /** The nodes among what is chosen, groups opened. */
 export const keysOf = (chosen: Item[]) =>
   chosen.flatMap((item) => (item.group === null ? [item.id] : (groups.value[item.group]?.keys ?? [])));
 
-export function Panel({ page, merged, chosen }: Props): JSX.Element {
+export function Panel({ page, merged, chosen, children }: Props): JSX.Element {
   const [only] = chosen;
   return (
     <>
@@ -35,6 +37,7 @@ export function Panel({ page, merged, chosen }: Props): JSX.Element {
           <Several chosen={chosen} />
         )}
       </section>
+      {children}
       <Groups merged={merged} />
       <Suggested merged={merged} tokens={page.tokens} />
     </>
@@ -74,8 +77,8 @@ function One({ item, page, merged }: { item: Item; page: GraphPage; merged: Merg
       </p>
       <dl class="numbers">
         <Pair name={alone ? "predicted" : "predicted, sum"} value={number(item.score, true)} testid="predicted" raw={item.score} />
-        {alone && <Pair name="measured" value={node.measured === null ? "not measured" : number(node.measured, true)} testid="measured" raw={node.measured} />}
-        {alone && <Pair name="activation" value={node.value === null ? "not known" : number(node.value)} testid="activation" raw={node.value} />}
+        {alone && <Pair name="measured" value={node.measured === null ? "—" : number(node.measured, true)} testid="measured" raw={node.measured} />}
+        {alone && <Pair name="activation" value={node.value === null ? "—" : number(node.value)} testid="activation" raw={node.value} />}
       </dl>
       <Flow title="Inputs" testid="inputs" links={merged.into.get(item.id) ?? []} end="source" merged={merged} />
       <Flow title="Outputs" testid="outputs" links={merged.outOf.get(item.id) ?? []} end="target" merged={merged} />
@@ -235,7 +238,7 @@ function Suggested({ merged, tokens }: { merged: Merged; tokens: string[] }): JS
       <h2>Could be groups</h2>
       <ul class="layers small" data-testid="suggested">
         {all.map((one) => (
-          <li key={one.why + one.name} class="row">
+          <li key={one.why + one.name}>
             <span>
               <bdi>{one.name}</bdi> <span class="soft">{one.why}, {plural(one.keys.length, "node")}</span>
             </span>

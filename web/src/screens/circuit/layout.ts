@@ -2,8 +2,13 @@
 import type { GraphPage, NodeRow } from "../../api/types";
 import { type Item, first } from "./merge";
 
-const PITCH = 24;
-const PILL = 20;
+// Distance of neighbours in a cell, by how many nodes there are at most; the first has room for names too.
+const PITCHES: [number, number][] = [
+  [60, 44],
+  [300, 28],
+  [Number.POSITIVE_INFINITY, 24],
+];
+const PILL = 24;
 const LINES = 5;
 const WIDEST = 8;
 const THIN = 7;
@@ -50,6 +55,10 @@ export interface Layout {
   columns: Column[];
   placed: Placed[];
   more: More[];
+  /** Distance of neighbours. */
+  pitch: number;
+  /** Whether there is room for names. */
+  roomy: boolean;
   /** Where each item is; those without room are where the cell says how many there are. */
   at: Map<string, { x: number; y: number }>;
 }
@@ -86,6 +95,7 @@ function nameOf(row: number): string {
 }
 
 export function arrange(items: Item[], page: GraphPage, available: number, open: ReadonlySet<string>): Layout {
+  const [, pitch] = PITCHES.find(([most]) => items.length <= most) as [number, number];
   const cells = new Map<string, Item[]>();
   const positions = new Set<number | null>();
   const used = new Set<number>();
@@ -103,8 +113,8 @@ export function arrange(items: Item[], page: GraphPage, available: number, open:
   const tokens: (number | null)[] = everywhere.sort((a, b) => a - b);
   if (positions.has(null)) tokens.unshift(null);
 
-  const columns = columnsOf(tokens, cells, page.tokens, available);
-  const perLine = columns.map((column) => Math.max(1, Math.floor((column.width - 12) / PITCH)));
+  const columns = columnsOf(tokens, cells, page.tokens, available, pitch);
+  const perLine = columns.map((column) => Math.max(1, Math.floor((column.width - 12) / pitch)));
   const byPosition = new Map(columns.map((column, i) => [column.position, i]));
 
   const linesOf = (cell: string, one: Item[], column: number) => {
@@ -117,7 +127,7 @@ export function arrange(items: Item[], page: GraphPage, available: number, open:
     const [row, position] = cell.split(" ") as [string, string];
     const column = byPosition.get(position === "null" ? null : Number(position)) as number;
     const { pills, lines } = linesOf(cell, one, column);
-    const height = pills * PILL + lines * PITCH + 16;
+    const height = pills * PILL + lines * pitch + 16;
     heights.set(Number(row), Math.max(heights.get(Number(row)) ?? 0, height));
   }
 
@@ -140,7 +150,7 @@ export function arrange(items: Item[], page: GraphPage, available: number, open:
   }
 
   const largest = Math.max(...items.map((item) => (item.kind === "output" || item.kind === "input" ? 0 : Math.abs(item.score))), 1e-12);
-  const radius = (item: Item) => 4 + 6 * Math.sqrt(Math.min(Math.abs(item.score) / largest, 1));
+  const radius = (item: Item) => (pitch / 24) ** 0.6 * (4 + 6 * Math.sqrt(Math.min(Math.abs(item.score) / largest, 1)));
   const placed: Placed[] = [];
   const more: More[] = [];
   const at = new Map<string, { x: number; y: number }>();
@@ -151,7 +161,7 @@ export function arrange(items: Item[], page: GraphPage, available: number, open:
     const line = perLine[index] as number;
     const { pills, lines } = linesOf(cell, one, index);
     const middle = column.x + column.width / 2;
-    const slack = ((heights.get(Number(row)) as number) - 16 - pills * PILL - lines * PITCH) / 2;
+    const slack = ((heights.get(Number(row)) as number) - 16 - pills * PILL - lines * pitch) / 2;
     let top = (yOf.get(Number(row)) as number) + 8 + slack;
     const put = (item: Item, x: number, y: number, pill = 0) => {
       placed.push({ item, x, y, r: radius(item), pill });
@@ -168,7 +178,7 @@ export function arrange(items: Item[], page: GraphPage, available: number, open:
     const slots = shown.length + (shown.length < nodes.length ? 1 : 0);
     const spot = (i: number) => {
       const inLine = Math.min(line, slots - Math.floor(i / line) * line);
-      return { x: middle + ((i % line) - (inLine - 1) / 2) * PITCH, y: top + Math.floor(i / line) * PITCH + PITCH / 2 };
+      return { x: middle + ((i % line) - (inLine - 1) / 2) * pitch, y: top + Math.floor(i / line) * pitch + pitch / 2 };
     };
     shown.forEach((item, i) => put(item, spot(i).x, spot(i).y));
     if (shown.length < nodes.length) {
@@ -178,11 +188,11 @@ export function arrange(items: Item[], page: GraphPage, available: number, open:
     }
   }
   const end = columns.at(-1);
-  return { width: end ? end.x + end.width : available, height: y, rows, columns, placed, more, at };
+  return { width: end ? end.x + end.width : available, height: y, rows, columns, placed, more, pitch, roomy: pitch === PITCHES[0]?.[1], at };
 }
 
 /** Give each column the room that its fullest cell and its token need, and share out what is left over. */
-function columnsOf(positions: (number | null)[], cells: Map<string, Item[]>, tokens: string[], available: number): Column[] {
+function columnsOf(positions: (number | null)[], cells: Map<string, Item[]>, tokens: string[], available: number, pitch: number): Column[] {
   const fullest = new Map<string, number>();
   const grouped = new Set<string>();
   for (const [cell, one] of cells) {
@@ -194,7 +204,7 @@ function columnsOf(positions: (number | null)[], cells: Map<string, Item[]>, tok
     const most = fullest.get(String(position)) ?? 0;
     const line = Math.min(WIDEST, Math.ceil(Math.sqrt(most * 1.6)));
     const word = Math.min((position === null ? 6 : (tokens[position]?.length ?? 3)) * 8 + 18, 100);
-    return Math.max(most ? line * PITCH + 14 : 0, grouped.has(String(position)) ? 112 : 0, most ? word : Math.min(word, 60), 34);
+    return Math.max(most ? line * pitch + 14 : 0, grouped.has(String(position)) ? 112 : 0, most ? word : Math.min(word, 60), 34);
   });
   const spare = Math.max(available - GUTTER - widths.reduce((sum, width) => sum + width, 0), 0) / Math.max(positions.length, 1);
   let x = GUTTER;
