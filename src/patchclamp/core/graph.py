@@ -99,16 +99,22 @@ class Graph:
         own = ("key", "kind", "score")
         try:
             nodes = [
-                Node(_word(n["key"]), _word(n["kind"]), _number(n["score"]), {k: n[k] for k in n if k not in own})
+                Node(
+                    _word(n["key"]),
+                    _word(n["kind"]),
+                    _number(n["score"]),
+                    {k: _number(n[k]) for k in n if k not in own},
+                )  # fmt: skip
                 for n in data["nodes"]
             ]
             edges = [Edge(_word(e["source"]), _word(e["target"]), _number(e["weight"])) for e in data["edges"]]
-            tables = [dict(data[name]) for name in ("subject", "metric", "measures", "about")]
+            subject, metric, about = (dict(data[name]) for name in ("subject", "metric", "about"))
+            measures = {name: _number(value) for name, value in dict(data["measures"]).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise Damaged(
                 expected="a whole graph", got=f"one with {problem}", remedy="Write the graph again."
             ) from problem
-        return cls(tables[0], tables[1], tuple(nodes), tuple(edges), tables[2], tables[3])
+        return cls(subject, metric, tuple(nodes), tuple(edges), measures, about)
 
     def save(self, path: str | Path) -> None:
         """Write the graph as JSON, whole or not at all."""
