@@ -104,7 +104,7 @@ class Graph:
                     _word(n["kind"]),
                     _number(n["score"]),
                     {k: _number(n[k]) for k in n if k not in own},
-                )  # fmt: skip
+                )
                 for n in data["nodes"]
             ]
             edges = [Edge(_word(e["source"]), _word(e["target"]), _number(e["weight"])) for e in data["edges"]]
