@@ -49,3 +49,14 @@ export function follow(event: MouseEvent): void {
 export function unitAddress(key: string): string {
   return `/units/${key.split("/").map(encodeURIComponent).join("/")}`;
 }
+
+/** Return a key without its subject, which is the same for all of an atlas. */
+export function local(key: string): string {
+  const parts = key.split("/");
+  return parts.length === 4 ? parts.slice(1).join("/") : key;
+}
+
+/** Return the address of an explained answer, with a node chosen. */
+export function graphAddress(id: string, select?: string): string {
+  return `/graphs/${encodeURIComponent(id)}${select ? `?select=${encodeURIComponent(local(select))}` : ""}`;
+}
