@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import type { Ran } from "../../api/run";
 import type { Control } from "../../api/types";
 import { draft } from "../../draft";
-import { count, number, percent } from "../../format";
+import { count, number, percent, plural } from "../../format";
 import { Chip } from "../../parts/Text";
 import { Answers } from "./Ranked";
 import { SETS, shown } from "./state";
@@ -45,7 +45,9 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
   const share = (x: number) => (x - least + pad) / (most - least + 2 * pad);
   const left = (x: number) => `${share(x) * 100}%`;
   const n = control.randoms.length;
-  const asFar = Math.max(Math.round(p * (1 + n)) - 1, 0);
+  const asFar = measured === null ? 0 : effects.filter((x) => Math.abs(x) >= Math.abs(measured)).length;
+  // Sets that were drawn twice count once in p; where none moved it as far, p says how many there are.
+  const different = Math.round(1 / p) - 1;
   // Dots that would lie on one another are stacked.
   const stacks = new Map<number, number>();
   const height = (x: number) => {
@@ -83,7 +85,8 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
             (95 % interval of the mean <span class="num" data-testid="control-interval">{`${number(low, true)} to ${number(high, true)}`}</span>)
           </>
         )}
-        . {count(asFar)} of {count(n)} moved it at least as far: <strong class="num" data-testid="control-p">p = {p.toFixed(3)}</strong>, and {n} sets cannot give less than {(1 / (1 + n)).toFixed(3)}.
+        . {count(asFar)} of {count(n)} moved it at least as far: <strong class="num" data-testid="control-p">p = {p.toFixed(3)}</strong>
+        {asFar === 0 && `, the least that ${plural(different, "different set")} can give`}.
       </p>
       <p class="small soft">
         This compares these units with like ones, on this prompt and this token. It does not say what they stand for.

@@ -165,6 +165,7 @@ function Range({ unit }: { unit: RankedUnit }): JSX.Element | null {
   const { minimum, maximum, value } = unit;
   if (minimum === null || maximum === null) return null;
   const [low, high] = [Math.min(minimum, 0), Math.max(maximum, 0)];
+  if (low === high) return <span class="range small soft">never fired</span>;
   const at = (x: number) => `${Math.min(Math.max((x - low) / Math.max(high - low, 1e-12), 0), 1) * 100}%`;
   return (
     <span class="range small soft">

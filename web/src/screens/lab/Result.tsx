@@ -12,6 +12,9 @@ import { RandomUnits } from "./RandomUnits";
 import { Written } from "./Written";
 import { asked, MOST_NEW, shown } from "./state";
 
+// The likeliest few say most; the rest are one click away.
+const ROWS = 8;
+
 /** The right column. */
 export function Result({ lab, ran }: { lab: LabPage; ran: Ran }): JSX.Element {
   const { text } = asked.value;
@@ -48,7 +51,7 @@ function Table({ ran }: { ran: Ran }): JSX.Element {
       {ran.failure && <Failed failure={ran.failure} />}
       {table ? (
         <div class={`awaited ${ran.failure ? "old" : ""}`} aria-busy={waits}>
-          <Next rows={table.rows} target={ran.asked?.target ?? null} caption={table.neutral ? "nothing is changed: both columns are the same numbers" : "probability without and with the clamps, and the difference in points"} />
+          <Next rows={table.rows} first={ROWS} target={ran.asked?.target ?? null} caption={table.neutral ? "nothing is changed: both columns are the same numbers" : "probability without and with the clamps, and the difference in points"} />
           {!table.neutral && (
             <p class="small" data-testid="divergence">
               <abbr title="Kullback–Leibler divergence of the next token, baseline from changed">KL</abbr>(without ‖ with) = <strong class="num">{number(table.divergence)}</strong> nats
