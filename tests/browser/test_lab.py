@@ -155,7 +155,7 @@ def test_a_second_drag_stops_the_first_request(bench, truth, cat):
             route.continue_()
 
     bench.page.route("**/api/lab/run", hold_the_first)
-    bench.page.on("requestfailed", stopped.append)
+    bench.page.on("requestfailed", lambda request: stopped.append(request))
     slider = bench.page.get_by_role("slider")
     slider.press("Home")
     bench.page.wait_for_url("**set+0*")
@@ -179,10 +179,15 @@ def test_a_second_drag_stops_the_first_request(bench, truth, cat):
 def test_a_drag_is_one_step_back(bench, cat):
     bench.visit(lab(clamps=[f"{cat} set neutral"]))
     before = table(bench)
-    slider = bench.page.get_by_role("slider")
-    for _ in range(5):
-        slider.press("ArrowLeft")
-        bench.page.wait_for_timeout(200)
+    box = bench.page.get_by_role("slider").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    bench.page.mouse.move(box["x"] + box["width"] - 8, middle)
+    bench.page.mouse.down()
+    for share in (0.8, 0.6, 0.4):
+        bench.page.mouse.move(box["x"] + share * box["width"], middle)
+        bench.page.wait_for_timeout(400)
+    bench.page.mouse.up()
+    bench.page.wait_for_url(lambda url: not chosen(url)["clamps"][0].endswith("neutral"))
     bench.settle()
     assert table(bench) != before
     bench.page.go_back()

@@ -13,6 +13,7 @@ let timer = 0;
 let from = "";
 let step = true;
 let last = { by: "", at: 0 };
+let held = false;
 
 /** The address's parameters as they will be after the pause. */
 export const drafted = computed(() => changed(query.value, pending.value ?? {}));
@@ -39,7 +40,7 @@ export function spelt(parameters: URLSearchParams): string {
  */
 export function draft(changes: Change, by: string): boolean {
   const now = performance.now();
-  const begins = by !== last.by || now - last.at > GESTURE_MS;
+  const begins = by !== last.by || (!held && now - last.at > GESTURE_MS);
   last = { by, at: now };
   if (from !== path.peek()) pending.value = null;
   from = path.peek();
@@ -50,10 +51,13 @@ export function draft(changes: Change, by: string): boolean {
   return begins;
 }
 
-/** The next change begins a gesture, even of the same control. */
-export function newGesture(): void {
+/** The next change begins a gesture, even of the same control; while a pointer holds it, it is the same one. */
+export function newGesture(holds = false): void {
   last.by = "";
+  held = holds;
 }
+
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => (held = false));
 
 function write(): void {
   const replace = !step;

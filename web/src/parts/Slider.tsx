@@ -76,7 +76,7 @@ export function Slider({ value, rest, low, high, natural, marks, label, onMove }
         aria-label={label}
         aria-valuetext={value === null ? `neutral: ${number(rest)}, not changed` : number(value)}
         title="double click or Delete: neutral"
-        onPointerDown={newGesture}
+        onPointerDown={() => newGesture(true)}
         onInput={(event) => moved(Number(event.currentTarget.value))}
         onDblClick={() => onMove(null)}
         onKeyDown={keyed}

@@ -41,7 +41,8 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
   useEffect(() => {
     if (!wanted || unit.state === "waiting") return;
     focusNext.value = null;
-    card.current?.querySelector<HTMLElement>("input[type=range], select")?.focus();
+    const at = (selector: string) => card.current?.querySelector<HTMLElement>(selector);
+    (at("input[type=range]") ?? at("select"))?.focus();
   }, [wanted, unit.state]);
   const parts = clamp.key.split("/");
   const name = `${parts.at(-3) ?? ""} ${parts.at(-1)}`.trim();
