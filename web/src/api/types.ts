@@ -255,6 +255,7 @@ export interface Ranking {
   target: TokenView | null;
   contrast: TokenView | null;
   metric: number | null;
+  method: string;
   units: RankedUnit[];
   total: number;
   source: Source;
