@@ -101,7 +101,7 @@ function List({ ranking }: { ranking: Ranking }): JSX.Element {
               less that of <Chip token={ranking.contrast} />
             </>
           )}
-          , which is {number(ranking.metric)} with nothing clamped; predicted by RelP, not measured
+          , which is {number(ranking.metric)} with nothing clamped; predicted by {ranking.method}, not measured
         </p>
       )}
       <ol class="ranking" data-testid="ranking" data-position={ranking.position} data-by={ranking.by}>
