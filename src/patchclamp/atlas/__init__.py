@@ -10,7 +10,9 @@ _HOME = {
     "Asked": ("find", "Asked"),
     "Atlas": ("db", "Atlas"),
     "bake_atlas": ("bake", "bake_atlas"),
+    "export_atlas": ("export", "export_atlas"),
     "open": ("db", "open_atlas"),
+    "to_html": ("export.page", "to_html"),
     "write_descriptions": ("layers", "write_descriptions"),
     "write_graph": ("layers", "write_graph"),
 }
