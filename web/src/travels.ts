@@ -63,6 +63,7 @@ if (travels) {
     const props = vnode.props as Record<string, unknown>;
     if (vnode.type === "a" && typeof props.href === "string" && props.href.startsWith("/") && !holds(props.href)) {
       delete props.href;
+      props.role = "link";
       props["aria-disabled"] = "true";
       props.title = travels.absent;
     }

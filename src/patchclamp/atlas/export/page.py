@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import asdict
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,7 @@ def _answers(atlas: Atlas, unit: pages.UnitPage) -> dict[str, Any]:
     if unit.histogram is not None:
         edges = unit.histogram.edges
         answers[f"{base}/examples?kind=interval"] = [
-            asdict(atlas.examples(unit.key, "interval", low=low, high=high, limit=ALL))
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            asdict(atlas.examples(unit.key, "interval", low=low, high=high, limit=ALL)) for low, high in pairwise(edges)
         ]
     no_model = pages.LabPage(
         attached=False, model="", context=None, generates=False, differentiates=False, most_clamps=0, most_new=0,
