@@ -16,7 +16,7 @@ class File:
     def __init__(self, browser, path, **options):
         self.asked, self.faults = [], []
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(20_000)
         self.page = self.context.new_page()
         self.page.on("console", lambda said: said.type in ("error", "warning") and self.faults.append(said.text))
         self.page.on("pageerror", lambda fault: self.faults.append(str(fault)))
