@@ -22,7 +22,8 @@ client = NotebookClient(notebook, kernel_name="python3", timeout=300)
 with client.setup_kernel():
     for index, cell in enumerate(cells):
         client.execute_cell(cell, index)
-    print(json.dumps([[output.get("data", output.get("text")) for output in cell.outputs] for cell in cells]), flush=True)
+    shown = [[output.get("data", output.get("text")) for output in cell.outputs] for cell in cells]
+    print(json.dumps(shown), flush=True)
     sys.stdin.readline()
 """
 

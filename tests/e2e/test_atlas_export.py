@@ -1,4 +1,4 @@
-"""Sharing an atlas from the command line: whole files with their size, three parts for trouble, nothing half written."""
+"""Sharing an atlas from the command line: whole files and their size, three parts for trouble, nothing half written."""
 
 import json
 import resource
