@@ -363,3 +363,19 @@ def _atlas(verbs: Any) -> None:
         whats, "info", "What an atlas holds, and whether it is whole.", "patchclamp atlas info cat.atlas", model=False
     )
     info.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
+    export = _verb(
+        whats,
+        "export",
+        "Share an atlas: one unit's page as a file, or everything in a format that others read.",
+        "patchclamp atlas export cat.atlas --format html --unit blocks.0.mlp.act/neurons/7 --out cat.html",
+        model=False,
+    )
+    export.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=("html", "parquet", "neuronpedia"),
+        help="html: one unit's page as one file; parquet: tables of everything; neuronpedia: the layout it imports",
+    )
+    export.add_argument("--unit", metavar="KEY", help="html: the unit, site/basis/index")
+    export.add_argument("--out", required=True, metavar="PATH", help="a file (html), or a folder that is not there yet")
