@@ -35,8 +35,10 @@ def main() -> None:
     model = LanguageModel(shape.gpt2(), shape.words(), name="gpt2-shape", hash="0" * 64)
     with tempfile.TemporaryDirectory() as name:
         atlas = open_atlas(made_up.large(Path(name) / "large.atlas", UNITS))
-        app = Guard(make_app(lambda: atlas, Lab(model, atlas.reading)), hosts=LOOPBACK, etag=lambda: atlas.hash)
-        asyncio.run(measured(app, {"text": "w1 w2", "clamps": clamps(0.0), "new_tokens": 2, "controls": 20}))
+        lab = Lab(model, atlas.reading)
+        lab.worker.longest_s = 3600.0  # a busy machine is slow, not wrong
+        app = Guard(make_app(lambda: atlas, lab), hosts=LOOPBACK, etag=lambda: atlas.hash)
+        asyncio.run(measured(app, {"text": "w1 w2", "clamps": clamps(0.0), "new_tokens": 2}))
         found: dict[str, list[timing.Spent]] = {"new prompt": [], "dragged": [], "20 steps": [], "20 random sets": []}
         for i in range(rounds):
             text = " ".join(f"w{1 + (i * TOKENS + j) % 5000}" for j in range(TOKENS))

@@ -574,7 +574,9 @@ def test_a_queued_run_is_dropped_a_running_one_stops_at_its_next_turn_and_places
         return worker.submit(work, heard_by[name].append)
 
     with turns:  # the first waits for its turn
-        first, second, third = asked("a"), asked("b"), asked("c")
+        first = asked("a")
+        until(lambda: worker._running is first, "the first runs")
+        second, third = asked("b"), asked("c")
         assert [event.ahead for event in heard_by["c"]] == [2]
         worker.drop(second)
         assert [event.ahead for event in heard_by["c"]] == [2, 1]

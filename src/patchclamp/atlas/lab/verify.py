@@ -29,6 +29,7 @@ def verify(
     *,
     n_sets: int = 20,
     seed: int = 0,
+    asked: tuple[Question, Metric] | None = None,
     turn: Turn = nullcontext,
     progress: Progress | None = None,
 ) -> pages.Verified:
@@ -43,6 +44,7 @@ def verify(
         nodes: keys of some of its nodes; one named twice is replaced once.
         n_sets: random sets.
         seed: of their draw.
+        asked: what ``question_of`` gives, where it was called before.
         turn: what a forward pass runs in.
         progress: called with sets done and in all.
 
@@ -53,7 +55,7 @@ def verify(
     Cost: two forward passes (three with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
     chosen, predicted = _chosen(graph, nodes)
-    question, metric = _asked(model, graph)
+    question, metric = asked or question_of(model, graph)
     with turn():
         found = _sized(model, question, metric, chosen)
     sets, _ = matched_sets(sizes_of(found, chosen), n_sets, seed)
@@ -87,8 +89,12 @@ def _chosen(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
     return [UnitKey.parse(key) for key in named], float(sum(scores[key] for key in named))
 
 
-def _asked(model: LanguageModel, graph: Graph) -> tuple[Question, Metric]:
-    """Return what was asked, from what the graph says of itself."""
+def question_of(model: LanguageModel, graph: Graph) -> tuple[Question, Metric]:
+    """Return what was asked and its metric, from what a graph says of itself.
+
+    Raises:
+        PatchclampError: its reference is not at hand, or it does not say what was asked.
+    """
     about: dict[str, Any] = dict(graph.about)
     reference = about.get("reference")
     if reference not in ("zero", "corrupted"):
