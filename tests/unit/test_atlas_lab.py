@@ -618,6 +618,10 @@ def test_a_full_queue_answers_503_in_three_parts(seeded_atlas, cat):
     answer = own.post("/api/lab/run", text=TEXT)
     assert answer.status_code == 503
     assert "runs that wait" in answer.json()["error"]["expected"]
+    own.lab.turns._waiting.extend(threading.Lock() for _ in range(16))
+    answer = own.get("/api/lab/rank", text=TEXT, position=1)
+    assert answer.status_code == 503
+    assert "wait for the model" in answer.json()["error"]["expected"]
 
 
 def test_many_at_once_get_their_own_answers(bench, cat):

@@ -235,7 +235,7 @@ def _generate(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="set a unit (KEY+=V adds, KEY*=V scales); repeat for more",
+        help="set a unit (KEY+=V adds, KEY*=V scales, KEY=ablate silences; ' @ 5:9,+0:' after it says where); repeat",
     )
     verb.add_argument(
         "--at",
@@ -262,7 +262,7 @@ def _classify(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="set a unit (KEY+=V adds, KEY*=V scales); repeat for more",
+        help="set a unit (KEY+=V adds, KEY*=V scales, KEY=ablate silences; ' @ 5:9,+0:' after it says where); repeat",
     )
     verb.add_argument(
         "--at",
@@ -348,7 +348,9 @@ def _atlas(verbs: Any) -> None:
         whats, "serve", "Serve an atlas to a browser on this machine.", "patchclamp atlas serve cat.atlas", model=False
     )
     serve.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
-    serve.add_argument("--model", metavar="MODEL", help=f"attach the model: {MODEL}; units can then be tried on a text")
+    serve.add_argument(
+        "--model", metavar="MODEL", help=f"attach the model: {MODEL}; units can then be tried on a text and clamped"
+    )
     serve.add_argument("--port", type=int, default=0, metavar="N", help="the port (default: 0, a free one)")
     serve.add_argument(
         "--host",

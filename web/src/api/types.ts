@@ -457,6 +457,7 @@ export interface Verified {
   predicted: number | null;
   measured: number | null;
   randoms: (number | null)[];
+  size: number;
   mean: number | null;
   low: number | null;
   high: number | null;

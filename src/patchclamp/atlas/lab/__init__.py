@@ -105,7 +105,7 @@ class Lab:
         """
         named = atlas.key(atlas.number(key))
         stimulus, cut = self.cut(text), self.tokens(text)
-        with self.turns:
+        with self.turns.at_once():
             recording = self.model.run(stimulus, record=[named.site], logits=False).recording
         acts = np.asarray(recording[named.site].float().cpu())[:, named.index].astype(np.float64).tolist()
         return pages.Trial(
@@ -129,7 +129,7 @@ class Lab:
         stimulus = self.cut(text)
         shown = f".run({text!r}, record={[row[1] for row in atlas.sites]!r}, logits=False)"
         source = pages.Source(atlas.base_run, "", f"pc.load({self.name!r}){shown}")
-        with self.turns:
+        with self.turns.at_once():
             return rank(self.model, atlas, stimulus, position, spell=self.spell, source=source, **asked)
 
     # -- answered by the worker ---------------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ def verify(
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms[different], nan=np.inf))
     return pages.Verified(
         nodes=len(chosen), baseline=finite(found.baseline), predicted=finite(predicted), measured=finite(together),
-        randoms=[finite(x) for x in randoms], mean=finite(whole.mean()) if len(whole) else None,
+        randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
+        mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None, p=p,
         reference=found.reference.kind, seed=seed,
     )  # fmt: skip

@@ -49,6 +49,22 @@ class Turns:
             else:
                 self._held = False
 
+    @contextmanager
+    def at_once(self, most: int = MOST_WAITING) -> Iterator[None]:
+        """Have a turn for a question that is answered at once, unless too many wait already.
+
+        Raises:
+            Busy: they do; whoever waits holds a thread that other pages need.
+        """
+        if len(self._waiting) >= most:
+            raise Busy(
+                expected=f"at most {most} questions that wait for the model",
+                got="one more",
+                remedy="Wait a moment, then ask again.",
+            )
+        with self:
+            yield
+
 
 class Job:
     """One question to the worker, and the way back to whoever asked.

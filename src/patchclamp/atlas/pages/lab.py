@@ -296,6 +296,7 @@ class Verified:
         predicted: Σ of the nodes' scores.
         measured: m − m with them replaced.
         randoms: the same for every random set of like nodes.
+        size: nodes in each; fewer than were replaced where most of a site was.
         mean: their mean.
         low: lower end of its 95 % interval.
         high: upper end.
@@ -309,6 +310,7 @@ class Verified:
     predicted: float | None
     measured: float | None
     randoms: list[float | None]
+    size: int
     mean: float | None
     low: float | None
     high: float | None
