@@ -280,6 +280,8 @@ def test_random_units_stand_beside_the_effect(bench, truth, cat):
     assert abs(measured) > max(map(abs, effects))
     assert page.get_by_test_id("control-p").inner_text() == f"p = {p:.3f}"
     assert " to " in page.get_by_test_id("control-interval").inner_text()
+    # Sixteen neurons have few of a size: what is compared with unlike units is said to be.
+    assert 0 < float(page.get_by_test_id("unlike").get_attribute("data-value")) <= 1
     # Another clamp has not been measured.
     page.get_by_role("slider").press("End")
     answered(bench, 3)

@@ -36,6 +36,16 @@ export function RandomUnits({ ran, acting }: { ran: Ran; acting: boolean }): JSX
   );
 }
 
+const STACK = 7;
+/** Above this share of units that had to come from elsewhere, the comparison is called weak. */
+const WEAK = 0.2;
+
+/** How far from its place the stack of the nth dot stands, in pixels: by turns left and right of the first. */
+function aside(level: number): number {
+  const nth = Math.floor(level / STACK);
+  return (nth % 2 ? -1 : 1) * Math.ceil(nth / 2) * 8;
+}
+
 function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.Element {
   const { measured, low, high, p, target } = control;
   const effects = control.randoms.filter((x): x is number => x !== null);
@@ -48,7 +58,7 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
   const asFar = measured === null ? 0 : effects.filter((x) => Math.abs(x) >= Math.abs(measured)).length;
   // Sets that were drawn twice count once in p; where none moved it as far, p says how many there are.
   const different = Math.round(1 / p) - 1;
-  // Dots that would lie on one another are stacked.
+  // Dots that would lie on one another are stacked, and full stacks stand beside one another.
   const stacks = new Map<number, number>();
   const height = (x: number) => {
     const bin = Math.round(share(x) * 40);
@@ -57,14 +67,13 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
     return level;
   };
   const dots = [...effects].sort((a, b) => a - b).map((x) => ({ x, level: height(x) }));
-  const tallest = Math.max(...stacks.values(), 1);
   return (
     <div class={stale ? "old" : ""} data-testid="control-result" data-measured={measured ?? ""} data-low={low ?? ""} data-high={high ?? ""} data-mean={control.mean ?? ""} data-p={p} data-sets={n}>
       <div class="swarm" role="img" aria-label={`effects of ${n} random sets and of these clamps`}>
         <i class="nought" style={{ left: left(0) }} />
         {low !== null && high !== null && <i class="span" style={{ left: left(low), right: `calc(100% - ${left(high)})` }} />}
         {dots.map(({ x, level }, i) => (
-          <i key={i} class="dot" data-testid="random-effect" data-value={x} style={{ left: left(x), bottom: `${22 + (level * 62) / Math.max(tallest, 8)}%` }} />
+          <i key={i} class="dot" data-testid="random-effect" data-value={x} style={{ left: `calc(${left(x)} + ${aside(level)}px)`, bottom: `${14 + (level % STACK) * 9}px` }} />
         ))}
         {measured !== null && <i class={`measured ${measured < 0 ? "neg" : "pos"}`} style={{ left: left(measured) }} />}
       </div>
@@ -88,9 +97,14 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
         . {count(asFar)} of {count(n)} moved it at least as far: <strong class="num" data-testid="control-p">p = {p.toFixed(3)}</strong>
         {asFar === 0 && `, the least that ${plural(different, "different set")} can give`}.
       </p>
+      {control.other_decile > 0 && (
+        <p class={`small ${control.other_decile > WEAK ? "warn" : "soft"}`} data-testid="unlike" data-value={control.other_decile}>
+          {percent(control.other_decile)} of the random units are moved less far or farther than those they stand for: too few like ones are there
+          {control.other_decile > WEAK && ", and the comparison is weak"}.
+        </p>
+      )}
       <p class="small soft">
         This compares these units with like ones, on this prompt and this token. It does not say what they stand for.
-        {control.other_decile > 0 && ` ${percent(control.other_decile)} of the random units are moved less or more than their pattern, for want of like ones.`}
       </p>
     </div>
   );

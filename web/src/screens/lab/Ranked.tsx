@@ -144,9 +144,9 @@ function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Eleme
       </div>
       <div class="how">
         <span class={`num ${(led ?? 0) < 0 ? "against" : ""}`}>
-          {effect && (
-            <span class="small" aria-hidden="true">
-              {(led ?? 0) < 0 ? "▼ " : "▲ "}
+          {effect && led !== null && led !== 0 && (
+            <span class={`small ${led < 0 ? "against" : "carries"}`} aria-hidden="true">
+              {led < 0 ? "▼ " : "▲ "}
             </span>
           )}
           {number(led, effect)}
