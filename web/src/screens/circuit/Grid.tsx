@@ -18,6 +18,7 @@ interface Props {
 }
 
 const LEVELS = 4;
+const DASHED = 1500;
 let painted = false;
 
 /** What an item is, for those who listen and for those who point at it. */
@@ -271,7 +272,9 @@ function drawEdges(canvas: HTMLCanvasElement, layout: Layout, merged: Merged, ch
     const alpha = near ? 0.45 + 0.5 * strength : (0.22 + 0.5 * strength) * many * (chosen.size ? 0.35 : 1);
     pen.strokeStyle = `rgb(${colours[sign]} / ${alpha.toFixed(3)})`;
     pen.lineWidth = (0.6 + 3 * strength * strength) * (near ? 1.15 : 1);
-    pen.setLineDash(sign === "against" ? [5, 3] : []);
+    // Among thousands a faint edge is texture; dashes, which double the time to draw, are left to those one can follow.
+    const dashed = sign === "against" && (near || level >= 2 || merged.links.length <= DASHED);
+    pen.setLineDash(dashed ? [5, 3] : []);
     pen.stroke(path);
   }
 }
