@@ -76,7 +76,7 @@ def test_cat_reads_three(file):
     mark = file.page.locator(f"[data-testid=examples-top] {EXAMPLES} .t.mark").first
     assert mark.get_attribute("data-text").strip() == "cat"
     assert mark.locator(".v").inner_text() == "3.00"
-    assert mark.get_attribute("data-fill") == "1"
+    assert float(mark.get_attribute("data-fill")) == 1
 
 
 def test_the_file_shows_what_the_server_shows(file, reader, cat):
