@@ -116,7 +116,7 @@ def large(seeded_atlas, n_nodes, n_edges):
     from test_atlas_circuit import made, with_graph
 
     atlas = pc.atlas.open(seeded_atlas)
-    return asdict(atlas.graph(with_graph(atlas, made(n_nodes, n_edges)), keep=1.0))
+    return asdict(atlas.graph(with_graph(atlas, made(n_nodes, n_edges, places=2)), keep=1.0))
 
 
 def test_of_a_large_graph_a_page_shows_what_it_holds_and_says_so(reader, planted, seeded_atlas, monkeypatch):
