@@ -25,10 +25,10 @@ nodes = st.lists(st.tuples(st.sampled_from(KINDS), scores), max_size=12).map(
 )
 
 
-def made(n_nodes: int, n_edges: int, seed: int = 0) -> Graph:
-    """Draw a graph of 12 blocks over 20 tokens, with inputs, an output and errors."""
+def made(n_nodes: int, n_edges: int, seed: int = 0, places: int = 20) -> Graph:
+    """Draw a graph of 12 blocks over so many of 20 tokens, with inputs, an output and errors."""
     draw = np.random.default_rng(seed)
-    block, place = draw.integers(0, 12, n_nodes), draw.integers(0, 20, n_nodes)
+    block, place = draw.integers(0, 12, n_nodes), draw.integers(0, places, n_nodes)
     score = draw.standard_t(2, n_nodes)
     keys = [f"cat/blocks.{b}.mlp.act/neurons/{i}@{p}" for i, (b, p) in enumerate(zip(block, place, strict=True))]
     ends = [Node(f"input@{i}", "input", 0.1 * i) for i in range(20)] + [Node("output", "output", 4.0)]

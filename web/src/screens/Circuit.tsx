@@ -36,14 +36,19 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
   const merged = useMemo(() => merge(page, groups.value), [page, groups.value]);
   const small = useSmall();
   const shown = (view.value ?? (small ? "list" : "grid")) === "list" ? "list" : "grid";
-  const ids = selected.value.filter((id) => merged.byId.has(id));
+  const latest = useRef(merged);
+  latest.current = merged;
+  // Keys and clicks come faster than renders: what they start from is asked for when they come.
+  const idsNow = () => selected.value.filter((id) => latest.current.byId.has(id));
+  const itemsNow = () => idsNow().map((id) => latest.current.byId.get(id) as Item);
+  const ids = idsNow();
   const chosenIds = useMemo(() => new Set(ids), [ids.join("\n")]);
-  const chosen = ids.map((id) => merged.byId.get(id) as Item);
+  const chosen = itemsNow();
   const onChoose = (id: string, join: boolean) => {
-    if (!join) choose([id]);
-    else choose(chosenIds.has(id) ? ids.filter((one) => one !== id) : [...ids, id]);
+    const now = idsNow();
+    choose(!join ? [id] : now.includes(id) ? now.filter((one) => one !== id) : [...now, id]);
   };
-  useKeys({ g: () => groupChosen(chosen), Escape: () => choose([]) });
+  useKeys({ g: () => groupChosen(itemsNow()), Escape: () => choose([]) });
   return (
     <article data-testid="circuit" data-id={page.graph.id} class="circuit">
       <Hatch />
