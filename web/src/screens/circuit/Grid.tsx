@@ -46,6 +46,12 @@ export function Grid({ page, merged, chosen, onChoose }: Props): JSX.Element {
   }, []);
   const layout = useMemo(() => (available ? arrange(merged.items, page, available, open) : null), [merged, page, available, open]);
 
+  // What is too wide begins where the answer comes out.
+  const wide = layout !== null && layout.width > available;
+  useLayoutEffect(() => {
+    if (wide && box.current) box.current.scrollLeft = box.current.scrollWidth;
+  }, [wide, page.graph.id]);
+
   useLayoutEffect(() => {
     if (!layout || !canvas.current) return;
     const redraw = () => drawEdges(canvas.current as HTMLCanvasElement, layout, merged, chosen);

@@ -10,6 +10,8 @@ const PITCHES: [number, number][] = [
 ];
 const PILL = 24;
 const LINES = 5;
+/** Room for a token's first letters. */
+const NARROWEST = 22;
 const WIDEST = 8;
 const THIN = 7;
 const MOST_COLUMNS = 400;
@@ -206,10 +208,16 @@ function columnsOf(positions: (number | null)[], cells: Map<string, Item[]>, tok
     const word = Math.min((position === null ? 6 : (tokens[position]?.length ?? 3)) * 8 + 18, 100);
     return Math.max(most ? line * pitch + 14 : 0, grouped.has(String(position)) ? 112 : 0, most ? word : Math.min(word, 60), 34);
   });
-  const spare = Math.max(available - GUTTER - widths.reduce((sum, width) => sum + width, 0), 0) / Math.max(positions.length, 1);
+  const total = widths.reduce((sum, width) => sum + width, 0);
+  const spare = Math.max(available - GUTTER - total, 0) / Math.max(positions.length, 1);
+  // Tokens without nodes give way before the picture has to be scrolled.
+  const bare = positions.map((position) => !fullest.get(String(position)));
+  const given = widths.reduce((sum, width, i) => sum + (bare[i] ? width - NARROWEST : 0), 0);
+  const share = given > 0 ? Math.min(Math.max(GUTTER + total - available, 0) / given, 1) : 0;
   let x = GUTTER;
   return positions.map((position, i) => {
-    const column = { position, x, width: (widths[i] as number) + spare };
+    const width = widths[i] as number;
+    const column = { position, x, width: width + spare - (bare[i] ? (width - NARROWEST) * share : 0) };
     x += column.width;
     return column;
   });

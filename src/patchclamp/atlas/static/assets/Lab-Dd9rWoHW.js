@@ -1,1 +1,0 @@
-import{A as e,d as t,h as n,m as r,p as i}from"./index-CTqkmkGF.js";function a(){return r(`Lab`),n(e,{children:[n(i,{question:`What is active here, and what happens if it is clamped?`}),n(t,{children:`Not built yet.`})]})}export{a as Lab};
