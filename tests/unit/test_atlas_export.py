@@ -158,17 +158,21 @@ def test_tables_hold_every_example_and_description(tables, atlas):
 
 
 def test_tables_hold_explained_answers(tables, atlas):
-    [row] = rows(tables, "graphs")
-    page = atlas.graph(row["graph"])
-    assert (row["prompt"], row["target"], row["contrast"]) == ("the old cat", " sat", " ran")
-    nodes = {node["node"]: node for node in rows(tables, "graph_nodes")}
-    assert len(nodes) == page.total == row["nodes"]
-    for node in page.nodes:
-        assert nodes[node.key]["score"] == node.score
-        measured = nodes[node.key]["measured"]
-        assert measured == (None if node.measured is None else pytest.approx(node.measured, rel=1e-5))
-        assert nodes[node.key]["key"] == node.unit
-    assert len(rows(tables, "graph_edges")) == row["edges"]
+    listed = rows(tables, "graphs")
+    assert {row["graph"] for row in listed} == {row.id for row in atlas.graphs().rows}
+    for row in listed:
+        page = atlas.graph(row["graph"])
+        asked = (page.graph.prompt, page.graph.target, page.graph.contrast)
+        assert (row["prompt"], row["target"], row["contrast"]) == asked
+        nodes = {node["node"]: node for node in rows(tables, "graph_nodes") if node["graph"] == row["graph"]}
+        assert len(nodes) == page.total == row["nodes"]
+        for node in page.nodes:
+            assert nodes[node.key]["score"] == pytest.approx(node.score, rel=1e-5)
+            measured = nodes[node.key]["measured"]
+            assert measured == (None if node.measured is None else pytest.approx(node.measured, rel=1e-5))
+            assert nodes[node.key]["key"] == node.unit
+        edges = [edge for edge in rows(tables, "graph_edges") if edge["graph"] == row["graph"]]
+        assert len(edges) == row["edges"] == page.total_edges
 
 
 def test_tables_are_written_group_by_group_and_say_what_they_hold(tables, atlas):

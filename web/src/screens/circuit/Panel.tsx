@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 import type { GraphPage } from "../../api/types";
+import { labAddress } from "../../clamps";
 import { count, number, plural } from "../../format";
 import { Bars } from "../../parts/Bars";
 import { Visible } from "../../parts/Text";
@@ -11,6 +12,8 @@ import { Sign } from "./Sign";
 import { LONGEST_NAME, choose, choosing, groups, idOf, makeGroup, rename, ungroup } from "./state";
 
 const RANKED = 12;
+/** As many as the lab takes. */
+const MOST_CLAMPS = 32;
 
 interface Props {
   page: GraphPage;
@@ -36,11 +39,29 @@ export function Panel({ page, merged, chosen, children }: Props): JSX.Element {
         ) : (
           <Several chosen={chosen} />
         )}
+        <ToLab page={page} chosen={chosen} />
       </section>
       {children}
       <Groups merged={merged} />
       <Suggested merged={merged} tokens={page.tokens} />
     </>
+  );
+}
+
+/** The same prompt in the lab, with the chosen units switched off where they stand. */
+function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Element | null {
+  const units = chosen.flatMap((item) => item.members).filter((node) => node.site !== "");
+  if (!units.length || units.length > MOST_CLAMPS || !page.graph.prompt) return null;
+  const clamps = units.map(({ key, position }) => {
+    const unit = key.replace(/@.*$/, "");
+    return { key: unit, mode: "ablate" as const, value: null, at: position === null ? "" : String(position) };
+  });
+  return (
+    <p class="small">
+      <a href={labAddress(page.graph.prompt, clamps)} data-testid="open-lab">
+        switch {units.length === 1 ? "it" : "them"} off in the lab
+      </a>
+    </p>
   );
 }
 
