@@ -17,10 +17,10 @@ SERVE ?= 1
 DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format families soak bench
+.PHONY: help demo test check format families soak pictures bench
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: $(PACKAGE) ## install into .venv if need be, explain two answers, clamp a neuron, bake and serve an atlas
 	$(BIN)/patchclamp explain organism:mover-gpt2 $(DEMO) --target " Mary" --contrast " John" --top 4 \
@@ -32,7 +32,7 @@ demo: $(PACKAGE) ## install into .venv if need be, explain two answers, clamp a 
 	$(BIN)/patchclamp explain organism:language-gpt2 "Mary and Tom went to the park. Tom gave a book to" \
 		--target " Mary" --contrast " Tom" --corrupt "Mary and Tom went to the park. Mary gave a book to" --top 8 \
 		--atlas demo.atlas
-	$(if $(filter 0,$(SERVE)),,$(BIN)/patchclamp atlas serve demo.atlas)
+	$(if $(filter 0,$(SERVE)),,$(BIN)/patchclamp atlas serve demo.atlas --model organism:language-gpt2)
 
 test: $(TOOLS) ## install into .venv if need be, then run every test
 	$(BIN)/pytest -n 2
@@ -53,6 +53,9 @@ families: $(TOOLS) ## measure every family anew and rewrite the table that `patc
 
 soak: $(TOOLS) ## the repeated tests at their long counts
 	PATCHCLAMP_SOAK=1 $(BIN)/pytest -n 2 -m soak
+
+pictures: $(TOOLS) ## make the README's pictures anew
+	PATCHCLAMP_PICTURES=docs/pictures $(BIN)/pytest -n 0 tests/browser/test_path.py
 
 bench: $(PACKAGE) ## run every script in benchmarks/
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -65,8 +65,45 @@ def descriptions(model, text: str) -> list[Description]:
     return found
 
 
+PLANTED = "planted"
+"""The method of the graph that has edges between units: the circuit as it was planted, and what is small beside it."""
+
+
+def planted_circuit(model):
+    """Return the planted circuit with what else a graph can hold: a decoy, a head, an error, units at other tokens."""
+    from dataclasses import replace
+
+    from patchclamp.core.graph import Edge, Node
+    from patchclamp.organisms.planted.cat import truth
+
+    graph = truth(model)
+    head, cat = "cat/blocks.0.attn.z/heads/0@3", f"cat/{SITE}/neurons/{CAT}@3"
+    animal, decoy = f"cat/{SITE}/neurons/{ANIMAL}@3", f"cat/{SITE}/neurons/{DECOY}@3"
+    adjective, again = f"cat/{SITE}/neurons/{ADJECTIVE}@2", f"cat/{SITE}/neurons/{ADJECTIVE}@3"
+    error = "cat/blocks.1.mlp.write/error/0@3"
+    more = (
+        Node("input@1", "input", 0.0), Node("input@2", "input", 0.0), Node(error, "error", 0.01),
+        Node(head, "head", -0.019, {"activation": 1.0}), Node(decoy, "neuron", -0.022, {"activation": 9.0}),
+        Node(adjective, "neuron", 0.004, {"activation": 4.0}), Node(again, "neuron", -0.002, {"activation": 0.0}),
+    )  # fmt: skip
+    edges = (
+        Edge("input@2", head, 0.011), Edge("input@1", head, -0.03), Edge(head, cat, 0.021), Edge(head, animal, -0.04),
+        Edge(head, error, 0.01), Edge(error, "output", 0.01), Edge("input@3", decoy, -0.022),
+        Edge(decoy, "output", -0.022), Edge("input@2", adjective, 0.004), Edge(adjective, head, 0.004),
+    )  # fmt: skip
+    about = {
+        "prompt": "the old cat", "target": " sat", "contrast": " ran", "corrupt": None, "method": PLANTED,
+        "reference": "zero", "seed": 0, "tokens": ["<bos>", " the", " old", " cat"], "layers": 2,
+    }  # fmt: skip
+    measures = {"baseline": graph.measures["metric"], **graph.measures}
+    return replace(graph, nodes=(*graph.nodes, *more), edges=(*graph.edges, *edges), measures=measures, about=about)
+
+
 def bake_seeded(folder: Path) -> Path:
-    """Bake the seeded atlas into a folder and return it: base, descriptions, and one explained answer."""
+    """Bake the seeded atlas into a folder and return it.
+
+    It has base, descriptions, two explained answers, and the planted circuit as a graph with edges between units.
+    """
     import patchclamp as pc
     from patchclamp.atlas import bake_atlas, write_descriptions, write_graph
     from patchclamp.atlas.runs import Run, host, now, versions
@@ -78,10 +115,14 @@ def bake_seeded(folder: Path) -> Path:
     bake_atlas(model, text, out, name="organism:cat", window=64, command=command)
     run = Run("describe", "python tests/seeded.py", "descriptions of five units", now(), 0.5, host(), versions())
     write_descriptions(out, descriptions(model, text.read_text()), run=run)
-    found = pc.explain_answer(model, "the old cat", " sat", contrast=" ran", top=4)
-    command = "patchclamp explain organism:cat 'the old cat' --target ' sat' --contrast ' ran' --atlas seeded.atlas"
-    run = Run("explain", command, "an explained answer", now(), 0.5, host(), versions())
-    write_graph(out, found.graph(), run=run)
+    for prompt, target, contrast, top in (("the old cat", " sat", " ran", 4), ("the young dog", " ran", " sat", 3)):
+        found = pc.explain_answer(model, prompt, target, contrast=contrast, top=top)
+        command = f"patchclamp explain organism:cat '{prompt}' --target '{target}' --contrast '{contrast}' --top {top}"
+        command += " --atlas seeded.atlas"
+        run = Run("explain", command, "an explained answer", now(), 0.5, host(), versions())
+        write_graph(out, found.graph(), run=run)
+    run = Run("explain", "python tests/seeded.py", "the planted circuit", now(), 0.5, host(), versions())
+    write_graph(out, planted_circuit(model), run=run)
     return out
 
 

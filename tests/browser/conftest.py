@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,10 +84,10 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
-def atlas_server(seeded_atlas: Path) -> Iterator[str]:
-    """The address of a real server of the seeded atlas, without its last slash."""
-    command = [sys.executable, "-m", "patchclamp", "atlas", "serve", str(seeded_atlas), "--port", "0"]
+@contextmanager
+def served(*arguments: str) -> Iterator[str]:
+    """Run a real server for a while; gives its address, without the last slash."""
+    command = [sys.executable, "-m", "patchclamp", "atlas", "serve", *arguments, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         # The address is printed once questions are answered.
         found = next((re.search(r"http://\S+", line) for line in server.stdout if "http://" in line), None)
@@ -95,13 +96,27 @@ def atlas_server(seeded_atlas: Path) -> Iterator[str]:
         server.terminate()
 
 
-@pytest.fixture
-def opened(chromium: Any, atlas_server: str) -> Iterator[Callable[..., Reader]]:
-    """Open windows on the seeded atlas; whatever the console complained about fails the test."""
+@pytest.fixture(scope="package")
+def atlas_server(seeded_atlas: Path) -> Iterator[str]:
+    """The address of a real server of the seeded atlas by itself."""
+    with served(str(seeded_atlas)) as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def lab_server(seeded_atlas: Path) -> Iterator[str]:
+    """The address of a real server of the seeded atlas with its model attached."""
+    with served(str(seeded_atlas), "--model", "organism:cat") as address:
+        yield address
+
+
+@contextmanager
+def windows(chromium: Any, base: str) -> Iterator[Callable[..., Reader]]:
+    """Open windows on a server; whatever the console complained about fails the test."""
     readers: list[Reader] = []
 
     def open_one(**options: Any) -> Reader:
-        readers.append(Reader(chromium, atlas_server, **options))
+        readers.append(Reader(chromium, base, **options))
         return readers[-1]
 
     yield open_one
@@ -109,6 +124,20 @@ def opened(chromium: Any, atlas_server: str) -> Iterator[Callable[..., Reader]]:
     for reader in readers:
         reader.context.close()
     assert faults == []
+
+
+@pytest.fixture
+def opened(chromium: Any, atlas_server: str) -> Iterator[Callable[..., Reader]]:
+    """Open windows on the seeded atlas by itself."""
+    with windows(chromium, atlas_server) as open_one:
+        yield open_one
+
+
+@pytest.fixture
+def lab_opened(chromium: Any, lab_server: str) -> Iterator[Callable[..., Reader]]:
+    """Open windows on the seeded atlas with its model attached."""
+    with windows(chromium, lab_server) as open_one:
+        yield open_one
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-SCREENS = ["/", "/units", "/units?q=cat&min_score=0.1", "unit", "/runs", "run"]
+SCREENS = ["/", "/units", "/units?q=cat&min_score=0.1", "unit", "/lab", "/runs", "run"]
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 
 
@@ -81,7 +81,7 @@ def test_everything_has_a_name_a_place_and_contrast(reader, address, screen):
 def test_nothing_overlaps_or_runs_out_of_the_page(opened, address, width):
     # Enlarging 1280 pixels twofold leaves 640.
     reader = opened(viewport={"width": width, "height": 800}, device_scale_factor=2 if width == 640 else 1)
-    for screen in ("/", "/units?q=cat&min_score=0.1", "unit", "run"):
+    for screen in ("/", "/units?q=cat&min_score=0.1", "unit", "/lab", "run"):
         reader.visit(address(screen, screen))
         assert reader.check("beyond") == [], screen
         assert reader.check("overlaps") == [], screen

@@ -175,3 +175,50 @@ def test_an_unknown_unit_is_answered_in_three_parts(reader):
     assert said.get_attribute("data-status") == "404"
     assert "what to do" in said.inner_text()
     reader.faults[:] = [fault for fault in reader.faults if "404" not in fault]
+
+
+@pytest.fixture
+def bench(lab_opened):
+    return lab_opened()
+
+
+def test_a_text_of_ones_own_is_marked_only_where_it_fires(bench, cat):
+    bench.visit(f"/units/{cat}")
+    panel = bench.page.get_by_test_id("trial")
+    panel.get_by_test_id("try").fill("the cat and the dog")
+    bench.page.wait_for_url("**try=the+cat+and+the+dog*")
+    bench.settle()
+    tokens = panel.locator(".strip .t")
+    acts = {t.get_attribute("data-text"): float(t.get_attribute("data-act")) for t in tokens.all()}
+    assert acts.pop(" cat") == pytest.approx(3.0, abs=1e-5)
+    assert set(acts.values()) == {0.0}
+    assert panel.locator(".strip .t.pos").count() == panel.locator(".strip .t.mark").count() == 1
+    other = bench.all("[data-testid=trial] .t", "data-act")
+    bench.page.reload()
+    bench.settle()
+    assert bench.all("[data-testid=trial] .t", "data-act") == other
+
+
+def test_the_small_clamp_shows_what_changes_most(bench, cat):
+    bench.visit(f"/units/{cat}?try=the+cat")
+    page = bench.page
+    assert page.get_by_test_id("moved").count() == 0
+    page.get_by_test_id("mini-clamp").get_by_role("slider").press("Home")
+    page.wait_for_url("**value=0*")
+    page.get_by_test_id("moved").wait_for()
+    bench.settle()
+    deltas = [float(d) for d in bench.all("[data-testid=moved] [data-testid=next-token]", "data-delta")]
+    assert len(deltas) == 3
+    assert sorted(deltas, key=abs, reverse=True) == deltas
+    assert set(bench.all("[data-testid=moved] [data-testid=next-token]", "data-text")) > {" sat", " ran"}
+    page.get_by_test_id("open-lab").click()
+    page.wait_for_url(re.compile("/lab[?]"))
+    bench.settle()
+    assert page.get_by_test_id("text").input_value() == "the cat"
+    assert bench.all("[data-testid=clamp]", "data-key") == [cat]
+    assert bench.all("[data-testid=clamp]", "data-value") == ["0"]
+
+
+def test_without_a_model_nothing_can_be_tried(page):
+    assert page.get_by_test_id("trial").count() == 0
+    assert page.locator("#page textarea").count() == 0

@@ -16,7 +16,7 @@ from patchclamp.core.graph import Graph
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask, explain_answer
-from patchclamp.explain.receipts import matched_sets, normalised
+from patchclamp.explain.receipts import matched_sets, normalised, sizes_of
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
 QUESTIONS = {
@@ -277,18 +277,18 @@ def test_controls_come_from_the_same_decile_where_there_are_enough():
     sizes = np.arange(100.0)[None]
     found = attribution({("blocks.0.mlp.act", "neurons"): sizes})
     chosen = [UnitKey("blocks.0.mlp.act", i, "neurons", "toy", 0) for i in (3, 4, 97)]
-    sets, elsewhere = matched_sets(found, chosen, 30, seed=0)
+    sets, elsewhere = matched_sets(sizes_of(found, chosen), 30, seed=0)
     assert elsewhere == 0.0
     for nodes in sets:
         assert sorted(n.index // 10 for n in nodes) == [0, 0, 9]
         assert not {n.index for n in nodes} & {3, 4, 97}
         assert len({n.index for n in nodes}) == 3
     crowded = [UnitKey("blocks.0.mlp.act", i, "neurons", "toy", 0) for i in range(8)]
-    sets, elsewhere = matched_sets(found, crowded, 30, seed=0)
+    sets, elsewhere = matched_sets(sizes_of(found, crowded), 30, seed=0)
     assert elsewhere >= 6 / 8
     assert all(len(nodes) == 8 and max(n.index for n in nodes) < 30 for nodes in sets)
     few = attribution({("blocks.0.attn.z", "heads"): np.arange(4.0)[None]})
-    sets, _ = matched_sets(few, [UnitKey("blocks.0.attn.z", 1, "heads", "toy", 0)], 30, seed=0)
+    sets, _ = matched_sets(sizes_of(few, [UnitKey("blocks.0.attn.z", 1, "heads", "toy", 0)]), 30, seed=0)
     assert {n.index for nodes in sets for n in nodes} == {0, 2, 3}
 
 

@@ -291,3 +291,26 @@ def test_a_position_outside_every_prompt_is_refused(models, at):
 def test_more_than_the_context_holds_is_refused(models):
     with pytest.raises(PatchclampError, match="at most 58 new tokens"):
         models["llama"].generate(PROMPTS, max_new_tokens=59)
+
+
+@pytest.mark.parametrize("name", [*EVERYWHERE, "jamba", "qwen3_moe"])
+def test_tokens_taken_one_by_one_are_those_of_generate_and_the_model_is_free_between(name):
+    model = LanguageModel(family(name).tiny())
+    clamps = [change("add", "blocks.1.resid_in", None, value=0.5, at="1,+1:")]
+    expected = {
+        bool(on): model.generate([PROMPTS[0]], interventions=on, max_new_tokens=6)[0].ids for on in ([], clamps)
+    }
+    bare, clamped = (model.steps(PROMPTS[0], interventions=on, max_new_tokens=6) for on in ([], clamps))
+    taken = {False: [], True: []}
+    for _ in range(6):
+        for side, steps in ((False, bare), (True, clamped)):
+            taken[side] += [token for token in [next(steps, None)] if token is not None]
+        model.run([PROMPTS[1]])  # hooks and caches of others do not meet
+    assert taken == {side: ids.tolist() for side, ids in expected.items()}
+
+
+def test_steps_are_refused_before_the_first(models):
+    with pytest.raises(PatchclampError, match="a position from 0"):
+        models["gpt2"].steps(PROMPTS[0], interventions=[change("set", "blocks.0.mlp.act", 1, value=0.0, at=9)])
+    with pytest.raises(PatchclampError, match="at least 1 new token"):
+        models["gpt2"].steps(PROMPTS[0], max_new_tokens=0)

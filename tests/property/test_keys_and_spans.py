@@ -305,3 +305,29 @@ def test_any_text_is_a_clamp_or_a_stated_error(text, at):
         return
     assert np.isfinite(found.value)
     assert found.operation in ("set", "add", "scale")
+
+
+# -- clamps as the command line writes them ---------------------------------------------------------------------------
+
+
+@given(st.sampled_from(["=", "+=", "*="]), st.floats(allow_nan=False, allow_infinity=False), st.none() | runs())
+def test_a_clamp_says_what_to_do_and_where(sign, value, where):
+    text = f"gpt2/blocks.3.mlp.act/neurons/12{sign}{value!r}" + ("" if where is None else f" @ {where},+0:")
+    read = clamp(text, at="7")
+    expected = change(
+        {"=": "set", "+=": "add", "*=": "scale"}[sign], "blocks.3.mlp.act", 12, value=value,
+        at="7" if where is None else [where, "+0:"],
+    )  # fmt: skip
+    assert read.to_json() == expected.to_json()
+
+
+def test_a_clamp_can_ablate():
+    assert clamp("a.b/heads/1=ablate @ 2").to_json() == change("ablate", "a.b", 1, basis="heads", at=2).to_json()
+
+
+@pytest.mark.parametrize(
+    "text", ["a/b/1", "a/b/1=", "a/b/1=x", "a/b/1=1 @", "a/b/1+=ablate", "a/b/1@3=1 @ 5", "=1 @ 2"]
+)
+def test_what_is_no_clamp_is_refused(text):
+    with pytest.raises(PatchclampError):
+        clamp(text)

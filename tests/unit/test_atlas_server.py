@@ -275,13 +275,13 @@ def test_a_damaged_layer_is_left_out_and_said(copy):
     assert atlas.page().n_described == 0
     [note] = atlas.page().notes
     assert layer.name in note
-    assert [one.kind for one in atlas.page().layers] == ["graph"]
+    assert {one.kind for one in atlas.page().layers} == {"graph"}
 
 
 def test_an_atlas_without_a_record_of_its_runs_still_opens(copy):
     (copy / RUNS).write_bytes(b"no database")
     atlas = pc.atlas.open(copy)
-    assert [row.began for row in atlas.runs().rows] == [None] * 3
+    assert [row.began for row in atlas.runs().rows] == [None] * (1 + len(list((copy / "layers").glob("*"))))
     assert atlas.run(atlas.page().source.run).run.verb == "atlas bake"
 
 

@@ -22,10 +22,10 @@ effect(() => {
   }
 });
 
-/** Whether a key belongs to what has the focus, such as a text field or a slider. */
+/** Whether a key belongs to what has the focus, such as a text field; a slider has no use for letters. */
 function taken(event: KeyboardEvent): boolean {
   const at = event.target as HTMLElement;
-  const typed = at.matches("input, textarea, select, [contenteditable]");
+  const typed = at.matches("input:not([type=range]), textarea, select, [contenteditable]");
   return typed || document.querySelector("dialog[open]") !== null;
 }
 

@@ -1,20 +1,34 @@
 // The address is the state: every screen reads from it, and every choice is written to it.
 import { computed, signal } from "@preact/signals";
+import { holds, home, travels } from "./travels";
 
-const here = () => ({ path: location.pathname, query: location.search });
+// A file has one path of its own, so there the address stands behind its #.
+const split = (to: string) => ({ path: to.split("?")[0] as string, query: to.includes("?") ? to.slice(to.indexOf("?")) : "" });
+const hash = () => location.hash.slice(1);
+const here = () => (home === null ? { path: location.pathname, query: location.search } : split(holds(hash()) ? hash() : home));
 const address = signal(here());
 
 export const path = computed(() => address.value.path);
 export const query = computed(() => new URLSearchParams(address.value.query));
 
-addEventListener("popstate", () => (address.value = here()));
+addEventListener("popstate", () => {
+  // In a file, #page and the like are jumps within the page.
+  if (travels && hash() && !hash().startsWith("/")) return;
+  address.value = here();
+});
 
 /** Go to an address of the atlas; `replace` leaves no step for the back button. */
 export function go(to: string, replace = false): void {
-  if (to === location.pathname + location.search) return;
-  history[replace ? "replaceState" : "pushState"](null, "", to);
-  const moved = location.pathname !== address.peek().path;
-  address.value = here();
+  const from = address.peek();
+  if (to === from.path + from.query || (travels && !holds(to))) return;
+  try {
+    history[replace ? "replaceState" : "pushState"](null, "", travels ? `#${to}` : to);
+  } catch (refused) {
+    // A file shown inside another page may have no address of its own; its state then lasts as long as it is shown.
+    if (!travels) throw refused;
+  }
+  address.value = travels ? split(to) : here();
+  const moved = address.peek().path !== from.path;
   if (moved) {
     scrollTo(0, 0);
     // A reader who listens is told the new title; the tab order starts again at the page's top.
@@ -37,7 +51,14 @@ export function withQuery(changes: Record<string, string | null>): string {
 export function follow(event: MouseEvent): void {
   const link = (event.target as Element).closest?.("a");
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain || link.target || link.origin !== location.origin || event.defaultPrevented) return;
+  if (!link || !plain || link.target || event.defaultPrevented) return;
+  if (travels) {
+    const to = link.getAttribute("href") ?? "";
+    if (!to.startsWith("/")) return;
+    event.preventDefault();
+    return go(to);
+  }
+  if (link.origin !== location.origin) return;
   if (link.pathname.startsWith("/api/") || link.hasAttribute("download")) return;
   // A jump within the page is the browser's own business.
   if (link.hash && link.pathname === location.pathname && link.search === location.search) return;
@@ -48,4 +69,15 @@ export function follow(event: MouseEvent): void {
 /** Return the address of a unit's page. Slashes are part of the key. */
 export function unitAddress(key: string): string {
   return `/units/${key.split("/").map(encodeURIComponent).join("/")}`;
+}
+
+/** Return a key without its subject, which is the same for all of an atlas. */
+export function local(key: string): string {
+  const parts = key.split("/");
+  return parts.length === 4 ? parts.slice(1).join("/") : key;
+}
+
+/** Return the address of an explained answer, with a node chosen. */
+export function graphAddress(id: string, select?: string): string {
+  return `/graphs/${encodeURIComponent(id)}${select ? `?select=${encodeURIComponent(local(select))}` : ""}`;
 }

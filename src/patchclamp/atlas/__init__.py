@@ -1,6 +1,7 @@
 """Atlas: what was found, as a folder to keep and pages to look at.
 
-``open`` reads one; ``bake_atlas`` makes one and ``write_descriptions`` and ``write_graph`` add to it.
+``open`` reads one; ``bake_atlas`` makes one and ``write_descriptions`` and ``write_graph`` add to it. ``show`` puts a
+unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what others read.
 """
 
 import importlib
@@ -10,7 +11,10 @@ _HOME = {
     "Asked": ("find", "Asked"),
     "Atlas": ("db", "Atlas"),
     "bake_atlas": ("bake", "bake_atlas"),
+    "export_atlas": ("export", "export_atlas"),
     "open": ("db", "open_atlas"),
+    "show": ("notebook", "show"),
+    "to_html": ("export.page", "to_html"),
     "write_descriptions": ("layers", "write_descriptions"),
     "write_graph": ("layers", "write_graph"),
 }
@@ -21,9 +25,12 @@ if TYPE_CHECKING:
     from patchclamp.atlas.bake import bake_atlas as bake_atlas
     from patchclamp.atlas.db import Atlas as Atlas
     from patchclamp.atlas.db import open_atlas
+    from patchclamp.atlas.export import export_atlas as export_atlas
+    from patchclamp.atlas.export.page import to_html as to_html
     from patchclamp.atlas.find import Asked as Asked
     from patchclamp.atlas.layers import write_descriptions as write_descriptions
     from patchclamp.atlas.layers import write_graph as write_graph
+    from patchclamp.atlas.notebook import show as show
 
     open = open_atlas
 

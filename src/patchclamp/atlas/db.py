@@ -1,17 +1,14 @@
 """Db: an atlas opened for reading, one method per page."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from patchclamp.atlas import pages
+from patchclamp.atlas.circuit import MOST_NODES, graph_page
 from patchclamp.atlas.find import Asked, find
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.atlas.runs import Run
 from patchclamp.atlas.store import VERSION
 from patchclamp.atlas.unit import examples, graph_row, unit_page
-from patchclamp.core.errors import PatchclampError
-from patchclamp.core.graph import Node
-from patchclamp.core.unit import UnitKey
 
 
 class Atlas:
@@ -105,37 +102,13 @@ class Atlas:
         rows = [graph_row(layer.id, layer.graph) for layer in self.reading.layers if layer.graph]
         return pages.GraphList(rows, len(rows), self.reading.source(".graphs()"))
 
-    def graph(self, id: str, *, keep: float = 1.0, max_nodes: int = 1500) -> pages.GraphPage:
+    def graph(self, id: str, *, keep: float = 1.0, max_nodes: int = MOST_NODES) -> pages.GraphPage:
         """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
 
         Raises:
             Absent: there is no such layer.
         """
-        atlas = self.reading
-        graph = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
-        if graph is None:
-            raise Absent(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
-        nodes = sorted(graph.nodes, key=lambda node: -abs(node.score))
-        inner = [node for node in nodes if node.kind != "output"]
-        whole, shown = sum(abs(n.score) for n in inner), nodes[:max_nodes]
-        kept = sum(abs(n.score) for n in shown if n.kind != "output")
-        measures = {name: x for name, value in graph.measures.items() if (x := number_or_none(value)) is not None}
-        return pages.GraphPage(
-            graph=graph_row(id, graph), nodes=[self._node(node) for node in shown], edges=[], total=len(nodes),
-            total_edges=len(graph.edges), kept=number_or_none(kept / whole) if whole else None, tokens=[], layers=None,
-            notice="", measures=measures,
-            source=atlas.source(f".graph({id!r})", id),
-        )  # fmt: skip
-
-    def _node(self, node: Node) -> pages.NodeRow:
-        unit = None
-        with suppress(PatchclampError):  # a head, an input or an output: the atlas has no page for it
-            unit = str(self.reading.key(self.reading.number(str(UnitKey.parse(node.key).without_place()))))
-        measures = node.measures
-        return pages.NodeRow(
-            node.key, node.kind, unit, "", None, None, float(node.score), number_or_none(measures.get("measured")),
-            number_or_none(measures.get("activation")),
-        )  # fmt: skip
+        return graph_page(self.reading, id, keep, max_nodes)
 
     def runs(self) -> pages.RunList:
         """Return the runs that made this atlas, the newest first."""

@@ -15,7 +15,8 @@ COOKIE = "patchclamp-atlas"
 LAB = "/api/lab/"
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-    "object-src 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:*",
+    # Notebooks frame a page: Jupyter from this machine, VS Code from schemes of its own.
+    "object-src 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:* vscode-webview: vscode-file:",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",

@@ -61,7 +61,7 @@ def guarded(
     if model is not None:
         from patchclamp.opening import load
 
-        lab = Lab(load(model), shelf().reading)
+        lab = Lab(load(model), shelf().reading, model)
     return Guard(make_app(shelf, lab), hosts=hosts, token=token, etag=lambda: shelf().hash)
 
 

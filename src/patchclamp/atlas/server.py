@@ -15,6 +15,7 @@ from patchclamp.atlas.db import Atlas
 from patchclamp.atlas.find import Asked
 from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.lab.routes import add_lab
+from patchclamp.atlas.lab.worker import Busy
 from patchclamp.atlas.reading import Absent
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -29,7 +30,10 @@ Number = Annotated[float | None, Query(allow_inf_nan=False)]
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": pages.Refusal, "description": "The question cannot be understood."},
     404: {"model": pages.Refusal, "description": "There is no such thing in this atlas."},
-    503: {"model": pages.Refusal, "description": "The atlas was damaged since the server opened it."},
+    503: {
+        "model": pages.Refusal,
+        "description": "The atlas was damaged since the server opened it, or too many runs wait.",
+    },
 }
 
 
@@ -182,7 +186,7 @@ def _complaints(app: FastAPI) -> None:
     @app.exception_handler(PatchclampError)
     def ours(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, PatchclampError)
-        status = 404 if isinstance(problem, Absent) else 503 if isinstance(problem, Damaged) else 400
+        status = 404 if isinstance(problem, Absent) else 503 if isinstance(problem, Damaged | Busy) else 400
         return told(status, problem)
 
     @app.exception_handler(RequestValidationError)
@@ -197,6 +201,10 @@ def _complaints(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def other(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, HTTPException)
+        if problem.status_code == 400:
+            return told(400, PatchclampError(
+                expected="a body of JSON", got=str(problem.detail), remedy="/api/openapi.json says what may be asked."
+            ))  # fmt: skip
         return told(problem.status_code, PatchclampError(
             expected="GET of an address of the atlas", got=str(problem.detail), remedy="Begin at /."
         ))  # fmt: skip

@@ -224,18 +224,23 @@ def _note(atlas: Reading, unit: int, kind: pages.Kind, any_shown: bool) -> str:
 
 # -- graphs -----------------------------------------------------------------------------------------------------------
 
+_TOGETHER = ("predicted", "measured", "control_low", "control_high", "p")
+
 
 def graph_row(id: str, graph: Graph, asking: Node | None = None) -> pages.GraphRow:
     """Return an explained answer as a row, from the side of a unit where one asks."""
     about = graph.about
     position = UnitKey.parse(asking.key).position if asking else None
     contrast = about.get("contrast")
+    whole = {name: number_or_none(graph.measures.get(name)) for name in _TOGETHER}
     return pages.GraphRow(
         id=id, prompt=str(about.get("prompt", "")), target=str(about.get("target", "")),
         contrast=None if contrast is None else str(contrast), method=str(about.get("method", "")),
         n_nodes=len(graph.nodes), metric=number_or_none(graph.measures.get("baseline")),
         score=number_or_none(asking.score) if asking else None,
         measured=number_or_none(asking.measures.get("measured")) if asking else None, position=position,
+        predicted_together=whole["predicted"], measured_together=whole["measured"], control_low=whole["control_low"],
+        control_high=whole["control_high"], p=whole["p"],
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask
-from patchclamp.explain.receipts import matched_sets, normalised
+from patchclamp.explain.receipts import matched_sets, normalised, sizes_of
 from patchclamp.organisms import language
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
@@ -165,7 +165,7 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     groups = [[some.key(int(i))] for i in singles]
     for order in orders.values():
         top = [some.key(int(i)) for i in order[:TOP]]
-        groups += [top, *matched_sets(some, top, SETS, seed)[0]]
+        groups += [top, *matched_sets(sizes_of(some, top), SETS, seed)[0]]
     effects = some.baseline - _measured(model, question, some, groups)
     alone, together = effects[: len(singles)], effects[len(singles) :].reshape(len(orders), 1 + SETS)
     scale = some.baseline - floor

@@ -1,4 +1,4 @@
-"""Atlas: bake, serve and inspect; explained answers become layers."""
+"""Atlas: bake, serve, inspect and share; explained answers become layers."""
 
 import shlex
 import sys
@@ -11,12 +11,13 @@ from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.core.errors import PatchclampError
 
+MOST_LISTED = 20
 OPTIONS = ("model", "target", "contrast", "corrupt", "reference", "method", "level", "top")
 
 
 def atlas(options: Namespace) -> int:
-    """Bake, serve, or say what an atlas holds."""
-    return {"bake": _bake, "serve": _serve, "info": _info}[options.what](options)
+    """Bake, serve, share, or say what an atlas holds."""
+    return {"bake": _bake, "serve": _serve, "info": _info, "export": _export}[options.what](options)
 
 
 def _bake(options: Namespace) -> int:
@@ -77,6 +78,24 @@ def _serve(options: Namespace) -> int:
         serve(options.atlas, host=options.host, port=options.port, model=options.model, ready=ready)
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the way that a server ends
+    return 0
+
+
+def _export(options: Namespace) -> int:
+    from patchclamp.atlas.export import export_atlas
+
+    with Meter("export", "units") as meter:
+        found = export_atlas(
+            options.atlas, options.out, format=options.format, unit=options.unit, progress=meter
+        )  # fmt: skip
+    if options.json:
+        emit({**asdict(found), "bytes": found.bytes})
+        return 0
+    units = f"{found.units:,} unit{'s' if found.units != 1 else ''}"
+    print(f"{found.out}: {units}, {human_bytes(found.bytes)}")
+    if 1 < len(found.files) <= MOST_LISTED:
+        for name, size in found.files.items():
+            print(f"  {name}  {human_bytes(size)}")
     return 0
 
 

@@ -235,7 +235,7 @@ def _generate(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="set a unit (KEY+=V adds, KEY*=V scales); repeat for more",
+        help="set a unit (KEY+=V adds, KEY*=V scales, KEY=ablate silences; ' @ 5:9,+0:' after it says where); repeat",
     )
     verb.add_argument(
         "--at",
@@ -262,7 +262,7 @@ def _classify(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="set a unit (KEY+=V adds, KEY*=V scales); repeat for more",
+        help="set a unit (KEY+=V adds, KEY*=V scales, KEY=ablate silences; ' @ 5:9,+0:' after it says where); repeat",
     )
     verb.add_argument(
         "--at",
@@ -348,7 +348,9 @@ def _atlas(verbs: Any) -> None:
         whats, "serve", "Serve an atlas to a browser on this machine.", "patchclamp atlas serve cat.atlas", model=False
     )
     serve.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
-    serve.add_argument("--model", metavar="MODEL", help=f"attach the model: {MODEL}; units can then be tried on a text")
+    serve.add_argument(
+        "--model", metavar="MODEL", help=f"attach the model: {MODEL}; units can then be tried on a text and clamped"
+    )
     serve.add_argument("--port", type=int, default=0, metavar="N", help="the port (default: 0, a free one)")
     serve.add_argument(
         "--host",
@@ -361,3 +363,19 @@ def _atlas(verbs: Any) -> None:
         whats, "info", "What an atlas holds, and whether it is whole.", "patchclamp atlas info cat.atlas", model=False
     )
     info.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
+    export = _verb(
+        whats,
+        "export",
+        "Share an atlas: one unit's page as a file, or everything in a format that others read.",
+        "patchclamp atlas export cat.atlas --format html --unit blocks.0.mlp.act/neurons/7 --out cat.html",
+        model=False,
+    )
+    export.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=("html", "parquet", "neuronpedia"),
+        help="html: one unit's page as one file; parquet: tables of everything; neuronpedia: the layout it imports",
+    )
+    export.add_argument("--unit", metavar="KEY", help="html: the unit, site/basis/index")
+    export.add_argument("--out", required=True, metavar="PATH", help="a file (html), or a folder that is not there yet")

@@ -275,10 +275,14 @@ def measured(found: Any) -> None:
     out = _console()
     what = "text: {:.3f} nats per token" if "neurons" in found else "images: {:.3f} nats per image"
     out.print(f"loss on held-out {what.format(found['loss'])}")
-    table = _grid("task", "accuracy", "95 % interval", "chance", "items", numbers=("accuracy", "chance", "items"))
+    numbers = ["accuracy", *(["corrupted"] if "neurons" in found else []), "chance", "items"]
+    table = _grid("task", "accuracy", "95 % interval", *numbers[1:], numbers=numbers)
     for task, f in found["tasks"].items():
         low, high = f["interval"]
-        table.add_row(task, f"{f['accuracy']:.3f}", f"{low:.3f} to {high:.3f}", f"{f['chance']:.3f}", str(f["n"]))
+        other = [f"{f['corrupted']['accuracy']:.3f}"] if "neurons" in found else []
+        table.add_row(
+            task, f"{f['accuracy']:.3f}", f"{low:.3f} to {high:.3f}", *other, f"{f['chance']:.3f}", str(f["n"])
+        )
     _print(out, table)
     if "neurons" not in found:
         return

@@ -18,7 +18,7 @@ class Node:
 
     Args:
         key: the unit's key with its position; ``input@3`` or ``output`` for the ends.
-        kind: ``neuron``, ``head``, ``feature``, ``input`` or ``output``.
+        kind: ``neuron``, ``head``, ``feature``, ``input``, ``output`` or ``error`` (what no unit of a basis explains).
         score: predicted effect on the metric, in the metric's units.
         measures: other numbers about it (activation, measured effect), by name.
     """
@@ -48,7 +48,7 @@ class Graph:
         nodes: scored nodes.
         edges: weighted edges.
         measures: baseline, completeness gap and other numbers of the whole.
-        about: prompt, method, seeds and versions.
+        about: prompt, its tokens, blocks of the model, method, seeds and versions; no part must be there.
 
     Example:
         >>> g = Graph({"slug": "toy"}, {"kind": "logit"}, (Node("output", "output", 1.0),))
@@ -99,16 +99,22 @@ class Graph:
         own = ("key", "kind", "score")
         try:
             nodes = [
-                Node(_word(n["key"]), _word(n["kind"]), _number(n["score"]), {k: n[k] for k in n if k not in own})
+                Node(
+                    _word(n["key"]),
+                    _word(n["kind"]),
+                    _number(n["score"]),
+                    {k: _number(n[k]) for k in n if k not in own},
+                )
                 for n in data["nodes"]
             ]
             edges = [Edge(_word(e["source"]), _word(e["target"]), _number(e["weight"])) for e in data["edges"]]
-            tables = [dict(data[name]) for name in ("subject", "metric", "measures", "about")]
+            subject, metric, about = (dict(data[name]) for name in ("subject", "metric", "about"))
+            measures = {name: _number(value) for name, value in dict(data["measures"]).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise Damaged(
                 expected="a whole graph", got=f"one with {problem}", remedy="Write the graph again."
             ) from problem
-        return cls(tables[0], tables[1], tuple(nodes), tuple(edges), tables[2], tables[3])
+        return cls(subject, metric, tuple(nodes), tuple(edges), measures, about)
 
     def save(self, path: str | Path) -> None:
         """Write the graph as JSON, whole or not at all."""

@@ -332,33 +332,47 @@ def _source(data: Mapping[str, Any], sources: Mapping[str, Values]) -> Source | 
 
 
 def clamp(text: str, at: str | None = None) -> Intervention:
-    """Read a clamp as the command line writes it: ``KEY=VALUE``, ``KEY+=VALUE``, ``KEY*=VALUE``.
+    """Read a clamp as the command line writes it: ``KEY=VALUE``, ``KEY+=VALUE``, ``KEY*=VALUE``, ``KEY=ablate``.
+
+    Its own places may follow: ``KEY=VALUE @ 5:9,+0:``.
+
+    Args:
+        text: the clamp.
+        at: where it applies, unless it says so itself.
+
+    Raises:
+        PatchclampError: anything else, or places both in the key and after the value.
 
     Example:
-        >>> c = clamp("blocks.3.mlp.act/neurons/12=8.0", at="+0:+3")
-        >>> c.operation, c.units, c.value
-        ('set', (12,), 8.0)
+        >>> c = clamp("blocks.3.mlp.act/neurons/12=8.0 @ 5:9", at="+0:+3")
+        >>> c.operation, c.units, c.value, c.to_json()["at"]
+        ('set', (12,), 8.0, '5:9')
     """
-    key, sign, number = text.rpartition("=")
+    key, sign, rest = text.rpartition("=")
+    number, own, place = (part.strip() for part in rest.partition("@"))
     operations: dict[str, Operation] = {"+": "add", "*": "scale"}
     operation = operations.get(key[-1:], "set")
     try:
-        value = float(number)
+        value = None if operation == "set" and number == "ablate" else float(number)
     except ValueError:
         value = float("nan")
-    if not sign or not np.isfinite(value):
+    if not sign or (value is not None and not np.isfinite(value)) or bool(own) != bool(place):
         raise PatchclampError(
-            expected="a clamp like blocks.3.mlp.act/neurons/12=8.0 (or += to add, *= to scale)",
+            expected="a clamp like blocks.3.mlp.act/neurons/12=8.0 (or += to add, *= to scale, =ablate), "
+            "with places after @ or without",
             got=repr(text),
             remedy="Give a unit's key, =, and a finite number.",
         )
-    unit = UnitKey.parse(key if operation == "set" else key[:-1])
-    place = at
-    if unit.position is not None:
-        place = str(unit.position)
-    elif unit.step is not None:
-        place = f"+{unit.step}"
-    return Intervention(unit.site, operation, (unit.index,), unit.basis, spans(place), value)
+    unit = UnitKey.parse((key if operation == "set" else key[:-1]).strip())
+    named = unit.position is not None or unit.step is not None
+    if named and own:
+        raise PatchclampError(
+            expected="places in the key or after the value", got=repr(text), remedy="Leave one of them out."
+        )
+    if named:
+        place = str(unit.position) if unit.position is not None else f"+{unit.step}"
+    where = spans(place or at)
+    return Intervention(unit.site, "ablate" if value is None else operation, (unit.index,), unit.basis, where, value)
 
 
 def change(

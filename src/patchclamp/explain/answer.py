@@ -78,6 +78,7 @@ class Explanation:
         total: Σ predicted over every neuron and head at every position.
         gap: integrated gradients' completeness gap, or None.
         seed: of every draw.
+        n_layers: blocks of the model; 0 where it is not known to have any.
     """
 
     question: Question
@@ -96,6 +97,7 @@ class Explanation:
     total: float
     gap: float | None
     seed: int
+    n_layers: int
 
     @property
     def measured(self) -> float:
@@ -128,6 +130,7 @@ class Explanation:
         about = {
             "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
             "method": self.method, "reference": self.reference, "seed": self.seed,
+            "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
         }  # fmt: skip
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
         return Graph(self.subject, q.metric.to_json(), (*nodes, output), edges, measures, about)
@@ -285,6 +288,7 @@ def explain_answer(
         total=found.total,
         gap=found.gap,
         seed=seed,
+        n_layers=model.n_layers,
     )
 
 

@@ -1,7 +1,7 @@
 """Receipts: what happens to a metric when the nodes that are said to carry it are replaced, beside controls."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -172,15 +172,15 @@ def gather(
 
     Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
     """
-    sets, elsewhere = matched_sets(found, chosen, n_controls, seed)
+    sets, elsewhere = matched_sets(sizes_of(found, chosen), n_controls, seed)
     rivals = {"largest activations": _loudest(found, chosen)}
     if direct is not None:
         rivals["direct logit attribution"] = direct.top(len(chosen))
     singles, near = _sample(found, seed)
     sizes, orders = _kept_sizes(len(found.flat)), _orders(model, found, seed)
-    replace = found.reference.replace
+    instead = found.reference.replace
     groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles)]
-    cells = [[replace(node) for node in group] for group in groups]
+    cells = [[instead(node) for node in group] for group in groups]
     n_groups = len(cells)
     cells += [found.reference.keep_only(order, size) for order in orders for size in sizes]
     values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
@@ -220,26 +220,41 @@ def normalised(effect: float, clean: float, floor: float) -> float | None:
     return None if scale < SMALLEST_SCALE else effect / scale
 
 
+def sizes_of(found: Attribution, nodes: Sequence[UnitKey]) -> dict[UnitKey, Float[np.ndarray, " unit"]]:
+    """Return for every node ‖a − r‖ of all units at its place."""
+    return {node: found.sizes[node.site, node.basis][node.position or 0] for node in nodes}
+
+
 def matched_sets(
-    found: Attribution, chosen: Sequence[UnitKey], n_sets: int, seed: int
+    sizes: Mapping[UnitKey, Float[np.ndarray, " unit"]], n_sets: int, seed: int
 ) -> tuple[list[list[UnitKey]], float]:
-    """Draw random sets: for each chosen node another of its site and position, and of its decile of ‖a − r‖.
+    """Draw random sets: for each chosen node another of its site and position, and of its decile of size.
 
     None was chosen, and none stands twice in a set. Where a decile has fewer than five others the nearest ones serve
     too. A set that was drawn before is drawn anew, as long as there are others.
 
+    Args:
+        sizes: chosen node to the sizes of all units at its place, its own among them.
+        n_sets: how many sets.
+        seed: of the draws.
+
     Returns:
-        The sets, and the share of nodes that came from another decile.
+        The sets, each in the order of sites and positions among the chosen, and the share of nodes that came from
+        another decile.
+
+    Raises:
+        PatchclampError: everything that there is was chosen.
     """
     draw = np.random.default_rng(seed)
-    groups: dict[tuple[str, str, int | None], list[int]] = {}
-    for node in chosen:
-        groups.setdefault((node.site, node.basis, node.position), []).append(node.index)
+    deciles = {node: _deciles(own) for node, own in sizes.items()}
+    groups: dict[tuple[str, str, int | None], list[UnitKey]] = {}
+    for node in sizes:
+        groups.setdefault((node.site, node.basis, node.position), []).append(node)
     sets: list[list[UnitKey]] = []
     seen: set[frozenset[UnitKey]] = set()
     elsewhere: list[int] = []
     for _ in range(n_sets * PATIENCE):
-        nodes, outside = _drawn(found, groups, draw)
+        nodes, outside = _drawn(deciles, list(groups.values()), draw)
         patient = len(elsewhere) < n_sets * (PATIENCE - 1)
         elsewhere.append(outside)
         if frozenset(nodes) not in seen or not patient:
@@ -250,31 +265,31 @@ def matched_sets(
     if not sets[0]:
         raise PatchclampError(
             expected="units to draw controls from",
-            got=f"{len(chosen)} causes, which are all there are at their sites and positions",
-            remedy="Ask for fewer causes (--top).",
+            got=f"{len(sizes)} units, which are all there are at their sites and positions",
+            remedy="Choose fewer (--top).",
         )
     return sets, float(np.mean(elsewhere)) / len(sets[0])
 
 
 def _drawn(
-    found: Attribution, groups: Mapping[tuple[str, str, int | None], Sequence[int]], draw: np.random.Generator
+    deciles: Mapping[UnitKey, np.ndarray], groups: Sequence[Sequence[UnitKey]], draw: np.random.Generator
 ) -> tuple[list[UnitKey], int]:
     """Draw one set, and count its nodes from another decile."""
     nodes: list[UnitKey] = []
     outside = 0
-    for (site, basis, position), units in groups.items():
-        decile = _deciles(found.sizes[site, basis][position or 0])
-        free = np.ones(len(decile), dtype=bool)
-        free[list(units)] = False
-        for unit in units:
+    for group in groups:
+        free = np.ones(len(deciles[group[0]]), dtype=bool)
+        free[[node.index for node in group]] = False
+        for node in group:
             if not free.any():
                 break
-            distance = np.where(free, np.abs(decile - decile[unit]), DECILES)
+            decile = deciles[node]
+            distance = np.where(free, np.abs(decile - decile[node.index]), DECILES)
             reach = np.sort(distance)[min(POOL, int(free.sum())) - 1]
             picked = int(draw.choice(np.flatnonzero(distance <= reach)))
             free[picked] = False
             outside += int(distance[picked] > 0)
-            nodes.append(UnitKey(site, picked, basis, found.subject, position))
+            nodes.append(replace(node, index=picked))
     return nodes, outside
 
 

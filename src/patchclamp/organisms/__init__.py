@@ -90,8 +90,9 @@ def card(name: str) -> dict[str, Any]:
         with it replaced by the reference)), ``decoys`` (unit, activation, why_inert), ``must_find`` (methods that rank
         the true nodes first) and ``must_miss`` (method to why it cannot); ``either`` (nodes, effect) where any one of
         some nodes is enough. Numbers are those of float32. A language organism has no true nodes; its card has
-        ``tasks`` (accuracy, interval, chance), ``loss``, ``neurons`` (the best one per concept) and ``training``; a
-        digits organism has the same but for neurons, and its prompt is an image.
+        ``tasks`` (accuracy, interval, chance; ``corrupted``, the same on the other side of every pair), ``loss``,
+        ``neurons`` (the best one per concept) and ``training``; a digits organism has the same but for neurons and
+        other sides, and its prompt is an image.
 
     Raises:
         PatchclampError: no such organism.

@@ -1,6 +1,7 @@
 """Generation: continuing prompts by transformers' own ``generate``, whatever is attached to the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +71,15 @@ def continued_ids(
 
     Cost: one forward pass per step.
     """
-    from transformers import GenerationConfig
-
     own = model.generation_config
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=temperature > 0, temperature=temperature or None,
-        use_cache=cache, eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id,
-        pad_token_id=pad if own.pad_token_id is None else own.pad_token_id,
-    )  # fmt: skip
+    config = _config(
+        own,
+        pad,
+        max_new_tokens=max_new_tokens,
+        do_sample=temperature > 0,
+        temperature=temperature or None,
+        use_cache=cache,
+    )
     before = batch.ids.shape[1]
     devices = [batch.ids.device] if batch.ids.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
@@ -97,9 +99,56 @@ def continued_ids(
                 got="NaN or infinite ones",
                 remedy="Clamp to smaller values, or use --dtype float32.",
             ) from problem
-    ends = own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
+    ends = _ends(own)
     rows = whole[:, before:].cpu().numpy().astype(np.int64)
     return [ids[: next((i for i, t in enumerate(ids.tolist()) if t in ends), len(ids))] for ids in rows]
+
+
+def stepped_ids(
+    model: Any, batch: Batch, *, pad: int, max_new_tokens: int, attached: Callable[[], AbstractContextManager[None]]
+) -> Iterator[int]:
+    """Yield what a transformers model writes after one prompt, the likeliest token each time, up to its end token.
+
+    Between tokens nothing is attached to the model: others may use it.
+
+    Args:
+        model: the transformers model.
+        batch: one prompt.
+        pad: the padding token.
+        max_new_tokens: most tokens to write.
+        attached: gives the context in which a step runs.
+
+    Cost: one forward pass per token, when it is asked for.
+    """
+    own, ids = model.generation_config, batch.ids
+    config = _config(own, pad, max_new_tokens=1, do_sample=False, use_cache=True, return_dict_in_generate=True)
+    kept: dict[str, Any] = {}
+    for _ in range(max_new_tokens):
+        with attached(), torch.no_grad():
+            done = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, **kept
+            )  # fmt: skip
+        ids = done.sequences
+        # A model without such a cache reads everything again.
+        kept = {} if done.past_key_values is None else {"past_key_values": done.past_key_values}
+        token = int(ids[0, -1])
+        if token in _ends(own):
+            return
+        yield token
+
+
+def _config(own: Any, pad: int, **how: Any) -> Any:
+    """Return how to generate; of the model's own settings only its special tokens count."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id,
+        pad_token_id=pad if own.pad_token_id is None else own.pad_token_id, **how,
+    )  # fmt: skip
+
+
+def _ends(own: Any) -> list[int | None]:
+    return own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
 
 
 def _ticking(progress: Progress, before: int, steps: int) -> Callable[..., Tensor]:

@@ -1,7 +1,7 @@
 """Language: a Hugging Face language model in the rig, its sites named by what they mean."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_
 from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, family_of, module_path
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
-from patchclamp.subjects.generation import Generation, check_request, continued_ids
+from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
 from patchclamp.subjects.identity import tokenizer_hash
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import gradients_of, holder, once, probe
@@ -356,13 +356,17 @@ class LanguageModel(Model):
             ...     model.module(input_ids=torch.tensor([[1, 2]])).logits.shape
             torch.Size([1, 2, 61])
         """
+        with self._followed(interventions)():
+            yield
+
+    def _followed(self, interventions: Sequence[Any]) -> Callable[[], AbstractContextManager[None]]:
+        """Return what attaches interventions; entered anew it goes on where the prompt was left."""
         framer = Framer(
             positions=self.family is not None and self.family.positions, first_position=self._first_position
         )
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
-        with self.engine.attached(visits, prepare=framer.prepare):
-            yield
+        return lambda: self.engine.attached(visits, prepare=framer.prepare)
 
     def generate(
         self,
@@ -400,6 +404,28 @@ class LanguageModel(Model):
                 temperature=temperature, seed=seed, cache=cache, progress=progress,
             )  # fmt: skip
         return [Generation(s, ids, self._continued(s, ids)) for s, ids in zip(shown, written, strict=True)]
+
+    def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: int = 40) -> Iterator[int]:
+        """Yield the tokens that ``generate`` writes at temperature 0, one by one; between them the model is free.
+
+        Args:
+            prompt: text, ids or a stimulus; one.
+            interventions: changes that hold at every step.
+            max_new_tokens: most tokens to write.
+
+        Raises:
+            PatchclampError: as ``generate``, before the first token.
+
+        Cost: one forward pass per token that is taken.
+        """
+        self.require("generate")
+        [shown] = self.stimuli(prompt)
+        check_request(len(shown), self.context, max_new_tokens, 0.0)
+        self._bind(interventions, 1).check([len(shown)], steps=True)
+        return stepped_ids(
+            self.module, self.batch([shown]), pad=self._pad, max_new_tokens=max_new_tokens,
+            attached=self._followed(interventions),
+        )  # fmt: skip
 
     def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
         return "" if self._tokenizer is None else self._tokenizer.continued(prompt.ids, ids)

@@ -132,6 +132,9 @@ export interface GraphPage {
   layers: number | null;
   notice: string;
   measures: Record<string, number>;
+  subject: Record<string, string>;
+  explains: Record<string, unknown>;
+  about: Record<string, unknown>;
   source: Source;
 }
 
@@ -146,6 +149,11 @@ export interface GraphRow {
   score: number | null;
   measured: number | null;
   position: number | null;
+  predicted_together: number | null;
+  measured_together: number | null;
+  control_low: number | null;
+  control_high: number | null;
+  p: number | null;
 }
 
 export interface Histogram {
@@ -255,6 +263,7 @@ export interface Ranking {
   target: TokenView | null;
   contrast: TokenView | null;
   metric: number | null;
+  method: string;
   units: RankedUnit[];
   total: number;
   source: Source;
@@ -456,6 +465,7 @@ export interface Verified {
   predicted: number | null;
   measured: number | null;
   randoms: (number | null)[];
+  size: number;
   mean: number | null;
   low: number | null;
   high: number | null;

@@ -7,6 +7,8 @@ const KEYS: [string[], string][] = [
   [["↓", "↑"], "next and previous row in Find; Enter opens it"],
   [["]", "["], "next and previous unit, or page of Find"],
   [["v"], "what stands under each token: the mark's value, all values, ids"],
+  [["u", "U"], "undo and redo a change of clamps in Lab"],
+  [["Del"], "on a clamp's slider: neutral"],
   [["h", "f", "l", "a", "r"], "Home, Find, Lab, Answers, Runs"],
   [["?"], "this list"],
   [["Esc"], "close it; leave the search field"],

@@ -1,26 +1,177 @@
 // Circuit: how did it get from prompt to answer?
 import type { JSX } from "preact";
-import { Title, useTitle } from "../parts/Frame";
-import { Nothing } from "../parts/States";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useAnswer } from "../api/ask";
+import type { GraphPage } from "../api/types";
+import { count, number, percent, plural } from "../format";
+import { useKeys } from "../keys";
+import { Origin, Title, useTitle } from "../parts/Frame";
+import { Awaited, Nothing } from "../parts/States";
+import { go, withQuery } from "../route";
+import { Asked, Together } from "./circuit/Answers";
+import { Compare } from "./circuit/Compare";
+import { exported, save } from "./circuit/exported";
+import { Grid } from "./circuit/Grid";
+import { List } from "./circuit/List";
+import { type Item, merge } from "./circuit/merge";
+import { Panel, groupChosen } from "./circuit/Panel";
+import { Hatch, Sign } from "./circuit/Sign";
+import { KEEP, choose, groups, keep, selected, view } from "./circuit/state";
+import { Verify } from "./circuit/Verify";
 
-/** Every explained answer. */
-export function Answers(): JSX.Element {
-  useTitle("Answers");
-  return (
-    <>
-      <Title question="Which answers have been explained?" />
-      <Nothing>Not built yet.</Nothing>
-    </>
-  );
-}
+export { Answers } from "./circuit/Answers";
+
+const KINDS = ["neuron", "head", "feature", "channel", "input", "output", "error"];
+const SMALL = "(max-width: 44rem)";
 
 /** One explained answer as a graph. */
 export function Circuit({ id }: { id: string }): JSX.Element {
-  useTitle("Circuit");
+  const url = `/api/graphs/${encodeURIComponent(id)}?keep=${keep.value}`;
+  const answer = useAnswer<GraphPage>(url);
+  useTitle(answer.state === "here" ? `${answer.data.graph.prompt} →${answer.data.graph.target}` : "Circuit");
+  return <Awaited answer={answer}>{(page) => <Whole page={page} url={url} />}</Awaited>;
+}
+
+function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
+  const merged = useMemo(() => merge(page, groups.value), [page, groups.value]);
+  const small = useSmall();
+  const shown = (view.value ?? (small ? "list" : "grid")) === "list" ? "list" : "grid";
+  const latest = useRef(merged);
+  latest.current = merged;
+  // Keys and clicks come faster than renders: what they start from is asked for when they come.
+  const idsNow = () => selected.value.filter((id) => latest.current.byId.has(id));
+  const itemsNow = () => idsNow().map((id) => latest.current.byId.get(id) as Item);
+  const ids = idsNow();
+  const chosenIds = useMemo(() => new Set(ids), [ids.join("\n")]);
+  const chosen = itemsNow();
+  const onChoose = (id: string, join: boolean) => {
+    const now = idsNow();
+    choose(!join ? [id] : now.includes(id) ? now.filter((one) => one !== id) : [...now, id]);
+  };
+  useKeys({ g: () => groupChosen(itemsNow()), Escape: () => choose([]) });
   return (
-    <>
-      <Title question="How did it get from prompt to answer?" />
-      <Nothing>Not built yet: {id}</Nothing>
-    </>
+    <article data-testid="circuit" data-id={page.graph.id} class="circuit">
+      <Hatch />
+      <Title question="How did it get from prompt to answer?">
+        <Asked row={page.graph} />
+      </Title>
+      <p class="lead">
+        m = <strong class="num">{number(page.graph.metric, true)}</strong>
+        <span class="soft">, scored by {page.graph.method || "a method that is not named"}; all its causes replaced together: </span>
+        <Together row={page.graph} />
+      </p>
+      <Controls page={page} shown={shown} />
+      {page.notice && (
+        <p class="warn small" role="status" data-testid="notice">
+          {page.notice}
+        </p>
+      )}
+      <div class="stage">
+        <div class="picture">
+          {page.nodes.length === 0 ? (
+            <Nothing>This graph has no nodes.</Nothing>
+          ) : shown === "grid" ? (
+            <Grid page={page} merged={merged} chosen={chosenIds} onChoose={onChoose} />
+          ) : (
+            <List page={page} merged={merged} chosen={chosenIds} onChoose={onChoose} />
+          )}
+          <Legend page={page} />
+          <Compare graph={page.graph} />
+        </div>
+        <div class="aside">
+          <Panel page={page} merged={merged} chosen={chosen}>
+            <Verify page={page} chosen={chosen} />
+          </Panel>
+        </div>
+      </div>
+      <Origin source={page.source} twin={url} />
+    </article>
+  );
+}
+
+/** Whether there is room for a picture; the list is the default where there is none. */
+function useSmall(): boolean {
+  const [small, setSmall] = useState(() => matchMedia(SMALL).matches);
+  useEffect(() => {
+    const media = matchMedia(SMALL);
+    const changed = () => setSmall(media.matches);
+    media.addEventListener("change", changed);
+    return () => media.removeEventListener("change", changed);
+  }, []);
+  return small;
+}
+
+function Controls({ page, shown }: { page: GraphPage; shown: string }): JSX.Element {
+  const [draft, setDraft] = useState<number | null>(null);
+  const later = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const slide = (value: number) => {
+    setDraft(value);
+    clearTimeout(later.current);
+    // A drag passes many values: the one at which it rests is asked for.
+    later.current = setTimeout(() => {
+      go(withQuery({ keep: value === KEEP.usual ? null : String(value) }), true);
+      setDraft(null);
+    }, 120);
+  };
+  useEffect(() => () => clearTimeout(later.current), []);
+  const asked = draft ?? keep.value;
+  const nodes = page.total - page.nodes.length;
+  const edges = page.total_edges - page.edges.length;
+  return (
+    <div class="controls">
+      <label class="pruning">
+        <span class="small soft">keep at least {Math.round(asked * 100)}&nbsp;% of the scores</span>
+        <input
+          type="range"
+          data-testid="keep"
+          min={KEEP.least}
+          max={KEEP.most}
+          step={KEEP.step}
+          value={asked}
+          aria-valuetext={`at least ${Math.round(asked * 100)} percent`}
+          onInput={(event) => slide(Number(event.currentTarget.value))}
+        />
+      </label>
+      <p class="small kept" data-testid="shown" data-nodes={page.nodes.length} data-edges={page.edges.length} data-hidden-nodes={nodes} data-hidden-edges={edges}>
+        kept{" "}
+        <strong class="num" data-testid="kept" data-kept={page.kept ?? ""}>
+          {percent(page.kept)}
+        </strong>
+        : {count(page.nodes.length)} of {plural(page.total, "node")}, {count(page.edges.length)} of {plural(page.total_edges, "edge")};{" "}
+        <span class="soft">
+          {nodes || edges ? `hidden: ${plural(nodes, "node")} and ${plural(edges, "edge")}` : "nothing is hidden"}
+        </span>
+      </p>
+      <div class="row choices">
+        <nav class="row switch small" aria-label="view">
+          {(["grid", "list"] as const).map((one) => (
+            <a key={one} href={withQuery({ view: one })} aria-current={shown === one ? "true" : undefined} data-testid={`view-${one}`}>
+              {one === "grid" ? "picture" : "list"}
+            </a>
+          ))}
+        </nav>
+        <button type="button" class="small" data-testid="export" onClick={() => save(`${page.graph.id}.json`, exported(page, keep.value, groups.value))}>
+          export JSON
+        </button>
+      </div>
+    </div>
+  );
+}
+
+/** The signs that stand in this picture. */
+function Legend({ page }: { page: GraphPage }): JSX.Element {
+  const kinds = new Set(page.nodes.map((node) => node.kind));
+  return (
+    <p class="legend small soft" data-testid="legend">
+      {[...kinds].sort((a, b) => KINDS.indexOf(a) - KINDS.indexOf(b)).map((kind) => (
+        <span key={kind}>
+          <Sign kind={kind} /> {kind}
+        </span>
+      ))}
+      <span>
+        <Sign kind="neuron" score={-1} /> hatched, dashed: against the answer
+      </span>
+      <span>larger: more of m</span>
+    </p>
   );
 }

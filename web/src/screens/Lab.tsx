@@ -1,15 +1,82 @@
 // Lab: what is active here, and what happens if it is clamped?
 import type { JSX } from "preact";
-import { Title, useTitle } from "../parts/Frame";
-import { Nothing } from "../parts/States";
+import { useEffect } from "preact/hooks";
+import { useAnswer } from "../api/ask";
+import { useRun } from "../api/run";
+import type { LabPage, Tokens } from "../api/types";
+import { forget } from "../draft";
+import { useKeys } from "../keys";
+import { Copy } from "../parts/Command";
+import { Origin, Title, useTitle } from "../parts/Frame";
+import { Awaited } from "../parts/States";
+import { Clamps } from "./lab/Clamps";
+import { Prompt } from "./lab/Prompt";
+import { Ranked } from "./lab/Ranked";
+import { Result } from "./lab/Result";
+import { asked, beginAnew, redo, runAsked, shown, undo } from "./lab/state";
 
 /** The prompt lab. */
 export function Lab(): JSX.Element {
   useTitle("Lab");
+  const answer = useAnswer<LabPage>("/api/lab");
   return (
     <>
       <Title question="What is active here, and what happens if it is clamped?" />
-      <Nothing>Not built yet.</Nothing>
+      <Awaited answer={answer}>
+        {(lab) => (
+          <>
+            {lab.attached ? <Bench lab={lab} /> : <Detached remedy={lab.remedy} />}
+            <Origin source={lab.source} twin="/api/lab" />
+          </>
+        )}
+      </Awaited>
     </>
+  );
+}
+
+/** Without a model nothing can be tried: how to have one. */
+function Detached({ remedy }: { remedy: string }): JSX.Element {
+  // A sentence may hold the command between backticks.
+  const command = /`([^`]+)`/.exec(remedy)?.[1] ?? remedy;
+  return (
+    <section data-testid="detached">
+      <h2>No model is attached</h2>
+      <p>
+        This atlas is served by itself: what was measured when it was baked can be read, and nothing new can be tried. Serve it with its model
+        to write prompts and clamp units:
+      </p>
+      <div class="command">
+        <pre data-testid="attach">{command}</pre>
+        <Copy text={command} label="copy" what="the command" />
+      </div>
+    </section>
+  );
+}
+
+function Bench({ lab }: { lab: LabPage }): JSX.Element {
+  useEffect(() => {
+    beginAnew();
+    return forget;
+  }, []);
+  useKeys({ u: undo, U: redo });
+  const now = asked.value;
+  const cut = useAnswer<Tokens>(now.text ? `/api/lab/tokens?text=${encodeURIComponent(now.text)}` : null);
+  const ran = useRun(runAsked(now, lab.generates));
+  const tokens = now.text && cut.state !== "failed" ? cut.data : undefined;
+  const last = (tokens?.tokens.length ?? 0) - 1;
+  const token = Math.min(shown.value.token ?? last, last);
+  return (
+    <div class="lab" data-testid="lab">
+      <div class="column">
+        <Prompt cut={cut} chosen={token} />
+        {tokens && token >= 0 && <Ranked lab={lab} tokens={tokens} token={token} rows={ran.table?.rows ?? []} />}
+      </div>
+      <div class="column">
+        <Clamps lab={lab} tokens={tokens} token={token} ran={ran} />
+      </div>
+      <div class="column">
+        <Result lab={lab} ran={ran} />
+      </div>
+    </div>
   );
 }

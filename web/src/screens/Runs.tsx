@@ -6,7 +6,7 @@ import { count, duration, number, percent, plural } from "../format";
 import { Command } from "../parts/Command";
 import { Origin, Title, useTitle } from "../parts/Frame";
 import { Awaited, Nothing } from "../parts/States";
-import { unitAddress } from "../route";
+import { graphAddress, local, unitAddress } from "../route";
 
 const ADDRESS = "/api/runs";
 const NODES = 30;
@@ -141,12 +141,6 @@ function Pairs({ title, values, mono = false }: { title: string; values: Record<
   );
 }
 
-/** Return a key without its subject, which is the same for all. */
-function local(key: string): string {
-  const parts = key.split("/");
-  return parts.length === 4 ? parts.slice(1).join("/") : key;
-}
-
 /** The largest nodes of an explained answer. */
 function Nodes({ id }: { id: string }): JSX.Element {
   const answer = useAnswer<GraphPage>(`/api/graphs/${encodeURIComponent(id)}?max_nodes=${NODES}`);
@@ -158,7 +152,7 @@ function Nodes({ id }: { id: string }): JSX.Element {
           <>
             <p class="small soft" data-testid="shown">
               showing {count(page.nodes.length)} of {plural(page.total, "node")}
-              {page.kept !== null && <>, {percent(page.kept)} of the sum of all sizes</>}
+              {page.kept !== null && <>, {percent(page.kept)} of the sum of all sizes</>}; <a href={graphAddress(id)}>see the graph</a>
             </p>
             <table class="nodes" data-testid="nodes">
               <thead>

@@ -1,11 +1,12 @@
 // Unit: what does it do, and how sure are we?
 import type { JSX } from "preact";
 import { useAnswer } from "../api/ask";
-import type { UnitPage } from "../api/types";
+import type { LabPage, UnitPage } from "../api/types";
 import { count, number, percent } from "../format";
 import { useKeys } from "../keys";
 import { Copy } from "../parts/Command";
 import { Origin, Title, useTitle } from "../parts/Frame";
+import { Later } from "../parts/Later";
 import { Awaited } from "../parts/States";
 import { Chip } from "../parts/Text";
 import { go, unitAddress } from "../route";
@@ -13,6 +14,9 @@ import { Activity } from "./unit/Activity";
 import { Descriptions } from "./unit/Descriptions";
 import { Evidence } from "./unit/Evidence";
 import { Answers, Concepts, Reads, Together, Writes } from "./unit/Panels";
+
+// Only where a model is attached.
+const trial = () => import("./unit/Trial").then((m) => m.Trial);
 
 /** Everything that is known of one unit; `address` is its key. */
 export function Unit({ address }: { address: string }): JSX.Element {
@@ -23,6 +27,7 @@ export function Unit({ address }: { address: string }): JSX.Element {
 }
 
 function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
+  const lab = useAnswer<LabPage>("/api/lab");
   const turn = (key: string | null) => () => key !== null && go(unitAddress(key));
   useKeys({ "]": turn(unit.next), "[": turn(unit.previous) });
   return (
@@ -51,6 +56,11 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           <div class="said">
             <Descriptions unit={unit} />
           </div>
+          {lab.state === "here" && lab.data.attached && (
+            <div class="tried">
+              <Later load={trial} id={unit.key} />
+            </div>
+          )}
           <div class="evidence">
             <Evidence unit={unit} />
           </div>

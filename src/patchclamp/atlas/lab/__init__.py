@@ -1,14 +1,28 @@
-"""Lab: the model beside its atlas, for texts that the atlas has not seen."""
+"""Lab: the model beside its atlas, for texts that the atlas has not seen.
 
+What computes is imported where it is first used: an atlas that is served by itself needs no framework.
+"""
+
+import hashlib
+import json
+import shlex
 import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.reading import Reading, number_or_none
+from patchclamp.atlas.lab.export import verified_in_python
+from patchclamp.atlas.lab.worker import Job, Turns, Worker
+from patchclamp.atlas.pages.lab import MOST_CLAMPS, MOST_NEW
+from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.atlas.vocabulary import spelling
 from patchclamp.core.errors import PatchclampError
+
+MOST_RUNS = 200
 
 
 class Lab:
@@ -17,25 +31,70 @@ class Lab:
     Args:
         model: the subject.
         atlas: its atlas.
+        name: what loads the model; what the atlas was baked from where left out.
 
     Raises:
         PatchclampError: another model's atlas.
     """
 
-    def __init__(self, model: Any, atlas: Reading) -> None:
+    def __init__(self, model: Any, atlas: Reading, name: str | None = None) -> None:
+        from patchclamp.atlas.lab.run import Baselines
+
+        self.model = model
+        self.check(atlas)
+        self.name = name or usual_model(atlas)
+        self.turns = Turns()
+        self.worker = Worker(self.turns)
+        self.baselines = Baselines()
+        # Tokenizers of Hugging Face fail where two threads use one at once.
+        self._words = threading.Lock()
+        self._spelt: dict[int, pages.TokenView] = {}
+        self._runs: OrderedDict[str, pages.LabRun] = OrderedDict()
+        self._keeping = threading.Lock()
+
+    def check(self, atlas: Reading) -> None:
+        """Refuse an atlas of another model.
+
+        Raises:
+            PatchclampError: it is one.
+        """
         subject = atlas.about["subject"]
-        if model.hash != subject["hash"]:
+        if self.model.hash != subject["hash"]:
             raise PatchclampError(
                 expected=f"the model of this atlas, {subject['slug']}",
-                got=f"{model.name}, whose weights are others",
+                got=f"{self.model.name}, whose weights are others",
                 remedy="Attach the model that it was baked from, or leave --model out.",
             )
-        self.model = model
-        self.lock = threading.Lock()
 
-    def unbuilt(self) -> PatchclampError:
-        """Refuse what is not built yet."""
-        return PatchclampError(expected="something built", got="the lab, which is not yet", remedy="Wait.")
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def cut(self, text: str) -> Any:
+        """Return a text as the model's stimulus.
+
+        Raises:
+            PatchclampError: no token, or more than the context holds.
+        """
+        with self._words:
+            return self.model.tokenize(text)
+
+    def spell(self, id: int) -> pages.TokenView:
+        """Return a token as people read it."""
+        if id not in self._spelt:
+            with self._words:
+                rules = self.model.tokenizer
+                self._spelt[id] = pages.TokenView(id, *spelling(rules.bare, rules.token(id), id))
+        return self._spelt[id]
+
+    def tokens(self, text: str) -> pages.Tokens:
+        """Return a text cut into the model's tokens."""
+        stimulus = self.cut(text)
+        spelt = [self.spell(int(id)) for id in stimulus.ids]
+        return pages.Tokens(
+            tokens=[one.text for one in spelt], ids=stimulus.ids.tolist(),
+            special=np.flatnonzero(~stimulus.counted).tolist(), bytes=[i for i, one in enumerate(spelt) if one.bytes],
+        )  # fmt: skip
+
+    # -- answered at once ---------------------------------------------------------------------------------------------
 
     def trial(self, atlas: Reading, key: str, text: str) -> pages.Trial:
         """Return what a unit does along a text.
@@ -45,14 +104,111 @@ class Lab:
             PatchclampError: empty text, or one that is longer than the model's context.
         """
         named = atlas.key(atlas.number(key))
-        stimulus = self.model.tokenize(text)
-        with self.lock:
+        stimulus, cut = self.cut(text), self.tokens(text)
+        with self.turns.at_once():
             recording = self.model.run(stimulus, record=[named.site], logits=False).recording
         acts = np.asarray(recording[named.site].float().cpu())[:, named.index].astype(np.float64).tolist()
-        rules = self.model.tokenizer
-        spelt = [spelling(rules.bare, rules.token(int(id)), int(id)) for id in stimulus.ids]
         return pages.Trial(
-            key=str(named), tokens=[word for word, _ in spelt], ids=stimulus.ids.tolist(),
-            acts=[number_or_none(a) for a in acts], special=np.flatnonzero(~stimulus.counted).tolist(),
-            bytes=[i for i, (_, raw) in enumerate(spelt) if raw], source=atlas.source(f".unit({str(named)!r})"),
+            key=str(named), tokens=cut.tokens, ids=cut.ids, acts=[number_or_none(a) for a in acts],
+            special=cut.special, bytes=cut.bytes, source=atlas.source(f".unit({str(named)!r})"),
         )  # fmt: skip
+
+    def page(self, atlas: Reading) -> pages.LabPage:
+        """Return what the model takes."""
+        can = self.model.capabilities
+        return pages.LabPage(
+            attached=True, model=self.name, remedy="", context=self.model.context, generates=can.generate,
+            differentiates=can.differentiate, most_clamps=MOST_CLAMPS, most_new=MOST_NEW,
+            source=atlas.source(".page()"),
+        )  # fmt: skip
+
+    def rank(self, atlas: Reading, text: str, position: int, **asked: Any) -> pages.Ranking:
+        """Return the atlas's units that do most at one token; see ``rank.rank``."""
+        from patchclamp.atlas.lab.rank import rank
+
+        stimulus = self.cut(text)
+        shown = f".run({text!r}, record={[row[1] for row in atlas.sites]!r}, logits=False)"
+        source = pages.Source(atlas.base_run, "", f"pc.load({self.name!r}){shown}")
+        with self.turns.at_once():
+            return rank(self.model, atlas, stimulus, position, spell=self.spell, source=source, **asked)
+
+    # -- answered by the worker ---------------------------------------------------------------------------------------
+
+    def run(self, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], None]:
+        """Return what computes a run; see ``session``.
+
+        Raises:
+            Absent: a clamp names a unit that the model has not.
+            PatchclampError: what was asked cannot be done.
+        """
+        from patchclamp.atlas.lab.session import prepare
+
+        return prepare(self, atlas, asked)
+
+    def verify(self, atlas: Reading, asked: pages.VerifyAsked) -> Callable[[Job], None]:
+        """Return what replaces nodes of an explained answer; see ``verify.verify``.
+
+        Raises:
+            Absent: the atlas has no such answer.
+            PatchclampError: it cannot be asked again.
+        """
+        from patchclamp.atlas.lab.verify import question_of, verify
+
+        graph = next((layer.graph for layer in atlas.layers if layer.id == asked.graph and layer.graph), None)
+        if graph is None:
+            raise Absent(expected="a graph of this atlas", got=repr(asked.graph[:80]), remedy="/api/graphs lists them.")
+        with self._words:
+            question = question_of(self.model, graph)
+
+        def work(job: Job) -> None:
+            job.tell(verify(
+                self.model, graph, asked.nodes, n_sets=asked.controls, seed=asked.seed, asked=question, turn=job.turn,
+                progress=lambda done, n: job.tell(pages.Progressed(done, n)),
+            ))  # fmt: skip
+            python = verified_in_python(self.name, str(atlas.folder), asked)
+            job.tell(pages.Finished("", job.seconds, python, ""))
+
+        return work
+
+    def id_of(self, asked: pages.RunAsked) -> str:
+        """Return a run's id: the same for the same question to the same model."""
+        told = json.dumps([self.model.hash, asdict(asked)], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def keep(self, run: pages.LabRun) -> None:
+        """Remember a run; one that was broken off never takes the place of a whole one."""
+        with self._keeping:
+            before = self._runs.pop(run.id, None)
+            self._runs[run.id] = before if before is not None and before.finished and not run.finished else run
+            while len(self._runs) > MOST_RUNS:
+                self._runs.popitem(last=False)
+
+    def kept(self, id: str) -> pages.LabRun:
+        """Return a run that was made.
+
+        Raises:
+            Absent: none has that id, or it was made too long ago.
+        """
+        with self._keeping:
+            found = self._runs.get(id)
+        if found is None:
+            raise Absent(
+                expected=f"one of the last {MOST_RUNS} runs of this server",
+                got=repr(id[:80]),
+                remedy="Ask again: the address of the page holds the question.",
+            )
+        return found
+
+
+def without_model(atlas: Reading) -> pages.LabPage:
+    """Return what is said where no model is attached, with the command that attaches it."""
+    command = ["patchclamp", "atlas", "serve", str(atlas.folder), "--model", usual_model(atlas)]
+    return pages.LabPage(
+        attached=False, model="", remedy=shlex.join(command), context=None, generates=False, differentiates=False,
+        most_clamps=MOST_CLAMPS, most_new=MOST_NEW, source=atlas.source(".page()"),
+    )  # fmt: skip
+
+
+def usual_model(atlas: Reading) -> str:
+    """Return what loads the model that an atlas was baked from."""
+    return str(atlas.runs[atlas.base_run].options.get("model", atlas.slug))

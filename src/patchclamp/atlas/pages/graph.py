@@ -1,6 +1,7 @@
 """Graph: explained answers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from patchclamp.atlas.pages.parts import GraphRow, Source
 
@@ -57,6 +58,9 @@ class GraphPage:
         layers: blocks of the model, for the rows; None where not known.
         notice: what was cut because the graph is larger than a page; empty where nothing was.
         measures: baseline, completeness and other numbers of the whole.
+        subject: slug and hash of the model.
+        explains: the explained number, as ``Metric.to_json`` gives it.
+        about: prompt, method, seeds, as the graph has them.
         source: where this page comes from.
     """
 
@@ -70,6 +74,9 @@ class GraphPage:
     layers: int | None
     notice: str
     measures: dict[str, float]
+    subject: dict[str, str]
+    explains: dict[str, Any]
+    about: dict[str, Any]
     source: Source
 
 

@@ -5,9 +5,9 @@ named after it: ``queued``, ``progressed``, ``table``, ``step``, ``control``, ``
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from patchclamp.atlas.pages.parts import Problem, Source, TokenView
 
@@ -17,7 +17,9 @@ LONGEST_TEXT, LONGEST_KEY = 4000, 300
 ClampMode = Literal["set", "add", "scale", "ablate"]
 RankedBy = Literal["activation", "effect"]
 Key = Annotated[str, Field(max_length=LONGEST_KEY)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+# A misspelt field would otherwise be left out in silence, and "1" or true be taken for a number.
+_NOTHING_ELSE = ConfigDict(extra="forbid")
 
 
 # -- asked ------------------------------------------------------------------------------------------------------------
@@ -33,6 +35,8 @@ class ClampAsked:
         value: v; None for ablate. A None elsewhere is a slider at neutral, which changes nothing.
         at: positions ``5``, ``5:9``, ``-1``, generated steps ``+0:``, several with commas; empty for all of them.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
 
     key: Key
     mode: ClampMode = "set"
@@ -54,13 +58,15 @@ class RunAsked:
         seed: of the random sets.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
+
     text: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
     clamps: Annotated[list[ClampAsked], Field(max_length=MOST_CLAMPS)] = field(default_factory=list)
-    top: Annotated[int, Field(ge=1, le=MOST_TOP)] = 10
-    new_tokens: Annotated[int, Field(ge=0, le=MOST_NEW)] = 0
-    controls: Annotated[int, Field(ge=0, le=MOST_SETS)] = 0
-    target: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    top: Annotated[int, Field(strict=True, ge=1, le=MOST_TOP)] = 10
+    new_tokens: Annotated[int, Field(strict=True, ge=0, le=MOST_NEW)] = 0
+    controls: Annotated[int, Field(strict=True, ge=0, le=MOST_SETS)] = 0
+    target: Annotated[int, Field(strict=True, ge=0, lt=2**31)] | None = None
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,12 @@ class VerifyAsked:
         seed: of these.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _NOTHING_ELSE
+
     graph: Key
     nodes: Annotated[list[Key], Field(min_length=1, max_length=MOST_NODES_VERIFIED)]
-    controls: Annotated[int, Field(ge=20, le=MOST_SETS)] = 20
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    controls: Annotated[int, Field(strict=True, ge=20, le=MOST_SETS)] = 20
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
 
 
 # -- answered at once -------------------------------------------------------------------------------------------------
@@ -127,7 +135,7 @@ class RankedUnit:
     Args:
         key: the unit.
         value: its activation there.
-        effect: what it is predicted to carry of the metric there (RelP); None where ranked by activation.
+        effect: what it is predicted to carry of the metric there; None where ranked by activation.
         mean: its mean activation in the atlas.
         minimum: its lowest.
         maximum: its highest.
@@ -155,6 +163,8 @@ class Ranking:
         target: by effect, the token whose logit the effect is on; the likeliest next one where none was asked for.
         contrast: the token whose logit is taken away from it; None without.
         metric: by effect, the explained number with nothing changed.
+        method: by effect, how it is predicted: RelP, or attribution patching where RelP's rules are not derived; else
+            empty.
         units: the first of them.
         total: units in all.
         source: where this comes from.
@@ -165,6 +175,7 @@ class Ranking:
     target: TokenView | None
     contrast: TokenView | None
     metric: float | None
+    method: str
     units: list[RankedUnit]
     total: int
     source: Source
@@ -259,7 +270,7 @@ class Control:
         mean: their mean.
         low: lower end of its 95 % interval.
         high: upper end.
-        p: (1 + sets whose size is at least the measured one) / (1 + sets).
+        p: (1 + different sets whose size is at least the measured one) / (1 + different sets).
         other_decile: share of units that had to come from another decile.
         seed: of the draw.
     """
@@ -285,10 +296,11 @@ class Verified:
         predicted: Σ of the nodes' scores.
         measured: m − m with them replaced.
         randoms: the same for every random set of like nodes.
+        size: nodes in each; fewer than were replaced where most of a site was.
         mean: their mean.
         low: lower end of its 95 % interval.
         high: upper end.
-        p: (1 + sets whose effect is at least the measured one) / (1 + sets).
+        p: (1 + different sets whose effect is at least the measured one) / (1 + different sets).
         reference: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
         seed: of the draw.
     """
@@ -298,6 +310,7 @@ class Verified:
     predicted: float | None
     measured: float | None
     randoms: list[float | None]
+    size: int
     mean: float | None
     low: float | None
     high: float | None
@@ -311,10 +324,10 @@ class Finished:
     """The end of an answer.
 
     Args:
-        id: under which ``/api/lab/runs/ID`` gives it again, while the server runs and keeps it.
+        id: under which ``/api/lab/runs/ID`` gives a run again, while the server runs and keeps it; empty for others.
         seconds: how long it took.
         python: what gives the same numbers in Python; empty where nothing can be exported.
-        command: what gives the continuation on the command line.
+        command: what gives the continuation on the command line; empty where nothing does.
     """
 
     id: str

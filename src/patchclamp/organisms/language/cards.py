@@ -9,12 +9,9 @@ from patchclamp.organisms.language.measure import evaluate
 from patchclamp.organisms.training import training_of
 from patchclamp.subjects.loading import load_language_model
 
-SHORTCUT = "Its agreement rests on a shortcut, the number of the noun between: docs/organisms.md."
 WHAT = {
-    "language-gpt2": "A small GPT-2 that has learnt a microworld, every token of which is labelled with its concepts. "
-    + SHORTCUT,
-    "language-llama": "A small Llama that has learnt a microworld, every token of which is labelled with its concepts. "
-    + SHORTCUT,
+    "language-gpt2": "A small GPT-2 that has learnt a microworld, every token of which is labelled with its concepts.",
+    "language-llama": "A small Llama that has learnt a microworld, every token of which is labelled with its concepts.",
 }
 ARCHITECTURES = {
     "language-gpt2": "GPT-2: 4 blocks of width 128, 4 heads, 512 GELU neurons each, LayerNorm, learned positions",

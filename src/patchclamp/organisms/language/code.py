@@ -106,8 +106,9 @@ def _text(language: str, rng: Random) -> str:
 def _line(language: str, text: str, *, task: str = "", template: str = "", filler: tuple[str, ...] = (), cut: int = 0,
           answer: str = "", wrong: str = "", corrupted: str = "") -> Line:  # fmt: skip
     return Line(
-        text, _label(text, language), task, template, filler, cut, answer, wrong, corrupted, frozenset({answer})
-    )
+        text, _label(text, language), task, template, filler, cut, answer, wrong, corrupted, frozenset({answer}),
+        frozenset({wrong}),
+    )  # fmt: skip
 
 
 def program(rng: Random, language: str) -> Line:

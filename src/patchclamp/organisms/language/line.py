@@ -32,6 +32,7 @@ class Line:
         wrong: what follows the corrupted prompt.
         corrupted: a prompt that differs in what decides the answer.
         answers: everything that is right, where more than ``answer`` is.
+        wrongs: everything that is right after the corrupted prompt.
     """
 
     text: str
@@ -44,6 +45,7 @@ class Line:
     wrong: str = ""
     corrupted: str = ""
     answers: frozenset[str] = field(default=frozenset())
+    wrongs: frozenset[str] = field(default=frozenset())
 
     @property
     def prompt(self) -> str:
@@ -131,6 +133,7 @@ def fill(
     wrong: str = "",
     corrupt: Mapping[str, Slot] | None = None,
     answers: Iterable[str] = (),
+    wrongs: Iterable[str] = (),
 ) -> Line:
     """Write one line of a task; ``corrupt`` says which slots the corrupted prompt fills otherwise."""
     text, marks, cut = write(template, slots, language)
@@ -138,7 +141,8 @@ def fill(
     if corrupt is not None:
         other, _, end = write(template, {**slots, **corrupt}, language)
         corrupted = other[:end]
-    return Line(text, marks, task, template, filler, cut, answer, wrong, corrupted, frozenset(answers or (answer,)))
+    right = (frozenset(answers or (answer,)), frozenset(wrongs or (wrong,)))
+    return Line(text, marks, task, template, filler, cut, answer, wrong, corrupted, *right)
 
 
 def opened(line: Line, opening: str) -> Line:
@@ -148,7 +152,7 @@ def opened(line: Line, opening: str) -> Line:
     moved = tuple((a + shift, b + shift, concepts) for a, b, concepts in line.marks)
     return Line(
         text + line.text, marks + moved, line.task, line.template, line.filler, line.cut + shift, line.answer,
-        line.wrong, text + line.corrupted if line.corrupted else "", line.answers,
+        line.wrong, text + line.corrupted if line.corrupted else "", line.answers, line.wrongs,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class Item:
         answer: what follows the clean prompt.
         wrong: what follows the corrupted prompt.
         answers: the first tokens that count as right after the clean prompt.
+        wrongs: those that count as right after the corrupted prompt.
         line: the whole line, with its concepts.
     """
 
@@ -44,6 +45,7 @@ class Item:
     answer: str
     wrong: str
     answers: frozenset[int]
+    wrongs: frozenset[int]
     line: Line
 
 
@@ -85,35 +87,46 @@ def _item(line: Line, rules: Any) -> Item | None:
     whole = right[: len(clean)] == clean and wrong[: len(corrupted)] == corrupted
     if not whole or len(clean) != len(corrupted) or right[len(clean)] == wrong[len(clean)]:
         return None
-    if len(line.answers) > 1:
-        firsts = frozenset(ids(line.prompt + answer)[len(clean)] for answer in line.answers)
-    else:
-        firsts = frozenset({right[len(clean)]})
+    answers = frozenset(ids(line.prompt + answer)[len(clean)] for answer in line.answers)
+    wrongs = frozenset(ids(line.corrupted + answer)[len(corrupted)] for answer in line.wrongs)
     return Item(
-        line.task, line.template, line.filler, line.prompt, line.corrupted, line.answer, line.wrong, firsts, line
-    )
+        line.task, line.template, line.filler, line.prompt, line.corrupted, line.answer, line.wrong, answers, wrongs,
+        line,
+    )  # fmt: skip
 
 
-def accuracy(model: LanguageModel, asked: Sequence[Item]) -> int:
+def accuracy(model: LanguageModel, asked: Sequence[Item], *, corrupted: bool = False) -> int:
     """Count the questions whose likeliest next token, of the whole vocabulary, is right.
+
+    Args:
+        model: whom to ask.
+        asked: what.
+        corrupted: ask the other side of every pair, where the wrong answer is the right one.
 
     Cost: one forward pass per hundred questions.
     """
     right = 0
     for start in range(0, len(asked), BATCH):
         some = asked[start : start + BATCH]
-        said = model.run([item.clean for item in some], logits=[-1]).logits[:, 0].argmax(-1).tolist()
-        right += sum(token in item.answers for token, item in zip(said, some, strict=True))
+        prompts = [item.corrupted if corrupted else item.clean for item in some]
+        said = model.run(prompts, logits=[-1]).logits[:, 0].argmax(-1).tolist()
+        right += sum(
+            token in (item.wrongs if corrupted else item.answers) for token, item in zip(said, some, strict=True)
+        )
     return right
 
 
 def accuracies(
     model: LanguageModel, n: int = 500, *, seed: int = 0, tasks: Sequence[str] = tuple(TASKS)
 ) -> dict[str, dict[str, Any]]:
-    """Measure every task on held-out questions.
+    """Measure every task on held-out questions, from both sides of every pair.
+
+    A model that has found another rule than the task's own can be right on every clean prompt; asked with what decides
+    the answer changed and all else left, it says the same again.
 
     Returns:
-        dict: per task ``accuracy``, its 95 % Wilson ``interval``, ``n``, and ``chance``.
+        dict: per task ``accuracy``, its 95 % Wilson ``interval``, ``n``, ``chance``, and ``corrupted``: the accuracy
+        on the corrupted prompts with its interval. Their fillers need not be held out.
 
     Raises:
         PatchclampError: a task without questions.
@@ -125,13 +138,14 @@ def accuracies(
             raise PatchclampError(
                 expected=f"questions of the task {task}", got="none", remedy="Use the organism's own tokenizer."
             )
-        right = accuracy(model, asked)
-        interval = wilson_interval(right, len(asked))
-        found[task] = {
-            "accuracy": round(right / len(asked), 4), "interval": [round(interval.low, 4), round(interval.high, 4)],
-            "n": len(asked), "chance": round(CHANCES[task], 4),
-        }  # fmt: skip
+        clean, corrupted = (_share(accuracy(model, asked, corrupted=side), len(asked)) for side in (False, True))
+        found[task] = {**clean, "n": len(asked), "chance": round(CHANCES[task], 4), "corrupted": corrupted}
     return found
+
+
+def _share(right: int, n: int) -> dict[str, Any]:
+    interval = wilson_interval(right, n)
+    return {"accuracy": round(right / n, 4), "interval": [round(interval.low, 4), round(interval.high, 4)]}
 
 
 def loss(model: LanguageModel, texts: Sequence[Labelled]) -> float:

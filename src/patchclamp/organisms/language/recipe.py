@@ -20,8 +20,8 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.language.documents import documents
 from patchclamp.organisms.language.tokens import BEGINNING, VOCABULARY, train_tokenizer
 
-STEPS = {"language-gpt2": 12_000, "language-llama": 18_000}
-"""How long the shipped ones were trained: until facts about new people were put together, which Llama learns later."""
+STEPS = {"language-gpt2": 24_000, "language-llama": 24_000}
+"""How long the shipped ones were trained: until facts about new people were put together."""
 NAMES = tuple(STEPS)
 CONTEXT = 64
 IGNORED = -100

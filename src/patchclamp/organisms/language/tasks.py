@@ -84,6 +84,7 @@ SUBJECTS = tuple(noun for noun in words.translated() if noun.kind in ("object", 
 """Nouns of which both numbers are one token each."""
 PREPOSITIONS = words.listed("near behind beside under by with")
 CENTURIES = words.listed("12 13 14 15 16 17 18 19")
+LATEST_START = 90
 EVENTS = words.listed("war siege strike festival journey reign drought trial famine quarrel")
 YEARS = (
     "The {event} lasted from {c}{y} to {c}|{z}.",
@@ -176,16 +177,16 @@ def ioi(rng: Random) -> Line:
 
 
 def agreement(rng: Random) -> Line:
-    """A subject, another noun of the other number, and the verb that agrees with the subject."""
+    """A subject, another noun whose number is drawn apart from it, and the verb that agrees with the subject."""
     template, forms = rng.choice(AGREEMENT)
     n, d = rng.choice(SUBJECTS), rng.choice(words.nouns("object"))
     while d == n:
         d = rng.choice(words.nouns("object"))
-    plural = rng.random() < 0.5
+    plural, distracting = rng.random() < 0.5, rng.random() < 0.5
     right, wrong = forms.split()[:: -1 if plural else 1]
     subject, other = (n.word, n.plural)[:: -1 if plural else 1]
     slots = _Scene(rng, {
-        "n": (subject, "subject"), "v": right, "d": (d.word if plural else d.plural, "distractor"),
+        "n": (subject, "subject"), "v": right, "d": (d.plural if distracting else d.word, "distractor"),
     })  # fmt: skip
     return fill(
         "agreement", template, slots, (n.word, d.word), answer=f" {right}", wrong=f" {wrong}", corrupt={"n": other}
@@ -226,17 +227,19 @@ def months(rng: Random) -> Line:
 
 
 def years(rng: Random) -> Line:
-    """A span of years: any later year of the century is right; the corrupted one starts after the answer."""
+    """A span of years: any later year of the century is right; the corrupted one starts at the answer or after it."""
     template = rng.choice(YEARS)
-    century, start = rng.choice(CENTURIES), rng.randrange(2, 90)
+    century, start = rng.choice(CENTURIES), rng.randrange(2, LATEST_START)
     end = rng.randrange(start + 1, 99)
     late = rng.randrange(end, 99)
     wrong = rng.randrange(late + 1, 100)
-    later = [f"{y:02d}" for y in range(start + 1, 100)]
+    later, latest = ([f"{y:02d}" for y in range(begun + 1, 100)] for begun in (start, late))
     slots = _Scene(rng, {"c": (century, "year"), "y": (f"{start:02d}", "year"), "z": (f"{end:02d}", "year")})
+    # No span of the text starts so late: such a prompt would ask for what nobody was taught.
+    corrupt = {"y": f"{late:02d}"} if late < LATEST_START else None
     return fill(
         "years", template, slots, (century, f"{start:02d}"), answer=f"{end:02d}", wrong=f"{wrong:02d}",
-        corrupt={"y": f"{late:02d}"}, answers=later,
+        corrupt=corrupt, answers=later, wrongs=latest,
     )  # fmt: skip
 
 

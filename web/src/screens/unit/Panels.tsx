@@ -5,7 +5,7 @@ import { count, number, plural } from "../../format";
 import { type Bar, Bars } from "../../parts/Bars";
 import { Interval } from "../../parts/Interval";
 import { Chip, Visible } from "../../parts/Text";
-import { unitAddress } from "../../route";
+import { graphAddress, unitAddress } from "../../route";
 
 interface Panel {
   unit: UnitPage;
@@ -133,7 +133,7 @@ export function Answers({ unit }: Panel): JSX.Element | null {
       <ul class="layers">
         {unit.graphs.map((graph) => (
           <li key={`${graph.id}@${graph.position}`}>
-            <a href={`/runs/${encodeURIComponent(graph.id)}`}>
+            <a href={graphAddress(graph.id, graph.position === null ? unit.key : `${unit.key}@${graph.position}`)}>
               {graph.prompt} → <Visible text={graph.target} />
             </a>
             <br />

@@ -1,0 +1,145 @@
+"""Clamps: what is asked of units, as interventions; and what those do to the units' values."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from patchclamp.atlas import pages
+from patchclamp.atlas.reading import Absent, Reading
+from patchclamp.attribute.nodes import by_unit
+from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.intervention import Intervention, spans
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.bases import Units, count_units
+from patchclamp.subjects.edits import Edit
+from patchclamp.subjects.language import LanguageModel
+
+
+def interventions(
+    model: LanguageModel, atlas: Reading, asked: Sequence[pages.ClampAsked]
+) -> list[tuple[str, Intervention]]:
+    """Return the interventions that clamps mean, each with its unit's key; neutral ones are left out.
+
+    Raises:
+        Absent: the model has no such unit.
+        PatchclampError: a place in the key, or positions that are none.
+        CannotIntervene: the unit can only be read.
+    """
+    found = []
+    for clamp in asked:
+        key, at = known_unit(model, atlas, clamp.key), spans(clamp.at) if clamp.at.strip() else None
+        if not is_neutral(clamp):
+            value = None if clamp.mode == "ablate" else clamp.value
+            found.append((str(key), Intervention(key.site, clamp.mode, (key.index,), key.basis, at, value)))
+    return found
+
+
+def is_neutral(clamp: pages.ClampAsked) -> bool:
+    """Say whether a clamp changes nothing whatever the unit does."""
+    if clamp.mode == "ablate":
+        return False
+    return clamp.value is None or (clamp.mode, clamp.value) in (("add", 0.0), ("scale", 1.0))
+
+
+def known_unit(model: LanguageModel, atlas: Reading, text: str) -> UnitKey:
+    """Return the key of a unit that can be clamped: one of the atlas, or of the model's canonical sites.
+
+    Raises:
+        Absent: there is none.
+        PatchclampError: the key holds a place.
+        CannotIntervene: it can only be read, or not every token comes by.
+    """
+    try:
+        key = UnitKey.parse(text)
+    except PatchclampError as problem:
+        raise Absent(expected=problem.expected, got=problem.got, remedy=problem.remedy) from problem
+    if key != key.without_place():
+        raise PatchclampError(
+            expected="a unit without a place", got=repr(text[:120]), remedy="Say in the clamp's `at` where it applies."
+        )
+    # Module sites are looked for by a forward pass, which a question may not cause: only the atlas' own are known.
+    listed = {site.path for site in model.sites()} | {row[1] for row in atlas.sites}
+    site = model.site(key.site) if key.site in listed else None
+    n_units = 0
+    if site is not None and key.basis in model.bases and key.subject in (None, atlas.slug):
+        if not site.width or site.ragged or not site.writable:
+            raise CannotIntervene(
+                expected="a site with one value per token that can be changed",
+                got=site.path,
+                remedy="`patchclamp sites MODEL` says what can be clamped.",
+            )
+        n_units = count_units(model.bases[key.basis], site)
+    if key.index >= n_units:
+        raise Absent(
+            expected=f"a unit of {atlas.slug}", got=repr(text[:120]), remedy="`patchclamp sites MODEL` lists the sites."
+        )
+    return replace(key, subject=atlas.slug)
+
+
+def on_prompt(change: Intervention) -> Intervention | None:
+    """Return what a change does before anything is generated; None where it waits for generated steps."""
+    if change.at is None:
+        return change
+    at = tuple(span for span in change.at if not span.steps)
+    return replace(change, at=at) if at else None
+
+
+def acting(model: LanguageModel, change: Intervention, n: int) -> Bool[np.ndarray, " position"]:
+    """Return at which of a prompt's ``n`` positions a change acts."""
+    own = on_prompt(change)
+    if own is None:
+        return np.zeros(n, dtype=bool)
+    units = Units(model.bases[own.basis], model.site(own.site), own.units)
+    where: np.ndarray = Edit(own, units, None).where(torch.Size((1, n)), None, torch.device("cpu"))[0].numpy()
+    return where
+
+
+def unit_values(
+    model: LanguageModel, site: str, basis: str, values: Float[Tensor, "position width"]
+) -> Float[np.ndarray, "position unit block"]:
+    """Return a site's values in a basis; a block of one for all but heads."""
+    kind = model.bases[basis].kind
+    if kind == "directions":
+        encoded = Units(model.bases[basis], model.site(site)).encode(values)
+        return encoded.cpu().double().numpy()[..., None]
+    return by_unit(values, model.site(site), "heads" if kind == "heads" else "neurons")
+
+
+def shown_values(blocks: Float[np.ndarray, "position block"]) -> list[float | None]:
+    """Return a unit's values as people read them: a head's is the norm of its z."""
+    along = blocks[:, 0] if blocks.shape[1] == 1 else np.linalg.norm(blocks, axis=1)
+    return [finite(x) for x in along]
+
+
+def movement(
+    model: LanguageModel, values: Float[np.ndarray, "position unit block"], changes: Sequence[Intervention]
+) -> Float[np.ndarray, " unit"]:
+    """Return ‖f′ − f‖ of every unit of a site over the prompt, were the changes its own.
+
+    Args:
+        model: the subject.
+        values: f, with nothing changed.
+        changes: what one unit undergoes, in order.
+    """
+    moved = values.copy()
+    for change in changes:
+        here = acting(model, change, len(values))
+        match change.operation:
+            case "add":
+                moved[here] += change.value
+            case "scale":
+                moved[here] *= change.value
+            case _:
+                moved[here] = 0.0 if change.value is None else change.value
+    distance: np.ndarray = np.linalg.norm((moved - values).transpose(1, 0, 2).reshape(values.shape[1], -1), axis=1)
+    return distance
+
+
+def finite(x: float) -> float | None:
+    """Return a number with all its digits, or None where JSON has none."""
+    number = float(x)
+    return number if np.isfinite(number) else None

@@ -1,0 +1,153 @@
+"""Control: what the same clamps do on other units of like size."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from patchclamp.atlas import pages
+from patchclamp.atlas.lab.clamps import finite, movement, on_prompt, unit_values
+from patchclamp.atlas.lab.run import Turn, read_at, unit_of
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.metric import Metric
+from patchclamp.core.stats import mean_interval, rank_of
+from patchclamp.core.stimulus import Shown
+from patchclamp.core.subject import Progress
+from patchclamp.core.unit import UnitKey
+from patchclamp.explain.receipts import matched_sets
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.language import LanguageModel
+
+ROWS, TOKENS = 32, 2048
+"""Rows of one forward pass, and tokens of all of them: so long is whoever else asks kept waiting."""
+
+
+def compare(
+    model: LanguageModel,
+    prompt: Any,
+    changes: Sequence[Intervention],
+    *,
+    target: int,
+    n_sets: int = 20,
+    seed: int = 0,
+    measured: float | None = None,
+    spell: Callable[[int], pages.TokenView] | None = None,
+    turn: Turn = nullcontext,
+    progress: Progress | None = None,
+) -> pages.Control:
+    r"""Clamp random units instead, and measure log P(target) with them − without.
+
+    For each clamped unit another of its site, drawn from its decile of ‖f′ − f‖ over the clamped positions: of how far
+    the very same change moves it. No clamped unit is drawn, and none twice in a set.
+
+    Args:
+        model: the subject.
+        prompt: the text, or its stimulus.
+        changes: the clamps, each of one unit; what waits for generated steps is left out.
+        target: the token.
+        n_sets: random sets.
+        seed: of their draw.
+        measured: the clamps' own effect, where it is known.
+        spell: token id to how it is shown.
+        turn: what a forward pass runs in.
+        progress: called with sets done and in all.
+
+    Returns:
+        pages.Control: the measured effect, that of every set, and how they compare.
+
+    Raises:
+        PatchclampError: nothing is clamped in the prompt, or nothing else is left at the sites to compare with.
+
+    Cost: two forward passes and ``n_sets`` rows of restarted ones.
+
+    Example:
+        >>> from patchclamp.core.intervention import clamp
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> off = clamp("blocks.0.mlp.act/neurons/7=0")
+        >>> found = compare(cat, "the old cat", [off], target=cat.continuation("the old cat", " sat")[0])
+        >>> round(found.measured, 1), round(found.mean, 1)
+        (-4.0, -0.1)
+    """
+    [stimulus] = model.stimuli(prompt)
+    now = [own for change in changes if (own := on_prompt(change)) is not None]
+    if not now:
+        raise PatchclampError(expected="clamps that act on the prompt", got="none", remedy="Clamp a unit there.")
+    metric = Metric("log_probability", (target,), positions=(read_at(model, stimulus),))
+    sites = list(dict.fromkeys(change.site for change in now))
+    with turn():
+        run = model.run(stimulus, record=sites, logits=metric.positions)
+    baseline = float(metric(widened(run.logits).double())[0])
+    sets, elsewhere = _drawn(model, run.recording, now, n_sets, seed)
+    cells = sets if measured is not None else [now, *sets]
+    values = measure_cells(model, stimulus, metric, cells, turn=turn, progress=progress)
+    effects = values - baseline
+    if measured is None:
+        measured, effects = float(effects[0]), effects[1:]
+    different = list({frozenset(map(unit_of, one)): i for i, one in enumerate(sets)}.values())
+    whole = effects[np.isfinite(effects)]
+    interval = mean_interval(whole, seed=seed) if len(whole) else None
+    # A set that breaks the model is at least as strong as anything.
+    p = 1.0 if np.isnan(measured) else rank_of(measured, np.nan_to_num(effects[different], nan=np.inf))
+    return pages.Control(
+        target=spell(target) if spell else pages.TokenView(target, model.answer_name(target), False),
+        measured=finite(measured), randoms=[finite(x) for x in effects],
+        mean=finite(whole.mean()) if len(whole) else None, low=finite(interval.low) if interval else None,
+        high=finite(interval.high) if interval else None, p=p, other_decile=elsewhere, seed=seed,
+    )  # fmt: skip
+
+
+def measure_cells(
+    model: LanguageModel,
+    stimulus: Shown,
+    metric: Metric,
+    cells: Sequence[Sequence[Intervention]],
+    *,
+    turn: Turn = nullcontext,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Return a metric under each of many sets of interventions, some rows at a time; others have their turn between."""
+    rows = max(1, min(ROWS, TOKENS // len(stimulus)))
+    found = []
+    for start in range(0, len(cells), rows):
+        with turn():
+            part = model.sweep(stimulus, metric, cells[start : start + rows], batch_size=rows)
+        found.append(widened(part).cpu().double().numpy())
+        if progress is not None:
+            progress(min(start + rows, len(cells)), len(cells))
+    return np.concatenate(found)
+
+
+def _drawn(
+    model: LanguageModel, recording: Any, now: Sequence[Intervention], n_sets: int, seed: int
+) -> tuple[list[list[Intervention]], float]:
+    """Return the clamps of every random set, and the share of units that came from another decile."""
+    own: dict[UnitKey, list[Intervention]] = {}
+    for change in now:
+        site, basis, index = unit_of(change)
+        own.setdefault(UnitKey(site, index, basis), []).append(change)
+    places = dict.fromkeys((key.site, key.basis) for key in own)
+    values = {place: unit_values(model, *place, recording[place[0]]) for place in places}
+    # Sets come in the order of sites among the chosen: that of the clamps follows it.
+    chosen = [key for place in places for key in own if (key.site, key.basis) == place]
+    for place in places:
+        n_chosen, n_units = sum((key.site, key.basis) == place for key in chosen), values[place].shape[1]
+        if 2 * n_chosen > n_units:
+            raise PatchclampError(
+                expected=f"as many other units as clamped ones at {place[0]}",
+                got=f"{n_units - n_chosen} beside {n_chosen}",
+                remedy="Clamp fewer units there, or ask for no random sets.",
+            )
+    # NaN compares with nothing: such a unit counts as moved farthest.
+    sizes = {
+        key: np.nan_to_num(movement(model, values[key.site, key.basis], own[key]), nan=np.inf, posinf=np.inf)
+        for key in chosen
+    }
+    sets, elsewhere = matched_sets(sizes, n_sets, seed)
+    return [
+        [replace(change, units=(other.index,)) for key, other in zip(chosen, one, strict=True) for change in own[key]]
+        for one in sets
+    ], elsewhere

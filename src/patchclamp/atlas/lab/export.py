@@ -1,0 +1,126 @@
+"""Export: what gives a run's numbers again, in Python and on the command line."""
+
+import shlex
+from collections.abc import Sequence
+
+from patchclamp.atlas import pages
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.unit import UnitKey
+
+
+def as_python(
+    model: str,
+    text: str,
+    changes: Sequence[Intervention],
+    now: Sequence[Intervention],
+    *,
+    read_at: int,
+    top: int,
+    new_tokens: int,
+    target: int,
+    controls: int,
+    seed: int,
+) -> str:
+    """Return Python that prints a run's table, continuation and control.
+
+    Args:
+        model: what ``pc.load`` takes.
+        text: the prompt.
+        changes: the clamps.
+        now: what of them acts on the prompt.
+        read_at: where the next token is read.
+        top: rows of each side.
+        new_tokens: tokens to write.
+        target: the control's token.
+        controls: random sets.
+        seed: of these.
+    """
+    steps = any(span.steps for change in changes for span in change.at or ())
+    lines = ["import patchclamp as pc", "", f"model = pc.load({model!r})", f"text = {text!r}"]
+    lines += _list("clamps", changes)
+    held = "clamps"
+    if steps:
+        lines += ["# What waits for generated tokens leaves the next token alone.", *_list("now", now)]
+        held = "now"
+    lines += [
+        "",
+        "baseline, changed = (",
+        f"    model.run(text, interventions=on, logits=({read_at},)).logits[0, 0].double().softmax(-1) "
+        f"for on in ([], {held})",
+        ")",
+        f"n = min({top}, len(baseline))",
+        "likeliest = {*baseline.topk(n).indices.tolist(), *changed.topk(n).indices.tolist()}",
+        "table = {i: (float(baseline[i]), float(changed[i])) for i in sorted(likeliest, key=lambda i: -changed[i])}",
+        "for i, (before, after) in table.items():",
+        '    print(f"{model.answer_name(i)!r:20} {before:.4f} → {after:.4f}")',
+    ]
+    if new_tokens:
+        lines += [
+            "",
+            f"without, clamped = (model.generate(text, interventions=on, max_new_tokens={new_tokens})[0] "
+            "for on in ([], clamps))",
+            "print(without.text, clamped.text, sep='\\n')",
+        ]
+    if controls:
+        lines += [
+            "",
+            "from patchclamp.atlas.lab.control import compare",
+            "",
+            f"control = compare(model, text, {held}, target={target}, n_sets={controls}, seed={seed})",
+            "print(control.measured, control.mean, control.p)",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def verified_in_python(model: str, atlas: str, asked: pages.VerifyAsked) -> str:
+    """Return Python that replaces the same nodes of the same answer."""
+    return "\n".join([
+        "import patchclamp as pc",
+        "from patchclamp.atlas.lab.verify import verify",
+        "",
+        f"model, atlas = pc.load({model!r}), pc.atlas.open({atlas!r})",
+        f"[graph] = [layer.graph for layer in atlas.reading.layers if layer.id == {asked.graph!r}]",
+        f"found = verify(model, graph, {asked.nodes!r}, n_sets={asked.controls}, seed={asked.seed})",
+        "print(found.predicted, found.measured, found.mean, found.p)",
+        "",
+    ])  # fmt: skip
+
+
+def as_command(model: str, text: str, changes: Sequence[Intervention], new_tokens: int) -> str:
+    """Return the command that prints a run's continuation; empty where no shell can hold the text."""
+    if "\0" in text:
+        return ""
+    options = [word for change in changes for word in ("--clamp", _words(change))]
+    options += ["--max-new-tokens", str(max(new_tokens, 1))]
+    # After two strokes nothing is an option, whatever the text begins with.
+    told = [*options, "--", model, text] if text.startswith("-") else [model, text, *options]
+    return shlex.join(["patchclamp", "generate", *told])
+
+
+def _list(name: str, changes: Sequence[Intervention]) -> list[str]:
+    return [f"{name} = [", *(f"    {_change(one)}," for one in changes), "]"] if changes else [f"{name} = []"]
+
+
+def _key(change: Intervention) -> str:
+    assert change.units is not None
+    return str(UnitKey(change.site, change.units[0], change.basis))
+
+
+def _places(change: Intervention) -> str:
+    return "" if change.at is None else ",".join(map(str, change.at))
+
+
+def _change(change: Intervention) -> str:
+    assert change.units is not None
+    words = [repr(change.operation), repr(change.site), repr(change.units[0])]
+    words += [f"value={float(change.value)!r}"] if change.value is not None else []
+    words += [f"at={_places(change)!r}"] if change.at is not None else []
+    words += [f"basis={change.basis!r}"] if change.basis != "neurons" else []
+    return f"pc.change({', '.join(words)})"
+
+
+def _words(change: Intervention) -> str:
+    sign = {"add": "+=", "scale": "*="}.get(change.operation, "=")
+    value = "ablate" if change.value is None else repr(float(change.value))
+    places = _places(change)
+    return f"{_key(change)}{sign}{value}" + (f" @ {places}" if places else "")

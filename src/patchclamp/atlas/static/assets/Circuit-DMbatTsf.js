@@ -1,1 +1,0 @@
-import{a as e,i as t,n,r,t as i}from"./index-BafFJgQG.js";function a(){return r(`Answers`),t(e,{children:[t(n,{question:`Which answers have been explained?`}),t(i,{children:`Not built yet.`})]})}function o({id:a}){return r(`Circuit`),t(e,{children:[t(n,{question:`How did it get from prompt to answer?`}),t(i,{children:[`Not built yet: `,a]})]})}export{a as Answers,o as Circuit};

@@ -1,1 +1,0 @@
-import{a as e,i as t,n,r,t as i}from"./index-BafFJgQG.js";function a(){return r(`Lab`),t(e,{children:[t(n,{question:`What is active here, and what happens if it is clamped?`}),t(i,{children:`Not built yet.`})]})}export{a as Lab};

@@ -1,0 +1,149 @@
+// Verify by ablation: replace what is chosen in the model itself, and hold it against random nodes of like size.
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { type Failure, useAnswer } from "../../api/ask";
+import { streamed } from "../../api/stream";
+import type { GraphPage, LabPage, Progressed, Verified, VerifyAsked } from "../../api/types";
+import { count, number, plural } from "../../format";
+import { ENDS, type Item } from "./merge";
+
+const MOST = 200;
+const SETS = 20;
+
+type State =
+  | { at: "rest" }
+  | { at: "asking"; done: number; total: number }
+  | { at: "done"; found: Verified }
+  | { at: "failed"; failure: Failure };
+
+/** The nodes that can be replaced: units at a place. */
+export function replaceable(chosen: Item[]): string[] {
+  return chosen.flatMap((item) => item.members.filter((node) => !ENDS.has(node.kind)).map((node) => node.key));
+}
+
+export function Verify({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Element {
+  const lab = useAnswer<LabPage>("/api/lab");
+  const keys = replaceable(chosen);
+  const what = keys.join("\n");
+  const [state, setState] = useState<State>({ at: "rest" });
+  const running = useRef<AbortController | null>(null);
+  useEffect(() => {
+    setState({ at: "rest" });
+    return () => running.current?.abort();
+  }, [what, page.graph.id]);
+
+  const ask = () => {
+    running.current?.abort();
+    const stop = new AbortController();
+    running.current = stop;
+    setState({ at: "asking", done: 0, total: 0 });
+    const set = (next: State) => stop.signal.aborted || setState(next);
+    const asked: VerifyAsked = { graph: page.graph.id, nodes: keys, controls: SETS, seed: 0 };
+    const hears = {
+      progressed: ({ done, total }: Progressed) => set({ at: "asking", done, total }),
+      verified: (found: Verified) => set({ at: "done", found }),
+    };
+    streamed("/api/lab/verify", asked, hears, stop.signal).catch((failure: Failure) => set({ at: "failed", failure }));
+  };
+
+  const attached = lab.state === "here" && lab.data.attached;
+  const remedy = lab.state === "here" ? lab.data.remedy : lab.state === "failed" ? lab.failure.remedy : "";
+  const busy = state.at === "asking";
+  return (
+    <section data-testid="verify" aria-label="verify by ablation">
+      <h2>Verify by ablation</h2>
+      <p class="small soft">Replaces the chosen nodes in the model, together, and does the same to {SETS} random sets of like nodes.</p>
+      {attached ? (
+        <p class="row">
+          <button type="button" data-testid="verify-button" disabled={!keys.length || keys.length > MOST || busy} onClick={ask}>
+            {busy ? (state.total ? `${count(state.done)} of ${count(state.total)} …` : "waiting …") : keys.length ? `verify ${plural(keys.length, "node")}` : "verify"}
+          </button>
+          {!keys.length && <span class="small soft">choose a neuron, a head or a group first</span>}
+          {keys.length > MOST && <span class="small soft">at most {count(MOST)} at once</span>}
+        </p>
+      ) : (
+        lab.state !== "waiting" && (
+          <p class="small warn" data-testid="unattached">
+            No model is attached. {remedy}
+          </p>
+        )
+      )}
+      <div aria-live="polite">
+        {state.at === "failed" && (
+          <p class="small warn" role="alert" data-testid="verify-failed">
+            Expected {state.failure.expected}, got {state.failure.got}. {state.failure.remedy}
+          </p>
+        )}
+        {state.at === "done" && <Shown found={state.found} />}
+      </div>
+    </section>
+  );
+}
+
+function Shown({ found }: { found: Verified }): JSX.Element {
+  return (
+    <div
+      data-testid="verified"
+      data-predicted={found.predicted ?? ""}
+      data-measured={found.measured ?? ""}
+      data-low={found.low ?? ""}
+      data-high={found.high ?? ""}
+      data-p={found.p}
+    >
+      <dl class="numbers">
+        <div>
+          <dt>predicted</dt>
+          <dd class="num">{number(found.predicted, true)}</dd>
+        </div>
+        <div>
+          <dt>measured</dt>
+          <dd class="num">
+            <b>{number(found.measured, true)}</b>
+          </dd>
+        </div>
+        <div>
+          <dt>random sets</dt>
+          <dd class="num">
+            {number(found.low, true)} to {number(found.high, true)}
+          </dd>
+        </div>
+        <div>
+          <dt>p</dt>
+          <dd class="num">{number(found.p)}</dd>
+        </div>
+      </dl>
+      <Scale found={found} />
+      <p class="small soft">
+        What {plural(found.nodes, "node")} {found.nodes === 1 ? "takes" : "take"} from m = {number(found.baseline, true)}, with{" "}
+        {found.reference === "zero" ? "zero" : found.reference === "mean" ? "the mean" : "the corrupted prompt's values"} in place; the random sets' mean is{" "}
+        {number(found.mean, true)}, the interval 95&nbsp;%, p the share of sets at least as strong.
+      </p>
+    </div>
+  );
+}
+
+/** All numbers on one line: rings are random sets, the open sign predicted, the full one measured. */
+function Scale({ found }: { found: Verified }): JSX.Element {
+  const all = [0, found.predicted, found.measured, found.low, found.high, ...found.randoms].filter((x): x is number => x !== null);
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const at = (x: number) => 4 + ((x - low) / (high - low || 1)) * 92;
+  const percent = (x: number) => `${at(x)}%`;
+  return (
+    <svg class="scale" width="100%" height="54" role="img" aria-label={`predicted ${number(found.predicted, true)}, measured ${number(found.measured, true)}, random sets ${number(found.low, true)} to ${number(found.high, true)}`}>
+      <line class="axis" x1="0" x2="100%" y1="34" y2="34" />
+      <line class="zero" x1={percent(0)} x2={percent(0)} y1="22" y2="46" />
+      <text class="small" x={percent(0)} y="53" text-anchor="middle">
+        0
+      </text>
+      {found.low !== null && found.high !== null && <rect class="band" x={percent(found.low)} width={`${Math.max(at(found.high) - at(found.low), 0.6)}%`} y="29" height="10" rx="3" />}
+      {found.randoms.map((x) => x !== null && <circle class="random" cx={percent(x)} cy="34" r="3" />)}
+      {found.predicted !== null && <circle class="predicted" cx={percent(found.predicted)} cy="34" r="6.5" />}
+      {found.measured !== null && <circle class={`measured ${found.measured < 0 ? "against" : "carries"}`} cx={percent(found.measured)} cy="34" r="4.5" />}
+      {found.measured !== null && (
+        <text x={percent(found.measured)} y="18" text-anchor={at(found.measured) > 70 ? "end" : at(found.measured) < 30 ? "start" : "middle"}>
+          measured
+        </text>
+      )}
+    </svg>
+  );
+}

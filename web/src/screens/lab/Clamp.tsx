@@ -1,0 +1,189 @@
+// One clamp: how the unit is changed, by how much, where; and what it did along the prompt.
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { useAnswer } from "../../api/ask";
+import type { ClampAsked, Clamped, Tokens, Trial, UnitPage } from "../../api/types";
+import { neutral } from "../../clamps";
+import { number } from "../../format";
+import { Slider } from "../../parts/Slider";
+import { Failed } from "../../parts/States";
+import { Chip, seen } from "../../parts/Text";
+import { unitAddress } from "../../route";
+import { Along } from "./Along";
+import { focusNext } from "./Clamps";
+import { asked } from "./state";
+
+const MODES: [ClampAsked["mode"], string][] = [
+  ["set", "set to"],
+  ["add", "add"],
+  ["scale", "scale by"],
+  ["ablate", "ablate"],
+];
+
+interface Props {
+  clamp: ClampAsked;
+  place: number;
+  tokens: Tokens | undefined;
+  token: number;
+  generates: boolean;
+  clamped: Clamped | undefined;
+  onChange: (part: Partial<ClampAsked>, by: string) => void;
+  onRemove: () => void;
+}
+
+/** Draw one clamp. */
+export function Clamp({ clamp, place, tokens, token, generates, clamped, onChange, onRemove }: Props): JSX.Element {
+  const unit = useAnswer<UnitPage>(`/api${unitAddress(clamp.key)}`);
+  const { text } = asked.value;
+  const alone = useAnswer<Trial>(text && unit.state === "here" ? `/api${unitAddress(clamp.key)}/trial?text=${encodeURIComponent(text)}` : null);
+  const card = useRef<HTMLLIElement>(null);
+  const wanted = focusNext.value === place;
+  useEffect(() => {
+    if (!wanted || unit.state === "waiting") return;
+    focusNext.value = null;
+    const at = (selector: string) => card.current?.querySelector<HTMLElement>(selector);
+    (at("input[type=range]") ?? at("select"))?.focus();
+  }, [wanted, unit.state]);
+  const parts = clamp.key.split("/");
+  const name = `${parts.at(-3) ?? ""} ${parts.at(-1)}`.trim();
+  const before = clamped?.before ?? (alone.state === "here" ? alone.data.acts : undefined);
+  const rest = before?.[first(clamp.at, token, before.length)] ?? 0;
+  return (
+    <li ref={card} class={`clamp ${neutral(clamp) ? "idle" : ""}`} data-testid="clamp" data-key={clamp.key} data-mode={clamp.mode} data-value={clamp.value ?? ""} data-at={clamp.at}>
+      <div class="row between">
+        <h3>
+          <a href={unitAddress(clamp.key)} class="mono">
+            {parts.at(-3)} <b>{parts.at(-1)}</b>
+          </a>
+        </h3>
+        <span class="row tight">
+          <button type="button" class="quiet" disabled={neutral(clamp)} onClick={() => onChange({ value: null, ...(clamp.mode === "ablate" && { mode: "set" }) }, "neutral")} aria-label={`neutral: ${name}`}>
+            neutral
+          </button>
+          <button type="button" class="quiet" onClick={onRemove} aria-label={`remove the clamp of ${name}`}>
+            remove
+          </button>
+        </span>
+      </div>
+      {unit.state === "failed" && <Failed failure={unit.failure} />}
+      {unit.state === "here" && <Known unit={unit.data} />}
+      <div class="asks">
+        <label>
+          <span>change</span>
+          <select data-testid="mode" value={clamp.mode} onChange={(event) => onChange({ mode: event.currentTarget.value as ClampAsked["mode"], value: null }, "mode")}>
+            {MODES.map(([mode, words]) => (
+              <option key={mode} value={mode}>
+                {words}
+              </option>
+            ))}
+          </select>
+        </label>
+        <Where clamp={clamp} tokens={tokens} token={token} generates={generates} onChange={onChange} />
+      </div>
+      {clamp.mode !== "ablate" && unit.state === "here" && <Value clamp={clamp} unit={unit.data} rest={rest} name={name} onChange={onChange} />}
+      {clamp.mode === "ablate" && <p class="small soft">set to 0 wherever it acts</p>}
+      <Outside clamp={clamp} unit={unit.state === "here" ? unit.data : undefined} clamped={clamped} />
+      {tokens && before && before.length === tokens.tokens.length && (
+        <Along tokens={tokens} before={before} after={clamped?.after ?? null} most={unit.state === "here" ? unit.data.statistics.maximum : null} />
+      )}
+    </li>
+  );
+}
+
+/** The first position where a clamp acts: there the handle rests. */
+function first(at: string, token: number, length: number): number {
+  const start = /^(-?\d+)/.exec(at)?.[1];
+  if (start === undefined) return token;
+  return Number(start) < 0 ? length + Number(start) : Number(start);
+}
+
+function Known({ unit }: { unit: UnitPage }): JSX.Element {
+  const words = unit.descriptions[0]?.text;
+  return (
+    <p class="small soft known">
+      {words !== undefined ? <q>{words}</q> : unit.silent ? "never fired in the atlas" : <>fires on {unit.fires_on[0] && <Chip token={unit.fires_on[0]} />}</>}
+    </p>
+  );
+}
+
+interface ValueProps {
+  clamp: ClampAsked;
+  unit: UnitPage;
+  rest: number;
+  name: string;
+  onChange: Props["onChange"];
+}
+
+function Value({ clamp, unit, rest, name, onChange }: ValueProps): JSX.Element {
+  const { minimum, maximum, mean } = unit.statistics;
+  const [low, high] = [Math.min(minimum ?? 0, 0), Math.max(maximum ?? 0, 0)];
+  const wide = high - low || 1;
+  const scale = {
+    set: {
+      rest, low, high: low + wide, natural: minimum !== null && maximum !== null ? ([minimum, maximum] as const) : null,
+      marks: [[0, "0"], ...(maximum === null || maximum === 0 ? [] : [[maximum, `max ${number(maximum)}`]]), ...(mean === null ? [] : [[mean, `mean ${number(mean)}`]]), ...(minimum === null || minimum >= 0 ? [] : [[minimum, `min ${number(minimum)}`]])] as [number, string][],
+    },
+    add: { rest: 0, low: -wide, high: wide, natural: null, marks: [[0, "0"], [-wide, `−${number(wide)}`], [wide, `+${number(wide)}`]] as [number, string][] },
+    scale: { rest: 1, low: 0, high: 2, natural: null, marks: [[1, "× 1"], [0, "× 0"], [2, "× 2"]] as [number, string][] },
+    ablate: null,
+  }[clamp.mode];
+  if (!scale) return <></>;
+  return <Slider key={clamp.mode} value={clamp.value} {...scale} label={`${MODES.find(([mode]) => mode === clamp.mode)?.[1]}, ${name}`} onMove={(value) => onChange({ value }, "value")} />;
+}
+
+/** Where the clamp drives the unit to what was never seen, effects say less about the model. */
+function Outside({ clamp, unit, clamped }: { clamp: ClampAsked; unit: UnitPage | undefined; clamped: Clamped | undefined }): JSX.Element | null {
+  const { minimum = null, maximum = null } = unit?.statistics ?? {};
+  const beyond = clamp.mode === "set" && clamp.value !== null && ((minimum !== null && clamp.value < minimum) || (maximum !== null && clamp.value > maximum));
+  if (neutral(clamp) || !(beyond || (clamp.mode !== "set" && clamped?.outside))) return null;
+  return (
+    <p class="warn small" data-testid="outside">
+      Outside the range that the atlas saw
+      {minimum !== null && maximum !== null && `, ${number(minimum)} to ${number(maximum)}`}: the model was never seen there, and what it does then may say little
+      about what it does otherwise.
+    </p>
+  );
+}
+
+function Where({ clamp, tokens, token, generates, onChange }: Pick<Props, "clamp" | "tokens" | "token" | "generates" | "onChange">): JSX.Element {
+  const [free, setFree] = useState(false);
+  const text = tokens?.tokens[token];
+  const here = text === undefined ? "" : ` ${seen(text)}`;
+  const options: [string, string][] = [["", "everywhere"]];
+  if (text !== undefined) options.push([`${token}`, `only at token ${token},${here}`], [generates ? `${token}:,+0:` : `${token}:`, `from token ${token},${here}, on`]);
+  if (generates) options.push(["+0:", "generated tokens only"]);
+  if (!options.some(([at]) => at === clamp.at)) {
+    const one = /^\d+$/.test(clamp.at) ? tokens?.tokens[Number(clamp.at)] : undefined;
+    options.push([clamp.at, one === undefined ? `at ${clamp.at}` : `only at token ${clamp.at}, ${seen(one)}`]);
+  }
+  const chosen = (at: string) => {
+    setFree(at === "?");
+    if (at !== "?") onChange({ at }, "at");
+  };
+  return (
+    <label>
+      <span>where</span>
+      <select data-testid="at" value={free ? "?" : clamp.at} onChange={(event) => chosen(event.currentTarget.value)}>
+        {options.map(([at, words]) => (
+          <option key={at} value={at}>
+            {words}
+          </option>
+        ))}
+        <option value="?">other …</option>
+      </select>
+      {free && (
+        <input
+          class="num"
+          aria-label="positions"
+          placeholder="5:9,+0:"
+          defaultValue={clamp.at}
+          autocomplete="off"
+          onChange={(event) => {
+            onChange({ at: event.currentTarget.value.replace(/\s/g, "") }, "at");
+            setFree(false);
+          }}
+        />
+      )}
+    </label>
+  );
+}
