@@ -113,8 +113,8 @@ class JumpReLUConfig(CoderConfig):
 
     method: ClassVar[str] = "jumprelu"
     sparsity: float = 1e-3
-    bandwidth: float = 0.02
-    threshold: float = 0.05
+    bandwidth: float = 0.05
+    threshold: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -176,7 +176,7 @@ class SparseCoder(nn.Module):
         rows = nn.functional.normalize(decoder, dim=1)
         other = nn.functional.normalize(torch.randn(config.n_latents, read, generator=generator), dim=1)
         self.decoder = nn.Parameter(rows)
-        self.encoder = nn.Parameter(rows.clone() if self.autoencoder else other)
+        self.encoder = nn.Parameter((rows.clone() if self.autoencoder else other) * self.gain(read))
         self.encoder_bias = nn.Parameter(torch.zeros(config.n_latents))
         self.decoder_bias = nn.Parameter(torch.zeros(read))
         self.output_bias = nn.Parameter(torch.zeros(out))
@@ -188,6 +188,10 @@ class SparseCoder(nn.Module):
         self.scale_in: Tensor
         self.scale_out: Tensor
         self.quiet: Tensor
+
+    def gain(self, read: int) -> float:
+        """Return the length of the encoder's rows at first."""
+        return 1.0
 
     # -- training -----------------------------------------------------------------------------------------------------
 
@@ -310,6 +314,10 @@ class L1Coder(SparseCoder):
     """A sparse coder with an L1 penalty; see ``L1Config``."""
 
     config: L1Config
+
+    def gain(self, read: int) -> float:
+        """Return the length at which half the latents, which all fire at first, write no more than x."""
+        return min(1.0, 2 * read / self.config.n_latents)
 
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
