@@ -54,7 +54,7 @@ class Recipe:
 
     Args:
         batch_size: activations per step.
-        learning_rate: of Adam; 1e-3 · √(4096 / latents), at most 2e-3, where left out.
+        learning_rate: of Adam; 0.0015 · √(4096 / latents), at most 0.005, where left out.
         warmup: share of the steps over which the learning rate and the sparsity penalty rise.
         decay: share of the steps, at the end, over which the learning rate falls.
         passes: how often the text is gone through.
@@ -90,7 +90,7 @@ class Recipe:
 
     def rate(self, step: int, n_steps: int, n_latents: int) -> float:
         """Return the learning rate of a step: up in a line, level, down in a line."""
-        top = self.learning_rate or min(1e-3 * (4096 / n_latents) ** 0.5, 2e-3)
+        top = self.learning_rate or min(1.5e-3 * (4096 / n_latents) ** 0.5, 5e-3)
         up = self.warm(step, n_steps)
         down = (n_steps - step) / max(self.decay * n_steps, 1.0)
         return top * min(up, down, 1.0)
