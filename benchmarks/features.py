@@ -3,8 +3,8 @@
 Width 512, 4,096 latents, k 32, batches of 2,048 made-up activations (sparse sums of 2,048 directions), Adam with one
 learning rate. Speed is activations per processor second; the loss is held out, after equal steps. Peers live in
 environments of their own (``benchmarks/peers/setup.sh sparsify``, ``sae-lens``); one that is absent is skipped.
-``--transcoder`` instead trains transcoders and autoencoders of an MLP's output on ``organism:language-gpt2``, three seeds
-each, and prints the cross-entropy when they stand in for the MLP against their active latents.
+``--transcoder`` instead trains transcoders and autoencoders of an MLP's output on ``organism:language-gpt2``, three
+seeds each, and prints the cross-entropy when they stand in for the MLP against their active latents.
 """
 
 import json

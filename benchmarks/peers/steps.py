@@ -1,7 +1,7 @@
 """Steps: answer the runner's lines on standard input, one JSON line each, with a sparse coder that goes on training.
 
-Runs in every peer's own environment, so it needs torch and numpy only. ``train N`` takes N steps and returns the seconds
-that they took; ``unexplained`` returns the share of the held-out variance that the coder leaves.
+Runs in every peer's own environment, so it needs torch and numpy only. ``train N`` takes N steps and returns their
+seconds; ``unexplained`` returns the share of the held-out variance that the coder leaves.
 """
 
 import contextlib

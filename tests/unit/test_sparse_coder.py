@@ -106,10 +106,12 @@ def test_dead_latents_are_drawn_to_the_error_of_what_is_written(activity, method
     grads = torch.autograd.grad(aided.total - plain.total, [coder.decoder, coder.encoder_bias], allow_unused=True)
     assert grads[0][:4].abs().max() > 0
     assert grads[0][4:].abs().max() < 1e-6
-    # Less of the error: a step against the gradient makes a guess of it better.
-    with torch.no_grad():
-        coder.decoder -= 0.01 * grads[0] / grads[0].norm()
-    assert coder.losses(x, y, dead_after=100).total < aided.total
+    assert grads[1][:4].abs().max() > 0
+    # A step against the gradient makes a better guess of the error; ghosts are rescaled, so their loss would not tell.
+    if method == "topk":
+        with torch.no_grad():
+            coder.decoder -= 0.01 * grads[0] / grads[0].norm()
+        assert coder.losses(x, y, dead_after=100).total < aided.total
 
 
 def test_quiet_counts_vectors_since_the_last_firing():

@@ -325,7 +325,7 @@ class Filling:
 
 
 class ShuffleBuffer:
-    """Fill a bounded buffer with consecutive rows, mix them, hand them out in batches; the last few that fill none fall.
+    """Fill a bounded buffer with consecutive rows, mix them and hand them out in batches; what fills no batch is left.
 
     What batch follows which is a function of source and seed alone: filling f is rows f · N to (f + 1) · N of the
     passes laid end to end, in an order drawn with (seed, f).
