@@ -206,6 +206,9 @@ def test_a_resume_with_other_options_is_refused(source, tmp_path):
     other = Recipe(batch_size=64, passes=2, buffer_bytes=RECIPE.buffer_bytes, seed=1)
     with pytest.raises(PatchclampError, match=r"recipe\.seed"):
         train_dictionary(source, [Job("x", "x", TopKConfig(16, k=3))], other, **options, resume=True)
+    more = [Job("x", "x", TopKConfig(16, k=3)), Job("y", "y", TopKConfig(16, k=2))]
+    with pytest.raises(PatchclampError, match=r"coders\.1\."):
+        train_dictionary(source, more, RECIPE, **options, resume=True)
     with pytest.raises(PatchclampError, match="new or empty folder"):
         train_dictionary(source, [Job("x", "x", TopKConfig(16, k=3))], RECIPE, **options)
 
