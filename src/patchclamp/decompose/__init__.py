@@ -1,0 +1,1 @@
+"""Decompose: activity into parts that mean something."""
