@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 from safetensors.numpy import save
 
 from patchclamp.core.basis import Basis
@@ -33,8 +34,8 @@ def open_dictionary(
     """Open a dictionary that patchclamp, SAELens, sparsify or Gemma Scope's authors wrote.
 
     Args:
-        source: a folder, or ``owner/repository/folder`` on the Hugging Face hub, with ``@revision`` where wanted; a folder
-            of such folders gives a basis for each.
+        source: a folder, or ``owner/repository/folder`` on the Hugging Face hub, with ``@revision`` where wanted; a
+            folder of such folders gives a basis for each.
         site: the site that is written, where the folder does not tell or tells another model's.
         reads: the site that a transcoder reads, likewise.
         name: what its units are called in keys (``features``).
@@ -108,7 +109,7 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path, layout: str) ->
     if layout == "patchclamp":
         dictionary.save(place)
         return [place]
-    made: dict[str, tuple[dict[str, Any], Mapping[str, Any], str]] = {}
+    made: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {}
     for site, basis in dictionary.bases.items():
         own = {
             "site": site, "reads": basis.reads, "name": basis.name, "method": dictionary.method,
@@ -127,7 +128,7 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path, layout: str) ->
             inner.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise refuse_write(inner, problem) from problem
-        write_durably(inner / weights, save(dict(tensors)))
+        write_durably(inner / weights, save(tensors))
         write_durably(inner / saelens.SETTINGS, json.dumps(cfg, indent=1).encode())
         folders.append(inner)
     return folders
@@ -187,8 +188,6 @@ def _read(folder: Path, source: str) -> Part:
 
 def _renamed(found: Dictionary, site: str | None, reads: str | None, name: str | None) -> Dictionary:
     """Return a dictionary of our own under another name or at another site."""
-    from dataclasses import replace
-
     if len(found.bases) > 1 and (site or reads):
         raise PatchclampError(
             expected="one basis where a site is named",

@@ -130,7 +130,7 @@ def _check(cfg: Mapping[str, Any], kind: str) -> None:
     if cfg.get("normalize_activations") not in (None, False, "none"):
         raise refuse(
             "SAELens",
-            f"normalize_activations = {cfg['normalize_activations']!r}, which scales inputs by their or the data's norm",
+            f"normalize_activations = {cfg['normalize_activations']!r}, which scales inputs by a norm of the data",
             "Where it is expected_average_only_in, fold the factor into the weights with SAELens "
             "(fold_activation_norm_scaling_factor) and save again.",
         )
