@@ -1,1 +1,1 @@
-"""Decompose: activity into parts that mean something."""
+"""Decompose: activity into parts that mean something, as a Basis that every instrument takes."""

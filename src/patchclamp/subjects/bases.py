@@ -9,6 +9,7 @@ from torch import Tensor
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
+from patchclamp.subjects.nonnegative import nonnegative_least_squares
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,8 @@ def encode(basis: Basis, x: Float[Tensor, "n read"], units: Int[Tensor, " k"] | 
     Cost: one product of x with the encoder; ``nonnegative`` solves a least-squares problem per row.
     """
     if basis.activation == "nonnegative":
-        return _nonnegative(basis, x)
+        centred = x if basis.decoder_bias is None else x - _tensor(basis.decoder_bias, x)
+        return nonnegative_least_squares(torch.as_tensor(basis.decoder, device=x.device), centred)
 
     def part(array: object) -> Tensor:
         whole = _tensor(array, x)
@@ -113,10 +115,6 @@ def decode(
         assert x is not None
         out = out + x @ _tensor(basis.skip, f).T
     return out
-
-
-def _nonnegative(basis: Basis, x: Float[Tensor, "n read"]) -> Float[Tensor, "n unit"]:
-    raise NotImplementedError
 
 
 def count_units(basis: Basis, site: Site) -> int:

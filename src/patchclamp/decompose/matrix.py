@@ -1,0 +1,57 @@
+"""Matrix: activations as the factorisations take them, one row per token, checked once; and the basis they end in."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchclamp.core.basis import Basis
+from patchclamp.core.errors import PatchclampError
+
+
+def as_matrix(X: Any, n_features: int, *, device: str | None = None) -> Float[Tensor, "token width"]:
+    """Return activations as a tensor, float64 where they are, float32 otherwise.
+
+    Args:
+        X: ``(token, width)``, NumPy or PyTorch, any floating dtype.
+        n_features: how many features are wanted of them.
+        device: where to compute; where X lies if left out.
+
+    Raises:
+        PatchclampError: not a matrix, empty, NaN or infinite, all zero, or fewer tokens than features.
+    """
+    x = X if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(_plain(np.asarray(X))))
+    wrong = ""
+    if x.ndim != 2 or 0 in x.shape:
+        wrong = f"shape {tuple(x.shape)}"
+    elif x.is_complex() or not x.isfinite().all():
+        wrong = "complex numbers" if x.is_complex() else f"{int((~x.isfinite()).sum()):,} numbers NaN or infinite"
+    elif not (x != 0).any():
+        wrong = "zeros only"
+    elif not 1 <= n_features <= len(x):
+        wrong = f"{n_features:,} features of {len(x):,} tokens"
+    if wrong:
+        raise PatchclampError(
+            expected="activations (token, width), finite, with at least as many tokens as features",
+            got=wrong,
+            remedy="Record more text, or ask for fewer features.",
+        )
+    return x.detach().to(device=device, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+
+
+def _plain(x: np.ndarray) -> np.ndarray:
+    return x if x.dtype in (np.float64, np.float32) or x.dtype.kind == "c" else x.astype(np.float32)
+
+
+def nonnegative_basis(components: Float[np.ndarray, "feature width"], name: str) -> Basis:
+    """Return the basis whose units are a factorisation's features: x ≈ f D with f ≥ 0.
+
+    Args:
+        components: one feature per row; D is these at length 1, a feature of zeros stays zeros.
+        name: of the basis, for keys.
+    """
+    lengths = np.linalg.norm(components, axis=1, keepdims=True)
+    decoder = components / np.where(lengths > 0, lengths, 1)
+    return Basis(name, "directions", decoder=decoder.astype(components.dtype), activation="nonnegative")
