@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make a peer's own environment: benchmarks/peers/setup.sh nnsight | transformer-lens
+# Make a peer's own environment: benchmarks/peers/setup.sh nnsight | transformer-lens | sparsify | sae-lens
 # It lies in ~/.cache/patchclamp/peers/NAME, or $PATCHCLAMP_PEERS/NAME. PYTHON chooses the interpreter.
 set -euo pipefail
 
@@ -8,8 +8,10 @@ name=${1:-}
 case "$name" in
     nnsight) package=nnsight==0.8.1 ;;
     transformer-lens) package=transformer-lens==4.3.0 ;;
+    sparsify) package=eai-sparsify==1.3.3 ;;
+    sae-lens) package=sae-lens ;;
     *)
-        echo "usage: $0 nnsight | transformer-lens" >&2
+        echo "usage: $0 nnsight | transformer-lens | sparsify | sae-lens" >&2
         exit 2
         ;;
 esac

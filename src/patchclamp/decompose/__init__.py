@@ -1,1 +1,30 @@
-"""Decompose: activity into parts that mean something, as a Basis that every instrument takes."""
+"""Decompose: parts of activity that mean more than single neurons do, as bases."""
+
+from patchclamp.decompose.buffer import ArraySource, RecordingSource, TextSource, gather
+from patchclamp.decompose.sparse_coder import (
+    BatchTopKConfig,
+    JumpReLUConfig,
+    L1Config,
+    SparseCoder,
+    TopKConfig,
+    make_coder,
+)
+from patchclamp.decompose.training import Job, Recipe, Trained, train, train_dictionary
+
+__all__ = [
+    "ArraySource",
+    "BatchTopKConfig",
+    "Job",
+    "JumpReLUConfig",
+    "L1Config",
+    "Recipe",
+    "RecordingSource",
+    "SparseCoder",
+    "TextSource",
+    "TopKConfig",
+    "Trained",
+    "gather",
+    "make_coder",
+    "train",
+    "train_dictionary",
+]

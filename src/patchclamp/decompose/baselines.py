@@ -1,0 +1,71 @@
+"""Baselines: principal components and random directions, which any dictionary must beat."""
+
+import numpy as np
+from jaxtyping import Float
+
+from patchclamp.core.basis import Basis
+from patchclamp.core.errors import PatchclampError
+
+
+def principal_components(x: Float[np.ndarray, "row width"], n_features: int, name: str = "pca") -> Basis:
+    """Return the directions of most variance, orthonormal, largest first: f = (x − mean) Dᵀ.
+
+    Args:
+        x: activations.
+        n_features: how many; at most the width and one less than the rows.
+        name: slug used in keys.
+
+    Raises:
+        PatchclampError: more components than there can be.
+
+    Cost: one covariance in float64 and the eigenvectors of a width by width matrix.
+
+    Example:
+        >>> principal_components(np.array([[0.0, 1.0], [0.0, -1.0], [0.1, 0.0]]), 1).decoder.round(1).tolist()
+        [[0.0, 1.0]]
+    """
+    most = min(x.shape[1], len(x) - 1)
+    if not 1 <= n_features <= most:
+        raise PatchclampError(
+            expected=f"1 to {most} principal components of {len(x):,} activations of width {x.shape[1]}",
+            got=str(n_features),
+            remedy="Give another --n-features.",
+        )
+    mean = x.mean(0, dtype=np.float64)
+    # Blocks keep the copy in float64 small.
+    covariance = sum(
+        (part := x[i : i + 8192].astype(np.float64) - mean).T @ part for i in range(0, len(x), 8192)
+    )
+    _, vectors = np.linalg.eigh(covariance)
+    rows = vectors[:, ::-1][:, :n_features].T
+    # The sign of an eigenvector is arbitrary: its largest entry is made positive.
+    rows = rows * np.sign(np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1))
+    rows = np.ascontiguousarray(rows, dtype=x.dtype)
+    return Basis(name, "directions", decoder=rows, encoder=rows, decoder_bias=mean.astype(x.dtype))
+
+
+def random_directions(
+    x: Float[np.ndarray, "row width"], n_features: int, k: int, *, seed: int = 0, name: str = "random"
+) -> Basis:
+    """Return random directions of length 1, read by themselves and the k largest kept: what chance finds.
+
+    Args:
+        x: activations, for their mean.
+        n_features: how many.
+        k: latents kept of every vector.
+        seed: of the directions.
+        name: slug used in keys.
+
+    Raises:
+        PatchclampError: k beyond the number of features.
+    """
+    if not 1 <= k <= n_features:
+        raise PatchclampError(
+            expected=f"k from 1 to {n_features}", got=str(k), remedy="Give another --k or --n-features."
+        )
+    rows = np.random.default_rng(seed).normal(size=(n_features, x.shape[1]))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(x.dtype)
+    mean = x.mean(0, dtype=np.float64).astype(x.dtype)
+    return Basis(
+        name, "directions", decoder=rows, encoder=rows, decoder_bias=mean, activation="topk", k=k
+    )

@@ -1,0 +1,427 @@
+"""Buffer: activations from a text, a recording or arrays, mixed in bounded memory, in an order that a seed decides."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchclamp.core.bundle import file_hash
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.recording import Recording, StoredRecording
+from patchclamp.core.stimulus import Shown
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.text import conversations, windows
+
+Rows = dict[str, Tensor]
+"""Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""
+
+
+class Source(Protocol):
+    """Where activations come from, chunk after chunk, the same every time."""
+
+    @property
+    def subject(self) -> Mapping[str, str]:
+        """Slug and hash of the model."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What decides the activations, as JSON-ready data."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of one pass: tokens that statistics count."""
+
+    def width(self, site: str) -> int:
+        """Return a site's width."""
+
+    def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
+        """Yield the rows of the chunks from number ``start`` on."""
+
+
+class TextSource:
+    """Activations of a language model over a text, straight from its forward passes.
+
+    Args:
+        model: the subject.
+        text: a UTF-8 file.
+        window: tokens per stimulus; 128, or the model's context where that is shorter, where left out.
+        batch_size: stimuli per forward pass.
+        max_tokens: stop after so many.
+        chat: put each line through the chat template.
+        bos: begin windows as the tokenizer begins a text.
+
+    Raises:
+        PatchclampError: no text, or numbers that make no sense.
+
+    Cost: one tokenisation of the text to count it, and one every pass.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        text: str | Path,
+        *,
+        window: int | None = None,
+        batch_size: int = 8,
+        max_tokens: int | None = None,
+        chat: bool = False,
+        bos: bool = True,
+    ) -> None:
+        longest = model.context or 128
+        self.model, self.text = model, Path(text)
+        self.window = min(128, longest) if window is None else window
+        self.batch_size, self.max_tokens, self.chat, self.bos = batch_size, max_tokens, chat, bos
+        if model.context is not None and self.window > model.context:
+            raise PatchclampError(
+                expected=f"a window of at most {model.context} tokens, the model's context",
+                got=str(window),
+                remedy="Give a shorter --window.",
+            )
+        for name, value in (("window", self.window), ("batch-size", batch_size), ("max-tokens", max_tokens)):
+            if value is not None and not 1 <= value < 2**31:
+                raise PatchclampError(
+                    expected=f"--{name} from 1 to {2**31 - 1}", got=str(value), remedy="Give a number in that range."
+                )
+
+    @property
+    def subject(self) -> Mapping[str, str]:
+        """Slug and hash of the model."""
+        return {"slug": self.model.name, "hash": self.model.hash}
+
+    @cached_property
+    def about(self) -> Mapping[str, Any]:
+        """Text and cutting."""
+        return {
+            "text": file_hash(self.text), "window": self.window, "batch_size": self.batch_size,
+            "max_tokens": self.max_tokens, "chat": self.chat, "bos": self.bos, "rows": self.n_rows,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+        }  # fmt: skip
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Tokens that statistics count."""
+        return sum(int(s.counted.sum()) for s in self._stimuli())
+
+    def width(self, site: str) -> int:
+        """Return a site's width."""
+        return self.model.site(site).width
+
+    def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
+        """Yield the rows of every forward pass from number ``start`` on."""
+        rest = islice(self._stimuli(), start * self.batch_size, None)
+        # itertools.batched needs Python 3.12
+        for batch in iter(lambda: tuple(islice(rest, self.batch_size)), ()):
+            seen: Rows = {}
+            counted = torch.from_numpy(np.concatenate([s.counted for s in batch]))
+
+            def see(path: str, x: Tensor, seen: Rows = seen, counted: Tensor = counted) -> None:
+                seen[path] = x[counted.to(x.device)].float()
+
+            self.model.watch(batch, list(sites), see)
+            yield seen
+
+    def _stimuli(self) -> Iterator[Any]:
+        cut = conversations if self.chat else windows
+        left = self.max_tokens
+        for stimulus in cut(self.model.tokenizer, self.text, window=self.window, bos=self.bos):
+            if left is not None:
+                if left <= 0:
+                    return
+                stimulus = stimulus if len(stimulus) <= left else _first(stimulus, left)
+                left -= len(stimulus)
+            yield stimulus
+
+
+def _first(stimulus: Any, n: int) -> Any:
+    return type(stimulus)(stimulus.ids[:n], stimulus.roles[:n], stimulus.spans[:n])
+
+
+class RecordingSource:
+    """Activations of a recording, in memory or on disk.
+
+    Args:
+        recording: what ``record_text`` gave, or ``run(...).recording``.
+
+    Raises:
+        PatchclampError: sites whose rows are not those of the same tokens.
+    """
+
+    def __init__(self, recording: Recording | StoredRecording) -> None:
+        self.recording = recording
+
+    @property
+    def subject(self) -> Mapping[str, str]:
+        """Slug and hash of the model, as far as the recording knows."""
+        subject = self.recording.provenance.get("subject") or {}
+        known = subject if isinstance(subject, Mapping) else {"slug": subject}
+        return {"slug": str(known.get("slug", "")), "hash": str(known.get("hash", ""))}
+
+    @cached_property
+    def about(self) -> Mapping[str, Any]:
+        """The recording's content hash."""
+        return {"recording": self.recording.hash, "rows": self.n_rows}
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Tokens that statistics count."""
+        return sum(int(_counted(part.stimuli).sum()) for part in self._parts([], 0))
+
+    def width(self, site: str) -> int:
+        """Return a site's width."""
+        if site not in self.recording.sites:
+            raise PatchclampError(
+                expected="a site of this recording",
+                got=repr(site),
+                remedy=f"It holds {', '.join(list(self.recording.sites)[:8])}.",
+            )
+        return self.recording.sites[site].width
+
+    def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
+        """Yield the rows of every shard from number ``start`` on."""
+        for part in self._parts(sites, start):
+            counted = _counted(part.stimuli)
+            found: Rows = {}
+            for site in sites:
+                values = torch.as_tensor(np.asarray(part.to_numpy()[site], dtype=np.float32))
+                if len(values) != len(counted):
+                    raise PatchclampError(
+                        expected="one row per token at every site",
+                        got=f"{len(values)} rows of {len(counted)} tokens at {site}",
+                        remedy="Choose a site that every token comes by.",
+                    )
+                found[site] = values[torch.from_numpy(counted)]
+            yield found
+
+    def _parts(self, sites: Sequence[str], start: int) -> Iterator[Recording]:
+        if isinstance(self.recording, StoredRecording):
+            n = len(self.recording.bundle.pieces)
+            return (self.recording.shard(i, list(sites)) for i in range(start, n))
+        return iter([self.recording][start:])
+
+
+def _counted(stimuli: Sequence[Shown]) -> np.ndarray:
+    return np.concatenate([s.counted for s in stimuli]) if stimuli else np.zeros(0, dtype=bool)
+
+
+class ArraySource:
+    """Activations that are arrays already.
+
+    Args:
+        values: site path to ``(row, width)`` array, all with the same rows.
+        chunk: rows given at once.
+
+    Example:
+        >>> ArraySource({"x": np.zeros((3, 2))}).n_rows
+        3
+    """
+
+    def __init__(self, values: Mapping[str, Any], chunk: int = 8192) -> None:
+        self.values = {site: torch.as_tensor(v) for site, v in values.items()}
+        self.chunk = chunk
+        if len({len(v) for v in self.values.values()}) != 1 or any(v.ndim != 2 for v in self.values.values()):
+            raise PatchclampError(
+                expected="arrays (row, width) with the same rows",
+                got=", ".join(str(tuple(v.shape)) for v in self.values.values()) or "none",
+                remedy="Give one row per token.",
+            )
+
+    @property
+    def subject(self) -> Mapping[str, str]:
+        """Nobody in particular."""
+        return {"slug": "", "hash": ""}
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Number of rows."""
+        return {"rows": self.n_rows}
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(next(iter(self.values.values())))
+
+    def width(self, site: str) -> int:
+        """Return an array's width."""
+        return int(self.values[site].shape[1])
+
+    def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
+        """Yield the rows, ``chunk`` at a time."""
+        for i in range(start * self.chunk, self.n_rows, self.chunk):
+            yield {site: self.values[site][i : i + self.chunk].float() for site in sites}
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in the data a filling of the buffer begins.
+
+    Args:
+        filling: its number.
+        turn: the pass over the source.
+        chunk: the source's chunk that its first row comes from.
+        skip: rows of that chunk that went before.
+    """
+
+    filling: int = 0
+    turn: int = 0
+    chunk: int = 0
+    skip: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """Return it as JSON-ready data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """A full buffer and the order in which it is read.
+
+    Args:
+        rows: site to ``(row, width)`` values, as they came.
+        order: ``(row,)`` the order.
+        batch_size: rows of a batch.
+        begins: where it began.
+        ends: where the next begins.
+    """
+
+    rows: Rows
+    order: Tensor
+    batch_size: int
+    begins: Position
+    ends: Position
+
+    @property
+    def n_batches(self) -> int:
+        """Whole batches in it."""
+        return len(self.order) // self.batch_size
+
+    def batch(self, number: int) -> Rows:
+        """Return a batch."""
+        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        return {site: rows[chosen] for site, rows in self.rows.items()}
+
+
+class ShuffleBuffer:
+    """Fill a bounded buffer with consecutive rows, mix them, hand them out in batches; the last few that fill none fall.
+
+    What batch follows which is a function of source and seed alone: filling f is rows f · N to (f + 1) · N of the
+    passes laid end to end, in an order drawn with (seed, f).
+
+    Args:
+        source: where rows come from.
+        sites: which sites.
+        batch_size: rows of a batch.
+        n_batches: batches of one filling.
+        seed: of the order.
+        passes: how often the source is gone through.
+        device: where the buffer lies.
+
+    Raises:
+        PatchclampError: fewer rows than one batch.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sites: Sequence[str],
+        *,
+        batch_size: int,
+        n_batches: int,
+        seed: int = 0,
+        passes: int = 1,
+        device: str = "cpu",
+    ) -> None:
+        self.source, self.sites = source, list(dict.fromkeys(sites))
+        self.batch_size, self.seed, self.passes, self.device = batch_size, seed, passes, device
+        self.rows = source.n_rows * passes
+        self.n_steps = self.rows // batch_size
+        if not self.n_steps:
+            raise PatchclampError(
+                expected=f"at least one batch of {batch_size:,} activations",
+                got=f"{self.rows:,} in all",
+                remedy="Give more text, or a smaller --coder-batch.",
+            )
+        self.size = batch_size * min(n_batches, self.n_steps)
+
+    def fillings(self, position: Position) -> Iterator[Filling]:
+        """Yield the buffer, filling after filling; the rows of one are overwritten by the next.
+
+        Raises:
+            PatchclampError: NaN or infinite activations, with the site's name.
+        """
+        held = {site: torch.empty(self.size, self.source.width(site), device=self.device) for site in self.sites}
+        stream = self.stream(position)
+        pending: Rows = {}
+        while (size := min(self.size, self.rows - position.filling * self.size)) >= self.batch_size:
+            filled, at = 0, position
+            while filled < size:
+                if not pending:
+                    at, pending = next(stream)
+                n = min(size - filled, len(pending[self.sites[0]]))
+                for site, rows in pending.items():
+                    held[site][filled : filled + n] = rows[:n]
+                filled += n
+                at = replace(at, skip=at.skip + n)
+                whole = n == len(pending[self.sites[0]])
+                pending = {} if whole else {site: rows[n:] for site, rows in pending.items()}
+            order = np.random.default_rng([self.seed, position.filling]).permutation(size)
+            begins, position = position, replace(at, filling=position.filling + 1)
+            yield Filling(held, torch.from_numpy(order).to(self.device), self.batch_size, begins, position)
+
+    def stream(self, position: Position) -> Iterator[tuple[Position, Rows]]:
+        """Yield the rows from a position on, chunk by chunk, each with where it begins."""
+        at = position
+        while at.turn < self.passes:
+            for number, rows in enumerate(self.source.chunks(self.sites, at.chunk), at.chunk):
+                self._check(rows)
+                at = replace(at, chunk=number, skip=at.skip if number == at.chunk else 0)
+                rest = {site: values[at.skip :] for site, values in rows.items()}
+                if len(rest[self.sites[0]]):
+                    yield at, rest
+            at = replace(at, turn=at.turn + 1, chunk=0, skip=0)
+
+    def _check(self, rows: Rows) -> None:
+        for site, values in rows.items():
+            if len(values) and not torch.isfinite(torch.stack(values.aminmax())).all():
+                bad = (~torch.isfinite(values)).any(0).nonzero().flatten()[:3].tolist()
+                raise PatchclampError(
+                    expected="finite activations",
+                    got=f"NaN or infinite ones at {site}, units {', '.join(map(str, bad))}",
+                    remedy="Check the model and its --dtype.",
+                )
+
+
+def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
+    """Return a site's first rows as one array, for methods that need all at once.
+
+    Args:
+        source: where rows come from.
+        site: which site.
+        most: rows at most; all where left out.
+
+    Raises:
+        PatchclampError: NaN or infinite activations.
+
+    Cost: memory rows × width × 4 bytes.
+
+    Example:
+        >>> gather(ArraySource({"x": np.ones((3, 2))}), "x", 2).shape
+        (2, 2)
+    """
+    n = source.n_rows if most is None else min(most, source.n_rows)
+    buffer = ShuffleBuffer(source, [site], batch_size=max(n, 1), n_batches=1)
+    found = np.empty((n, source.width(site)), dtype=np.float32)
+    filled = 0
+    for _, rows in buffer.stream(Position()):
+        part = rows[site][: n - filled].cpu().numpy()
+        found[filled : filled + len(part)] = part
+        filled += len(part)
+        if filled == n:
+            break
+    return found

@@ -1,0 +1,147 @@
+"""Estimator: a sparse autoencoder of arrays, shaped as scikit-learn's estimators are."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from patchclamp.core.basis import Basis
+from patchclamp.core.errors import PatchclampError
+from patchclamp.decompose.buffer import ArraySource
+from patchclamp.decompose.sparse_coder import CONFIGS, CoderConfig, SparseCoder
+from patchclamp.decompose.training import Job, Recipe, train
+
+BLOCK = 4096
+
+
+@dataclass(eq=False)
+class SparseAutoencoder:
+    """Learn sparse latents of activations; the transcoder where a target is given.
+
+    Args:
+        n_features: how many latents.
+        method: ``topk``, ``batchtopk``, ``jumprelu`` or ``l1``.
+        k: latents kept of every vector, for ``topk`` and ``batchtopk``.
+        sparsity: the penalty, for ``l1`` and ``jumprelu``; the method's own where left out.
+        skip: a linear path beside the latents, with a target only.
+        batch_size: activations per step, at most a quarter of all.
+        learning_rate: of Adam; see ``Recipe``.
+        passes: how often the activations are gone through.
+        seed: of directions and order.
+        device: where to train.
+
+    After ``fit``: ``components_`` (n_features, width), ``coder_``, ``curves_``.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(256, 8)).astype(np.float32)
+        >>> SparseAutoencoder(16, k=3, passes=2).fit(X).transform(X[:5]).shape
+        (5, 16)
+    """
+
+    n_features: int = 512
+    method: str = "topk"
+    k: int = 32
+    sparsity: float | None = None
+    skip: bool = False
+    batch_size: int = 2048
+    learning_rate: float | None = None
+    passes: int = 10
+    seed: int = 0
+    device: str = "cpu"
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the options by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def set_params(self, **options: Any) -> "SparseAutoencoder":
+        """Change options by name.
+
+        Raises:
+            PatchclampError: no such option.
+        """
+        for name, value in options.items():
+            if name not in self.get_params():
+                raise PatchclampError(
+                    expected=f"an option among {', '.join(self.get_params())}", got=repr(name), remedy="See its help."
+                )
+            setattr(self, name, value)
+        return self
+
+    def fit(self, X: Any, y: Any = None) -> "SparseAutoencoder":
+        """Learn from activations ``(row, width)``; with a target ``y``, learn to write it from X.
+
+        Raises:
+            PatchclampError: arrays that are no rows of finite numbers, or options that do not fit.
+        """
+        values = {"x": _matrix(X)} if y is None else {"x": _matrix(X), "y": _matrix(y)}
+        source = ArraySource(values)
+        recipe = Recipe(
+            batch_size=max(min(self.batch_size, source.n_rows // 4), 1), learning_rate=self.learning_rate,
+            passes=self.passes, seed=self.seed,
+        )  # fmt: skip
+        job = Job("x", "x" if y is None else "y", self._config())
+        [trained] = train(source, [job], recipe, device=self.device)
+        self.coder_: SparseCoder = trained.coder
+        self.curves_ = trained.curves
+        self.reads_ = None if y is None else "x"
+        self.components_: np.ndarray = np.ascontiguousarray(trained.coder.decoder.detach().cpu().numpy())
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> Float[np.ndarray, "row latent"]:
+        """Learn, and return the latents."""
+        return self.fit(X, y).transform(X)
+
+    def transform(self, X: Any) -> Float[np.ndarray, "row latent"]:
+        """Return the latents of activations, densely."""
+        return self._in_blocks(self._fitted().encode, X)
+
+    def predict(self, X: Any) -> Float[np.ndarray, "row width"]:
+        """Return what the coder writes for activations: their reconstruction, or the target's."""
+        return self._in_blocks(self._fitted(), X)
+
+    def to_basis(self, name: str = "features") -> Basis:
+        """Return the coder as a Basis; a transcoder's reads the site ``x``."""
+        return self._fitted().to_basis(name, self.reads_)
+
+    def _in_blocks(self, work: Any, X: Any) -> np.ndarray:
+        parts = torch.as_tensor(_matrix(X), device=self.device).split(BLOCK)
+        return torch.cat([work(part) for part in parts]).detach().cpu().numpy()
+
+    def _fitted(self) -> SparseCoder:
+        if not hasattr(self, "coder_"):
+            raise PatchclampError(expected="a fitted coder", got="none yet", remedy="Call fit(X) first.")
+        return self.coder_
+
+    def _config(self) -> CoderConfig:
+        return config_of(self.method, self.n_features, k=self.k, sparsity=self.sparsity, skip=self.skip)
+
+
+def config_of(
+    method: str, n_latents: int, *, k: int | None = None, sparsity: float | None = None, skip: bool = False
+) -> CoderConfig:
+    """Return a method's config; what the method does not take is left out.
+
+    Raises:
+        PatchclampError: an unknown method, or numbers that do not fit.
+    """
+    if method not in CONFIGS:
+        raise PatchclampError(
+            expected=f"a method among {', '.join(CONFIGS)}", got=repr(method), remedy="Choose one of these."
+        )
+    kind = CONFIGS[method]
+    given = {"k": k, "sparsity": sparsity}
+    taken = {name: value for name, value in given.items() if value is not None and name in kind.__dataclass_fields__}
+    return kind(n_latents, skip, **taken)
+
+
+def _matrix(X: Any) -> np.ndarray:
+    x = np.asarray(X)
+    if x.ndim != 2 or 0 in x.shape or x.dtype.kind not in "fiu":
+        raise PatchclampError(
+            expected="activations (row, width) of real numbers",
+            got=f"shape {x.shape} of {x.dtype}",
+            remedy="Give one row per token.",
+        )
+    return x.astype(np.float32)

@@ -1,0 +1,251 @@
+"""patchclamp decompose, end to end: what it writes, what it refuses, and that no kill changes it."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import patchclamp as pc
+from patchclamp.cli import main
+from patchclamp.cli.decompose import sparkline
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.subjects.bases import encode
+
+STORY = "the old cat sat on the mat.\nthe dog ran to the park.\n" * 30
+SITE = "blocks.1.mlp.act"
+SMALL = ("--coder-batch", "64", "--n-features", "24")
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return pc.load("organism:cat")
+
+
+@pytest.fixture
+def story(tmp_path):
+    path = tmp_path / "story.txt"
+    path.write_text(STORY)
+    return path
+
+
+@pytest.fixture
+def say(capsys):
+    """Run a command in process; return its exit code, its JSON document and what stood on standard error."""
+
+    def run(*words, json_too=True):
+        code = main(["decompose", *map(str, words), *(["--json"] if json_too else [])])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if json_too else out, err
+
+    return run
+
+
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "jumprelu", "l1", "pca", "random"])
+def test_every_method_leaves_a_dictionary_that_reads_the_model(say, cat, story, tmp_path, method):
+    words = ["--k", "4"] if method in ("topk", "batchtopk", "random") else []
+    n = 8 if method == "pca" else 24
+    code, told, err = say(
+        "organism:cat", "--site", SITE, "--text", story, "--method", method, "--out", tmp_path / "d", "--coder-batch",
+        "64", "--n-features", n, *words,
+    )  # fmt: skip
+    assert code == 0
+    assert "of memory" in err
+    found = Dictionary.load(tmp_path / "d")
+    basis = found.bases[SITE]
+    assert (told["method"], told["name"], found.method) == (method, f"{method}-{n}", method)
+    assert (basis.n_units, told["bases"][0]["units"]) == (n, n)
+    assert found.subject == {"slug": "cat", "hash": cat.hash}
+    values = cat.run("the old cat sat", record=SITE, logits=False).recording[SITE]
+    assert encode(basis, values).isfinite().all()
+    assert 0 <= told["bases"][0]["unexplained"] < 2
+
+
+def test_transcoders_of_every_block_and_their_table(say, story, tmp_path):
+    code, out, _ = say(
+        "organism:cat", "--transcode", "*", "--text", story, "--skip-connection", "--out", tmp_path / "t", "--k", 3,
+        *SMALL, "--name", "skipped", json_too=False,
+    )  # fmt: skip
+    assert code == 0
+    found = Dictionary.load(tmp_path / "t")
+    assert found.name == "skipped"
+    assert list(found.bases) == ["blocks.0.mlp.write", "blocks.1.mlp.write"]
+    for site, basis in found.bases.items():
+        assert basis.skip is not None
+        assert f"{site} is written from {basis.reads}" in out
+    last = found.curves["blocks.0.mlp.write"]["unexplained"][-1][1]
+    assert f"{last:.3g}" in out
+
+
+def test_a_subprocess_says_what_the_process_says(cat, story, tmp_path):
+    words = ["decompose", "organism:cat", "--site", SITE, "--text", str(story), "--k", "4", *SMALL]
+    done = subprocess.run(
+        [sys.executable, "-m", "patchclamp", *words, "--out", str(tmp_path / "a"), "--json"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert main([*words, "--out", str(tmp_path / "b")]) == 0
+    a, b = (Dictionary.load(tmp_path / name).bases[SITE] for name in "ab")
+    assert a.hash == b.hash
+    assert json.loads(done.stdout)["bases"][0]["units"] == 24
+
+
+def test_a_whole_training_is_not_begun_again(say, story, tmp_path):
+    words = ("organism:cat", "--site", SITE, "--text", story, "--k", 4, *SMALL, "--out", tmp_path / "d")
+    assert say(*words)[0] == 0
+    before = (tmp_path / "d" / "basis.json").read_bytes()
+    assert say(*words)[0] == 2
+    assert say(*words, "--resume")[0] == 0
+    assert (tmp_path / "d" / "basis.json").read_bytes() == before
+    code, told, _ = say(*words, "--resume", "--seed", 1)
+    assert code == 2
+    assert "plan.recipe.seed: 0 then, 1 now" in told["error"]["got"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--site", SITE, "--k", "25", *SMALL), "k from 1 to 24"),
+        (("--site", "blocks.9.mlp.act", *SMALL), "blocks.9.mlp.act"),
+        (("--site", "blocks.0.attn.pattern", *SMALL), "attn.pattern"),
+        (("--transcode", "7", *SMALL), "--transcode 7"),
+        (("--transcode", "x", *SMALL), "'x'"),
+        (("--site", SITE, "--skip-connection", *SMALL), "--skip-connection with --transcode"),
+        (("--site", SITE, "--method", "l1", "--k", "3", *SMALL), "--k with --method"),
+        (("--site", SITE, "--method", "pca", "--resume", *SMALL), "--resume with --method"),
+        (("--site", SITE, "--n-features", "0"), "at least 1 feature"),
+        (("--site", SITE, "--coder-batch", "100000"), "at least one batch"),
+        (("--site", SITE, "--coder-batch", "0"), "positive batch size"),
+        (("--site", SITE, "--learning-rate", "nan", *SMALL), "positive learning rate"),
+        (("--site", SITE, "--window", "0", *SMALL), "--window from 1"),
+        (("--site", SITE, "--passes", "0", *SMALL), "positive number of passes"),
+        ((*SMALL,), "required"),
+    ],
+)
+def test_bad_options_have_three_parts(say, story, tmp_path, words, part):
+    code, told, err = say("organism:cat", "--text", story, "--out", tmp_path / "d", *words)
+    assert code == 2
+    assert part in json.dumps(told["error"])
+    assert all(told["error"].values())
+    assert "Traceback" not in err
+
+
+def test_bad_texts_and_folders_have_three_parts(say, story, tmp_path):
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n")
+    words = ("organism:cat", "--site", SITE, *SMALL)
+    for text in (empty, tmp_path / "nowhere.txt"):
+        assert say(*words, "--text", text, "--out", tmp_path / "d")[0] == 2
+    assert not (tmp_path / "d").exists()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "precious").touch()
+    for more in ((), ("--resume",)):
+        code, told, _ = say(*words, "--text", story, "--out", tmp_path / "d", *more)
+        assert (code, told["error"]["expected"]) == (2, "a new or empty folder")
+    assert say(*words, "--text", story, "--out", story)[0] == 2
+
+
+def test_nan_activations_are_refused_with_their_site(cat, story, tmp_path):
+    from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
+
+    weight = cat.module.get_submodule("transformer.h.1.mlp.c_fc").weight
+    with torch.no_grad():
+        before = weight.clone()
+        weight[:, 3] = float("nan")
+    try:
+        with pytest.raises(pc.PatchclampError, match=f"at {SITE}, units 3"):
+            train(TextSource(cat, story), [Job(SITE, SITE, TopKConfig(24, k=4))], Recipe(batch_size=64))
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)
+
+
+def test_sparklines():
+    assert sparkline([]) == ""
+    assert sparkline([1.0, 1.0]) == "▁▁"
+    assert sparkline(list(np.linspace(1, 0, 100)))[0] == "█"
+    assert len(sparkline(list(range(1000)))) == 24
+
+
+# -- kills ------------------------------------------------------------------------------------------------------------
+
+# Imports everything once; then one fork per attempt, so that a kill costs no import.
+SERVER = """
+import json, os, sys
+import numpy as np
+import torch
+
+from patchclamp.decompose import ArraySource, Job, Recipe, train_dictionary
+from patchclamp.decompose.estimator import config_of
+
+torch.set_num_threads(1)
+x = np.random.default_rng(0).normal(size=(4000, 32)).astype(np.float32)
+source = ArraySource({"x": x, "y": x[:, :16] ** 2}, chunk=300)
+jobs = [Job("x", "x", config_of("topk", 128, k=4)), Job("x", "y", config_of("jumprelu", 64))]
+print("ready", flush=True)
+while line := sys.stdin.readline():
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            recipe = Recipe(batch_size=64, passes=2, buffer_bytes=2**17, dead_after=500)
+            train_dictionary(source, jobs, recipe, out=line.strip(), resume=True, checkpoint_s=0.005)
+            status = 0
+        finally:
+            os._exit(status)
+    print(child, flush=True)
+    sys.stdin.readline()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
+def test_a_killed_training_resumes_to_the_same_bytes(tmp_path, soak):
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline().strip() == "ready"
+
+    def attempt(out: Path, kill_after_s: float | None = None) -> int:
+        print(out, file=server.stdin, flush=True)
+        child = int(server.stdout.readline())
+        if kill_after_s is not None:
+            time.sleep(kill_after_s)
+            os.kill(child, signal.SIGKILL)
+        print("collect", file=server.stdin, flush=True)
+        return int(server.stdout.readline())
+
+    begun = time.monotonic()
+    assert attempt(tmp_path / "whole") == 0
+    duration = time.monotonic() - begun
+    whole = fingerprint(tmp_path / "whole")
+    draw, most, kills, resumed = random.Random(0), 100 if soak else 8, 0, 0
+    while kills < most:
+        out = tmp_path / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        left = -9
+        while left == -9 and kills < most:
+            left = attempt(out, draw.uniform(0, 0.9 * duration))
+            kills += left == -9
+            resumed += left == -9 and (out / "training" / "journal.jsonl").exists()
+        if left == -9:
+            left = attempt(out)
+        assert left == 0
+        assert fingerprint(out) == whole
+    server.stdin.close()
+    assert server.wait(timeout=60) == 0
+    server.stdout.close()
+    assert resumed > kills / 4, "most kills should come after something was committed"
