@@ -49,6 +49,7 @@ def _facts(site: str, each: Any) -> dict[str, Any]:
 
 
 def _evaluate(options: Namespace) -> int:
+    from patchclamp.decompose.layouts import at_home
     from patchclamp.evaluate import judge
     from patchclamp.evaluate.labelled import is_labelled, read_labels
     from patchclamp.opening import load
@@ -57,7 +58,7 @@ def _evaluate(options: Namespace) -> int:
     model = load(options.model, device=options.device, dtype=options.dtype)
     if not hasattr(model, "tokenize"):
         raise PatchclampError(expected="a language model", got=model.name, remedy="Dictionaries are judged on text.")
-    found = _open(options, options.folder)
+    found = at_home(_open(options, options.folder), model)
     if is_labelled(options.text):
         labels = read_labels(model, options.text, options.max_tokens)
         shown: Sequence[Any] = labels.stimuli

@@ -60,8 +60,8 @@ def report(found: Any, folder: str) -> None:
     for site, (mean, zero) in found.held.items():
         out.print(f"{site} at its mean: loss {_scored(mean)}; at zero {_scored(zero)}")
     out.print(
-        "recovered: of the loss at the mean. neurons, pca and random keep as many numbers per token. 95 % intervals over "
-        "stimuli.",
+        "recovered: of the loss at the mean. neurons, pca and random keep as many numbers per token. "
+        "95 % intervals over stimuli.",
         style="dim",
     )
     for note in found.notes:
@@ -73,8 +73,8 @@ def concepts(told: Mapping[str, Any]) -> None:
     out, own = _console(), told["own"]
     sets = [name for name in told["summary"] if name != own]
     out.print(
-        f"\nConcepts on {told['tokens']:,} labelled tokens of {told['documents']:,} documents: the best unit of each set, "
-        "chosen on even documents, scored on odd ones (AUROC)"
+        f"\nConcepts on {told['tokens']:,} labelled tokens of {told['documents']:,} documents: the best unit of each "
+        "set, chosen on even documents, scored on odd ones (AUROC)"
     )
     ordered = sorted(told["each"].items(), key=lambda item: -item[1]["ahead"]["neurons"][0])
     table = _grid("concept", own, *sets, "ahead of neurons", "best unit", numbers=(own, *sets))

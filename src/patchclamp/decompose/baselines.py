@@ -33,9 +33,7 @@ def principal_components(x: Float[np.ndarray, "row width"], n_features: int, nam
         )
     mean = x.mean(0, dtype=np.float64)
     # Blocks keep the copy in float64 small.
-    covariance = sum(
-        (part := x[i : i + 8192].astype(np.float64) - mean).T @ part for i in range(0, len(x), 8192)
-    )
+    covariance = sum((part := x[i : i + 8192].astype(np.float64) - mean).T @ part for i in range(0, len(x), 8192))
     _, vectors = np.linalg.eigh(covariance)
     rows = vectors[:, ::-1][:, :n_features].T
     # The sign of an eigenvector is arbitrary: its largest entry is made positive.
@@ -66,6 +64,4 @@ def random_directions(
     rows = np.random.default_rng(seed).normal(size=(n_features, x.shape[1]))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(x.dtype)
     mean = x.mean(0, dtype=np.float64).astype(x.dtype)
-    return Basis(
-        name, "directions", decoder=rows, encoder=rows, decoder_bias=mean, activation="topk", k=k
-    )
+    return Basis(name, "directions", decoder=rows, encoder=rows, decoder_bias=mean, activation="topk", k=k)

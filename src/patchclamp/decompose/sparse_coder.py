@@ -42,9 +42,7 @@ class CoderConfig:
 
     def __post_init__(self) -> None:
         if self.n_latents < 1:
-            raise PatchclampError(
-                expected="at least 1 latent", got=str(self.n_latents), remedy="Give more features."
-            )
+            raise PatchclampError(expected="at least 1 latent", got=str(self.n_latents), remedy="Give more features.")
 
 
 @dataclass(frozen=True)
@@ -360,9 +358,7 @@ class TopKCoder(SparseCoder):
         """Return the loss of a batch and what is followed."""
         inside, target = self.scaled(x, y)
         keep = partial(self.select, k=self.config.k)
-        written, code = autoencode(
-            inside, self.encoder, self.encoder_bias, self.decoder_bias, self.decoder, keep
-        )
+        written, code = autoencode(inside, self.encoder, self.encoder_bias, self.decoder_bias, self.decoder, keep)
         error = target - written - self.rest(inside)
         total = error.square().mean()
         dead = self.dead(dead_after)

@@ -85,7 +85,9 @@ class Recipe:
                 raise PatchclampError(expected=f"a positive {what}", got=str(value), remedy="Give another.")
         if not (0 <= self.warmup < 1 and 0 <= self.decay < 1):
             raise PatchclampError(
-                expected="warm-up and decay from 0 to below 1", got=f"{self.warmup}, {self.decay}", remedy="Shorten them."
+                expected="warm-up and decay from 0 to below 1",
+                got=f"{self.warmup}, {self.decay}",
+                remedy="Shorten them.",
             )
 
     def rate(self, step: int, n_steps: int, n_latents: int) -> float:
@@ -294,9 +296,7 @@ def train_dictionary(
         return kept
     trained = train(source, jobs, recipe, out=place, resume=resume, **options)
     slug = name or f"{config.method}-{config.n_latents}"
-    bases = {
-        one.job.writes: one.coder.to_basis(slug, one.job.reads if one.job.transcodes else None) for one in trained
-    }
+    bases = {one.job.writes: one.coder.to_basis(slug, one.job.reads if one.job.transcodes else None) for one in trained}
     curves = {one.job.writes: one.curves for one in trained}
     made = Dictionary(bases, dict(source.subject), config.method, about, curves)
     made.save(place)
@@ -327,9 +327,7 @@ def refuse_occupied(place: Path, *, resume: bool) -> None:
 
 def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:
     """Return everything that decides the weights, as JSON-ready data."""
-    coders = [
-        {"reads": j.reads, "writes": j.writes, "method": j.config.method, **asdict(j.config)} for j in jobs
-    ]
+    coders = [{"reads": j.reads, "writes": j.writes, "method": j.config.method, **asdict(j.config)} for j in jobs]
     return {
         "subject": dict(source.subject),
         "plan": {
@@ -399,9 +397,7 @@ def _make(source: Source, job: Job, seed: int) -> SparseCoder:
     return make_coder(job.config, source.width(job.reads), width, seed=seed)
 
 
-def _go(
-    run: _Run, bundle: Bundle | None, position: Position, checkpoint_s: float, progress: Progress | None
-) -> None:
+def _go(run: _Run, bundle: Bundle | None, position: Position, checkpoint_s: float, progress: Progress | None) -> None:
     """Train from a position to the end, with states on the way."""
     saved = time.monotonic()
     batch_size = run.recipe.batch_size

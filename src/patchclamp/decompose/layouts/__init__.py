@@ -17,14 +17,17 @@ from patchclamp.core.unit import slug
 from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
 from patchclamp.decompose.layouts.files import Part
 from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
+from patchclamp.decompose.transcoding import mlp_sites
+from patchclamp.subjects.language import LanguageModel
 
-__all__ = ["LAYOUTS", "Layout", "locate", "open_dictionary", "write_dictionary"]
+__all__ = ["LAYOUTS", "Layout", "at_home", "locate", "open_dictionary", "write_dictionary"]
 
 Layout = Literal["saelens", "sparsify", "patchclamp"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 OWN = "basis.json"
 MARKS = {saelens.WEIGHTS: "saelens", sparsify.WEIGHTS: "sparsify", gemma_scope.WEIGHTS: "gemma-scope"}
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?(@[\w./-]+)?")
+_MLP = re.compile(r"blocks\.(\d+)\.mlp\.in")
 METHODS = {"relu": "l1", "topk": "topk", "jumprelu": "jumprelu"}
 
 
@@ -83,6 +86,22 @@ def open_dictionary(
     return Dictionary(
         bases, {str(k): str(v) for k, v in subject.items()}, str(own.get("method", METHODS[first.activation])), about
     )
+
+
+def at_home(dictionary: Dictionary, model: LanguageModel) -> Dictionary:
+    """Return a dictionary whose transcoders read a site of the model.
+
+    A folder of sparsify tells that an MLP is transcoded, not what the model calls that MLP's input: it is
+    ``blocks.3.mlp.in`` until a model is at hand.
+
+    Raises:
+        PatchclampError: the model has no such MLP.
+    """
+    bases = {}
+    for site, basis in dictionary.bases.items():
+        found = _MLP.fullmatch(basis.reads or "")
+        bases[site] = basis if found is None else replace(basis, reads=mlp_sites(model, int(found[1]))[0])
+    return replace(dictionary, bases=bases)
 
 
 def write_dictionary(dictionary: Dictionary, folder: str | Path, layout: str) -> list[Path]:
