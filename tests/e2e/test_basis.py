@@ -66,7 +66,7 @@ def say(capsys):
 def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
     words = ("evaluate", "organism:language-gpt2", made / "one", "--text", held_out / "labelled.jsonl")
     code, told, _ = say(*words, "--batch-size", 30)
-    assert code == 0
+    assert code == 0, told
     rows = {row["name"]: row for row in told["rows"]}
     assert list(rows) == ["parts", "neurons", "pca", "random"]
     assert rows["parts"]["active"]["value"] == pytest.approx(24)

@@ -81,11 +81,11 @@ def _evaluate(options: Namespace) -> int:
 def _told(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dict[str, Any]:
     """Return the best unit of every set for each concept, and by how much features are ahead of each other set."""
     from patchclamp.evaluate.concepts import ahead, tell_concepts
-    from patchclamp.evaluate.rivals import RIVALS, label
-    from patchclamp.evaluate.telling import unit_values
+    from patchclamp.evaluate.rivals import label
+    from patchclamp.evaluate.telling import SETS, unit_values
 
     own = label(found)
-    names = (own, *RIVALS)
+    names = (own, *SETS)
     with Meter("concepts", "sets") as meter:
         sets = {}
         for done, name in enumerate(names, start=1):
@@ -103,15 +103,15 @@ def _told(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dic
                 for name, told in sets.items()
             },
             "positives": one.positives,
-            "ahead": {name: ahead(one, sets[name][concept]) for name in RIVALS},
+            "ahead": {name: ahead(one, sets[name][concept]) for name in SETS},
         }
         for concept, one in features.items()
     }  # fmt: skip
     counts = {
         name: {
             "mean": float(np.mean([each[c][name]["auroc"] for c in each])) if each else float("nan"),
-            "ahead": sum(each[c]["ahead"][name][1] > 0 for c in each) if name in RIVALS else None,
-            "behind": sum(each[c]["ahead"][name][2] < 0 for c in each) if name in RIVALS else None,
+            "ahead": sum(each[c]["ahead"][name][1] > 0 for c in each) if name in SETS else None,
+            "behind": sum(each[c]["ahead"][name][2] < 0 for c in each) if name in SETS else None,
         }
         for name in names
     }

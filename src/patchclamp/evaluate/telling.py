@@ -1,6 +1,7 @@
 """Telling: the values of every set of units over labelled text, site by site."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from patchclamp.evaluate.rivals import label
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.language import LanguageModel
 
+SETS = ("before φ", "neurons", "pca", "random")
 LARGEST = 2 * 2**30
 """Bytes that one site's units may take over the text."""
 
@@ -27,7 +29,8 @@ def unit_values(
         model: the language model.
         dictionary: its sites are read; of a transcoder the site that it reads.
         labels: the text.
-        name: what ``label`` calls the dictionary; ``neurons`` the MLP neurons of every block up to its last one (the
+        name: what ``label`` calls the dictionary; ``before φ`` the same units before their activation, so that none is
+            silent for others' sake; ``neurons`` the MLP neurons of every block up to its last one (the
             site's own numbers where the model has none); ``pca`` all principal components of its sites, fitted on even
             documents; ``random`` as many random directions as it has units there.
         batch_size: documents per forward pass.
@@ -53,7 +56,8 @@ def unit_values(
                 remedy="Give a smaller --max-tokens.",
             )
         rows = _over(model, labels, path, batch_size)
-        values = torch.cat([encode(basis, x) if own else x for x in rows])
+        coded = replace(basis, activation="identity", k=None, threshold=None) if name == "before φ" else basis
+        values = torch.cat([encode(coded, x) if own or coded is not basis else x for x in rows])
         if name == "pca":
             half = values[torch.from_numpy(labels.document % 2 == 0)]
             centred = (half - half.mean(0)).double()
@@ -61,7 +65,7 @@ def unit_values(
         elif name == "random":
             drawn = torch.randn(values.shape[1], basis.n_units, generator=torch.Generator().manual_seed(seed))
             values = values @ (drawn / drawn.norm(dim=0))
-        yield f"{site}/{dictionary.name}" if own else f"{path}/{name}", values.numpy()
+        yield f"{site}/{dictionary.name}" if own or coded is not basis else f"{path}/{name}", values.numpy()
 
 
 def _over(model: LanguageModel, labels: Labelled, path: str, batch_size: int) -> Iterator[Tensor]:
