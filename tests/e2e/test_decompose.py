@@ -50,8 +50,13 @@ def say(capsys):
     return run
 
 
-@pytest.mark.parametrize("method", ["topk", "batchtopk", "jumprelu", "l1", "pca", "random"])
+@pytest.mark.parametrize("method", ["topk", "batchtopk", "jumprelu", "l1", "snmf", "nmf", "pca", "random"])
 def test_every_method_leaves_a_dictionary_that_reads_the_model(say, cat, story, tmp_path, method):
+    if method == "nmf":
+        pytest.importorskip("sklearn", reason="NMF is scikit-learn's")
+        with torch.no_grad():
+            lowest = cat.run(STORY[:100], record=SITE, logits=False).recording[SITE].min()
+        assert lowest >= 0, "NMF needs a site that is never negative"
     words = ["--k", "4"] if method in ("topk", "batchtopk", "random") else []
     n = 8 if method == "pca" else 24
     code, told, err = say(
@@ -173,7 +178,7 @@ def test_sparklines():
     assert sparkline([]) == ""
     assert sparkline([1.0, 1.0]) == "▁▁"
     assert sparkline(list(np.linspace(1, 0, 100)))[0] == "█"
-    assert len(sparkline(list(range(1000)))) == 24
+    assert len(sparkline(np.arange(1000.0).tolist())) == 24
 
 
 # -- kills ------------------------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.snmf import snmf
 from scipy.optimize import nnls
 
+from oracles.snmf import snmf
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
@@ -131,7 +131,7 @@ def test_half_precision_is_computed_in_single(kind):
 )
 def test_bad_input_is_told(x, options, word):
     with pytest.raises(PatchclampError, match=word):
-        SNMF(**({"n_features": 2} | options)).fit(x)
+        SNMF(2).set_params(**options).fit(x)
 
 
 def test_what_is_not_fitted_or_not_an_option_is_told():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from oracles import sparse_coder as oracle
 
+from oracles import sparse_coder as oracle
 from patchclamp.decompose import make_coder
 from patchclamp.decompose.estimator import config_of
 from patchclamp.decompose.sparse_code import JumpReLU, Step, autoencode, keep_batch_topk, keep_topk

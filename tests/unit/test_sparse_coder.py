@@ -106,10 +106,12 @@ def test_dead_latents_are_drawn_to_the_error_of_what_is_written(activity, method
     grads = torch.autograd.grad(aided.total - plain.total, [coder.decoder, coder.encoder_bias], allow_unused=True)
     assert grads[0][:4].abs().max() > 0
     assert grads[0][4:].abs().max() < 1e-6
-    # Less of the error: a step against the gradient makes a guess of it better.
-    with torch.no_grad():
-        coder.decoder -= 0.01 * grads[0] / grads[0].norm()
-    assert coder.losses(x, y, dead_after=100).total < aided.total
+    assert grads[1][:4].abs().max() > 0
+    # A step against the gradient makes a better guess of the error; ghosts are rescaled, so their loss would not tell.
+    if method == "topk":
+        with torch.no_grad():
+            coder.decoder -= 0.01 * grads[0] / grads[0].norm()
+        assert coder.losses(x, y, dead_after=100).total < aided.total
 
 
 def test_quiet_counts_vectors_since_the_last_firing():
@@ -172,6 +174,7 @@ def test_a_stopped_training_resumes_to_the_same_bytes(source, tmp_path, stops):
     whole = train_dictionary(source, jobs, RECIPE, out=tmp_path / "whole", checkpoint_s=1e9)
 
     for stop in stops:
+
         def pull(done, total, stop=stop):
             if done >= stop * 64:
                 raise Stopped
@@ -198,11 +201,14 @@ def test_a_resume_with_other_options_is_refused(source, tmp_path):
     options = {"out": tmp_path / "d", "checkpoint_s": 0.0}
     with pytest.raises(Stopped):
         train_dictionary(source, [Job("x", "x", TopKConfig(16, k=3))], RECIPE, **options, progress=pull)
-    with pytest.raises(PatchclampError, match="coders.0.k: 3 then, 4 now"):
+    with pytest.raises(PatchclampError, match=r"coders\.0\.k: 3 then, 4 now"):
         train_dictionary(source, [Job("x", "x", TopKConfig(16, k=4))], RECIPE, **options, resume=True)
-    with pytest.raises(PatchclampError, match="recipe.seed"):
-        other = Recipe(batch_size=64, passes=2, buffer_bytes=RECIPE.buffer_bytes, seed=1)
+    other = Recipe(batch_size=64, passes=2, buffer_bytes=RECIPE.buffer_bytes, seed=1)
+    with pytest.raises(PatchclampError, match=r"recipe\.seed"):
         train_dictionary(source, [Job("x", "x", TopKConfig(16, k=3))], other, **options, resume=True)
+    more = [Job("x", "x", TopKConfig(16, k=3)), Job("y", "y", TopKConfig(16, k=2))]
+    with pytest.raises(PatchclampError, match=r"coders\.1\."):
+        train_dictionary(source, more, RECIPE, **options, resume=True)
     with pytest.raises(PatchclampError, match="new or empty folder"):
         train_dictionary(source, [Job("x", "x", TopKConfig(16, k=3))], RECIPE, **options)
 

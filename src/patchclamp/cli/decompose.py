@@ -1,5 +1,6 @@
 """Decompose: train sparse coders or factorise, and show what came of it."""
 
+import itertools
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -245,6 +246,6 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
         return ""
     n = min(width, len(values))
     edges = [len(values) * i // n for i in range(n + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     low, span = min(means), max(means) - min(means)
     return "".join(BARS[round((value - low) / span * (len(BARS) - 1)) if span else 0] for value in means)

@@ -186,7 +186,7 @@ def _decompose(verbs: Any) -> None:
         verbs,
         "decompose",
         "Split what sites do into sparse features, kept as a basis that other commands take.",
-        "patchclamp decompose organism:language-gpt2 --site blocks.2.mlp.act --text story.txt --method topk --out features",
+        "patchclamp decompose organism:language-gpt2 --site blocks.2.mlp.act --text story.txt --out features",
     )
     where = verb.add_mutually_exclusive_group(required=True)
     where.add_argument("--site", metavar="PATTERN", help="site paths or patterns, joined by commas")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,29 +23,34 @@ Rows = dict[str, Tensor]
 """Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""
 
 
-class Source(Protocol):
+class Source:
     """Where activations come from, chunk after chunk, the same every time."""
 
     @property
     def subject(self) -> Mapping[str, str]:
         """Slug and hash of the model."""
+        raise NotImplementedError
 
     @property
     def about(self) -> Mapping[str, Any]:
         """What decides the activations, as JSON-ready data."""
+        raise NotImplementedError
 
     @property
     def n_rows(self) -> int:
         """Rows of one pass: tokens that statistics count."""
+        raise NotImplementedError
 
     def width(self, site: str) -> int:
         """Return a site's width."""
+        raise NotImplementedError
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of the chunks from number ``start`` on."""
+        raise NotImplementedError
 
 
-class TextSource:
+class TextSource(Source):
     """Activations of a language model over a text, straight from its forward passes.
 
     Args:
@@ -95,18 +100,22 @@ class TextSource:
         """Slug and hash of the model."""
         return {"slug": self.model.name, "hash": self.model.hash}
 
-    @cached_property
+    @property
     def about(self) -> Mapping[str, Any]:
         """Text and cutting."""
         return {
-            "text": file_hash(self.text), "window": self.window, "batch_size": self.batch_size,
+            "text": self._hash, "window": self.window, "batch_size": self.batch_size,
             "max_tokens": self.max_tokens, "chat": self.chat, "bos": self.bos, "rows": self.n_rows,
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }  # fmt: skip
 
-    @cached_property
+    @property
     def n_rows(self) -> int:
         """Tokens that statistics count."""
+        return self._counted
+
+    @cached_property
+    def _counted(self) -> int:
         return sum(int(s.counted.sum()) for s in self._stimuli())
 
     def width(self, site: str) -> int:
@@ -127,6 +136,10 @@ class TextSource:
             self.model.watch(batch, list(sites), see)
             yield seen
 
+    @cached_property
+    def _hash(self) -> str:
+        return file_hash(self.text)
+
     def _stimuli(self) -> Iterator[Any]:
         cut = conversations if self.chat else windows
         left = self.max_tokens
@@ -143,7 +156,7 @@ def _first(stimulus: Any, n: int) -> Any:
     return type(stimulus)(stimulus.ids[:n], stimulus.roles[:n], stimulus.spans[:n])
 
 
-class RecordingSource:
+class RecordingSource(Source):
     """Activations of a recording, in memory or on disk.
 
     Args:
@@ -163,14 +176,18 @@ class RecordingSource:
         known = subject if isinstance(subject, Mapping) else {"slug": subject}
         return {"slug": str(known.get("slug", "")), "hash": str(known.get("hash", ""))}
 
-    @cached_property
+    @property
     def about(self) -> Mapping[str, Any]:
         """The recording's content hash."""
         return {"recording": self.recording.hash, "rows": self.n_rows}
 
-    @cached_property
+    @property
     def n_rows(self) -> int:
         """Tokens that statistics count."""
+        return self._rows
+
+    @cached_property
+    def _rows(self) -> int:
         return sum(int(_counted(part.stimuli).sum()) for part in self._parts([], 0))
 
     def width(self, site: str) -> int:
@@ -210,7 +227,7 @@ def _counted(stimuli: Sequence[Shown]) -> np.ndarray:
     return np.concatenate([s.counted for s in stimuli]) if stimuli else np.zeros(0, dtype=bool)
 
 
-class ArraySource:
+class ArraySource(Source):
     """Activations that are arrays already.
 
     Args:
@@ -308,7 +325,7 @@ class Filling:
 
 
 class ShuffleBuffer:
-    """Fill a bounded buffer with consecutive rows, mix them, hand them out in batches; the last few that fill none fall.
+    """Fill a bounded buffer with consecutive rows, mix them and hand them out in batches; what fills no batch is left.
 
     What batch follows which is a function of source and seed alone: filling f is rows f · N to (f + 1) · N of the
     passes laid end to end, in an order drawn with (seed, f).

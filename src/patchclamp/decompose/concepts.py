@@ -3,24 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-
-
-class ReadsOut(Protocol):
-    """A model that says what values at a site promote."""
-
-    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n token"]:
-        """Return what values at a site promote."""
-
-    def answer_name(self, index: int) -> str:
-        """Return a token as people read it."""
+from patchclamp.subjects.language import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -105,8 +95,8 @@ def detect_concepts(
     """Name every direction by the labels of its top tokens, and score it on sentences that had no part in the naming.
 
     On sentences of even number a direction gets the concept whose share among its ``top`` tokens by cosine exceeds most
-    the share among all tokens. Of those of odd number, sentences with a token of that concept are activating, the others
-    neutral. In the paper a language model does both, from the top contexts, with five sentences of each kind.
+    the share among all tokens. Of those of odd number, sentences with a token of that concept are activating, the
+    others neutral. In the paper a language model does both, from the top contexts, with five sentences of each kind.
 
     Args:
         values: activations.
@@ -164,7 +154,7 @@ def random_directions(n: int, width: int, sparsity: float, *, seed: int) -> Floa
 
 
 def describe_outputs(
-    model: ReadsOut, site: str, directions: Float[np.ndarray, "feature width"], *, top: int = 25
+    model: LanguageModel, site: str, directions: Float[np.ndarray, "feature width"], *, top: int = 25
 ) -> list[tuple[list[str], list[str]]]:
     """Return the tokens that every direction promotes most and least: W_U · norm(W_down z).
 
@@ -177,7 +167,7 @@ def describe_outputs(
     Raises:
         PatchclampError: no family covers the model.
     """
-    like = next(iter(model.module.parameters())) if hasattr(model, "module") else torch.zeros(1)
+    like = next(model.module.parameters())
     promoted = model.promoted(site, torch.from_numpy(np.ascontiguousarray(directions)).to(like))
     k = min(top, promoted.shape[1])
     best, worst = promoted.topk(k).indices.tolist(), (-promoted).topk(k).indices.tolist()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,12 +69,13 @@ def build_hierarchy(
 ) -> Hierarchy:
     """Factorise activations, then the features found, and so on; then fit the whole chain at once.
 
-    Level 0 is A ≈ Z_0 Y_0, level ℓ Z_{ℓ−1} ≈ Z_ℓ Y_ℓ, each by SNMF; then Adam on ‖A − Z_L Y_L … Y_0‖² over Z_L and all Y.
+    Level 0 is A ≈ Z_0 Y_0, level ℓ Z_{ℓ−1} ≈ Z_ℓ Y_ℓ, each by SNMF; then Adam on ‖A − Z_L Y_L … Y_0‖², over Z_L and all
+    Y, of which the best iterate is kept.
 
     Args:
         X: ``(token, width)``, NumPy or PyTorch.
         n_features: of each level, falling.
-        sparsity: p of every level, or one for each: coarse features unite the neurons of several, so they may need more.
+        sparsity: p of every level, or one for each: coarse features unite the neurons of several and may need more.
         constrained: keep every Y at zero or above and Z_L's zeros through the joint fit. The paper's code does not, and
             what it merges may then have either sign.
         steps: of the joint fit; 0 for none.
@@ -96,7 +98,7 @@ def build_hierarchy(
         ([(6, 16), (2, 16)], (6, 2))
     """
     shares = [sparsity] * len(n_features) if isinstance(sparsity, int | float) else list(sparsity)
-    falling = all(a > b for a, b in zip(n_features, n_features[1:], strict=False))
+    falling = all(a > b for a, b in pairwise(n_features))
     if not n_features or not falling or len(shares) != len(n_features) or steps < 0:
         raise PatchclampError(
             expected="falling numbers of features, one sparsity for all levels or one for each, no negative steps",
@@ -123,32 +125,46 @@ def _fitted_jointly(
     learning_rate: float,
     constrained: bool,
 ) -> tuple[Tensor, list[Tensor], tuple[float, float]]:
-    parts = [part.clone().requires_grad_(True) for part in (top, *chain)]
+    """Return Z_Lᵀ, the Yᵀ, and the relative error before and after; the best iterate, as for one level."""
+    parts = [part.requires_grad_(True) for part in _balanced([*chain, top])]
     support = top != 0
     optimiser = torch.optim.Adam(parts, lr=learning_rate)
     energy = float(x.double().square().sum())
+    errors, held = list[float](), list[Tensor]()
+    for step in range(steps + 1):
+        with torch.enable_grad():
+            product = parts[0]
+            for part in parts[1:]:
+                product = product @ part
+            loss = (x - product).square().sum()
+        errors.append((float(loss.detach()) / energy) ** 0.5)
+        if errors[-1] <= min(errors):
+            held = [part.detach().clone() for part in parts]
+        if step == steps:
+            break
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if constrained:
+            with torch.no_grad():
+                parts[-1].mul_(support)
+                for part in parts[:-1]:
+                    part.clamp_(min=0)
+    return held[-1], held[:-1], (errors[0], min(errors))
 
-    def loss() -> Tensor:
-        product = parts[1]
-        for part in (*parts[2:], parts[0]):
-            product = product @ part
-        return (x - product).square().sum()
 
-    with torch.enable_grad():
-        before = float(loss().detach())
-        for _ in range(steps):
-            optimiser.zero_grad()
-            loss().backward()
-            optimiser.step()
-            if constrained:
-                with torch.no_grad():
-                    parts[0].mul_(support)
-                    for part in parts[1:]:
-                        part.clamp_(min=0)
-    held = [part.detach() for part in parts]
-    with torch.no_grad():
-        after = float(loss())
-    return held[0], held[1:], ((before / energy) ** 0.5, (after / energy) ** 0.5)
+def _balanced(parts: list[Tensor]) -> list[Tensor]:
+    """Return factors of the same product whose columns, but the last factor's, have a mean square of 1.
+
+    SNMF's codes have columns of length 1, so their entries shrink with the number of tokens and Adam's steps, which
+    are of one size, would be far too long for them.
+    """
+    found = [parts[0].clone()]
+    for part in parts[1:]:
+        sizes = found[-1].square().mean(0).sqrt().clamp(min=1e-12)
+        found[-1] = found[-1] / sizes
+        found.append(part * sizes[:, None])
+    return found
 
 
 def neuron_overlap(features: Float[np.ndarray, "feature width"]) -> Integer[np.ndarray, "feature feature"]:

@@ -59,7 +59,7 @@ def factorise(
 
     With A = Xᵀ, F = Z and G = Yᵀ, repeat: F ← A G (GᵀG + 10⁻⁶ I)⁻¹; of each column of F keep the ⌈p d⌉ largest by size;
     bring each column of G to length 1 and multiply F's by what it had;
-    G ← G ⊙ √(([AᵀF]⁺ + G [FᵀF]⁻) / ([AᵀF]⁻ + G [FᵀF]⁺ + 10⁻⁶)). Winner-take-all may raise the loss, so the best is kept.
+    G ← G ⊙ √(([AᵀF]⁺ + G [FᵀF]⁻) / ([AᵀF]⁻ + G [FᵀF]⁺ + 10⁻⁶)). Winner-take-all may raise the loss: the best is kept.
 
     Args:
         x: X, float32 or float64; everything is computed in its dtype, sums for the loss in float64.
@@ -77,8 +77,8 @@ def factorise(
     Raises:
         PatchclampError: the numbers overflow.
 
-    Cost: per iteration 2 n d k + 6 n k² multiplications for the products, and 2 n p d k where p < 1/8; memory: a copy of
-    X, and twice the codes. The loss costs nothing: it is read off the products that the next iteration needs, to about
+    Cost: per iteration (1 + p) n d k + 3 n k² multiplications, 2 n d k + 3 n k² where p ≥ 1/8; memory: a copy of X, and
+    twice the codes. The loss costs nothing: it is read off the products that the next iteration needs, to about
     10⁻⁸ ‖A‖² in float32.
 
     Example:
@@ -227,8 +227,8 @@ def _nearest_centroids(x: Float[Tensor, "token width"], k: int, rng: np.random.G
 class SNMF:
     """Decompose activations into sparse signed groups of neurons with non-negative codes, as scikit-learn would.
 
-    X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by how
-    well it reconstructs: without winner-take-all the error is lowest and nothing is recovered (docs/features.md).
+    X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by
+    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered (docs/features.md).
 
     Args:
         n_features: k.

@@ -150,12 +150,14 @@ class JumpReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:  # type: ignore[override]
+        """Return the values."""
         ctx.save_for_backward(a, threshold)
         ctx.bandwidth = bandwidth
         return a * (a > threshold)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients."""
         a, threshold = ctx.saved_tensors
         near = (a - threshold).abs() < ctx.bandwidth / 2
         return upstream * (a > threshold), -(near * upstream).sum(0) * threshold / ctx.bandwidth, None
@@ -166,12 +168,14 @@ class Step(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:  # type: ignore[override]
+        """Return the values."""
         ctx.save_for_backward(a, threshold)
         ctx.bandwidth = bandwidth
         return (a > threshold).to(a.dtype)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Return the gradients."""
         a, threshold = ctx.saved_tensors
         near = (a - threshold).abs() < ctx.bandwidth / 2
         return None, -(near * upstream).sum(0) / ctx.bandwidth, None

@@ -453,9 +453,13 @@ def _refuse_other(place: Path, now: Mapping[str, Any], then: Mapping[str, Any]) 
     Raises:
         PatchclampError: each difference is named.
     """
-    fresh, kept = _flat({k: now.get(k) for k in ("subject", "plan", "versions")}), _flat(then)
+    fresh, kept = (_flat({k: m.get(k) for k in ("subject", "plan", "versions")}) for m in (now, then))
     fresh["plan.threads"] = kept.get("plan.threads")
-    changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh[k]!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
+    changed = [
+        f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now"
+        for k in dict.fromkeys([*fresh, *kept])
+        if fresh.get(k) != kept.get(k)
+    ]
     if changed:
         raise PatchclampError(
             expected=f"the same model, text and options as {place} was begun with",

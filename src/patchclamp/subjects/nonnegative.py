@@ -30,8 +30,8 @@ def nonnegative_least_squares(
         x: the vectors; one with NaN or infinite numbers gives NaN.
 
     Returns:
-        f in the dtype of x; computed in float64, where it differs from scipy's ``nnls`` by less than 1e-8 of the largest
-        f for independent directions.
+        f in the dtype of x; computed in float64, where it differs from scipy's ``nnls`` by less than 1e-8 of the
+        largest f for independent directions.
 
     Raises:
         PatchclampError: rounding keeps the search from ending, which no ordinary decoder does.
