@@ -33,7 +33,7 @@ def held_out(model, tmp_path_factory):
             "tokens": [model.tokenizer.token(int(i)) for i in one.stimulus.ids],
             "concepts": [sorted(true) for true in one.concepts],
         }
-        for one in language.text(120, seed=2, model=model)
+        for one in language.text(90, seed=2, model=model)
     ]
     (folder / "labelled.jsonl").write_text("\n".join(map(json.dumps, lines)))
     (folder / "plain.txt").write_text("\n".join(line["text"] for line in lines[:40]))
@@ -71,7 +71,7 @@ def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
     assert list(rows) == ["parts", "neurons", "pca", "random"]
     assert rows["parts"]["active"]["value"] == pytest.approx(24)
     assert rows["pca"]["units"] == 24
-    assert 0 < rows["pca"]["unexplained"]["value"] < rows["parts"]["unexplained"]["value"] < 1
+    assert 0 < rows["parts"]["unexplained"]["value"] < rows["random"]["unexplained"]["value"] < 1
     for row in rows.values():
         assert row["loss"]["low"] <= row["loss"]["value"] <= row["loss"]["high"]
         assert row["loss"]["value"] > told["loss"]["value"]
@@ -82,7 +82,7 @@ def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
         assert each["parts"]["unit"].startswith(f"{SITE}/parts/")
         low, high = each["parts"]["interval"]
         assert low <= each["parts"]["auroc"] <= high
-    code, table, _ = say(*words, json_too=False)
+    code, table, _ = say(*words, "--max-tokens", 700, json_too=False)
     assert code == 0
     for word in ("unexplained", "recovered", "neurons", "pca", "random", "ahead", SITE):
         assert word in table

@@ -89,7 +89,9 @@ def test_figures_are_those_of_slow_arithmetic(model):
     for name in ("unexplained", "active", "loss", "recovered", "recovered_zero"):
         score = getattr(row, name)
         assert score.value == pytest.approx(wanted[name], abs=2e-5), name
-        assert score.low <= score.value <= score.high
+        # Of six stimuli some draws lose nothing at the mean, and then the share is undefined.
+        assert not score.low > score.value
+        assert not score.high < score.value
     assert row.dead == pytest.approx(wanted["dead"])
     assert report.loss.value == pytest.approx(wanted["clean"], abs=2e-5)
     assert [r.name for r in report.rows] == ["lab", "neurons", "pca", "random"]

@@ -12,7 +12,7 @@ from oracles import layouts as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.decompose.layouts import open_dictionary, write_dictionary
+from patchclamp.decompose.layouts import at_home, open_dictionary, write_dictionary
 from patchclamp.subjects.bases import decode, encode
 
 D, N = 5, 9
@@ -103,6 +103,16 @@ def test_sparsify_is_read_as_published_and_goes_back(name, tmp_path):
     written = json.loads((folder / "cfg.json").read_text())
     same(basis, lambda row: oracle.sparsify(written, load_file(folder / "sae.safetensors"), row))
     same(open_dictionary(folder).bases[site], lambda row: oracle.sparsify(cfg, tensors, row))
+
+
+def test_a_transcoder_of_sparsify_finds_what_the_mlp_of_a_model_reads(tiny_language_model, tmp_path):
+    model = tiny_language_model("llama")
+    width = model.site("blocks.1.mlp.write").width
+    tensors = drawn(8, **{"encoder.weight": (N, width), "encoder.bias": N, "W_dec": (N, width), "b_dec": width})
+    put(tmp_path / "layers.1.mlp", {"k": 3, "transcode": True}, tensors, "sae.safetensors")
+    [basis] = at_home(open_dictionary(tmp_path), model).bases.values()
+    assert model.site(basis.reads).width == width
+    assert basis.reads.endswith("layers.1.mlp.gate_proj.in")
 
 
 def test_gemma_scope_is_read_as_published(tmp_path):

@@ -15,6 +15,9 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 
 
+WINDOW = 128
+
+
 def basis(options: Namespace) -> int:
     """Do what the word after ``basis`` says."""
     return {"info": _info, "evaluate": _evaluate, "compare": _compare, "convert": _convert}[options.what](options)
@@ -51,6 +54,7 @@ def _facts(site: str, each: Any) -> dict[str, Any]:
 def _evaluate(options: Namespace) -> int:
     from patchclamp.decompose.layouts import at_home
     from patchclamp.evaluate import judge
+    from patchclamp.evaluate.judging import check_subject
     from patchclamp.evaluate.labelled import is_labelled, read_labels
     from patchclamp.opening import load
     from patchclamp.record.plan import show_text
@@ -59,12 +63,14 @@ def _evaluate(options: Namespace) -> int:
     if not hasattr(model, "tokenize"):
         raise PatchclampError(expected="a language model", got=model.name, remedy="Dictionaries are judged on text.")
     found = at_home(_open(options, options.folder), model)
+    check_subject(model, found)
     if is_labelled(options.text):
         labels = read_labels(model, options.text, options.max_tokens)
         shown: Sequence[Any] = labels.stimuli
     else:
         labels = None
-        cut = {"window": options.window, "max_tokens": options.max_tokens, "batch_size": options.batch_size}
+        window = options.window or min(WINDOW, model.context or WINDOW)
+        cut = {"window": window, "max_tokens": options.max_tokens, "batch_size": options.batch_size}
         shown = [one for batch in show_text(model, options.text, **cut).batches(0) for one in batch]
     with Meter("judge", "batches") as meter:
         report = judge(model, found, shown, batch_size=options.batch_size, seed=options.seed, progress=meter)

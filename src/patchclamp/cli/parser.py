@@ -411,7 +411,9 @@ def _basis(verbs: Any) -> None:
     evaluate.add_argument(
         "--text", required=True, metavar="FILE", help="text that it was not made on; with labels, concepts are told too"
     )
-    evaluate.add_argument("--window", type=int, default=128, metavar="N", help="tokens per stimulus (default: 128)")
+    evaluate.add_argument(
+        "--window", type=int, metavar="N", help="tokens per stimulus (default: 128, or a shorter context)"
+    )
     evaluate.add_argument("--max-tokens", type=int, default=50000, metavar="N", help="stop after N (default: 50,000)")
     evaluate.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per pass (default: 8)")
     compare = _verb(
