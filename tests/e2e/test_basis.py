@@ -138,6 +138,8 @@ def test_trouble_has_three_parts(say, made, held_out, tmp_path):
         (("evaluate", "organism:language-gpt2", tmp_path / "narrow", *on), "width"),
         (("evaluate", "organism:language-gpt2", made / "one", "--text", tmp_path / "none.txt"), "none.txt"),
         (("evaluate", "organism:digits-cnn", made / "one", *on), "language model"),
+        (("evaluate", "organism:language-gpt2", made / "one", *on, "--batch-size", 0), "--batch-size"),
+        (("evaluate", "organism:language-gpt2", made / "one", *on, "--window", 0), "--window"),
         (("compare", made / "one", tmp_path / "narrow"), "width"),
         (("convert", made / "one", "--to", "saelens", "--out", made), "empty"),
         (("convert", tmp_path / "narrow", "--to", "sparsify", "--out", tmp_path / "x"), "identity"),

@@ -14,7 +14,6 @@ from patchclamp.cli.progress import Meter
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 
-
 WINDOW = 128
 
 
@@ -59,6 +58,12 @@ def _evaluate(options: Namespace) -> int:
     from patchclamp.opening import load
     from patchclamp.record.plan import show_text
 
+    if min(options.batch_size, options.max_tokens) < 1:
+        raise PatchclampError(
+            expected="--batch-size and --max-tokens from 1",
+            got=f"{options.batch_size} and {options.max_tokens}",
+            remedy="Give larger ones.",
+        )
     model = load(options.model, device=options.device, dtype=options.dtype)
     if not hasattr(model, "tokenize"):
         raise PatchclampError(expected="a language model", got=model.name, remedy="Dictionaries are judged on text.")
@@ -69,7 +74,7 @@ def _evaluate(options: Namespace) -> int:
         shown: Sequence[Any] = labels.stimuli
     else:
         labels = None
-        window = options.window or min(WINDOW, model.context or WINDOW)
+        window = min(WINDOW, model.context or WINDOW) if options.window is None else options.window
         cut = {"window": window, "max_tokens": options.max_tokens, "batch_size": options.batch_size}
         shown = [one for batch in show_text(model, options.text, **cut).batches(0) for one in batch]
     with Meter("judge", "batches") as meter:
