@@ -97,7 +97,7 @@ def compare_transcoders(options: Any) -> None:
 
     torch.set_num_threads(options.threads)
     model = pc.load("organism:language-gpt2")
-    layer, ks, seeds, n_latents, tokens = 2, (4, 8, 16), (0, 1, 2), 512, 100_000
+    layer, ks, seeds, n_latents, tokens = 2, (4, 8, 16), (0, 1, 2), 512, 50_000
     if options.quick:
         ks, seeds, n_latents, tokens = (4,), (0,), 64, 6000
     reads, writes = mlp_sites(model, layer)
@@ -117,7 +117,7 @@ def compare_transcoders(options: Any) -> None:
                 for k in ks
                 for site, skip in ((writes, False), (reads, False), (reads, True))
             ]
-            for one in train(source, jobs, Recipe(batch_size=512, seed=seed)):
+            for one in train(source, jobs, Recipe(batch_size=256, passes=4, seed=seed)):
                 kind = "autoencoder" if one.job.reads == writes else "transcoder"
                 kind += ", skip" if one.job.config.skip else ""
                 ce, l0 = cross_entropy(model, shown, one.coder, one.job.reads, writes)

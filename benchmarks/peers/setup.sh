@@ -9,7 +9,7 @@ case "$name" in
     nnsight) package=nnsight==0.8.1 ;;
     transformer-lens) package=transformer-lens==4.3.0 ;;
     sparsify) package=eai-sparsify==1.3.3 ;;
-    sae-lens) package=sae-lens ;;
+    sae-lens) package=sae-lens==6.54.12 ;;
     *)
         echo "usage: $0 nnsight | transformer-lens | sparsify | sae-lens" >&2
         exit 2

@@ -130,9 +130,9 @@ def test_a_whole_training_is_not_begun_again(say, story, tmp_path):
         (("--site", SITE, "--n-features", "0"), "at least 1 feature"),
         (("--site", SITE, "--coder-batch", "100000"), "at least one batch"),
         (("--site", SITE, "--coder-batch", "0"), "positive batch size"),
-        (("--site", SITE, "--learning-rate", "nan", *SMALL), "positive learning rate"),
+        (("--site", SITE, "--learning-rate", "nan", "--k", "3", *SMALL), "positive learning rate"),
         (("--site", SITE, "--window", "0", *SMALL), "--window from 1"),
-        (("--site", SITE, "--passes", "0", *SMALL), "positive number of passes"),
+        (("--site", SITE, "--passes", "0", "--k", "3", *SMALL), "positive number of passes"),
         ((*SMALL,), "required"),
     ],
 )

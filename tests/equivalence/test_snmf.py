@@ -118,6 +118,8 @@ def test_half_precision_is_computed_in_single(kind):
     [
         (np.zeros((0, 4)), {}, "shape"),
         (np.ones(4), {}, "shape"),
+        (["four", "words"], {}, "numbers"),
+        (np.ones((9, 4)) * 1j, {}, "complex"),
         (np.full((9, 4), np.nan), {}, "NaN"),
         (np.zeros((9, 4)), {}, "zeros only"),
         (np.ones((3, 4)), {"n_features": 4}, "4 features of 3 tokens"),

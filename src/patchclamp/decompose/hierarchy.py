@@ -182,12 +182,13 @@ def neuron_overlap(features: Float[np.ndarray, "feature width"]) -> Integer[np.n
 
 
 def core_and_exclusive(
-    features: Float[np.ndarray, "feature width"],
+    features: Float[np.ndarray, "feature width"], *, shared_by: int | None = None
 ) -> tuple[Integer[np.ndarray, " core"], list[Integer[np.ndarray, " _own"]]]:
-    """Return the neurons that all features of a family share, and of each those that no other has.
+    """Return the neurons that the features of a family share, and of each those that no other has.
 
     Args:
         features: Zᵀ of the family, such as one feature per day of the week.
+        shared_by: how many features a neuron of the core is in at least; all where left out.
 
     Example:
         >>> core, own = core_and_exclusive(np.array([[1.0, 2, 0], [3, 0, 1]]))
@@ -196,4 +197,4 @@ def core_and_exclusive(
     """
     held = features != 0
     count = held.sum(0)
-    return np.flatnonzero(count == len(held)), [np.flatnonzero(one & (count == 1)) for one in held]
+    return np.flatnonzero(count >= (shared_by or len(held))), [np.flatnonzero(one & (count == 1)) for one in held]

@@ -20,9 +20,16 @@ def as_matrix(X: Any, n_features: int, *, device: str | None = None) -> Float[Te
         device: where to compute; where X lies if left out.
 
     Raises:
-        PatchclampError: not a matrix, empty, NaN or infinite, all zero, or fewer tokens than features.
+        PatchclampError: not a matrix of numbers, empty, NaN or infinite, all zero, or fewer tokens than features.
     """
-    x = X if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(_plain(np.asarray(X))))
+    try:
+        x = X if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(_plain(np.asarray(X))))
+    except (TypeError, ValueError) as problem:
+        raise PatchclampError(
+            expected="activations (token, width), numbers in NumPy or PyTorch",
+            got=str(problem)[:200],
+            remedy="For example recording['blocks.0.mlp.act'].",
+        ) from problem
     wrong = ""
     if x.ndim != 2 or 0 in x.shape:
         wrong = f"shape {tuple(x.shape)}"

@@ -87,7 +87,7 @@ class _Autoencode(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, encoder: Tensor, encoder_bias: Tensor, decoder_bias: Tensor, decoder: Tensor, keep: Select
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         centred = x - decoder_bias
@@ -97,7 +97,7 @@ class _Autoencode(torch.autograd.Function):
         return write(code, decoder), *code
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         centred, encoder, decoder, *parts = ctx.saved_tensors
         code = Code(*parts)
         upstream = upstream.contiguous()
@@ -149,14 +149,14 @@ class JumpReLU(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, a: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
         """Return the values."""
         ctx.save_for_backward(a, threshold)
         ctx.bandwidth = bandwidth
         return a * (a > threshold)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients."""
         a, threshold = ctx.saved_tensors
         near = (a - threshold).abs() < ctx.bandwidth / 2
@@ -167,14 +167,14 @@ class Step(torch.autograd.Function):
     """H(a − θ), differentiable in θ alone by the same rectangle: ∂/∂θ = −(1 / ε) K((a − θ) / ε)."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, a: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
         """Return the values."""
         ctx.save_for_backward(a, threshold)
         ctx.bandwidth = bandwidth
         return (a > threshold).to(a.dtype)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients."""
         a, threshold = ctx.saved_tensors
         near = (a - threshold).abs() < ctx.bandwidth / 2

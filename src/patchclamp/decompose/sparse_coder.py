@@ -357,7 +357,10 @@ class TopKCoder(SparseCoder):
     ) -> Losses:
         """Return the loss of a batch and what is followed."""
         inside, target = self.scaled(x, y)
-        keep = partial(self.select, k=self.config.k)
+
+        def keep(pre: Tensor) -> Code:
+            return self.select(pre, self.config.k)
+
         written, code = autoencode(inside, self.encoder, self.encoder_bias, self.decoder_bias, self.decoder, keep)
         error = target - written - self.rest(inside)
         total = error.square().mean()

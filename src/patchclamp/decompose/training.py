@@ -77,7 +77,11 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        numbers = {"batch size": self.batch_size, "number of passes": self.passes, "buffer": self.buffer_bytes}
+        numbers: dict[str, float] = {
+            "batch size": self.batch_size,
+            "number of passes": self.passes,
+            "buffer": self.buffer_bytes,
+        }
         numbers |= {"learning rate": 1 if self.learning_rate is None else self.learning_rate}
         numbers |= {"age of dead latents": 1 if self.dead_after is None else self.dead_after}
         for what, value in numbers.items():
