@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from patchclamp.atlas.directions import Panels, directions, token_panels, unit_panels
-from patchclamp.atlas.labels import Labelled, as_rows, concept_scores
+from patchclamp.atlas.labels import as_rows, concept_scores
 from patchclamp.atlas.look import KINDS, STRIP, Strips, results
 from patchclamp.atlas.vocabulary import spelling
 from patchclamp.core.bundle import Bundle, file_hash
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.plan import Showing, manifest_of
 from patchclamp.subjects.language import LanguageModel
 

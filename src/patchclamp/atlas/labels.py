@@ -1,13 +1,7 @@
-"""Labels: text whose tokens carry concepts, and how well each unit tells them.
-
-Labelled text is JSON lines, as `patchclamp organism text NAME --labels` prints them: ``text``, ``tokens``, and
-``concepts``, a list of names per token.
-"""
+"""Labels: labelled text as an atlas is baked over it, and how well each unit tells its concepts."""
 
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,59 +11,16 @@ import torch
 from jaxtyping import Bool, Float
 
 from patchclamp.core.bundle import file_hash
-from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stats import rank
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.evaluate.labelled import Labelled, documents
 from patchclamp.record.plan import Plan, Showing
 from patchclamp.subjects.language import LanguageModel
 
 MOST, PER_UNIT, FEWEST = 8192, 3, 20
 GROUP = 4096
 Z95 = 1.959963984540054
-
-
-@dataclass(frozen=True)
-class Document:
-    """One labelled document: its text, and the concepts true of each token, special ones included."""
-
-    text: str
-    concepts: tuple[frozenset[str], ...]
-
-
-def is_labelled(path: str | Path) -> bool:
-    """Say whether a file is labelled text, by its first line."""
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            line = file.readline(2**20)
-        first = json.loads(line) if line.startswith("{") else None
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and {"text", "tokens", "concepts"} <= first.keys()
-
-
-def documents(path: str | Path) -> Iterator[Document]:
-    """Yield the documents of a labelled file.
-
-    Raises:
-        PatchclampError: a line is no document.
-    """
-    with Path(path).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                found = json.loads(line)
-                concepts = tuple(frozenset(map(str, true)) for true in found["concepts"])
-                if not isinstance(found["text"], str) or len(concepts) != len(found["tokens"]):
-                    raise ValueError("not as many concepts as tokens")
-            except (ValueError, KeyError, TypeError, RecursionError) as problem:
-                raise PatchclampError(
-                    expected='lines like {"text": "…", "tokens": ["…"], "concepts": [["…"]]}',
-                    got=f"{path}, line {number}: {problem}"[:200],
-                    remedy="`patchclamp organism text NAME --labels` writes such lines.",
-                ) from problem
-            yield Document(found["text"], concepts)
 
 
 def show_labelled(
@@ -124,53 +75,6 @@ def show_labelled(
         return iter(lambda: tuple(islice(rest, batch_size)), ())
 
     return Showing(plan, batches)
-
-
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Counted tokens of labelled documents.
-
-    Args:
-        stimuli: the documents as stimuli.
-        names: concepts, in the order of the columns of ``true``.
-        true: ``(token, concept)``, counted tokens of all stimuli in order.
-        document: number of each token's document.
-    """
-
-    stimuli: tuple[Stimulus, ...]
-    names: tuple[str, ...]
-    true: Bool[np.ndarray, "token concept"]
-    document: np.ndarray
-
-
-def read_labels(model: LanguageModel, path: str | Path, most: int = MOST) -> Labelled:
-    """Read labelled documents until they hold ``most`` counted tokens.
-
-    Raises:
-        PatchclampError: labels of another tokenizer.
-    """
-    stimuli: list[Stimulus] = []
-    held: list[list[frozenset[str]]] = []
-    n = 0
-    for document in documents(path):
-        stimulus = model.tokenize(document.text)
-        if len(stimulus) != len(document.concepts):
-            raise PatchclampError(
-                expected=f"labels for the {len(stimulus)} tokens of {model.name}",
-                got=f"{len(document.concepts)} for {document.text[:40]!r}",
-                remedy="Label the text with this model's tokenizer.",
-            )
-        stimuli.append(stimulus)
-        held.append([true for true, counts in zip(document.concepts, stimulus.counted, strict=True) if counts])
-        n += len(held[-1])
-        if n >= most:
-            break
-    names = tuple(sorted({name for tokens in held for true in tokens for name in true}))
-    column = {name: i for i, name in enumerate(names)}
-    true = np.zeros((n, len(names)), dtype=bool)
-    for row, concepts in enumerate(c for tokens in held for c in tokens):
-        true[row, [column[name] for name in concepts]] = True
-    return Labelled(tuple(stimuli), names, true, np.repeat(np.arange(len(held)), [len(t) for t in held]))
 
 
 def concept_scores(

@@ -44,6 +44,7 @@ def build_parser() -> Parser:
     _info(verbs)
     _organism(verbs)
     _calibrate(verbs)
+    _basis(verbs)
     _atlas(verbs)
     return parser
 
@@ -367,6 +368,75 @@ def _calibrate(verbs: Any) -> None:
     verb.add_argument("--tasks", help="language organisms: some tasks, with commas (default: the seven main ones)")
     verb.add_argument("--pairs", type=int, help="language organisms: held-out pairs per task (default: 64)")
     verb.add_argument("--seed", type=_seed, default=0, help="language organisms: of pairs and draws (default: 0)")
+
+
+def _basis(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "basis",
+        "Read, judge, compare and convert dictionaries of features, other libraries' too.",
+        "patchclamp basis info features",
+        model=False,
+    )
+    whats = verb.add_subparsers(dest="what", metavar="WHAT", parser_class=Parser, required=True)
+    folder = (
+        "what decompose wrote, or a folder of SAELens, sparsify or Gemma Scope; also owner/repository/folder on the hub"
+    )
+
+    def opened(what: Parser, *names: str) -> None:
+        for name in names:
+            what.add_argument(name, metavar="DIR", help=folder)
+
+    def named(what: Parser) -> None:
+        what.add_argument("--site", metavar="SITE", help="the site that it writes, where the folder does not tell")
+        what.add_argument("--reads", metavar="SITE", help="the site that a transcoder reads, where it does not tell")
+
+    info = _verb(
+        whats,
+        "info",
+        "What a dictionary holds, and whether it is whole.",
+        "patchclamp basis info features",
+        model=False,
+    )
+    opened(info, "folder")
+    named(info)
+    evaluate = _verb(
+        whats,
+        "evaluate",
+        "What a dictionary leaves out and the network loses by it, beside neurons, components and random directions.",
+        "patchclamp basis evaluate organism:language-gpt2 features --text held-out.txt",
+    )
+    opened(evaluate, "folder")
+    named(evaluate)
+    evaluate.add_argument(
+        "--text", required=True, metavar="FILE", help="text that it was not made on; with labels, concepts are told too"
+    )
+    evaluate.add_argument(
+        "--window", type=int, metavar="N", help="tokens per stimulus (default: 128, or a shorter context)"
+    )
+    evaluate.add_argument("--max-tokens", type=int, default=50000, metavar="N", help="stop after N (default: 50,000)")
+    evaluate.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per pass (default: 8)")
+    compare = _verb(
+        whats,
+        "compare",
+        "How alike two dictionaries are, matched one to one, beside the second turned at random.",
+        "patchclamp basis compare seed0 seed1",
+        model=False,
+    )
+    opened(compare, "folder", "other")
+    compare.add_argument("--seed", type=_seed, default=0, help="of the random turns (default: 0)")
+    convert = _verb(
+        whats,
+        "convert",
+        "Write a dictionary for another library, or another library's as patchclamp keeps it.",
+        "patchclamp basis convert features --to saelens --out for-saelens",
+        model=False,
+    )
+    opened(convert, "folder")
+    named(convert)
+    convert.add_argument("--name", metavar="NAME", help="what its units are called in keys")
+    convert.add_argument("--to", required=True, choices=("saelens", "sparsify", "patchclamp"), help="the library")
+    convert.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
 
 
 def _atlas(verbs: Any) -> None:

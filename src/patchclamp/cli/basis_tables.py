@@ -1,0 +1,113 @@
+"""Basis tables: what is said of dictionaries, as people read it in a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+
+from patchclamp.cli.tables import _console, _grid, _print, _signed
+
+SHOWN = 24
+RIVALS = ("neurons", "pca", "random")
+
+
+def _scored(score: Any, digits: int = 3) -> str:
+    return f"{score.value:.{digits}f} ({score.low:.{digits}f}–{score.high:.{digits}f})"
+
+
+def info(folder: str, facts: Mapping[str, Any]) -> None:
+    """Print what a dictionary holds."""
+    out = _console()
+    subject = facts["subject"]
+    made = f"{subject.get('slug') or 'a model that it does not name'}  {str(subject.get('hash', ''))[:12]}"
+    by = f"{escape(facts['name'])} by {escape(facts['method'])}"
+    out.print(f"[bold]{escape(folder)}[/]  {by}, made on {escape(made)}")
+    table = _grid("site", "reads", "units", "width", "activation", "norm of what a unit writes", "hash",
+                  numbers=("units", "width"))  # fmt: skip
+    for each in facts["bases"]:
+        kept = " ".join([each["activation"], *([str(each["k"])] if each["k"] else []), *(["+ skip"] * each["skip"])])
+        low, mean, high = each["norm"]
+        table.add_row(
+            each["site"], each["reads"] or "", f"{each['units']:,}", str(each["width"]), kept,
+            f"{mean:.3g} ({low:.3g} to {high:.3g})", each["hash"][:12],
+        )  # fmt: skip
+    _print(out, table)
+    for name, value in facts["about"].items():
+        out.print(f"{name}: {value}"[:200], style="dim", markup=False)
+
+
+def report(found: Any, folder: str) -> None:
+    """Print what a dictionary leaves out and costs, beside its rivals and the floors."""
+    out = _console()
+    out.print(
+        f"[bold]{escape(folder)}[/], {found.tokens:,} tokens of {found.stimuli:,} stimuli; "
+        f"the network's own loss {_scored(found.loss)} nats per token"
+    )
+    table = _grid("site", "", "units", "L0", "dead", "unexplained", "loss with x̂", "recovered",
+                  numbers=("units", "L0", "dead", "unexplained", "loss with x̂", "recovered"))  # fmt: skip
+    last = ""
+    for row in found.rows:
+        first = row.site != last
+        last = row.site
+        own = row.name not in RIVALS
+        table.add_row(
+            row.site if first else "", f"[bold]{escape(row.name)}[/]" if own else row.name,
+            f"{row.units:,}" if row.name != "neurons" else "", f"{row.active.value:.1f}",
+            f"{row.dead:.0%}" if own or row.name == "random" else "", _scored(row.unexplained), _scored(row.loss),
+            _scored(row.recovered),
+        )  # fmt: skip
+    _print(out, table)
+    for site, (mean, zero) in found.held.items():
+        out.print(f"{site} at its mean: loss {_scored(mean)}; at zero {_scored(zero)}")
+    out.print(
+        "recovered: of the loss at the mean. neurons, pca and random keep as many numbers per token. "
+        "95 % intervals over stimuli.",
+        style="dim",
+    )
+    for note in found.notes:
+        out.print(f"note: {escape(note)}")
+
+
+def concepts(told: Mapping[str, Any]) -> None:
+    """Print the best feature, neuron, component and random direction for each concept."""
+    out, own = _console(), told["own"]
+    sets = [name for name in told["summary"] if name != own]
+    out.print(
+        f"\nConcepts on {told['tokens']:,} labelled tokens of {told['documents']:,} documents: the best unit of each "
+        "set, chosen on even documents, scored on odd ones (AUROC)"
+    )
+    ordered = sorted(told["each"].items(), key=lambda item: -item[1]["ahead"]["neurons"][0])
+    table = _grid("concept", own, *sets, "ahead of neurons", "best unit", numbers=(own, *sets))
+    for concept, each in ordered if len(ordered) <= SHOWN else [*ordered[: SHOWN // 2], *ordered[-SHOWN // 2 :]]:
+        gain, low, high = each["ahead"]["neurons"]
+        table.add_row(
+            concept, f"{each[own]['auroc']:.3f}", *(f"{each[name]['auroc']:.3f}" for name in sets),
+            f"{_signed(gain)} ({_signed(low)} to {_signed(high)})", each[own]["unit"],
+        )  # fmt: skip
+    _print(out, table)
+    if len(ordered) > SHOWN:
+        out.print(f"{len(ordered) - SHOWN} concepts between these are left out; --json has all", style="dim")
+    n = len(ordered)
+    for name in sets:
+        each = told["summary"][name]
+        out.print(
+            f"{own} against {name}: ahead in {each['ahead']} of {n} concepts, behind in {each['behind']} "
+            f"(95 % intervals); mean AUROC {told['summary'][own]['mean']:.3f} against {each['mean']:.3f}"
+        )
+
+
+def comparison(found: Mapping[str, Any], notes: Sequence[str]) -> None:
+    """Print how alike two dictionaries are, site by site."""
+    out = _console()
+    table = _grid("site", "pairs", "mean |cos|", "at least 0.9", "turned at random", "at least 0.9 ",
+                  numbers=("pairs", "mean |cos|", "at least 0.9", "turned at random", "at least 0.9 "))  # fmt: skip
+    for site, each in found.items():
+        low, high = each.interval.low, each.interval.high
+        table.add_row(
+            site, f"{each.n:,}", f"{each.cosine:.3f} ({low:.3f}–{high:.3f})", f"{each.same:.0%}",
+            f"{min(each.control):.3f}–{max(each.control):.3f}", f"{each.control_same:.0%}",
+        )  # fmt: skip
+    _print(out, table)
+    out.print("pairs: matched one to one so that the sum of |cos| is largest; 95 % interval over pairs", style="dim")
+    for note in notes:
+        out.print(f"note: {escape(note)}")

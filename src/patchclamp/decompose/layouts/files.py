@@ -1,0 +1,138 @@
+"""Files: numbers and settings that others wrote, read without trusting them."""
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  NumPy, and safetensors through it, knows bfloat16 only once this is imported
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from patchclamp.core.errors import Damaged, PatchclampError
+
+LONGEST = 2**20
+"""Characters of a settings file at most: they hold a screen of settings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one folder of another library says about one basis.
+
+    Args:
+        parts: arguments of ``Basis``: arrays, activation, k.
+        site: the site that is written, where the folder tells.
+        reads: the site that is read, where it is another and the folder tells.
+        transcodes: whether another site is read than written.
+        model: what the folder calls the model.
+        about: what else is worth keeping; ``patchclamp`` is what ``write`` left for the way back.
+    """
+
+    parts: Mapping[str, Any]
+    site: str | None = None
+    reads: str | None = None
+    transcodes: bool = False
+    model: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        Damaged: it is not there, too long, or no object.
+    """
+    try:
+        with file.open(encoding="utf-8") as opened:
+            text = opened.read(LONGEST + 1)
+        if len(text) > LONGEST:
+            raise ValueError(f"more than {LONGEST:,} characters")
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__}")
+    except (OSError, ValueError, RecursionError) as problem:
+        raise Damaged(
+            expected="settings as one JSON object",
+            got=f"{file}: {problem or type(problem).__name__}"[:300],
+            remedy="Fetch or save the folder again.",
+        ) from problem
+    return found
+
+
+def read_tensors(file: Path) -> dict[str, np.ndarray]:
+    """Read every tensor of a safetensors file, or of an npz file without pickles, as float32 or wider.
+
+    Raises:
+        Damaged: no such file, another format, or objects in place of numbers.
+    """
+    try:
+        if file.suffix == ".npz":
+            # Opened here: numpy leaves open what it cannot read.
+            with file.open("rb") as opened:
+                stored = np.load(opened, allow_pickle=False)
+                if isinstance(stored, np.ndarray):
+                    raise ValueError("one array without a name")
+                arrays = {name: stored[name] for name in stored.files}
+        else:
+            with safe_open(file, framework="numpy") as kept:
+                arrays = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  not a mapping
+        return {name: _wide(name, array) for name, array in arrays.items()}
+    except (OSError, ValueError, KeyError, EOFError, TypeError, SafetensorError, zipfile.BadZipFile) as problem:
+        raise Damaged(
+            expected="numbers in safetensors, or in npz without pickles",
+            got=f"{file}: {problem}"[:300],
+            remedy="Fetch the file again; pickles are never loaded.",
+        ) from problem
+
+
+def _wide(name: str, array: np.ndarray) -> np.ndarray:
+    # Kind V is ml_dtypes' bfloat16.
+    if array.dtype.kind not in "fiuV":
+        raise ValueError(f"{name} of type {array.dtype}")
+    return array if array.dtype == np.float64 else array.astype(np.float32)
+
+
+def fit(file: Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Check that arrays are there and that sizes of one name are equal.
+
+    Args:
+        file: where they come from, for the complaint.
+        arrays: by name.
+        shapes: array name to the names of its sizes.
+
+    Returns:
+        dict: each size by name.
+
+    Raises:
+        Damaged: one is missing, or sizes differ.
+
+    Example:
+        >>> fit(Path("x"), {"w": np.zeros((2, 3)), "b": np.zeros(3)}, {"w": ("in", "unit"), "b": ("unit",)})
+        {'in': 2, 'unit': 3}
+    """
+    sizes: dict[str, int] = {}
+    wrong = [f"no {name}" for name in shapes if name not in arrays]
+    for name, axes in shapes.items():
+        shape = arrays[name].shape if name in arrays else ()
+        if name in arrays and (
+            len(shape) != len(axes) or any(sizes.setdefault(a, n) != n for a, n in zip(axes, shape, strict=True))
+        ):
+            wrong.append(f"{name} {shape}")
+    if wrong or not all(sizes.values()):
+        raise Damaged(
+            expected="; ".join(f"{name} ({', '.join(axes)})" for name, axes in shapes.items()),
+            got=f"{file}: {', '.join(wrong) or 'nothing in them'}",
+            remedy="Fetch or save the folder again; parts of two dictionaries may be mixed.",
+        )
+    return sizes
+
+
+def refuse(layout: str, got: str, remedy: str = "Convert it with that library first.") -> PatchclampError:
+    """Return the complaint that something of another library has no counterpart here."""
+    return PatchclampError(
+        expected=f"a dictionary of {layout} that is one linear encoder, one activation and one linear decoder",
+        got=got,
+        remedy=remedy,
+    )

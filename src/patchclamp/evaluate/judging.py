@@ -1,0 +1,307 @@
+"""Judging: what a dictionary leaves out, how many units it takes, and what the network loses when it speaks instead."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchclamp.core.basis import Basis
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import Intervention, Span
+from patchclamp.core.stats import bootstrap_interval
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Progress
+from patchclamp.evaluate.rivals import label, rival_bases
+from patchclamp.evaluate.splicing import held, spliced
+from patchclamp.subjects.bases import count_units, decode, encode
+from patchclamp.subjects.language import LanguageModel
+
+FITTED = 8192
+"""Tokens that means, components and gains of the rivals are fitted on, at most."""
+FEWEST = 4
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its 95 % interval, stimuli resampled; NaN where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one basis does at one site.
+
+    Args:
+        site: the site that is written.
+        name: the basis; ``neurons``, ``pca`` and ``random`` keep as many numbers per token.
+        units: how many units it has.
+        active: L0, units that are not zero, per token.
+        dead: share of units that were zero at every token.
+        unexplained: Σ ‖x − x̂‖² / Σ ‖x − x̄‖².
+        loss: cross-entropy in nats per token with x̂ in the place of x.
+        recovered: (CE at the mean − CE with x̂) / (CE at the mean − CE of the network).
+        recovered_zero: the same with zeros in place of the mean.
+    """
+
+    site: str
+    name: str
+    units: int
+    active: Score
+    dead: float
+    unexplained: Score
+    loss: Score
+    recovered: Score
+    recovered_zero: Score
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``judge`` found.
+
+    Args:
+        rows: the dictionary and its rivals, site by site.
+        loss: the network's own cross-entropy.
+        held: site to cross-entropy with the site at its mean and at zero.
+        tokens: counted tokens that were judged on.
+        stimuli: how many stimuli they were in.
+        notes: what a reader must know.
+    """
+
+    rows: tuple[Judged, ...]
+    loss: Score
+    held: Mapping[str, tuple[Score, Score]]
+    tokens: int
+    stimuli: int
+    notes: tuple[str, ...]
+
+
+def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
+    """Refuse a dictionary of another model; return what must be said where the dictionary does not tell.
+
+    Raises:
+        PatchclampError: it was made on other weights, or its widths are not the model's.
+    """
+    slug, digest = str(dictionary.subject.get("slug", "")), str(dictionary.subject.get("hash", ""))
+    if digest and digest != model.hash:
+        raise PatchclampError(
+            expected=f"a dictionary of {model.name} ({model.hash[:12]})",
+            got=f"one made on {slug or 'another model'} ({digest[:12]})",
+            remedy="Name the model that it was made on, or decompose this one.",
+        )
+    for site, basis in dictionary.bases.items():
+        count_units(basis, model.site(site))
+        read = model.site(basis.reads or site)
+        if basis.encoder is not None and basis.encoder.shape[1] != read.width:
+            raise PatchclampError(
+                expected=f"an encoder of width {read.width} for {read.path}",
+                got=f"{basis.encoder.shape[1]}",
+                remedy="Use the basis with the model that it was made for.",
+            )
+    if digest:
+        return []
+    return [
+        f"it was made for {slug or 'a model that it does not name'} and holds no hash: only the widths were checked"
+    ]
+
+
+def judge(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    shown: Sequence[Stimulus],
+    *,
+    batch_size: int = 8,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Report:
+    """Judge a dictionary on text, beside neurons, principal components and random directions that keep as much.
+
+    Even stimuli fit the means and the rivals, odd ones judge everything. Special tokens count nowhere, and what stands
+    before the first counted token is left as it was.
+
+    Args:
+        model: the language model that it was made on.
+        dictionary: its bases.
+        shown: stimuli that it was not made on.
+        batch_size: stimuli per forward pass.
+        seed: of the random directions and the resampling.
+        progress: called with forward passes done and in all.
+
+    Returns:
+        Report: every figure with a 95 % interval, stimuli resampled.
+
+    Raises:
+        PatchclampError: another model's dictionary, too few stimuli, or a model that does not predict the next token.
+
+    Cost: per batch a forward pass, and six more for each site; memory of one batch's values, units and logits.
+    """
+    notes = check_subject(model, dictionary)
+    model.require("generate")
+    if len(shown) < FEWEST:
+        raise PatchclampError(
+            expected=f"at least {FEWEST} stimuli",
+            got=str(len(shown)),
+            remedy="Give a longer text, or a shorter --window.",
+        )
+    sites = {p for site, basis in dictionary.bases.items() for p in (site, basis.reads or site)}
+    paths = [site.path for site in model.sites() if site.path in sites]
+    paths += sorted(sites - set(paths))
+    fitted, judged = shown[::2], shown[1::2]
+    sample = _sample(model, fitted, paths, batch_size)
+    tallies: dict[str, dict[str, _Tally]] = {}
+    for site, basis in dictionary.bases.items():
+        active = float((encode(basis, sample[basis.reads or site]) != 0).sum(1).float().mean())
+        rivals = rival_bases(sample[site], max(1, round(active)), basis.n_units, seed=seed)
+        tallies[site] = {n: _Tally(b, len(judged)) for n, b in {label(dictionary): basis, **rivals}.items()}
+        if basis.reads is not None:
+            notes.append(f"at {site} the rivals code what is written there; the transcoder sees {basis.reads} only")
+    means = {site: sample[site].mean(0) for site in dictionary.bases}
+    losses = _Losses(len(judged))
+    moments = {site: _Moments(len(judged), model.site(site).width) for site in dictionary.bases}
+    n_batches = -(-len(judged) // batch_size)
+    for done, first in enumerate(range(0, len(judged), batch_size), start=1):
+        batch = judged[first : first + batch_size]
+        run = model.run(batch, record=paths, logits=True)
+        losses.add("", first, run.logits, batch)
+        counted = np.concatenate([s.counted for s in batch])
+        owner = first + np.repeat(np.arange(len(batch)), [int(s.counted.sum()) for s in batch])
+        values = {path: run.recording[path][torch.from_numpy(counted)].float() for path in paths}
+        at = _from_first_counted(batch)
+        for site, candidates in tallies.items():
+            moments[site].add(owner, values[site])
+            variants: dict[str, list[Intervention]] = {
+                "mean": held(site, means[site], at), "zero": held(site, 0.0, at)
+            }  # fmt: skip
+            for name, tally in candidates.items():
+                tally.add(owner, values[site], values[tally.basis.reads or site])
+                variants[f"/{name}"] = spliced(site, tally.basis, at=at)
+            for name, interventions in variants.items():
+                logits = model.run(batch, interventions=interventions, logits=True).logits
+                losses.add(f"{site}/{name}", first, logits, batch)
+        if progress is not None:
+            progress(done, n_batches)
+    return _report(tallies, losses, moments, judged, notes, seed)
+
+
+class _Tally:
+    """Add up what a basis does, stimulus by stimulus."""
+
+    def __init__(self, basis: Basis, n: int) -> None:
+        self.basis = basis
+        self.missed, self.active = np.zeros(n), np.zeros(n)
+        self.fired = torch.zeros(basis.n_units, dtype=torch.bool)
+
+    def add(self, owner: np.ndarray, y: Tensor, x: Tensor) -> None:
+        f = encode(self.basis, x)
+        np.add.at(self.missed, owner, (y - decode(self.basis, f, x)).double().pow(2).sum(1).cpu().numpy())
+        np.add.at(self.active, owner, (f != 0).sum(1).cpu().numpy())
+        self.fired |= (f != 0).any(0).cpu()
+
+
+class _Moments:
+    """Add up Σ x and Σ ‖x‖² stimulus by stimulus: the variance about a mean that is known only at the end."""
+
+    def __init__(self, n: int, width: int) -> None:
+        self.count, self.square, self.total = np.zeros(n), np.zeros(n), np.zeros((n, width))
+
+    def add(self, owner: np.ndarray, x: Tensor) -> None:
+        values = x.double().cpu().numpy()
+        np.add.at(self.count, owner, 1)
+        np.add.at(self.square, owner, (values**2).sum(1))
+        np.add.at(self.total, owner, values)
+
+    def variance(self) -> np.ndarray:
+        """Return Σ ‖x − x̄‖² of each stimulus, x̄ over all of them."""
+        mean = self.total.sum(0) / max(self.count.sum(), 1)
+        found: np.ndarray = self.square - 2 * self.total @ mean + self.count * (mean @ mean)
+        return np.maximum(found, 0)
+
+
+class _Losses:
+    """Add up cross-entropy over counted tokens, stimulus by stimulus, under every change."""
+
+    def __init__(self, n: int) -> None:
+        self.count, self.sums = np.zeros(n), {"": np.zeros(n)}
+
+    def add(self, what: str, first: int, logits: Tensor, batch: Sequence[Stimulus]) -> None:
+        sums = self.sums.setdefault(what, np.zeros(len(self.count)))
+        for i, (row, stimulus) in enumerate(zip(logits, batch, strict=True), start=first):
+            ids = torch.from_numpy(stimulus.ids[1:])[:, None].to(row.device)
+            told = row[: len(ids)].float().log_softmax(-1).gather(1, ids)[:, 0].cpu().numpy()
+            counted = stimulus.counted[1:]
+            sums[i] = -float(told[counted].sum())
+            if not what:
+                self.count[i] = int(counted.sum())
+
+
+def _sample(
+    model: LanguageModel, shown: Sequence[Stimulus], paths: Sequence[str], batch_size: int
+) -> dict[str, Tensor]:
+    parts: dict[str, list[Tensor]] = {path: [] for path in paths}
+    n = 0
+    for first in range(0, len(shown), batch_size):
+        batch = shown[first : first + batch_size]
+        recording = model.run(batch, record=list(paths), logits=False).recording
+        counted = torch.from_numpy(np.concatenate([s.counted for s in batch]))
+        for path in paths:
+            parts[path].append(recording[path][counted].float())
+        n += int(counted.sum())
+        if n >= FITTED:
+            break
+    if n < 2:
+        raise PatchclampError(expected="text to fit the controls on", got=f"{n} tokens", remedy="Give a longer text.")
+    return {path: torch.cat(found)[:FITTED] for path, found in parts.items()}
+
+
+def _from_first_counted(batch: Sequence[Stimulus]) -> list[Span] | None:
+    """Return where text begins: what the tokenizer puts before it (⟨bos⟩) is left as it was."""
+    first = min((int(s.counted.argmax()) for s in batch if s.counted.any()), default=0)
+    return [Span(first)] if first else None
+
+
+def _report(
+    tallies: Mapping[str, Mapping[str, _Tally]],
+    losses: _Losses,
+    moments: Mapping[str, _Moments],
+    judged: Sequence[Stimulus],
+    notes: Sequence[str],
+    seed: int,
+) -> Report:
+    n = losses.count
+
+    def score(of: Callable[[np.ndarray], float], *columns: np.ndarray) -> Score:
+        rows = np.column_stack(columns)
+        interval = bootstrap_interval(rows, of, n_resamples=RESAMPLES, seed=seed)
+        return Score(of(rows), interval.low, interval.high)
+
+    def ratio(rows: np.ndarray) -> float:
+        top, bottom = rows.sum(0)
+        return float(top / bottom) if bottom > 0 else nan
+
+    def share(rows: np.ndarray) -> float:
+        floor, said, clean = rows.sum(0)
+        return float((floor - said) / (floor - clean)) if floor > clean else nan
+
+    clean = losses.sums[""]
+    rows, floors = [], {}
+    for site, candidates in tallies.items():
+        mean, zero = losses.sums[f"{site}/mean"], losses.sums[f"{site}/zero"]
+        floors[site] = (score(ratio, mean, n), score(ratio, zero, n))
+        variance, count = moments[site].variance(), moments[site].count
+        for name, tally in candidates.items():
+            said = losses.sums[f"{site}//{name}"]
+            here = Judged(
+                site, name, tally.basis.n_units, score(ratio, tally.active, count),
+                float((~tally.fired).float().mean()), score(ratio, tally.missed, variance), score(ratio, said, n),
+                score(share, mean, said, clean), score(share, zero, said, clean),
+            )  # fmt: skip
+            rows.append(here)
+    tokens = int(sum(s.counted.sum() for s in judged))
+    return Report(tuple(rows), score(ratio, clean, n), floors, tokens, len(judged), tuple(notes))

@@ -1,0 +1,53 @@
+"""Splicing: what a basis says in place of what the network computed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from patchclamp.core.basis import Basis
+from patchclamp.core.intervention import Intervention, Span
+from patchclamp.subjects.bases import decode, encode
+
+
+def spliced(site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] | None = None) -> list[Intervention]:
+    """Return the interventions that put x̂ = decode(encode(x)) in the place of a site's values.
+
+    A transcoder's x is what it reads, taken in the same forward pass: for one of the MLP the output becomes ŷ(x).
+    The interventions hold what was read last, so one list serves one forward pass at a time.
+
+    Args:
+        site: the site that the basis writes.
+        basis: a basis of directions.
+        error: add what x̂ misses, x̂ + (x − x̂): the network must then say what it says without.
+        at: where; None for every position.
+
+    Example:
+        >>> import numpy as np
+        >>> [i.operation for i in spliced("blocks.0.resid_out", Basis("b", "directions", decoder=np.eye(2)))]
+        ['call']
+    """
+    where: Any = None if at is None else tuple(at)
+    read: list[Tensor] = []
+
+    def see(x: Tensor) -> Tensor:
+        read[:] = [x]
+        return x
+
+    def put(y: Tensor) -> Tensor:
+        x = (read[0] if basis.reads is not None else y).float()
+        guess = decode(basis, encode(basis, x), x)
+        return (guess + (y.float() - guess) if error else guess).to(y.dtype)
+
+    first = [] if basis.reads is None else [Intervention(basis.reads, "call", at=where, fn=see)]
+    return [*first, Intervention(site, "call", at=where, fn=put)]
+
+
+def held(site: str, value: Tensor | float, at: Sequence[Span] | None = None) -> list[Intervention]:
+    """Return the intervention that holds a site at one vector, or at zero."""
+
+    def put(y: Tensor) -> Tensor:
+        return torch.as_tensor(value, dtype=y.dtype, device=y.device).expand_as(y)
+
+    return [Intervention(site, "call", at=None if at is None else tuple(at), fn=put)]

@@ -1,0 +1,161 @@
+"""patchclamp basis, end to end: what it prints is what Python returns, and trouble has three parts."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import patchclamp as pc
+from patchclamp.cli import main
+from patchclamp.core.basis import Basis
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.evaluate import compare_bases
+from patchclamp.organisms import language
+
+SITE = "blocks.1.resid_out"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return pc.load("organism:language-gpt2")
+
+
+@pytest.fixture(scope="module")
+def held_out(model, tmp_path_factory):
+    """Labelled text of the microworld, as `patchclamp organism text --labels` prints it."""
+    folder = tmp_path_factory.mktemp("text")
+    lines = [
+        {
+            "text": one.stimulus.text,
+            "tokens": [model.tokenizer.token(int(i)) for i in one.stimulus.ids],
+            "concepts": [sorted(true) for true in one.concepts],
+        }
+        for one in language.text(90, seed=2, model=model)
+    ]
+    (folder / "labelled.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "plain.txt").write_text("\n".join(line["text"] for line in lines[:40]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(model, tmp_path_factory):
+    """Two dictionaries of one site: coordinates turned a little, so that most of x̂ is right."""
+    folder = tmp_path_factory.mktemp("bases")
+    rng = np.random.default_rng(0)
+    for name in ("one", "other"):
+        turned = np.linalg.qr(np.eye(128) + 0.02 * rng.normal(size=(128, 128)))[0].astype(np.float32)
+        both = np.concatenate([turned, -turned])
+        basis = Basis("parts", "directions", both, both, activation="topk", k=24)
+        Dictionary({SITE: basis}, {"slug": model.name, "hash": model.hash}, "topk").save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def say(capsys):
+    def run(*words, json_too=True):
+        code = main(["basis", *map(str, words), *(["--json"] if json_too else [])])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if json_too else out, err
+
+    return run
+
+
+def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
+    words = ("evaluate", "organism:language-gpt2", made / "one", "--text", held_out / "labelled.jsonl")
+    code, told, _ = say(*words, "--batch-size", 30)
+    assert code == 0, told
+    rows = {row["name"]: row for row in told["rows"]}
+    assert list(rows) == ["parts", "neurons", "pca", "random"]
+    assert rows["parts"]["active"]["value"] == pytest.approx(24)
+    assert rows["pca"]["units"] == 24
+    assert 0 < rows["parts"]["unexplained"]["value"] < rows["random"]["unexplained"]["value"] < 1
+    for row in rows.values():
+        assert row["loss"]["low"] <= row["loss"]["value"] <= row["loss"]["high"]
+        assert row["loss"]["value"] > told["loss"]["value"]
+    concepts = told["concepts"]
+    assert {"comma", "english"} & set(concepts["each"])
+    for each in concepts["each"].values():
+        assert each["neurons"]["unit"].split("/")[0] in ("blocks.0.mlp.act", "blocks.1.mlp.act")
+        assert each["parts"]["unit"].startswith(f"{SITE}/parts/")
+        low, high = each["parts"]["interval"]
+        assert low <= each["parts"]["auroc"] <= high
+    code, table, _ = say(*words, "--max-tokens", 700, json_too=False)
+    assert code == 0
+    for word in ("unexplained", "recovered", "neurons", "pca", "random", "ahead", SITE):
+        assert word in table
+
+
+def test_info_compare_and_convert_say_what_python_says(say, made, tmp_path):
+    code, told, _ = say("info", made / "one")
+    kept = Dictionary.load(made / "one")
+    assert (code, told["bases"][0]["hash"], told["bases"][0]["units"]) == (0, kept.bases[SITE].hash, 256)
+    code, told, _ = say("compare", made / "one", made / "other")
+    expected = compare_bases(kept.bases[SITE], Dictionary.load(made / "other").bases[SITE])
+    assert (code, told["sites"][SITE]["cosine"]) == (0, expected.cosine)
+    assert max(told["sites"][SITE]["control"]) < told["sites"][SITE]["cosine"]
+    for layout in ("saelens", "sparsify"):
+        code, told, _ = say("convert", made / "one", "--to", layout, "--out", tmp_path / layout)
+        assert code == 0
+        code, told, _ = say("convert", tmp_path / layout, "--to", "patchclamp", "--out", tmp_path / f"{layout}-back")
+        assert Dictionary.load(tmp_path / f"{layout}-back").subject == kept.subject
+        code, told, _ = say("compare", made / "one", tmp_path / layout)
+        assert told["sites"][SITE]["cosine"] == pytest.approx(1)
+    assert SITE in say("info", made / "one", json_too=False)[1]
+    assert "turned at random" in say("compare", made / "one", made / "other", json_too=False)[1]
+
+
+def test_a_dictionary_without_a_hash_is_judged_with_a_note(say, made, held_out, tmp_path):
+    kept = Dictionary.load(made / "one")
+    Dictionary(kept.bases, {"slug": "somebody-else", "hash": ""}, "topk").save(tmp_path / "foreign")
+    words = ("organism:language-gpt2", tmp_path / "foreign", "--text", held_out / "plain.txt", "--max-tokens", 600)
+    code, told, _ = say("evaluate", *words)
+    assert code == 0
+    assert "somebody-else" in told["notes"][0]
+    assert told["concepts"] is None
+
+
+def test_trouble_has_three_parts(say, made, held_out, tmp_path):
+    kept = Dictionary.load(made / "one")
+    Dictionary(kept.bases, {"slug": "twin", "hash": "0" * 64}, "topk").save(tmp_path / "another")
+    narrow = Basis("parts", "directions", np.eye(3, dtype=np.float32))
+    Dictionary({SITE: narrow}, {"slug": "twin", "hash": ""}, "pca").save(tmp_path / "narrow")
+    (tmp_path / "hostile").mkdir()
+    save_file({"W_enc": np.zeros((2, 2), np.float32)}, tmp_path / "hostile" / "sae_weights.safetensors")
+    (tmp_path / "hostile" / "cfg.json").write_text("[" * 50_000)
+    (tmp_path / "pickled").mkdir()
+    np.savez(tmp_path / "pickled" / "params.npz", W_enc=np.array([{}], dtype=object))
+    (tmp_path / "empty").mkdir()
+    on = ("--text", held_out / "plain.txt")
+    cases = [
+        (("info", tmp_path / "nowhere"), "not there"),
+        (("info", tmp_path / "empty"), "none of these"),
+        (("info", tmp_path / "hostile"), "cfg.json"),
+        (("info", tmp_path / "pickled"), "pickle"),
+        (("evaluate", "organism:language-gpt2", tmp_path / "another", *on), "twin"),
+        (("evaluate", "organism:language-gpt2", tmp_path / "narrow", *on), "width"),
+        (("evaluate", "organism:language-gpt2", made / "one", "--text", tmp_path / "none.txt"), "none.txt"),
+        (("evaluate", "organism:digits-cnn", made / "one", *on), "language model"),
+        (("evaluate", "organism:language-gpt2", made / "one", *on, "--batch-size", 0), "--batch-size"),
+        (("evaluate", "organism:language-gpt2", made / "one", *on, "--window", 0), "--window"),
+        (("compare", made / "one", tmp_path / "narrow"), "width"),
+        (("convert", made / "one", "--to", "saelens", "--out", made), "empty"),
+        (("convert", tmp_path / "narrow", "--to", "sparsify", "--out", tmp_path / "x"), "identity"),
+    ]
+    for words, part in cases:
+        code, told, _ = say(*words)
+        assert code == 2, words
+        assert set(told["error"]) == {"expected", "got", "remedy"}
+        assert "defect" not in told["error"]["remedy"], told
+        assert part in " ".join(told["error"].values()), (words, told)
+
+
+def test_the_command_runs_by_itself(made):
+    done = subprocess.run(
+        [sys.executable, "-m", "patchclamp", "basis", "info", made / "gone"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 3
+    assert "Traceback" not in done.stderr
