@@ -12,6 +12,7 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.decompose.snmf import BLOCK, SNMF, factorise, first_codes
+from patchclamp.subjects import nonnegative
 from patchclamp.subjects.bases import Units, decode, encode
 from patchclamp.subjects.nonnegative import nonnegative_least_squares
 
@@ -159,8 +160,10 @@ def directions(kind: str, k: int, width: int) -> np.ndarray:
     return d
 
 
+@pytest.mark.parametrize("guesses", [nonnegative.GUESSES, 0])  # without guesses pivoting finds everything by itself
 @pytest.mark.parametrize("kind", ["any", "positive", "sparse", "with zeros"])
-def test_codes_are_scipys(kind):
+def test_codes_are_scipys(kind, guesses, monkeypatch):
+    monkeypatch.setattr(nonnegative, "GUESSES", guesses)
     d, x = directions(kind, 20, 50), RNG.normal(size=(60, 50)) + 0.2
     f = nonnegative_least_squares(torch.from_numpy(d), torch.from_numpy(x)).numpy()
     expected = np.array([nnls(d.T, row)[0] for row in x])
@@ -174,7 +177,9 @@ def test_codes_are_scipys(kind):
 
 
 @pytest.mark.parametrize(("kind", "k"), [("repeated", 20), ("any", 30), ("positive", 30)])
-def test_dependent_directions_reconstruct_as_well_as_scipy(kind, k):
+@pytest.mark.parametrize("guesses", [nonnegative.GUESSES, 0])
+def test_dependent_directions_reconstruct_as_well_as_scipy(kind, k, guesses, monkeypatch):
+    monkeypatch.setattr(nonnegative, "GUESSES", guesses)
     d, x = directions(kind, k, 16), RNG.normal(size=(40, 16))
     f = nonnegative_least_squares(torch.from_numpy(d), torch.from_numpy(x)).numpy()
     best = np.array([nnls(d.T, row)[1] for row in x])
