@@ -1,5 +1,7 @@
 """Sparse coders: what training keeps true, what the buffer promises, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,9 @@ from patchclamp.decompose.transcoding import mlp_sites
 
 METHODS = ("l1", "topk", "batchtopk", "jumprelu")
 RECIPE = Recipe(batch_size=64, passes=2, buffer_bytes=4 * 8 * 64 * 2)
+
+MORTAL = replace(RECIPE, dead_after=128)
+"""With it some latents die, so that what revives them must be resumed too."""
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +175,8 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("stops", [(5,), (1, 13, 29), (31,)])
 def test_a_stopped_training_resumes_to_the_same_bytes(source, tmp_path, stops):
-    jobs = [Job("x", "x", config_of("batchtopk", 16, k=3)), Job("x", "y", config_of("jumprelu", 16, skip=True))]
-    whole = train_dictionary(source, jobs, RECIPE, out=tmp_path / "whole", checkpoint_s=1e9)
+    jobs = [Job("x", "x", config_of("batchtopk", 48, k=1)), Job("x", "y", config_of("jumprelu", 16, skip=True))]
+    whole = train_dictionary(source, jobs, MORTAL, out=tmp_path / "whole", checkpoint_s=1e9)
 
     for stop in stops:
 
@@ -180,16 +185,17 @@ def test_a_stopped_training_resumes_to_the_same_bytes(source, tmp_path, stops):
                 raise Stopped
 
         with pytest.raises(Stopped):
-            train_dictionary(source, jobs, RECIPE, out=tmp_path / "cut", checkpoint_s=0.0, resume=True, progress=pull)
-    cut = train_dictionary(source, jobs, RECIPE, out=tmp_path / "cut", resume=True)
+            train_dictionary(source, jobs, MORTAL, out=tmp_path / "cut", checkpoint_s=0.0, resume=True, progress=pull)
+    cut = train_dictionary(source, jobs, MORTAL, out=tmp_path / "cut", resume=True)
     assert {s: b.hash for s, b in cut.bases.items()} == {s: b.hash for s, b in whole.bases.items()}
     assert cut.curves == whole.curves
+    assert max(value for _, value in whole.curves["x"]["dead"]) > 0
     names = sorted(f.name for f in (tmp_path / "whole").iterdir())
     assert names == ["basis-000.safetensors", "basis-001.safetensors", "basis.json"]
     for name in names:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
     # Gone on with once more, it is what it is.
-    again = train_dictionary(source, jobs, RECIPE, out=tmp_path / "cut", resume=True)
+    again = train_dictionary(source, jobs, MORTAL, out=tmp_path / "cut", resume=True)
     assert again.curves == whole.curves
     assert Dictionary.load(tmp_path / "cut").about["plan"]["plan"]["recipe"]["seed"] == 0
 

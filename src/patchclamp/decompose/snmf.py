@@ -318,7 +318,7 @@ class SNMF:
         return nonnegative_basis(self._fitted(), name)
 
     @property
-    def curves(self) -> Mapping[str, list[list[float]]]:
+    def curves(self) -> Mapping[str, list[list[int | float]]]:
         """Loss against iteration, at most 200 points, as ``Dictionary.curves`` keeps it."""
         self._fitted()
         every = max(1, math.ceil(self.n_iter_ / 200))

@@ -118,7 +118,7 @@ class Trained:
 
     job: Job
     coder: SparseCoder
-    curves: dict[str, list[list[float]]] = field(default_factory=lambda: {name: [] for name in MEASURES})
+    curves: dict[str, list[list[int | float]]] = field(default_factory=lambda: {name: [] for name in MEASURES})
 
 
 class _Run:
