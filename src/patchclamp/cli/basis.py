@@ -105,7 +105,7 @@ def _told(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dic
                 blocks, labels.true, labels.names, labels.document, signed=True, seed=options.seed
             )
             meter(done, len(names))
-    each = {
+    each: dict[str, Any] = {
         concept: {
             **{
                 name: {"unit": told[concept].unit, "sign": told[concept].sign, "auroc": told[concept].auroc,
@@ -114,7 +114,7 @@ def _told(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dic
             },
             "positives": one.positives,
             "ahead": {name: ahead(one, sets[name][concept]) for name in SETS},
-            "before ahead": {name: ahead(sets[BEFORE][concept], sets[name][concept]) for name in SETS if name != BEFORE},
+            "before ahead": {name: ahead(sets[BEFORE][concept], sets[name][concept]) for name in SETS},
         }
         for concept, one in sets[own].items()
     }  # fmt: skip
