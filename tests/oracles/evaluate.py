@@ -70,9 +70,13 @@ def judged(model, site, basis, shown):
     clean, hat, held, zero = (loss(what) for what in ("clean", "hat", "mean", "zero"))
     return {
         "unexplained": unexplained, "active": (f != 0).sum(1).mean(), "dead": 1 - (f != 0).any(0).mean(),
-        "clean": clean, "loss": hat, "recovered": (held - hat) / (held - clean),
-        "recovered_zero": (zero - hat) / (zero - clean),
+        "clean": clean, "loss": hat, "recovered": share(held, hat, clean), "recovered_zero": share(zero, hat, clean),
     }  # fmt: skip
+
+
+def share(floor, said, clean):
+    """Of what is lost at the floor; undefined where nothing is lost there."""
+    return (floor - said) / (floor - clean) if floor > clean else math.nan
 
 
 def _after_first(intervention):

@@ -88,7 +88,7 @@ def test_figures_are_those_of_slow_arithmetic(model):
     wanted = oracle.judged(model, SITE, basis, shown)
     for name in ("unexplained", "active", "loss", "recovered", "recovered_zero"):
         score = getattr(row, name)
-        assert score.value == pytest.approx(wanted[name], abs=2e-5), name
+        assert score.value == pytest.approx(wanted[name], abs=2e-5, nan_ok=True), name
         # Of six stimuli some draws lose nothing at the mean, and then the share is undefined.
         assert not score.low > score.value
         assert not score.high < score.value

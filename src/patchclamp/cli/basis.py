@@ -93,20 +93,19 @@ def _told(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dic
     """Return the best unit of every set for each concept, and by how much features are ahead of each other set."""
     from patchclamp.evaluate.concepts import ahead, tell_concepts
     from patchclamp.evaluate.rivals import label
-    from patchclamp.evaluate.telling import SETS, unit_values
+    from patchclamp.evaluate.telling import BEFORE, SETS, unit_values
 
     own = label(found)
     names = (own, *SETS)
+    sets = {}
     with Meter("concepts", "sets") as meter:
-        sets = {}
         for done, name in enumerate(names, start=1):
             blocks: Iterator[Any] = unit_values(model, found, labels, name, batch_size=32, seed=options.seed)
             sets[name] = tell_concepts(
                 blocks, labels.true, labels.names, labels.document, signed=True, seed=options.seed
             )
             meter(done, len(names))
-    features = sets[own]
-    each = {
+    each: dict[str, Any] = {
         concept: {
             **{
                 name: {"unit": told[concept].unit, "sign": told[concept].sign, "auroc": told[concept].auroc,
@@ -115,18 +114,25 @@ def _told(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dic
             },
             "positives": one.positives,
             "ahead": {name: ahead(one, sets[name][concept]) for name in SETS},
+            "before ahead": {name: ahead(sets[BEFORE][concept], sets[name][concept]) for name in SETS},
         }
-        for concept, one in features.items()
+        for concept, one in sets[own].items()
     }  # fmt: skip
-    counts = {
-        name: {
-            "mean": float(np.mean([each[c][name]["auroc"] for c in each])) if each else float("nan"),
-            "ahead": sum(each[c]["ahead"][name][1] > 0 for c in each) if name in SETS else None,
-            "behind": sum(each[c]["ahead"][name][2] < 0 for c in each) if name in SETS else None,
+    means = {name: float(np.mean([told.auroc for told in sets[name].values()])) if each else None for name in names}
+    counts = [
+        {
+            "set": first, "against": other,
+            "ahead": sum(one[gains][other][1] > 0 for one in each.values()),
+            "behind": sum(one[gains][other][2] < 0 for one in each.values()),
         }
-        for name in names
-    }
-    return {"tokens": len(labels.true), "documents": len(labels.stimuli), "each": each, "summary": counts, "own": own}
+        for first, gains in ((own, "ahead"), (BEFORE, "before ahead"))
+        for other in SETS
+        if other != first
+    ]  # fmt: skip
+    return {
+        "own": own, "tokens": len(labels.true), "documents": len(labels.stimuli), "means": means, "counts": counts,
+        "each": each,
+    }  # fmt: skip
 
 
 def _compare(options: Namespace) -> int:

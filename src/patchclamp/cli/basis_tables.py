@@ -71,7 +71,7 @@ def report(found: Any, folder: str) -> None:
 def concepts(told: Mapping[str, Any]) -> None:
     """Print the best feature, neuron, component and random direction for each concept."""
     out, own = _console(), told["own"]
-    sets = [name for name in told["summary"] if name != own]
+    sets = [name for name in told["means"] if name != own]
     out.print(
         f"\nConcepts on {told['tokens']:,} labelled tokens of {told['documents']:,} documents: the best unit of each "
         "set, chosen on even documents, scored on odd ones (AUROC)"
@@ -87,13 +87,16 @@ def concepts(told: Mapping[str, Any]) -> None:
     _print(out, table)
     if len(ordered) > SHOWN:
         out.print(f"{len(ordered) - SHOWN} concepts between these are left out; --json has all", style="dim")
-    n = len(ordered)
-    for name in sets:
-        each = told["summary"][name]
+    if not ordered:
+        out.print("no concept is true and untrue of twenty tokens in either half: give more labelled text")
+        return
+    out.print("mean  " + ", ".join(f"{name} {mean:.3f}" for name, mean in told["means"].items()))
+    for one in told["counts"]:
         out.print(
-            f"{own} against {name}: ahead in {each['ahead']} of {n} concepts, behind in {each['behind']} "
-            f"(95 % intervals); mean AUROC {told['summary'][own]['mean']:.3f} against {each['mean']:.3f}"
+            f"{one['set']} against {one['against']}: ahead in {one['ahead']} of {len(ordered)} concepts, "
+            f"behind in {one['behind']}"
         )
+    out.print("before φ: the same features before their activation. Ahead and behind: by 95 % intervals.", style="dim")
 
 
 def comparison(found: Mapping[str, Any], notes: Sequence[str]) -> None:

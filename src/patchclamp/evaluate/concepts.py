@@ -94,21 +94,21 @@ def tell_concepts(
         areas = _areas(values[choosing], truth)
         worth = np.maximum(areas, 1 - areas) if signed else areas
         top = worth.argmax(axis=0) if worth.size else np.zeros(len(enough), dtype=int)
-        for i in np.flatnonzero(worth[top, np.arange(len(enough))] > best) if worth.size else ():
+        for i in map(int, np.flatnonzero(worth[top, np.arange(len(enough))] > best)) if worth.size else ():
             unit = int(top[i])
             best[i] = worth[unit, i]
             sign = 1 if areas[unit, i] == best[i] else -1
-            kept[int(i)] = (f"{prefix}/{unit}", sign, values[~choosing, unit].astype(np.float64))
+            kept[i] = (f"{prefix}/{unit}", sign, values[~choosing, unit].astype(np.float64))
     _, number = np.unique(documents[~choosing], return_inverse=True)
     n = int(number.max()) + 1 if len(number) else 1
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     found = {}
-    for i, (key, sign, scores) in sorted(kept.items()):
+    for i, (key, turn, scores) in sorted(kept.items()):
         scored = true[~choosing, enough[i]]
-        resampled = _resampled(sign * scores, scored, draws[:, number])
+        resampled = _resampled(turn * scores, scored, draws[:, number])
         low, high = np.nanquantile(resampled, [0.025, 0.975])
         found[names[enough[i]]] = Told(
-            key, sign, auroc(sign * scores, scored), float(low), float(high), float(best[i]), int(scored.sum()),
+            key, turn, auroc(turn * scores, scored), float(low), float(high), float(best[i]), int(scored.sum()),
             resampled,
         )  # fmt: skip
     return found

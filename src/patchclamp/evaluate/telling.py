@@ -15,7 +15,8 @@ from patchclamp.evaluate.rivals import label
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.language import LanguageModel
 
-SETS = ("before φ", "neurons", "pca", "random")
+BEFORE = "before φ"
+SETS = (BEFORE, "neurons", "pca", "random")
 LARGEST = 2 * 2**30
 """Bytes that one site's units may take over the text."""
 
@@ -56,7 +57,7 @@ def unit_values(
                 remedy="Give a smaller --max-tokens.",
             )
         rows = _over(model, labels, path, batch_size)
-        coded = replace(basis, activation="identity", k=None, threshold=None) if name == "before φ" else basis
+        coded = replace(basis, activation="identity", k=None, threshold=None) if name == BEFORE else basis
         values = torch.cat([encode(coded, x) if own or coded is not basis else x for x in rows])
         if name == "pca":
             half = values[torch.from_numpy(labels.document % 2 == 0)]
