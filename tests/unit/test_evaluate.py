@@ -96,7 +96,8 @@ def test_figures_are_those_of_slow_arithmetic(model):
     assert report.loss.value == pytest.approx(wanted["clean"], abs=2e-5)
     assert [r.name for r in report.rows] == ["lab", "neurons", "pca", "random"]
     assert report.tokens == sum(int(s.counted.sum()) for s in shown[1::2])
-    assert judge(model, dictionary(model, basis), shown, batch_size=4) == report
+    # As text, for a NaN is not equal to itself.
+    assert repr(judge(model, dictionary(model, basis), shown, batch_size=4)) == repr(report)
     assert judge(model, dictionary(model, basis), shown, batch_size=3).rows[0].loss.value == pytest.approx(
         row.loss.value
     )
