@@ -66,7 +66,9 @@ def test_a_clamped_feature_is_the_hand_written_change(model, made, operation):
     ids = torch.as_tensor(model.tokenize(PROMPT).ids)[None]
     with torch.no_grad():
         bare = model.module(input_ids=ids).logits
-        handle = model.module.transformer.h[0].mlp.act.register_forward_hook(by_hand(dictionary.bases[SITE], 2, operation))
+        handle = model.module.transformer.h[0].mlp.act.register_forward_hook(
+            by_hand(dictionary.bases[SITE], 2, operation)
+        )
         expected = model.module(input_ids=ids).logits
         handle.remove()
     clamped = model.run(PROMPT, interventions=[pc.clamp(f"{SITE}/lab/2{CLAMPS[operation]}")]).logits

@@ -19,9 +19,9 @@ def codes(x, E, k=None):
 
 def patched(f, r, gradient, D):
     """Return (f_u − r_u) · (∂m/∂x · D_u), one node at a time."""
-    return torch.stack([
-        torch.stack([(f[p, u] - r[p, u]) * (gradient[p] @ D[u]) for u in range(len(D))]) for p in range(len(f))
-    ])
+    return torch.stack(
+        [torch.stack([(f[p, u] - r[p, u]) * (gradient[p] @ D[u]) for u in range(len(D))]) for p in range(len(f))]
+    )
 
 
 def path(module, ids, place, x, f, r, D, m, points):

@@ -186,9 +186,7 @@ class Attribution:
         return np.sum(sums if len({len(s) for s in sums}) == 1 else [s.sum(keepdims=True) for s in sums], axis=0)
 
 
-def distances(
-    model: Model, path: str, basis: str, x: Any, reference: Reference
-) -> Float[np.ndarray, "position unit"]:
+def distances(model: Model, path: str, basis: str, x: Any, reference: Reference) -> Float[np.ndarray, "position unit"]:
     """Return ‖n − r‖ for every unit at a site."""
     if kind_of(basis) == "feature":
         return widened(away(model.basis_at(path, basis), path, x, reference)).abs().cpu().double().numpy()

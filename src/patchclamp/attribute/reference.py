@@ -57,9 +57,7 @@ class Reference:
             found = as_numpy(found).astype(np.float32)
         return torch.as_tensor(found, dtype=like.dtype, device=like.device).expand_as(like)
 
-    def features(
-        self, basis: Basis, site: str, x: Float[Tensor, "position width"]
-    ) -> Float[Tensor, "position unit"]:
+    def features(self, basis: Basis, site: str, x: Float[Tensor, "position width"]) -> Float[Tensor, "position unit"]:
         """Return r of the features at a site: zeros, or those of the corrupted run.
 
         A survey holds no means of features, and features of a mean are another thing: ``attribute_nodes`` refuses them.

@@ -351,9 +351,7 @@ def _described(
         )
 
 
-def _alone(
-    model: Model, node: UnitKey, row: Float[Tensor, " width"], activation: float
-) -> Float[Tensor, " width"]:
+def _alone(model: Model, node: UnitKey, row: Float[Tensor, " width"], activation: float) -> Float[Tensor, " width"]:
     """Return what a node puts into its site's values: its own columns, or a feature's share of its direction."""
     if kind_of(node.basis) == "feature":
         return activation * directions(model.basis_at(node.site, node.basis), row)[node.index]
