@@ -1,4 +1,4 @@
-"""Features as nodes: their scores against plain hooks and autograd (tests/oracles/features.py), and what replaces them."""
+"""Features as nodes: scores against plain hooks and autograd (tests/oracles/features.py), and what replaces them."""
 
 import numpy as np
 import pytest
@@ -119,7 +119,7 @@ def test_keeping_none_replaces_all_and_keeping_all_changes_nothing(with_basis):
         for i in (
             [], reference.keep_only(ranks, 0, bases), reference.keep_only(ranks, 5 * N, bases),
             [reference.replace_site(SITE, "lab")], reference.keep_only(ranks, 2 * N + 4, bases),
-            reference.replace_all(UnitKey(SITE, u, "lab", None, p) for p in range(5) for u in range(N) if p * N + u >= 2 * N + 4),
+            reference.replace_all(UnitKey(SITE, i % N, "lab", None, i // N) for i in range(2 * N + 4, 5 * N)),
         )
     )  # fmt: skip
     assert torch.equal(every.logits, clean.logits)
@@ -130,7 +130,7 @@ def test_keeping_none_replaces_all_and_keeping_all_changes_nothing(with_basis):
 
 @pytest.mark.parametrize("method", ["ig", "relp", "atp", "exact"])
 def test_features_stand_beside_heads_and_in_the_place_of_their_sites_neurons(with_basis, method):
-    model, k = with_basis
+    model, _ = with_basis
     levels = ("feature", "neuron", "head")
     found = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=levels, top=6)
     sites = dict(attribute_nodes(model, PROMPT, METRIC, method="atp", levels=levels).scores)

@@ -20,8 +20,8 @@ from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
 LEVELS = ("neuron", "head", "channel", "feature")
-"""Levels of units: an MLP's neurons and attention heads at every position, a map's channels over all its places, and the
-units of the bases that were added to the model, at every position."""
+"""Levels of units: an MLP's neurons and attention heads at every position, a map's channels over all its places, and
+the units of the bases that were added to the model, at every position."""
 BYTES_PER_NODE = 48
 """Score, size and activation in double precision, the model's own value and gradient, and a sorting order."""
 

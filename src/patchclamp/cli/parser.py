@@ -254,8 +254,8 @@ def _explain(verbs: Any) -> None:
     verb.add_argument(
         "--level",
         metavar="LEVELS",
-        help="neuron, head, channel, feature, patterns of sites, several joined by commas (default: what the model has, "
-        "and with --basis the features)",
+        help="neuron, head, channel, feature, patterns of sites, several joined by commas (default: what the model "
+        "has, and with --basis the features)",
     )
     verb.add_argument("--basis", action="append", default=[], metavar="DIR", help=BASIS)
     verb.add_argument(

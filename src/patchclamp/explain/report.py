@@ -324,8 +324,8 @@ def _causes(d: Mapping[str, Any]) -> str:
         f"<h3>Against the answer</h3>\n{against}\n"
         '<p class="note">A unit is named by site, basis and index, and after @ its position. Bars show the measured '
         "effect, the line across them the predicted one, all on one scale. Value: a neuron's activation; of a head, "
-        f"the norm of its z, what its attention gathers{_value(d)}. Promotes: the tokens whose logits its write raises most, "
-        "directly through the unembedding.</p></section>"
+        f"the norm of its z, what its attention gathers{_value(d)}. Promotes: the tokens whose logits its write raises "
+        "most, directly through the unembedding.</p></section>"
     )
 
 
