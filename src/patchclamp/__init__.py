@@ -34,6 +34,7 @@ _HOME = {
     "clamp": "core.intervention",
     "explain_answer": "explain",
     "load": "opening",
+    "load_basis": "opening",
     "load_recording": "subjects.neural_layout",
     "record_images": "record",
     "record_text": "record",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from patchclamp.explain import Explanation as Explanation
     from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load
+    from patchclamp.opening import load_basis as load_basis
     from patchclamp.opening import wrap as wrap
     from patchclamp.record import record_images as record_images
     from patchclamp.record import record_text as record_text

@@ -37,6 +37,37 @@ def load(
     return load_model(name, device=device, dtype=dtype, attention=attention)
 
 
+def load_basis(source: str | PathLike[str], *, site: str | None = None, name: str | None = None) -> Any:
+    """Load a dictionary of features: what ``decompose`` wrote, or a folder of SAELens, sparsify or Gemma Scope.
+
+    Args:
+        source: a folder, or ``owner/repository/folder`` on the Hugging Face hub.
+        site: the site that it writes, where the folder does not tell.
+        name: what its units are called in keys, instead of the folder's own name for them.
+
+    Returns:
+        Dictionary: a basis for each site; ``model.add_dictionary`` takes it.
+
+    Raises:
+        PatchclampError: nothing there, no dictionary, or a site that nobody tells.
+        Damaged: parts missing or changed.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy as np
+        >>> from patchclamp.core.basis import Basis
+        >>> from patchclamp.core.dictionary import Dictionary
+        >>> lab = Basis("lab", "directions", decoder=np.eye(16, dtype=np.float32))
+        >>> with TemporaryDirectory() as folder:
+        ...     Dictionary({"blocks.0.mlp.act": lab}, {"slug": "cat"}, "by hand").save(folder)
+        ...     load_basis(folder).name
+        'lab'
+    """
+    from patchclamp.decompose.layouts import open_dictionary
+
+    return open_dictionary(fspath(source), site=site, name=name)
+
+
 def wrap(
     module: Any, example_inputs: Any = None, *, tokenizer: Any = None, prepare: Any = None, name: str | None = None
 ) -> Any:

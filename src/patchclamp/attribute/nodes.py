@@ -1,4 +1,4 @@
-"""Nodes: every neuron and head at every position, each with a score."""
+"""Nodes: every neuron, head and feature at every position, each with a score."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,30 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.reference import Reference
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
-LEVELS = ("neuron", "head", "channel")
-"""Levels of units: an MLP's neurons and attention heads at every position, and a map's channels over all its places."""
+LEVELS = ("neuron", "head", "channel", "feature")
+"""Levels of units: an MLP's neurons and attention heads at every position, a map's channels over all its places, and
+the units of the bases that were added to the model, at every position."""
 BYTES_PER_NODE = 48
 """Score, size and activation in double precision, the model's own value and gradient, and a sorting order."""
 
 
 def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
     """Return the sites of some levels in forward order, each with its basis.
+
+    Where a site has a basis of directions and features are asked for, they stand in the place of its neurons or heads:
+    both tell the same value, and side by side they would count it twice.
 
     Raises:
         PatchclampError: an unknown level, or a model without such sites.
@@ -36,7 +42,8 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
             got=repr(levels),
             remedy=f"{model.name} has {', '.join(model.levels)}.",
         )
-    chosen = {path: basis for level in levels for path, basis in model.of_level(level).items()}
+    ordered = sorted(levels, key=lambda level: level == "feature")
+    chosen = {path: basis for level in ordered for path, basis in model.of_level(level).items()}
     if not chosen:
         raise PatchclampError(
             expected=f"a model with units of level {' or '.join(levels)}",
@@ -50,14 +57,14 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
 
 def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:
     """Return how many nodes a prompt of some length has; an image has as many positions as each site has places."""
-    sites = [(model.site(path), basis) for path, basis in level_sites(model, levels).items()]
-    return sum(math.prod(shape_of(site, basis, n_positions)) for site, basis in sites)
+    sites = level_sites(model, levels)
+    return sum(math.prod(shape_of(model, path, basis, n_positions)) for path, basis in sites.items())
 
 
-def shape_of(site: Site, basis: str, n_positions: int) -> tuple[int, int]:
+def shape_of(model: Model, path: str, basis: str, n_positions: int) -> tuple[int, int]:
     """Return how many positions and units a site's nodes have; a channel is one node over all places."""
-    n_units = site.n_heads if basis == "heads" else site.width
-    return (1 if basis == "channels" else site.n_places or n_positions), n_units
+    site = model.site(path)
+    return (1 if basis == "channels" else site.n_places or n_positions), count_units(model.basis_at(path, basis), site)
 
 
 def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position unit block"]:
@@ -81,7 +88,7 @@ class Attribution:
         subject: slug of the model.
         scores: ``(site, basis)`` to ``(position, unit)`` scores in the metric's units.
         sizes: ``(site, basis)`` to ``(position, unit)`` ‖a − r‖: how far a value lies from its reference.
-        activations: the same of ‖a‖, signed for neurons.
+        activations: the same of ‖a‖, signed for neurons and features.
         baseline: m on the prompt.
         gap: by how much the scores of one site fail to sum to what replacing the whole site does, at the worst site;
             None where the method promises no such sum.
@@ -113,6 +120,15 @@ class Attribution:
     @cached_property
     def _first(self) -> np.ndarray:
         return np.concatenate([[0], np.cumsum([values.size for values in self.scores.values()])])
+
+    @cached_property
+    def idle(self) -> Bool[np.ndarray, " node"]:
+        """Which nodes are features at their reference: to replace one does nothing. Most of a sparse basis are."""
+        parts = [
+            sizes.ravel() == 0 if kind_of(basis) == "feature" else np.zeros(sizes.size, dtype=bool)
+            for (_, basis), sizes in self.sizes.items()
+        ]
+        return np.concatenate(parts)
 
     @property
     def total(self) -> float:
@@ -170,6 +186,13 @@ class Attribution:
         return np.sum(sums if len({len(s) for s in sums}) == 1 else [s.sum(keepdims=True) for s in sums], axis=0)
 
 
+def distances(model: Model, path: str, basis: str, x: Any, reference: Reference) -> Float[np.ndarray, "position unit"]:
+    """Return ‖n − r‖ for every unit at a site."""
+    if kind_of(basis) == "feature":
+        return widened(away(model.basis_at(path, basis), path, x, reference)).abs().cpu().double().numpy()
+    return np.linalg.norm(by_unit(x - reference.at(path, x), model.site(path), basis), axis=-1)
+
+
 def collect(
     model: Model,
     sites: Mapping[str, str],
@@ -188,10 +211,12 @@ def collect(
     """
     found: dict[str, dict[tuple[str, str], np.ndarray]] = {"scores": {}, "sizes": {}, "activations": {}}
     for path, basis in sites.items():
-        site = model.site(path)
-        x = by_unit(values[path], site, basis)
-        change = by_unit(values[path] - reference.at(path, values[path]), site, basis)
         found["scores"][path, basis] = scored[path]
-        found["sizes"][path, basis] = np.linalg.norm(change, axis=-1)
+        found["sizes"][path, basis] = distances(model, path, basis, values[path], reference)
+        if kind_of(basis) == "feature":
+            f = encode(model.basis_at(path, basis), values[path])
+            found["activations"][path, basis] = widened(f).cpu().double().numpy()
+            continue
+        x = by_unit(values[path], model.site(path), basis)
         found["activations"][path, basis] = x[..., 0] if x.shape[-1] == 1 else np.linalg.norm(x, axis=-1)
     return found

@@ -1,6 +1,6 @@
 """Reference: what a neuron's or head's value is held against, and replaced by."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.basis import Basis
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, Values
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.bases import encode
 from patchclamp.subjects.model import Model
 
 Kind = Literal["zero", "mean", "corrupted"]
@@ -55,27 +57,64 @@ class Reference:
             found = as_numpy(found).astype(np.float32)
         return torch.as_tensor(found, dtype=like.dtype, device=like.device).expand_as(like)
 
+    def features(self, basis: Basis, site: str, x: Float[Tensor, "position width"]) -> Float[Tensor, "position unit"]:
+        """Return r of the features at a site: zeros, or those of the corrupted run.
+
+        A survey holds no means of features, and features of a mean are another thing: ``attribute_nodes`` refuses them.
+        """
+        if self.values is None:
+            return torch.zeros(len(x), basis.n_units, dtype=x.dtype, device=x.device)
+        return encode(basis, self.at(site, x))
+
     def replace(self, node: UnitKey) -> Intervention:
         """Return the intervention that puts the reference in a node's place."""
-        at = None if node.position is None else (Span(node.position, node.position + 1),)
-        return self._put(node.site, (node.index,), node.basis, at)
+        return self.replace_all([node])[0]
 
-    def replace_site(self, site: str) -> Intervention:
-        """Return the intervention that puts the reference in place of a whole site, at every position."""
-        return self._put(site, None, "neurons", None)
+    def replace_all(self, nodes: Iterable[UnitKey]) -> list[Intervention]:
+        """Return the interventions that put the reference in the place of several nodes at once.
 
-    def keep_only(self, ranks: Mapping[str, np.ndarray], size: int) -> list[Intervention]:
+        Units of one basis at one place are one intervention: features that were replaced one after another would each
+        be read off what the ones before had left.
+        """
+        places: dict[tuple[str, str, int | None], list[int]] = {}
+        for node in nodes:
+            places.setdefault((node.site, node.basis, node.position), []).append(node.index)
+        return [
+            self._put(site, tuple(units), basis, None if position is None else (Span(position, position + 1),))
+            for (site, basis, position), units in places.items()
+        ]
+
+    def replace_site(self, site: str, basis: str = "neurons") -> Intervention:
+        """Return the intervention that puts the reference in place of a whole site, at every position.
+
+        Of features all are replaced; the error x − x̂, which none of them explains, stays.
+        """
+        return self._put(site, None, basis, None)
+
+    def keep_only(
+        self, ranks: Mapping[str, np.ndarray], size: int, bases: Mapping[str, Basis] | None = None
+    ) -> list[Intervention]:
         """Return interventions that replace everything but the first nodes of an order, in process only.
 
         Args:
-            ranks: site to ``(position, width)`` rank of the node that each value belongs to, from 0.
+            ranks: site to ``(position, width)`` rank of the node that each value belongs to, from 0; where the site has
+                a basis of directions ``(position, unit)``.
             size: how many nodes keep their values.
+            bases: site to basis, where the nodes are features.
         """
-        return [Intervention(site, "call", fn=self._keeping(site, own, size)) for site, own in ranks.items()]
+        found = bases or {}
+        return [
+            Intervention(site, "call", fn=self._keeping(site, own, size, found.get(site)))
+            for site, own in ranks.items()
+        ]
 
-    def _keeping(self, site: str, ranks: np.ndarray, size: int) -> Callable[[Tensor], Tensor]:
+    def _keeping(self, site: str, ranks: np.ndarray, size: int, basis: Basis | None) -> Callable[[Tensor], Tensor]:
         def fn(x: Tensor) -> Tensor:
-            return torch.where(torch.as_tensor(ranks < size, device=x.device), x, self.at(site, x))
+            kept = torch.as_tensor(ranks < size, device=x.device)
+            if basis is None:
+                return torch.where(kept, x, self.at(site, x))
+            change = (self.features(basis, site, x) - encode(basis, x)).masked_fill(kept, 0)
+            return x + change @ torch.as_tensor(basis.decoder, dtype=x.dtype, device=x.device)
 
         return fn
 

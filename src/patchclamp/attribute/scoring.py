@@ -1,13 +1,15 @@
-"""Scoring: one verb for every way of attributing a metric to neurons and heads."""
+"""Scoring: one verb for every way of attributing a metric to neurons, heads and features."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.attribute.nodes import Attribution, by_unit, collect, level_sites, shape_of
+from patchclamp.attribute.features import at_reference, away, carried, kind_of
+from patchclamp.attribute.nodes import Attribution, by_unit, collect, distances, level_sites, shape_of
 from patchclamp.attribute.reference import Reference, check_means
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source
@@ -60,6 +62,10 @@ def attribute_nodes(
     | direct | (n(x) − r) · ∂m/∂n through the residual stream alone, the norm's divisor held |
     | activation | ‖n(x)‖ |
 
+    A feature f of a basis that was added to the model has n = f and, with D its direction at x, ∂m/∂n = ∂m/∂x Dᵀ; for
+    ig a site's features go together from r to f along x(α) = x − (1 − α) (f − r) D, so that their scores sum to
+    m(x) − m(x − (f − r) D). The error x − x̂, which no feature explains, is never replaced.
+
     With a corrupted prompt the backward pass of relp and atp runs on x′, the run that is patched into; else on x. The
     others run on x.
 
@@ -70,8 +76,9 @@ def attribute_nodes(
         corrupted: x′, of as many tokens.
         means: a survey (or recording) whose means are the reference.
         method: one of the table.
-        levels: ``neuron``, ``head``, ``channel`` (a map's unit over all its places), or patterns of site paths; what
-            the model has where left out.
+        levels: ``neuron``, ``head``, ``channel`` (a map's unit over all its places), ``feature`` (units of the bases
+            that were added, in the place of their sites' neurons), or patterns of site paths; neurons and heads, or
+            channels, where left out.
         rules: others than the method's own; see ``LanguageModel.differentiate``.
         steps: points of the path, for ig (Gauss-Legendre).
         progress: called with passes done and passes in all, for ig and exact.
@@ -81,7 +88,7 @@ def attribute_nodes(
 
     Raises:
         PatchclampError: an unknown method or level, prompts of unequal length, two references, a survey of another
-            model or without a site.
+            model or without a site, means as the reference of features, features without a basis.
 
     Source: 2508.21258 for relp and atp; 1703.01365 for ig. Departs from the paper in scoring neurons and heads instead
     of whole layers, and in leaving scores in the metric's units instead of dividing by m(x) − m(x′).
@@ -115,6 +122,14 @@ def attribute_nodes(
         model.require("differentiate")
     sites = level_sites(model, model.levels if levels is None else levels)
     paths = list(sites)
+    features = [path for path, basis in sites.items() if kind_of(basis) == "feature"]
+    if means is not None and features:
+        raise PatchclampError(
+            expected="zero or a corrupted prompt as the reference of features",
+            got=f"means, and features at {features[0]}",
+            remedy="A survey holds means of neurons, and what a basis reads in a mean is not its features' mean. "
+            "Leave --reference out, or give --corrupt.",
+        )
     if means is not None:
         check_means(model, means, paths)
     [shown] = _one(model, prompt)
@@ -125,17 +140,17 @@ def attribute_nodes(
     if method in ("relp", "atp", "direct"):
         ruled = rules if rules is not None else {"relp": RELP, "atp": (), "direct": DIRECT}[method]
         values, gradients, baseline, reference = _backward(model, shown, other, metric, paths, ruled, method, plain)
-        products = {p: (values[p] - reference.at(p, values[p])).float() * gradients[p].float() for p in paths}
-        scored = {p: by_unit(products[p], model.site(p), sites[p]).sum(-1) for p in paths}
+        scored = {p: _shared(model, p, sites[p], values[p], reference, gradients[p]) for p in paths}
     else:
         values, baseline = _run(model, shown, metric, paths)
         reference = plain if other is None else Reference("corrupted", _record(model, other, paths))
         if method == "ig":
             scored, gap = _integrated(model, shown, metric, sites, values, reference, baseline, steps, progress)
         elif method == "exact":
-            scored = _replaced(model, shown, metric, sites, reference, baseline, progress)
+            scored = _replaced(model, shown, metric, sites, values, reference, baseline, progress)
         else:
-            scored = {p: np.linalg.norm(by_unit(values[p], model.site(p), sites[p]), axis=-1) for p in paths}
+            nothing = Reference("zero")
+            scored = {p: distances(model, p, sites[p], values[p], nothing) for p in paths}
     return Attribution(
         method=method,
         reference=reference,
@@ -210,6 +225,17 @@ def _backward(
     return values, found.gradients, baseline, Reference("corrupted", found.values)
 
 
+def _shared(
+    model: Model, path: str, basis: str, x: Tensor, reference: Reference, gradient: Tensor
+) -> Float[np.ndarray, "position unit"]:
+    """Return (n − r) · ∂m/∂n for every unit at a site, a head's sum over its z."""
+    if kind_of(basis) == "feature":
+        directions = model.basis_at(path, basis)
+        return carried(directions, away(directions, path, x, reference), gradient).cpu().double().numpy()
+    products = widened(x - reference.at(path, x)) * widened(gradient)
+    return by_unit(products, model.site(path), basis).sum(-1)
+
+
 def _integrated(
     model: Model,
     shown: Shown,
@@ -225,19 +251,26 @@ def _integrated(
     points, weights = np.polynomial.legendre.leggauss(steps)
     path = list(zip((points + 1) / 2, weights / 2, strict=True))
     # The whole site replaced: what its scores must sum to.
-    cells = [[reference.replace_site(name)] for name in sites]
+    cells = [
+        [reference.replace_site(name, basis if kind_of(basis) == "feature" else "neurons")]
+        for name, basis in sites.items()
+    ]
     effects = baseline - widened(model.sweep(shown, metric, cells)).cpu().double().numpy()
     scored, gaps = {}, []
     for i, (name, basis) in enumerate(sites.items()):
         site = model.site(name)
-        x, r = values[name], reference.at(name, values[name])
+        x = values[name]
+        if kind_of(basis) == "feature":
+            r = at_reference(model.basis_at(name, basis), name, x, reference)
+        else:
+            r = reference.at(name, x)
         restart = (
             None if not site.layer or not model.restarts else Restart(site.layer, _stream(model, shown, site.layer))
         )
         gradient = torch.zeros_like(widened(x))
         for start in range(0, steps, ROWS):
             gradient += _path_gradient(model, shown, metric, site, x, r, path[start : start + ROWS], restart)
-        scored[name] = by_unit(widened(x - r) * gradient, site, basis).sum(-1)
+        scored[name] = _shared(model, name, basis, x, reference, gradient)
         gaps.append(abs(float(scored[name].sum() - effects[i])))
         if progress is not None:
             progress(i + 1, len(sites))
@@ -276,19 +309,24 @@ def _replaced(
     shown: Shown,
     metric: Metric,
     sites: Mapping[str, str],
+    values: Recording,
     reference: Reference,
     baseline: float,
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
-    """Replace every node by itself."""
-    shapes = {p: shape_of(model.site(p), b, len(shown)) for p, b in sites.items()}
+    """Replace every node by itself; a feature that is at its reference already is left out, for that does nothing."""
+    scored, nodes = {}, []
+    for path, basis in sites.items():
+        scored[path] = np.zeros(shape_of(model, path, basis, len(shown)))
+        moved = np.ones(scored[path].shape, dtype=bool)
+        if kind_of(basis) == "feature":
+            moved = distances(model, path, basis, values[path], reference) > 0
+        nodes += [(path, int(position), int(unit)) for position, unit in np.argwhere(moved)]
     cells = [
         [reference.replace(UnitKey(path, unit, sites[path], None, None if sites[path] == "channels" else position))]
-        for path, (n, units) in shapes.items()
-        for position in range(n)
-        for unit in range(units)
+        for path, position, unit in nodes
     ]
     effects = baseline - widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
-    ends = np.cumsum([n * units for n, units in shapes.values()])[:-1]
-    parts = np.split(effects, ends)
-    return {path: part.reshape(shape) for (path, shape), part in zip(shapes.items(), parts, strict=True)}
+    for (path, position, unit), effect in zip(nodes, effects, strict=True):
+        scored[path][position, unit] = effect
+    return scored

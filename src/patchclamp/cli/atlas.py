@@ -12,7 +12,7 @@ from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.core.errors import PatchclampError
 
 MOST_LISTED = 20
-OPTIONS = ("model", "target", "contrast", "corrupt", "reference", "method", "level", "top")
+OPTIONS = ("model", "target", "contrast", "corrupt", "reference", "method", "level", "basis", "top")
 
 
 def atlas(options: Namespace) -> int:
@@ -141,7 +141,7 @@ def add_graph(path: str, found: Any, options: Namespace, began: str, duration_s:
         began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
         seeds={"seed": options.seed}, hashes={"model": str(graph.subject.get("hash", ""))},
         options={
-            name: str(value) for name in OPTIONS if (value := getattr(options, name)) is not None
+            name: str(value) for name in OPTIONS if (value := getattr(options, name)) not in (None, [])
         },
         log=(f"{len(graph.nodes)} nodes, measured {found.measured:+.4f}",), rebuild=command + "\n",
     )  # fmt: skip

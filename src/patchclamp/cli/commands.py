@@ -30,6 +30,17 @@ def _load(options: Namespace) -> Any:
     return load(options.model, device=options.device, dtype=options.dtype)
 
 
+def _add_bases(model: Any, options: Namespace) -> None:
+    """Make the features of every --basis known to the model."""
+    from patchclamp.opening import load_basis
+
+    for folder in options.basis:
+        dictionary = load_basis(folder)
+        model.add_dictionary(dictionary)
+        if not dictionary.subject.get("hash"):
+            _say(f"note: {folder} does not say which weights it was made on: only its widths were checked")
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -201,7 +212,8 @@ def explain(options: Namespace) -> int:
     model = _load(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
-    levels = list(model.levels)
+    _add_bases(model, options)
+    levels = [*model.levels, *(["feature"] if options.basis else [])]
     if options.level is not None:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
@@ -230,7 +242,7 @@ def explain(options: Namespace) -> int:
     if options.json:
         emit(found.to_json())
     else:
-        tables.explanation(found, options.model)
+        tables.explanation(found, options.model, options.basis)
     return 0
 
 
@@ -242,7 +254,8 @@ def _state_nodes(model: Any, options: Namespace, levels: list[str]) -> None:
     if n_nodes >= MANY_NODES:
         rows = f"{n_nodes:,} rows of forwards" if options.method == "exact" else "about 250 rows of forwards"
         memory = human_bytes(n_nodes * BYTES_PER_NODE)
-        _say(f"{n_nodes:,} neurons and heads at all positions: {memory} of memory besides the model's, {rows}")
+        units = "features, neurons and heads" if "feature" in levels else "neurons and heads"
+        _say(f"{n_nodes:,} {units} at all positions: {memory} of memory besides the model's, {rows}")
 
 
 def _means(options: Namespace) -> Any:
@@ -285,6 +298,7 @@ def generate(options: Namespace) -> int:
     clamps = [clamp(text, at=at) for text in options.clamp]
     model = _load(options)
     _check_kind(model, images=False)
+    _add_bases(model, options)
     how: dict[str, Any] = {
         "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
     }  # fmt: skip

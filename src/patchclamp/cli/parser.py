@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from patchclamp.core.errors import PatchclampError
 
 MODEL = "a local folder, a Hugging Face name, or organism:NAME"
+BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
 
 
 class Parser(argparse.ArgumentParser):
@@ -253,8 +254,10 @@ def _explain(verbs: Any) -> None:
     verb.add_argument(
         "--level",
         metavar="LEVELS",
-        help="neuron, head, channel, patterns of sites, several joined by commas (default: what the model has)",
+        help="neuron, head, channel, feature, patterns of sites, several joined by commas (default: what the model "
+        "has, and with --basis the features)",
     )
+    verb.add_argument("--basis", action="append", default=[], metavar="DIR", help=BASIS)
     verb.add_argument(
         "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"
     )
@@ -286,6 +289,7 @@ def _generate(verbs: Any) -> None:
         help="positions 5, 5:9, -1 or generated steps +0:+3; repeat (default: everywhere)",
     )
     verb.add_argument("--max-new-tokens", type=int, default=40, metavar="N", help="most tokens to write (default: 40)")
+    verb.add_argument("--basis", action="append", default=[], metavar="DIR", help=BASIS)
     verb.add_argument(
         "--temperature", type=float, default=0.0, metavar="T", help="0 takes the likeliest token (default: 0)"
     )

@@ -139,8 +139,11 @@ def families(standing: dict[str, Any]) -> None:
         out.print(f"n/a {escape(where)}: {escape(reason)}")
 
 
-def explanation(e: Any, name: str) -> None:
-    """Print an explanation: the answer, its causes with receipts, and the controls beside them."""
+def explanation(e: Any, name: str, bases: Sequence[str] = ()) -> None:
+    """Print an explanation: the answer, its causes with receipts, and the controls beside them.
+
+    ``bases`` are the folders of features that were given, which the command at the end takes too.
+    """
     from patchclamp.attribute import METHODS  # it brings torch, which the other tables do without
 
     out, q = _console(), e.question
@@ -164,6 +167,8 @@ def explanation(e: Any, name: str) -> None:
         )
         verb, what = ("classify", "class changes") if hasattr(q.shown, "pixels") else ("generate", "words change")
         words = f"patchclamp {verb} {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
+        if best.kind == "feature":
+            words += "".join(f" --basis {shlex.quote(folder)}" for folder in bases)
         out.print(f"\nTurn the first one round and see whether the {what}: {words}", markup=False, soft_wrap=True)
 
 
@@ -227,6 +232,13 @@ def _receipt(out: Console, e: Any) -> None:
         f"({randoms.elsewhere:.0%} of their units came from another decile). p: the share of sets at least as strong.",
         style="dim",
     )
+    if e.bases:
+        out.print(
+            "A feature is replaced along its direction, what no feature explains stays; sets draw features that are "
+            f"away from their reference where there are any ({randoms.idle:.0%} of the drawn units are none such: "
+            "replacing them does nothing).",
+            style="dim",
+        )
 
 
 def _agreement(out: Console, a: Any, method: str) -> None:

@@ -1,15 +1,17 @@
-"""Answer: score every MLP neuron and head at every position, and check the best by replacing them."""
+"""Answer: score every MLP neuron, head or feature at every position, and check the best by replacing them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.attribute.features import directions, kind_of
 from patchclamp.core.bundle import write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
@@ -38,7 +40,7 @@ class Cause:
 
     Args:
         key: its key.
-        kind: ``neuron``, ``head`` or ``channel``.
+        kind: ``neuron``, ``head``, ``channel`` or ``feature``.
         position: logical position; None for a channel, which is replaced at all places of its map.
         token: the token there, as text; of an image where it is.
         activation: its value (a head's: the norm of its z).
@@ -79,6 +81,7 @@ class Explanation:
         gap: integrated gradients' completeness gap, or None.
         seed: of every draw.
         n_layers: blocks of the model; 0 where it is not known to have any.
+        bases: hash of every basis whose features were scored, by site and name.
     """
 
     question: Question
@@ -98,6 +101,7 @@ class Explanation:
     gap: float | None
     seed: int
     n_layers: int
+    bases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> float:
@@ -131,6 +135,7 @@ class Explanation:
             "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
             "method": self.method, "reference": self.reference, "seed": self.seed,
             "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
+            **({"bases": dict(self.bases)} if self.bases else {}),
         }  # fmt: skip
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
         return Graph(self.subject, q.metric.to_json(), (*nodes, output), edges, measures, about)
@@ -175,6 +180,7 @@ class Explanation:
             "opposing": [asdict(c) for c in self.opposing],
             "predicted": self.predicted,
             "measured": self.measured,
+            "bases": self.bases,
             "normalised": {"predicted": self.share(self.predicted), "measured": self.share(self.measured)},
             "receipts": receipts,
         })  # fmt: skip
@@ -215,7 +221,8 @@ def explain_answer(
         metric: any other number to explain, instead of target and contrast.
         method: ``ig relp atp exact``.
         levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map,
-            over all its places), or patterns of site paths; what the model has where left out.
+            over all its places), ``feature`` (every unit of the bases that were added to the model), or patterns of
+            site paths; neurons and heads, or channels, where left out.
         top: how many causes to name and replace.
         n_controls: random sets, at least 20: fewer cannot show p < 0.05.
         seed: of every draw.
@@ -289,6 +296,11 @@ def explain_answer(
         gap=found.gap,
         seed=seed,
         n_layers=model.n_layers,
+        bases={
+            f"{site}/{basis}": model.basis_at(site, basis).hash
+            for site, basis in found.scores
+            if kind_of(basis) == "feature"
+        },
     )
 
 
@@ -323,25 +335,32 @@ def _described(
     measured: Sequence[float],
 ) -> Iterator[Cause]:
     for node, effect in zip(nodes, measured, strict=True):
-        site = model.site(node.site)
-        block = site.width // site.n_heads if node.basis == "heads" else 1
-        own = slice(node.index * block, (node.index + 1) * block)
+        activation = float(found.activations[node.site, node.basis][node.position or 0, node.index])
         promotes: tuple[str, ...] = ()
         if node.position is not None and model.direct:
-            row: Tensor = clean[node.site][node.position]
-            alone = torch.zeros_like(row)
-            alone[own] = row[own]
-            promotes = _promoted(model, node.site, alone)
+            promotes = _promoted(model, node.site, _alone(model, node, clean[node.site][node.position], activation))
         yield Cause(
             key=str(node),
-            kind=node.basis.removesuffix("s"),
+            kind=kind_of(node.basis),
             position=node.position,
             token=model.place_name(question.shown, node),
-            activation=float(found.activations[node.site, node.basis][node.position or 0, node.index]),
+            activation=activation,
             predicted=found.score(node),
             measured=effect,
             promotes=promotes,
         )
+
+
+def _alone(model: Model, node: UnitKey, row: Float[Tensor, " width"], activation: float) -> Float[Tensor, " width"]:
+    """Return what a node puts into its site's values: its own columns, or a feature's share of its direction."""
+    if kind_of(node.basis) == "feature":
+        return activation * directions(model.basis_at(node.site, node.basis), row)[node.index]
+    site = model.site(node.site)
+    block = site.width // site.n_heads if node.basis == "heads" else 1
+    own = slice(node.index * block, (node.index + 1) * block)
+    alone = torch.zeros_like(row)
+    alone[own] = row[own]
+    return alone
 
 
 def _promoted(model: Model, site: str, values: Tensor) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.nodes import Attribution
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
@@ -23,6 +24,8 @@ NEAR = 0.01
 N_ORDERS = 5
 SMALLEST_SCALE = 0.1
 DECILES, POOL, PATIENCE = 10, 5, 10
+IDLE = -1
+"""The decile of features that are at their reference."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Randoms:
         size: nodes in each; fewer than were chosen where most of a site was chosen.
         distinct: how many of the sets differ; small sites have few others to draw from.
         elsewhere: share of the drawn nodes that came from another decile of size.
+        idle: share of the drawn nodes that are features at their reference, so that replacing them does nothing: they
+            stand in where too few others of their place are away from it.
         interval: 95 % interval of the mean.
         p: share of different sets at least as strong as the chosen nodes, with +1 correction.
         seed: of the draws.
@@ -46,6 +51,7 @@ class Randoms:
     interval: Interval
     p: float
     seed: int
+    idle: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -106,7 +112,7 @@ class Kept:
     Args:
         sizes: ``(point,)`` how many nodes are kept, by magnitude of their scores.
         measured: ``(point,)`` m then.
-        random: ``(point,)`` mean m with as many random nodes kept.
+        random: ``(point,)`` mean m with as many random nodes kept; features at their reference come last.
         random_low: ``(point,)`` lowest among the random orders.
         random_high: ``(point,)`` highest.
         nodes: all there are.
@@ -177,12 +183,12 @@ def gather(
     if direct is not None:
         rivals["direct logit attribution"] = direct.top(len(chosen))
     singles, near = _sample(found, seed)
-    sizes, orders = _kept_sizes(len(found.flat)), _orders(model, found, seed)
-    instead = found.reference.replace
+    sizes, orders = _kept_sizes(found), _orders(model, found, seed)
     groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles)]
-    cells = [[instead(node) for node in group] for group in groups]
+    cells = [found.reference.replace_all(group) for group in groups]
     n_groups = len(cells)
-    cells += [found.reference.keep_only(order, size) for order in orders for size in sizes]
+    bases = {site: model.basis_at(site, basis) for site, basis in found.scores if kind_of(basis) == "feature"}
+    cells += [found.reference.keep_only(order, size, bases) for order in orders for size in sizes]
     values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
     effects, kept = found.baseline - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
@@ -198,6 +204,7 @@ def gather(
             measured=tuple(map(float, drawn)), size=min(map(len, sets)),
             distinct=len(different), elsewhere=elsewhere,
             interval=mean_interval(drawn, seed=seed), p=rank_of(float(together[0]), drawn[different]), seed=seed,
+            idle=_idle_share(found, sets),
         ),
         rivals=tuple(
             _rival(name, nodes, chosen, float(effect))
@@ -231,7 +238,9 @@ def matched_sets(
     """Draw random sets: for each chosen node another of its site and position, and of its decile of size.
 
     None was chosen, and none stands twice in a set. Where a decile has fewer than five others the nearest ones serve
-    too. A set that was drawn before is drawn anew, as long as there are others.
+    too. A set that was drawn before is drawn anew, as long as there are others. Most features of a sparse basis are
+    zero, and to replace them by zero does nothing: for a feature the deciles are those of the features of its place
+    that are away from their reference, and one of the others is drawn only where none of these is left.
 
     Args:
         sizes: chosen node to the sizes of all units at its place, its own among them.
@@ -246,7 +255,7 @@ def matched_sets(
         PatchclampError: everything that there is was chosen.
     """
     draw = np.random.default_rng(seed)
-    deciles = {node: _deciles(own) for node, own in sizes.items()}
+    deciles = {node: _deciles(own, sparse=kind_of(node.basis) == "feature") for node, own in sizes.items()}
     groups: dict[tuple[str, str, int | None], list[UnitKey]] = {}
     for node in sizes:
         groups.setdefault((node.site, node.basis, node.position), []).append(node)
@@ -284,8 +293,10 @@ def _drawn(
             if not free.any():
                 break
             decile = deciles[node]
-            distance = np.where(free, np.abs(decile - decile[node.index]), DECILES)
-            reach = np.sort(distance)[min(POOL, int(free.sum())) - 1]
+            pool = free & (decile != IDLE)
+            pool = pool if pool.any() else free
+            distance = np.where(pool, np.abs(decile - decile[node.index]), np.inf)
+            reach = np.sort(distance)[min(POOL, int(pool.sum())) - 1]
             picked = int(draw.choice(np.flatnonzero(distance <= reach)))
             free[picked] = False
             outside += int(distance[picked] > 0)
@@ -293,9 +304,19 @@ def _drawn(
     return nodes, outside
 
 
-def _deciles(sizes: Float[np.ndarray, " unit"]) -> np.ndarray:
+def _deciles(sizes: Float[np.ndarray, " unit"], *, sparse: bool) -> np.ndarray:
+    """Return each unit's decile of size; where ``sparse`` among those above zero, and ``IDLE`` for the others."""
     ranks: np.ndarray = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
-    return ranks * DECILES // len(sizes)
+    if not sparse:
+        return ranks * DECILES // len(sizes)
+    idle = sizes == 0
+    return np.where(idle, IDLE, (ranks - idle.sum()) * DECILES // max(1, int((~idle).sum())))
+
+
+def _idle_share(found: Attribution, sets: Sequence[Sequence[UnitKey]]) -> float:
+    features = [kind_of(node.basis) == "feature" for nodes in sets for node in nodes]
+    sizes = [found.sizes[n.site, n.basis][n.position or 0, n.index] for nodes in sets for n in nodes]
+    return float(np.mean(np.array(features) & (np.array(sizes) == 0)))
 
 
 def _loudest(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
@@ -327,7 +348,10 @@ def _sample(found: Attribution, seed: int) -> tuple[list[UnitKey], list[bool]]:
     rest = draw.permutation(likely[STRONGEST:])[:OTHERS]
     strong = [*likely[:STRONGEST], *rest]
     # Where few scores are away from zero, more of the others are checked: what is missed lies among them.
-    picked = [*strong, *draw.permutation(unlikely)[: NEAR_ZERO + STRONGEST + OTHERS - len(strong)]]
+    shuffled = draw.permutation(unlikely)
+    # That a feature at its reference does nothing is no prediction: such come last.
+    shuffled = shuffled[np.argsort(found.idle[shuffled], kind="stable")]
+    picked = [*strong, *shuffled[: NEAR_ZERO + STRONGEST + OTHERS - len(strong)]]
     return [found.key(int(i)) for i in picked], [bool(i in set(unlikely.tolist())) for i in picked]
 
 
@@ -348,26 +372,40 @@ def _agreement(
     )
 
 
-def _kept_sizes(n_nodes: int) -> list[int]:
-    """Return 0, the powers of two, and all."""
-    return [0, *(2**i for i in range(n_nodes.bit_length()) if 2**i < n_nodes), n_nodes]
+def _kept_sizes(found: Attribution) -> list[int]:
+    """Return 0, the powers of two, and all; idle features, which come last in every order, count in the last alone."""
+    n_moved = len(found.flat) - int(found.idle.sum())
+    return [0, *(2**i for i in range(n_moved.bit_length()) if 2**i < n_moved), len(found.flat)]
 
 
 def _orders(model: Model, found: Attribution, seed: int) -> list[dict[str, np.ndarray]]:
-    """Return the ranks by magnitude of score, then in some random orders: per site ``(position, width)``."""
+    """Return the ranks by magnitude of score, then in some random orders: per site ``(position, width)``.
+
+    Of features ``(position, unit)``, and those at their reference after all others, in random orders too.
+    """
     n = len(found.flat)
     draw = np.random.default_rng(seed)
     ranks = np.empty(n, dtype=np.int64)
     ranks[found.order(signed=False)] = np.arange(n)
     ends = np.cumsum([scores.size for scores in found.scores.values()])[:-1]
     orders = []
-    for order in (ranks, *(draw.permutation(n) for _ in range(N_ORDERS))):
+    for order in (ranks, *(_idle_last(draw.permutation(n), found.idle) for _ in range(N_ORDERS))):
         by_site: dict[str, np.ndarray] = {}
-        for ((site, _), scores), own in zip(found.scores.items(), np.split(order, ends), strict=True):
+        for ((site, basis), scores), own in zip(found.scores.items(), np.split(order, ends), strict=True):
             # A head's values all have the head's rank.
-            by_site[site] = np.repeat(own.reshape(scores.shape), model.site(site).width // scores.shape[1], axis=1)
+            block = 1 if kind_of(basis) == "feature" else model.site(site).width // scores.shape[1]
+            by_site[site] = np.repeat(own.reshape(scores.shape), block, axis=1)
         orders.append(by_site)
     return orders
+
+
+def _idle_last(ranks: np.ndarray, idle: np.ndarray) -> np.ndarray:
+    """Return ranks in the same order, those of idle nodes after all others."""
+    if not idle.any():
+        return ranks
+    moved = np.empty_like(ranks)
+    moved[np.lexsort((ranks, idle))] = np.arange(len(ranks))
+    return moved
 
 
 def _curve(sizes: Sequence[int], kept: Float[np.ndarray, "order point"], n_nodes: int) -> Kept:

@@ -163,7 +163,13 @@ def _prompt(d: Mapping[str, Any], largest: float) -> str:
 
 def _reference(d: Mapping[str, Any]) -> str:
     q = d["question"]
-    words = f"A node is one neuron or attention head at one position. Nodes are replaced by {INSTEAD[d['reference']]}"
+    what = "feature, neuron or attention head" if d.get("bases") else "neuron or attention head"
+    words = f"A node is one {what} at one position. Nodes are replaced by {INSTEAD[d['reference']]}"
+    if d.get("bases"):
+        words += (
+            ", a feature along its own direction: what no feature of its basis explains stays as it is. Where a site "
+            "has a basis, features stand in the place of its neurons"
+        )
     if d["reference"] != "corrupted" or q["corrupt"] is None:
         return f"<p>{words}.</p>"
     return f'<p>{words}:</p>\n<p class="quoted">{changed(q["prompt"], q["corrupt"])}</p>'
@@ -211,9 +217,20 @@ def _receipt(d: Mapping[str, Any]) -> str:
         f'<p class="note">Predicted is the sum over {_nodes(len(d["causes"]))}, each scored by itself; effects of '
         f"nodes that are replaced together need not add up. Each of the {n_sets} random sets has "
         f"{_nodes(randoms['size'])} of the same sites and positions, and of the same decile of size where a site has "
-        f"enough others: {percent(randoms['elsewhere'])} of them came from another decile. {_p(randoms)} is "
+        f"enough others: {percent(randoms['elsewhere'])} of them came from another decile.{_idle(d)} {_p(randoms)} is "
         "the share of sets whose effect is at least as large, whatever its sign, counting the chosen nodes as one; "
         f"with {distinct} different sets it cannot fall below {number(1 / (1 + distinct))}.</p></section>"
+    )
+
+
+def _idle(d: Mapping[str, Any]) -> str:
+    """Return which share of the random features replacing changes nothing of, where there are features."""
+    if not d.get("bases"):
+        return ""
+    return (
+        " Features are drawn among those away from their reference where there are any: "
+        f"{percent(d['receipts']['randoms']['idle'])} of the drawn nodes are features at their reference, which to "
+        "replace does nothing."
     )
 
 
@@ -307,9 +324,13 @@ def _causes(d: Mapping[str, Any]) -> str:
         f"<h3>Against the answer</h3>\n{against}\n"
         '<p class="note">A unit is named by site, basis and index, and after @ its position. Bars show the measured '
         "effect, the line across them the predicted one, all on one scale. Value: a neuron's activation; of a head, "
-        "the norm of its z, what its attention gathers. Promotes: the tokens whose logits its write raises most, "
-        "directly through the unembedding.</p></section>"
+        f"the norm of its z, what its attention gathers{_value(d)}. Promotes: the tokens whose logits its write raises "
+        "most, directly through the unembedding.</p></section>"
     )
+
+
+def _value(d: Mapping[str, Any]) -> str:
+    return "; of a feature, how much of its direction the basis reads" if d.get("bases") else ""
 
 
 def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: str) -> str:
@@ -397,6 +418,10 @@ def _brought_back(kept: Mapping[str, Any], baseline: Number) -> str:
     return "Here nine tenths of the way are covered only where all nodes are kept."
 
 
+def _bases(bases: Mapping[str, str]) -> str:
+    return "<br>".join(f"{inline(name)}, <code>{inline(digest)}</code>" for name, digest in bases.items())
+
+
 def _made(d: Mapping[str, Any], command: str | None) -> str:
     q, subject, short = d["question"], d["subject"], d["method"]
     metric = dict(q["metric"])
@@ -410,6 +435,7 @@ def _made(d: Mapping[str, Any], command: str | None) -> str:
         ("Model", f"{inline(subject['slug'])}, <code>{inline(subject['hash'])}</code>"),
         ("Sum over all nodes", f"{_effect(d['total'])} predicted"),
         ("Completeness gap", gap),
+        *((("Bases", _bases(d["bases"])),) if d.get("bases") else ()),
         ("Seed", f"{d['seed']:d}"),
         ("patchclamp", version("patchclamp")),
     ]

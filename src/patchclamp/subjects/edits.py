@@ -291,7 +291,7 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                 raise PatchclampError(
                     expected=f"a basis among {', '.join(bases)}",
                     got=repr(item.basis),
-                    remedy="Add it with subject.add_basis.",
+                    remedy="Add it with subject.add_basis or add_dictionary; on the command line --basis DIR.",
                 )
             if basis.reads is not None:
                 raise CannotIntervene(

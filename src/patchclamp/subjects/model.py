@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Shown
@@ -51,8 +51,15 @@ class Model(Network):
         """Return the sites of a level of units, in forward order, each with the units' basis.
 
         Args:
-            level: ``neuron``, ``head``, ``channel``, or a pattern of site paths.
+            level: ``neuron``, ``head``, ``channel``, ``feature`` (the bases that were added, each at its site), or a
+                pattern of site paths.
+
+        Raises:
+            PatchclampError: ``feature`` without a basis, or with two at one site.
+            CannotIntervene: ``feature`` with a transcoder.
         """
+        if level == "feature":
+            return self._features()
         kinds = {"neuron": ("mlp.act", "neurons"), "head": ("attn.z", "heads")}
         if level in kinds:
             kind, basis = kinds[level]
@@ -62,6 +69,35 @@ class Model(Network):
             if "." in level
             else {}
         )
+
+    def _features(self) -> dict[str, str]:
+        """Return the site of every basis of directions that was added at one, with its name."""
+        found: dict[str, str] = {}
+        for key, basis in self.bases.items():
+            path, _, name = key.rpartition("/")
+            if not path or basis.kind != "directions":
+                continue
+            if basis.reads is not None:
+                raise CannotIntervene(
+                    expected="a basis that reads the site that it writes",
+                    got=f"{name}, which reads {basis.reads} and writes {path}",
+                    remedy="A transcoder's features replace an MLP and are no part of what passes through this model: "
+                    "take a sparse autoencoder or a factorisation of that site, or neurons.",
+                )
+            if path in found:
+                raise PatchclampError(
+                    expected="one basis at a site",
+                    got=f"{found[path]} and {name} at {path}",
+                    remedy="Explain with one, then with the other.",
+                )
+            found[path] = name
+        if not found:
+            raise PatchclampError(
+                expected="a basis for the level feature",
+                got=f"{self.name} without one",
+                remedy="Add one with --basis DIR, in Python model.add_dictionary(pc.load_basis(DIR)).",
+            )
+        return {site.path: found[site.path] for site in map(self.site, found)}
 
     # -- what it is shown, and what it says ---------------------------------------------------------------------------
 

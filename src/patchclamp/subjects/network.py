@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, Basis
+from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site, find_sites
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import slug
+from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import Edits, Frame, bind
 from patchclamp.subjects.engine import Engine, Place, Tap, Visit
 from patchclamp.subjects.identity import module_hash
@@ -91,6 +93,60 @@ class Network:
     def add_basis(self, basis: Basis, site: str | None = None) -> None:
         """Make a basis known by its name, for keys and interventions; at one site, or wherever its width fits."""
         self.bases[basis.name if site is None else f"{site}/{basis.name}"] = basis
+
+    def add_dictionary(self, dictionary: Dictionary) -> None:
+        """Make every basis of a dictionary known at its site, for keys, interventions and the level ``feature``.
+
+        A dictionary that holds no hash of a model (another library's) is taken where its widths fit.
+
+        Args:
+            dictionary: what ``pc.load_basis`` returned.
+
+        Raises:
+            PatchclampError: it was made on other weights, names a site or a width that the model has not, or has a name
+                that something else at that site has.
+
+        Example:
+            >>> net = Network(nn.Sequential(nn.Linear(2, 2)), torch.zeros(1, 2))
+            >>> lab = Basis("lab", "directions", decoder=np.eye(2, dtype=np.float32))
+            >>> net.add_dictionary(Dictionary({"module.0.out": lab}, {"slug": net.name, "hash": net.hash}, "by hand"))
+            >>> "module.0.out/lab" in net.bases
+            True
+        """
+        made_on = str(dictionary.subject.get("hash", ""))
+        if made_on and made_on != self.hash:
+            raise PatchclampError(
+                expected=f"a basis of {self.name} ({self.hash[:12]})",
+                got=f"one made on {dictionary.subject.get('slug') or 'another model'} ({made_on[:12]})",
+                remedy="Name the model that it was made on, or decompose this one.",
+            )
+        for path, basis in dictionary.bases.items():
+            site = self.site(path)
+            count_units(basis, site)
+            known = self.bases.get(f"{path}/{basis.name}", self.bases.get(basis.name))
+            if known is not None and known.hash != basis.hash:
+                raise PatchclampError(
+                    expected=f"a name that nothing else at {path} has",
+                    got=f"{basis.name!r}, twice",
+                    remedy="Give one of them another name: patchclamp basis convert DIR --to patchclamp --name NAME.",
+                )
+        for path, basis in dictionary.bases.items():
+            self.add_basis(basis, path)
+
+    def basis_at(self, site: str, name: str) -> Basis:
+        """Return the basis that a name means at a site.
+
+        Raises:
+            PatchclampError: none of that name; the known ones are told.
+        """
+        found = self.bases.get(f"{site}/{name}", self.bases.get(name))
+        if found is None:
+            raise PatchclampError(
+                expected=f"a basis among {', '.join(self.bases)}",
+                got=repr(name),
+                remedy="Add it with subject.add_dictionary or add_basis; on the command line --basis DIR.",
+            )
+        return found
 
     @cached_property
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:

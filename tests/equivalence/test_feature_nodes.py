@@ -1,0 +1,201 @@
+"""Features as nodes: scores against plain hooks and autograd (tests/oracles/features.py), and what replaces them."""
+
+import numpy as np
+import pytest
+import torch
+
+import patchclamp as pc
+from oracles import features as oracle
+from oracles import hooks, integrated
+from patchclamp.attribute import Reference, attribute_nodes
+from patchclamp.core.basis import Basis
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.metric import Metric
+from patchclamp.core.unit import UnitKey
+from patchclamp.explain.receipts import IDLE, _deciles, matched_sets
+from patchclamp.subjects.families.spec import enlarged
+
+PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
+T, C = 7, 11
+METRIC = Metric("logit_difference", (T,), (C,))
+SITE, N, K = "blocks.0.mlp.act", 9, 3
+RNG = np.random.default_rng(4)
+E, D = (RNG.normal(size=(N, 12)).astype(np.float32) for _ in range(2))
+
+
+def difference(z):
+    return z[0, -1, T] - z[0, -1, C]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_language_model):
+    import transformers as hf
+
+    config = hf.GPT2Config(
+        n_layer=2, n_embd=16, n_head=2, n_inner=12, vocab_size=61, n_positions=64, bos_token_id=0, eos_token_id=60
+    )
+    return tiny_language_model("gpt2", enlarged(hf.GPT2LMHeadModel(config), weight=0.25, seed=3))
+
+
+@pytest.fixture(params=["relu", "topk"])
+def with_basis(request, model):
+    """The model with a basis at one site, whose encoder is not its decoder, and k of its oracle."""
+    k = K if request.param == "topk" else None
+    bare = dict(model.bases)
+    model.add_dictionary(dictionary(model, Basis("lab", "directions", D, E, activation=request.param, k=k)))
+    yield model, k
+    model.bases = bare
+
+
+def dictionary(model, basis, site=SITE, **subject):
+    return Dictionary({site: basis}, {"slug": model.name, "hash": model.hash, **subject}, "by hand")
+
+
+def told(model, k, corrupted):
+    """Return module, ids, place, x, f, r, D and x′'s ids and values for the oracle."""
+    place = hooks.places("gpt2", 2)[SITE]
+    ids, other = (torch.tensor([list(model.tokenizer.bare(text)["input_ids"])]) for text in (PROMPT, CORRUPT))
+    x, x_ = (integrated.value(model.module, each, place) for each in (ids, other))
+    f = oracle.codes(x, torch.tensor(E), k)
+    r = oracle.codes(x_, torch.tensor(E), k) if corrupted else torch.zeros_like(f)
+    return place, ids, x, f, r, other, x_
+
+
+@pytest.mark.parametrize("corrupted", [False, True])
+def test_scores_are_those_of_one_feature_and_one_run_at_a_time(with_basis, corrupted):
+    model, k = with_basis
+    place, ids, x, f, r, other, x_ = told(model, k, corrupted)
+    directions = torch.tensor(D)
+    asked = {"corrupted": CORRUPT if corrupted else None, "levels": ("feature",)}
+    run, at = (other, x_) if corrupted else (ids, x)
+    gradient = integrated.gradient(model.module, run, place, at, difference)
+    expected = {
+        "atp": oracle.patched(f, r, gradient, directions),
+        "ig": oracle.path(model.module, ids, place, x, f, r, directions, difference, 200),
+    }
+    for method, scores in expected.items():
+        found = attribute_nodes(model, PROMPT, METRIC, method=method, steps=30, **asked)
+        assert list(found.scores) == [(SITE, "lab")]
+        np.testing.assert_allclose(found.scores[SITE, "lab"], scores, atol=2e-4)
+        np.testing.assert_allclose(found.activations[SITE, "lab"], f, atol=1e-5)
+        np.testing.assert_allclose(found.sizes[SITE, "lab"], (f - r).abs(), atol=1e-5)
+    assert found.gap < 1e-3
+    together = oracle.effect(
+        model.module, ids, place, x, f, r, directions, difference, [(p, u) for p in range(len(f)) for u in range(N)]
+    )
+    assert found.total == pytest.approx(together, abs=2e-3)
+    exact = attribute_nodes(model, PROMPT, METRIC, method="exact", **asked).scores[SITE, "lab"]
+    for p, u in ((0, 0), (2, 4), (4, 8), *map(tuple, np.argwhere((f - r).numpy() != 0)[:4])):
+        one = oracle.effect(model.module, ids, place, x, f, r, directions, difference, [(p, u)])
+        assert exact[p, u] == pytest.approx(one, abs=1e-4)
+    assert not exact[(f == r).numpy()].any()
+
+
+@pytest.mark.parametrize("corrupted", [False, True])
+def test_features_are_replaced_together_not_one_after_another(with_basis, corrupted):
+    model, k = with_basis
+    place, ids, x, f, r, *_ = told(model, k, corrupted)
+    nodes = [(4, u) for u in range(N)] + [(2, 1), (2, 3)]
+    reference = Reference("zero")
+    if corrupted:
+        reference = Reference("corrupted", model.run(CORRUPT, record=SITE).recording)
+    changes = reference.replace_all([UnitKey(SITE, u, "lab", None, p) for p, u in nodes])
+    clean, changed = (float(model.measure(PROMPT, METRIC, interventions=i)[0]) for i in ([], changes))
+    expected = oracle.effect(model.module, ids, place, x, f, r, torch.tensor(D), difference, nodes)
+    assert clean - changed == pytest.approx(expected, abs=1e-4)
+    # E D is far from the identity here: one after another they do something else.
+    singly = [reference.replace(UnitKey(SITE, u, "lab", None, p)) for p, u in nodes]
+    assert abs(float(model.measure(PROMPT, METRIC, interventions=singly)[0]) - changed) > 1e-3
+
+
+def test_keeping_none_replaces_all_and_keeping_all_changes_nothing(with_basis):
+    model, _ = with_basis
+    bases = {SITE: model.basis_at(SITE, "lab")}
+    ranks = {SITE: np.arange(5 * N).reshape(5, N)}
+    reference = Reference("zero")
+    clean, none, every, site, some, half = (
+        model.run(PROMPT, interventions=i, record=SITE)
+        for i in (
+            [], reference.keep_only(ranks, 0, bases), reference.keep_only(ranks, 5 * N, bases),
+            [reference.replace_site(SITE, "lab")], reference.keep_only(ranks, 2 * N + 4, bases),
+            reference.replace_all(UnitKey(SITE, i % N, "lab", None, i // N) for i in range(2 * N + 4, 5 * N)),
+        )
+    )  # fmt: skip
+    assert torch.equal(every.logits, clean.logits)
+    torch.testing.assert_close(none.recording[SITE], site.recording[SITE], atol=1e-6, rtol=0)
+    torch.testing.assert_close(some.recording[SITE], half.recording[SITE], atol=1e-6, rtol=0)
+    assert not torch.equal(some.logits, clean.logits)
+
+
+@pytest.mark.parametrize("method", ["ig", "relp", "atp", "exact"])
+def test_features_stand_beside_heads_and_in_the_place_of_their_sites_neurons(with_basis, method):
+    model, _ = with_basis
+    levels = ("feature", "neuron", "head")
+    found = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=levels, top=6)
+    sites = dict(attribute_nodes(model, PROMPT, METRIC, method="atp", levels=levels).scores)
+    assert [key for key in sites if "mlp" in key[0]] == [(SITE, "lab"), ("blocks.1.mlp.act", "neurons")]
+    assert found.receipts.kept.measured[-1] == pytest.approx(found.baseline, abs=1e-5)
+    alone = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=("feature",), top=3)
+    assert {cause.kind for cause in alone.causes} == {"feature"}
+    assert alone.bases == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
+    graph = alone.graph()
+    assert {node.kind for node in graph.nodes} == {"feature", "output"}
+    assert graph.about["bases"] == alone.bases
+    for cause in alone.causes:
+        key = UnitKey.parse(cause.key)
+        without = model.measure(PROMPT, METRIC, interventions=Reference("zero").replace_all([key]))
+        assert cause.measured == pytest.approx(alone.baseline - float(without[0]), abs=1e-4)
+
+
+def test_random_features_are_drawn_among_active_ones_first():
+    sizes = np.zeros(1000)
+    active = RNG.choice(1000, 40, replace=False)
+    sizes[active] = np.arange(1, 41)
+    assert set(np.flatnonzero(_deciles(sizes, sparse=True) != IDLE)) == set(active)
+    assert sorted(_deciles(sizes, sparse=True)[active]) == sorted(np.arange(40) // 4)
+    chosen = {UnitKey(SITE, int(u), "lab", None, 2): sizes for u in active[:5]}
+    sets, _ = matched_sets(chosen, 20, seed=0)
+    drawn = {node.index for nodes in sets for node in nodes}
+    assert drawn <= set(active[5:].tolist())
+    # All active ones chosen: what is idle stands in, as from elsewhere.
+    every = {UnitKey(SITE, int(u), "lab", None, 2): sizes for u in active}
+    sets, elsewhere = matched_sets(every, 20, seed=0)
+    assert elsewhere == 1.0
+    assert not {node.index for nodes in sets for node in nodes} & set(active.tolist())
+
+
+def test_most_features_of_a_sparse_basis_are_idle_and_said_to_be(with_basis):
+    model, k = with_basis
+    found = attribute_nodes(model, PROMPT, METRIC, method="atp", levels=("feature", "head"))
+    idle = found.sizes[SITE, "lab"] == 0
+    assert found.idle.sum() == idle.sum() >= (5 * (N - K) if k else 1)
+    why = pc.explain_answer(model, PROMPT, metric=METRIC, levels=("feature",), top=20)
+    assert why.receipts.randoms.idle > 0
+    assert why.receipts.kept.sizes[-2] <= (~idle).sum()
+
+
+def test_trouble_has_three_parts(with_basis):
+    model, _ = with_basis
+    means = model.run(PROMPT, record="blocks.*.mlp.act").recording
+    with pytest.raises(PatchclampError, match="reference of features"):
+        attribute_nodes(model, PROMPT, METRIC, levels=("feature",), means=means)
+    lab = model.basis_at(SITE, "lab")
+    with pytest.raises(PatchclampError, match="made on toy"):
+        model.add_dictionary(dictionary(model, lab, slug="toy", hash="0" * 64))
+    with pytest.raises(PatchclampError, match="width 16"):
+        model.add_dictionary(dictionary(model, lab, "blocks.0.resid_out"))
+    with pytest.raises(PatchclampError, match="twice"):
+        model.add_dictionary(dictionary(model, Basis("lab", "directions", 2 * D, E)))
+    with pytest.raises(PatchclampError, match="'neurons', twice"):
+        model.add_dictionary(dictionary(model, Basis("neurons", "directions", D, E)))
+    model.add_dictionary(dictionary(model, Basis("second", "directions", D, E)))
+    with pytest.raises(PatchclampError, match="one basis at a site"):
+        attribute_nodes(model, PROMPT, METRIC, levels=("feature",))
+    del model.bases[f"{SITE}/second"], model.bases[f"{SITE}/lab"]
+    with pytest.raises(PatchclampError, match="a basis for the level feature"):
+        attribute_nodes(model, PROMPT, METRIC, levels=("feature",))
+    transcoder = Basis("through", "directions", D, E, reads="blocks.0.mlp.pre")
+    model.add_dictionary(dictionary(model, transcoder))
+    with pytest.raises(CannotIntervene, match=r"reads blocks\.0\.mlp\.pre and writes"):
+        attribute_nodes(model, PROMPT, METRIC, levels=("feature",))
