@@ -25,7 +25,7 @@ export function neutral({ mode, value }: ClampAsked): boolean {
   return mode !== "ablate" && (value === null || (mode === "add" && value === 0) || (mode === "scale" && value === 1));
 }
 
-/** Return the address of the lab with a text and clamps. */
-export function labAddress(text: string, clamps: ClampAsked[]): string {
-  return `/lab${spelt(changed(new URLSearchParams(), { text, clamp: clamps.map(written) }))}`;
+/** Return the address of the lab with a text, clamps, and what else its address can hold. */
+export function labAddress(text: string, clamps: ClampAsked[], more: Record<string, string> = {}): string {
+  return `/lab${spelt(changed(new URLSearchParams(), { text, clamp: clamps.map(written), ...more }))}`;
 }

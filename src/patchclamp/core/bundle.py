@@ -10,11 +10,12 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes  # noqa: F401  NumPy, and safetensors through it, knows bfloat16 only once this is imported
 import numpy as np
@@ -31,25 +32,42 @@ _TORN = re.compile(rf"\.tmp[A-Za-z0-9]{{6}}|({_OWN.pattern}|manifest\.json|journ
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: beside its place, flushed to disk, then renamed.
+    """Write a file of a folder that is ours whole or not at all: beside its place, flushed to disk, then renamed.
+
+    What a kill leaves is called as the file with ``.part`` behind it, and written over by the next try.
 
     Raises:
         PatchclampError: no room, no permission, or no such folder; nothing is left behind.
     """
-    if path.exists() and not path.is_file():
-        raise PatchclampError(
-            expected="a file to write", got=f"{path}, which is a folder or a device", remedy="Name another file."
-        )
-    part = path.with_name(path.name + ".part")
+    _write_by_way_of(path.with_name(path.name + ".part"), path, data, mode="wb")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that the user named whole or not at all, by way of a name that nobody else has.
+
+    Two who write the same file at once leave one of the two, and nothing else in the folder is touched.
+
+    Raises:
+        PatchclampError: no room, no permission, or no such folder; nothing is left behind.
+    """
+    _write_by_way_of(path.with_name(f".{secrets.token_hex(8)}.part"), path, data, mode="xb")
+
+
+def _write_by_way_of(part: Path, path: Path, data: bytes, *, mode: Literal["wb", "xb"]) -> None:
     try:
-        with part.open("wb") as file:
+        if path.exists() and not path.is_file():
+            raise PatchclampError(
+                expected="a file to write", got=f"{path}, which is a folder or a device", remedy="Name another file."
+            )
+        with part.open(mode) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
         _sync_folder(path.parent)
     except OSError as problem:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise refuse_write(path, problem) from problem
 
 

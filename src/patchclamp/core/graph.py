@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.bundle import write_durably
+from patchclamp.core.bundle import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FORMAT, VERSION = "patchclamp-graph", 1
@@ -118,7 +118,7 @@ class Graph:
 
     def save(self, path: str | Path) -> None:
         """Write the graph as JSON, whole or not at all."""
-        write_durably(Path(path), json.dumps(self.to_json(), indent=1).encode())
+        write_file(Path(path), json.dumps(self.to_json(), indent=1).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "Graph":

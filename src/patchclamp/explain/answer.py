@@ -12,7 +12,7 @@ from torch import Tensor
 
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
-from patchclamp.core.bundle import write_durably
+from patchclamp.core.bundle import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
@@ -147,7 +147,7 @@ class Explanation:
             path: the file, replaced whole or not at all.
             command: the command that makes the same explanation, to be shown.
         """
-        write_durably(Path(path), render(self.to_json(), command=command).encode())
+        write_file(Path(path), render(self.to_json(), command=command).encode())
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-ready data: the one document that tables and report are made of.

@@ -469,6 +469,7 @@ export interface Verified {
   mean: number | null;
   low: number | null;
   high: number | null;
+  different: number;
   p: number;
   reference: string;
   seed: number;

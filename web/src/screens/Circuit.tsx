@@ -24,6 +24,17 @@ export { Answers } from "./circuit/Answers";
 const KINDS = ["neuron", "head", "feature", "channel", "input", "output", "error"];
 const SMALL = "(max-width: 44rem)";
 
+/** Methods as people call them. */
+const METHODS: Record<string, string> = {
+  ig: "integrated gradients",
+  relp: "relevance patching",
+  atp: "attribution patching",
+  exact: "exact replacement",
+};
+
+/** Whether every edge leads straight to the output. */
+const star = (page: GraphPage) => page.edges.length > 0 && page.edges.every((edge) => edge.target === "output");
+
 /** One explained answer as a graph. */
 export function Circuit({ id }: { id: string }): JSX.Element {
   const url = `/api/graphs/${encodeURIComponent(id)}?keep=${keep.value}`;
@@ -57,8 +68,16 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
       </Title>
       <p class="lead">
         m = <strong class="num">{number(page.graph.metric, true)}</strong>
-        <span class="soft">, scored by {page.graph.method || "a method that is not named"}; all its causes replaced together: </span>
+        <span class="soft">
+          {page.graph.contrast !== null && <>, by how much the answer's logit leads</>}; scored by {METHODS[page.graph.method] ?? (page.graph.method || "a method that is not named")}; all causes
+          replaced together take away{" "}
+        </span>
         <Together row={page.graph} />
+      </p>
+      <p class="small soft" data-testid="reading">
+        {page.measures.floor !== undefined && <>With every cause gone m would be {number(page.measures.floor, true)}: more than m itself can be taken away. </>}
+        {(page.measures.predicted ?? 0) > 1.2 * (page.measures.measured ?? Number.POSITIVE_INFINITY) && <>Predictions are summed, and units in series count the same effect more than once. </>}
+        {star(page) && <>Each unit is scored by itself, for its effect on the answer: no relation between units was computed, and a line that passes another node has nothing to do with it.</>}
       </p>
       <Controls page={page} shown={shown} />
       {page.notice && (

@@ -169,9 +169,9 @@ class _Table:
         self.arrow, self.schema = arrow, arrow.schema(fields, metadata=about)
         self.most = GROUP.get(name, 1000)
         self.rows: list[dict[str, Any]] = []
-        self.writer = files.enter_context(
-            parquet.ParquetWriter(folder / f"{name}.parquet", self.schema, compression="zstd")
-        )
+        # An open file: pyarrow takes some names for addresses elsewhere.
+        stream = files.enter_context((folder / f"{name}.parquet").open("xb"))
+        self.writer = files.enter_context(parquet.ParquetWriter(stream, self.schema, compression="zstd"))
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)

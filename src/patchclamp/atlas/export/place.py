@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchclamp.core.bundle import refuse_write, write_durably
+from patchclamp.core.bundle import refuse_write, write_file
 from patchclamp.core.errors import PatchclampError
 
 AGAIN = "Free some space and export again: nothing was left behind."
@@ -42,11 +42,18 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         PatchclampError: something stands at ``out`` already, no permission, or a full disk.
     """
-    if out.exists() or out.is_symlink():
-        raise PatchclampError(
-            expected="a folder that is not there yet", got=f"{out}, which is", remedy="Choose another --out."
-        )
-    part = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
+    if out.name in ("", ".."):
+        raise PatchclampError(expected="the name of a folder", got=str(out), remedy="Choose another --out.")
+    parents: list[Path] = []
+    try:
+        if out.exists() or out.is_symlink():
+            raise PatchclampError(
+                expected="a folder that is not there yet", got=f"{out}, which is", remedy="Choose another --out."
+            )
+        part = out.with_name(f".{secrets.token_hex(8)}.part")
+        parents = [folder for folder in part.parents if not folder.exists()]
+    except OSError as problem:
+        raise refused(out, problem) from problem
     try:
         part.mkdir(parents=True)
         yield part
@@ -57,6 +64,10 @@ def new_folder(out: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             shutil.rmtree(part)
+        # What was made on the way is not left behind empty.
+        for folder in parents if not out.exists() else []:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def new_file(out: Path, data: bytes) -> None:
@@ -66,7 +77,7 @@ def new_file(out: Path, data: bytes) -> None:
         PatchclampError: a folder stands there, no permission, no such folder, or a full disk.
     """
     try:
-        write_durably(out, data)
+        write_file(out, data)
     except PatchclampError as problem:
         if isinstance(problem.__cause__, OSError):
             raise refused(out, problem.__cause__) from problem

@@ -70,8 +70,8 @@ def verify(
         nodes=len(chosen), baseline=finite(found.baseline), predicted=finite(predicted), measured=finite(together),
         randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
         mean=finite(whole.mean()) if len(whole) else None,
-        low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None, p=p,
-        reference=found.reference.kind, seed=seed,
+        low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
+        different=len(different), p=p, reference=found.reference.kind, seed=seed,
     )  # fmt: skip
 
 

@@ -300,6 +300,7 @@ class Verified:
         mean: their mean.
         low: lower end of its 95 % interval.
         high: upper end.
+        different: how many of the sets differ from one another: the fewer, the less p can show.
         p: (1 + different sets whose effect is at least the measured one) / (1 + different sets).
         reference: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
         seed: of the draw.
@@ -314,6 +315,7 @@ class Verified:
     mean: float | None
     low: float | None
     high: float | None
+    different: int
     p: float
     reference: str
     seed: int

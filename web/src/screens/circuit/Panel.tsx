@@ -58,11 +58,22 @@ function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Eleme
   });
   return (
     <p class="small">
-      <a href={labAddress(page.graph.prompt, clamps)} data-testid="open-lab">
-        switch {units.length === 1 ? "it" : "them"} off in the lab
+      <a href={labAddress(page.graph.prompt, clamps, answerOf(page))} data-testid="open-lab">
+        set {units.length === 1 ? "it" : "them"} to zero in the lab
       </a>
+      {page.about.reference === "corrupted" && <span class="soft">; verify, below, puts the corrupted prompt's values in place, which can do more</span>}
     </p>
   );
+}
+
+/** The explained tokens, as the lab's address names them. */
+function answerOf(page: GraphPage): Record<string, string> {
+  const named = (end: string) => {
+    const ids = page.explains[end];
+    return Array.isArray(ids) && ids.length === 1 ? String(ids[0]) : "";
+  };
+  const target = named("target");
+  return target ? { by: "effect", target, contrast: named("contrast") } : {};
 }
 
 function Nothing(): JSX.Element {
@@ -152,8 +163,8 @@ function Members({ item }: { item: Item }): JSX.Element {
       <ul class="layers small" data-testid="members">
         {item.members.map((node) => (
           <li key={node.key} data-key={node.key}>
-            {node.unit ? <a class="mono" href={unitAddress(node.unit)}>{node.key.slice(node.key.indexOf("/") + 1)}</a> : <span class="mono">{node.key}</span>}{" "}
-            <span class="num">{number(node.score, true)}</span>
+            {node.unit ? <a class="mono" href={unitAddress(node.unit)}>{node.key.slice(node.key.indexOf("/") + 1)}</a> : <span class="mono">{node.key.slice(node.key.indexOf("/") + 1)}</span>}{" "}
+            <span class="num nowrap">{number(node.score, true)}</span>
           </li>
         ))}
       </ul>

@@ -102,21 +102,21 @@ function Shown({ found }: { found: Verified }): JSX.Element {
           </dd>
         </div>
         <div>
-          <dt>random sets</dt>
+          <dt>random sets' mean, 95&nbsp;%</dt>
           <dd class="num">
             {number(found.low, true)} to {number(found.high, true)}
           </dd>
-        </div>
-        <div>
-          <dt>p</dt>
-          <dd class="num">{number(found.p)}</dd>
         </div>
       </dl>
       <Scale found={found} />
       <p class="small soft">
         What {plural(found.nodes, "node")} {found.nodes === 1 ? "takes" : "take"} from m = {number(found.baseline, true)}, with{" "}
-        {found.reference === "zero" ? "zero" : found.reference === "mean" ? "the mean" : "the corrupted prompt's values"} in place; the random sets' mean is{" "}
-        {number(found.mean, true)}, the interval 95&nbsp;%, p the share of sets at least as strong.
+        {found.reference === "zero" ? "zero" : found.reference === "mean" ? "the mean" : "the corrupted prompt's values"} in place. The filled mark is measured, the
+        ring around it or beside it predicted, each small circle a random set, the bar the interval of their mean, {number(found.mean, true)}.
+      </p>
+      <p class="small" data-testid="verified-p">
+        p = {number(found.p)}, from {plural(found.different, "different set")}
+        {found.p <= 1.5 / (found.different + 1) && <>: the least that {count(found.different)} can give{found.different < 19 && <>, too few to tell chance</>}</>}.
       </p>
     </div>
   );

@@ -65,7 +65,14 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
           </button>
         </span>
       </div>
-      {unit.state === "failed" && <Failed failure={unit.failure} />}
+      {unit.state === "failed" &&
+        (unit.failure.status === 404 ? (
+          <p class="small soft" data-testid="unlisted">
+            This atlas has no page of it, so its range is not known; the clamp acts all the same where the model has such a unit.
+          </p>
+        ) : (
+          <Failed failure={unit.failure} />
+        ))}
       {unit.state === "here" && <Known unit={unit.data} />}
       <div class="asks">
         <label>
