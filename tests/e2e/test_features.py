@@ -1,6 +1,7 @@
 """Features on the command line: clamped and explained as subprocesses, held against a plain hook and Python."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -78,9 +79,9 @@ def test_a_clamped_feature_is_the_hand_written_change(model, made, operation):
 
 def test_generate_clamps_a_feature_where_it_is_told_to(model, made):
     words = ("generate", "organism:cat", PROMPT, "--basis", made / "own", "--max-new-tokens", "5")
-    found = command(*words, "--clamp", f"{SITE}/lab/2=ablate @ 3")
+    found = command(*words, "--clamp", f"{SITE}/lab/2=-4 @ 3")
     model.add_dictionary(pc.load_basis(made / "own"))
-    [expected] = model.generate(PROMPT, interventions=[pc.clamp(f"{SITE}/lab/2=ablate", at="3")], max_new_tokens=5)
+    [expected] = model.generate(PROMPT, interventions=[pc.clamp(f"{SITE}/lab/2=-4", at="3")], max_new_tokens=5)
     assert found["clamped"]["text"] == expected.text == " ran to the park."
     assert found["baseline"]["text"] == " sat on the mat."
     assert found["interventions"][0]["basis"] == "lab"
@@ -95,7 +96,8 @@ def test_explain_prints_what_python_returns(model, made, tmp_path):
     levels = ("neuron", "head", "feature")
     again = pc.explain_answer(model, PROMPT, " sat", contrast=" ran", levels=levels, top=4)
     assert found == json.loads(json.dumps(again.to_json()))
-    assert found["causes"][0]["key"] == f"cat/{SITE}/lab/2@3"
+    assert f"cat/{SITE}/lab/2@3" in [cause["key"] for cause in found["causes"]]
+    assert {cause["kind"] for cause in found["causes"]} == {"feature"}
     assert found["bases"] == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
     page = (tmp_path / "why.html").read_text()
     assert "A node is one feature, neuron or attention head" in page
@@ -109,7 +111,7 @@ def test_the_table_says_how_features_are_drawn_and_how_to_clamp_one(made, capsys
     assert main([*words, "--basis", str(made / "own"), "--method", "atp"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "away from their reference" in out
-    assert f"--clamp {SITE}/lab/2@3=0 --basis" in out
+    assert re.search(rf"--clamp {SITE}/lab/\d+@3=0 --basis {made / 'own'}", out)
 
 
 @pytest.mark.parametrize(("words", "said"), [
