@@ -57,10 +57,10 @@ class LayerRow:
     """One layer that was added to the base.
 
     Args:
-        id: ``descriptions-…`` or ``graph-…`` with its content hash; also the id of the run that made it.
-        kind: ``descriptions`` or ``graph``.
-        rows: descriptions, or nodes of the graph.
-        title: the author of descriptions, or the prompt and answer of a graph.
+        id: ``descriptions-…``, ``graph-…`` or ``basis-…`` with its content hash; also the id of the run that made it.
+        kind: ``descriptions``, ``graph`` or ``basis``.
+        rows: descriptions, nodes of the graph, or features.
+        title: the author of descriptions, the prompt and answer of a graph, or a basis and its sites.
         bytes: size on disk.
     """
 
