@@ -136,8 +136,25 @@ class Atlas:
         return pages.RunPage(
             run=_run_row(id, run), host=run.host, versions=run.versions, seeds=run.seeds, hashes=run.hashes,
             options=run.options, log=list(run.log), rebuild=run.rebuild,
+            curves=_curves(self.reading, id),
             source=self.reading.source(f".run({id!r})", id),
         )  # fmt: skip
+
+
+def _curves(atlas: Reading, id: str) -> dict[str, dict[str, list[list[float]]]]:
+    """Return the training curves of a layer of features, without what is no list of pairs of numbers."""
+    part = next((part for part in atlas.parts[1:] if part.id == id), None)
+    curves = part.about["dictionary"]["curves"] if part else {}
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for site, measures in curves.items():
+        for name, pairs in measures.items() if isinstance(measures, dict) else ():
+            kept = [
+                [float(x), float(y)] for x, y in (pair for pair in pairs if isinstance(pair, list) and len(pair) == 2)
+                if number_or_none(y) is not None
+            ] if isinstance(pairs, list) else []  # fmt: skip
+            if kept:
+                found.setdefault(site, {})[name] = kept
+    return found
 
 
 def _run_row(id: str, run: Run) -> pages.RunRow:

@@ -77,6 +77,31 @@ class Lab:
                     self.model.add_basis(basis, site)
                 self._attached.add(part.id)
 
+    def attach_dictionary(self, atlas: Reading, dictionary: Any) -> None:
+        """Make a dictionary known to the model: one that an atlas has features of, but is too large to keep.
+
+        Raises:
+            PatchclampError: it is of another model, or not what the atlas's features of that name are of.
+        """
+        from patchclamp.evaluate.judging import check_subject
+
+        check_subject(self.model, dictionary)
+        kept = {
+            (row[1], row[4]): hashed
+            for part in atlas.parts[1:]
+            for row, (hashed,) in zip(
+                part.sites, atlas.rows(f"SELECT hash FROM {part.schema}.bases ORDER BY site"), strict=True
+            )
+        }
+        for site, basis in dictionary.bases.items():
+            if kept.get((site, basis.name), basis.hash) != basis.hash:
+                raise PatchclampError(
+                    expected=f"the dictionary that {site}/{basis.name} of this atlas was made with",
+                    got="another of the same name",
+                    remedy="`patchclamp basis info DIR` prints its hash; /runs says where the atlas's came from.",
+                )
+            self.model.add_basis(basis, site)
+
     # -- words --------------------------------------------------------------------------------------------------------
 
     def cut(self, text: str) -> Any:

@@ -159,6 +159,7 @@ class RunPage:
         options: how the run was set up.
         log: what happened, line by line.
         rebuild: a shell script that makes the same part again.
+        curves: what was followed while a dictionary was trained: site to measure to a list of ``[step, value]``.
         source: where this page comes from.
     """
 
@@ -170,4 +171,5 @@ class RunPage:
     options: dict[str, str]
     log: list[str]
     rebuild: str
+    curves: dict[str, dict[str, list[list[float]]]]
     source: Source
