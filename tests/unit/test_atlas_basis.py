@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -134,10 +136,9 @@ def test_a_damaged_layer_takes_nothing_from_the_rest(added, tmp_path, bare):
     place = tmp_path / "hurt.atlas"
     shutil.copytree(added, place)
     [file] = (place / "layers").iterdir()
-    raw = bytearray(file.read_bytes())
-    raw[len(raw) // 2 : len(raw) // 2 + 400] = bytes(400)
     file.chmod(0o644)
-    file.write_bytes(bytes(raw))
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE units SET maximum = maximum + 1 WHERE number = 0")
     hurt = pc.atlas.open(place)
     assert len(hurt.page().notes) == 1 and "was left out" in hurt.page().notes[0]
     assert hurt.page().n_units == pc.atlas.open(bare).page().n_units
@@ -204,13 +205,11 @@ def test_a_feature_clamp_equals_what_is_computed_by_hand(atlas, model):
         return x + (1.0 - f[..., :1]) * torch.tensor(basis.decoder)[0]
 
     x = model.run("the old cat", record=SITE).recording[SITE]
-    change = pc.change("set", SITE, value=np.asarray(by_hand(x))[-1].tolist(), at="-1")
     everywhere = [pc.change("set", SITE, value=row.tolist(), at=str(i)) for i, row in enumerate(np.asarray(by_hand(x)))]
-    assert change.at
     logits = model.run("the old cat", interventions=everywhere).logits[0, -1].double()
     expected = logits.softmax(-1)
     for row in table.rows:
-        assert row.changed == pytest.approx(float(expected[row.id]), abs=1e-6)
+        assert row.changed == pytest.approx(float(expected[row.id]), rel=1e-4, abs=1e-6)
     assert table.clamped[0].changed == pytest.approx([1.0] * 4) and table.divergence > 0
 
 
