@@ -101,13 +101,11 @@ def test_the_rest_of_the_atlas_is_what_it_was(bare, atlas):
     before = pc.atlas.open(bare)
     key = f"{SITE}/neurons/{CAT}"
     strip = ("source", "next", "previous")
-    ours, theirs = (
-        {n: v for n, v in vars(one.unit(key)).items() if n not in strip} for one in (atlas, before)
-    )
+    ours, theirs = ({n: v for n, v in vars(one.unit(key)).items() if n not in strip} for one in (atlas, before))
     assert ours == theirs
-    assert before.reading.rows("SELECT count(*) FROM sqlite_temp_master WHERE name IN ('units', 'fires', 'tokens')") == [
-        (0,)
-    ]
+    assert before.reading.rows(
+        "SELECT count(*) FROM sqlite_temp_master WHERE name IN ('units', 'fires', 'tokens')"
+    ) == [(0,)]
     assert atlas.hash != before.hash
 
 

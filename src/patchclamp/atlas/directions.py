@@ -185,7 +185,9 @@ def unit_panels(
         read = found.read[site.path]
         if read is not None and site.layer is not None:
             bank["driven_by"] = read
-            before = {first: w for first, (layer, w) in (beside or {}).items() if layer is not None and layer < site.layer}
+            before = {
+                first: w for first, (layer, w) in (beside or {}).items() if layer is not None and layer < site.layer
+            }
             others["driven_by"] = before | {
                 firsts[s.path]: w for s in sites
                 if s.layer is not None and s.layer < site.layer and (w := found.write[s.path]) is not None
@@ -202,9 +204,7 @@ def _standardised(sample: np.ndarray) -> Tensor:
     return nn.functional.normalize(x - x.mean(1, keepdim=True), dim=1, eps=1e-6)
 
 
-def _nearest(
-    own: Tensor, others: dict[int, Tensor], self_first: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(own: Tensor, others: dict[int, Tensor], self_first: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids and products of the MOST_UNITS others with the largest product, by unit; −1 where fewer."""
     ids, weights = [], []
     for rows in _blocks(len(own)):

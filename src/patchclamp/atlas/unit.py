@@ -119,9 +119,7 @@ def _described(atlas: Reading, said: Said) -> pages.DescriptionView:
 
 def _counts(atlas: Reading, unit: int) -> list[pages.KindCount]:
     part, own = atlas.part(unit)
-    found = dict(
-        atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own])
-    )
+    found = dict(atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own]))
     counts = {kind: found.get(number, 0) for number, kind in enumerate(STORED)}
     counts["counter"] = sum(len(said.counters) for said in atlas.said_of(unit))
     return [pages.KindCount(kind, counts[kind]) for kind in get_args(pages.Kind)]

@@ -101,7 +101,9 @@ def _serve(options: Namespace) -> int:
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
 
     try:
-        serve(options.atlas, host=options.host, port=options.port, model=options.model, basis=options.basis, ready=ready)
+        serve(
+            options.atlas, host=options.host, port=options.port, model=options.model, basis=options.basis, ready=ready
+        )
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the way that a server ends
     return 0

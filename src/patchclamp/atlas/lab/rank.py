@@ -65,7 +65,9 @@ def rank(
             expected=f"a position from 0 to {len(stimulus) - 1}", got=str(position), remedy="Count the text's tokens."
         )
     sites = {
-        (row[1], row[4]): (int(row[5]), int(row[6])) for row in atlas.sites if site in ("", row[1], f"{row[1]}/{row[4]}")
+        (row[1], row[4]): (int(row[5]), int(row[6]))
+        for row in atlas.sites
+        if site in ("", row[1], f"{row[1]}/{row[4]}")
     }
     if not sites:
         raise Absent(expected="a site of this atlas", got=repr(site[:120]), remedy="The first page lists them.")
@@ -104,7 +106,9 @@ def rank(
     worth = np.abs(flat["effects"]) if metric else flat["values"]
     best = np.argsort(-np.nan_to_num(worth, nan=-np.inf), kind="stable")[:limit]
     known = _known(atlas, firsts[best].tolist())
-    units = [_row(atlas, int(firsts[i]), flat["values"][i], flat["effects"][i] if metric else None, known) for i in best]
+    units = [
+        _row(atlas, int(firsts[i]), flat["values"][i], flat["effects"][i] if metric else None, known) for i in best
+    ]
     return pages.Ranking(
         position=position, by=by, target=spell(metric.target[0]) if metric else None,
         contrast=spell(metric.contrast[0]) if metric and metric.contrast else None,
@@ -175,9 +179,7 @@ def _refuse_if_too_large(model: LanguageModel, stimulus: Stimulus, sites: Sequen
         )
 
 
-def _known(
-    atlas: Reading, units: Sequence[int]
-) -> dict[int, tuple[Any, ...]]:
+def _known(atlas: Reading, units: Sequence[int]) -> dict[int, tuple[Any, ...]]:
     return {unit: atlas.row(unit, "mean", "minimum", "maximum", "fires_on") for unit in units}
 
 
