@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import served, windows
 
+from conftest import served, windows
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 

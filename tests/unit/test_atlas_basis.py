@@ -77,7 +77,8 @@ def test_a_feature_that_is_a_neuron_gets_what_the_neuron_got(atlas):
 
 def test_neighbours_are_features_and_neurons_by_their_keys(atlas):
     page = atlas.unit(f"{SITE}/planted/0")
-    assert page.similar[0].key == f"cat/{SITE}/neurons/{CAT}" and page.similar[0].value == pytest.approx(1)
+    assert page.similar[0].key == f"cat/{SITE}/neurons/{CAT}"
+    assert page.similar[0].value == pytest.approx(1)
     assert {one.key.split("/")[2] for one in page.together} == {"planted"}
     assert "residual stream" in page.not_known["excited_by"]
 
@@ -111,9 +112,11 @@ def test_the_rest_of_the_atlas_is_what_it_was(bare, atlas):
 
 def test_home_and_runs_say_where_features_came_from(atlas, added):
     [layer] = atlas.page().layers
-    assert (layer.kind, layer.rows) == ("basis", 3) and layer.id.startswith("basis-")
+    assert (layer.kind, layer.rows) == ("basis", 3)
+    assert layer.id.startswith("basis-")
     run = atlas.run(layer.id)
-    assert run.run.verb == "atlas add" and run.options["basis"] == "planted"
+    assert run.run.verb == "atlas add"
+    assert run.options["basis"] == "planted"
     assert run.curves == {SITE: {"loss": [[0, 2.0], [10, 1.0], [20, 0.5]]}}
     assert atlas.unit(f"{SITE}/planted/0").source.run == layer.id
     assert not begun_at(added).exists()
@@ -121,7 +124,8 @@ def test_home_and_runs_say_where_features_came_from(atlas, added):
 
 def test_the_atlas_keeps_the_basis(atlas, planted):
     [(site, basis)] = atlas.bases()
-    assert site == SITE and basis.hash == planted.bases[SITE].hash
+    assert site == SITE
+    assert basis.hash == planted.bases[SITE].hash
 
 
 def test_the_same_basis_is_the_same_layer(added, model, planted):
@@ -138,7 +142,8 @@ def test_a_damaged_layer_takes_nothing_from_the_rest(added, tmp_path, bare):
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE units SET maximum = maximum + 1 WHERE number = 0")
     hurt = pc.atlas.open(place)
-    assert len(hurt.page().notes) == 1 and "was left out" in hurt.page().notes[0]
+    assert len(hurt.page().notes) == 1
+    assert "was left out" in hurt.page().notes[0]
     assert hurt.page().n_units == pc.atlas.open(bare).page().n_units
 
 
@@ -158,7 +163,9 @@ def test_what_does_not_fit_is_refused_in_three_parts(what, added, bare, model, p
         text = tmp_path / "nowhere.txt"
     with pytest.raises(PatchclampError) as refused:
         add_basis(place, model, Dictionary({SITE: basis}, subject, "random"), text=text)
-    assert refused.value.expected and refused.value.got and refused.value.remedy
+    assert refused.value.expected
+    assert refused.value.got
+    assert refused.value.remedy
     assert len(list((place / "layers").iterdir())) == 1
 
 
@@ -208,7 +215,8 @@ def test_a_feature_clamp_equals_what_is_computed_by_hand(atlas, model):
     expected = logits.softmax(-1)
     for row in table.rows:
         assert row.changed == pytest.approx(float(expected[row.id]), rel=1e-4, abs=1e-6)
-    assert table.clamped[0].changed == pytest.approx([1.0] * 4) and table.divergence > 0
+    assert table.clamped[0].changed == pytest.approx([1.0] * 4)
+    assert table.divergence > 0
 
 
 def test_the_same_change_of_feature_and_neuron_does_the_same(atlas, model):
@@ -224,7 +232,8 @@ def test_the_same_change_of_feature_and_neuron_does_the_same(atlas, model):
         control = next(e for e in tables[0] if isinstance(e, pages.Control))
         assert len(control.randoms) == 3
         done = tables[0][-1]
-        assert ".bases()" in done.python and done.command == ""
+        assert ".bases()" in done.python
+        assert done.command == ""
 
 
 def test_features_are_tried_and_ranked_like_neurons(atlas, model):
@@ -233,7 +242,8 @@ def test_features_are_tried_and_ranked_like_neurons(atlas, model):
     assert ours.acts == lab.trial(atlas.reading, f"{SITE}/neurons/{CAT}", "the old cat").acts
     options = {"target": None, "contrast": None, "site": f"{SITE}/planted", "limit": 10}
     found = lab.rank(atlas.reading, "the old cat", 3, by="activation", **options)
-    assert found.total == 3 and found.units[0].maximum is not None
+    assert found.total == 3
+    assert found.units[0].maximum is not None
     everything = {**options, "site": SITE, "limit": 500}
     effect = {u.key: u.effect for u in lab.rank(atlas.reading, "the old cat", 3, by="effect", **everything).units}
     for i, neuron in enumerate(PLANTED):
@@ -244,7 +254,7 @@ def test_features_are_tried_and_ranked_like_neurons(atlas, model):
 def test_the_code_that_the_lab_gives_runs(atlas, model, capsys):
     lab = Lab(model, atlas.reading, "organism:cat")
     done = asked_of(lab, atlas, [pages.ClampAsked(f"cat/{SITE}/planted/0", "ablate", None)])[-1]
-    exec(compile(done.python, "lab", "exec"), {})  # noqa: S102  the lab's own
+    exec(compile(done.python, "lab", "exec"), {})
     assert "→" in capsys.readouterr().out
 
 
@@ -261,7 +271,8 @@ def test_a_transcoder_is_read_at_its_site_and_not_clamped(bare, model, tmp_path)
     add_basis(place, model, Dictionary({write: basis}, {"slug": model.name, "hash": model.hash}, "topk"))
     atlas = pc.atlas.open(place)
     ours, theirs = atlas.unit(f"{write}/through/0"), atlas.unit(f"{read}/neurons/{CAT}")
-    assert ours.statistics == theirs.statistics and ours.promotes
+    assert ours.statistics == theirs.statistics
+    assert ours.promotes
     direction = torch.tensor(basis.decoder[:1])
     scores = model.read_out(direction)[0]
     assert ours.promotes[0].id == int(scores.argmax())

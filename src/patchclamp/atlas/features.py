@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ def add_basis(
         )
     with writing(aside):
         labelled = is_labelled(chosen)
-        showing = show_labelled(model, chosen, **cutting) if labelled else show_text(model, chosen, **cutting)  # type: ignore[arg-type]
+        showing = show_labelled(model, chosen, **cutting) if labelled else show_text(model, chosen, **cutting)
         n_units, n_tokens = sum(s.width for s in sites), showing.plan.n_tokens
         log = [f"{n_tokens:,} tokens in {showing.plan.n_stimuli:,} stimuli, {n_units:,} features"]
         paths = [site.path for site in sites]
@@ -130,7 +129,7 @@ def add_basis(
         verb="atlas add", command=typed, made=f"{n_units:,} features of {dictionary.name}", began=began,
         duration_s=round(time.monotonic() - clock, 3), host=host(), versions=versions("torch", "transformers"),
         seeds={"seed": showing.plan.seed},
-        hashes={"model": model.hash, "text": showing.plan.text, "dictionary": digest},
+        hashes={"model": model.hash, "text": file_hash(chosen), "dictionary": digest},
         options={n: str(v) for n, v in options.items() if v not in (None, "")}, log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )  # fmt: skip

@@ -1,7 +1,6 @@
 """Reading: an atlas's files opened, checked and joined, for the pages to ask."""
 
 import hashlib
-import json
 import math
 import sqlite3
 import threading
