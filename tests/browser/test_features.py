@@ -1,6 +1,7 @@
 """Features in the pages: found, read and clamped like neurons."""
 
 import shutil
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -41,9 +42,14 @@ def test_find_lists_features_and_their_pages_show_examples(opened_features):
 
 def test_the_lab_clamps_a_feature(opened_features):
     reader = opened_features()
-    reader.visit(f"/lab?text=the+old+cat&clamp={KEY}=ablate")
-    reader.page.wait_for_selector("[data-testid=table], table")
-    assert "planted" in reader.page.content()
+    divergences = []
+    for key in (KEY, f"cat/{SITE}/neurons/7"):
+        reader.visit("/lab?" + urlencode({"text": "the old cat", "clamp": f"{key} set 0"}))
+        reader.page.wait_for_selector("[data-testid=result][data-neutral=false]")
+        assert reader.all("[data-testid=clamp]", "data-key") == [key]
+        divergences += map(float, reader.all("[data-testid=result]", "data-divergence"))
+    assert divergences[0] == pytest.approx(divergences[1], rel=1e-4)
+    assert divergences[0] > 0.1
 
 
 def test_training_curves_stand_on_the_run(opened_features):

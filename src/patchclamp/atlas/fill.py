@@ -98,8 +98,8 @@ def _written(
 
 
 def _about(
-    db: sqlite3.Connection, model: LanguageModel | Features, text: Path, sites: Sequence[Site], survey: StoredSurvey, plan: Any,
-    labels: Labelled | None,
+    db: sqlite3.Connection, model: LanguageModel | Features, text: Path, sites: Sequence[Site], survey: StoredSurvey,
+    plan: Any, labels: Labelled | None,
 ) -> None:  # fmt: skip
     about = manifest_of(model, sites, plan)
     corpus = {

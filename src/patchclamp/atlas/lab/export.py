@@ -95,7 +95,7 @@ def verified_in_python(model: str, atlas: str, asked: pages.VerifyAsked) -> str:
 
 
 def as_command(model: str, text: str, changes: Sequence[Intervention], new_tokens: int) -> str:
-    """Return the command that prints a run's continuation; empty where no shell can hold the text, or features are in."""
+    """Return the command that prints a run's continuation; empty where no shell can hold it: a text, or features."""
     if "\0" in text or of_features(changes):
         return ""
     options = [word for change in changes for word in ("--clamp", _words(change))]

@@ -137,7 +137,7 @@ def _values(
 def _slopes(
     model: LanguageModel, stimulus: Stimulus, metric: Metric, paths: Sequence[str]
 ) -> tuple[dict[str, Float[np.ndarray, "position width"]], float, str]:
-    """Return the gradient at every site by the rules of RelP, or the plain one, with the metric and which of the two."""
+    """Return the gradient at every site by the rules of RelP or the plain one, the metric, and which it is."""
     _refuse_if_too_large(model, stimulus, paths)
     sites = list(dict.fromkeys(paths))
     method = "relp"
