@@ -58,7 +58,7 @@ def _add(options: Namespace) -> int:
     memory, disk = map(human_bytes, sizes)
     print(
         f"{n_features:,} features of {len(found.bases)} sites: two passes over the text, about {memory} of memory, "
-        f"{disk} on disk; the dictionary ({human_bytes(array_bytes(found))}) is {'' if kept else 'not '}kept in the atlas",
+        f"{disk} on disk; the dictionary ({human_bytes(array_bytes(found))}) is {'' if kept else 'not '}kept in it",
         file=sys.stderr,
     )
     with Meter("add") as meter:
