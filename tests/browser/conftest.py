@@ -1,6 +1,7 @@
 """A browser on the pages of a real server; skipped with a reason where there is none."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -137,6 +138,34 @@ def opened(chromium: Any, atlas_server: str) -> Iterator[Callable[..., Reader]]:
 def lab_opened(chromium: Any, lab_server: str) -> Iterator[Callable[..., Reader]]:
     """Open windows on the seeded atlas with its model attached."""
     with windows(chromium, lab_server) as open_one:
+        yield open_one
+
+
+@pytest.fixture(scope="package")
+def features_server(seeded_atlas: Path, tmp_path_factory: Any) -> Iterator[str]:
+    """The address of a server of the seeded atlas with three planted neurons as features, its model attached."""
+    import numpy as np
+
+    import patchclamp as pc
+    from patchclamp.core.basis import Basis
+    from patchclamp.core.dictionary import Dictionary
+
+    place, site = tmp_path_factory.mktemp("features") / "seeded.atlas", "blocks.0.mlp.act"
+    shutil.copytree(seeded_atlas, place)
+    model = pc.load("organism:cat")
+    decoder = np.eye(model.site(site).width, dtype=np.float32)[[CAT, 5, 3]]
+    basis = Basis("planted", "directions", decoder=decoder, encoder=decoder, activation="relu")
+    curves = {site: {"loss": [[0, 2.0], [10, 1.0], [20, 0.5]]}}
+    made = Dictionary({site: basis}, {"slug": model.name, "hash": model.hash}, "random", curves=curves)
+    pc.atlas.add_basis(place, model, made, max_tokens=2000)
+    with served(str(place), "--model", "organism:cat") as address:
+        yield address
+
+
+@pytest.fixture
+def features_opened(chromium: Any, features_server: str) -> Iterator[Callable[..., Reader]]:
+    """Open windows on the atlas with features."""
+    with windows(chromium, features_server) as open_one:
         yield open_one
 
 

@@ -81,3 +81,8 @@ export function local(key: string): string {
 export function graphAddress(id: string, select?: string): string {
   return `/graphs/${encodeURIComponent(id)}${select ? `?select=${encodeURIComponent(local(select))}` : ""}`;
 }
+
+/** What each site is called where one is chosen: with its basis where several have units there. */
+export function placesOf(sites: { site: string; basis: string }[]): string[] {
+  return sites.map((one) => (sites.some((other) => other.site === one.site && other.basis !== one.basis) ? `${one.site}/${one.basis}` : one.site));
+}

@@ -1,7 +1,8 @@
 """Atlas: what was found, as a folder to keep and pages to look at.
 
-``open`` reads one; ``bake_atlas`` makes one and ``write_descriptions`` and ``write_graph`` add to it. ``show`` puts a
-unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what others read.
+``open`` reads one; ``bake_atlas`` makes one; ``add_basis``, ``write_descriptions`` and ``write_graph`` add to it.
+``show`` puts a unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what
+others read.
 """
 
 import importlib
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "Asked": ("find", "Asked"),
     "Atlas": ("db", "Atlas"),
+    "add_basis": ("features", "add_basis"),
     "bake_atlas": ("bake", "bake_atlas"),
     "export_atlas": ("export", "export_atlas"),
     "open": ("db", "open_atlas"),
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from patchclamp.atlas.db import open_atlas
     from patchclamp.atlas.export import export_atlas as export_atlas
     from patchclamp.atlas.export.page import to_html as to_html
+    from patchclamp.atlas.features import add_basis as add_basis
     from patchclamp.atlas.find import Asked as Asked
     from patchclamp.atlas.layers import write_descriptions as write_descriptions
     from patchclamp.atlas.layers import write_graph as write_graph

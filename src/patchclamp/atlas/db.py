@@ -5,10 +5,12 @@ from pathlib import Path
 from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import MOST_NODES, graph_page
 from patchclamp.atlas.find import Asked, find
+from patchclamp.atlas.parts import part_bases
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.atlas.runs import Run
 from patchclamp.atlas.store import VERSION
 from patchclamp.atlas.unit import examples, graph_row, unit_page
+from patchclamp.core.basis import Basis
 
 
 class Atlas:
@@ -43,11 +45,11 @@ class Atlas:
             for id, path, kind, layer, basis, first, units in atlas.sites
         ]
         [(scored,)] = atlas.rows("SELECT count(*) FROM temp.described WHERE score IS NOT NULL")
-        [(n_examples,)] = atlas.rows("SELECT count(*) FROM examples")
+        n_examples = sum(atlas.rows(f"SELECT count(*) FROM {part.schema}.examples")[0][0] for part in atlas.parts)
         layers = []
         for layer in atlas.layers:
             graph = layer.graph
-            rows = len(graph.nodes) if graph else len(layer.descriptions)
+            rows = len(graph.nodes) if graph else layer.n_features or len(layer.descriptions)
             layers.append(pages.LayerRow(layer.id, layer.kind, rows, layer.title, layer.bytes))
         return pages.AtlasPage(
             name=atlas.folder.name, hash=atlas.hash, base=str(atlas.head["base"]), version=VERSION,
@@ -97,6 +99,13 @@ class Atlas:
         """
         return examples(self.reading, key, kind, low, high, limit)
 
+    def bases(self) -> list[tuple[str, Basis]]:
+        """Return the bases that layers of features keep, each with the site that it writes, for ``model.add_basis``.
+
+        Cost: reads their arrays.
+        """
+        return [pair for part in self.reading.parts[1:] for pair in part_bases(self.reading.rows, part.schema)]
+
     def graphs(self) -> pages.GraphList:
         """Return the explained answers."""
         rows = [graph_row(layer.id, layer.graph) for layer in self.reading.layers if layer.graph]
@@ -127,8 +136,25 @@ class Atlas:
         return pages.RunPage(
             run=_run_row(id, run), host=run.host, versions=run.versions, seeds=run.seeds, hashes=run.hashes,
             options=run.options, log=list(run.log), rebuild=run.rebuild,
+            curves=_curves(self.reading, id),
             source=self.reading.source(f".run({id!r})", id),
         )  # fmt: skip
+
+
+def _curves(atlas: Reading, id: str) -> dict[str, dict[str, list[list[float]]]]:
+    """Return the training curves of a layer of features, without what is no list of pairs of numbers."""
+    part = next((part for part in atlas.parts[1:] if part.id == id), None)
+    curves = part.about["dictionary"]["curves"] if part else {}
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for site, measures in curves.items():
+        for name, pairs in measures.items() if isinstance(measures, dict) else ():
+            kept = [
+                [float(x), float(y)] for x, y in (pair for pair in pairs if isinstance(pair, list) and len(pair) == 2)
+                if number_or_none(y) is not None
+            ] if isinstance(pairs, list) else []  # fmt: skip
+            if kept:
+                found.setdefault(site, {})[name] = kept
+    return found
 
 
 def _run_row(id: str, run: Run) -> pages.RunRow:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchclamp.core.site import Site
+from patchclamp.record.features import Features
 from patchclamp.subjects.families.spec import Family
 from patchclamp.subjects.language import LanguageModel
 
@@ -38,11 +39,12 @@ class Directions:
     reasons: dict[str, dict[str, str]]
 
 
-def directions(model: LanguageModel, sites: Sequence[Site]) -> Directions:
+def directions(model: LanguageModel | Features, sites: Sequence[Site]) -> Directions:
     """Return write and read directions of every site's units.
 
     A neuron of ``mlp.act`` writes its column of W_down and reads its row of W_in (the gate's, in a gated MLP) times
-    the gain of the norm before it. A coordinate of the residual stream writes itself.
+    the gain of the norm before it. A coordinate of the residual stream writes itself. A feature writes what its row of
+    the decoder writes, and reads its row of the encoder where that reads the residual stream.
 
     Cost: memory of one ``(unit, d_model)`` matrix for each.
     """
@@ -56,21 +58,29 @@ def directions(model: LanguageModel, sites: Sequence[Site]) -> Directions:
     return Directions(write, read, reasons)
 
 
-def _write(model: LanguageModel, site: Site) -> Tensor | None:
-    if model.family is None:
+def _write(model: LanguageModel | Features, site: Site) -> Tensor | None:
+    if model.family is None or site.kind not in (*WRITERS, *RESIDUAL):
         return None
-    if site.kind in WRITERS:
-        blocks = []
-        for rows in _blocks(site.width):
-            one_hot = torch.zeros(rows.stop - rows.start, site.width, dtype=model.dtype, device=model.device)
-            one_hot[torch.arange(len(one_hot)), torch.arange(rows.start, rows.stop)] = 1
-            blocks.append(model.written(site.path, one_hot).float().cpu())
-        return torch.cat(blocks)
-    return torch.eye(site.width) if site.kind in RESIDUAL else None
+    decoder = torch.as_tensor(model.bases[site.path].decoder).float() if isinstance(model, Features) else None
+    if site.kind in RESIDUAL:
+        return torch.eye(site.width) if decoder is None else decoder
+    blocks = []
+    for rows in _blocks(site.width):
+        if decoder is not None:
+            units = decoder[rows].to(model.device, model.dtype)
+        else:
+            units = torch.zeros(rows.stop - rows.start, site.width, dtype=model.dtype, device=model.device)
+            units[torch.arange(len(units)), torch.arange(rows.start, rows.stop)] = 1
+        blocks.append(model.written(site.path, units).float().cpu())
+    return torch.cat(blocks)
 
 
-def _read(model: LanguageModel, site: Site) -> Tensor | None:
+def _read(model: LanguageModel | Features, site: Site) -> Tensor | None:
     family = model.family
+    if isinstance(model, Features):
+        basis = model.bases[site.path]
+        direct = model.model.site(basis.reads or site.path).kind in RESIDUAL and basis.activation != "nonnegative"
+        return torch.as_tensor(basis.encoder).float() if direct and family is not None else None
     if family is None or site.kind != "mlp.act" or not family.entry_norms:
         return None
     block = family.layers(model.module)[site.layer or 0]
@@ -88,7 +98,7 @@ def _gain(family: Family, norm: Any) -> Tensor:
     return family.gain(norm).detach().float().cpu()
 
 
-def _reasons(model: LanguageModel, site: Site, write: Tensor | None, read: Tensor | None) -> dict[str, str]:
+def _reasons(model: LanguageModel | Features, site: Site, write: Tensor | None, read: Tensor | None) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if model.family is None:
         why = f"no family file covers {type(model.module).__name__}, so what it writes and reads is not known"
@@ -99,11 +109,13 @@ def _reasons(model: LanguageModel, site: Site, write: Tensor | None, read: Tenso
         reasons |= dict.fromkeys(("promotes", "suppresses", "similar"), why)
     if read is None:
         why = f"a read direction is known for mlp.act alone, not for {site.kind}"
+        if isinstance(model, Features):
+            why = "what it reads is no direction of the residual stream"
         reasons |= dict.fromkeys(("excited_by", "inhibited_by", "driven_by"), why)
     return reasons
 
 
-def token_panels(model: LanguageModel, found: Directions, site: Site) -> Panels:
+def token_panels(model: LanguageModel | Features, found: Directions, site: Site) -> Panels:
     """Return which tokens a site's units promote and suppress, and which drive them.
 
     Promoted: W_U · norm(w_write), mean over tokens taken off. Driving: w_read · embedding, likewise.
@@ -147,8 +159,9 @@ def _both(up: str, down: str, tables: Sequence[tuple[np.ndarray, ...]]) -> Panel
 
 
 def unit_panels(
-    sites: Sequence[Site], found: Directions, samples: dict[str, np.ndarray], firsts: dict[str, int]
-) -> Iterator[tuple[str, Panels]]:
+    sites: Sequence[Site], found: Directions, samples: dict[str, np.ndarray], firsts: dict[str, int],
+    beside: dict[int, tuple[int | None, Tensor]] | None = None,
+) -> Iterator[tuple[str, Panels]]:  # fmt: skip
     """Yield each site with its units' nearest others: by write direction, by co-activation, and as inputs.
 
     Args:
@@ -156,27 +169,32 @@ def unit_panels(
         found: their directions.
         samples: ``(unit, token)`` values at the same sampled tokens, per site.
         firsts: number of each site's unit 0 among all units.
+        beside: other units that may be neighbours: number of a site's unit 0 to its layer and write directions.
 
     Cost: quadratic in the number of units, in blocks: 0.1 s for a thousand, two minutes for 37 thousand.
     """
     written = {s.path: None if (w := found.write[s.path]) is None else nn.functional.normalize(w, dim=1) for s in sites}
-    together = {s.path: _standardised(samples[s.path]) for s in sites}
+    together = {firsts[s.path]: _standardised(samples[s.path]) for s in sites}
+    near = {first: nn.functional.normalize(w, dim=1) for first, (_, w) in (beside or {}).items()}
+    near |= {firsts[p]: t for p, t in written.items() if t is not None}
     for site in sites:
         panels: Panels = {}
-        bank: dict[str, Tensor | None] = {"similar": written[site.path], "together": together[site.path]}
-        others: dict[str, dict[str, Tensor]] = {
-            "similar": {p: t for p, t in written.items() if t is not None}, "together": together,
-        }  # fmt: skip
+        own_first = firsts[site.path]
+        bank: dict[str, Tensor | None] = {"similar": written[site.path], "together": together[own_first]}
+        others: dict[str, dict[int, Tensor]] = {"similar": near, "together": together}
         read = found.read[site.path]
         if read is not None and site.layer is not None:
             bank["driven_by"] = read
-            others["driven_by"] = {
-                s.path: w for s in sites
+            before = {
+                first: w for first, (layer, w) in (beside or {}).items() if layer is not None and layer < site.layer
+            }
+            others["driven_by"] = before | {
+                firsts[s.path]: w for s in sites
                 if s.layer is not None and s.layer < site.layer and (w := found.write[s.path]) is not None
             }  # fmt: skip
         for name, own in bank.items():
             if own is not None:
-                panels[name] = _nearest(own, others[name], firsts, firsts[site.path] if name != "driven_by" else None)
+                panels[name] = _nearest(own, others[name], own_first if name != "driven_by" else None)
         yield site.path, panels
 
 
@@ -186,18 +204,16 @@ def _standardised(sample: np.ndarray) -> Tensor:
     return nn.functional.normalize(x - x.mean(1, keepdim=True), dim=1, eps=1e-6)
 
 
-def _nearest(
-    own: Tensor, others: dict[str, Tensor], firsts: dict[str, int], self_first: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(own: Tensor, others: dict[int, Tensor], self_first: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids and products of the MOST_UNITS others with the largest product, by unit; −1 where fewer."""
     ids, weights = [], []
     for rows in _blocks(len(own)):
         best = torch.full((rows.stop - rows.start, MOST_UNITS), -torch.inf)
         best_id = torch.full(best.shape, -1)
-        for path, other in others.items():
+        for first, other in others.items():
             for columns in _blocks(len(other), 4096):
                 product = own[rows] @ other[columns].T
-                number = torch.arange(columns.start, columns.stop) + firsts[path]
+                number = torch.arange(columns.start, columns.stop) + first
                 if self_first is not None:
                     product[torch.arange(rows.start, rows.stop)[:, None] + self_first == number] = -torch.inf
                 both = torch.cat([best, product], 1)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from patchclamp.atlas.directions import Panels, directions, token_panels, unit_panels
 from patchclamp.atlas.labels import as_rows, concept_scores
@@ -18,6 +20,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.evaluate.labelled import Labelled
+from patchclamp.record.features import Features
 from patchclamp.record.plan import Showing, manifest_of
 from patchclamp.subjects.language import LanguageModel
 
@@ -26,10 +29,10 @@ LOUD = 0.5
 
 
 def fill_base(
-    db: sqlite3.Connection, model: LanguageModel, text: Path, showing: Showing, sites: Sequence[Site],
-    survey: StoredSurvey, look: Bundle, labels: Labelled | None,
+    db: sqlite3.Connection, model: LanguageModel | Features, text: Path, showing: Showing, sites: Sequence[Site],
+    survey: StoredSurvey, look: Bundle, labels: Labelled | None, beside: Sequence[Site] = (),
 ) -> None:  # fmt: skip
-    """Write every table of the base.
+    """Write every table of the base, or of a layer of features, which is filled like one.
 
     Args:
         db: an empty base, its tables made.
@@ -40,20 +43,24 @@ def fill_base(
         survey: their survey.
         look: the second pass.
         labels: labelled tokens, where the text has them.
+        beside: sites whose neurons come before these units, and may be their neighbours.
     """
     _about(db, model, text, sites, survey, showing.plan, labels)
     found = directions(model, sites)
-    firsts = dict(zip((s.path for s in sites), np.cumsum([0, *(s.width for s in sites)]).tolist(), strict=False))
+    n_before = sum(site.width for site in beside)
+    starts = np.cumsum([n_before, *(s.width for s in sites)]).tolist()
+    firsts = dict(zip((s.path for s in sites), starts, strict=False))
     ids: set[int] = set()
     used: dict[int, Any] = {}
     samples = {}
     lengths = np.array([len(s) for batch in showing.batches(0) for s in batch], dtype=np.int64)
     scored = dict(concept_scores(model, labels, list(sites))) if labels is not None else {}
-    for number, site in enumerate(sites):
+    for number, site in enumerate(sites, len(beside)):
         first = firsts[site.path]
+        basis = model.bases[site.path].name if isinstance(model, Features) else "neurons"
         db.execute(
-            "INSERT INTO sites VALUES (?, ?, ?, ?, 'neurons', ?, ?)",
-            (number, site.path, site.kind, site.layer, first, site.width),
+            "INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (number, site.path, site.kind, site.layer, basis, first, site.width),
         )
         strips, counts = results(look, site.path)
         samples[site.path] = counts.pop("sample")
@@ -67,7 +74,7 @@ def fill_base(
         concepts = scored.get(site.path, [[] for _ in range(site.width)])
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
         _units(db, number, first, survey.statistics(site.path), counts, concepts)
-    for path, panels in unit_panels(sites, found, samples, firsts):
+    for path, panels in unit_panels(sites, found, samples, firsts, _written(model, beside)):
         _panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(found.reasons, sort_keys=True)])
     ids |= _contexts(db, showing, used)
@@ -77,9 +84,22 @@ def fill_base(
     _words(db)
 
 
+def _written(
+    model: LanguageModel | Features, beside: Sequence[Site]
+) -> dict[int, tuple[int | None, Float[Tensor, "unit d_model"]]]:
+    """Return what the neurons before write, by the number of their site's first."""
+    found = directions(model.model, beside) if isinstance(model, Features) else None
+    first, written = 0, {}
+    for site in beside:
+        if found is not None and (rows := found.write[site.path]) is not None:
+            written[first] = (site.layer, rows)
+        first += site.width
+    return written
+
+
 def _about(
-    db: sqlite3.Connection, model: LanguageModel, text: Path, sites: Sequence[Site], survey: StoredSurvey, plan: Any,
-    labels: Labelled | None,
+    db: sqlite3.Connection, model: LanguageModel | Features, text: Path, sites: Sequence[Site], survey: StoredSurvey,
+    plan: Any, labels: Labelled | None,
 ) -> None:  # fmt: skip
     about = manifest_of(model, sites, plan)
     corpus = {

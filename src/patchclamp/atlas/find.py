@@ -27,7 +27,7 @@ class Asked:
     Args:
         words: searched in descriptions, promoted tokens, tokens at top examples and concepts; or a unit's key.
         fires_on: a token at a top example, its leading space included or not.
-        site: only units of this site.
+        site: only units of this site, or, as ``site/basis``, of one basis at it.
         concept: only units whose best concept is this.
         frequency: lowest and highest share of tokens above zero.
         maximum: lowest and highest maximum.
@@ -59,7 +59,7 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> pages.UnitLis
     sort: pages.Sort = asked.sort if asked.sort != "relevance" or asked.words.strip() else "key"
     falling = asked.descending if asked.descending is not None else sort not in _RISING
     hits, values = _hits(atlas, asked.words.strip())
-    where, more = _where(asked)
+    where, more = _where(atlas, asked)
     body = f"FROM units u LEFT JOIN temp.described d ON d.unit = u.id {hits} WHERE {where}"
     order = (
         f"{_SORTED_BY[sort] if hits or sort != 'relevance' else 'u.id'} {'DESC' if falling else 'ASC'} NULLS LAST, u.id"
@@ -97,14 +97,16 @@ def _hits(atlas: Reading, words: str) -> tuple[str, list[Any]]:
     # In quotation marks nothing is an operator; the star asks for words that begin so.
     match = " ".join(f'"{term}"*' for term in terms)
     # What people say of a unit weighs most, then what it fires on, then what it promotes.
-    union = (
-        "SELECT rowid AS unit, 10 * bm25(said) - 100 AS rank FROM temp.said WHERE said MATCH ? "
-        "UNION ALL SELECT rowid, bm25(words, 5.0, 1.0, 3.0) FROM words WHERE words MATCH ?"
+    union = "SELECT rowid AS unit, 10 * bm25(said) - 100 AS rank FROM temp.said WHERE said MATCH ?" + "".join(
+        f" UNION ALL SELECT rowid + {part.first - part.own}, bm25(words, 5.0, 1.0, 3.0) FROM {part.schema}.words "
+        "WHERE words MATCH ?"
+        for part in atlas.parts
     )
-    return f"JOIN (SELECT unit, sum(rank) AS rank FROM ({union}) GROUP BY unit) h ON h.unit = u.id", [match, match]
+    join = f"JOIN (SELECT unit, sum(rank) AS rank FROM ({union}) GROUP BY unit) h ON h.unit = u.id"
+    return join, [match] * (1 + len(atlas.parts))
 
 
-def _where(asked: Asked) -> tuple[str, list[Any]]:
+def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
     clauses = ["1"]
     values: list[Any] = []
     if asked.fires_on:
@@ -113,8 +115,9 @@ def _where(asked: Asked) -> tuple[str, list[Any]]:
         )
         values += [asked.fires_on, asked.fires_on]
     if asked.site:
-        clauses.append("u.site = (SELECT id FROM sites WHERE path = ?)")
-        values.append(asked.site)
+        named = [int(row[0]) for row in atlas.sites if asked.site in (row[1], f"{row[1]}/{row[4]}")]
+        clauses.append(f"u.site IN ({', '.join('?' * len(named))})")
+        values += named
     if asked.concept:
         clauses.append("u.concept = ?")
         values.append(asked.concept)
@@ -152,12 +155,13 @@ def _row(
 
 def concepts_of(atlas: Reading, unit: int) -> list[pages.ConceptScore]:
     """Return the labelled concepts that a unit tells best."""
+    part, own = atlas.part(unit)
     return [
         pages.ConceptScore(name, float(area), float(low), float(high), n)
         for name, area, low, high, n in atlas.rows(
-            "SELECT concept, round(auroc, 4), round(low, 4), round(high, 4), n FROM concepts "
+            f"SELECT concept, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
             "WHERE unit = ? ORDER BY rank",
-            [unit],
+            [own],
         )
     ]
 

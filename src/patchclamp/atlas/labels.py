@@ -15,6 +15,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stats import rank
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.evaluate.labelled import Labelled, documents
+from patchclamp.record.features import Features
 from patchclamp.record.plan import Plan, Showing
 from patchclamp.subjects.language import LanguageModel
 
@@ -78,7 +79,7 @@ def show_labelled(
 
 
 def concept_scores(
-    model: LanguageModel, labels: Labelled, sites: list[Site], *, batch: int = 32
+    model: LanguageModel | Features, labels: Labelled, sites: list[Site], *, batch: int = 32
 ) -> Iterator[tuple[str, list[list[tuple[str, float, float, float, int]]]]]:
     """Yield each site with, per unit, the concepts that it tells best, as (name, AUROC, low, high, positives).
 
@@ -91,9 +92,11 @@ def concept_scores(
         for start in range(0, len(labels.stimuli), batch):
             shown = labels.stimuli[start : start + batch]
             counted = np.concatenate([s.counted for s in shown])
-            run = model.run(shown, record=list(parts), logits=False).recording
-            for path, found in parts.items():
-                found.append(np.asarray(run[path].float().cpu())[counted])
+            model.watch(
+                shown, list(parts), lambda path, x, counted=counted, parts=parts: parts[path].append(  # type: ignore[misc]
+                    np.asarray(x.float().cpu())[counted]
+                ),
+            )  # fmt: skip
         for path, found in parts.items():
             yield path, _scored(np.concatenate(found), labels)
 

@@ -1,7 +1,7 @@
 """Layers: what was found out after the bake, a file each, written whole and named by its content.
 
-A layer holds descriptions of units, or the graph of one explained answer. Any number can be added; the base never
-changes.
+A layer holds descriptions of units, the graph of one explained answer, or the features of a dictionary (written by
+``features``). Any number can be added; the base never changes.
 """
 
 import json
@@ -10,13 +10,14 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from patchclamp.atlas.runs import Run, write_run
-from patchclamp.atlas.store import BASE, as_os_error, content_hash, opened, read_head, written
+from patchclamp.atlas.store import BASE, HASHED, as_os_error, content_hash, opened, read_head, written
 from patchclamp.core.bundle import refuse_write
 from patchclamp.core.description import Description, Score
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -27,7 +28,7 @@ from patchclamp.core.unit import UnitKey
 LAYERS = "layers"
 MOST_COUNTERS = 10
 SILENT, LOUD = 0.1, 0.5
-_NAME = re.compile(r"(descriptions|graph)-([0-9a-f]{16})")
+_NAME = re.compile(r"(descriptions|graph|basis)-([0-9a-f]{16})")
 _QUOTED = re.compile(r'["“]([^"“”]+)["”]')
 _ABOUT = "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
 _DESCRIPTIONS = f"""{_ABOUT}
@@ -47,7 +48,20 @@ CREATE TABLE nodes (
 ) STRICT;
 CREATE TABLE edges (id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, weight REAL NOT NULL) STRICT;
 """
-_TABLES = {"descriptions": ("about", "descriptions", "counters"), "graph": ("about", "nodes", "edges")}
+BASES = """
+CREATE TABLE bases (            -- of a layer of features: how the vectors of a site are read
+    site INTEGER PRIMARY KEY, activation TEXT NOT NULL, k INTEGER, reads TEXT, hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE arrays (           -- little-endian; none where the dictionary is too large to be kept
+    site INTEGER NOT NULL, name TEXT NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (site, name)
+) STRICT;
+"""
+_TABLES = {
+    "descriptions": ("about", "descriptions", "counters"),
+    "graph": ("about", "nodes", "edges"),
+    "basis": (*HASHED, "bases", "arrays"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,12 +79,13 @@ class Layer:
     """One layer, read.
 
     Args:
-        id: ``descriptions-…`` or ``graph-…``.
-        kind: which of the two.
+        id: ``descriptions-…``, ``graph-…`` or ``basis-…``.
+        kind: which of these.
         bytes: size of its file.
-        title: who wrote the descriptions, or the prompt and answer of a graph.
+        title: who wrote the descriptions, the prompt and answer of a graph, or the name of a basis and its sites.
         descriptions: with what each gets wrong.
         graph: the graph of a graph's layer.
+        n_features: how many features a basis's layer has.
     """
 
     id: str
@@ -79,6 +94,7 @@ class Layer:
     title: str
     descriptions: tuple[tuple[Description, tuple[Counter, ...]], ...] = ()
     graph: Graph | None = None
+    n_features: int = 0
 
 
 def write_descriptions(
@@ -174,12 +190,21 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
 
 def _write(folder: Path, kind: str, script: str, about: dict[str, Any], fill: Any, run: Run | None) -> str:
     """Write a layer under a passing name, find out what it is called, and rename it there."""
-    layers = folder / LAYERS
-    passing = layers / f"new-{kind}.sqlite"
+    passing = folder / LAYERS / f"new-{kind}.sqlite"
     with written(passing, script) as db:
         rows = [(name, json.dumps(value, sort_keys=True)) for name, value in about.items()]
         db.executemany("INSERT INTO about VALUES (?, ?)", rows)
         fill(db)
+    return name_layer(folder, kind, passing, run)
+
+
+def name_layer(folder: Path, kind: str, passing: Path, run: Run | None) -> str:
+    """Name a written layer by its content, remember its run, and put it in its place.
+
+    Raises:
+        PatchclampError: a full disk, or no permission.
+    """
+    layers = folder / LAYERS
     with closing(opened(passing)) as db:
         id = f"{kind}-{content_hash(db, _TABLES[kind])[:16]}"
     if run is not None:
@@ -209,10 +234,15 @@ def read_layer(path: Path) -> Layer:
     try:
         with closing(opened(path)) as db:
             kind = named[1] if named else ""
-            if not named or content_hash(db, _TABLES[kind])[:16] != named[2]:
+            stat = path.stat()
+            if not named or _hashed(path, kind, stat.st_ino, stat.st_mtime_ns, stat.st_size)[:16] != named[2]:
                 raise ValueError("its content is not what its name says")
             db.row_factory = sqlite3.Row
-            size = path.stat().st_size
+            size = stat.st_size
+            if kind == "basis":
+                sites = db.execute("SELECT path, basis, units FROM sites ORDER BY id").fetchall()
+                title = f"{sites[0]['basis']} at {', '.join(row['path'] for row in sites)}"
+                return Layer(path.stem, kind, size, title, n_features=sum(row["units"] for row in sites))
             if kind == "graph":
                 graph = _graph(db)
                 title = f"{graph.about.get('prompt', '')} → {graph.about.get('target', '')}"
@@ -223,6 +253,13 @@ def read_layer(path: Path) -> Layer:
         raise Damaged(
             expected="a whole layer", got=f"{path}: {problem}", remedy="Write it again, or remove it."
         ) from problem
+
+
+@lru_cache(maxsize=256)
+def _hashed(path: Path, kind: str, *_seen: int) -> str:
+    """Hash a layer's content, once for each state of its file: a server opens the atlas anew with every layer."""
+    with closing(opened(path)) as db:
+        return content_hash(db, _TABLES[kind])
 
 
 def _descriptions(db: sqlite3.Connection) -> Iterable[tuple[Description, tuple[Counter, ...]]]:

@@ -19,6 +19,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
+from patchclamp.record.features import Features
 from patchclamp.record.plan import Showing, begun, computing, manifest_of
 from patchclamp.subjects.language import LanguageModel
 
@@ -220,7 +221,7 @@ class _Batch:
 
 
 def look_again(
-    model: LanguageModel,
+    model: LanguageModel | Features,
     showing: Showing,
     sites: Sequence[Site],
     survey: StoredSurvey,
@@ -255,7 +256,7 @@ def look_again(
 
 
 def _look(
-    model: LanguageModel,
+    model: LanguageModel | Features,
     showing: Showing,
     sites: Sequence[Site],
     survey: StoredSurvey,

@@ -1,7 +1,6 @@
 """Reading: an atlas's files opened, checked and joined, for the pages to ask."""
 
 import hashlib
-import json
 import math
 import sqlite3
 import threading
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas import pages
+from patchclamp.atlas import parts as joined
 from patchclamp.atlas.layers import LAYERS, Counter, Layer, layer_files, read_layer
+from patchclamp.atlas.parts import Part
 from patchclamp.atlas.runs import RUNS, Run, read_runs
 from patchclamp.atlas.store import BASE, DAMAGED, SUBJECT, opened, read_head
 from patchclamp.core.bundle import file_hash
@@ -67,13 +68,19 @@ class Reading:
         # Whoever lets go of the atlas has closed it.
         weakref.finalize(self, self.db.close)
         self.lock = threading.Lock()
-        self.about = {name: json.loads(value) for name, value in self.rows("SELECT name, value FROM about")}
-        self.sites = self.rows("SELECT id, path, kind, layer, basis, first, units FROM sites ORDER BY id")
-        self.n_units = sum(row[6] for row in self.sites)
-        self.tokens = {id: pages.TokenView(id, text, bool(raw)) for id, text, raw in self.rows("SELECT * FROM tokens")}
+        self.db.execute("PRAGMA temp_store = MEMORY")
         self.layers: list[Layer] = []
         self.notes: list[str] = []
-        self._read_layers()
+        try:
+            self.parts: list[Part] = [joined.read_part(self.db, "main", self.base_run, 0, 0)]
+            self._read_layers()
+            joined.join(self.db, self.parts)
+        except (sqlite3.DatabaseError, ValueError, IndexError, TypeError) as problem:
+            raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
+        self.about = self.parts[0].about
+        self.sites = [row for part in self.parts for row in part.sites]
+        self.n_units = sum(part.n for part in self.parts)
+        self.tokens = {id: pages.TokenView(id, text, bool(raw)) for id, text, raw in self.rows("SELECT * FROM tokens")}
         self._join_descriptions()
 
     # -- asking -------------------------------------------------------------------------------------------------------
@@ -110,7 +117,8 @@ class Reading:
         """What is remembered of every part, the parts without a record included."""
         kept = read_runs(self.folder)
         parts = {self.base_run: ("atlas bake", "the base")}
-        parts |= {layer.id: ("explain" if layer.graph else "describe", layer.kind) for layer in self.layers}
+        verbs = {"graph": "explain", "basis": "atlas add"}
+        parts |= {layer.id: (verbs.get(layer.kind, "describe"), layer.kind) for layer in self.layers}
         known = {id: run for id, run in kept.items() if id in parts}
         return known | {id: Run(verb, "", made) for id, (verb, made) in parts.items() if id not in known}
 
@@ -122,6 +130,19 @@ class Reading:
     def token(self, id: int) -> pages.TokenView:
         """Return a token as people read it."""
         return self.tokens.get(id) or pages.TokenView(id, f"token {id}", False)
+
+    def part(self, unit: int) -> tuple[Part, int]:
+        """Return the part that has a unit, and the unit's number in its tables."""
+        for part in self.parts:
+            if part.first <= unit < part.first + part.n:
+                return part, unit - part.first + part.own
+        raise Absent(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
+
+    def row(self, unit: int, *columns: str) -> tuple[Any, ...]:
+        """Return some columns of a unit, from the part that has it."""
+        part, own = self.part(unit)
+        [found] = self.rows(f"SELECT {', '.join(columns)} FROM {part.schema}.units WHERE id = ?", [own])
+        return found
 
     # -- units --------------------------------------------------------------------------------------------------------
 
@@ -171,7 +192,10 @@ class Reading:
     def _read_layers(self) -> None:
         for file in layer_files(self.folder):
             try:
-                self.layers.append(read_layer(file))
+                layer = read_layer(file)
+                if layer.kind == "basis":
+                    self.parts.append(joined.attach(self.db, file, layer.id, self.parts[0], self.parts))
+                self.layers.append(layer)
             except PatchclampError as problem:
                 # One layer that cannot be read takes nothing from the rest.
                 self.notes.append(f"{problem.got} was left out. {problem.remedy}")
@@ -191,7 +215,6 @@ class Reading:
             said.sort(key=lambda one: (-one.best.value if one.best else math.inf, one.description.text))
         try:
             with self.lock:
-                self.db.execute("PRAGMA temp_store = MEMORY")
                 self.db.execute("CREATE TEMP TABLE described (unit INTEGER PRIMARY KEY, text TEXT, score REAL) STRICT")
                 self.db.execute(
                     "CREATE VIRTUAL TABLE temp.said USING fts5 (text, content = '', tokenize = 'unicode61')"

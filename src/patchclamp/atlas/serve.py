@@ -43,8 +43,9 @@ class Shelf:
 
 
 def guarded(
-    path: str | Path, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None, model: str | None = None
-) -> Any:
+    path: str | Path, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None, model: str | None = None,
+    basis: str | None = None,
+) -> Any:  # fmt: skip
     """Return the whole application for an atlas, guard included, for any ASGI server.
 
     Args:
@@ -52,16 +53,25 @@ def guarded(
         hosts: names in Host headers that are answered; None for all.
         token: what an asker must bring, or None.
         model: a model to attach, by name or folder.
+        basis: the folder of a dictionary to attach to the model; those that the atlas keeps are attached anyway.
 
     Raises:
-        PatchclampError: no atlas there, a damaged or a newer one, or another model.
+        PatchclampError: no atlas there, a damaged or a newer one, another model, or a dictionary of another model.
     """
     shelf = Shelf(path)
     lab = None
+    if basis is not None and model is None:
+        raise PatchclampError(
+            expected="--basis together with --model", got="a dictionary without a model", remedy="Name the model too."
+        )
     if model is not None:
         from patchclamp.opening import load
 
         lab = Lab(load(model), shelf().reading, model)
+        if basis is not None:
+            from patchclamp.core.dictionary import Dictionary
+
+            lab.attach_dictionary(shelf().reading, Dictionary.load(basis))
     return Guard(make_app(shelf, lab), hosts=hosts, token=token, etag=lambda: shelf().hash)
 
 
@@ -71,6 +81,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     model: str | None = None,
+    basis: str | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve an atlas until the process is ended; nothing is ever written to it.
@@ -80,6 +91,7 @@ def serve(
         host: where to listen; any address but loopback asks for a token, which the printed address holds.
         port: the port; 0 for a free one.
         model: a model to attach, by name or folder; units can then be tried on a text.
+        basis: the folder of a dictionary to attach to it.
         ready: called with the address once connections are taken.
 
     Raises:
@@ -95,7 +107,7 @@ def serve(
         )
     local = _is_loopback(host)
     token = None if local else secrets.token_urlsafe(24)
-    app = guarded(path, hosts=LOOPBACK if local else None, token=token, model=model)
+    app = guarded(path, hosts=LOOPBACK if local else None, token=token, model=model, basis=basis)
     with _bound(host, port) as listening:
         where = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host

@@ -6,6 +6,7 @@ import numpy as np
 
 from patchclamp.atlas import pages
 from patchclamp.atlas.find import concepts_of
+from patchclamp.atlas.parts import Part
 from patchclamp.atlas.reading import Reading, Said, number_or_none
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph, Node
@@ -33,24 +34,28 @@ def unit_page(atlas: Reading, key: str) -> pages.UnitPage:
     """
     unit = atlas.number(key)
     named = atlas.key(unit)
+    part, own = atlas.part(unit)
     [row] = atlas.rows(
-        "SELECT u.frequency, u.mean, u.deviation, u.minimum, u.maximum, "
-        "u.quantiles, u.edges, u.tokens, u.pieces, s.layer FROM units u JOIN sites s ON s.id = u.site WHERE u.id = ?",
-        [unit],
+        "SELECT u.frequency, u.mean, u.deviation, u.minimum, u.maximum, u.quantiles, u.edges, u.tokens, u.pieces, "
+        f"s.layer FROM {part.schema}.units u JOIN {part.schema}.sites s ON s.id = u.site WHERE u.id = ?",
+        [own],
     )
     *numbers, quantiles, edges, tokens, pieces, layer = row
     frequency, mean, deviation, minimum, maximum = map(number_or_none, numbers)
-    panels = {n: (i, w) for n, i, w in atlas.rows("SELECT name, ids, weights FROM panels WHERE unit = ?", [unit])}
+    beside = atlas.rows(f"SELECT name, ids, weights FROM {part.schema}.panels WHERE unit = ?", [own])
+    panels = {name: (ids, weights) for name, ids, weights in beside}
     shown: dict[str, Any] = {n: _weights(atlas, *panels[n]) if n in panels else [] for n in _TOKEN_PANELS}
-    shown |= {n: _neighbours(atlas, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
-    fires = atlas.rows("SELECT token, n FROM fires WHERE unit = ? ORDER BY n DESC, token LIMIT 12", [unit])
+    shown |= {n: _neighbours(atlas, part, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
+    fires = atlas.rows(
+        f"SELECT token, n FROM {part.schema}.fires WHERE unit = ? ORDER BY n DESC, token LIMIT 12", [own]
+    )
     values = zip(PROBABILITIES, np.frombuffer(quantiles, "<f8").tolist(), strict=True)
     return pages.UnitPage(
         key=str(named), subject=atlas.slug, site=named.site, layer=layer, basis=named.basis, index=named.index,
         previous=str(atlas.key(unit - 1)) if unit > 0 else None,
         next=str(atlas.key(unit + 1)) if unit + 1 < atlas.n_units else None,
         statistics=pages.Statistics(
-            counted=atlas.about["corpus"]["counted"], frequency=frequency, mean=mean, deviation=deviation,
+            counted=part.about["corpus"]["counted"], frequency=frequency, mean=mean, deviation=deviation,
             minimum=minimum, maximum=maximum, quantiles=[pages.Quantile(p, number_or_none(v)) for p, v in values],
         ),
         histogram=None if edges is None else pages.Histogram(
@@ -60,14 +65,15 @@ def unit_page(atlas: Reading, key: str) -> pages.UnitPage:
         silent=maximum is None or maximum <= 0,
         fires_on=[_weight(atlas, token, float(n)) for token, n in fires],
         descriptions=[_described(atlas, said) for said in atlas.said_of(unit)],
-        concepts=concepts_of(atlas, unit), **shown, not_known=_not_known(atlas, named.site),
-        examples=_counts(atlas, unit), graphs=_graphs_with(atlas, named), source=atlas.source(f".unit({str(named)!r})"),
+        concepts=concepts_of(atlas, unit), **shown, not_known=_not_known(part, named.site),
+        examples=_counts(atlas, unit), graphs=_graphs_with(atlas, named),
+        source=atlas.source(f".unit({str(named)!r})", part.id),
     )  # fmt: skip
 
 
-def _not_known(atlas: Reading, site: str) -> dict[str, str]:
-    reasons = dict(atlas.about["reasons"].get(site, {}))
-    if not atlas.about["corpus"]["labelled"]:
+def _not_known(part: Part, site: str) -> dict[str, str]:
+    reasons = dict(part.about["reasons"].get(site, {}))
+    if not part.about["corpus"]["labelled"]:
         reasons["concepts"] = "the text carries no labels"
     return reasons
 
@@ -82,8 +88,8 @@ def _weights(atlas: Reading, ids: bytes, weights: bytes) -> list[pages.TokenWeig
     return [_weight(atlas, id, weight) for id, weight in pairs]
 
 
-def _neighbours(atlas: Reading, ids: bytes, weights: bytes) -> list[pages.Neighbour]:
-    numbers = np.frombuffer(ids, "<i4").tolist()
+def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[pages.Neighbour]:
+    numbers = [part.among_all(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
     marks = ", ".join("?" * len(numbers))
     fires = dict(atlas.rows(f"SELECT id, fires_on FROM units WHERE id IN ({marks})", numbers))
     found = []
@@ -112,7 +118,8 @@ def _described(atlas: Reading, said: Said) -> pages.DescriptionView:
 
 
 def _counts(atlas: Reading, unit: int) -> list[pages.KindCount]:
-    found = dict(atlas.rows("SELECT kind, count(*) FROM examples WHERE unit = ? GROUP BY kind", [unit]))
+    part, own = atlas.part(unit)
+    found = dict(atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own]))
     counts = {kind: found.get(number, 0) for number, kind in enumerate(STORED)}
     counts["counter"] = sum(len(said.counters) for said in atlas.said_of(unit))
     return [pages.KindCount(kind, counts[kind]) for kind in get_args(pages.Kind)]
@@ -144,7 +151,7 @@ def examples(
         found = _counters(atlas, unit)
         total = len(found)
     elif low is not None and high is not None:
-        [(maximum, edges, pieces)] = atlas.rows("SELECT maximum, edges, pieces FROM units WHERE id = ?", [unit])
+        maximum, edges, pieces = atlas.row(unit, "maximum", "edges", "pieces")
         upper = "<=" if maximum is not None and high >= maximum else "<"
         found = _stored(atlas, unit, kind, f"AND e.value >= ? AND e.value {upper} ?", [low, high])
         # Both pieces of a bin before the next bin's would show one corner of a wide interval only.
@@ -158,17 +165,19 @@ def examples(
     )
     return pages.Examples(
         key=str(atlas.key(unit)), kind=kind, low=low, high=high, examples=shown, total=total,
-        note=_note(atlas, unit, kind, bool(shown)), source=atlas.source(python),
+        note=_note(atlas, unit, kind, bool(shown)), source=atlas.source(python, atlas.part(unit)[0].id),
     )  # fmt: skip
 
 
 def _stored(
     atlas: Reading, unit: int, kind: pages.Kind, clause: str = "", values: list[Any] | None = None
 ) -> list[tuple[Any, ...]]:
+    part, own = atlas.part(unit)
     return atlas.rows(
         "SELECT e.kind, e.rank, e.value, e.stimulus, e.position, e.start, e.acts, c.ids, c.counted, '' "
-        f"FROM examples e JOIN contexts c USING (stimulus) WHERE e.unit = ? AND e.kind = ? {clause} ORDER BY e.rank",
-        [unit, STORED.index(kind), *(values or [])],
+        f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
+        f"WHERE e.unit = ? AND e.kind = ? {clause} ORDER BY e.rank",
+        [own, STORED.index(kind), *(values or [])],
     )
 
 

@@ -16,8 +16,8 @@ OPTIONS = ("model", "target", "contrast", "corrupt", "reference", "method", "lev
 
 
 def atlas(options: Namespace) -> int:
-    """Bake, serve, share, or say what an atlas holds."""
-    return {"bake": _bake, "serve": _serve, "info": _info, "export": _export}[options.what](options)
+    """Bake, add features, serve, share, or say what an atlas holds."""
+    return {"bake": _bake, "add": _add, "serve": _serve, "info": _info, "export": _export}[options.what](options)
 
 
 def _bake(options: Namespace) -> int:
@@ -42,6 +42,32 @@ def _bake(options: Namespace) -> int:
             seed=options.seed,
         )  # fmt: skip
     return _tell(options.out, options.json)
+
+
+def _add(options: Namespace) -> int:
+    from patchclamp.atlas.db import open_atlas
+    from patchclamp.atlas.features import add_basis, array_bytes, needed
+    from patchclamp.atlas.lab import usual_model
+    from patchclamp.core.dictionary import Dictionary
+    from patchclamp.opening import load
+
+    found = Dictionary.load(options.basis)
+    model = load(options.model or usual_model(open_atlas(options.atlas).reading))
+    n_features = sum(basis.n_units for basis in found.bases.values())
+    *sizes, kept = needed(model, found)
+    memory, disk = map(human_bytes, sizes)
+    print(
+        f"{n_features:,} features of {len(found.bases)} sites: two passes over the text, about {memory} of memory, "
+        f"{disk} on disk; the dictionary ({human_bytes(array_bytes(found))}) is {'' if kept else 'not '}kept in it",
+        file=sys.stderr,
+    )
+    with Meter("add") as meter:
+        add_basis(
+            options.atlas, model, found, text=options.text, max_tokens=options.max_tokens,
+            batch_size=options.batch_size, resume=options.resume, folder=str(Path(options.basis).resolve()),
+            command=shlex.join(["patchclamp", *options.words]), progress=meter,
+        )  # fmt: skip
+    return _tell(options.atlas, options.json)
 
 
 def _info(options: Namespace) -> int:
@@ -75,7 +101,9 @@ def _serve(options: Namespace) -> int:
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
 
     try:
-        serve(options.atlas, host=options.host, port=options.port, model=options.model, ready=ready)
+        serve(
+            options.atlas, host=options.host, port=options.port, model=options.model, basis=options.basis, ready=ready
+        )
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the way that a server ends
     return 0

@@ -459,12 +459,29 @@ def _atlas(verbs: Any) -> None:
         "patchclamp atlas bake organism:cat --text story.txt --out cat.atlas",
     )
     _text_options(bake, sites="blocks.*.mlp.act")
+    add = _verb(
+        whats,
+        "add",
+        "Add the features of a dictionary to an atlas: each gets what a neuron has.",
+        "patchclamp atlas add cat.atlas --basis DIR --text story.txt",
+        model=False,
+    )
+    add.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
+    add.add_argument("--basis", required=True, metavar="DIR", help="what decompose wrote")
+    add.add_argument("--model", metavar="MODEL", help=f"the atlas's model: {MODEL} (default: what was baked)")
+    add.add_argument("--text", metavar="FILE", help="a UTF-8 text file (default: what was baked, where it still is)")
+    add.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: as baked)")
+    add.add_argument("--batch-size", type=int, metavar="B", help="stimuli per forward pass (default: as baked)")
+    add.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     serve = _verb(
         whats, "serve", "Serve an atlas to a browser on this machine.", "patchclamp atlas serve cat.atlas", model=False
     )
     serve.add_argument("atlas", metavar="ATLAS", help="what atlas bake wrote")
     serve.add_argument(
         "--model", metavar="MODEL", help=f"attach the model: {MODEL}; units can then be tried on a text and clamped"
+    )
+    serve.add_argument(
+        "--basis", metavar="DIR", help="with --model: a dictionary whose arrays are too large for the atlas to keep"
     )
     serve.add_argument("--port", type=int, default=0, metavar="N", help="the port (default: 0, a free one)")
     serve.add_argument(

@@ -16,6 +16,7 @@ from patchclamp.core.bundle import Bundle, file_hash, free_bytes, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
+from patchclamp.record.features import Features
 from patchclamp.subjects.images import Gallery, gallery
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.text import conversations, windows
@@ -221,12 +222,14 @@ def _cut(
 
 
 def manifest_of(
-    model: LanguageModel | VisionModel, sites: Sequence[Site], plan: Plan | ImagePlan, **more: Any
+    model: LanguageModel | VisionModel | Features, sites: Sequence[Site], plan: Plan | ImagePlan, **more: Any
 ) -> dict[str, Any]:
-    """Return the manifest: subject, sites, plan and versions; of images also that they are."""
-    prepared = {"tokenizer": model.tokenizer_hash} if isinstance(model, LanguageModel) else {
-        "preparation": model.prepare.hash
+    """Return the manifest: subject, sites, plan and versions; of images also that they are, of features their bases."""
+    prepared = {"preparation": model.prepare.hash} if isinstance(model, VisionModel) else {
+        "tokenizer": model.tokenizer_hash
     }  # fmt: skip
+    if isinstance(model, Features):
+        more = {**more, "bases": {path: basis.hash for path, basis in model.bases.items()}}
     if isinstance(plan, ImagePlan):
         more = {**more, "stimuli": "images"}
     return {

@@ -15,6 +15,7 @@ from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus, packed
 from patchclamp.core.subject import Progress
+from patchclamp.record.features import Features
 from patchclamp.record.plan import (
     Cutting,
     ImagePlan,
@@ -186,7 +187,7 @@ def _stream(
     bundle.finish(**counts)
 
 
-def recordable(model: Model, sites: str | Sequence[str]) -> list[Site]:
+def recordable(model: Model | Features, sites: str | Sequence[str]) -> list[Site]:
     """Return the sites that patterns name with one vector per token; attention patterns and experts fall out of globs.
 
     Raises:

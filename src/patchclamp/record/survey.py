@@ -16,6 +16,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Picture, Shown, packed
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
+from patchclamp.record.features import Features
 from patchclamp.record.plan import (
     Cutting,
     ImagePlan,
@@ -122,7 +123,7 @@ def survey_images(
 
 
 def survey_shown(
-    model: LanguageModel | VisionModel,
+    model: LanguageModel | VisionModel | Features,
     showing: Showing,
     sites: str | Sequence[str],
     out: str | Path,
@@ -142,7 +143,7 @@ def survey_shown(
 
 
 def _survey(
-    model: LanguageModel | VisionModel,
+    model: LanguageModel | VisionModel | Features,
     showing: Showing,
     sites: Sequence[Site],
     bundle: Bundle,

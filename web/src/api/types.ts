@@ -302,6 +302,7 @@ export interface RunPage {
   options: Record<string, string>;
   log: string[];
   rebuild: string;
+  curves: Record<string, Record<string, number[][]>>;
   source: Source;
 }
 

@@ -2,7 +2,7 @@
 import type { JSX, RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import type { AtlasPage } from "../api/types";
-import { go, query, withQuery } from "../route";
+import { go, placesOf, query, withQuery } from "../route";
 
 const PAUSE_MS = 150;
 const RANGES: [name: string, words: string, unit: string, step: number][] = [
@@ -29,7 +29,7 @@ export function Filters({ atlas }: { atlas: AtlasPage | undefined }): JSX.Elemen
         </summary>
         <div class="fields">
           <Text name="fires_on" words="fires on the token" placeholder="cat" />
-          <Choice name="site" words="site" options={(atlas?.sites ?? []).map((one) => [one.site, one.site])} all="all sites" />
+          <Choice name="site" words="site" options={placesOf(atlas?.sites ?? []).map((place) => [place, place])} all="all sites" />
           <Choice name="described" words="described" all="or not" options={[["true", "yes"], ["false", "no"]]} />
           {atlas && atlas.corpus.labelled > 0 && <Text name="concept" words="tells the concept" placeholder="its name" />}
           {RANGES.map(([name, words, unit, step]) => (

@@ -161,7 +161,8 @@ function Row({ row }: { row: UnitRow }): JSX.Element {
       <th scope="row">
         <a class="cover" href={unitAddress(row.key)} data-row>
           <span class="mono">
-            {row.site} <b>{row.index}</b>
+            {row.site} {row.basis !== "neurons" && <span class="soft">{row.basis} </span>}
+            <b>{row.index}</b>
           </span>
         </a>
       </th>

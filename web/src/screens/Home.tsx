@@ -7,7 +7,7 @@ import { Command } from "../parts/Command";
 import { Origin, Title, useTitle } from "../parts/Frame";
 import { Awaited, Nothing } from "../parts/States";
 import { Chip } from "../parts/Text";
-import { unitAddress } from "../route";
+import { placesOf, unitAddress } from "../route";
 import { Known } from "./Find";
 
 const FIRST = 6;
@@ -101,6 +101,7 @@ function Fact(of: { name: string; value: number; id: string; share?: number; hre
 }
 
 function Sites({ sites }: { sites: SiteRow[] }): JSX.Element {
+  const places = placesOf(sites);
   return (
     <table class="sites" data-testid="sites">
       <thead>
@@ -122,10 +123,10 @@ function Sites({ sites }: { sites: SiteRow[] }): JSX.Element {
         </tr>
       </thead>
       <tbody>
-        {sites.map((site) => (
+        {sites.map((site, i) => (
           <tr key={`${site.site}/${site.basis}`}>
             <th scope="row">
-              <a href={`/units?site=${encodeURIComponent(site.site)}`}>{site.site}</a>
+              <a href={`/units?site=${encodeURIComponent(places[i] as string)}`}>{site.site}</a>
             </th>
             <td class="soft">{site.basis}</td>
             <td class="n" data-label="units">

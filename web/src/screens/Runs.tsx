@@ -101,6 +101,7 @@ function Whole({ page, url }: { page: RunPage; url: string }): JSX.Element {
       </dl>
       <Command command={run.command}>What was typed</Command>
       {run.id.startsWith("graph-") && <Nodes id={run.id} />}
+      {Object.keys(page.curves).length > 0 && <Curves of={page.curves} />}
       <section class="halves">
         <Pairs title="Versions" values={page.versions} />
         <Pairs title="Seeds" values={page.seeds} />
@@ -117,6 +118,65 @@ function Whole({ page, url }: { page: RunPage; url: string }): JSX.Element {
       </section>
       <Origin source={page.source} twin={url} />
     </article>
+  );
+}
+
+/** What was followed while a dictionary was trained: a line per site and measure, with where it began and ended. */
+function Curves({ of }: { of: RunPage["curves"] }): JSX.Element {
+  return (
+    <section>
+      <h2>While it was made</h2>
+      <table class="curves" data-testid="curves">
+        <thead>
+          <tr>
+            <th scope="col">site</th>
+            <th scope="col">measure</th>
+            <th scope="col">over steps</th>
+            <th scope="col" class="n">
+              first
+            </th>
+            <th scope="col" class="n">
+              last
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {Object.entries(of).flatMap(([site, measures]) =>
+            Object.entries(measures).map(([name, pairs]) => (
+              <tr key={`${site}/${name}`} data-testid="curve" data-measure={name}>
+                <th scope="row" class="mono">
+                  {site}
+                </th>
+                <td data-label="measure">{name}</td>
+                <td aria-hidden="true">
+                  <Line pairs={pairs} />
+                </td>
+                <td class="n" data-label="first">
+                  {number(pairs[0]?.[1] ?? null)}
+                </td>
+                <td class="n" data-label="last">
+                  {number(pairs[pairs.length - 1]?.[1] ?? null)}
+                </td>
+              </tr>
+            )),
+          )}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+const WIDE = 160;
+const HIGH = 24;
+
+function Line({ pairs }: { pairs: number[][] }): JSX.Element {
+  const [xs, ys] = [0, 1].map((i) => pairs.map((pair) => pair[i] as number)) as [number[], number[]];
+  const place = (all: number[], x: number) => (x - Math.min(...all)) / (Math.max(...all) - Math.min(...all) || 1);
+  const points = pairs.map((_, i) => `${(place(xs, xs[i] as number) * WIDE).toFixed(1)},${((1 - place(ys, ys[i] as number)) * HIGH).toFixed(1)}`);
+  return (
+    <svg viewBox={`-1 -1 ${WIDE + 2} ${HIGH + 2}`} width={WIDE} height={HIGH}>
+      <polyline points={points.join(" ")} fill="none" stroke="currentColor" stroke-width="1.5" />
+    </svg>
   );
 }
 

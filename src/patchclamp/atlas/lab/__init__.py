@@ -18,6 +18,7 @@ from patchclamp.atlas import pages
 from patchclamp.atlas.lab.export import verified_in_python
 from patchclamp.atlas.lab.worker import Job, Turns, Worker
 from patchclamp.atlas.pages.lab import MOST_CLAMPS, MOST_NEW
+from patchclamp.atlas.parts import part_bases
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.atlas.vocabulary import spelling
 from patchclamp.core.errors import PatchclampError
@@ -41,6 +42,7 @@ class Lab:
         from patchclamp.atlas.lab.run import Baselines
 
         self.model = model
+        self._attached: set[str] = set()
         self.check(atlas)
         self.name = name or usual_model(atlas)
         self.turns = Turns()
@@ -65,6 +67,40 @@ class Lab:
                 got=f"{self.model.name}, whose weights are others",
                 remedy="Attach the model that it was baked from, or leave --model out.",
             )
+        self.attach(atlas)
+
+    def attach(self, atlas: Reading) -> None:
+        """Make the dictionaries that an atlas keeps known to the model, those that were added meanwhile too."""
+        for part in atlas.parts[1:]:
+            if part.id not in self._attached:
+                for site, basis in part_bases(atlas.rows, part.schema):
+                    self.model.add_basis(basis, site)
+                self._attached.add(part.id)
+
+    def attach_dictionary(self, atlas: Reading, dictionary: Any) -> None:
+        """Make a dictionary known to the model: one that an atlas has features of, but is too large to keep.
+
+        Raises:
+            PatchclampError: it is of another model, or not what the atlas's features of that name are of.
+        """
+        from patchclamp.evaluate.judging import check_subject
+
+        check_subject(self.model, dictionary)
+        kept = {
+            (row[1], row[4]): hashed
+            for part in atlas.parts[1:]
+            for row, (hashed,) in zip(
+                part.sites, atlas.rows(f"SELECT hash FROM {part.schema}.bases ORDER BY site"), strict=True
+            )
+        }
+        for site, basis in dictionary.bases.items():
+            if kept.get((site, basis.name), basis.hash) != basis.hash:
+                raise PatchclampError(
+                    expected=f"the dictionary that {site}/{basis.name} of this atlas was made with",
+                    got="another of the same name",
+                    remedy="`patchclamp basis info DIR` prints its hash; /runs says where the atlas's came from.",
+                )
+            self.model.add_basis(basis, site)
 
     # -- words --------------------------------------------------------------------------------------------------------
 
@@ -103,11 +139,15 @@ class Lab:
             Absent: the atlas has no such unit.
             PatchclampError: empty text, or one that is longer than the model's context.
         """
+        from patchclamp.atlas.lab.clamps import read_by, unit_values
+
         named = atlas.key(atlas.number(key))
         stimulus, cut = self.cut(text), self.tokens(text)
+        read = read_by(self.model, named.site, named.basis)
         with self.turns.at_once():
-            recording = self.model.run(stimulus, record=[named.site], logits=False).recording
-        acts = np.asarray(recording[named.site].float().cpu())[:, named.index].astype(np.float64).tolist()
+            recording = self.model.run(stimulus, record=[read], logits=False).recording
+            values = unit_values(self.model, named.site, named.basis, recording[read])
+        acts = values[:, named.index, 0].tolist()
         return pages.Trial(
             key=str(named), tokens=cut.tokens, ids=cut.ids, acts=[number_or_none(a) for a in acts],
             special=cut.special, bytes=cut.bytes, source=atlas.source(f".unit({str(named)!r})"),
@@ -127,7 +167,7 @@ class Lab:
         from patchclamp.atlas.lab.rank import rank
 
         stimulus = self.cut(text)
-        shown = f".run({text!r}, record={[row[1] for row in atlas.sites]!r}, logits=False)"
+        shown = f".run({text!r}, record={list(dict.fromkeys(row[1] for row in atlas.sites))!r}, logits=False)"
         source = pages.Source(atlas.base_run, "", f"pc.load({self.name!r}){shown}")
         with self.turns.at_once():
             return rank(self.model, atlas, stimulus, position, spell=self.spell, source=source, **asked)

@@ -11,11 +11,12 @@ from torch import Tensor
 from patchclamp.atlas import pages
 from patchclamp.atlas.reading import Absent, Reading
 from patchclamp.attribute.nodes import by_unit
+from patchclamp.core.basis import Basis
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, spans
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.bases import Units, count_units
-from patchclamp.subjects.edits import Edit
+from patchclamp.subjects.bases import Units, count_units, encode
+from patchclamp.subjects.edits import Edit, widened
 from patchclamp.subjects.language import LanguageModel
 
 
@@ -65,14 +66,21 @@ def known_unit(model: LanguageModel, atlas: Reading, text: str) -> UnitKey:
     listed = {site.path for site in model.sites()} | {row[1] for row in atlas.sites}
     site = model.site(key.site) if key.site in listed else None
     n_units = 0
-    if site is not None and key.basis in model.bases and key.subject in (None, atlas.slug):
+    basis = basis_at(model, key.site, key.basis)
+    if site is not None and basis is not None and key.subject in (None, atlas.slug):
         if not site.width or site.ragged or not site.writable:
             raise CannotIntervene(
                 expected="a site with one value per token that can be changed",
                 got=site.path,
                 remedy="`patchclamp sites MODEL` says what can be clamped.",
             )
-        n_units = count_units(model.bases[key.basis], site)
+        if basis.reads is not None:
+            raise CannotIntervene(
+                expected="a feature that is read where it is written",
+                got=f"{key.basis}, which reads {basis.reads} and writes {site.path}",
+                remedy="Clamp neurons, or features of a coder that reads and writes one site.",
+            )
+        n_units = count_units(basis, site)
     if key.index >= n_units:
         raise Absent(
             expected=f"a unit of {atlas.slug}", got=repr(text[:120]), remedy="`patchclamp sites MODEL` lists the sites."
@@ -93,7 +101,9 @@ def acting(model: LanguageModel, change: Intervention, n: int) -> Bool[np.ndarra
     own = on_prompt(change)
     if own is None:
         return np.zeros(n, dtype=bool)
-    units = Units(model.bases[own.basis], model.site(own.site), own.units)
+    basis = basis_at(model, own.site, own.basis)
+    assert basis is not None
+    units = Units(basis, model.site(own.site), own.units)
     where: np.ndarray = Edit(own, units, None).where(torch.Size((1, n)), None, torch.device("cpu"))[0].numpy()
     return where
 
@@ -101,12 +111,38 @@ def acting(model: LanguageModel, change: Intervention, n: int) -> Bool[np.ndarra
 def unit_values(
     model: LanguageModel, site: str, basis: str, values: Float[Tensor, "position width"]
 ) -> Float[np.ndarray, "position unit block"]:
-    """Return a site's values in a basis; a block of one for all but heads."""
-    kind = model.bases[basis].kind
-    if kind == "directions":
-        encoded = Units(model.bases[basis], model.site(site)).encode(values)
-        return encoded.cpu().double().numpy()[..., None]
-    return by_unit(values, model.site(site), "heads" if kind == "heads" else "neurons")
+    """Return a site's values in a basis; a block of one for all but heads.
+
+    Args:
+        model: the subject.
+        site: the site that the basis writes.
+        basis: its name.
+        values: of the site that it reads.
+    """
+    found = basis_at(model, site, basis)
+    assert found is not None
+    if found.kind == "directions":
+        return encode(found, widened(values)).cpu().double().numpy()[..., None]
+    return by_unit(values, model.site(site), "heads" if found.kind == "heads" else "neurons")
+
+
+def basis_at(model: LanguageModel, site: str, name: str) -> Basis | None:
+    """Return the basis of a name at a site; None where the model has none there."""
+    return model.bases.get(f"{site}/{name}", model.bases.get(name))
+
+
+def read_by(model: LanguageModel, site: str, basis: str) -> str:
+    """Return the path of the site that units are read from: their own, but for a transcoder's.
+
+    Raises:
+        PatchclampError: the basis is not attached to the model.
+    """
+    found = basis_at(model, site, basis)
+    if found is None:
+        raise PatchclampError(
+            expected=f"the basis {basis} beside the model", got="a server without it", remedy="Serve with --basis DIR."
+        )
+    return found.reads or site
 
 
 def shown_values(blocks: Float[np.ndarray, "position block"]) -> list[float | None]:

@@ -20,6 +20,7 @@ def as_python(
     target: int,
     controls: int,
     seed: int,
+    atlas: str = "",
 ) -> str:
     """Return Python that prints a run's table, continuation and control.
 
@@ -34,9 +35,16 @@ def as_python(
         target: the control's token.
         controls: random sets.
         seed: of these.
+        atlas: the atlas that keeps the features that are clamped, where any are.
     """
     steps = any(span.steps for change in changes for span in change.at or ())
     lines = ["import patchclamp as pc", "", f"model = pc.load({model!r})", f"text = {text!r}"]
+    if of_features(changes):
+        lines[-1:] = [
+            f"for site, basis in pc.atlas.open({atlas!r}).bases():",
+            "    model.add_basis(basis, site)",
+            lines[-1],
+        ]
     lines += _list("clamps", changes)
     held = "clamps"
     if steps:
@@ -87,14 +95,19 @@ def verified_in_python(model: str, atlas: str, asked: pages.VerifyAsked) -> str:
 
 
 def as_command(model: str, text: str, changes: Sequence[Intervention], new_tokens: int) -> str:
-    """Return the command that prints a run's continuation; empty where no shell can hold the text."""
-    if "\0" in text:
+    """Return the command that prints a run's continuation; empty where no shell can hold it: a text, or features."""
+    if "\0" in text or of_features(changes):
         return ""
     options = [word for change in changes for word in ("--clamp", _words(change))]
     options += ["--max-new-tokens", str(max(new_tokens, 1))]
     # After two strokes nothing is an option, whatever the text begins with.
     told = [*options, "--", model, text] if text.startswith("-") else [model, text, *options]
     return shlex.join(["patchclamp", "generate", *told])
+
+
+def of_features(changes: Sequence[Intervention]) -> bool:
+    """Say whether any change is of a feature, which a model has only once its basis is attached."""
+    return any(change.basis not in ("neurons", "heads", "channels") for change in changes)
 
 
 def _list(name: str, changes: Sequence[Intervention]) -> list[str]:

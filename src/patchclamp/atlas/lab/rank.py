@@ -1,12 +1,14 @@
 """Rank: which of an atlas's units do most at one token of a text."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.atlas import pages
+from patchclamp.atlas.lab.clamps import read_by, unit_values
 from patchclamp.atlas.lab.run import read_at
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.attribute import METHODS, Attribution, attribute_nodes
@@ -19,6 +21,8 @@ from patchclamp.subjects.language import LanguageModel
 
 MOST_BYTES = 2**30
 Spell = Callable[[int], pages.TokenView]
+Place = tuple[str, str]
+"""A site and a basis."""
 
 
 def rank(
@@ -60,47 +64,89 @@ def rank(
         raise PatchclampError(
             expected=f"a position from 0 to {len(stimulus) - 1}", got=str(position), remedy="Count the text's tokens."
         )
-    sites = {row[1]: (int(row[5]), int(row[6])) for row in atlas.sites if site in ("", row[1])}
+    sites = {
+        (row[1], row[4]): (int(row[5]), int(row[6]))
+        for row in atlas.sites
+        if site in ("", row[1], f"{row[1]}/{row[4]}")
+    }
     if not sites:
         raise Absent(expected="a site of this atlas", got=repr(site[:120]), remedy="The first page lists them.")
-    effects: dict[str, np.ndarray] = {}
-    found: Attribution | None = None
+    # A dictionary that is too large for its layer is there only where it was attached by hand.
+    sites = {place: where for place, where in sites.items() if place[1] == "neurons" or "/".join(place) in model.bases}
+    effects: dict[Place, np.ndarray] = {}
     metric: Metric | None = None
+    baseline, method = 0.0, ""
     if by == "effect":
         # `final` and `embed` are no levels of nodes.
-        sites = {path: where for path, where in sites.items() if "." in path}
+        sites = {place: where for place, where in sites.items() if "." in place[0]}
         metric = _metric(model, stimulus, target, contrast)
-        found = _attributed(model, stimulus, metric, list(sites))
-        effects = {path: found.scores[path, "neurons"][position] for path in sites}
-        values = {path: found.activations[path, "neurons"][position] for path in sites}
+        neurons, features = ([p for p in sites if (p[1] == "neurons") == plain] for plain in (True, False))
+        values = {}
+        if neurons:
+            found = _attributed(model, stimulus, metric, [path for path, _ in neurons])
+            baseline, method = found.baseline, found.method
+            effects = {place: found.scores[place][position] for place in neurons}
+            values = {place: found.activations[place][position] for place in neurons}
+        if features:
+            slopes, baseline, method = _slopes(model, stimulus, metric, [path for path, _ in features])
+            values |= _values(model, stimulus, features, position)
+            for place in features:
+                # f · (ρ D): ρ is the gradient at the site that the feature writes.
+                decoder = np.asarray(model.bases["/".join(place)].decoder, dtype=np.float64)
+                effects[place] = values[place] * (decoder @ slopes[place[0]][position])
     else:
         values = _values(model, stimulus, list(sites), position)
+    if not sites:
+        raise Absent(
+            expected="units whose basis is attached", got=repr(site[:120]), remedy="Serve the atlas with --basis DIR."
+        )
     firsts = np.concatenate([np.arange(first, first + n) for first, n in sites.values()])
-    flat = {what: np.concatenate([parts[path] for path in sites]) for what, parts in
+    flat = {what: np.concatenate([parts[place] for place in sites]) for what, parts in
             (("values", values), ("effects", effects)) if parts}  # fmt: skip
-    worth = np.abs(flat["effects"]) if found else flat["values"]
+    worth = np.abs(flat["effects"]) if metric else flat["values"]
     best = np.argsort(-np.nan_to_num(worth, nan=-np.inf), kind="stable")[:limit]
     known = _known(atlas, firsts[best].tolist())
-    units = [_row(atlas, int(firsts[i]), flat["values"][i], flat["effects"][i] if found else None, known) for i in best]
+    units = [
+        _row(atlas, int(firsts[i]), flat["values"][i], flat["effects"][i] if metric else None, known) for i in best
+    ]
     return pages.Ranking(
         position=position, by=by, target=spell(metric.target[0]) if metric else None,
         contrast=spell(metric.contrast[0]) if metric and metric.contrast else None,
-        metric=number_or_none(found.baseline) if found else None, method=METHODS[found.method] if found else "",
+        metric=number_or_none(baseline) if metric else None, method=METHODS[method] if metric else "",
         units=units, total=len(firsts), source=source,
     )  # fmt: skip
 
 
 def _values(
-    model: LanguageModel, stimulus: Stimulus, sites: Sequence[str], position: int
-) -> dict[str, Float[np.ndarray, " unit"]]:
+    model: LanguageModel, stimulus: Stimulus, places: Sequence[Place], position: int
+) -> dict[Place, Float[np.ndarray, " unit"]]:
     """Return what every unit does at one place, from one forward pass that keeps nothing else."""
-    found: dict[str, np.ndarray] = {}
+    found: dict[Place, np.ndarray] = {}
+    reading: dict[str, list[Place]] = {}
+    for place in places:
+        reading.setdefault(read_by(model, *place), []).append(place)
 
     def see(path: str, x: Tensor) -> None:
-        found[path] = x[position].float().cpu().double().numpy()
+        for place in reading[path]:
+            found[place] = unit_values(model, *place, x[position : position + 1].float())[0, :, 0]
 
-    model.watch(stimulus, sites, see)
+    model.watch(stimulus, list(reading), see)
     return found
+
+
+def _slopes(
+    model: LanguageModel, stimulus: Stimulus, metric: Metric, paths: Sequence[str]
+) -> tuple[dict[str, Float[np.ndarray, "position width"]], float, str]:
+    """Return the gradient at every site by the rules of RelP or the plain one, the metric, and which it is."""
+    _refuse_if_too_large(model, stimulus, paths)
+    sites = list(dict.fromkeys(paths))
+    method = "relp"
+    try:
+        found = model.differentiate(stimulus, metric, sites, rules=("ln", "identity", "half"))
+    except CannotIntervene:
+        method, found = "atp", model.differentiate(stimulus, metric, sites)
+    slopes = {path: widened(found.gradients[path]).cpu().double().numpy() for path in sites}
+    return slopes, float(found.metric[0]), method
 
 
 def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contrast: int | None) -> Metric:
@@ -115,13 +161,7 @@ def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contra
 
 
 def _attributed(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Attribution:
-    needed = BYTES_PER_NODE * count_nodes(model, len(stimulus), sites) if sites else 0
-    if not sites or needed > MOST_BYTES:
-        raise PatchclampError(
-            expected=f"gradients of at most {MOST_BYTES / 2**30:g} GiB",
-            got=f"{needed / 2**30:.1f} GiB for {len(stimulus)} tokens and {len(sites)} sites",
-            remedy="Shorten the text, or choose one site.",
-        )
+    _refuse_if_too_large(model, stimulus, sites)
     try:
         return attribute_nodes(model, stimulus, metric, method="relp", levels=sites)
     except CannotIntervene:
@@ -129,13 +169,18 @@ def _attributed(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites:
         return attribute_nodes(model, stimulus, metric, method="atp", levels=sites)
 
 
-def _known(
-    atlas: Reading, units: Sequence[int]
-) -> dict[int, tuple[float | None, float | None, float | None, int | None]]:
-    rows = atlas.rows(
-        f"SELECT id, mean, minimum, maximum, fires_on FROM units WHERE id IN ({', '.join('?' * len(units))})", units
-    )
-    return {row[0]: row[1:] for row in rows}
+def _refuse_if_too_large(model: LanguageModel, stimulus: Stimulus, sites: Sequence[str]) -> None:
+    needed = BYTES_PER_NODE * count_nodes(model, len(stimulus), sites) if sites else 0
+    if not sites or needed > MOST_BYTES:
+        raise PatchclampError(
+            expected=f"gradients of at most {MOST_BYTES / 2**30:g} GiB",
+            got=f"{needed / 2**30:.1f} GiB for {len(stimulus)} tokens and {len(sites)} sites",
+            remedy="Shorten the text, or choose one site.",
+        )
+
+
+def _known(atlas: Reading, units: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+    return {unit: atlas.row(unit, "mean", "minimum", "maximum", "fires_on") for unit in units}
 
 
 def _row(
@@ -143,7 +188,7 @@ def _row(
     unit: int,
     value: float,
     effect: float | None,
-    known: dict[int, tuple[float | None, float | None, float | None, int | None]],
+    known: dict[int, tuple[Any, ...]],
 ) -> pages.RankedUnit:
     mean, low, high, fires_on = known[unit]
     said = atlas.said_of(unit)

@@ -75,7 +75,7 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
             job.tell(seen["control"])
         python = as_python(
             lab.name, asked.text, on, now, read_at=place, top=asked.top, new_tokens=asked.new_tokens, target=target,
-            controls=asked.controls if now else 0, seed=asked.seed,
+            controls=asked.controls if now else 0, seed=asked.seed, atlas=str(atlas.folder),
         )  # fmt: skip
         generates = model.capabilities.generate
         command = as_command(lab.name, asked.text, on, asked.new_tokens) if generates else ""
@@ -93,5 +93,6 @@ def _ranges(atlas: Reading, keys: list[str]) -> Ranges:
             unit = atlas.number(key)
         except Absent:  # a head, or a site that was not baked
             continue
-        [found[key]] = atlas.rows("SELECT minimum, maximum FROM units WHERE id = ?", [unit])
+        low, high = atlas.row(unit, "minimum", "maximum")
+        found[key] = (low, high)
     return found

@@ -57,10 +57,10 @@ class LayerRow:
     """One layer that was added to the base.
 
     Args:
-        id: ``descriptions-…`` or ``graph-…`` with its content hash; also the id of the run that made it.
-        kind: ``descriptions`` or ``graph``.
-        rows: descriptions, or nodes of the graph.
-        title: the author of descriptions, or the prompt and answer of a graph.
+        id: ``descriptions-…``, ``graph-…`` or ``basis-…`` with its content hash; also the id of the run that made it.
+        kind: ``descriptions``, ``graph`` or ``basis``.
+        rows: descriptions, nodes of the graph, or features.
+        title: the author of descriptions, the prompt and answer of a graph, or a basis and its sites.
         bytes: size on disk.
     """
 
@@ -159,6 +159,7 @@ class RunPage:
         options: how the run was set up.
         log: what happened, line by line.
         rebuild: a shell script that makes the same part again.
+        curves: what was followed while a dictionary was trained: site to measure to a list of ``[step, value]``.
         source: where this page comes from.
     """
 
@@ -170,4 +171,5 @@ class RunPage:
     options: dict[str, str]
     log: list[str]
     rebuild: str
+    curves: dict[str, dict[str, list[list[float]]]]
     source: Source

@@ -6,7 +6,7 @@ import { changed, draft, drafted, spelt } from "../../draft";
 import { count, number } from "../../format";
 import { Awaited, Nothing } from "../../parts/States";
 import { Chip, seen, Visible } from "../../parts/Text";
-import { path, unitAddress } from "../../route";
+import { path, placesOf, unitAddress } from "../../route";
 import { focusNext } from "./Clamps";
 import { asked, clampTo, MOST_RANKED, shown } from "./state";
 
@@ -29,7 +29,7 @@ export function Ranked({ lab, tokens, token, rows }: Props): JSX.Element {
   if (by === "effect" && now.contrast !== null) question.set("contrast", String(now.contrast));
   const answer = useAnswer<Ranking>(`/api/lab/rank?${question}`);
   const atlas = useAnswer<AtlasPage>("/api/atlas");
-  const sites = atlas.state === "here" ? atlas.data.sites.map((one) => one.site) : [];
+  const sites = atlas.state === "here" ? placesOf(atlas.data.sites) : [];
   const text = tokens.tokens[token] as string;
   return (
     <section aria-labelledby="ranked">

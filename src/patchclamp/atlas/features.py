@@ -1,0 +1,248 @@
+"""Features: a dictionary becomes a layer of an atlas, with all that a neuron has: examples, histogram, neighbours."""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchclamp.atlas.bake import cost
+from patchclamp.atlas.fill import fill_base
+from patchclamp.atlas.labels import MOST, show_labelled
+from patchclamp.atlas.layers import BASES, LAYERS, name_layer
+from patchclamp.atlas.look import CHECKPOINT_S, look_again
+from patchclamp.atlas.reading import Reading
+from patchclamp.atlas.runs import Run, host, now, versions
+from patchclamp.atlas.store import written
+from patchclamp.core.basis import ARRAYS, Basis
+from patchclamp.core.bundle import file_hash, writing
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.subject import Progress
+from patchclamp.evaluate.judging import check_subject
+from patchclamp.evaluate.labelled import is_labelled, read_labels
+from patchclamp.record.features import Features
+from patchclamp.record.plan import computing, show_text
+from patchclamp.record.survey import survey_shown
+from patchclamp.subjects.language import LanguageModel
+
+MOST_STORED = 64 * 2**20
+"""Bytes of a dictionary that a layer keeps; a larger one stays in its folder alone."""
+
+
+def add_basis(
+    atlas: str | Path,
+    model: LanguageModel,
+    dictionary: Dictionary,
+    *,
+    text: str | Path | None = None,
+    max_tokens: int | None = None,
+    batch_size: int | None = None,
+    resume: bool = False,
+    folder: str = "",
+    command: str = "",
+    progress: Progress | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> str:
+    """Add the features of a dictionary to an atlas as a layer, each with what a neuron has.
+
+    Two passes over the text, as for a bake, with the window and seed of the base.
+
+    Args:
+        atlas: the atlas's folder.
+        model: its model.
+        dictionary: bases by the site that each writes.
+        text: a UTF-8 file, plain or labelled; the one that was baked where left out.
+        max_tokens: stop after so many; the base's number where left out and the text is the same.
+        batch_size: stimuli per forward pass; the base's where left out.
+        resume: go on with an interrupted run.
+        folder: where the dictionary is kept, for the run's record.
+        command: what was typed, likewise.
+        progress: called with tokens done and tokens in all, of both passes.
+        checkpoint_s: seconds between checkpoints.
+
+    Returns:
+        str: the layer's id. The same dictionary over the same text is the same layer, and is not computed again.
+
+    Raises:
+        PatchclampError: another model, a basis that does not fit its site, a name that units of the atlas have already,
+            no text, a full disk, or a resume that does not fit.
+
+    Cost: two forward passes per batch and a product with every encoder; memory some 11 kB per feature, disk 10 kB.
+    """
+    began, clock = now(), time.monotonic()
+    place, reading = Path(atlas), Reading(Path(atlas))
+    _check(reading, model, dictionary)
+    chosen, cutting = _text(reading, text, max_tokens, batch_size)
+    digest = dictionary_hash(dictionary)
+    for part in reading.parts[1:]:
+        kept = part.about["dictionary"]["hash"], part.about["corpus"]["hash"], part.about["plan"]["max_tokens"]
+        if kept == (digest, file_hash(chosen), cutting["max_tokens"]):
+            return part.id
+    _refuse_names(reading, dictionary)
+    features = Features(model, dictionary.bases)
+    sites = features.sites()
+    aside = begun_at(place) / digest[:16]
+    if aside.exists() and not resume and any(aside.iterdir()):
+        raise PatchclampError(
+            expected="features that nobody began to add",
+            got=f"{aside}, which an interrupted run left",
+            remedy="Go on with --resume, or remove that folder.",
+        )
+    with writing(aside):
+        labelled = is_labelled(chosen)
+        showing = show_labelled(model, chosen, **cutting) if labelled else show_text(model, chosen, **cutting)
+        n_units, n_tokens = sum(s.width for s in sites), showing.plan.n_tokens
+        log = [f"{n_tokens:,} tokens in {showing.plan.n_stimuli:,} stimuli, {n_units:,} features"]
+        paths = [site.path for site in sites]
+        survey = survey_shown(
+            features, showing, paths, aside / "survey", resume=resume, checkpoint_s=checkpoint_s,
+            progress=None if progress is None else lambda done, total: progress(done, 2 * total),
+        )  # fmt: skip
+        log.append(f"survey done after {time.monotonic() - clock:.1f} s")
+        with computing(survey.bundle):
+            look = look_again(
+                features, showing, sites, survey, aside / "look", resume=resume, checkpoint_s=checkpoint_s,
+                progress=None if progress is None else lambda done, total: progress(n_tokens + done, 2 * total),
+            )  # fmt: skip
+            log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
+            labels = read_labels(model, chosen, MOST) if labelled else None
+            beside = [model.site(row[1]) for row in reading.parts[0].sites]
+            passing = place / LAYERS / "new-basis.sqlite"
+            schema = files("patchclamp.atlas").joinpath("schema.sql").read_text()
+            with written(passing, f"{schema}\n{BASES}") as db:
+                fill_base(db, features, chosen, showing, sites, survey, look, labels, beside)
+                _fill_bases(db, dictionary, digest, reading)
+    log.append(f"layer written after {time.monotonic() - clock:.1f} s")
+    typed = command or f"patchclamp atlas add {place} --basis {folder} --text {chosen}"
+    options = {
+        "basis": folder, "name": dictionary.name, "method": dictionary.method, "text": str(chosen),
+        "sites": ", ".join(paths), **cutting,
+    }  # fmt: skip
+    run = Run(
+        verb="atlas add", command=typed, made=f"{n_units:,} features of {dictionary.name}", began=began,
+        duration_s=round(time.monotonic() - clock, 3), host=host(), versions=versions("torch", "transformers"),
+        seeds={"seed": showing.plan.seed},
+        hashes={"model": model.hash, "text": file_hash(chosen), "dictionary": digest},
+        options={n: str(v) for n, v in options.items() if v not in (None, "")}, log=tuple(log),
+        rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
+    )  # fmt: skip
+    found = name_layer(place, "basis", passing, run)
+    shutil.rmtree(aside, ignore_errors=True)
+    if begun_at(place).is_dir() and not any(begun_at(place).iterdir()):
+        begun_at(place).rmdir()
+    return found
+
+
+def begun_at(folder: Path) -> Path:
+    """Return where features are surveyed until their layer is whole."""
+    return folder.resolve().with_name(folder.resolve().name + ".adding")
+
+
+def dictionary_hash(dictionary: Dictionary) -> str:
+    """SHA-256 over the name, and over every basis with its site."""
+    told = [dictionary.name, *sorted([site, basis.hash] for site, basis in dictionary.bases.items())]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def needed(model: LanguageModel, dictionary: Dictionary) -> tuple[int, int, int]:
+    """Return the bytes of memory and of disk that adding takes, about, and how many of these are the arrays kept."""
+    memory, disk = cost(Features(model, dictionary.bases).sites())
+    size = array_bytes(dictionary)
+    kept = size if size <= MOST_STORED else 0
+    return memory, disk + kept, kept
+
+
+def array_bytes(dictionary: Dictionary) -> int:
+    """Return the size of a dictionary's arrays."""
+    arrays = (getattr(basis, name) for basis in dictionary.bases.values() for name in ARRAYS)
+    return sum(array.nbytes for array in arrays if array is not None)
+
+
+def _check(reading: Reading, model: LanguageModel, dictionary: Dictionary) -> None:
+    subject = reading.about["subject"]
+    if model.hash != subject["hash"]:
+        raise PatchclampError(
+            expected=f"the model of this atlas, {subject['slug']}",
+            got=f"{model.name}, whose weights are others",
+            remedy="Name the model that the atlas was baked from with --model.",
+        )
+    check_subject(model, dictionary)
+
+
+def _refuse_names(reading: Reading, dictionary: Dictionary) -> None:
+    """Refuse features whose keys units of the atlas have.
+
+    Raises:
+        PatchclampError: the name is taken at one of the sites.
+    """
+    taken = [path for path, basis in ((row[1], row[4]) for row in reading.sites)
+             if basis == dictionary.name and path in dictionary.bases]  # fmt: skip
+    if taken or dictionary.name in ("neurons", "heads", "channels"):
+        raise PatchclampError(
+            expected=f"a basis whose name is not yet taken at {', '.join(list(dictionary.bases)[:3])}",
+            got=f"{dictionary.name!r}, which this atlas has: another dictionary, or this one over another text",
+            remedy="Give it another name, remove the layer that has it, or bake an atlas for the other text.",
+        )
+
+
+def _text(
+    reading: Reading, text: str | Path | None, max_tokens: int | None, batch_size: int | None
+) -> tuple[Path, dict[str, Any]]:
+    """Return the text, and how it is cut.
+
+    Raises:
+        PatchclampError: no text was named, and the baked one is not where it was.
+    """
+    plan, baked = reading.about["plan"], reading.about["corpus"]["hash"]
+    if text is None:
+        remembered = reading.runs[reading.base_run].options.get("text", "")
+        found = Path(remembered)
+        if not remembered or not found.is_file() or file_hash(found) != baked:
+            raise PatchclampError(
+                expected=f"the text that was baked, {reading.about['corpus']['name']}",
+                got=f"{remembered or 'no path'}, where it is no more",
+                remedy="Name a text with --text.",
+            )
+        text = found
+    chosen = Path(text)
+    if not chosen.is_file():
+        raise PatchclampError(expected="a text", got=f"{chosen}, which is no file", remedy="Check the path.")
+    same = file_hash(chosen) == baked
+    cutting = {name: plan[name] for name in ("window", "chat", "bos", "seed")}
+    cutting["max_tokens"] = max_tokens or (plan["max_tokens"] if same else None)
+    cutting["batch_size"] = batch_size or plan["batch_size"]
+    return chosen, cutting
+
+
+def _fill_bases(db: sqlite3.Connection, dictionary: Dictionary, digest: str, reading: Reading) -> None:
+    about: Mapping[str, Any] = {
+        "kind": "basis",
+        "dictionary": {
+            "name": dictionary.name, "method": dictionary.method, "hash": digest, "subject": dict(dictionary.subject),
+            "about": dict(dictionary.about), "curves": dict(dictionary.curves),
+        },
+        "beside": {"base": reading.head["base"], "units": reading.parts[0].n, "sites": len(reading.parts[0].sites)},
+    }  # fmt: skip
+    db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
+    whole = array_bytes(dictionary) <= MOST_STORED
+    numbers = dict(db.execute("SELECT path, id FROM sites"))
+    for site, basis in dictionary.bases.items():
+        values = (numbers[site], basis.activation, basis.k, basis.reads, basis.hash)
+        db.execute("INSERT INTO bases VALUES (?, ?, ?, ?, ?)", values)
+        for name in ARRAYS if whole else ():
+            _fill_array(db, numbers[site], name, basis)
+
+
+def _fill_array(db: sqlite3.Connection, site: int, name: str, basis: Basis) -> None:
+    array = getattr(basis, name)
+    if array is not None:
+        plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        shape = json.dumps(list(array.shape))
+        db.execute("INSERT INTO arrays VALUES (?, ?, ?, ?, ?)", (site, name, plain.dtype.str, shape, plain.tobytes()))
