@@ -59,7 +59,7 @@ def verify(
     with turn():
         found = _sized(model, question, metric, chosen)
     sets, _ = matched_sets(sizes_of(found, chosen), n_sets, seed)
-    cells = [[found.reference.replace(node) for node in group] for group in (chosen, *sets)]
+    cells = [found.reference.replace_all(group) for group in (chosen, *sets)]
     values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
     together, randoms = float(found.baseline - values[0]), found.baseline - values[1:]
     different = list({frozenset(group): i for i, group in enumerate(sets)}.values())
