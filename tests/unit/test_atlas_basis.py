@@ -216,7 +216,7 @@ def test_a_feature_clamp_equals_what_is_computed_by_hand(atlas, model):
     expected = logits.softmax(-1)
     for row in table.rows:
         assert row.changed == pytest.approx(float(expected[row.id]), rel=1e-4, abs=1e-6)
-    assert table.clamps[0].changed == pytest.approx([1.0] * 4)
+    assert table.clamps[0].after == pytest.approx([1.0] * 4)
     assert table.divergence > 0
 
 
