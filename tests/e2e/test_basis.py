@@ -159,3 +159,24 @@ def test_the_command_runs_by_itself(made):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 3
     assert "Traceback" not in done.stderr
+
+
+def test_features_are_added_to_an_atlas(tmp_path):
+    text, out, coder = tmp_path / "story.txt", tmp_path / "cat.atlas", tmp_path / "coder"
+    text.write_text("the old cat sat on the mat.\nthe young dog ran to the park.\n" * 30)
+    site = "blocks.0.mlp.act"
+    decoder = np.eye(pc.load("organism:cat").site(site).width, dtype=np.float32)[[7, 5]]
+    model = pc.load("organism:cat")
+    basis = Basis("two", "directions", decoder=decoder)
+    Dictionary({site: basis}, {"slug": model.name, "hash": model.hash}, "random").save(coder)
+    pc.atlas.bake_atlas(model, text, out, name="organism:cat", window=32)
+    command = [sys.executable, "-m", "patchclamp", "atlas", "add", str(out), "--basis", str(coder), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [(one["basis"], one["units"]) for one in json.loads(done.stdout)["sites"]][-1] == ("two", 2)
+    assert "features of 1 sites" in done.stderr
+    (coder / "basis-000.safetensors").write_bytes(b"hurt")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Restore the folder" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr

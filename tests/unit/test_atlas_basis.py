@@ -216,7 +216,7 @@ def test_a_feature_clamp_equals_what_is_computed_by_hand(atlas, model):
     expected = logits.softmax(-1)
     for row in table.rows:
         assert row.changed == pytest.approx(float(expected[row.id]), rel=1e-4, abs=1e-6)
-    assert table.clamps[0].changed == pytest.approx([1.0] * 4)
+    assert table.clamps[0].after == pytest.approx([1.0] * 4)
     assert table.divergence > 0
 
 
@@ -286,3 +286,37 @@ def test_a_transcoder_is_read_at_its_site_and_not_clamped(bare, model, tmp_path)
 
 def test_curves_of_a_dictionary_are_plain_json(atlas):
     json.dumps(atlas.reading.parts[1].about["dictionary"])
+
+
+def test_a_coder_that_mixes_is_encoded_by_its_own_arithmetic(bare, model, tmp_path):
+    """Random directions with top-k at the residual stream: maximum, examples and clamp against slow arithmetic."""
+    site, place = "blocks.0.resid_out", tmp_path / "mixed.atlas"
+    shutil.copytree(bare, place)
+    rng, width = np.random.default_rng(1), model.site("blocks.0.resid_out").width
+    basis = Basis(
+        "mixed", "directions", decoder=rng.normal(size=(12, width)).astype(np.float32),
+        encoder=rng.normal(size=(12, width)).astype(np.float32), activation="topk", k=2,
+    )  # fmt: skip
+    add_basis(place, model, Dictionary({site: basis}, {"slug": model.name, "hash": model.hash}, "topk"))
+    atlas = pc.atlas.open(place)
+
+    def encode(x):
+        a = np.maximum(x @ basis.encoder.T, 0)
+        return np.where(a >= np.sort(a, 1)[:, -2:-1], a, 0)
+
+    for i in range(12):
+        page = atlas.unit(f"{site}/mixed/{i}")
+        for one in atlas.examples(page.key, "top", limit=3).examples:
+            x = np.asarray(model.run([one.ids], record=site).recording[site])
+            if not one.before:
+                assert encode(x)[one.mark, i] == pytest.approx(one.value, rel=1e-3, abs=1e-3)
+    lab = Lab(model, atlas.reading)
+    x = np.asarray(model.run("the old cat", record=site).recording[site])
+    f = encode(x)
+    unit = int(f[-1].argmax())
+    table = asked_of(lab, atlas, [pages.ClampAsked(f"{site}/mixed/{unit}", "ablate", None)])[0]
+    hand = x - f[:, [unit]] * basis.decoder[unit]
+    rows = [pc.change("set", site, value=row.tolist(), at=str(i)) for i, row in enumerate(hand)]
+    expected = model.run("the old cat", interventions=rows).logits[0, -1].double().softmax(-1)
+    for row in table.rows:
+        assert row.changed == pytest.approx(float(expected[row.id]), rel=1e-3, abs=1e-6)
