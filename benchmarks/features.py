@@ -28,7 +28,6 @@ def main() -> None:
     parser = timing.parser(__doc__, rounds=5)
     parser.add_argument("--steps", type=int, default=4, help="steps per round")
     parser.add_argument("--transcoder", action="store_true", help="transcoders against autoencoders instead")
-    parser.add_argument("--text", type=Path, help="with --transcoder: the text; made by the organism where left out")
     options = parser.parse_args()
     if options.transcoder:
         compare_transcoders(options)
@@ -90,10 +89,9 @@ def compare_transcoders(options: Any) -> None:
     import torch
 
     import patchclamp as pc
-    from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
+    from patchclamp.decompose import ArraySource, Job, Recipe, TopKConfig, train
     from patchclamp.decompose.transcoding import mlp_sites
     from patchclamp.organisms import language
-    from patchclamp.subjects.text import windows
 
     torch.set_num_threads(options.threads)
     model = pc.load("organism:language-gpt2")
@@ -101,27 +99,24 @@ def compare_transcoders(options: Any) -> None:
     if options.quick:
         ks, seeds, n_latents, tokens = (4,), (0,), 64, 6000
     reads, writes = mlp_sites(model, layer)
-    with tempfile.TemporaryDirectory() as name:
-        text, held = options.text or Path(name) / "text.txt", Path(name) / "held.txt"
-        if options.text is None:
-            documents = language.text(200 if options.quick else 3000, seed=1, name="language-gpt2")
-            text.write_text("\n".join(one.stimulus.text for one in documents))
-        documents = language.text(40, seed=2, name="language-gpt2")
-        held.write_text("\n".join(one.stimulus.text for one in documents))
-        source = TextSource(model, text, max_tokens=tokens)
-        shown = list(windows(model.tokenizer, held, window=64))[:40]
-        bare, rows = cross_entropy(model, shown, None, reads, writes), []
-        for seed in seeds:
-            jobs = [
-                Job(site, writes, TopKConfig(n_latents, k=k, skip=skip and site == reads))
-                for k in ks
-                for site, skip in ((writes, False), (reads, False), (reads, True))
-            ]
-            for one in train(source, jobs, Recipe(batch_size=256, passes=4, seed=seed)):
-                kind = "autoencoder" if one.job.reads == writes else "transcoder"
-                kind += ", skip" if one.job.config.skip else ""
-                ce, l0 = cross_entropy(model, shown, one.coder, one.job.reads, writes)
-                rows.append((kind, one.job.config.k, seed, l0, ce - bare[0]))
+    # Every document alone, as the organism was trained: on windows that join them its own loss is five times as high.
+    documents = [one.stimulus for one in language.text(400 if options.quick else 4000, seed=1, model=model)]
+    shown = [one.stimulus for one in language.text(40 if options.quick else 400, seed=2, model=model)]
+    source = ArraySource(
+        {site: values[:tokens] for site, values in recorded(model, documents, (reads, writes)).items()}
+    )
+    bare, rows = cross_entropy(model, shown, None, reads, writes), []
+    for seed in seeds:
+        jobs = [
+            Job(site, writes, TopKConfig(n_latents, k=k, skip=skip and site == reads))
+            for k in ks
+            for site, skip in ((writes, False), (reads, False), (reads, True))
+        ]
+        for one in train(source, jobs, Recipe(batch_size=256, passes=4, seed=seed)):
+            kind = "autoencoder" if one.job.reads == writes else "transcoder"
+            kind += ", skip" if one.job.config.skip else ""
+            ce, l0 = cross_entropy(model, shown, one.coder, one.job.reads, writes)
+            rows.append((kind, one.job.config.k, seed, l0, ce - bare[0]))
     zero = cross_entropy(model, shown, torch.zeros_like, writes, writes)
     print(f"{writes}: cross-entropy {bare[0]:.4f}; with the MLP's output zero {zero[0] - bare[0]:+.4f}")
     table = []
@@ -134,6 +129,16 @@ def compare_transcoders(options: Any) -> None:
         table.append([kind, k, f"{l0:.1f}", f"{mean:+.4f}", f"{mean - half:+.4f} … {mean + half:+.4f}"])
     timing.show(["kind", "k", "L0", "cross-entropy added", "95 % interval, three seeds"], table)
     timing.report(options, {"rows": rows, "bare": bare[0], "zero": zero[0]}, [])
+
+
+def recorded(model: Any, documents: Any, sites: tuple[str, ...]) -> dict[str, Any]:
+    """Return what sites do at the counted tokens of documents."""
+    found: dict[str, list[Any]] = {site: [] for site in sites}
+    for i in range(0, len(documents), 50):
+        run = model.run(documents[i : i + 50], record=list(sites), logits=False)
+        for site in sites:
+            found[site].append(np.asarray(run.recording[site])[run.recording.counted])
+    return {site: np.concatenate(parts) for site, parts in found.items()}
 
 
 def cross_entropy(model: Any, shown: Any, coder: Any, reads: str, writes: str) -> tuple[float, float]:

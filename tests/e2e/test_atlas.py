@@ -19,7 +19,6 @@ import pytest
 import patchclamp as pc
 from patchclamp.atlas import store
 from patchclamp.atlas.store import BASE, staging
-from patchclamp.cli import main
 
 STORY = "the old cat sat on the mat.\nthe young dog ran to the park.\n" * 40
 ANSWER = ("the old cat", "--target", " sat", "--contrast", " ran", "--top", "4")
@@ -30,18 +29,6 @@ def story(tmp_path):
     path = tmp_path / "story.txt"
     path.write_text(STORY)
     return path
-
-
-@pytest.fixture
-def say(capsys):
-    """Run a command in process; return its exit code, its JSON document and what stood on standard error."""
-
-    def run(*words):
-        code = main([*map(str, words), "--json"])
-        out, err = capsys.readouterr()
-        return code, json.loads(out), err
-
-    return run
 
 
 def test_bake_info_and_explain(say, story, tmp_path):

@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import patchclamp as pc
-from patchclamp.cli import main
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.evaluate import compare_bases
@@ -54,13 +54,9 @@ def made(model, tmp_path_factory):
 
 
 @pytest.fixture
-def say(capsys):
-    def run(*words, json_too=True):
-        code = main(["basis", *map(str, words), *(["--json"] if json_too else [])])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if json_too else out, err
-
-    return run
+def say(say):
+    """Ask `patchclamp basis`."""
+    return partial(say, "basis")
 
 
 def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):

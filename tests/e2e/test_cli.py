@@ -33,18 +33,6 @@ def story(tmp_path):
     return path
 
 
-@pytest.fixture
-def say(capsys):
-    """Run a command in process; return its exit code, its JSON document and what stood on standard error."""
-
-    def run(*words, json_too=True):
-        code = main([*map(str, words), *(["--json"] if json_too else [])])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if json_too else out, err
-
-    return run
-
-
 @pytest.mark.parametrize(
     ("words", "asked"),
     [

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +40,9 @@ def story(tmp_path):
 
 
 @pytest.fixture
-def say(capsys):
-    """Run a command in process; return its exit code, its JSON document and what stood on standard error."""
-
-    def run(*words, json_too=True):
-        code = main(["decompose", *map(str, words), *(["--json"] if json_too else [])])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if json_too else out, err
-
-    return run
+def say(say):
+    """Ask `patchclamp decompose`."""
+    return partial(say, "decompose")
 
 
 @pytest.mark.parametrize("method", ["topk", "batchtopk", "jumprelu", "l1", "snmf", "nmf", "pca", "random"])

@@ -161,17 +161,19 @@ def movement(
         values: f, with nothing changed.
         changes: what one unit undergoes, in order.
     """
-    moved = values.copy()
-    for change in changes:
-        here = acting(model, change, len(values))
-        match change.operation:
-            case "add":
-                moved[here] += change.value
-            case "scale":
-                moved[here] *= change.value
-            case _:
-                moved[here] = 0.0 if change.value is None else change.value
-    distance: np.ndarray = np.linalg.norm((moved - values).transpose(1, 0, 2).reshape(values.shape[1], -1), axis=1)
+    # A clamp may be so large that distances overflow: such a unit counts as moved farthest.
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = values.copy()
+        for change in changes:
+            here = acting(model, change, len(values))
+            match change.operation:
+                case "add":
+                    moved[here] += change.value
+                case "scale":
+                    moved[here] *= change.value
+                case _:
+                    moved[here] = 0.0 if change.value is None else change.value
+        distance: np.ndarray = np.linalg.norm((moved - values).transpose(1, 0, 2).reshape(values.shape[1], -1), axis=1)
     return distance
 
 
