@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 from jsonschema import Draft202012Validator
+from pyarrow import parquet
 
 import patchclamp as pc
 from patchclamp.atlas.export import place
@@ -444,3 +445,23 @@ def test_show_serves_each_atlas_once_until_it_is_stopped(atlas, seeded_atlas):
         stop_all()
     with pytest.raises(httpx.ConnectError):
         httpx.get(address)
+
+
+@pytest.mark.parametrize("name", ["mock:", "~"])
+def test_parquet_goes_where_it_is_told(atlas, tmp_path, monkeypatch, name):
+    """Not to what pyarrow takes such names for: another file system, somebody's home."""
+    monkeypatch.chdir(tmp_path)
+    pc.atlas.export_atlas(atlas, f"{name}/bucket", format="parquet")
+    assert (tmp_path / name / "bucket" / "units.parquet").is_file()
+
+
+def test_a_failed_export_leaves_no_folder_that_it_made(atlas, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", full)
+    with pytest.raises(PatchclampError, match="full disk"):
+        pc.atlas.export_atlas(atlas, tmp_path / "deep" / "er" / "tables", format="parquet")
+    with pytest.raises(PatchclampError, match="name of a folder"):
+        pc.atlas.export_atlas(atlas, tmp_path / "new" / "..", format="parquet")
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from patchclamp.core import bundle
-from patchclamp.core.bundle import Bundle, canonical, write_durably
+from patchclamp.core.bundle import Bundle, canonical, write_durably, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.recording import StoredRecording
 
@@ -408,3 +409,22 @@ def test_any_bytes_are_read_or_refused(made, data, name):
         opened(made.path)
     finally:
         (made.path / name).write_bytes(whole)
+
+
+def test_a_file_that_users_name_touches_nothing_else(tmp_path):
+    out, other, victim = tmp_path / "x.html", tmp_path / "x.html.part", tmp_path / "victim"
+    victim.write_text("precious")
+    other.symlink_to(victim)
+    write_file(out, b"page")
+    assert (out.read_bytes(), victim.read_text()) == (b"page", "precious")
+    assert other.is_symlink()
+    assert {file.name for file in tmp_path.iterdir()} == {"x.html", "x.html.part", "victim"}
+
+
+def test_two_who_write_one_file_leave_one_of_both(tmp_path):
+    out, pages = tmp_path / "x.html", [bytes([i]) * 100_000 for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(write_file, out, page) for page in pages * 10]:
+            done.result()
+    assert out.read_bytes() in pages
+    assert [file.name for file in tmp_path.iterdir()] == ["x.html"]

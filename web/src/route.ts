@@ -77,6 +77,12 @@ export function local(key: string): string {
   return parts.length === 4 ? parts.slice(1).join("/") : key;
 }
 
+/** Return where a unit stands and its number; a place says its basis where it is not that of the neurons. */
+export function named(key: string): { place: string; index: string } {
+  const [site = "", basis = "", index = ""] = key.split("/").slice(-3);
+  return { place: basis === "neurons" ? site : `${site} ${basis === "heads" ? "head" : basis}`, index };
+}
+
 /** Return the address of an explained answer, with a node chosen. */
 export function graphAddress(id: string, select?: string): string {
   return `/graphs/${encodeURIComponent(id)}${select ? `?select=${encodeURIComponent(local(select))}` : ""}`;

@@ -8,7 +8,7 @@ import { number } from "../../format";
 import { Slider } from "../../parts/Slider";
 import { Failed } from "../../parts/States";
 import { Chip, seen } from "../../parts/Text";
-import { unitAddress } from "../../route";
+import { named, unitAddress } from "../../route";
 import { Along } from "./Along";
 import { focusNext } from "./Clamps";
 import { asked } from "./state";
@@ -44,8 +44,8 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
     const at = (selector: string) => card.current?.querySelector<HTMLElement>(selector);
     (at("input[type=range]") ?? at("select"))?.focus();
   }, [wanted, unit.state]);
-  const parts = clamp.key.split("/");
-  const name = `${parts.at(-3) ?? ""} ${parts.at(-1)}`.trim();
+  const { place: where, index } = named(clamp.key);
+  const name = `${where} ${index}`.trim();
   const before = clamped?.before ?? (alone.state === "here" ? alone.data.acts : undefined);
   const rest = before?.[first(clamp.at, token, before.length)] ?? 0;
   return (
@@ -53,7 +53,7 @@ export function Clamp({ clamp, place, tokens, token, generates, clamped, onChang
       <div class="row between">
         <h3>
           <a href={unitAddress(clamp.key)} class="mono">
-            {parts.at(-3)} <b>{parts.at(-1)}</b>
+            {where} <b>{index}</b>
           </a>
         </h3>
         <span class="row tight">

@@ -6,7 +6,7 @@ import { changed, draft, drafted, spelt } from "../../draft";
 import { count, number } from "../../format";
 import { Awaited, Nothing } from "../../parts/States";
 import { Chip, seen, Visible } from "../../parts/Text";
-import { path, placesOf, unitAddress } from "../../route";
+import { named, path, placesOf, unitAddress } from "../../route";
 import { focusNext } from "./Clamps";
 import { asked, clampTo, MOST_RANKED, shown } from "./state";
 
@@ -124,8 +124,7 @@ function List({ ranking }: { ranking: Ranking }): JSX.Element {
 
 function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Element {
   const { clamps } = shown.value;
-  const parts = unit.key.split("/");
-  const [index, site] = [parts.at(-1), parts.at(-3)];
+  const { place, index } = named(unit.key);
   const there = clamps.findIndex((one) => one.key === unit.key);
   const clamp = () => {
     focusNext.value = there >= 0 ? there : clamps.length;
@@ -136,7 +135,7 @@ function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Eleme
     <li data-testid="ranked" data-key={unit.key} data-value={unit.value ?? ""} data-effect={unit.effect ?? ""}>
       <div class="who">
         <a href={unitAddress(unit.key)} class="mono">
-          {site} <b>{index}</b>
+          {place} <b>{index}</b>
         </a>
         <span class="small soft">
           {unit.description ? <q>{unit.description}</q> : unit.fires_on ? <>fires on <Chip token={unit.fires_on} /></> : "not described yet"}
@@ -153,7 +152,7 @@ function Row({ unit, effect }: { unit: RankedUnit; effect: boolean }): JSX.Eleme
         </span>
         <Range unit={unit} />
       </div>
-      <button type="button" onClick={clamp} aria-pressed={there >= 0} aria-label={`clamp ${site} ${index}`}>
+      <button type="button" onClick={clamp} aria-pressed={there >= 0} aria-label={`clamp ${place} ${index}`}>
         {there >= 0 ? "clamped" : "clamp"}
       </button>
     </li>
