@@ -1,8 +1,9 @@
 """Features: steps of a TopK autoencoder by patchclamp and two peers, in turn, each in its own process.
 
-Width 512, 4,096 latents, k 32, batches of 2,048 made-up activations (sparse sums of 2,048 directions), Adam with one
-learning rate. Speed is activations per processor second; the loss is held out, after equal steps. Peers live in
-environments of their own (``benchmarks/peers/setup.sh sparsify``, ``sae-lens``); one that is absent is skipped.
+Width 512, 4,096 latents, k 32, batches of 2,048 made-up activations (sparse sums of 2,048 directions), Adam. Speed is
+activations per processor second; the loss is held out, after equal steps, each tool at the best of the same learning
+rates, because weights that begin at another length want another one. Peers live in environments of their own
+(``benchmarks/peers/setup.sh sparsify``, ``sae-lens``); one that is absent is skipped.
 ``--transcoder`` instead trains transcoders and autoencoders of an MLP's output on ``organism:language-gpt2``, three
 seeds each, and prints the cross-entropy when they stand in for the MLP against their active latents.
 """
@@ -21,7 +22,8 @@ import timing
 
 TOOLS = {"patchclamp_coder.py": None, "sparsify_coder.py": "sparsify", "sae_lens_coder.py": "sae-lens"}
 BARS = {"sparsify": 1.25, "SAELens": 2.5}
-WIDTH, LATENTS, K, BATCH, RATE = 512, 4096, 32, 2048, 1e-3
+WIDTH, LATENTS, K, BATCH = 512, 4096, 32, 2048
+RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 
 
 def main() -> None:
@@ -34,33 +36,40 @@ def main() -> None:
         return
     size = (64, 256, 8, 128) if options.quick else (WIDTH, LATENTS, K, BATCH)
     rounds, n_steps = (1, 2) if options.quick else (options.rounds, options.steps)
-    with tempfile.TemporaryDirectory() as name, ExitStack() as ends:
-        folder = Path(name)
-        write_activations(folder, *size)
-        tools = start(folder, options.threads, ends)
-        spent: dict[str, list[timing.Spent]] = {tool.name: [] for tool in tools}
-        for turn in range(rounds + 1):
-            for tool in tools[turn % len(tools) :] + tools[: turn % len(tools)]:
-                answer = timing.Spent(**tool.ask("train", str(n_steps)))
-                # The first round pays for set-up; its steps count for the loss.
-                if turn:
-                    spent[tool.name].append(answer)
-        left = {tool.name: tool.ask("unexplained")["unexplained"] for tool in tools}
-    ours = tools[0].name
+    spent: dict[str, list[timing.Spent]] = {}
+    left: dict[str, dict[float, float]] = {}
+    for rate in RATES[:1] if options.quick else RATES:
+        with tempfile.TemporaryDirectory() as name, ExitStack() as ends:
+            folder = Path(name)
+            write_activations(folder, *size, rate)
+            tools = start(folder, options.threads, ends)
+            for turn in range(rounds + 1):
+                for tool in tools[turn % len(tools) :] + tools[: turn % len(tools)]:
+                    answer = timing.Spent(**tool.ask("train", str(n_steps)))
+                    # The first round pays for set-up; its steps count for the loss.
+                    if turn:
+                        spent.setdefault(tool.name, []).append(answer)
+            for tool in tools:
+                left.setdefault(tool.name, {})[rate] = tool.ask("unexplained")["unexplained"]
+    ours, steps = next(iter(left)), (rounds + 1) * n_steps
+    best = {tool: min(rates, key=rates.__getitem__) for tool, rates in left.items()}
     rows, bars = [], []
-    for tool in spent:
+    for tool, rates in left.items():
         ratio = timing.ratio(spent[tool], spent[ours])
         per_s = n_steps * size[3] / timing.median(spent[tool]).cpu_s
-        rows.append([tool, f"{per_s:,.0f}", f"{ratio.cpu_s:.2f}", f"{ratio.wall_s:.2f}", f"{left[tool]:.3f}"])
+        loss = rates[best[tool]]
+        rows.append(
+            [tool, f"{per_s:,.0f}", f"{ratio.cpu_s:.2f}", f"{ratio.wall_s:.2f}", f"{loss:.3f}", f"{best[tool]:g}"]
+        )
         bar = next((value for peer, value in BARS.items() if tool.startswith(peer)), None)
         if bar is not None:
             bars.append(timing.Bar(f"patchclamp's speed / {tool}, cpu", ratio.cpu_s, ">=", bar))
-    steps = (rounds + 1) * n_steps
-    timing.show(["tool", "activations/cpu-s", "cpu / ours", "wall / ours", f"unexplained, {steps} steps"], rows)
-    timing.report(options, {**spent, "unexplained": left}, bars)
+            bars.append(timing.Bar(f"patchclamp's loss / {tool}, equal steps", left[ours][best[ours]] / loss, "<=", 1))
+    timing.show(["tool", "activations/cpu-s", "cpu / ours", "wall / ours", f"unexplained, {steps} steps", "rate"], rows)
+    timing.report(options, {**spent, "unexplained": {tool: dict(rates) for tool, rates in left.items()}}, bars)
 
 
-def write_activations(folder: Path, width: int, latents: int, k: int, batch: int) -> None:
+def write_activations(folder: Path, width: int, latents: int, k: int, batch: int, rate: float) -> None:
     draw = np.random.default_rng(0)
     n = latents // 2
     directions = draw.normal(size=(n, width)) / width**0.5
@@ -68,7 +77,7 @@ def write_activations(folder: Path, width: int, latents: int, k: int, batch: int
     for name, rows in sets.items():
         parts = (draw.random((rows, n)) < k / 2 / n) * draw.exponential(size=(rows, n))
         np.save(folder / f"{name}.npy", (parts @ directions + 0.1).astype(np.float32))
-    about = {"latents": latents, "k": k, "batch": batch, "rate": RATE}
+    about = {"latents": latents, "k": k, "batch": batch, "rate": rate}
     (folder / "about.json").write_text(json.dumps(about))
 
 
