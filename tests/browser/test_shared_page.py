@@ -151,7 +151,7 @@ def test_it_can_be_read_by_keyboard(file, cat):
     file.page.wait_for_selector("[data-testid=examples-interval]")
     file.page.get_by_test_id("under-values").focus()
     file.page.keyboard.press("Enter")
-    file.page.wait_for_url("**under=values*")
+    file.page.wait_for_selector("[data-testid=under-values][aria-current]")
     file.page.keyboard.press("v")
     file.page.wait_for_url("**under=ids*")
 

@@ -1,6 +1,6 @@
 // Single keys, and the switch that turns them off for readers whose own tools use single keys.
 import { effect, signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 const KEPT = "patchclamp-keys";
 
@@ -31,15 +31,18 @@ function taken(event: KeyboardEvent): boolean {
 
 /** Do something at a key while a component is shown; keys are named as `KeyboardEvent.key` has them. */
 export function useKeys(actions: Record<string, () => void>): void {
+  // Keys come faster than effects: what they do is what was drawn last.
+  const latest = useRef(actions);
+  latest.current = actions;
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (!keysOn.value || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || taken(event)) return;
-      const action = actions[event.key];
+      const action = latest.current[event.key];
       if (!action) return;
       event.preventDefault();
       action();
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
-  });
+  }, []);
 }

@@ -31,7 +31,7 @@ class Features:
         >>> from patchclamp.opening import load
         >>> cat, path = load("organism:cat"), "blocks.0.mlp.act"
         >>> seven = Basis("seven", "directions", decoder=np.eye(cat.site(path).width, dtype=np.float32)[7:8])
-        >>> Features(cat, {path: seven}).watch("the old cat", [path], lambda _, f: print(f[:, 0].tolist()))
+        >>> Features(cat, {path: seven}).watch("the old cat", [path], lambda _, f: print(f[:, 0].round().tolist()))
         [0.0, 0.0, 0.0, 3.0]
     """
 
