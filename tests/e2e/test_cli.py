@@ -18,19 +18,6 @@ from patchclamp.explain.markup import number
 
 CAT = ("organism:cat", "the old cat")
 ANSWERS = ("--target", " sat", "--contrast", " ran")
-STORY = "the old cat sat on the mat.\nthe dog ran to the park.\n" * 30
-
-
-@pytest.fixture(scope="module")
-def cat():
-    return pc.load("organism:cat")
-
-
-@pytest.fixture
-def story(tmp_path):
-    path = tmp_path / "story.txt"
-    path.write_text(STORY)
-    return path
 
 
 @pytest.mark.parametrize(

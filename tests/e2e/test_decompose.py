@@ -22,21 +22,8 @@ from patchclamp.cli.decompose import sparkline
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.subjects.bases import encode
 
-STORY = "the old cat sat on the mat.\nthe dog ran to the park.\n" * 30
 SITE = "blocks.1.mlp.act"
 SMALL = ("--coder-batch", "64", "--n-features", "24")
-
-
-@pytest.fixture(scope="module")
-def cat():
-    return pc.load("organism:cat")
-
-
-@pytest.fixture
-def story(tmp_path):
-    path = tmp_path / "story.txt"
-    path.write_text(STORY)
-    return path
 
 
 @pytest.fixture
@@ -50,7 +37,7 @@ def test_every_method_leaves_a_dictionary_that_reads_the_model(say, cat, story, 
     if method == "nmf":
         pytest.importorskip("sklearn", reason="NMF is scikit-learn's")
         with torch.no_grad():
-            lowest = cat.run(STORY[:100], record=SITE, logits=False).recording[SITE].min()
+            lowest = cat.run(story.read_text()[:100], record=SITE, logits=False).recording[SITE].min()
         assert lowest >= 0, "NMF needs a site that is never negative"
     words = ["--k", "4"] if method in ("topk", "batchtopk", "random") else []
     n = 8 if method == "pca" else 24

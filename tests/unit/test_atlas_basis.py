@@ -14,6 +14,7 @@ import patchclamp as pc
 from patchclamp.atlas import pages
 from patchclamp.atlas.features import add_basis, begun_at
 from patchclamp.atlas.lab import Lab
+from patchclamp.atlas.lab.verify import verify
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import CannotIntervene, PatchclampError
@@ -285,7 +286,23 @@ def test_a_transcoder_is_read_at_its_site_and_not_clamped(bare, model, tmp_path)
 
 
 def test_curves_of_a_dictionary_are_plain_json(atlas):
-    json.dumps(atlas.reading.parts[1].about["dictionary"])
+    told = atlas.reading.parts[1].about["dictionary"]
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_features_of_an_answer_are_verified_as_explain_measured_them():
+    """Directions that share a neuron: replaced one after another they would not do what they do together."""
+    model, site = pc.load("organism:cat"), "blocks.0.mlp.act"
+    decoder = np.zeros((8, model.site(site).width), dtype=np.float32)
+    decoder[range(8), range(8)], decoder[7, 5] = 1.0, 0.6
+    model.add_basis(Basis("turned", "directions", decoder=decoder), site)
+    found = pc.explain_answer(model, "the old cat", " sat", contrast=" ran", levels=["feature"], top=3)
+    nodes = [cause.key for cause in found.causes]
+    assert nodes[0] == f"cat/{site}/turned/7@3"
+    done = verify(model, found.graph(), nodes)
+    assert done.measured == pytest.approx(found.measured, abs=1e-5)
+    assert done.predicted == pytest.approx(found.predicted, abs=1e-5)
+    assert done.randoms == pytest.approx(found.receipts.randoms.measured, abs=1e-5)
 
 
 def test_a_coder_that_mixes_is_encoded_by_its_own_arithmetic(bare, model, tmp_path):

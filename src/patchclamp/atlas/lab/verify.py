@@ -11,6 +11,7 @@ from patchclamp.atlas.lab.clamps import finite
 from patchclamp.atlas.lab.control import measure_cells
 from patchclamp.atlas.lab.run import Turn
 from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.attribute.features import kind_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.metric import Metric
@@ -84,7 +85,7 @@ def _chosen(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
         raise PatchclampError(
             expected="units of this answer, with their places",
             got=repr(strangers[0][:120]),
-            remedy="Choose among its neurons and heads; /api/graphs/ID lists them.",
+            remedy="Choose among its units; /api/graphs/ID lists them.",
         )
     return [UnitKey.parse(key) for key in named], float(sum(scores[key] for key in named))
 
@@ -128,7 +129,8 @@ def question_of(model: LanguageModel, graph: Graph) -> tuple[Question, Metric]:
 
 def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Attribution:
     """Return what every unit of the chosen nodes' sites does, and its reference; no scores are computed."""
-    levels = list(dict.fromkeys("head" if node.basis == "heads" else node.site for node in chosen))
+    kinds = ((kind_of(node.basis), node.site) for node in chosen)
+    levels = list(dict.fromkeys(site if kind == "neuron" else kind for kind, site in kinds))
     found = attribute_nodes(
         model, question.shown, metric, corrupted=question.corrupted, method="activation", levels=levels
     )
