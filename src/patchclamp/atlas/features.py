@@ -20,6 +20,7 @@ from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.reading import Reading
 from patchclamp.atlas.runs import Run, host, now, versions
 from patchclamp.atlas.store import written
+from patchclamp.attribute.features import PLAIN
 from patchclamp.core.basis import ARRAYS, Basis
 from patchclamp.core.bundle import file_hash, writing
 from patchclamp.core.dictionary import Dictionary
@@ -184,7 +185,7 @@ def _refuse_names(reading: Reading, dictionary: Dictionary) -> None:
     """
     taken = [path for path, basis in ((row[1], row[4]) for row in reading.sites)
              if basis == dictionary.name and path in dictionary.bases]  # fmt: skip
-    if taken or dictionary.name in ("neurons", "heads", "channels"):
+    if taken or dictionary.name in PLAIN:
         raise PatchclampError(
             expected=f"a basis whose name is not yet taken at {', '.join(list(dictionary.bases)[:3])}",
             got=f"{dictionary.name!r}, which this atlas has: another dictionary, or this one over another text",

@@ -9,12 +9,12 @@ from patchclamp.core.basis import Basis
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.edits import widened
 
-PLAIN = {"neurons": "neuron", "heads": "head", "channels": "channel"}
+PLAIN = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
 """Bases that say which columns of x a unit is; every other basis has directions, and its units are features."""
 
 
 def kind_of(basis: str) -> str:
-    """Return what a unit of a basis is: ``neuron``, ``head``, ``channel`` or ``feature``.
+    """Return what a unit of a basis is: ``neuron``, ``head``, ``channel``, ``site`` (a whole one) or ``feature``.
 
     Example:
         >>> kind_of("heads"), kind_of("snmf-100")

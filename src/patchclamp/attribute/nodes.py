@@ -19,9 +19,9 @@ from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
-LEVELS = ("neuron", "head", "channel", "feature")
-"""Levels of units: an MLP's neurons and attention heads at every position, a map's channels over all its places, and
-the units of the bases that were added to the model, at every position."""
+LEVELS = ("neuron", "head", "channel", "feature", "node")
+"""Levels of units: an MLP's neurons and attention heads at every position, a map's channels over all its places, the
+units of the bases that were added to the model, and what writes to the residual stream: the embedding, heads, MLPs."""
 BYTES_PER_NODE = 48
 """Score, size and activation in double precision, the model's own value and gradient, and a sorting order."""
 
@@ -74,7 +74,7 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
     """
     if basis == "channels":
         return widened(values).cpu().double().numpy().T[None]
-    n_units = site.n_heads if basis == "heads" else site.width
+    n_units = {"heads": site.n_heads, "whole": 1}.get(basis, site.width)
     return widened(values).cpu().double().numpy().reshape(len(values), n_units, -1)
 
 

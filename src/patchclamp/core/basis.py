@@ -10,7 +10,7 @@ from jaxtyping import Float
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import SLUG
 
-BasisKind = Literal["neurons", "heads", "directions"]
+BasisKind = Literal["neurons", "heads", "whole", "directions"]
 Activation = Literal["identity", "relu", "topk", "jumprelu", "nonnegative"]
 ARRAYS = ("decoder", "encoder", "encoder_bias", "decoder_bias", "output_bias", "threshold", "skip")
 
@@ -19,7 +19,8 @@ ARRAYS = ("decoder", "encoder", "encoder_bias", "decoder_bias", "output_bias", "
 class Basis:
     r"""Describe how a site's vector x is read as units f and written back.
 
-    neurons: f = x. heads: f = x cut into equal blocks. directions: f = φ((x − b_dec) Eᵀ + b_enc), x̂ = f D + b_out, with
+    neurons: f = x. heads: f = x cut into equal blocks. whole: all of x is one unit. directions:
+    f = φ((x − b_dec) Eᵀ + b_enc), x̂ = f D + b_out, with
 
     | activation | φ(a) |
     |---|---|
@@ -34,7 +35,7 @@ class Basis:
 
     Args:
         name: slug used in keys.
-        kind: ``neurons``, ``heads`` or ``directions``.
+        kind: ``neurons``, ``heads``, ``whole`` or ``directions``.
         decoder: D, ``(unit, width)``; only for ``directions``.
         encoder: E, ``(unit, width)`` of the site that is read; D's pseudo-inverse where left out.
         encoder_bias: b_enc, ``(unit,)``.
@@ -137,5 +138,6 @@ class Basis:
 
 NEURONS = Basis("neurons", "neurons")
 HEADS = Basis("heads", "heads")
+WHOLE = Basis("whole", "whole")
 CHANNELS = Basis("channels", "neurons")
 """The same numbers as neurons; a unit without a position is a channel at all the places of its map."""

@@ -126,6 +126,48 @@ class Metric:
         return data
 
 
+@dataclass(frozen=True)
+class EachMetric:
+    """Read another metric of every row of a batch: prompts with answers of their own go through one pass.
+
+    Args:
+        metrics: one per row, all read at the same positions.
+
+    Raises:
+        PatchclampError: none, or positions that differ.
+
+    Example:
+        >>> import numpy as np
+        >>> both = EachMetric((Metric("logit", (2,)), Metric("logit", (0,))))
+        >>> both(np.array([[[1.0, 0.0, 4.0]], [[5.0, 0.0, 0.0]]])).tolist()
+        [4.0, 5.0]
+    """
+
+    metrics: tuple[Metric, ...]
+
+    def __post_init__(self) -> None:
+        if len({metric.positions for metric in self.metrics}) != 1:
+            raise PatchclampError(
+                expected="metrics that are read at the same positions",
+                got=f"{len(self.metrics)} at {len({m.positions for m in self.metrics})} sets of positions",
+                remedy="Read those of one set of positions together.",
+            )
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Logical positions whose logits are read."""
+        return self.metrics[0].positions
+
+    def __call__(self, logits: Any) -> Any:
+        """Evaluate on ``(batch, read position, token)`` logits, a metric per row; returns ``(batch,)``."""
+        if len(logits) != len(self.metrics):
+            raise PatchclampError(
+                expected=f"{len(self.metrics)} rows of logits", got=str(len(logits)), remedy="Give a metric per row."
+            )
+        xp = sys.modules[type(logits).__module__.split(".")[0]]
+        return xp.stack([metric(logits[i : i + 1])[0] for i, metric in enumerate(self.metrics)])
+
+
 def _log_sum(xp: Any, x: Any) -> Any:
     top = xp.amax(x, -1)
     return top + xp.log(xp.exp(x - top[..., None]).sum(-1))

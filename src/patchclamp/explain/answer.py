@@ -23,6 +23,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
 from patchclamp.explain.receipts import Receipts, gather, normalised
 from patchclamp.explain.report import render
+from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
 
 N_CONTROLS, N_OPPOSING, N_PROMOTED, N_LIKELIEST = 20, 5, 4, 5
@@ -356,7 +357,7 @@ def _alone(model: Model, node: UnitKey, row: Float[Tensor, " width"], activation
     if kind_of(node.basis) == "feature":
         return activation * directions(model.basis_at(node.site, node.basis), row)[node.index]
     site = model.site(node.site)
-    block = site.width // site.n_heads if node.basis == "heads" else 1
+    block = site.width // count_units(model.basis_at(node.site, node.basis), site)
     own = slice(node.index * block, (node.index + 1) * block)
     alone = torch.zeros_like(row)
     alone[own] = row[own]

@@ -138,13 +138,13 @@ def count_units(basis: Basis, site: Site) -> int:
             got=site.path,
             remedy="Use the basis 'neurons' there.",
         )
-    if basis.kind == "neurons" and not site.width:
+    if basis.kind in ("neurons", "whole") and not site.width:
         raise PatchclampError(
             expected="a site of fixed width",
             got=f"{site.path}, whose width depends on the input",
             remedy="Use the basis 'heads' there.",
         )
-    return site.n_heads if basis.kind == "heads" else site.width
+    return {"heads": site.n_heads, "whole": 1}.get(basis.kind, site.width)
 
 
 def _tensor(array: object, like: Tensor) -> Tensor:

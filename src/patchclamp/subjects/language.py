@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.metric import Metric
+from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
@@ -297,7 +297,7 @@ class LanguageModel(Model):
     def differentiate(
         self,
         stimuli: Any,
-        metric: Metric,
+        metric: Metric | EachMetric,
         sites: str | Sequence[str],
         *,
         interventions: Sequence[Any] = (),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
-from patchclamp.core.metric import Metric
+from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Differentiated, Progress
 from patchclamp.core.unit import UnitKey
@@ -51,8 +51,8 @@ class Model(Network):
         """Return the sites of a level of units, in forward order, each with the units' basis.
 
         Args:
-            level: ``neuron``, ``head``, ``channel``, ``feature`` (the bases that were added, each at its site), or a
-                pattern of site paths.
+            level: ``neuron``, ``head``, ``node`` (what writes to the residual stream: the embedding, heads, MLPs),
+                ``channel``, ``feature`` (the bases that were added, each at its site), or a pattern of site paths.
 
         Raises:
             PatchclampError: ``feature`` without a basis, or with two at one site.
@@ -60,10 +60,13 @@ class Model(Network):
         """
         if level == "feature":
             return self._features()
-        kinds = {"neuron": ("mlp.act", "neurons"), "head": ("attn.z", "heads")}
+        kinds = {
+            "neuron": {"mlp.act": "neurons"},
+            "head": {"attn.z": "heads"},
+            "node": {"embed": "whole", "attn.z": "heads", "mlp.write": "whole"},
+        }
         if level in kinds:
-            kind, basis = kinds[level]
-            return {site.path: basis for site in self.sites() if site.kind == kind}
+            return {site.path: kinds[level][site.kind] for site in self.sites() if site.kind in kinds[level]}
         return (
             {s.path: "channels" if len(s.places) == 2 else "neurons" for s in self.select(level)}
             if "." in level
@@ -129,7 +132,7 @@ class Model(Network):
     def differentiate(
         self,
         stimuli: Any,
-        metric: Metric,
+        metric: Metric | EachMetric,
         sites: str | Sequence[str],
         *,
         interventions: Sequence[Any] = (),
@@ -141,7 +144,7 @@ class Model(Network):
 
     # -- measuring ----------------------------------------------------------------------------------------------------
 
-    def measure(self, stimuli: Any, metric: Metric, **options: Any) -> Float[Tensor, " stimulus"]:
+    def measure(self, stimuli: Any, metric: Metric | EachMetric, **options: Any) -> Float[Tensor, " stimulus"]:
         """Return a metric's value for each row; options as for ``run``."""
         return metric(widened(self.run(stimuli, logits=metric.positions, **options).logits))
 

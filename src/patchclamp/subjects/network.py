@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, Basis
+from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
@@ -49,7 +49,7 @@ class Network:
         self.module = module
         self.example_inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
         self.name = slug(name or type(module).__name__)
-        self.bases: dict[str, Basis] = {basis.name: basis for basis in (NEURONS, HEADS, CHANNELS)}
+        self.bases: dict[str, Basis] = {basis.name: basis for basis in (NEURONS, HEADS, CHANNELS, WHOLE)}
         self.engine = Engine(module)
 
     # -- what there is ------------------------------------------------------------------------------------------------

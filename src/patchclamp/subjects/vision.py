@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from patchclamp.core.errors import CannotIntervene, PatchclampError
-from patchclamp.core.metric import Metric
+from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Picture, Shown
@@ -315,7 +315,7 @@ class VisionModel(Model):
     def differentiate(
         self,
         stimuli: Any,
-        metric: Metric,
+        metric: Metric | EachMetric,
         sites: str | Sequence[str],
         *,
         interventions: Sequence[Any] = (),

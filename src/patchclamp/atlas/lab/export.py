@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from patchclamp.atlas import pages
+from patchclamp.attribute.features import PLAIN
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.unit import UnitKey
 
@@ -107,7 +108,7 @@ def as_command(model: str, text: str, changes: Sequence[Intervention], new_token
 
 def of_features(changes: Sequence[Intervention]) -> bool:
     """Say whether any change is of a feature, which a model has only once its basis is attached."""
-    return any(change.basis not in ("neurons", "heads", "channels") for change in changes)
+    return any(change.basis not in PLAIN for change in changes)
 
 
 def _list(name: str, changes: Sequence[Intervention]) -> list[str]:
