@@ -79,6 +79,8 @@ def test_organisms_are_listed_and_shown(say):
     names = [card["name"] for card in told]
     assert code == 0
     assert {"cat", "mover-gpt2", "mover-llama", "backup-gpt2"} <= set(names)
+    listed = " ".join(say("organism", "list", json_too=False)[1].split())
+    assert all(f"organism:{card['name']}" in listed and card["what"].split()[-1] in listed for card in told)
     for name in names:
         code, card, _ = say("organism", "card", name)
         assert code == 0

@@ -373,7 +373,8 @@ def organisms(cards: Sequence[Any]) -> None:
     table = _grid("organism", "architecture", "what is known about it")
     table.columns[-1].no_wrap = False
     for card in cards:
-        table.add_row(f"organism:{card['name']}", card["architecture"], escape(card["what"]))
+        # What follows the colon is for the card: here it would leave no room for what is known.
+        table.add_row(f"organism:{card['name']}", card["architecture"].split(":")[0], escape(card["what"]))
     _print(out, table)
 
 
