@@ -42,8 +42,8 @@ def info(folder: str, facts: Mapping[str, Any]) -> None:
 
 def _spelt(about: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, str]]:
     """Yield what is known of a making, a name and its facts at a time; the sites of coders stand in the table."""
-    plain = {k: v for k, v in about.items() if not isinstance(v, Mapping) and not _is_rows(v)}
-    told = ", ".join(f"{k} {_fact(v)}" for k, v in plain.items() if k not in ("reads", "writes") and v not in (None, ""))
+    plain = {k: v for k, v in about.items() if not isinstance(v, Mapping) and not _is_rows(v) and v not in (None, "")}
+    told = ", ".join(f"{k} {_fact(v)}" for k, v in plain.items() if k not in ("reads", "writes"))
     if told:
         yield of, escape(told)
     for name, value in about.items():

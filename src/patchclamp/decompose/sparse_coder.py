@@ -356,8 +356,8 @@ class TopKCoder(SparseCoder):
 
     config: TopKConfig
     select: Callable[[Tensor, int], Code] = staticmethod(keep_topk)
-    # what the directions begin by: as many vectors, spread over what is given, cost few steps and show most latents
-    shown = 2**14
+    # so many vectors, spread over what is given, show most latents what there is, and cost eight steps of 2,048
+    shown = 2**13
 
     @torch.no_grad()
     def begin(self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, at_once: int = 512) -> None:
@@ -368,7 +368,7 @@ class TopKCoder(SparseCoder):
         g = Σ y·ŷ / Σ ‖ŷ‖², for which ŷ of k latents is nearest: at length 1 the k latents of a vector, which share
         most of what they read, would together write several times too much, and the first steps would only undo that.
 
-        Cost: two products of at most 16,384 vectors with the encoder.
+        Cost: two products of at most 8,192 vectors with the encoder, and the same of what is kept of them.
         """
         super().begin(x, y, at_once=at_once)
         every = slice(None, None, -(-len(x) // self.shown))
