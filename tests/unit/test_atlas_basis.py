@@ -177,6 +177,8 @@ def test_a_layer_made_beside_another_base_is_left_out(added, model, tmp_path):
     assert page.n_units == n_units
     [note] = page.notes
     assert "made beside another base" in note
+    with pytest.raises(PatchclampError, match="planted/0"):
+        write_descriptions(place, [Description(UnitKey(SITE, 0, "planted"), "nothing", "person/ada")])
 
 
 @pytest.mark.parametrize("what", ["subject", "width", "name", "text", "gone"])

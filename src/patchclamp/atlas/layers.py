@@ -121,13 +121,15 @@ def write_descriptions(
     Cost: reads the examples of every described unit.
     """
     folder = Path(atlas)
-    read_head(folder)
+    head = read_head(folder)
     if not descriptions:
         raise PatchclampError(expected="at least one description", got="none", remedy="Describe a unit first.")
     rows = sorted(descriptions, key=lambda d: (str(_local(d.unit)), d.author, d.text))
     about = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
     with ExitStack() as files:
-        parts = [files.enter_context(closing(opened(path))) for path in _parts(folder)]
+        parts = [
+            files.enter_context(closing(opened(path))) for path in (folder / BASE, *_features(folder, head["base"]))
+        ]
         wrong = [counters_of(parts, d) for d in rows]
 
     def fill(db: sqlite3.Connection) -> None:
@@ -308,16 +310,18 @@ def named_tokens(text: str) -> frozenset[str]:
     return frozenset(name for found in _QUOTED.findall(text) if (name := found.strip().casefold()))
 
 
-def _parts(folder: Path) -> Iterator[Path]:
-    """Yield the files that hold units: the base, then every whole layer of features."""
-    yield folder / BASE
+def _features(folder: Path, base: str) -> Iterator[Path]:
+    """Yield the layers of features that are read with an atlas: whole ones, made beside its base."""
     for file in layer_files(folder):
         if file.stem.startswith("basis-"):
             try:
                 read_layer(file)
             except PatchclampError:
-                continue  # it is left out wherever the atlas is read
-            yield file
+                continue
+            with closing(opened(file)) as db:
+                beside = db.execute("SELECT value FROM about WHERE name = 'beside'").fetchone()
+            if beside is not None and json.loads(beside[0]).get("base") == base:
+                yield file
 
 
 def counters_of(parts: Sequence[sqlite3.Connection], description: Description) -> list[Counter]:

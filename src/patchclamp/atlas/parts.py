@@ -100,7 +100,7 @@ def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[P
     found = read_part(db, schema, id, parts[-1].first + parts[-1].n, n_sites)
     taken = {(row[1], row[4]) for part in parts for row in part.sites}
     twice = [f"{row[1]}/{row[4]}" for row in found.sites if (row[1], row[4]) in taken]
-    if twice or found.about["beside"]["base"] != base:
+    if twice or found.about.get("beside", {}).get("base") != base:
         db.execute(f"DETACH {schema}")
         raise PatchclampError(
             expected="features made beside this base, under names of their own",
