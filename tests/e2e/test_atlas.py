@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
+from apart import serving
 from patchclamp.atlas import store
 from patchclamp.atlas.store import BASE, staging
 
@@ -90,22 +91,6 @@ def test_a_folder_that_exists_is_left_alone(say, story, tmp_path):
 
 
 # -- serving ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def serving(*words):
-    """Run `atlas serve` as a process of its own and give it with its address."""
-    command = [sys.executable, "-m", "patchclamp", "atlas", "serve", *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process, process.stdout.readline().strip()
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.stdout.close()
-        code, complaint = process.wait(timeout=60), process.stderr.read()
-        process.stderr.close()
-        assert code == 0, complaint
-        assert "Traceback" not in complaint
 
 
 def test_two_servers_on_one_port(say, seeded_atlas):

@@ -103,6 +103,21 @@ def test_info_compare_and_convert_say_what_python_says(say, made, tmp_path):
     assert "turned at random" in say("compare", made / "one", made / "other", json_too=False)[1]
 
 
+def test_info_says_how_it_was_made_in_words(say, model, tmp_path):
+    from patchclamp.decompose import ArraySource, Job, Recipe, TopKConfig, train_dictionary
+
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype(np.float32)
+    jobs = [Job(site, site, TopKConfig(6, k=k)) for site, k in (("x", 2), ("y", 2), ("z", 3))]
+    train_dictionary(ArraySource(dict.fromkeys("xyz", x)), jobs, Recipe(batch_size=64, passes=2), out=tmp_path / "d")
+    code, told, _ = say("info", tmp_path / "d", json_too=False)
+    assert code == 0
+    assert "{" not in told
+    words = " ".join(told.split())
+    assert "recipe batch_size 64, buffer_bytes 268,435,456, decay 0.2, passes 2, seed 0, warmup 0.05" in words
+    # coders that differ by their sites alone are told once
+    assert [words.count(f"coders aux 0.03125, k {k}, method topk, n_latents 6") for k in (2, 3)] == [1, 1]
+
+
 def test_a_dictionary_without_a_hash_is_judged_with_a_note(say, made, held_out, tmp_path):
     kept = Dictionary.load(made / "one")
     Dictionary(kept.bases, {"slug": "somebody-else", "hash": ""}, "topk").save(tmp_path / "foreign")

@@ -49,6 +49,24 @@ def test_batch_topk_keeps_exactly_as_many_with_groups_of_every_size():
             assert ((dense == pre) | (dense == 0)).all()
 
 
+@pytest.mark.parametrize("width", [None, 5])
+def test_topk_begins_turned_towards_the_first_vectors_at_the_length_of_least_squares(width):
+    coder = make_coder(config_of("topk", 40, k=6), 8, width, seed=1).double()
+    draw = torch.Generator().manual_seed(2)
+    x = torch.randn(30, 8, generator=draw, dtype=torch.float64) + 1
+    y = x if width is None else x @ torch.randn(8, 5, generator=draw, dtype=torch.float64)
+    before = [coder.encoder.detach().clone(), coder.decoder.detach().clone()]
+    coder.begin(x, y, at_once=7)
+    inside, target = (v * (v.shape[1] / v.square().sum(1).mean()).sqrt() for v in (x, y))
+    wanted = oracle.begin(inside - inside.mean(0), target - target.mean(0), *before, 6, 2)
+    assert torch.allclose(coder.encoder, wanted[0])
+    assert torch.allclose(coder.decoder, wanted[1])
+    assert not torch.allclose(coder.encoder, wanted[0] * 1.01)
+    if width is None:
+        parallel = torch.cosine_similarity(coder.encoder, coder.decoder)
+        assert torch.allclose(parallel, torch.ones_like(parallel))
+
+
 def test_l1_loss_is_the_papers():
     coder = make_coder(config_of("l1", 20, sparsity=0.01), 6, 5, seed=1).double()
     draw = torch.Generator().manual_seed(2)

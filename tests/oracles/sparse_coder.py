@@ -35,3 +35,23 @@ def l1_loss(x, y, encoder, encoder_bias, decoder_bias, decoder, output_bias, spa
     for n in range(len(x)):
         total = total + ((y_hat[n] - y[n]) ** 2 / y[n].norm()).mean() + sparsity * f[n].sum()
     return total / len(x)
+
+
+def begin(x, y, encoder, decoder, k, k_first):
+    """Return E and D turned towards what each latent's vectors are, and E's length by least squares.
+
+    x and y are scaled and without their means.
+    """
+    code = dense_topk(x @ encoder.T, k_first)
+    turned = []
+    for rows, seen in ((encoder, x), (decoder, y)):
+        new = rows.clone()
+        for j in range(len(rows)):
+            toward = sum(code[n, j] * seen[n] for n in range(len(seen)))
+            if toward.norm() > 0:
+                new[j] = 3 * rows[j] + toward / toward.norm()
+                new[j] /= new[j].norm()
+        turned.append(new)
+    encoder, decoder = turned
+    y_hat = dense_topk(x @ encoder.T, k) @ decoder
+    return encoder * torch.linalg.lstsq(y_hat.reshape(-1, 1), y.reshape(-1, 1)).solution.item(), decoder

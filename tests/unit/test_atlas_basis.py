@@ -11,13 +11,15 @@ import pytest
 import torch
 
 import patchclamp as pc
-from patchclamp.atlas import pages
+from patchclamp.atlas import pages, write_descriptions
 from patchclamp.atlas.features import add_basis, begun_at
 from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.lab.verify import verify
 from patchclamp.core.basis import Basis
+from patchclamp.core.description import Description
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.unit import UnitKey
 
 SITE = "blocks.0.mlp.act"
 CAT, ANIMAL, DECOY = 7, 5, 3
@@ -147,6 +149,36 @@ def test_a_damaged_layer_takes_nothing_from_the_rest(added, tmp_path, bare):
     assert len(hurt.page().notes) == 1
     assert "was left out" in hurt.page().notes[0]
     assert hurt.page().n_units == pc.atlas.open(bare).page().n_units
+
+
+def test_a_feature_is_described_and_contradicted_as_its_neuron_is(added, tmp_path):
+    place = tmp_path / "told.atlas"
+    shutil.copytree(added, place)
+    ours, theirs = (UnitKey.parse(f"{SITE}/{unit}") for unit in ("planted/0", f"neurons/{CAT}"))
+    write_descriptions(place, [Description(key, 'fires on " fox"', "person/ada") for key in (ours, theirs)])
+    atlas = pc.atlas.open(place)
+    said = [atlas.unit(str(key)).descriptions for key in (ours, theirs)]
+    assert [one.text for one in said[0]] == ['fires on " fox"']
+    wrong = [atlas.examples(str(key), "counter", limit=50).examples for key in (ours, theirs)]
+    assert wrong[0]
+    assert wrong[0] == wrong[1]
+    with pytest.raises(PatchclampError, match="planted/3"):
+        write_descriptions(place, [Description(UnitKey(SITE, 3, "planted"), "nothing", "person/ada")])
+
+
+def test_a_layer_made_beside_another_base_is_left_out(added, model, tmp_path):
+    """Also where that base has as many units."""
+    (tmp_path / "other.txt").write_text("the young dog sat on the mat.\n" * 30)
+    place = tmp_path / "other.atlas"
+    pc.atlas.bake_atlas(model, tmp_path / "other.txt", place, name="organism:cat", window=32)
+    n_units = pc.atlas.open(place).page().n_units
+    shutil.copytree(added / "layers", place / "layers", dirs_exist_ok=True)
+    page = pc.atlas.open(place).page()
+    assert page.n_units == n_units
+    [note] = page.notes
+    assert "made beside another base" in note
+    with pytest.raises(PatchclampError, match="planted/0"):
+        write_descriptions(place, [Description(UnitKey(SITE, 0, "planted"), "nothing", "person/ada")])
 
 
 @pytest.mark.parametrize("what", ["subject", "width", "name", "text", "gone"])

@@ -85,6 +85,23 @@ def test_coders_trained_together_are_those_trained_alone(source):
     assert torch.equal(together[1].coder.decoder, alone[0].coder.decoder)
 
 
+@pytest.mark.parametrize("method", ["topk", "batchtopk"])
+@pytest.mark.parametrize(("site", "latents"), [("x", 24), ("y", 200)])
+def test_before_the_first_step_the_latents_explain_more_than_the_mean(activity, method, site, latents):
+    """Left at length 1 they write several times too much."""
+    x = torch.tensor(activity)
+    y = x if site == "x" else torch.tensor(activity[:, :5] * 3)
+    left = []
+    for fitted in (True, False):
+        coder = make_coder(config_of(method, latents, k=6), 8, None if site == "x" else 5)
+        coder.begin(x, y)
+        if not fitted:
+            coder.encoder.data = torch.nn.functional.normalize(coder.encoder.data, dim=1)
+        left.append(float(coder.losses(x, y, dead_after=10**9).unexplained))
+    assert left[0] < 0.9
+    assert left[1] > 1
+
+
 def test_the_gradient_has_no_part_along_the_rows(activity):
     coder = make_coder(TopKConfig(24, k=3), 8)
     x = torch.tensor(activity[:100])
@@ -98,8 +115,9 @@ def test_the_gradient_has_no_part_along_the_rows(activity):
 @pytest.mark.parametrize("method", ["l1", "topk"])
 def test_dead_latents_are_drawn_to_the_error_of_what_is_written(activity, method):
     """The residual is y − ŷ, also where x is something else; a latent that lives is left alone by it."""
-    coder = make_coder(config_of(method, 24, k=3), 8, 5)
-    x, y = torch.tensor(activity[:200]), torch.tensor(activity[:200, :5])
+    # doubles: what latents of such a size write differs in the eighth digit
+    coder = make_coder(config_of(method, 24, k=3), 8, 5).double()
+    x, y = torch.tensor(activity[:200]).double(), torch.tensor(activity[:200, :5]).double()
     coder.begin(x, y)
     with torch.no_grad():
         coder.encoder_bias[:4] = -1.0 if method == "l1" else 0.0

@@ -7,8 +7,8 @@ A layer holds descriptions of units, the graph of one explained answer, or the f
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -104,11 +104,11 @@ def write_descriptions(
 
     A description that names tokens in quotation marks, such as ``fires on " cat"``, says where the unit fires. A
     counter-example is a named token at which the unit stays below a tenth of its maximum, or another token at which it
-    exceeds half of it, among the examples of the base.
+    exceeds half of it, among the examples that the atlas holds of it.
 
     Args:
         atlas: the atlas's folder.
-        descriptions: the descriptions; keys may leave the subject out.
+        descriptions: the descriptions, of neurons or of features that were added; keys may leave the subject out.
         run: how they were made; remembered under the layer's id.
         title: what the layer is called; the authors where left out.
 
@@ -121,13 +121,16 @@ def write_descriptions(
     Cost: reads the examples of every described unit.
     """
     folder = Path(atlas)
-    read_head(folder)
+    head = read_head(folder)
     if not descriptions:
         raise PatchclampError(expected="at least one description", got="none", remedy="Describe a unit first.")
     rows = sorted(descriptions, key=lambda d: (str(_local(d.unit)), d.author, d.text))
     about = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
-    with closing(opened(folder / BASE)) as base:
-        wrong = [counters_of(base, d) for d in rows]
+    with ExitStack() as files:
+        parts = [
+            files.enter_context(closing(opened(path))) for path in (folder / BASE, *_features(folder, head["base"]))
+        ]
+        wrong = [counters_of(parts, d) for d in rows]
 
     def fill(db: sqlite3.Connection) -> None:
         for id, (row, counters) in enumerate(zip(rows, wrong, strict=True)):
@@ -307,19 +310,38 @@ def named_tokens(text: str) -> frozenset[str]:
     return frozenset(name for found in _QUOTED.findall(text) if (name := found.strip().casefold()))
 
 
-def counters_of(base: sqlite3.Connection, description: Description) -> list[Counter]:
-    """Return the examples of the base that contradict a description the most, the worst first.
+def _features(folder: Path, base: str) -> Iterator[Path]:
+    """Yield the layers of features that are read with an atlas: whole ones, made beside its base."""
+    for file in layer_files(folder):
+        if file.stem.startswith("basis-"):
+            try:
+                read_layer(file)
+            except PatchclampError:
+                continue
+            with closing(opened(file)) as db:
+                beside = db.execute("SELECT value FROM about WHERE name = 'beside'").fetchone()
+            if beside is not None and json.loads(beside[0]).get("base") == base:
+                yield file
+
+
+def counters_of(parts: Sequence[sqlite3.Connection], description: Description) -> list[Counter]:
+    """Return the examples that contradict a description the most, the worst first.
+
+    Args:
+        parts: the base and the layers of features.
+        description: of a unit that one of them has.
 
     Raises:
         PatchclampError: the atlas has no such unit.
     """
     key = _local(description.unit)
-    found = base.execute(
+    asked = (
         "SELECT u.id, u.maximum FROM units u JOIN sites s ON s.id = u.site "
-        "WHERE s.path = ? AND s.basis = ? AND u.number = ?",
-        (key.site, key.basis, key.index),
-    ).fetchone()
-    if found is None:
+        "WHERE s.path = ? AND s.basis = ? AND u.number = ?"
+    )
+    rows = ((db, db.execute(asked, (key.site, key.basis, key.index)).fetchone()) for db in parts)
+    base, found = next(((db, row) for db, row in rows if row is not None), (None, None))
+    if base is None or found is None:
         raise PatchclampError(
             expected="a unit of this atlas", got=str(key), remedy="`patchclamp atlas info` lists its sites."
         )

@@ -74,8 +74,15 @@ def read_part(db: sqlite3.Connection, schema: str, id: str, first: int, n_sites:
     return Part(schema, id, first, own, sum(row[6] for row in sites), about, sites)
 
 
-def attach(db: sqlite3.Connection, path: Path, id: str, base: Part, parts: list[Part]) -> Part:
+def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[Part]) -> Part:
     """Attach a layer of features after the parts that are there.
+
+    Args:
+        db: the connection.
+        path: the layer's file.
+        id: the run that made it.
+        base: content hash of the base that it must have been made beside.
+        parts: those that are there, the base first.
 
     Raises:
         PatchclampError: it was made beside another base, its keys are taken, or too many are attached.
@@ -93,7 +100,7 @@ def attach(db: sqlite3.Connection, path: Path, id: str, base: Part, parts: list[
     found = read_part(db, schema, id, parts[-1].first + parts[-1].n, n_sites)
     taken = {(row[1], row[4]) for part in parts for row in part.sites}
     twice = [f"{row[1]}/{row[4]}" for row in found.sites if (row[1], row[4]) in taken]
-    if twice or found.own != base.n:
+    if twice or found.about.get("beside", {}).get("base") != base:
         db.execute(f"DETACH {schema}")
         raise PatchclampError(
             expected="features made beside this base, under names of their own",

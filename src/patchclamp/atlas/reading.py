@@ -194,7 +194,7 @@ class Reading:
             try:
                 layer = read_layer(file)
                 if layer.kind == "basis":
-                    self.parts.append(joined.attach(self.db, file, layer.id, self.parts[0], self.parts))
+                    self.parts.append(joined.attach(self.db, file, layer.id, self.head["base"], self.parts))
                 self.layers.append(layer)
             except PatchclampError as problem:
                 # One layer that cannot be read takes nothing from the rest.

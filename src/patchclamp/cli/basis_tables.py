@@ -1,6 +1,6 @@
 """Basis tables: what is said of dictionaries, as people read it in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -32,8 +32,34 @@ def info(folder: str, facts: Mapping[str, Any]) -> None:
             f"{mean:.3g} ({low:.3g} to {high:.3g})", each["hash"][:12],
         )  # fmt: skip
     _print(out, table)
-    for name, value in facts["about"].items():
-        out.print(f"{name}: {value}"[:200], style="dim", markup=False)
+    made_how = _grid("how it was made", "")
+    made_how.columns[-1].no_wrap, made_how.columns[-1].overflow = False, "fold"
+    for name, value in dict.fromkeys(_spelt(facts["about"])):
+        made_how.add_row(name, value)
+    if made_how.row_count:
+        _print(out, made_how)
+
+
+def _spelt(about: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what is known of a making, a name and its facts at a time; the sites of coders stand in the table."""
+    plain = {k: v for k, v in about.items() if not isinstance(v, Mapping) and not _is_rows(v) and v not in (None, "")}
+    told = ", ".join(f"{k} {_fact(v)}" for k, v in plain.items() if k not in ("reads", "writes"))
+    if told:
+        yield of, escape(told)
+    for name, value in about.items():
+        if isinstance(value, Mapping):
+            yield from _spelt(value, name)
+        elif _is_rows(value):
+            for each in value:
+                yield from _spelt(each, name)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, Mapping) for each in value)
+
+
+def _fact(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def report(found: Any, folder: str) -> None:

@@ -30,6 +30,18 @@ class Code(NamedTuple):
         ends = torch.cat([self.starts[1:], self.starts.new_tensor([len(self.latents)])])
         return torch.arange(len(self.starts), device=self.starts.device).repeat_interleave(ends - self.starts)
 
+    def turned(self, n_latents: int, *others: Float[Tensor, " active"]) -> list["Code"]:
+        """Return the code with vectors and latents in each other's place, with its values and with each of the others.
+
+        Args:
+            n_latents: how many latents there are, active or not.
+            others: numbers of the active latents that stand in for the values.
+        """
+        order = self.latents.argsort(stable=True)
+        counts = torch.bincount(self.latents, minlength=n_latents)
+        rows, starts = self.rows()[order], counts.cumsum(0) - counts
+        return [Code(rows, values[order], starts) for values in (self.values, *others)]
+
 
 def keep_topk(pre: Float[Tensor, "n latent"], k: int) -> Code:
     """Keep the k largest of every vector, as far as they are positive.
@@ -106,12 +118,9 @@ class _Autoencode(torch.autograd.Function):
             written = write(Code(code.latents, values, code.starts), decoder.detach())
             # A latent that is not positive is off: nothing flows through it.
             toward = torch.autograd.grad(written, values, upstream)[0] * (code.values > 0)
-        order = code.latents.argsort(stable=True)
-        rows = code.rows()[order]
-        counts = torch.bincount(code.latents, minlength=len(decoder))
-        starts = counts.cumsum(0) - counts
-        d_encoder = write(Code(rows, toward[order], starts), centred)
-        d_decoder = write(Code(rows, code.values[order], starts), upstream)
+        by_value, by_gradient = code.turned(len(decoder), toward)
+        d_encoder = write(by_gradient, centred)
+        d_decoder = write(by_value, upstream)
         d_bias = torch.zeros_like(encoder[:, 0]).index_add_(0, code.latents, toward)
         return None, d_encoder, d_bias, -(d_bias @ encoder), d_decoder, None
 

@@ -145,7 +145,8 @@ class _Run:
         """Set scales and biases by the buffer's first filling, in the order that the text has."""
         for one in self.trained:
             n = len(filling.order)
-            one.coder.begin(filling.rows[one.job.reads][:n], filling.rows[one.job.writes][:n])
+            x, y = filling.rows[one.job.reads][:n], filling.rows[one.job.writes][:n]
+            one.coder.begin(x, y, at_once=self.recipe.batch_size)
 
     def advance(self, rows: Mapping[str, Tensor]) -> None:
         """Take one step of every coder."""
