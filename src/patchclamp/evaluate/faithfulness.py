@@ -2,46 +2,39 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from patchclamp.core.circuit import Circuit, Part
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stats import Interval, bootstrap_interval, sign_flip_p
 from patchclamp.core.subject import Progress
-from patchclamp.core.unit import UnitKey
-from patchclamp.evaluate.interchange import Interchange
+from patchclamp.evaluate.growing import (
+    SHARES,
+    Area,
+    Estimate,
+    Point,
+    Scale,
+    area_of,
+    nested,
+    point_of,
+    random_orders,
+    sizes_of,
+)
+from patchclamp.evaluate.interchange import Interchange, interchange
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 
-SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50)
-"""Sizes of circuits, as shares of all parts; the area is taken over those from the first to the last."""
 RANDOM = 20
 """Random circuits beside every circuit."""
 CHECKED = 40
 """Parts that minimality is asked of, at most; as many random ones stand beside them."""
+CORRUPTED = "each pair's corrupted prompt"
+SEEN = "found on"
+"""Why pairs are left out that the circuit was found on."""
 ENOUGH = 0.8
 """Faithfulness from which on a circuit is asked whether it is minimal."""
-RESAMPLES = 1000
-Reference = Literal["corrupted", "mean"]
-
-
-class Measures(Protocol):
-    """What measures pairs with only some parts kept: ``Interchange`` for units, its like for edges."""
-
-    def measure(
-        self, kept: Bool[np.ndarray, "subset part"], *, progress: Progress | None = None
-    ) -> Float[np.ndarray, "subset pair"]:
-        """Return m of every pair with only some parts kept."""
-
-    def count_rows(self, n_subsets: int) -> int:
-        """Return how many prompts go through the network."""
-
-    @property
-    def memory_bytes(self) -> int:
-        """Estimate of what one batch holds."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +135,7 @@ def evaluate_circuit(
         minimal: ask single parts too, at the smallest size with F ≥ 0.8 (else the largest); of more than 40 parts a
             random 40.
         seed: of random circuits, samples and resampling.
-        progress: called with prompts through the network and prompts in all.
+        progress: called with subsets measured and subsets in all.
 
     Returns:
         Faithfulness: by size and over all sizes, m of every pair kept.
@@ -153,7 +146,7 @@ def evaluate_circuit(
     Source: 2403.19647 and 2211.00593 for the measures. Departs from them in judging every size and in matching random
     circuits by kind.
 
-    Cost: pairs × (2 + 2 (1 + n_random) sizes + 80) forward passes, up to 128 rows at a time.
+    Cost: 2 + 2 (1 + n_random) sizes + 80 subsets, each a forward pass per pair (of edges several).
 
     Example:
         >>> from patchclamp.core.pairs import Pair
@@ -167,70 +160,62 @@ def evaluate_circuit(
         >>> round(found.points[0].kept.value, 2), found.points[0].random.value < 0.5
         (1.0, True)
     """
-    chosen, left_out, n_seen = _unseen(circuit, pairs, seen)
     check_subject(model, circuit)
-    _check_random(n_random)
+    if n_random < RANDOM:
+        raise PatchclampError(
+            expected=f"at least {RANDOM} random circuits",
+            got=str(n_random),
+            remedy="Fewer say nothing of their spread.",
+        )
     grown = sizes_of(len(circuit), shares, sizes)
     train = None if means is None else _of_circuit(circuit, means)
-    if train is not None:
-        chosen, short = _of_lengths(chosen, train)
-        left_out |= {f"a length that no {len(train)} pairs of the mean have": short} if short else {}
+    chosen, left_out, n_seen = _asked(circuit, pairs, train, seen)
     measures = interchange(model, circuit, chosen, means=train)
-    orders = np.concatenate(
-        [circuit.order(signed=signed)[None], random_orders(circuit, n_random, signed=signed, seed=seed)]
-    )
-    circuits = nested(orders, grown)
-    n_circuits, n_sizes, n_parts = circuits.shape
-    ends = np.stack([np.ones(n_parts, dtype=bool), np.zeros(n_parts, dtype=bool)])
+    orders = random_orders(circuit, n_random, signed=signed, seed=seed)
+    circuits = nested(np.concatenate([circuit.order(signed=signed)[None], orders]), grown)
+    ends = np.repeat([[True], [False]], len(circuit), axis=1)  # all parts, then none
     subsets = np.concatenate([ends, *(np.concatenate([own, ~own]) for own in circuits)])
-    extra = 2 * CHECKED if minimal else 0
-    total = measures.count_rows(len(subsets) + extra)
-    m = measures.measure(subsets, progress=_of(progress, 0, total))
-    model_m, empty_m = m[0], m[1]
-    if not abs(float((model_m - empty_m).mean())) >= LEAST_DIFFERENCE:
+    total = count_subsets(len(grown), n_random, minimal=minimal)
+    m = measures.measure(subsets, progress=_part_of(progress, 0, len(subsets), total))
+    kept, rest = np.moveaxis(m[2:].reshape(len(circuits), 2, len(grown), -1), 1, 0)
+    scale = Scale(m[0], m[1], seed)
+    if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE:
         raise PatchclampError(
             expected=f"parts that change m when all are replaced: |m(M) − m(∅)| of at least {LEAST_DIFFERENCE:g}",
-            got=f"{float((model_m - empty_m).mean()):.3g} over {len(chosen)} pairs",
+            got=f"{float(scale.whole.mean()):.3g} over {len(chosen)} pairs",
             remedy="Take pairs on which the model does the task, or parts of another level.",
         )
-    kept, rest = np.moveaxis(m[2:].reshape(n_circuits, 2, n_sizes, -1), 1, 0)
-    scale = Scale(model_m, empty_m, seed)
-    points = tuple(point_of(n, n / n_parts, kept[:, i], rest[:, i], scale) for i, n in enumerate(grown))
-    asked = None
+    points = tuple(point_of(n, n / len(circuit), kept[:, i], rest[:, i], scale) for i, n in enumerate(grown))
+    ours = [grown.index(n) for n in sizes_of(len(circuit), shares)]
+    single = None
     if minimal:
         place = next((i for i, point in enumerate(points) if point.kept.value >= ENOUGH), len(points) - 1)
-        after = _of(progress, measures.count_rows(len(subsets)), total)
-        asked = _minimality(measures, circuit, circuits[0, place], kept[0, place], scale, after)
+        after = _part_of(progress, len(subsets), total - len(subsets), total)
+        single = _minimality(measures, circuit, circuits[0, place], kept[0, place], scale, after)
     return Faithfulness(
-        circuit={"level": circuit.level, "method": circuit.method, "parts": n_parts, "subject": dict(circuit.subject)},
+        circuit={
+            "level": circuit.level, "method": circuit.method, "parts": len(circuit), "subject": dict(circuit.subject)
+        },
         pairs=tuple(pair.id for pair in chosen.pairs),
         left_out=left_out,
         seen=n_seen,
-        reference="each pair's corrupted prompt"
-        if train is None
-        else f"mean by position over both prompts of {len(train)} pairs that it was found on",
+        reference=CORRUPTED if train is None else f"the mean by position over both prompts of {len(train)} train pairs",
         signed=signed,
-        m_model=model_m,
-        m_empty=empty_m,
+        m_model=m[0],
+        m_empty=m[1],
         m_kept=kept[0],
         m_rest=rest[0],
         m_random=kept[1:],
         points=points,
-        area=area_of(np.array(grown) / n_parts, kept, rest, scale),
-        minimality=asked,
-        about={"seed": seed, "prompts": total, "memory_bytes": measures.memory_bytes, "random": n_random},
-    )
+        area=area_of(np.array(grown)[ours] / len(circuit), kept[:, ours], rest[:, ours], scale),
+        minimality=single,
+        about={"seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_random},
+    )  # fmt: skip
 
 
-def interchange(
-    model: LanguageModel, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None
-) -> Measures:
-    """Return what measures pairs with only some of a circuit's parts kept.
-
-    Raises:
-        PatchclampError: parts that the model has not.
-    """
-    return Interchange(model, pairs, circuit.parts, means=means)
+def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True) -> int:
+    """Return how many subsets of parts ``evaluate_circuit`` measures on every pair."""
+    return 2 + 2 * n_sizes * (1 + n_random) + (2 * CHECKED if minimal else 0)
 
 
 def check_subject(model: LanguageModel, circuit: Circuit) -> None:
@@ -248,69 +233,61 @@ def check_subject(model: LanguageModel, circuit: Circuit) -> None:
         )
 
 
-def _check_random(n: int) -> None:
-    if n < RANDOM:
-        raise PatchclampError(
-            expected=f"at least {RANDOM} random circuits", got=str(n), remedy="Fewer say nothing of their spread."
-        )
-
-
-def _unseen(circuit: Circuit, pairs: PairSet, seen: bool) -> tuple[PairSet, dict[str, int], int]:
+def _asked(circuit: Circuit, pairs: PairSet, train: PairSet | None, seen: bool) -> tuple[PairSet, dict[str, int], int]:
     """Return the pairs to be measured, how many are not and why, and how many of them the circuit was found on."""
-    found_on = set(circuit.about.get("pairs", ()))
-    known = np.array([pair.id in found_on for pair in pairs.pairs])
     left_out = pairs.counted_aside()
-    if seen or not known.any():
-        return pairs, left_out, int(known.sum())
-    if known.all():
-        raise PatchclampError(
-            expected="pairs that the circuit was not found on",
-            got=f"{len(pairs)} pairs, all of which it was found on",
-            remedy="Give held-out pairs (task:NAME has a side of its own), or say --seen to measure on these.",
-        )
-    return some_of(pairs, ~known), {**left_out, "pairs that the circuit was found on": int(known.sum())}, 0
+    known = _found_on(circuit, pairs)
+    if known.any() and not seen:
+        if known.all():
+            raise PatchclampError(
+                expected="pairs that the circuit was not found on",
+                got=f"{len(pairs)} pairs, all of which it was found on",
+                remedy="Give held-out pairs (task:NAME has a side of its own), or say --seen to measure on these.",
+            )
+        left_out[SEEN] = int(known.sum())
+        pairs = pairs.some(~known)
+    if train is not None:
+        lengths = {len(x) for x in train.clean}
+        fit = np.array([len(x) in lengths for x in pairs.clean])
+        if not fit.any():
+            raise PatchclampError(
+                expected="pairs as long as some that the circuit was found on, for a mean by position",
+                got=f"{len(pairs)} pairs of other lengths",
+                remedy="Take the corrupted prompts as the reference.",
+            )
+        if not fit.all():
+            left_out["a length that no train pair has"] = int((~fit).sum())
+        pairs = pairs.some(fit)
+    return pairs, left_out, int(_found_on(circuit, pairs).sum())
+
+
+def _found_on(circuit: Circuit, pairs: PairSet) -> Bool[np.ndarray, " pair"]:
+    """Return which pairs a circuit was found on."""
+    known = set(circuit.about.get("pairs", ()))
+    return np.array([pair.id in known for pair in pairs.pairs])
 
 
 def _of_circuit(circuit: Circuit, means: PairSet) -> PairSet:
     """Return those pairs that a circuit was found on."""
-    found_on = set(circuit.about.get("pairs", ()))
-    own = np.array([pair.id in found_on for pair in means.pairs])
+    own = _found_on(circuit, means)
     if not own.any():
         raise PatchclampError(
             expected="means over pairs that the circuit was found on",
             got=f"{len(means)} pairs, none of them such",
             remedy="Give the pairs that `circuit find` was given.",
         )
-    return some_of(means, own)
+    return means.some(own)
 
 
-def _of_lengths(pairs: PairSet, train: PairSet) -> tuple[PairSet, int]:
-    lengths = {len(x) for x in train.clean}
-    fit = np.array([len(x) in lengths for x in pairs.clean])
-    if not fit.any():
-        raise PatchclampError(
-            expected="pairs as long as some that the circuit was found on, for a mean by position",
-            got=f"{len(pairs)} pairs of other lengths",
-            remedy="Take the corrupted prompts as the reference.",
-        )
-    return some_of(pairs, fit), int((~fit).sum())
-
-
-def some_of(pairs: PairSet, chosen: Bool[np.ndarray, " pair"]) -> PairSet:
-    """Return a PairSet of some pairs; what was set aside stays on record."""
-    at = np.flatnonzero(chosen)
-    return PairSet(
-        tuple(pairs.pairs[i] for i in at), tuple(pairs.clean[i] for i in at), tuple(pairs.corrupted[i] for i in at),
-        tuple(pairs.metrics[i] for i in at), pairs.m_clean[at], pairs.m_corrupted[at], pairs.aside,
-    )  # fmt: skip
-
-
-def _of(progress: Progress | None, before: int, total: int) -> Progress | None:
-    return None if progress is None else lambda done, _: progress(before + done, total)
+def _part_of(progress: Progress | None, before: int, own: int, total: int) -> Progress | None:
+    """Return what tells the progress of one piece of work as that of the whole, in subsets measured."""
+    if progress is None:
+        return None
+    return lambda done, of: progress(before + own * done // of, total)
 
 
 def _minimality(
-    measures: Measures,
+    measures: Interchange,
     circuit: Circuit,
     own: Bool[np.ndarray, " part"],
     kept: Float[np.ndarray, " pair"],

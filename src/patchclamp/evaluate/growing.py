@@ -78,14 +78,14 @@ class Area:
 
 
 def sizes_of(n_parts: int, shares: Sequence[float] = SHARES, more: Sequence[int] = ()) -> list[int]:
-    """Return how many parts the circuits of some shares have, at least one each; equal sizes once.
+    """Return how many parts the circuits of some shares have, rounded down, at least one each; equal sizes once.
 
     Raises:
         PatchclampError: a share outside (0, 1], or a size outside 1 to all parts.
 
     Example:
         >>> sizes_of(21), sizes_of(2064, (0.01, 0.5), (3,))
-        ([1, 2, 4, 7, 11], [3, 21, 1032])
+        ([1, 2, 4, 7, 10], [3, 20, 1032])
     """
     outside = [s for s in shares if not 0 < s <= 1] + [n for n in more if not 1 <= n <= n_parts]
     if outside or not (shares or more):
@@ -94,7 +94,7 @@ def sizes_of(n_parts: int, shares: Sequence[float] = SHARES, more: Sequence[int]
             got=", ".join(f"{x:g}" for x in outside) or "none",
             remedy="For example 5% and 12: a twentieth of the parts, and twelve of them.",
         )
-    return sorted({max(1, int(s * n_parts + 0.5)) for s in shares} | {int(n) for n in more})
+    return sorted({max(1, int(s * n_parts + 1e-9)) for s in shares} | {int(n) for n in more})
 
 
 def kinds_of(parts: Sequence[Part]) -> list[str]:
@@ -146,6 +146,7 @@ class Scale:
 
     @property
     def whole(self) -> Float[np.ndarray, " pair"]:
+        """m(M) − m(∅)."""
         return self.model - self.empty
 
     def share(self, moved: Float[np.ndarray, "*more pair"]) -> Float[np.ndarray, "*more"]:
@@ -154,9 +155,11 @@ class Scale:
         return found
 
     def estimate(self, moved: Float[np.ndarray, " pair"]) -> Estimate:
+        """Return the share that what moved on every pair is, with its interval."""
         return self.of(np.stack([moved, self.whole], axis=1), lambda rows: rows[:, 0].mean() / rows[:, 1].mean())
 
     def of(self, rows: Float[np.ndarray, "pair k"], statistic: Any) -> Estimate:
+        """Return a statistic of rows, one per pair, with its interval."""
         interval = bootstrap_interval(rows, statistic, n_resamples=RESAMPLES, seed=self.seed)
         return Estimate(float(statistic(rows)), interval)
 
@@ -170,6 +173,7 @@ def spread(values: Float[np.ndarray, " circuit"]) -> Estimate:
 def point_of(
     n: int, share: float, kept: Float[np.ndarray, "circuit pair"], rest: Float[np.ndarray, "circuit pair"], s: Scale
 ) -> Point:
+    """Return what holds at one size; the first circuit is the one that is asked about, the others are random."""
     return Point(
         n, share, s.estimate(kept[0] - s.empty), s.estimate(rest[0] - s.empty),
         spread(s.share(kept[1:] - s.empty)), spread(s.share(rest[1:] - s.empty)),
@@ -183,6 +187,7 @@ def area_of(
     rest: Float[np.ndarray, "circuit size pair"],
     s: Scale,
 ) -> Area:
+    """Return what holds over sizes; the first circuit is the one that is asked about, the others are random."""
     weights = area_weights(shares)
     own, others = (np.tensordot(weights, x, axes=(0, 1)) for x in (kept, rest))  # (circuit, pair)
     areas = s.share(own[1:] - s.empty)
