@@ -1,6 +1,6 @@
 """Interchange: pairs run with some units as they are under the counterpart, many sets of units after one another."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,7 @@ def measure_interchanged(
     replaced: Bool[np.ndarray, "set part"],
     *,
     denoise: bool = False,
+    reference: Callable[[Int[np.ndarray, " some"]], Mapping[str, Tensor]] | None = None,
     batch_size: int = ROWS,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "set pair"]:
@@ -98,6 +99,8 @@ def measure_interchanged(
         parts: keys of units, without place (everywhere) or with a position.
         replaced: ``(set, part)`` which parts are replaced.
         denoise: run the counterpart x′ and put in the values of x, instead of the reverse.
+        reference: given the places of some pairs of one length, returns ``(token, width)`` values by site that are put
+            in instead of the counterpart's.
         batch_size: pairs of one length in a forward pass.
         progress: called with passes done and in all.
 
@@ -131,8 +134,13 @@ def measure_interchanged(
     into, out_of = (pairs.corrupted, pairs.clean) if denoise else (pairs.clean, pairs.corrupted)
     for done, some in enumerate(batches):
         own = [into[i] for i in some]
-        other = model.run([out_of[i] for i in some], record=[m.path for m in members], logits=False).recording
-        sets = [list(_of_set(members, chosen, other.values, len(own[0]))) for chosen in replaced]
+        if reference is None:
+            there = model.run(
+                [out_of[i] for i in some], record=[m.path for m in members], logits=False
+            ).recording.values
+        else:
+            there = reference(some)
+        sets = [list(_of_set(members, chosen, there, len(own[0]))) for chosen in replaced]
         starts = [min((model.site(change.site).layer or 0 for change in one), default=0) for one in sets]
         paths = [f"blocks.{layer}.resid_in" for layer in sorted(set(starts)) if layer > 0]
         streams = model.run(own, record=paths, logits=False).recording if paths else None
