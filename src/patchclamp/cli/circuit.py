@@ -80,7 +80,7 @@ def _first(found: Circuit, most: int) -> list[int]:
 
     To replace the embedding is to show the corrupted prompt: it takes all of m(x) − m(x′) in every model.
     """
-    order = [int(i) for i in found.order() if not found.names()[i].startswith("embed/whole/0") or found.level == "edge"]
+    order = [int(i) for i in found.order() if found.level == "edge" or not str(found.parts[i]).startswith("embed/")]
     least = NEAR * float(np.abs(found.scores).max())
     return [i for i in order if found.scores[i] > least][:most] or order[:1]
 
@@ -192,9 +192,10 @@ def _document(found: Circuit, receipt: Any) -> dict[str, Any]:
         "receipt": {
             "parts": [names[i] for i in receipt.places], "predicted": receipt.predicted, "measured": receipt.measured,
             "measured_share": receipt.share(receipt.measured),
-            "interval": [receipt.interval.low, receipt.interval.high], "randoms": list(receipt.randoms), "random_mean": receipt.mean, "random_share": receipt.share(receipt.mean),
-            "random_interval": [receipt.random_interval.low, receipt.random_interval.high], "size": receipt.size,
-            "distinct": receipt.distinct, "p": receipt.p, "seed": receipt.seed,
+            "interval": [receipt.interval.low, receipt.interval.high],
+            "randoms": list(receipt.randoms), "random_mean": receipt.mean, "random_share": receipt.share(receipt.mean),
+            "random_interval": [receipt.random_interval.low, receipt.random_interval.high],
+            "size": receipt.size, "distinct": receipt.distinct, "p": receipt.p, "seed": receipt.seed,
         },
     }  # fmt: skip
 

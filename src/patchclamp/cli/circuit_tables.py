@@ -32,7 +32,7 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     _print(out, table)
     if document["n_parts"] > len(document["parts"]):
         out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")
-    _receipt(out, document["receipt"])
+    _receipt(out, document["receipt"], edges=found.level == "edge")
 
 
 def _how(document: dict[str, Any]) -> str:
@@ -47,7 +47,7 @@ def _how(document: dict[str, Any]) -> str:
     return f"scored by {document['method']}" + (f" ({words})" if words else "")
 
 
-def _receipt(out: Any, r: dict[str, Any]) -> None:
+def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
     n = len(r["parts"])
     out.print(
         "\n[bold]Receipt[/]: what m loses, in the mean over these pairs, when parts are as in the corrupted prompts"
@@ -69,7 +69,8 @@ def _receipt(out: Any, r: dict[str, Any]) -> None:
         out.print(f"Each random set has only {r['size']} parts: so few others of these kinds are left.", style="bold")
     out.print(
         "Predicted: the sum of scores, which counts what parts in series carry more than once. Random sets have as "
-        "many parts of each kind. The embedding is in no set: to replace it is to show the corrupted prompt. These are "
-        "the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
+        "many parts of each kind. "
+        + ("" if edges else "The embedding is in no set: to replace it is to show the corrupted prompt. ")
+        + "These are the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
         style="dim",
     )
