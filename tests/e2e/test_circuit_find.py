@@ -1,4 +1,4 @@
-"""Circuits on the command line: what is found is kept, measured, drawn and put into an atlas; what cannot be is said."""
+"""Circuits on the command line: found, kept, measured, drawn and put into an atlas; what cannot be is said."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     words = [] if method is None else ["--method", method]
     code, told, _ = say("circuit", "find", MODEL, "--pairs", "task:ioi/train", "--n", 3, "--level", level, *words,
                         "--out", tmp_path / "c", "--top", 2)  # fmt: skip
-    assert code == 0
+    assert code == 0, (told if "told" in dir() else "", err if "err" in dir() else "")
     assert told["level"] == level
     assert told["method"] == (method or "eap-ig")
     receipt = told["receipt"]
@@ -106,7 +106,7 @@ def test_features_come_from_bases(say, tmp_path):
         (["--top", "0"], "options that go together"),
         (["--controls", "3"], "options that go together"),
         (["--batch-size", "0"], "options that go together"),
-        (["--pairs", "nowhere.csv"], "a file"),
+        (["--pairs", "nowhere.csv"], "file of pairs"),
         (["--by-position", "--n", "60"], "pairs of one length"),
         (["--n", "0"], "at least 1 pair"),
     ],
@@ -145,7 +145,7 @@ def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
 
     code, _, err = say("circuit", "find", "organism:induction-gpt2", "--pairs", "planted", "--level", "edge",
                        "--method", "patch", "--out", tmp_path / "c", "--atlas", atlas)  # fmt: skip
-    assert code == 0
+    assert code == 0, (told if "told" in dir() else "", err if "err" in dir() else "")
     id = re.search(r"added to \S+ as (graph-\w+)", err)[1]
     opened = pc.atlas.open(atlas)
     page = opened.graph(id, keep=1.0)

@@ -5,7 +5,6 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.attribute.over_pairs import attribute_pairs
-from patchclamp.explain.together import replace_together
 from patchclamp.opening import load, open_pairs
 
 
@@ -25,15 +24,3 @@ def test_what_is_planted_is_found_at_its_place(name, kind):
     assert {whole.parts[i] for i in order[: len(units)]} == units
     rest = np.abs(whole.scores[order[len(units) :]])
     assert rest.max() < 0.05 * np.abs(whole.scores).max()
-
-
-def test_either_of_two_that_stand_in_for_each_other_does_nothing_and_both_do_all():
-    model = load("organism:backup-gpt2")
-    pairs = open_pairs(model, "planted")
-    found = attribute_pairs(model, pairs, level="neuron", method="patch")
-    places = [found.parts.index(part.split("@")[0]) for part in organisms.card(model.name)["true"]]
-    moved = float(pairs.m_clean[0] - pairs.m_corrupted[0])
-    both = replace_together(model, found, pairs, places)
-    assert max(abs(x) for x in both.alone) < 0.1 * moved
-    assert both.measured > 0.9 * moved
-    assert both.p == pytest.approx(1 / (both.distinct + 1))

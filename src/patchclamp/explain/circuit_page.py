@@ -121,7 +121,7 @@ def _rows(nodes: Sequence[Node]) -> list[tuple[int, Node]]:
 
     def place(node: Node) -> tuple[int, float]:
         rank = {"head": 0, "site": 1}.get(node.kind, 2)
-        return rank, UnitKey.parse(node.key).index if node.kind == "head" else -abs(node.score)
+        return rank, float(UnitKey.parse(node.key).index) if node.kind == "head" else -abs(node.score)
 
     return list(enumerate(sorted(nodes, key=place)))
 
