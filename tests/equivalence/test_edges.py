@@ -304,7 +304,7 @@ def test_a_network_with_some_edges_is_the_one_written_out(gpt2):
                 assert found[s, i] == pytest.approx(float(run(x, read)[0]), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", COVERED)
+@pytest.mark.parametrize("name", [*FAMILIES, "gptj", "qwen3_moe"])
 def test_all_edges_are_the_clean_run_none_the_corrupted_and_one_left_out_its_patch(name: str):
     model = subject(name)
     pairs, graph = asked(model, lengths=(4, 3)), edge_map(model)
