@@ -46,7 +46,7 @@ class EdgeAttribution:
     method: str
     edges: EdgeMap
     scores: Float[np.ndarray, "pair edge"]
-    at: tuple[Float[np.ndarray, "edge position"], ...] = ()
+    at: tuple[Float[np.ndarray, "edge _"], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -262,7 +262,9 @@ class _Traced:
             model.batch(list(shown)), metric, list(dict.fromkeys(sites)), rules=rules, restart=start
         )
         made = [*self.read, graph.stream(None)]
-        gradients = torch.autograd.grad(measured.sum(), [self.held[path] for path in made], retain_graph=True)
+        gradients = torch.autograd.grad(
+            measured, [self.held[path] for path in made], torch.ones_like(measured), retain_graph=True
+        )
         self.gradients = dict(zip(made, gradients, strict=True))
 
     @property
