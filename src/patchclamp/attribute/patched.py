@@ -128,8 +128,8 @@ class Patched:
             low[columns], high[columns] = mean_intervals(values)
             p[columns] = sign_flip_ps(values)
         return [
-            Cell(*self._named(i), float(self.means[i]), *map(float, ends), int(self.counts[i]))
-            for i, *ends in zip(order.tolist(), low, high, p, strict=True)
+            Cell(*self._named(i), float(self.means[i]), float(a), float(b), float(c), int(self.counts[i]))
+            for i, a, b, c in zip(order.tolist(), low, high, p, strict=True)
         ]
 
     @cached_property

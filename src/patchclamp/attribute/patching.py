@@ -161,7 +161,7 @@ class Grid:
             stop = length if span.stop is None else span.stop + length * (span.stop < 0)
             start = span.start + length * (span.start < 0)
             # A run that begins before the prompt does is another run, not a part of it.
-            return tuple(range(start, min(stop, length))) if 0 <= start else ()
+            return tuple(range(start, min(stop, length))) if start >= 0 else ()
         position = place if self.how == "start" else length - len(self.places) + place
         return (position,) if 0 <= position < length else ()
 
@@ -331,7 +331,7 @@ class Patching:
         metric = self.pairs.metric(members)
         measured = self.model.sweep(
             into, metric, _Cells(self.sites, which, both, spots, whole=self.grid.how == "all"),
-            of=which[:, 0], batch_size=self.batch_size, progress=progress,
+            of=which[:, 0].tolist(), batch_size=self.batch_size, progress=progress,
         ) if len(which) else torch.zeros(0)  # fmt: skip
         ends = self.pairs.m_clean[members], self.pairs.m_corrupted[members]
         start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)
