@@ -15,6 +15,7 @@ from patchclamp.cli import tables
 from patchclamp.cli.atlas import add_graph, refuse_if_unwritable
 from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.basis import basis as basis
+from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes, human_s

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric, MetricKind
@@ -48,6 +48,14 @@ class PairSet:
         for length in np.unique(lengths):
             members = np.flatnonzero(lengths == length)
             yield from (members[k : k + most] for k in range(0, len(members), most))
+
+    def some(self, chosen: Bool[np.ndarray, " pair"]) -> "PairSet":
+        """Return some of the pairs; what was set aside stays on record."""
+        at = np.flatnonzero(chosen)
+        return PairSet(
+            tuple(self.pairs[i] for i in at), tuple(self.clean[i] for i in at), tuple(self.corrupted[i] for i in at),
+            tuple(self.metrics[i] for i in at), self.m_clean[at], self.m_corrupted[at], self.aside,
+        )  # fmt: skip
 
     def metric(self, some: Sequence[int] | Int[np.ndarray, " some"]) -> EachMetric:
         """Return the metrics of some pairs as one, a row each."""
