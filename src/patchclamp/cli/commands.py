@@ -18,6 +18,7 @@ from patchclamp.cli.basis import basis as basis
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.main import emit
+from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.core.errors import Damaged, PatchclampError
 
