@@ -1,0 +1,158 @@
+"""Patched: what activation patching found, pair by pair and over all pairs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from patchclamp.core.columns import least_p, mean_intervals, sign_flip_ps
+from patchclamp.core.pairs import Pair
+from patchclamp.core.unit import UnitKey
+
+Direction = Literal["denoise", "noise"]
+SHOWN = 20_000
+"""Cells whose intervals are computed and written as JSON, the strongest first; the arrays hold all."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Hold the effect of one unit at one place, over pairs.
+
+    Args:
+        key: the unit, without subject and position.
+        place: where.
+        mean: over pairs of the share of m(x) − m(x′).
+        low: lower end of its 95 % bootstrap interval; nan with one pair.
+        high: upper end.
+        p: two-sided, by flipping signs of pairs; not corrected for the number of cells.
+        n: pairs that have the place.
+    """
+
+    key: str
+    place: str
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Patched:
+    """Hold the effect of patching every unit at every place, for every pair.
+
+    Args:
+        direction: ``denoise`` patches clean values into the corrupted run, ``noise`` corrupted ones into the clean run.
+        effects: ``(site, basis)`` to ``(pair, unit, place)`` share of m(x) − m(x′), 1 where the patch makes all the
+            difference; nan where the pair has no such place.
+        places: their names: positions from the start, or counted from the end (−1 is the last) where the prompts
+            differ in length; spans as they were given; or ``all``.
+        tokens: the clean prompts' token at each place, empty where they differ.
+        pairs: what was asked.
+        m_clean: ``(pair,)`` m(x).
+        m_corrupted: ``(pair,)`` m(x′).
+        aside: pairs that were set aside, by reason.
+        subject: slug and hash of the model.
+        about: metric, rows that were run, cells where both runs agree already, which were not run.
+    """
+
+    direction: Direction
+    effects: Mapping[tuple[str, str], Float[np.ndarray, "pair unit place"]]
+    places: tuple[str, ...]
+    tokens: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    m_clean: Float[np.ndarray, " pair"]
+    m_corrupted: Float[np.ndarray, " pair"]
+    aside: Mapping[str, int]
+    subject: Mapping[str, str]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def some(self, members: Sequence[int] | Int[np.ndarray, " some"]) -> "Patched":
+        """Return the results of some pairs alone, such as those of one group.
+
+        Args:
+            members: their places in ``pairs``.
+        """
+        chosen = np.asarray(members, dtype=np.int64)
+        return replace(
+            self, effects={at: values[chosen] for at, values in self.effects.items()},
+            pairs=tuple(self.pairs[i] for i in chosen), m_clean=self.m_clean[chosen],
+            m_corrupted=self.m_corrupted[chosen],
+        )  # fmt: skip
+
+    @cached_property
+    def flat(self) -> Float[np.ndarray, "pair cell"]:
+        """Every cell of every pair: sites in order, then units, then places."""
+        return np.concatenate([values.reshape(len(values), -1) for values in self.effects.values()], axis=1)
+
+    @cached_property
+    def counts(self) -> Int[np.ndarray, " cell"]:
+        """How many pairs have each cell."""
+        return (~np.isnan(self.flat)).sum(0)
+
+    @cached_property
+    def means(self) -> Float[np.ndarray, " cell"]:
+        """Mean effect of each cell over the pairs that have it; nan where none has."""
+        return np.where(self.counts > 0, np.nansum(self.flat, axis=0) / np.maximum(self.counts, 1), np.nan)
+
+    def mean(self, site: str, basis: str) -> Float[np.ndarray, "unit place"]:
+        """Return the mean effects at one site."""
+        first = 0
+        for at, values in self.effects.items():
+            size = values.shape[1] * values.shape[2]
+            if at == (site, basis):
+                return self.means[first : first + size].reshape(values.shape[1:])
+            first += size
+        raise KeyError((site, basis))
+
+    def strongest(self, k: int | None = None) -> list[Cell]:
+        """Return the cells with the largest mean effects, either sign, with interval and p.
+
+        Args:
+            k: how many (default: all).
+
+        Cost: 2,000 resamples and sign flips of the pairs, for all of them in a few matrix products.
+        """
+        known = np.flatnonzero(self.counts > 0)
+        order = known[np.argsort(-np.abs(self.means[known]), kind="stable")][:k]
+        low, high, p = np.full((3, len(order)), np.nan)
+        here = ~np.isnan(self.flat[:, order])
+        # Cells that the same pairs have go together.
+        patterns, which = np.unique(here, axis=1, return_inverse=True)
+        for number in range(patterns.shape[1]):
+            columns = np.flatnonzero(which.ravel() == number)
+            values = self.flat[np.ix_(patterns[:, number], order[columns])]
+            low[columns], high[columns] = mean_intervals(values)
+            p[columns] = sign_flip_ps(values)
+        return [
+            Cell(*self._named(i), float(self.means[i]), *map(float, ends), int(self.counts[i]))
+            for i, *ends in zip(order.tolist(), low, high, p, strict=True)
+        ]
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum([v.shape[1] * v.shape[2] for v in self.effects.values()])])
+
+    def _named(self, i: int) -> tuple[str, str]:
+        block = int(np.searchsorted(self._first, i, side="right")) - 1
+        (site, basis), values = list(self.effects.items())[block]
+        unit, place = divmod(int(i - self._first[block]), values.shape[2])
+        return str(UnitKey(site, unit, basis)), self.places[place]
+
+    @property
+    def least_p(self) -> float:
+        """The least p that so many pairs can show."""
+        return least_p(len(self.pairs))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but single pairs' effects as JSON-ready data; of very many cells the strongest."""
+        cells = self.strongest(SHOWN)
+        return {
+            "subject": dict(self.subject), "direction": self.direction, **self.about, "n_pairs": len(self.pairs),
+            "aside": dict(self.aside), "m_clean": float(self.m_clean.mean()),
+            "m_corrupted": float(self.m_corrupted.mean()), "places": list(self.places), "tokens": list(self.tokens),
+            "n_cells": len(self.means), "least_p": self.least_p, "cells": [asdict(cell) for cell in cells],
+        }  # fmt: skip
