@@ -132,7 +132,7 @@ def attribute_pairs(
     sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
     n_places = len(pairs.clean[0]) if by_position else 1
     counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
-    firsts = dict(zip(sites, np.cumsum([0, *counts.values()]) * n_places, strict=False))
+    firsts = dict(zip(sites, (np.cumsum([0, *counts.values()]) * n_places).tolist(), strict=False))
     parts = tuple(
         str(UnitKey(path, unit, basis, None, place if by_position else None))
         for path, basis in sites.items()
@@ -155,7 +155,7 @@ def attribute_pairs(
             for path, values in scores:
                 rows = values.unflatten(0, (len(some), -1))
                 own = rows.flatten(1) if by_position else rows.sum(1)
-                tally.add(some, int(firsts[path]), own.cpu().numpy())
+                tally.add(some, firsts[path], own.cpu().numpy())
             if progress is not None:
                 progress(done, len(batches))
     settings: dict[str, Any] = {"by_position": by_position}

@@ -1,8 +1,10 @@
 """Circuit: parts of a network in the order in which a circuit takes them, each with its score over many pairs."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +13,12 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.unit import UnitKey
 
 FOLDER = "circuit"
+OUTPUT = "output"
+_READER = re.compile(r"(?P<block>blocks\.\d+)\.(?:attn\.(?P<slot>[qkv])/heads|mlp\.pre/whole)/(?P<index>\d+)")
 
 Level = Literal["node", "edge", "neuron", "feature"]
 LEVELS: tuple[Level, ...] = ("node", "edge", "neuron", "feature")
@@ -90,6 +96,82 @@ class Circuit:
         """Return the parts as people write them: a key, or ``source → target``."""
         return tuple(part if isinstance(part, str) else " → ".join(part) for part in self.parts)
 
+    def graph(
+        self, most: int = 200, *, tokens: Sequence[str] = (), measures: Mapping[str, float] | None = None
+    ) -> Graph:
+        """Return the parts of largest |score| as a graph.
+
+        Units lead to the output each, with their scores. Edges run between units: a reader is folded into the unit that
+        it belongs to, a head's query, key or value into the head with the slot told on the edge, an MLP's input into
+        what the MLP writes; keys and values that several heads share are told at each of these, in equal parts. A node
+        then has the sum of all edges out of it as its score, those that are not shown included.
+
+        Args:
+            most: parts at most.
+            tokens: of the first pair's prompt, where parts have positions.
+            measures: numbers of the whole, beside m at both ends.
+
+        Returns:
+            Graph: keys begin with the subject's slug; ``about`` holds the pairs that can be asked again.
+        """
+        shown = self.order(signed=False)[:most]
+        slug = self.subject.get("slug")
+        head = f"{slug}/" if slug else ""
+        told = dict(self.about)
+        ends = {"baseline": float(told.get("m_clean", 0.0)), "floor": float(told.get("m_corrupted", 0.0))}
+        output = Node(OUTPUT, OUTPUT, ends["baseline"] - ends["floor"])
+        if self.level == "edge":
+            edges = [edge for i in shown for edge in self._folded(int(i), head)]
+            out_of = self._out_of()
+            named = dict.fromkeys(key for edge in edges for key in (edge.source, edge.target) if key != OUTPUT)
+            nodes = [Node(key, _kind_of(key), out_of.get(key.removeprefix(head), 0.0)) for key in named]
+        else:
+            keys = [(head + str(self.parts[i]), float(self.scores[i])) for i in shown]
+            nodes = [Node(key, _kind_of(key), score) for key, score in keys]
+            edges = [Edge(key, OUTPUT, score) for key, score in keys]
+        asked: Any = told.get("asked") or [{}]
+        first = asked[0]
+        about = {
+            "prompt": first.get("clean", ""), "target": "".join(first.get("answers", [])[:1]),
+            "contrast": "".join(first.get("wrongs", [])[:1]) or None, "corrupt": first.get("corrupted"),
+            "reference": "corrupted", "method": self.method, "level": self.level, "n_pairs": len(told.get("pairs", [])),
+            "asked": told.get("asked", []), "tokens": list(tokens), "layers": 1 + max(map(_block_of, self.names())),
+            "settings": told.get("settings", {}), "bases": told.get("bases", {}),
+        }  # fmt: skip
+        metric = {"kind": told.get("metric", "logit_difference")}
+        return Graph(self.subject, metric, (*nodes, output), tuple(edges), {**ends, **(measures or {})}, about)
+
+    def _folded(self, i: int, head: str) -> list[Edge]:
+        """Return an edge between units: several where heads share a key or value."""
+        part = self.parts[i]
+        source, reader = part[0], part[1]
+        weight = float(self.scores[i])
+        found = _READER.match(reader)
+        if found is None:
+            return [Edge(head + source, OUTPUT, weight)]
+        block, slot, index = found["block"], found["slot"] or "", int(found["index"])
+        if not slot:
+            return [Edge(head + source, f"{head}{block}.mlp.write/whole/0", weight)]
+        share = self._sharing(block)
+        heads = [index] if slot == "q" else range(index * share, (index + 1) * share)
+        return [Edge(head + source, f"{head}{block}.attn.z/heads/{h}", weight / len(heads), slot) for h in heads]
+
+    def _sharing(self, block: str) -> int:
+        """Return how many heads of a block read one key."""
+        readers = self._readers
+        n_heads, n_kv = (sum(r.startswith(f"{block}.attn.{slot}/") for r in readers) for slot in ("q", "k"))
+        return max(1, n_heads // max(1, n_kv))
+
+    @cached_property
+    def _readers(self) -> frozenset[str]:
+        return frozenset(part[1] for part in self.parts if not isinstance(part, str))
+
+    def _out_of(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for part, score in zip(self.parts, self.scores, strict=True):
+            found[part[0]] = found.get(part[0], 0.0) + float(score)
+        return found
+
     def save(self, folder: str | Path) -> None:
         """Write the circuit to a new or empty folder, whole or not at all: a bundle, whose journal ends with ``done``.
 
@@ -139,3 +221,12 @@ class Circuit:
                 got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",
                 remedy="Restore the folder, or find the circuit again.",
             ) from problem
+
+
+def _kind_of(key: str) -> str:
+    """Return what a part is, as graphs call it."""
+    return {"neurons": "neuron", "heads": "head", "whole": "site"}.get(UnitKey.parse(key).basis, "feature")
+
+
+def _block_of(name: str) -> int:
+    return max((int(n) for n in re.findall(r"blocks\.(\d+)\.", name)), default=-1)
