@@ -2,10 +2,12 @@
 
 from argparse import Namespace
 
+from patchclamp.cli.circuit_evaluate import evaluate
+
 
 def circuit(options: Namespace) -> int:
     """Do what the word after ``circuit`` says."""
-    return {"find": _find}[options.what](options)
+    return {"find": _find, "evaluate": evaluate}[options.what](options)
 
 
 def _find(options: Namespace) -> int:
