@@ -116,7 +116,7 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
         began = time.perf_counter()
         scores = attribute_nodes(model, question.shown, method=method, **asked).flat
         seconds = time.perf_counter() - began
-        ranks = _ranks(np.abs(scores))[planted]
+        ranks = ranks(np.abs(scores))[planted]
         found.append(
             Finding(
                 name, method, k, float((ranks <= k).sum()), float(ranks.max()), n, pearson(scores, exact.flat), seconds
@@ -126,6 +126,6 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     return [*found, Finding(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
 
 
-def _ranks(sizes: np.ndarray) -> np.ndarray:
+def ranks(sizes: np.ndarray) -> np.ndarray:
     """Return ranks from 1 at the largest; a tie counts against every member, so that equal scores find nothing."""
     return len(sizes) - np.searchsorted(np.sort(sizes), sizes - 1e-12)
