@@ -18,6 +18,7 @@ _STYLE = """
 .circuit { overflow-x: auto; margin: 1.5rem 0 } .circuit svg { max-width: none }
 .circuit .node rect { stroke: rgb(var(--carries)); fill: rgb(var(--carries)); stroke-width: 1 }
 .circuit .node.against rect { stroke: rgb(var(--against)); fill: rgb(var(--against)); stroke-dasharray: 4 2 }
+.circuit .node rect.ground { fill: var(--paper); stroke: none }
 .circuit .node.end rect { stroke: var(--soft); fill: var(--tint); fill-opacity: 1 }
 .circuit .node text { text-anchor: middle; font-size: 12px }
 .circuit path { fill: none; stroke: rgb(var(--carries)) }
@@ -88,10 +89,11 @@ def circuit_picture(graph: Graph) -> str:
         f'<text class="head" x="{MARGIN / 4 + i * (WIDE + GAP)}" y="16">{_named(column)}</text>'
         for column, i in steps.items()
     ]
-    shown = sorted(graph.edges, key=lambda edge: abs(edge.weight))
+    # Of units no relation is known: that each leads to the answer needs no lines.
+    shown = sorted(graph.edges if graph.about.get("level") == "edge" else (), key=lambda edge: abs(edge.weight))
     parts += [_path(edge, spots, strongest, slug) for edge in shown]
     parts += [_box(node, *spots[node.key], largest, slug) for node in graph.nodes]
-    said = f"{len(graph.nodes) - 1} nodes in {len(columns)} columns, {len(graph.edges)} edges"
+    said = f"{len(graph.nodes) - 1} nodes in {len(columns)} columns, {len(shown)} edges"
     return (
         f'<svg role="img" aria-label="{safe(said)}" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}">{"".join(parts)}</svg>'
@@ -135,12 +137,13 @@ def _label(node: Node, slug: str) -> str:
 
 
 def _box(node: Node, x: float, y: float, largest: float, slug: str) -> str:
-    depth = 0.12 + 0.7 * min(abs(node.score) / largest, 1.0)
+    depth = 0.06 + 0.5 * min(abs(node.score) / largest, 1.0)
     sign = "end" if node.kind == "output" else "against" if node.score < 0 else "carries"
     fill = "" if sign == "end" else f' fill-opacity="{depth:.2f}"'
     told = f"{local(node.key, slug)}: {number(node.score, signed=True)}"
     return (
         f'<g class="node {sign}"><title>{safe(told)}</title>'
+        f'<rect class="ground" x="{x:.0f}" y="{y:.0f}" width="{WIDE}" height="{TALL}" rx="4"/>'
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDE}" height="{TALL}" rx="4"{fill}/>'
         f'<text x="{x + WIDE / 2:.0f}" y="{y + 16:.0f}">{inline(_label(node, slug))}</text></g>'
     )
@@ -183,15 +186,18 @@ def _lead(d: Mapping[str, Any]) -> str:
 
 def _legend(graph: Graph) -> str:
     words = (
-        "Columns are blocks. Deeper nodes and wider lines carry more of m; dashed ones work against it. A pointer that "
-        "rests on one tells its number. "
+        "Columns are blocks. Deeper nodes and wider lines carry more of m; dashed ones work against it. Where a "
+        "pointer rests the number is told. "
     )
     if graph.about.get("level") == "edge":
         return words + (
             f"The {len(graph.edges)} edges of largest score; q, k and v mark what a head reads them as. A node's score "
             "is the sum of all edges out of it."
         )
-    return words + "Each unit was scored by itself: every line leads to the answer."
+    return (
+        words
+        + "Each unit was scored by itself, for its effect on the answer: relations between units were not computed."
+    )
 
 
 def _receipt(d: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ from patchclamp.subjects.pairs import PairSet
 AT_ONCE = 8
 """Sets that are measured in one go; whoever else asks has their turn between."""
 PATIENCE = 10
+EMBEDDING = "embed/"
+"""To replace it is to show the corrupted prompt: it takes all of m(x) − m(x′), and stands in no set."""
 Turn = Callable[[], AbstractContextManager[object]]
 
 
@@ -134,7 +136,9 @@ def replace_together(
 
 
 def sets_like(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], n_sets: int, seed: int) -> list[list[int]]:
-    """Draw sets with as many parts of each kind as were chosen, none of them chosen; a set drawn before is drawn anew.
+    """Draw sets with as many parts of each kind as were chosen, none of them chosen, the embedding in none.
+
+    A set that was drawn before is drawn anew, as long as there are others.
 
     Args:
         parts: all there are.
@@ -146,7 +150,7 @@ def sets_like(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], n_sets: int,
         PatchclampError: every part of these kinds was chosen.
     """
     kinds = np.array(kinds_of(parts))
-    free = np.ones(len(parts), dtype=bool)
+    free = np.array([not isinstance(part, str) or not part.startswith(EMBEDDING) for part in parts])
     free[chosen] = False
     wanted = {kind: int((kinds[chosen] == kind).sum()) for kind in dict.fromkeys(kinds[chosen])}
     pools = {kind: np.flatnonzero(free & (kinds == kind)) for kind in wanted}
