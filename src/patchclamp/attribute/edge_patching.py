@@ -1,7 +1,6 @@
 """Edge patching: what each edge carries, measured by giving its reader alone the other prompt's value of its writer."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import PairSet
 
-Direction = Literal["noise", "denoise"]
+DIRECTIONS = ("noise", "denoise")
 ROWS = 128
 
 
@@ -28,7 +27,7 @@ def patch_edges(
     model: LanguageModel,
     pairs: PairSet,
     *,
-    direction: Direction = "noise",
+    direction: str = "noise",
     positions: bool = False,
     batch_size: int = ROWS,
     progress: Progress | None = None,
@@ -57,7 +56,7 @@ def patch_edges(
     MLP) once for every writer before; with positions all of it times one and the positions. Memory of ``batch_size``
     rows.
     """
-    if direction not in ("noise", "denoise"):
+    if direction not in DIRECTIONS:
         raise PatchclampError(expected="noise or denoise", got=repr(direction), remedy="Say which run is patched into.")
     graph = edge_map(model)
     spots = [1 + (len(x) if positions else 0) for x in pairs.clean]

@@ -46,7 +46,7 @@ class EdgeAttribution:
     method: str
     edges: EdgeMap
     scores: Float[np.ndarray, "pair edge"]
-    at: tuple[Float[np.ndarray, "edge position"], ...] = ()
+    at: tuple[Float[np.ndarray, "edge _"], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property

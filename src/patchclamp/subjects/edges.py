@@ -260,7 +260,7 @@ def _attended(
     shown: Sequence[Stimulus],
     layer: int,
     streams: Float[Tensor, "row reader position d_model"],
-    kept: Bool[Tensor, "row reader writer"],
+    kept: Bool[Tensor, "row every writer"],
 ) -> Float[Tensor, "row position width"]:
     """Return what a block's heads give where each query, key and value reads a stream of its own."""
     block = graph.queries(layer)
