@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ from patchclamp.core.columns import least_p, mean_intervals, sign_flip_ps
 from patchclamp.core.pairs import Pair
 from patchclamp.core.unit import UnitKey
 
-Direction = Literal["denoise", "noise"]
+DIRECTIONS = ("denoise", "noise")
 SHOWN = 20_000
 """Cells whose intervals are computed and written as JSON, the strongest first; the arrays hold all."""
 
@@ -59,7 +59,7 @@ class Patched:
         about: metric, rows that were run, cells where both runs agree already, which were not run.
     """
 
-    direction: Direction
+    direction: str
     effects: Mapping[tuple[str, str], Float[np.ndarray, "pair unit place"]]
     places: tuple[str, ...]
     tokens: tuple[str, ...]
@@ -128,8 +128,8 @@ class Patched:
             low[columns], high[columns] = mean_intervals(values)
             p[columns] = sign_flip_ps(values)
         return [
-            Cell(*self._named(i), float(self.means[i]), *map(float, ends), int(self.counts[i]))
-            for i, *ends in zip(order.tolist(), low, high, p, strict=True)
+            Cell(*self._named(i), float(self.means[i]), float(a), float(b), float(c), int(self.counts[i]))
+            for i, a, b, c in zip(order.tolist(), low, high, p, strict=True)
         ]
 
     @cached_property

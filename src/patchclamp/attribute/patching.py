@@ -4,13 +4,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.attribute.patched import Direction, Patched
+from patchclamp.attribute.patched import DIRECTIONS, Patched
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, spans
 from patchclamp.core.recording import Recording
@@ -40,7 +39,7 @@ def patch_sites(
     sites: str | Sequence[str] = USUAL,
     *,
     positions: str | Sequence[str] = "each",
-    direction: Direction = "denoise",
+    direction: str = "denoise",
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> Patched:
@@ -95,7 +94,7 @@ def plan_patching(
     sites: str | Sequence[str] = USUAL,
     *,
     positions: str | Sequence[str] = "each",
-    direction: Direction = "denoise",
+    direction: str = "denoise",
     batch_size: int = 64,
 ) -> "Patching":
     """Return a job of patching without doing it: what it costs, and its parts one by one; see ``patch_sites``."""
@@ -161,7 +160,7 @@ class Grid:
             stop = length if span.stop is None else span.stop + length * (span.stop < 0)
             start = span.start + length * (span.start < 0)
             # A run that begins before the prompt does is another run, not a part of it.
-            return tuple(range(start, min(stop, length))) if 0 <= start else ()
+            return tuple(range(start, min(stop, length))) if start >= 0 else ()
         position = place if self.how == "start" else length - len(self.places) + place
         return (position,) if 0 <= position < length else ()
 
@@ -207,11 +206,11 @@ class Patching:
     pairs: PairSet
     sites: list[tuple[str, str]]
     grid: Grid
-    direction: Direction
+    direction: str
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        if self.direction not in get_args(Direction) or self.batch_size < 1:
+        if self.direction not in DIRECTIONS or self.batch_size < 1:
             raise PatchclampError(
                 expected="direction denoise or noise, and at least 1 cell per pass",
                 got=f"{self.direction!r}, {self.batch_size}",
@@ -331,7 +330,7 @@ class Patching:
         metric = self.pairs.metric(members)
         measured = self.model.sweep(
             into, metric, _Cells(self.sites, which, both, spots, whole=self.grid.how == "all"),
-            of=which[:, 0], batch_size=self.batch_size, progress=progress,
+            of=which[:, 0].tolist(), batch_size=self.batch_size, progress=progress,
         ) if len(which) else torch.zeros(0)  # fmt: skip
         ends = self.pairs.m_clean[members], self.pairs.m_corrupted[members]
         start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)

@@ -113,8 +113,10 @@ def read_by(
     for some in whole.of_equal_length():
         for values, prompts in ((whole.m_clean, whole.clean), (whole.m_corrupted, whole.corrupted)):
             values[some] = model.measure([prompts[i] for i in some], whole.metric(some)).cpu().double().numpy()
-    far = np.abs(whole.m_clean - whole.m_corrupted) >= least
-    aside += [(whole.pairs[i], f"|m(clean) − m(corrupted)| below {least:g}") for i in np.flatnonzero(~far)]
+    apart = np.abs(whole.m_clean - whole.m_corrupted)
+    far = (apart >= least) & np.isfinite(apart)
+    aside += [(whole.pairs[i], "m that is not finite") for i in np.flatnonzero(~np.isfinite(apart))]
+    aside += [(whole.pairs[i], f"|m(clean) − m(corrupted)| below {least:g}") for i in np.flatnonzero(apart < least)]
     kept = [read[i] for i in np.flatnonzero(far)]
     chosen = _set_of(kept, np.stack([whole.m_clean[far], whole.m_corrupted[far]]), aside)
     if not kept:
