@@ -1,8 +1,9 @@
 """Faithfulness: circuits found on one side of a task's pairs, judged on the other side, beside random circuits.
 
 Every circuit is found on pairs of the side that organisms learnt from and evaluated on held-out ones: what stands
-outside it is each pair's corrupted prompt. Areas are over sizes from 1 to 50 % of the parts; 20 random circuits of equal
-size and kind stand beside each. Recovery is agreement with exact patching of the same parts over the same train pairs.
+outside it is each pair's corrupted prompt. Areas are over sizes from 1 to 50 % of the parts; 20 random circuits of as
+many parts of each kind stand beside each. Recovery is agreement with exact patching of the
+same parts over the same train pairs.
 """
 
 import argparse
@@ -85,7 +86,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         own = [row for row in rows if (row["of"], row["task"]) == (name, task)]
         print(f"\n{name}, {task}: found on {own[0]['train']} train pairs, judged on {own[0]['held_out']} held-out ones")
         timing.show(
-            ["level (parts)", "method", "area, circuit alone", "random circuits", "ahead", "area, the rest", "r_s with exact"],
+            ["level (parts)", "method", "area, alone", "random circuits", "ahead", "area, the rest", "r_s with exact"],
             [
                 [
                     f"{row['level']} ({row['parts']:,})", row["method"], told(row["area"]), told(row["random"]),

@@ -146,7 +146,10 @@ def measure(model: Any, pairs: PairSet, label: str) -> list[dict[str, Any]]:
         guess = predicted(model, pairs, method, n_places)
         seconds = time.perf_counter() - began
         rows += [
-            {"of": label, "pairs": len(pairs), "method": method, "map": name, "s": seconds, **compared(truth[name], guess[name])}
+            {
+                "of": label, "pairs": len(pairs), "method": method, "map": name, "s": seconds,
+                **compared(truth[name], guess[name]),
+            }
             for name in MAPS
         ]  # fmt: skip
     draw = np.random.default_rng(0)

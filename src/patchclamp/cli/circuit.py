@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.cli.circuit_evaluate import evaluate
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
@@ -25,8 +26,6 @@ TOLD, DRAWN_UNITS, IN_ATLAS = 20, 60, 1000
 LEAST_SETS = 20
 NEAR = 0.01
 """Scores below one hundredth of the largest count as near zero."""
-
-from patchclamp.cli.circuit_evaluate import evaluate
 
 
 def circuit(options: Namespace) -> int:

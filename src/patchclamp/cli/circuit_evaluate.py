@@ -118,7 +118,10 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
         found.circuit["subject"].get("slug", "")
     )
     held = "pairs, SOME OF WHICH IT WAS FOUND ON" if found.seen else "held-out pairs"
-    told = f"{len(found.pairs)} {held}; outside the circuit stands {found.reference}; m {m[0]:.3g}, without parts {m[1]:.3g}"
+    told = (
+        f"{len(found.pairs)} {held}; outside the circuit stands {found.reference}; "
+        f"m {m[0]:.3g}, with no part kept {m[1]:.3g}"
+    )
     document: dict[str, Any] = {
         "title": title, "told": told, "circuit": found.circuit, "found_on": len(circuit.about.get("pairs", ())),
         "pairs": len(found.pairs), "left_out": dict(found.left_out), "seen": found.seen, "reference": found.reference,

@@ -21,7 +21,8 @@ def show(d: Mapping[str, Any]) -> None:
         cells = [_with(p[name]) for name in ("kept", "rest", "random", "ahead")]
         table.add_row(f"{p['size']:,}", f"{p['share']:.1%}", *cells)
     a = d["area"]
-    table.add_row("[bold]area[/]", f"{a['low']:.0%}–{a['high']:.0%}", *(_with(a[n]) for n in ("kept", "rest", "random", "ahead")))  # fmt: skip
+    over = f"{a['low']:.0%}–{a['high']:.0%}"
+    table.add_row("[bold]area[/]", over, *(_with(a[name]) for name in ("kept", "rest", "random", "ahead")))
     table.add_row("whole model", "100%", "1.00", "0.00", "1.00", "0.00")
     _print(out, table)
     out.print(
@@ -31,9 +32,9 @@ def show(d: Mapping[str, Any]) -> None:
     _minimal(out, d.get("minimality"))
     _recovery(out, d.get("recovery"))
     out.print(
-        "F = [m(C) − m(∅)] / [m(M) − m(∅)] of means over pairs, 95 % bootstrap over pairs; everything else: F of all "
-        "parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, as many parts of "
-        f"each kind ({d['about']['random']} of them). Area: trapezoids over the share of parts, by the length of the range.",
+        r"F = \[m(C) − m(∅)] / \[m(M) − m(∅)] of means over pairs, 95 % bootstrap over pairs; everything else: F of "
+        "all parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, as many parts of "
+        f"each kind ({d['about']['random']} of them). Area: trapezoids over the share of parts, divided by its range.",
         style="dim",
     )
 
@@ -48,8 +49,8 @@ def _minimal(out: Any, d: Mapping[str, Any] | None) -> None:
     _print(out, table)
     if d["random"]:
         out.print(
-            f"{d['needed']:.0%} of {len(d['parts'])} parts move m more than each of {len(d['random'])} random other parts "
-            f"that were put in (largest {max(map(abs, d['random'])):.3f})"
+            f"{d['needed']:.0%} of {len(d['parts'])} parts move m more than each of {len(d['random'])} random other "
+            f"parts that were put in (largest {max(map(abs, d['random'])):.3f})"
         )
 
 
@@ -60,13 +61,21 @@ def _recovery(out: Any, d: Mapping[str, Any] | None) -> None:
     out.print("\n[bold]Recovery of exact patching[/]")
     table = _grid("", "Spearman (95 %)", f"among its first {d['true']:,}", "AUROC", numbers=("AUROC",))
     table.add_row(
-        "these scores", f"{d['spearman']:.2f} ({i['low']:.2f} to {i['high']:.2f})", f"{d['precision']:.0%}", f"{d['auroc']:.3f}"
-    )  # fmt: skip
+        "these scores",
+        f"{d['spearman']:.2f} ({i['low']:.2f} to {i['high']:.2f})",
+        f"{d['precision']:.0%}",
+        f"{d['auroc']:.3f}",
+    )
     table.add_row("random order", "0.00", f"{d['chance']:.0%}", "0.500")
     table.add_row("exact patching", "1.00", "100%", "1.000")
     _print(out, table)
 
 
 def _with(d: Mapping[str, float]) -> str:
-    known = d["low"] == d["low"]
-    return f"{d['value']:.2f} ({d['low']:.2f} to {d['high']:.2f})" if known else f"{d['value']:.2f}"
+    value, low, high = (_plain(d[name]) for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})" if d["low"] == d["low"] else value
+
+
+def _plain(x: float) -> str:
+    text = f"{x:.2f}"
+    return text if float(text) else "0.00"

@@ -64,7 +64,7 @@ def _evaluate(whats: Any) -> None:
     made = verb(
         whats,
         "evaluate",
-        "How much of the answers a circuit carries on other pairs, and how much is left without it, beside random ones.",
+        "How much of the answers a circuit carries on other pairs, and what is left without it, beside random ones.",
         "patchclamp circuit evaluate organism:language-gpt2 ioi --pairs task:ioi",
     )
     made.add_argument("folder", metavar="DIR", help="what circuit find wrote")

@@ -53,7 +53,7 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
         f'<text class="tick" x="{x(share)}" y="{HIGH - FOOT + 20}" text-anchor="middle">{percent(share)}</text>'
         for share in _apart(shares, lambda share: x(share))
     ]
-    parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y(1)}" y2="{y(1)}"/>')
+    parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y(1.0)}" y2="{y(1.0)}"/>')
     band = [(p["share"], p["random"]["low"]) for p in points] + [
         (p["share"], p["random"]["high"]) for p in reversed(points)
     ]
@@ -75,8 +75,8 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
 def _point(p: Mapping[str, Any], x: float, y: Any) -> str:
     kept, rest, random = p["kept"], p["rest"], p["random"]
     title = (
-        f"{p['size']:,} parts: {number(kept['value'])}; everything but them: {number(rest['value'])}; as many at random: "
-        f"{number(random['value'])} ({number(random['low'])} to {number(random['high'])})"
+        f"{p['size']:,} parts: {number(kept['value'])}; everything but them: {number(rest['value'])}; "
+        f"as many at random: {number(random['value'])} ({number(random['low'])} to {number(random['high'])})"
     )
     whisker = ""
     if kept["low"] is not None and kept["low"] == kept["low"]:
