@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.cli.circuit_evaluate import evaluate
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
@@ -29,7 +30,7 @@ NEAR = 0.01
 
 def circuit(options: Namespace) -> int:
     """Do what the word after ``circuit`` says."""
-    return {"find": _find}[options.what](options)
+    return {"find": _find, "evaluate": evaluate}[options.what](options)
 
 
 def _find(options: Namespace) -> int:

@@ -19,6 +19,7 @@ def add_circuit(verbs: Any) -> None:
     )
     whats = made.add_subparsers(dest="what", metavar="WHAT", parser_class=Parser, required=True)
     _find(whats)
+    _evaluate(whats)
 
 
 def pair_options(made: Parser) -> None:
@@ -57,3 +58,30 @@ def _find(whats: Any) -> None:
     made.add_argument("--batch-size", type=int, default=16, metavar="B", help="pairs per forward pass (default: 16)")
     made.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     made.add_argument("--atlas", metavar="ATLAS", help="add the circuit to an atlas of the same model, as a layer")
+
+
+def _evaluate(whats: Any) -> None:
+    made = verb(
+        whats,
+        "evaluate",
+        "How much of the answers a circuit carries on other pairs, and what is left without it, beside random ones.",
+        "patchclamp circuit evaluate organism:language-gpt2 ioi --pairs task:ioi",
+    )
+    made.add_argument("folder", metavar="DIR", help="what circuit find wrote")
+    pair_options(made)
+    made.add_argument(
+        "--sizes", metavar="SIZES", help="more sizes than 1 to 50%%, such as 12,7.5%% (parts, or a share)"
+    )
+    made.add_argument(
+        "--reference",
+        choices=("corrupted", "mean"),
+        default="corrupted",
+        help="what stands outside the circuit: each pair's corrupted prompt (default), or the mean over --train",
+    )
+    made.add_argument("--train", metavar="PAIRS", help="--reference mean: the pairs that the circuit was found on")
+    made.add_argument("--random", type=int, default=20, metavar="N", help="random circuits (default and least: 20)")
+    made.add_argument("--magnitude", action="store_true", help="take parts by magnitude, not from the highest down")
+    made.add_argument("--seen", action="store_true", help="ask the pairs that it was found on too, and say so")
+    made.add_argument("--exact", metavar="DIR", help="a circuit of the same parts by --method patch, to compare with")
+    made.add_argument("--basis", action="append", default=[], metavar="DIR", help=BASIS)
+    made.add_argument("--out", metavar="FILE", help="write the curve as .svg or .html, or everything as .json")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli import tables
+from patchclamp.cli import calibrate_tables, tables
 from patchclamp.cli.atlas import add_graph, refuse_if_unwritable
 from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.basis import basis as basis
@@ -510,7 +510,15 @@ def _text(options: Namespace, name: str) -> None:
 
 def calibrate(options: Namespace) -> int:
     """Score planted circuits by every method, and hold predictions against replacements in language organisms."""
-    from patchclamp.calibrate import MAIN_TASKS, PAIRS, calibrate_circuits, calibrate_tasks, summary
+    from patchclamp.calibrate import (
+        MAIN_TASKS,
+        PAIRS,
+        calibrate_circuits,
+        calibrate_edges,
+        calibrate_tasks,
+        joint,
+        summary,
+    )
     from patchclamp.organisms import language
 
     names = [name.removeprefix("organism:") for name in options.names]
@@ -528,17 +536,28 @@ def calibrate(options: Namespace) -> int:
     if planted or not trained:
         with Meter("calibrate", "organisms") as meter:
             found = calibrate_circuits(planted or None, progress=meter)
-        overall = summary(found)
-        means = {method: {"mean": mean, "interval": asdict(interval)} for method, (mean, interval) in overall.items()}
-        document |= {"findings": [asdict(f) for f in found], "summary": means}
+        with Meter("calibrate edges", "organisms") as meter:
+            edges = calibrate_edges(planted or None, progress=meter)
+        pairs_of_two = [told for told in map(joint, dict.fromkeys(f.organism for f in found)) if told]
+        overall, of_edges = summary(found), summary(edges)
+        document |= {
+            "findings": [asdict(f) for f in found], "summary": _means(overall),
+            "edges": [asdict(f) for f in edges], "edges_summary": _means(of_edges), "joint": pairs_of_two,
+        }  # fmt: skip
         if not options.json:
-            tables.calibration(found, overall)
+            calibrate_tables.calibration(found, overall)
+            calibrate_tables.calibrated_edges(edges, of_edges)
+            calibrate_tables.joint(pairs_of_two)
     if trained:
         with Meter("calibrate", "pairs") as meter:
             held = calibrate_tasks(trained, tasks=tasks, pairs=pairs, seed=options.seed, progress=meter)
         document["tasks"] = [asdict(h) for h in held]
         if not options.json:
-            tables.holdings(held)
+            calibrate_tables.holdings(held)
     if options.json:
         emit(document)
     return 0
+
+
+def _means(overall: Any) -> dict[str, Any]:
+    return {method: {"mean": mean, "interval": asdict(interval)} for method, (mean, interval) in overall.items()}

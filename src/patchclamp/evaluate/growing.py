@@ -1,20 +1,22 @@
 """Sizes: circuits that grow part by part beside random ones, and what is told of them at every size and over all."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.circuit import Circuit, Part
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stats import Interval, bootstrap_interval, sign_flip_p
+from patchclamp.core.stats import Interval, sign_flip_p
 from patchclamp.core.unit import UnitKey
 
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50)
 """Sizes of circuits, as shares of all parts; the area is taken over those from the first to the last."""
-RESAMPLES = 1000
+RESAMPLES = 2000
+Statistic = Callable[[Float[np.ndarray, "resample k"]], Float[np.ndarray, " resample"]]
 
 
 @dataclass(frozen=True)
@@ -154,14 +156,25 @@ class Scale:
         found: np.ndarray = moved.mean(-1) / self.whole.mean()
         return found
 
+    @cached_property
+    def draws(self) -> Float[np.ndarray, "resample pair"]:
+        """How much each pair counts in each resample, as ``core.stats.bootstrap_interval`` draws them."""
+        n = len(self.model)
+        places = np.random.default_rng(self.seed).integers(0, n, size=(RESAMPLES, n))
+        return np.stack([np.bincount(row, minlength=n) for row in places]) / n
+
     def estimate(self, moved: Float[np.ndarray, " pair"]) -> Estimate:
         """Return the share that what moved on every pair is, with its interval."""
-        return self.of(np.stack([moved, self.whole], axis=1), lambda rows: rows[:, 0].mean() / rows[:, 1].mean())
+        return self.of(np.stack([moved, self.whole], axis=1), lambda means: means[:, 0] / means[:, 1])
 
-    def of(self, rows: Float[np.ndarray, "pair k"], statistic: Any) -> Estimate:
-        """Return a statistic of rows, one per pair, with its interval."""
-        interval = bootstrap_interval(rows, statistic, n_resamples=RESAMPLES, seed=self.seed)
-        return Estimate(float(statistic(rows)), interval)
+    def of(self, rows: Float[np.ndarray, "pair k"], statistic: Statistic) -> Estimate:
+        """Return a statistic of means over pairs, with its percentile bootstrap interval; nan with one pair."""
+        value = float(statistic(rows.mean(0)[None])[0])
+        if len(rows) == 1:
+            return Estimate(value, Interval(math.nan, math.nan, 0.95, "percentile bootstrap"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low, high = np.quantile(statistic(self.draws @ rows), [0.025, 0.975])
+        return Estimate(value, Interval(float(low), float(high), 0.95, "percentile bootstrap"))
 
 
 def spread(values: Float[np.ndarray, " circuit"]) -> Estimate:
@@ -193,9 +206,10 @@ def area_of(
     areas = s.share(own[1:] - s.empty)
     mine = s.estimate(own[0] - s.empty)
 
-    def distance(rows: Float[np.ndarray, "pair k"]) -> float:
-        f = (rows[:, 2:].mean(0) - rows[:, 1].mean()) / (rows[:, 0] - rows[:, 1]).mean()
-        return float(weights @ np.abs(1 - f))
+    def distance(means: Float[np.ndarray, "resample k"]) -> Float[np.ndarray, " resample"]:
+        f = (means[:, 2:] - means[:, 1:2]) / (means[:, :1] - means[:, 1:2])
+        found: np.ndarray = np.abs(1 - f) @ weights
+        return found
 
     moved = own[0] - own[1:].mean(0)
     return Area(

@@ -11,6 +11,7 @@ from torch import Tensor
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
+from patchclamp.subjects.edges import MEMORY, edge_map, mean_writes, measure_edges
 from patchclamp.subjects.interchange import measure_interchanged, members_of
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import ROWS, PairSet
@@ -121,10 +122,81 @@ class UnitInterchange:
         }
 
 
+class EdgeInterchange:
+    """Keep some edges: every reader sees the writers of its kept edges as they are now, the others as the reference.
+
+    Args:
+        model: the subject.
+        circuit: whose parts they are; edges of the model that are none of its parts are kept.
+        pairs: whom it is measured on.
+        means: pairs over which the reference is the mean of what writers write, by length and position, over clean and
+            corrupted prompts; the corrupted prompt of each pair where left out.
+
+    Raises:
+        PatchclampError: an edge that the model has not.
+        CannotIntervene: a model without such edges.
+    """
+
+    def __init__(self, model: LanguageModel, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> None:
+        self.model = model
+        self.pairs = pairs
+        self.means = means
+        self.graph = edge_map(model)
+        self.places = np.array([self.graph.index(*part) for part in circuit.parts if not isinstance(part, str)])
+        if len(self.places) != len(circuit):
+            raise PatchclampError(
+                expected="a circuit whose parts are all edges",
+                got=f"{len(circuit) - len(self.places)} parts that are none",
+                remedy="Find it again with --level edge.",
+            )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Most that one batch holds of what writers write."""
+        return MEMORY
+
+    def measure(
+        self, kept: Bool[np.ndarray, "subset part"], *, progress: Progress | None = None
+    ) -> Float[np.ndarray, "subset pair"]:
+        """Return m of every pair with only some parts kept.
+
+        Args:
+            kept: subsets of the parts.
+            progress: called with rows done and rows in all.
+
+        Cost: a few forward passes per subset and pair; see ``measure_edges``.
+        """
+        marks = np.ones((len(kept), len(self.graph)), dtype=bool)
+        marks[:, self.places] = kept
+        if self.means is None:
+            return measure_edges(self.model, self.pairs, marks, progress=progress)
+        found = np.zeros((len(kept), len(self.pairs)))
+        lengths, of_means = (np.array([len(x) for x in one.clean]) for one in (self.pairs, self.means))
+        for length in np.unique(lengths):
+            own = lengths == length
+            reference = mean_writes(self.model, self.means.some(of_means == length))
+            done = int((lengths < length).sum())
+            then = None if progress is None else _shifted(progress, done * len(kept), found.size)
+            found[:, own] = measure_edges(self.model, self.pairs.some(own), marks, reference=reference, progress=then)
+        return found
+
+
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    return lambda done, _: progress(before + done, total)
+
+
 def interchange(model: LanguageModel, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
     """Return what measures pairs with only some of a circuit's parts kept.
+
+    Args:
+        model: the subject.
+        circuit: of units or of edges.
+        pairs: whom it is measured on.
+        means: pairs over which the reference is the mean; each pair's corrupted prompt where left out.
 
     Raises:
         PatchclampError: parts that the model has not, or a mean where there can be none.
     """
+    if circuit.level == "edge":
+        return EdgeInterchange(model, circuit, pairs, means=means)
     return UnitInterchange(model, circuit, pairs, means=means)

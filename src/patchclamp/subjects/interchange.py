@@ -101,13 +101,14 @@ def measure_interchanged(
         denoise: run the counterpart x′ and put in the values of x, instead of the reverse.
         reference: given the places of some pairs of one length, returns ``(token, width)`` values by site that are put
             in instead of the counterpart's.
-        batch_size: pairs of one length in a forward pass.
-        progress: called with passes done and in all.
+        batch_size: rows of a forward pass: pairs of one length, times sets that begin at one block.
+        progress: called with rows done and in all.
 
     Raises:
         PatchclampError: no such unit, or a position that a pair has not.
 
-    Cost: per batch one run of each end, and a forward pass per set, restarted at the first block that it changes;
+    Cost: per batch one run of each end, and a row of a forward pass per set and pair, restarted at the first block that
+    the set changes;
     memory of the sites' values at one end, and of the residual streams that sets begin from.
 
     Example:
@@ -132,7 +133,8 @@ def measure_interchanged(
     batches = list(pairs.of_equal_length(batch_size))
     measured = np.zeros((len(replaced), len(pairs)))
     into, out_of = (pairs.corrupted, pairs.clean) if denoise else (pairs.clean, pairs.corrupted)
-    for done, some in enumerate(batches):
+    done = 0
+    for some in batches:
         own = [into[i] for i in some]
         if reference is None:
             there = model.run(
@@ -140,45 +142,56 @@ def measure_interchanged(
             ).recording.values
         else:
             there = reference(some)
-        sets = [list(_of_set(members, chosen, there, len(own[0]))) for chosen in replaced]
-        starts = [min((model.site(change.site).layer or 0 for change in one), default=0) for one in sets]
-        paths = [f"blocks.{layer}.resid_in" for layer in sorted(set(starts)) if layer > 0]
+        starts = np.array([_first_layer(model, members, chosen) for chosen in replaced])
+        paths = [f"blocks.{layer}.resid_in" for layer in np.unique(starts) if layer > 0]
         streams = model.run(own, record=paths, logits=False).recording if paths else None
-        metric = pairs.metric(some)
-        for i, (changes, layer) in enumerate(zip(sets, starts, strict=True)):
-            restart = None
-            if layer > 0 and streams is not None:
-                restart = Restart(layer, streams[f"blocks.{layer}.resid_in"].unflatten(0, (len(own), -1)))
-            values = model.measure(own, metric, interventions=changes, restart=restart)
-            measured[i, some] = widened(values).cpu().double().numpy()
-            if progress is not None:
-                progress(done * len(sets) + i + 1, len(batches) * len(sets))
+        for layer in np.unique(starts):
+            alike, at_once = np.flatnonzero(starts == layer), max(1, batch_size // len(own))
+            for sets in (alike[k : k + at_once] for k in range(0, len(alike), at_once)):
+                restart = None
+                if layer > 0 and streams is not None:
+                    residual = streams[f"blocks.{layer}.resid_in"].unflatten(0, (len(own), -1))
+                    restart = Restart(int(layer), residual.repeat(len(sets), 1, 1))
+                changes = list(_of_sets(members, replaced[sets], there, len(own[0])))
+                metric = pairs.metric(np.tile(some, len(sets)))
+                values = model.measure(own * len(sets), metric, interventions=changes, restart=restart)
+                measured[np.ix_(sets, some)] = widened(values).cpu().double().numpy().reshape(len(sets), len(own))
+                done += len(sets) * len(own)
+                if progress is not None:
+                    progress(done, measured.size)
     return measured
 
 
-def _of_set(
-    members: Sequence[Members], chosen: Bool[np.ndarray, " part"], other: Mapping[str, Tensor], n: int
+def _first_layer(model: LanguageModel, members: Sequence[Members], chosen: Bool[np.ndarray, " part"]) -> int:
+    return min((model.site(m.path).layer or 0 for m in members if chosen[m.places].any()), default=0)
+
+
+def _of_sets(
+    members: Sequence[Members], chosen: Bool[np.ndarray, "set part"], there: Mapping[str, Tensor], n: int
 ) -> Iterator[Intervention]:
-    """Yield a change for every site that a set has units at."""
+    """Yield a change for every site that any set has units at; rows are sets, pairs within."""
     for member in members:
-        own = chosen[member.places]
+        own = chosen[:, member.places]
         if not own.any():
             continue
-        mask = torch.zeros(n, member.n_units, dtype=torch.bool)
+        mask = torch.zeros(len(chosen), n, member.n_units, dtype=torch.bool)
         everywhere = member.positions < 0
-        mask[:, member.units[own & everywhere]] = True
-        mask[member.positions[own & ~everywhere], member.units[own & ~everywhere]] = True
-        yield _change(member, mask, other[member.path])
+        mask[:, :, member.units[everywhere]] = torch.from_numpy(own[:, everywhere])[:, None]
+        mask[:, member.positions[~everywhere], member.units[~everywhere]] |= torch.from_numpy(own[:, ~everywhere])
+        yield _change(member, mask, there[member.path])
 
 
-def _change(member: Members, mask: Bool[Tensor, "position unit"], there: Float[Tensor, "token width"]) -> Intervention:
-    basis = member.basis
+def _change(
+    member: Members, mask: Bool[Tensor, "set position unit"], there: Float[Tensor, "token width"]
+) -> Intervention:
+    basis, n_pairs = member.basis, len(there) // mask.shape[1]
 
     def fn(x: Tensor) -> Tensor:
-        rows = mask.to(x.device).repeat(len(x) // len(mask), 1)
+        rows = mask.to(x.device)[:, None].expand(-1, n_pairs, -1, -1).flatten(0, 2)
+        other = there.to(x).repeat(len(mask), 1)
         if basis.kind != "directions":
-            return torch.where(rows.repeat_interleave(x.shape[1] // member.n_units, dim=1), there.to(x), x)
-        change = (encode(basis, there.to(x)) - encode(basis, x)).masked_fill(~rows, 0)
+            return torch.where(rows.repeat_interleave(x.shape[1] // member.n_units, dim=1), other, x)
+        change = (encode(basis, other) - encode(basis, x)).masked_fill(~rows, 0)
         return x + change @ torch.as_tensor(basis.decoder, dtype=x.dtype, device=x.device)
 
     return Intervention(member.path, "call", fn=fn)
