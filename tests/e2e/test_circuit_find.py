@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
+from patchclamp.cli import main
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.dictionary import Dictionary
@@ -60,7 +61,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     words = [] if method is None else ["--method", method]
     code, told, _ = say("circuit", "find", MODEL, "--pairs", "task:ioi/train", "--n", 3, "--level", level, *words,
                         "--out", tmp_path / "c", "--top", 2)  # fmt: skip
-    assert code == 0, (told if "told" in dir() else "", err if "err" in dir() else "")
+    assert code == 0
     assert told["level"] == level
     assert told["method"] == (method or "eap-ig")
     receipt = told["receipt"]
@@ -135,8 +136,8 @@ def test_a_folder_that_holds_something_is_refused_before_anything_is_computed(sa
 def atlas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("atlas")
     (folder / "t.txt").write_text("Ada Lane met Tom Reed. Later Ada\n" * 20)
-    done = command("atlas", "bake", "organism:induction-gpt2", "--text", folder / "t.txt", "--out", folder / "a")
-    assert done.returncode == 0, done.stderr
+    words = ["atlas", "bake", "organism:induction-gpt2", "--text", folder / "t.txt", "--out", folder / "a"]
+    assert main(list(map(str, words))) == 0
     return folder / "a"
 
 
@@ -145,7 +146,7 @@ def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
 
     code, _, err = say("circuit", "find", "organism:induction-gpt2", "--pairs", "planted", "--level", "edge",
                        "--method", "patch", "--out", tmp_path / "c", "--atlas", atlas)  # fmt: skip
-    assert code == 0, (told if "told" in dir() else "", err if "err" in dir() else "")
+    assert code == 0
     id = re.search(r"added to \S+ as (graph-\w+)", err)[1]
     opened = pc.atlas.open(atlas)
     page = opened.graph(id, keep=1.0)
