@@ -69,11 +69,23 @@ def test_a_mean_by_position_is_that_of_both_prompts_of_the_train_pairs(model, ci
     # With no part left, the embedding and every write are the means: so is their sum, and m is that of one stream.
     paths = list(model.of_level("node"))
     run = model.run([*alike.clean, *alike.corrupted], record=paths, logits=False).recording
-    means = {path: run[path].unflatten(0, (2 * len(alike), length, )).mean(0) for path in paths}
+    means = {
+        path: run[path]
+        .unflatten(
+            0,
+            (
+                2 * len(alike),
+                length,
+            ),
+        )
+        .mean(0)
+        for path in paths
+    }
     from patchclamp.core.intervention import Intervention
 
     held = [
-        Intervention(path, "call", fn=lambda x, mean=mean: mean.repeat(len(x) // length, 1)) for path, mean in means.items()
+        Intervention(path, "call", fn=lambda x, mean=mean: mean.repeat(len(x) // length, 1))
+        for path, mean in means.items()
     ]
     expected = model.measure([one.clean[0]], one.metrics[0], interventions=held)
     assert measured[0, 0] == pytest.approx(float(expected[0]), abs=1e-4)
