@@ -51,6 +51,19 @@ def test_the_residual_stream_of_the_name_mover_task(say, tmp_path):
     assert json.loads((out / "patching.json").read_text())["n_pairs"] == 12
 
 
+def test_info_shows_what_was_found(tmp_path, capsys):
+    out = tmp_path / "p"
+    assert main(["patch", "organism:cat", "--pairs", "planted", "--sites", "mlp", "--out", str(out)]) == 0
+    first = capsys.readouterr().out
+    assert main(["info", str(out)]) == 0
+    assert capsys.readouterr().out == first
+    assert main(["info", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "patching"
+    (out / "shard-00000.safetensors").unlink()
+    assert main(["info", str(out)]) == 2
+    assert "damaged or missing: shard-00000" in capsys.readouterr().err
+
+
 def test_maps_and_the_strongest_are_printed(say, tmp_path):
     code, out, _ = say(*IOI, "--n", 6, "--noise", "--out", tmp_path / "p", "--top", 3, json_too=False)
     assert code == 0

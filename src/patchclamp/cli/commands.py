@@ -384,7 +384,12 @@ def info(options: Namespace) -> int:
             got=f"{options.folder}, an atlas",
             remedy="Ask `patchclamp atlas info` about it.",
         )
-    return _tell(Bundle.open(options.folder), options)
+    bundle = Bundle.open(options.folder)
+    if bundle.manifest["kind"] == "patching":
+        from patchclamp.cli import patch as patching
+
+        return patching.info(options)
+    return _tell(bundle, options)
 
 
 def _tell(bundle: Any, options: Namespace) -> int:
