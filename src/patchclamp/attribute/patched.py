@@ -1,5 +1,6 @@
 """Patched: what activation patching found, pair by pair and over all pairs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from patchclamp.core.unit import UnitKey
 DIRECTIONS = ("denoise", "noise")
 SHOWN = 20_000
 """Cells whose intervals are computed and written as JSON, the strongest first; the arrays hold all."""
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,25 @@ class Cell:
     high: float
     p: float
     n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """Hold the mean effects of one kind of unit in all blocks, as they are shown: blocks by places.
+
+    Args:
+        name: the sites' path without its block, and the basis where a site has several units.
+        rows: the block of each row, ``3``, and where a site has several units which, ``3.1``.
+        keys: the unit of each row.
+        values: ``(row, place)`` means; nan where no pair has the place.
+        left_out: rows that are not shown; those that are have the largest effects.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    keys: tuple[str, ...]
+    values: Float[np.ndarray, "row place"]
+    left_out: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +163,30 @@ class Patched:
         unit, place = divmod(int(i - self._first[block]), values.shape[2])
         return str(UnitKey(site, unit, basis)), self.places[place]
 
+    def maps(self, most: int = 40) -> list[Map]:
+        """Return a map for each kind of site.
+
+        Args:
+            most: rows of a map.
+        """
+        kinds: dict[str, list[tuple[str, str]]] = {}
+        for site, basis in self.effects:
+            kind = _BLOCK.sub("", site)
+            kind = "resid" if kind in ("resid_in", "resid_out") else kind
+            kinds.setdefault(kind if basis == "whole" else f"{kind}/{basis}", []).append((site, basis))
+        found = []
+        for name, members in kinds.items():
+            values = np.concatenate([self.mean(*at) for at in members])
+            named = [
+                (site, basis, unit) for site, basis in members for unit in range(self.effects[site, basis].shape[1])
+            ]
+            largest = np.where(np.isnan(values), 0, np.abs(values)).max(1)
+            shown = np.sort(np.argsort(-largest, kind="stable")[:most])
+            rows = tuple(_row(*named[i]) for i in shown)
+            keys = tuple(str(UnitKey(named[i][0], named[i][2], named[i][1])) for i in shown)
+            found.append(Map(name, rows, keys, values[shown], len(values) - len(shown)))
+        return found
+
     @property
     def least_p(self) -> float:
         """The least p that so many pairs can show."""
@@ -156,3 +201,11 @@ class Patched:
             "m_corrupted": float(self.m_corrupted.mean()), "places": list(self.places), "tokens": list(self.tokens),
             "n_cells": len(self.means), "least_p": self.least_p, "cells": [asdict(cell) for cell in cells],
         }  # fmt: skip
+
+
+def _row(site: str, basis: str, unit: int) -> str:
+    block = _BLOCK.match(site)
+    place = block[1] if block else site
+    if basis != "whole":
+        return f"{place}.{unit}"
+    return f"{place} out" if site.endswith(".resid_out") else place

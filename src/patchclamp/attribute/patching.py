@@ -298,9 +298,10 @@ class Patching:
                 if progress is not None:
                     progress(before - running + so_far, total)
 
-            yield self._part(members, within)
+            effects, run = self._part(members, within)
+            yield effects, run
             done = before
-            if progress is not None:
+            if progress is not None and not run:
                 progress(done, total)
 
     def _cells_of(self, members: Int[np.ndarray, " some"]) -> int:

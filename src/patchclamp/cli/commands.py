@@ -18,6 +18,7 @@ from patchclamp.cli.basis import basis as basis
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.main import emit
+from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -383,7 +384,12 @@ def info(options: Namespace) -> int:
             got=f"{options.folder}, an atlas",
             remedy="Ask `patchclamp atlas info` about it.",
         )
-    return _tell(Bundle.open(options.folder), options)
+    bundle = Bundle.open(options.folder)
+    if bundle.manifest["kind"] == "patching":
+        from patchclamp.cli import patch as patching
+
+        return patching.info(options)
+    return _tell(bundle, options)
 
 
 def _tell(bundle: Any, options: Namespace) -> int:

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
+from patchclamp.cli.patch_parser import add_patch
 from patchclamp.cli.verbs import BASIS, MODEL, Parser
 from patchclamp.cli.verbs import seed as _seed
 from patchclamp.cli.verbs import verb as _verb
@@ -30,6 +31,7 @@ def build_parser() -> Parser:
     _info(verbs)
     _organism(verbs)
     _calibrate(verbs)
+    add_patch(verbs)
     add_circuit(verbs)
     _basis(verbs)
     _atlas(verbs)
