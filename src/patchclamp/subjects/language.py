@@ -327,7 +327,8 @@ class LanguageModel(Model):
         """
         batch = self.batch(self.stimuli(stimuli), padding)
         measured, held = self.trace(batch, metric, sites, interventions=interventions, rules=rules, restart=restart)
-        found = gradients_of(measured, held)
+        with torch.enable_grad():
+            found = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
         gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
         recorded = self._recording(batch.stimuli, values)
