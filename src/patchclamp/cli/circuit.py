@@ -48,7 +48,8 @@ def _find(options: Namespace) -> int:
     _add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
     aside = ", ".join(f"{n} with {reason}" for reason, n in pairs.counted_aside().items())
-    _say(f"{len(pairs)} pairs used, {len(pairs.aside)} set aside{': ' + aside if aside else ''}")
+    used = f"{len(pairs)} pair{'s' if len(pairs) != 1 else ''} used"
+    _say(f"{used}, {len(pairs.aside)} set aside{': ' + aside if aside else ''}")
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
     settings = {**found.about.get("settings", {}), "seed": options.seed}

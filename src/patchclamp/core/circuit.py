@@ -17,7 +17,7 @@ from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.unit import UnitKey
 
 FOLDER = "circuit"
-OUTPUT = "output"
+OUTPUT, ROUNDING = "output", 1e-6
 _READER = re.compile(r"(?P<block>blocks\.\d+)\.(?:attn\.(?P<slot>[qkv])/heads|mlp\.pre/whole)/(?P<index>\d+)")
 
 Level = Literal["node", "edge", "neuron", "feature"]
@@ -99,7 +99,7 @@ class Circuit:
     def graph(
         self, most: int = 200, *, tokens: Sequence[str] = (), measures: Mapping[str, float] | None = None
     ) -> Graph:
-        """Return the parts of largest |score| as a graph.
+        """Return the parts of largest |score| as a graph; of edges those that differ from zero by more than rounding.
 
         Units lead to the output each, with their scores. Edges run between units: a reader is folded into the unit that
         it belongs to, a head's query, key or value into the head with the slot told on the edge, an MLP's input into
@@ -115,6 +115,8 @@ class Circuit:
             Graph: keys begin with the subject's slug; ``about`` holds the pairs that can be asked again.
         """
         shown = self.order(signed=False)[:most]
+        if self.level == "edge":  # of most edges nothing but rounding is known
+            shown = shown[np.abs(self.scores[shown]) > ROUNDING * np.abs(self.scores).max(initial=0.0)]
         slug = self.subject.get("slug")
         head = f"{slug}/" if slug else ""
         told = dict(self.about)

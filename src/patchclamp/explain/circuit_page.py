@@ -9,7 +9,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.explain.markup import STYLE, inline, local, number, percent, safe, unit
 
 MOST_SHOWN, MOST_ROWS = 60, 30
-WIDE, TALL, GAP, MARGIN, TOP = 78, 24, 52, 96, 34
+WIDE, TALL, GAP, MARGIN, TOP = 78.0, 24.0, 52.0, 96.0, 34.0
 """Sizes in pixels: a node, the way between blocks, room for names on the left and above."""
 INS = {"q": 0.2, "k": 0.5, "v": 0.8, "": 0.5}
 """Where an edge enters a node, from above: queries, keys and values have their own places."""
@@ -76,7 +76,7 @@ def circuit_picture(graph: Graph) -> str:
     steps = {column: i for i, column in enumerate(sorted(columns))}
     for column, nodes in columns.items():
         for row, node in _rows(nodes):
-            spots[node.key] = (MARGIN / 4 + steps[column] * (WIDE + GAP), TOP + row * (TALL + 10))
+            spots[node.key] = (MARGIN / 4 + steps[column] * (WIDE + GAP), TOP + row * (TALL + 10.0))
     width = MARGIN / 2 + len(columns) * (WIDE + GAP) - GAP
     height = max(y for _, y in spots.values()) + TALL + 12
     middle = (height + TOP - TALL) / 2
@@ -86,7 +86,7 @@ def circuit_picture(graph: Graph) -> str:
     largest = max((abs(node.score) for node in graph.nodes if node.kind != "output"), default=1.0) or 1.0
     strongest = max((abs(edge.weight) for edge in graph.edges), default=1.0) or 1.0
     parts = [
-        f'<text class="head" x="{MARGIN / 4 + i * (WIDE + GAP)}" y="16">{_named(column)}</text>'
+        f'<text class="head" x="{MARGIN / 4 + i * (WIDE + GAP):.0f}" y="16">{_named(column)}</text>'
         for column, i in steps.items()
     ]
     # Of units no relation is known: that each leads to the answer needs no lines.
@@ -121,7 +121,7 @@ def _rows(nodes: Sequence[Node]) -> list[tuple[int, Node]]:
 
     def place(node: Node) -> tuple[int, float]:
         rank = {"head": 0, "site": 1}.get(node.kind, 2)
-        return rank, UnitKey.parse(node.key).index if node.kind == "head" else -abs(node.score)
+        return rank, float(UnitKey.parse(node.key).index) if node.kind == "head" else -abs(node.score)
 
     return list(enumerate(sorted(nodes, key=place)))
 
@@ -143,8 +143,8 @@ def _box(node: Node, x: float, y: float, largest: float, slug: str) -> str:
     told = f"{local(node.key, slug)}: {number(node.score, signed=True)}"
     return (
         f'<g class="node {sign}"><title>{safe(told)}</title>'
-        f'<rect class="ground" x="{x:.0f}" y="{y:.0f}" width="{WIDE}" height="{TALL}" rx="4"/>'
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDE}" height="{TALL}" rx="4"{fill}/>'
+        f'<rect class="ground" x="{x:.0f}" y="{y:.0f}" width="{WIDE:.0f}" height="{TALL:.0f}" rx="4"/>'
+        f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDE:.0f}" height="{TALL:.0f}" rx="4"{fill}/>'
         f'<text x="{x + WIDE / 2:.0f}" y="{y + 16:.0f}">{inline(_label(node, slug))}</text></g>'
     )
 

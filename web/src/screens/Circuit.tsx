@@ -76,8 +76,9 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
       </Title>
       {pairsOf(page) > 0 && (
         <p class="small" data-testid="over-pairs">
-          Over {plural(pairsOf(page), "pair")} of prompts; above stands the first. Every figure is a mean over them, and a node is replaced by what it is under each pair's
-          corrupted prompt{page.tokens.length ? "" : ", at all positions"}.
+          {pairsOf(page) > 1 ? <>Over {count(pairsOf(page))} pairs of prompts; above stands the first. Every figure is a mean over them. </> : <>Found on one pair of prompts. </>}
+          A node is replaced by what it is under the corrupted prompt{page.tokens.length ? "" : ", at all positions"}.
+          {page.about.level === "edge" && <> Lines were scored; a node's score is the sum of all lines out of it, those that are not drawn included.</>}
         </p>
       )}
       <p class="lead">
