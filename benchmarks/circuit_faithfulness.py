@@ -31,22 +31,18 @@ TASKS = ("ioi", "agreement")
 METHODS: Mapping[str, tuple[str, ...]] = {
     "node": ("patch", "atp", "relp", "ig"),
     "neuron": ("patch", "atp", "relp", "ig"),
-    "edge": ("patch", "eap", "eap-ig", "relp"),
+    "edge": ("patch", "eap", "eap-ig"),
 }
-RELP = ("ln", "identity", "half")
 N_PAIRS = 64
-EXACT_PAIRS = {"neuron": 16}
-"""Of how many train pairs exact patching is taken where it has thousands of parts."""
+EXACT_PAIRS = {"neuron": 16, "edge": 16}
+"""Of how many train pairs exact patching is taken where it has hundreds or thousands of parts."""
 
 
 def found(model: Any, pairs: Any, level: str, method: str) -> Circuit:
     """Return the circuit that a method finds."""
     if level != "edge":
         return attribute_pairs(model, pairs, level=level, method=method)
-    if method == "patch":
-        return patch_edges(model, pairs).circuit(model, pairs)
-    rules = RELP if method == "relp" else ()
-    scored = attribute_edges(model, pairs, method="eap" if method == "relp" else method, rules=rules)
+    scored = patch_edges(model, pairs) if method == "patch" else attribute_edges(model, pairs, method=method)
     return scored.circuit(model, pairs)
 
 
@@ -60,14 +56,15 @@ def measure(model: Any, name: str, task: str, level: str, n: int) -> list[dict[s
         circuit = found(model, train.some(np.arange(len(train)) < most), level, method)
         seconds = time.perf_counter() - began
         exact = circuit if exact is None else exact
-        told = evaluate_circuit(model, circuit, held, minimal=False)
+        told = evaluate_circuit(model, circuit, held, minimal=False, random_rest=False)
         area, agreed = told.area, recover(circuit, exact)
         rows.append({
             "of": name, "task": task, "level": level, "method": method, "parts": len(circuit), "find_s": seconds,
-            "train": min(most, len(train)), "held_out": len(told.pairs), "seen": told.seen, "left_out": dict(told.left_out),
-            "sizes": [p.size for p in told.points], "curve": [p.kept.value for p in told.points],
+            "train": min(most, len(train)), "held_out": len(told.pairs), "seen": told.seen,
+            "left_out": dict(told.left_out), "sizes": [p.size for p in told.points],
+            "curve": [p.kept.value for p in told.points],
             "area": pack(area.kept), "random": pack(area.random), "ahead": pack(area.ahead), "rest": pack(area.rest),
-            "random_rest": pack(area.random_rest), "distance": pack(area.distance), "p_pairs": area.p_pairs,
+            "distance": pack(area.distance), "p_pairs": area.p_pairs,
             "p_random": area.p_random, "spearman": agreed.spearman,
             "spearman_low": agreed.interval.low if agreed.interval else None,
             "spearman_high": agreed.interval.high if agreed.interval else None, "first": agreed.precision,
@@ -90,11 +87,11 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         own = [row for row in rows if (row["of"], row["task"]) == (name, task)]
         print(f"\n{name}, {task}: judged on {own[0]['held_out']} held-out pairs")
         timing.show(
-            ["level (parts)", "method (train pairs)", "area, alone", "random circuits", "ahead", "area, the rest", "r_s with exact"],
+            ["level (parts)", "method (train pairs)", "area", "random circuits", "ahead", "the rest", "r_s, exact"],
             [
                 [
-                    f"{row['level']} ({row['parts']:,})", f"{row['method']} ({row['train']})", told(row["area"]), told(row["random"]),
-                    told(row["ahead"]), told(row["rest"]), f"{row['spearman']:.2f}",
+                    f"{row['level']} ({row['parts']:,})", f"{row['method']} ({row['train']})", told(row["area"]),
+                    told(row["random"]), told(row["ahead"]), told(row["rest"]), f"{row['spearman']:.2f}",
                 ]
                 for row in own
             ],

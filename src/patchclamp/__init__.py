@@ -20,6 +20,7 @@ _HOME = {
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
     "Pair": "core.pairs",
+    "Patched": "attribute.patched",
     "Picture": "core.stimulus",
     "PatchclampError": "core.errors",
     "Recording": "core.recording",
@@ -38,6 +39,7 @@ _HOME = {
     "load_basis": "opening",
     "load_recording": "subjects.neural_layout",
     "open_pairs": "opening",
+    "patch_sites": "attribute.patching",
     "read_pairs": "core.pairs",
     "record_images": "record",
     "record_text": "record",
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
     from patchclamp import atlas as atlas
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
+    from patchclamp.attribute.patched import Patched as Patched
+    from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.description import Description as Description
     from patchclamp.core.errors import PatchclampError as PatchclampError

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from oracles import edges as oracle
+from patchclamp.attribute import edges as scorer
 from patchclamp.attribute.edge_patching import patch_edges
-from patchclamp.attribute.edges import attribute_edges
+from patchclamp.attribute.edges import attribute_edges, edge_memory
 from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import CannotIntervene, PatchclampError
@@ -383,3 +384,13 @@ def test_progress_counts_to_the_end_and_a_circuit_holds_the_mean(gpt2):
     np.testing.assert_allclose(circuit.scores, found.scores.mean(0))
     assert circuit.about["pairs"] == [pair.id for pair in pairs.pairs]
     assert circuit.subject["hash"] == model.hash
+
+
+def test_scores_that_do_not_fit_are_refused_before_anything_runs(gpt2, monkeypatch):
+    model, pairs, graph = gpt2
+    needed = edge_memory(model, pairs, positions=True)
+    assert needed - edge_memory(model, pairs) == pytest.approx(4 * len(graph) * sum(map(len, pairs.clean)), abs=1)
+    monkeypatch.setattr(scorer, "free_memory", lambda: needed - 1)
+    with pytest.raises(PatchclampError, match="fewer pairs"):
+        attribute_edges(model, pairs, positions=True)
+    attribute_edges(model, pairs)

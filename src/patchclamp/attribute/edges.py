@@ -16,10 +16,11 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.backward import check_rules, held
-from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, rows_at_once, summed
+from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.memory import free_memory
 from patchclamp.subjects.pairs import PairSet
 
 METHODS: Mapping[str, str] = {
@@ -168,20 +169,18 @@ def attribute_edges(
 
 
 def edge_memory(model: LanguageModel, pairs: PairSet, *, positions: bool = False) -> int:
-    """Return how many bytes ``attribute_edges`` takes beside the model: scores of all pairs, and one batch at work."""
-    graph = edge_map(model)
+    """Return how many bytes ``attribute_edges`` takes beside the model and the graph of its forward pass.
+
+    Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
+    """
     per_edge = 1 + (float(np.mean([len(x) for x in pairs.clean])) if positions else 0)
-    return int(4 * len(pairs) * len(graph) * per_edge) + MEMORY
+    scores = 4 * len(pairs) * len(edge_map(model)) * per_edge
+    return int(scores) + max(MEMORY, row_bytes(model, max(map(len, pairs.clean))))
 
 
 def _check_memory(model: LanguageModel, pairs: PairSet, positions: bool) -> None:
-    try:
-        with open("/proc/meminfo") as lines:
-            free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except OSError:
-        return
-    needed = edge_memory(model, pairs, positions=positions)
-    if needed > free:
+    free, needed = free_memory(), edge_memory(model, pairs, positions=positions)
+    if free is not None and needed > free:
         raise PatchclampError(
             expected=f"scores that fit into {free / 1e9:.1f} GB of free memory",
             got=f"{needed / 1e9:.1f} GB for {len(pairs)} pairs",

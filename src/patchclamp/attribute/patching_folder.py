@@ -101,7 +101,7 @@ def open_patched(folder: str | Path) -> Patched:
 
 def _reopened(bundle: Bundle) -> Patched:
     m = bundle.manifest
-    sites = [(path, basis) for path, basis in m["sites"]]
+    sites = [(site["path"], site["basis"]) for site in m["sites"]]
     pairs = tuple(
         Pair(p["clean"], p["corrupted"], tuple(p["answers"]), tuple(p["wrongs"]), p["group"]) for p in m["pairs"]
     )
@@ -130,10 +130,13 @@ def _names(sites: list[tuple[str, str]]) -> list[str]:
 
 def _manifest(job: Patching) -> dict[str, Any]:
     pairs, model = job.pairs, job.model
+    sites = [
+        {"path": path, "basis": basis, "width": n} for (path, basis), n in zip(job.sites, job.n_units, strict=True)
+    ]
     return {
         "subject": {"slug": model.name, "hash": model.hash, "tokenizer": model.tokenizer_hash,
                     "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type},
-        "sites": [list(at) for at in job.sites],
+        "sites": sites,
         "plan": {"direction": job.direction, "metric": pairs.metrics[0].kind, "aligned": job.grid.how,
                  "batch_size": job.batch_size, "members": [len(m) for m in job.members]},
         "places": list(job.grid.places), "tokens": list(job.tokens), "aside": pairs.counted_aside(),

@@ -13,6 +13,7 @@ from patchclamp.attribute.edges import attribute_edges
 from patchclamp.calibrate.circuits import Finding, ranks
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
 from patchclamp.core.pairs import Pair
 from patchclamp.core.stats import pearson
@@ -86,7 +87,7 @@ def calibrate_edges(
 
 
 def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
-    model = organisms.build(name)
+    model = organisms.planted.build(name)
     pairs, graph = pairs_of(model, name), edge_map(model)
     folds = [(writer_of(u), reader_of(v, graph)) for u, v in graph.parts]
     names = list(dict.fromkeys(folds))
@@ -203,9 +204,7 @@ def joint(name: str) -> dict[str, Any] | None:
     card = organisms.card(name)
     if "either" not in card:
         return None
-    from patchclamp.core.intervention import change
-
-    model = organisms.build(name)
+    model = organisms.planted.build(name)
     target, contrast = (model.continuation(card["prompt"], card[role]) for role in ("target", "contrast"))
     metric = Metric("logit_difference", target, contrast)
     keys = [UnitKey.parse(key) for key in card["either"]["nodes"]]

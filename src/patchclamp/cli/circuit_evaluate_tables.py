@@ -33,8 +33,8 @@ def show(d: Mapping[str, Any]) -> None:
     _recovery(out, d.get("recovery"))
     out.print(
         r"F = \[m(C) − m(∅)] / \[m(M) − m(∅)] of means over pairs, 95 % bootstrap over pairs; everything else: F of "
-        "all parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, as many parts of "
-        f"each kind ({d['about']['random']} of them). Area: trapezoids over the share of parts, divided by its range.",
+        "all parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, as many parts "
+        f"of each kind ({d['about']['random']} of them). Area: trapezoids over the share, by its range.",
         style="dim",
     )
 

@@ -384,7 +384,12 @@ def info(options: Namespace) -> int:
             got=f"{options.folder}, an atlas",
             remedy="Ask `patchclamp atlas info` about it.",
         )
-    return _tell(Bundle.open(options.folder), options)
+    bundle = Bundle.open(options.folder)
+    if bundle.manifest["kind"] == "patching":
+        from patchclamp.cli import patch as patching
+
+        return patching.info(options)
+    return _tell(bundle, options)
 
 
 def _tell(bundle: Any, options: Namespace) -> int:
@@ -541,8 +546,8 @@ def calibrate(options: Namespace) -> int:
         pairs_of_two = [told for told in map(joint, dict.fromkeys(f.organism for f in found)) if told]
         overall, of_edges = summary(found), summary(edges)
         document |= {
-            "findings": [asdict(f) for f in found], "summary": _means(overall),
-            "edges": [asdict(f) for f in edges], "edges_summary": _means(of_edges), "joint": pairs_of_two,
+            "findings": [asdict(f) for f in found], "summary": _summed(overall),
+            "edges": [asdict(f) for f in edges], "edges_summary": _summed(of_edges), "joint": pairs_of_two,
         }  # fmt: skip
         if not options.json:
             calibrate_tables.calibration(found, overall)
@@ -559,5 +564,5 @@ def calibrate(options: Namespace) -> int:
     return 0
 
 
-def _means(overall: Any) -> dict[str, Any]:
+def _summed(overall: Any) -> dict[str, Any]:
     return {method: {"mean": mean, "interval": asdict(interval)} for method, (mean, interval) in overall.items()}

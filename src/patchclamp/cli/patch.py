@@ -17,6 +17,7 @@ from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.core.errors import PatchclampError
 
 PAGE = "patching.html"
+TOP = 10
 COLUMN, LABEL = 5, 12
 """Characters of a map's column, and of what stands before each row."""
 
@@ -51,7 +52,19 @@ def patch(options: Namespace) -> int:
     if options.json:
         emit({"out": options.out, **found.to_json()})
     else:
-        _show(found, options)
+        _show(found, options.out, options.top)
+    return 0
+
+
+def info(options: Namespace) -> int:
+    """Show what an earlier run found."""
+    from patchclamp.attribute.patching_folder import open_patched
+
+    found = open_patched(options.folder)
+    if options.json:
+        emit({"path": options.folder, "kind": "patching", "whole": True, **found.to_json()})
+    else:
+        _show(found, options.folder, TOP)
     return 0
 
 
@@ -77,7 +90,7 @@ def _refuse_occupied(folder: Path, resume: bool) -> None:
         )
 
 
-def _show(found: Any, options: Namespace) -> None:
+def _show(found: Any, folder: str, top: int) -> None:
     from patchclamp.cli.tables import _console
 
     out = _console()
@@ -97,9 +110,9 @@ def _show(found: Any, options: Namespace) -> None:
     )
     for one in found.maps():
         _map(out, one, found)
-    _strongest(out, found, options.top)
+    _strongest(out, found, top)
     out.print(
-        f"run {about['run']:,} cells; in {about['agree']:,} both runs agree, and nothing changes. {options.out}: "
+        f"run {about['run']:,} cells; in {about['agree']:,} both runs agree, and nothing changes. {folder}: "
         f"{PAGE} to look at, patching.json, every pair's effects",
         style="dim", markup=False,
     )  # fmt: skip

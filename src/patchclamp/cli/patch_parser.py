@@ -27,7 +27,7 @@ def add_patch(verbs: Any) -> None:
         "--positions",
         default="each",
         metavar="WHERE",
-        help="each position by itself (default), all at once, or spans such as -1,3:5, each at once",
+        help="each position by itself (default), all at once, or spans, each at once: --positions=-1,3:5",
     )
     ways = made.add_mutually_exclusive_group()
     ways.add_argument("--denoise", action="store_true", help="clean values into the corrupted run (default)")

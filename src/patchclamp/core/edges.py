@@ -7,7 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.unit import UnitKey
 
 SLOTS = ("q", "k", "v")
 """What a head reads the stream for."""
@@ -98,42 +97,6 @@ class EdgeMap:
                 remedy="A reader reads what was written before it.",
             )
         return self._places[writer, reader]
-
-    def between(self, source: str, target: str) -> list[int]:
-        """Return the places of the edges that an edge of a ``Graph`` may be.
-
-        An input is the embedding, a neuron its whole MLP, and a head reads by its query, its key or its value: all of
-        these are returned.
-
-        Args:
-            source: key of a node, such as ``input@4`` or ``mover-gpt2/blocks.0.mlp.act/neurons/9@10``.
-            target: key of a later one, or ``output``.
-
-        Raises:
-            PatchclampError: a key of another kind of unit.
-        """
-        writer, _ = self._node(source)
-        _, readers = self._node(target)
-        return [self._places[writer, reader] for reader in readers if (writer, reader) in self._places]
-
-    def _node(self, key: str) -> tuple[str, list[str]]:
-        """Return what a node of a graph writes as, and what it reads by."""
-        if key == "output":
-            return "", ["final/whole/0"]
-        if key.startswith("input@"):
-            return "embed/whole/0", []
-        unit = UnitKey.parse(key)
-        block, _, kind = unit.site.rpartition(".mlp.")
-        if kind in ("act", "pre", "write"):
-            return f"{block}.mlp.write/whole/0", [f"{block}.mlp.pre/whole/0"]
-        if unit.basis != "heads":
-            raise PatchclampError(
-                expected="inputs, neurons, heads and the output", got=key, remedy="Other units have no edges here."
-            )
-        attention = unit.site.removesuffix(".z")
-        shared = unit.index * self.n_kv_heads // self.n_heads
-        own = [(slot, unit.index if slot == "q" else shared) for slot in SLOTS]
-        return f"{attention}.z/heads/{unit.index}", [f"{attention}.{slot}/heads/{head}" for slot, head in own]
 
     def heads(self, layer: int) -> slice:
         """Return the places of a block's heads among the writers."""

@@ -163,14 +163,18 @@ def _of_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _of_csv(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    before = 0
     try:
+        n = len(reader.fieldnames or ())
+        before = reader.line_num
         for row in reader:
             if None in row or None in row.values():
-                n = len(reader.fieldnames or ())
                 raise _broken(name, reader.line_num, "more or fewer", expected=f"{n} columns, as the first line has")
             yield reader.line_num, {key: _parted(key, value) for key, value in row.items()}
+            before = reader.line_num
     except csv.Error as problem:
-        raise _broken(name, reader.line_num, str(problem), expected="CSV, fields with commas in quotes") from problem
+        # A quote that is never closed is told where it was opened, not where the file ends.
+        raise _broken(name, before + 1, str(problem), expected="CSV, fields with commas in quotes") from problem
 
 
 def _parted(column: str, value: str) -> str | list[str]:

@@ -107,6 +107,7 @@ def evaluate_circuit(
     signed: bool = True,
     seen: bool = False,
     minimal: bool = True,
+    random_rest: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Faithfulness:
@@ -134,6 +135,7 @@ def evaluate_circuit(
         seen: measure on the pairs that the circuit was found on as well; the result says so.
         minimal: ask single parts too, at the smallest size with F ≥ 0.8 (else the largest); of more than 40 parts a
             random 40.
+        random_rest: measure everything but each random circuit, too.
         seed: of random circuits, samples and resampling.
         progress: called with subsets measured and subsets in all.
 
@@ -174,10 +176,14 @@ def evaluate_circuit(
     orders = random_orders(circuit, n_random, signed=signed, seed=seed)
     circuits = nested(np.concatenate([circuit.order(signed=signed)[None], orders]), grown)
     ends = np.repeat([[True], [False]], len(circuit), axis=1)  # all parts, then none
-    subsets = np.concatenate([ends, *(np.concatenate([own, ~own]) for own in circuits)])
-    total = count_subsets(len(grown), n_random, minimal=minimal)
+    # The circuit and its rest come first, then random ones, then the rests of these.
+    order = [circuits[0], ~circuits[0], *circuits[1:], *(~circuits[1:] if random_rest else ())]
+    subsets = np.concatenate([ends, *order])
+    total = count_subsets(len(grown), n_random, minimal=minimal, random_rest=random_rest)
     m = measures.measure(subsets, progress=_part_of(progress, 0, len(subsets), total))
-    kept, rest = np.moveaxis(m[2:].reshape(len(circuits), 2, len(grown), -1), 1, 0)
+    each = m[2:].reshape(len(order), len(grown), -1)
+    kept = np.concatenate([each[:1], each[2 : 2 + n_random]])
+    rest = np.concatenate([each[1:2], each[2 + n_random :]])
     scale = Scale(m[0], m[1], seed)
     if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE:
         raise PatchclampError(
@@ -213,9 +219,9 @@ def evaluate_circuit(
     )  # fmt: skip
 
 
-def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True) -> int:
-    """Return how many subsets of parts ``evaluate_circuit`` measures on every pair."""
-    return 2 + 2 * n_sizes * (1 + n_random) + (2 * CHECKED if minimal else 0)
+def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True, random_rest: bool = True) -> int:
+    """Return how many subsets of parts ``evaluate_circuit`` measures on every pair, at most."""
+    return 2 + n_sizes * (2 + n_random * (1 + random_rest)) + (2 * CHECKED if minimal else 0)
 
 
 def check_subject(model: LanguageModel, circuit: Circuit) -> None:

@@ -37,7 +37,7 @@ class Point:
         kept: faithfulness F(C) = [m(C) − m(∅)] / [m(M) − m(∅)], by means over pairs; interval over pairs.
         rest: the same of everything but C, which is low where C is complete.
         random: mean of F over random circuits of this size; interval the middle 95 % of them.
-        random_rest: the same of everything but a random circuit.
+        random_rest: the same of everything but a random circuit; None where that was not measured.
         ahead: F(C) less the random mean; interval over pairs.
     """
 
@@ -46,7 +46,7 @@ class Point:
     kept: Estimate
     rest: Estimate
     random: Estimate
-    random_rest: Estimate
+    random_rest: Estimate | None
     ahead: Estimate
 
 
@@ -61,7 +61,7 @@ class Area:
         rest: the same of everything but C.
         distance: ∫ |1 − F| d(share) / (high − low): 0 where the circuit does what the model does at every size.
         random: mean of the area over random circuits; interval the middle 95 % of them.
-        random_rest: the same of everything but a random circuit.
+        random_rest: the same of everything but a random circuit; None where that was not measured.
         ahead: ``kept`` less the random mean; interval over pairs.
         p_pairs: of ``ahead``, by flipping signs of the pairs' differences, two-sided.
         p_random: share of random circuits whose area is at least as large, the circuit itself counted among them.
@@ -73,7 +73,7 @@ class Area:
     rest: Estimate
     distance: Estimate
     random: Estimate
-    random_rest: Estimate
+    random_rest: Estimate | None
     ahead: Estimate
     p_pairs: float
     p_random: float
@@ -184,12 +184,12 @@ def spread(values: Float[np.ndarray, " circuit"]) -> Estimate:
 
 
 def point_of(
-    n: int, share: float, kept: Float[np.ndarray, "circuit pair"], rest: Float[np.ndarray, "circuit pair"], s: Scale
+    n: int, share: float, kept: Float[np.ndarray, "circuit pair"], rest: Float[np.ndarray, "one_or_more pair"], s: Scale
 ) -> Point:
     """Return what holds at one size; the first circuit is the one that is asked about, the others are random."""
     return Point(
         n, share, s.estimate(kept[0] - s.empty), s.estimate(rest[0] - s.empty),
-        spread(s.share(kept[1:] - s.empty)), spread(s.share(rest[1:] - s.empty)),
+        spread(s.share(kept[1:] - s.empty)), spread(s.share(rest[1:] - s.empty)) if len(rest) > 1 else None,
         s.estimate(kept[0] - kept[1:].mean(0)),
     )  # fmt: skip
 
@@ -197,7 +197,7 @@ def point_of(
 def area_of(
     shares: Float[np.ndarray, " size"],
     kept: Float[np.ndarray, "circuit size pair"],
-    rest: Float[np.ndarray, "circuit size pair"],
+    rest: Float[np.ndarray, "one_or_more size pair"],
     s: Scale,
 ) -> Area:
     """Return what holds over sizes; the first circuit is the one that is asked about, the others are random."""
@@ -219,7 +219,7 @@ def area_of(
         rest=s.estimate(others[0] - s.empty),
         distance=s.of(np.column_stack([s.model, s.empty, kept[0].T]), distance),
         random=spread(areas),
-        random_rest=spread(s.share(others[1:] - s.empty)),
+        random_rest=spread(s.share(others[1:] - s.empty)) if len(rest) > 1 else None,
         ahead=s.estimate(moved),
         p_pairs=sign_flip_p(moved, seed=s.seed),
         p_random=float((1 + (areas >= mine.value).sum()) / (1 + len(areas))),

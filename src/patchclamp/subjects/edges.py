@@ -136,16 +136,20 @@ def mean_writes(model: LanguageModel, pairs: PairSet, *, progress: Progress | No
     return Writes(total.each / counts[:, None], {path: x / counts[:, None] for path, x in total.streams.items()})
 
 
-def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
-    """Return how many prompts of some length may run together: what is held of them stays within ``MEMORY``.
+def row_bytes(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
+    """Return how much is held of one prompt.
 
     Args:
         model: the subject.
-        n_positions: tokens of a prompt.
+        n_positions: tokens of the prompt.
         each: how many vectors per writer and position are held.
     """
-    per_row = 4 * each * len(edge_map(model).writers) * n_positions * model.site("blocks.0.resid_in").width
-    return max(1, MEMORY // per_row)
+    return 4 * each * len(edge_map(model).writers) * n_positions * model.site("blocks.0.resid_in").width
+
+
+def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
+    """Return how many prompts may run together: what is held of them stays within ``MEMORY``; see ``row_bytes``."""
+    return max(1, MEMORY // row_bytes(model, n_positions, each=each))
 
 
 def measure_edges(
