@@ -19,6 +19,8 @@ _HOME = {
     "Metric": "core.metric",
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
+    "Pair": "core.pairs",
+    "Patched": "attribute.patched",
     "Picture": "core.stimulus",
     "PatchclampError": "core.errors",
     "Recording": "core.recording",
@@ -36,6 +38,9 @@ _HOME = {
     "load": "opening",
     "load_basis": "opening",
     "load_recording": "subjects.neural_layout",
+    "open_pairs": "opening",
+    "patch_sites": "attribute.patching",
+    "read_pairs": "core.pairs",
     "record_images": "record",
     "record_text": "record",
     "survey_images": "record",
@@ -53,6 +58,8 @@ if TYPE_CHECKING:
     from patchclamp import atlas as atlas
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
+    from patchclamp.attribute.patched import Patched as Patched
+    from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.description import Description as Description
     from patchclamp.core.errors import PatchclampError as PatchclampError
@@ -70,6 +77,8 @@ if TYPE_CHECKING:
         clamp as clamp,
     )
     from patchclamp.core.metric import Metric as Metric
+    from patchclamp.core.pairs import Pair as Pair
+    from patchclamp.core.pairs import read_pairs as read_pairs
     from patchclamp.core.recording import Recording as Recording
     from patchclamp.core.recording import StoredRecording as StoredRecording
     from patchclamp.core.site import Site as Site
@@ -81,6 +90,7 @@ if TYPE_CHECKING:
     from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load
     from patchclamp.opening import load_basis as load_basis
+    from patchclamp.opening import open_pairs as open_pairs
     from patchclamp.opening import wrap as wrap
     from patchclamp.record import record_images as record_images
     from patchclamp.record import record_text as record_text

@@ -1,9 +1,15 @@
 """Opening: from a name, a folder or a module to a subject."""
 
+from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any
 
+from patchclamp.core.metric import MetricKind
+from patchclamp.core.pairs import Pair, read_pairs
+
 ORGANISM = "organism:"
+TASK, TRAIN = "task:", "/train"
+TASK_PAIRS = 64
 
 
 def load(
@@ -66,6 +72,98 @@ def load_basis(source: str | PathLike[str], *, site: str | None = None, name: st
     from patchclamp.decompose.layouts import open_dictionary
 
     return open_dictionary(fspath(source), site=site, name=name)
+
+
+def open_pairs(
+    model: Any,
+    source: str | PathLike[str] | Sequence[Pair],
+    *,
+    layout: str | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    kind: MetricKind | None = None,
+) -> Any:
+    """Open pairs of clean and corrupted prompts as one model reads them.
+
+    Args:
+        model: a language model.
+        source: a CSV or JSONL file; ``task:NAME``, questions of a language organism that its training never saw
+            (``task:NAME/train``: of the kind that it saw); ``planted``, the prompts of a planted organism's card; or
+            pairs.
+        layout: of a file: see ``read_pairs``; found by its columns where left out.
+        n: how many, drawn by ``seed`` in the source's order (default: all of a file or list, 64 of a task); those that
+            are then set aside are among them.
+        seed: of the draw.
+        kind: of metric: ``logit_difference``, or ``probability_difference``, the default where a side has several
+            answers.
+
+    Returns:
+        PairSet: what can be compared, with m at both ends, and what was set aside.
+
+    Raises:
+        PatchclampError: no such file, task or organism, lines that are no pairs, or nothing left to compare.
+
+    Cost: two forward passes per 64 pairs of one length.
+
+    Example:
+        >>> len(open_pairs(load("organism:language-gpt2"), "task:ioi", n=4))
+        4
+    """
+    from patchclamp.core.errors import PatchclampError
+    from patchclamp.subjects.language import LanguageModel
+    from patchclamp.subjects.pairs import read_by
+
+    if not isinstance(model, LanguageModel):
+        raise PatchclampError(
+            expected="a language model", got=str(getattr(model, "name", model)), remedy="Pairs are of prompts."
+        )
+    if n is not None and n < 1:
+        raise PatchclampError(expected="at least 1 pair", got=str(n), remedy="Give another number, or leave it out.")
+    if isinstance(source, str | PathLike):
+        pairs = _pairs_of(model, fspath(source), layout, n, seed)
+    else:
+        pairs = list(source)
+    if n is not None and n < len(pairs):
+        from random import Random
+
+        pairs = [pairs[i] for i in sorted(Random(f"pairs/{seed}").sample(range(len(pairs)), n))]
+    several = any(len(pair.answers) > 1 or len(pair.wrongs) > 1 for pair in pairs)
+    return read_by(model, pairs, kind=kind or ("probability_difference" if several else "logit_difference"))
+
+
+def _pairs_of(model: Any, source: str, layout: str | None, n: int | None, seed: int) -> list[Pair]:
+    from patchclamp.core.errors import PatchclampError
+    from patchclamp.organisms import card, language, planted
+
+    if source == "planted":
+        if model.name not in planted.names():
+            raise PatchclampError(
+                expected="a planted organism",
+                got=model.name,
+                remedy="Give a file of pairs, or task:NAME for a language organism.",
+            )
+        known = card(model.name)
+        return [Pair(known["prompt"], known["corrupt"], (known["target"],), (known["contrast"],))]
+    if not source.startswith(TASK):
+        return read_pairs(source, layout)
+    if model.name not in language.names():
+        raise PatchclampError(
+            expected=f"one of the organisms {', '.join(language.names())}, which have tasks",
+            got=model.name,
+            remedy="Give a file of pairs; `planted` for a planted organism.",
+        )
+    held_out = not source.endswith(TRAIN)
+    asked = language.tasks(
+        source.removeprefix(TASK).removesuffix(TRAIN), n or TASK_PAIRS, seed=seed, held_out=held_out, name=model.name
+    )
+    return [
+        # Where several answers are right, some are so after either prompt: they cannot tell the two apart.
+        Pair(
+            item.clean, item.corrupted, tuple(sorted(item.line.answers - item.line.wrongs)),
+            tuple(sorted(item.line.wrongs)), item.template,
+        )
+        for item in asked
+    ]  # fmt: skip
 
 
 def wrap(

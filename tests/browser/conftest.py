@@ -169,6 +169,29 @@ def features_opened(chromium: Any, features_server: str) -> Iterator[Callable[..
         yield open_one
 
 
+@pytest.fixture(scope="package")
+def pairs_server(tmp_path_factory: Any) -> Iterator[str]:
+    """The address of a server of a planted model's atlas, with its circuit of edges and one by position."""
+    from patchclamp.cli import main
+
+    folder, model = tmp_path_factory.mktemp("pairs"), "organism:induction-gpt2"
+    text, atlas = folder / "t.txt", str(folder / "a")
+    text.write_text("Ada Lane met Tom Reed. Later Ada\n" * 20)
+    found = ["circuit", "find", model, "--pairs", "planted", "--method", "patch", "--atlas", atlas, "--out"]
+    assert main(["atlas", "bake", model, "--text", str(text), "--out", atlas]) == 0
+    assert main([*found, str(folder / "edges"), "--level", "edge"]) == 0
+    assert main([*found, str(folder / "places"), "--level", "neuron", "--by-position"]) == 0
+    with served(atlas, "--model", model) as address:
+        yield address
+
+
+@pytest.fixture
+def pairs_reader(chromium: Any, pairs_server: str) -> Iterator[Reader]:
+    """A window on the atlas with circuits that were found over pairs."""
+    with windows(chromium, pairs_server) as open_one:
+        yield open_one()
+
+
 @pytest.fixture
 def reader(opened: Callable[..., Reader]) -> Reader:
     """One window, 1280 pixels wide."""

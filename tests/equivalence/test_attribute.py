@@ -12,7 +12,7 @@ from torch import nn
 import patchclamp as pc
 from oracles import hooks, relevance
 from oracles import integrated as oracle
-from patchclamp.attribute import METHODS, Attribution, Reference, attribute_nodes, scoring
+from patchclamp.attribute import METHODS, Attribution, Reference, attribute_nodes, gradients
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
@@ -328,7 +328,7 @@ def test_scores_do_not_depend_on_how_the_steps_are_batched(models, steps, monkey
 
     monkeypatch.setattr(model, "differentiate", differentiate)
     for rows in (1, 3, 16):
-        monkeypatch.setattr(scoring, "ROWS", rows)
+        monkeypatch.setattr(gradients, "ROWS", rows)
         shapes.clear()
         found.append(attribute_nodes(model, PROMPT, METRIC, method="ig", steps=steps, levels=["neuron"]))
         assert max(shapes) == min(rows, steps)

@@ -114,7 +114,7 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> pages.Gr
     tokens, layers = about.get("tokens"), about.get("layers")
     return pages.GraphPage(
         graph=graph_row(id, graph), nodes=[_node(atlas, node) for node in pruned.nodes],
-        edges=[pages.EdgeRow(e.source, e.target, _number(e.weight)) for e in pruned.edges],
+        edges=[pages.EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
         total=len(graph.nodes), total_edges=len(graph.edges), kept=number_or_none(pruned.kept),
         tokens=tokens if isinstance(tokens, list) and all(isinstance(t, str) for t in tokens) else [],
         layers=layers if type(layers) is int and layers > 0 else None, notice=pruned.notice,

@@ -46,7 +46,9 @@ CREATE TABLE nodes (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, unit TEXT, position INTEGER, kind TEXT NOT NULL, score REAL NOT NULL,
     measures TEXT NOT NULL
 ) STRICT;
-CREATE TABLE edges (id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, weight REAL NOT NULL) STRICT;
+CREATE TABLE edges (
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, weight REAL NOT NULL, slot TEXT NOT NULL
+) STRICT;
 """
 BASES = """
 CREATE TABLE bases (            -- of a layer of features: how the vectors of a site are read
@@ -184,8 +186,8 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
                 (id, node.key, unit, position, node.kind, float(node.score), measures),
             )
         db.executemany(
-            "INSERT INTO edges VALUES (?, ?, ?, ?)",
-            [(id, e.source, e.target, float(e.weight)) for id, e in enumerate(graph.edges)],
+            "INSERT INTO edges VALUES (?, ?, ?, ?, ?)",
+            [(id, e.source, e.target, float(e.weight), e.slot) for id, e in enumerate(graph.edges)],
         )
 
     return _write(folder, "graph", _GRAPH, about, fill, run)
@@ -283,7 +285,11 @@ def _graph(db: sqlite3.Connection) -> Graph:
         Node(row["key"], row["kind"], row["score"], json.loads(row["measures"]))
         for row in db.execute("SELECT * FROM nodes ORDER BY id")
     ]
-    edges = [Edge(row["source"], row["target"], row["weight"]) for row in db.execute("SELECT * FROM edges ORDER BY id")]
+    edges = [
+        # Layers that were written before edges had slots have none.
+        Edge(row["source"], row["target"], row["weight"], dict(row).get("slot", ""))
+        for row in db.execute("SELECT * FROM edges ORDER BY id")
+    ]
     return Graph(about["subject"], about["metric"], tuple(nodes), tuple(edges), about["measures"], about["about"])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, Values
-from patchclamp.core.recording import as_numpy
+from patchclamp.core.recording import Recording, as_numpy
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.model import Model
@@ -30,6 +30,7 @@ class Reference:
     Args:
         kind: ``zero``, ``mean`` or ``corrupted``.
         values: a survey (or anything with means) for ``mean``, the corrupted run for ``corrupted``.
+        stimulus: which of the corrupted runs; None for all of them, row by row beside as many clean ones.
 
     Example:
         >>> from patchclamp.core.unit import UnitKey
@@ -39,6 +40,7 @@ class Reference:
 
     kind: Kind
     values: Values | None = None
+    stimulus: int | None = 0
 
     def __post_init__(self) -> None:
         if self.kind not in ("zero", "mean", "corrupted") or (self.kind == "zero") != (self.values is None):
@@ -52,7 +54,10 @@ class Reference:
         """Return the reference's values beside the clean run's, in the same type and on the same device."""
         if self.values is None:
             return torch.zeros_like(like)
-        found = self.values.mean(site) if self.kind == "mean" else self.values.of(site, 0)
+        if self.stimulus is None and isinstance(self.values, Recording):
+            found = self.values[site]
+        else:
+            found = self.values.mean(site) if self.kind == "mean" else self.values.of(site, self.stimulus or 0)
         if isinstance(found, np.ndarray):
             found = as_numpy(found).astype(np.float32)
         return torch.as_tensor(found, dtype=like.dtype, device=like.device).expand_as(like)
@@ -121,7 +126,7 @@ class Reference:
     def _put(self, site: str, units: tuple[int, ...] | None, basis: str, at: Any) -> Intervention:
         if self.values is None:
             return Intervention(site, "ablate", units, basis, at)
-        source = Source(self.values)
+        source = Source(self.values, stimulus=self.stimulus or 0)
         if self.kind == "mean":
             return Intervention(site, "ablate", units, basis, at, mode="mean", source=source)
         return Intervention(site, "patch", units, basis, at, source=source)

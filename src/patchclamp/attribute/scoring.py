@@ -4,24 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from patchclamp.attribute.features import at_reference, away, carried, kind_of
-from patchclamp.attribute.nodes import Attribution, by_unit, collect, distances, level_sites, shape_of
+from patchclamp.attribute.features import kind_of
+from patchclamp.attribute.gradients import against, differentiated, integrated, measured, recorded, shared
+from patchclamp.attribute.nodes import Attribution, collect, distances, level_sites, shape_of
 from patchclamp.attribute.reference import Reference, check_means
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
-from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import DIRECT, RELP
 from patchclamp.subjects.edits import widened
-from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
 
 METHODS: Mapping[str, str] = {
@@ -32,7 +27,7 @@ METHODS: Mapping[str, str] = {
     "direct": "direct logit attribution",
     "activation": "size of the activation",
 }
-STEPS, ROWS = 10, 16
+STEPS = 10
 
 
 def attribute_nodes(
@@ -139,11 +134,16 @@ def attribute_nodes(
     gap = None
     if method in ("relp", "atp", "direct"):
         ruled = rules if rules is not None else {"relp": RELP, "atp": (), "direct": DIRECT}[method]
-        values, gradients, baseline, reference = _backward(model, shown, other, metric, paths, ruled, method, plain)
-        scored = {p: _shared(model, p, sites[p], values[p], reference, gradients[p]) for p in paths}
+        others = None if other is None else [other]
+        ends = differentiated(
+            model, [shown], others, metric, paths, ruled, plain=plain, at_clean=method == "direct"
+        )  # fmt: skip
+        values, baseline, reference = ends.values, float(ends.baseline[0]), ends.reference
+        scored = {p: shared(model, p, sites[p], values[p], reference, ends.gradients[p]).cpu().numpy() for p in paths}
     else:
-        values, baseline = _run(model, shown, metric, paths)
-        reference = plain if other is None else Reference("corrupted", _record(model, other, paths))
+        values, clean = measured(model, [shown], metric, paths)
+        baseline = float(clean[0])
+        reference = plain if other is None else against(recorded(model, [other], paths))
         if method == "ig":
             scored, gap = _integrated(model, shown, metric, sites, values, reference, baseline, steps, progress)
         elif method == "exact":
@@ -196,46 +196,6 @@ def _aligned(model: Model, shown: Shown, corrupted: Any) -> Shown:
     return other
 
 
-def _run(model: Model, shown: Shown, metric: Metric, paths: Sequence[str]) -> tuple[Recording, float]:
-    run = model.run(shown, record=paths, logits=metric.positions)
-    return run.recording, float(metric(widened(run.logits))[0])
-
-
-def _record(model: Model, shown: Shown, paths: Sequence[str]) -> Recording:
-    return model.run(shown, record=paths, logits=False).recording
-
-
-def _backward(
-    model: Model,
-    shown: Shown,
-    other: Shown | None,
-    metric: Metric,
-    paths: Sequence[str],
-    rules: Sequence[str],
-    method: str,
-    plain: Reference,
-) -> tuple[Recording, Recording, float, Reference]:
-    """Return the clean values, the gradients of the run that is patched into, m(x), and the reference."""
-    if other is None or method == "direct":
-        found = model.differentiate(shown, metric, paths, rules=rules)
-        reference = plain if other is None else Reference("corrupted", _record(model, other, paths))
-        return found.values, found.gradients, float(found.metric[0]), reference
-    values, baseline = _run(model, shown, metric, paths)
-    found = model.differentiate(other, metric, paths, rules=rules)
-    return values, found.gradients, baseline, Reference("corrupted", found.values)
-
-
-def _shared(
-    model: Model, path: str, basis: str, x: Tensor, reference: Reference, gradient: Tensor
-) -> Float[np.ndarray, "position unit"]:
-    """Return (n − r) · ∂m/∂n for every unit at a site, a head's sum over its z."""
-    if kind_of(basis) == "feature":
-        directions = model.basis_at(path, basis)
-        return carried(directions, away(directions, path, x, reference), gradient).cpu().double().numpy()
-    products = widened(x - reference.at(path, x)) * widened(gradient)
-    return by_unit(products, model.site(path), basis).sum(-1)
-
-
 def _integrated(
     model: Model,
     shown: Shown,
@@ -248,8 +208,6 @@ def _integrated(
     progress: Progress | None,
 ) -> tuple[dict[str, np.ndarray], float]:
     """Integrate along the straight path from reference to value, all nodes of one site together."""
-    points, weights = np.polynomial.legendre.leggauss(steps)
-    path = list(zip((points + 1) / 2, weights / 2, strict=True))
     # The whole site replaced: what its scores must sum to.
     cells = [
         [reference.replace_site(name, basis if kind_of(basis) == "feature" else "neurons")]
@@ -258,50 +216,11 @@ def _integrated(
     effects = baseline - widened(model.sweep(shown, metric, cells)).cpu().double().numpy()
     scored, gaps = {}, []
     for i, (name, basis) in enumerate(sites.items()):
-        site = model.site(name)
-        x = values[name]
-        if kind_of(basis) == "feature":
-            r = at_reference(model.basis_at(name, basis), name, x, reference)
-        else:
-            r = reference.at(name, x)
-        restart = (
-            None if not site.layer or not model.restarts else Restart(site.layer, _stream(model, shown, site.layer))
-        )
-        gradient = torch.zeros_like(widened(x))
-        for start in range(0, steps, ROWS):
-            gradient += _path_gradient(model, shown, metric, site, x, r, path[start : start + ROWS], restart)
-        scored[name] = _shared(model, name, basis, x, reference, gradient)
+        scored[name] = integrated(model, [shown], metric, name, basis, values[name], reference, steps).cpu().numpy()
         gaps.append(abs(float(scored[name].sum() - effects[i])))
         if progress is not None:
             progress(i + 1, len(sites))
     return scored, max(gaps)
-
-
-def _stream(model: Model, shown: Shown, layer: int) -> Tensor:
-    path = f"blocks.{layer}.resid_in"
-    return model.run(shown, record=path, logits=False).recording[path]
-
-
-def _path_gradient(
-    model: Model,
-    shown: Shown,
-    metric: Metric,
-    site: Site,
-    x: Tensor,
-    r: Tensor,
-    path: Sequence[tuple[float, float]],
-    restart: Restart | None,
-) -> Tensor:
-    """Return Σ_k share_k · ∂m/∂n at r + α_k (x − r), a row of one batch for each (α_k, share_k)."""
-    rows = (shown,) * len(path)
-    between = Recording(rows, {site.path: torch.cat([r + float(a) * (x - r) for a, _ in path])}, {site.path: site})
-    moved = [[Intervention(site.path, "patch", source=Source(between, stimulus=k))] for k in range(len(path))]
-    if restart is not None:
-        restart = Restart(restart.layer, restart.residual.expand(len(path), *x.shape[:1], -1))
-    found = model.differentiate(rows, metric, [site.path], interventions=moved, restart=restart)
-    gradients = widened(found.gradients[site.path]).unflatten(0, (len(path), -1))
-    shares = torch.tensor([share for _, share in path], dtype=gradients.dtype, device=gradients.device)
-    return torch.tensordot(shares, gradients, dims=1)
 
 
 def _replaced(

@@ -116,16 +116,14 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
         began = time.perf_counter()
         scores = attribute_nodes(model, question.shown, method=method, **asked).flat
         seconds = time.perf_counter() - began
-        ranks = _ranks(np.abs(scores))[planted]
+        own = ranks(np.abs(scores))[planted]
         found.append(
-            Finding(
-                name, method, k, float((ranks <= k).sum()), float(ranks.max()), n, pearson(scores, exact.flat), seconds
-            )
+            Finding(name, method, k, float((own <= k).sum()), float(own.max()), n, pearson(scores, exact.flat), seconds)
         )
     found.append(Finding(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
     return [*found, Finding(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
 
 
-def _ranks(sizes: np.ndarray) -> np.ndarray:
+def ranks(sizes: np.ndarray) -> np.ndarray:
     """Return ranks from 1 at the largest; a tie counts against every member, so that equal scores find nothing."""
     return len(sizes) - np.searchsorted(np.sort(sizes), sizes - 1e-12)

@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli import tables
+from patchclamp.cli import calibrate_tables, tables
 from patchclamp.cli.atlas import add_graph, refuse_if_unwritable
 from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.basis import basis as basis
+from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.main import emit
+from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -382,7 +384,16 @@ def info(options: Namespace) -> int:
             got=f"{options.folder}, an atlas",
             remedy="Ask `patchclamp atlas info` about it.",
         )
-    return _tell(Bundle.open(options.folder), options)
+    bundle = Bundle.open(options.folder)
+    if bundle.manifest["kind"] == "patching":
+        from patchclamp.cli import patch as patching
+
+        return patching.info(options)
+    if bundle.manifest["kind"] == "circuit":
+        from patchclamp.cli import circuit as circuits
+
+        return circuits.info(options)
+    return _tell(bundle, options)
 
 
 def _tell(bundle: Any, options: Namespace) -> int:
@@ -508,7 +519,15 @@ def _text(options: Namespace, name: str) -> None:
 
 def calibrate(options: Namespace) -> int:
     """Score planted circuits by every method, and hold predictions against replacements in language organisms."""
-    from patchclamp.calibrate import MAIN_TASKS, PAIRS, calibrate_circuits, calibrate_tasks, summary
+    from patchclamp.calibrate import (
+        MAIN_TASKS,
+        PAIRS,
+        calibrate_circuits,
+        calibrate_edges,
+        calibrate_tasks,
+        joint,
+        summary,
+    )
     from patchclamp.organisms import language
 
     names = [name.removeprefix("organism:") for name in options.names]
@@ -526,17 +545,28 @@ def calibrate(options: Namespace) -> int:
     if planted or not trained:
         with Meter("calibrate", "organisms") as meter:
             found = calibrate_circuits(planted or None, progress=meter)
-        overall = summary(found)
-        means = {method: {"mean": mean, "interval": asdict(interval)} for method, (mean, interval) in overall.items()}
-        document |= {"findings": [asdict(f) for f in found], "summary": means}
+        with Meter("calibrate edges", "organisms") as meter:
+            edges = calibrate_edges(planted or None, progress=meter)
+        pairs_of_two = [told for told in map(joint, dict.fromkeys(f.organism for f in found)) if told]
+        overall, of_edges = summary(found), summary(edges)
+        document |= {
+            "findings": [asdict(f) for f in found], "summary": _summed(overall),
+            "edges": [asdict(f) for f in edges], "edges_summary": _summed(of_edges), "joint": pairs_of_two,
+        }  # fmt: skip
         if not options.json:
-            tables.calibration(found, overall)
+            calibrate_tables.calibration(found, overall)
+            calibrate_tables.calibrated_edges(edges, of_edges)
+            calibrate_tables.joint(pairs_of_two)
     if trained:
         with Meter("calibrate", "pairs") as meter:
             held = calibrate_tasks(trained, tasks=tasks, pairs=pairs, seed=options.seed, progress=meter)
         document["tasks"] = [asdict(h) for h in held]
         if not options.json:
-            tables.holdings(held)
+            calibrate_tables.holdings(held)
     if options.json:
         emit(document)
     return 0
+
+
+def _summed(overall: Any) -> dict[str, Any]:
+    return {method: {"mean": mean, "interval": asdict(interval)} for method, (mean, interval) in overall.items()}

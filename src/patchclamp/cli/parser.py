@@ -1,27 +1,13 @@
 """Parser: what can be typed. Imports nothing heavy, so that help is quick."""
 
 import argparse
-from typing import Any, NoReturn
+from typing import Any
 
-from patchclamp.core.errors import PatchclampError
-
-MODEL = "a local folder, a Hugging Face name, or organism:NAME"
-BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose complaints have three parts, and whose options are written out."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **{**options, "allow_abbrev": False})
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing usage and leaving."""
-        raise PatchclampError(
-            expected=f"`{self.prog}` with the arguments that its help shows",
-            got=message,
-            remedy=f"See `{self.prog} --help`.",
-        )
+from patchclamp.cli.circuit_parser import add_circuit
+from patchclamp.cli.patch_parser import add_patch
+from patchclamp.cli.verbs import BASIS, MODEL, Parser
+from patchclamp.cli.verbs import seed as _seed
+from patchclamp.cli.verbs import verb as _verb
 
 
 def build_parser() -> Parser:
@@ -45,27 +31,11 @@ def build_parser() -> Parser:
     _info(verbs)
     _organism(verbs)
     _calibrate(verbs)
+    add_patch(verbs)
+    add_circuit(verbs)
     _basis(verbs)
     _atlas(verbs)
     return parser
-
-
-def _verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = True) -> Parser:
-    verb: Parser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
-    if model:
-        verb.add_argument("model", metavar="MODEL", help=MODEL)
-        verb.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
-        verb.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
-        verb.add_argument("--seed", type=_seed, default=0, help="of everything random (default: 0)")
-    verb.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    return verb
-
-
-def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
-    return seed
 
 
 def _sites(verbs: Any) -> None:

@@ -1,13 +1,24 @@
 """Circuit: parts of a network in the order in which a circuit takes them, each with its score over many pairs."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.unit import UnitKey
+
+FOLDER = "circuit"
+OUTPUT, ROUNDING = "output", 1e-6
+_READER = re.compile(r"(?P<block>blocks\.\d+)\.(?:attn\.(?P<slot>[qkv])/heads|mlp\.pre/whole)/(?P<index>\d+)")
 
 Level = Literal["node", "edge", "neuron", "feature"]
 LEVELS: tuple[Level, ...] = ("node", "edge", "neuron", "feature")
@@ -35,9 +46,15 @@ class Circuit:
         scores: ``(part,)`` mean over pairs of the predicted m(x) − m(x with this part as in x′), summed over positions.
         subject: slug and hash of the model.
         about: ids of the pairs (``pairs``), metric, mean m of both ends, settings; what is stated beside every result.
+        per_pair: ``(pair, part)`` the scores of every pair, whose mean ``scores`` are; None where they were not kept.
 
     Raises:
         PatchclampError: not as many scores as parts, or an unknown level.
+
+    Example:
+        >>> found = Circuit("node", "patch", ("embed/whole/0", "blocks.0.attn.z/heads/1"), np.array([1.0, 2.0]), {})
+        >>> found.first(1).tolist()
+        [False, True]
     """
 
     level: Level
@@ -46,12 +63,19 @@ class Circuit:
     scores: Float[np.ndarray, " part"]
     subject: Mapping[str, str]
     about: Mapping[str, Any] = field(default_factory=dict)
+    per_pair: Float[np.ndarray, "pair part"] | None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS or len(self.parts) != len(self.scores):
             raise PatchclampError(
                 expected=f"a level among {', '.join(LEVELS)} and one score for each part",
                 got=f"{self.level!r}, {len(self.parts):,} parts, {len(self.scores):,} scores",
+                remedy="`patchclamp circuit find` writes one.",
+            )
+        if self.per_pair is not None and self.per_pair.shape[1:] != self.scores.shape:
+            raise PatchclampError(
+                expected=f"scores of {len(self.parts):,} parts for every pair",
+                got=f"an array of shape {self.per_pair.shape}",
                 remedy="`patchclamp circuit find` writes one.",
             )
 
@@ -67,3 +91,144 @@ class Circuit:
         chosen = np.zeros(len(self), dtype=bool)
         chosen[self.order(signed=signed)[:n]] = True
         return chosen
+
+    def names(self) -> tuple[str, ...]:
+        """Return the parts as people write them: a key, or ``source → target``."""
+        return tuple(part if isinstance(part, str) else " → ".join(part) for part in self.parts)
+
+    def graph(
+        self, most: int = 200, *, tokens: Sequence[str] = (), measures: Mapping[str, float] | None = None
+    ) -> Graph:
+        """Return the parts of largest |score| as a graph; of edges those that differ from zero by more than rounding.
+
+        Units lead to the output each, with their scores. Edges run between units: a reader is folded into the unit that
+        it belongs to, a head's query, key or value into the head with the slot told on the edge, an MLP's input into
+        what the MLP writes; keys and values that several heads share are told at each of these, in equal parts. A node
+        then has the sum of all edges out of it as its score, those that are not shown included.
+
+        Args:
+            most: parts at most.
+            tokens: of the first pair's prompt, where parts have positions.
+            measures: numbers of the whole, beside m at both ends.
+
+        Returns:
+            Graph: keys begin with the subject's slug; ``about`` holds the pairs that can be asked again.
+        """
+        shown = self.order(signed=False)[:most]
+        if self.level == "edge":  # of most edges nothing but rounding is known
+            shown = shown[np.abs(self.scores[shown]) > ROUNDING * np.abs(self.scores).max(initial=0.0)]
+        slug = self.subject.get("slug")
+        head = f"{slug}/" if slug else ""
+        told = dict(self.about)
+        ends = {"baseline": float(told.get("m_clean", 0.0)), "floor": float(told.get("m_corrupted", 0.0))}
+        output = Node(OUTPUT, OUTPUT, ends["baseline"] - ends["floor"])
+        if self.level == "edge":
+            edges = [edge for i in shown for edge in self._folded(int(i), head)]
+            out_of = self._out_of()
+            named = dict.fromkeys(key for edge in edges for key in (edge.source, edge.target) if key != OUTPUT)
+            nodes = [Node(key, _kind_of(key), out_of.get(key.removeprefix(head), 0.0)) for key in named]
+        else:
+            keys = [(head + str(self.parts[i]), float(self.scores[i])) for i in shown]
+            nodes = [Node(key, _kind_of(key), score) for key, score in keys]
+            edges = [Edge(key, OUTPUT, score) for key, score in keys]
+        asked: Any = told.get("asked") or [{}]
+        first = asked[0]
+        about = {
+            "prompt": first.get("clean", ""), "target": "".join(first.get("answers", [])[:1]),
+            "contrast": "".join(first.get("wrongs", [])[:1]) or None, "corrupt": first.get("corrupted"),
+            "reference": "corrupted", "method": self.method, "level": self.level, "n_pairs": len(told.get("pairs", [])),
+            "asked": told.get("asked", []), "tokens": list(tokens), "layers": 1 + max(map(_block_of, self.names())),
+            "settings": told.get("settings", {}), "bases": told.get("bases", {}),
+        }  # fmt: skip
+        metric = {"kind": told.get("metric", "logit_difference")}
+        return Graph(self.subject, metric, (*nodes, output), tuple(edges), {**ends, **(measures or {})}, about)
+
+    def _folded(self, i: int, head: str) -> list[Edge]:
+        """Return an edge between units: several where heads share a key or value."""
+        part = self.parts[i]
+        source, reader = part[0], part[1]
+        weight = float(self.scores[i])
+        found = _READER.match(reader)
+        if found is None:
+            return [Edge(head + source, OUTPUT, weight)]
+        block, slot, index = found["block"], found["slot"] or "", int(found["index"])
+        if not slot:
+            return [Edge(head + source, f"{head}{block}.mlp.write/whole/0", weight)]
+        share = self._sharing(block)
+        heads = [index] if slot == "q" else range(index * share, (index + 1) * share)
+        return [Edge(head + source, f"{head}{block}.attn.z/heads/{h}", weight / len(heads), slot) for h in heads]
+
+    def _sharing(self, block: str) -> int:
+        """Return how many heads of a block read one key."""
+        readers = self._readers
+        n_heads, n_kv = (sum(r.startswith(f"{block}.attn.{slot}/") for r in readers) for slot in ("q", "k"))
+        return max(1, n_heads // max(1, n_kv))
+
+    @cached_property
+    def _readers(self) -> frozenset[str]:
+        return frozenset(part[1] for part in self.parts if not isinstance(part, str))
+
+    def _out_of(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for part, score in zip(self.parts, self.scores, strict=True):
+            found[part[0]] = found.get(part[0], 0.0) + float(score)
+        return found
+
+    def save(self, folder: str | Path) -> None:
+        """Write the circuit to a new or empty folder, whole or not at all: a bundle, whose journal ends with ``done``.
+
+        Raises:
+            PatchclampError: the folder holds something, or cannot be written.
+        """
+        arrays: dict[str, np.ndarray] = {
+            "scores": np.asarray(self.scores, dtype=np.float64),
+            "parts": np.frombuffer(json.dumps(self.parts).encode(), dtype=np.uint8),
+        }
+        if self.per_pair is not None:
+            arrays["per_pair"] = np.asarray(self.per_pair, dtype=np.float32)
+        manifest = {
+            "level": self.level, "method": self.method, "subject": dict(self.subject), "about": dict(self.about),
+            "n_parts": len(self),
+        }  # fmt: skip
+        bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
+        bundle.append("scores", arrays)
+        bundle.finish()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Circuit":
+        """Read a folder that ``save`` wrote, and check that it is what was written.
+
+        Raises:
+            PatchclampError: no circuit there, or one of a newer version.
+            Damaged: a part is missing or changed.
+        """
+        bundle = Bundle.open(folder, kind=FOLDER)
+        try:
+            if not bundle.whole:
+                raise ValueError("its writing was cut off")
+            bundle.check("scores")
+            arrays = bundle.read("scores")
+            told = json.loads(arrays["parts"].tobytes())
+            parts = tuple(part if isinstance(part, str) else (str(part[0]), str(part[1])) for part in told)
+            known = bundle.manifest
+            per_pair = arrays.get("per_pair")
+            return cls(
+                known["level"], str(known["method"]), parts, np.asarray(arrays["scores"], dtype=np.float64),
+                dict(known["subject"]), dict(known["about"]),
+                None if per_pair is None else np.asarray(per_pair, dtype=np.float32),
+            )  # fmt: skip
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError, PatchclampError) as problem:
+            raise Damaged(
+                expected="a whole circuit",
+                got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",
+                remedy="Restore the folder, or find the circuit again.",
+            ) from problem
+
+
+def _kind_of(key: str) -> str:
+    """Return what a part is, as graphs call it."""
+    return {"neurons": "neuron", "heads": "head", "whole": "site"}.get(UnitKey.parse(key).basis, "feature")
+
+
+def _block_of(name: str) -> int:
+    return max((int(n) for n in re.findall(r"blocks\.(\d+)\.", name)), default=-1)

@@ -18,7 +18,8 @@ class Node:
 
     Args:
         key: the unit's key with its position; ``input@3`` or ``output`` for the ends.
-        kind: ``neuron``, ``head``, ``feature``, ``input``, ``output`` or ``error`` (what no unit of a basis explains).
+        kind: ``neuron``, ``head``, ``feature``, ``site`` (the whole of one), ``input``, ``output`` or ``error`` (what
+            no unit of a basis explains).
         score: predicted effect on the metric, in the metric's units.
         measures: other numbers about it (activation, measured effect), by name.
     """
@@ -31,11 +32,19 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """A directed relation between two nodes, by key, with its weight."""
+    """A directed relation between two nodes, by key, with its weight.
+
+    Args:
+        source: where it comes from.
+        target: where it goes to.
+        weight: how strong it is.
+        slot: what the target reads it as, where it reads several things: ``q``, ``k`` or ``v`` of a head.
+    """
 
     source: str
     target: str
     weight: float
+    slot: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,10 @@ class Graph:
             "measures": dict(self.measures),
             "about": dict(self.about),
             "nodes": [{"key": n.key, "kind": n.kind, "score": n.score, **n.measures} for n in self.nodes],
-            "edges": [{"source": e.source, "target": e.target, "weight": e.weight} for e in self.edges],
+            "edges": [
+                {"source": e.source, "target": e.target, "weight": e.weight, **({"slot": e.slot} if e.slot else {})}
+                for e in self.edges
+            ],
         }
 
     @classmethod
@@ -107,7 +119,10 @@ class Graph:
                 )
                 for n in data["nodes"]
             ]
-            edges = [Edge(_word(e["source"]), _word(e["target"]), _number(e["weight"])) for e in data["edges"]]
+            edges = [
+                Edge(_word(e["source"]), _word(e["target"]), _number(e["weight"]), _word(e.get("slot", "")))
+                for e in data["edges"]
+            ]
             subject, metric, about = (dict(data[name]) for name in ("subject", "metric", "about"))
             measures = {name: _number(value) for name, value in dict(data["measures"]).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as problem:

@@ -1,10 +1,21 @@
 """Pairs: clean and corrupted prompts with their answers, the questions that circuits are found and judged on."""
 
+import csv
 import hashlib
+import io
 import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
 
 from patchclamp.core.errors import PatchclampError
+
+MAX_FILE = 256 * 2**20
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -53,3 +64,204 @@ class Pair:
         """Content hash, by which pairs that a circuit was found on are known again."""
         content = json.dumps([self.clean, self.corrupted, self.answers, self.wrongs])
         return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pair]:
+    """Read pairs from a CSV or a JSONL file.
+
+    | layout | columns, or fields of every line |
+    |---|---|
+    | own | clean, corrupted, answer (or answers), wrong (or wrongs), and if need be group; several |
+    |     | answers are a list in JSONL and parted by ``|`` in CSV |
+    | ioi | clean, corrupted, correct_idx: the answer is the name that occurs once in the clean prompt, |
+    |     | the wrong one the name that occurs again; ids in the file belong to one tokenizer, and are not read |
+    | greater-than | clean, corrupted, label: two digits; answers are all that are above, wrong all that are not |
+    | agreement | clean_prefix, patch_prefix, clean_answer, patch_answer, and case, which is the group |
+
+    Args:
+        path: the file, in UTF-8; a line that begins with ``{`` first makes it JSONL.
+        layout: one of the table; found by the file's own columns where left out.
+
+    Returns:
+        list[Pair]: in the file's order; at least one.
+
+    Raises:
+        PatchclampError: no such file, not UTF-8, unknown columns, no pairs, or a line that is none, which is named.
+
+    Cost: the file is read into memory.
+
+    Example:
+        >>> from tempfile import NamedTemporaryFile
+        >>> with NamedTemporaryFile("w", suffix=".csv") as file:
+        ...     print("clean,corrupted,answer,wrong\\nthe old cat,the old dog, sat, ran", file=file, flush=True)
+        ...     read_pairs(file.name)[0].answers
+        (' sat',)
+    """
+    file = Path(fspath(path))
+    if layout is not None and layout not in LAYOUTS:
+        raise PatchclampError(
+            expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Leave it out to have it found."
+        )
+    text = _text(file)
+    rows = _of_json(text, file.name) if text.lstrip().startswith("{") else _of_csv(text, file.name)
+    found: list[Pair] = []
+    for line, row in rows:
+        try:
+            layout = layout or _layout_of(row)
+            found.append(LAYOUTS[layout](row))
+        except PatchclampError as problem:
+            raise _broken(file.name, line, problem.got, expected=problem.expected) from problem
+    if not found:
+        raise PatchclampError(
+            expected="at least one pair", got=f"{file.name}, which has none", remedy="A CSV begins with its columns."
+        )
+    return found
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "is not there"
+        raise PatchclampError(
+            expected="a CSV or JSONL file of pairs", got=f"{file}, which {what}", remedy="Check the path."
+        )
+    try:
+        if file.stat().st_size > MAX_FILE:
+            raise PatchclampError(
+                expected=f"a file of at most {MAX_FILE // 2**20} MiB", got=f"{file}, which is larger",
+                remedy="Cut it: some hundred pairs are many.",
+            )  # fmt: skip
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise PatchclampError(
+            expected="a file in UTF-8", got=f"{file.name}: byte {problem.start} is not", remedy="Save it as UTF-8."
+        ) from problem
+    except OSError as problem:
+        raise PatchclampError(
+            expected="a file to read", got=f"{file}: {problem.strerror or problem}", remedy="Check its permissions."
+        ) from problem
+
+
+def _broken(name: str, line: int, got: str, *, expected: str) -> PatchclampError:
+    return PatchclampError(
+        expected=expected, got=f"line {line} of {name}: {got}", remedy="Mend or remove that line."
+    )  # fmt: skip
+
+
+def _of_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    # Not splitlines: it parts at characters, such as U+2028, that JSON allows inside a string.
+    for line, written in enumerate(text.split("\n"), 1):
+        if not written.strip():
+            continue
+        try:
+            row = json.loads(written)
+        except (ValueError, RecursionError) as problem:
+            raise _broken(name, line, f"{problem}"[:120], expected="one JSON object a line") from problem
+        if not isinstance(row, dict):
+            raise _broken(name, line, f"{written!r:.60}", expected="one JSON object a line")
+        yield line, row
+
+
+def _of_csv(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    before = 0
+    try:
+        n = len(reader.fieldnames or ())
+        before = reader.line_num
+        for row in reader:
+            if None in row or None in row.values():
+                raise _broken(name, reader.line_num, "more or fewer", expected=f"{n} columns, as the first line has")
+            yield reader.line_num, {key: _parted(key, value) for key, value in row.items()}
+            before = reader.line_num
+    except csv.Error as problem:
+        # A quote that is never closed is told where it was opened, not where the file ends.
+        raise _broken(name, before + 1, str(problem), expected="CSV, fields with commas in quotes") from problem
+
+
+def _parted(column: str, value: str) -> str | list[str]:
+    return value.split("|") if column.rstrip("s") in ("answer", "wrong") else value
+
+
+def _layout_of(row: Mapping[str, Any]) -> str:
+    """Return the layout whose columns a row has."""
+    for layout, columns in _COLUMNS.items():
+        if columns <= row.keys():
+            return layout
+    return "own"
+
+
+def _string(row: Mapping[str, Any], *columns: str) -> str:
+    values = _strings(row, *columns)
+    if len(values) != 1:
+        raise PatchclampError(expected=f"one {columns[0]}", got=f"{len(values)}", remedy="Give one.")
+    return values[0]
+
+
+def _strings(row: Mapping[str, Any], *columns: str) -> tuple[str, ...]:
+    """Return the text, or the texts, under the first of some columns that a row has."""
+    column = next((c for c in columns if c in row), None)
+    if column is None:
+        raise PatchclampError(
+            expected=f"a column {' or '.join(columns)}",
+            got=f"{', '.join(map(repr, row))[:120] or 'no columns'}",
+            remedy="The columns are clean, corrupted, answer and wrong.",
+        )
+    value = row[column]
+    values = tuple(value) if isinstance(value, list) else (value,)
+    for one in values:
+        # A lone surrogate, which JSON can spell, is no character and has no bytes to hash.
+        if not isinstance(one, str) or any("\ud800" <= c <= "\udfff" for c in one):
+            raise PatchclampError(expected=f"text under {column}", got=f"{one!r:.60}", remedy="Put it in quotes.")
+    return values
+
+
+def _own(row: Mapping[str, Any]) -> Pair:
+    group = _string(row, "group") if row.get("group") is not None else ""
+    return Pair(
+        _string(row, "clean"), _string(row, "corrupted"), _strings(row, "answer", "answers"),
+        _strings(row, "wrong", "wrongs"), group,
+    )  # fmt: skip
+
+
+def _ioi(row: Mapping[str, Any]) -> Pair:
+    clean, corrupted = _string(row, "clean"), _string(row, "corrupted")
+    words = _WORD.findall(clean)
+    times = Counter(word for word in words if word[0].isupper())
+    once, again = ([word for word, n in times.items() if (n == 1) == single] for single in (True, False))
+    # The first word has a capital whether it is a name or not.
+    once = once if len(once) < 2 else [word for word in once if word != words[0]]
+    if len(once) != 1 or len(again) != 1:
+        raise PatchclampError(
+            expected="one name that occurs once in the clean prompt, and one that occurs again",
+            got=f"{', '.join(once) or 'none'}; {', '.join(again) or 'none'}",
+            remedy="Give answer and wrong in columns of their own.",
+        )
+    return Pair(clean, corrupted, (f" {once[0]}",), (f" {again[0]}",))
+
+
+def _greater_than(row: Mapping[str, Any]) -> Pair:
+    given = row.get("label")
+    # A spreadsheet writes 4 for 04.
+    label = str(given)[:3].zfill(2)
+    if not re.fullmatch(r"[0-9]{2}", label) or label == "99":
+        raise PatchclampError(expected="a label from 00 to 98", got=f"{given!r:.40}", remedy="Give two digits.")
+    years = [f"{year:02d}" for year in range(100)]
+    above, others = (tuple(y for y in years if (y > label) == greater) for greater in (True, False))
+    return Pair(_string(row, "clean"), _string(row, "corrupted"), above, others)
+
+
+def _agreement(row: Mapping[str, Any]) -> Pair:
+    return Pair(
+        _string(row, "clean_prefix"), _string(row, "patch_prefix"), _strings(row, "clean_answer"),
+        _strings(row, "patch_answer"), _string(row, "case") if row.get("case") is not None else "",
+    )  # fmt: skip
+
+
+LAYOUTS: Mapping[str, Callable[[Mapping[str, Any]], Pair]] = {
+    "own": _own, "ioi": _ioi, "greater-than": _greater_than, "agreement": _agreement,
+}  # fmt: skip
+_COLUMNS: Mapping[str, set[str]] = {
+    "agreement": {"clean_prefix", "patch_prefix"},
+    "own": {"clean", "corrupted", "answer"},
+    "ioi": {"clean", "corrupted", "correct_idx"},
+    "greater-than": {"clean", "corrupted", "label"},
+}

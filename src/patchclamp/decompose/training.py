@@ -1,6 +1,5 @@
 """Training: several sparse coders on one pass of activations, stated first, followed, and resumable at every moment."""
 
-import os
 import platform
 import shutil
 import time
@@ -21,6 +20,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.buffer import Filling, Position, ShuffleBuffer, Source
 from patchclamp.decompose.sparse_coder import CoderConfig, SparseCoder, make_coder
+from patchclamp.subjects.memory import free_memory
 
 STATE = "training"
 POINTS = 100
@@ -375,21 +375,6 @@ def refuse_if_no_room(n_bytes: int, device: str = "cpu") -> None:
             got=f"{free / 1e9:,.1f} GB free",
             remedy="Give fewer features or sites, a smaller --coder-batch or a smaller --buffer.",
         )
-
-
-def free_memory(device: str = "cpu") -> int | None:
-    """Return the memory that is free on a device; None where nobody tells."""
-    if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def _buffer_batches(source: Source, sites: Sequence[str], recipe: Recipe) -> int:

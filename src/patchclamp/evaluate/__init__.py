@@ -1,17 +1,20 @@
 """Evaluate: how much a basis captures, what it tells, and whether another seed finds it again; beside controls."""
 
 from patchclamp.evaluate.concepts import Told, ahead, tell_concepts
+from patchclamp.evaluate.faithfulness import Faithfulness, evaluate_circuit
 from patchclamp.evaluate.judging import Judged, Report, judge
 from patchclamp.evaluate.matching import Comparison, compare_bases, match, recovery
 from patchclamp.evaluate.splicing import spliced
 
 __all__ = [
     "Comparison",
+    "Faithfulness",
     "Judged",
     "Report",
     "Told",
     "ahead",
     "compare_bases",
+    "evaluate_circuit",
     "judge",
     "match",
     "recovery",

@@ -160,18 +160,33 @@ def _identity(bare: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def _norm(norm: nn.Module, gain: Callable[[Any], Tensor]) -> Wrap:
+def held(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the linear map that a norm is while its divisor stays what it is at x.
+
+    y ↦ (y − mean(y)) · w / σ(x), without mean(y) where the norm does not subtract it, and without its bias.
+
+    Args:
+        norm: the norm.
+        gain: norm to w, as its family says.
+        x: ``(..., d_model)`` where the divisor is taken; no gradient flows into it.
+    """
     centres = isinstance(norm, nn.LayerNorm)
     epsilon: float = getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0))
 
+    def centred(y: Tensor) -> Tensor:
+        return y - y.mean(-1, keepdim=True) if centres else y
+
+    sigma = (centred(widened(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+    coefficient = widened(gain(norm)) / sigma
+    return lambda y: centred(widened(y)) * coefficient
+
+
+def _norm(norm: nn.Module, gain: Callable[[Any], Tensor]) -> Wrap:
     def wrap(bare: Callable[..., Any]) -> Callable[..., Any]:
         def forward(hidden_states: Tensor) -> Tensor:
             with torch.no_grad():
                 native = bare(hidden_states)
-            x = widened(hidden_states)
-            x = x - x.mean(-1, keepdim=True) if centres else x
-            sigma = (x.detach().pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
-            return _shown(native, x * (widened(gain(norm)) / sigma))
+            return _shown(native, held(norm, gain, hidden_states)(hidden_states))
 
         return forward
 

@@ -325,21 +325,41 @@ class LanguageModel(Model):
 
         Cost: one forward and one backward pass; memory of all activations between.
         """
+        batch = self.batch(self.stimuli(stimuli), padding)
+        measured, held = self.trace(batch, metric, sites, interventions=interventions, rules=rules, restart=restart)
+        with torch.enable_grad():
+            found = gradients_of(measured, held)
+        values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
+        gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
+        recorded = self._recording(batch.stimuli, values)
+        return Differentiated(measured.detach(), recorded, self._recording(batch.stimuli, gradients, recorded.rows))
+
+    def trace(
+        self,
+        batch: Batch,
+        metric: Metric | EachMetric,
+        sites: str | Sequence[str],
+        *,
+        interventions: Sequence[Any] = (),
+        rules: Sequence[str] = (),
+        restart: Restart | None = None,
+    ) -> tuple[Float[Tensor, " stimulus"], dict[str, Tensor]]:
+        """Return a metric and values at sites ``(row, column, width)`` with the graph between them.
+
+        For gradients of one site at another; arguments as for ``differentiate``, the batch one that ``batch`` made. The
+        first sites on a path are leaves.
+
+        Cost: one forward pass; memory of all activations, as long as the result is held.
+        """
         self.require("differentiate")
         ruled = check_rules(rules)
-        batch = self.batch(self.stimuli(stimuli), padding)
         held: dict[str, Tensor] = {}
         with torch.enable_grad():
             logits = self._forward(
                 batch, self._paths(sites), holder(held), interventions, metric.positions, "native", restart, ruled, True
             )
             assert logits is not None
-            measured = metric(widened(logits))
-            found = gradients_of(measured, held)
-        values = {path: self._rows(path, x.detach(), batch) for path, x in held.items()}
-        gradients = {path: self._rows(path, g, batch) for path, g in found.items()}
-        recorded = self._recording(batch.stimuli, values)
-        return Differentiated(measured.detach(), recorded, self._recording(batch.stimuli, gradients, recorded.rows))
+            return metric(widened(logits)), held
 
     @contextmanager
     def intervene(self, interventions: Sequence[Any]) -> Iterator[None]:

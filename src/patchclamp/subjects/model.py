@@ -151,21 +151,23 @@ class Model(Network):
     def sweep(
         self,
         stimulus: Any,
-        metric: Metric,
+        metric: Metric | EachMetric,
         cells: Sequence[Sequence[Intervention]],
         *,
+        of: Sequence[int] | None = None,
         batch_size: int = 64,
         progress: Progress | None = None,
     ) -> Float[Tensor, " cell"]:
-        """Return the metric under each of many sets of interventions on one stimulus.
+        """Return the metric under each of many sets of interventions on one stimulus, or on several of one length.
 
         Cells are sorted by the first block that they touch; each group restarts there from the clean residual stream,
         one row per cell, and unembeds only the positions that the metric reads.
 
         Args:
-            stimulus: one prompt, or one image.
-            metric: what is measured.
-            cells: a list of interventions per cell.
+            stimulus: one prompt, or one image; with ``of`` several.
+            metric: what is measured; with ``of`` one per stimulus.
+            cells: a list of interventions per cell; asked for one by one, so that they need not exist all at once.
+            of: the stimulus of each cell, where there are several.
             batch_size: rows per forward pass.
             progress: called with cells done and cells in all.
 
@@ -173,9 +175,18 @@ class Model(Network):
             ``(cell,)`` metric values: those of one run per cell, to the bit with ``batch_size=1``, else to rounding
             (about 1e-6: a matrix product of few rows adds up in another order than one of many).
 
-        Cost: one forward to record the residual stream, then Σ cells / batch_size partial forwards.
+        Raises:
+            PatchclampError: several stimuli without ``of``, or of unequal length.
+
+        Cost: one forward to record the residual streams, then Σ cells / batch_size partial forwards.
         """
         shown = self.stimuli(stimulus)
+        if (of is None and len(shown) != 1) or len({len(one) for one in shown}) != 1:
+            raise PatchclampError(
+                expected="one stimulus, or several of one length and `of`, which says whose each cell is",
+                got=f"{len(shown)}, of {' and '.join(str(n) for n in sorted({len(one) for one in shown}))} tokens",
+                remedy="Sweep those of each length by themselves.",
+            )
         first = [min((self._first_layer(i.site) for i in cell), default=0) if self.restarts else 0 for cell in cells]
         starts = sorted({layer for layer in first if layer > 0})
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
@@ -185,12 +196,14 @@ class Model(Network):
         for layer in sorted(set(first)):
             members = [i for i, start in enumerate(first) if start == layer]
             for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
+                whose = [0 if of is None else int(of[i]) for i in part]
                 restart = None
                 if layer > 0 and clean is not None:
                     residual = clean[f"blocks.{layer}.resid_in"]
-                    restart = Restart(layer, residual.expand(len(part), *residual.shape))
+                    restart = Restart(layer, residual.unflatten(0, (len(shown), -1))[whose])
+                own = EachMetric(tuple(metric.metrics[k] for k in whose)) if isinstance(metric, EachMetric) else metric
                 rows = [list(cells[i]) for i in part]
-                measured[part] = self.measure(shown, metric, interventions=rows, restart=restart)
+                measured[part] = self.measure([shown[k] for k in whose], own, interventions=rows, restart=restart)
                 done += len(part)
                 if progress is not None:
                     progress(done, len(cells))

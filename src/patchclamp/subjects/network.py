@@ -298,6 +298,9 @@ def _squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
     def run(x: Tensor) -> Tensor:
         here = frame()
         square = x.unflatten(0, (1 if here is None else len(here.logical), -1))
+        if torch.is_grad_enabled():
+            # A place that is shared is written into in the end, and a view of it would then lie behind that change.
+            square = square.clone()
         new = visit(square)
         # The reshaped view is off the path from input to output: under autograd it must be put on it.
         return x if new is square and not torch.is_grad_enabled() else new.flatten(0, 1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric, MetricKind
@@ -48,6 +48,14 @@ class PairSet:
         for length in np.unique(lengths):
             members = np.flatnonzero(lengths == length)
             yield from (members[k : k + most] for k in range(0, len(members), most))
+
+    def some(self, chosen: Bool[np.ndarray, " pair"]) -> "PairSet":
+        """Return some of the pairs; what was set aside stays on record."""
+        at = np.flatnonzero(chosen)
+        return PairSet(
+            tuple(self.pairs[i] for i in at), tuple(self.clean[i] for i in at), tuple(self.corrupted[i] for i in at),
+            tuple(self.metrics[i] for i in at), self.m_clean[at], self.m_corrupted[at], self.aside,
+        )  # fmt: skip
 
     def metric(self, some: Sequence[int] | Int[np.ndarray, " some"]) -> EachMetric:
         """Return the metrics of some pairs as one, a row each."""
@@ -105,8 +113,10 @@ def read_by(
     for some in whole.of_equal_length():
         for values, prompts in ((whole.m_clean, whole.clean), (whole.m_corrupted, whole.corrupted)):
             values[some] = model.measure([prompts[i] for i in some], whole.metric(some)).cpu().double().numpy()
-    far = np.abs(whole.m_clean - whole.m_corrupted) >= least
-    aside += [(whole.pairs[i], f"|m(clean) − m(corrupted)| below {least:g}") for i in np.flatnonzero(~far)]
+    apart = np.abs(whole.m_clean - whole.m_corrupted)
+    far = (apart >= least) & np.isfinite(apart)
+    aside += [(whole.pairs[i], "m that is not finite") for i in np.flatnonzero(~np.isfinite(apart))]
+    aside += [(whole.pairs[i], f"|m(clean) − m(corrupted)| below {least:g}") for i in np.flatnonzero(apart < least)]
     kept = [read[i] for i in np.flatnonzero(far)]
     chosen = _set_of(kept, np.stack([whole.m_clean[far], whole.m_corrupted[far]]), aside)
     if not kept:

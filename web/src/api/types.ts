@@ -79,6 +79,7 @@ export interface EdgeRow {
   source: string;
   target: string;
   weight: number;
+  slot: string;
 }
 
 export interface Example {

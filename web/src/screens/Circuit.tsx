@@ -21,7 +21,9 @@ import { Verify } from "./circuit/Verify";
 
 export { Answers } from "./circuit/Answers";
 
-const KINDS = ["neuron", "head", "feature", "channel", "input", "output", "error"];
+const KINDS = ["neuron", "head", "feature", "channel", "site", "input", "output", "error"];
+/** What a kind is called, where that is not its name. */
+const CALLED: Record<string, string> = { site: "embedding or MLP" };
 const SMALL = "(max-width: 44rem)";
 
 /** Methods as people call them. */
@@ -30,10 +32,16 @@ const METHODS: Record<string, string> = {
   relp: "relevance patching",
   atp: "attribution patching",
   exact: "exact replacement",
+  patch: "exact patching",
+  eap: "edge attribution patching",
+  "eap-ig": "edge attribution patching with integrated gradients",
 };
 
 /** Whether every edge leads straight to the output. */
 const star = (page: GraphPage) => page.edges.length > 0 && page.edges.every((edge) => edge.target === "output");
+
+/** Over how many pairs a circuit was found; 0 for an answer to one prompt. */
+const pairsOf = (page: GraphPage) => (typeof page.about.n_pairs === "number" ? page.about.n_pairs : 0);
 
 /** One explained answer as a graph. */
 export function Circuit({ id }: { id: string }): JSX.Element {
@@ -66,16 +74,24 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
       <Title question="How did it get from prompt to answer?">
         <Asked row={page.graph} />
       </Title>
+      {pairsOf(page) > 0 && (
+        <p class="small" data-testid="over-pairs">
+          {pairsOf(page) > 1 ? <>Over {count(pairsOf(page))} pairs of prompts; above stands the first. Every figure is a mean over them. </> : <>Found on one pair of prompts. </>}
+          A node is replaced by what it is under the corrupted prompt{page.tokens.length ? "" : ", at all positions"}.
+          {page.about.level === "edge" && <> Lines were scored; a node's score is the sum of all lines out of it, those that are not drawn included.</>}
+        </p>
+      )}
       <p class="lead">
         m = <strong class="num">{number(page.graph.metric, true)}</strong>
         <span class="soft">
-          {page.graph.contrast !== null && <>, by how much the answer's logit leads</>}; scored by {METHODS[page.graph.method] ?? (page.graph.method || "a method that is not named")}; all causes
-          replaced together take away{" "}
+          {page.graph.contrast !== null && <>, by how much the answer's logit leads</>}; scored by {METHODS[page.graph.method] ?? (page.graph.method || "a method that is not named")};{" "}
+          {pairsOf(page) ? "the first parts" : "all causes"} replaced together take away{" "}
         </span>
         <Together row={page.graph} />
       </p>
       <p class="small soft" data-testid="reading">
-        {page.measures.floor !== undefined && <>With every cause gone m would be {number(page.measures.floor, true)}: more than m itself can be taken away. </>}
+        {page.measures.floor !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.floor, true)}. </> : null}</>}
+        {page.measures.floor !== undefined && !pairsOf(page) && <>With every cause gone m would be {number(page.measures.floor, true)}: more than m itself can be taken away. </>}
         {(page.measures.predicted ?? 0) > 1.2 * (page.measures.measured ?? Number.POSITIVE_INFINITY) && <>Predictions are summed, and units in series count the same effect more than once. </>}
         {star(page) && <>Each unit is scored by itself, for its effect on the answer: no relation between units was computed, and a line that passes another node has nothing to do with it.</>}
       </p>
@@ -184,7 +200,7 @@ function Legend({ page }: { page: GraphPage }): JSX.Element {
     <p class="legend small soft" data-testid="legend">
       {[...kinds].sort((a, b) => KINDS.indexOf(a) - KINDS.indexOf(b)).map((kind) => (
         <span key={kind}>
-          <Sign kind={kind} /> {kind}
+          <Sign kind={kind} /> {CALLED[kind] ?? kind}
         </span>
       ))}
       <span>

@@ -93,7 +93,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
     "graph_nodes": {
         "graph": ("text", "id of the explained answer"),
         "node": ("text", "key with position, or input@p or output"),
-        "kind": ("text", "neuron, head, feature, input, output or error"),
+        "kind": ("text", "neuron, head, feature, site (the whole of one), input, output or error"),
         "key": ("text", "the unit in this atlas, null where it has none"),
         "score": ("number", "predicted effect on m"),
         "measured": ("number", "what replacing it alone took from m, null where not measured"),
@@ -104,6 +104,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "source": ("text", "node it leaves"),
         "target": ("text", "node it reaches"),
         "weight": ("number", "its weight"),
+        "slot": ("text", "what the target reads it as: q, k or v of a head; empty where it reads one thing"),
     },
 }
 """Every table's columns: the kind of value, and what it means."""
@@ -243,7 +244,13 @@ def _add_graph(atlas: Atlas, id: str, graph: Graph, tables: dict[str, _Table]) -
         })  # fmt: skip
     for edge in graph.edges:
         tables["graph_edges"].add(
-            {"graph": id, "source": edge.source, "target": edge.target, "weight": float(edge.weight)}
+            {
+                "graph": id,
+                "source": edge.source,
+                "target": edge.target,
+                "weight": float(edge.weight),
+                "slot": edge.slot,
+            }
         )
 
 

@@ -1,26 +1,33 @@
-"""Verify: nodes of an explained answer replaced together, and as many others like them."""
+"""Verify: nodes of an explained answer, or of a circuit, replaced together, and as many others like them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
 from patchclamp.atlas import pages
+from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
 from patchclamp.atlas.lab.control import measure_cells
 from patchclamp.atlas.lab.run import Turn
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import kind_of
+from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
-from patchclamp.core.metric import Metric
+from patchclamp.core.metric import Metric, MetricKind
+from patchclamp.core.pairs import Pair
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import Question, ask
 from patchclamp.explain.receipts import matched_sets, sizes_of
+from patchclamp.explain.together import replace_together
+from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pairs import PairSet, read_by
 
 
 def verify(
@@ -30,14 +37,15 @@ def verify(
     *,
     n_sets: int = 20,
     seed: int = 0,
-    asked: tuple[Question, Metric] | None = None,
+    asked: tuple[Question, Metric] | PairSet | None = None,
     turn: Turn = nullcontext,
     progress: Progress | None = None,
 ) -> pages.Verified:
     """Replace nodes of an explained answer together: predicted = Σ scores, measured = m(clean) − m(replaced).
 
     They are replaced by the graph's own reference. Random sets are those of `patchclamp explain`: units of the same
-    sites and positions, from the same decile of ‖a − r‖.
+    sites and positions, from the same decile of ‖a − r‖. Of a circuit that was found over pairs every figure is a mean
+    over them, a node without a position is replaced at all positions, and random sets have as many units of each kind.
 
     Args:
         model: the subject that the graph is of.
@@ -45,7 +53,7 @@ def verify(
         nodes: keys of some of its nodes; one named twice is replaced once.
         n_sets: random sets.
         seed: of their draw.
-        asked: what ``question_of`` gives, where it was called before.
+        asked: what ``question_of`` or ``pairs_of`` gives, where it was called before.
         turn: what a forward pass runs in.
         progress: called with sets done and in all.
 
@@ -56,6 +64,9 @@ def verify(
     Cost: two forward passes (three with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
     chosen, predicted = _chosen(graph, nodes)
+    if isinstance(asked, PairSet) or (asked is None and over_pairs(graph)):
+        pairs = asked or pairs_of(model, graph)
+        return _over_pairs(model, graph, chosen, pairs, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
     question, metric = asked or question_of(model, graph)
     with turn():
         found = _sized(model, question, metric, chosen)
@@ -78,7 +89,7 @@ def verify(
 
 def _chosen(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
     """Return the chosen nodes and the sum of their scores."""
-    scores = {node.key: node.score for node in graph.nodes if node.kind not in ("input", "output", "error")}
+    scores = {node.key: node.score for node in graph.nodes if node.kind not in ENDS}
     named = list(dict.fromkeys(nodes))
     strangers = [key for key in named if key not in scores]
     if strangers:
@@ -125,6 +136,79 @@ def question_of(model: LanguageModel, graph: Graph) -> tuple[Question, Metric]:
     else:
         question = ask(model, words["prompt"], words["target"], contrast=words["contrast"], corrupt=words["corrupt"])
     return question, metric
+
+
+def over_pairs(graph: Graph) -> bool:
+    """Say whether a graph is a circuit that was found over pairs of prompts."""
+    return bool(graph.about.get("asked"))
+
+
+def pairs_of(model: LanguageModel, graph: Graph) -> PairSet:
+    """Return the pairs that a circuit's graph holds, as the model reads them.
+
+    Raises:
+        PatchclampError: they are no pairs.
+    """
+    try:
+        told = [
+            Pair(p["clean"], p["corrupted"], tuple(p["answers"]), tuple(p["wrongs"]), str(p.get("group", "")))
+            for p in graph.about["asked"]
+        ]
+        kind = str(graph.metric["kind"])
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise PatchclampError(
+            expected="a circuit that holds its pairs", got=str(problem)[:120], remedy="Find the circuit again."
+        ) from problem
+    if kind not in ("logit_difference", "probability_difference"):
+        raise PatchclampError(
+            expected="a difference of logits or probabilities", got=repr(kind)[:60], remedy="Find the circuit again."
+        )
+    return read_by(model, told, kind=cast(MetricKind, kind), least=0.0)
+
+
+def _over_pairs(
+    model: LanguageModel,
+    graph: Graph,
+    chosen: Sequence[UnitKey],
+    pairs: PairSet,
+    *,
+    n_sets: int,
+    seed: int,
+    turn: Turn,
+    progress: Progress | None,
+) -> pages.Verified:
+    """Replace nodes over pairs, and random sets of all units of their kinds, at the same positions."""
+    scores = {_local(UnitKey.parse(node.key)): node.score for node in graph.nodes if node.kind not in ENDS}
+    own = [_local(node) for node in chosen]
+    parts = list(dict.fromkeys([*own, *_like(model, chosen)]))
+    circuit = Circuit(
+        "node", "graph", tuple(parts), np.array([scores.get(part, 0.0) for part in parts]), dict(graph.subject)
+    )  # fmt: skip
+    found = replace_together(
+        model, circuit, pairs, range(len(own)), n_sets=n_sets, seed=seed, alone=False, turn=turn, progress=progress
+    )
+    return pages.Verified(
+        nodes=len(own), baseline=finite(found.clean), predicted=finite(found.predicted),
+        measured=finite(found.measured), randoms=[finite(x) for x in found.randoms], size=found.size,
+        mean=finite(found.mean), low=finite(found.random_interval.low), high=finite(found.random_interval.high),
+        different=found.distinct, p=found.p, reference="corrupted", seed=seed,
+    )  # fmt: skip
+
+
+def _local(key: UnitKey) -> str:
+    """Return a key without its subject."""
+    return str(replace(key, subject=None))
+
+
+def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
+    """Yield all units of the kinds of some: heads of every block, what every MLP writes, neurons of every MLP."""
+    for basis, kind, position in dict.fromkeys((n.basis, model.site(n.site).kind, n.position) for n in chosen):
+        whole = model.of_level("node") if basis == "whole" else {}
+        for site in model.sites():
+            there = f"{site.path}/{basis}" in model.bases or basis in model.bases
+            if there and (whole.get(site.path) == basis if whole else site.kind == kind):
+                for unit in range(count_units(model.basis_at(site.path, basis), site)):
+                    yield str(UnitKey(site.path, unit, basis, None, position))
 
 
 def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Attribution:

@@ -12,7 +12,7 @@ class NodeRow:
 
     Args:
         key: its key; ``input@3`` or ``output`` for the ends.
-        kind: ``neuron``, ``head``, ``feature``, ``input``, ``output`` or ``error``.
+        kind: ``neuron``, ``head``, ``feature``, ``site`` (the whole of one), ``input``, ``output`` or ``error``.
         unit: the atlas's unit, where it has it.
         site: its site; empty for the ends.
         layer: its block; None for what is in none.
@@ -35,11 +35,19 @@ class NodeRow:
 
 @dataclass(frozen=True)
 class EdgeRow:
-    """A directed relation between two shown nodes, by key, with its weight."""
+    """A directed relation between two shown nodes, by key.
+
+    Args:
+        source: where it comes from.
+        target: where it goes to.
+        weight: how strong it is.
+        slot: what the target reads it as: ``q``, ``k`` or ``v`` of a head; empty where it reads one thing.
+    """
 
     source: str
     target: str
     weight: float
+    slot: str
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ export function Grid({ page, merged, chosen, onChoose }: Props): JSX.Element {
           <div class="tokens" data-testid="tokens">
             {layout.columns.map(({ position, x, width }) => (
               <span key={position} style={{ left: `${x}px`, width: `${width}px` }} title={position === null ? "at no token" : `${seen(page.tokens[position] ?? "")} at ${position}`}>
-                {position === null ? <i class="soft">anywhere</i> : page.tokens[position] === undefined ? <span class="soft">@{position}</span> : <Visible text={page.tokens[position]} />}
+                {position === null ? <i class="soft">{layout.columns.length > 1 ? "anywhere" : "at all positions"}</i> : page.tokens[position] === undefined ? <span class="soft">@{position}</span> : <Visible text={page.tokens[position]} />}
               </span>
             ))}
           </div>
@@ -212,6 +212,7 @@ function Mark({ placed: { item, x, y, r, pill }, reach, name, words, chosen, her
 function named(item: Item): string {
   const index = /\/(\d+)(?:@|$)/.exec(item.id)?.[1];
   if (item.kind === "error" || index === undefined) return "";
+  if (item.kind === "site") return item.id.startsWith("embed") ? "embed" : "MLP";
   return item.kind === "head" ? `head ${index}` : index;
 }
 

@@ -50,7 +50,8 @@ export function Panel({ page, merged, chosen, children }: Props): JSX.Element {
 
 /** The same prompt in the lab, with the chosen units switched off where they stand. */
 function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Element | null {
-  const units = chosen.flatMap((item) => item.members).filter((node) => node.site !== "");
+  // The whole of a site is no unit that the lab clamps.
+  const units = chosen.flatMap((item) => item.members).filter((node) => node.site !== "" && node.kind !== "site");
   if (!units.length || units.length > MOST_CLAMPS || !page.graph.prompt) return null;
   const clamps = units.map(({ key, position }) => {
     const unit = key.replace(/@.*$/, "");
@@ -145,7 +146,16 @@ function Flow({ title, testid, links, end, merged }: { title: string; testid: st
             caption={`${plural(links.length, "edge")}${more}; together ${number(sum, true)}`}
             bars={shown.map((link) => {
               const other = merged.byId.get(link[end]) as Item;
-              return { label: <span class={other.group === null ? "mono small" : "small"}><bdi>{other.label}</bdi></span>, value: link.weight, href: choosing(other.id) };
+              return {
+                label: (
+                  <span class={other.group === null ? "mono small" : "small"}>
+                    <bdi>{other.label}</bdi>
+                    {Object.keys(link.slots).length > 0 && <span class="soft"> {told(link)}</span>}
+                  </span>
+                ),
+                value: link.weight,
+                href: choosing(other.id),
+              };
             })}
           />
         </div>
@@ -154,6 +164,12 @@ function Flow({ title, testid, links, end, merged }: { title: string; testid: st
       )}
     </>
   );
+}
+
+/** What a head reads an edge as: its query, key or value; with what each carries, where it is several. */
+function told(link: Link): string {
+  const slots = Object.entries(link.slots);
+  return slots.length === 1 ? `as ${slots[0]?.[0]}` : `as ${slots.map(([slot, weight]) => `${slot} ${number(weight, true)}`).join(", ")}`;
 }
 
 function Members({ item }: { item: Item }): JSX.Element {

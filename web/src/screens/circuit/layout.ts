@@ -101,17 +101,19 @@ export function arrange(items: Item[], page: GraphPage, available: number, open:
   const cells = new Map<string, Item[]>();
   const positions = new Set<number | null>();
   const used = new Set<number>();
+  // Over many pairs nothing stands at a token: then the output does not either.
+  const located = page.tokens.length > 0 || page.nodes.some((node) => node.position !== null);
   const last = Math.max(page.tokens.length - 1, ...page.nodes.map((node) => node.position ?? 0), 0);
   for (const item of items) {
     const node = first(item);
-    const position = node.position ?? (node.kind === "output" ? last : null);
+    const position = node.position ?? (node.kind === "output" && located ? last : null);
     const row = rowOf(node);
     positions.add(position);
     used.add(row);
     const cell = `${row} ${position}`;
     (cells.get(cell) ?? cells.set(cell, []).get(cell)!).push(item);
   }
-  const everywhere = last < MOST_COLUMNS ? Array.from({ length: last + 1 }, (_, i) => i) : [...positions].filter((p): p is number => p !== null);
+  const everywhere = !located ? [] : last < MOST_COLUMNS ? Array.from({ length: last + 1 }, (_, i) => i) : [...positions].filter((p): p is number => p !== null);
   const tokens: (number | null)[] = everywhere.sort((a, b) => a - b);
   if (positions.has(null)) tokens.unshift(null);
 

@@ -23,6 +23,8 @@ export interface Link {
   source: string;
   target: string;
   weight: number;
+  /** What the target reads it as, with what each slot carries; empty where it reads one thing. */
+  slots: Record<string, number>;
 }
 
 export interface Merged {
@@ -79,9 +81,10 @@ function sums(edges: EdgeRow[], idByKey: Map<string, string>): Link[] {
     // What flows within a group is its own business.
     if (source === undefined || target === undefined || source === target) continue;
     const name = `${source}\n${target}`;
-    const link = found.get(name);
-    if (link) link.weight += edge.weight;
-    else found.set(name, { source, target, weight: edge.weight });
+    const link = found.get(name) ?? { source, target, weight: 0, slots: {} };
+    link.weight += edge.weight;
+    if (edge.slot) link.slots[edge.slot] = (link.slots[edge.slot] ?? 0) + edge.weight;
+    found.set(name, link);
   }
   return [...found.values()].sort((a, b) => Math.abs(b.weight) - Math.abs(a.weight));
 }

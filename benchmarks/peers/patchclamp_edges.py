@@ -1,0 +1,44 @@
+"""patchclamp: every edge of one pair at every position, by attribution patching."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import serve
+
+
+def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
+    import numpy as np
+
+    import patchclamp
+    from patchclamp.attribute.edges import attribute_edges
+    from patchclamp.core.metric import Metric
+    from patchclamp.core.pairs import Pair
+    from patchclamp.core.stimulus import Stimulus
+    from patchclamp.subjects.language import LanguageModel
+    from patchclamp.subjects.pairs import PairSet
+
+    subject = LanguageModel(model)
+
+    def edges(ids: Any) -> serve.Values:
+        clean, corrupted = (Stimulus.of(row.numpy()) for row in ids)
+        pair, metric = Pair("clean", "corrupted", (" a",), (" b",)), Metric("logit_difference", (11,), (12,))
+        pairs = PairSet((pair,), (clean,), (corrupted,), (metric,), np.zeros(1), np.ones(1))
+        return Named(attribute_edges(subject, pairs, positions=True))
+
+    return f"patchclamp {patchclamp.__version__}", {"edges": edges}
+
+
+class Named(dict):
+    """The scores, laid out by name only when they are asked for."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def items(self) -> Any:
+        import torch
+
+        return {"edges": torch.from_numpy(self.found.at[0])}.items()
+
+
+if __name__ == "__main__":
+    serve.serve(ways)

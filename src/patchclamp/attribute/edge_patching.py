@@ -1,0 +1,146 @@
+"""Edge patching: what each edge carries, measured by giving its reader alone the other prompt's value of its writer."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchclamp.attribute.edges import EdgeAttribution
+from patchclamp.core.edges import EdgeMap
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.metric import Metric
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Progress
+from patchclamp.subjects.edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pairs import PairSet
+
+DIRECTIONS = ("noise", "denoise")
+ROWS = 128
+
+
+def patch_edges(
+    model: LanguageModel,
+    pairs: PairSet,
+    *,
+    direction: str = "noise",
+    positions: bool = False,
+    batch_size: int = ROWS,
+    progress: Progress | None = None,
+) -> EdgeAttribution:
+    """Measure every edge: what m changes by where v alone reads u as it is under the other prompt.
+
+    noise: m(x) − m(x with v reading u(x′)); denoise: m(x′ with v reading u(x)) − m(x′). Everything that follows from v
+    is computed anew; u itself, and all others that read it, stay as they are. A head's u is what ``writes_of`` says.
+
+    Args:
+        model: the subject.
+        pairs: prompts, and m of each.
+        direction: into which run is patched.
+        positions: measure every position apart, too.
+        batch_size: rows of one forward pass.
+        progress: called with edges done and edges in all, times positions where these are measured.
+
+    Returns:
+        EdgeAttribution: method ``patch``; scores are of all positions patched at once.
+
+    Raises:
+        PatchclampError: an unknown direction.
+        CannotIntervene: a model without such edges.
+
+    Cost: per pair and edge a forward pass that begins at the reader's block, and per block its projections (or its
+    MLP) once for every writer before; with positions all of it times one and the positions. Memory of ``batch_size``
+    rows.
+    """
+    if direction not in DIRECTIONS:
+        raise PatchclampError(expected="noise or denoise", got=repr(direction), remedy="Say which run is patched into.")
+    graph = edge_map(model)
+    spots = [1 + (len(x) if positions else 0) for x in pairs.clean]
+    done, total = 0, sum(spots) * len(graph)
+    scores = np.zeros((len(pairs), len(graph)))
+    at: list[np.ndarray] = []
+    for i, metric in enumerate(pairs.metrics):
+        ends = (pairs.clean[i], pairs.corrupted[i])
+        into, of = ends if direction == "noise" else ends[::-1]
+        one = _Patching(model, graph, into, of, metric, batch_size)
+        own = []
+        for spot in [None, *range(len(into))] if positions else [None]:
+            own.append(one.measured(spot))
+            done += len(graph)
+            if progress is not None:
+                progress(done, total)
+        change = np.stack(own)
+        change = pairs.m_clean[i] - change if direction == "noise" else change - pairs.m_corrupted[i]
+        scores[i] = change[0]
+        at += [change[1:].T] if positions else []
+    return EdgeAttribution("patch", graph, scores, tuple(at), {"direction": direction})
+
+
+class _Patching:
+    """One run, into which another's writes are patched edge by edge."""
+
+    def __init__(
+        self, model: LanguageModel, graph: EdgeMap, into: Stimulus, of: Stimulus, metric: Metric, batch_size: int
+    ) -> None:
+        self.model, self.graph, self.shown, self.metric, self.batch_size = model, graph, into, metric, batch_size
+        self.base: Writes = writes_of(model, [into])
+        self.change = writes_of(model, [of]).each[0] - self.base.each[0]
+
+    def measured(self, spot: int | None) -> Float[np.ndarray, " edge"]:
+        """Return m under each edge's patch, at one position or at all."""
+        change = self.change
+        if spot is not None:
+            change = torch.zeros_like(change)
+            change[:, spot] = self.change[:, spot]
+        found = []
+        for layer in range(self.graph.n_layers):
+            found.append(self._into_heads(layer, change))
+            found.append(self._into_mlp(layer, change))
+        streams = self.base.streams[self.graph.stream(None)] + change
+        for part in streams.split(self.batch_size):
+            found.append(measured_from(self.model, self.graph, [self.shown] * len(part), self.metric, part))
+        return torch.cat([widened(x) for x in found]).cpu().double().numpy()
+
+    def _into_mlp(self, layer: int, change: Tensor) -> Tensor:
+        seen = int(self.graph.seen[self.graph.queries(layer).stop])
+        stream = self.base.streams[self.graph.stream(layer, mlp=True)]
+        found = []
+        for part in (stream + change[:seen]).split(self.batch_size):
+            rows = [self.shown] * len(part)
+            written = mlp_writes(self.model, self.graph, rows, layer, part)
+            found.append(self._measured(layer, {f"blocks.{layer}.mlp.write": written}))
+        return torch.cat(found)
+
+    def _into_heads(self, layer: int, change: Tensor) -> Tensor:
+        """Return m of every edge into a block's queries, keys and values, reader by reader."""
+        block = self.graph.queries(layer)
+        seen = int(self.graph.seen[block.start])
+        stream = self.base.streams[self.graph.stream(layer)]
+        parts = list((torch.cat([stream, stream + change[:seen]])).split(self.batch_size))
+        made = [projected(self.model, self.graph, [self.shown] * len(x), layer, x) for x in parts]
+        variants = {path: torch.cat([one[path] for one in made]) for path in self.graph.slots(layer)}
+        found = []
+        for cells in self._chunks((block.stop - block.start) * seen):
+            given = {path: x[:1].expand(len(cells), -1, -1, -1).clone() for path, x in variants.items()}
+            for row, cell in enumerate(cells):
+                reader, writer = block.start + cell // seen, cell % seen
+                path, place = next(item for item in self.graph.slots(layer).items() if reader < item[1].stop)
+                head = reader - place.start
+                given[path][row, :, head] = variants[path][1 + writer, :, head]
+            found.append(self._measured(layer, {path: x.flatten(2) for path, x in given.items()}))
+        return torch.cat(found)
+
+    def _chunks(self, n: int) -> Iterator[range]:
+        return (range(k, min(k + self.batch_size, n)) for k in range(0, n, self.batch_size))
+
+    def _measured(self, layer: int, given: dict[str, Tensor]) -> Tensor:
+        """Return m of rows that are given values of their own within a block."""
+        n = len(next(iter(given.values())))
+        stream = self.base.streams[self.graph.stream(layer)].to(self.model.dtype)
+        restart = Restart(layer, stream.expand(n, *stream.shape[1:]))
+        changes = [put(path, x) for path, x in given.items()]
+        return self.model.measure([self.shown] * n, self.metric, interventions=changes, restart=restart)

@@ -1,0 +1,323 @@
+"""Edges: how much of m(x) − m(x′) every edge carries, all of them from one backward pass or a few."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchclamp.core.circuit import Circuit
+from patchclamp.core.edges import EdgeMap
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Progress
+from patchclamp.subjects.backward import check_rules, held
+from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.memory import free_memory
+from patchclamp.subjects.pairs import PairSet
+
+METHODS: Mapping[str, str] = {
+    "eap": "edge attribution patching",
+    "eap-ig": "edge attribution patching, gradients integrated from x′ to x",
+    "patch": "exact edge patching",
+}
+STEPS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeAttribution:
+    """Hold one score per pair and edge.
+
+    Args:
+        method: how the scores were made, with rules and steps in ``settings``.
+        edges: which edges there are, in the order of the scores.
+        scores: ``(pair, edge)`` predicted (or, for ``patch``, measured) m(x) − m(x with this edge as in x′), summed
+            over positions (or, for ``patch``, at all positions at once).
+        at: for each pair ``(edge, position)`` scores, where they were asked for.
+        settings: what is stated beside the result.
+    """
+
+    method: str
+    edges: EdgeMap
+    scores: Float[np.ndarray, "pair edge"]
+    at: tuple[Float[np.ndarray, "edge _"], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def mean(self) -> Float[np.ndarray, " edge"]:
+        """Mean over pairs."""
+        return self.scores.mean(0, dtype=np.float64)
+
+    def out_of(self) -> Float[np.ndarray, "pair writer"]:
+        """Return Σ over the edges out of each writer: what the writer itself is attributed by the same gradients."""
+        return self._summed(0, len(self.edges.writers))
+
+    def into(self) -> Float[np.ndarray, "pair reader"]:
+        """Return Σ over the edges into each reader: what its whole input is attributed."""
+        return self._summed(1, len(self.edges.readers))
+
+    def _summed(self, end: int, n: int) -> np.ndarray:
+        found = np.zeros((len(self.scores), n))
+        np.add.at(found.T, self.edges.ends[:, end], self.scores.T)
+        return found
+
+    def circuit(self, model: LanguageModel, pairs: PairSet) -> Circuit:
+        """Return the mean scores as a circuit of level edge."""
+        about = {
+            "pairs": [pair.id for pair in pairs.pairs],
+            "metric": pairs.metrics[0].kind,
+            "m_clean": float(pairs.m_clean.mean()),
+            "m_corrupted": float(pairs.m_corrupted.mean()),
+            **self.settings,
+        }
+        subject = {"slug": model.name, "hash": model.hash}
+        return Circuit("edge", self.method, self.edges.parts, self.mean, subject, about)
+
+
+def attribute_edges(
+    model: LanguageModel,
+    pairs: PairSet,
+    *,
+    method: str = "eap",
+    rules: Sequence[str] = (),
+    steps: int = STEPS,
+    positions: bool = False,
+    progress: Progress | None = None,
+) -> EdgeAttribution:
+    r"""Score every edge u → v by (u(x) − u(x′)) · ∂m/∂(input of v), summed over positions.
+
+    The input of v is the residual stream as v alone reads it: before the norm, once for every head's query, key and
+    value, for every MLP and for the logits. Positive scores carry m(x) − m(x′).
+
+    | method | the gradient is taken |
+    |---|---|
+    | eap | on x′, the run that is patched into |
+    | eap-ig | as its mean over x′ + α (x − x′) of the embeddings, α by Gauss and Legendre |
+
+    A head's u is z_h W_O^h, so that the edges out of a head sum to the head's own attribution, (z(x) − z(x′)) · ∂m/∂z.
+    Where a norm stands between attention and stream, u(x) − u(x′) passes that norm's Jacobian at the run where the
+    gradient is taken: what leaves a head still sums to its attribution; what enters a reader sums to the attribution of
+    a stream that is followed to first order through those norms.
+
+    Args:
+        model: the subject.
+        pairs: prompts, and m of each.
+        method: one of the table.
+        rules: relevance rules that replace the backward pass; see ``LanguageModel.differentiate``.
+        steps: points of the path, for eap-ig.
+        positions: keep the scores of every position too.
+        progress: called with passes done and passes in all.
+
+    Returns:
+        EdgeAttribution: scores of every pair.
+
+    Raises:
+        PatchclampError: an unknown method or rule, or scores that would not fit into memory.
+        CannotIntervene: a model without such edges, or without gradients.
+
+    Source: 2310.10348 for eap, 2403.17806 for eap-ig. Departs from them in scoring queries, keys and values of
+    key-value heads as they are, in weighing points by Gauss and Legendre, and in the exit norms.
+
+    Cost: two forward passes and one backward (eap-ig: ``steps`` more of both), and in every block a backward pass of
+    its projections for each query, key and value. Memory: see ``edge_memory``.
+    """
+    ruled = check_rules(rules)
+    if method not in ("eap", "eap-ig") or steps < 1:
+        raise PatchclampError(
+            expected="eap or eap-ig, by one step or more",
+            got=f"{method!r} by {steps}",
+            remedy="`patch_edges` measures edges one by one.",
+        )
+    graph = edge_map(model)
+    _check_memory(model, pairs, positions)
+    integrated = method == "eap-ig"
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)] if integrated else [(0.0, 1.0)]
+    scores: np.ndarray | None = None
+    at: dict[int, np.ndarray] = {}
+    done, total = 0, len(path) * len(pairs)
+    for some in pairs.of_equal_length(rows_at_once(model, max(map(len, pairs.clean)))):
+        clean = _run(model, graph, [pairs.clean[i] for i in some])
+        other = _run(model, graph, [pairs.corrupted[i] for i in some]) if integrated else None
+        found: Tensor | None = None
+        for alpha, weight in path:
+            start = None if other is None else _between(graph, clean, other, float(alpha))
+            traced = _Traced(model, graph, [pairs.corrupted[i] for i in some], pairs.metric(some), ruled, start)
+            moved = _moved(model, graph, clean, traced.values if other is None else other)
+            here = traced.edges(moved, positions) * float(weight)
+            found = here if found is None else found.add_(here)
+            done += len(some)
+            if progress is not None:
+                progress(done, total)
+        assert found is not None
+        if positions:
+            at |= dict(zip(map(int, some), found.cpu().numpy(), strict=True))
+            found = found.sum(-1)
+        if scores is None:
+            scores = np.zeros((len(pairs), len(graph)), dtype=found.cpu().numpy().dtype)
+        scores[some] = found.cpu().numpy()
+    assert scores is not None
+    settings = {"rules": list(ruled), **({"steps": steps} if integrated else {})}
+    return EdgeAttribution(method, graph, scores, tuple(at[i] for i in sorted(at)), settings)
+
+
+def edge_memory(model: LanguageModel, pairs: PairSet, *, positions: bool = False) -> int:
+    """Return how many bytes ``attribute_edges`` takes beside the model and the graph of its forward pass.
+
+    Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
+    """
+    per_edge = 1 + (float(np.mean([len(x) for x in pairs.clean])) if positions else 0)
+    scores = 4 * len(pairs) * len(edge_map(model)) * per_edge
+    return int(scores) + max(MEMORY, row_bytes(model, max(map(len, pairs.clean))))
+
+
+def _check_memory(model: LanguageModel, pairs: PairSet, positions: bool) -> None:
+    free, needed = free_memory(), edge_memory(model, pairs, positions=positions)
+    if free is not None and needed > free:
+        raise PatchclampError(
+            expected=f"scores that fit into {free / 1e9:.1f} GB of free memory",
+            got=f"{needed / 1e9:.1f} GB for {len(pairs)} pairs",
+            remedy="Take fewer pairs at once" + (", or no scores of single positions." if positions else "."),
+        )
+
+
+# -- what writers write -----------------------------------------------------------------------------------------------
+
+Values = Mapping[str, Float[Tensor, "row position width"]]
+
+
+def _written(graph: EdgeMap) -> list[str]:
+    """Return the sites from which all writes follow."""
+    inside = [f"blocks.{layer}.{kind}" for layer in range(graph.n_layers) for kind in ("attn.z", "mlp.write")]
+    return [graph.stream(0), *inside]
+
+
+def _run(model: LanguageModel, graph: EdgeMap, shown: Sequence[Stimulus]) -> Values:
+    recording = model.run(shown, record=_written(graph), logits=False).recording
+    return {path: recording[path].unflatten(0, (len(shown), -1)) for path in recording.values}
+
+
+def _between(graph: EdgeMap, clean: Values, other: Values, alpha: float) -> Restart:
+    first = graph.stream(0)
+    return Restart(0, other[first] + alpha * (clean[first] - other[first]))
+
+
+def _moved(
+    model: LanguageModel, graph: EdgeMap, clean: Values, other: Values
+) -> Float[Tensor, "row writer position d_model"]:
+    """Return u(x) − u(x′) of every writer, heads before any exit norm."""
+
+    def change(path: str) -> Tensor:
+        return widened(clean[path]) - widened(other[path])
+
+    embedded = change(graph.stream(0))
+    found = embedded.new_empty(len(embedded), len(graph.writers), *embedded.shape[1:])
+    found[:, 0] = embedded
+    for layer in range(graph.n_layers):
+        found[:, graph.heads(layer)] = head_outputs(model, layer, change(f"blocks.{layer}.attn.z"))
+        found[:, graph.mlp(layer)] = change(f"blocks.{layer}.mlp.write")
+    return found
+
+
+# -- what readers read ------------------------------------------------------------------------------------------------
+
+
+class _Traced:
+    """One forward pass with gradients, and m's gradient at what every reader made of its input.
+
+    Args:
+        model: the subject.
+        graph: its edges.
+        shown: rows of one length.
+        metric: m, one per row.
+        rules: relevance rules.
+        start: where the first block begins from other embeddings than the prompt's.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        graph: EdgeMap,
+        shown: Sequence[Stimulus],
+        metric: Any,
+        rules: Sequence[str],
+        start: Restart | None,
+    ) -> None:
+        self.model, self.graph, self.rules = model, graph, rules
+        sites = [*_written(graph), graph.stream(None)]
+        self.read: dict[str, str] = {}
+        for layer in range(graph.n_layers):
+            self.read |= dict.fromkeys(graph.slots(layer), graph.stream(layer))
+            self.read[f"blocks.{layer}.mlp.write"] = graph.stream(layer, mlp=True)
+        sites += [*self.read, *self.read.values()]
+        measured, self.held = model.trace(
+            model.batch(list(shown)), metric, list(dict.fromkeys(sites)), rules=rules, restart=start
+        )
+        made = [*self.read, graph.stream(None)]
+        gradients = torch.autograd.grad(
+            measured, [self.held[path] for path in made], torch.ones_like(measured), retain_graph=True
+        )
+        self.gradients = dict(zip(made, gradients, strict=True))
+
+    @property
+    def values(self) -> Values:
+        """The run's values at the sites from which all writes follow."""
+        return {path: self.held[path].detach() for path in _written(self.graph)}
+
+    def edges(
+        self, moved: Float[Tensor, "row writer position d_model"], positions: bool
+    ) -> Float[Tensor, "row edge ..."]:
+        """Return Σ_d (u(x) − u(x′)) · ∂m/∂(input of v) of every edge, by position or summed."""
+        moved = self._after_norms(moved)
+        found = []
+
+        def score(into: Float[Tensor, "reader row position d_model"], n_writers: int) -> None:
+            to = "nrwp" if positions else "nrw"
+            found.append(torch.einsum(f"rnpd,nwpd->{to}", widened(into), moved[:, :n_writers]).flatten(1, 2))
+
+        for layer in range(self.graph.n_layers):
+            for path, place in self.graph.slots(layer).items():
+                score(self._into_heads(path, place.stop - place.start), int(self.graph.seen[place.start]))
+            path = f"blocks.{layer}.mlp.write"
+            [into] = torch.autograd.grad(
+                self.held[path], self.held[self.read[path]], self.gradients[path], retain_graph=True
+            )
+            score(into[None], int(self.graph.seen[self.graph.queries(layer).stop]))
+        score(self.gradients[self.graph.stream(None)][None], len(self.graph.writers))
+        return torch.cat(found, 1)
+
+    def _into_heads(self, path: str, n_heads: int) -> Float[Tensor, "head row position d_model"]:
+        """Return m's gradient at the stream, as each head's query (key, value) alone hands it on."""
+        own = self.gradients[path].unflatten(-1, (n_heads, -1))
+        alone = own.new_zeros(n_heads, *own.shape)
+        for head in range(n_heads):
+            alone[head, ..., head, :] = own[..., head, :]
+        [into] = torch.autograd.grad(
+            self.held[path], self.held[self.read[path]], alone.flatten(-2), retain_graph=True, is_grads_batched=True
+        )
+        return into
+
+    def _after_norms(self, moved: Tensor) -> Tensor:
+        """Follow what heads write through the exit norms of this run, to first order."""
+        if exit_norm(self.model, 0) is None:
+            return moved
+        moved = moved.clone()
+        for layer in range(self.graph.n_layers):
+            norm = exit_norm(self.model, layer)
+            assert norm is not None
+            heads = self.graph.heads(layer)
+            y = summed(self.model, layer, self.held[f"blocks.{layer}.attn.z"].detach())[:, None]
+            if "ln" in self.rules:
+                with torch.no_grad():
+                    moved[:, heads] = held(norm, self.model.covered().gain, y)(moved[:, heads])
+            else:
+                each = moved[:, heads].to(y)
+                moved[:, heads] = torch.autograd.functional.jvp(norm, y.expand_as(each), each)[1].to(moved)
+        return moved

@@ -1,0 +1,171 @@
+"""Gradients: what units carry from their reference to their value, for one prompt or for many of one length at once.
+
+Rows are tokens: those of the first prompt, then those of the second, and so on; scores of one prompt and scores over
+pairs are made by the same few functions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from patchclamp.attribute.features import at_reference, away, carried, kind_of
+from patchclamp.attribute.reference import Reference
+from patchclamp.core.intervention import Intervention, Source
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.recording import Recording
+from patchclamp.core.stimulus import Shown
+from patchclamp.subjects.bases import count_units
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.model import Model
+
+ROWS = 16
+"""Rows of one batch on the path of integrated gradients, where nobody says another number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Hold both ends of what is compared, and the gradient of the run that is patched into.
+
+    Args:
+        values: what sites do on the clean prompts.
+        gradients: ∂m/∂n, or what rules put in its place.
+        baseline: ``(prompt,)`` m on the clean prompts.
+        reference: what values are held against.
+    """
+
+    values: Recording
+    gradients: Recording
+    baseline: Float[np.ndarray, " prompt"]
+    reference: Reference
+
+
+def against(values: Recording) -> Reference:
+    """Return the reference that corrupted runs are: of one prompt, or of all, row by row."""
+    return Reference("corrupted", values, 0 if len(values.stimuli) == 1 else None)
+
+
+def measured(
+    model: Model, shown: Sequence[Shown], metric: Metric | EachMetric, paths: Sequence[str]
+) -> tuple[Recording, Float[np.ndarray, " prompt"]]:
+    """Return what sites do on prompts, and m of each."""
+    run = model.run(list(shown), record=paths, logits=metric.positions)
+    return run.recording, np.asarray(metric(widened(run.logits)).cpu().double().numpy())
+
+
+def recorded(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Recording:
+    """Return what sites do on prompts; the forward pass ends at the last of them."""
+    return model.run(list(shown), record=paths, logits=False).recording
+
+
+def differentiated(
+    model: Model,
+    shown: Sequence[Shown],
+    others: Sequence[Shown] | None,
+    metric: Metric | EachMetric,
+    paths: Sequence[str],
+    rules: Sequence[str],
+    *,
+    plain: Reference,
+    at_clean: bool = False,
+) -> Ends:
+    """Run both ends, and differentiate the corrupted one: that is what is patched into.
+
+    Args:
+        model: the subject.
+        shown: x.
+        others: x′; None where values are held against ``plain``.
+        metric: m.
+        paths: sites.
+        rules: of the backward pass.
+        plain: the reference where there is no x′.
+        at_clean: differentiate x all the same.
+
+    Cost: two forward passes and one backward; one and one without x′.
+    """
+    if others is None or at_clean:
+        found = model.differentiate(list(shown), metric, paths, rules=rules)
+        reference = plain if others is None else against(recorded(model, others, paths))
+        return Ends(found.values, found.gradients, np.asarray(found.metric.cpu().double().numpy()), reference)
+    values, baseline = measured(model, shown, metric, paths)
+    found = model.differentiate(list(others), metric, paths, rules=rules)
+    return Ends(values, found.gradients, baseline, against(found.values))
+
+
+def shared(
+    model: Model,
+    path: str,
+    basis: str,
+    x: Float[Tensor, "*places"],
+    reference: Reference,
+    gradient: Float[Tensor, "*places"],
+) -> Float[Tensor, "row unit"]:
+    """Return (n − r) · ∂m/∂n for every unit at a site, in double precision; a head's is the sum over its z."""
+    if kind_of(basis) == "feature":
+        directions = model.basis_at(path, basis)
+        return carried(directions, away(directions, path, x, reference), gradient).double()
+    products = (widened(x - reference.at(path, x)) * widened(gradient)).double()
+    if basis == "channels":
+        return products.T.sum(-1)[None]
+    return products.unflatten(-1, (count_units(model.basis_at(path, basis), model.site(path)), -1)).sum(-1)
+
+
+def integrated(
+    model: Model,
+    shown: Sequence[Shown],
+    metric: Metric | EachMetric,
+    path: str,
+    basis: str,
+    x: Float[Tensor, "*places"],
+    reference: Reference,
+    steps: int,
+    *,
+    rows: int | None = None,
+) -> Float[Tensor, "row unit"]:
+    r"""Return (n − r) · ∫₀¹ ∂m/∂n at r + α (n − r) dα for every unit at a site, all of them moving together.
+
+    Args:
+        model: the subject.
+        shown: prompts of one length.
+        metric: m.
+        path: the site.
+        basis: of its units.
+        x: the site's values.
+        reference: r.
+        steps: Gauss-Legendre points.
+        rows: points of the path, of all prompts, in one batch; 16 where left out.
+
+    Cost: prompts · steps rows forward and backward, restarted at the site's block.
+    """
+    site = model.site(path)
+    if kind_of(basis) == "feature":
+        r = at_reference(model.basis_at(path, basis), path, x, reference)
+    else:
+        r = reference.at(path, x)
+    n = len(shown)
+    ends = x.unflatten(0, (n, -1)), r.unflatten(0, (n, -1))
+    stream = None
+    if site.layer and model.restarts:
+        name = f"blocks.{site.layer}.resid_in"
+        stream = recorded(model, shown, [name])[name].unflatten(0, (n, -1))
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    points = [(i, a, w) for i in range(n) for a, w in zip((nodes + 1) / 2, weights / 2, strict=True)]
+    gradient = torch.zeros_like(widened(ends[0]))
+    most = rows or ROWS
+    for start in range(0, len(points), most):
+        part = points[start : start + most]
+        which = [i for i, *_ in part]
+        moved = torch.cat([ends[1][i] + float(a) * (ends[0][i] - ends[1][i]) for i, a, _ in part])
+        between = Recording(tuple(shown[i] for i in which), {path: moved}, {path: site})
+        changes = [[Intervention(path, "patch", source=Source(between, stimulus=k))] for k in range(len(part))]
+        restart = None if stream is None else Restart(site.layer or 0, stream[which])
+        own = metric if isinstance(metric, Metric) else EachMetric(tuple(metric.metrics[i] for i in which))
+        found = model.differentiate(between.stimuli, own, [path], interventions=changes, restart=restart)
+        each = widened(found.gradients[path]).unflatten(0, (len(part), -1))
+        for (i, _, share), one in zip(part, each, strict=True):
+            gradient[i] += float(share) * one
+    return shared(model, path, basis, x, reference, gradient.flatten(0, 1))

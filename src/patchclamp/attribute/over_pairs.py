@@ -1,0 +1,354 @@
+"""Over pairs: every node, neuron and feature scored on many pairs of prompts, many prompts in one pass."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from patchclamp.attribute.features import away, kind_of
+from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
+from patchclamp.attribute.nodes import level_sites
+from patchclamp.attribute.reference import Reference
+from patchclamp.attribute.scoring import STEPS
+from patchclamp.core.circuit import Circuit
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import Intervention, Source
+from patchclamp.core.recording import Recording
+from patchclamp.core.subject import Progress
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.backward import RELP
+from patchclamp.subjects.bases import count_units
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pairs import PairSet
+
+UnitLevel = Literal["node", "neuron", "feature"]
+METHODS = ("relp", "atp", "ig", "patch")
+SITES: Mapping[str, tuple[str, ...]] = {
+    "node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")
+}  # fmt: skip
+"""Levels of ``attribute_nodes`` that a circuit's level is made of; features stand in the place of neurons."""
+BATCH = 16
+MOST_KEPT = 256 * 2**20
+"""Bytes up to which the scores of every pair are kept beside their mean."""
+MOST_TOLD = 256
+"""Pairs whose words a circuit holds, so that it can be asked again; ids are held of all."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Say what scoring will take, before it begins.
+
+    Args:
+        parts: how many are scored.
+        forward: rows of forward passes, of one prompt each.
+        backward: rows of backward passes.
+        bytes: memory besides the model's: both ends and gradients of a batch, its activations, and what is kept.
+    """
+
+    parts: int
+    forward: int
+    backward: int
+    bytes: int
+
+
+@dataclass
+class _Tally:
+    """The mean over pairs, and where there is room the score of every pair."""
+
+    total: Float[np.ndarray, " part"]
+    each: Float[np.ndarray, "pair part"] | None
+    gaps: dict[str, float] = field(default_factory=dict)
+
+    def add(self, some: Int[np.ndarray, " row"], first: int, scores: Float[np.ndarray, "row unit"]) -> None:
+        here = slice(first, first + scores.shape[1])
+        self.total[here] += scores.sum(0)
+        if self.each is not None:
+            self.each[some, here] = scores
+
+
+def attribute_pairs(
+    model: LanguageModel,
+    pairs: PairSet,
+    *,
+    level: UnitLevel = "node",
+    method: str = "relp",
+    rules: Sequence[str] | None = None,
+    steps: int = STEPS,
+    denoise: bool = False,
+    by_position: bool = False,
+    batch_size: int = BATCH,
+    progress: Progress | None = None,
+) -> Circuit:
+    r"""Score every node, neuron or feature over pairs: what m(x) owes to its being as under x, not as under x′.
+
+    With n(x) what a unit does on the clean prompt, n(x′) on the corrupted one, d = n(x) − n(x′), one score per unit is
+
+    | method | score, summed over positions, its mean over pairs |
+    |---|---|
+    | relp | d · ρ(n), ρ the gradient at x′ of the backward pass under the rules ln, identity, half |
+    | atp | d · ∂m/∂n at x′ |
+    | ig | d · ∫₀¹ ∂m/∂n at n(x′) + α d dα in the run on x, one site's units moving together |
+    | patch | m(x) − m(x with n := n(x′) at all positions); with ``denoise`` m(x′ with n := n(x)) − m(x′) |
+
+    Args:
+        model: the subject.
+        pairs: what it is asked.
+        level: ``node``: the embedding, heads, MLPs; ``neuron``: MLP neurons and heads; ``feature``: units of the bases
+            that were added, neurons where a site has none, heads.
+        method: one of the table.
+        rules: others than the method's own, for relp and atp.
+        steps: points of the path, for ig.
+        denoise: of ``patch``: put clean values into the corrupted run.
+        by_position: score every position by itself; all pairs must be of one length.
+        batch_size: pairs in one pass; of ``patch``, four times as many rows.
+        progress: called with batches done and in all; of ``patch``, with pairs.
+
+    Returns:
+        Circuit: parts in forward order with the mean of their scores, and the scores of every pair where they take no
+        more than 256 MB.
+
+    Raises:
+        PatchclampError: an unknown level or method, rules or steps that do not go with it, pairs of several lengths by
+            position, features without a basis, a model without gradients.
+
+    Cost: relp, atp: two forward passes and one backward of every pair. ig: ``steps`` of both per pair and site. patch:
+    a row of a forward pass per pair and part. ``cost_of`` counts them.
+
+    Example:
+        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.opening import load
+        >>> from patchclamp.subjects.pairs import read_by
+        >>> cat = load("organism:cat")
+        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
+        >>> found = attribute_pairs(cat, pairs, level="neuron", method="patch")
+        >>> found.parts[int(found.order()[0])], round(float(found.scores.max()), 2)
+        ('blocks.0.mlp.act/neurons/7', 8.0)
+    """
+    sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
+    n_places = len(pairs.clean[0]) if by_position else 1
+    counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
+    firsts = dict(zip(sites, (np.cumsum([0, *counts.values()]) * n_places).tolist(), strict=False))
+    parts = tuple(
+        str(UnitKey(path, unit, basis, None, place if by_position else None))
+        for path, basis in sites.items()
+        for place in range(n_places)
+        for unit in range(counts[path])
+    )
+    kept = len(pairs) * len(parts) * 4 <= MOST_KEPT
+    tally = _Tally(np.zeros(len(parts)), np.zeros((len(pairs), len(parts)), dtype=np.float32) if kept else None)
+    if method == "patch":
+        _patched(model, pairs, sites, firsts, tally, n_places * by_position, denoise, batch_size, progress)
+    else:
+        ruled = tuple(rules if rules is not None else RELP if method == "relp" else ())
+        batches = list(pairs.of_equal_length(batch_size))
+        for done, some in enumerate(batches, start=1):
+            scores = (
+                _integrated(model, pairs, some, sites, steps, tally)
+                if method == "ig"
+                else _shares(model, _ends(model, pairs, some, list(sites), ruled), sites)
+            )
+            for path, values in scores:
+                rows = values.unflatten(0, (len(some), -1))
+                own = rows.flatten(1) if by_position else rows.sum(1)
+                tally.add(some, firsts[path], own.cpu().numpy())
+            if progress is not None:
+                progress(done, len(batches))
+    settings: dict[str, Any] = {"by_position": by_position}
+    if method in ("relp", "atp"):
+        settings["rules"] = list(ruled)
+    elif method == "ig":
+        settings |= {"steps": steps, "gap": max(tally.gaps.values()) / len(pairs)}
+    else:
+        settings["direction"] = "denoise" if denoise else "noise"
+    used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in sites.items() if _learnt(basis)}
+    about = {**about_pairs(pairs), "settings": settings, "bases": used, "versions": versions()}
+    subject = {"slug": model.name, "hash": model.hash}
+    return Circuit(level, method, parts, tally.total / len(pairs), subject, about, tally.each)
+
+
+def about_pairs(pairs: PairSet) -> dict[str, Any]:
+    """Return what a circuit says of the pairs that it was found on.
+
+    Returns:
+        Ids, kind of metric, mean m of both ends, how many were set aside by reason, and the words of the first 256.
+    """
+    return {
+        "pairs": [pair.id for pair in pairs.pairs],
+        "metric": pairs.metrics[0].kind,
+        "m_clean": float(pairs.m_clean.mean()),
+        "m_corrupted": float(pairs.m_corrupted.mean()),
+        "aside": pairs.counted_aside(),
+        "asked": [asdict(pair) for pair in pairs.pairs[:MOST_TOLD]],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return versions of what computes."""
+    return {name: version(name) for name in ("patchclamp", "torch", "transformers")}
+
+
+def cost_of(
+    model: LanguageModel,
+    pairs: PairSet,
+    *,
+    level: UnitLevel = "node",
+    method: str = "relp",
+    steps: int = STEPS,
+    by_position: bool = False,
+    batch_size: int = BATCH,
+) -> Cost:
+    """Count what ``attribute_pairs`` will take; nothing is run.
+
+    Raises:
+        PatchclampError: an unknown level, or features without a basis.
+    """
+    sites = level_sites(model, SITES[level])
+    longest = max(map(len, pairs.clean))
+    widths = {path: model.site(path).width for path in sites}
+    units = sum(count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items())
+    parts, n = units * (longest if by_position else 1), len(pairs)
+    tokens = min(n, batch_size) * longest
+    size = torch.finfo(model.dtype).bits // 8
+    ends = 3 * sum(widths.values()) * tokens * size + 3 * max(widths.values()) * tokens * 8
+    # What a backward pass keeps of a block is some twenty times its stream, besides attention's pattern.
+    stream = model.site("blocks.0.resid_in").width
+    within = tokens * model.n_layers * (20 * stream + 4 * longest * max(model.site("blocks.0.attn.z").n_heads, 1)) * 4
+    kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0
+    rows: dict[str, tuple[int, int]] = {
+        "relp": (2 * n, n), "atp": (2 * n, n), "ig": (n * (2 + len(sites) * (steps + 1)), n * len(sites) * steps),
+        "patch": (n * (2 + parts), 0),
+    }  # fmt: skip
+    forward, backward = rows[method]
+    return Cost(parts, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
+
+
+def _learnt(basis: str) -> bool:
+    return kind_of(basis) == "feature"
+
+
+def _checked(
+    model: LanguageModel,
+    pairs: PairSet,
+    level: str,
+    method: str,
+    rules: Sequence[str] | None,
+    steps: int,
+    batch_size: int,
+    *,
+    by_position: bool,
+) -> dict[str, str]:
+    """Return the sites of a level with their bases, once everything is in order."""
+    if level not in SITES or method not in METHODS:
+        raise PatchclampError(
+            expected=f"a level among {', '.join(SITES)} and a method among {', '.join(METHODS)}",
+            got=f"{level!r} by {method!r}",
+            remedy="Edges have methods of their own: eap, eap-ig, patch.",
+        )
+    if rules is not None and method not in ("relp", "atp"):
+        raise PatchclampError(expected="rules with relp or atp", got=f"rules with {method}", remedy="Leave them out.")
+    if steps < 1 or batch_size < 1:
+        raise PatchclampError(
+            expected="at least 1 step and 1 pair in a batch",
+            got=f"{steps} and {batch_size}",
+            remedy="Give larger ones.",
+        )
+    lengths = sorted({len(prompt) for prompt in pairs.clean})
+    if by_position and len(lengths) > 1:
+        raise PatchclampError(
+            expected="pairs of one length, whose positions are the same places",
+            got=f"prompts of {', '.join(map(str, lengths))} tokens",
+            remedy="Leave positions together, or keep the pairs of one template.",
+        )
+    if method != "patch":
+        model.require("differentiate")
+    return level_sites(model, SITES[level])
+
+
+def _ends(
+    model: LanguageModel, pairs: PairSet, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
+) -> Ends:
+    clean, other = [pairs.clean[i] for i in some], [pairs.corrupted[i] for i in some]
+    return differentiated(model, clean, other, pairs.metric(some), paths, rules, plain=Reference("zero"))
+
+
+def _shares(model: LanguageModel, ends: Ends, sites: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
+    for path, basis in sites.items():
+        yield path, shared(model, path, basis, ends.values[path], ends.reference, ends.gradients[path])
+
+
+def _integrated(
+    model: LanguageModel,
+    pairs: PairSet,
+    some: Int[np.ndarray, " row"],
+    sites: Mapping[str, str],
+    steps: int,
+    tally: _Tally,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
+    clean, metric = [pairs.clean[i] for i in some], pairs.metric(some)
+    values, baseline = measured(model, clean, metric, list(sites))
+    other = recorded(model, [pairs.corrupted[i] for i in some], list(sites))
+    for path, basis in sites.items():
+        own = integrated(
+            model, clean, metric, path, basis, values[path], against(other), steps, rows=len(some)
+        )  # fmt: skip
+        whole = basis if _learnt(basis) else "neurons"
+        changes = [
+            [Intervention(path, "patch", None, whole, source=Source(other, stimulus=i))] for i in range(len(some))
+        ]
+        effects = baseline - widened(model.measure(clean, metric, interventions=changes)).cpu().double().numpy()
+        sums = own.unflatten(0, (len(some), -1)).sum((1, 2)).cpu().numpy()
+        tally.gaps[path] = tally.gaps.get(path, 0.0) + float(np.abs(sums - effects).sum())
+        yield path, own
+
+
+def _patched(
+    model: LanguageModel,
+    pairs: PairSet,
+    sites: Mapping[str, str],
+    firsts: Mapping[str, int],
+    tally: _Tally,
+    n_places: int,
+    denoise: bool,
+    batch_size: int,
+    progress: Progress | None,
+) -> None:
+    """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""
+    counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
+    into, out_of = (pairs.corrupted, pairs.clean) if denoise else (pairs.clean, pairs.corrupted)
+    bare = pairs.m_corrupted if denoise else pairs.m_clean
+    for i in range(len(pairs)):
+        source = recorded(model, [out_of[i]], list(sites))
+        there = recorded(model, [into[i]], list(sites)) if any(map(_learnt, sites.values())) else None
+        reference = Reference("corrupted", source)
+        places: Sequence[int | None] = range(n_places) if n_places else (None,)
+        chosen, cells = [], []
+        for path, basis in sites.items():
+            moved = _moved(model, path, basis, there, reference)
+            for k, place in enumerate(places):
+                for unit in range(counts[path]):
+                    if moved is None or (moved[:, unit].any() if place is None else moved[place, unit]):
+                        chosen.append(firsts[path] + k * counts[path] + unit)
+                        cells.append([reference.replace(UnitKey(path, unit, basis, None, place))])
+        values = model.sweep(into[i], pairs.metrics[i], cells, batch_size=4 * batch_size)
+        effects = bare[i] - widened(values).cpu().double().numpy()
+        scores = np.zeros(len(tally.total))
+        scores[chosen] = -effects if denoise else effects
+        tally.add(np.array([i]), 0, scores[None])
+        if progress is not None:
+            progress(i + 1, len(pairs))
+
+
+def _moved(
+    model: LanguageModel, path: str, basis: str, there: Recording | None, reference: Reference
+) -> np.ndarray | None:
+    """Return where features differ between the ends; None for units that are all replaced."""
+    if there is None or not _learnt(basis):
+        return None
+    found: np.ndarray = (away(model.basis_at(path, basis), path, there[path], reference) != 0).cpu().numpy()
+    return found

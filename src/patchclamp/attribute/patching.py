@@ -1,0 +1,412 @@
+"""Patching: put one run's activations into another, place by place, and see how much of the answer comes with them."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from patchclamp.attribute.patched import DIRECTIONS, Patched
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import Intervention, Source, Span, spans
+from patchclamp.core.recording import Recording
+from patchclamp.core.subject import Progress
+from patchclamp.subjects.bases import count_units, encode
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pairs import PairSet
+
+SITES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "resid": (("resid_in", "resid_out"), "whole"),
+    "attn": (("attn.write",), "whole"),
+    "mlp": (("mlp.write",), "whole"),
+    "head": (("attn.z",), "heads"),
+    "neuron": (("mlp.act",), "neurons"),
+}
+"""Kinds of sites and their units; of ``resid_out`` the last block's alone, for the others are the next one's input."""
+USUAL = ("resid", "attn", "mlp")
+PAIRS, CELLS, BYTES = 64, 65_536, 256 * 2**20
+"""Most pairs, cells and bytes of activations that are held at once."""
+MOST_BYTES = 2 * 2**30
+"""Most bytes of effects, a number per pair and cell."""
+
+
+def patch_sites(
+    model: LanguageModel,
+    pairs: PairSet,
+    sites: str | Sequence[str] = USUAL,
+    *,
+    positions: str | Sequence[str] = "each",
+    direction: str = "denoise",
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> Patched:
+    r"""Patch every unit at every place, one at a time, on every pair.
+
+    With x a clean prompt, x′ its corrupted counterpart and n(·) a unit's value:
+
+    denoise: AP(n) = [m(x′ with n := n(x)) − m(x′)] / [m(x) − m(x′)]
+
+    noise: AP(n) = [m(x) − m(x with n := n(x′))] / [m(x) − m(x′)]
+
+    Both are 1 where the patch makes all the difference, and 0 where it makes none. A cell where both runs have the same
+    value to the bit, such as before the first token that differs, is 0 without being run.
+
+    Args:
+        model: the subject.
+        pairs: what ``open_pairs`` gave.
+        sites: some of ``resid`` (every block's input and the last one's output), ``attn`` and ``mlp`` (what they
+            write), ``head``, ``neuron``, ``feature`` (of the bases that were added), or patterns of site paths: the
+            whole vector there, or with ``/heads`` or ``/neurons`` behind it each of its units.
+        positions: ``each`` by itself; ``all`` at once; or spans such as ``-1`` or ``3:5``, each at once. Prompts of
+            different length are aligned at their ends, where m is read; every cell says how many pairs it has.
+        direction: ``denoise`` or ``noise``.
+        batch_size: cells per forward pass.
+        progress: called with cells done and cells in all.
+
+    Returns:
+        Patched: effects per pair, and over pairs with intervals and p.
+
+    Raises:
+        PatchclampError: unknown sites, spans that no prompt has, or more cells than memory should hold.
+        CannotIntervene: a site that can only be read.
+
+    Source: activation patching as in 2508.21258; the normalisation is each pair's own, and means are taken after it.
+
+    Cost: a row of a forward pass from the site's block on for every pair, place and unit; two forwards per pair.
+
+    Example:
+        >>> from patchclamp.opening import load, open_pairs
+        >>> cat = load("organism:cat")
+        >>> found = patch_sites(cat, open_pairs(cat, "planted"), "neuron")
+        >>> [(cell.key, cell.place, round(cell.mean, 2)) for cell in found.strongest(1)]
+        [('blocks.0.mlp.act/neurons/7', '3', 1.0)]
+    """
+    job = Patching(model, pairs, sites_named(model, sites), _grid(pairs, positions), direction, batch_size)
+    return job.gathered(job.parts(progress=progress))
+
+
+def plan_patching(
+    model: LanguageModel,
+    pairs: PairSet,
+    sites: str | Sequence[str] = USUAL,
+    *,
+    positions: str | Sequence[str] = "each",
+    direction: str = "denoise",
+    batch_size: int = 64,
+) -> "Patching":
+    """Return a job of patching without doing it: what it costs, and its parts one by one; see ``patch_sites``."""
+    return Patching(model, pairs, sites_named(model, sites), _grid(pairs, positions), direction, batch_size)
+
+
+def sites_named(model: LanguageModel, sites: str | Sequence[str]) -> list[tuple[str, str]]:
+    """Return the sites that kinds and patterns name, each with the basis whose units are patched.
+
+    Raises:
+        PatchclampError: unknown ones, or none.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for name in (part.strip() for part in (sites.split(",") if isinstance(sites, str) else sites)):
+        if name in SITES:
+            model.covered()
+            kinds, basis = SITES[name]
+            last = max((site.layer or 0 for site in model.sites()), default=0)
+            chosen = [
+                (site.path, basis)
+                for site in model.sites()
+                if site.kind in kinds and (site.kind != "resid_out" or site.layer == last)
+            ]
+        elif name == "feature":
+            chosen = list(model.of_level("feature").items())
+        elif "." in name or name in ("embed", "final"):
+            pattern, _, basis = name.partition("/")
+            chosen = [(site.path, basis or "whole") for site in model.select(pattern)]
+        else:
+            chosen = []
+        wide = [at for at in chosen if model.site(at[0]).width and not model.site(at[0]).ragged]
+        if not wide:
+            raise PatchclampError(
+                expected=f"sites among {', '.join(SITES)}, feature, or patterns of site paths",
+                got=repr(name),
+                remedy="`patchclamp sites MODEL` lists paths; attention patterns and single experts, which not every "
+                "token comes by, cannot be patched.",
+            )
+        found.update(dict.fromkeys(wide))
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Say which places there are, and where each lies in a prompt.
+
+    Args:
+        places: their names.
+        how: ``start``, ``end``, ``all`` or ``spans``.
+        given: the spans, where places are.
+    """
+
+    places: tuple[str, ...]
+    how: str
+    given: tuple[Span, ...] = ()
+
+    def at(self, place: int, length: int) -> tuple[int, ...]:
+        """Return the positions of a place in a prompt of some length; none where the prompt has no such place."""
+        if self.how == "all":
+            return tuple(range(length))
+        if self.how == "spans":
+            span = self.given[place]
+            stop = length if span.stop is None else span.stop + length * (span.stop < 0)
+            start = span.start + length * (span.start < 0)
+            # A run that begins before the prompt does is another run, not a part of it.
+            return tuple(range(start, min(stop, length))) if start >= 0 else ()
+        position = place if self.how == "start" else length - len(self.places) + place
+        return (position,) if 0 <= position < length else ()
+
+
+def _grid(pairs: PairSet, positions: str | Sequence[str]) -> Grid:
+    lengths = {len(x) for x in pairs.clean}
+    longest = max(lengths)
+    if positions == "all":
+        return Grid(("all",), "all")
+    if positions == "each":
+        if len(lengths) == 1:
+            return Grid(tuple(str(p) for p in range(longest)), "start")
+        return Grid(tuple(str(p) for p in range(-longest, 0)), "end")
+    given = spans(positions) or ()
+    grid = Grid(tuple(map(str, given)), "spans", given)
+    for place, span in enumerate(given):
+        if span.steps or not any(grid.at(place, length) for length in lengths):
+            raise PatchclampError(
+                expected=f"each, all, or spans of positions within {longest} tokens",
+                got=str(span),
+                remedy="Such as -1, 3:5 or -4:, joined by commas.",
+            )
+    return grid
+
+
+@dataclass(frozen=True, eq=False)
+class Patching:
+    """A job of patching: its cost, and its parts, each of some pairs of one length.
+
+    Args:
+        model: the subject.
+        pairs: what is asked.
+        sites: path and basis of each.
+        grid: the places.
+        direction: which way.
+        batch_size: cells per forward pass.
+
+    Raises:
+        PatchclampError: an unknown direction, or more effects than memory should hold.
+    """
+
+    model: LanguageModel
+    pairs: PairSet
+    sites: list[tuple[str, str]]
+    grid: Grid
+    direction: str
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS or self.batch_size < 1:
+            raise PatchclampError(
+                expected="direction denoise or noise, and at least 1 cell per pass",
+                got=f"{self.direction!r}, {self.batch_size}",
+                remedy="denoise patches clean values into corrupted runs, noise the other way round.",
+            )
+        if self.n_bytes > MOST_BYTES:
+            raise PatchclampError(
+                expected=f"at most {MOST_BYTES // 2**30} GiB of effects",
+                got=f"{self.n_cells:,} cells, {self.n_bytes / 2**30:.1f} GiB",
+                remedy="Take fewer pairs, fewer sites, or --positions all.",
+            )
+
+    @cached_property
+    def n_units(self) -> list[int]:
+        """How many units each site has."""
+        return [count_units(self.model.basis_at(path, basis), self.model.site(path)) for path, basis in self.sites]
+
+    @property
+    def n_cells(self) -> int:
+        """Cells in all: pairs, places and units; those that need not be run among them."""
+        places = sum(bool(self.grid.at(k, len(x))) for x in self.pairs.clean for k in range(len(self.grid.places)))
+        return places * sum(self.n_units)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of all effects."""
+        return 8 * len(self.pairs) * len(self.grid.places) * sum(self.n_units)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the activations and residual streams that are held at once, besides the model's own."""
+        return self._most * self._per_pair
+
+    @property
+    def _per_pair(self) -> int:
+        longest = max(len(x) for x in self.pairs.clean)
+        wide = sum(self.model.site(path).width for path in dict.fromkeys(path for path, _ in self.sites))
+        stream = self.model.site("blocks.0.resid_in").width * self.model.n_layers if self.model.n_layers else 0
+        return longest * (2 * wide + stream) * torch.finfo(self.model.dtype).bits // 8
+
+    @cached_property
+    def _most(self) -> int:
+        cells = max(len(self.grid.places) * sum(self.n_units), 1)
+        return max(1, min(PAIRS, CELLS // cells, BYTES // max(self._per_pair, 1), len(self.pairs)))
+
+    @cached_property
+    def members(self) -> list[Int[np.ndarray, " some"]]:
+        """The pairs of each part."""
+        return list(self.pairs.of_equal_length(self._most))
+
+    def seconds(self) -> float:
+        """Return about how long it takes, from one pass of ``batch_size`` rows; an upper bound where runs agree."""
+        rows = min(self.batch_size, 64)
+        shown, metric = [self.pairs.clean[0]] * rows, self.pairs.metric([0] * rows)
+        self.model.measure(shown, metric)  # the first pass pays for set-up
+        began = time.monotonic()
+        self.model.measure(shown, metric)
+        spent = time.monotonic() - began
+        layers = max(self.model.n_layers, 1)
+        left = [
+            n * (1 - (self.model.site(path).layer or 0) / layers)
+            for n, (path, _) in zip(self.n_units, self.sites, strict=True)
+        ]
+        return spent * self.n_cells / rows * sum(left) / max(sum(self.n_units), 1)
+
+    def parts(
+        self, first: int = 0, progress: Progress | None = None
+    ) -> Iterator[tuple[list[Float[np.ndarray, "some unit place"]], int]]:
+        """Compute the parts from ``first`` on, one by one.
+
+        Args:
+            first: how many parts are known already.
+            progress: called with cells done and cells in all.
+
+        Yields:
+            tuple: the effects at each site, and how many cells were run.
+        """
+        total = self.n_cells
+        done = sum(self._cells_of(members) for members in self.members[:first])
+        for members in self.members[first:]:
+            cells = self._cells_of(members)
+            before = done + cells
+
+            def within(so_far: int, running: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(before - running + so_far, total)
+
+            effects, run = self._part(members, within)
+            yield effects, run
+            done = before
+            if progress is not None and not run:
+                progress(done, total)
+
+    def _cells_of(self, members: Int[np.ndarray, " some"]) -> int:
+        length = len(self.pairs.clean[members[0]])
+        places = sum(bool(self.grid.at(k, length)) for k in range(len(self.grid.places)))
+        return len(members) * places * sum(self.n_units)
+
+    def _part(self, members: np.ndarray, progress: Progress) -> tuple[list[np.ndarray], int]:
+        clean, corrupted = ([those[i] for i in members] for those in (self.pairs.clean, self.pairs.corrupted))
+        denoise = self.direction == "denoise"
+        into, donors = (corrupted, clean) if denoise else (clean, corrupted)
+        paths = list(dict.fromkeys(path for path, _ in self.sites))
+        both = self.model.run([*into, *donors], record=paths, logits=False).recording
+        length = len(into[0])
+        spots = [self.grid.at(k, length) for k in range(len(self.grid.places))]
+        found, cells = [], []
+        for number, ((path, basis), n_units) in enumerate(zip(self.sites, self.n_units, strict=True)):
+            effects = np.full((len(members), n_units, len(spots)), np.nan)
+            moved = self._moved(both, path, basis, len(members), length)
+            for place, spot in enumerate(spots):
+                if spot:
+                    effects[:, :, place] = 0.0
+                    rows = np.argwhere(moved[:, list(spot)].any(1))
+                    cells.append(np.insert(rows, [1, 1], [number, place], axis=1))
+            found.append(effects)
+        which = np.concatenate(cells)
+        metric = self.pairs.metric(members)
+        measured = self.model.sweep(
+            into, metric, _Cells(self.sites, which, both, spots, whole=self.grid.how == "all"),
+            of=which[:, 0].tolist(), batch_size=self.batch_size, progress=progress,
+        ) if len(which) else torch.zeros(0)  # fmt: skip
+        ends = self.pairs.m_clean[members], self.pairs.m_corrupted[members]
+        start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)
+        shares = sign * (measured.cpu().double().numpy() - start[which[:, 0]]) / (ends[0] - ends[1])[which[:, 0]]
+        for number, effects in enumerate(found):
+            own = which[:, 1] == number
+            pair, _, place, unit = which[own].T
+            effects[pair, unit, place] = shares[own]
+        return found, len(which)
+
+    def _moved(
+        self, both: Recording, path: str, basis: str, n: int, length: int
+    ) -> Bool[np.ndarray, "some position unit"]:
+        """Return where the two runs differ."""
+        values = both[path]
+        known = self.model.basis_at(path, basis)
+        if known.kind == "directions":
+            values = encode(known, values)
+        a, b = values.unflatten(0, (2, n, length))
+        n_units = count_units(known, self.model.site(path))
+        different = (a != b).unflatten(-1, (n_units, -1)).any(-1)
+        moved: np.ndarray = different.cpu().numpy()
+        return moved
+
+    def gathered(self, parts: Iterator[tuple[list[np.ndarray], int]]) -> Patched:
+        """Return all parts as one result."""
+        effects = [np.full((len(self.pairs), n, len(self.grid.places)), np.nan) for n in self.n_units]
+        run = 0
+        for members, (found, cells) in zip(self.members, parts, strict=True):
+            for whole, part in zip(effects, found, strict=True):
+                whole[members] = part
+            run += cells
+        return Patched(
+            self.direction, dict(zip(self.sites, effects, strict=True)), self.grid.places, self.tokens,
+            self.pairs.pairs, self.pairs.m_clean, self.pairs.m_corrupted, self.pairs.counted_aside(),
+            {"slug": self.model.name, "hash": self.model.hash},
+            {"metric": self.pairs.metrics[0].kind, "aligned": self.grid.how, "run": run, "agree": self.n_cells - run},
+        )  # fmt: skip
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The token at each place, where all clean prompts have the same."""
+        found = []
+        for place in range(len(self.grid.places)):
+            at = [(x, self.grid.at(place, len(x))) for x in self.pairs.clean]
+            ids = {int(x.ids[spot[0]]) for x, spot in at if len(spot) == 1}
+            single = len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
+            found.append(self.model.tokenizer.token(ids.pop()) if single else "")
+        return tuple(found)
+
+
+class _Cells(Sequence[list[Intervention]]):
+    """Interventions of many cells, each made when it is asked for."""
+
+    def __init__(
+        self,
+        sites: Sequence[tuple[str, str]],
+        which: Int[np.ndarray, "cell 4"],
+        both: Recording,
+        spots: Sequence[tuple[int, ...]],
+        *,
+        whole: bool,
+    ) -> None:
+        self.sites = sites
+        self.which = which
+        n = len(both.stimuli) // 2
+        self.sources = [Source(both, stimulus=n + i) for i in range(n)]
+        self.at = [None if whole or not spot else (Span(spot[0], spot[-1] + 1),) for spot in spots]
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def __getitem__(self, i: int) -> list[Intervention]:  # type: ignore[override]
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        pair, site, place, unit = self.which[i].tolist()
+        path, basis = self.sites[site]
+        return [Intervention(path, "patch", (unit,), basis, self.at[place], source=self.sources[pair])]

@@ -1,0 +1,267 @@
+"""Circuit: find the parts that carry answers over many pairs, keep them, and say what the first of them do."""
+
+import shlex
+import time
+from argparse import Namespace
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchclamp.cli.circuit_evaluate import evaluate
+from patchclamp.cli.circuit_tables import print_circuit
+from patchclamp.cli.main import emit
+from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.core.bundle import write_file
+from patchclamp.core.circuit import Circuit
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.stats import mean_interval
+
+OF_UNITS, OF_EDGES = ("relp", "atp", "ig", "patch"), ("eap-ig", "eap", "relp", "patch")
+DRAWN = {"edge": 80}
+TOLD, DRAWN_UNITS, IN_ATLAS = 20, 60, 1000
+"""Parts that a table shows; parts of the picture, and those that an atlas takes."""
+LEAST_SETS = 20
+NEAR = 0.01
+"""Scores below one hundredth of the largest count as near zero."""
+
+
+def circuit(options: Namespace) -> int:
+    """Do what the word after ``circuit`` says."""
+    return {"find": _find, "evaluate": evaluate}[options.what](options)
+
+
+def _find(options: Namespace) -> int:
+    from patchclamp.cli.atlas import refuse_if_unwritable
+    from patchclamp.cli.commands import _add_bases, _say
+    from patchclamp.explain.circuit_page import circuit_page
+    from patchclamp.explain.together import replace_together
+    from patchclamp.opening import load, open_pairs
+
+    method = options.method or ("eap-ig" if options.level == "edge" else "relp")
+    _check(options, method)
+    model = load(options.model, device=options.device, dtype=options.dtype)
+    if options.atlas is not None:
+        refuse_if_unwritable(options.atlas, model)
+    _add_bases(model, options)
+    pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
+    aside = ", ".join(f"{n} with {reason}" for reason, n in pairs.counted_aside().items())
+    used = f"{len(pairs)} pair{'s' if len(pairs) != 1 else ''} used"
+    _say(f"{used}, {len(pairs.aside)} set aside{': ' + aside if aside else ''}")
+    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
+    settings = {**found.about.get("settings", {}), "seed": options.seed}
+    found = replace(found, about={**found.about, "settings": settings})
+    places = _first(found, options.top)
+    with Meter("receipt", "sets") as meter:
+        receipt = replace_together(
+            model, found, pairs, places, n_sets=options.controls, seed=options.seed, progress=meter
+        )
+    found = replace(found, about={**found.about, "receipt": _told(found, receipt)})
+    found.save(options.out)
+    command = shlex.join(["patchclamp", *options.words])
+    document = _document(found)
+    picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
+    page = Path(options.out) / "circuit.html"
+    write_file(page, circuit_page(document, picture, command=command).encode())
+    _say(f"circuit written to {options.out}, as a page to {page}")
+    if options.atlas is not None:
+        tokens = [model.tokenizer.token(int(i)) for i in pairs.clean[0].ids] if options.by_position else []
+        layer = _add_layer(found, receipt, tokens, options, command, began, time.monotonic() - clock)
+        _say(f"circuit added to {options.atlas} as {layer}")
+    if options.json:
+        emit(document)
+    else:
+        print_circuit(found, document)
+    return 0
+
+
+def _first(found: Circuit, most: int) -> list[int]:
+    """Return the parts that are measured together: the highest scores, those near zero and the embedding left out.
+
+    To replace the embedding is to show the corrupted prompt: it takes all of m(x) − m(x′) in every model.
+    """
+    order = [int(i) for i in found.order() if found.level == "edge" or not str(found.parts[i]).startswith("embed/")]
+    least = NEAR * float(np.abs(found.scores).max())
+    return [i for i in order if found.scores[i] > least][:most] or order[:1]
+
+
+def _check(options: Namespace, method: str) -> None:
+    """Refuse, before anything is loaded, what does not go together.
+
+    Raises:
+        PatchclampError: a method of another level, options that it does not take, a folder that holds something.
+    """
+    fitting = OF_EDGES if options.level == "edge" else OF_UNITS
+    if method not in fitting:
+        raise PatchclampError(
+            expected=f"a method for {options.level}s: {', '.join(fitting)}",
+            got=method,
+            remedy="Edges have eap and eap-ig; nodes, neurons and features have atp and ig."
+            if method in ("eap", "eap-ig", "atp", "ig")
+            else "Choose one of these.",
+        )
+    wrong = [
+        (options.rules is not None and method != "relp", f"--rules with {method}", "They are of relp."),
+        (options.denoise and method != "patch", f"--denoise with {method}", "It is of patch: others run on x′."),
+        (options.by_position and options.level == "edge", "--by-position with edges", "Edges are of all positions."),
+        (options.basis and options.level != "feature", f"--basis with {options.level}s", "Add --level feature."),
+        (options.level == "feature" and not options.basis, "features without --basis", "Add --basis DIR."),
+        (options.top < 1, f"--top {options.top}", "Measure at least 1 part."),
+        (options.controls < LEAST_SETS, f"--controls {options.controls}", f"Take at least {LEAST_SETS}."),
+        (options.batch_size < 1, f"--batch-size {options.batch_size}", "Take at least 1."),
+        (options.steps < 1, f"--steps {options.steps}", "Take at least 1."),
+    ]
+    for is_wrong, got, remedy in wrong:
+        if is_wrong:
+            raise PatchclampError(expected="options that go together", got=got, remedy=remedy)
+    out = Path(options.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PatchclampError(
+            expected="a new or empty folder", got=f"{out}, which holds something", remedy="Choose another --out."
+        )
+
+
+def _rules(options: Namespace) -> tuple[str, ...] | None:
+    return None if options.rules is None else tuple(filter(None, (r.strip() for r in options.rules.split(","))))
+
+
+def _units(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
+    from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
+    from patchclamp.cli.commands import _say
+
+    asked: dict[str, Any] = {
+        "level": options.level, "method": method, "steps": options.steps, "by_position": options.by_position,
+        "batch_size": options.batch_size,
+    }  # fmt: skip
+    cost = cost_of(model, pairs, **asked)
+    backward = f" and {cost.backward:,} of backward ones" if cost.backward else ""
+    _say(
+        f"{cost.parts:,} parts: {cost.forward:,} rows of forward passes{backward}, {human_bytes(cost.bytes)} of memory"
+    )
+    with Meter("find", "pairs" if method == "patch" else "batches") as meter:
+        return attribute_pairs(model, pairs, rules=_rules(options), denoise=options.denoise, progress=meter, **asked)
+
+
+def _edges(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
+    from patchclamp.attribute.edge_patching import patch_edges
+    from patchclamp.attribute.edges import attribute_edges, edge_memory
+    from patchclamp.attribute.over_pairs import about_pairs, versions
+    from patchclamp.cli.commands import _say
+    from patchclamp.subjects.backward import RELP
+    from patchclamp.subjects.edges import edge_map
+
+    n, n_pairs = len(edge_map(model)), len(pairs)
+    passes = {
+        "patch": f"{n * n_pairs:,} rows of forward passes that begin at the reader's block",
+        "eap-ig": f"{n_pairs * options.steps:,} rows of backward passes",
+    }.get(method, f"{n_pairs:,} rows of backward passes")
+    _say(f"{n:,} edges: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
+    with Meter("find", "edges" if method == "patch" else "passes") as meter:
+        if method == "patch":
+            direction: Any = "denoise" if options.denoise else "noise"
+            found = patch_edges(model, pairs, direction=direction, progress=meter)
+        else:
+            rules = (_rules(options) or RELP) if method == "relp" else ()
+            found = attribute_edges(
+                model, pairs, method="eap-ig" if method == "eap-ig" else "eap", rules=rules, steps=options.steps,
+                progress=meter,
+            )  # fmt: skip
+    made = found.circuit(model, pairs)
+    about = {**about_pairs(pairs), "settings": dict(found.settings), "versions": versions()}
+    return replace(made, method=method, about=about, per_pair=np.asarray(found.scores, dtype=np.float32))
+
+
+def info(options: Namespace) -> int:
+    """Show a circuit's folder again: its first parts and the receipt that was made when it was found."""
+    found = Circuit.load(options.folder)
+    document = _document(found)
+    if options.json:
+        emit(document)
+    else:
+        print_circuit(found, document)
+    return 0
+
+
+def _told(found: Circuit, receipt: Any) -> dict[str, Any]:
+    """Return a receipt as JSON-ready data."""
+    names = found.names()
+    return {
+        "parts": [names[i] for i in receipt.places], "alone": list(receipt.alone), "predicted": receipt.predicted,
+        "measured": receipt.measured, "measured_share": receipt.share(receipt.measured),
+        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": receipt.mean,
+        "random_share": receipt.share(receipt.mean), "random_interval": _ends(receipt.random_interval),
+        "size": receipt.size, "distinct": receipt.distinct, "p": receipt.p, "seed": receipt.seed,
+    }  # fmt: skip
+
+
+def _ends(interval: Any) -> list[float | None]:
+    """Return both ends of an interval; None where one pair gives none."""
+    return [end if np.isfinite(end) else None for end in (interval.low, interval.high)]
+
+
+def _document(found: Circuit) -> dict[str, Any]:
+    """Return what is printed, shown on the page, and given as JSON."""
+    receipt = found.about.get("receipt")
+    order, names = found.order(), found.names()
+    alone = dict(zip(receipt["parts"], receipt["alone"], strict=True)) if receipt else {}
+    seed = receipt["seed"] if receipt else 0
+    parts = []
+    for i in map(int, order[: max(TOLD, len(alone))]):
+        each = found.per_pair
+        interval = None
+        if each is not None and len(each) > 1:
+            interval = mean_interval(each[:, i].astype(np.float64), seed=seed)
+        parts.append({
+            "part": names[i], "score": float(found.scores[i]),
+            "low": interval.low if interval else None, "high": interval.high if interval else None,
+            "measured": alone.get(names[i]),
+        })  # fmt: skip
+    told = {name: value for name, value in found.about.items() if name not in ("asked", "receipt")}
+    return {
+        "subject": dict(found.subject), "level": found.level, "method": found.method, "about": told,
+        "n_parts": len(found), "parts": parts, "receipt": receipt,
+    }  # fmt: skip
+
+
+def _add_layer(
+    found: Circuit,
+    receipt: Any,
+    tokens: list[str],
+    options: Namespace,
+    command: str,
+    began: str,
+    duration_s: float,
+) -> str:
+    """Add a circuit to an atlas and return the layer's id."""
+    from patchclamp.atlas.layers import write_graph
+    from patchclamp.atlas.runs import Run, host, versions
+
+    measures = {
+        "predicted": receipt.predicted, "measured": receipt.measured, "p": receipt.p,
+        "control_mean": receipt.mean, "control_low": receipt.random_interval.low,
+        "control_high": receipt.random_interval.high,
+    }  # fmt: skip
+    graph = found.graph(IN_ATLAS, tokens=tokens, measures=measures)
+    slug, names = found.subject.get("slug"), found.names()
+    alone = {f"{slug}/{names[i]}": value for i, value in zip(receipt.places, receipt.alone, strict=True)}
+    nodes = tuple(
+        replace(node, measures={"measured": alone[node.key]}) if node.key in alone else node for node in graph.nodes
+    )
+    graph = replace(graph, nodes=nodes)
+    made = f"a circuit of {found.level}s over {graph.about['n_pairs']} pairs of {options.pairs}"
+    run = Run(
+        verb="circuit find", command=command, made=made[:200],
+        began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
+        seeds={"seed": options.seed}, hashes={"model": str(found.subject.get("hash", ""))},
+        options={
+            name: str(value)
+            for name in ("model", "pairs", "n", "method", "level", "basis", "top")
+            if (value := getattr(options, name)) not in (None, [])
+        },
+        log=(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges, measured {receipt.measured:+.4f}",),
+        rebuild=command + "\n",
+    )  # fmt: skip
+    return write_graph(options.atlas, graph, run=run)

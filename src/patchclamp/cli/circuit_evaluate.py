@@ -1,0 +1,182 @@
+"""Circuit evaluate: is it true? Faithfulness, completeness and minimality on held-out pairs, beside random circuits."""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from patchclamp.cli.circuit_evaluate_tables import show
+from patchclamp.cli.main import emit
+from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.core.errors import PatchclampError
+
+ENDINGS = (".svg", ".html", ".json")
+
+
+def evaluate(options: Namespace) -> int:
+    """Evaluate a circuit's folder on pairs, and show it."""
+    from patchclamp.core.circuit import Circuit
+    from patchclamp.evaluate import evaluate_circuit
+    from patchclamp.evaluate.faithfulness import check_subject, count_subsets
+    from patchclamp.evaluate.growing import SHARES, sizes_of
+    from patchclamp.evaluate.recovering import recover
+    from patchclamp.opening import load, load_basis, open_pairs
+
+    _check(options)
+    circuit = Circuit.load(options.folder)
+    exact = None if options.exact is None else Circuit.load(options.exact)
+    shares, sizes = _sizes(options.sizes)
+    grown = sizes_of(len(circuit), (*SHARES, *shares), sizes)
+    model = load(options.model, device=options.device, dtype=options.dtype)
+    check_subject(model, circuit)
+    for folder in options.basis:
+        model.add_dictionary(load_basis(folder))
+    asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed}
+    kind = circuit.about.get("metric")
+    pairs = open_pairs(model, options.pairs, n=options.n, kind=kind, **asked)
+    means = None if options.train is None else open_pairs(model, options.train, n=None, kind=kind, **asked)
+    n_subsets = count_subsets(len(grown), options.random)
+    _say(
+        f"{len(pairs):,} pairs x {n_subsets:,} sets of parts, {len(pairs) * n_subsets:,} prompts through the network"
+        + (" (of edges several passes each)" if circuit.level == "edge" else "")
+        + f"; about {human_bytes(_memory(model, circuit, pairs))} of memory"
+    )
+    with Meter("evaluate", "sets") as meter:
+        found = evaluate_circuit(
+            model, circuit, pairs, means=means, sizes=grown, n_random=options.random, signed=not options.magnitude,
+            seen=options.seen, seed=options.seed, progress=meter,
+        )  # fmt: skip
+    document = _document(found, circuit)
+    if exact is not None:
+        document["recovery"] = asdict(recover(circuit, exact, signed=not options.magnitude))
+    if options.out is not None:
+        _write(Path(options.out), document)
+    emit(document) if options.json else show(document)
+    return 0
+
+
+def _memory(model: Any, circuit: Any, pairs: Any) -> int:
+    from patchclamp.evaluate.interchange import interchange
+
+    return int(interchange(model, circuit, pairs).memory_bytes)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _check(options: Namespace) -> None:
+    if (options.reference == "mean") != (options.train is not None):
+        raise PatchclampError(
+            expected="--reference mean together with --train PAIRS",
+            got=f"--reference {options.reference}" + ("" if options.train is None else " and --train"),
+            remedy="The mean is taken over the pairs that the circuit was found on: name them.",
+        )
+    if options.out is not None and not options.out.endswith(ENDINGS):
+        raise PatchclampError(
+            expected=f"--out with a name that ends in {', '.join(ENDINGS)}",
+            got=options.out,
+            remedy="svg and html are pictures of the curve, json is everything.",
+        )
+    folder = None if options.out is None else Path(options.out).absolute().parent
+    if folder is not None and not folder.is_dir():
+        raise PatchclampError(
+            expected="--out in a folder that is there", got=str(folder), remedy="Make the folder first."
+        )
+
+
+def _sizes(text: str | None) -> tuple[list[float], list[int]]:
+    """Read sizes: ``5%`` is a share of the parts, ``12`` a number of them."""
+    shares, sizes = [], []
+    for word in (part.strip() for part in text.split(",")) if text is not None else ():
+        try:
+            if word.endswith("%"):
+                shares.append(float(word[:-1]) / 100)
+            else:
+                sizes.append(int(word))
+        except ValueError:
+            raise PatchclampError(
+                expected="sizes such as 12 or 7.5%, joined by commas", got=repr(word), remedy="Give these."
+            ) from None
+    return shares, sizes
+
+
+def _estimate(found: Any) -> dict[str, float]:
+    return {"value": found.value, "low": found.interval.low, "high": found.interval.high}
+
+
+def _document(found: Any, circuit: Any) -> dict[str, Any]:
+    """Return an evaluation as data; every pair's m stays with it."""
+    area = found.area
+    names = ("kept", "rest", "random", "random_rest", "ahead")
+    m = (float(found.m_model.mean()), float(found.m_empty.mean()))
+    title = f"{found.circuit['method']} circuit of {found.circuit['parts']:,} {found.circuit['level']}s in " + str(
+        found.circuit["subject"].get("slug", "")
+    )
+    held = "pairs, SOME OF WHICH IT WAS FOUND ON" if found.seen else "held-out pairs"
+    told = (
+        f"{len(found.pairs)} {held}; outside the circuit stands {found.reference}; "
+        f"m {m[0]:.3g}, with no part kept {m[1]:.3g}"
+    )
+    document: dict[str, Any] = {
+        "title": title, "told": told, "circuit": found.circuit, "found_on": len(circuit.about.get("pairs", ())),
+        "pairs": len(found.pairs), "left_out": dict(found.left_out), "seen": found.seen, "reference": found.reference,
+        "signed": found.signed, "m": {"model": m[0], "empty": m[1]},
+        "points": [
+            {"size": p.size, "share": p.share, **{name: _estimate(getattr(p, name)) for name in names}}
+            for p in found.points
+        ],
+        "area": {
+            "low": area.low, "high": area.high, "distance": _estimate(area.distance),
+            **{name: _estimate(getattr(area, name)) for name in names},
+            "p_pairs": area.p_pairs, "p_random": area.p_random,
+        },
+        "about": dict(found.about),
+        "each": {
+            "pairs": list(found.pairs), "m_model": found.m_model.tolist(), "m_empty": found.m_empty.tolist(),
+            "m_kept": found.m_kept.tolist(), "m_rest": found.m_rest.tolist(),
+            "m_random_mean": found.m_random.mean(0).tolist(),
+        },
+    }  # fmt: skip
+    if found.minimality is not None:
+        document["minimality"] = {
+            "size": found.minimality.size, "needed": found.minimality.needed,
+            "parts": [
+                {"part": _name(part), **_estimate(change)}
+                for part, change in zip(found.minimality.parts, found.minimality.changes, strict=True)
+            ],
+            "random": list(found.minimality.random),
+        }  # fmt: skip
+    return document
+
+
+def _name(part: Any) -> str:
+    return part if isinstance(part, str) else " → ".join(part)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    from patchclamp.core.bundle import write_file
+    from patchclamp.explain.size_curve import draw_sizes
+
+    if path.suffix == ".json":
+        text = json.dumps(_plain(document), indent=1)
+    else:
+        text = draw_sizes(document)
+        if path.suffix == ".html":
+            text = (
+                '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" '
+                f'content="light dark"><title>{escape(document["title"])}</title></head><body>\n{text}</body></html>\n'
+            )
+    write_file(path, text.encode())
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    return None if isinstance(data, float) and data != data else data

@@ -1,0 +1,77 @@
+"""Circuit tables: the first parts of a circuit and what they do, as people read them in a terminal."""
+
+from typing import Any
+
+from rich.markup import escape
+
+from patchclamp.cli.tables import _bar, _console, _grid, _print, _signed
+
+
+def print_circuit(found: Any, document: dict[str, Any]) -> None:
+    """Print a circuit's first parts with intervals, and the receipt.
+
+    Args:
+        found: the circuit.
+        document: what ``--json`` prints of it.
+    """
+    out, about, n = _console(), document["about"], len(document["about"]["pairs"])
+    metric = str(about["metric"]).replace("_", " ")
+    several = "s" if n != 1 else ""
+    out.print(
+        f"[bold]{escape(str(found.subject.get('slug')))}[/]: m = {metric}, mean of {n} pair{several}: "
+        f"{_signed(about['m_clean'], 2)} clean, {_signed(about['m_corrupted'], 2)} corrupted"
+    )
+    out.print(_how(document), style="dim")
+    table = _grid("", found.level, "predicted", "95 % interval", "measured", "", numbers=("", "predicted", "measured"))
+    scale = max((abs(part["score"]) for part in document["parts"]), default=1.0) or 1.0
+    for i, part in enumerate(document["parts"], 1):
+        between = f"{_signed(part['low'])} to {_signed(part['high'])}" if part["low"] is not None else "–"
+        measured = "" if part["measured"] is None else _signed(part["measured"])
+        cells = (_signed(part["score"]), between, measured, _bar(part["score"] / scale))
+        table.add_row(str(i), escape(part["part"]), *cells)
+    _print(out, table)
+    if document["n_parts"] > len(document["parts"]):
+        out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")
+    if document["receipt"]:
+        _receipt(out, document["receipt"], edges=found.level == "edge")
+
+
+def _how(document: dict[str, Any]) -> str:
+    settings = document["about"].get("settings", {})
+    told = {
+        "direction": f"direction {settings.get('direction')}",
+        "rules": f"rules {', '.join(settings.get('rules') or ()) or 'none'}",
+        "steps": f"{settings.get('steps')} steps",
+        "gap": f"completeness gap {settings.get('gap', 0.0):.2g}",
+    }
+    words = "; ".join(text for name, text in told.items() if name in settings)
+    return f"scored by {document['method']}" + (f" ({words})" if words else "")
+
+
+def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
+    n = len(r["parts"])
+    out.print(
+        "\n[bold]Receipt[/]: what m loses, in the mean over these pairs, when parts are as in the corrupted prompts"
+    )
+    table = _grid("", "predicted", "measured", "share", "95 % interval", numbers=("predicted", "measured", "share"))
+    these, randoms = f"these {n} together" if n > 1 else "the first", f"{len(r['randoms'])} random sets, mean"
+    rows = (
+        (these, _signed(r["predicted"]), r["measured"], r["measured_share"], r["interval"]),
+        (randoms, "", r["random_mean"], r["random_share"], r["random_interval"]),
+    )
+    for name, predicted, measured, share, (low, high) in rows:
+        between = f"{_signed(low)} to {_signed(high)}" if low is not None else "–"
+        table.add_row(name, predicted, _signed(measured), f"{share:.0%}".replace("-0%", "0%"), between)
+    _print(out, table)
+    least = r["p"] <= 1.5 / (r["distinct"] + 1)
+    shown = f", the least that {r['distinct']} different sets can show" if least else ""
+    out.print(f"p = {r['p']:.3f}{shown}: the share of sets that take at least as much.")
+    if r["size"] < n:
+        out.print(f"Each random set has only {r['size']} parts: so few others of these kinds are left.", style="bold")
+    out.print(
+        "Predicted: the sum of scores, which counts what parts in series carry more than once. Random sets have as "
+        "many parts of each kind. "
+        + ("" if edges else "The embedding is in no set: to replace it is to show the corrupted prompt. ")
+        + "These are the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
+        style="dim",
+    )

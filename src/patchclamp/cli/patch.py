@@ -1,0 +1,187 @@
+"""Patch: activation patching over pairs, as a folder and as maps in the terminal."""
+
+import math
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.text import Text
+
+from patchclamp.cli.main import emit
+from patchclamp.cli.progress import Meter, human_bytes, human_s
+from patchclamp.core.errors import PatchclampError
+
+PAGE = "patching.html"
+TOP = 10
+COLUMN, LABEL = 5, 12
+"""Characters of a map's column, and of what stands before each row."""
+
+
+def patch(options: Namespace) -> int:
+    """Patch every place of every pair, write the folder, and show maps and the strongest cells."""
+    from patchclamp.attribute.patching import plan_patching
+    from patchclamp.attribute.patching_folder import patch_to_folder
+    from patchclamp.core.bundle import write_durably
+    from patchclamp.explain.patched_page import patched_page
+    from patchclamp.opening import load, load_basis, open_pairs
+
+    if options.top < 0:
+        raise PatchclampError(expected="at least 0 cells", got=str(options.top), remedy="Give another --top.")
+    _refuse_occupied(Path(options.out), options.resume)
+    model = load(options.model, device=options.device, dtype=options.dtype)
+    for folder in options.basis:
+        model.add_dictionary(load_basis(folder))
+    pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=options.metric)
+    job = plan_patching(
+        model, pairs, options.sites, positions=options.positions, direction="noise" if options.noise else "denoise",
+        batch_size=options.batch_size,
+    )  # fmt: skip
+    _say(
+        f"{len(pairs):,} pairs, {job.n_cells:,} cells at most: {human_bytes(job.n_bytes + job.held_bytes)} of memory "
+        f"besides the model's, {human_bytes(job.n_bytes)} on disk, {human_s(job.seconds())} at most"
+    )
+    with Meter("patch", "cells") as meter:
+        found = patch_to_folder(job, options.out, resume=options.resume, progress=meter)
+    page = patched_page(found, command=shlex.join(["patchclamp", *options.words]))
+    write_durably(Path(options.out) / PAGE, page.encode("utf-8", "backslashreplace"))
+    if options.json:
+        emit({"out": options.out, **found.to_json()})
+    else:
+        _show(found, options.out, options.top)
+    return 0
+
+
+def info(options: Namespace) -> int:
+    """Show what an earlier run found."""
+    from patchclamp.attribute.patching_folder import open_patched
+
+    found = open_patched(options.folder)
+    if options.json:
+        emit({"path": options.folder, "kind": "patching", "whole": True, **found.to_json()})
+    else:
+        _show(found, options.folder, TOP)
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _refuse_occupied(folder: Path, resume: bool) -> None:
+    """Refuse, before anything is loaded, a folder that holds something else than what is gone on with."""
+    try:
+        held = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+    except OSError as problem:
+        raise PatchclampError(
+            expected="a folder to write", got=f"{folder}: {problem.strerror}", remedy="Choose another --out."
+        ) from problem
+    if (folder.exists() and not folder.is_dir()) or (held and not (resume and "manifest.json" in held)):
+        raise PatchclampError(
+            expected="a new or empty folder",
+            got=f"{folder}, which holds {', '.join(held[:3])}" if held else f"{folder}, a file",
+            remedy="Choose another --out, or add --resume to go on with an interrupted run."
+            if not resume
+            else "Choose another --out: no run was begun there.",
+        )
+
+
+def _show(found: Any, folder: str, top: int) -> None:
+    from patchclamp.cli.tables import _console
+
+    out = _console()
+    n, about = len(found.pairs), found.about
+    into, what = ("corrupted", "clean") if found.direction == "denoise" else ("clean", "corrupted")
+    out.print(
+        f"[bold]{escape(found.subject['slug'])}[/], {n:,} pair{'s' * (n != 1)}: {what} values into the {into} run; "
+        f"m on clean prompts {found.m_clean.mean():+.3g}, on corrupted ones {found.m_corrupted.mean():+.3g} "
+        f"({about['metric'].replace('_', ' ')})"
+    )
+    for reason, count in found.aside.items():
+        out.print(f"set aside: {count:,}, {reason}", style="dim")
+    out.print(
+        "Effects in percent of m(clean) − m(corrupted), means over pairs; · rounds to 0"
+        + ("; positions count from the end, for prompts differ in length" if about["aligned"] == "end" else ""),
+        style="dim",
+    )
+    for one in found.maps():
+        _map(out, one, found)
+    _strongest(out, found, top)
+    out.print(
+        f"run {about['run']:,} cells; in {about['agree']:,} both runs agree, and nothing changes. {folder}: "
+        f"{PAGE} to look at, patching.json, every pair's effects",
+        style="dim", markup=False,
+    )  # fmt: skip
+
+
+def _map(out: Any, one: Any, found: Any) -> None:
+    values = one.values
+    # Columns in which nothing happens say so once; where there are too many, the largest stay.
+    largest = np.nan_to_num(np.abs(values)).max(0)
+    room = max((out.width - LABEL) // COLUMN, 1)
+    alive = np.flatnonzero(largest >= 0.005)
+    shown = np.sort(alive[np.argsort(-largest[alive], kind="stable")][:room])
+    if not len(shown):
+        shown = np.arange(len(largest))[-1:]
+    named = one.name + (" (block.unit)" if "/" in one.name else "")
+    out.print(f"\n[bold]{escape(named)}[/]")
+    heads = "".join(f"{found.places[i][: COLUMN - 1]:>{COLUMN}}" for i in shown)
+    out.print(f"{'':{LABEL}}{heads}", style="dim", markup=False)
+    if (found.per_place[shown] < len(found.pairs)).any():
+        counts = "".join(f"{found.per_place[i]:>{COLUMN}}" for i in shown)
+        out.print(f"{'pairs':{LABEL}}{counts}", style="dim", markup=False)
+    for label, row in zip(one.rows, values[:, shown], strict=True):
+        line = Text(f"{label[-LABEL + 1 :]:{LABEL}}")
+        for value in row:
+            line.append(f"{_percent(value):>{COLUMN}}", style=_style(value))
+        out.print(line)
+    notes = []
+    if len(shown) < len(largest):
+        quiet = len(largest) - len(alive)
+        less = len(alive) - len(shown)
+        notes += [f"{quiet} places where nothing reaches 0.5 %"] * (quiet > 0) + [f"{less} weaker places"] * (less > 0)
+    if one.left_out:
+        notes.append(f"{one.left_out:,} weaker rows")
+    if notes:
+        out.print(f"not shown: {', '.join(notes)}", style="dim")
+
+
+def _percent(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{100 * value:.0f}" if abs(value) >= 0.005 else "·"
+
+
+def _style(value: float) -> str:
+    if not abs(value) >= 0.005:
+        return "dim"
+    return ("bold " if abs(value) >= 0.25 else "") + ("blue" if value > 0 else "dark_orange")
+
+
+def _strongest(out: Any, found: Any, top: int) -> None:
+    from patchclamp.cli.tables import _grid, _print, _shown
+
+    cells: Sequence[Any] = found.strongest(top)
+    if not cells:
+        return
+    tokens = dict(zip(found.places, found.tokens, strict=True))
+    out.print()
+    table = _grid(
+        "unit", "at", "token", "effect", "95 % interval", "p", "pairs", numbers=("at", "effect", "p", "pairs")
+    )
+    for cell in cells:
+        between = "one pair" if cell.n == 1 else f"{cell.low:+.3f} to {cell.high:+.3f}"
+        token = escape(_shown(tokens[cell.place]))
+        p = "" if cell.n == 1 else f"{cell.p:.2g}"
+        table.add_row(escape(cell.key), cell.place, token, f"{cell.mean:+.3f}", between, p, f"{cell.n:,}")
+    _print(out, table)
+    if len(found.pairs) > 1:
+        out.print(
+            f"Intervals by bootstrap over pairs; p by flipping their signs, about {found.least_p:.2g} at least with so "
+            f"many pairs, not corrected for {len(found.means):,} cells.",
+            style="dim",
+        )

@@ -1,0 +1,241 @@
+"""Sizes: circuits that grow part by part beside random ones, and what is told of them at every size and over all."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from patchclamp.core.circuit import Circuit, Part
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.stats import Interval, sign_flip_p
+from patchclamp.core.unit import UnitKey
+
+SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50)
+"""Sizes of circuits, as shares of all parts; the area is taken over those from the first to the last."""
+RESAMPLES = 2000
+Statistic = Callable[[Float[np.ndarray, "resample k"]], Float[np.ndarray, " resample"]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Hold a number and its 95 % interval."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Point:
+    """What holds at one size.
+
+    Args:
+        size: parts kept.
+        share: of all parts.
+        kept: faithfulness F(C) = [m(C) − m(∅)] / [m(M) − m(∅)], by means over pairs; interval over pairs.
+        rest: the same of everything but C, which is low where C is complete.
+        random: mean of F over random circuits of this size; interval the middle 95 % of them.
+        random_rest: the same of everything but a random circuit; None where that was not measured.
+        ahead: F(C) less the random mean; interval over pairs.
+    """
+
+    size: int
+    share: float
+    kept: Estimate
+    rest: Estimate
+    random: Estimate
+    random_rest: Estimate | None
+    ahead: Estimate
+
+
+@dataclass(frozen=True)
+class Area:
+    """What holds over all sizes from 1 to 50 % of the parts.
+
+    Args:
+        low: smallest share.
+        high: largest share.
+        kept: ∫ F d(share) / (high − low), by trapezoids between the sizes: 1 where F is 1 throughout.
+        rest: the same of everything but C.
+        distance: ∫ |1 − F| d(share) / (high − low): 0 where the circuit does what the model does at every size.
+        random: mean of the area over random circuits; interval the middle 95 % of them.
+        random_rest: the same of everything but a random circuit; None where that was not measured.
+        ahead: ``kept`` less the random mean; interval over pairs.
+        p_pairs: of ``ahead``, by flipping signs of the pairs' differences, two-sided.
+        p_random: share of random circuits whose area is at least as large, the circuit itself counted among them.
+    """
+
+    low: float
+    high: float
+    kept: Estimate
+    rest: Estimate
+    distance: Estimate
+    random: Estimate
+    random_rest: Estimate | None
+    ahead: Estimate
+    p_pairs: float
+    p_random: float
+
+
+def sizes_of(n_parts: int, shares: Sequence[float] = SHARES, more: Sequence[int] = ()) -> list[int]:
+    """Return how many parts the circuits of some shares have, rounded down, at least one each; equal sizes once.
+
+    Raises:
+        PatchclampError: a share outside (0, 1], or a size outside 1 to all parts.
+
+    Example:
+        >>> sizes_of(21), sizes_of(2064, (0.01, 0.5), (3,))
+        ([1, 2, 4, 7, 10], [3, 20, 1032])
+    """
+    outside = [s for s in shares if not 0 < s <= 1] + [n for n in more if not 1 <= n <= n_parts]
+    if outside or not (shares or more):
+        raise PatchclampError(
+            expected=f"sizes from 1 to {n_parts:,} parts, or shares above 0 and at most 1",
+            got=", ".join(f"{x:g}" for x in outside) or "none",
+            remedy="For example 5% and 12: a twentieth of the parts, and twelve of them.",
+        )
+    return sorted({max(1, int(s * n_parts + 1e-9)) for s in shares} | {int(n) for n in more})
+
+
+def kinds_of(parts: Sequence[Part]) -> list[str]:
+    """Return of what kind every part is: units of one basis, or edges into one kind of reader.
+
+    Random circuits have as many parts of each kind as the circuit beside them: a head moves more than a neuron.
+    """
+    readers = [UnitKey.parse(part if isinstance(part, str) else part[1]) for part in parts]
+    return [
+        key.basis if isinstance(part, str) else ".".join(key.site.split(".")[2:]) or key.site
+        for part, key in zip(parts, readers, strict=True)
+    ]
+
+
+def random_orders(circuit: Circuit, n: int, *, signed: bool = True, seed: int = 0) -> Int[np.ndarray, "circuit part"]:
+    """Draw orders of parts in which every size has as many parts of each kind as the circuit's own order.
+
+    Args:
+        circuit: whose kinds are kept.
+        n: how many.
+        signed: as the circuit's order.
+        seed: of the draws.
+    """
+    kinds = np.array(kinds_of(circuit.parts))
+    order = circuit.order(signed=signed)
+    draw = np.random.default_rng(seed)
+    found = np.tile(order, (n, 1))
+    for kind in dict.fromkeys(kinds):
+        slots = np.flatnonzero(kinds[order] == kind)
+        for row in found:
+            row[slots] = draw.permutation(row[slots])
+    return found
+
+
+def nested(orders: Int[np.ndarray, "circuit part"], sizes: Sequence[int]) -> Bool[np.ndarray, "circuit size part"]:
+    """Return which parts the first n of every order are."""
+    places = np.argsort(orders, axis=1)
+    found: np.ndarray = places[:, None, :] < np.array(sizes)[None, :, None]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Turn measured values into shares of m(M) − m(∅), with intervals over pairs."""
+
+    model: Float[np.ndarray, " pair"]
+    empty: Float[np.ndarray, " pair"]
+    seed: int
+
+    @property
+    def whole(self) -> Float[np.ndarray, " pair"]:
+        """m(M) − m(∅)."""
+        return self.model - self.empty
+
+    def share(self, moved: Float[np.ndarray, "*more pair"]) -> Float[np.ndarray, "*more"]:
+        """Return means over pairs as shares of the whole's."""
+        found: np.ndarray = moved.mean(-1) / self.whole.mean()
+        return found
+
+    @cached_property
+    def draws(self) -> Float[np.ndarray, "resample pair"]:
+        """How much each pair counts in each resample, as ``core.stats.bootstrap_interval`` draws them."""
+        n = len(self.model)
+        places = np.random.default_rng(self.seed).integers(0, n, size=(RESAMPLES, n))
+        return np.stack([np.bincount(row, minlength=n) for row in places]) / n
+
+    def estimate(self, moved: Float[np.ndarray, " pair"]) -> Estimate:
+        """Return the share that what moved on every pair is, with its interval."""
+        return self.of(np.stack([moved, self.whole], axis=1), lambda means: means[:, 0] / means[:, 1])
+
+    def of(self, rows: Float[np.ndarray, "pair k"], statistic: Statistic) -> Estimate:
+        """Return a statistic of means over pairs, with its percentile bootstrap interval; nan with one pair."""
+        value = float(statistic(rows.mean(0)[None])[0])
+        if len(rows) == 1:
+            return Estimate(value, Interval(math.nan, math.nan, 0.95, "percentile bootstrap"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low, high = np.quantile(statistic(self.draws @ rows), [0.025, 0.975])
+        return Estimate(value, Interval(float(low), float(high), 0.95, "percentile bootstrap"))
+
+
+def spread(values: Float[np.ndarray, " circuit"]) -> Estimate:
+    """Return the mean of random circuits and the middle 95 % of them."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Estimate(float(values.mean()), Interval(float(low), float(high), 0.95, "quantiles of random circuits"))
+
+
+def point_of(
+    n: int, share: float, kept: Float[np.ndarray, "circuit pair"], rest: Float[np.ndarray, "one_or_more pair"], s: Scale
+) -> Point:
+    """Return what holds at one size; the first circuit is the one that is asked about, the others are random."""
+    return Point(
+        n, share, s.estimate(kept[0] - s.empty), s.estimate(rest[0] - s.empty),
+        spread(s.share(kept[1:] - s.empty)), spread(s.share(rest[1:] - s.empty)) if len(rest) > 1 else None,
+        s.estimate(kept[0] - kept[1:].mean(0)),
+    )  # fmt: skip
+
+
+def area_of(
+    shares: Float[np.ndarray, " size"],
+    kept: Float[np.ndarray, "circuit size pair"],
+    rest: Float[np.ndarray, "one_or_more size pair"],
+    s: Scale,
+) -> Area:
+    """Return what holds over sizes; the first circuit is the one that is asked about, the others are random."""
+    weights = area_weights(shares)
+    own, others = (np.tensordot(weights, x, axes=(0, 1)) for x in (kept, rest))  # (circuit, pair)
+    areas = s.share(own[1:] - s.empty)
+    mine = s.estimate(own[0] - s.empty)
+
+    def distance(means: Float[np.ndarray, "resample k"]) -> Float[np.ndarray, " resample"]:
+        f = (means[:, 2:] - means[:, 1:2]) / (means[:, :1] - means[:, 1:2])
+        found: np.ndarray = np.abs(1 - f) @ weights
+        return found
+
+    moved = own[0] - own[1:].mean(0)
+    return Area(
+        low=float(shares.min()),
+        high=float(shares.max()),
+        kept=mine,
+        rest=s.estimate(others[0] - s.empty),
+        distance=s.of(np.column_stack([s.model, s.empty, kept[0].T]), distance),
+        random=spread(areas),
+        random_rest=spread(s.share(others[1:] - s.empty)) if len(rest) > 1 else None,
+        ahead=s.estimate(moved),
+        p_pairs=sign_flip_p(moved, seed=s.seed),
+        p_random=float((1 + (areas >= mine.value).sum()) / (1 + len(areas))),
+    )
+
+
+def area_weights(shares: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size"]:
+    """Return the weight of each size in the area: trapezoids over the share of parts, summing to 1.
+
+    Example:
+        >>> area_weights(np.array([0.01, 0.21, 0.51])).round(2).tolist()
+        [0.2, 0.5, 0.3]
+    """
+    if len(shares) == 1:
+        return np.ones(1)
+    halves = np.diff(shares) / 2
+    weights = np.append(halves, 0.0) + np.insert(halves, 0, 0.0)
+    found: np.ndarray = weights / weights.sum()
+    return found

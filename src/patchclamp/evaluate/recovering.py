@@ -1,0 +1,112 @@
+"""Recovering: whether a circuit's scores put first what exact patching, or a planted graph, says belongs there."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from patchclamp.core.circuit import Circuit, Part
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.stats import Interval, auroc, bootstrap_interval, spearman
+
+RESAMPLES = 500
+TOP = 0.1
+"""Share of exact patching's parts that count as its top."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How well scores agree with the truth; chance is what a random order gives, an oracle gives 1 everywhere.
+
+    Args:
+        parts: how many are ordered.
+        true: how many of them are true, or exact patching's top.
+        precision: share of as many of the first parts that are true: precision and recall in one.
+        auroc: area under the ROC curve of the scores; chance 0.5. nan where all parts are true.
+        chance: what ``precision`` is for a random order.
+        spearman: rank correlation with exact patching over all parts; chance 0. None against a planted graph.
+        interval: of ``spearman``, by bootstrap over parts.
+    """
+
+    parts: int
+    true: int
+    precision: float
+    auroc: float
+    chance: float
+    spearman: float | None = None
+    interval: Interval | None = None
+
+
+def recover(circuit: Circuit, exact: Circuit, *, share: float = TOP, signed: bool = True) -> Recovery:
+    """Compare a circuit's order with that of exact patching over the same parts.
+
+    Args:
+        circuit: what is judged.
+        exact: found by exact patching.
+        share: of the parts that are exact patching's top.
+        signed: by score from the highest down, else by magnitude.
+
+    Raises:
+        PatchclampError: other parts.
+
+    Cost: 500 rank correlations for the interval.
+
+    Example:
+        >>> exact = Circuit("neuron", "patch", ("a", "b", "c", "d"), np.array([4.0, 3.0, 2.0, 0.0]), {})
+        >>> guess = Circuit("neuron", "atp", ("d", "c", "b", "a"), np.array([1.0, 2.0, 3.0, 9.0]), {})
+        >>> found = recover(guess, exact, share=0.5)
+        >>> found.spearman, found.precision, found.auroc
+        (1.0, 1.0, 1.0)
+    """
+    if set(circuit.parts) != set(exact.parts):
+        raise PatchclampError(
+            expected=f"exact patching of the same {len(circuit):,} parts",
+            got=f"{len(exact):,} parts of level {exact.level}",
+            remedy="Find it with `circuit find --method patch` at the same level.",
+        )
+    places = {part: i for i, part in enumerate(exact.parts)}
+    truth = exact.scores[[places[part] for part in circuit.parts]]
+    first = exact.first(max(1, int(share * len(exact))), signed=signed)[[places[part] for part in circuit.parts]]
+    found = _found(circuit, first, signed=signed)
+    both = np.stack([circuit.scores, truth], axis=1)
+    interval = bootstrap_interval(both, lambda rows: spearman(rows[:, 0], rows[:, 1]), n_resamples=RESAMPLES)
+    return Recovery(
+        found.parts, found.true, found.precision, found.auroc, found.chance, spearman(both[:, 0], both[:, 1]), interval
+    )
+
+
+def recover_planted(circuit: Circuit, planted: Collection[Part], *, signed: bool = False) -> Recovery:
+    """Compare a circuit's order with the parts of a planted graph.
+
+    Args:
+        circuit: what is judged.
+        planted: the true parts.
+        signed: by score from the highest down, else by magnitude: what is planted may also hold an answer down.
+
+    Raises:
+        PatchclampError: a planted part that the circuit does not know, or none.
+
+    Example:
+        >>> guess = Circuit("neuron", "atp", ("a", "b", "c"), np.array([-5.0, 1.0, 2.0]), {})
+        >>> recover_planted(guess, ["a", "b"]).precision
+        0.5
+    """
+    strange = [part for part in planted if part not in set(circuit.parts)]
+    if strange or not planted:
+        raise PatchclampError(
+            expected=f"planted parts among the circuit's {len(circuit):,}",
+            got=str(strange[0]) if strange else "none",
+            remedy="Compare graph and circuit of one level.",
+        )
+    return _found(circuit, np.array([part in set(planted) for part in circuit.parts]), signed=signed)
+
+
+def _found(circuit: Circuit, true: Bool[np.ndarray, " part"], *, signed: bool) -> Recovery:
+    """Count the true parts among as many of the first; a tie counts against a true part, so equal scores find none."""
+    scores: Float[np.ndarray, " part"] = circuit.scores if signed else np.abs(circuit.scores)
+    k = int(true.sum())
+    slack = 1e-12 * float(np.abs(scores).max(initial=0.0))
+    ranks = len(scores) - np.searchsorted(np.sort(scores), scores - slack)
+    area = auroc(scores, true) if k < len(true) else float("nan")
+    return Recovery(len(true), k, float((ranks[true] <= k).mean()), area, k / len(true))

@@ -1,0 +1,420 @@
+"""Edges: what is written to the residual stream, and a network whose readers see only some of the writers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from patchclamp.core.edges import EdgeMap
+from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Progress
+from patchclamp.subjects.backward import held
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.pairs import PairSet
+
+MEMORY = 256 * 2**20
+"""Bytes that rows which run together may take, beside the model and its forward pass."""
+
+
+def edge_map(model: LanguageModel) -> EdgeMap:
+    """Return a model's edges.
+
+    Raises:
+        PatchclampError: no family covers it.
+        CannotIntervene: its stream is normalised after each addition, or a block mixes positions by something else than
+            attention, so that the stream is not the sum of what heads and MLPs write.
+    """
+    family = model.covered()
+    why = ""
+    if family.sum_norms:
+        why = "whose stream is normalised after each addition: what was written before does not stay as it was"
+    lacking = [
+        layer
+        for layer in range(model.n_layers)
+        if not {"attn.q", "attn.z", "mlp.write"} <= family.sites_of(model.module, layer).keys()
+    ]
+    if not why and lacking:
+        why = f"whose block {lacking[0]} is not attention and an MLP"
+    if why or not model.n_layers:
+        raise CannotIntervene(
+            expected="a residual stream that is the sum of what the embedding, heads and MLPs write",
+            got=f"{model.name}, {why or 'which has no blocks'}",
+            remedy="Patch its sites, heads or neurons instead.",
+        )
+    n_heads, n_kv = (model.site(f"blocks.0.attn.{slot}").n_heads for slot in ("q", "k"))
+    return EdgeMap(model.n_layers, n_heads, n_kv, family.parallel)
+
+
+@dataclass(frozen=True, eq=False)
+class Writes:
+    """Hold what every writer adds to the stream, and the stream where it is read.
+
+    Args:
+        each: ``(row, writer, position, d_model)``; biases of the attention's output belong to no head.
+        streams: site to ``(row, position, d_model)``.
+    """
+
+    each: Float[Tensor, "row writer position d_model"]
+    streams: Mapping[str, Float[Tensor, "row position d_model"]]
+
+    def rows(self, chosen: Sequence[int], n_positions: int) -> "Writes":
+        """Return some rows, their first positions; the only row stands for all."""
+        own = [0] * len(chosen) if len(self.each) == 1 else list(chosen)
+        return Writes(
+            self.each[own][:, :, :n_positions], {path: x[own][:, :n_positions] for path, x in self.streams.items()}
+        )
+
+
+def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus]) -> Writes:
+    """Return what every writer adds to the stream on stimuli of one length.
+
+    A head writes z_h W_O^h. Where a norm stands between attention and stream it writes its share of the norm's output,
+    the divisor being that of all heads together, so that what heads write sums to what is added.
+
+    Args:
+        model: the subject.
+        stimuli: rows, of one length.
+
+    Cost: one forward pass; memory of (blocks · (heads + 1) + 1) · positions · d_model numbers a row.
+    """
+    graph = edge_map(model)
+    read = dict.fromkeys(graph.stream(layer, mlp=m) for layer in range(graph.n_layers) for m in (False, True))
+    written = [f"blocks.{layer}.{kind}" for layer in range(graph.n_layers) for kind in ("attn.z", "mlp.write")]
+    recording = model.run(list(stimuli), record=[*read, *written, graph.stream(None)], logits=False).recording
+    seen = {path: _square(recording[path], len(stimuli)) for path in recording.values}
+    first = widened(seen[graph.stream(0)])
+    each = first.new_empty(len(stimuli), len(graph.writers), *first.shape[1:])
+    each[:, 0] = first
+    for layer in range(graph.n_layers):
+        each[:, graph.heads(layer)] = head_writes(model, layer, seen[f"blocks.{layer}.attn.z"])
+        each[:, graph.mlp(layer)] = seen[f"blocks.{layer}.mlp.write"]
+    return Writes(each, {path: widened(seen[path]) for path in (*read, graph.stream(None))})
+
+
+def mean_writes(model: LanguageModel, pairs: PairSet, *, progress: Progress | None = None) -> Writes:
+    """Return the mean of what every writer adds at each position, over both prompts of all pairs that reach it.
+
+    Args:
+        model: the subject.
+        pairs: the pairs that a circuit was found on.
+        progress: called with pairs done and pairs in all.
+
+    Returns:
+        Writes: one row, as long as the longest prompt.
+
+    Cost: two forward passes per pair.
+    """
+    longest = max(map(len, pairs.clean))
+    counts = torch.zeros(longest, device=model.device)
+    total: Writes | None = None
+    done = 0
+    for some in pairs.of_equal_length(rows_at_once(model, longest)):
+        for prompts in (pairs.clean, pairs.corrupted):
+            found = writes_of(model, [prompts[i] for i in some])
+            n = found.each.shape[2]
+            if total is None:
+                shape = (1, found.each.shape[1], longest, found.each.shape[3])
+                zeros = found.each.new_zeros(shape)
+                total = Writes(zeros, {path: zeros[:, 0].clone() for path in found.streams})
+            counts[:n] += len(some)
+            total.each[0, :, :n] += found.each.sum(0)
+            for path, x in found.streams.items():
+                total.streams[path][0, :n] += x.sum(0)
+        done += len(some)
+        if progress is not None:
+            progress(done, len(pairs))
+    assert total is not None
+    return Writes(total.each / counts[:, None], {path: x / counts[:, None] for path, x in total.streams.items()})
+
+
+def row_bytes(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
+    """Return how much is held of one prompt.
+
+    Args:
+        model: the subject.
+        n_positions: tokens of the prompt.
+        each: how many vectors per writer and position are held.
+    """
+    return 4 * each * len(edge_map(model).writers) * n_positions * model.site("blocks.0.resid_in").width
+
+
+def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
+    """Return how many prompts may run together: what is held of them stays within ``MEMORY``; see ``row_bytes``."""
+    return max(1, MEMORY // row_bytes(model, n_positions, each=each))
+
+
+def measure_edges(
+    model: LanguageModel,
+    pairs: PairSet,
+    kept: Bool[np.ndarray, "..."],
+    *,
+    reference: Writes | None = None,
+    progress: Progress | None = None,
+) -> Float[np.ndarray, "..."]:
+    r"""Return m(x) of a network in which every reader sees only some writers.
+
+    The input of reader v is its stream under the reference plus Σ_u (u_now − u_reference) over the edges u → v that are
+    kept, u_now being what u writes in this very run. With all edges it is the clean run, with none the reference.
+
+    Args:
+        model: the subject.
+        pairs: prompts x, and x′, which is the reference where none is given.
+        kept: ``(edge,)`` or ``(subset, edge)`` marks, in the order of ``edge_map(model)``.
+        reference: what stands in for the others: ``mean_writes`` of other pairs.
+        progress: called with rows done and rows in all.
+
+    Returns:
+        ``(pair,)`` or ``(subset, pair)`` values of m.
+
+    Raises:
+        PatchclampError: not as many marks as edges, or a reference shorter than the prompts.
+        CannotIntervene: a model without such edges; see ``edge_map``.
+
+    Cost: per pair and subset one forward pass in three pieces per block; the first piece, up to queries, keys and
+    values, runs once for every set of writers that the block's readers see. Memory within ``MEMORY``.
+    """
+    graph = edge_map(model)
+    subsets = np.atleast_2d(np.asarray(kept, dtype=bool))
+    longest = max(map(len, pairs.clean))
+    short = reference is not None and reference.each.shape[2] < longest
+    if subsets.shape[1:] != (len(graph),) or short:
+        raise PatchclampError(
+            expected=f"a reference of {longest} positions" if short else f"marks of {len(graph):,} edges",
+            got=f"{reference.each.shape[2]}" if reference is not None and short else f"{kept.shape}",
+            remedy="Take means over prompts as long." if short else "Edges are those of edge_map(model), in its order.",
+        )
+    masks = torch.from_numpy(graph.dense(subsets)).to(model.device)
+    found = np.zeros((len(subsets), len(pairs)))
+    done = 0
+    for members in pairs.of_equal_length(len(pairs)):
+        spots = [(int(i), s) for i in members for s in range(len(subsets))]
+        step = rows_at_once(model, len(pairs.clean[members[0]]), each=8)
+        for part in (spots[k : k + step] for k in range(0, len(spots), step)):
+            own = [i for i, _ in part]
+            shown = [pairs.clean[i] for i in own]
+            base = _base(model, pairs, own, reference)
+            m = measured_with(model, graph, shown, pairs.metric(own), masks[[s for _, s in part]], base)
+            for (i, s), value in zip(part, widened(m).cpu().double().numpy(), strict=True):
+                found[s, i] = value
+            done += len(part)
+            if progress is not None:
+                progress(done, found.size)
+    return found if np.ndim(kept) > 1 else found[0]
+
+
+def _base(model: LanguageModel, pairs: PairSet, own: Sequence[int], reference: Writes | None) -> Writes:
+    """Return the reference's writes, a row for each of some pairs, which may stand there several times."""
+    n_positions = len(pairs.clean[own[0]])
+    if reference is not None:
+        return reference.rows(own, n_positions)
+    once = list(dict.fromkeys(own))
+    return writes_of(model, [pairs.corrupted[i] for i in once]).rows([once.index(i) for i in own], n_positions)
+
+
+def measured_with(
+    model: LanguageModel,
+    graph: EdgeMap,
+    shown: Sequence[Stimulus],
+    metric: Metric | EachMetric,
+    kept: Bool[Tensor, "row reader writer"],
+    base: Writes,
+) -> Float[Tensor, " row"]:
+    """Run rows of one length, each with the edges that it keeps; see ``measure_edges``.
+
+    Args:
+        model: the subject.
+        graph: its edges.
+        shown: prompts x, a row each.
+        metric: m, or one per row.
+        kept: which edges.
+        base: the reference, a row each; its only row stands for all.
+    """
+    moved = torch.zeros_like(base.each).expand(len(shown), -1, -1, -1).contiguous()
+
+    def inputs(readers: slice, stream: str) -> Float[Tensor, "row reader position d_model"]:
+        n = int(graph.seen[readers.start])
+        share = torch.einsum("nrw,nwpd->nrpd", kept[:, readers, :n].to(moved.dtype), moved[:, :n])
+        return base.streams[stream][:, None] + share
+
+    first = graph.stream(0)
+    embedded = _square(model.run(list(shown), record=first, logits=False).recording[first], len(shown))
+    moved[:, 0] = widened(embedded) - base.streams[first]
+    for layer in range(graph.n_layers):
+        z = _attended(model, graph, shown, layer, inputs(graph.queries(layer), graph.stream(layer)), kept)
+        moved[:, graph.heads(layer)] = head_writes(model, layer, z) - base.each[:, graph.heads(layer)]
+        reader = graph.queries(layer).stop
+        [x] = inputs(slice(reader, reader + 1), graph.stream(layer, mlp=True)).unbind(1)
+        moved[:, graph.mlp(layer)] = mlp_writes(model, graph, shown, layer, x) - base.each[:, graph.mlp(layer)]
+    [x] = inputs(slice(len(graph.readers) - 1, len(graph.readers)), graph.stream(None)).unbind(1)
+    return measured_from(model, graph, shown, metric, x)
+
+
+def _attended(
+    model: LanguageModel,
+    graph: EdgeMap,
+    shown: Sequence[Stimulus],
+    layer: int,
+    streams: Float[Tensor, "row reader position d_model"],
+    kept: Bool[Tensor, "row every writer"],
+) -> Float[Tensor, "row position width"]:
+    """Return what a block's heads give where each query, key and value reads a stream of its own."""
+    block = graph.queries(layer)
+    own = kept[:, block, : int(graph.seen[block.start])].flatten(0, 1)
+    row = torch.arange(len(shown), device=own.device).repeat_interleave(streams.shape[1])
+    # Readers of one row that see the same writers see the same stream: it runs once.
+    _, which = torch.unique(torch.cat([row[:, None], own.long()], 1), dim=0, return_inverse=True)
+    first = torch.full((int(which.max()) + 1,), len(which), device=which.device)
+    first.scatter_reduce_(0, which, torch.arange(len(which), device=which.device), "amin")
+    found = projected(model, graph, [shown[int(row[i])] for i in first], layer, streams.flatten(0, 1)[first])
+    which = which.unflatten(0, (len(shown), -1))
+    mixed = {}
+    for path, place in graph.slots(layer).items():
+        values = found[path]
+        n, heads = values.shape[1], values.shape[2]
+        pick = which[:, place.start - block.start : place.stop - block.start]
+        at = torch.arange(n, device=pick.device)[None, :, None]
+        mixed[path] = values[pick[:, None], at, torch.arange(heads, device=pick.device)[None, None]].flatten(2)
+    return attended(model, shown, layer, mixed, streams[:, 0])
+
+
+# -- pieces of a block ------------------------------------------------------------------------------------------------
+
+
+def projected(
+    model: LanguageModel,
+    graph: EdgeMap,
+    shown: Sequence[Stimulus],
+    layer: int,
+    stream: Float[Tensor, "row position d_model"],
+) -> dict[str, Float[Tensor, "row position head d_head"]]:
+    """Return the queries, keys and values that a block makes of a stream, by site."""
+    slots = graph.slots(layer)
+    restart = Restart(layer, stream.to(model.dtype))
+    recording = model.run(list(shown), record=list(slots), logits=False, restart=restart).recording
+    return {
+        path: _square(recording[path], len(shown)).unflatten(-1, (place.stop - place.start, -1))
+        for path, place in slots.items()
+    }
+
+
+def attended(
+    model: LanguageModel,
+    shown: Sequence[Stimulus],
+    layer: int,
+    given: Mapping[str, Float[Tensor, "row position width"]],
+    stream: Float[Tensor, "row position d_model"],
+) -> Float[Tensor, "row position width"]:
+    """Return what a block's heads give of queries, keys and values; the stream is any of the right size."""
+    path = f"blocks.{layer}.attn.z"
+    changes = [put(site, x) for site, x in given.items()]
+    restart = Restart(layer, stream.to(model.dtype))
+    run = model.run(list(shown), record=path, logits=False, interventions=changes, restart=restart)
+    return _square(run.recording[path], len(shown))
+
+
+def mlp_writes(
+    model: LanguageModel,
+    graph: EdgeMap,
+    shown: Sequence[Stimulus],
+    layer: int,
+    stream: Float[Tensor, "row position d_model"],
+) -> Float[Tensor, "row position d_model"]:
+    """Return what a block's MLP writes where it reads a stream."""
+    path, read = f"blocks.{layer}.mlp.write", graph.stream(layer, mlp=True)
+    changes = [] if graph.parallel else [put(read, stream)]
+    restart = Restart(layer, stream.to(model.dtype))
+    run = model.run(list(shown), record=path, logits=False, interventions=changes, restart=restart)
+    return widened(_square(run.recording[path], len(shown)))
+
+
+def measured_from(
+    model: LanguageModel,
+    graph: EdgeMap,
+    shown: Sequence[Stimulus],
+    metric: Metric | EachMetric,
+    stream: Float[Tensor, "row position d_model"],
+) -> Float[Tensor, " row"]:
+    """Return the metric where the logits read a stream."""
+    restart = Restart(graph.n_layers - 1, stream.to(model.dtype))
+    return model.measure(list(shown), metric, interventions=[put(graph.stream(None), stream)], restart=restart)
+
+
+def put(site: str, values: Float[Tensor, "row position width"]) -> Intervention:
+    """Return the intervention that gives every row's site values of its own, for rows of one length."""
+    return Intervention(site, "call", fn=lambda x: values.flatten(0, 1).to(x))
+
+
+# -- what heads write -------------------------------------------------------------------------------------------------
+
+
+def head_writes(
+    model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
+) -> Float[Tensor, "row head position d_model"]:
+    """Return what each head of a block adds to the stream; see ``writes_of``."""
+    each = head_outputs(model, layer, z)
+    norm = exit_norm(model, layer)
+    if norm is None:
+        return each
+    with torch.no_grad():
+        return held(norm, model.covered().gain, summed(model, layer, z)[:, None])(each)
+
+
+def head_outputs(
+    model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
+) -> Float[Tensor, "row head position d_model"]:
+    """Return z_h W_O^h of each head of a block."""
+    n_heads = model.site(f"blocks.{layer}.attn.z").n_heads
+    W_O = widened(_output_matrix(model, layer)).unflatten(0, (n_heads, -1))
+    return torch.einsum("nphk,hkd->nhpd", widened(z).unflatten(-1, (n_heads, -1)), W_O)
+
+
+def summed(
+    model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
+) -> Float[Tensor, "row position d_model"]:
+    """Return the output projection of what a block's heads give, before any norm."""
+    with torch.no_grad():
+        found: Tensor = _output(model, layer)(z)
+    return found
+
+
+def exit_norm(model: LanguageModel, layer: int) -> nn.Module | None:
+    """Return the norm between a block's attention and the stream, where there is one."""
+    family = model.covered()
+    place = family.block["attn.write"]
+    if place.module not in family.exit_norms:
+        return None
+    found: nn.Module = model.module.get_submodule(place.under(f"{family.blocks}.{layer}").module)
+    return found
+
+
+def _output(model: LanguageModel, layer: int) -> nn.Module:
+    place: Any = model.covered().block["attn.z"]
+    found: nn.Module = model.module.get_submodule(place.under(f"{model.covered().blocks}.{layer}").module)
+    return found
+
+
+def _output_matrix(model: LanguageModel, layer: int) -> Float[Tensor, "width d_model"]:
+    """Return W_O, ``(in, out)``; asked of the module itself where its weights are not plain numbers in memory."""
+    linear = _output(model, layer)
+    weight = getattr(linear, "weight", None)
+    if isinstance(weight, nn.Parameter) and not weight.is_meta:
+        if type(linear) is nn.Linear and type(weight.data) is Tensor:
+            return weight.detach().T
+        if type(linear).__name__ == "Conv1D":
+            return weight.detach()
+    path = f"blocks.{layer}.attn.z"
+    eye = torch.eye(model.site(path).width, dtype=model.dtype, device=model.device)
+    return model.written(path, eye)
+
+
+def _square(x: Float[Tensor, "token width"], n_rows: int) -> Float[Tensor, "row position width"]:
+    return x.unflatten(0, (n_rows, -1))

@@ -1,0 +1,134 @@
+"""`patchclamp circuit evaluate`, as a subprocess and in process."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import patchclamp as pc
+from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.core.basis import Basis
+from patchclamp.core.circuit import Circuit
+from patchclamp.core.dictionary import Dictionary
+
+MODEL = "organism:language-gpt2"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two circuits of nodes, found on six train pairs: by attribution patching, and exactly."""
+    model = pc.load(MODEL)
+    train = pc.open_pairs(model, "task:agreement/train", n=6)
+    made = tmp_path_factory.mktemp("circuits")
+    for method in ("atp", "patch"):
+        attribute_pairs(model, train, method=method).save(made / method)
+    return made
+
+
+def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
+    words = [sys.executable, "-m", "patchclamp", "circuit", "evaluate", MODEL, str(folders / "atp")]
+    words += ["--pairs", "task:agreement", "--n", "3", "--exact", str(folders / "patch")]
+    done = subprocess.run([*words, "--out", str(tmp_path / "c.svg")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for said in ("3 held-out pairs", "whole model", "area", "Minimality", "Recovery of exact patching", "random order"):
+        assert said in done.stdout
+    assert "sets of parts" in done.stderr
+    assert "of memory" in done.stderr
+    assert (tmp_path / "c.svg").read_text().startswith("<svg")
+
+
+def test_as_json_it_holds_every_pair(say, folders, tmp_path):
+    code, found, _ = say(
+        "circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", 3, "--sizes", "3,60%",
+        "--out", tmp_path / "all.json",
+    )  # fmt: skip
+    assert code == 0
+    assert [p["size"] for p in found["points"]] == [1, 2, 3, 4, 7, 10, 12]
+    assert np.array(found["each"]["m_kept"]).shape == (7, 3)
+    assert found["found_on"] == 6
+    assert found["seen"] == 0
+    assert json.loads((tmp_path / "all.json").read_text())["points"] == found["points"]
+    low, high = found["area"]["low"], found["area"]["high"]
+    assert (low, high) == (pytest.approx(1 / 21), pytest.approx(10 / 21))  # 60 % is on the curve, not in the area
+
+
+def test_a_mean_over_train_pairs_stands_outside(say, folders):
+    code, found, _ = say(
+        "circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", 8, "--reference", "mean",
+        "--train", "task:agreement/train",
+    )  # fmt: skip
+    assert code == 0
+    assert "6 train pairs" in found["reference"]
+    assert found["pairs"] + found["left_out"].get("a length that no train pair has", 0) == 8
+
+
+def test_edges_are_judged_as_units_are(say, tmp_path):
+    from patchclamp.attribute.edges import attribute_edges
+
+    model = pc.load("organism:copy-gpt2")
+    pairs = pc.open_pairs(model, "planted")
+    attribute_edges(model, pairs).circuit(model, pairs).save(tmp_path / "edges")
+    asked = ("circuit", "evaluate", "organism:copy-gpt2", tmp_path / "edges", "--pairs", "planted")
+    assert say(*asked)[0] == 2  # found on this very pair
+    code, found, _ = say(*asked, "--seen")
+    assert code == 0
+    assert found["seen"] == 1
+    assert "FOUND ON" in found["told"]
+    at_two = next(p for p in found["points"] if p["size"] >= 2)
+    assert at_two["kept"]["value"] == pytest.approx(1.0, abs=0.01)
+    assert at_two["random"]["value"] < 0.5
+
+
+def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
+    cat = pc.load("organism:cat")
+    lab = Basis("lab", "directions", decoder=np.eye(16, dtype=np.float32))
+    basis = Dictionary({"blocks.0.mlp.act": lab}, {"slug": "cat", "hash": cat.hash}, "by hand")
+    basis.save(tmp_path / "lab")
+    parts = tuple(f"blocks.0.mlp.act/lab/{i}" for i in range(16))
+    own = Circuit("feature", "by hand", parts, np.eye(16)[7], {"slug": "cat", "hash": cat.hash})
+    own.save(tmp_path / "circuit")
+    asked = ("circuit", "evaluate", "organism:cat", tmp_path / "circuit", "--pairs", "planted")
+    code, found, _ = say(*asked)
+    assert (code, found["error"]["got"]) == (2, "'lab'")
+    assert "--basis" in found["error"]["remedy"]
+    code, found, _ = say(*asked, "--basis", tmp_path / "lab")
+    assert code == 0
+    assert found["points"][0]["kept"]["value"] == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reference", "mean"], "--train"),
+        (["--train", "task:agreement/train"], "--reference corrupted and --train"),
+        (["--sizes", "ten"], "'ten'"),
+        (["--sizes", "100"], "100"),
+        (["--random", "3"], "3"),
+        (["--out", "curve.png"], "curve.png"),
+        (["--out", "nowhere/at/all.svg"], "nowhere"),
+        (["--pairs", "task:agreement/train"], "all of which it was found on"),
+        (["--exact", "nothing-there"], "nothing-there"),
+    ],
+)
+def test_bad_options_end_in_three_parts(say, folders, words, said):
+    asked = ["circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", "6", *words]
+    code, found, _ = say(*asked)
+    assert code == 2
+    assert said in json.dumps(found["error"])
+    assert set(found["error"]) >= {"expected", "got", "remedy"}
+
+
+def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folders, tmp_path):
+    code, found, _ = say("circuit", "evaluate", "organism:cat", folders / "atp", "--pairs", "planted")
+    assert (code, "this model" in found["error"]["expected"]) == (2, True)
+    Circuit.load(folders / "atp").save(tmp_path / "hurt")
+    arrays = next(path for path in sorted((tmp_path / "hurt").rglob("*")) if path.suffix in (".npz", ".safetensors"))
+    data = bytearray(arrays.read_bytes())
+    data[-3] ^= 1
+    arrays.write_bytes(bytes(data))
+    code, found, _ = say("circuit", "evaluate", MODEL, tmp_path / "hurt", "--pairs", "task:agreement", "--n", 2)
+    assert code == 2
+    code, found, _ = say("circuit", "evaluate", MODEL, tmp_path, "--pairs", "task:agreement")
+    assert code == 2

@@ -1,0 +1,180 @@
+"""Circuits on the command line: found, kept, measured, drawn and put into an atlas; what cannot be is said."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import patchclamp as pc
+from patchclamp.cli import main
+from patchclamp.core.basis import Basis
+from patchclamp.core.circuit import Circuit
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.errors import PatchclampError
+
+MODEL = "organism:language-gpt2"
+PAIRS = ["--pairs", "task:ioi/train", "--n", 8]
+
+
+def command(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "patchclamp", *map(str, words)], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_a_circuit_is_told_kept_and_drawn(tmp_path):
+    done = command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "c", "--top", 3)
+    assert done.returncode == 0, done.stderr
+    assert "8 pairs used, 0 set aside" in done.stderr
+    assert "rows of forward passes" in done.stderr
+    assert done.stderr.index("of memory") < done.stderr.index("circuit written")
+    assert "these 3 together" in done.stdout
+    assert re.search(r"embed/whole/0 +\+\d", done.stdout)
+    found = Circuit.load(tmp_path / "c")
+    assert len(found) == 21
+    assert found.per_pair.shape == (8, 21)
+    assert len(found.about["pairs"]) == len(found.about["asked"]) == 8
+    assert found.about["settings"] == {"by_position": False, "rules": ["ln", "identity", "half"], "seed": 0}
+    np.testing.assert_allclose(found.per_pair.mean(0), found.scores, rtol=1e-5)
+    page = (tmp_path / "c" / "circuit.html").read_text()
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="', page)
+    assert "embed/whole/0" in page
+    seen = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, _attributes: seen.append(tag)
+    parser.feed(page)
+    assert seen.count("svg") == 1
+    again = command("info", tmp_path / "c")
+    assert again.returncode == 0
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("level", "method"), [("node", "patch"), ("neuron", "atp"), ("edge", "eap"), ("edge", None), ("edge", "relp")]
+)
+def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
+    words = [] if method is None else ["--method", method]
+    code, told, _ = say("circuit", "find", MODEL, "--pairs", "task:ioi/train", "--n", 3, "--level", level, *words,
+                        "--out", tmp_path / "c", "--top", 2)  # fmt: skip
+    assert code == 0
+    assert told["level"] == level
+    assert told["method"] == (method or "eap-ig")
+    receipt = told["receipt"]
+    scores = {part["part"]: part for part in told["parts"]}
+    assert receipt["predicted"] == pytest.approx(sum(scores[name]["score"] for name in receipt["parts"]), rel=1e-6)
+    assert len(receipt["randoms"]) == 20
+    assert receipt["measured"] > 5 > abs(receipt["random_mean"])
+    assert [scores[name]["measured"] is None for name in receipt["parts"]] == [False, False]
+    first = told["parts"][0]
+    assert first["low"] <= first["score"] <= first["high"]
+    if method == "patch":  # scores of patching are what is measured
+        assert [scores[name]["measured"] for name in receipt["parts"]] == pytest.approx(
+            [scores[name]["score"] for name in receipt["parts"]], rel=1e-4
+        )
+
+
+def test_features_come_from_bases(say, tmp_path):
+    model, site = pc.load("organism:cat"), "blocks.0.mlp.act"
+    eye = np.eye(model.site(site).width, dtype=np.float32)
+    basis = Basis("planted", "directions", eye[[3, 7]], eye[[3, 7]], activation="relu")
+    Dictionary({site: basis}, {"slug": model.name, "hash": model.hash}, "by hand").save(tmp_path / "basis")
+    (tmp_path / "pairs.csv").write_text("clean,corrupted,answer,wrong\nthe old cat,the old dog, sat, ran\n")
+    code, told, err = say("circuit", "find", "organism:cat", "--pairs", tmp_path / "pairs.csv", "--level", "feature",
+                          "--basis", tmp_path / "basis", "--method", "patch", "--out", tmp_path / "c")  # fmt: skip
+    assert code == 0, err
+    assert told["parts"][0]["part"] == f"{site}/planted/1"
+    assert told["about"]["bases"] == {f"{site}/planted": basis.hash}
+    assert told["parts"][0]["score"] == pytest.approx(8.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--method", "eap"], "a method for nodes"),
+        (["--level", "neuron", "--method", "eap-ig"], "a method for neurons"),
+        (["--level", "edge", "--method", "ig"], "a method for edges"),
+        (["--method", "atp", "--rules", "ln"], "options that go together"),
+        (["--method", "relp", "--rules", "magic"], "rules among"),
+        (["--denoise"], "options that go together"),
+        (["--level", "edge", "--by-position"], "options that go together"),
+        (["--level", "feature"], "options that go together"),
+        (["--basis", "nowhere"], "options that go together"),
+        (["--top", "0"], "options that go together"),
+        (["--controls", "3"], "options that go together"),
+        (["--batch-size", "0"], "options that go together"),
+        (["--pairs", "nowhere.csv"], "file of pairs"),
+        (["--by-position", "--n", "60"], "pairs of one length"),
+        (["--n", "0"], "at least 1 pair"),
+    ],
+)
+def test_what_cannot_be_is_said_in_three_parts(say, tmp_path, words, expected):
+    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "c", *words)
+    assert code == 2
+    assert expected in told["error"]["expected"]
+    assert told["error"]["got"]
+    assert told["error"]["remedy"]
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_folder_that_holds_something_is_refused_before_anything_is_computed(say, tmp_path):
+    (tmp_path / "mine").write_text("x")
+    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--out", tmp_path)
+    assert code == 2
+    assert "holds something" in told["error"]["got"]
+    assert [f.name for f in tmp_path.iterdir()] == ["mine"]
+
+
+# -- in an atlas ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("atlas")
+    (folder / "t.txt").write_text("Ada Lane met Tom Reed. Later Ada\n" * 20)
+    words = ["atlas", "bake", "organism:induction-gpt2", "--text", folder / "t.txt", "--out", folder / "a"]
+    assert main(list(map(str, words))) == 0
+    return folder / "a"
+
+
+def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
+    from patchclamp.atlas.lab.verify import verify
+
+    code, _, err = say("circuit", "find", "organism:induction-gpt2", "--pairs", "planted", "--level", "edge",
+                       "--method", "patch", "--out", tmp_path / "c", "--atlas", atlas)  # fmt: skip
+    assert code == 0
+    id = re.search(r"added to \S+ as (graph-\w+)", err)[1]
+    opened = pc.atlas.open(atlas)
+    page = opened.graph(id, keep=1.0)
+    head, reader = (f"induction-gpt2/blocks.{b}.attn.z/heads/{h}" for b, h in ((0, 1), (1, 2)))
+    assert {(e.source, e.target, e.slot) for e in page.edges} == {
+        ("induction-gpt2/embed/whole/0", head, "v"), (head, reader, "k"), (reader, "output", ""),
+    }  # fmt: skip
+    [run] = [run for name, run in opened.reading.runs.items() if name == id]
+    assert run.verb == "circuit find"
+    [graph] = [layer.graph for layer in opened.reading.layers if layer.id == id]
+    model = pc.load("organism:induction-gpt2")
+    found = verify(model, graph, [head])
+    assert found.predicted == pytest.approx(7.844, abs=0.01)
+    assert found.measured == pytest.approx(7.844, abs=0.01)
+    assert found.reference == "corrupted"
+    assert found.mean < found.measured
+    both = verify(model, graph, [head, reader, head])
+    assert both.nodes == 2
+    assert both.predicted == pytest.approx(2 * found.predicted, rel=1e-3)
+    assert both.measured == pytest.approx(found.measured, rel=1e-3)
+    with pytest.raises(PatchclampError, match="units of this answer"):
+        verify(model, graph, ["output"])
+
+
+def test_an_atlas_of_another_model_is_refused_first(say, atlas, tmp_path):
+    code, told, _ = say("circuit", "find", "organism:copy-gpt2", "--pairs", "planted", "--out", tmp_path / "c",
+                        "--atlas", atlas)  # fmt: skip
+    assert code == 2
+    assert "an atlas of copy-gpt2" in told["error"]["expected"]
+    assert json.dumps(told)
+    assert not (tmp_path / "c").exists()

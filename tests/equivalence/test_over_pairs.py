@@ -1,0 +1,228 @@
+"""Scores over pairs: equal to those of one prompt at a time, and to plain hooks, one run per pair and unit."""
+
+import numpy as np
+import pytest
+import torch
+
+from oracles import hooks, integrated
+from patchclamp.attribute import attribute_nodes
+from patchclamp.attribute import over_pairs as over
+from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
+from patchclamp.core.basis import Basis
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.pairs import Pair
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.interchange import measure_interchanged
+from patchclamp.subjects.pairs import read_by
+
+PAIRS = [
+    Pair("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),
+    Pair("w1 w2 w3", "w4 w2 w7", (" w11", " w12"), (" w20",)),
+    Pair("w30 w31 w32 w33", "w30 w9 w32 w50", (" w1",), (" w2",)),
+    Pair("w1 w2 w3", "w4 w2", (" w11",), (" w20",)),
+]
+ALIKE = [PAIRS[0], PAIRS[2]]
+SITE = "blocks.0.mlp.act"
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def told(request, tiny_language_model):
+    """A model and pairs of two lengths, which it was shown by itself."""
+    model = tiny_language_model(request.param)
+    return request.param, model, read_by(model, PAIRS, least=0.0)
+
+
+def parts_of(model, circuit):
+    return [UnitKey.parse(part) for part in circuit.parts]
+
+
+def test_pairs_that_cannot_be_compared_are_counted(told):
+    _, _, pairs = told
+    assert len(pairs) == 3
+    assert pairs.counted_aside() == {"prompts of unequal length": 1}
+
+
+@pytest.mark.parametrize(
+    ("level", "method", "batch_size"),
+    [("node", "relp", 1), ("node", "relp", 2), ("neuron", "atp", 2), ("node", "ig", 2), ("neuron", "ig", 1)],
+)
+def test_they_are_the_scores_of_one_prompt_at_a_time(told, level, method, batch_size):
+    _, model, pairs = told
+    found = attribute_pairs(model, pairs, level=level, method=method, batch_size=batch_size, steps=2)
+    levels = ["node"] if level == "node" else ["neuron", "head"]
+    for row, clean, other, metric in zip(found.per_pair, pairs.clean, pairs.corrupted, pairs.metrics, strict=True):
+        options = {"steps": 2} if method == "ig" else {}
+        alone = attribute_nodes(model, clean, metric, corrupted=other, method=method, levels=levels, **options)
+        own = np.concatenate([scores.sum(0) for scores in alone.scores.values()])
+        assert list(alone.scores) == list(dict.fromkeys((k.site, k.basis) for k in parts_of(model, found)))
+        np.testing.assert_allclose(row, own, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(found.scores, found.per_pair.mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_by_position_they_are_those_of_every_place(told):
+    _, model, _ = told
+    pairs = read_by(model, ALIKE, least=0.0)
+    found = attribute_pairs(model, pairs, level="neuron", method="atp", by_position=True)
+    whole = attribute_pairs(model, pairs, level="neuron", method="atp")
+    alone = attribute_nodes(model, pairs.clean[0], pairs.metrics[0], corrupted=pairs.corrupted[0], method="atp")
+    for key, score in zip(parts_of(model, found), found.per_pair[0], strict=True):
+        own = alone.scores[key.site, key.basis][key.position, key.index]
+        assert score == pytest.approx(own, rel=2e-4, abs=2e-5)
+    places = {str(key.without_place()): 0.0 for key in parts_of(model, found)}
+    for key, score in zip(parts_of(model, found), found.scores, strict=True):
+        places[str(key.without_place())] += score
+    np.testing.assert_allclose([places[part] for part in whole.parts], whole.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_patching_is_one_run_with_a_plain_hook_per_pair_and_unit(told):
+    name, model, pairs = told
+    module, where = model.module, hooks.places(name, model.n_layers)
+    found = attribute_pairs(model, pairs, level="node", method="patch")
+    for i in range(len(pairs)):
+        x, other = (torch.tensor(ends[i].ids[None]) for ends in (pairs.clean, pairs.corrupted))
+        t, c = list(pairs.metrics[i].target), list(pairs.metrics[i].contrast)
+
+        def m(z, t=t, c=c):
+            return z[0, -1, t].mean() - z[0, -1, c].mean()
+
+        for key, score in zip(parts_of(model, found), found.per_pair[i], strict=True):
+            there = integrated.value(module, other, where[key.site])
+            width = there.shape[1] // {"heads": model.site(key.site).n_heads, "whole": 1}[key.basis]
+            columns = slice(key.index * width, (key.index + 1) * width)
+            own = integrated.replaced(module, x, where[key.site], there, m, (slice(None), columns))
+            assert score == pytest.approx(own, rel=1e-4, abs=2e-5), str(key)
+
+
+def test_denoising_puts_the_clean_value_into_the_corrupted_run(told):
+    _, model, pairs = told
+    forth = attribute_pairs(model, pairs, method="patch", denoise=True)
+    turned = read_by(model, [Pair(p.corrupted, p.clean, p.answers, p.wrongs) for p in pairs.pairs], least=0.0)
+    back = attribute_pairs(model, turned, method="patch")
+    np.testing.assert_allclose(forth.scores, -back.scores, rtol=1e-4, atol=1e-5)
+    assert forth.about["settings"]["direction"] == "denoise"
+
+
+def test_integrated_gradients_miss_their_sum_by_what_they_say(told):
+    _, model, pairs = told
+    coarse, fine = (
+        attribute_pairs(model, pairs, method="ig", steps=steps).about["settings"]["gap"] for steps in (1, 6)
+    )
+    assert 2 * fine < coarse
+
+
+def test_rules_are_those_that_are_named(told):
+    _, model, pairs = told
+    bare, ruled = (attribute_pairs(model, pairs, method="relp", rules=rules).scores for rules in ((), ("ln",)))
+    np.testing.assert_allclose(bare, attribute_pairs(model, pairs, method="atp").scores, rtol=1e-5)
+    assert np.abs(bare - ruled).max() > 1e-3
+
+
+def test_without_room_for_every_pair_the_mean_is_the_same(told, monkeypatch):
+    _, model, pairs = told
+    kept = attribute_pairs(model, pairs, method="atp")
+    monkeypatch.setattr(over, "MOST_KEPT", 0)
+    bare = attribute_pairs(model, pairs, method="atp")
+    assert bare.per_pair is None
+    np.testing.assert_array_equal(bare.scores, kept.scores)
+
+
+# -- features ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_features(told):
+    _, model, pairs = told
+    draw = np.random.default_rng(4)
+    width, before = model.site(SITE).width, dict(model.bases)
+    decoder, encoder = (draw.normal(size=(9, width)).astype(np.float32) for _ in range(2))
+    basis = Basis("lab", "directions", decoder, encoder, activation="topk", k=3)
+    model.add_dictionary(Dictionary({SITE: basis}, {"slug": model.name, "hash": model.hash}, "by hand"))
+    yield model, pairs
+    model.bases = before
+
+
+@pytest.mark.parametrize("method", ["atp", "ig", "patch"])
+def test_features_stand_in_the_place_of_their_sites_neurons(with_features, method):
+    model, pairs = with_features
+    found = attribute_pairs(model, pairs, level="feature", method=method, steps=3)
+    keys = parts_of(model, found)
+    assert {key.basis for key in keys if key.site == SITE} == {"lab"}
+    features = [i for i, key in enumerate(keys) if key.basis == "lab"]
+    assert found.about["bases"] == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
+    for i in range(len(pairs)):
+        asked = {"corrupted": pairs.corrupted[i], "levels": ["feature"]}
+        if method != "patch":
+            options = {"steps": 3} if method == "ig" else {}
+            alone = attribute_nodes(model, pairs.clean[i], pairs.metrics[i], method=method, **asked, **options)
+            np.testing.assert_allclose(
+                found.per_pair[i, features], alone.scores[SITE, "lab"].sum(0), rtol=2e-4, atol=2e-5
+            )
+    if method == "patch":
+        parts = [found.parts[i] for i in features]
+        effects = pairs.m_clean - measure_interchanged(model, pairs, parts, np.eye(len(parts), dtype=bool))
+        np.testing.assert_allclose(found.per_pair[:, features].T, effects, rtol=1e-4, atol=2e-5)
+        assert np.abs(effects).max() > 1e-2
+
+
+# -- many at once -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("denoise", [False, True])
+def test_all_nodes_replaced_are_the_other_run_and_none_is_this_one(told, denoise):
+    _, model, pairs = told
+    parts = attribute_pairs(model, pairs, method="atp").parts
+    marks = np.zeros((2, len(parts)), dtype=bool)
+    marks[1] = True
+    none, all_ = measure_interchanged(model, pairs, parts, marks, denoise=denoise, batch_size=1)
+    ends = (pairs.m_corrupted, pairs.m_clean) if denoise else (pairs.m_clean, pairs.m_corrupted)
+    np.testing.assert_allclose(none, ends[0], atol=1e-4)
+    np.testing.assert_allclose(all_, ends[1], atol=1e-4)
+
+
+def test_at_positions_only_these_are_replaced(told):
+    _, model, _ = told
+    pairs = read_by(model, ALIKE, least=0.0)
+    found = attribute_pairs(model, pairs, method="patch", level="node", by_position=True)
+    some = found.order(signed=False)[:6]
+    marks = np.eye(len(found), dtype=bool)[some]
+    effects = pairs.m_clean - measure_interchanged(model, pairs, list(found.parts), marks)
+    np.testing.assert_allclose(effects.mean(1), found.scores[some], rtol=1e-4, atol=2e-5)
+
+
+# -- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"level": "edge"}, "level among"),
+        ({"method": "eap"}, "method among"),
+        ({"method": "ig", "rules": ("ln",)}, "rules with relp or atp"),
+        ({"method": "ig", "steps": 0}, "at least 1 step"),
+        ({"batch_size": 0}, "at least 1 step and 1 pair"),
+        ({"by_position": True}, "pairs of one length"),
+        ({"level": "feature"}, "a basis for the level feature"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(told, asked, said):
+    _, model, pairs = told
+    bare = attribute_pairs.__wrapped__ if hasattr(attribute_pairs, "__wrapped__") else attribute_pairs
+    with pytest.raises(PatchclampError, match=said):
+        bare(model, pairs, **asked)
+
+
+@pytest.mark.parametrize("part", ["blocks.0.mlp.act/neurons/99999", "blocks.0.attn.z/heads/0@9", "other/embed/whole/0"])
+def test_what_is_not_there_cannot_be_replaced(told, part):
+    _, model, pairs = told
+    with pytest.raises(PatchclampError):
+        measure_interchanged(model, pairs, [part], np.ones((1, 1), dtype=bool))
+
+
+def test_the_cost_is_counted(told):
+    _, model, pairs = told
+    n = 1 + model.n_layers * (model.site("blocks.0.attn.z").n_heads + 1)
+    assert cost_of(model, pairs).parts == n
+    assert cost_of(model, pairs, method="atp").forward == 2 * len(pairs)
+    assert cost_of(model, pairs, method="patch").forward == len(pairs) * (2 + n)
+    assert cost_of(model, pairs, level="neuron").bytes > cost_of(model, pairs).bytes > 0

@@ -1,0 +1,26 @@
+"""What is planted comes first where every unit is replaced by itself, place by place."""
+
+import numpy as np
+import pytest
+
+from patchclamp import organisms
+from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.opening import load, open_pairs
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["copy", "induction", "mover"])
+def test_what_is_planted_is_found_at_its_place(name, kind):
+    model = load(f"organism:{name}-{kind}")
+    pairs = open_pairs(model, "planted")
+    found = attribute_pairs(model, pairs, level="neuron", method="patch", by_position=True)
+    true = set(organisms.card(model.name)["true"])
+    first = {found.parts[i] for i in found.order(signed=False)[: len(true)]}
+    assert first == true
+    # At all positions together the same units are found, and nothing else carries anything.
+    whole = attribute_pairs(model, pairs, level="neuron", method="patch")
+    units = {part.split("@")[0] for part in true}
+    order = whole.order(signed=False)
+    assert {whole.parts[i] for i in order[: len(units)]} == units
+    rest = np.abs(whole.scores[order[len(units) :]])
+    assert rest.max() < 0.05 * np.abs(whole.scores).max()

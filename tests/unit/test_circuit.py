@@ -1,0 +1,175 @@
+"""Circuit: an order of parts, a folder that is whole or refused, a graph that people can read, sets to compare with."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patchclamp.core.circuit import Circuit
+from patchclamp.core.edges import EdgeMap
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.graph import Graph
+from patchclamp.explain.together import sets_like
+
+PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
+PAIR = {"clean": "a b", "corrupted": "a c", "answers": [" d"], "wrongs": [" e"], "group": ""}
+ABOUT = {"pairs": ["1234abcd"], "metric": "logit_difference", "m_clean": 4.0, "m_corrupted": -1.0, "asked": [PAIR]}
+
+
+def nodes(scores=(1.0, -3.0, 2.0, 0.5), **more):
+    per_pair = np.stack([np.array(scores), np.array(scores) * 2]).astype(np.float32)
+    own = {"slug": "toy", "hash": "0" * 64}
+    return Circuit("node", "relp", PARTS, np.array(scores, dtype=float), own, ABOUT, per_pair, **more)
+
+
+def edges():
+    graph = EdgeMap(2, 4, 2)
+    scores = np.random.default_rng(0).normal(size=len(graph))
+    return Circuit("edge", "eap", graph.parts, scores, {"slug": "toy"}, ABOUT)
+
+
+# -- the folder -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [nodes, edges])
+def test_a_folder_holds_all_of_it(make, tmp_path):
+    circuit = make()
+    circuit.save(tmp_path / "c")
+    back = Circuit.load(tmp_path / "c")
+    assert (back.level, back.method, back.parts, back.subject) == (
+        circuit.level, circuit.method, circuit.parts, circuit.subject,
+    )  # fmt: skip
+    assert back.about == circuit.about
+    np.testing.assert_array_equal(back.scores, circuit.scores)
+    assert (back.per_pair is None) == (circuit.per_pair is None)
+    if back.per_pair is not None:
+        np.testing.assert_array_equal(back.per_pair, circuit.per_pair)
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(PatchclampError, match="new or empty folder"):
+        nodes().save(tmp_path)
+    assert (tmp_path / "mine").read_text() == "x"
+
+
+def _cut(folder):
+    lines = (folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "journal.jsonl").write_bytes(b"".join(lines[:-1]))
+
+
+def _flipped(folder):
+    data = bytearray((folder / "scores.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "scores.safetensors").write_bytes(bytes(data))
+
+
+def _of_level(level):
+    def change(folder):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "level": level}))
+
+    return change
+
+
+def _without(name):
+    def change(folder):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest[name]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _cut, _flipped, _of_level("layer"), _of_level(3), _without("about"), _without("method"),
+        lambda folder: (folder / "scores.safetensors").unlink(),
+        lambda folder: (folder / "manifest.json").write_text("{"),
+    ],
+)  # fmt: skip
+def test_what_was_changed_is_refused(change, tmp_path):
+    nodes().save(tmp_path / "c")
+    change(tmp_path / "c")
+    with pytest.raises(Damaged) as said:
+        Circuit.load(tmp_path / "c")
+    assert said.value.remedy
+
+
+def test_another_folder_is_no_circuit(tmp_path):
+    with pytest.raises(PatchclampError, match="folder that patchclamp wrote"):
+        Circuit.load(tmp_path)
+
+
+# -- the graph --------------------------------------------------------------------------------------------------------
+
+
+def test_units_lead_to_the_output_with_their_scores():
+    graph = nodes().graph(3, measures={"measured": 1.5})
+    assert {n.key: (n.kind, n.score) for n in graph.nodes} == {
+        "toy/blocks.0.attn.z/heads/0": ("head", -3.0), "toy/blocks.0.attn.z/heads/1": ("head", 2.0),
+        "toy/embed/whole/0": ("site", 1.0), "output": ("output", 5.0),
+    }  # fmt: skip
+    assert {(e.source, e.target, e.weight) for e in graph.edges} == {
+        (n.key, "output", n.score) for n in graph.nodes if n.kind != "output"
+    }
+    assert graph.measures == {"baseline": 4.0, "floor": -1.0, "measured": 1.5}
+    assert graph.about["prompt"] == "a b"
+    assert graph.about["layers"] == 1
+    assert Graph.from_json(json.loads(json.dumps(graph.to_json()))) == graph
+
+
+def test_readers_are_folded_into_units_and_nothing_is_lost():
+    circuit = edges()
+    graph = circuit.graph(len(circuit))
+    assert {n.kind for n in graph.nodes} == {"site", "head", "output"}
+    # Two heads share a key: the edge to it stands at each, in halves.
+    assert sum(e.weight for e in graph.edges) == pytest.approx(circuit.scores.sum())
+    [half, other] = [e for e in graph.edges if e.source == "toy/embed/whole/0" and e.slot == "k"
+                     and e.target in ("toy/blocks.1.attn.z/heads/2", "toy/blocks.1.attn.z/heads/3")]  # fmt: skip
+    whole = circuit.scores[circuit.parts.index(("embed/whole/0", "blocks.1.attn.k/heads/1"))]
+    assert half.weight == other.weight == pytest.approx(whole / 2)
+    scores = {n.key: n.score for n in graph.nodes}
+    for part in ("embed/whole/0", "blocks.0.attn.z/heads/3"):
+        out = sum(s for p, s in zip(circuit.parts, circuit.scores, strict=True) if p[0] == part)
+        assert scores[f"toy/{part}"] == pytest.approx(out)
+    assert {e.slot for e in graph.edges} == {"", "q", "k", "v"}
+    assert all(e.slot == "" for e in graph.edges if e.target == "output" or "mlp" in e.target)
+    # Of a part only: nodes keep the sum of all their edges.
+    few = circuit.graph(3)
+    assert len(few.edges) <= 6
+    assert {n.key: n.score for n in few.nodes}.items() <= scores.items()
+
+
+def test_edges_that_are_rounding_are_not_drawn():
+    graph = EdgeMap(1, 1, 1)
+    scores = np.full(len(graph), 1e-9)
+    scores[-1] = 2.0
+    assert len(Circuit("edge", "patch", graph.parts, scores, {"slug": "toy"}).graph().edges) == 1
+
+
+# -- random sets ------------------------------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_sets_have_as_many_of_each_kind_and_none_that_was_chosen(data):
+    parts = [f"blocks.{b}.attn.z/heads/{h}" for b in range(3) for h in range(4)]
+    parts += [f"blocks.{b}.mlp.write/whole/0" for b in range(3)] + ["embed/whole/0"]
+    chosen = data.draw(st.lists(st.integers(0, len(parts) - 2), min_size=1, max_size=6, unique=True))
+    heads = sum(i < 12 for i in chosen)
+    try:
+        sets = sets_like(parts, np.array(chosen), 20, data.draw(st.integers(0, 9)))
+    except PatchclampError:
+        assert heads == 0
+        assert len(chosen) == 3
+        return
+    assert len(sets) == 20
+    for one in sets:
+        assert not set(one) & set(chosen)
+        assert len(set(one)) == len(one)
+        assert parts.index("embed/whole/0") not in one
+        assert sum(i < 12 for i in one) == min(heads, 12 - heads)
+        assert sum(i >= 12 for i in one) == min(len(chosen) - heads, 3 - (len(chosen) - heads))

@@ -1,0 +1,221 @@
+"""What is told of circuits by size: invariants, planted answers, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import patchclamp as pc
+from patchclamp.core.circuit import Circuit
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.pairs import Pair
+from patchclamp.core.stats import bootstrap_interval
+from patchclamp.evaluate import evaluate_circuit
+from patchclamp.evaluate.faithfulness import SEEN
+from patchclamp.evaluate.growing import Scale, area_weights, kinds_of, nested, random_orders, sizes_of
+from patchclamp.evaluate.recovering import recover, recover_planted
+from patchclamp.explain.size_curve import draw_sizes
+from patchclamp.subjects.pairs import read_by
+
+PARTS = (
+    *(f"blocks.0.mlp.act/neurons/{i}" for i in range(16)),
+    *(f"blocks.{layer}.attn.z/heads/{h}" for layer in range(2) for h in range(4)),
+)
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return pc.load("organism:cat")
+
+
+@pytest.fixture(scope="module")
+def pairs(cat):
+    """Two pairs: the same question asked twice, with other words before it."""
+    texts = (("the old cat", "the old dog"), ("the cat", "the dog"))
+    return read_by(cat, [Pair(clean, other, (" sat",), (" ran",)) for clean, other in texts])
+
+
+def circuit_of(cat, first, **about):
+    """Return a circuit whose first part is a given one."""
+    scores = np.linspace(0.5, 0.0, len(PARTS))
+    scores[PARTS.index(first)] = 1.0
+    return Circuit("neuron", "by hand", PARTS, scores, {"slug": cat.name, "hash": cat.hash}, about)
+
+
+# -- planted answers --------------------------------------------------------------------------------------------------
+
+
+def test_the_planted_neuron_is_faithful_alone_and_the_rest_is_not(cat, pairs):
+    found = evaluate_circuit(cat, circuit_of(cat, "blocks.0.mlp.act/neurons/7"), pairs)
+    for point in found.points:
+        assert point.kept.value == pytest.approx(1.0, abs=1e-4)
+        assert point.rest.value == pytest.approx(0.0, abs=1e-4)
+    assert found.area.kept.value == pytest.approx(1.0, abs=1e-4)
+    assert found.area.distance.value == pytest.approx(0.0, abs=1e-4)
+    assert found.area.random.value < 0.6
+    assert found.area.ahead.value == pytest.approx(1 - found.area.random.value, abs=1e-4)
+    assert found.area.p_random <= 0.25
+    changes = dict(zip(found.minimality.parts, found.minimality.changes, strict=True))
+    assert changes["blocks.0.mlp.act/neurons/7"].value == pytest.approx(1.0, abs=1e-4)
+    assert found.minimality.needed == 1.0
+    assert max(map(abs, found.minimality.random)) < 0.01
+
+
+def test_a_decoys_circuit_is_not_faithful():
+    decoy = pc.load("organism:decoy-gpt2")
+    asked = pc.open_pairs(decoy, "planted")
+    parts = tuple(f"blocks.{layer}.mlp.act/neurons/{i}" for layer in (0, 1) for i in range(32))
+    for first, faithful in (("blocks.0.mlp.act/neurons/6", False), ("blocks.0.mlp.act/neurons/11", True)):
+        scores = np.zeros(len(parts))
+        scores[parts.index(first)] = 1.0
+        own = Circuit("neuron", "by hand", parts, scores, {"slug": decoy.name, "hash": decoy.hash})
+        alone = evaluate_circuit(decoy, own, asked, shares=(0.01,), minimal=False).points[0].kept.value
+        assert (alone > 0.4) == faithful
+
+
+def test_left_out_parts_are_counted_and_only_unseen_pairs_measured(cat, pairs):
+    on_one = circuit_of(cat, PARTS[7], pairs=[pairs.pairs[0].id])
+    found = evaluate_circuit(cat, on_one, pairs, minimal=False)
+    assert found.pairs == (pairs.pairs[1].id,)
+    assert found.left_out == {SEEN: 1}
+    assert found.seen == 0
+    everything = evaluate_circuit(cat, on_one, pairs, minimal=False, seen=True)
+    assert (len(everything.pairs), everything.seen, everything.left_out) == (2, 1, {})
+
+
+def test_intervals_are_those_of_a_bootstrap_of_ratios_of_means():
+    draw = np.random.default_rng(0)
+    moved, whole = draw.normal(1, 1, 12), draw.normal(4, 1, 12)
+    expected = bootstrap_interval(np.stack([moved, whole], 1), lambda rows: rows[:, 0].mean() / rows[:, 1].mean())
+    found = Scale(whole, np.zeros(12), 0).estimate(moved)
+    assert found.value == pytest.approx(moved.mean() / whole.mean())
+    assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high))
+    alone = Scale(whole[:1], np.zeros(1), 0).estimate(moved[:1])
+    assert np.isnan([alone.interval.low, alone.interval.high]).all()
+
+
+# -- invariants -------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 5000), st.lists(st.floats(0.001, 1.0), min_size=1, max_size=8))
+def test_sizes_lie_within_the_circuit_and_never_above_their_share(n, shares):
+    sizes = sizes_of(n, shares)
+    assert sizes == sorted(set(sizes))
+    assert sizes[0] >= 1
+    assert sizes[-1] <= max(1.0, max(shares) * n + 1e-6)
+
+
+@given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=9, unique=True).map(sorted))
+def test_weights_give_a_constant_its_value_and_a_line_its_middle(shares):
+    weights = area_weights(np.array(shares))
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights.min() >= 0
+    if len(shares) > 1:
+        assert weights @ np.array(shares) == pytest.approx((shares[0] + shares[-1]) / 2)
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_random_circuits_have_as_many_parts_of_each_kind_at_every_size(seed, signed):
+    draw = np.random.default_rng(seed)
+    own = Circuit("neuron", "drawn", PARTS, draw.normal(size=len(PARTS)), {})
+    kinds = np.array(kinds_of(PARTS))
+    assert sorted(set(kinds)) == ["heads", "neurons"]
+    orders = np.concatenate([own.order(signed=signed)[None], random_orders(own, 5, signed=signed, seed=seed)])
+    circuits = nested(orders, range(1, len(PARTS) + 1))
+    heads = circuits[:, :, kinds == "heads"].sum(-1)
+    assert (heads == heads[:1]).all()
+    assert (circuits.sum(-1) == np.arange(1, len(PARTS) + 1)).all()
+    assert (circuits[:, 1:] >= circuits[:, :-1]).all()  # what is in stays in
+    assert (circuits[0, 4] == own.first(5, signed=signed)).all()
+
+
+def test_edges_are_drawn_by_their_reader():
+    parts = (("embed/whole/0", "blocks.1.attn.q/heads/0"), ("embed/whole/0", "final/whole/0"))
+    assert kinds_of(parts) == ["attn.q", "final"]
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 1000), st.integers(2, 40))
+def test_recovery_of_itself_is_whole_and_of_its_reverse_none(seed, n):
+    scores = np.random.default_rng(seed).permutation(n).astype(float)
+    parts = tuple(f"blocks.0.mlp.act/neurons/{i}" for i in range(n))
+    exact = Circuit("neuron", "patch", parts, scores, {})
+    same, reverse = recover(exact, exact), recover(replace(exact, scores=-scores), exact)
+    assert (same.spearman, same.precision, same.auroc) == (pytest.approx(1.0), 1.0, 1.0)
+    assert (reverse.spearman, reverse.precision, reverse.auroc) == (pytest.approx(-1.0), 0.0, 0.0)
+    assert same.chance == same.true / n
+
+
+def test_parts_are_matched_by_name_and_ties_find_nothing():
+    exact = Circuit("neuron", "patch", ("a", "b", "c"), np.array([3.0, 2.0, 1.0]), {})
+    other = Circuit("neuron", "atp", ("c", "a", "b"), np.array([1.0, 3.0, 2.0]), {})
+    assert recover(other, exact, share=0.4).spearman == pytest.approx(1.0)
+    flat = Circuit("neuron", "none", ("a", "b", "c"), np.ones(3), {})
+    assert recover_planted(flat, ["a"]).precision == 0.0
+    assert recover_planted(flat, ["a"]).auroc == 0.5
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"subject": {"slug": "other", "hash": "0" * 64}}, "this model"),
+        ({"about": {"pairs": "both"}}, "not found on"),
+        ({"parts": ("blocks.9.mlp.act/neurons/1", *PARTS[1:])}, "blocks"),
+        ({"parts": ("blocks.0.mlp.act/strange/1", *PARTS[1:])}, "basis"),
+        ({"parts": ("blocks.0.mlp.act/neurons/99", *PARTS[1:])}, "units"),
+        ({"level": "edge"}, "edges"),
+        ({"parts": PARTS[8:], "scores": np.ones(len(PARTS) - 8)}, "change m"),
+    ],
+)
+def test_circuits_that_cannot_be_judged_are_refused(cat, pairs, change, said):
+    own = circuit_of(cat, PARTS[7])
+    if change.get("about"):
+        change = {"about": {"pairs": [pair.id for pair in pairs.pairs]}}
+    if "scores" in change:
+        # Without neuron 7 nothing that is left changes m.
+        change = {"parts": change["parts"], "scores": change["scores"]}
+    with pytest.raises(PatchclampError) as caught:
+        evaluate_circuit(cat, replace(own, **change), pairs, minimal=False)
+    assert said in f"{caught.value.expected} {caught.value.got}"
+
+
+@pytest.mark.parametrize(
+    "options", [{"n_random": 19}, {"sizes": (0,)}, {"sizes": (10_000,)}, {"shares": ()}, {"shares": (1.5,)}]
+)
+def test_settings_out_of_range_are_refused(cat, pairs, options):
+    with pytest.raises(PatchclampError):
+        evaluate_circuit(cat, circuit_of(cat, PARTS[7]), pairs, **options)
+
+
+def test_means_must_be_over_pairs_of_the_circuit_and_of_the_length(cat, pairs):
+    long, short = (pairs.some(np.array(own)) for own in ((True, False), (False, True)))
+    on_short = circuit_of(cat, PARTS[7], pairs=[short.pairs[0].id])
+    with pytest.raises(PatchclampError, match="none of them such"):
+        evaluate_circuit(cat, on_short, long, means=long)
+    with pytest.raises(PatchclampError, match="other lengths"):
+        evaluate_circuit(cat, on_short, long, means=short)
+
+
+# -- the picture ------------------------------------------------------------------------------------------------------
+
+
+def test_the_curve_stands_by_itself_and_says_its_numbers():
+    def told(value):
+        return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+    names = ("kept", "rest", "random", "random_rest", "ahead")
+    points = [{"size": n, "share": n / 20, **dict.fromkeys(names, told(n / 40))} for n in (1, 4, 10)]
+    points[0]["kept"] = {"value": 0.5, "low": float("nan"), "high": float("nan")}
+    svg = draw_sizes({"title": "atp <circuit>", "told": "2 pairs", "points": points})
+    assert svg.startswith("<svg")
+    assert "&lt;circuit&gt;" in svg
+    assert "<script" not in svg
+    assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
+    assert "4 parts: 0.100; everything but them: 0.100" in svg
+    assert svg.count('class="whisker"') == 2
+    assert "nan" not in svg.lower()
