@@ -146,7 +146,7 @@ def test_eap_ig_takes_the_mean_gradient_between_the_embeddings(gpt2):
     wanted = np.zeros(len(graph))
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
         between = gradients(run, (y + point * (x - y)).detach())
-        wanted += weight * np.array([float(((clean[u] - corrupted[u]) * between[v]).sum()) for u, v in graph.parts])
+        wanted += weight * np.array([((clean[u] - corrupted[u]) * between[v]).sum().item() for u, v in graph.parts])
     np.testing.assert_allclose(found.scores[1], wanted, atol=1e-10)
     assert found.settings["steps"] == 3
 
