@@ -151,8 +151,18 @@ def test_eap_ig_takes_the_mean_gradient_between_the_embeddings(gpt2):
     assert found.settings["steps"] == 3
 
 
-@pytest.mark.parametrize("rules", [(), ("ln", "identity", "half")], ids=["plain", "relp"])
-@pytest.mark.parametrize("name", FAMILIES)
+RULES = {"plain": (), "relp": ("ln", "identity", "half")}
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [
+        *((name, rules) for name in FAMILIES for rules in RULES.values()),
+        ("gpt2", ("ah",)),
+        ("llama", ("ln", "direct")),
+        ("qwen3_moe", ()),
+    ],
+)
 def test_edges_out_of_a_node_sum_to_its_attribution(name: str, rules: tuple[str, ...]):
     model = subject(name)
     pairs = asked(model)
