@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from patchclamp import atlas as atlas
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
-    from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
+    from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.circuit import Circuit as Circuit
