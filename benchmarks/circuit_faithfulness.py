@@ -104,16 +104,18 @@ def told(estimate: dict[str, float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="four pairs: does it run? The numbers mean little")
     parser.add_argument("--pairs", type=int, default=N_PAIRS)
     parser.add_argument("--organisms", nargs="*", default=ORGANISMS)
     parser.add_argument("--tasks", nargs="*", default=TASKS)
     parser.add_argument("--levels", nargs="*", default=tuple(METHODS))
     parser.add_argument("--json", metavar="FILE", help="write the rows to this file too, after every level")
     options = parser.parse_args()
+    n_pairs = 4 if options.quick else options.pairs
     torch.set_num_threads(1)
     rows = []
     for level, name, task in product(options.levels, options.organisms, options.tasks):
-        rows += measure(load(f"organism:{name}"), name, task, level, options.pairs)
+        rows += measure(load(f"organism:{name}"), name, task, level, n_pairs)
         if options.json:
             with open(options.json, "w", encoding="utf-8") as file:
                 json.dump(rows, file, indent=1)

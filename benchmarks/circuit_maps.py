@@ -187,17 +187,19 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="four pairs: does it run? The numbers mean little")
     parser.add_argument("--pairs", type=int, default=N_PAIRS)
     parser.add_argument("--organisms", nargs="*", default=ORGANISMS)
     parser.add_argument("--tasks", nargs="*", default=TASKS)
     parser.add_argument("--no-stories", action="store_true")
     parser.add_argument("--json", metavar="FILE", help="write the rows to this file too")
     options = parser.parse_args()
+    n_pairs = 4 if options.quick else options.pairs
     torch.set_num_threads(1)
     rows = []
     for name, task in product(options.organisms, options.tasks):
         model = load(f"organism:{name}")
-        pairs = open_pairs(model, f"task:{task}", n=options.pairs)
+        pairs = open_pairs(model, f"task:{task}", n=n_pairs)
         print(
             f"{name}, {task}: {len(pairs)} pairs, set aside {pairs.counted_aside() or 'none'}, {pairs.metrics[0].kind}",
             flush=True,
@@ -207,7 +209,7 @@ def main() -> None:
         model = load(timing.STORIES)
         asked = stories()
         pairs = read_by(model, asked, least=LEAST_STORY)
-        kept = pairs.some(np.arange(len(pairs)) < max(options.pairs, 64))
+        kept = pairs.some(np.arange(len(pairs)) < n_pairs)
         print(
             f"stories260K: {len(asked)} prompts of our own, dropped {pairs.counted_aside()}; "
             f"{len(pairs)} left, the first {len(kept)} used; "

@@ -116,9 +116,12 @@ def test_calibrate_prints_one_table(say):
     assert code == 0
     assert by["cat", "exact"]["found"] == by["cat", "oracle"]["found"] == 2
     assert by["decoy-gpt2", "activation"]["found"] < by["decoy-gpt2", "exact"]["found"]
+    assert all(f["found"] == f["true"] for f in told["edges"] if f["method"] in ("patch", "oracle"))
+    assert told["joint"] == []
     code, out, _ = say("calibrate", "cat", json_too=False)
     assert code == 0
     assert "mean share" in out
+    assert "Edges" in out
 
 
 def test_calibrate_holds_predictions_against_replacements_where_no_circuit_is_known(say):
