@@ -2,21 +2,28 @@
 
 Bare is plain PyTorch with frozen weights: the metric's gradient at the embeddings, once with only the last position
 unembedded (as patchclamp does) and once as it is usually written, with all of them. Attribution and relevance patching
-with a corrupted prompt, scores included, are held against two bare forwards and one bare backward.
+with a corrupted prompt, scores included, are held against two bare forwards and one bare backward; so are the scores of
+every node (embedding, heads, MLPs) over a batch of pairs.
 """
 
 from collections.abc import Callable
 
+import numpy as np
 import shape
 import timing
 import torch
 from torch import Tensor
 
 from patchclamp.attribute import attribute_nodes
+from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.metric import Metric
+from patchclamp.core.pairs import Pair
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.subjects.pairs import PairSet
 
 SITES = ["blocks.*.mlp.act", "blocks.*.attn.z"]
 TARGET, CONTRAST = 11, 12
+PAIRS, PAIR_TOKENS = 16, 15
 
 
 def main() -> None:
@@ -28,6 +35,8 @@ def main() -> None:
     model = shape.subject()
     ids, corrupted = shape.ids(2, n_positions).split(1)
     metric = Metric("logit_difference", (TARGET,), (CONTRAST,))
+    pairs = pairs_of(PAIRS)
+    clean, other = (torch.tensor(np.stack([s.ids for s in end])) for end in (pairs.clean, pairs.corrupted))
     tasks: dict[str, Callable[[], object]] = {
         "bare": lambda: bare(model.module, ids, 1),
         "bare, all unembedded": lambda: bare(model.module, ids, 0),
@@ -35,6 +44,9 @@ def main() -> None:
         "bare, two forwards": lambda: (forward(model.module, ids), bare(model.module, corrupted, 1)),
         "attribution patching": lambda: attribute_nodes(model, ids, metric, corrupted=corrupted, method="atp"),
         "relevance patching": lambda: attribute_nodes(model, ids, metric, corrupted=corrupted, method="relp"),
+        "bare, two forwards, pairs": lambda: (forward(model.module, clean), bare(model.module, other, 1)),
+        "nodes over pairs, atp": lambda: attribute_pairs(model, pairs, method="atp", batch_size=PAIRS),
+        "nodes over pairs, relp": lambda: attribute_pairs(model, pairs, method="relp", batch_size=PAIRS),
     }
     timing.alternate(tasks, 2)
     spent = timing.alternate(tasks, rounds)
@@ -55,12 +67,24 @@ def main() -> None:
         timing.Bar("attribution: time / bare forward and backward, wall", times.wall_s, "<=", 1.35),
         timing.Bar("attribution: time / bare forward and backward, cpu", times.cpu_s, "<=", 1.35),
     ]
-    for method in ("attribution patching", "relevance patching"):
-        ratio = timing.ratio(spent[method], spent["bare, two forwards"])
+    for method, against in (
+        ("attribution patching", "bare, two forwards"), ("relevance patching", "bare, two forwards"),
+        ("nodes over pairs, atp", "bare, two forwards, pairs"), ("nodes over pairs, relp", "bare, two forwards, pairs"),
+    ):  # fmt: skip
+        ratio = timing.ratio(spent[method], spent[against])
         for clock in ("wall", "cpu"):
             name = f"{method}: time / two forwards and one backward, {clock}"
             bars.append(timing.Bar(name, getattr(ratio, f"{clock}_s"), "<=", 1.3))
     timing.report(options, {"nodes": n_nodes, **spent, "metric difference": difference}, bars)
+
+
+def pairs_of(n: int) -> PairSet:
+    """Return pairs of random tokens, which nobody has to tokenize."""
+    ids = shape.ids(2 * n, PAIR_TOKENS).numpy()
+    stimuli = [Stimulus.of(row) for row in ids]
+    metrics = (Metric("logit_difference", (TARGET,), (CONTRAST,)),) * n
+    words = tuple(Pair(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
+    return PairSet(words, tuple(stimuli[:n]), tuple(stimuli[n:]), metrics, np.ones(n), np.zeros(n))
 
 
 def forward(model: torch.nn.Module, ids: Tensor) -> Tensor:
@@ -73,11 +97,11 @@ def bare(model: torch.nn.Module, ids: Tensor, keep: int) -> Tensor:
     """Return the metric after taking its gradient at the embeddings; ``keep`` positions are unembedded, 0 for all."""
     model.requires_grad_(False)
     embedded = model.transformer.wte(ids).requires_grad_(True)
-    last = model(inputs_embeds=embedded, use_cache=False, logits_to_keep=keep).logits[0, -1]
-    measured = last[TARGET] - last[CONTRAST]
-    measured.backward()
+    last = model(inputs_embeds=embedded, use_cache=False, logits_to_keep=keep).logits[:, -1]
+    measured = last[:, TARGET] - last[:, CONTRAST]
+    measured.sum().backward()
     model.requires_grad_(True)
-    return measured.detach()
+    return measured.detach()[0]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Attribution": "attribute",
     "Basis": "core.basis",
+    "Circuit": "core.circuit",
     "Description": "core.description",
     "Explanation": "explain",
     "Graph": "core.graph",
@@ -32,6 +33,7 @@ _HOME = {
     "UnitKey": "core.unit",
     "VisionModel": "subjects.vision",
     "attribute_nodes": "attribute",
+    "attribute_pairs": "attribute.over_pairs",
     "change": "core.intervention",
     "clamp": "core.intervention",
     "explain_answer": "explain",
@@ -58,9 +60,11 @@ if TYPE_CHECKING:
     from patchclamp import atlas as atlas
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
+    from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
     from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.core.basis import Basis as Basis
+    from patchclamp.core.circuit import Circuit as Circuit
     from patchclamp.core.description import Description as Description
     from patchclamp.core.errors import PatchclampError as PatchclampError
     from patchclamp.core.graph import Graph as Graph

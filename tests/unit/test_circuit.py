@@ -62,7 +62,8 @@ def _cut(folder):
 
 def _flipped(folder):
     data = bytearray((folder / "scores.safetensors").read_bytes())
-    data[-1] ^= 1
+    # The first number behind the header: still a number, and another one.
+    data[8 + int.from_bytes(data[:8], "little") + 2] ^= 1
     (folder / "scores.safetensors").write_bytes(bytes(data))
 
 

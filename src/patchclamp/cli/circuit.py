@@ -59,9 +59,10 @@ def _find(options: Namespace) -> int:
         receipt = replace_together(
             model, found, pairs, places, n_sets=options.controls, seed=options.seed, progress=meter
         )
+    found = replace(found, about={**found.about, "receipt": _told(found, receipt)})
     found.save(options.out)
     command = shlex.join(["patchclamp", *options.words])
-    document = _document(found, receipt)
+    document = _document(found)
     picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
     page = Path(options.out) / "circuit.html"
     write_file(page, circuit_page(document, picture, command=command).encode())
@@ -173,32 +174,55 @@ def _edges(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
     return replace(made, method=method, about=about, per_pair=np.asarray(found.scores, dtype=np.float32))
 
 
-def _document(found: Circuit, receipt: Any) -> dict[str, Any]:
+def info(options: Namespace) -> int:
+    """Show a circuit's folder again: its first parts and the receipt that was made when it was found."""
+    found = Circuit.load(options.folder)
+    document = _document(found)
+    if options.json:
+        emit(document)
+    else:
+        print_circuit(found, document)
+    return 0
+
+
+def _told(found: Circuit, receipt: Any) -> dict[str, Any]:
+    """Return a receipt as JSON-ready data."""
+    names = found.names()
+    return {
+        "parts": [names[i] for i in receipt.places], "alone": list(receipt.alone), "predicted": receipt.predicted,
+        "measured": receipt.measured, "measured_share": receipt.share(receipt.measured),
+        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": receipt.mean,
+        "random_share": receipt.share(receipt.mean), "random_interval": _ends(receipt.random_interval),
+        "size": receipt.size, "distinct": receipt.distinct, "p": receipt.p, "seed": receipt.seed,
+    }  # fmt: skip
+
+
+def _ends(interval: Any) -> list[float | None]:
+    """Return both ends of an interval; None where one pair gives none."""
+    return [end if np.isfinite(end) else None for end in (interval.low, interval.high)]
+
+
+def _document(found: Circuit) -> dict[str, Any]:
     """Return what is printed, shown on the page, and given as JSON."""
-    order, names, alone = found.order(), found.names(), dict(zip(receipt.places, receipt.alone, strict=True))
+    receipt = found.about.get("receipt")
+    order, names = found.order(), found.names()
+    alone = dict(zip(receipt["parts"], receipt["alone"], strict=True)) if receipt else {}
+    seed = receipt["seed"] if receipt else 0
     parts = []
-    for i in map(int, order[: max(TOLD, len(receipt.places))]):
+    for i in map(int, order[: max(TOLD, len(alone))]):
         each = found.per_pair
         interval = None
         if each is not None and len(each) > 1:
-            interval = mean_interval(each[:, i].astype(np.float64), seed=receipt.seed)
+            interval = mean_interval(each[:, i].astype(np.float64), seed=seed)
         parts.append({
             "part": names[i], "score": float(found.scores[i]),
-            "low": interval.low if interval else float("nan"), "high": interval.high if interval else float("nan"),
-            "measured": alone.get(i),
+            "low": interval.low if interval else None, "high": interval.high if interval else None,
+            "measured": alone.get(names[i]),
         })  # fmt: skip
-    told = {name: value for name, value in found.about.items() if name != "asked"}
+    told = {name: value for name, value in found.about.items() if name not in ("asked", "receipt")}
     return {
         "subject": dict(found.subject), "level": found.level, "method": found.method, "about": told,
-        "n_parts": len(found), "parts": parts,
-        "receipt": {
-            "parts": [names[i] for i in receipt.places], "predicted": receipt.predicted, "measured": receipt.measured,
-            "measured_share": receipt.share(receipt.measured),
-            "interval": [receipt.interval.low, receipt.interval.high],
-            "randoms": list(receipt.randoms), "random_mean": receipt.mean, "random_share": receipt.share(receipt.mean),
-            "random_interval": [receipt.random_interval.low, receipt.random_interval.high],
-            "size": receipt.size, "distinct": receipt.distinct, "p": receipt.p, "seed": receipt.seed,
-        },
+        "n_parts": len(found), "parts": parts, "receipt": receipt,
     }  # fmt: skip
 
 

@@ -25,14 +25,15 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     table = _grid("", found.level, "predicted", "95 % interval", "measured", "", numbers=("", "predicted", "measured"))
     scale = max((abs(part["score"]) for part in document["parts"]), default=1.0) or 1.0
     for i, part in enumerate(document["parts"], 1):
-        between = f"{_signed(part['low'])} to {_signed(part['high'])}" if part["low"] == part["low"] else "–"
+        between = f"{_signed(part['low'])} to {_signed(part['high'])}" if part["low"] is not None else "–"
         measured = "" if part["measured"] is None else _signed(part["measured"])
         cells = (_signed(part["score"]), between, measured, _bar(part["score"] / scale))
         table.add_row(str(i), escape(part["part"]), *cells)
     _print(out, table)
     if document["n_parts"] > len(document["parts"]):
         out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")
-    _receipt(out, document["receipt"], edges=found.level == "edge")
+    if document["receipt"]:
+        _receipt(out, document["receipt"], edges=found.level == "edge")
 
 
 def _how(document: dict[str, Any]) -> str:
@@ -59,7 +60,7 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
         (randoms, "", r["random_mean"], r["random_share"], r["random_interval"]),
     )
     for name, predicted, measured, share, (low, high) in rows:
-        between = f"{_signed(low)} to {_signed(high)}" if low == low else "–"
+        between = f"{_signed(low)} to {_signed(high)}" if low is not None else "–"
         table.add_row(name, predicted, _signed(measured), f"{share:.0%}".replace("-0%", "0%"), between)
     _print(out, table)
     least = r["p"] <= 1.5 / (r["distinct"] + 1)

@@ -389,6 +389,10 @@ def info(options: Namespace) -> int:
         from patchclamp.cli import patch as patching
 
         return patching.info(options)
+    if bundle.manifest["kind"] == "circuit":
+        from patchclamp.cli import circuit as circuits
+
+        return circuits.info(options)
     return _tell(bundle, options)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.markup import STYLE, inline, local, number, percent, safe, unit
+from patchclamp.explain.markup import STYLE, inline, known, local, number, percent, safe, unit
 
 MOST_SHOWN, MOST_ROWS = 60, 30
 WIDE, TALL, GAP, MARGIN, TOP = 78.0, 24.0, 52.0, 96.0, 34.0
@@ -215,16 +215,20 @@ def _receipt(d: Mapping[str, Any]) -> str:
         "<p>What m loses, in the mean over pairs, when parts are replaced by what they are under each pair's corrupted "
         "prompt.</p><table><thead><tr><th></th><th class='n'>predicted</th><th class='n'>measured</th>"
         f"<th class='n'>of m(clean) − m(corrupted)</th></tr></thead><tbody>{cells}</tbody></table>"
-        f"<p class='note'>95&nbsp;% interval over pairs {number(r['interval'][0])} to {number(r['interval'][1])}; "
+        f"<p class='note'>95&nbsp;% interval over pairs {_between(*r['interval'])}; "
         f"p = {r['p']:.3f}, the share of {r['distinct']} different random sets that take as much.</p>"
     )
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return f"{number(low, signed=True)} to {number(high, signed=True)}" if known(low) and known(high) else "–"
 
 
 def _table(d: Mapping[str, Any], slug: str) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{' → '.join(unit(word, slug) for word in part['part'].split(' → '))}</th>"
         f"<td class='n'>{number(part['score'], signed=True)}</td>"
-        f"<td class='n'>{number(part['low'], signed=True)} to {number(part['high'], signed=True)}</td>"
+        f"<td class='n'>{_between(part['low'], part['high'])}</td>"
         f"<td class='n'>{'' if part['measured'] is None else number(part['measured'], signed=True)}</td></tr>"
         for part in d["parts"][:MOST_ROWS]
     )

@@ -1,0 +1,30 @@
+"""In every family, the whole residual stream of one run put into another makes all the difference, at any block."""
+
+import numpy as np
+import pytest
+
+from patchclamp.attribute.patching import patch_sites
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.pairs import Pair
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.subjects.families.spec import family_names
+from patchclamp.subjects.pairs import PairSet
+
+METRICS = (Metric("logit_difference", (11,), (12,)),) * 2
+
+
+def shown(*rows):
+    return tuple(Stimulus.of(np.array(row)) for row in rows)
+
+
+@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_the_whole_stream_makes_all_the_difference(tiny_language_model, name, direction):
+    model = tiny_language_model(name)
+    clean, corrupted = shown([2, 3, 4, 5, 6], [2, 9, 4, 5, 6]), shown([2, 7, 4, 8, 6], [2, 3, 11, 5, 6])
+    ends = [model.measure(prompts, EachMetric(METRICS)).double().numpy() for prompts in (clean, corrupted)]
+    pair = Pair("x", "x′", ("a",), ("b",))
+    pairs = PairSet((pair, pair), clean, corrupted, METRICS, *ends)
+    found = patch_sites(model, pairs, "resid", positions="all", direction=direction)
+    assert found.flat.shape == (2, model.n_layers + 1)
+    np.testing.assert_allclose(found.flat, 1.0, atol=2e-3)
