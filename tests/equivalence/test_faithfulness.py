@@ -11,7 +11,7 @@ from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
 from patchclamp.opening import open_pairs
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.edges import edge_map
+from patchclamp.subjects.edges import edge_map, measure_edges
 from patchclamp.subjects.pairs import PairSet
 
 
@@ -128,3 +128,16 @@ def test_all_edges_into_heads_of_a_block_gone_is_those_heads_gone(model, pairs, 
     ]
     assert gone[0] == pytest.approx(gone[1], abs=1e-4)
     assert abs(gone[0] - one.m_clean[0]) > 0.5
+
+
+def test_edges_are_kept_by_name_whatever_their_order(model, pairs):
+    one, edges = pairs.some(np.arange(len(pairs)) == 0), edge_map(model).parts
+    order = np.random.default_rng(0).permutation(len(edges))
+    scores = np.arange(len(edges), 0, -1.0)
+    circuit = Circuit("edge", "drawn", tuple(edges[i] for i in order), scores, {"slug": model.name})
+    kept = np.stack([circuit.first(n) for n in (100, 400)])
+    marks = np.zeros_like(kept)
+    marks[0, order[:100]] = marks[1, order[:400]] = True
+    found = interchange(model, circuit, one).measure(kept)
+    np.testing.assert_allclose(found, measure_edges(model, one, marks), atol=1e-5)
+    assert np.ptp(found) > 0.01
