@@ -51,6 +51,22 @@ def test_the_residual_stream_of_the_name_mover_task(say, tmp_path):
     assert json.loads((out / "patching.json").read_text())["n_pairs"] == 12
 
 
+def test_places_that_only_some_pairs_have_say_how_many(say, tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text(
+        "clean,corrupted,answer,wrong\ncat the old cat,dog the old dog, sat, ran\nthe cat,the dog, sat, ran\n"
+    )
+    code, out, _ = say(
+        "organism:cat", "--pairs", path, "--sites", "embed", "--positions=-1,-4:", "--out", tmp_path / "p",
+        json_too=False,
+    )  # fmt: skip
+    assert code == 0
+    header, counts, row = out.split("\nembed\n")[1].splitlines()[:3]
+    assert header.split() == ["-1", "-4:"]
+    assert counts.split() == ["pairs", "2", "1"]
+    assert row.split() == ["embed", "100", "100"]
+
+
 def test_info_shows_what_was_found(tmp_path, capsys):
     out = tmp_path / "p"
     assert main(["patch", "organism:cat", "--pairs", "planted", "--sites", "mlp", "--out", str(out)]) == 0

@@ -104,6 +104,12 @@ class Patched:
             m_corrupted=self.m_corrupted[chosen],
         )  # fmt: skip
 
+    @property
+    def per_place(self) -> Int[np.ndarray, " place"]:
+        """How many pairs have each place."""
+        first = next(iter(self.effects.values()))
+        return (~np.isnan(first[:, 0])).sum(0)
+
     @cached_property
     def flat(self) -> Float[np.ndarray, "pair cell"]:
         """Every cell of every pair: sites in order, then units, then places."""

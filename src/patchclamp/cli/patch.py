@@ -43,7 +43,7 @@ def patch(options: Namespace) -> int:
     )  # fmt: skip
     _say(
         f"{len(pairs):,} pairs, {job.n_cells:,} cells at most: {human_bytes(job.n_bytes + job.held_bytes)} of memory "
-        f"besides the model's, {human_bytes(job.n_bytes)} on disk, at most about {human_s(job.seconds())}"
+        f"besides the model's, {human_bytes(job.n_bytes)} on disk, {human_s(job.seconds())} at most"
     )
     with Meter("patch", "cells") as meter:
         found = patch_to_folder(job, options.out, resume=options.resume, progress=meter)
@@ -131,6 +131,9 @@ def _map(out: Any, one: Any, found: Any) -> None:
     out.print(f"\n[bold]{escape(named)}[/]")
     heads = "".join(f"{found.places[i][: COLUMN - 1]:>{COLUMN}}" for i in shown)
     out.print(f"{'':{LABEL}}{heads}", style="dim", markup=False)
+    if (found.per_place[shown] < len(found.pairs)).any():
+        counts = "".join(f"{found.per_place[i]:>{COLUMN}}" for i in shown)
+        out.print(f"{'pairs':{LABEL}}{counts}", style="dim", markup=False)
     for label, row in zip(one.rows, values[:, shown], strict=True):
         line = Text(f"{label[-LABEL + 1 :]:{LABEL}}")
         for value in row:
