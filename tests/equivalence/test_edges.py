@@ -146,13 +146,23 @@ def test_eap_ig_takes_the_mean_gradient_between_the_embeddings(gpt2):
     wanted = np.zeros(len(graph))
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
         between = gradients(run, (y + point * (x - y)).detach())
-        wanted += weight * np.array([float(((clean[u] - corrupted[u]) * between[v]).sum()) for u, v in graph.parts])
+        wanted += weight * np.array([((clean[u] - corrupted[u]) * between[v]).sum().item() for u, v in graph.parts])
     np.testing.assert_allclose(found.scores[1], wanted, atol=1e-10)
     assert found.settings["steps"] == 3
 
 
-@pytest.mark.parametrize("rules", [(), ("ln", "identity", "half")], ids=["plain", "relp"])
-@pytest.mark.parametrize("name", FAMILIES)
+RULES = {"plain": (), "relp": ("ln", "identity", "half")}
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [
+        *((name, rules) for name in FAMILIES for rules in RULES.values()),
+        ("gpt2", ("ah",)),
+        ("llama", ("ln", "direct")),
+        ("qwen3_moe", ()),
+    ],
+)
 def test_edges_out_of_a_node_sum_to_its_attribution(name: str, rules: tuple[str, ...]):
     model = subject(name)
     pairs = asked(model)

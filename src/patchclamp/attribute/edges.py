@@ -261,9 +261,10 @@ class _Traced:
             model.batch(list(shown)), metric, list(dict.fromkeys(sites)), rules=rules, restart=start
         )
         made = [*self.read, graph.stream(None)]
-        gradients = torch.autograd.grad(
-            measured, [self.held[path] for path in made], torch.ones_like(measured), retain_graph=True
-        )
+        ends = [self.held[path] for path in made]
+        # Rules may hold what stands between: nothing passes then, and no gradient is a gradient of zero.
+        found = torch.autograd.grad(measured, ends, torch.ones_like(measured), retain_graph=True, allow_unused=True)
+        gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(ends, found, strict=True)]
         self.gradients = dict(zip(made, gradients, strict=True))
 
     @property
@@ -286,10 +287,7 @@ class _Traced:
             for path, place in self.graph.slots(layer).items():
                 score(self._into_heads(path, place.stop - place.start), int(self.graph.seen[place.start]))
             path = f"blocks.{layer}.mlp.write"
-            [into] = torch.autograd.grad(
-                self.held[path], self.held[self.read[path]], self.gradients[path], retain_graph=True
-            )
-            score(into[None], int(self.graph.seen[self.graph.queries(layer).stop]))
+            score(self._back(path, self.gradients[path][None]), int(self.graph.seen[self.graph.queries(layer).stop]))
         score(self.gradients[self.graph.stream(None)][None], len(self.graph.writers))
         return torch.cat(found, 1)
 
@@ -299,10 +297,22 @@ class _Traced:
         alone = own.new_zeros(n_heads, *own.shape)
         for head in range(n_heads):
             alone[head, ..., head, :] = own[..., head, :]
-        [into] = torch.autograd.grad(
-            self.held[path], self.held[self.read[path]], alone.flatten(-2), retain_graph=True, is_grads_batched=True
-        )
-        return into
+        return self._back(path, alone.flatten(-2))
+
+    def _back(
+        self, path: str, gradients: Float[Tensor, "reader row position width"]
+    ) -> Float[Tensor, "reader row position d_model"]:
+        """Return gradients at what readers made of the stream, handed back to the stream."""
+        made, stream = self.held[path], self.held[self.read[path]]
+        into, alone = None, len(gradients) == 1  # an MLP: what its experts do inside need not know of batched gradients
+        if made.grad_fn is not None:
+            given = gradients[0] if alone else gradients
+            [into] = torch.autograd.grad(
+                made, stream, given, retain_graph=True, is_grads_batched=not alone, allow_unused=True
+            )
+        if into is None:
+            return stream.new_zeros(len(gradients), *stream.shape)
+        return into[None] if alone else into
 
     def _after_norms(self, moved: Tensor) -> Tensor:
         """Follow what heads write through the exit norms of this run, to first order."""
