@@ -13,6 +13,7 @@ WIDE, TALL, GAP, MARGIN, TOP = 78.0, 24.0, 52.0, 96.0, 34.0
 """Sizes in pixels: a node, the way between blocks, room for names on the left and above."""
 INS = {"q": 0.2, "k": 0.5, "v": 0.8, "": 0.5}
 """Where an edge enters a node, from above: queries, keys and values have their own places."""
+PARTS = {"node": "Nodes", "edge": "Edges", "neuron": "Neurons and heads", "feature": "Features and heads"}
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 _STYLE = """
 .circuit { overflow-x: auto; margin: 1.5rem 0 } .circuit svg { max-width: none }
@@ -39,7 +40,7 @@ def circuit_page(document: Mapping[str, Any], graph: Graph, *, command: str | No
         str: the page.
     """
     d = document
-    title = f"{d['level'].capitalize()}s that carry {_asked(graph)}"
+    title = f"{PARTS[d['level']]} that carry {_asked(graph)}"
     body = [
         f"<section style='margin-top:0'><p class='soft'>{inline(d['subject'].get('slug', ''))}</p>"
         f"<h1>{inline(title)}</h1>{_lead(d)}</section>",
@@ -71,7 +72,10 @@ def circuit_picture(graph: Graph) -> str:
         str: an SVG, whose values are told where a pointer rests.
     """
     slug = graph.subject.get("slug", "")
-    columns = _columns(graph.nodes)
+    # Of units no relation is known: that each leads to the answer needs neither lines nor an end.
+    lines = graph.about.get("level") == "edge"
+    drawn = [node for node in graph.nodes if lines or node.kind != "output"]
+    columns = _columns(drawn)
     spots: dict[str, tuple[float, float]] = {}
     steps = {column: i for i, column in enumerate(sorted(columns))}
     for column, nodes in columns.items():
@@ -89,11 +93,10 @@ def circuit_picture(graph: Graph) -> str:
         f'<text class="head" x="{MARGIN / 4 + i * (WIDE + GAP):.0f}" y="16">{_named(column)}</text>'
         for column, i in steps.items()
     ]
-    # Of units no relation is known: that each leads to the answer needs no lines.
-    shown = sorted(graph.edges if graph.about.get("level") == "edge" else (), key=lambda edge: abs(edge.weight))
+    shown = sorted(graph.edges if lines else (), key=lambda edge: abs(edge.weight))
     parts += [_path(edge, spots, strongest, slug) for edge in shown]
-    parts += [_box(node, *spots[node.key], largest, slug) for node in graph.nodes]
-    said = f"{len(graph.nodes) - 1} nodes in {len(columns)} columns, {len(shown)} edges"
+    parts += [_box(node, *spots[node.key], largest, slug) for node in drawn]
+    said = f"{len(drawn) - lines} nodes in {len(columns)} columns, {len(shown)} edges"
     return (
         f'<svg role="img" aria-label="{safe(said)}" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}">{"".join(parts)}</svg>'
@@ -180,7 +183,7 @@ def _lead(d: Mapping[str, Any]) -> str:
     return (
         f"<p class='lead'>m = {number(about['m_clean'], signed=True)} on the clean prompts and "
         f"{number(about['m_corrupted'], signed=True)} on the corrupted ones, means of {len(about['pairs'])}; "
-        f"{d['n_parts']:,} {inline(d['level'])}s scored by {inline(d['method'])}.</p>"
+        f"{d['n_parts']:,} {PARTS[d['level']].lower()} scored by {inline(d['method'])}.</p>"
     )
 
 
