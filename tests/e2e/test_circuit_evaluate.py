@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,9 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     code, found, _ = say(*asked, "--basis", tmp_path / "lab")
     assert code == 0
     assert found["points"][0]["kept"]["value"] == pytest.approx(1.0, abs=1e-4)
+    replace(own, about={"bases": {"blocks.0.mlp.act/lab": "0" * 64}}).save(tmp_path / "other")
+    code, found, _ = say(*asked[:3], tmp_path / "other", "--pairs", "planted", "--basis", tmp_path / "lab")
+    assert (code, "lab 000000000000" in found["error"]["expected"]) == (2, True)
 
 
 @pytest.mark.parametrize(

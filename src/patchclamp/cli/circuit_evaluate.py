@@ -32,9 +32,9 @@ def evaluate(options: Namespace) -> int:
     shares, sizes = _sizes(options.sizes)
     grown = sizes_of(len(circuit), (*SHARES, *shares), sizes)
     model = load(options.model, device=options.device, dtype=options.dtype)
-    check_subject(model, circuit)
     for folder in options.basis:
         model.add_dictionary(load_basis(folder))
+    check_subject(model, circuit)
     asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed}
     kind = circuit.about.get("metric")
     pairs = open_pairs(model, options.pairs, n=options.n, kind=kind, **asked)

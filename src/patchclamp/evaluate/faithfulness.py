@@ -225,10 +225,10 @@ def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True, random_r
 
 
 def check_subject(model: LanguageModel, circuit: Circuit) -> None:
-    """Refuse a circuit of another model.
+    """Refuse a circuit of another model, or of other features than those that were added.
 
     Raises:
-        PatchclampError: the circuit names other weights.
+        PatchclampError: the circuit names other weights, or other contents of a basis.
     """
     own = circuit.subject.get("hash")
     if own and own != model.hash:
@@ -237,6 +237,14 @@ def check_subject(model: LanguageModel, circuit: Circuit) -> None:
             got=f"one of {circuit.subject.get('slug')} {own[:12]}",
             remedy="Name the model that it was found in, or find one in this model.",
         )
+    for place, known in dict(circuit.about.get("bases", {})).items():
+        path, _, name = place.rpartition("/")
+        if model.basis_at(path, name).hash != known:
+            raise PatchclampError(
+                expected=f"the features that the circuit was found in, {name} {known[:12]} at {path}",
+                got=f"{name} {model.basis_at(path, name).hash[:12]}",
+                remedy="Give the --basis that `circuit find` was given.",
+            )
 
 
 def _asked(circuit: Circuit, pairs: PairSet, train: PairSet | None, seen: bool) -> tuple[PairSet, dict[str, int], int]:
