@@ -5,7 +5,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -160,17 +159,14 @@ def _name(part: Any) -> str:
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     from patchclamp.core.bundle import write_file
+    from patchclamp.explain.markup import page
     from patchclamp.explain.size_curve import draw_sizes
 
     if path.suffix == ".json":
         text = json.dumps(_plain(document), indent=1)
     else:
         text = draw_sizes(document)
-        if path.suffix == ".html":
-            text = (
-                '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" '
-                f'content="light dark"><title>{escape(document["title"])}</title></head><body>\n{text}</body></html>\n'
-            )
+        text = page(document["title"], [f"<section>{text}</section>"]) if path.suffix == ".html" else text
     write_file(path, text.encode())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.markup import STYLE, inline, known, local, number, percent, safe, unit
+from patchclamp.explain.markup import inline, known, local, number, page, percent, safe, unit
 
 MOST_SHOWN, MOST_ROWS = 60, 30
 WIDE, TALL, GAP, MARGIN, TOP = 78.0, 24.0, 52.0, 96.0, 34.0
@@ -51,15 +51,7 @@ def circuit_page(document: Mapping[str, Any], graph: Graph, *, command: str | No
     ]
     if command:
         body.append(f"<section><h2>Made by</h2><pre>{inline(command)}</pre></section>")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{inline(title)}</title>\n<style>{STYLE}{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(title, body, style=_STYLE)
 
 
 def circuit_picture(graph: Graph) -> str:

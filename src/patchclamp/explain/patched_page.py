@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from patchclamp.attribute.patched import Cell, Map, Patched
-from patchclamp.explain.markup import STYLE, boxed, inline, known, number, percent, safe, visible
+from patchclamp.explain.markup import boxed, inline, known, number, page, percent, safe, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
 """Heights of a row and of what stands below, and the room for names on the left, in pixels."""
@@ -51,15 +51,7 @@ def patched_page(found: Patched, *, command: str | None = None) -> str:
     ]
     if command:
         body.append(f"<section><h2>Made by</h2><pre>{inline(command)}</pre></section>")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{inline(title)}</title>\n<style>{STYLE}{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(title, body, style=_STYLE)
 
 
 def heat_map(one: Map, found: Patched, told: Mapping[tuple[str, str], Cell] | None = None) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from patchclamp.attribute import METHODS
 from patchclamp.explain.markup import (
-    STYLE,
     UNDEFINED,
     Number,
     between,
@@ -16,6 +15,7 @@ from patchclamp.explain.markup import (
     inline,
     known,
     number,
+    page,
     percent,
     safe,
     unit,
@@ -59,15 +59,7 @@ def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str
     """
     d = explanation
     sections = (_question(d), _receipt(d), _causes(d), _agreement(d), _kept(d), _made(d, command))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{inline(_asked(d))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(sections)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(_asked(d), sections)
 
 
 def _effect(value: Number) -> str:
