@@ -667,7 +667,8 @@ def test_who_leaves_is_forgotten_and_the_next_waits_for_no_more_than_a_forward(b
     with httpx.Client(base_url=served, timeout=PATIENCE_S) as client:
         with lab.turns:  # nothing computes meanwhile
             with client.stream("POST", "/api/lab/run", json=long) as running:
-                next(running.iter_raw())
+                events = running.iter_raw()  # held: an iterator that is thrown away closes the connection
+                next(events)
                 until(lambda: worker._running is not None, "it runs")
                 job = worker._running
             until(job._left.is_set, "it was told that nobody listens")
