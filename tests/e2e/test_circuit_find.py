@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,6 +16,7 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
+from patchclamp.explain.together import replace_together
 
 MODEL = "organism:language-gpt2"
 PAIRS = ["--pairs", "task:ioi/train", "--n", 8]
@@ -52,6 +54,36 @@ def test_a_circuit_is_told_kept_and_drawn(tmp_path):
     again = command("info", tmp_path / "c")
     assert again.returncode == 0
     assert again.stdout == done.stdout
+
+
+def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
+    rows = [
+        {"clean": f"the {word}cat", "corrupted": f"the {word}dog", "answer": " ran", "wrong": " sat"}
+        for word in ("", "old ")
+    ]
+    (tmp_path / "turned.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = ("circuit", "find", "organism:cat", "--pairs", tmp_path / "turned.jsonl", "--level", "node")
+    done = command(*asked, "--method", "patch", "--denoise", "--top", 10, "--out", tmp_path / "c")
+    assert done.returncode == 0, done.stderr
+    assert "m reads the token ' ran' against ' sat' (first pair)" in done.stderr
+    assert "in 2 of 2 pairs m is lower on the clean prompt" in done.stderr
+    assert "No shares: m is not clearly higher" in done.stdout
+    told = json.loads(command("info", tmp_path / "c", "--json").stdout)["receipt"]
+    assert (told["measured_share"], told["random_share"]) == (None, None)
+
+    model = pc.load("organism:cat")
+    found = Circuit.load(tmp_path / "c")
+    mlps = [i for i, part in enumerate(found.parts) if ".mlp." in part]
+    heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
+    pairs = pc.open_pairs(model, tmp_path / "turned.jsonl")
+    together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
+    assert together.size == 1  # a head: no other MLP is left
+    assert np.isnan(together.p)
+    smaller = {**found.about["receipt"], "p": None, "size": 1}
+    replace(found, about={**found.about, "receipt": smaller}).save(tmp_path / "d")
+    told = command("info", tmp_path / "d").stdout
+    assert "No p: random sets have only 1 parts" in told
+    assert "as many parts of each kind" not in told
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,15 @@ def test_intervals_are_those_of_a_bootstrap_of_ratios_of_means():
     assert np.isnan([alone.interval.low, alone.interval.high]).all()
 
 
+def test_pairs_that_undo_one_another_are_refused(cat):
+    """Shares of a whole whose mean may as well be below 0 as above say nothing."""
+    texts = [("the old cat", "the old dog"), ("the old dog", "the old cat"), ("the cat", "the dog")]
+    turned = read_by(cat, [Pair(clean, other, (" sat",), (" ran",)) for clean, other in texts])
+    assert turned.turned == 1
+    with pytest.raises(PatchclampError, match=r"interval -8 to 8.* over 3 pairs"):
+        evaluate_circuit(cat, circuit_of(cat, PARTS[7]), turned, minimal=False)
+
+
 # -- invariants -------------------------------------------------------------------------------------------------------
 
 

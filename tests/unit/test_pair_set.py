@@ -48,7 +48,7 @@ def test_what_cannot_be_compared_is_set_aside_with_its_reason(model):
     assert [pair.id for pair in found.pairs] == [SHORT.id]
     assert found.counted_aside() == {
         "prompts of unequal length": 1,
-        "answers that begin with one token": 1,
+        "answers that begin with the same token": 1,
         "|m(clean) − m(corrupted)| below 0.1": 1,
     }
 

@@ -14,6 +14,7 @@ from patchclamp.cli.circuit_evaluate import evaluate
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.verbs import tell_pairs
 from patchclamp.core.bundle import write_file
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
@@ -47,9 +48,7 @@ def _find(options: Namespace) -> int:
         refuse_if_unwritable(options.atlas, model)
     _add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
-    aside = ", ".join(f"{n} with {reason}" for reason, n in pairs.counted_aside().items())
-    used = f"{len(pairs)} pair{'s' if len(pairs) != 1 else ''} used"
-    _say(f"{used}, {len(pairs.aside)} set aside{': ' + aside if aside else ''}")
+    tell_pairs(model, pairs)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
     settings = {**found.about.get("settings", {}), "seed": options.seed}
@@ -190,16 +189,20 @@ def _told(found: Circuit, receipt: Any) -> dict[str, Any]:
     names = found.names()
     return {
         "parts": [names[i] for i in receipt.places], "alone": list(receipt.alone), "predicted": receipt.predicted,
-        "measured": receipt.measured, "measured_share": receipt.share(receipt.measured),
+        "measured": receipt.measured, "measured_share": _known(receipt.share(receipt.measured)),
         "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": receipt.mean,
-        "random_share": receipt.share(receipt.mean), "random_interval": _ends(receipt.random_interval),
-        "size": receipt.size, "distinct": receipt.distinct, "p": receipt.p, "seed": receipt.seed,
+        "random_share": _known(receipt.share(receipt.mean)), "random_interval": _ends(receipt.random_interval),
+        "size": receipt.size, "distinct": receipt.distinct, "p": _known(receipt.p), "seed": receipt.seed,
     }  # fmt: skip
 
 
 def _ends(interval: Any) -> list[float | None]:
     """Return both ends of an interval; None where one pair gives none."""
-    return [end if np.isfinite(end) else None for end in (interval.low, interval.high)]
+    return [_known(end) for end in (interval.low, interval.high)]
+
+
+def _known(x: float) -> float | None:
+    return x if np.isfinite(x) else None
 
 
 def _document(found: Circuit) -> dict[str, Any]:
@@ -240,9 +243,9 @@ def _add_layer(
     from patchclamp.atlas.runs import Run, host, versions
 
     measures = {
-        "predicted": receipt.predicted, "measured": receipt.measured, "p": receipt.p,
+        "predicted": receipt.predicted, "measured": receipt.measured,
         "control_mean": receipt.mean, "control_low": receipt.random_interval.low,
-        "control_high": receipt.random_interval.high,
+        "control_high": receipt.random_interval.high, **({"p": receipt.p} if np.isfinite(receipt.p) else {}),
     }  # fmt: skip
     graph = found.graph(IN_ATLAS, tokens=tokens, measures=measures)
     slug, names = found.subject.get("slug"), found.names()

@@ -11,6 +11,7 @@ from typing import Any
 from patchclamp.cli.circuit_evaluate_tables import show
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.verbs import tell_pairs
 from patchclamp.core.errors import PatchclampError
 
 ENDINGS = (".svg", ".html", ".json")
@@ -37,6 +38,7 @@ def evaluate(options: Namespace) -> int:
     asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed}
     kind = circuit.about.get("metric")
     pairs = open_pairs(model, options.pairs, n=options.n, kind=kind, **asked)
+    tell_pairs(model, pairs)
     means = None if options.train is None else open_pairs(model, options.train, n=None, kind=kind, **asked)
     n_subsets = count_subsets(len(grown), options.random)
     _say(

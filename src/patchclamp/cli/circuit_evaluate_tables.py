@@ -26,15 +26,16 @@ def show(d: Mapping[str, Any]) -> None:
     table.add_row("whole model", "100%", "1.00", "0.00", "1.00", "0.00")
     _print(out, table)
     out.print(
-        f"area ahead of random circuits: p = {a['p_pairs']:.2g} over pairs (signs flipped); {a['p_random']:.2g} of "
-        f"random circuits do as well, this one counted. |1 − F| over the same sizes: {_with(a['distance'])}"
+        f"area ahead of random circuits: p = {a['p_pairs']:.2g} over pairs (signs flipped, two-sided), p = "
+        f"{a['p_random']:.2g} by its rank among {d['about']['random']} random circuits. |1 − F| over the same sizes: "
+        f"{_with(a['distance'])}"
     )
     _minimal(out, d.get("minimality"))
     _recovery(out, d.get("recovery"))
     out.print(
-        r"F = \[m(C) − m(∅)] / \[m(M) − m(∅)] of means over pairs, 95 % bootstrap over pairs; everything else: F of "
-        "all parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, as many parts "
-        f"of each kind ({d['about']['random']} of them). Area: trapezoids over the share, by its range.",
+        r"Faithfulness F = \[m(C) − m(∅)] / \[m(M) − m(∅)] of means over pairs, 95 % bootstrap over pairs; everything "
+        "else: F of all parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, as "
+        f"many parts of each kind ({d['about']['random']} of them). Area: trapezoids over the share, by its range.",
         style="dim",
     )
 

@@ -31,7 +31,12 @@ def pair_options(made: Parser) -> None:
         help="a CSV or JSONL file, task:NAME or task:NAME/train of a language organism, or planted",
     )
     made.add_argument("--layout", metavar="NAME", help="of the file: ioi, greater-than or agreement (default: found)")
-    made.add_argument("--n", type=int, metavar="N", help="take N of the pairs (default: all)")
+    made.add_argument(
+        "--n",
+        type=int,
+        metavar="N",
+        help="take N pairs, set aside ones among them (default: all of a file, 64 of a task)",
+    )
 
 
 def _find(whats: Any) -> None:

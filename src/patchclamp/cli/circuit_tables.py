@@ -48,6 +48,10 @@ def _how(document: dict[str, Any]) -> str:
     return f"scored by {document['method']}" + (f" ({words})" if words else "")
 
 
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}".replace("-0%", "0%")
+
+
 def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
     n = len(r["parts"])
     out.print(
@@ -61,16 +65,24 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
     )
     for name, predicted, measured, share, (low, high) in rows:
         between = f"{_signed(low)} to {_signed(high)}" if low is not None else "–"
-        table.add_row(name, predicted, _signed(measured), f"{share:.0%}".replace("-0%", "0%"), between)
+        table.add_row(name, predicted, _signed(measured), _percent(share), between)
     _print(out, table)
-    least = r["p"] <= 1.5 / (r["distinct"] + 1)
-    shown = f", the least that {r['distinct']} different sets can show" if least else ""
-    out.print(f"p = {r['p']:.3f}{shown}: the share of sets that take at least as much.")
-    if r["size"] < n:
-        out.print(f"Each random set has only {r['size']} parts: so few others of these kinds are left.", style="bold")
+    if r["measured_share"] is None:
+        out.print("No shares: m is not clearly higher on these clean prompts than on the corrupted ones.", style="bold")
+    if r["p"] is None:
+        out.print(
+            f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left. Take fewer "
+            "with --top.",
+            style="bold",
+        )
+    else:
+        least = r["p"] <= 1.5 / (r["distinct"] + 1)
+        shown = f", the least that {r['distinct']} different sets can show" if least else ""
+        out.print(f"p = {r['p']:.3f}{shown}: the share of sets that take at least as much, these parts counted.")
     out.print(
-        "Predicted: the sum of scores, which counts what parts in series carry more than once. Random sets have as "
-        "many parts of each kind. "
+        f"These {n}: the highest scores, those near zero left out. Predicted: the sum of scores, which counts what "
+        "parts in series carry more than once. "
+        + ("" if r["p"] is None else "Random sets have as many parts of each kind. ")
         + ("" if edges else "The embedding is in no set: to replace it is to show the corrupted prompt. ")
         + "These are the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
         style="dim",

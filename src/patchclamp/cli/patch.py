@@ -14,6 +14,7 @@ from rich.text import Text
 
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes, human_s
+from patchclamp.cli.verbs import tell_pairs
 from patchclamp.core.errors import PatchclampError
 
 PAGE = "patching.html"
@@ -37,12 +38,13 @@ def patch(options: Namespace) -> int:
     for folder in options.basis:
         model.add_dictionary(load_basis(folder))
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=options.metric)
+    tell_pairs(model, pairs)
     job = plan_patching(
         model, pairs, options.sites, positions=options.positions, direction="noise" if options.noise else "denoise",
         batch_size=options.batch_size,
     )  # fmt: skip
     _say(
-        f"{len(pairs):,} pairs, {job.n_cells:,} cells at most: {human_bytes(job.n_bytes + job.held_bytes)} of memory "
+        f"{job.n_cells:,} cells at most: {human_bytes(job.n_bytes + job.held_bytes)} of memory "
         f"besides the model's, {human_bytes(job.n_bytes)} on disk, {human_s(job.seconds())} at most"
     )
     with Meter("patch", "cells") as meter:
@@ -129,25 +131,31 @@ def _map(out: Any, one: Any, found: Any) -> None:
         shown = np.arange(len(largest))[-1:]
     named = one.name + (" (block.unit)" if "/" in one.name else "")
     out.print(f"\n[bold]{escape(named)}[/]")
-    heads = "".join(f"{found.places[i][: COLUMN - 1]:>{COLUMN}}" for i in shown)
+    wide = max([COLUMN, *(len(found.places[i]) + 1 for i in shown)])
+    heads = "".join(f"{found.places[i]:>{wide}}" for i in shown)
     out.print(f"{'':{LABEL}}{heads}", style="dim", markup=False)
     if (found.per_place[shown] < len(found.pairs)).any():
-        counts = "".join(f"{found.per_place[i]:>{COLUMN}}" for i in shown)
+        counts = "".join(f"{found.per_place[i]:>{wide}}" for i in shown)
         out.print(f"{'pairs':{LABEL}}{counts}", style="dim", markup=False)
     for label, row in zip(one.rows, values[:, shown], strict=True):
         line = Text(f"{label[-LABEL + 1 :]:{LABEL}}")
         for value in row:
-            line.append(f"{_percent(value):>{COLUMN}}", style=_style(value))
+            line.append(f"{_percent(value):>{wide}}", style=_style(value))
         out.print(line)
     notes = []
     if len(shown) < len(largest):
         quiet = len(largest) - len(alive)
         less = len(alive) - len(shown)
-        notes += [f"{quiet} places where nothing reaches 0.5 %"] * (quiet > 0) + [f"{less} weaker places"] * (less > 0)
+        notes += [f"{_places(quiet)} where nothing reaches 0.5 %"] * (quiet > 0)
+        notes += [f"{_places(less)} where less happens"] * (less > 0)
     if one.left_out:
         notes.append(f"{one.left_out:,} weaker rows")
     if notes:
         out.print(f"not shown: {', '.join(notes)}", style="dim")
+
+
+def _places(n: int) -> str:
+    return f"{n} place{'s' * (n != 1)}"
 
 
 def _percent(value: float) -> str:
@@ -170,9 +178,7 @@ def _strongest(out: Any, found: Any, top: int) -> None:
         return
     tokens = dict(zip(found.places, found.tokens, strict=True))
     out.print()
-    table = _grid(
-        "unit", "at", "token", "effect", "95 % interval", "p", "pairs", numbers=("at", "effect", "p", "pairs")
-    )
+    table = _grid("unit", "at", "token", "share", "95 % interval", "p", "pairs", numbers=("at", "share", "p", "pairs"))
     for cell in cells:
         between = "one pair" if cell.n == 1 else f"{cell.low:+.3f} to {cell.high:+.3f}"
         token = escape(_shown(tokens[cell.place]))

@@ -1,10 +1,13 @@
 """Verbs: what the options of all commands have in common."""
 
 import argparse
+import sys
 from typing import Any, NoReturn
 
 from patchclamp.core.errors import PatchclampError
 
+BOTH = 3
+"""Answers that are told of each side."""
 MODEL = "a local folder, a Hugging Face name, or organism:NAME"
 BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
 
@@ -42,3 +45,24 @@ def seed(text: str) -> int:
     if not 0 <= number < 2**32:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
     return number
+
+
+def tell_pairs(model: Any, pairs: Any) -> None:
+    """Say on standard error what is asked: how many pairs, which tokens m reads, and where m says the opposite."""
+    n, aside = len(pairs), ", ".join(f"{k} with {reason}" for reason, k in pairs.counted_aside().items())
+    said = [f"{_pairs(n)} used, {len(pairs.aside)} set aside{': ' + aside if aside else ''}"]
+    sides = [
+        ", ".join(repr(model.tokenizer.token(t)) for t in tokens[:BOTH]) + (", …" if len(tokens) > BOTH else "")
+        for tokens in (pairs.metrics[0].target, pairs.metrics[0].contrast)
+    ]
+    said.append(f"m reads the token {sides[0]} against {sides[1]} (first pair)")
+    if pairs.turned:
+        said.append(
+            f"in {pairs.turned} of {_pairs(n)} m is lower on the clean prompt than on the corrupted one: the model "
+            "does not do what they ask, or answer and wrong answer are the wrong way round"
+        )
+    print("\n".join(said), file=sys.stderr, flush=True)
+
+
+def _pairs(n: int) -> str:
+    return f"{n:,} pair{'s' * (n != 1)}"

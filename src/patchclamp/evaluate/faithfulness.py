@@ -185,10 +185,13 @@ def evaluate_circuit(
     kept = np.concatenate([each[:1], each[2 : 2 + n_random]])
     rest = np.concatenate([each[1:2], each[2 + n_random :]])
     scale = Scale(m[0], m[1], seed)
-    if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE:
+    undecided = scale.undecided()
+    if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE or undecided is not None:
+        between = "" if undecided is None else f", 95 % interval {undecided.low:.3g} to {undecided.high:.3g},"
         raise PatchclampError(
-            expected=f"parts that change m when all are replaced: |m(M) − m(∅)| of at least {LEAST_DIFFERENCE:g}",
-            got=f"{float(scale.whole.mean()):.3g} over {len(chosen)} pairs",
+            expected=f"parts that change m when all are replaced: |m(M) − m(∅)| of at least {LEAST_DIFFERENCE:g}, and "
+            "its interval on one side of 0",
+            got=f"{float(scale.whole.mean()):.3g}{between} over {len(chosen)} pairs",
             remedy="Take pairs on which the model does the task, or parts of another level.",
         )
     points = tuple(point_of(n, n / len(circuit), kept[:, i], rest[:, i], scale) for i, n in enumerate(grown))

@@ -151,6 +151,13 @@ class Scale:
         """m(M) − m(∅)."""
         return self.model - self.empty
 
+    def undecided(self) -> Interval | None:
+        """Return the 95 % interval of the mean of m(M) − m(∅) where 0 lies in it: its shares are of nothing."""
+        if len(self.model) == 1:
+            return None
+        low, high = np.quantile(self.draws @ self.whole, [0.025, 0.975])
+        return Interval(float(low), float(high), 0.95, "percentile bootstrap") if low <= 0 <= high else None
+
     def share(self, moved: Float[np.ndarray, "*more pair"]) -> Float[np.ndarray, "*more"]:
         """Return means over pairs as shares of the whole's."""
         found: np.ndarray = moved.mean(-1) / self.whole.mean()

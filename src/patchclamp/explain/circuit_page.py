@@ -206,12 +206,15 @@ def _receipt(d: Mapping[str, Any]) -> str:
         f"<td class='n'>{number(m, signed=True)}</td><td class='n'>{percent(share)}</td></tr>"
         for name, p, m, share in rows
     )
+    p = f"p = {r['p']:.3f}: as much was taken by such a share of {r['distinct']} different random sets and these parts."
+    if r["p"] is None:
+        p = f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left."
     return (
         "<p>What m loses, in the mean over pairs, when parts are replaced by what they are under each pair's corrupted "
         "prompt.</p><table><thead><tr><th></th><th class='n'>predicted</th><th class='n'>measured</th>"
         f"<th class='n'>of m(clean) − m(corrupted)</th></tr></thead><tbody>{cells}</tbody></table>"
         f"<p class='note'>95&nbsp;% interval over pairs {_between(*r['interval'])}; "
-        f"p = {r['p']:.3f}, the share of {r['distinct']} different random sets that take as much.</p>"
+        f"{p}</p>"
     )
 
 

@@ -1,5 +1,6 @@
 """Together: what m loses over pairs when parts of a circuit are replaced at once, beside random parts like them."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from patchclamp.evaluate.growing import kinds_of
 from patchclamp.subjects.edges import edge_map, measure_edges
 from patchclamp.subjects.interchange import measure_interchanged
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
+from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 
 AT_ONCE = 8
 """Sets that are measured in one go; whoever else asks has their turn between."""
@@ -39,7 +40,7 @@ class Together:
         size: parts of a random set; fewer than were chosen where a kind has too few others.
         distinct: how many of the sets differ.
         random_interval: 95 % interval of their mean.
-        p: share of different sets that take at least as much, with +1 correction.
+        p: share of different sets that take at least as much, with +1 correction; nan where sets are smaller.
         clean: m(x).
         corrupted: m(x′).
         seed: of the draws.
@@ -65,8 +66,9 @@ class Together:
         return float(np.mean(self.randoms))
 
     def share(self, effect: float) -> float:
-        """Return an effect as a share of m(x) − m(x′)."""
-        return effect / (self.clean - self.corrupted)
+        """Return an effect as a share of m(x) − m(x′); nan where that is not above 0.1, and a share of nothing."""
+        whole = self.clean - self.corrupted
+        return effect / whole if whole >= LEAST_DIFFERENCE else math.nan
 
 
 def replace_together(
@@ -125,12 +127,15 @@ def replace_together(
     means = effects.mean(1)
     randoms = means[1 + len(singles) :]
     different = list({frozenset(group): i for i, group in enumerate(drawn)}.values())
+    size = min(map(len, drawn))
+    # Fewer parts than were chosen take less by their number alone.
+    p = rank_of(float(means[0]), randoms[different]) if size == len(chosen) else math.nan
     single = means[1 : 1 + len(singles)] if singles else means[:1] if alone else means[:0]
     return Together(
         places=tuple(chosen.tolist()), predicted=float(circuit.scores[chosen].sum()), measured=float(means[0]),
         interval=mean_interval(effects[0], seed=seed), alone=tuple(map(float, single)),
-        randoms=tuple(map(float, randoms)), size=min(map(len, drawn)), distinct=len(different),
-        random_interval=mean_interval(randoms, seed=seed), p=rank_of(float(means[0]), randoms[different]),
+        randoms=tuple(map(float, randoms)), size=size, distinct=len(different),
+        random_interval=mean_interval(randoms, seed=seed), p=p,
         clean=float(pairs.m_clean.mean()), corrupted=float(pairs.m_corrupted.mean()), seed=seed,
     )  # fmt: skip
 

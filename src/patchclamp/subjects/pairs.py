@@ -61,6 +61,11 @@ class PairSet:
         """Return the metrics of some pairs as one, a row each."""
         return EachMetric(tuple(self.metrics[int(i)] for i in some))
 
+    @property
+    def turned(self) -> int:
+        """How many pairs have a lower m on the clean prompt than on the corrupted one."""
+        return int((self.m_clean < self.m_corrupted).sum())
+
     def counted_aside(self) -> dict[str, int]:
         """Return how many pairs were set aside, by reason."""
         reasons = [reason for _, reason in self.aside]
@@ -153,5 +158,5 @@ def _read(model: LanguageModel, pair: Pair, kind: MetricKind) -> tuple[Stimulus,
     except PatchclampError:
         return "answers that change the prompt's tokens"
     if set(target) & set(contrast):
-        return "answers that begin with one token"
+        return "answers that begin with the same token"
     return clean, corrupted, Metric(kind, target, contrast)

@@ -472,7 +472,7 @@ export interface Verified {
   low: number | null;
   high: number | null;
   different: number;
-  p: number;
+  p: number | null;
   reference: string;
   seed: number;
 }

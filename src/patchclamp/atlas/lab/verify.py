@@ -191,7 +191,7 @@ def _over_pairs(
         nodes=len(own), baseline=finite(found.clean), predicted=finite(found.predicted),
         measured=finite(found.measured), randoms=[finite(x) for x in found.randoms], size=found.size,
         mean=finite(found.mean), low=finite(found.random_interval.low), high=finite(found.random_interval.high),
-        different=found.distinct, p=found.p, reference="corrupted", seed=seed,
+        different=found.distinct, p=finite(found.p), reference="corrupted", seed=seed,
     )  # fmt: skip
 
 

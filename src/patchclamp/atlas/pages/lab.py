@@ -301,7 +301,8 @@ class Verified:
         low: lower end of its 95 % interval.
         high: upper end.
         different: how many of the sets differ from one another: the fewer, the less p can show.
-        p: (1 + different sets whose effect is at least the measured one) / (1 + different sets).
+        p: (1 + different sets whose effect is at least the measured one) / (1 + different sets); of a circuit None
+            where sets are smaller.
         reference: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
         seed: of the draw.
     """
@@ -316,7 +317,7 @@ class Verified:
     low: float | None
     high: float | None
     different: int
-    p: float
+    p: float | None
     reference: str
     seed: int
 

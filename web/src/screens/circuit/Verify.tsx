@@ -88,7 +88,7 @@ function Shown({ found }: { found: Verified }): JSX.Element {
       data-measured={found.measured ?? ""}
       data-low={found.low ?? ""}
       data-high={found.high ?? ""}
-      data-p={found.p}
+      data-p={found.p ?? ""}
     >
       <dl class="numbers">
         <div>
@@ -115,8 +115,17 @@ function Shown({ found }: { found: Verified }): JSX.Element {
         ring around it or beside it predicted, each small circle a random set, the bar the interval of their mean, {number(found.mean, true)}.
       </p>
       <p class="small" data-testid="verified-p">
-        p = {number(found.p)}, from {plural(found.different, "different set")}
-        {found.p <= 1.5 / (found.different + 1) && <>: the least that {count(found.different)} can give{found.different < 19 && <>, too few to tell chance</>}</>}.
+        {found.p === null ? (
+          <>No p: random sets have only {plural(found.size, "node")}, for so few others of these kinds are left.</>
+        ) : (
+          <>
+            p = {number(found.p)}, from {plural(found.different, "different set")}
+            {found.p <= 1.5 / (found.different + 1) && (
+              <>: the least that {count(found.different)} can give{found.different < 19 && <>, too few to tell chance</>}</>
+            )}
+            .
+          </>
+        )}
       </p>
     </div>
   );
