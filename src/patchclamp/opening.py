@@ -9,7 +9,7 @@ from patchclamp.core.pairs import Pair, read_pairs
 
 ORGANISM = "organism:"
 TASK, TRAIN = "task:", "/train"
-TASK_PAIRS = 64
+TASK_PAIRS, MOST_PAIRS = 64, 100_000
 
 
 def load(
@@ -117,8 +117,12 @@ def open_pairs(
         raise PatchclampError(
             expected="a language model", got=str(getattr(model, "name", model)), remedy="Pairs are of prompts."
         )
-    if n is not None and n < 1:
-        raise PatchclampError(expected="at least 1 pair", got=str(n), remedy="Give another number, or leave it out.")
+    # Elsewhere m would be read at the last token, and a masked model answers at its mask.
+    model.require("generate")
+    if n is not None and not 1 <= n <= MOST_PAIRS:
+        raise PatchclampError(
+            expected=f"1 to {MOST_PAIRS:,} pairs", got=str(n), remedy="Give another number, or leave it out."
+        )
     if isinstance(source, str | PathLike):
         pairs = _pairs_of(model, fspath(source), layout, n, seed)
     else:

@@ -1,12 +1,15 @@
 """Circuit: an order of parts, a folder that is whole or refused, a graph that people can read, sets to compare with."""
 
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patchclamp.core.bundle import writing
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -75,6 +78,20 @@ def _of_level(level):
     return change
 
 
+def _saying(**about):
+    def change(folder):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["about"] |= about
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    return change
+
+
+def _piped(folder):
+    (folder / "journal.jsonl").unlink()
+    os.mkfifo(folder / "journal.jsonl")
+
+
 def _without(name):
     def change(folder):
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -90,6 +107,8 @@ def _without(name):
         _cut, _flipped, _of_level("layer"), _of_level(3), _without("about"), _without("method"),
         lambda folder: (folder / "scores.safetensors").unlink(),
         lambda folder: (folder / "manifest.json").write_text("{"),
+        _saying(pairs=None), _saying(pairs=[["a"]]), _saying(metric=3), _saying(m_clean="x"), _saying(settings=7),
+        _saying(bases=[1]), _saying(receipt={"parts": []}), _saying(receipt=7), _piped, _without("kind"),
     ],
 )  # fmt: skip
 def test_what_was_changed_is_refused(change, tmp_path):
@@ -98,6 +117,18 @@ def test_what_was_changed_is_refused(change, tmp_path):
     with pytest.raises(Damaged) as said:
         Circuit.load(tmp_path / "c")
     assert said.value.remedy
+
+
+def test_scores_that_are_no_numbers_are_refused(tmp_path):
+    replace(nodes(), scores=np.array([1.0, np.nan, 2.0, 0.5])).save(tmp_path / "c")
+    with pytest.raises(Damaged, match="no numbers"):
+        Circuit.load(tmp_path / "c")
+
+
+def test_two_writers_of_one_folder_do_not_mix(tmp_path):
+    with writing(tmp_path / "c"), pytest.raises(PatchclampError, match="another process holds"):
+        nodes().save(tmp_path / "c")
+    assert list((tmp_path / "c").iterdir()) == []
 
 
 def test_another_folder_is_no_circuit(tmp_path):

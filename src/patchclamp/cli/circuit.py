@@ -15,7 +15,7 @@ from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.verbs import tell_pairs
-from patchclamp.core.bundle import write_file
+from patchclamp.core.bundle import write_file, writing
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval
@@ -24,7 +24,7 @@ OF_UNITS, OF_EDGES = ("relp", "atp", "ig", "patch"), ("eap-ig", "eap", "relp", "
 DRAWN = {"edge": 80}
 TOLD, DRAWN_UNITS, IN_ATLAS = 20, 60, 1000
 """Parts that a table shows; parts of the picture, and those that an atlas takes."""
-LEAST_SETS = 20
+LEAST_SETS, MOST_SETS, MOST_STEPS = 20, 10_000, 1000
 NEAR = 0.01
 """Scores below one hundredth of the largest count as near zero."""
 
@@ -49,6 +49,8 @@ def _find(options: Namespace) -> int:
     _add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
     tell_pairs(model, pairs)
+    with writing(options.out):  # what cannot be written is known before anything is computed
+        pass
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
     settings = {**found.about.get("settings", {}), "seed": options.seed}
@@ -109,6 +111,8 @@ def _check(options: Namespace, method: str) -> None:
         (options.basis and options.level != "feature", f"--basis with {options.level}s", "Add --level feature."),
         (options.level == "feature" and not options.basis, "features without --basis", "Add --basis DIR."),
         (options.top < 1, f"--top {options.top}", "Measure at least 1 part."),
+        (options.controls > MOST_SETS, f"--controls {options.controls}", f"Take at most {MOST_SETS:,}."),
+        (options.steps > MOST_STEPS, f"--steps {options.steps}", f"Take at most {MOST_STEPS:,}."),
         (options.controls < LEAST_SETS, f"--controls {options.controls}", f"Take at least {LEAST_SETS}."),
         (options.batch_size < 1, f"--batch-size {options.batch_size}", "Take at least 1."),
         (options.steps < 1, f"--steps {options.steps}", "Take at least 1."),

@@ -15,6 +15,7 @@ from patchclamp.cli.verbs import tell_pairs
 from patchclamp.core.errors import PatchclampError
 
 ENDINGS = (".svg", ".html", ".json")
+MOST_RANDOM = 10_000
 
 
 def evaluate(options: Namespace) -> int:
@@ -29,12 +30,19 @@ def evaluate(options: Namespace) -> int:
     _check(options)
     circuit = Circuit.load(options.folder)
     exact = None if options.exact is None else Circuit.load(options.exact)
+    if exact is not None and exact.method != "patch":
+        raise PatchclampError(
+            expected="--exact with a circuit that was found by --method patch",
+            got=f"{options.exact}, found by {exact.method}",
+            remedy="patchclamp circuit find MODEL --method patch --pairs PAIRS --out DIR",
+        )
     shares, sizes = _sizes(options.sizes)
     grown = sizes_of(len(circuit), (*SHARES, *shares), sizes)
     model = load(options.model, device=options.device, dtype=options.dtype)
     for folder in options.basis:
         model.add_dictionary(load_basis(folder))
-    check_subject(model, circuit)
+    for one in (circuit, *([] if exact is None else [exact])):
+        check_subject(model, one)
     asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed}
     kind = circuit.about.get("metric")
     pairs = open_pairs(model, options.pairs, n=options.n, kind=kind, **asked)
@@ -83,11 +91,27 @@ def _check(options: Namespace) -> None:
             got=options.out,
             remedy="svg and html are pictures of the curve, json is everything.",
         )
+    if options.random > MOST_RANDOM:
+        raise PatchclampError(
+            expected=f"at most {MOST_RANDOM:,} random circuits",
+            got=str(options.random),
+            remedy="20 are the usual number.",
+        )
+    if options.out is not None and Path(options.out).exists() and _is_held(Path(options.out).absolute().parent):
+        raise PatchclampError(
+            expected="--out with a new name in a folder that a model or patchclamp wrote",
+            got=f"{options.out}, which is there",
+            remedy="Choose another name or folder.",
+        )
     folder = None if options.out is None else Path(options.out).absolute().parent
     if folder is not None and not folder.is_dir():
         raise PatchclampError(
             expected="--out in a folder that is there", got=str(folder), remedy="Make the folder first."
         )
+
+
+def _is_held(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("manifest.json", "config.json"))
 
 
 def _sizes(text: str | None) -> tuple[list[float], list[int]]:

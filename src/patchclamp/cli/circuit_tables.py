@@ -14,12 +14,14 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
         found: the circuit.
         document: what ``--json`` prints of it.
     """
-    out, about, n = _console(), document["about"], len(document["about"]["pairs"])
-    metric = str(about["metric"]).replace("_", " ")
+    out, about = _console(), document["about"]
+    n = len(about.get("pairs", ()))
+    metric = str(about.get("metric", "not told")).replace("_", " ")
     several = "s" if n != 1 else ""
+    clean, corrupted = (_signed(about.get(name, float("nan")), 2) for name in ("m_clean", "m_corrupted"))
     out.print(
-        f"[bold]{escape(str(found.subject.get('slug')))}[/]: m = {metric}, mean of {n} pair{several}: "
-        f"{_signed(about['m_clean'], 2)} clean, {_signed(about['m_corrupted'], 2)} corrupted"
+        f"[bold]{escape(str(found.subject.get('slug')))}[/]: m = {escape(metric)}, mean of {n} pair{several}: "
+        f"{clean} clean, {corrupted} corrupted"
     )
     out.print(_how(document), style="dim")
     table = _grid("", found.level, "predicted", "95 % interval", "measured", "", numbers=("", "predicted", "measured"))

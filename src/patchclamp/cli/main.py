@@ -73,7 +73,7 @@ def _told(problem: BaseException, interrupted: bool) -> PatchclampError:
         return PatchclampError(
             expected="to finish",
             got="Ctrl-C",
-            remedy="Nothing committed was lost; record, survey and decompose go on with --resume.",
+            remedy="Nothing committed was lost; record, survey, decompose and patch go on with --resume.",
         )
     if isinstance(problem, MemoryError) or "not enough memory" in str(problem) or "out of memory" in str(problem):
         return PatchclampError(

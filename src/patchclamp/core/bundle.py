@@ -163,6 +163,8 @@ class Bundle:
             manifest = _parse(file.read_bytes())
             if not isinstance(manifest, dict):
                 raise ValueError("not an object")
+            if manifest.get("format") == FORMAT and not isinstance(manifest.get("kind"), str):
+                raise ValueError("it names no kind")
         except (OSError, ValueError, RecursionError) as problem:
             raise Damaged(
                 expected="a manifest in JSON", got=f"{file}: {problem}", remedy="Restore the file or record again."
@@ -390,6 +392,8 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
     """Read the committed lines; a torn last line was never committed and is left out."""
     entries: list[dict[str, Any]] = []
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device gives no end
+            raise ValueError("no plain file")
         lines = path.read_bytes().split(b"\n") if path.exists() else []
         for line in lines[:-1]:
             entry = _parse(line)

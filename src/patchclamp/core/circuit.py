@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.core.bundle import Bundle
+from patchclamp.core.bundle import Bundle, writing
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.unit import UnitKey
@@ -190,9 +190,10 @@ class Circuit:
             "level": self.level, "method": self.method, "subject": dict(self.subject), "about": dict(self.about),
             "n_parts": len(self),
         }  # fmt: skip
-        bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
-        bundle.append("scores", arrays)
-        bundle.finish()
+        with writing(folder):  # two writers would mix their files
+            bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
+            bundle.append("scores", arrays)
+            bundle.finish()
 
     @classmethod
     def load(cls, folder: str | Path) -> "Circuit":
@@ -211,18 +212,70 @@ class Circuit:
             told = json.loads(arrays["parts"].tobytes())
             parts = tuple(part if isinstance(part, str) else (str(part[0]), str(part[1])) for part in told)
             known = bundle.manifest
-            per_pair = arrays.get("per_pair")
+            per_pair, about = arrays.get("per_pair"), dict(known["about"])
+            wrong = [name for name, fits in _TOLD.items() if name in about and not fits(about[name])]
+            if wrong or not parts or not np.isfinite(arrays["scores"]).all():
+                raise ValueError(f"{wrong[0]} in it is none" if wrong else "its scores are no numbers")
             return cls(
                 known["level"], str(known["method"]), parts, np.asarray(arrays["scores"], dtype=np.float64),
-                dict(known["subject"]), dict(known["about"]),
+                dict(known["subject"]), about,
                 None if per_pair is None else np.asarray(per_pair, dtype=np.float32),
             )  # fmt: skip
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, PatchclampError) as problem:
+        except (
+            KeyError, ValueError, TypeError, IndexError, AttributeError, RecursionError, PatchclampError
+        ) as problem:  # fmt: skip
             raise Damaged(
                 expected="a whole circuit",
                 got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",
                 remedy="Restore the folder, or find the circuit again.",
             ) from problem
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and bool(np.isfinite(x))
+
+
+def _is_end(x: Any) -> bool:
+    return x is None or _is_number(x)
+
+
+def _is_count(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool) and 0 <= x < 2**63
+
+
+def _is_words(x: Any) -> bool:
+    return isinstance(x, list) and all(isinstance(word, str) for word in x)
+
+
+def _is_list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda x: isinstance(x, list) and all(map(fits, x))
+
+
+def _is_interval(x: Any) -> bool:
+    return isinstance(x, list) and len(x) == 2 and all(map(_is_end, x))
+
+
+def _is_table(x: Any) -> bool:
+    return isinstance(x, dict)
+
+
+def _is_receipt(x: Any) -> bool:
+    told = isinstance(x, dict) and all(name in x and fits(x[name]) for name, fits in _RECEIPT.items())
+    return told and 0 < len(x["parts"]) == len(x["alone"]) and len(x["randoms"]) > 0
+
+
+_RECEIPT: Mapping[str, Callable[[Any], bool]] = {
+    "parts": _is_words, "alone": _is_list_of(_is_number), "predicted": _is_number, "measured": _is_number,
+    "measured_share": _is_end, "interval": _is_interval, "randoms": _is_list_of(_is_number),
+    "random_mean": _is_number, "random_share": _is_end, "random_interval": _is_interval,
+    "size": _is_count, "distinct": _is_count, "p": _is_end, "seed": _is_count,
+}  # fmt: skip
+_TOLD: Mapping[str, Callable[[Any], bool]] = {
+    "pairs": _is_words, "metric": lambda x: isinstance(x, str), "m_clean": _is_number, "m_corrupted": _is_number,
+    "aside": _is_table, "settings": _is_table, "versions": _is_table, "asked": _is_list_of(_is_table),
+    "bases": lambda x: _is_table(x) and _is_words(list(x.values())), "receipt": _is_receipt,
+}  # fmt: skip
+"""What a circuit says of itself, where it says it: a folder in which it is something else was changed."""
 
 
 def _kind_of(key: str) -> str:

@@ -106,6 +106,7 @@ def read_by(
         >>> found.m_clean.round(1).tolist(), found.m_corrupted.round(1).tolist()
         ([4.0], [-4.0])
     """
+    _ = model.tokenizer  # a model without one is told as such
     read: list[tuple[Pair, Stimulus, Stimulus, Metric]] = []
     aside: list[tuple[Pair, str]] = []
     for pair in pairs:
@@ -129,7 +130,7 @@ def read_by(
         raise PatchclampError(
             expected=f"at least one pair that {model.name} can be asked",
             got=told or "no pairs",
-            remedy="Corrupted prompts need as many tokens as clean ones, and another answer.",
+            remedy="Corrupted prompts need as many tokens as clean ones; answers differ, with their leading space.",
         )
     return chosen
 
@@ -147,7 +148,10 @@ def _set_of(
 
 def _read(model: LanguageModel, pair: Pair, kind: MetricKind) -> tuple[Stimulus, Stimulus, Metric] | str:
     """Return a pair's stimuli and metric, or why there are none."""
-    clean, corrupted = model.tokenize(pair.clean), model.tokenize(pair.corrupted)
+    try:
+        clean, corrupted = model.tokenize(pair.clean), model.tokenize(pair.corrupted)
+    except PatchclampError:
+        return "prompts that do not fit the model's context"
     if len(clean) != len(corrupted):
         return "prompts of unequal length"
     try:
