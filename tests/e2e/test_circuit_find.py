@@ -141,7 +141,7 @@ def test_features_come_from_bases(say, tmp_path):
         (["--batch-size", "0"], "options that go together"),
         (["--pairs", "nowhere.csv"], "file of pairs"),
         (["--by-position", "--n", "60"], "pairs of one length"),
-        (["--n", "0"], "at least 1 pair"),
+        (["--n", "0"], "1 to 100,000 pairs"),
     ],
 )
 def test_what_cannot_be_is_said_in_three_parts(say, tmp_path, words, expected):

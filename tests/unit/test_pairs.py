@@ -184,7 +184,7 @@ def test_a_planted_organism_has_one_pair():
     [
         ("planted", {}, "a planted organism; got language-gpt2"),
         ("task:nothing", {}, "task"),
-        ("task:ioi", {"n": 0}, "at least 1 pair"),
+        ("task:ioi", {"n": 0}, "1 to 100,000 pairs"),
         ("nowhere.csv", {}, "is not there"),
         ([], {}, "at least one pair that language-gpt2 can be asked"),
         ([Pair("Mary saw Tom", "Mary saw Tom and", (" a",), (" b",))], {}, "1 with prompts of unequal length"),

@@ -49,8 +49,7 @@ def _find(options: Namespace) -> int:
     _add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
     tell_pairs(model, pairs)
-    with writing(options.out):  # what cannot be written is known before anything is computed
-        pass
+    _refuse_unwritable(Path(options.out))
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
     settings = {**found.about.get("settings", {}), "seed": options.seed}
@@ -125,6 +124,14 @@ def _check(options: Namespace, method: str) -> None:
         raise PatchclampError(
             expected="a new or empty folder", got=f"{out}, which holds something", remedy="Choose another --out."
         )
+
+
+def _refuse_unwritable(out: Path) -> None:
+    """Refuse, before anything is computed, a folder that cannot be written; leave none behind."""
+    is_new = not out.exists()
+    with writing(out):
+        if is_new:
+            out.rmdir()
 
 
 def _rules(options: Namespace) -> tuple[str, ...] | None:
