@@ -1,6 +1,5 @@
 """Recorded brains on the command line: what is printed is what Python returns; bad files end in three lines."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,19 +8,6 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
-from patchclamp.cli import main
-
-
-@pytest.fixture
-def say(capsys):
-    """Run a command in process; return its exit code, its JSON document and what stood on standard error."""
-
-    def run(*words, json_too=True):
-        code = main([*map(str, words), *(["--json"] if json_too else [])])
-        out, err = capsys.readouterr()
-        return code, json.loads(out) if json_too else out, err
-
-    return run
 
 
 @pytest.fixture

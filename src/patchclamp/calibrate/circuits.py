@@ -1,11 +1,12 @@
 """Circuits: which methods of attribution find the planted units, and which miss them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from patchclamp import organisms
 from patchclamp.attribute import METHODS, attribute_nodes
@@ -110,15 +111,34 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     asked: dict[str, Any] = {"metric": question.metric, "corrupted": question.corrupted}
     exact = attribute_nodes(model, question.shown, method="exact", **asked)
     planted = [exact.index(UnitKey.parse(key)) for key in card["true"]]
-    k, n = len(planted), len(exact.flat)
-    found = []
+    scored = {}
     for method in methods:
         began = time.perf_counter()
         scores = attribute_nodes(model, question.shown, method=method, **asked).flat
-        seconds = time.perf_counter() - began
-        own = ranks(np.abs(scores))[planted]
+        scored[method] = scores, time.perf_counter() - began
+    return findings(name, planted, exact.flat, scored)
+
+
+def findings(
+    name: str,
+    planted: Sequence[int],
+    exact: Float[np.ndarray, " part"],
+    scored: Mapping[str, tuple[Float[np.ndarray, " part"], float]],
+) -> list[Finding]:
+    """Count the planted parts among as many highest of every method, and say what a random and a perfect order find.
+
+    Args:
+        name: the organism.
+        planted: places of the planted parts.
+        exact: what replacing each part does.
+        scored: method to scores and seconds.
+    """
+    k, n = len(planted), len(exact)
+    found = []
+    for method, (scores, seconds) in scored.items():
+        own = ranks(np.abs(scores))[list(planted)]
         found.append(
-            Finding(name, method, k, float((own <= k).sum()), float(own.max()), n, pearson(scores, exact.flat), seconds)
+            Finding(name, method, k, float((own <= k).sum()), float(own.max()), n, pearson(scores, exact), seconds)
         )
     found.append(Finding(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
     return [*found, Finding(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]

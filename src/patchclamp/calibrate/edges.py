@@ -10,13 +10,12 @@ from jaxtyping import Float
 from patchclamp import organisms
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
-from patchclamp.calibrate.circuits import Finding, ranks
+from patchclamp.calibrate.circuits import Finding, findings
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
 from patchclamp.core.pairs import Pair
-from patchclamp.core.stats import pearson
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -92,19 +91,13 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     folds = [(writer_of(u), reader_of(v, graph)) for u, v in graph.parts]
     names = list(dict.fromkeys(folds))
     exact = strengths(_scores(model, pairs, "patch"), folds, names)
-    planted = np.array([names.index(fold) for fold in planted_folds(name, graph)])
-    k, n = len(planted), len(names)
-    found = []
+    planted = [names.index(fold) for fold in planted_folds(name, graph)]
+    scored = {}
     for method in methods:
         began = time.perf_counter()
         scores = exact if method == "patch" else strengths(_scores(model, pairs, method), folds, names)
-        seconds = time.perf_counter() - began
-        own = ranks(scores)[planted]
-        found.append(
-            Finding(name, method, k, float((own <= k).sum()), float(own.max()), n, pearson(scores, exact), seconds)
-        )
-    found.append(Finding(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
-    return [*found, Finding(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
+        scored[method] = scores, time.perf_counter() - began
+    return findings(name, planted, exact, scored)
 
 
 def pairs_of(model: LanguageModel, name: str) -> PairSet:
