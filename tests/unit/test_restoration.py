@@ -205,7 +205,7 @@ def test_a_model_that_takes_no_attention_functions_by_name():
 def test_what_another_library_put_in_a_block_is_put_back(checked, name):
     model = checked(name)
     blocks, owner = model.engine.blocks, []
-    slot = model.family.attention_method
+    slot = model.engine.attention_method
 
     def foreign(bare):
         def call(*args, **kwargs):

@@ -129,7 +129,7 @@ def _in_attention(
             z = z if method else z.transpose(1, 2).contiguous()
         return z, pattern
 
-    method = None if model.family is None else model.family.attention_method
+    method = model.engine.attention_method
     with torch.no_grad():
         if method is not None:
             bare = getattr(module, method)

@@ -144,7 +144,6 @@ class Engine:
     Args:
         root: the network.
         blocks: its blocks in order, for restarts.
-        tuple_output: whether a block returns a tuple.
         attention_method: name of the attention method to wrap where the family does not use transformers' attention
             interface; None where it does.
     """
@@ -154,13 +153,12 @@ class Engine:
         root: nn.Module,
         *,
         blocks: Sequence[nn.Module] = (),
-        tuple_output: bool = False,
         attention_method: str | None = None,
     ) -> None:
         self.root = root
         self.blocks = blocks
-        self.tuple_output = tuple_output
         self.attention_method = attention_method
+        self._tuple: bool | None = None
 
     @contextmanager
     def attached(
@@ -240,9 +238,14 @@ class Engine:
 
     def _restart(self, restart: Restart, undo: ExitStack) -> None:
         """Make the earlier blocks pass their input on, and give the first live block its residual."""
+        bare = self.blocks[0].forward
 
-        def identity(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
-            return (hidden_states, None) if self.tuple_output else hidden_states
+        def identity(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._tuple is None:
+                # Whether a block returns a tuple depends on the version of transformers: one of them is asked, once.
+                with torch.no_grad():
+                    self._tuple = isinstance(bare(hidden_states, *args, **kwargs), tuple)
+            return (hidden_states, None) if self._tuple else hidden_states
 
         for block in self.blocks[: restart.layer]:
             _replace(block, "forward", identity, undo)

@@ -1,8 +1,10 @@
 """Frames: where tokens lie in the rectangles that a network is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +17,14 @@ from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.subjects.edits import Frame
 
 Padding = Literal["left", "right"]
+
+CARRIED = ("cache", "past_key_values", "cache_params", "state")
+"""Names under which networks of transformers receive what they kept of earlier tokens."""
+KNOWN = frozenset(
+    """input_ids inputs_embeds attention_mask position_ids token_type_ids mm_token_type_ids cache_position head_mask labels
+    logits_to_keep num_items_in_batch pixel_values pixel_attention_mask image_sizes image_grid_thw""".split()
+)
+"""Other arguments of a language model: none of them moves a token to another place than this file counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,32 +112,38 @@ class Framer:
     """Follow foreign calls of a model: which logical position every column has, and where the prompt ended.
 
     Args:
+        module: the model.
         positions: whether the model takes position ids, which padding makes necessary.
         first_position: the id of the first.
     """
 
-    def __init__(self, *, positions: bool, first_position: int = 0) -> None:
+    def __init__(self, module: Any, *, positions: bool, first_position: int = 0) -> None:
         self.positions = positions
         self.first_position = first_position
+        self._names = tuple(signature(module.forward).parameters)
         self._frame: Frame | None = None
         self._ids: Tensor | None = None
+        self._carried: Any = None
 
     def current(self) -> Frame | None:
         """Return the frame of the forward pass under way."""
         return self._frame
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Read one call's arguments; add the position ids that padding makes necessary."""
-        ids = kwargs.get("input_ids", args[0] if args else None)
+        """Read one call's arguments; add the position ids that padding makes necessary.
+
+        Raises:
+            PatchclampError: an argument that is not known here, a mask of another shape than ``(batch, column)``, or
+                a state of earlier tokens that passed unseen.
+        """
+        given = dict(zip(self._names, args, strict=False)) | kwargs
+        _refuse_unknown(given)
+        ids = given.get("input_ids")
         if ids is None:
-            ids = kwargs["inputs_embeds"][..., 0]
-        past = kwargs.get("past_key_values")
-        n_past = 0 if past is None else int(past.get_seq_length())
-        mask = kwargs.get("attention_mask")
-        if isinstance(mask, Tensor) and mask.ndim == 2:
-            logical = torch.where(mask > 0, mask.long().cumsum(-1) - 1, -1)
-        else:
-            logical = torch.arange(n_past + ids.shape[1], device=ids.device).expand(ids.shape[0], -1)
+            ids = given["inputs_embeds"][..., 0]
+        carried = next((given[name] for name in CARRIED if given.get(name) is not None), None)
+        n_past = self._passed(carried, ids)
+        logical = self._logical(ids, given.get("attention_mask"), n_past)
         if not self._continues(ids, n_past):
             prompt, stimuli = logical.amax(1) + 1, _shown(ids, logical)
         else:
@@ -135,16 +151,48 @@ class Framer:
             prompt, stimuli = self._frame.prompt, self._frame.stimuli
         self._frame = Frame(logical, prompt, stimuli)
         self._ids = ids if n_past == 0 else None
-        if self.positions and kwargs.get("position_ids") is None:
+        self._carried = carried
+        if self.positions and given.get("position_ids") is None:
             kwargs = {**kwargs, "position_ids": logical[:, -ids.shape[1] :].clamp(min=0) + self.first_position}
         return args, kwargs
+
+    def _passed(self, carried: Any, ids: Tensor) -> int:
+        """Return how many columns a carried state holds; a state that does not count them follows the call before."""
+        n_past = count_carried(carried)
+        if n_past is not None:
+            return n_past
+        before = self._frame
+        follows = self._carried is None or self._carried is carried
+        if before is None or not follows or len(before.logical) != len(ids):
+            raise PatchclampError(
+                expected="a state of the call before, whose tokens were counted",
+                got=f"a {type(carried).__name__} that does not say how many tokens it holds",
+                remedy="Show the whole prompt inside the context first, or pass no state.",
+            )
+        return before.logical.shape[1]
+
+    def _logical(self, ids: Tensor, mask: Any, n_past: int) -> Int[Tensor, "batch column"]:
+        """Return the logical position of every column: by the mask, else by what was seen before, else in order."""
+        n_new, before = ids.shape[1], self._frame
+        if isinstance(mask, Tensor) and mask.shape == (len(ids), n_past + n_new):
+            return torch.where(mask > 0, mask.long().cumsum(-1) - 1, -1)
+        if n_past and before is not None and before.logical.shape == (len(ids), n_past):
+            new = torch.arange(1, n_new + 1, device=ids.device)[None] + before.logical.amax(1, keepdim=True)
+            return torch.cat([before.logical, new], 1)
+        if mask is not None:
+            raise PatchclampError(
+                expected=f"an attention mask of (batch, column), {len(ids)} x {n_past + n_new}",
+                got=" x ".join(map(str, mask.shape)) if isinstance(mask, Tensor) else type(mask).__name__,
+                remedy="Give 1 for tokens and 0 for padding, and no static cache: places are counted by the mask.",
+            )
+        return torch.arange(n_past + n_new, device=ids.device).expand(len(ids), -1)
 
     def _continues(self, ids: Tensor, n_past: int) -> bool:
         """Tell a further step from a new prompt: cached steps have a past; uncached ones repeat the ids, one longer."""
         if self._frame is None:
             return False
         if n_past:
-            return True
+            return len(self._frame.logical) == len(ids) and self._frame.logical.shape[1] >= n_past
         before = self._ids
         return (
             before is not None
@@ -152,3 +200,41 @@ class Framer:
             and ids.shape[1] == before.shape[1] + 1
             and bool((ids[:, :-1] == before).all())
         )
+
+
+def count_carried(carried: Any) -> int | None:
+    """Return how many tokens a state of earlier tokens holds; None where it holds some and does not count them.
+
+    Attention layers of a cache count them; those of state-space models do not.
+    """
+    if carried is None:
+        return 0
+    if isinstance(carried, list | tuple):
+        return None if len(carried) else 0
+    if not hasattr(carried, "get_seq_length"):
+        raise PatchclampError(
+            expected="a cache of transformers, or a list of tensors",
+            got=f"a {type(carried).__name__} as what was kept of earlier tokens",
+            remedy="Positions could be counted wrongly. Leave it out, or use a tested version of transformers.",
+        )
+    with suppress(ValueError):  # transformers': no layer counts
+        if length := int(carried.get_seq_length()):
+            return length
+    counts = [int(layer.get_seq_length()) for layer in getattr(carried, "layers", ()) if hasattr(layer, "get_seq_length")]
+    if any(counts):
+        return max(counts)
+    with suppress(ValueError):  # transformers': no layer has a state
+        return None if carried.has_previous_state() else 0
+    return None if getattr(carried, "linear_cache", None) else 0
+
+
+def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    """Refuse arguments that may hold earlier tokens under a name that is not known; settings are none."""
+    harmless = type(None) | bool | int | float | str
+    for name, value in given.items():
+        if name not in KNOWN and name not in CARRIED and not isinstance(value, harmless):
+            raise PatchclampError(
+                expected="arguments whose meaning for positions is known",
+                got=f"{name}, a {type(value).__name__}",
+                remedy="Positions could be counted wrongly. Leave it out, or use a tested version of transformers.",
+            )

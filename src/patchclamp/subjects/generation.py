@@ -67,7 +67,7 @@ def continued_ids(
     """Return what a transformers model writes after a left-padded batch, each row cut before its end token.
 
     Raises:
-        PatchclampError: the logits to sample from are not finite.
+        PatchclampError: the logits to choose from are not finite.
 
     Cost: one forward pass per step.
     """
@@ -84,21 +84,13 @@ def continued_ids(
     devices = [batch.ids.device] if batch.ids.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
         torch.manual_seed(seed)
-        try:
-            whole = model.generate(
-                input_ids=batch.ids,
-                attention_mask=(batch.logical >= 0).long(),
-                generation_config=config,
-                stopping_criteria=None if progress is None else [_ticking(progress, before, max_new_tokens)],
-            )
-        except RuntimeError as problem:
-            if "probability tensor" not in str(problem):
-                raise
-            raise PatchclampError(
-                expected="finite logits to sample from",
-                got="NaN or infinite ones",
-                remedy="Clamp to smaller values, or use --dtype float32.",
-            ) from problem
+        whole = model.generate(
+            input_ids=batch.ids,
+            attention_mask=(batch.logical >= 0).long(),
+            generation_config=config,
+            logits_processor=[_refuse_not_finite],
+            stopping_criteria=None if progress is None else [_ticking(progress, before, max_new_tokens)],
+        )
     ends = _ends(own)
     rows = whole[:, before:].cpu().numpy().astype(np.int64)
     return [ids[: next((i for i, t in enumerate(ids.tolist()) if t in ends), len(ids))] for ids in rows]
@@ -118,7 +110,11 @@ def stepped_ids(
         max_new_tokens: most tokens to write.
         attached: gives the context in which a step runs.
 
-    Cost: one forward pass per token, when it is asked for.
+    Raises:
+        PatchclampError: the logits to choose from are not finite.
+
+    Cost: one forward pass per token, when it is asked for; of one token where the model's cache can be handed back, else
+    of all.
     """
     own, ids = model.generation_config, batch.ids
     config = _config(own, pad, max_new_tokens=1, do_sample=False, use_cache=True, return_dict_in_generate=True)
@@ -126,15 +122,41 @@ def stepped_ids(
     for _ in range(max_new_tokens):
         with attached(), torch.no_grad():
             done = model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, **kept
+                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config,
+                logits_processor=[_refuse_not_finite], **kept,
             )  # fmt: skip
         ids = done.sequences
-        # A model without such a cache reads everything again.
-        kept = {} if done.past_key_values is None else {"past_key_values": done.past_key_values}
+        kept = _kept(done)
         token = int(ids[0, -1])
         if token in _ends(own):
             return
         yield token
+
+
+def _kept(done: Any) -> dict[str, Any]:
+    """Return the cache that a call gave back, under its name, where the next call can go on from it.
+
+    It can where each layer holds all of its past in it as keys and values. A state-space layer's past may lie in the
+    module itself, where others overwrite it, and transformers would add the whole text to it once more: then nothing is
+    kept, and everything is read again.
+    """
+    from transformers.cache_utils import DynamicCache
+
+    name = next((name for name in ("cache", "past_key_values") if name in done), None)
+    if name is None or type(done[name]) is not DynamicCache:
+        return {}
+    return {name: done[name]} if all(hasattr(layer, "get_seq_length") for layer in done[name].layers) else {}
+
+
+def _refuse_not_finite(_ids: Tensor, logits: Tensor) -> Tensor:
+    """Return logits as they are; transformers calls it once per step. Minus infinity rules a token out, no more."""
+    if bool((logits.isnan() | (logits == torch.inf)).any() | (logits == -torch.inf).all(-1).any()):
+        raise PatchclampError(
+            expected="finite logits to choose the next token from",
+            got="NaN or infinite ones",
+            remedy="Clamp to smaller values, use --dtype float32, or fetch the weights again if they are damaged.",
+        )
+    return logits
 
 
 def _config(own: Any, pad: int, **how: Any) -> Any:

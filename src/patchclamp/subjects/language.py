@@ -72,12 +72,8 @@ class LanguageModel(Model):
         longest = getattr(config, "max_position_embeddings", None)
         self.context = longest if longest is None else longest - self._first_position
         if self.family is not None:
-            self.engine = Engine(
-                model,
-                blocks=self.family.layers(model),
-                tuple_output=self.family.tuple_output,
-                attention_method=self.family.attention_method,
-            )
+            blocks, method = self.family.layers(model), self.family.wrapped_method(model)
+            self.engine = Engine(model, blocks=blocks, attention_method=method)
         self._head = module_path(model, model.get_output_embeddings())
 
     @property
@@ -381,9 +377,8 @@ class LanguageModel(Model):
 
     def _followed(self, interventions: Sequence[Any]) -> Callable[[], AbstractContextManager[None]]:
         """Return what attaches interventions; entered anew it goes on where the prompt was left."""
-        framer = Framer(
-            positions=self.family is not None and self.family.positions, first_position=self._first_position
-        )
+        positions = self.family is not None and self.family.positions
+        framer = Framer(self.module, positions=positions, first_position=self._first_position)
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
         return lambda: self.engine.attached(visits, prepare=framer.prepare)

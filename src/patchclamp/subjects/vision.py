@@ -69,7 +69,7 @@ class VisionModel(Model):
         self.levels = ("neuron", "head") if self.direct else ("channel",)
         if self.family is not None:
             blocks = self.family.layers(model) if self.restarts else ()
-            self.engine = Engine(model, blocks=blocks, tuple_output=self.family.tuple_output)
+            self.engine = Engine(model, blocks=blocks)
 
     def _blank(self, model: nn.Module) -> Tensor:
         """Return two black images: sites whose first size is 2 have a row for each image."""

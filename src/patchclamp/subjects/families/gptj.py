@@ -1,4 +1,4 @@
-"""GPT-J: parallel residual, rotary, outside transformers' attention interface (its method is wrapped instead)."""
+"""GPT-J: parallel residual, rotary; before transformers 5.24 outside its attention interface (a method is wrapped)."""
 
 from typing import Any
 
@@ -27,8 +27,7 @@ FAMILY = Family(
     nonlinearity="mlp.act",
     entry_norms=("ln_1",),
     parallel=True,
-    scale=lambda module: float(1 / module.scale_attn),
+    scale=lambda module: module.scaling if hasattr(module, "scaling") else float(1 / module.scale_attn),
     attention_method="_attn",
-    tuple_output=True,
     tiny=tiny,
 )

@@ -43,8 +43,8 @@ class Family:
         scale: attention module to the factor on q · k.
         window: attention module to how many positions it looks back, or None.
         causal: no position sees a later one.
-        attention_method: attention method to wrap where the attention interface is not used.
-        tuple_output: a block returns a tuple.
+        attention_method: attention method to wrap in versions of transformers in which the module has it; in others
+            it uses the attention interface.
         positions: the model takes ``position_ids``.
         first_position: config to the position id of the first token.
         head: path of a head that does more than unembed: it turns the last block's output into logits.
@@ -76,7 +76,6 @@ class Family:
     window: Callable[[Any], int | None] = lambda module: getattr(module, "sliding_window", None)
     causal: bool = True
     attention_method: str | None = None
-    tuple_output: bool = False
     positions: bool = True
     first_position: Callable[[Any], int] = lambda config: 0
     head: str = ""
@@ -137,6 +136,12 @@ class Family:
             for kind, place in whole.items()
             if kind not in self.varying or _has(block, place.module)
         }
+
+    def wrapped_method(self, model: nn.Module) -> str | None:
+        """Return the attention method to wrap in this model; None where it uses the attention interface."""
+        taps = [place for place in self.sites_of(model, 0).values() if isinstance(place, Tap)]
+        has = self.attention_method is not None and hasattr(model.get_submodule(taps[0].module), self.attention_method)
+        return self.attention_method if has else None
 
     def inside(self, model: nn.Module, paths: Iterable[str]) -> list[str]:
         """Return paths from the root of modules named from a block, in every block that has them.
