@@ -223,6 +223,16 @@ def built(name, **options):
     return enlarged(getattr(transformers, family(name).classes[0])(config), weight=0.3)
 
 
+def test_experts_keep_the_contract_with_two_threads():
+    model = LanguageModel(family("qwen3_moe").tiny())
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert contract.PARTS[9].check(model, contract.probe_stimuli(model), "right") == 0.0
+    finally:
+        torch.set_num_threads(before)
+
+
 WIRINGS = {
     "gpt2": [
         {"scale_attn_weights": False},

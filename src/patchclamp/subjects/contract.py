@@ -27,6 +27,8 @@ from patchclamp.subjects.readers import misread
 LENGTHS = (9, 5, 7)
 GENTLE = (2, 3, 4, 7, 8, 9, 11)
 """Parts that are checked on any model, its own weights and wiring: they need no wrong mapping and no reference by hand."""
+ROUNDING = 1e-6
+"""What sums in another order may differ by, in the scale of the values."""
 PADDINGS: tuple[Padding, ...] = ("right", "left")
 
 
@@ -231,24 +233,29 @@ def _shapes(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding)
 
 
 def _neurons(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+    # One by one: a projection in whole numbers rounds by the largest values of all that it is given, padding too.
+    return max([_mixture(model, stimuli, padding), *(_dense(model, stimulus) for stimulus in stimuli)])
+
+
+def _dense(model: LanguageModel, stimulus: Stimulus) -> float:
+    """Return how far φ(pre) · up is from act, and W · act from what a dense MLP gives."""
     family = _family(model)
-    gaps = [_mixture(model, stimuli, padding)]
-    for i in range(model.n_layers):
-        places = family.sites_of(model.module, i)
-        if "mlp.act" not in places:
-            continue
-        down = places["mlp.act"].module
+    blocks = {i: family.sites_of(model.module, i) for i in range(model.n_layers)}
+    dense = {i: places["mlp.act"].module for i, places in blocks.items() if "mlp.act" in places}
+    paths = {i: [f"blocks.{i}.{n}" for n in ("mlp.pre", "mlp.up", "mlp.act") if n in blocks[i]] for i in dense}
+    for i, down in dense.items():
         # Before a post-norm the MLP's output is that of the module which holds W.
-        whole = f"module.{down.rpartition('.')[0]}.out" if family.exit_norms else f"blocks.{i}.mlp.write"
-        paths = [f"blocks.{i}.{n}" for n in ("mlp.pre", "mlp.up", "mlp.act") if n in places]
-        r = model.run(list(stimuli), record=[*paths, whole], padding=padding, logits=False).recording
+        paths[i].append(f"module.{down.rpartition('.')[0]}.out" if family.exit_norms else f"blocks.{i}.mlp.write")
+    r = model.run([stimulus], record=[path for each in paths.values() for path in each], logits=False).recording
+    gaps = [0.0]
+    for i, down in dense.items():
+        pre, *up, neurons, whole = (r[path] for path in paths[i])
         phi = model.module.get_submodule(f"{family.blocks}.{i}.{family.nonlinearity}")
         with torch.no_grad():
-            act = phi(r[paths[0]]) * (r[paths[1]] if len(paths) == 3 else 1)
-            gaps.append(gap(act, r[paths[-1]], relative=True))
+            gaps.append(gap(phi(pre) * (up[0] if up else 1), neurons, relative=True))
             if gaps[-1] > 0.01:
                 return gaps[-1]  # these are not the neurons, so the module they lie at is not W
-            gaps.append(gap(model.module.get_submodule(down)(r[paths[-1]]), r[whole], relative=True))
+            gaps.append(gap(model.module.get_submodule(down)(neurons), whole, relative=True))
     return max(gaps)
 
 
@@ -344,6 +351,10 @@ def _by_hand(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
     """Add δ to every writable site at one position, by the rig and by a hook written by hand."""
     batch = model.batch(stimuli, padding)
     clean = {how: _logits(model, stimuli, padding, attention=how) for how in ("native", "tap")}
+    # An expert multiplies all tokens that come by at once: one that comes or stays away puts the sums of the others in
+    # another order.
+    routed = any(site.ragged for site in model.sites())
+    limit = ROUNDING * float(clean["native"].abs().max()) if routed else 0.0
     worst = 0.0
     for site in [site for site in model.sites() if site.writable]:
         how: Attention = "tap" if site.tapped else "native"
@@ -363,7 +374,10 @@ def _by_hand(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding
         last = position if _family(model).causal else 0
         still = np.concatenate([[i != row or p < last for p in range(len(s))] for i, s in enumerate(stimuli)])
         silent = float(moved[~torch.from_numpy(still)].max()) <= 1e-3
-        worst = max(worst, gap(rig, hand), float(moved[torch.from_numpy(still)].max()), math.inf if silent else 0.0)
+        others = float(moved[torch.from_numpy(still)].max())
+        if others <= limit:
+            others = 0.0
+        worst = max(worst, gap(rig, hand), others, math.inf if silent else 0.0)
     return worst
 
 
