@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 
 import patchclamp as pc
@@ -334,3 +335,95 @@ def test_a_language_model_without_a_family_works_by_module_sites(kind):
         model.run(rows, record="blocks.*.mlp.act")
     with pytest.raises(PatchclampError, match="a family file covers"):
         model.read_out(torch.zeros(1, 32))
+
+
+def several_times(kind):
+    """Make a language model with a module that runs several times in one forward."""
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel, PhiConfig, PhiForCausalLM
+
+    from patchclamp.subjects.families.spec import enlarged
+
+    if kind == "phi":
+        config = PhiConfig(
+            num_hidden_layers=2, hidden_size=32, num_attention_heads=4, intermediate_size=48, vocab_size=61,
+            bos_token_id=0, eos_token_id=60, max_position_embeddings=64,
+        )  # fmt: skip
+        return enlarged(PhiForCausalLM(config), weight=0.3)
+    gpt = OpenAIGPTConfig(n_layer=2, n_embd=32, n_head=4, vocab_size=61, n_positions=64)
+    return enlarged(OpenAIGPTLMHeadModel(gpt), weight=0.3)
+
+
+@pytest.mark.parametrize("kind", ["phi", "openai"])
+def test_modules_that_run_several_times_fall_out_of_patterns_and_are_named(kind):
+    model = pc.wrap(several_times(kind))
+    path = [site.path for site in model.sites() if site.calls > 1][-1]
+    verdicts = contract.verify(model)
+    assert all(v.passed for v in verdicts)
+    assert [v.excluded for v in verdicts if v.excluded]
+    recorded = model.run([[3, 4, 5]], record="module.*").recording.values
+    assert path not in recorded
+    assert {s.path for s in model.sites() if s.calls == 1} == set(recorded)
+    with pytest.raises(PatchclampError, match=r"called once per forward; got module\..*called again"):
+        model.run([[3, 4, 5]], record=path)
+    changed = model.run([[3, 4, 5]], interventions=[change("scale", path, 0, value=3.0)]).logits
+    assert (changed - model.run([[3, 4, 5]]).logits).abs().max() > 1e-3
+
+
+def test_an_activation_that_a_network_uses_twice_falls_out_of_patterns():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.act = nn.Linear(4, 4), nn.Linear(4, 2), nn.ReLU()
+
+        def forward(self, x):
+            return self.act(self.two(self.act(self.one(x))))
+
+    net = Network(Twice(), torch.zeros(1, 4))
+    assert {s.path: s.calls for s in net.sites()}["module.act.out"] == 2
+    assert "calls" in net.site("module.act.out").to_json()
+    assert "calls" not in net.site("module.one.out").to_json()
+    assert set(net.run(torch.ones(1, 4), record="module.*").recording.values) == {
+        f"module.{m}.{side}" for m in ("one", "two") for side in ("in", "out")
+    }
+
+
+def narrow(kind):
+    """Make a causal model with room for 12 tokens, under the name that its config has for that."""
+    if kind == "whisper":
+        config = transformers.WhisperConfig(
+            vocab_size=61, d_model=32, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=48,
+            max_target_positions=12, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+            encoder_layers=1, encoder_attention_heads=4, encoder_ffn_dim=48,
+        )  # fmt: skip
+        return transformers.WhisperForCausalLM(config)
+    if kind == "mpt":
+        return transformers.MptForCausalLM(
+            transformers.MptConfig(vocab_size=61, d_model=32, n_layers=1, n_heads=4, max_seq_len=12)
+        )
+    if kind == "codegen":
+        return transformers.CodeGenForCausalLM(
+            transformers.CodeGenConfig(
+                vocab_size=61, n_embd=32, n_layer=1, n_head=4, n_positions=12, n_ctx=12, rotary_dim=4
+            )
+        )
+    config = transformers.XLMRobertaConfig(
+        vocab_size=61, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48,
+        max_position_embeddings=14, pad_token_id=1,
+    )  # fmt: skip
+    return transformers.XLMRobertaForMaskedLM(config)
+
+
+@pytest.mark.parametrize("kind", ["whisper", "mpt", "codegen", "xlm_roberta"])
+def test_a_prompt_beyond_the_context_is_refused_by_whatever_name_the_config_has_for_it(kind):
+    model = pc.wrap(narrow(kind))
+    assert model.context == 12
+    assert model.run([list(range(3, 15))]).logits.shape == (1, 12, 61)
+    with pytest.raises(PatchclampError, match="at most 12 tokens, the model's context; got 13 tokens"):
+        model.run([list(range(3, 16))])
+
+
+def test_positions_are_counted_as_the_models_own_embeddings_count_them():
+    model = pc.wrap(narrow("xlm_roberta"))
+    ids = torch.tensor([[5, 9, 23, 4]])
+    with torch.no_grad():
+        assert torch.equal(model.run(ids).logits, model.module(input_ids=ids).logits)

@@ -76,11 +76,13 @@ def sites(model: Any, found: Sequence[Any]) -> None:
     whole = len(kinds) > len({(kind, before) for kind, before, _ in kinds})
     for path, site in [(site.path, site) for site in found] if whole else _folded(found):
         clamp, gradient = ("yes" if yes else "no" for yes in (site.writable and can.intervene, can.differentiate))
-        record = "tap" if site.tapped else "yes"
+        record = "tap" if site.tapped else "yes" if site.calls == 1 else "no"
         table.add_row(path, site.describe(), record, clamp, gradient, " ".join(site.axes))
     _print(out, table)
     if any(site.tapped for site in found):
         out.print("tap: read inside the attention function, with the model's own eager arithmetic", style="dim")
+    if any(site.calls > 1 for site in found):
+        out.print("not recorded: its module runs several times in one forward; a change reaches every run", style="dim")
     for what, why in can.missing:
         out.print(f"missing: {what}: {escape(why)}")
 

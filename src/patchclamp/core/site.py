@@ -32,6 +32,7 @@ class Site:
         ragged: only some tokens come by, such as those that are routed to an expert; others have no row.
         places: how many places one image makes here: ``(y, x)`` of a map, ``(n,)`` of a sequence of tokens, ``(1,)``
             where they are pooled; ``()`` where a row is a token of text. Position p of a map is y · X + x.
+        calls: how often the module runs in one forward. A change reaches every run; several runs have no one value.
 
     Raises:
         PatchclampError: an axis name is not in the closed list.
@@ -51,6 +52,7 @@ class Site:
     tapped: bool = False
     ragged: bool = False
     places: tuple[int, ...] = ()
+    calls: int = 1
 
     def __post_init__(self) -> None:
         strangers = [axis for axis in self.axes if axis not in AXES]
@@ -85,8 +87,9 @@ class Site:
         return place[0] * self.places[1] + place[1] if len(self.places) == 2 else place[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the site as JSON-ready data; ``ragged`` and ``places`` only where they say something."""
-        return {k: v for k, v in asdict(self).items() if k not in ("ragged", "places") or v}
+        """Return the site as JSON-ready data; ``ragged``, ``places`` and ``calls`` only where they say something."""
+        plain: dict[str, Any] = {"ragged": False, "places": (), "calls": 1}
+        return {k: v for k, v in asdict(self).items() if k not in plain or v != plain[k]}
 
     def describe(self) -> str:
         """Return the width as people write it: ``8 x 64`` for heads, ``16 x 8 x 8`` for maps, ``172`` otherwise."""

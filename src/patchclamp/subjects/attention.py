@@ -66,7 +66,7 @@ def tapping(model: Any, visits: Mapping[nn.Module, Visits], *, native: bool = Fa
 
 def _tap(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Any:
     """Attention function that transformers calls; shapes ``(batch, head, position, d_head)``."""
-    eager = sys.modules[type(module).__module__].eager_attention_forward
+    eager = eager_of(module)
     layers = _active.get(module, [])
     query, key, value = (_shown(layers, slot, x) for slot, x in (("q", query), ("k", key), ("v", value)))
     output, pattern = eager(module, query, key, value, mask, **kwargs)
@@ -74,6 +74,14 @@ def _tap(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     if new is not pattern:
         output = _mix(new, value).transpose(1, 2).contiguous()
     return output, new
+
+
+def eager_of(module: Any) -> Callable[..., Any]:
+    """Return the function with which a module computes eager attention: its file's, or GPT-2's other order of steps."""
+    if getattr(module, "reorder_and_upcast_attn", False):
+        return lambda _module, query, key, value, mask, **_: module._upcast_and_reordered_attn(query, key, value, mask)
+    function: Callable[..., Any] = sys.modules[type(module).__module__].eager_attention_forward
+    return function
 
 
 def _tap_before(

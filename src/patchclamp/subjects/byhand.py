@@ -12,6 +12,12 @@ from patchclamp.subjects.engine import Chunk, Expert, Tap
 from patchclamp.subjects.language import Batch, LanguageModel
 
 
+def gap(a: Tensor, b: Tensor, relative: bool = False) -> float:
+    """Return max |a − b|, in b's own scale where ``relative``."""
+    scale = float(b.abs().max()) if relative else 1.0
+    return float((a.float() - b.float()).abs().max()) / (scale or 1.0)
+
+
 def added_by_hand(model: LanguageModel, site: Site, batch: Batch, row: int, column: int, delta: Tensor) -> Tensor:
     """Return ``(tokens, vocabulary)`` logits with δ added at one site, row and column by a hook written out here.
 

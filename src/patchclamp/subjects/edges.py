@@ -44,6 +44,11 @@ def edge_map(model: LanguageModel) -> EdgeMap:
     ]
     if not why and lacking:
         why = f"whose block {lacking[0]} is not attention and an MLP"
+    if not why and not lacking and any(
+        exit_norm(model, layer) is not None and getattr(_output(model, layer), "bias", None) is not None
+        for layer in range(model.n_layers)
+    ):
+        why = "whose attention adds a bias before a norm: the norm's divisor lets no head's write be told from the bias"
     if why or not model.n_layers:
         raise CannotIntervene(
             expected="a residual stream that is the sum of what the embedding, heads and MLPs write",

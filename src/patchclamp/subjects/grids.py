@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.engine import Place, Tap
-from patchclamp.subjects.families.spec import Family
+from patchclamp.subjects.families.spec import Family, covering
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,10 @@ def vision_family(name: str) -> VisionFamily:
 
 
 def vision_family_of(model: nn.Module) -> VisionFamily | None:
-    """Return the family that covers an image model's class, or None."""
-    listed = map(vision_family, vision_family_names())
-    return next((f for f in listed if type(model).__name__ in f.classes), None)
+    """Return the family that covers an image model's class and config, or None."""
+    return covering(model, vision_families())
+
+
+def vision_families() -> Iterator[VisionFamily]:
+    """Yield every family of image models."""
+    return map(vision_family, vision_family_names())

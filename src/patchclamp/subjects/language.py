@@ -18,10 +18,11 @@ from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.context import context_of, counted_from
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.experts import passed
-from patchclamp.subjects.families.spec import Family, family_of, module_path
+from patchclamp.subjects.families.spec import Family, families, family_of, module_path, why_uncovered
 from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
 from patchclamp.subjects.identity import tokenizer_hash
@@ -68,9 +69,7 @@ class LanguageModel(Model):
         self.tokenizer_hash = tokenizer_hash(tokenizer)
         if hash is not None:
             self.__dict__["hash"] = hash
-        config = model.config.get_text_config()
-        longest = getattr(config, "max_position_embeddings", None)
-        self.context = longest if longest is None else longest - self._first_position
+        self.context = context_of(model.config.get_text_config(), self._first_position)
         if self.family is not None:
             blocks, method = self.family.layers(model), self.family.wrapped_method(model)
             self.engine = Engine(model, blocks=blocks, attention_method=method)
@@ -85,7 +84,7 @@ class LanguageModel(Model):
         if quantised:
             missing = (("differentiate", "weights are quantised: record and clamp instead"),)
         if self.family is None:
-            why = f"no family file covers {type(self.module).__name__}: use module sites"
+            why = f"{why_uncovered(self.module, families())}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
         generates = bool(getattr(self.module, "can_generate", lambda: True)())
         if not generates:
@@ -111,7 +110,8 @@ class LanguageModel(Model):
     @property
     def _first_position(self) -> int:
         """The position id of the first token."""
-        return 0 if self.family is None else self.family.first_position(self.module.config.get_text_config())
+        config = self.module.config.get_text_config()
+        return counted_from(self.module) if self.family is None else self.family.first_position(config)
 
     @cached_property
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
@@ -515,8 +515,8 @@ class LanguageModel(Model):
         if self.family is None:
             raise PatchclampError(
                 expected="a model that a family file covers",
-                got=type(self.module).__name__,
-                remedy="docs/families.md says how to add one.",
+                got=f"{self.name}: {why_uncovered(self.module, families())}",
+                remedy="Use module sites, or add a family: docs/families.md says how.",
             )
         return self.family
 

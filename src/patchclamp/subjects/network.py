@@ -166,7 +166,10 @@ class Network:
         return known[path]
 
     def _paths(self, patterns: str | Sequence[str]) -> list[str]:
-        """Return site paths for patterns; module sites are looked for only where a pattern asks for them."""
+        """Return site paths for patterns; module sites are looked for only where a pattern asks for them.
+
+        Sites of modules that run several times in one forward fall out of patterns, and are refused by name.
+        """
         asked = patterns.split(",") if isinstance(patterns, str) else list(patterns)
         if not asked:
             return []
@@ -174,7 +177,11 @@ class Network:
         found = []
         for pattern in asked:
             pool = pools[pattern.startswith(MODULE)]
-            found += find_sites([pattern], [site for site, _ in pool.values()])
+            matching = find_sites([pattern], [site for site, _ in pool.values()])
+            several = [site for site in matching if site.calls > 1]
+            if len(several) == len(matching):
+                raise _called_again(several[0].path)
+            found += [site for site in matching if site.calls == 1]
         return list(dict.fromkeys(site.path for site in found))
 
     # -- running ------------------------------------------------------------------------------------------------------
@@ -311,20 +318,27 @@ def _squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
 def once(path: str, seen: Container[str]) -> None:
     """Refuse a second value at one site: which call is meant would be a guess."""
     if path in seen:
-        raise PatchclampError(
-            expected="a module that is called once per forward",
-            got=f"{path}, called again",
-            remedy="Use the modules that call it.",
-        )
+        raise _called_again(path)
 
 
-def shapes_inside(module: nn.Module, forward: Callable[[], object]) -> dict[str, torch.Size]:
-    """Run one forward and return the shape of every module's input and output that is a tensor of real numbers.
+def _called_again(path: str) -> PatchclampError:
+    return PatchclampError(
+        expected="a module that is called once per forward",
+        got=f"{path}, called again",
+        remedy="Use the modules that call it.",
+    )
+
+
+def shapes_inside(module: nn.Module, forward: Callable[[], object]) -> dict[str, list[torch.Size]]:
+    """Run one forward and return the shapes of every module's input and output that is a tensor of real numbers.
+
+    Returns:
+        dict[str, list[torch.Size]]: path to a shape for each time that the module ran.
 
     Raises:
         PatchclampError: the module does not accept its example.
     """
-    shapes: dict[str, torch.Size] = {}
+    shapes: dict[str, list[torch.Size]] = {}
     handles = []
     for path, part in module.named_modules():
         if path:
@@ -366,25 +380,26 @@ def probe(
         4: ("stimulus", "channel", "y", "x"),
     }
     found: dict[str, tuple[Site, Place | Tap]] = {}
-    for path, shape in shapes.items():
+    for path, (shape, *more) in shapes.items():
         axes = layouts.get(len(shape))
         if lead and (shape[:-1] != lead):
             continue
         if axes is not None and len(shape) > 1:
             width = shape[1] if "channel" in axes else shape[-1]
             dotted, _, side = path[len(MODULE) :].rpartition(".")
-            found[path] = (Site(path, "module", int(width), axes), Place(dotted, side))  # type: ignore[arg-type]
+            site = Site(path, "module", int(width), axes, calls=1 + len(more))
+            found[path] = (site, Place(dotted, side))  # type: ignore[arg-type]
     return found
 
 
-def _noting(shapes: dict[str, torch.Size], path: str, side: str) -> Callable[..., None]:
+def _noting(shapes: dict[str, list[torch.Size]], path: str, side: str) -> Callable[..., None]:
     def note(_module: nn.Module, args: Any, other: Any) -> None:
         if side == "in":
             seen = args[0] if args else next((v for v in other.values() if isinstance(v, Tensor)), None)
         else:
             seen = other[0] if isinstance(other, tuple | list) and other else other
         if isinstance(seen, Tensor) and seen.is_floating_point():
-            shapes.setdefault(f"{MODULE}{path}.{side}", seen.shape)
+            shapes.setdefault(f"{MODULE}{path}.{side}", []).append(seen.shape)
 
     return note
 

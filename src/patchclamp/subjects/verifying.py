@@ -11,7 +11,7 @@ from patchclamp.subjects.vision import VisionModel
 
 
 def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
-    """Prove that what the rig shows is the model: equalities, then the laws that need no change to it.
+    """Prove that what the rig shows is the model: equalities, then the laws of its family on its own weights.
 
     Args:
         model: a language model or an image model.
@@ -37,7 +37,7 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
 
 
 def verify_family(name: str, *, progress: Progress | None = None) -> list[Verdict]:
-    """Run the ten-part contract on a family's tiny model, and each part on its wrong mapping, in float32.
+    """Run the contract on a family's tiny model, and each part on its wrong mapping, in float32.
 
     Args:
         name: family name, of text or of images.

@@ -1,6 +1,7 @@
 """Vision: an image model in the rig, every site shown as places by units."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.edits import Edits, Frame, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
-from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision_family_of
+from patchclamp.subjects.families.spec import why_uncovered
+from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision_families, vision_family_of
 from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
@@ -82,7 +84,7 @@ class VisionModel(Model):
         bare = super().capabilities
         missing = (*bare.missing, ("generate", "it answers with classes, not with text"))
         if self.family is None:
-            why = f"no family file covers {type(self.module).__name__}: use module sites"
+            why = f"{why_uncovered(self.module, vision_families())}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
         elif not self.family.attends:
             missing = (*missing, ("attention", "it has none"))
@@ -131,12 +133,13 @@ class VisionModel(Model):
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
         found: dict[str, tuple[Site, Place | Tap]] = {}
-        for path, shape in shapes_inside(self.module, self._forward_example).items():
+        for path, (shape, *more) in shapes_inside(self.module, self._forward_example).items():
             dotted, _, side = path[len(MODULE) :].rpartition(".")
             # Only what has a row for each image; windows and flattened patches have not.
             if shape[0] == 2 and len(shape) in (2, 3, 4) and side in ("in", "out"):
                 place = module_grid(dotted, "in" if side == "in" else "out", self.module.get_submodule(dotted))
-                found[path] = (site_at(path, "module", None, place, shape, 0), place)
+                site = site_at(path, "module", None, place, shape, 0)
+                found[path] = (replace(site, calls=1 + len(more)), place)
         return found
 
     def of_level(self, level: str) -> dict[str, str]:

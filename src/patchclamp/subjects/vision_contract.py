@@ -78,7 +78,7 @@ def _map(model: VisionModel, path: str, rows: Tensor) -> Tensor:
 
 def native_gap(model: VisionModel, images: Sequence[Picture]) -> float:
     """Return max |Δlogit| between the bare network and a run with every untapped site recorded."""
-    paths = [s.path for s in model.sites() if not s.tapped]
+    paths = [s.path for s in model.sites() if not s.tapped and s.calls == 1]
     return gap(model.run(list(images), record=paths).logits, bare_logits(model, images))
 
 

@@ -17,6 +17,13 @@ def tiny() -> Any:
     return enlarged(BertForMaskedLM(config), weight=0.3)
 
 
+def misfit(config: Any) -> str:
+    """Return how a config departs."""
+    if config.is_decoder:
+        return "it is built as a decoder"
+    return "its MLP runs in chunks of positions" if config.chunk_size_feed_forward else ""
+
+
 FAMILY = Family(
     name="bert",
     classes=("BertForMaskedLM",),
@@ -36,6 +43,7 @@ FAMILY = Family(
     readers=("attention.self.query", "attention.self.key", "attention.self.value", "intermediate.dense"),
     sum_norms=("attention.output.LayerNorm", "output.LayerNorm"),
     causal=False,
+    misfit=misfit,
     head="cls",
     head_nonlinearity="cls.predictions.transform.transform_act_fn",
     tiny=tiny,

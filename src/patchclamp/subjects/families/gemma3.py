@@ -20,4 +20,11 @@ def tiny() -> Any:
     return enlarged(Gemma3ForCausalLM(config), weight=0.3)
 
 
-FAMILY = replace(gemma2.FAMILY, name="gemma3", classes=("Gemma3ForCausalLM",), score_cap="", tiny=tiny)
+FAMILY = replace(
+    gemma2.FAMILY,
+    name="gemma3",
+    classes=("Gemma3ForCausalLM",),
+    score_cap="",
+    misfit=lambda config: "its attention looks both ways" if config.use_bidirectional_attention else "",
+    tiny=tiny,
+)

@@ -5,13 +5,14 @@ from typing import Any
 from patchclamp.subjects.families.spec import Family, attention_sites, enlarged, mlp_sites
 
 
-def tiny() -> Any:
+def tiny(*, parallel: bool = True) -> Any:
     """Make a 3-layer random GPT-NeoX of width 32."""
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
     config = GPTNeoXConfig(
         num_hidden_layers=3, hidden_size=32, num_attention_heads=4, intermediate_size=96, vocab_size=61,
         max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
+        use_parallel_residual=parallel,
     )  # fmt: skip
     return enlarged(GPTNeoXForCausalLM(config), weight=0.3)
 
@@ -28,5 +29,6 @@ FAMILY = Family(
     nonlinearity="mlp.act",
     entry_norms=("input_layernorm", "post_attention_layernorm"),
     parallel=True,
+    misfit=lambda config: "" if config.use_parallel_residual else "its MLP reads what its attention added",
     tiny=tiny,
 )

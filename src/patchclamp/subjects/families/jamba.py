@@ -40,8 +40,7 @@ FAMILY = replace(
     positions=False,
     varying=frozenset({*ATTENTION, *STATE_SPACE}),
     widths={"ssm.z": lambda config: config.mamba_expand * config.hidden_size},
-    # Blocks with experts have another MLP.
-    fits=lambda config: config.num_experts == 1,
+    misfit=lambda config: "" if config.num_experts == 1 else "its blocks with experts have another MLP",
     underived={"identity": WHY, "half": WHY, "ah": WHY},
     tiny=tiny,
 )

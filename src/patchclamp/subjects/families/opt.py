@@ -17,6 +17,15 @@ def tiny() -> Any:
     return enlarged(OPTForCausalLM(config), weight=0.3)
 
 
+def misfit(config: Any) -> str:
+    """Return how a config departs; OPT 350M alone has norms after its additions and a narrower embedding."""
+    if not config.do_layer_norm_before:
+        return "its norms follow the additions"
+    if config.word_embed_proj_dim != config.hidden_size:
+        return "its embedding is narrower than its residual stream"
+    return "it has no final norm" if config._remove_final_layer_norm else ""
+
+
 FAMILY = Family(
     name="opt",
     classes=("OPTForCausalLM",),
@@ -36,7 +45,6 @@ FAMILY = Family(
     # Queries are scaled before they meet the keys.
     scale=lambda module: 1.0,
     widths=dict.fromkeys(("mlp.pre", "mlp.act"), lambda config: config.ffn_dim),
-    # OPT 350M alone has norms after its additions and a narrower embedding.
-    fits=lambda config: config.do_layer_norm_before and config.word_embed_proj_dim == config.hidden_size,
+    misfit=misfit,
     tiny=tiny,
 )

@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from patchclamp.subjects.attention import SLOTS
 from patchclamp.subjects.engine import Expert, Place, Tap
 
 SPEC = __name__.rsplit(".", 1)[-1]
+Covering = TypeVar("Covering", bound="Family")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Family:
         head_nonlinearity: path of the φ within it.
         varying: sites that some blocks lack.
         widths: site to its width by the config, where that is neither the stream's, the heads' nor the MLP's.
-        fits: config to whether this file is true of it; the class alone may not say it.
+        misfit: config to how the model is built otherwise than this file says, or empty; the class does not say it.
         excluded: number of a part of the contract that does not apply, to the reason.
         underived: relevance rule that has no stand-in here, to the reason.
         tiny: makes a small random model with weights large enough that every nonlinearity bites.
@@ -82,7 +83,7 @@ class Family:
     head_nonlinearity: str = ""
     varying: frozenset[str] = frozenset()
     widths: Mapping[str, Callable[[Any], int]] = field(default_factory=dict)
-    fits: Callable[[Any], bool] = lambda config: True
+    misfit: Callable[[Any], str] = lambda config: ""
     excluded: Mapping[int, str] = field(default_factory=dict)
     underived: Mapping[str, str] = field(default_factory=dict)
 
@@ -220,7 +221,19 @@ def families() -> Iterator[Family]:
 
 def family_of(model: Any) -> Family | None:
     """Return the family that covers a model's class and config, or None."""
-    return next((f for f in families() if type(model).__name__ in f.classes and f.fits(model.config)), None)
+    return covering(model, families())
+
+
+def covering(model: Any, listed: Iterable[Covering]) -> Covering | None:
+    """Return the first family that is true of a model, or None."""
+    return next((f for f in listed if type(model).__name__ in f.classes and not f.misfit(model.config)), None)
+
+
+def why_uncovered(model: Any, listed: Iterable[Family]) -> str:
+    """Return why no family covers a model, in words: its class, or how this model of the class is built."""
+    name, config = type(model).__name__, getattr(model, "config", None)
+    built = [why for f in listed if name in f.classes and config is not None and (why := f.misfit(config))]
+    return f"no family file covers {name}" + (f" where {' and '.join(built)}" if built else "")
 
 
 def enlarged(model: Any, *, seed: int = 0, weight: float = 0.6) -> Any:

@@ -48,5 +48,6 @@ FAMILY = replace(
     },
     nonlinearity="mlp.activation_fn",
     entry_norms=("norm1", "norm2"),
+    misfit=lambda config: "its MLP is gated (SwiGLU)" if config.use_swiglu_ffn else "",
     tiny=tiny,
 )
