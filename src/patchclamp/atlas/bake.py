@@ -14,7 +14,7 @@ from patchclamp.atlas.labels import MOST, show_labelled
 from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.runs import Run, host, now, versions, write_run
 from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
-from patchclamp.core.bundle import file_hash, refuse_write, writing
+from patchclamp.core.disk import file_hash, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress

@@ -22,8 +22,8 @@ from patchclamp.atlas.runs import Run, host, now, versions
 from patchclamp.atlas.store import written
 from patchclamp.attribute.features import PLAIN
 from patchclamp.core.basis import ARRAYS, Basis
-from patchclamp.core.bundle import file_hash, writing
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.disk import file_hash, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.judging import check_subject

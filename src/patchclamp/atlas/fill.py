@@ -15,7 +15,8 @@ from patchclamp.atlas.directions import Panels, directions, token_panels, unit_p
 from patchclamp.atlas.labels import as_rows, concept_scores
 from patchclamp.atlas.look import KINDS, STRIP, Strips, results
 from patchclamp.atlas.vocabulary import spelling
-from patchclamp.core.bundle import Bundle, file_hash
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import file_hash
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey

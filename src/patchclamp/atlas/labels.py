@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from patchclamp.core.bundle import file_hash
+from patchclamp.core.disk import file_hash
 from patchclamp.core.site import Site
 from patchclamp.core.stats import rank
 from patchclamp.core.stimulus import Stimulus

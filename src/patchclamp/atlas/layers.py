@@ -18,8 +18,8 @@ import numpy as np
 
 from patchclamp.atlas.runs import Run, write_run
 from patchclamp.atlas.store import BASE, HASHED, as_os_error, content_hash, opened, read_head, written
-from patchclamp.core.bundle import refuse_write
 from patchclamp.core.description import Description, Score
+from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.stats import Interval

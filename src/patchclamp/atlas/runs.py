@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas.store import as_os_error
-from patchclamp.core.bundle import refuse_write
+from patchclamp.core.disk import refuse_write
 
 RUNS = "runs.sqlite"
 _SCHEMA = """

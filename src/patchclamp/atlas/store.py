@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.bundle import refuse_write, write_durably
+from patchclamp.core.disk import refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FORMAT, VERSION = "patchclamp-atlas", 1

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.core.bundle import Bundle, writing
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.unit import UnitKey

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from patchclamp.core.basis import ARRAYS, Basis
-from patchclamp.core.bundle import refuse_write, write_durably
+from patchclamp.core.disk import refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FORMAT, VERSION = "patchclamp-basis", 1

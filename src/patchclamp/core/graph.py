@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.bundle import write_file
+from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FORMAT, VERSION = "patchclamp-graph", 1

@@ -12,7 +12,8 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
-from patchclamp.core.bundle import Bundle, file_hash, free_bytes, writing
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import file_hash, free_bytes, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
