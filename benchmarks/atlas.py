@@ -99,7 +99,7 @@ def large(folder: Path, units: int) -> Path:
     import numpy as np
 
     from patchclamp.atlas.store import BASE, write_head, written
-    from patchclamp.core.bundle import file_hash
+    from patchclamp.core.disk import file_hash
 
     draw = np.random.default_rng(0)
     about = {

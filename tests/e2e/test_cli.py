@@ -13,7 +13,7 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.cli import main
-from patchclamp.core.bundle import write_durably, writing
+from patchclamp.core.disk import write_durably, writing
 from patchclamp.explain.markup import number
 
 CAT = ("organism:cat", "the old cat")

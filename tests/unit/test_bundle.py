@@ -1,6 +1,7 @@
 """Bundles: what was committed is read back, what was not is left out, and hostile files end in a stated error."""
 
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from patchclamp.core import bundle
-from patchclamp.core.bundle import Bundle, canonical, write_durably, write_file
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import write_durably, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import canonical
 from patchclamp.core.recording import StoredRecording
 
 PIECES = {
@@ -41,13 +44,22 @@ def same(found, expected):
         assert np.array_equal(found[name], array)
 
 
+def seal_again(folder, entries):
+    """Write the journal with fitting seals, so that what is read next is not refused for them alone."""
+    seal, lines = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest(), []
+    for entry in entries:
+        seal = hashlib.sha256(seal.encode() + canonical(entry)).hexdigest()
+        lines.append(canonical({**entry, "seal": seal}) + b"\n")
+    (folder / "journal.jsonl").write_bytes(b"".join(lines))
+
+
 # -- what is written is read ------------------------------------------------------------------------------------------
 
 
 def test_a_bundle_is_read_back_as_it_was_written(made):
     again = Bundle.open(made.path, kind="recording")
     assert again.whole
-    assert again.manifest == {"format": "patchclamp", "version": 1, "kind": "recording", "seed": 3, "sites": []}
+    assert again.manifest == {"format": "patchclamp", "version": 2, "kind": "recording", "seed": 3, "sites": []}
     assert [e["piece"] for e in again.pieces] == list(PIECES)
     assert [e["stimuli"] for e in again.pieces] == [2, 1]
     assert again.entries[-1] == {"done": True, "tokens": 3}
@@ -116,11 +128,13 @@ def test_what_is_no_bundle_is_named(made, tmp_path):
         Bundle.open(made.path, kind="survey")
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"version": None}, {"format": "other"}, {"version": "1"}])
-def test_a_newer_version_or_another_format_is_refused(made, change):
+@pytest.mark.parametrize(
+    "change", [{"version": 1}, {"version": 3}, {"version": None}, {"format": "other"}, {"version": "2"}]
+)
+def test_another_version_or_another_format_is_refused(made, change):
     file = made.path / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    with pytest.raises(PatchclampError, match="Update patchclamp"):
+    with pytest.raises(PatchclampError, match="the patchclamp that wrote it"):
         Bundle.open(made.path)
 
 
@@ -293,7 +307,7 @@ def opened(folder):
 def test_a_piece_that_points_elsewhere_is_never_opened(made, monkeypatch, piece):
     (made.path.parent / "secret.safetensors").write_bytes(b"secret")
     line = {"piece": piece, "sha256": "0" * 64, "stimuli": 1}
-    (made.path / "journal.jsonl").write_bytes(canonical(line) + b"\n")
+    seal_again(made.path, [line])
     asked = []
     monkeypatch.setattr(bundle, "safe_open", lambda path, _kind: asked.append(path))
     assert isinstance(opened(made.path), PatchclampError)
@@ -340,7 +354,7 @@ def test_numbers_that_are_none_are_refused_where_they_are_read(made, value):
 
 def test_a_manifest_of_absurd_size_is_not_read(made, monkeypatch):
     monkeypatch.setattr(bundle, "MAX_MANIFEST", 100)
-    (made.path / "manifest.json").write_text(json.dumps({"format": "patchclamp", "version": 1, "x": "y" * 200}))
+    (made.path / "manifest.json").write_text(json.dumps({"format": "patchclamp", "version": 2, "x": "y" * 200}))
     with pytest.raises(Damaged, match="more than 100 bytes"):
         Bundle.open(made.path)
 
@@ -386,6 +400,8 @@ def test_any_manifest_field_is_read_or_refused(made, field, value):
     manifest = {**made.manifest, field: value}
     (made.path / "manifest.json").write_bytes(json.dumps(manifest).encode())
     opened(made.path)
+    seal_again(made.path, made.entries)  # as one who knows the format can
+    opened(made.path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -396,7 +412,7 @@ def test_any_manifest_field_is_read_or_refused(made, field, value):
 @example({"piece": "shard-00000"})
 @example({"done": "yes"})
 def test_any_journal_line_is_read_or_refused(made, line):
-    (made.path / "journal.jsonl").write_bytes(json.dumps(line).encode() + b"\n")
+    seal_again(made.path, [line])
     opened(made.path)
 
 
@@ -428,3 +444,90 @@ def test_two_who_write_one_file_leave_one_of_both(tmp_path):
             done.result()
     assert out.read_bytes() in pages
     assert [file.name for file in tmp_path.iterdir()] == ["x.html"]
+
+
+# -- nothing is changed unnoticed -------------------------------------------------------------------------------------
+
+
+def test_no_changed_character_of_manifest_or_journal_goes_unnoticed(made):
+    for name in ("manifest.json", "journal.jsonl"):
+        file = made.path / name
+        whole = file.read_bytes()
+        for i, byte in enumerate(whole):
+            file.write_bytes(whole[:i] + bytes([byte ^ 1]) + whole[i + 1 :])
+            try:
+                found = Bundle.open(made.path)
+            except PatchclampError:
+                continue
+            # Without its newline the last line was never committed: the run did not end.
+            assert (name, i, found.whole) == ("journal.jsonl", len(whole) - 1, False)
+        file.write_bytes(whole)
+    assert Bundle.open(made.path).whole
+
+
+def test_a_journal_cannot_lose_repeat_or_exchange_lines(made):
+    journal = made.path / "journal.jsonl"
+    one, two, done = journal.read_bytes().splitlines(keepends=True)
+    for lines in ([two, one, done], [two, done], [one, done], [one, two, done, done], [done]):
+        journal.write_bytes(b"".join(lines))
+        with pytest.raises(Damaged):
+            Bundle.open(made.path)
+    journal.write_bytes(one + two)
+    assert not Bundle.open(made.path).whole
+
+
+def test_an_attached_file_is_checked_as_pieces_are(tmp_path):
+    made = Bundle.create(tmp_path / "b", kind="patching", manifest={})
+    made.append("shard-00000", {"x": np.zeros(1)})
+    made.attach("page.html", b"first")
+    made.attach("page.html", b"second")
+    made.finish()
+    again = Bundle.open(made.path)
+    assert (again.damaged(), len(again.entries)) == ([], 3)
+    (made.path / "page.html").write_bytes(b"third")
+    assert again.damaged() == ["page.html"]
+    (made.path / "page.html").unlink()
+    assert again.damaged() == ["page.html"]
+    for name in ("../page.html", "manifest.json", "page.py", "a/b.html", ".html"):
+        with pytest.raises(PatchclampError, match="a name such as"):
+            again.attach(name, b"")
+
+
+# -- links that somebody put there ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+@pytest.mark.parametrize("name", ["manifest.json.part", "journal.jsonl.part", "shard-00000.part", "page.html.part"])
+def test_a_link_under_a_passing_name_is_replaced_and_not_followed(tmp_path, name, kind):
+    victim, folder = tmp_path / "victim", tmp_path / "b"
+    victim.write_text("precious")
+    folder.mkdir()
+
+    def plant():
+        if kind == "symbolic":
+            (folder / name).symlink_to(victim)
+        else:
+            (folder / name).hardlink_to(victim)
+
+    if name.startswith("manifest"):
+        plant()
+    made = Bundle.create(folder, kind="recording", manifest={})
+    if not name.startswith("manifest"):
+        plant()
+    made.append("shard-00000", PIECES["shard-00000"])
+    made.attach("page.html", b"page")
+    Bundle.open(folder).resume()
+    assert victim.read_text() == "precious"
+    assert not (folder / name).exists()
+    assert not (folder / name).is_symlink()
+    assert Bundle.open(folder).damaged() == []
+
+
+def test_a_link_in_the_journals_place_is_not_written_through(tmp_path):
+    victim, folder = tmp_path / "victim", tmp_path / "b"
+    victim.write_text("precious\n")
+    made = Bundle.create(folder, kind="recording", manifest={})
+    (folder / "journal.jsonl").symlink_to(victim)
+    with pytest.raises(PatchclampError, match="to write"):
+        made.append("shard-00000", PIECES["shard-00000"])
+    assert victim.read_text() == "precious\n"

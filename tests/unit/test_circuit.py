@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchclamp.core.bundle import writing
 from patchclamp.core.circuit import Circuit
+from patchclamp.core.disk import writing
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from patchclamp.atlas.fill import fill_base
-from patchclamp.atlas.labels import MOST, show_labelled
+from patchclamp.atlas.labels import labels_of, show_labelled
 from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.runs import Run, host, now, versions, write_run
 from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
-from patchclamp.core.bundle import file_hash, refuse_write, writing
+from patchclamp.core.disk import file_hash, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.labelled import is_labelled, read_labels
+from patchclamp.evaluate.labelled import is_labelled
 from patchclamp.record.plan import Cutting, computing, show_text
 from patchclamp.record.stream import recordable
 from patchclamp.record.survey import memory_bytes as survey_bytes
@@ -100,7 +100,7 @@ def bake_atlas(
                 progress=_half_of(progress, plan.n_tokens), checkpoint_s=checkpoint_s,
             )  # fmt: skip
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
-            labels = read_labels(model, text, MOST) if labelled else None
+            labels = labels_of(model, text, plan)
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
             with written(whole / BASE, files("patchclamp.atlas").joinpath("schema.sql").read_text()) as db:

@@ -7,7 +7,7 @@ from patchclamp.atlas.circuit import MOST_NODES, graph_page
 from patchclamp.atlas.find import Asked, find
 from patchclamp.atlas.parts import part_bases
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
-from patchclamp.atlas.runs import Run
+from patchclamp.atlas.runs import UNVERIFIED, Run
 from patchclamp.atlas.store import VERSION
 from patchclamp.atlas.unit import examples, graph_row, unit_page
 from patchclamp.core.basis import Basis
@@ -122,7 +122,7 @@ class Atlas:
     def runs(self) -> pages.RunList:
         """Return the runs that made this atlas, the newest first."""
         rows = [_run_row(id, run) for id, run in self.reading.runs.items()]
-        return pages.RunList(rows, len(rows), self.reading.source(".runs()"))
+        return pages.RunList(rows, len(rows), UNVERIFIED, self.reading.source(".runs()"))
 
     def run(self, id: str) -> pages.RunPage:
         """Return one run, with what is needed to do it again.
@@ -137,7 +137,7 @@ class Atlas:
             run=_run_row(id, run), host=run.host, versions=run.versions, seeds=run.seeds, hashes=run.hashes,
             options=run.options, log=list(run.log), rebuild=run.rebuild,
             curves=_curves(self.reading, id),
-            source=self.reading.source(f".run({id!r})", id),
+            unverified=UNVERIFIED, source=self.reading.source(f".run({id!r})", id),
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from patchclamp.atlas.bake import cost
 from patchclamp.atlas.fill import fill_base
-from patchclamp.atlas.labels import MOST, show_labelled
+from patchclamp.atlas.labels import labels_of, show_labelled
 from patchclamp.atlas.layers import BASES, LAYERS, name_layer
 from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.reading import Reading
@@ -22,12 +22,12 @@ from patchclamp.atlas.runs import Run, host, now, versions
 from patchclamp.atlas.store import written
 from patchclamp.attribute.features import PLAIN
 from patchclamp.core.basis import ARRAYS, Basis
-from patchclamp.core.bundle import file_hash, writing
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.disk import file_hash, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.judging import check_subject
-from patchclamp.evaluate.labelled import is_labelled, read_labels
+from patchclamp.evaluate.labelled import is_labelled
 from patchclamp.record.features import Features
 from patchclamp.record.plan import computing, show_text
 from patchclamp.record.survey import survey_shown
@@ -113,7 +113,7 @@ def add_basis(
                 progress=None if progress is None else lambda done, total: progress(n_tokens + done, 2 * total),
             )  # fmt: skip
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
-            labels = read_labels(model, chosen, MOST) if labelled else None
+            labels = labels_of(model, chosen, showing.plan)
             beside = [model.site(row[1]) for row in reading.parts[0].sites]
             passing = place / LAYERS / "new-basis.sqlite"
             schema = files("patchclamp.atlas").joinpath("schema.sql").read_text()
@@ -130,7 +130,7 @@ def add_basis(
         verb="atlas add", command=typed, made=f"{n_units:,} features of {dictionary.name}", began=began,
         duration_s=round(time.monotonic() - clock, 3), host=host(), versions=versions("torch", "transformers"),
         seeds={"seed": showing.plan.seed},
-        hashes={"model": model.hash, "text": file_hash(chosen), "dictionary": digest},
+        hashes={"model": model.hash, "text": showing.plan.text, "dictionary": digest},
         options={n: str(v) for n, v in options.items() if v not in (None, "")}, log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )  # fmt: skip

@@ -15,7 +15,7 @@ from patchclamp.atlas.directions import Panels, directions, token_panels, unit_p
 from patchclamp.atlas.labels import as_rows, concept_scores
 from patchclamp.atlas.look import KINDS, STRIP, Strips, results
 from patchclamp.atlas.vocabulary import spelling
-from patchclamp.core.bundle import Bundle, file_hash
+from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
@@ -103,7 +103,7 @@ def _about(
 ) -> None:  # fmt: skip
     about = manifest_of(model, sites, plan)
     corpus = {
-        "name": text.name, "hash": file_hash(text), "stimuli": plan.n_stimuli, "tokens": plan.n_tokens,
+        "name": text.name, "hash": plan.text, "stimuli": plan.n_stimuli, "tokens": plan.n_tokens,
         "counted": survey.n_tokens, "window": plan.window, "labelled": 0 if labels is None else len(labels.true),
     }  # fmt: skip
     about = {n: about[n] for n in ("subject", "plan", "versions")} | {"corpus": corpus, "modality": "language"}

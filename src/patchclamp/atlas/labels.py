@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from patchclamp.core.bundle import file_hash
+from patchclamp.core.disk import file_hash
 from patchclamp.core.site import Site
 from patchclamp.core.stats import rank
-from patchclamp.core.stimulus import Stimulus
-from patchclamp.evaluate.labelled import Labelled, documents
+from patchclamp.core.stimulus import Stimulus, as_planned, changed_meanwhile
+from patchclamp.evaluate.labelled import Labelled, documents, is_labelled, read_labels
 from patchclamp.record.features import Features
 from patchclamp.record.plan import Plan, Showing
 from patchclamp.subjects.language import LanguageModel
@@ -72,10 +72,24 @@ def show_labelled(
     )  # fmt: skip
 
     def batches(start: int) -> Iterator[tuple[Stimulus, ...]]:
-        rest = islice(shown(), start, None)
+        rest = islice(as_planned(shown(), plan.stimuli), start, None)
         return iter(lambda: tuple(islice(rest, batch_size)), ())
 
     return Showing(plan, batches)
+
+
+def labels_of(model: LanguageModel, text: str | Path, plan: Plan) -> Labelled | None:
+    """Read the labels of a text that was shown; None where it has none.
+
+    Raises:
+        PatchclampError: labels of another tokenizer, or a text that is no longer the one that was shown.
+    """
+    if not is_labelled(text):
+        return None
+    found = read_labels(model, text, MOST)
+    if file_hash(Path(text)) != plan.text:
+        raise changed_meanwhile("text")
+    return found
 
 
 def concept_scores(

@@ -5,6 +5,7 @@ A layer holds descriptions of units, the graph of one explained answer, or the f
 """
 
 import json
+import math
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,10 +19,10 @@ import numpy as np
 
 from patchclamp.atlas.runs import Run, write_run
 from patchclamp.atlas.store import BASE, HASHED, as_os_error, content_hash, opened, read_head, written
-from patchclamp.core.bundle import refuse_write
 from patchclamp.core.description import Description, Score
+from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.graph import Edge, Graph, Node, finite
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
@@ -180,7 +181,7 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
     def fill(db: sqlite3.Connection) -> None:
         for id, node in enumerate(graph.nodes):
             unit, position = _unit_of(node.key)
-            measures = json.dumps(dict(node.measures), sort_keys=True)
+            measures = json.dumps(finite(node.measures), sort_keys=True)
             db.execute(
                 "INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (id, node.key, unit, position, node.kind, float(node.score), measures),
@@ -282,15 +283,23 @@ def _descriptions(db: sqlite3.Connection) -> Iterable[tuple[Description, tuple[C
 def _graph(db: sqlite3.Connection) -> Graph:
     about = {row["name"]: json.loads(row["value"]) for row in db.execute("SELECT * FROM about")}
     nodes = [
-        Node(row["key"], row["kind"], row["score"], json.loads(row["measures"]))
+        Node(row["key"], row["kind"], _finite(row["score"]), finite(json.loads(row["measures"])))
         for row in db.execute("SELECT * FROM nodes ORDER BY id")
     ]
     edges = [
         # Layers that were written before edges had slots have none.
-        Edge(row["source"], row["target"], row["weight"], dict(row).get("slot", ""))
+        Edge(row["source"], row["target"], _finite(row["weight"]), dict(row).get("slot", ""))
         for row in db.execute("SELECT * FROM edges ORDER BY id")
     ]
-    return Graph(about["subject"], about["metric"], tuple(nodes), tuple(edges), about["measures"], about["about"])
+    return Graph(
+        about["subject"], about["metric"], tuple(nodes), tuple(edges), finite(about["measures"]), about["about"]
+    )
+
+
+def _finite(value: Any) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.40} where a finite number belongs")
+    return float(value)
 
 
 def _local(key: UnitKey) -> UnitKey:

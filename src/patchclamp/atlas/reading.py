@@ -17,8 +17,8 @@ from patchclamp.atlas.layers import LAYERS, Counter, Layer, layer_files, read_la
 from patchclamp.atlas.parts import Part
 from patchclamp.atlas.runs import RUNS, Run, read_runs
 from patchclamp.atlas.store import BASE, DAMAGED, SUBJECT, opened, read_head
-from patchclamp.core.bundle import file_hash
 from patchclamp.core.description import Description, Score
+from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.unit import UnitKey
 

@@ -1,4 +1,4 @@
-"""Runs: who made which part of an atlas, when and how; kept outside every hash."""
+"""Runs: who made which part of an atlas, when and how; outside every hash, so that anybody may have changed them."""
 
 import json
 import platform
@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas.store import as_os_error
-from patchclamp.core.bundle import refuse_write
+from patchclamp.core.disk import refuse_write
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import parse
 
 RUNS = "runs.sqlite"
+UNVERIFIED = (
+    "Runs are under no hash: whoever passed this atlas on may have written them. "
+    "Read a command or a script before you run it."
+)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, verb TEXT NOT NULL, command TEXT NOT NULL, began TEXT, duration_s REAL, made TEXT NOT NULL,
@@ -82,6 +88,10 @@ def write_run(folder: Path, id: str, run: Run) -> None:
     path = folder / RUNS
     row = {**run.__dict__, **{name: json.dumps(getattr(run, name), sort_keys=name != "log") for name in _TABLES}}
     names = ["id", *row]
+    if path.is_symlink():  # SQLite would write into whatever database it leads to
+        raise PatchclampError(
+            expected=f"a file {RUNS} in the atlas", got=f"{path}, a link", remedy="Put the file itself in its place."
+        )
     try:
         with closing(sqlite3.connect(path, timeout=30)) as db, db:
             db.execute(_SCHEMA)
@@ -107,5 +117,5 @@ def read_runs(folder: Path) -> dict[str, Run]:
 
 def _run(row: dict[str, Any]) -> Run:
     del row["id"]
-    row |= {name: json.loads(row[name]) for name in _TABLES}
+    row |= {name: parse(row[name]) for name in _TABLES}
     return Run(**{**row, "log": tuple(row["log"])})

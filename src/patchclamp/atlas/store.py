@@ -15,8 +15,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.bundle import refuse_write, write_durably
+from patchclamp.core.disk import begin_file, refuse_write, sync_folder, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import parse
 
 FORMAT, VERSION = "patchclamp-atlas", 1
 SUBJECT = "atlas.json"
@@ -35,7 +36,7 @@ def written(path: Path, script: str) -> Iterator[sqlite3.Connection]:
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
+        begin_file(part).close()  # SQLite takes an empty file for a new database
         with closing(sqlite3.connect(part, isolation_level=None)) as db:
             # Nobody reads the part, and a kill leaves one that is thrown away: no journal is needed.
             db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA page_size = 8192;")
@@ -47,6 +48,7 @@ def written(path: Path, script: str) -> Iterator[sqlite3.Connection]:
             os.fsync(file.fileno())
         part.chmod(0o444)
         part.replace(path)
+        sync_folder(path.parent)
     except (sqlite3.Error, OSError) as problem:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -147,7 +149,7 @@ def read_head(folder: Path) -> dict[str, Any]:
             remedy="Go on with `patchclamp atlas bake … --resume`." if begun else "Check the path, or bake one.",
         )
     try:
-        head = json.loads(file.read_bytes()[: 2**20])
+        head = parse(file.read_bytes()[: 2**20])
         if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         if head.get("version") != VERSION:

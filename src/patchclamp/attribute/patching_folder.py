@@ -10,7 +10,8 @@ import numpy as np
 
 from patchclamp.attribute.patched import Patched
 from patchclamp.attribute.patching import Patching
-from patchclamp.core.bundle import Bundle, write_durably, writing
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import write_durably, writing
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.pairs import Pair
 from patchclamp.core.subject import Progress

@@ -52,7 +52,11 @@ def _add(options: Namespace) -> int:
     from patchclamp.opening import load
 
     found = Dictionary.load(options.basis)
-    model = load(options.model or usual_model(open_atlas(options.atlas).reading))
+    name = options.model or usual_model(open_atlas(options.atlas).reading)
+    if options.model is None:
+        print(f"the model is {name!r}, as runs.sqlite says, which is under no hash; --model names another",
+              file=sys.stderr)  # fmt: skip
+    model = load(name)
     n_features = sum(basis.n_units for basis in found.bases.values())
     *sizes, kept = needed(model, found)
     memory, disk = map(human_bytes, sizes)

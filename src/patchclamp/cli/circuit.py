@@ -15,8 +15,8 @@ from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.verbs import tell_pairs
-from patchclamp.core.bundle import write_file, writing
 from patchclamp.core.circuit import Circuit
+from patchclamp.core.disk import write_file, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval
 

@@ -184,7 +184,7 @@ def _name(part: Any) -> str:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    from patchclamp.core.bundle import write_file
+    from patchclamp.core.disk import write_file
     from patchclamp.explain.markup import page
     from patchclamp.explain.size_curve import draw_sizes
 

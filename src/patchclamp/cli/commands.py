@@ -397,7 +397,11 @@ def info(options: Namespace) -> int:
 
 
 def _tell(bundle: Any, options: Namespace) -> int:
+    from patchclamp.core.recording import check_shapes
+
     damaged = bundle.damaged()
+    if not damaged:
+        check_shapes(bundle)
     if options.json and not damaged:
         emit(tables.bundle_facts(bundle))
     elif not options.json:

@@ -27,7 +27,7 @@ def patch(options: Namespace) -> int:
     """Patch every place of every pair, write the folder, and show maps and the strongest cells."""
     from patchclamp.attribute.patching import plan_patching
     from patchclamp.attribute.patching_folder import patch_to_folder
-    from patchclamp.core.bundle import write_durably
+    from patchclamp.core.disk import write_durably
     from patchclamp.explain.patched_page import patched_page
     from patchclamp.opening import load, load_basis, open_pairs
 

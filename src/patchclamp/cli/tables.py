@@ -498,3 +498,6 @@ def atlas(page: Any) -> None:
     _print(out, sites)
     for note in page.notes:
         out.print(f"[bold dark_orange]note[/]: {escape(note)}")
+    out.print(
+        "what was typed and what was logged (runs.sqlite) is under no hash: others may have changed it", style="dim"
+    )

@@ -4,102 +4,29 @@ The format is described, with its limits and their reasons, in ``docs/bundle.md`
 """
 
 import errno
-import fcntl
 import hashlib
 import json
-import math
 import os
 import re
-import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ml_dtypes  # noqa: F401  NumPy, and safetensors through it, knows bfloat16 only once this is imported
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from patchclamp.core.disk import file_hash, is_torn, refuse_occupied, refuse_write, sync_folder, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import canonical, parse
 
-FORMAT, VERSION = "patchclamp", 1
+FORMAT, VERSION = "patchclamp", 2
 MAX_MANIFEST = 64 * 2**20
 _PIECE = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
-_OWN = re.compile(r"(shard|state)-\d{5,}|statistics|exemplars|contexts")  # a resume leaves every other file alone
-_TORN = re.compile(rf"\.tmp[A-Za-z0-9]{{6}}|({_OWN.pattern}|manifest\.json|journal\.jsonl)\.part")  # .tmp…: safetensors
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file of a folder that is ours whole or not at all: beside its place, flushed to disk, then renamed.
-
-    What a kill leaves is called as the file with ``.part`` behind it, and written over by the next try.
-
-    Raises:
-        PatchclampError: no room, no permission, or no such folder; nothing is left behind.
-    """
-    _write_by_way_of(path.with_name(path.name + ".part"), path, data, mode="wb")
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file that the user named whole or not at all, by way of a name that nobody else has.
-
-    Two who write the same file at once leave one of the two, and nothing else in the folder is touched.
-
-    Raises:
-        PatchclampError: no room, no permission, or no such folder; nothing is left behind.
-    """
-    _write_by_way_of(path.with_name(f".{secrets.token_hex(8)}.part"), path, data, mode="xb")
-
-
-def _write_by_way_of(part: Path, path: Path, data: bytes, *, mode: Literal["wb", "xb"]) -> None:
-    try:
-        if path.exists() and not path.is_file():
-            raise PatchclampError(
-                expected="a file to write", got=f"{path}, which is a folder or a device", remedy="Name another file."
-            )
-        with part.open(mode) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
-    except OSError as problem:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise refuse_write(path, problem) from problem
-
-
-def refuse_write(path: Path, problem: OSError) -> PatchclampError:
-    """Turn an operating-system error on writing into one with a remedy."""
-    full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-    return PatchclampError(
-        expected=f"to write {path}",
-        got="a full disk" if full else str(problem.strerror or problem),
-        remedy="Free some space and go on with --resume: what was committed is kept."
-        if full
-        else "Check the folder and its permissions.",
-    )
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def canonical(data: Any) -> bytes:
-    """Return JSON with one spelling per value: sorted keys, no spaces. NaN and infinity are refused."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+_OWN = re.compile(r"(shard|state|batch)-\d{5,}|statistics|exemplars|contexts")  # a resume leaves other files alone
+_ATTACHED = re.compile(r"[a-z]{1,40}\.(json|html)")
 
 
 class Bundle:
@@ -108,13 +35,17 @@ class Bundle:
     Args:
         path: the folder.
         manifest: what was fixed before the first piece.
-        entries: the journal so far, one mapping per committed piece.
+        entries: the journal so far, one mapping per committed piece or file, without their seals.
+        seals: that of the manifest, and that of the last line.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], entries: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], entries: list[dict[str, Any]], seals: tuple[str, str]
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.entries = entries
+        self._first_seal, self._seal = seals
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -126,24 +57,22 @@ class Bundle:
             PatchclampError: the folder holds something, or cannot be written.
         """
         folder = Path(path)
-        # A manifest that a kill left half written is nobody's.
-        if folder.exists() and (not folder.is_dir() or {f.name for f in folder.iterdir()} - {"manifest.json.part"}):
-            raise PatchclampError(
-                expected="a new or empty folder",
-                got=f"{folder}, which holds something",
-                remedy="Choose another --out, or add --resume to go on with an interrupted run.",
-            )
+        refuse_occupied(folder, begun=("manifest.json",))
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise refuse_write(folder, problem) from problem
         whole = {"format": FORMAT, "version": VERSION, "kind": kind, **manifest}
-        write_durably(folder / "manifest.json", json.dumps(whole, sort_keys=True, indent=1, allow_nan=False).encode())
-        return cls(folder, whole, [])
+        data = json.dumps(whole, sort_keys=True, indent=1, allow_nan=False).encode()
+        write_durably(folder / "manifest.json", data)
+        seal = hashlib.sha256(data).hexdigest()
+        return cls(folder, whole, [], (seal, seal))
 
     @classmethod
     def open(cls, path: str | Path, *, kind: str | None = None) -> "Bundle":
-        """Open a bundle for reading; checks format, version and the journal's shape, not yet the pieces' hashes.
+        """Open a bundle for reading; checks format, version, and that manifest and journal are as they were written.
+
+        The pieces' hashes are not checked yet.
 
         Raises:
             PatchclampError: no bundle there, of another kind, or of a newer version.
@@ -160,11 +89,9 @@ class Bundle:
         try:
             if file.stat().st_size > MAX_MANIFEST:
                 raise ValueError(f"more than {MAX_MANIFEST} bytes")
-            manifest = _parse(file.read_bytes())
-            if not isinstance(manifest, dict):
-                raise ValueError("not an object")
-            if manifest.get("format") == FORMAT and not isinstance(manifest.get("kind"), str):
-                raise ValueError("it names no kind")
+            data = file.read_bytes()
+            manifest = parse(data)
+            _check_manifest(manifest)
         except (OSError, ValueError, RecursionError) as problem:
             raise Damaged(
                 expected="a manifest in JSON", got=f"{file}: {problem}", remedy="Restore the file or record again."
@@ -173,7 +100,7 @@ class Bundle:
             raise PatchclampError(
                 expected=f"format {FORMAT!r} version {VERSION}",
                 got=f"format {manifest.get('format')!r} version {manifest.get('version')!r}",
-                remedy="Update patchclamp, or record again with this version.",
+                remedy="Read it with the patchclamp that wrote it, or record again with this one.",
             )
         if kind is not None and manifest.get("kind") != kind:
             raise PatchclampError(
@@ -181,7 +108,9 @@ class Bundle:
                 got=f"a {manifest.get('kind')} at {folder}",
                 remedy=f"Name the folder of a {kind}.",
             )
-        return cls(folder, manifest, _read_journal(folder / "journal.jsonl"))
+        first = hashlib.sha256(data).hexdigest()
+        entries, last = _read_journal(folder / "journal.jsonl", first)
+        return cls(folder, manifest, entries, (first, last))
 
     @property
     def pieces(self) -> list[dict[str, Any]]:
@@ -219,8 +148,8 @@ class Bundle:
                     got=f"{len(loose)}, such as {loose[0].name}: {self.path / 'journal.jsonl'} lost lines",
                     remedy="Restore the journal, or record again in another folder; nothing was deleted.",
                 )
-            write_durably(self.path / "journal.jsonl", b"".join(canonical(e) + b"\n" for e in self.entries))
-            torn = [f for f in self.path.iterdir() if f.is_file() and _TORN.fullmatch(f.name)]
+            self._rewrite()
+            torn = [f for f in self.path.iterdir() if (f.is_symlink() or f.is_file()) and is_torn(f.name)]
             for file in (*loose, *torn):
                 file.unlink()
         except OSError as problem:
@@ -235,6 +164,7 @@ class Bundle:
         path = self._file(piece)
         part = path.with_suffix(".part")
         try:
+            part.unlink(missing_ok=True)  # a link that somebody put there leads to a file of theirs
             save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, part)
             # safetensors makes files that only their owner can read
             shutil.copymode(self.path / "manifest.json", part)
@@ -242,25 +172,51 @@ class Bundle:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 os.fsync(file.fileno())
             part.replace(path)
-            _sync_folder(self.path)
+            sync_folder(self.path)
         except (OSError, SafetensorError) as problem:
             part.unlink(missing_ok=True)
             raise refuse_write(path, _as_os_error(problem, self.path)) from problem
         self._commit({"piece": piece, "sha256": digest, **entry})
 
+    def attach(self, name: str, data: bytes) -> None:
+        """Commit a file for people or other programs that was derived from the pieces, in place of an earlier one.
+
+        Raises:
+            PatchclampError: a name that is no small word with ``.json`` or ``.html``, or a full disk.
+        """
+        if not _ATTACHED.fullmatch(name) or name == "manifest.json":
+            raise PatchclampError(expected="a name such as page.html", got=repr(name), remedy="Choose another.")
+        self.drop(name)
+        write_durably(self.path / name, data)
+        self._commit({"file": name, "sha256": hashlib.sha256(data).hexdigest()})
+
     def finish(self, **entry: Any) -> None:
         """Write the journal's last line: the run is whole."""
         self._commit({"done": True, **entry})
 
-    def drop(self, piece: str) -> None:
-        """Remove a piece that a later one replaces, from folder and journal."""
-        self.entries = [e for e in self.entries if e.get("piece") != piece]
-        write_durably(self.path / "journal.jsonl", b"".join(canonical(e) + b"\n" for e in self.entries))
-        self._file(piece).unlink(missing_ok=True)
+    def drop(self, name: str) -> None:
+        """Remove a piece or an attached file that a later one replaces, from folder and journal."""
+        path = self.path / name if _ATTACHED.fullmatch(name) else self._file(name)
+        kept = [e for e in self.entries if name not in (e.get("piece"), e.get("file"))]
+        if len(kept) == len(self.entries):
+            return
+        self.entries = kept
+        self._rewrite()
+        path.unlink(missing_ok=True)
+
+    def _rewrite(self) -> None:
+        """Write the whole journal anew."""
+        lines, seal = [], self._first_seal
+        for entry in self.entries:
+            seal = _sealed(seal, entry)
+            lines.append(canonical({**entry, "seal": seal}) + b"\n")
+        write_durably(self.path / "journal.jsonl", b"".join(lines))
+        self._seal = seal
 
     def _commit(self, entry: dict[str, Any]) -> None:
         journal = self.path / "journal.jsonl"
-        line = canonical(entry) + b"\n"
+        seal = _sealed(self._seal, entry)
+        line = canonical({**entry, "seal": seal}) + b"\n"
         try:
             first = not journal.exists()
             before = 0 if first else journal.stat().st_size
@@ -270,7 +226,9 @@ class Bundle:
                     got=f"{journal}, cut off in the middle of one",
                     remedy="Bundle.resume() takes the torn line away; --resume does it for you.",
                 )
-            with journal.open("ab") as file:
+            # Never through a link: it would lead to a file of somebody's.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(journal, flags, 0o666), "ab") as file:
                 try:
                     file.write(line)
                     file.flush()
@@ -279,10 +237,11 @@ class Bundle:
                     file.truncate(before)
                     raise
             if first:
-                _sync_folder(self.path)
+                sync_folder(self.path)
         except OSError as problem:
             raise refuse_write(journal, problem) from problem
         self.entries.append(entry)
+        self._seal = seal
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -297,11 +256,7 @@ class Bundle:
             with safe_open(path, "np") as file:
                 return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
         except (OSError, SafetensorError, AttributeError) as problem:  # AttributeError: a type that NumPy lacks
-            raise Damaged(
-                expected=f"the arrays of piece {piece!r}",
-                got=f"{path}: {problem}",
-                remedy="`patchclamp info` checks every piece; record the damaged part again.",
-            ) from problem
+            raise _unreadable(piece, path, problem) from problem
 
     def check(self, piece: str) -> None:
         """Compare one piece with the hash that was committed.
@@ -317,15 +272,29 @@ class Bundle:
             )
 
     def damaged(self, only: Sequence[str] | None = None) -> list[str]:
-        """Return the pieces whose bytes are not those that were committed. Cost: one read of everything."""
+        """Return the pieces and attached files whose bytes are not those committed. Cost: one read of everything."""
         broken = []
-        for entry in self.pieces:
-            if only is not None and entry["piece"] not in only:
+        for entry in self.entries:
+            name = entry.get("piece", entry.get("file"))
+            if name is None or (only is not None and name not in only):
                 continue
-            path = self._file(entry["piece"])
+            path = self._file(name) if "piece" in entry else self.path / name
             if not path.is_file() or file_hash(path) != entry["sha256"]:
-                broken.append(entry["piece"])
+                broken.append(name)
         return broken
+
+    def shapes(self, piece: str) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of a piece's arrays, as its header tells them.
+
+        Raises:
+            Damaged: the piece is missing or unreadable.
+        """
+        path = self._file(piece)
+        try:
+            with safe_open(path, "np") as file:
+                return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as problem:
+            raise _unreadable(piece, path, problem) from problem
 
     def _file(self, piece: str) -> Path:
         if not isinstance(piece, str) or not _PIECE.fullmatch(piece):
@@ -337,40 +306,12 @@ class Bundle:
         return self.path / f"{piece}.safetensors"
 
 
-@contextmanager
-def writing(folder: str | Path) -> Iterator[None]:
-    """Hold a folder for one writer while the context lasts; the system lets go of it however the process ends.
-
-    Raises:
-        PatchclampError: another process writes there.
-    """
-    path = Path(folder)
-    if path.exists() and not path.is_dir():
-        raise PatchclampError(expected="a folder to write", got=f"{path}, a file", remedy="Choose another --out.")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDONLY)
-    except OSError as problem:
-        raise refuse_write(path, problem) from problem
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as problem:
-        raise PatchclampError(
-            expected="a folder that nobody else writes",
-            got=f"{path}, which another process holds",
-            remedy="Wait for it to end.",
-        ) from problem
-    finally:
-        os.close(handle)
-
-
-def free_bytes(path: Path) -> int:
-    """Return the free space on the disk that holds ``path``, or will."""
-    folder = path.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+def _unreadable(piece: str, path: Path, problem: Exception) -> Damaged:
+    return Damaged(
+        expected=f"the arrays of piece {piece!r}",
+        got=f"{path}: {problem}",
+        remedy="`patchclamp info` checks every piece; record the damaged part again.",
+    )
 
 
 def _as_os_error(problem: Exception, folder: Path) -> OSError:
@@ -388,16 +329,19 @@ def _ends_whole(journal: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _read_journal(path: Path) -> list[dict[str, Any]]:
-    """Read the committed lines; a torn last line was never committed and is left out."""
+def _read_journal(path: Path, seal: str) -> tuple[list[dict[str, Any]], str]:
+    """Read the committed lines and the last one's seal; a torn last line was never committed and is left out."""
     entries: list[dict[str, Any]] = []
     try:
         if path.exists() and not path.is_file():  # a pipe or a device gives no end
             raise ValueError("no plain file")
         lines = path.read_bytes().split(b"\n") if path.exists() else []
         for line in lines[:-1]:
-            entry = _parse(line)
+            entry = parse(line)
             _check_entry(entry, entries)
+            told, seal = entry.pop("seal", None), _sealed(seal, entry)
+            if told != seal:
+                raise ValueError("manifest.json, this line or one before it is not what was written")
             entries.append(entry)
     except (OSError, ValueError, RecursionError) as problem:
         raise Damaged(
@@ -405,19 +349,12 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
             got=f"{path} line {len(entries) + 1}: {problem}",
             remedy="Something else changed it: restore it, or record again.",
         ) from problem
-    return entries
+    return entries, seal
 
 
-def _parse(text: str | bytes) -> Any:
-    """Read JSON; NaN, infinity and numbers beyond a float's range are refused, as they are when it is written."""
-
-    def finite(number: str) -> float:
-        value = float(number)
-        if not math.isfinite(value):
-            raise ValueError(f"{number[:20]} is no finite number")
-        return value
-
-    return json.loads(text, parse_constant=finite, parse_float=finite)
+def _sealed(before: str, entry: Mapping[str, Any]) -> str:
+    """Return a line's seal: SHA-256 over the seal before it (of the first: the manifest's bytes) and what it says."""
+    return hashlib.sha256(before.encode() + canonical(entry)).hexdigest()
 
 
 def _check_manifest(manifest: Any) -> None:
@@ -440,14 +377,18 @@ def _check_manifest(manifest: Any) -> None:
 
 
 def _check_entry(entry: Any, before: Sequence[Mapping[str, Any]]) -> None:
-    if not isinstance(entry, dict) or ("piece" in entry) == ("done" in entry):
-        raise ValueError("neither a piece nor the end")
+    if not isinstance(entry, dict) or sum(name in entry for name in ("piece", "file", "done")) != 1:
+        raise ValueError("neither a piece nor a file nor the end")
     if "done" in entry and entry["done"] is not True:
         raise ValueError("done is not true")
     if "piece" in entry:
         whole = isinstance(entry["piece"], str) and isinstance(entry.get("sha256"), str)
         if not whole or any(entry["piece"] == e.get("piece") for e in before):
             raise ValueError("a piece without name or hash, or named twice")
+    if "file" in entry:
+        named = isinstance(entry["file"], str) and _ATTACHED.fullmatch(entry["file"])
+        if not named or not isinstance(entry.get("sha256"), str):
+            raise ValueError("a file without name or hash")
     for name in ("stimuli", "tokens", "counted"):
         if name in entry and not _count(entry[name]):
             raise ValueError(f"{name} is no number of things")

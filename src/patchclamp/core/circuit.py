@@ -11,9 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.core.bundle import Bundle, writing
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.json_text import parse
 from patchclamp.core.unit import UnitKey
 
 FOLDER = "circuit"
@@ -209,7 +211,7 @@ class Circuit:
                 raise ValueError("its writing was cut off")
             bundle.check("scores")
             arrays = bundle.read("scores")
-            told = json.loads(arrays["parts"].tobytes())
+            told = parse(arrays["parts"].tobytes())
             parts = tuple(part if isinstance(part, str) else (str(part[0]), str(part[1])) for part in told)
             known = bundle.manifest
             per_pair, about = arrays.get("per_pair"), dict(known["about"])

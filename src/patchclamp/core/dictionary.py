@@ -1,5 +1,6 @@
 """Dictionary: bases that were made for a model, kept in a folder: one basis a site, and how they came about."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from patchclamp.core.basis import ARRAYS, Basis
-from patchclamp.core.bundle import refuse_write, write_durably
+from patchclamp.core.disk import refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import canonical, parse
 
-FORMAT, VERSION = "patchclamp-basis", 1
+FORMAT, VERSION = "patchclamp-basis", 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ class Dictionary:
             "format": FORMAT, "version": VERSION, "name": self.name, "method": self.method,
             "subject": dict(self.subject), "about": dict(self.about), "curves": dict(self.curves), "bases": listed,
         }  # fmt: skip
-        write_durably(place / "basis.json", json.dumps(head, indent=1, sort_keys=True).encode())
+        write_durably(place / "basis.json", _spelt({**head, "sha256": _hash(head)}))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dictionary":
@@ -99,11 +101,14 @@ class Dictionary:
                 remedy="Check the path; a training that was cut off goes on with --resume.",
             )
         try:
-            head = json.loads(file.read_text(encoding="utf-8"))
+            data = file.read_bytes()
+            head = parse(data)
             if head["format"] != FORMAT:
                 raise ValueError(f"its format is {head['format']!r}")
-            newer = head["version"] != VERSION
-            bases = {} if newer else {str(one["site"]): _read(place, str(head["name"]), one) for one in head["bases"]}
+            other = head["version"] != VERSION
+            if not other and (head.pop("sha256") != _hash(head) or _spelt({**head, "sha256": _hash(head)}) != data):
+                raise ValueError("basis.json is not what was written")
+            bases = {} if other else {str(one["site"]): _read(place, str(head["name"]), one) for one in head["bases"]}
             subject, method = dict(head["subject"]), str(head["method"])
             about, curves = dict(head.get("about", {})), dict(head.get("curves", {}))
         except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError, PatchclampError) as problem:
@@ -112,11 +117,21 @@ class Dictionary:
                 got=f"{place}: {problem.got if isinstance(problem, PatchclampError) else problem}",
                 remedy="Restore the folder, or decompose again.",
             ) from problem
-        if newer:
+        if other:
             raise PatchclampError(
-                expected=f"{FORMAT} version {VERSION}", got=f"version {head['version']!r}", remedy="Update patchclamp."
+                expected=f"{FORMAT} version {VERSION}",
+                got=f"version {head['version']!r}",
+                remedy="Read it with the patchclamp that wrote it, or decompose again with this one.",
             )
         return cls(bases, subject, method, about, curves)
+
+
+def _hash(head: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(head)).hexdigest()
+
+
+def _spelt(head: Mapping[str, Any]) -> bytes:
+    return json.dumps(head, indent=1, sort_keys=True, allow_nan=False).encode()
 
 
 def _read(place: Path, name: str, one: Mapping[str, Any]) -> Basis:

@@ -1,13 +1,15 @@
 """Graph: scored relations among units at positions, inputs and outputs."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.bundle import write_file
+from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import parse
 
 FORMAT, VERSION = "patchclamp-graph", 1
 
@@ -73,15 +75,15 @@ class Graph:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the graph as JSON-ready data."""
+        """Return the graph as JSON-ready data; measures that are no numbers are left out."""
         return {
             "format": FORMAT,
             "version": VERSION,
             "subject": dict(self.subject),
             "metric": dict(self.metric),
-            "measures": dict(self.measures),
+            "measures": finite(self.measures),
             "about": dict(self.about),
-            "nodes": [{"key": n.key, "kind": n.kind, "score": n.score, **n.measures} for n in self.nodes],
+            "nodes": [{"key": n.key, "kind": n.kind, "score": n.score, **finite(n.measures)} for n in self.nodes],
             "edges": [
                 {"source": e.source, "target": e.target, "weight": e.weight, **({"slot": e.slot} if e.slot else {})}
                 for e in self.edges
@@ -133,18 +135,23 @@ class Graph:
 
     def save(self, path: str | Path) -> None:
         """Write the graph as JSON, whole or not at all."""
-        write_file(Path(path), json.dumps(self.to_json(), indent=1).encode())
+        write_file(Path(path), json.dumps(self.to_json(), indent=1, allow_nan=False).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "Graph":
         """Read a graph that ``save`` wrote."""
         try:
-            data = json.loads(Path(path).read_text())
+            data = parse(Path(path).read_bytes())
             if not isinstance(data, dict):
                 raise ValueError("not an object")
         except (OSError, ValueError, RecursionError) as problem:
             raise Damaged(expected="a graph in JSON", got=f"{path}: {problem}", remedy="Write it again.") from problem
         return cls.from_json(data)
+
+
+def finite(measures: Mapping[str, float]) -> dict[str, float]:
+    """Return the measures that are numbers: JSON has neither NaN nor infinity."""
+    return {name: value for name, value in measures.items() if math.isfinite(value)}
 
 
 def _word(value: Any) -> str:
@@ -156,4 +163,6 @@ def _word(value: Any) -> str:
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r:.40} where a number belongs")
+    if not math.isfinite(value):
+        raise ValueError(f"{value!r:.40} where a finite number belongs")
     return float(value)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import parse
 
 MAX_FILE = 256 * 2**20
 _WORD = re.compile(r"[^\W\d_]+")
@@ -153,7 +154,7 @@ def _of_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if not written.strip():
             continue
         try:
-            row = json.loads(written)
+            row = parse(written)
         except (ValueError, RecursionError) as problem:
             raise _broken(name, line, f"{problem}"[:120], expected="one JSON object a line") from problem
         if not isinstance(row, dict):

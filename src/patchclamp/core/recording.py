@@ -200,6 +200,50 @@ def sites_of(bundle: Bundle) -> dict[str, Site]:
         ) from problem
 
 
+def check_shapes(bundle: Bundle) -> None:
+    """Compare what manifest and journal say of a recording's or a survey's sites with the headers of its pieces.
+
+    Raises:
+        Damaged: sites, widths or numbers of rows differ.
+    """
+    sites = sites_of(bundle)
+    for entry in bundle.pieces:
+        wanted = _wanted(bundle, entry, sites)
+        found = bundle.shapes(entry["piece"]) if wanted else {}
+        if found.keys() != wanted.keys():
+            told = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
+        else:
+            told = "; ".join(
+                f"{name} {found[name]} instead of {shape}"
+                for name, shape in wanted.items()
+                if found[name] != shape
+            )  # fmt: skip
+        if told:
+            raise Damaged(
+                expected=f"piece {entry['piece']!r} with the sites, widths and rows that manifest and journal tell",
+                got=told[:300],
+                remedy="Something else changed one of them: restore the folder, or record again.",
+            )
+
+
+def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that a piece's arrays must have; none for pieces that have no fixed ones."""
+    if bundle.manifest["kind"] == "survey" and entry["piece"] == "statistics":
+        shapes = {"mean": (), "variance": (), "active": (), "minimum": (), "maximum": (), "minimum_at": (2,)}
+        shapes["quantiles"] = (9,)
+        return {f"{path}|{name}": (site.width, *more) for path, site in sites.items() for name, more in shapes.items()}
+    if bundle.manifest["kind"] != "recording":
+        return {}
+    n, pictures = int(entry.get("stimuli", 0)), kind_of(bundle) == "images"
+    rows = {path: n * (site.n_places or 1) if pictures else int(entry.get("tokens", 0)) for path, site in sites.items()}
+    found: dict[str, tuple[int, ...]] = {path: (rows[path], site.width) for path, site in sites.items()}
+    if pictures:
+        names = bundle.shapes(entry["piece"]).get("names", (0,))
+        return {**found, "images": (n, 16), "names": names, "name_offsets": (n + 1,)}
+    tokens = int(entry.get("tokens", 0))
+    return {**found, "ids": (tokens,), "roles": (tokens,), "spans": (tokens, 2), "offsets": (n + 1,)}
+
+
 class StoredRecording:
     """Read a recording from its folder, a shard at a time.
 

@@ -1,5 +1,6 @@
 """Buffer: activations from a text, a recording or arrays, mixed in bounded memory, in an order that a seed decides."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -12,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.core.bundle import file_hash
+from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
-from patchclamp.core.stimulus import Shown
+from patchclamp.core.stimulus import Shown, Stimulus, changed_meanwhile
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.text import conversations, windows
 
@@ -112,11 +113,16 @@ class TextSource(Source):
     @property
     def n_rows(self) -> int:
         """Tokens that statistics count."""
-        return self._counted
+        return self._planned[0]
 
     @cached_property
-    def _counted(self) -> int:
-        return sum(int(s.counted.sum()) for s in self._stimuli())
+    def _planned(self) -> tuple[int, list[bytes]]:
+        """Counted tokens, and a digest of every chunk's stimuli, by which a text that changes meanwhile is known."""
+        counted, digests = 0, []
+        for batch in self._batches(0):
+            counted += sum(int(s.counted.sum()) for s in batch)
+            digests.append(_digest(batch))
+        return counted, digests
 
     def width(self, site: str) -> int:
         """Return a site's width."""
@@ -124,9 +130,10 @@ class TextSource(Source):
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every forward pass from number ``start`` on."""
-        rest = islice(self._stimuli(), start * self.batch_size, None)
-        # itertools.batched needs Python 3.12
-        for batch in iter(lambda: tuple(islice(rest, self.batch_size)), ()):
+        digests = self._planned[1]
+        for number, batch in enumerate(self._batches(start), start):
+            if number >= len(digests) or _digest(batch) != digests[number]:
+                raise changed_meanwhile("text")
             seen: Rows = {}
             counted = torch.from_numpy(np.concatenate([s.counted for s in batch]))
 
@@ -140,7 +147,12 @@ class TextSource(Source):
     def _hash(self) -> str:
         return file_hash(self.text)
 
-    def _stimuli(self) -> Iterator[Any]:
+    def _batches(self, start: int) -> Iterator[tuple[Stimulus, ...]]:
+        rest = islice(self._stimuli(), start * self.batch_size, None)
+        # itertools.batched needs Python 3.12
+        return iter(lambda: tuple(islice(rest, self.batch_size)), ())
+
+    def _stimuli(self) -> Iterator[Stimulus]:
         cut = conversations if self.chat else windows
         left = self.max_tokens
         for stimulus in cut(self.model.tokenizer, self.text, window=self.window, bos=self.bos):
@@ -152,8 +164,12 @@ class TextSource(Source):
             yield stimulus
 
 
-def _first(stimulus: Any, n: int) -> Any:
-    return type(stimulus)(stimulus.ids[:n], stimulus.roles[:n], stimulus.spans[:n])
+def _digest(batch: Sequence[Stimulus]) -> bytes:
+    return hashlib.sha256("".join(s.id for s in batch).encode()).digest()[:8]
+
+
+def _first(stimulus: Stimulus, n: int) -> Stimulus:
+    return Stimulus(stimulus.ids[:n], stimulus.roles[:n], stimulus.spans[:n])
 
 
 class RecordingSource(Source):

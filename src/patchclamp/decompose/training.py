@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchclamp.core.bundle import Bundle, refuse_write, writing
+from patchclamp.core.bundle import Bundle
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.disk import refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.buffer import Filling, Position, ShuffleBuffer, Source

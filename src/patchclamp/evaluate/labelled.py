@@ -4,7 +4,6 @@ Labelled text is JSON lines, as `patchclamp organism text NAME --labels` prints 
 ``concepts``, a list of names per token.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import parse
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.language import LanguageModel
+
+LONGEST_LINE = 2**24
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,21 @@ class Document:
 
 
 def is_labelled(path: str | Path) -> bool:
-    """Say whether a file is labelled text, by its first line."""
+    """Say whether a file is labelled text, by its first line.
+
+    Raises:
+        PatchclampError: a first line of JSON that is too long to be read.
+    """
     try:
         with Path(path).open(encoding="utf-8") as file:
-            line = file.readline(2**20)
-        first = json.loads(line) if line.startswith("{") else None
+            line = file.readline(LONGEST_LINE + 1)
+        if line.startswith("{") and len(line) > LONGEST_LINE:
+            raise PatchclampError(
+                expected=f"documents of at most {LONGEST_LINE:,} characters, one a line",
+                got=f"{path}, whose first line is longer",
+                remedy="Cut it into more documents; plain text must not begin with such a line.",
+            )
+        first = parse(line) if line.startswith("{") else None
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(first, dict) and {"text", "tokens", "concepts"} <= first.keys()
@@ -47,7 +59,7 @@ def documents(path: str | Path) -> Iterator[Document]:
             if not line.strip():
                 continue
             try:
-                found = json.loads(line)
+                found = parse(line)
                 concepts = tuple(frozenset(map(str, true)) for true in found["concepts"])
                 if not isinstance(found["text"], str) or len(concepts) != len(found["tokens"]):
                     raise ValueError("not as many concepts as tokens")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
-from patchclamp.core.bundle import write_file
+from patchclamp.core.disk import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric

@@ -12,10 +12,11 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
-from patchclamp.core.bundle import Bundle, file_hash, free_bytes, writing
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import file_hash, free_bytes, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Shown, Stimulus
+from patchclamp.core.stimulus import Shown, Stimulus, as_planned, changed_meanwhile
 from patchclamp.record.features import Features
 from patchclamp.subjects.images import Gallery, gallery
 from patchclamp.subjects.language import LanguageModel
@@ -86,7 +87,8 @@ class Showing:
 
     Args:
         plan: the batches.
-        batches: yields them from a stimulus on, which must be where a batch begins, or the end.
+        batches: yields them from a stimulus on, which must be where a batch begins, or the end; what is no longer as
+            planned is refused, of a text after its last batch.
     """
 
     plan: Plan | ImagePlan
@@ -175,17 +177,19 @@ def show_images(
     held = gallery(images) if isinstance(images, str | Path) else images
     held = held if isinstance(held, Gallery) else Gallery.of(model.stimuli(held))
     n = len(held) if max_images is None else min(max_images, len(held))
-    digest = hashlib.sha256()
-    for i in range(n):
-        digest.update(held.read(i).id.encode())
+    ids = [held.read(i).id for i in range(n)]
     plan = ImagePlan(
-        batch_size=batch_size, max_images=max_images, n_stimuli=n, stimuli=digest.hexdigest(),
+        batch_size=batch_size, max_images=max_images, n_stimuli=n,
+        stimuli=hashlib.sha256("".join(ids).encode()).hexdigest(),
         threads=torch.get_num_threads(), seed=seed,
     )  # fmt: skip
 
     def batches_from(start: int) -> Iterator[tuple[Shown, ...]]:
         for k in range(start, n, batch_size):
-            yield tuple(held.read(i) for i in range(k, min(k + batch_size, n)))
+            batch = tuple(held.read(i) for i in range(k, min(k + batch_size, n)))
+            if [image.id for image in batch] != ids[k : k + batch_size]:
+                raise changed_meanwhile("images")
+            yield batch
 
     return Showing(plan, batches_from)
 
@@ -199,9 +203,13 @@ def _check_counts(counts: Mapping[str, int | None]) -> None:
 
 
 def batches(model: LanguageModel, text: str | Path, plan: Plan, *, start: int = 0) -> Iterator[tuple[Stimulus, ...]]:
-    """Yield the plan's batches from stimulus ``start`` on; start must be where a batch begins, or the end."""
+    """Yield the plan's batches from stimulus ``start`` on; start must be where a batch begins, or the end.
+
+    Raises:
+        PatchclampError: after the last batch, where the text is no longer the one that was planned on.
+    """
     stimuli = _cut(model, text, plan.window, plan.max_tokens, plan.chat, plan.bos)
-    rest = islice(stimuli, start, None)
+    rest = islice(as_planned(stimuli, plan.stimuli), start, None)
     # itertools.batched needs Python 3.12
     return iter(lambda: tuple(islice(rest, plan.batch_size)), ())
 

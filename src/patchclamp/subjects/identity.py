@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from patchclamp.core.bundle import file_hash
+from patchclamp.core.disk import file_hash
 from patchclamp.core.recording import as_numpy
 
 

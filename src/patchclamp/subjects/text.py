@@ -14,6 +14,7 @@ from patchclamp.core.stimulus import Role, Stimulus
 
 PASSAGE = 4096
 LONGEST_LINE = 65536
+LONGEST_MESSAGE = 2**24
 
 
 class Tokenizer:
@@ -274,19 +275,41 @@ def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: b
     """Yield one stimulus per line through the chat template: a JSON list of messages, or the words of one user message.
 
     Conversations longer than the window are cut at its end.
+
+    Raises:
+        PatchclampError: a line whose messages lack a role or content, or of more than 16 million characters.
     """
+    for line in filter(str.strip, _lines(path)):
+        messages: Any = [{"role": "user", "content": line.strip()}]
+        if line.lstrip().startswith("["):
+            with suppress(ValueError, RecursionError):  # a line of prose may begin with a bracket
+                messages = json.loads(line)
+        if not all(isinstance(m, dict) and {"role", "content"} <= set(m) for m in messages):
+            raise PatchclampError(
+                expected='messages like {"role": "user", "content": "…"}', got=line[:60], remedy="Mend that line."
+            )
+        whole, inside = tokenizer.render(messages)
+        [(ids, spans)] = tokenizer.pieces([whole])
+        s = tokenizer.framed(ids, spans, inside, bos=bos)
+        yield Stimulus(s.ids[:window], s.roles[:window], s.spans[:window])
+
+
+def _lines(path: str | Path) -> Iterator[str]:
+    """Yield a text file's lines whole, however many passages they span.
+
+    They end at a newline only: JSON may hold other line separators inside its strings.
+    """
+    held: list[str] = []
     for _, text in passages(path):
-        # By newline only: JSON may hold other line separators inside its strings.
-        for line in filter(str.strip, text.split("\n")):
-            messages: Any = [{"role": "user", "content": line.strip()}]
-            if line.lstrip().startswith("["):
-                with suppress(ValueError, RecursionError):  # a line of prose may begin with a bracket
-                    messages = json.loads(line)
-            if not all(isinstance(m, dict) and {"role", "content"} <= set(m) for m in messages):
-                raise PatchclampError(
-                    expected='messages like {"role": "user", "content": "…"}', got=line[:60], remedy="Mend that line."
-                )
-            whole, inside = tokenizer.render(messages)
-            [(ids, spans)] = tokenizer.pieces([whole])
-            s = tokenizer.framed(ids, spans, inside, bos=bos)
-            yield Stimulus(s.ids[:window], s.roles[:window], s.spans[:window])
+        first, *more = text.split("\n")
+        held.append(first)
+        if sum(map(len, held)) > LONGEST_MESSAGE:
+            raise PatchclampError(
+                expected=f"lines of at most {LONGEST_MESSAGE:,} characters, a conversation each",
+                got=f"a longer one, which begins {held[0][:40]!r}",
+                remedy="Cut it, or record the text without --chat.",
+            )
+        for line in more:
+            yield "".join(held)
+            held = [line]
+    yield "".join(held)

@@ -291,6 +291,7 @@ export interface RunAsked {
 export interface RunList {
   rows: RunRow[];
   total: number;
+  unverified: string;
   source: Source;
 }
 
@@ -304,6 +305,7 @@ export interface RunPage {
   log: string[];
   rebuild: string;
   curves: Record<string, Record<string, number[][]>>;
+  unverified: string;
   source: Source;
 }
 

@@ -26,6 +26,9 @@ export function Runs(): JSX.Element {
             <p class="small" data-testid="shown">
               showing {count(list.rows.length)} of <strong>{plural(list.total, "run")}</strong>
             </p>
+            <p class="small soft" data-testid="unverified">
+              {list.unverified}
+            </p>
             {list.rows.length ? <Table rows={list.rows} /> : <Nothing>No run left a record in this atlas.</Nothing>}
             <Origin source={list.source} twin={ADDRESS} />
           </>
@@ -110,6 +113,9 @@ function Whole({ page, url }: { page: RunPage; url: string }): JSX.Element {
       </section>
       <section>
         <h2>Make it again</h2>
+        <p class="small soft" data-testid="unverified">
+          {page.unverified}
+        </p>
         <Command command={page.rebuild}>A shell script that makes the same part, in a new place</Command>
       </section>
       <section>

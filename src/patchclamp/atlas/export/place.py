@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchclamp.core.bundle import refuse_write, write_file
+from patchclamp.core.disk import refuse_write, write_file
 from patchclamp.core.errors import PatchclampError
 
 AGAIN = "Free some space and export again: nothing was left behind."

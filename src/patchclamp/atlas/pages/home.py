@@ -139,10 +139,11 @@ class RunRow:
 
 @dataclass(frozen=True)
 class RunList:
-    """Runs: where did this come from? The newest first."""
+    """Runs: where did this come from? The newest first; ``unverified`` says what vouches for them: nothing."""
 
     rows: list[RunRow]
     total: int
+    unverified: str
     source: Source
 
 
@@ -160,6 +161,7 @@ class RunPage:
         log: what happened, line by line.
         rebuild: a shell script that makes the same part again.
         curves: what was followed while a dictionary was trained: site to measure to a list of ``[step, value]``.
+        unverified: what vouches for command and script: nothing.
         source: where this page comes from.
     """
 
@@ -172,4 +174,5 @@ class RunPage:
     log: list[str]
     rebuild: str
     curves: dict[str, dict[str, list[list[float]]]]
+    unverified: str
     source: Source

@@ -10,8 +10,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from patchclamp.core.basis import Basis
-from patchclamp.core.bundle import refuse_write, write_durably
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.disk import refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
 from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify

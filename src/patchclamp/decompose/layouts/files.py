@@ -1,6 +1,5 @@
 """Files: numbers and settings that others wrote, read without trusting them."""
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import parse
 
 LONGEST = 2**20
 """Characters of a settings file at most: they hold a screen of settings."""
@@ -49,7 +49,7 @@ def read_settings(file: Path) -> dict[str, Any]:
             text = opened.read(LONGEST + 1)
         if len(text) > LONGEST:
             raise ValueError(f"more than {LONGEST:,} characters")
-        found = json.loads(text)
+        found = parse(text)
         if not isinstance(found, dict):
             raise ValueError(f"a {type(found).__name__}")
     except (OSError, ValueError, RecursionError) as problem:

@@ -1,0 +1,168 @@
+"""Files written whole or not at all, and folders that one process writes at a time."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from patchclamp.core.errors import PatchclampError
+
+_PIECE = r"(shard|state|batch)-\d{5,}|statistics|exemplars|contexts|scores|receipt"
+_TORN = re.compile(
+    r"\.tmp[A-Za-z0-9]{6}"  # safetensors' own
+    rf"|({_PIECE}|basis-\d{{3}}\.safetensors|(manifest|basis|patching)\.json|journal\.jsonl|(patching|circuit)\.html)"
+    r"\.part"
+)
+
+
+def is_torn(name: str) -> bool:
+    """Say whether a file is what a kill leaves of one that was never finished."""
+    return _TORN.fullmatch(name) is not None
+
+
+def begin_file(part: Path) -> BinaryIO:
+    """Open a file under a passing name, always anew.
+
+    What stands under that name is removed, never opened: a link that somebody put there leads to a file of theirs.
+    """
+    part.unlink(missing_ok=True)
+    return os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "wb")
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file of a folder that is ours whole or not at all: beside its place, flushed to disk, then renamed.
+
+    What a kill leaves is called as the file with ``.part`` behind it, and replaced by the next try.
+
+    Raises:
+        PatchclampError: no room, no permission, or no such folder; nothing is left behind.
+    """
+    _write_by_way_of(path.with_name(path.name + ".part"), path, data)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that the user named whole or not at all, by way of a name that nobody else has.
+
+    Two who write the same file at once leave one of the two, and nothing else in the folder is touched.
+
+    Raises:
+        PatchclampError: no room, no permission, or no such folder; nothing is left behind.
+    """
+    _write_by_way_of(path.with_name(f".{secrets.token_hex(8)}.part"), path, data)
+
+
+def _write_by_way_of(part: Path, path: Path, data: bytes) -> None:
+    try:
+        if path.exists() and not path.is_file():
+            raise PatchclampError(
+                expected="a file to write", got=f"{path}, which is a folder or a device", remedy="Name another file."
+            )
+        with begin_file(part) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        sync_folder(path.parent)
+    except OSError as problem:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise refuse_write(path, problem) from problem
+
+
+def refuse_write(path: Path, problem: OSError) -> PatchclampError:
+    """Turn an operating-system error on writing into one with a remedy."""
+    full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    return PatchclampError(
+        expected=f"to write {path}",
+        got="a full disk" if full else str(problem.strerror or problem),
+        remedy="Free some space and run it again, with --resume where there is one: what was committed is kept."
+        if full
+        else "Check the folder and its permissions.",
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder to disk, so that a name in it outlives a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_occupied(folder: Path, *, begun: Collection[str] = (), resume: bool = False) -> None:
+    """Refuse a folder that holds something, unless a run that was begun there is to go on.
+
+    Files that a kill left unfinished belong to nobody: a folder that holds nothing else counts as empty.
+
+    Args:
+        folder: where something is to be written.
+        begun: names of which a run that can go on leaves one at least; none where nothing can go on.
+        resume: whether such a run is to go on.
+
+    Raises:
+        PatchclampError: the folder is occupied, a file, or cannot be read.
+    """
+    try:
+        held = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+    except OSError as problem:
+        raise refuse_write(folder, problem) from problem
+    held = [name for name in held if not is_torn(name)]
+    is_begun = any(name in begun for name in held)
+    if (held and not (resume and is_begun)) or (folder.exists() and not folder.is_dir()):
+        raise PatchclampError(
+            expected="a new or empty folder",
+            got=f"{folder}, which holds {', '.join(held[:3])}" if held else f"{folder}, a file",
+            remedy="Choose another --out, or add --resume to go on with an interrupted run."
+            if is_begun
+            else "Choose another --out" + (": no run was begun there." if resume else "."),
+        )
+
+
+@contextmanager
+def writing(folder: str | Path) -> Iterator[None]:
+    """Hold a folder for one writer while the context lasts; the system lets go of it however the process ends.
+
+    Raises:
+        PatchclampError: another process writes there.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise PatchclampError(expected="a folder to write", got=f"{path}, a file", remedy="Choose another --out.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as problem:
+        raise refuse_write(path, problem) from problem
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as problem:
+        raise PatchclampError(
+            expected="a folder that nobody else writes",
+            got=f"{path}, which another process holds",
+            remedy="Wait for it to end.",
+        ) from problem
+    finally:
+        os.close(handle)
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free space on the disk that holds ``path``, or will."""
+    folder = path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

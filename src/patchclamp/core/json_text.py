@@ -1,0 +1,39 @@
+"""JSON as it is written and read here: one spelling per value, and only finite numbers."""
+
+import json
+import math
+from typing import Any
+
+
+def canonical(data: Any) -> bytes:
+    """Return JSON with one spelling per value: sorted keys, no spaces. NaN and infinity are refused."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def parse(text: str | bytes) -> Any:
+    """Read JSON that may come from elsewhere; NaN, infinity and numbers beyond a float's range are refused.
+
+    Raises:
+        ValueError: no JSON, a number that is not finite, or an object that names one key twice.
+        RecursionError: nested too deeply.
+
+    Example:
+        >>> parse('{"score": 1.5}')
+        {'score': 1.5}
+    """
+    return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_single)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number[:20]} is no finite number")
+    return value
+
+
+def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r:.40} stands twice in one object")
+    return found
