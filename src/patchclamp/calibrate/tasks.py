@@ -163,11 +163,13 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     seconds[RANDOM] = 0.0
     singles = _singles({name: scores[name] for name in scored}, draw)
     groups = [[some.key(int(i))] for i in singles]
+    starts = []
     for order in orders.values():
+        starts.append(len(groups))
         top = [some.key(int(i)) for i in order[:TOP]]
         groups += [top, *matched_sets(sizes_of(some, top), SETS, seed)[0]]
     effects = some.baseline - _measured(model, question, some, groups)
-    alone, together = effects[: len(singles)], effects[len(singles) :].reshape(len(orders), 1 + SETS)
+    alone, *together = np.split(effects, starts)
     scale = some.baseline - floor
     return {
         name: _Held(spearman(scores[name][singles], alone), float(row[0]) / scale, row[1:] / scale, seconds[name])

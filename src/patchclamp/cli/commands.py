@@ -17,7 +17,7 @@ from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.basis import basis as basis
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.decompose import decompose as decompose
-from patchclamp.cli.main import emit
+from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -232,20 +232,24 @@ def explain(options: Namespace) -> int:
     for answer in () if seen else filter(None, (options.target, options.contrast)):
         if not answer.startswith(" "):
             _say(f"note: {answer!r} was taken as it stands, without a space before it; is {' ' + answer!r} meant?")
+    seconds, outputs = time.monotonic() - clock, Outputs()
     if options.out:
-        found.graph().save(options.out)
-        _say(f"graph written to {options.out}")
+        with outputs.attempt("the graph"):
+            found.graph().save(options.out)
+            _say(f"graph written to {options.out}")
     if options.atlas is not None:
-        layer = add_graph(options.atlas, found, options, began, time.monotonic() - clock)
-        _say(f"graph added to {options.atlas} as {layer}")
+        with outputs.attempt("the atlas layer"):
+            layer = add_graph(options.atlas, found, options, began, seconds)
+            _say(f"graph added to {options.atlas} as {layer}")
     if options.report:
-        found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
-        _say(f"report written to {options.report}")
+        with outputs.attempt("the report"):
+            found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
+            _say(f"report written to {options.report}")
     if options.json:
         emit(found.to_json())
     else:
         tables.explanation(found, options.model, options.basis)
-    return 0
+    return outputs.code
 
 
 def _state_nodes(model: Any, options: Namespace, levels: list[str]) -> None:

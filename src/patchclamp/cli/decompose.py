@@ -1,6 +1,7 @@
 """Decompose: train sparse coders or factorise, and show what came of it."""
 
 import itertools
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -216,13 +217,13 @@ def _row(site: str, basis: Any, curves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(made: Any, rows: Sequence[Mapping[str, Any]], out: str) -> None:
-    from patchclamp.cli.tables import _console, _grid, _print
+    from patchclamp.cli.tables import _console, _general, _grid, _print
 
     console = _console()
     console.print(f"{made.method} features '{made.name}' of {made.subject['slug']}, in {out}", markup=False)
     table = _grid("site", "features", *SHOWN, "loss over time", numbers=("features", *SHOWN))
     for row in rows:
-        values = ["" if row[name] is None else f"{row[name]:.3g}" for name in SHOWN]
+        values = ["" if row[name] is None else _general(row[name]) for name in SHOWN]
         curve = made.curves.get(row["site"], {}).get("loss", [])
         table.add_row(row["site"], f"{row['units']:,}", *values, sparkline([value for _, value in curve]))
     _print(console, table)
@@ -242,6 +243,7 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
         >>> sparkline([3.0, 2.0, 1.0])
         '█▅▁'
     """
+    values = [value for value in values if math.isfinite(value)]
     if not values:
         return ""
     n = min(width, len(values))

@@ -1,6 +1,7 @@
 """Graph: scored relations among units at positions, inputs and outputs."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,15 +74,17 @@ class Graph:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the graph as JSON-ready data."""
+        """Return the graph as JSON-ready data; measures that are not finite, which JSON has not, are left out."""
         return {
             "format": FORMAT,
             "version": VERSION,
             "subject": dict(self.subject),
             "metric": dict(self.metric),
-            "measures": dict(self.measures),
+            "measures": finite_measures(self.measures),
             "about": dict(self.about),
-            "nodes": [{"key": n.key, "kind": n.kind, "score": n.score, **n.measures} for n in self.nodes],
+            "nodes": [
+                {"key": n.key, "kind": n.kind, "score": n.score, **finite_measures(n.measures)} for n in self.nodes
+            ],
             "edges": [
                 {"source": e.source, "target": e.target, "weight": e.weight, **({"slot": e.slot} if e.slot else {})}
                 for e in self.edges
@@ -145,6 +148,11 @@ class Graph:
         except (OSError, ValueError, RecursionError) as problem:
             raise Damaged(expected="a graph in JSON", got=f"{path}: {problem}", remedy="Write it again.") from problem
         return cls.from_json(data)
+
+
+def finite_measures(measures: Mapping[str, float]) -> dict[str, float]:
+    """Return the measures that are there: an interval over one pair, or p without random sets, is not."""
+    return {name: value for name, value in measures.items() if math.isfinite(value)}
 
 
 def _word(value: Any) -> str:
