@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -12,6 +13,7 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.cli import main
+from patchclamp.cli.circuit import _measured_parts
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.dictionary import Dictionary
@@ -166,14 +168,15 @@ def planted(tmp_path):
     return ["circuit", "find", "organism:cat", "--pairs", tmp_path / "pairs.csv", "--out", tmp_path / "c"]
 
 
-def test_fewer_parts_than_asked_for_are_measured_with_a_word(say, tmp_path):
-    code, told, err = say(*planted(tmp_path), "--level", "node", "--method", "patch", "--top", 500)
-    assert code == 0, err
-    n = len(told["receipt"]["parts"])
-    assert 0 < n < told["n_parts"]
-    assert told["receipt"]["distinct"] == len(told["receipt"]["randoms"]) > 0
-    if n < sum(part["score"] > 0.08 for part in told["parts"] if not part["part"].startswith("embed/")):
-        assert f"; {n} measured" in err
+def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
+    parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(3))
+    found = Circuit("node", "patch", parts, np.array([2.0, 3.0, 1.0]), {})
+    asked = Namespace(top=10, controls=20)
+    assert _measured_parts(found, asked) == ([1, 0], 20)
+    assert "--top 10 leaves no other part of these kinds among 3" in capsys.readouterr().err
+    asked.top = 2
+    assert _measured_parts(found, asked) == ([1, 0], 20)
+    assert not capsys.readouterr().err
 
 
 def test_the_only_part_of_its_kind_is_measured_without_random_sets(say, tmp_path, monkeypatch):

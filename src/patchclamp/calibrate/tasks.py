@@ -103,7 +103,7 @@ def calibrate_tasks(
     chosen = list(dict.fromkeys(names)) if names is not None else list(language.names())
     for name in chosen:
         language.folder(name)
-    _check(tasks, pairs)
+    check_tasks(tasks, pairs)
     found: list[Holding] = []
     done, total = 0, len(chosen) * len(tasks) * pairs
     for name in chosen:
@@ -119,7 +119,12 @@ def calibrate_tasks(
     return found
 
 
-def _check(tasks: Sequence[str], pairs: int) -> None:
+def check_tasks(tasks: Sequence[str], pairs: int) -> None:
+    """Refuse tasks that no language organism has, or no pairs.
+
+    Raises:
+        PatchclampError: with the tasks.
+    """
     unknown = [task for task in tasks if task not in language.TASKS]
     if unknown or not tasks:
         raise PatchclampError(

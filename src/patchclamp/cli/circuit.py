@@ -15,7 +15,7 @@ from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.verbs import tell_pairs
-from patchclamp.core.bundle import write_file, writing
+from patchclamp.core.bundle import refuse_unwritable, write_file
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval
@@ -49,7 +49,7 @@ def _find(options: Namespace) -> int:
     _add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
     tell_pairs(model, pairs)
-    _refuse_unwritable(Path(options.out))
+    refuse_unwritable(options.out)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
     settings = {**found.about.get("settings", {}), "seed": options.seed}
@@ -147,14 +147,6 @@ def _check(options: Namespace, method: str) -> None:
         raise PatchclampError(
             expected="a new or empty folder", got=f"{out}, which holds something", remedy="Choose another --out."
         )
-
-
-def _refuse_unwritable(out: Path) -> None:
-    """Refuse, before anything is computed, a folder that cannot be written; leave none behind."""
-    is_new = not out.exists()
-    with writing(out):
-        if is_new:
-            out.rmdir()
 
 
 def _rules(options: Namespace) -> tuple[str, ...] | None:

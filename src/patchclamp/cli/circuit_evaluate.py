@@ -16,7 +16,7 @@ from patchclamp.cli.verbs import tell_pairs
 from patchclamp.core.errors import PatchclampError
 
 ENDINGS = (".svg", ".html", ".json")
-MOST_RANDOM = 10_000
+LEAST_RANDOM, MOST_RANDOM = 20, 10_000
 ENOUGH, COARSE = 19, 0.1
 """Random circuits that can show p = 0.05; the smallest share of parts above which an area leaves most sizes out."""
 
@@ -39,6 +39,7 @@ def evaluate(options: Namespace) -> int:
             got=f"{options.exact}, found by {exact.method}",
             remedy="patchclamp circuit find MODEL --method patch --pairs PAIRS --out DIR",
         )
+    recovery = None if exact is None else asdict(recover(circuit, exact, signed=not options.magnitude))
     shares, sizes = _sizes(options.sizes)
     grown = sizes_of(len(circuit), (*SHARES, *shares), sizes)
     model = load(options.model, device=options.device, dtype=options.dtype)
@@ -63,8 +64,8 @@ def evaluate(options: Namespace) -> int:
             seen=options.seen, seed=options.seed, progress=meter,
         )  # fmt: skip
     document = _document(found, circuit)
-    if exact is not None:
-        document["recovery"] = asdict(recover(circuit, exact, signed=not options.magnitude))
+    if recovery is not None:
+        document["recovery"] = recovery
     outputs = Outputs()
     if options.out is not None:
         with outputs.attempt(options.out):
@@ -96,11 +97,11 @@ def _check(options: Namespace) -> None:
             got=options.out,
             remedy="svg and html are pictures of the curve, json is everything.",
         )
-    if options.random > MOST_RANDOM:
+    if not LEAST_RANDOM <= options.random <= MOST_RANDOM:
         raise PatchclampError(
-            expected=f"at most {MOST_RANDOM:,} random circuits",
+            expected=f"{LEAST_RANDOM} to {MOST_RANDOM:,} random circuits",
             got=str(options.random),
-            remedy="20 are the usual number.",
+            remedy=f"{LEAST_RANDOM} are the usual number; fewer say nothing of their spread.",
         )
     if options.out is not None and Path(options.out).exists() and _is_held(Path(options.out).absolute().parent):
         raise PatchclampError(

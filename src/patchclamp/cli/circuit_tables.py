@@ -15,6 +15,7 @@ from patchclamp.cli.tables import (
     _print,
     _range,
     _signed,
+    different_sets,
     random_sets,
 )
 
@@ -88,7 +89,7 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
         )
     else:
         least = r["p"] <= 1.5 / (r["distinct"] + 1)
-        shown = f", the least that {r['distinct']} different sets can show" if least else ""
+        shown = f", the least that {different_sets(r['distinct'])} can show" if least else ""
         out.print(f"p = {r['p']:.3f}{shown}: the share of sets that take at least as much, these parts counted.")
     if 0 < r["distinct"] < r.get("asked", len(r["randoms"])):
         out.print("No more random sets than these could be drawn: few other parts of these kinds are left.")

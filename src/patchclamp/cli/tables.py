@@ -229,6 +229,11 @@ def random_sets(n: int) -> str:
     return f"{n} random set" + "s" * (n != 1)
 
 
+def different_sets(n: int) -> str:
+    """Return how many sets p rests on, in words."""
+    return f"{n} different set" + "s" * (n != 1)
+
+
 def _receipt(out: Console, e: Any) -> None:
     randoms, n = e.receipts.randoms, len(e.causes)
     out.print(f"\n[bold]Receipt[/]: what m loses when units are {REPLACED[e.reference]}")
@@ -321,7 +326,7 @@ def _p(randoms: Any) -> str:
     if not _is_known(randoms.p):
         return "no p"
     least = randoms.p <= 1.5 / (n + 1)
-    return f"p = {randoms.p:.3f}" + (f", the least that {n} different sets can show" if least else "")
+    return f"p = {randoms.p:.3f}" + (f", the least that {different_sets(n)} can show" if least else "")
 
 
 def measured(found: Any) -> None:

@@ -126,13 +126,7 @@ class Bundle:
             PatchclampError: the folder holds something, or cannot be written.
         """
         folder = Path(path)
-        # A manifest that a kill left half written is nobody's.
-        if folder.exists() and (not folder.is_dir() or {f.name for f in folder.iterdir()} - {"manifest.json.part"}):
-            raise PatchclampError(
-                expected="a new or empty folder",
-                got=f"{folder}, which holds something",
-                remedy="Choose another --out, or add --resume to go on with an interrupted run.",
-            )
+        refuse_occupied(folder, resume=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
@@ -335,6 +329,37 @@ class Bundle:
                 remedy="The journal was changed by something else; restore it or record again.",
             )
         return self.path / f"{piece}.safetensors"
+
+
+def refuse_occupied(folder: str | Path, *, resume: bool) -> None:
+    """Refuse a folder that holds something, unless it is a bundle that is gone on with.
+
+    Raises:
+        PatchclampError: it does.
+    """
+    path = Path(folder)
+    if not path.exists() or (resume and (path / "manifest.json").is_file()):
+        return
+    # A manifest that a kill left half written is nobody's.
+    if not path.is_dir() or {file.name for file in path.iterdir()} - {"manifest.json.part"}:
+        raise PatchclampError(
+            expected="a new or empty folder",
+            got=f"{path}, which holds something",
+            remedy="Choose another --out, or add --resume to go on with an interrupted run.",
+        )
+
+
+def refuse_unwritable(folder: str | Path) -> None:
+    """Refuse, before anything is computed, a folder that cannot be written; leave none behind.
+
+    Raises:
+        PatchclampError: it cannot be made, or another process writes there.
+    """
+    path = Path(folder)
+    is_new = not path.exists()
+    with writing(path):
+        if is_new:
+            path.rmdir()
 
 
 @contextmanager

@@ -180,22 +180,16 @@ def evaluate_circuit(
     ends = np.repeat([[True], [False]], len(circuit), axis=1)  # all parts, then none
     # The circuit and its rest come first, then random ones, then the rests of these.
     order = [circuits[0], ~circuits[0], *circuits[1:], *(~circuits[1:] if random_rest else ())]
-    subsets = np.concatenate([ends, *order])
+    subsets = np.concatenate(order)
     total = count_subsets(len(grown), n_different, minimal=minimal, random_rest=random_rest)
-    m = measures.measure(subsets, progress=_part_of(progress, 0, len(subsets), total))
-    each = m[2:].reshape(len(order), len(grown), -1)
+    m = measures.measure(ends, progress=_part_of(progress, 0, len(ends), total))
+    scale = Scale(m[0], m[1], seed)
+    _check_whole(scale)
+    done = len(ends) + len(subsets)
+    each = measures.measure(subsets, progress=_part_of(progress, len(ends), len(subsets), total))
+    each = each.reshape(len(order), len(grown), -1)
     kept = np.concatenate([each[:1], each[2 : 2 + n_different]])
     rest = np.concatenate([each[1:2], each[2 + n_different :]])
-    scale = Scale(m[0], m[1], seed)
-    undecided = scale.undecided()
-    if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE or undecided is not None:
-        between = "" if undecided is None else f", 95 % interval {undecided.low:.3g} to {undecided.high:.3g},"
-        raise PatchclampError(
-            expected=f"parts that change m when all are replaced: |m(M) − m(∅)| of at least {LEAST_DIFFERENCE:g}, and "
-            "its interval on one side of 0",
-            got=f"{float(scale.whole.mean()):.3g}{between} over {len(chosen)} pairs",
-            remedy="Take pairs on which the model does the task, or parts of another level.",
-        )
     points = []
     for i, n in enumerate(grown):
         # Of a small size few circuits differ: each counts once.
@@ -205,7 +199,7 @@ def evaluate_circuit(
     single = None
     if minimal:
         place = next((i for i, point in enumerate(points) if point.kept.value >= ENOUGH), len(points) - 1)
-        after = _part_of(progress, len(subsets), total - len(subsets), total)
+        after = _part_of(progress, done, total - done, total)
         single = _minimality(measures, circuit, circuits[0, place], kept[0, place], scale, after)
     return Faithfulness(
         circuit={
@@ -226,6 +220,19 @@ def evaluate_circuit(
         minimality=single,
         about={"seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different},
     )  # fmt: skip
+
+
+def _check_whole(scale: Scale) -> None:
+    """Refuse, before circuits are measured, parts that change nothing when all are replaced."""
+    undecided = scale.undecided()
+    if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE or undecided is not None:
+        between = "" if undecided is None else f", 95 % interval {undecided.low:.3g} to {undecided.high:.3g},"
+        raise PatchclampError(
+            expected=f"parts that change m when all are replaced: |m(M) − m(∅)| of at least {LEAST_DIFFERENCE:g}, and "
+            "its interval on one side of 0",
+            got=f"{float(scale.whole.mean()):.3g}{between} over {len(scale.model)} pairs",
+            remedy="Take pairs on which the model does the task, or parts of another level.",
+        )
 
 
 def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True, random_rest: bool = True) -> int:

@@ -227,6 +227,32 @@ def normalised(effect: float, clean: float, floor: float) -> float | None:
     return None if scale < SMALLEST_SCALE else effect / scale
 
 
+def count_matched(found: Attribution, nodes: Sequence[UnitKey]) -> int:
+    """Return how many of some nodes, from the first on, can be chosen so that others are left to draw random sets from.
+
+    Args:
+        found: the scores, which hold every site's units.
+        nodes: the first ones first.
+
+    Raises:
+        PatchclampError: the first nodes are all there is at their sites and positions, however few are chosen.
+    """
+    seen: set[tuple[str, str, int | None]] = set()
+    left = most = 0
+    for n, node in enumerate(nodes, 1):
+        place = (node.site, node.basis, node.position)
+        left += (0 if place in seen else found.sizes[node.site, node.basis].shape[1]) - 1
+        seen.add(place)
+        most = n if left > 0 else most
+    if not most:
+        raise PatchclampError(
+            expected="units to draw random sets from",
+            got=f"{nodes[0]}, the only one at its site",
+            remedy="Choose another --level.",
+        )
+    return most
+
+
 def sizes_of(found: Attribution, nodes: Sequence[UnitKey]) -> dict[UnitKey, Float[np.ndarray, " unit"]]:
     """Return for every node ‖a − r‖ of all units at its place."""
     return {node: found.sizes[node.site, node.basis][node.position or 0] for node in nodes}
