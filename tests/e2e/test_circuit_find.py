@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -12,6 +13,7 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.cli import main
+from patchclamp.cli.circuit import _measured_parts
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.dictionary import Dictionary
@@ -161,6 +163,52 @@ def test_a_folder_that_holds_something_is_refused_before_anything_is_computed(sa
     assert [f.name for f in tmp_path.iterdir()] == ["mine"]
 
 
+def planted(tmp_path):
+    (tmp_path / "pairs.csv").write_text("clean,corrupted,answer,wrong\nthe old cat,the old dog, sat, ran\n")
+    return ["circuit", "find", "organism:cat", "--pairs", tmp_path / "pairs.csv", "--out", tmp_path / "c"]
+
+
+def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
+    parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(3))
+    found = Circuit("node", "patch", parts, np.array([2.0, 3.0, 1.0]), {})
+    asked = Namespace(top=10, controls=20)
+    assert _measured_parts(found, asked) == ([1, 0], 20)
+    assert "--top 10 leaves no other part of these kinds among 3" in capsys.readouterr().err
+    asked.top = 2
+    assert _measured_parts(found, asked) == ([1, 0], 20)
+    assert not capsys.readouterr().err
+
+
+def test_the_only_part_of_its_kind_is_measured_without_random_sets(say, tmp_path, monkeypatch):
+    monkeypatch.setattr("patchclamp.explain.together.count_matched", lambda *_: 0)
+    code, told, err = say(*planted(tmp_path), "--top", 1)
+    assert code == 0, err
+    assert "no random sets are drawn" in err
+    receipt = told["receipt"]
+    assert (receipt["randoms"], receipt["p"], receipt["random_mean"]) == ([], None, None)
+    assert receipt["measured"] == pytest.approx(receipt["alone"][0])
+    code, out, _ = say("info", tmp_path / "c", json_too=False)
+    assert code == 0
+    assert "0 random sets, mean" in out
+    assert "No p: no other part of these kinds is left" in out
+    assert "no other part of these kinds is left" in (tmp_path / "c" / "circuit.html").read_text()
+
+
+def test_a_set_that_is_drawn_twice_is_one_set(say, tmp_path):
+    code, told, _ = say(*planted(tmp_path), "--level", "node", "--method", "patch", "--top", 1)
+    assert code == 0
+    receipt, parts = told["receipt"], [part["part"] for part in told["parts"]]
+    kind = receipt["parts"][0].rsplit("/", 2)[1]
+    others = sum(f"/{kind}/" in part and not part.startswith("embed/") for part in parts) - 1
+    assert receipt["asked"] == 20
+    assert len(receipt["randoms"]) == receipt["distinct"] == others < 20
+    low, _ = receipt["random_interval"]
+    assert (low is None) == (others == 1)
+    _, out, _ = say("info", tmp_path / "c", json_too=False)
+    assert f"{others} random set" in out
+    assert "No more random sets than these could be drawn" in out
+
+
 # -- in an atlas ------------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +249,25 @@ def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
     assert both.measured == pytest.approx(found.measured, rel=1e-3)
     with pytest.raises(PatchclampError, match="units of this answer"):
         verify(model, graph, ["output"])
+
+
+def test_a_page_or_a_layer_that_fails_costs_no_result(say, atlas, tmp_path, monkeypatch):
+    def fail(*_args, **_options):
+        raise TypeError("unsupported format string")
+
+    words = ["circuit", "find", "organism:induction-gpt2", "--pairs", "planted", "--atlas", atlas]
+    code, whole, _ = say(*words, "--out", tmp_path / "whole")
+    assert code == 0
+    monkeypatch.setattr("patchclamp.explain.circuit_page.circuit_page", fail)
+    monkeypatch.setattr("patchclamp.atlas.layers.write_graph", fail)
+    code, told, err = say(*words, "--out", tmp_path / "c")
+    assert code == 2
+    assert told == whole
+    assert "the page could not be made" in err
+    assert "the atlas layer could not be made" in err
+    assert "got      TypeError: unsupported format string" in err
+    assert Circuit.load(tmp_path / "c").names() == Circuit.load(tmp_path / "whole").names()
+    assert not (tmp_path / "c" / "circuit.html").exists()
 
 
 def test_an_atlas_of_another_model_is_refused_first(say, atlas, tmp_path):

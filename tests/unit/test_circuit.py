@@ -1,6 +1,7 @@
 """Circuit: an order of parts, a folder that is whole or refused, a graph that people can read, sets to compare with."""
 
 import json
+import math
 import os
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from patchclamp.core.disk import writing
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
-from patchclamp.explain.together import sets_like
+from patchclamp.explain.together import count_matched, sets_like
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
 PAIR = {"clean": "a b", "corrupted": "a c", "answers": [" d"], "wrongs": [" e"], "group": ""}
@@ -198,10 +199,27 @@ def test_sets_have_as_many_of_each_kind_and_none_that_was_chosen(data):
         assert heads == 0
         assert len(chosen) == 3
         return
-    assert len(sets) == 20
+    neurons = len(chosen) - heads
+    possible = math.comb(12 - heads, min(heads, 12 - heads)) * math.comb(3 - neurons, min(neurons, 3 - neurons))
+    assert len({frozenset(one) for one in sets}) == len(sets) <= min(20, possible)
+    if possible <= 6 or possible >= 200:
+        assert len(sets) == min(20, possible)
     for one in sets:
         assert not set(one) & set(chosen)
         assert len(set(one)) == len(one)
         assert parts.index("embed/whole/0") not in one
         assert sum(i < 12 for i in one) == min(heads, 12 - heads)
-        assert sum(i >= 12 for i in one) == min(len(chosen) - heads, 3 - (len(chosen) - heads))
+        assert sum(i >= 12 for i in one) == min(neurons, 3 - neurons)
+
+
+@given(st.permutations(range(5)), st.integers(1, 5))
+def test_as_many_parts_are_measured_as_leave_others_to_draw(order, top):
+    parts = [f"blocks.{b}.mlp.write/whole/0" for b in range(2)] + [f"blocks.0.attn.z/heads/{h}" for h in range(3)]
+
+    def can_draw(n):
+        try:
+            return bool(sets_like(parts, np.array(order[:n]), 1, 0))
+        except PatchclampError:
+            return False
+
+    assert count_matched(parts, order[:top]) == max((n for n in range(1, top + 1) if can_draw(n)), default=0)

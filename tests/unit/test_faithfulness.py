@@ -14,7 +14,7 @@ from patchclamp.core.pairs import Pair
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.faithfulness import SEEN
-from patchclamp.evaluate.growing import Scale, area_weights, kinds_of, nested, random_orders, sizes_of
+from patchclamp.evaluate.growing import Scale, area_weights, kinds_of, nested, random_orders, sizes_of, unique_circuits
 from patchclamp.evaluate.recovering import recover, recover_planted
 from patchclamp.explain.size_curve import draw_sizes
 from patchclamp.subjects.pairs import read_by
@@ -131,13 +131,27 @@ def test_random_circuits_have_as_many_parts_of_each_kind_at_every_size(seed, sig
     own = Circuit("neuron", "drawn", PARTS, draw.normal(size=len(PARTS)), {})
     kinds = np.array(kinds_of(PARTS))
     assert sorted(set(kinds)) == ["heads", "neurons"]
-    orders = np.concatenate([own.order(signed=signed)[None], random_orders(own, 5, signed=signed, seed=seed)])
-    circuits = nested(orders, range(1, len(PARTS) + 1))
+    sizes = range(1, len(PARTS) + 1)
+    orders = np.concatenate([own.order(signed=signed)[None], random_orders(own, 5, sizes, signed=signed, seed=seed)])
+    circuits = nested(orders, sizes)
     heads = circuits[:, :, kinds == "heads"].sum(-1)
     assert (heads == heads[:1]).all()
     assert (circuits.sum(-1) == np.arange(1, len(PARTS) + 1)).all()
     assert (circuits[:, 1:] >= circuits[:, :-1]).all()  # what is in stays in
     assert (circuits[0, 4] == own.first(5, signed=signed)).all()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 5))
+def test_random_circuits_that_are_the_same_at_every_size_count_once(seed, n_parts):
+    parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(n_parts))
+    own = Circuit("node", "drawn", parts, np.arange(float(n_parts)), {})
+    orders = random_orders(own, 20, [1], seed=seed)
+    # At size 1 there are as many circuits as parts.
+    assert len(orders) == n_parts
+    circuits = nested(orders, [1])[:, 0]
+    assert sorted(circuits.argmax(1).tolist()) == list(range(n_parts))
+    twice = np.concatenate([circuits, circuits])
+    assert sorted(twice[unique_circuits(twice)].argmax(1).tolist()) == list(range(n_parts))
 
 
 def test_edges_are_drawn_by_their_reader():

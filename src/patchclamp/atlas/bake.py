@@ -74,14 +74,9 @@ def bake_atlas(
     began, clock = now(), time.monotonic()
     folder = Path(out)
     aside = staging(folder)
+    refuse_baked(folder, resume=resume)
     if folder.exists():
-        return _finished(folder, aside, model, text, resume)
-    if aside.exists() and not resume and any(aside.iterdir()):
-        raise PatchclampError(
-            expected="a bake that nobody began",
-            got=f"{aside}, which an interrupted one left",
-            remedy="Go on with --resume, or remove that folder.",
-        )
+        return _finished(folder, aside, model, text)
     chosen = recordable(model, sites)
     with writing(aside), _tidy(aside):
         cutting.setdefault("window", usual_window(model))
@@ -116,24 +111,39 @@ def bake_atlas(
     return found
 
 
-def _finished(folder: Path, aside: Path, model: LanguageModel, text: str | Path, resume: bool) -> str:
+def refuse_baked(out: str | Path, *, resume: bool) -> None:
+    """Refuse, before anything is loaded, a place where an atlas or a half-baked one is, unless it is gone on with.
+
+    Raises:
+        PatchclampError: it is there.
+    """
+    folder, aside = Path(out), staging(Path(out))
+    if not resume and folder.exists():
+        raise PatchclampError(
+            expected="a folder that does not exist yet", got=f"{folder}, which does", remedy="Choose another --out."
+        )
+    if not resume and aside.exists() and any(aside.iterdir()):
+        raise PatchclampError(
+            expected="a bake that nobody began",
+            got=f"{aside}, which an interrupted one left",
+            remedy="Go on with --resume, or remove that folder.",
+        )
+
+
+def _finished(folder: Path, aside: Path, model: LanguageModel, text: str | Path) -> str:
     """Return the hash of an atlas that is whole already: a kill may come after the last step."""
-    if resume:
-        head = read_head(folder)
-        with closing(opened(folder / BASE)) as db:
-            about = {n: json.loads(v) for n, v in db.execute("SELECT * FROM about WHERE name IN ('subject', 'corpus')")}
-        kept = (about["subject"]["hash"], about["corpus"]["hash"])
-        if kept != (model.hash, file_hash(Path(text))):
-            raise PatchclampError(
-                expected="the model and the text that this atlas was baked of",
-                got=f"{folder}, an atlas of {about['subject']['slug']} over {about['corpus']['name']}",
-                remedy="Choose another --out.",
-            )
-        shutil.rmtree(aside, ignore_errors=True)
-        return str(head["base"])
-    raise PatchclampError(
-        expected="a folder that does not exist yet", got=f"{folder}, which does", remedy="Choose another --out."
-    )
+    head = read_head(folder)
+    with closing(opened(folder / BASE)) as db:
+        about = {n: json.loads(v) for n, v in db.execute("SELECT * FROM about WHERE name IN ('subject', 'corpus')")}
+    kept = (about["subject"]["hash"], about["corpus"]["hash"])
+    if kept != (model.hash, file_hash(Path(text))):
+        raise PatchclampError(
+            expected="the model and the text that this atlas was baked of",
+            got=f"{folder}, an atlas of {about['subject']['slug']} over {about['corpus']['name']}",
+            remedy="Choose another --out.",
+        )
+    shutil.rmtree(aside, ignore_errors=True)
+    return str(head["base"])
 
 
 @contextmanager

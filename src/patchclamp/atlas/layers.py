@@ -22,7 +22,7 @@ from patchclamp.atlas.store import BASE, HASHED, as_os_error, content_hash, open
 from patchclamp.core.description import Description, Score
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.graph import Edge, Graph, Node, finite
+from patchclamp.core.graph import Edge, Graph, Node, finite_measures
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
@@ -181,7 +181,7 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
     def fill(db: sqlite3.Connection) -> None:
         for id, node in enumerate(graph.nodes):
             unit, position = _unit_of(node.key)
-            measures = json.dumps(finite(node.measures), sort_keys=True)
+            measures = json.dumps(finite_measures(node.measures), sort_keys=True)
             db.execute(
                 "INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (id, node.key, unit, position, node.kind, float(node.score), measures),

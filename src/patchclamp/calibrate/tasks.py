@@ -103,7 +103,7 @@ def calibrate_tasks(
     chosen = list(dict.fromkeys(names)) if names is not None else list(language.names())
     for name in chosen:
         language.folder(name)
-    _check(tasks, pairs)
+    check_tasks(tasks, pairs)
     found: list[Holding] = []
     done, total = 0, len(chosen) * len(tasks) * pairs
     for name in chosen:
@@ -119,7 +119,12 @@ def calibrate_tasks(
     return found
 
 
-def _check(tasks: Sequence[str], pairs: int) -> None:
+def check_tasks(tasks: Sequence[str], pairs: int) -> None:
+    """Refuse tasks that no language organism has, or no pairs.
+
+    Raises:
+        PatchclampError: with the tasks.
+    """
     unknown = [task for task in tasks if task not in language.TASKS]
     if unknown or not tasks:
         raise PatchclampError(
@@ -163,11 +168,13 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     seconds[RANDOM] = 0.0
     singles = _singles({name: scores[name] for name in scored}, draw)
     groups = [[some.key(int(i))] for i in singles]
+    starts = []
     for order in orders.values():
+        starts.append(len(groups))
         top = [some.key(int(i)) for i in order[:TOP]]
         groups += [top, *matched_sets(sizes_of(some, top), SETS, seed)[0]]
     effects = some.baseline - _measured(model, question, some, groups)
-    alone, together = effects[: len(singles)], effects[len(singles) :].reshape(len(orders), 1 + SETS)
+    alone, *together = np.split(effects, starts)
     scale = some.baseline - floor
     return {
         name: _Held(spearman(scores[name][singles], alone), float(row[0]) / scale, row[1:] / scale, seconds[name])

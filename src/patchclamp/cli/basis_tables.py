@@ -5,14 +5,31 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.cli.tables import _console, _grid, _print, _signed
+from patchclamp.cli.tables import (
+    ABSENT,
+    _console,
+    _fixed,
+    _general,
+    _grid,
+    _is_known,
+    _or_least,
+    _percent,
+    _print,
+    _range,
+    _signed,
+    _thousandths,
+)
 
 SHOWN = 24
 RIVALS = ("neurons", "pca", "random")
 
 
-def _scored(score: Any, digits: int = 3) -> str:
-    return f"{score.value:.{digits}f} ({score.low:.{digits}f}–{score.high:.{digits}f})"
+def _scored(score: Any) -> str:
+    return f"{_thousandths(score.value)} ({_ends(score.low, score.high)})"
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return _range(low, high, _thousandths).replace(" to ", "–")
 
 
 def info(folder: str, facts: Mapping[str, Any]) -> None:
@@ -29,7 +46,7 @@ def info(folder: str, facts: Mapping[str, Any]) -> None:
         low, mean, high = each["norm"]
         table.add_row(
             each["site"], each["reads"] or "", f"{each['units']:,}", str(each["width"]), kept,
-            f"{mean:.3g} ({low:.3g} to {high:.3g})", each["hash"][:12],
+            f"{_general(mean)} ({_range(low, high, _general)})", each["hash"][:12],
         )  # fmt: skip
     _print(out, table)
     made_how = _grid("how it was made", "")
@@ -59,6 +76,8 @@ def _is_rows(value: Any) -> bool:
 
 
 def _fact(value: Any) -> str:
+    if isinstance(value, float) and not _is_known(value):
+        return ABSENT
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
@@ -78,8 +97,8 @@ def report(found: Any, folder: str) -> None:
         own = row.name not in RIVALS
         table.add_row(
             row.site if first else "", f"[bold]{escape(row.name)}[/]" if own else row.name,
-            f"{row.units:,}" if row.name != "neurons" else "", f"{row.active.value:.1f}",
-            f"{row.dead:.0%}" if own or row.name == "random" else "", _scored(row.unexplained), _scored(row.loss),
+            f"{row.units:,}" if row.name != "neurons" else "", _fixed(row.active.value, 1),
+            _percent(row.dead) if own or row.name == "random" else "", _scored(row.unexplained), _scored(row.loss),
             _scored(row.recovered),
         )  # fmt: skip
     _print(out, table)
@@ -102,13 +121,13 @@ def concepts(told: Mapping[str, Any]) -> None:
         f"\nConcepts on {told['tokens']:,} labelled tokens of {told['documents']:,} documents: the best unit of each "
         "set, chosen on even documents, scored on odd ones (AUROC)"
     )
-    ordered = sorted(told["each"].items(), key=lambda item: -item[1]["ahead"]["neurons"][0])
+    ordered = sorted(told["each"].items(), key=lambda item: -_or_least(item[1]["ahead"]["neurons"][0]))
     table = _grid("concept", own, *sets, "ahead of neurons", "best unit", numbers=(own, *sets))
     for concept, each in ordered if len(ordered) <= SHOWN else [*ordered[: SHOWN // 2], *ordered[-SHOWN // 2 :]]:
         gain, low, high = each["ahead"]["neurons"]
         table.add_row(
-            concept, f"{each[own]['auroc']:.3f}", *(f"{each[name]['auroc']:.3f}" for name in sets),
-            f"{_signed(gain)} ({_signed(low)} to {_signed(high)})", each[own]["unit"],
+            concept, *(_thousandths(each[name]["auroc"]) for name in (own, *sets)),
+            f"{_signed(gain)} ({_range(low, high)})", each[own]["unit"],
         )  # fmt: skip
     _print(out, table)
     if len(ordered) > SHOWN:
@@ -116,7 +135,7 @@ def concepts(told: Mapping[str, Any]) -> None:
     if not ordered:
         out.print("no concept is true and untrue of twenty tokens in either half: give more labelled text")
         return
-    out.print("mean  " + ", ".join(f"{name} {mean:.3f}" for name, mean in told["means"].items()))
+    out.print("mean  " + ", ".join(f"{name} {_thousandths(mean)}" for name, mean in told["means"].items()))
     for one in told["counts"]:
         out.print(
             f"{one['set']} against {one['against']}: ahead in {one['ahead']} of {len(ordered)} concepts, "
@@ -131,10 +150,11 @@ def comparison(found: Mapping[str, Any], notes: Sequence[str]) -> None:
     table = _grid("site", "pairs", "mean |cos|", "at least 0.9", "turned at random", "at least 0.9 ",
                   numbers=("pairs", "mean |cos|", "at least 0.9", "turned at random", "at least 0.9 "))  # fmt: skip
     for site, each in found.items():
-        low, high = each.interval.low, each.interval.high
+        turned = [cosine for cosine in each.control if _is_known(cosine)]
         table.add_row(
-            site, f"{each.n:,}", f"{each.cosine:.3f} ({low:.3f}–{high:.3f})", f"{each.same:.0%}",
-            f"{min(each.control):.3f}–{max(each.control):.3f}", f"{each.control_same:.0%}",
+            site, f"{each.n:,}", f"{_thousandths(each.cosine)} ({_ends(each.interval.low, each.interval.high)})",
+            _percent(each.same), _ends(min(turned, default=None), max(turned, default=None)),
+            _percent(each.control_same),
         )  # fmt: skip
     _print(out, table)
     out.print("pairs: matched one to one so that the sum of |cos| is largest; 95 % interval over pairs", style="dim")

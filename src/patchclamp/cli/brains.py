@@ -3,11 +3,10 @@
 from argparse import Namespace
 from typing import Any
 
-import numpy as np
 from rich.markup import escape
 
 from patchclamp.cli.main import emit
-from patchclamp.cli.tables import _console, _grid, _print
+from patchclamp.cli.tables import _console, _fixed, _general, _grid, _is_known, _percent, _print
 from patchclamp.core.errors import Damaged
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.subjects.neural import SITE, NeuralRecording
@@ -76,10 +75,10 @@ def _facts(brain: NeuralRecording) -> dict[str, Any]:
 
 def _correlation(facts: dict[str, Any]) -> str:
     overall, within = facts["correlation"]["all"], facts["correlation"]["within_groups"]
-    if overall != overall:
+    if not _is_known(overall):
         return "no pair of units that vary"
-    told = f"mean r of all pairs {overall:.2f}"
-    return told if within is None else f"{told}, within the {len(facts['groups'])} groups {within:.2f}"
+    told = f"mean r of all pairs {_fixed(overall)}"
+    return told if within is None else f"{told}, within the {len(facts['groups'])} groups {_fixed(within)}"
 
 
 def _flaws(out: Any, brain: NeuralRecording) -> None:
@@ -118,13 +117,13 @@ def survey(options: Namespace) -> int:
     table = _grid("unit", *numbers, "", numbers=numbers)
     for unit in units[:ROWS]:
         moment = unit["top"][0] if unit["top"] else None
-        place = "–" if moment is None else f"{moment['time' if brain.rate is not None else 'sample']:.6g}"
+        place = _general(None if moment is None else moment["time" if brain.rate is not None else "sample"], 6)
         if moment is not None and brain.n_trials > 1:
             place += f" of trial {moment['trial']}"
         figures = (unit["mean"], unit["sd"], unit["minimum"], unit["quantiles"]["0.5"], unit["maximum"])
-        shown = [f"{x:.4g}" if np.isfinite(x) else "–" for x in figures]
+        shown = [_general(x, 4) for x in figures]
         missing = f"{unit['missing']:,} missing" if unit["missing"] else "constant" if unit["constant"] else ""
-        table.add_row(escape(unit["name"]), *shown, place, f"{unit['active']:.1%}", missing)
+        table.add_row(escape(unit["name"]), *shown, place, _percent(unit["active"], 1), missing)
     _print(out, table)
     if len(units) > ROWS:
         out.print(f"… and {len(units) - ROWS} more; --json lists them", style="dim")

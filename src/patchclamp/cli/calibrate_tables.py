@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from patchclamp.cli.tables import _console, _grid, _print, _signed
+from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _percent, _print, _range, _signed
 
 
 def calibration(found: Sequence[Any], overall: Any) -> None:
@@ -56,11 +56,11 @@ def _findings(out: Console, found: Sequence[Any], overall: Any) -> None:
         cells = {f.method: f for f in rows}
         shown = (_found(cells[method]) for method in methods)
         table.add_row(name, str(cells[methods[0]].true), *shown)
-    means = [f"{overall[method][0]:.0%}" for method in methods]
+    means = [_percent(overall[method][0]) for method in methods]
     table.add_row("[bold]mean share[/]", "", *means)
     for end in ("low", "high"):
         ends = [getattr(overall[method][1], end) for method in methods]
-        table.add_row(f"  95 % {end}", "", *(f"{x:.0%}" if x == x else "–" for x in ends))
+        table.add_row(f"  95 % {end}", "", *map(_percent, ends))
     _print(out, table)
 
 
@@ -75,7 +75,7 @@ def holdings(held: Sequence[Any]) -> None:
             for i, h in enumerate(rows):
                 parts = ((h.spearman, h.spearman_interval), (h.receipt, h.receipt_interval))
                 cells = [_with_interval(x, i) for x, i in (*parts, (h.control, h.control_interval))]
-                table.add_row(*((task, str(h.pairs)) if i == 0 else ("", "")), h.method, *cells, f"{h.ahead:.0%}")
+                table.add_row(*((task, str(h.pairs)) if i == 0 else ("", "")), h.method, *cells, _percent(h.ahead))
         _print(out, table)
     out.print(
         "Spearman: predicted against measured effects of the same 64 single nodes for every method, mean over pairs. "
@@ -86,11 +86,12 @@ def holdings(held: Sequence[Any]) -> None:
 
 
 def _with_interval(value: float, interval: Any) -> str:
-    known = interval.low == interval.low
-    return f"{value:.2f} ({interval.low:.2f} to {interval.high:.2f})" if known else f"{value:.2f}"
+    between = _range(interval.low, interval.high, _fixed)
+    return _fixed(value) + ("" if between == ABSENT else f" ({between})")
 
 
 def _found(f: Any) -> str:
     if f.method == "random":
-        return f"{f.found:.2f}"
-    return f"{f.found:.0f}" if f.found == f.true else f"[dark_orange]{f.found:.0f} ({f.worst:.0f})[/]"
+        return _fixed(f.found)
+    shown = _fixed(f.found, 0)
+    return shown if f.found == f.true else f"[dark_orange]{shown} ({_fixed(f.worst, 0)})[/]"

@@ -12,11 +12,11 @@ import numpy as np
 
 from patchclamp.cli.circuit_evaluate import evaluate
 from patchclamp.cli.circuit_tables import print_circuit
-from patchclamp.cli.main import emit
+from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.verbs import tell_pairs
 from patchclamp.core.circuit import Circuit
-from patchclamp.core.disk import write_file, writing
+from patchclamp.core.disk import refuse_unwritable, write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval
 
@@ -49,33 +49,56 @@ def _find(options: Namespace) -> int:
     _add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
     tell_pairs(model, pairs)
-    _refuse_unwritable(Path(options.out))
+    refuse_unwritable(options.out)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
     settings = {**found.about.get("settings", {}), "seed": options.seed}
     found = replace(found, about={**found.about, "settings": settings})
-    places = _first(found, options.top)
+    places, n_sets = _measured_parts(found, options)
     with Meter("receipt", "sets") as meter:
-        receipt = replace_together(
-            model, found, pairs, places, n_sets=options.controls, seed=options.seed, progress=meter
-        )
+        receipt = replace_together(model, found, pairs, places, n_sets=n_sets, seed=options.seed, progress=meter)
     found = replace(found, about={**found.about, "receipt": _told(found, receipt)})
     found.save(options.out)
-    command = shlex.join(["patchclamp", *options.words])
+    _say(f"circuit written to {options.out}")
+    seconds, command = time.monotonic() - clock, shlex.join(["patchclamp", *options.words])
     document = _document(found)
-    picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
+    outputs = Outputs()
     page = Path(options.out) / "circuit.html"
-    write_file(page, circuit_page(document, picture, command=command).encode())
-    _say(f"circuit written to {options.out}, as a page to {page}")
+    with outputs.attempt("the page"):
+        picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
+        write_file(page, circuit_page(document, picture, command=command).encode())
+        _say(f"page written to {page}")
     if options.atlas is not None:
-        tokens = [model.tokenizer.token(int(i)) for i in pairs.clean[0].ids] if options.by_position else []
-        layer = _add_layer(found, receipt, tokens, options, command, began, time.monotonic() - clock)
-        _say(f"circuit added to {options.atlas} as {layer}")
+        with outputs.attempt("the atlas layer"):
+            tokens = [model.tokenizer.token(int(i)) for i in pairs.clean[0].ids] if options.by_position else []
+            layer = _add_layer(found, receipt, tokens, options, command, began, seconds)
+            _say(f"circuit added to {options.atlas} as {layer}")
     if options.json:
         emit(document)
     else:
         print_circuit(found, document)
-    return 0
+    return outputs.code
+
+
+def _measured_parts(found: Circuit, options: Namespace) -> tuple[list[int], int]:
+    """Return which parts are measured together, and how many random sets beside them.
+
+    Fewer than --top are measured where otherwise no other part of any of their kinds would be left to draw.
+    """
+    from patchclamp.cli.commands import _say
+    from patchclamp.explain.together import count_matched
+
+    places = _first(found, options.top)
+    n = count_matched(found.parts, places)
+    if n == 0:
+        _say("note: the first part is all there is of its kind: no random sets are drawn")
+        return places, 0
+    if n < len(places):
+        _say(
+            f"note: --top {options.top} leaves no other part of these kinds among {len(found):,} to draw random sets "
+            f"from; {n} measured"
+        )
+    return places[:n], options.controls
 
 
 def _first(found: Circuit, most: int) -> list[int]:
@@ -124,14 +147,6 @@ def _check(options: Namespace, method: str) -> None:
         raise PatchclampError(
             expected="a new or empty folder", got=f"{out}, which holds something", remedy="Choose another --out."
         )
-
-
-def _refuse_unwritable(out: Path) -> None:
-    """Refuse, before anything is computed, a folder that cannot be written; leave none behind."""
-    is_new = not out.exists()
-    with writing(out):
-        if is_new:
-            out.rmdir()
 
 
 def _rules(options: Namespace) -> tuple[str, ...] | None:
@@ -201,9 +216,10 @@ def _told(found: Circuit, receipt: Any) -> dict[str, Any]:
     return {
         "parts": [names[i] for i in receipt.places], "alone": list(receipt.alone), "predicted": receipt.predicted,
         "measured": receipt.measured, "measured_share": _known(receipt.share(receipt.measured)),
-        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": receipt.mean,
+        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": _known(receipt.mean),
         "random_share": _known(receipt.share(receipt.mean)), "random_interval": _ends(receipt.random_interval),
-        "size": receipt.size, "distinct": receipt.distinct, "p": _known(receipt.p), "seed": receipt.seed,
+        "size": receipt.size, "distinct": receipt.distinct, "asked": receipt.asked, "p": _known(receipt.p),
+        "seed": receipt.seed,
     }  # fmt: skip
 
 
@@ -256,7 +272,7 @@ def _add_layer(
     measures = {
         "predicted": receipt.predicted, "measured": receipt.measured,
         "control_mean": receipt.mean, "control_low": receipt.random_interval.low,
-        "control_high": receipt.random_interval.high, **({"p": receipt.p} if np.isfinite(receipt.p) else {}),
+        "control_high": receipt.random_interval.high, "p": receipt.p,
     }  # fmt: skip
     graph = found.graph(IN_ATLAS, tokens=tokens, measures=measures)
     slug, names = found.subject.get("slug"), found.names()

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.circuit_evaluate_tables import show
-from patchclamp.cli.main import emit
+from patchclamp.cli.main import Outputs, emit, finite
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.tables import _general
 from patchclamp.cli.verbs import tell_pairs
 from patchclamp.core.errors import PatchclampError
 
 ENDINGS = (".svg", ".html", ".json")
-MOST_RANDOM = 10_000
+LEAST_RANDOM, MOST_RANDOM = 20, 10_000
+ENOUGH, COARSE = 19, 0.1
+"""Random circuits that can show p = 0.05; the smallest share of parts above which an area leaves most sizes out."""
 
 
 def evaluate(options: Namespace) -> int:
@@ -36,6 +39,7 @@ def evaluate(options: Namespace) -> int:
             got=f"{options.exact}, found by {exact.method}",
             remedy="patchclamp circuit find MODEL --method patch --pairs PAIRS --out DIR",
         )
+    recovery = None if exact is None else asdict(recover(circuit, exact, signed=not options.magnitude))
     shares, sizes = _sizes(options.sizes)
     grown = sizes_of(len(circuit), (*SHARES, *shares), sizes)
     model = load(options.model, device=options.device, dtype=options.dtype)
@@ -60,12 +64,14 @@ def evaluate(options: Namespace) -> int:
             seen=options.seen, seed=options.seed, progress=meter,
         )  # fmt: skip
     document = _document(found, circuit)
-    if exact is not None:
-        document["recovery"] = asdict(recover(circuit, exact, signed=not options.magnitude))
+    if recovery is not None:
+        document["recovery"] = recovery
+    outputs = Outputs()
     if options.out is not None:
-        _write(Path(options.out), document)
+        with outputs.attempt(options.out):
+            _write(Path(options.out), document)
     emit(document) if options.json else show(document)
-    return 0
+    return outputs.code
 
 
 def _memory(model: Any, circuit: Any, pairs: Any) -> int:
@@ -91,11 +97,11 @@ def _check(options: Namespace) -> None:
             got=options.out,
             remedy="svg and html are pictures of the curve, json is everything.",
         )
-    if options.random > MOST_RANDOM:
+    if not LEAST_RANDOM <= options.random <= MOST_RANDOM:
         raise PatchclampError(
-            expected=f"at most {MOST_RANDOM:,} random circuits",
+            expected=f"{LEAST_RANDOM} to {MOST_RANDOM:,} random circuits",
             got=str(options.random),
-            remedy="20 are the usual number.",
+            remedy=f"{LEAST_RANDOM} are the usual number; fewer say nothing of their spread.",
         )
     if options.out is not None and Path(options.out).exists() and _is_held(Path(options.out).absolute().parent):
         raise PatchclampError(
@@ -145,14 +151,17 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
     held = "pairs, SOME OF WHICH IT WAS FOUND ON" if found.seen else "held-out pairs"
     told = (
         f"{len(found.pairs)} {held}; outside the circuit stands {found.reference}; "
-        f"m {m[0]:.3g}, with no part kept {m[1]:.3g}"
+        f"m {_general(m[0])}, with no part kept {_general(m[1])}"
     )
     document: dict[str, Any] = {
         "title": title, "told": told, "circuit": found.circuit, "found_on": len(circuit.about.get("pairs", ())),
         "pairs": len(found.pairs), "left_out": dict(found.left_out), "seen": found.seen, "reference": found.reference,
         "signed": found.signed, "m": {"model": m[0], "empty": m[1]},
         "points": [
-            {"size": p.size, "share": p.share, **{name: _estimate(getattr(p, name)) for name in names}}
+            {
+                "size": p.size, "share": p.share, "n_random": p.n_random,
+                **{name: _estimate(getattr(p, name)) for name in names},
+            }
             for p in found.points
         ],
         "area": {
@@ -160,7 +169,7 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
             **{name: _estimate(getattr(area, name)) for name in names},
             "p_pairs": area.p_pairs, "p_random": area.p_random,
         },
-        "about": dict(found.about),
+        "about": dict(found.about), "notes": _notes(found),
         "each": {
             "pairs": list(found.pairs), "m_model": found.m_model.tolist(), "m_empty": found.m_empty.tolist(),
             "m_kept": found.m_kept.tolist(), "m_rest": found.m_rest.tolist(),
@@ -179,6 +188,23 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
     return document
 
 
+def _notes(found: Any) -> list[str]:
+    """Return what so few parts cannot show: an area over most shares, and chance at small sizes."""
+    n_parts, n_random, area, notes = found.circuit["parts"], found.about["random"], found.area, []
+    if area.low > COARSE:
+        notes.append(
+            f"{n_parts:,} parts are too few for an area from 1 to 50 %: it is over {area.low:.0%} to {area.high:.0%}, "
+            f"and says little. Read single sizes; --sizes adds larger ones, up to {n_parts:,}."
+        )
+    few = [point for point in found.points if point.n_random < min(n_random, ENOUGH)]
+    if few:
+        told = ", ".join(f"{point.n_random} of {point.size:,}" for point in few)
+        notes.append(f"Few random circuits differ at small sizes: {told} part{'s' * (few[-1].size != 1)}.")
+    if n_random < ENOUGH:
+        notes.append(f"No more than {n_random} random circuits differ: p by rank is {1 / (1 + n_random):.2g} at least.")
+    return notes
+
+
 def _name(part: Any) -> str:
     return part if isinstance(part, str) else " → ".join(part)
 
@@ -189,16 +215,8 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
     from patchclamp.explain.size_curve import draw_sizes
 
     if path.suffix == ".json":
-        text = json.dumps(_plain(document), indent=1)
+        text = json.dumps(finite(document), indent=1)
     else:
         text = draw_sizes(document)
         text = page(document["title"], [f"<section>{text}</section>"]) if path.suffix == ".html" else text
     write_file(path, text.encode())
-
-
-def _plain(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {key: _plain(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
-    return None if isinstance(data, float) and data != data else data

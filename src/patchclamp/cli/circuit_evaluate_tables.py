@@ -5,7 +5,18 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.cli.tables import _console, _grid, _print
+from patchclamp.cli.tables import (
+    ABSENT,
+    _console,
+    _fixed,
+    _general,
+    _grid,
+    _largest,
+    _or_least,
+    _percent,
+    _print,
+    _range,
+)
 
 
 def show(d: Mapping[str, Any]) -> None:
@@ -19,17 +30,19 @@ def show(d: Mapping[str, Any]) -> None:
     table = _grid(*columns, numbers=columns)
     for p in d["points"]:
         cells = [_with(p[name]) for name in ("kept", "rest", "random", "ahead")]
-        table.add_row(f"{p['size']:,}", f"{p['share']:.1%}", *cells)
+        table.add_row(f"{p['size']:,}", _percent(p["share"], 1), *cells)
     a = d["area"]
-    over = f"{a['low']:.0%}–{a['high']:.0%}"
+    over = f"{_percent(a['low'])}–{_percent(a['high'])}"
     table.add_row("[bold]area[/]", over, *(_with(a[name]) for name in ("kept", "rest", "random", "ahead")))
     table.add_row("whole model", "100%", "1.00", "0.00", "1.00", "0.00")
     _print(out, table)
     out.print(
-        f"area ahead of random circuits: p = {a['p_pairs']:.2g} over pairs (signs flipped, two-sided), p = "
-        f"{a['p_random']:.2g} by its rank among {d['about']['random']} random circuits. |1 − F| over the same sizes: "
-        f"{_with(a['distance'])}"
+        f"area ahead of random circuits: p = {_general(a['p_pairs'], 2)} over pairs (signs flipped, two-sided), p = "
+        f"{_general(a['p_random'], 2)} by its rank among {d['about']['random']} random circuits. |1 − F| over the "
+        f"same sizes: {_with(a['distance'])}"
     )
+    for note in d["notes"]:
+        out.print(f"note: {escape(note)}", style="bold dark_orange")
     _minimal(out, d.get("minimality"))
     _recovery(out, d.get("recovery"))
     out.print(
@@ -45,13 +58,13 @@ def _minimal(out: Any, d: Mapping[str, Any] | None) -> None:
         return
     out.print(f"\n[bold]Minimality[/] at {d['size']:,} parts: what F loses when one part alone leaves")
     table = _grid("part", "share of m(M) − m(∅)", numbers=("share of m(M) − m(∅)",))
-    for row in sorted(d["parts"], key=lambda row: -row["value"])[:10]:
+    for row in sorted(d["parts"], key=lambda row: -_or_least(row["value"]))[:10]:
         table.add_row(escape(row["part"]), _with(row))
     _print(out, table)
     if d["random"]:
         out.print(
-            f"{d['needed']:.0%} of {len(d['parts'])} parts move m more than each of {len(d['random'])} random other "
-            f"parts that were put in (largest {max(map(abs, d['random'])):.3f})"
+            f"{_percent(d['needed'])} of {len(d['parts'])} parts move m more than each of {len(d['random'])} random "
+            f"other parts that were put in (largest {_fixed(_largest(d['random']), 3)})"
         )
 
 
@@ -63,20 +76,15 @@ def _recovery(out: Any, d: Mapping[str, Any] | None) -> None:
     table = _grid("", "Spearman (95 %)", f"among its first {d['true']:,}", "AUROC", numbers=("AUROC",))
     table.add_row(
         "these scores",
-        f"{d['spearman']:.2f} ({i['low']:.2f} to {i['high']:.2f})",
-        f"{d['precision']:.0%}",
-        f"{d['auroc']:.3f}",
+        f"{_fixed(d['spearman'])} ({_range(i['low'], i['high'], _fixed)})",
+        _percent(d["precision"]),
+        _fixed(d["auroc"], 3),
     )
-    table.add_row("random order", "0.00", f"{d['chance']:.0%}", "0.500")
+    table.add_row("random order", "0.00", _percent(d["chance"]), "0.500")
     table.add_row("exact patching", "1.00", "100%", "1.000")
     _print(out, table)
 
 
-def _with(d: Mapping[str, float]) -> str:
-    value, low, high = (_plain(d[name]) for name in ("value", "low", "high"))
-    return f"{value} ({low} to {high})" if d["low"] == d["low"] else value
-
-
-def _plain(x: float) -> str:
-    text = f"{x:.2f}"
-    return text if float(text) else "0.00"
+def _with(d: Mapping[str, float | None]) -> str:
+    between = _range(d["low"], d["high"], _fixed)
+    return _fixed(d["value"]) + ("" if between == ABSENT else f" ({between})")

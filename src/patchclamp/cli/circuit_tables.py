@@ -4,7 +4,20 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.cli.tables import _bar, _console, _grid, _print, _signed
+from patchclamp.cli.tables import (
+    _bar,
+    _console,
+    _general,
+    _grid,
+    _is_known,
+    _largest,
+    _percent,
+    _print,
+    _range,
+    _signed,
+    different_sets,
+    random_sets,
+)
 
 
 def print_circuit(found: Any, document: dict[str, Any]) -> None:
@@ -18,18 +31,18 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     n = len(about.get("pairs", ()))
     metric = str(about.get("metric", "not told")).replace("_", " ")
     several = "s" if n != 1 else ""
-    clean, corrupted = (_signed(about.get(name, float("nan")), 2) for name in ("m_clean", "m_corrupted"))
+    clean, corrupted = (_signed(about.get(name), 2) for name in ("m_clean", "m_corrupted"))
     out.print(
         f"[bold]{escape(str(found.subject.get('slug')))}[/]: m = {escape(metric)}, mean of {n} pair{several}: "
         f"{clean} clean, {corrupted} corrupted"
     )
     out.print(_how(document), style="dim")
     table = _grid("", found.level, "predicted", "95 % interval", "measured", "", numbers=("", "predicted", "measured"))
-    scale = max((abs(part["score"]) for part in document["parts"]), default=1.0) or 1.0
+    scale = _largest(part["score"] for part in document["parts"]) or 1.0
     for i, part in enumerate(document["parts"], 1):
-        between = f"{_signed(part['low'])} to {_signed(part['high'])}" if part["low"] is not None else "–"
+        between = _range(part["low"], part["high"])
         measured = "" if part["measured"] is None else _signed(part["measured"])
-        cells = (_signed(part["score"]), between, measured, _bar(part["score"] / scale))
+        cells = (_signed(part["score"]), between, measured, _bar(part["score"], scale))
         table.add_row(str(i), escape(part["part"]), *cells)
     _print(out, table)
     if document["n_parts"] > len(document["parts"]):
@@ -44,14 +57,10 @@ def _how(document: dict[str, Any]) -> str:
         "direction": f"direction {settings.get('direction')}",
         "rules": f"rules {', '.join(settings.get('rules') or ()) or 'none'}",
         "steps": f"{settings.get('steps')} steps",
-        "gap": f"completeness gap {settings.get('gap', 0.0):.2g}",
+        "gap": f"completeness gap {_general(settings.get('gap'), 2)}",
     }
     words = "; ".join(text for name, text in told.items() if name in settings)
     return f"scored by {document['method']}" + (f" ({words})" if words else "")
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.0%}".replace("-0%", "0%")
 
 
 def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
@@ -60,18 +69,19 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
         "\n[bold]Receipt[/]: what m loses, in the mean over these pairs, when parts are as in the corrupted prompts"
     )
     table = _grid("", "predicted", "measured", "share", "95 % interval", numbers=("predicted", "measured", "share"))
-    these, randoms = f"these {n} together" if n > 1 else "the first", f"{len(r['randoms'])} random sets, mean"
+    these, randoms = f"these {n} together" if n > 1 else "the first", f"{random_sets(r['distinct'])}, mean"
     rows = (
         (these, _signed(r["predicted"]), r["measured"], r["measured_share"], r["interval"]),
         (randoms, "", r["random_mean"], r["random_share"], r["random_interval"]),
     )
     for name, predicted, measured, share, (low, high) in rows:
-        between = f"{_signed(low)} to {_signed(high)}" if low is not None else "–"
-        table.add_row(name, predicted, _signed(measured), _percent(share), between)
+        table.add_row(name, predicted, _signed(measured), _percent(share), _range(low, high))
     _print(out, table)
-    if r["measured_share"] is None:
+    if not _is_known(r["measured_share"]):
         out.print("No shares: m is not clearly higher on these clean prompts than on the corrupted ones.", style="bold")
-    if r["p"] is None:
+    if not r["distinct"]:
+        out.print("No p: no other part of these kinds is left to draw random sets from.", style="bold")
+    elif not _is_known(r["p"]):
         out.print(
             f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left. Take fewer "
             "with --top.",
@@ -79,12 +89,14 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
         )
     else:
         least = r["p"] <= 1.5 / (r["distinct"] + 1)
-        shown = f", the least that {r['distinct']} different sets can show" if least else ""
+        shown = f", the least that {different_sets(r['distinct'])} can show" if least else ""
         out.print(f"p = {r['p']:.3f}{shown}: the share of sets that take at least as much, these parts counted.")
+    if 0 < r["distinct"] < r.get("asked", len(r["randoms"])):
+        out.print("No more random sets than these could be drawn: few other parts of these kinds are left.")
     out.print(
         f"These {n}: the highest scores, those near zero left out. Predicted: the sum of scores, which counts what "
         "parts in series carry more than once. "
-        + ("" if r["p"] is None else "Random sets have as many parts of each kind. ")
+        + ("" if not _is_known(r["p"]) else "Random sets have as many parts of each kind. ")
         + ("" if edges else "The embedding is in no set: to replace it is to show the corrupted prompt. ")
         + "These are the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
         style="dim",

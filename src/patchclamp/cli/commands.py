@@ -17,9 +17,10 @@ from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.basis import basis as basis
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.decompose import decompose as decompose
-from patchclamp.cli.main import emit
+from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes, human_s
+from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FAMILY = "family:"
@@ -105,12 +106,14 @@ def families(options: Namespace) -> int:
 def record(options: Namespace) -> int:
     """Record to disk."""
     from patchclamp.record import record_shown
-    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable
+    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable, refuse_if_too_large, storable
 
+    refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = _load(options)
     chosen = recordable(model, options.sites)
+    kind = storable(options.store, model)
     showing = _showing(model, options)
-    kind = options.store or str(model.dtype).removeprefix("torch.")
+    refuse_if_too_large(options.out, disk_bytes(chosen, showing.plan, kind))
     disk, memory = disk_bytes(chosen, showing.plan, kind), 3 * SHARD_BYTES
     _state_cost(model, showing, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
     with Meter("record", _counted(options)) as meter:
@@ -139,6 +142,7 @@ def survey(options: Namespace) -> int:
     from patchclamp.record.stream import recordable
     from patchclamp.record.survey import memory_bytes
 
+    refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = _load(options)
     chosen = recordable(model, options.sites)
     showing = _showing(model, options)
@@ -202,6 +206,7 @@ def _state_cost(model: Any, showing: Any, chosen: list[Any], space: str) -> None
 def explain(options: Namespace) -> int:
     """Explain an answer."""
     from patchclamp.explain import explain_answer
+    from patchclamp.explain.answer import check_counts
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
     for option, name in files.items():
@@ -210,6 +215,7 @@ def explain(options: Namespace) -> int:
         raise PatchclampError(
             expected="two files", got="one for --out and --report", remedy="Give the report a name of its own."
         )
+    check_counts(options.top, options.controls)
     means = _means(options)
     model = _load(options)
     if options.atlas is not None:
@@ -232,20 +238,24 @@ def explain(options: Namespace) -> int:
     for answer in () if seen else filter(None, (options.target, options.contrast)):
         if not answer.startswith(" "):
             _say(f"note: {answer!r} was taken as it stands, without a space before it; is {' ' + answer!r} meant?")
+    seconds, outputs = time.monotonic() - clock, Outputs()
     if options.out:
-        found.graph().save(options.out)
-        _say(f"graph written to {options.out}")
+        with outputs.attempt("the graph"):
+            found.graph().save(options.out)
+            _say(f"graph written to {options.out}")
     if options.atlas is not None:
-        layer = add_graph(options.atlas, found, options, began, time.monotonic() - clock)
-        _say(f"graph added to {options.atlas} as {layer}")
+        with outputs.attempt("the atlas layer"):
+            layer = add_graph(options.atlas, found, options, began, seconds)
+            _say(f"graph added to {options.atlas} as {layer}")
     if options.report:
-        found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
-        _say(f"report written to {options.report}")
+        with outputs.attempt("the report"):
+            found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
+            _say(f"report written to {options.report}")
     if options.json:
         emit(found.to_json())
     else:
         tables.explanation(found, options.model, options.basis)
-    return 0
+    return outputs.code
 
 
 def _state_nodes(model: Any, options: Namespace, levels: list[str]) -> None:
@@ -304,12 +314,13 @@ def generate(options: Namespace) -> int:
     how: dict[str, Any] = {
         "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
     }  # fmt: skip
-    with Meter("without clamps") as meter:
-        [bare] = model.generate(options.prompt, progress=meter, **how)
     changed = None
     if clamps:
+        # First, so that a clamp that cannot be is refused before anything is written.
         with Meter("clamped") as meter:
             [changed] = model.generate(options.prompt, interventions=clamps, progress=meter, **how)
+    with Meter("without clamps") as meter:
+        [bare] = model.generate(options.prompt, progress=meter, **how)
     if options.json:
         emit(
             {
@@ -337,8 +348,8 @@ def classify(options: Namespace) -> int:
     shown = model.stimuli(options.image)
     if len(shown) != 1:
         raise PatchclampError(expected="one image", got=f"{len(shown):,}", remedy=f"Name one: {options.image}:0.")
-    bare = model.run(shown).logits[0].double().softmax(-1)
     changed = model.run(shown, interventions=clamps).logits[0].double().softmax(-1) if clamps else None
+    bare = model.run(shown).logits[0].double().softmax(-1)
     if not (bare if changed is None else bare + changed).isfinite().all():
         raise PatchclampError(
             expected="finite answers", got=f"NaN with {', '.join(options.clamp) or 'nothing clamped'}",
@@ -523,6 +534,7 @@ def _text(options: Namespace, name: str) -> None:
 
 def calibrate(options: Namespace) -> int:
     """Score planted circuits by every method, and hold predictions against replacements in language organisms."""
+    from patchclamp import organisms
     from patchclamp.calibrate import (
         MAIN_TASKS,
         PAIRS,
@@ -532,6 +544,7 @@ def calibrate(options: Namespace) -> int:
         joint,
         summary,
     )
+    from patchclamp.calibrate.tasks import check_tasks
     from patchclamp.organisms import language
 
     names = [name.removeprefix("organism:") for name in options.names]
@@ -545,6 +558,14 @@ def calibrate(options: Namespace) -> int:
         )
     tasks = MAIN_TASKS if options.tasks is None else [task.strip() for task in options.tasks.split(",")]
     pairs = PAIRS if options.pairs is None else options.pairs
+    check_tasks(tasks, pairs)
+    strange = [name for name in planted if name not in organisms.planted.names()]
+    if strange:
+        raise PatchclampError(
+            expected="organisms with a planted circuit, or language organisms",
+            got=", ".join(strange),
+            remedy=f"Choose among {', '.join([*organisms.planted.names(), *language.names()])}.",
+        )
     document: dict[str, Any] = {}
     if planted or not trained:
         with Meter("calibrate", "organisms") as meter:

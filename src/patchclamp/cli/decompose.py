@@ -1,6 +1,7 @@
 """Decompose: train sparse coders or factorise, and show what came of it."""
 
 import itertools
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.unit import SLUG
 
 CODERS = ("topk", "batchtopk", "jumprelu", "l1")
 TAKES = {
@@ -81,6 +83,12 @@ def _check(options: Namespace) -> None:
     features = options.expansion if options.n_features is None else options.n_features
     if features is not None and not 0 < features < 2**31:
         raise PatchclampError(expected="at least 1 feature", got=str(features), remedy="Give more.")
+    if options.name is not None and not SLUG.fullmatch(options.name):
+        raise PatchclampError(
+            expected="a --name of lower-case letters, digits, dots, dashes and underscores",
+            got=repr(options.name),
+            remedy="Keys of features hold it.",
+        )
 
 
 def _features(options: Namespace, width: int) -> int:
@@ -140,12 +148,17 @@ def _layers(text: str, n_layers: int) -> list[int]:
 
 def _factorise(options: Namespace, model: Any, source: Any) -> Any:
     from patchclamp.core.dictionary import Dictionary
+    from patchclamp.core.disk import refuse_unwritable
     from patchclamp.decompose import gather
     from patchclamp.decompose.training import refuse_if_no_room
     from patchclamp.record.stream import recordable
 
     bases, curves = {}, {}
-    for site in recordable(model, options.site):
+    sites = recordable(model, options.site)
+    for site in sites:
+        _check_factors(options, source.n_rows, site)
+    refuse_unwritable(options.out)
+    for site in sites:
         # the activations, and a copy that the method works on
         memory = 2 * source.n_rows * site.width * 4
         print(f"{site.path}: {source.n_rows:,} activations, about {human_bytes(memory)} of memory", file=sys.stderr)
@@ -174,6 +187,23 @@ def _factors(options: Namespace, x: Any, width: int) -> tuple[Any, dict[str, Any
         fitted = _estimator(options, n).fit(x)
         basis, curves = fitted.to_basis(name), dict(getattr(fitted, "curves", {}))
     return basis, {**curves, **_measured(basis, x)}
+
+
+def _check_factors(options: Namespace, n_rows: int, site: Any) -> None:
+    """Refuse, before activations are computed, numbers that the method cannot have at a site.
+
+    Raises:
+        PatchclampError: with the number.
+    """
+    from patchclamp.decompose.baselines import check_components, check_kept
+
+    n = _features(options, site.width)
+    if options.method == "pca":
+        check_components(n, n_rows, site.width)
+    elif options.method == "random":
+        check_kept(K if options.k is None else options.k, n)
+    else:
+        _estimator(options, n).check(n_rows)
 
 
 def _estimator(options: Namespace, n: int) -> Any:
@@ -216,13 +246,13 @@ def _row(site: str, basis: Any, curves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(made: Any, rows: Sequence[Mapping[str, Any]], out: str) -> None:
-    from patchclamp.cli.tables import _console, _grid, _print
+    from patchclamp.cli.tables import _console, _general, _grid, _print
 
     console = _console()
     console.print(f"{made.method} features '{made.name}' of {made.subject['slug']}, in {out}", markup=False)
     table = _grid("site", "features", *SHOWN, "loss over time", numbers=("features", *SHOWN))
     for row in rows:
-        values = ["" if row[name] is None else f"{row[name]:.3g}" for name in SHOWN]
+        values = ["" if row[name] is None else _general(row[name]) for name in SHOWN]
         curve = made.curves.get(row["site"], {}).get("loss", [])
         table.add_row(row["site"], f"{row['units']:,}", *values, sparkline([value for _, value in curve]))
     _print(console, table)
@@ -242,6 +272,7 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
         >>> sparkline([3.0, 2.0, 1.0])
         '█▅▁'
     """
+    values = [value for value in values if math.isfinite(value)]
     if not values:
         return ""
     n = min(width, len(values))

@@ -110,16 +110,36 @@ def _run(words: list[str]) -> int:
     return int(getattr(commands, options.verb)(options))
 
 
+class Outputs:
+    """Attempt what is made beside the results, and go on where it fails: what was computed is still to be shown."""
+
+    def __init__(self) -> None:
+        self.code = 0
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """Say on standard error that an output could not be made, and why; the exit code becomes 2."""
+        try:
+            yield
+        except Exception as problem:
+            if os.environ.get(TRACE) and not isinstance(problem, PatchclampError):
+                raise
+            self.code = 2
+            print(f"patchclamp: {what} could not be made; what was computed follows", file=sys.stderr)
+            _print_problem(_told(problem, False))
+
+
 def emit(data: Any) -> None:
     """Print one JSON document; NaN becomes null, for JSON has none."""
-    print(json.dumps(_finite(data), indent=1))
+    print(json.dumps(finite(data), indent=1))
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
+    """Return data whose numbers JSON has: what is not finite becomes None."""
     if isinstance(data, dict):
-        return {str(k): _finite(v) for k, v in data.items()}
+        return {str(k): finite(v) for k, v in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(v) for v in data]
+        return [finite(v) for v in data]
     if isinstance(data, float) and (data != data or data in (float("inf"), float("-inf"))):
         return None
     return data
@@ -130,14 +150,18 @@ def _complain(problem: PatchclampError, as_json: bool) -> int:
         if as_json:
             emit({"error": problem.to_json()})
         else:
-            print(f"patchclamp: expected {problem.expected}", file=sys.stderr)
-            print(f"            got      {problem.got}", file=sys.stderr)
-            print(f"            to do    {problem.remedy}", file=sys.stderr)
+            _print_problem(problem)
         sys.stdout.flush()
     except OSError:
         # Neither the answer nor the complaint can be written; the exit code still tells.
         _silence(sys.stdout)
     return 2
+
+
+def _print_problem(problem: PatchclampError) -> None:
+    print(f"patchclamp: expected {problem.expected}", file=sys.stderr)
+    print(f"            got      {problem.got}", file=sys.stderr)
+    print(f"            to do    {problem.remedy}", file=sys.stderr)
 
 
 def _silence(stream: Any) -> None:

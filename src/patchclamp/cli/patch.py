@@ -12,7 +12,7 @@ import numpy as np
 from rich.markup import escape
 from rich.text import Text
 
-from patchclamp.cli.main import emit
+from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.cli.verbs import tell_pairs
 from patchclamp.core.errors import PatchclampError
@@ -49,13 +49,15 @@ def patch(options: Namespace) -> int:
     )
     with Meter("patch", "cells") as meter:
         found = patch_to_folder(job, options.out, resume=options.resume, progress=meter)
-    page = patched_page(found, command=shlex.join(["patchclamp", *options.words]))
-    write_durably(Path(options.out) / PAGE, page.encode("utf-8", "backslashreplace"))
+    outputs = Outputs()
+    with outputs.attempt("the page"):
+        page = patched_page(found, command=shlex.join(["patchclamp", *options.words]))
+        write_durably(Path(options.out) / PAGE, page.encode("utf-8", "backslashreplace"))
     if options.json:
         emit({"out": options.out, **found.to_json()})
     else:
         _show(found, options.out, options.top)
-    return 0
+    return outputs.code
 
 
 def info(options: Namespace) -> int:
@@ -93,14 +95,15 @@ def _refuse_occupied(folder: Path, resume: bool) -> None:
 
 
 def _show(found: Any, folder: str, top: int) -> None:
-    from patchclamp.cli.tables import _console
+    from patchclamp.cli.tables import _console, _general
 
     out = _console()
+    m_clean, m_corrupted = (_general(float(m.mean()), sign="+") for m in (found.m_clean, found.m_corrupted))
     n, about = len(found.pairs), found.about
     into, what = ("corrupted", "clean") if found.direction == "denoise" else ("clean", "corrupted")
     out.print(
         f"[bold]{escape(found.subject['slug'])}[/], {n:,} pair{'s' * (n != 1)}: {what} values into the {into} run; "
-        f"m on clean prompts {found.m_clean.mean():+.3g}, on corrupted ones {found.m_corrupted.mean():+.3g} "
+        f"m on clean prompts {m_clean}, on corrupted ones {m_corrupted} "
         f"({about['metric'].replace('_', ' ')})"
     )
     for reason, count in found.aside.items():
@@ -159,7 +162,7 @@ def _places(n: int) -> str:
 
 
 def _percent(value: float) -> str:
-    if math.isnan(value):
+    if not math.isfinite(value):
         return ""
     return f"{100 * value:.0f}" if abs(value) >= 0.005 else "·"
 
@@ -171,7 +174,7 @@ def _style(value: float) -> str:
 
 
 def _strongest(out: Any, found: Any, top: int) -> None:
-    from patchclamp.cli.tables import _grid, _print, _shown
+    from patchclamp.cli.tables import _general, _grid, _print, _range, _shown, _signed
 
     cells: Sequence[Any] = found.strongest(top)
     if not cells:
@@ -180,14 +183,14 @@ def _strongest(out: Any, found: Any, top: int) -> None:
     out.print()
     table = _grid("unit", "at", "token", "share", "95 % interval", "p", "pairs", numbers=("at", "share", "p", "pairs"))
     for cell in cells:
-        between = "one pair" if cell.n == 1 else f"{cell.low:+.3f} to {cell.high:+.3f}"
+        between = "one pair" if cell.n == 1 else _range(cell.low, cell.high)
         token = escape(_shown(tokens[cell.place]))
-        p = "" if cell.n == 1 else f"{cell.p:.2g}"
-        table.add_row(escape(cell.key), cell.place, token, f"{cell.mean:+.3f}", between, p, f"{cell.n:,}")
+        p = "" if cell.n == 1 else _general(cell.p, 2)
+        table.add_row(escape(cell.key), cell.place, token, _signed(cell.mean), between, p, f"{cell.n:,}")
     _print(out, table)
     if len(found.pairs) > 1:
         out.print(
-            f"Intervals by bootstrap over pairs; p by flipping their signs, about {found.least_p:.2g} at least with so "
-            f"many pairs, not corrected for {len(found.means):,} cells.",
+            f"Intervals by bootstrap over pairs; p by flipping their signs, about {_general(found.least_p, 2)} at "
+            f"least with so many pairs, not corrected for {len(found.means):,} cells.",
             style="dim",
         )

@@ -1,9 +1,10 @@
 """Tables: results as people read them in a terminal."""
 
 import itertools
+import math
 import shlex
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeGuard
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -14,6 +15,8 @@ from rich.text import Text
 from patchclamp.cli.progress import human_bytes
 
 BAR, WIDE, GRAPH_ROWS = 12, 120, 20
+ABSENT = "–"
+"""What stands in place of a number that is not there."""
 POOR, CLEAR = 0.5, 0.9
 """Below this rank correlation predictions are said to agree poorly."""
 MORE = 0.01
@@ -39,10 +42,41 @@ def _console() -> Console:
     return bare if bare.is_terminal else _Console(highlight=False, width=WIDE)
 
 
-def _signed(value: float, digits: int = 3) -> str:
-    """Return a number with its sign; what rounds to zero has none."""
+def _is_known(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
+def _signed(value: float | None, digits: int = 3) -> str:
+    """Return a number with its sign; what rounds to zero has none, and what is absent or not finite is a dash."""
+    if not _is_known(value):
+        return ABSENT
     text = f"{value:+.{digits}f}"
     return text if float(text) else f"{0:.{digits}f}"
+
+
+def _fixed(value: float | None, digits: int = 2) -> str:
+    """Return a number without a plus sign; a dash where it is absent or not finite."""
+    return _signed(value, digits).removeprefix("+")
+
+
+def _general(value: float | None, digits: int = 3, *, sign: str = "-") -> str:
+    """Return a number with some significant digits, a plus sign too where asked; a dash where it is not known."""
+    return f"{value:{sign}.{digits}g}" if _is_known(value) else ABSENT
+
+
+def _percent(share: float | None, digits: int = 0) -> str:
+    """Return a share in percent; a dash where it is absent or not finite."""
+    return f"{_fixed(100 * share, digits)}%" if _is_known(share) else ABSENT
+
+
+def _range(low: float | None, high: float | None, show: Callable[[float | None], str] = _signed) -> str:
+    """Return both ends of an interval; a dash where one of them is absent or not finite."""
+    return f"{show(low)} to {show(high)}" if _is_known(low) and _is_known(high) else ABSENT
+
+
+def _largest(values: Iterable[float | None]) -> float:
+    """Return the largest magnitude among the numbers that are known; 0 without any."""
+    return max((abs(value) for value in values if _is_known(value)), default=0.0)
 
 
 def _shown(token: str) -> str:
@@ -114,10 +148,10 @@ def verdicts(found: Sequence[Any], about: str, passed: bool, *, images: bool = F
         if v.excluded:
             table.add_row(v.name, "", "", *[""] * (len(columns) - 4), f"not applicable: {escape(v.excluded)}")
             continue
-        limit = "stated" if v.limit is None else f"{v.limit:.3g}"
-        wrong = [] if len(columns) == 4 else ["" if v.rejected is None else f"{v.rejected:.3g}"]
+        limit = "stated" if v.limit is None else _general(v.limit)
+        wrong = [] if len(columns) == 4 else ["" if v.rejected is None else _general(v.rejected)]
         table.add_row(
-            v.name, f"{v.deviation:.3g}", limit, *wrong, "[green]✓[/]" if v.passed else "[bold red]✗ fails[/]"
+            v.name, _general(v.deviation), limit, *wrong, "[green]✓[/]" if v.passed else "[bold red]✗ fails[/]"
         )
     _print(out, table)
     out.print("all hold" if passed else "[bold red]not the model[/]: do not trust what is recorded at these sites")
@@ -130,13 +164,13 @@ def families(standing: dict[str, Any]) -> None:
     table = _grid("family", *numbers, "classes", numbers=numbers)
     why: dict[str, str] = {}
     for name, entry in standing["families"].items():
-        cells = ["n/a" if "excluded" in part else f"{part['deviation']:.0g}" for part in entry["parts"]]
+        cells = ["n/a" if "excluded" in part else _general(part["deviation"], 0) for part in entry["parts"]]
         why |= {f"{name}, part {i}": p["excluded"] for i, p in enumerate(entry["parts"], 1) if "excluded" in p}
         table.add_row(name, *cells, escape(", ".join(entry["classes"])))
     _print(out, table)
     out.print("Deviation from each law on the family's tiny model; every wrong mapping was rejected.", style="dim")
     for i, part in enumerate(parts, 1):
-        out.print(f"{i:2}  {escape(part['name'])}, allowed {part['limit']:.3g}", style="dim")
+        out.print(f"{i:2}  {escape(part['name'])}, allowed {_general(part['limit'])}", style="dim")
     for where, reason in why.items():
         out.print(f"n/a {escape(where)}: {escape(reason)}")
 
@@ -149,7 +183,7 @@ def explanation(e: Any, name: str, bases: Sequence[str] = ()) -> None:
     from patchclamp.attribute import METHODS  # it brings torch, which the other tables do without
 
     out, q = _console(), e.question
-    first = ", ".join(f"{escape(_shown(t))} {p:.1%}" for t, p in e.likeliest)
+    first = ", ".join(f"{escape(_shown(t))} {_percent(p, 1)}" for t, p in e.likeliest)
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
     floor = "on the corrupted prompt" if e.reference == "corrupted" else f"with every unit {REPLACED[e.reference]}"
     out.print(f"explained: m = {escape(q.explained)} = {_signed(e.baseline, 2)}; {_signed(e.floor, 2)} {floor}")
@@ -161,7 +195,7 @@ def explanation(e: Any, name: str, bases: Sequence[str] = ()) -> None:
     if e.opposing:
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
-    best = next((c for c in e.causes if c.activation), None)
+    best = next((c for c in e.causes if c.activation and _is_known(c.activation)), None)
     if best is not None and not q.masked:
         turned = shlex.quote(
             _local(best.key)
@@ -178,10 +212,10 @@ def _causes(out: Console, causes: Sequence[Any]) -> None:
     wide = out.width >= 100
     names = ("", "unit", "token", "value", "predicted", "measured", *(["effect"] if wide else []), "promotes")
     table = _grid(*names, numbers=("", "value", "predicted", "measured"))
-    scale = max((abs(c.measured) for c in causes), default=1.0) or 1.0
+    scale = _largest(c.measured for c in causes) or 1.0
     for i, c in enumerate(causes, 1):
-        bar = [_bar(c.measured / scale)] if wide else []
-        figures = (f"{c.activation:.2f}", _signed(c.predicted), _signed(c.measured))
+        bar = [_bar(c.measured, scale)] if wide else []
+        figures = (_fixed(c.activation), _signed(c.predicted), _signed(c.measured))
         words = " ".join(escape(_shown(t)) for t in c.promotes)
         table.add_row(str(i), escape(_local(c.key)), escape(_shown(c.token)), *figures, *bar, words)
     _print(out, table)
@@ -192,19 +226,28 @@ def _local(key: str) -> str:
     return key.split("/", 1)[1]
 
 
+def random_sets(n: int) -> str:
+    """Return how many random sets there are, in words."""
+    return f"{n} random set" + "s" * (n != 1)
+
+
+def different_sets(n: int) -> str:
+    """Return how many sets p rests on, in words."""
+    return f"{n} different set" + "s" * (n != 1)
+
+
 def _receipt(out: Console, e: Any) -> None:
     randoms, n = e.receipts.randoms, len(e.causes)
     out.print(f"\n[bold]Receipt[/]: what m loses when units are {REPLACED[e.reference]}")
     table = _grid("", "predicted", "measured", "share", "", numbers=("predicted", "measured", "share"))
 
     def row(what: str, effect: float, note: str = "", predicted: str = "") -> None:
-        share = e.share(effect)
-        table.add_row(what, predicted, _signed(effect), "–" if share is None else f"{round(share * 100) or 0}%", note)
+        table.add_row(what, predicted, _signed(effect), _percent(e.share(effect)), note)
 
     row(f"these {n} together", e.measured, _p(randoms), _signed(e.predicted))
-    low, high = randoms.interval.low, randoms.interval.high
-    row(f"{len(randoms.measured)} random sets", randoms.mean, f"mean; 95 % interval {_signed(low)} to {_signed(high)}")
-    row("  largest of them, either sign", max(randoms.measured, key=abs))
+    between = _range(randoms.interval.low, randoms.interval.high)
+    row(random_sets(randoms.distinct), randoms.mean, f"mean; 95 % interval {between}")
+    row("  largest of them, either sign", max(filter(_is_known, randoms.measured), key=abs, default=math.nan))
     for rival in e.receipts.rivals:
         more = (
             ", [bold dark_orange]takes more than these[/]"
@@ -219,9 +262,11 @@ def _receipt(out: Console, e: Any) -> None:
             "p flatters; ask for fewer causes (--top).",
             style="bold dark_orange",
         )
-    if randoms.distinct < len(randoms.measured):
+    if randoms.distinct < randoms.asked:
         out.print(
-            f"Only {randoms.distinct} of the random sets differ: these sites are small.", style="bold dark_orange"
+            f"No more than {random_sets(randoms.distinct)} of {randoms.asked} that were asked for: these sites are "
+            "small.",
+            style="bold dark_orange",
         )
     if e.share(1.0) is None:
         moved = _signed(e.baseline - e.floor)
@@ -231,14 +276,15 @@ def _receipt(out: Console, e: Any) -> None:
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
         "in number, site and position, and in decile of size where a site has enough others "
-        f"({randoms.elsewhere:.0%} of their units came from another decile). p: the share of sets at least as strong.",
+        f"({_percent(randoms.elsewhere)} of their units came from another decile). p: the share of sets at least as "
+        "strong.",
         style="dim",
     )
     if e.bases:
         out.print(
             "A feature is replaced along its direction, what no feature explains stays; sets draw features that are "
-            f"away from their reference where there are any ({randoms.idle:.0%} of the drawn units are none such: "
-            "replacing them does nothing).",
+            f"away from their reference where there are any ({_percent(randoms.idle)} of the drawn units are none "
+            "such: replacing them does nothing).",
             style="dim",
         )
 
@@ -258,11 +304,10 @@ def _agreement(out: Console, a: Any, method: str) -> None:
 
 
 def _between(value: float, interval: Any) -> str:
-    if value != value:
+    if not _is_known(value):
         return "undefined"
-    known = interval.low == interval.low
-    between = f"{interval.low:.2f} to {interval.high:.2f}" if known else "undefined, too few differ"
-    return f"{value:.2f} (95 % interval {between})"
+    between = _range(interval.low, interval.high, _fixed)
+    return f"{_fixed(value)} (95 % interval {'undefined, too few differ' if between == ABSENT else between})"
 
 
 def _kept(out: Console, e: Any) -> None:
@@ -280,37 +325,45 @@ def _kept(out: Console, e: Any) -> None:
 
 def _p(randoms: Any) -> str:
     n = randoms.distinct
+    if not _is_known(randoms.p):
+        return "no p"
     least = randoms.p <= 1.5 / (n + 1)
-    return f"p = {randoms.p:.3f}" + (f", the least that {n} different sets can show" if least else "")
+    return f"p = {randoms.p:.3f}" + (f", the least that {different_sets(n)} can show" if least else "")
 
 
 def measured(found: Any) -> None:
     """Print what a language organism can do, and how well its best neurons tell concepts."""
     out = _console()
-    what = "text: {:.3f} nats per token" if "neurons" in found else "images: {:.3f} nats per image"
-    out.print(f"loss on held-out {what.format(found['loss'])}")
+    what = "text: {} nats per token" if "neurons" in found else "images: {} nats per image"
+    out.print(f"loss on held-out {what.format(_fixed(found['loss'], 3))}")
     numbers = ["accuracy", *(["corrupted"] if "neurons" in found else []), "chance", "items"]
     table = _grid("task", "accuracy", "95 % interval", *numbers[1:], numbers=numbers)
     for task, f in found["tasks"].items():
-        low, high = f["interval"]
-        other = [f"{f['corrupted']['accuracy']:.3f}"] if "neurons" in found else []
-        table.add_row(
-            task, f"{f['accuracy']:.3f}", f"{low:.3f} to {high:.3f}", *other, f"{f['chance']:.3f}", str(f["n"])
-        )
+        other = [_fixed(f["corrupted"]["accuracy"], 3)] if "neurons" in found else []
+        between = _range(*f["interval"], _thousandths)
+        table.add_row(task, _thousandths(f["accuracy"]), between, *other, _thousandths(f["chance"]), str(f["n"]))
     _print(out, table)
     if "neurons" not in found:
         return
-    neurons = sorted(found["neurons"].items(), key=lambda item: -item[1]["auroc"])
-    clear = sum(f["auroc"] >= CLEAR for _, f in neurons)
+    neurons = sorted(found["neurons"].items(), key=lambda item: -_or_least(item[1]["auroc"]))
+    clear = sum(_or_least(f["auroc"]) >= CLEAR for _, f in neurons)
     out.print(
         f"\n[bold]Best neuron for each concept[/], chosen on one half of held-out text and scored on the other: "
         f"{clear} of {len(neurons)} concepts have one with AUROC ≥ {CLEAR}"
     )
     table = _grid("concept", "AUROC", "95 % interval", "neuron", numbers=("AUROC",))
     for concept, f in neurons:
-        low, high = f["interval"]
-        table.add_row(concept, f"{f['auroc']:.3f}", f"{low:.3f} to {high:.3f}", f["neuron"])
+        table.add_row(concept, _thousandths(f["auroc"]), _range(*f["interval"], _thousandths), f["neuron"])
     _print(out, table)
+
+
+def _thousandths(value: float | None) -> str:
+    return _fixed(value, 3)
+
+
+def _or_least(value: float | None) -> float:
+    """Return a number to sort by: what is not known comes below everything."""
+    return value if _is_known(value) else -math.inf
 
 
 def organisms(cards: Sequence[Any]) -> None:
@@ -355,9 +408,11 @@ def card(found: Any) -> None:
             out.print(f"{escape(method)}: {escape(why)}")
 
 
-def _bar(share: float) -> Text:
-    size = min(round(abs(share) * BAR), BAR)
-    return Text("█" * size, style="blue" if share >= 0 else "dark_orange")
+def _bar(value: float | None, scale: float) -> Text:
+    if not _is_known(value):
+        return Text("")
+    size = min(round(abs(value) / scale * BAR), BAR)
+    return Text("█" * size, style="blue" if value >= 0 else "dark_orange")
 
 
 def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: str | None) -> None:
@@ -384,9 +439,11 @@ def classes(image: str, found: Sequence[Any], clamps: Sequence[str], at: str | N
     names = ("", "class", "without", *(("clamped", "change") if changed else ()))
     table = _grid(*names, numbers=("", "without", "clamped", "change"))
     for row in found:
-        figures = [f"{row['probability']:.1%}"]
+        before, after = row["probability"], row["clamped"]
+        figures = [_percent(before, 1)]
         if changed:
-            figures += [f"{row['clamped']:.1%}", _signed(100 * (row["clamped"] - row["probability"]), 1)]
+            known = _is_known(before) and _is_known(after)
+            figures += [_percent(after, 1), _signed(100 * (after - before) if known else None, 1)]
         table.add_row(str(row["class"]), escape(row["name"]), *figures)
     out.print(f"[bold]{escape(image)}[/]")
     _print(out, table)
@@ -458,9 +515,10 @@ def bundle(found: Any) -> None:
 def graph(found: Any) -> None:
     """Print a graph's target and strongest nodes."""
     out = _console()
-    out.print(f"[bold]graph[/] of {escape(str(found.subject.get('slug')))}: {escape(str(found.about.get('prompt')))}")
+    asked = f": {escape(str(found.about['prompt']))}" if found.about.get("prompt") else ""
+    out.print(f"[bold]graph[/] of {escape(str(found.subject.get('slug')))}{asked}")
     table = _grid("node", "score", "measured", numbers=("score", "measured"))
-    nodes = sorted(found.nodes, key=lambda n: -abs(n.score))
+    nodes = sorted(found.nodes, key=lambda n: -abs(n.score) if _is_known(n.score) else math.inf)
     for node in nodes[:GRAPH_ROWS]:
         measured = node.measures.get("measured")
         table.add_row(escape(node.key), _signed(node.score), "" if measured is None else _signed(measured))

@@ -263,13 +263,13 @@ def _is_table(x: Any) -> bool:
 
 def _is_receipt(x: Any) -> bool:
     told = isinstance(x, dict) and all(name in x and fits(x[name]) for name, fits in _RECEIPT.items())
-    return told and 0 < len(x["parts"]) == len(x["alone"]) and len(x["randoms"]) > 0
+    return told and 0 < len(x["parts"]) == len(x["alone"]) and _is_count(x.get("asked", 0))
 
 
 _RECEIPT: Mapping[str, Callable[[Any], bool]] = {
     "parts": _is_words, "alone": _is_list_of(_is_number), "predicted": _is_number, "measured": _is_number,
     "measured_share": _is_end, "interval": _is_interval, "randoms": _is_list_of(_is_number),
-    "random_mean": _is_number, "random_share": _is_end, "random_interval": _is_interval,
+    "random_mean": _is_end, "random_share": _is_end, "random_interval": _is_interval,
     "size": _is_count, "distinct": _is_count, "p": _is_end, "seed": _is_count,
 }  # fmt: skip
 _TOLD: Mapping[str, Callable[[Any], bool]] = {

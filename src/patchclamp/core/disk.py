@@ -132,6 +132,19 @@ def refuse_occupied(folder: Path, *, begun: Collection[str] = (), resume: bool =
         )
 
 
+def refuse_unwritable(folder: str | Path) -> None:
+    """Refuse, before anything is computed, a folder that cannot be written; leave none behind.
+
+    Raises:
+        PatchclampError: it cannot be made, or another process writes there.
+    """
+    path = Path(folder)
+    is_new = not path.exists()
+    with writing(path):
+        if is_new:
+            path.rmdir()
+
+
 @contextmanager
 def writing(folder: str | Path) -> Iterator[None]:
     """Hold a folder for one writer while the context lasts; the system lets go of it however the process ends.

@@ -75,15 +75,17 @@ class Graph:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the graph as JSON-ready data; measures that are no numbers are left out."""
+        """Return the graph as JSON-ready data; measures that are not finite, which JSON has not, are left out."""
         return {
             "format": FORMAT,
             "version": VERSION,
             "subject": dict(self.subject),
             "metric": dict(self.metric),
-            "measures": finite(self.measures),
+            "measures": finite_measures(self.measures),
             "about": dict(self.about),
-            "nodes": [{"key": n.key, "kind": n.kind, "score": n.score, **finite(n.measures)} for n in self.nodes],
+            "nodes": [
+                {"key": n.key, "kind": n.kind, "score": n.score, **finite_measures(n.measures)} for n in self.nodes
+            ],
             "edges": [
                 {"source": e.source, "target": e.target, "weight": e.weight, **({"slot": e.slot} if e.slot else {})}
                 for e in self.edges
@@ -149,8 +151,8 @@ class Graph:
         return cls.from_json(data)
 
 
-def finite(measures: Mapping[str, float]) -> dict[str, float]:
-    """Return the measures that are numbers: JSON has neither NaN nor infinity."""
+def finite_measures(measures: Mapping[str, float]) -> dict[str, float]:
+    """Return the measures that are there: an interval over one pair, or p without random sets, is not."""
     return {name: value for name, value in measures.items() if math.isfinite(value)}
 
 

@@ -24,13 +24,7 @@ def principal_components(x: Float[np.ndarray, "row width"], n_features: int, nam
         >>> principal_components(np.array([[0.0, 1.0], [0.0, -1.0], [0.1, 0.0]]), 1).decoder.round(1).tolist()
         [[0.0, 1.0]]
     """
-    most = min(x.shape[1], len(x) - 1)
-    if not 1 <= n_features <= most:
-        raise PatchclampError(
-            expected=f"1 to {most} principal components of {len(x):,} activations of width {x.shape[1]}",
-            got=str(n_features),
-            remedy="Give another --n-features.",
-        )
+    check_components(n_features, *x.shape)
     mean = x.mean(0, dtype=np.float64)
     # Blocks keep the copy in float64 small.
     covariance = sum((part := x[i : i + 8192].astype(np.float64) - mean).T @ part for i in range(0, len(x), 8192))
@@ -57,11 +51,35 @@ def random_directions(
     Raises:
         PatchclampError: k beyond the number of features.
     """
-    if not 1 <= k <= n_features:
-        raise PatchclampError(
-            expected=f"k from 1 to {n_features}", got=str(k), remedy="Give another --k or --n-features."
-        )
+    check_kept(k, n_features)
     rows = np.random.default_rng(seed).normal(size=(n_features, x.shape[1]))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(x.dtype)
     mean = x.mean(0, dtype=np.float64).astype(x.dtype)
     return Basis(name, "directions", decoder=rows, encoder=rows, decoder_bias=mean, activation="topk", k=k)
+
+
+def check_components(n_features: int, n_rows: int, width: int) -> None:
+    """Refuse a number of principal components that activations do not have.
+
+    Raises:
+        PatchclampError: with how many they have.
+    """
+    most = min(width, n_rows - 1)
+    if not 1 <= n_features <= most:
+        raise PatchclampError(
+            expected=f"1 to {most} principal components of {n_rows:,} activations of width {width}",
+            got=str(n_features),
+            remedy="Give another --n-features.",
+        )
+
+
+def check_kept(k: int, n_features: int) -> None:
+    """Refuse to keep more features of a vector than there are.
+
+    Raises:
+        PatchclampError: k beyond the number of features.
+    """
+    if not 1 <= k <= n_features:
+        raise PatchclampError(
+            expected=f"k from 1 to {n_features}", got=str(k), remedy="Give another --k or --n-features."
+        )

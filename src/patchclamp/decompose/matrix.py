@@ -48,6 +48,20 @@ def as_matrix(X: Any, n_features: int, *, device: str | None = None) -> Float[Te
     return x.detach().to(device=device, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
 
 
+def check_tokens(n_features: int, n_tokens: int) -> None:
+    """Refuse more features than there are tokens, before their activations are computed.
+
+    Raises:
+        PatchclampError: with both numbers.
+    """
+    if not 1 <= n_features <= n_tokens:
+        raise PatchclampError(
+            expected="at least one feature, and as many tokens as features",
+            got=f"{n_features:,} features of {n_tokens:,} tokens",
+            remedy="Give more text, or ask for fewer features (--n-features).",
+        )
+
+
 def _plain(x: np.ndarray) -> np.ndarray:
     return x if x.dtype in (np.float64, np.float32) or x.dtype.kind == "c" else x.astype(np.float32)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
-from patchclamp.decompose.matrix import as_matrix, nonnegative_basis
+from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
 
 
 class NMF:
@@ -71,6 +71,15 @@ class NMF:
         self.n_iter_ = int(self._bare.n_iter_)
         self.converged_ = self.n_iter_ < self.max_iter
         return self
+
+    def check(self, n_tokens: int) -> None:
+        """Refuse more features than tokens, and an installation without scikit-learn.
+
+        Raises:
+            PatchclampError: with what is missing.
+        """
+        _scikit_learn()
+        check_tokens(self.n_features, n_tokens)
 
     def fit_transform(self, X: Any, y: None = None) -> Float[np.ndarray, "token feature"]:
         """Factorise and return the codes."""

@@ -13,7 +13,7 @@ from torch.nn.functional import embedding_bag
 
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
-from patchclamp.decompose.matrix import as_matrix, nonnegative_basis
+from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
 from patchclamp.subjects.nonnegative import nonnegative_least_squares
 
 Init = Literal["random", "kmeans", "svd"]
@@ -297,6 +297,15 @@ class SNMF:
             sum(float((a - codes @ found.features).double().square().sum()) for a, codes in parts)
         )
         return self
+
+    def check(self, n_tokens: int) -> None:
+        """Refuse options that no activations of so many tokens could be factorised with.
+
+        Raises:
+            PatchclampError: with the option.
+        """
+        self._check()
+        check_tokens(self.n_features, n_tokens)
 
     def fit_transform(self, X: Any, y: None = None) -> Float[np.ndarray, "token feature"]:
         """Factorise and return ``codes_``, which ``transform`` would improve a little: it solves for them exactly."""

@@ -21,6 +21,7 @@ from patchclamp.evaluate.growing import (
     point_of,
     random_orders,
     sizes_of,
+    unique_circuits,
 )
 from patchclamp.evaluate.interchange import Interchange, interchange
 from patchclamp.subjects.language import LanguageModel
@@ -130,7 +131,7 @@ def evaluate_circuit(
             corrupted prompt of each pair is the reference where left out.
         shares: sizes as shares of all parts; ``area`` is taken over sizes from 1 to 50 %.
         sizes: more sizes, as numbers of parts.
-        n_random: random circuits, at least 20.
+        n_random: random circuits, at least 20; no two are the same, so there are fewer where parts are few.
         signed: take parts from the highest score down, else by magnitude.
         seen: measure on the pairs that the circuit was found on as well; the result says so.
         minimal: ask single parts too, at the smallest size with F ≥ 0.8 (else the largest); of more than 40 parts a
@@ -173,33 +174,32 @@ def evaluate_circuit(
     train = None if means is None else _of_circuit(circuit, means)
     chosen, left_out, n_seen = _asked(circuit, pairs, train, seen)
     measures = interchange(model, circuit, chosen, means=train)
-    orders = random_orders(circuit, n_random, signed=signed, seed=seed)
+    orders = random_orders(circuit, n_random, grown, signed=signed, seed=seed)
+    n_different = len(orders)
     circuits = nested(np.concatenate([circuit.order(signed=signed)[None], orders]), grown)
     ends = np.repeat([[True], [False]], len(circuit), axis=1)  # all parts, then none
     # The circuit and its rest come first, then random ones, then the rests of these.
     order = [circuits[0], ~circuits[0], *circuits[1:], *(~circuits[1:] if random_rest else ())]
-    subsets = np.concatenate([ends, *order])
-    total = count_subsets(len(grown), n_random, minimal=minimal, random_rest=random_rest)
-    m = measures.measure(subsets, progress=_part_of(progress, 0, len(subsets), total))
-    each = m[2:].reshape(len(order), len(grown), -1)
-    kept = np.concatenate([each[:1], each[2 : 2 + n_random]])
-    rest = np.concatenate([each[1:2], each[2 + n_random :]])
+    subsets = np.concatenate(order)
+    total = count_subsets(len(grown), n_different, minimal=minimal, random_rest=random_rest)
+    m = measures.measure(ends, progress=_part_of(progress, 0, len(ends), total))
     scale = Scale(m[0], m[1], seed)
-    undecided = scale.undecided()
-    if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE or undecided is not None:
-        between = "" if undecided is None else f", 95 % interval {undecided.low:.3g} to {undecided.high:.3g},"
-        raise PatchclampError(
-            expected=f"parts that change m when all are replaced: |m(M) − m(∅)| of at least {LEAST_DIFFERENCE:g}, and "
-            "its interval on one side of 0",
-            got=f"{float(scale.whole.mean()):.3g}{between} over {len(chosen)} pairs",
-            remedy="Take pairs on which the model does the task, or parts of another level.",
-        )
-    points = tuple(point_of(n, n / len(circuit), kept[:, i], rest[:, i], scale) for i, n in enumerate(grown))
+    _check_whole(scale)
+    done = len(ends) + len(subsets)
+    each = measures.measure(subsets, progress=_part_of(progress, len(ends), len(subsets), total))
+    each = each.reshape(len(order), len(grown), -1)
+    kept = np.concatenate([each[:1], each[2 : 2 + n_different]])
+    rest = np.concatenate([each[1:2], each[2 + n_different :]])
+    points = []
+    for i, n in enumerate(grown):
+        # Of a small size few circuits differ: each counts once.
+        own = [0, *(1 + place for place in unique_circuits(circuits[1:, i]))]
+        points.append(point_of(n, n / len(circuit), kept[own, i], rest[own if random_rest else [0], i], scale))
     ours = [grown.index(n) for n in sizes_of(len(circuit), shares)]
     single = None
     if minimal:
         place = next((i for i, point in enumerate(points) if point.kept.value >= ENOUGH), len(points) - 1)
-        after = _part_of(progress, len(subsets), total - len(subsets), total)
+        after = _part_of(progress, done, total - done, total)
         single = _minimality(measures, circuit, circuits[0, place], kept[0, place], scale, after)
     return Faithfulness(
         circuit={
@@ -215,11 +215,24 @@ def evaluate_circuit(
         m_kept=kept[0],
         m_rest=rest[0],
         m_random=kept[1:],
-        points=points,
+        points=tuple(points),
         area=area_of(np.array(grown)[ours] / len(circuit), kept[:, ours], rest[:, ours], scale),
         minimality=single,
-        about={"seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_random},
+        about={"seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different},
     )  # fmt: skip
+
+
+def _check_whole(scale: Scale) -> None:
+    """Refuse, before circuits are measured, parts that change nothing when all are replaced."""
+    undecided = scale.undecided()
+    if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE or undecided is not None:
+        between = "" if undecided is None else f", 95 % interval {undecided.low:.3g} to {undecided.high:.3g},"
+        raise PatchclampError(
+            expected=f"parts that change m when all are replaced: |m(M) − m(∅)| of at least {LEAST_DIFFERENCE:g}, and "
+            "its interval on one side of 0",
+            got=f"{float(scale.whole.mean()):.3g}{between} over {len(scale.model)} pairs",
+            remedy="Take pairs on which the model does the task, or parts of another level.",
+        )
 
 
 def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True, random_rest: bool = True) -> int:

@@ -15,7 +15,7 @@ from patchclamp.core.unit import UnitKey
 
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50)
 """Sizes of circuits, as shares of all parts; the area is taken over those from the first to the last."""
-RESAMPLES = 2000
+RESAMPLES, PATIENCE = 2000, 10
 Statistic = Callable[[Float[np.ndarray, "resample k"]], Float[np.ndarray, " resample"]]
 
 
@@ -39,6 +39,7 @@ class Point:
         random: mean of F over random circuits of this size; interval the middle 95 % of them.
         random_rest: the same of everything but a random circuit; None where that was not measured.
         ahead: F(C) less the random mean; interval over pairs.
+        n_random: how many random circuits of this size there are, no two the same.
     """
 
     size: int
@@ -48,6 +49,7 @@ class Point:
     random: Estimate
     random_rest: Estimate | None
     ahead: Estimate
+    n_random: int
 
 
 @dataclass(frozen=True)
@@ -111,24 +113,48 @@ def kinds_of(parts: Sequence[Part]) -> list[str]:
     ]
 
 
-def random_orders(circuit: Circuit, n: int, *, signed: bool = True, seed: int = 0) -> Int[np.ndarray, "circuit part"]:
+def random_orders(
+    circuit: Circuit, n: int, sizes: Sequence[int], *, signed: bool = True, seed: int = 0
+) -> Int[np.ndarray, "circuit part"]:
     """Draw orders of parts in which every size has as many parts of each kind as the circuit's own order.
+
+    Two orders whose first parts are the same sets at every size are one random circuit, and are drawn once.
 
     Args:
         circuit: whose kinds are kept.
-        n: how many.
+        n: how many, at most; fewer are returned where there are not so many.
+        sizes: of the circuits that will be taken from each order.
         signed: as the circuit's order.
         seed: of the draws.
     """
     kinds = np.array(kinds_of(circuit.parts))
     order = circuit.order(signed=signed)
     draw = np.random.default_rng(seed)
+    found: dict[bytes, Int[np.ndarray, " part"]] = {}
+    for _ in range(PATIENCE):
+        for one in _shuffle(order, kinds, n, draw):
+            found.setdefault(np.packbits(nested(one[None], sizes)).tobytes(), one)
+        if len(found) >= n:
+            break
+    return np.stack(list(found.values())[:n])
+
+
+def _shuffle(
+    order: Int[np.ndarray, " part"], kinds: np.ndarray, n: int, draw: np.random.Generator
+) -> Int[np.ndarray, "circuit part"]:
+    """Return an order with the parts of each kind shuffled among their places, n times."""
     found = np.tile(order, (n, 1))
     for kind in dict.fromkeys(kinds):
         slots = np.flatnonzero(kinds[order] == kind)
         for row in found:
             row[slots] = draw.permutation(row[slots])
     return found
+
+
+def unique_circuits(circuits: Bool[np.ndarray, "circuit part"]) -> list[int]:
+    """Return the places of one circuit of each set of parts: circuits of one size that are the same count once."""
+    places = {row.tobytes(): i for i, row in enumerate(np.packbits(circuits, axis=1))}
+    return list(places.values())
 
 
 def nested(orders: Int[np.ndarray, "circuit part"], sizes: Sequence[int]) -> Bool[np.ndarray, "circuit size part"]:
@@ -197,7 +223,7 @@ def point_of(
     return Point(
         n, share, s.estimate(kept[0] - s.empty), s.estimate(rest[0] - s.empty),
         spread(s.share(kept[1:] - s.empty)), spread(s.share(rest[1:] - s.empty)) if len(rest) > 1 else None,
-        s.estimate(kept[0] - kept[1:].mean(0)),
+        s.estimate(kept[0] - kept[1:].mean(0)), len(kept) - 1,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
+from patchclamp.attribute.nodes import level_sites, shape_of
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
@@ -21,7 +22,7 @@ from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
-from patchclamp.explain.receipts import Receipts, gather, normalised
+from patchclamp.explain.receipts import Receipts, count_matched, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
@@ -224,7 +225,7 @@ def explain_answer(
         levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map,
             over all its places), ``feature`` (every unit of the bases that were added to the model), or patterns of
             site paths; neurons and heads, or channels, where left out.
-        top: how many causes to name and replace.
+        top: how many causes to name and replace, at most: fewer where no others would be left at their sites.
         n_controls: random sets, at least 20: fewer cannot show p < 0.05.
         seed: of every draw.
         progress: called with replacements done and replacements in all.
@@ -247,12 +248,7 @@ def explain_answer(
         >>> found.causes[0].key, round(found.causes[0].measured, 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
-    if top < 1 or not N_CONTROLS <= n_controls <= MOST_CONTROLS:
-        raise PatchclampError(
-            expected=f"at least 1 cause, and {N_CONTROLS} random sets to {MOST_CONTROLS:,}",
-            got=f"{top} and {n_controls}",
-            remedy="Twenty sets can show p < 0.05, a thousand p < 0.001.",
-        )
+    check_counts(top, n_controls)
     if method not in EXPLAINING:
         raise PatchclampError(
             expected=f"a method among {', '.join(EXPLAINING)}", got=repr(method), remedy="Choose one of these."
@@ -261,6 +257,10 @@ def explain_answer(
     kind = "mean" if means is not None else "zero" if corrupt is None else "corrupted"
     asked: dict[str, Any] = {"corrupted": question.corrupted, "means": means, "levels": levels}
     shown, metric = question.shown, question.metric
+    _check_others(model, shown, levels)
+    # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
+    has_direct = model.direct and model.capabilities.differentiate
+    direct = attribute_nodes(model, shown, metric, method="direct", **asked) if has_direct else None
     found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
     _check_finite(found)
     least = NOTHING * np.abs(found.flat).max()
@@ -272,7 +272,7 @@ def explain_answer(
             got="none with a positive score",
             remedy="Swap target and contrast, or give a corrupted prompt.",
         )
-    direct = attribute_nodes(model, shown, metric, method="direct", **asked) if model.direct else None
+    chosen = chosen[: count_matched(found, chosen)]
     receipts = gather(
         model, shown, metric, found, direct, chosen, opposing, n_controls=n_controls, seed=seed, progress=progress
     )
@@ -303,6 +303,31 @@ def explain_answer(
             if kind_of(basis) == "feature"
         },
     )
+
+
+def check_counts(top: int, n_controls: int) -> None:
+    """Refuse numbers of causes and of random sets that no explanation can have.
+
+    Raises:
+        PatchclampError: no cause, or too few or too many sets.
+    """
+    if top < 1 or not N_CONTROLS <= n_controls <= MOST_CONTROLS:
+        raise PatchclampError(
+            expected=f"at least 1 cause, and {N_CONTROLS} random sets to {MOST_CONTROLS:,}",
+            got=f"{top} and {n_controls}",
+            remedy="Twenty sets can show p < 0.05, a thousand p < 0.001.",
+        )
+
+
+def _check_others(model: Model, shown: Shown, levels: Sequence[str] | None) -> None:
+    """Refuse, before anything is scored, sites that have one unit each: nothing is left to draw random sets from."""
+    sites = level_sites(model, model.levels if levels is None else levels)
+    if all(shape_of(model, path, basis, len(shown))[1] < 2 for path, basis in sites.items()):
+        raise PatchclampError(
+            expected="sites with units to draw random sets from",
+            got=f"{', '.join(list(sites)[:3])}, with one unit each",
+            remedy="Choose another --level.",
+        )
 
 
 def _tokens(model: Model, shown: Shown, found: Attribution) -> list[str]:

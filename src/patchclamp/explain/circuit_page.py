@@ -6,7 +6,7 @@ from typing import Any
 
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.markup import inline, known, local, number, page, percent, safe, unit
+from patchclamp.explain.markup import inline, known, local, number, page, percent, safe, span, unit
 
 MOST_SHOWN, MOST_ROWS = 60, 30
 WIDE, TALL, GAP, MARGIN, TOP = 78.0, 24.0, 52.0, 96.0, 34.0
@@ -199,34 +199,40 @@ def _receipt(d: Mapping[str, Any]) -> str:
     r = d["receipt"]
     rows = [
         (f"these {len(r['parts'])} together", r["predicted"], r["measured"], r["measured_share"]),
-        (f"{len(r['randoms'])} random sets like them, mean", None, r["random_mean"], r["random_share"]),
+        (
+            f"{r['distinct']} random set{'s' * (r['distinct'] != 1)} like them, mean",
+            None,
+            r["random_mean"],
+            r["random_share"],
+        ),
     ]
     cells = "".join(
         f"<tr><th scope='row'>{inline(name)}</th><td class='n'>{'' if p is None else number(p, signed=True)}</td>"
         f"<td class='n'>{number(m, signed=True)}</td><td class='n'>{percent(share)}</td></tr>"
         for name, p, m, share in rows
     )
-    p = f"p = {r['p']:.3f}: as much was taken by such a share of {r['distinct']} different random sets and these parts."
-    if r["p"] is None:
+    p = (
+        f"p = {number(r['p'])}: as much was taken by such a share of {r['distinct']} different random sets and these "
+        "parts."
+    )
+    if not r["distinct"]:
+        p = "No p: no other part of these kinds is left to draw random sets from."
+    elif not known(r["p"]):
         p = f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left."
     return (
         "<p>What m loses, in the mean over pairs, when parts are replaced by what they are under each pair's corrupted "
         "prompt.</p><table><thead><tr><th></th><th class='n'>predicted</th><th class='n'>measured</th>"
         f"<th class='n'>of m(clean) − m(corrupted)</th></tr></thead><tbody>{cells}</tbody></table>"
-        f"<p class='note'>95&nbsp;% interval over pairs {_between(*r['interval'])}; "
+        f"<p class='note'>95&nbsp;% interval over pairs {span(*r['interval'], signed=True)}; "
         f"{p}</p>"
     )
-
-
-def _between(low: float | None, high: float | None) -> str:
-    return f"{number(low, signed=True)} to {number(high, signed=True)}" if known(low) and known(high) else "–"
 
 
 def _table(d: Mapping[str, Any], slug: str) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{' → '.join(unit(word, slug) for word in part['part'].split(' → '))}</th>"
         f"<td class='n'>{number(part['score'], signed=True)}</td>"
-        f"<td class='n'>{_between(part['low'], part['high'])}</td>"
+        f"<td class='n'>{span(part['low'], part['high'], signed=True)}</td>"
         f"<td class='n'>{'' if part['measured'] is None else number(part['measured'], signed=True)}</td></tr>"
         for part in d["parts"][:MOST_ROWS]
     )

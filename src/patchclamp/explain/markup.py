@@ -43,11 +43,20 @@ def percent(share: Number) -> str:
     return ("−" if share < 0 else "") + digits.replace("%", "\u00a0%")
 
 
+def general(value: Number, digits: int = 2) -> str:
+    """Return a number with some significant digits, as p has them."""
+    return f"{value:.{digits}g}" if known(value) else UNDEFINED
+
+
+def span(low: Number, high: Number, *, signed: bool = False) -> str:
+    """Return both ends of an interval as text, or say that it is not defined."""
+    ends = (number(end, signed=signed) for end in (low, high))
+    return " to ".join(ends) if known(low) and known(high) else UNDEFINED
+
+
 def between(interval: Mapping[str, Any]) -> str:
     """Return an interval as text, or say that it is not defined."""
-    if not (known(interval["low"]) and known(interval["high"])):
-        return f"95\u00a0% interval {UNDEFINED}"
-    return f"95\u00a0% interval {number(interval['low'])} to {number(interval['high'])}"
+    return f"95\u00a0% interval {span(interval['low'], interval['high'])}"
 
 
 def known(value: Number) -> TypeGuard[float]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from patchclamp.attribute.patched import Cell, Map, Patched
-from patchclamp.explain.markup import boxed, inline, known, number, page, percent, safe, visible
+from patchclamp.explain.markup import boxed, general, inline, known, number, page, percent, safe, span, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
 """Heights of a row and of what stands below, and the room for names on the left, in pixels."""
@@ -97,12 +97,12 @@ def _largest(one: Map) -> float:
 def _cell(
     value: float, x: int, y: int, wide: int, top: float, key: str, place: str, told: Mapping[tuple[str, str], Cell]
 ) -> str:
-    if math.isnan(value):
+    if not math.isfinite(value):
         return ""
     cell = told.get((key, place))
     title = f"{key} at {place}: {number(value, signed=True)}"
     if cell is not None and cell.n > 1:
-        title += f" ({number(cell.low)} to {number(cell.high)}), p {cell.p:.2g}, {cell.n} pairs"
+        title += f" ({span(cell.low, cell.high)}), p {general(cell.p)}, {cell.n} pairs"
     elif cell is not None:
         title += ", one pair"
     share = abs(value) / top
@@ -161,8 +161,8 @@ def _table(cells: list[Cell], found: Patched) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{inline(c.key).replace('/', '/<wbr>')}</th><td class='n'>{inline(c.place)}</td>"
         f"<td>{boxed(tokens[c.place]) if tokens[c.place] else ''}</td><td class='n'>{number(c.mean, signed=True)}</td>"
-        f"<td class='n'>{f'{number(c.low)} to {number(c.high)}' if c.n > 1 else 'one pair'}</td>"
-        f"<td class='n'>{f'{c.p:.2g}' if c.n > 1 else ''}</td><td class='n'>{c.n:,}</td></tr>"
+        f"<td class='n'>{span(c.low, c.high) if c.n > 1 else 'one pair'}</td>"
+        f"<td class='n'>{general(c.p) if c.n > 1 else ''}</td><td class='n'>{c.n:,}</td></tr>"
         for c in cells
     )
     head = "".join(
@@ -173,8 +173,8 @@ def _table(cells: list[Cell], found: Patched) -> str:
         )
     )  # fmt: skip
     p = (
-        f"<p class='note'>Intervals by bootstrap over pairs; p by flipping their signs, about {found.least_p:.2g} at "
-        f"least with so many pairs, not corrected for the {len(found.means):,} cells.</p>"
+        f"<p class='note'>Intervals by bootstrap over pairs; p by flipping their signs, about {general(found.least_p)} "
+        f"at least with so many pairs, not corrected for the {len(found.means):,} cells.</p>"
         if len(found.pairs) > 1
         else ""
     )

@@ -33,15 +33,16 @@ class Randoms:
     """Random sets, each of as many nodes as were chosen, at the same sites and positions and of like size.
 
     Args:
-        measured: ``(set,)`` what m loses when one is replaced.
+        measured: ``(set,)`` what m loses when one is replaced; no two sets are the same.
         size: nodes in each; fewer than were chosen where most of a site was chosen.
-        distinct: how many of the sets differ; small sites have few others to draw from.
+        distinct: how many there are; fewer than were asked for where small sites have few others to draw from.
         elsewhere: share of the drawn nodes that came from another decile of size.
         idle: share of the drawn nodes that are features at their reference, so that replacing them does nothing: they
             stand in where too few others of their place are away from it.
         interval: 95 % interval of the mean.
-        p: share of different sets at least as strong as the chosen nodes, with +1 correction.
+        p: share of the sets at least as strong as the chosen nodes, with +1 correction.
         seed: of the draws.
+        asked: how many sets were asked for.
     """
 
     measured: tuple[float, ...]
@@ -52,6 +53,7 @@ class Randoms:
     p: float
     seed: int
     idle: float = 0.0
+    asked: int = 0
 
     @property
     def mean(self) -> float:
@@ -193,18 +195,16 @@ def gather(
     effects, kept = found.baseline - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
     together, singly, drawn, rival_effects, checked = (
-        part for part in np.split(effects, np.cumsum([1, n_single, n_controls, len(rivals)]))
+        part for part in np.split(effects, np.cumsum([1, n_single, len(sets), len(rivals)]))
     )
-    # A set that was drawn twice is one control, not two.
-    different = list({frozenset(nodes): i for i, nodes in enumerate(sets)}.values())
     return Receipts(
         together=float(together[0]),
         singly=tuple(map(float, singly)),
         randoms=Randoms(
             measured=tuple(map(float, drawn)), size=min(map(len, sets)),
-            distinct=len(different), elsewhere=elsewhere,
-            interval=mean_interval(drawn, seed=seed), p=rank_of(float(together[0]), drawn[different]), seed=seed,
-            idle=_idle_share(found, sets),
+            distinct=len(sets), elsewhere=elsewhere,
+            interval=mean_interval(drawn, seed=seed), p=rank_of(float(together[0]), drawn), seed=seed,
+            idle=_idle_share(found, sets), asked=n_controls,
         ),
         rivals=tuple(
             _rival(name, nodes, chosen, float(effect))
@@ -227,6 +227,32 @@ def normalised(effect: float, clean: float, floor: float) -> float | None:
     return None if scale < SMALLEST_SCALE else effect / scale
 
 
+def count_matched(found: Attribution, nodes: Sequence[UnitKey]) -> int:
+    """Return how many of some nodes, from the first on, can be chosen so that others are left to draw random sets from.
+
+    Args:
+        found: the scores, which hold every site's units.
+        nodes: the first ones first.
+
+    Raises:
+        PatchclampError: the first nodes are all there is at their sites and positions, however few are chosen.
+    """
+    seen: set[tuple[str, str, int | None]] = set()
+    left = most = 0
+    for n, node in enumerate(nodes, 1):
+        place = (node.site, node.basis, node.position)
+        left += (0 if place in seen else found.sizes[node.site, node.basis].shape[1]) - 1
+        seen.add(place)
+        most = n if left > 0 else most
+    if not most:
+        raise PatchclampError(
+            expected="units to draw random sets from",
+            got=f"{nodes[0]}, the only one at its site",
+            remedy="Choose another --level.",
+        )
+    return most
+
+
 def sizes_of(found: Attribution, nodes: Sequence[UnitKey]) -> dict[UnitKey, Float[np.ndarray, " unit"]]:
     """Return for every node ‖a − r‖ of all units at its place."""
     return {node: found.sizes[node.site, node.basis][node.position or 0] for node in nodes}
@@ -238,18 +264,18 @@ def matched_sets(
     """Draw random sets: for each chosen node another of its site and position, and of its decile of size.
 
     None was chosen, and none stands twice in a set. Where a decile has fewer than five others the nearest ones serve
-    too. A set that was drawn before is drawn anew, as long as there are others. Most features of a sparse basis are
-    zero, and to replace them by zero does nothing: for a feature the deciles are those of the features of its place
+    too. No two sets are the same: a set that was drawn before is one control, not two. Most features of a sparse basis
+    are zero, and to replace them by zero does nothing: for a feature the deciles are those of the features of its place
     that are away from their reference, and one of the others is drawn only where none of these is left.
 
     Args:
         sizes: chosen node to the sizes of all units at its place, its own among them.
-        n_sets: how many sets.
+        n_sets: how many sets, at most.
         seed: of the draws.
 
     Returns:
-        The sets, each in the order of sites and positions among the chosen, and the share of nodes that came from
-        another decile.
+        The sets, each in the order of sites and positions among the chosen, fewer than ``n_sets`` where there are not
+        so many, and the share of their nodes that came from another decile.
 
     Raises:
         PatchclampError: everything that there is was chosen.
@@ -259,25 +285,20 @@ def matched_sets(
     groups: dict[tuple[str, str, int | None], list[UnitKey]] = {}
     for node in sizes:
         groups.setdefault((node.site, node.basis, node.position), []).append(node)
-    sets: list[list[UnitKey]] = []
-    seen: set[frozenset[UnitKey]] = set()
-    elsewhere: list[int] = []
+    found: dict[frozenset[UnitKey], tuple[list[UnitKey], int]] = {}
     for _ in range(n_sets * PATIENCE):
         nodes, outside = _drawn(deciles, list(groups.values()), draw)
-        patient = len(elsewhere) < n_sets * (PATIENCE - 1)
-        elsewhere.append(outside)
-        if frozenset(nodes) not in seen or not patient:
-            seen.add(frozenset(nodes))
-            sets.append(nodes)
-        if len(sets) == n_sets:
+        found.setdefault(frozenset(nodes), (nodes, outside))
+        if len(found) == n_sets or not nodes:
             break
+    sets = [nodes for nodes, _ in found.values()]
     if not sets[0]:
         raise PatchclampError(
             expected="units to draw controls from",
             got=f"{len(sizes)} units, which are all there are at their sites and positions",
             remedy="Choose fewer (--top).",
         )
-    return sets, float(np.mean(elsewhere)) / len(sets[0])
+    return sets, float(np.mean([outside for _, outside in found.values()])) / len(sets[0])
 
 
 def _drawn(
@@ -343,8 +364,8 @@ def _sample(found: Attribution, seed: int) -> tuple[list[UnitKey], list[bool]]:
     """Choose the single nodes whose predictions are checked: strong ones, others, and some predicted near zero."""
     draw = np.random.default_rng(seed)
     order = found.order(signed=False)
-    near = np.abs(found.flat[order]) <= NEAR * np.abs(found.flat).max()
-    likely, unlikely = order[~near], order[near]
+    is_near = np.abs(found.flat) <= NEAR * np.abs(found.flat).max()
+    likely, unlikely = order[~is_near[order]], order[is_near[order]]
     rest = draw.permutation(likely[STRONGEST:])[:OTHERS]
     strong = [*likely[:STRONGEST], *rest]
     # Where few scores are away from zero, more of the others are checked: what is missed lies among them.
@@ -352,7 +373,7 @@ def _sample(found: Attribution, seed: int) -> tuple[list[UnitKey], list[bool]]:
     # That a feature at its reference does nothing is no prediction: such come last.
     shuffled = shuffled[np.argsort(found.idle[shuffled], kind="stable")]
     picked = [*strong, *shuffled[: NEAR_ZERO + STRONGEST + OTHERS - len(strong)]]
-    return [found.key(int(i)) for i in picked], [bool(i in set(unlikely.tolist())) for i in picked]
+    return [found.key(int(i)) for i in picked], [bool(is_near[i]) for i in picked]
 
 
 def _agreement(

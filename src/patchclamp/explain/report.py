@@ -285,8 +285,9 @@ def _doubts(d: Mapping[str, Any]) -> list[str]:
             f"Each random set has only {_nodes(randoms['size'])}, for no more others remain at these sites and "
             "positions: p flatters. Ask for fewer causes (<code>--top</code>)."
         )
-    if randoms["distinct"] < n_sets:
-        doubts.append(f"Only {randoms['distinct']} of the {n_sets} random sets differ: these sites are small.")
+    asked = randoms.get("asked", n_sets)
+    if randoms["distinct"] < asked:
+        doubts.append(f"Only {randoms['distinct']} of {asked} random sets could be drawn: these sites are small.")
     return doubts
 
 

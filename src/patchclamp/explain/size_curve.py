@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from patchclamp.explain.markup import number, percent, safe
+from patchclamp.explain.markup import known, number, percent, safe, span
 from patchclamp.explain.pictures import Axis
 
 WIDE, HIGH = 720, 420
@@ -28,11 +28,11 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
     Returns:
         str: SVG without script or outside reference; values stand in titles.
     """
-    points = found["points"]
+    points = [p for p in found["points"] if known(p["share"])]
     shares = [0.0, *(p["share"] for p in points)]
     across = Axis(0.0, max(shares))
     ends = [p[name][end] for p in points for name in ("kept", "rest", "random") for end in ("low", "high")]
-    up = Axis.over([1.0, *(p["kept"]["value"] for p in points), *(v for v in ends if v is not None)], margin=0.06)
+    up = Axis.over([1.0, *(p["kept"]["value"] for p in points), *ends], margin=0.06)
 
     def x(share: float) -> float:
         return round(LEFT + across.at(share) / 100 * (WIDE - LEFT - RIGHT), 2)
@@ -41,7 +41,7 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
         return round(HIGH - FOOT - up.at(value) / 100 * (HIGH - TOP - FOOT), 2)
 
     def line(kind: str, name: str, start: float) -> str:
-        places = [(0.0, start), *((p["share"], p[name]["value"]) for p in points)]
+        places = [(0.0, start), *((p["share"], p[name]["value"]) for p in points if known(p[name]["value"]))]
         return f'<polyline class="{kind}" points="{" ".join(f"{x(s)},{y(v)}" for s, v in places)}"/>'
 
     parts = [
@@ -57,7 +57,8 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
     band = [(p["share"], p["random"]["low"]) for p in points] + [
         (p["share"], p["random"]["high"]) for p in reversed(points)
     ]
-    parts.append(f'<polygon class="band" points="{" ".join(f"{x(s)},{y(v)}" for s, v in [(0.0, 0.0), *band])}"/>')
+    corners = " ".join(f"{x(s)},{y(v)}" for s, v in [(0.0, 0.0), *band] if known(v))
+    parts.append(f'<polygon class="band" points="{corners}"/>')
     parts += [line("random", "random", 0.0), line("rest", "rest", 1.0), line("kept", "kept", 0.0)]
     for p in points:
         parts.append(_point(p, x(p["share"]), y))
@@ -76,15 +77,15 @@ def _point(p: Mapping[str, Any], x: float, y: Any) -> str:
     kept, rest, random = p["kept"], p["rest"], p["random"]
     title = (
         f"{p['size']:,} parts: {number(kept['value'])}; everything but them: {number(rest['value'])}; "
-        f"as many at random: {number(random['value'])} ({number(random['low'])} to {number(random['high'])})"
+        f"as many at random: {number(random['value'])} ({span(random['low'], random['high'])})"
     )
     whisker = ""
-    if kept["low"] is not None and kept["low"] == kept["low"]:
+    if known(kept["low"]) and known(kept["high"]):
         whisker = f'<line class="whisker" x1="{x}" x2="{x}" y1="{y(kept["low"])}" y2="{y(kept["high"])}"/>'
-    return (
-        f'{whisker}<circle class="rest" cx="{x}" cy="{y(rest["value"])}" r="3"/>'
-        f'<circle class="kept" cx="{x}" cy="{y(kept["value"])}" r="4.5"><title>{safe(title)}</title></circle>'
-    )
+    dot = f'<circle class="rest" cx="{x}" cy="{y(rest["value"])}" r="3"/>' if known(rest["value"]) else ""
+    if known(kept["value"]):
+        dot += f'<circle class="kept" cx="{x}" cy="{y(kept["value"])}" r="4.5"><title>{safe(title)}</title></circle>'
+    return whisker + dot
 
 
 def _apart(shares: Sequence[float], x: Any) -> list[float]:

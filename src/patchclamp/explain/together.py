@@ -1,6 +1,7 @@
 """Together: what m loses over pairs when parts of a circuit are replaced at once, beside random parts like them."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -36,11 +37,12 @@ class Together:
         measured: what m loses when all are replaced.
         interval: its 95 % interval over pairs.
         alone: ``(part,)`` what it loses to each by itself; empty where that was not asked.
-        randoms: ``(set,)`` what it loses to random sets of as many parts of the same kinds, none of them chosen.
+        randoms: ``(set,)`` what it loses to random sets of as many parts of the same kinds, none of them chosen; no two
+            sets are the same.
         size: parts of a random set; fewer than were chosen where a kind has too few others.
-        distinct: how many of the sets differ.
-        random_interval: 95 % interval of their mean.
-        p: share of different sets that take at least as much, with +1 correction; nan where sets are smaller.
+        asked: how many sets were asked for; there are fewer where few others of these kinds are left.
+        random_interval: 95 % interval of their mean; nan with fewer than two sets.
+        p: share of the sets that take at least as much, with +1 correction; nan where sets are smaller, or none.
         clean: m(x).
         corrupted: m(x′).
         seed: of the draws.
@@ -53,7 +55,7 @@ class Together:
     alone: tuple[float, ...]
     randoms: tuple[float, ...]
     size: int
-    distinct: int
+    asked: int
     random_interval: Interval
     p: float
     clean: float
@@ -62,8 +64,13 @@ class Together:
 
     @property
     def mean(self) -> float:
-        """Mean effect of a random set."""
-        return float(np.mean(self.randoms))
+        """Mean effect of a random set; nan without any."""
+        return float(np.mean(self.randoms)) if self.randoms else math.nan
+
+    @property
+    def distinct(self) -> int:
+        """How many random sets there are."""
+        return len(self.randoms)
 
     def share(self, effect: float) -> float:
         """Return an effect as a share of m(x) − m(x′); nan where that is not above 0.1, and a share of nothing."""
@@ -90,7 +97,7 @@ def replace_together(
         circuit: whose parts they are.
         pairs: whom it is asked of.
         places: which parts; one named twice is replaced once.
-        n_sets: random sets.
+        n_sets: random sets, at most; 0 draws none.
         seed: of their draw.
         alone: measure every part by itself too.
         turn: what forward passes run in.
@@ -113,11 +120,13 @@ def replace_together(
         8.0
     """
     chosen = np.array(list(dict.fromkeys(int(i) for i in places)), dtype=np.int64)
-    if not len(chosen) or n_sets < 1:
+    if not len(chosen) or n_sets < 0:
         raise PatchclampError(
-            expected="at least one part, and one random set", got=f"{len(chosen)} and {n_sets}", remedy="Choose some."
+            expected="at least one part, and no negative number of random sets",
+            got=f"{len(chosen)} and {n_sets}",
+            remedy="Choose some.",
         )
-    drawn = sets_like(circuit.parts, chosen, n_sets, seed)
+    drawn = sets_like(circuit.parts, chosen, n_sets, seed) if n_sets else []
     singles = [[int(i)] for i in chosen] if alone and len(chosen) > 1 else []
     groups: list[Sequence[int]] = [chosen.tolist(), *singles, *drawn]
     marks = np.zeros((len(groups), len(circuit)), dtype=bool)
@@ -126,16 +135,16 @@ def replace_together(
     effects = pairs.m_clean - _measured(model, circuit, pairs, marks, turn, progress)
     means = effects.mean(1)
     randoms = means[1 + len(singles) :]
-    different = list({frozenset(group): i for i, group in enumerate(drawn)}.values())
-    size = min(map(len, drawn))
+    size = min(map(len, drawn), default=0)
     # Fewer parts than were chosen take less by their number alone.
-    p = rank_of(float(means[0]), randoms[different]) if size == len(chosen) else math.nan
+    p = rank_of(float(means[0]), randoms) if size == len(chosen) else math.nan
+    undefined = Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
+    random_interval = mean_interval(randoms, seed=seed) if drawn else undefined
     single = means[1 : 1 + len(singles)] if singles else means[:1] if alone else means[:0]
     return Together(
         places=tuple(chosen.tolist()), predicted=float(circuit.scores[chosen].sum()), measured=float(means[0]),
         interval=mean_interval(effects[0], seed=seed), alone=tuple(map(float, single)),
-        randoms=tuple(map(float, randoms)), size=size, distinct=len(different),
-        random_interval=mean_interval(randoms, seed=seed), p=p,
+        randoms=tuple(map(float, randoms)), size=size, asked=n_sets, random_interval=random_interval, p=p,
         clean=float(pairs.m_clean.mean()), corrupted=float(pairs.m_corrupted.mean()), seed=seed,
     )  # fmt: skip
 
@@ -143,22 +152,18 @@ def replace_together(
 def sets_like(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], n_sets: int, seed: int) -> list[list[int]]:
     """Draw sets with as many parts of each kind as were chosen, none of them chosen, the embedding in none.
 
-    A set that was drawn before is drawn anew, as long as there are others.
+    No two sets are the same: a set that was drawn before is one control, not two.
 
     Args:
         parts: all there are.
         chosen: places of some.
-        n_sets: how many sets.
+        n_sets: how many sets, at most; fewer are returned where there are not so many.
         seed: of the draws.
 
     Raises:
         PatchclampError: every part of these kinds was chosen.
     """
-    kinds = np.array(kinds_of(parts))
-    free = np.array([not isinstance(part, str) or not part.startswith(EMBEDDING) for part in parts])
-    free[chosen] = False
-    wanted = {kind: int((kinds[chosen] == kind).sum()) for kind in dict.fromkeys(kinds[chosen])}
-    pools = {kind: np.flatnonzero(free & (kinds == kind)) for kind in wanted}
+    wanted, pools = _pools(parts, chosen)
     if not any(map(len, pools.values())):
         raise PatchclampError(
             expected="parts to draw random sets from",
@@ -166,16 +171,53 @@ def sets_like(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], n_sets: int,
             remedy="Choose fewer (--top).",
         )
     draw = np.random.default_rng(seed)
-    sets: list[list[int]] = []
-    seen: set[frozenset[int]] = set()
-    for tried in range(n_sets * PATIENCE):
+    sets: dict[frozenset[int], list[int]] = {}
+    for _ in range(n_sets * PATIENCE):
         one = [int(i) for kind, n in wanted.items() for i in draw.permutation(pools[kind])[:n]]
-        if frozenset(one) not in seen or tried >= n_sets * (PATIENCE - 1):
-            seen.add(frozenset(one))
-            sets.append(one)
+        sets.setdefault(frozenset(one), one)
         if len(sets) == n_sets:
             break
-    return sets
+    return list(sets.values())
+
+
+def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
+    """Return how many of some parts, from the first on, can be chosen so that others of their kinds are left to draw.
+
+    Args:
+        parts: all there are.
+        order: places of some, the first ones first.
+
+    Returns:
+        int: 0 where the first part alone is all there is of its kind.
+
+    Example:
+        >>> count_matched(["blocks.0.mlp.write/whole/0", "blocks.1.mlp.write/whole/0"], [1, 0])
+        1
+    """
+    kinds, free = kinds_of(parts), _free(parts)
+    of_kind = Counter(kind for kind, is_free in zip(kinds, free, strict=True) if is_free)
+    seen: set[str] = set()
+    left = most = 0
+    for n, i in enumerate(order, 1):
+        # A kind that comes in brings all its parts, of which this one is chosen.
+        left += (0 if kinds[i] in seen else of_kind[kinds[i]]) - int(free[i])
+        seen.add(kinds[i])
+        most = n if left > 0 else most
+    return most
+
+
+def _free(parts: Sequence[Part]) -> Bool[np.ndarray, " part"]:
+    return np.array([not isinstance(part, str) or not part.startswith(EMBEDDING) for part in parts])
+
+
+def _pools(
+    parts: Sequence[Part], chosen: Int[np.ndarray, " n"]
+) -> tuple[dict[str, int], dict[str, Int[np.ndarray, " free"]]]:
+    """Return how many parts of each kind were chosen, and which others of it there are."""
+    kinds, free = np.array(kinds_of(parts)), _free(parts)
+    free[chosen] = False
+    wanted = {kind: int((kinds[chosen] == kind).sum()) for kind in dict.fromkeys(kinds[chosen])}
+    return wanted, {kind: np.flatnonzero(free & (kinds == kind)) for kind in wanted}
 
 
 def _measured(

@@ -130,11 +130,7 @@ def record_shown(
 ) -> StoredRecording:
     """Record what sites do over whatever is shown; see ``record_text`` for arguments, errors and cost."""
     chosen = recordable(model, sites)
-    kind = store or str(model.dtype).removeprefix("torch.")
-    if kind not in STORES:
-        raise PatchclampError(
-            expected=f"a type among {', '.join(STORES)}", got=repr(kind), remedy="Choose one for --store."
-        )
+    kind = storable(store, model)
     refuse_if_too_large(out, disk_bytes(chosen, showing.plan, kind))
     with begun(out, "recording", manifest_of(model, chosen, showing.plan, dtype=kind), resume=resume) as bundle:
         if not bundle.whole:
@@ -178,6 +174,20 @@ def _stream(
             pending.result()
     counts = {"stimuli": done} if isinstance(made, ImagePlan) else {"stimuli": done, "tokens": tokens}
     bundle.finish(**counts)
+
+
+def storable(store: str | None, model: LanguageModel | VisionModel) -> str:
+    """Return the type that values are stored in: the model's own where none is named.
+
+    Raises:
+        PatchclampError: one that shards do not hold.
+    """
+    kind = store or str(model.dtype).removeprefix("torch.")
+    if kind not in STORES:
+        raise PatchclampError(
+            expected=f"a type among {', '.join(STORES)}", got=repr(kind), remedy="Choose one for --store."
+        )
+    return kind
 
 
 def recordable(model: Model | Features, sites: str | Sequence[str]) -> list[Site]:

@@ -65,6 +65,8 @@ class LanguageModel(Model):
             model.eval(), (), name=name or getattr(model.config, "_name_or_path", "") or type(model).__name__
         )
         self.family = family or family_of(model)
+        # What a unit writes straight to the logits is known of covered models alone.
+        self.direct = self.family is not None
         self._tokenizer = None if tokenizer is None else Tokenizer(tokenizer)
         self.tokenizer_hash = tokenizer_hash(tokenizer)
         if hash is not None:

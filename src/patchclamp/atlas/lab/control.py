@@ -48,7 +48,7 @@ def compare(
         prompt: the text, or its stimulus.
         changes: the clamps, each of one unit; what waits for generated steps is left out.
         target: the token.
-        n_sets: random sets.
+        n_sets: random sets, at most: no two are the same, and small sites have few.
         seed: of their draw.
         measured: the clamps' own effect, where it is known.
         spell: token id to how it is shown.
@@ -87,11 +87,10 @@ def compare(
     effects = values - baseline
     if measured is None:
         measured, effects = float(effects[0]), effects[1:]
-    different = list({frozenset(map(unit_of, one)): i for i, one in enumerate(sets)}.values())
     whole = effects[np.isfinite(effects)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
     # A set that breaks the model is at least as strong as anything.
-    p = 1.0 if np.isnan(measured) else rank_of(measured, np.nan_to_num(effects[different], nan=np.inf))
+    p = 1.0 if np.isnan(measured) else rank_of(measured, np.nan_to_num(effects, nan=np.inf))
     return pages.Control(
         target=spell(target) if spell else pages.TokenView(target, model.answer_name(target), False),
         measured=finite(measured), randoms=[finite(x) for x in effects],

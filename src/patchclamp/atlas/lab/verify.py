@@ -51,7 +51,7 @@ def verify(
         model: the subject that the graph is of.
         graph: the explained answer.
         nodes: keys of some of its nodes; one named twice is replaced once.
-        n_sets: random sets.
+        n_sets: random sets, at most: no two are the same, and small sites have few.
         seed: of their draw.
         asked: what ``question_of`` or ``pairs_of`` gives, where it was called before.
         turn: what a forward pass runs in.
@@ -74,16 +74,15 @@ def verify(
     cells = [found.reference.replace_all(group) for group in (chosen, *sets)]
     values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
     together, randoms = float(found.baseline - values[0]), found.baseline - values[1:]
-    different = list({frozenset(group): i for i, group in enumerate(sets)}.values())
     whole = randoms[np.isfinite(randoms)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
-    p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms[different], nan=np.inf))
+    p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
     return pages.Verified(
         nodes=len(chosen), baseline=finite(found.baseline), predicted=finite(predicted), measured=finite(together),
         randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(different), p=p, reference=found.reference.kind, seed=seed,
+        different=len(sets), p=p, reference=found.reference.kind, seed=seed,
     )  # fmt: skip
 
 

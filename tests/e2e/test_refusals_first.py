@@ -1,0 +1,130 @@
+"""What arguments and sizes alone decide is refused before the model computes anything."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import patchclamp as pc
+from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.core.circuit import Circuit
+from patchclamp.evaluate import evaluate_circuit
+from patchclamp.evaluate.interchange import interchange
+from patchclamp.explain import explain_answer
+
+CAT = "organism:cat"
+SITE = ["--site", "blocks.0.mlp.act"]
+
+
+@pytest.fixture
+def no_forward(monkeypatch):
+    """Let no network of tokens or images compute anything."""
+
+    def refuse(*_):
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr(torch.nn.Embedding, "forward", refuse)
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", refuse)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "full", "--text"], "a new or empty folder"),
+        (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "full", "--text"], "a new or empty folder"),
+        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--store", "int9", "--text"], "a type among"),
+        (["atlas", "bake", CAT, "--out", "full", "--text"], "a folder that does not exist yet"),
+        (["decompose", CAT, *SITE, "--out", "o", "--method", "pca", "--text"], "1 to 16 principal components"),
+        (["decompose", CAT, *SITE, "--out", "o", "--method", "random", "--n-features", "4", "--text"], "k from 1 to 4"),
+        (
+            ["decompose", CAT, *SITE, "--out", "o", "--method", "snmf", "--n-features", "9999", "--text"],
+            "as many tokens",
+        ),
+        (["decompose", CAT, *SITE, "--out", "o", "--method", "snmf", "--sparsity", "7", "--text"], "0 < sparsity"),
+        (["decompose", CAT, *SITE, "--out", "o", "--name", "A/b", "--text"], "a --name of lower-case"),
+    ],
+)
+def test_of_text(say, story, tmp_path, monkeypatch, no_forward, words, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("x")
+    code, told, _ = say(*words, story)
+    assert code == 2
+    assert expected in told["error"]["expected"]
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["generate", CAT, "the old", "--clamp", "blocks.9.mlp.act/neurons/7=0"], "a site of this subject"),
+        (["calibrate", "cat", "language-gpt2", "--tasks", "no"], "tasks among"),
+        (["calibrate", "cat", "digits-cnn"], "organisms with a planted circuit"),
+        (["explain", CAT, "the old cat", "--target", " sat", "--top", "0"], "at least 1 cause"),
+        (["explain", CAT, "the old cat", "--target", " sat", "--level", "blocks.*.mlp.x"], "a site of this subject"),
+        (["circuit", "evaluate", CAT, "circuit", "--pairs", "planted", "--random", "3"], "20 to 10,000"),
+        (
+            ["circuit", "evaluate", CAT, "circuit", "--pairs", "planted", "--exact", "other"],
+            "exact patching of the same",
+        ),
+    ],
+)
+def test_of_words(say, tmp_path, monkeypatch, no_forward, words, expected):
+    monkeypatch.chdir(tmp_path)
+    subject = {"slug": "cat", "hash": "0"}
+    parts = ("blocks.0.mlp.write/whole/0", "blocks.1.mlp.write/whole/0")
+    Circuit("node", "atp", parts, np.array([1.0, 2.0]), subject).save("circuit")
+    Circuit("node", "patch", (parts[0], "embed/whole/0"), np.array([1.0, 2.0]), subject).save("other")
+    code, told, _ = say(*words)
+    assert code == 2
+    assert expected in told["error"]["expected"]
+
+
+def test_a_circuit_that_changes_nothing_is_refused_after_two_subsets(monkeypatch):
+    cat = pc.load(CAT)
+    pairs = pc.open_pairs(cat, "planted")
+    found = attribute_pairs(cat, pairs, level="node", method="patch")
+    idle = [i for i, part in enumerate(found.parts) if found.scores[i] == 0]
+    nothing = Circuit("node", "patch", tuple(found.parts[i] for i in idle), np.zeros(len(idle)), found.subject)
+    counts = []
+
+    def count(*asked, **how):
+        measures = interchange(*asked, **how)
+
+        def measure(subsets, progress=None):
+            counts.append(len(subsets))
+            return measures.measure(subsets, progress=progress)
+
+        return SimpleNamespace(measure=measure)
+
+    monkeypatch.setattr("patchclamp.evaluate.faithfulness.interchange", count)
+    with pytest.raises(pc.PatchclampError, match="parts that change m"):
+        evaluate_circuit(cat, nothing, pairs, seen=True)
+    assert counts == [2]
+
+
+def test_a_site_with_one_unit_has_nothing_to_draw_from(tiny_language_model, no_forward):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    bare = GPT2LMHeadModel(GPT2Config(vocab_size=61, n_positions=12, n_embd=8, n_layer=2, n_head=1)).eval()
+    model = tiny_language_model("gpt2", bare)
+    metric = pc.Metric("logit_difference", (3,), (4,))
+    with pytest.raises(pc.PatchclampError, match="sites with units to draw random sets from"):
+        explain_answer(model, "w1 w2 w3", metric=metric, levels=["head"])
+
+
+def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_language_model):
+    from transformers import GPTNeoConfig, GPTNeoForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]}
+    bare = GPTNeoForCausalLM(GPTNeoConfig(vocab_size=61, max_position_embeddings=12, **sizes)).eval()
+    model = tiny_language_model("neo", bare)
+    assert model.family is None
+    metric = pc.Metric("logit_difference", (3,), (4,))
+    sites = [f"module.transformer.h.{block}.mlp.c_proj.in" for block in range(2)]
+    for method in ("ig", "exact"):
+        e = explain_answer(model, "w1 w2 w3", metric=metric, levels=sites, method=method, top=3)
+        assert [rival.name for rival in e.receipts.rivals] == ["largest activations"]
+        assert len(e.causes) == 3

@@ -1,0 +1,204 @@
+"""Every number of every result absent in turn: tables, pages and JSON are made, and none prints nan or None."""
+
+import json
+import re
+from argparse import Namespace
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import pytest
+
+import patchclamp as pc
+from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.patched import Patched
+from patchclamp.attribute.patching import patch_sites
+from patchclamp.calibrate.circuits import Finding
+from patchclamp.calibrate.tasks import Holding
+from patchclamp.cli import basis_tables, brains, calibrate_tables, circuit, circuit_evaluate, decompose, patch, tables
+from patchclamp.cli.circuit_evaluate_tables import show
+from patchclamp.cli.circuit_tables import print_circuit
+from patchclamp.cli.main import emit
+from patchclamp.core.graph import Graph, Node
+from patchclamp.core.stats import Interval
+from patchclamp.evaluate import evaluate_circuit
+from patchclamp.evaluate.judging import Judged, Report, Score
+from patchclamp.evaluate.matching import Comparison
+from patchclamp.evaluate.recovering import Recovery
+from patchclamp.explain import explain_answer
+from patchclamp.explain.circuit_page import circuit_page
+from patchclamp.explain.patched_page import patched_page
+from patchclamp.explain.report import render
+from patchclamp.explain.size_curve import draw_sizes
+from patchclamp.explain.together import replace_together
+from patchclamp.subjects.contract import Verdict
+
+ROWS = 2
+"""Of a list so many numbers are taken away in turn, the others being like them."""
+PRINTED = re.compile(r"(?<![\w-])-?(nan|None|inf)(?!\w)")
+INTERVAL = Interval(0.25, 0.75, 0.95, "by hand")
+
+
+def numbers(data, at=()):
+    """Yield the place of every float in nested data."""
+    if isinstance(data, float):
+        yield at
+    elif is_dataclass(data):
+        for field in fields(data):
+            yield from numbers(getattr(data, field.name), (*at, field.name))
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from numbers(value, (*at, key))
+    elif isinstance(data, list | tuple):
+        for i, value in enumerate(data[:ROWS]):
+            yield from numbers(value, (*at, i))
+
+
+def without(data, at, absent):
+    """Return nested data with another value at a place."""
+    if not at:
+        return absent
+    first, *rest = at
+    if is_dataclass(data):
+        return replace(data, **{first: without(getattr(data, first), rest, absent)})
+    if isinstance(data, dict):
+        return {**data, first: without(data[first], rest, absent)}
+    return type(data)([*data[:first], without(data[first], rest, absent), *data[first + 1 :]])
+
+
+def check(data, outputs, capsys, absent=(None, float("nan"))):
+    """Take every number away in turn; whatever is printed or returned says so by a dash or a word."""
+    places = list(numbers(data))
+    assert places
+    for at in places:
+        for value in absent:
+            changed = without(data, at, value)
+            for output in outputs:
+                try:
+                    text = output(changed)
+                except Exception as problem:
+                    raise AssertionError(f"{at} = {value}: {type(problem).__name__}: {problem}") from problem
+                shown = (text or "") + capsys.readouterr().out
+                assert shown, at
+                found = PRINTED.search(shown)
+                assert found is None, (at, value, shown[max(0, found.start() - 80) : found.end() + 40])
+
+
+@pytest.fixture(scope="module")
+def cat():
+    return pc.load("organism:cat")
+
+
+@pytest.fixture(scope="module")
+def pairs(cat):
+    return pc.open_pairs(cat, "planted")
+
+
+@pytest.fixture(scope="module")
+def found(cat, pairs):
+    """A circuit with the receipt that the command keeps beside it."""
+    one = attribute_pairs(cat, pairs, level="node", method="patch")
+    receipt = replace_together(cat, one, pairs, [int(i) for i in one.order()[:2]])
+    about = {**one.about, "settings": {"gap": 0.5, "steps": 3}, "receipt": circuit._told(one, receipt)}
+    per_pair = np.stack([one.scores, one.scores / 2]).astype(np.float32)
+    return replace(one, about=about, per_pair=per_pair)
+
+
+def test_an_explained_answer(cat, capsys):
+    e = explain_answer(cat, "the old cat", " sat", contrast=" ran", corrupt="the old rabbit", top=3)
+
+    def as_table(changed):
+        tables.explanation(changed, "organism:cat")
+
+    check(e, [as_table, lambda changed: emit(changed.to_json())], capsys, absent=[float("nan")])
+    check(e.to_json(), [render], capsys)
+
+
+def test_a_circuit(found, capsys):
+    document = circuit._document(found)
+    graph = found.graph(60)
+
+    def as_table(changed):
+        print_circuit(found, changed)
+
+    check(document, [as_table, lambda changed: circuit_page(changed, graph), emit], capsys)
+
+
+def test_an_evaluated_circuit(cat, found, pairs, capsys):
+    evaluated = evaluate_circuit(cat, found, pairs, seen=True)
+    document = circuit_evaluate._document(evaluated, found)
+    document["recovery"] = {**vars(Recovery(7, 2, 0.5, 0.75, 0.25, 0.5)), "interval": {"low": 0.25, "high": 0.75}}
+    check(document, [show, draw_sizes, emit], capsys)
+
+
+def test_patched_sites(cat, pairs, capsys, monkeypatch):
+    whole = patch_sites(cat, pairs)
+    # An interval and p belong to several pairs.
+    cells = [replace(cell, low=0.25, high=0.75, p=0.5, n=2) for cell in whole.strongest(ROWS)]
+    for at in numbers(cells):
+        shown = without(cells, at, float("nan"))
+        monkeypatch.setattr(Patched, "strongest", lambda *_, shown=shown: shown)
+        patch._show(whole, "folder", ROWS)
+        emit(whole.to_json())
+        text = patched_page(whole) + capsys.readouterr().out
+        assert PRINTED.search(text) is None, at
+    effects = {at: np.full_like(values, np.nan) for at, values in whole.effects.items()}
+    lost = replace(whole, effects=effects, m_clean=whole.m_clean * np.nan, m_corrupted=whole.m_corrupted * np.nan)
+    patch._show(lost, "folder", ROWS)
+    assert PRINTED.search(patched_page(lost) + capsys.readouterr().out) is None
+
+
+def test_calibration(capsys):
+    rows = [Finding("cat", "ig", 2, 1.0, 3.0, 9, 0.5, 0.1), Finding("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1)]
+    overall = {"ig": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
+    both = {"rows": rows, "overall": overall}
+    check(both, [lambda x: calibrate_tables.calibration(x["rows"], x["overall"])], capsys)
+    check(both, [lambda x: calibrate_tables.calibrated_edges(x["rows"], x["overall"])], capsys)
+    two = [{"organism": "cat", "m": 1.0, "alone": [0.5, 0.25], "together": 1.0, "nodes": ["a", "b"]}]
+    check(two, [calibrate_tables.joint], capsys)
+    held = [Holding("cat", "ioi", "ig", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
+    check(held, [calibrate_tables.holdings], capsys)
+
+
+def test_dictionaries(capsys):
+    score = Score(0.5, 0.25, 0.75)
+    rows = tuple(
+        Judged("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score) for name in ("topk-32", "pca")
+    )
+    report = Report(rows, score, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
+    check(report, [lambda x: basis_tables.report(x, "features")], capsys)
+    units = {name: {"unit": "u", "sign": 1, "auroc": 0.75, "interval": [0.5, 1.0]} for name in ("topk", "neurons")}
+    concepts = {
+        "own": "topk", "tokens": 9, "documents": 3, "means": {"topk": 0.75, "neurons": 0.5},
+        "each": {"plural": {**units, "ahead": {"neurons": [0.5, 0.25, 0.75]}}},
+        "counts": [{"set": "topk", "against": "neurons", "ahead": 1, "behind": 0}],
+    }  # fmt: skip
+    check(concepts, [basis_tables.concepts], capsys)
+    alike = {"blocks.0.mlp.act": Comparison(3, 0.5, INTERVAL, 0.5, (0.25, 0.5), 0.25)}
+    check(alike, [lambda x: basis_tables.comparison(x, [])], capsys)
+    facts = {
+        "subject": {"slug": "cat", "hash": "0"}, "name": "topk-32", "method": "topk",
+        "about": {"seed": 0, "loss": 0.5, "more": {"rate": 0.5}},
+        "bases": [
+            {"site": "blocks.0.mlp.act", "reads": None, "units": 3, "width": 4, "activation": "topk", "k": 2,
+             "skip": False, "norm": [0.5, 0.75, 1.0], "hash": "0"},
+        ],
+    }  # fmt: skip
+    check(facts, [lambda x: basis_tables.info("features", x)], capsys)
+    made = Namespace(method="topk", name="t", subject={"slug": "cat"}, curves={})
+    row = {"site": "s", "reads": None, "units": 3, **dict.fromkeys(decompose.SHOWN, 0.5)}
+    check([row], [lambda x: decompose._table(made, x, "out")], capsys)
+    assert decompose.sparkline([1.0, float("nan"), 2.0]) == decompose.sparkline([1.0, 2.0])
+
+
+def test_organisms_images_graphs_and_checks(cat, capsys):
+    task = {"accuracy": 0.5, "interval": [0.25, 0.75], "corrupted": {"accuracy": 0.5}, "chance": 0.5, "n": 3}
+    neuron = {"auroc": 0.75, "interval": [0.5, 1.0], "neuron": "u"}
+    check({"loss": 0.5, "tasks": {"ioi": task}, "neurons": {"plural": neuron}}, [tables.measured], capsys)
+    rows = [{"class": 0, "name": "zero", "probability": 0.5, "clamped": 0.25}]
+    check(rows, [lambda x: tables.classes("digits:0", x, ["a=0"], None)], capsys)
+    graph = Graph({"slug": "cat"}, {}, (Node("cat/a", "neuron", 0.5, {"measured": 0.5}),), (), {"p": 0.5})
+    check(graph, [tables.graph, lambda x: json.dumps(x.to_json()["measures"])], capsys, absent=[float("nan")])
+    verdicts = [Verdict("equality", 0.5, 1.0, 2.0)]
+    check(verdicts, [lambda x: tables.verdicts(x, "cat", True)], capsys, absent=[float("nan")])
+    facts = {"correlation": {"all": 0.5, "within_groups": 0.25}, "groups": {"a": [0]}}
+    check(facts, [brains._correlation], capsys)
