@@ -179,7 +179,7 @@ def wrap(
         module: any ``nn.Module``; a Hugging Face causal language model or image classifier gets its canonical sites.
         example_inputs: a tensor or tuple of tensors that it accepts; not needed for a language model, nor for an image
             classifier whose processor or config says the size.
-        tokenizer: a language model's tokenizer.
+        tokenizer: of a language model, or of a plain module that takes token ids; it can then be shown text.
         prepare: for a module that is shown images: a transformers image processor, a function from ``(y, x, channel)``
             whole numbers to ``(channel, y, x)``, or ``"scale"``, which divides by 255.
         name: what to call it in keys.
@@ -198,6 +198,12 @@ def wrap(
     from patchclamp.core.errors import PatchclampError
 
     if prepare is not None or type(module).__name__.endswith("ForImageClassification"):
+        if tokenizer is not None:
+            raise PatchclampError(
+                expected="a tokenizer only with a module that takes token ids",
+                got=f"one with {type(module).__name__}, which is shown images",
+                remedy="Leave tokenizer= out.",
+            )
         return _wrap_images(module, example_inputs, prepare, name)
     if hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None:
         from patchclamp.subjects.language import LanguageModel
@@ -211,7 +217,7 @@ def wrap(
         )
     from patchclamp.subjects.network import Network
 
-    return Network(module, example_inputs, name=name)
+    return Network(module, example_inputs, tokenizer=tokenizer, name=name)
 
 
 def _wrap_images(module: Any, example: Any, prepare: Any, name: str | None) -> Any:

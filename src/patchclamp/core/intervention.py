@@ -137,9 +137,10 @@ class Source:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.positions is not None and not isinstance(self.positions, Mapping):
+        places = self.positions
+        if places is not None and not (isinstance(places, Mapping) and all(map(_counts, [*places, *places.values()]))):
             raise PatchclampError(
-                expected="positions as a mapping, from position in the run to position in the recording",
+                expected="positions as a mapping, from position in the run to position in the recording, both from 0",
                 got=f"{self.positions!r:.60}",
                 remedy="For example positions={10: 3, 11: 4}.",
             )
@@ -169,6 +170,7 @@ class Intervention:
         mode: what an ablation puts in place.
         source: where mean, resample and patch take their values.
         fn: what ``call`` calls with ``(n, width)`` values; returns the same shape.
+        subject: slug of the subject that it is meant for, where a key said so; others then refuse it.
 
     Raises:
         PatchclampError: the parts do not fit the operation.
@@ -187,6 +189,7 @@ class Intervention:
     mode: Ablation = "zero"
     source: Source | None = None
     fn: Callable[[Any], Any] | None = field(default=None, repr=False)
+    subject: str | None = None
 
     def __post_init__(self) -> None:
         if self.operation not in (*OPERATIONS, "call"):
@@ -248,6 +251,8 @@ class Intervention:
             data["mode"] = self.mode
         if self.source is not None:
             data["source"] = self.source.to_json()
+        if self.subject is not None:
+            data["subject"] = self.subject
         return data
 
     @classmethod
@@ -261,7 +266,7 @@ class Intervention:
         Raises:
             PatchclampError: unknown fields, or a source that is not at hand.
         """
-        known = {"site", "operation", "basis", "units", "at", "value", "mode", "source"}
+        known = {"site", "operation", "basis", "units", "at", "value", "mode", "source", "subject"}
         operation = data.get("operation")
         named = isinstance(operation, str) and operation in OPERATIONS
         if not named or not {"site", "operation"} <= set(data) <= known:
@@ -276,6 +281,7 @@ class Intervention:
             and isinstance(data.get("basis", "neurons"), str)
             and (units is None or (isinstance(units, list) and all(isinstance(u, int) for u in units)))
             and (at is None or isinstance(at, str))
+            and isinstance(data.get("subject"), str | None)
             and mode in ("zero", "mean", "resample")
         )
         if not plain:
@@ -289,7 +295,13 @@ class Intervention:
             value=data.get("value"),
             mode=mode,
             source=_source(data, sources or {}),
+            subject=data.get("subject"),
         )
+
+
+def _counts(number: Any) -> bool:
+    """Return whether something counts from 0: a whole number, which True is not meant as."""
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and number >= 0
 
 
 def _array(value: Any) -> np.ndarray:
@@ -372,7 +384,10 @@ def clamp(text: str, at: str | None = None) -> Intervention:
     if named:
         place = str(unit.position) if unit.position is not None else f"+{unit.step}"
     where = spans(place or at)
-    return Intervention(unit.site, "ablate" if value is None else operation, (unit.index,), unit.basis, where, value)
+    return Intervention(
+        unit.site, "ablate" if value is None else operation, (unit.index,), unit.basis, where, value,
+        subject=unit.subject,
+    )  # fmt: skip
 
 
 def change(

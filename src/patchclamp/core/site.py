@@ -97,6 +97,24 @@ class Site:
         return f"{self.n_heads} x {self.width // self.n_heads}" if self.n_heads else str(self.width)
 
 
+def listed_patterns(patterns: str | Sequence[str]) -> list[str]:
+    """Return patterns one by one.
+
+    Raises:
+        PatchclampError: something else than text, or a list of it.
+    """
+    if isinstance(patterns, str):
+        return patterns.split(",")
+    asked = list(patterns) if isinstance(patterns, Iterable) else [patterns]
+    if not all(isinstance(pattern, str) for pattern in asked):
+        raise PatchclampError(
+            expected="site paths or patterns, as text or a list of text",
+            got=f"{patterns!r:.80}",
+            remedy="For example 'blocks.*.mlp.act'; `patchclamp sites MODEL` lists them.",
+        )
+    return asked
+
+
 def find_sites(patterns: str | Sequence[str], sites: Iterable[Site]) -> list[Site]:
     """Return the sites whose paths match any of the patterns, in the order of ``sites``.
 
@@ -120,7 +138,7 @@ def find_sites(patterns: str | Sequence[str], sites: Iterable[Site]) -> list[Sit
         ['blocks.0.mlp.act']
     """
     listed = list(sites)
-    asked = patterns.split(",") if isinstance(patterns, str) else list(patterns)
+    asked = listed_patterns(patterns)
     paths = {s.path: None for s in listed}
     chosen: set[str] = set()
     for pattern in (p.strip() for p in asked):

@@ -18,7 +18,7 @@ from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
-from patchclamp.subjects.edits import Edits, Frame, widened
+from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, family_of, module_path
@@ -246,8 +246,7 @@ class LanguageModel(Model):
             (torch.Size([1, 3, 61]), torch.Size([3, 48]))
         """
         shown = self.stimuli(stimuli)
-        per_row = any(isinstance(item, list | tuple) for item in interventions)
-        if per_row and len(shown) == 1:
+        if by_row(interventions) and len(shown) == 1:
             shown = shown * len(interventions)
         batch = self.batch(shown, padding)
         paths = self._paths(record)

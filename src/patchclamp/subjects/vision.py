@@ -18,7 +18,7 @@ from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
-from patchclamp.subjects.edits import Edits, Frame, widened
+from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision_family_of
 from patchclamp.subjects.images import Preparation, gallery, picture
@@ -364,8 +364,7 @@ class VisionModel(Model):
 
     def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Picture]:
         shown = self.stimuli(stimuli)
-        per_row = any(isinstance(item, list | tuple) for item in interventions)
-        return shown * len(interventions) if per_row and len(shown) == 1 else shown
+        return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
 
     def _forward(
         self,
