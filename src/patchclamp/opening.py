@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any
 
+from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.pairs import Pair, read_pairs
 
@@ -12,6 +13,7 @@ TASK, TRAIN = "task:", "/train"
 TASK_PAIRS, MOST_PAIRS = 64, 100_000
 
 
+@checked
 def load(
     name: str | PathLike[str], *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
 ) -> Any:
@@ -43,6 +45,7 @@ def load(
     return load_model(name, device=device, dtype=dtype, attention=attention)
 
 
+@checked
 def load_basis(source: str | PathLike[str], *, site: str | None = None, name: str | None = None) -> Any:
     """Load a dictionary of features: what ``decompose`` wrote, or a folder of SAELens, sparsify or Gemma Scope.
 
@@ -74,13 +77,14 @@ def load_basis(source: str | PathLike[str], *, site: str | None = None, name: st
     return open_dictionary(fspath(source), site=site, name=name)
 
 
+@checked
 def open_pairs(
     model: Any,
     source: str | PathLike[str] | Sequence[Pair],
     *,
     layout: str | None = None,
-    n: int | None = None,
-    seed: int = 0,
+    n: Positive | None = None,
+    seed: Natural = 0,
     kind: MetricKind | None = None,
 ) -> Any:
     """Open pairs of clean and corrupted prompts as one model reads them.
@@ -170,6 +174,7 @@ def _pairs_of(model: Any, source: str, layout: str | None, n: int | None, seed: 
     ]  # fmt: skip
 
 
+@checked
 def wrap(
     module: Any, example_inputs: Any = None, *, tokenizer: Any = None, prepare: Any = None, name: str | None = None
 ) -> Any:

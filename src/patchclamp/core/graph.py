@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -47,6 +48,7 @@ class Edge:
     slot: str = ""
 
 
+@checked
 @dataclass(frozen=True)
 class Graph:
     """Hold an explanation as data: nodes, edges, what they explain and how much of it.

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.unit import UnitKey
@@ -120,6 +121,7 @@ class Values(Protocol):
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Source:
     """Say where an intervention's values come from.
@@ -132,9 +134,9 @@ class Source:
     """
 
     values: Values
-    stimulus: int = 0
+    stimulus: Natural = 0
     positions: Mapping[int, int] | None = None
-    seed: int = 0
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
         places = self.positions
@@ -151,6 +153,7 @@ class Source:
         return {"values": self.values.hash, "stimulus": self.stimulus, "positions": positions, "seed": self.seed}
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Intervention:
     """Describe one change: at a site, to some units of a basis, at some positions or steps.
@@ -343,6 +346,7 @@ def _source(data: Mapping[str, Any], sources: Mapping[str, Values]) -> Source | 
     return Source(sources[source["values"]], stimulus=numbers[0], positions=moved, seed=numbers[1])
 
 
+@checked
 def clamp(text: str, at: str | None = None) -> Intervention:
     """Read a clamp as the command line writes it: ``KEY=VALUE``, ``KEY+=VALUE``, ``KEY*=VALUE``, ``KEY=ablate``.
 
@@ -390,10 +394,11 @@ def clamp(text: str, at: str | None = None) -> Intervention:
     )  # fmt: skip
 
 
+@checked
 def change(
     operation: Operation,
     site: str,
-    units: int | Sequence[int] | None = None,
+    units: Natural | Sequence[Natural] | None = None,
     *,
     value: Any = None,
     at: At = None,

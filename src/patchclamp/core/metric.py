@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 MetricKind = Literal[
@@ -13,6 +14,7 @@ MetricKind = Literal[
 _NEEDS_CONTRAST = ("logit_difference", "probability_difference")
 
 
+@checked
 @dataclass(frozen=True)
 class Metric:
     r"""Describe a number m read from logits z at stated positions.
@@ -147,6 +149,7 @@ class Metric:
         return data
 
 
+@checked
 @dataclass(frozen=True)
 class EachMetric:
     """Read another metric of every row of a batch: prompts with answers of their own go through one pass.

@@ -12,12 +12,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 MAX_FILE = 256 * 2**20
 _WORD = re.compile(r"[^\W\d_]+")
 
 
+@checked
 @dataclass(frozen=True)
 class Pair:
     """Hold one question and its counterpart, as text.
@@ -66,6 +68,7 @@ class Pair:
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
+@checked
 def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pair]:
     """Read pairs from a CSV or a JSONL file.
 

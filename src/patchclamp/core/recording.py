@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Int
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.site import Site
@@ -18,6 +19,7 @@ from patchclamp.core.stimulus import KINDS, Shown, unpacked
 from patchclamp.core.unit import UnitKey
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Recording:
     """Hold what some sites did while some stimuli were shown: rows are tokens, stimulus after stimulus.
@@ -63,7 +65,7 @@ class Recording:
             )
         return self.values[site]
 
-    def of(self, site: str, stimulus: int) -> Any:
+    def of(self, site: str, stimulus: Natural) -> Any:
         """Return one stimulus' rows, ``(position, width)``; a ragged site has those of ``positions`` only."""
         if not 0 <= stimulus < len(self.stimuli):
             raise PatchclampError(
@@ -94,7 +96,7 @@ class Recording:
             )
         return values
 
-    def positions(self, site: str, stimulus: int) -> Int[np.ndarray, " row"]:
+    def positions(self, site: str, stimulus: Natural) -> Int[np.ndarray, " row"]:
         """Return the positions that ``of`` has rows for: all, but at a ragged site."""
         if self._batched(site):
             return np.arange(len(self.of(site, stimulus)))
@@ -107,7 +109,7 @@ class Recording:
         here: np.ndarray = rows[(rows >= start) & (rows < stop)] - start
         return here
 
-    def at(self, key: str | UnitKey, stimulus: int = 0) -> Any:
+    def at(self, key: str | UnitKey, stimulus: Natural = 0) -> Any:
         """Return one unit's value at the key's position (its whole time course where the key names none).
 
         Raises:
@@ -151,7 +153,9 @@ class Recording:
         slug, _ = made_on(self)
         if slug and unit.subject not in (None, slug):
             raise PatchclampError(
-                expected=f"a key of {slug}, which was recorded", got=str(unit), remedy="Leave the subject out of the key."
+                expected=f"a key of {slug}, which was recorded",
+                got=str(unit),
+                remedy="Leave the subject out of the key.",
             )
         if unit.step is not None:
             raise PatchclampError(
@@ -175,7 +179,7 @@ class Recording:
         # NumPy adds bfloat16 up in bfloat16, which is wrong by any amount.
         return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
-    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+    def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
         if self._batched(site):
             n = self[site].shape[1] if "position" in self.sites[site].axes else 1
@@ -269,6 +273,7 @@ def sites_of(bundle: Bundle) -> dict[str, Site]:
         ) from problem
 
 
+@checked
 class StoredRecording:
     """Read a recording from its folder, a shard at a time.
 
@@ -312,7 +317,7 @@ class StoredRecording:
         """Number of stimuli recorded so far."""
         return int(self._first[-1])
 
-    def shard(self, number: int, sites: Sequence[str] | None = None) -> Recording:
+    def shard(self, number: Natural, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
         wanted = self._known(sites)
         labels = KINDS[self.kind]
@@ -332,12 +337,12 @@ class StoredRecording:
         stimuli = tuple(s for p in parts for s in p.stimuli)
         return Recording(stimuli, values, {s: self.sites[s] for s in chosen}, self.provenance)
 
-    def of(self, site: str, stimulus: int) -> Any:
+    def of(self, site: str, stimulus: Natural) -> Any:
         """Return one stimulus' rows, ``(position, width)``, reading only its shard."""
         number, place = self._locate(stimulus)
         return self.shard(number, [site]).of(site, place)
 
-    def stimulus(self, stimulus: int) -> Shown:
+    def stimulus(self, stimulus: Natural) -> Shown:
         """Return one stimulus."""
         number, place = self._locate(stimulus)
         return self.shard(number, []).stimuli[place]
@@ -368,7 +373,7 @@ class StoredRecording:
             total, count = (total if count else 0) + rows.sum(0), count + len(rows)
         return total / max(count, 1)
 
-    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+    def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
         stimuli = (s for part in self.shards([]) for s in part.stimuli)
         n = self.sites[site].n_places

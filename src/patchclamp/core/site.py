@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 
 AXES = (
@@ -16,6 +17,7 @@ AXES = (
 """The closed list of axis names."""
 
 
+@checked
 @dataclass(frozen=True)
 class Site:
     """Name a place in a subject where one vector per position can be read, and perhaps written.
@@ -43,10 +45,10 @@ class Site:
 
     path: str
     kind: str
-    width: int
+    width: Natural
     axes: tuple[str, ...] = ("stimulus", "position", "unit")
-    n_heads: int = 0
-    layer: int | None = None
+    n_heads: Natural = 0
+    layer: Natural | None = None
     writable: bool = True
     tapped: bool = False
     ragged: bool = False
@@ -71,7 +73,7 @@ class Site:
         """Rows that one image makes here; 0 where the text decides."""
         return math.prod(self.places) if self.places else 0
 
-    def place(self, position: int) -> tuple[int, ...]:
+    def place(self, position: Natural) -> tuple[int, ...]:
         """Return where a position lies: ``(y, x)`` on a map, ``(position,)`` elsewhere.
 
         Example:

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
-from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.intervention import Intervention
+from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording, made_on
 from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
@@ -31,6 +32,7 @@ from patchclamp.subjects.text import Tokenizer
 MODULE = "module."
 
 
+@checked
 class Network:
     """Lay a module in the rig: record, change and differentiate what passes through its submodules.
 
@@ -65,7 +67,12 @@ class Network:
 
     def _tokenizer_of(self, bare: Any) -> Tokenizer:
         first = self.example_inputs[0]
-        if not isinstance(first, Tensor) or first.ndim != 2 or first.is_floating_point() or len(self.example_inputs) > 1:
+        if (
+            not isinstance(first, Tensor)
+            or first.ndim != 2
+            or first.is_floating_point()
+            or len(self.example_inputs) > 1
+        ):
             raise PatchclampError(
                 expected="one example of token ids (batch, position) beside a tokenizer",
                 got=_described(self.example_inputs),
@@ -520,10 +527,15 @@ def _positions_of(first: Tensor) -> int | None:
 def _described(inputs: Any) -> str:
     """Return types and shapes of some inputs, as people read them."""
     listed = inputs if isinstance(inputs, tuple) else (inputs,)
-    return ", ".join(
-        f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}" if isinstance(x, Tensor) else f"{type(x).__name__}"
-        for x in listed
-    ) or "nothing"
+    return (
+        ", ".join(
+            f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+            if isinstance(x, Tensor)
+            else f"{type(x).__name__}"
+            for x in listed
+        )
+        or "nothing"
+    )
 
 
 def _squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:

@@ -37,7 +37,9 @@ def measured_from(
     else:
         value = metric(output)
     if not isinstance(value, Tensor) or value.shape != (n_rows,) or not value.is_floating_point():
-        shape = f"a tensor of {value.dtype} and shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        shape = (
+            f"a tensor of {value.dtype} and shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        )
         raise PatchclampError(
             expected=f"a metric that gives one number per row, a tensor of shape ({n_rows},)",
             got=f"{shape:.100}",

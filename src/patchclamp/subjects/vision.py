@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -27,6 +28,7 @@ from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import MODULE, gradients_of, holder, once, shapes_inside
 
 
+@checked
 class VisionModel(Model):
     """Lay an image model in the rig.
 
