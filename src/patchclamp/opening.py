@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any
 
+from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.pairs import Pair, read_pairs
 
@@ -12,6 +13,7 @@ TASK, TRAIN = "task:", "/train"
 TASK_PAIRS, MOST_PAIRS = 64, 100_000
 
 
+@checked
 def load(
     name: str | PathLike[str], *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
 ) -> Any:
@@ -43,6 +45,7 @@ def load(
     return load_model(name, device=device, dtype=dtype, attention=attention)
 
 
+@checked
 def load_basis(source: str | PathLike[str], *, site: str | None = None, name: str | None = None) -> Any:
     """Load a dictionary of features: what ``decompose`` wrote, or a folder of SAELens, sparsify or Gemma Scope.
 
@@ -74,13 +77,14 @@ def load_basis(source: str | PathLike[str], *, site: str | None = None, name: st
     return open_dictionary(fspath(source), site=site, name=name)
 
 
+@checked
 def open_pairs(
     model: Any,
     source: str | PathLike[str] | Sequence[Pair],
     *,
     layout: str | None = None,
-    n: int | None = None,
-    seed: int = 0,
+    n: Positive | None = None,
+    seed: Natural = 0,
     kind: MetricKind | None = None,
 ) -> Any:
     """Open pairs of clean and corrupted prompts as one model reads them.
@@ -170,6 +174,7 @@ def _pairs_of(model: Any, source: str, layout: str | None, n: int | None, seed: 
     ]  # fmt: skip
 
 
+@checked
 def wrap(
     module: Any, example_inputs: Any = None, *, tokenizer: Any = None, prepare: Any = None, name: str | None = None
 ) -> Any:
@@ -179,7 +184,7 @@ def wrap(
         module: any ``nn.Module``; a Hugging Face causal language model or image classifier gets its canonical sites.
         example_inputs: a tensor or tuple of tensors that it accepts; not needed for a language model, nor for an image
             classifier whose processor or config says the size.
-        tokenizer: a language model's tokenizer.
+        tokenizer: of a language model, or of a plain module that takes token ids; it can then be shown text.
         prepare: for a module that is shown images: a transformers image processor, a function from ``(y, x, channel)``
             whole numbers to ``(channel, y, x)``, or ``"scale"``, which divides by 255.
         name: what to call it in keys.
@@ -198,6 +203,12 @@ def wrap(
     from patchclamp.core.errors import PatchclampError
 
     if prepare is not None or type(module).__name__.endswith("ForImageClassification"):
+        if tokenizer is not None:
+            raise PatchclampError(
+                expected="a tokenizer only with a module that takes token ids",
+                got=f"one with {type(module).__name__}, which is shown images",
+                remedy="Leave tokenizer= out.",
+            )
         return _wrap_images(module, example_inputs, prepare, name)
     if hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None:
         from patchclamp.subjects.language import LanguageModel
@@ -211,7 +222,7 @@ def wrap(
         )
     from patchclamp.subjects.network import Network
 
-    return Network(module, example_inputs, name=name)
+    return Network(module, example_inputs, tokenizer=tokenizer, name=name)
 
 
 def _wrap_images(module: Any, example: Any, prepare: Any, name: str | None) -> Any:

@@ -7,7 +7,7 @@ import transformers
 from torch import nn
 
 import patchclamp as pc
-from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.errors import CannotIntervene, PatchclampError, PatchclampWarning
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
 from patchclamp.subjects import contract
@@ -223,7 +223,8 @@ def test_several_inputs_tuple_outputs_and_positions():
     net = pc.wrap(Paired(), (torch.zeros(1, 4, 3), torch.zeros(1, 5)))
     assert net.site("module.rnn.out").axes == ("stimulus", "position", "unit")
     edit = change("set", "module.rnn.out", (0, 4), value=[2.0, -2.0], at="1:3")
-    run = net.run((x, shift), record="module.rnn.out", interventions=[edit])
+    with pytest.warns(PatchclampWarning, match="fused GRU"):
+        run = net.run((x, shift), record="module.rnn.out", interventions=[edit])
     with torch.no_grad():
         states = net.module.rnn(x)[0].clone()
         states[:, 1:3, 0], states[:, 1:3, 4] = 2.0, -2.0

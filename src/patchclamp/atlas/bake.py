@@ -14,6 +14,7 @@ from patchclamp.atlas.labels import labels_of, show_labelled
 from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.runs import Run, host, now, versions, write_run
 from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
+from patchclamp.core.arguments import checked
 from patchclamp.core.disk import file_hash, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
@@ -31,6 +32,7 @@ LOOK_BYTES, BASE_BYTES = 11_000, 10_000
 """Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
 
 
+@checked
 def bake_atlas(
     model: LanguageModel,
     text: str | Path,

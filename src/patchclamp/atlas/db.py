@@ -10,9 +10,11 @@ from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.atlas.runs import UNVERIFIED, Run
 from patchclamp.atlas.store import VERSION
 from patchclamp.atlas.unit import examples, graph_row, unit_page
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 
 
+@checked
 class Atlas:
     """Read an atlas; each method gives the page of the same name.
 
@@ -161,6 +163,7 @@ def _run_row(id: str, run: Run) -> pages.RunRow:
     return pages.RunRow(id, run.verb, run.command, run.began, number_or_none(run.duration_s), run.made)
 
 
+@checked
 def open_atlas(path: str | Path) -> Atlas:
     """Open an atlas for reading.
 

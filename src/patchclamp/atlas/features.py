@@ -21,6 +21,7 @@ from patchclamp.atlas.reading import Reading
 from patchclamp.atlas.runs import Run, host, now, versions
 from patchclamp.atlas.store import written
 from patchclamp.attribute.features import PLAIN
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash, writing
@@ -37,6 +38,7 @@ MOST_STORED = 64 * 2**20
 """Bytes of a dictionary that a layer keeps; a larger one stays in its folder alone."""
 
 
+@checked
 def add_basis(
     atlas: str | Path,
     model: LanguageModel,

@@ -7,6 +7,7 @@ from typing import Any
 
 from patchclamp.atlas import pages
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 Range = tuple[float | None, float | None]
@@ -20,6 +21,7 @@ _SORTED_BY = {
 _RISING = ("relevance", "key")
 
 
+@checked
 @dataclass(frozen=True)
 class Asked:
     """What Find was asked.

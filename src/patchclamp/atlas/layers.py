@@ -19,6 +19,7 @@ import numpy as np
 
 from patchclamp.atlas.runs import Run, write_run
 from patchclamp.atlas.store import BASE, HASHED, as_os_error, content_hash, opened, read_head, written
+from patchclamp.core.arguments import checked
 from patchclamp.core.description import Description, Score
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -100,6 +101,7 @@ class Layer:
     n_features: int = 0
 
 
+@checked
 def write_descriptions(
     atlas: str | Path, descriptions: Sequence[Description], *, run: Run | None = None, title: str | None = None
 ) -> str:
@@ -151,6 +153,7 @@ def write_descriptions(
     return _write(folder, "descriptions", _DESCRIPTIONS, about, fill, run)
 
 
+@checked
 def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> str:
     """Add an explained answer to an atlas as a layer.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from patchclamp.atlas.db import Atlas
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import UnitKey
 
@@ -73,6 +74,7 @@ _served: dict[tuple[Path, str | None], _Served] = {}
 _lock = threading.Lock()
 
 
+@checked
 def show(
     key: str | UnitKey, *, atlas: str | Path | Atlas | None = None, model: str | None = None, height: int = 900
 ) -> Shown:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.reference import Reference
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
@@ -78,6 +79,7 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
     return widened(values).cpu().double().numpy().reshape(len(values), n_units, -1)
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Attribution:
     """Hold one score per node, and what they explain.
@@ -135,7 +137,7 @@ class Attribution:
         """Σ of all scores."""
         return float(self.flat.sum())
 
-    def key(self, i: int) -> UnitKey:
+    def key(self, i: Natural) -> UnitKey:
         """Return the node that stands at place ``i`` of ``flat``.
 
         Raises:
@@ -176,7 +178,7 @@ class Attribution:
         """Return places of ``flat`` from the highest score down; by magnitude where not ``signed``."""
         return np.argsort(-self.flat if signed else -np.abs(self.flat), kind="stable")
 
-    def top(self, k: int, *, signed: bool = True) -> list[UnitKey]:
+    def top(self, k: Natural, *, signed: bool = True) -> list[UnitKey]:
         """Return the ``k`` highest nodes."""
         return [self.key(int(i)) for i in self.order(signed=signed)[:k]]
 

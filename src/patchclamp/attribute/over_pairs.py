@@ -14,6 +14,7 @@ from patchclamp.attribute.gradients import Ends, against, differentiated, integr
 from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.reference import Reference
 from patchclamp.attribute.scoring import STEPS
+from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source
@@ -71,6 +72,7 @@ class _Tally:
             self.each[some, here] = scores
 
 
+@checked
 def attribute_pairs(
     model: LanguageModel,
     pairs: PairSet,
@@ -78,10 +80,10 @@ def attribute_pairs(
     level: UnitLevel = "node",
     method: str = "relp",
     rules: Sequence[str] | None = None,
-    steps: int = STEPS,
+    steps: Positive = STEPS,
     denoise: bool = False,
     by_position: bool = False,
-    batch_size: int = BATCH,
+    batch_size: Positive = BATCH,
     progress: Progress | None = None,
 ) -> Circuit:
     r"""Score every node, neuron or feature over pairs: what m(x) owes to its being as under x, not as under x′.
@@ -198,9 +200,9 @@ def cost_of(
     *,
     level: UnitLevel = "node",
     method: str = "relp",
-    steps: int = STEPS,
+    steps: Positive = STEPS,
     by_position: bool = False,
-    batch_size: int = BATCH,
+    batch_size: Positive = BATCH,
 ) -> Cost:
     """Count what ``attribute_pairs`` will take; nothing is run.
 
@@ -237,8 +239,8 @@ def _checked(
     level: str,
     method: str,
     rules: Sequence[str] | None,
-    steps: int,
-    batch_size: int,
+    steps: Positive,
+    batch_size: Positive,
     *,
     by_position: bool,
 ) -> dict[str, str]:
@@ -286,7 +288,7 @@ def _integrated(
     pairs: PairSet,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
-    steps: int,
+    steps: Positive,
     tally: _Tally,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
@@ -315,7 +317,7 @@ def _patched(
     tally: _Tally,
     n_places: int,
     denoise: bool,
-    batch_size: int,
+    batch_size: Positive,
     progress: Progress | None,
 ) -> None:
     """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.columns import least_p, mean_intervals, sign_flip_ps
 from patchclamp.core.pairs import Pair
 from patchclamp.core.unit import UnitKey
@@ -61,6 +62,7 @@ class Map:
     left_out: int = 0
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Patched:
     """Hold the effect of patching every unit at every place, for every pair.

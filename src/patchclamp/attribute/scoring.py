@@ -9,6 +9,7 @@ from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import against, differentiated, integrated, measured, recorded, shared
 from patchclamp.attribute.nodes import Attribution, collect, distances, level_sites, shape_of
 from patchclamp.attribute.reference import Reference, check_means
+from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
@@ -30,6 +31,7 @@ METHODS: Mapping[str, str] = {
 STEPS = 10
 
 
+@checked
 def attribute_nodes(
     model: Model,
     prompt: Any,
@@ -40,7 +42,7 @@ def attribute_nodes(
     method: str = "ig",
     levels: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
-    steps: int = STEPS,
+    steps: Positive = STEPS,
     progress: Progress | None = None,
 ) -> Attribution:
     r"""Score every MLP neuron and every head at every position for a metric.

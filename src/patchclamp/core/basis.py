@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import SLUG
 
@@ -15,6 +16,7 @@ Activation = Literal["identity", "relu", "topk", "jumprelu", "nonnegative"]
 ARRAYS = ("decoder", "encoder", "encoder_bias", "decoder_bias", "output_bias", "threshold", "skip")
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Basis:
     r"""Describe how a site's vector x is read as units f and written back.
@@ -63,7 +65,7 @@ class Basis:
     decoder_bias: Float[np.ndarray, " read"] | None = field(default=None, repr=False)
     output_bias: Float[np.ndarray, " width"] | None = field(default=None, repr=False)
     activation: Activation = "identity"
-    k: int | None = None
+    k: Positive | None = None
     threshold: Float[np.ndarray, " unit"] | None = field(default=None, repr=False)
     reads: str | None = None
     skip: Float[np.ndarray, "width read"] | None = field(default=None, repr=False)

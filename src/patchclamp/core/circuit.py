@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -28,6 +29,7 @@ Part = str | tuple[str, str]
 """A unit's key without subject and place, or an edge: the keys of who writes and who reads."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Circuit:
     """Hold parts and their scores; the circuit of size n is the n that score highest.
@@ -88,7 +90,7 @@ class Circuit:
         """Return places of ``parts`` from the highest score down; by magnitude where not ``signed``."""
         return np.argsort(-self.scores if signed else -np.abs(self.scores), kind="stable")
 
-    def first(self, n: int, *, signed: bool = True) -> Bool[np.ndarray, " part"]:
+    def first(self, n: Natural, *, signed: bool = True) -> Bool[np.ndarray, " part"]:
         """Return which parts the circuit of size ``n`` has."""
         chosen = np.zeros(len(self), dtype=bool)
         chosen[self.order(signed=signed)[:n]] = True

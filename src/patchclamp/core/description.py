@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
@@ -23,6 +24,7 @@ class Score:
     n: int
 
 
+@checked
 @dataclass(frozen=True)
 class Description:
     """Put words on a unit, saying who wrote them and from what.

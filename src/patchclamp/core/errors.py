@@ -31,3 +31,7 @@ class CannotIntervene(PatchclampError):
 
 class Damaged(PatchclampError):
     """A file on disk is not what its manifest says it is."""
+
+
+class PatchclampWarning(UserWarning):
+    """Something was done, and does less than its name may promise."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
@@ -49,6 +50,7 @@ class Edge:
     slot: str = ""
 
 
+@checked
 @dataclass(frozen=True)
 class Graph:
     """Hold an explanation as data: nodes, edges, what they explain and how much of it.

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.unit import UnitKey
@@ -120,6 +121,7 @@ class Values(Protocol):
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Source:
     """Say where an intervention's values come from.
@@ -132,14 +134,15 @@ class Source:
     """
 
     values: Values
-    stimulus: int = 0
+    stimulus: Natural = 0
     positions: Mapping[int, int] | None = None
-    seed: int = 0
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
-        if self.positions is not None and not isinstance(self.positions, Mapping):
+        places = self.positions
+        if places is not None and not (isinstance(places, Mapping) and all(map(_counts, [*places, *places.values()]))):
             raise PatchclampError(
-                expected="positions as a mapping, from position in the run to position in the recording",
+                expected="positions as a mapping, from position in the run to position in the recording, both from 0",
                 got=f"{self.positions!r:.60}",
                 remedy="For example positions={10: 3, 11: 4}.",
             )
@@ -150,6 +153,7 @@ class Source:
         return {"values": self.values.hash, "stimulus": self.stimulus, "positions": positions, "seed": self.seed}
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Intervention:
     """Describe one change: at a site, to some units of a basis, at some positions or steps.
@@ -169,6 +173,7 @@ class Intervention:
         mode: what an ablation puts in place.
         source: where mean, resample and patch take their values.
         fn: what ``call`` calls with ``(n, width)`` values; returns the same shape.
+        subject: slug of the subject that it is meant for, where a key said so; others then refuse it.
 
     Raises:
         PatchclampError: the parts do not fit the operation.
@@ -187,6 +192,7 @@ class Intervention:
     mode: Ablation = "zero"
     source: Source | None = None
     fn: Callable[[Any], Any] | None = field(default=None, repr=False)
+    subject: str | None = None
 
     def __post_init__(self) -> None:
         if self.operation not in (*OPERATIONS, "call"):
@@ -248,6 +254,8 @@ class Intervention:
             data["mode"] = self.mode
         if self.source is not None:
             data["source"] = self.source.to_json()
+        if self.subject is not None:
+            data["subject"] = self.subject
         return data
 
     @classmethod
@@ -261,7 +269,7 @@ class Intervention:
         Raises:
             PatchclampError: unknown fields, or a source that is not at hand.
         """
-        known = {"site", "operation", "basis", "units", "at", "value", "mode", "source"}
+        known = {"site", "operation", "basis", "units", "at", "value", "mode", "source", "subject"}
         operation = data.get("operation")
         named = isinstance(operation, str) and operation in OPERATIONS
         if not named or not {"site", "operation"} <= set(data) <= known:
@@ -276,6 +284,7 @@ class Intervention:
             and isinstance(data.get("basis", "neurons"), str)
             and (units is None or (isinstance(units, list) and all(isinstance(u, int) for u in units)))
             and (at is None or isinstance(at, str))
+            and isinstance(data.get("subject"), str | None)
             and mode in ("zero", "mean", "resample")
         )
         if not plain:
@@ -289,7 +298,13 @@ class Intervention:
             value=data.get("value"),
             mode=mode,
             source=_source(data, sources or {}),
+            subject=data.get("subject"),
         )
+
+
+def _counts(number: Any) -> bool:
+    """Return whether something counts from 0: a whole number, which True is not meant as."""
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and number >= 0
 
 
 def _array(value: Any) -> np.ndarray:
@@ -331,6 +346,7 @@ def _source(data: Mapping[str, Any], sources: Mapping[str, Values]) -> Source | 
     return Source(sources[source["values"]], stimulus=numbers[0], positions=moved, seed=numbers[1])
 
 
+@checked
 def clamp(text: str, at: str | None = None) -> Intervention:
     """Read a clamp as the command line writes it: ``KEY=VALUE``, ``KEY+=VALUE``, ``KEY*=VALUE``, ``KEY=ablate``.
 
@@ -372,13 +388,17 @@ def clamp(text: str, at: str | None = None) -> Intervention:
     if named:
         place = str(unit.position) if unit.position is not None else f"+{unit.step}"
     where = spans(place or at)
-    return Intervention(unit.site, "ablate" if value is None else operation, (unit.index,), unit.basis, where, value)
+    return Intervention(
+        unit.site, "ablate" if value is None else operation, (unit.index,), unit.basis, where, value,
+        subject=unit.subject,
+    )  # fmt: skip
 
 
+@checked
 def change(
     operation: Operation,
     site: str,
-    units: int | Sequence[int] | None = None,
+    units: Natural | Sequence[Natural] | None = None,
     *,
     value: Any = None,
     at: At = None,

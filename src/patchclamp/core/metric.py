@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 MetricKind = Literal[
@@ -13,6 +14,7 @@ MetricKind = Literal[
 _NEEDS_CONTRAST = ("logit_difference", "probability_difference")
 
 
+@checked
 @dataclass(frozen=True)
 class Metric:
     r"""Describe a number m read from logits z at stated positions.
@@ -89,7 +91,11 @@ class Metric:
         """Evaluate on ``(batch, read position, token)`` logits, NumPy or PyTorch; returns ``(batch,)``.
 
         The read positions are those of ``positions``, in order. Gradients flow through.
+
+        Raises:
+            PatchclampError: another shape, or ids that the logits do not have.
         """
+        self._check(logits)
         xp = sys.modules[type(logits).__module__.split(".")[0]]
         z = logits[:, 0]
         if self.kind == "logit":
@@ -116,6 +122,23 @@ class Metric:
         log_q = _log_softmax(xp, reference)
         return (xp.exp(log_q) * (log_q - log_p)).sum(-1)
 
+    def _check(self, logits: Any) -> None:
+        shape = tuple(getattr(logits, "shape", ()))
+        if len(shape) != 3 or shape[1] < len(self.positions):
+            raise PatchclampError(
+                expected=f"logits of shape (batch, read position, token), {len(self.positions)} of them read",
+                got=f"{type(logits).__name__} of shape {shape}",
+                remedy="Pick the positions first: metric(y[:, list(metric.positions)]); for (batch, class): "
+                "metric(y[:, None]).",
+            )
+        strange = [i for i in (*self.target, *self.contrast) if i >= shape[-1]]
+        if strange:
+            raise PatchclampError(
+                expected=f"ids from 0 to {shape[-1] - 1}, as the logits have",
+                got=f"{strange[0]}",
+                remedy="Give the ids that the model answers with; a tokenizer may have more.",
+            )
+
     def to_json(self) -> dict[str, Any]:
         """Return the metric as JSON-ready data."""
         data: dict[str, Any] = {"kind": self.kind, "target": list(self.target), "positions": list(self.positions)}
@@ -126,6 +149,7 @@ class Metric:
         return data
 
 
+@checked
 @dataclass(frozen=True)
 class EachMetric:
     """Read another metric of every row of a batch: prompts with answers of their own go through one pass.

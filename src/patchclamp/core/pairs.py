@@ -12,6 +12,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse
 
@@ -19,6 +20,7 @@ MAX_FILE = 256 * 2**20
 _WORD = re.compile(r"[^\W\d_]+")
 
 
+@checked
 @dataclass(frozen=True)
 class Pair:
     """Hold one question and its counterpart, as text.
@@ -67,6 +69,7 @@ class Pair:
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
+@checked
 def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pair]:
     """Read pairs from a CSV or a JSONL file.
 

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import Int
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.site import Site
@@ -18,11 +19,13 @@ from patchclamp.core.stimulus import KINDS, Shown, unpacked
 from patchclamp.core.unit import UnitKey
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Recording:
     """Hold what some sites did while some stimuli were shown: rows are tokens, stimulus after stimulus.
 
-    Of images each site has its own number of rows per stimulus: the places of its map, its tokens, or one.
+    Of images each site has its own number of rows per stimulus: the places of its map, its tokens, or one. A wrapped
+    plain network's values are batches as they came, with all the axes of their site: ``(stimulus, position, unit)``.
 
     Args:
         stimuli: what was shown, in row order.
@@ -62,20 +65,41 @@ class Recording:
             )
         return self.values[site]
 
-    def of(self, site: str, stimulus: int) -> Any:
+    def of(self, site: str, stimulus: Natural) -> Any:
         """Return one stimulus' rows, ``(position, width)``; a ragged site has those of ``positions`` only."""
         if not 0 <= stimulus < len(self.stimuli):
             raise PatchclampError(
                 expected=f"a stimulus from 0 to {len(self.stimuli) - 1}", got=str(stimulus), remedy="Count from 0."
             )
+        if self._batched(site):
+            values = self._of_rows(site)
+            # Without positions a stimulus has one row.
+            return values[stimulus] if "position" in self.sites[site].axes else values[stimulus : stimulus + 1]
         n = self.sites[site].n_places if site in self.sites else 0
         start, stop = (n * stimulus, n * (stimulus + 1)) if n else self.offsets[stimulus : stimulus + 2]
         if site in self.rows:
             start, stop = np.searchsorted(self.rows[site], [start, stop])
         return self[site][int(start) : int(stop)]
 
-    def positions(self, site: str, stimulus: int) -> Int[np.ndarray, " row"]:
+    def _batched(self, site: str) -> bool:
+        """Whether values are a batch with every axis of their site, the stimuli first."""
+        axes = self.sites[site].axes if site in self.sites else ()
+        return axes[:1] == ("stimulus",) and self[site].ndim == len(axes)
+
+    def _of_rows(self, site: str) -> Any:
+        values = self[site]
+        if len(values) != len(self.stimuli):
+            raise PatchclampError(
+                expected=f"{len(self.stimuli)} rows at {site}, one per stimulus",
+                got=f"values of shape {tuple(values.shape)}, whose first axis is something else",
+                remedy="Read all of them, recording[site], or record a module whose first axis is the batch.",
+            )
+        return values
+
+    def positions(self, site: str, stimulus: Natural) -> Int[np.ndarray, " row"]:
         """Return the positions that ``of`` has rows for: all, but at a ragged site."""
+        if self._batched(site):
+            return np.arange(len(self.of(site, stimulus)))
         if site in self.sites and self.sites[site].places:
             return np.arange(self.sites[site].n_places)
         start, stop = self.offsets[stimulus : stimulus + 2]
@@ -85,18 +109,36 @@ class Recording:
         here: np.ndarray = rows[(rows >= start) & (rows < stop)] - start
         return here
 
-    def at(self, key: str | UnitKey, stimulus: int = 0) -> Any:
-        """Return one unit's value at the key's position (its whole time course where the key names none)."""
+    def at(self, key: str | UnitKey, stimulus: Natural = 0) -> Any:
+        """Return one unit's value at the key's position (its whole time course where the key names none).
+
+        Raises:
+            PatchclampError: another subject's key, or a unit, position or step that the recording does not have.
+        """
         unit = UnitKey.parse(key) if isinstance(key, str) else key
+        self._refuse_stranger(unit)
         if unit.basis not in ("neurons", "channels"):
             raise PatchclampError(
                 expected="a neuron's key", got=str(unit), remedy="Read the site's rows and encode them in that basis."
             )
         rows = self.of(unit.site, stimulus)
-        column = rows.swapaxes(self.sites[unit.site].unit_axis, -1)[..., unit.index]
+        site = self.sites[unit.site]
+        # Rows of an image's map have their channels last, whatever the site's axes.
+        rows = rows.swapaxes(site.unit_axis, -1) if self._batched(unit.site) else rows
+        if unit.index >= rows.shape[-1]:
+            raise PatchclampError(
+                expected=f"units from 0 to {rows.shape[-1] - 1} at {unit.site}", got=str(unit), remedy="Count from 0."
+            )
+        column = rows[..., unit.index]
         if unit.position is None:
             return column
         if unit.site not in self.rows:
+            if unit.position >= len(column):
+                raise PatchclampError(
+                    expected=f"a position from 0 to {len(column) - 1} of stimulus {stimulus}, at {unit.site}",
+                    got=str(unit),
+                    remedy="Count from 0, in the stimulus' own positions.",
+                )
             return column[unit.position]
         places = self.positions(unit.site, stimulus).tolist()
         if unit.position not in places:
@@ -107,6 +149,21 @@ class Recording:
             )
         return column[places.index(unit.position)]
 
+    def _refuse_stranger(self, unit: UnitKey) -> None:
+        slug, _ = made_on(self)
+        if slug and unit.subject not in (None, slug):
+            raise PatchclampError(
+                expected=f"a key of {slug}, which was recorded",
+                got=str(unit),
+                remedy="Leave the subject out of the key.",
+            )
+        if unit.step is not None:
+            raise PatchclampError(
+                expected="a key without a place, or with a position such as @3",
+                got=str(unit),
+                remedy="A recording has positions; generated tokens are recorded by running prompt and continuation.",
+            )
+
     @cached_property
     def counted(self) -> Any:
         """``(tokens,)`` which rows statistics count: text and template, not bos, special or pad."""
@@ -114,15 +171,20 @@ class Recording:
         return np.concatenate(masks) if masks else np.zeros(0, dtype=bool)
 
     def mean(self, site: str) -> Any:
-        """Return the ``(width,)`` mean over counted tokens, or over all places of all images."""
+        """Return the ``(width,)`` mean over counted tokens, or over all places of all images.
+
+        Of a wrapped plain network it is the mean over stimuli: at a site with positions ``(position, width)``.
+        """
         rows = _counted_rows(self, site)
         # NumPy adds bfloat16 up in bfloat16, which is wrong by any amount.
         return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
-    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+    def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
-        self[site]
-        n = self.sites[site].n_places if site in self.sites else 0
+        if self._batched(site):
+            n = self[site].shape[1] if "position" in self.sites[site].axes else 1
+        else:
+            n = self.sites[site].n_places if site in self.sites else 0
         return [i for i, s in enumerate(self.stimuli) if (n or len(s)) > position and s.id != avoid]
 
     def to_numpy(self) -> "Recording":
@@ -140,9 +202,20 @@ class Recording:
         return digest.hexdigest()
 
 
+def made_on(values: Any) -> tuple[str, str]:
+    """Return slug and hash of the subject that a recording or survey was made on; empty where it does not say."""
+    about = getattr(values, "provenance", None)
+    if not isinstance(about, Mapping) and hasattr(values, "bundle"):
+        about = values.bundle.manifest
+    subject = about.get("subject") if isinstance(about, Mapping) else None
+    if isinstance(subject, Mapping):
+        return str(subject.get("slug") or ""), str(subject.get("hash") or "")
+    return (subject, "") if isinstance(subject, str) else ("", "")
+
+
 def _counted_rows(part: Recording, site: str) -> Any:
     rows = part[site]
-    if site in part.sites and part.sites[site].places:
+    if part._batched(site) or (site in part.sites and part.sites[site].places):
         return rows
     return rows[part.counted[part.rows[site]] if site in part.rows else part.counted]
 
@@ -244,6 +317,7 @@ def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site])
     return {**found, "ids": (tokens,), "roles": (tokens,), "spans": (tokens, 2), "offsets": (n + 1,)}
 
 
+@checked
 class StoredRecording:
     """Read a recording from its folder, a shard at a time.
 
@@ -287,7 +361,7 @@ class StoredRecording:
         """Number of stimuli recorded so far."""
         return int(self._first[-1])
 
-    def shard(self, number: int, sites: Sequence[str] | None = None) -> Recording:
+    def shard(self, number: Natural, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
         wanted = self._known(sites)
         labels = KINDS[self.kind]
@@ -307,12 +381,12 @@ class StoredRecording:
         stimuli = tuple(s for p in parts for s in p.stimuli)
         return Recording(stimuli, values, {s: self.sites[s] for s in chosen}, self.provenance)
 
-    def of(self, site: str, stimulus: int) -> Any:
+    def of(self, site: str, stimulus: Natural) -> Any:
         """Return one stimulus' rows, ``(position, width)``, reading only its shard."""
         number, place = self._locate(stimulus)
         return self.shard(number, [site]).of(site, place)
 
-    def stimulus(self, stimulus: int) -> Shown:
+    def stimulus(self, stimulus: Natural) -> Shown:
         """Return one stimulus."""
         number, place = self._locate(stimulus)
         return self.shard(number, []).stimuli[place]
@@ -343,7 +417,7 @@ class StoredRecording:
             total, count = (total if count else 0) + rows.sum(0), count + len(rows)
         return total / max(count, 1)
 
-    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+    def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""
         stimuli = (s for part in self.shards([]) for s in part.stimuli)
         n = self.sites[site].n_places

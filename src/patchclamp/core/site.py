@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 
 AXES = (
@@ -16,6 +17,7 @@ AXES = (
 """The closed list of axis names."""
 
 
+@checked
 @dataclass(frozen=True)
 class Site:
     """Name a place in a subject where one vector per position can be read, and perhaps written.
@@ -44,10 +46,10 @@ class Site:
 
     path: str
     kind: str
-    width: int
+    width: Natural
     axes: tuple[str, ...] = ("stimulus", "position", "unit")
-    n_heads: int = 0
-    layer: int | None = None
+    n_heads: Natural = 0
+    layer: Natural | None = None
     writable: bool = True
     tapped: bool = False
     ragged: bool = False
@@ -73,7 +75,7 @@ class Site:
         """Rows that one image makes here; 0 where the text decides."""
         return math.prod(self.places) if self.places else 0
 
-    def place(self, position: int) -> tuple[int, ...]:
+    def place(self, position: Natural) -> tuple[int, ...]:
         """Return where a position lies: ``(y, x)`` on a map, ``(position,)`` elsewhere.
 
         Example:
@@ -100,6 +102,24 @@ class Site:
         return f"{self.n_heads} x {self.width // self.n_heads}" if self.n_heads else str(self.width)
 
 
+def listed_patterns(patterns: str | Sequence[str]) -> list[str]:
+    """Return patterns one by one.
+
+    Raises:
+        PatchclampError: something else than text, or a list of it.
+    """
+    if isinstance(patterns, str):
+        return patterns.split(",")
+    asked = list(patterns) if isinstance(patterns, Iterable) else [patterns]
+    if not all(isinstance(pattern, str) for pattern in asked):
+        raise PatchclampError(
+            expected="site paths or patterns, as text or a list of text",
+            got=f"{patterns!r:.80}",
+            remedy="For example 'blocks.*.mlp.act'; `patchclamp sites MODEL` lists them.",
+        )
+    return asked
+
+
 def find_sites(patterns: str | Sequence[str], sites: Iterable[Site]) -> list[Site]:
     """Return the sites whose paths match any of the patterns, in the order of ``sites``.
 
@@ -123,7 +143,7 @@ def find_sites(patterns: str | Sequence[str], sites: Iterable[Site]) -> list[Sit
         ['blocks.0.mlp.act']
     """
     listed = list(sites)
-    asked = patterns.split(",") if isinstance(patterns, str) else list(patterns)
+    asked = listed_patterns(patterns)
     paths = {s.path: None for s in listed}
     chosen: set[str] = set()
     for pattern in (p.strip() for p in asked):

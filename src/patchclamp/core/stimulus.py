@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 
@@ -23,6 +24,7 @@ class Role(enum.IntEnum):
     PAD = 4
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Stimulus:
     """Hold one sequence of tokens with the role and the characters of each.
@@ -76,6 +78,7 @@ class Stimulus:
         return cls(ids, np.full(n, Role.TEXT, dtype=np.int64), np.full((n, 2), -1, dtype=np.int64))
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Picture:
     """Hold one image with its identity.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import kind_of, sites_of
@@ -39,6 +40,7 @@ class Exemplar:
     place: tuple[int, ...] = ()
 
 
+@checked
 class StoredSurvey:
     """Read a survey from its folder.
 
@@ -85,7 +87,7 @@ class StoredSurvey:
         self._known(site)
         return self.bundle.read("statistics", [f"{site}|mean"])[f"{site}|mean"]
 
-    def of(self, site: str, stimulus: int) -> Any:
+    def of(self, site: str, stimulus: Natural) -> Any:
         """Refuse: a survey holds no activations.
 
         Raises:
@@ -95,11 +97,13 @@ class StoredSurvey:
             expected="a recording", got="a survey, which holds no activations", remedy="Record the text for that."
         )
 
-    def donors(self, site: str, position: int, avoid: str) -> list[int]:
+    def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
         """Return nothing: a survey holds no activations to resample."""
         return []
 
-    def exemplars(self, site: str, unit: int, kinds: Sequence[str] = ("top", "quantile", "random")) -> list[Exemplar]:
+    def exemplars(
+        self, site: str, unit: Natural, kinds: Sequence[str] = ("top", "quantile", "random")
+    ) -> list[Exemplar]:
         """Return a unit's exemplars: highest first, then one per decile from low to high, then random ones.
 
         Cost: reads the exemplar tables of one site.

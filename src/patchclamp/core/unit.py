@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 
 SLUG = re.compile(r"[a-z0-9._-]+")
@@ -15,6 +16,7 @@ _SITE = re.compile(r"[A-Za-z0-9._-]+")
 _INDEX = re.compile(r"([0-9]{1,18})(?:@(\+?)([0-9]{1,18}))?")
 
 
+@checked
 @dataclass(frozen=True, order=True)
 class UnitKey:
     """Name a unit, and optionally the position or generation step where it is looked at.
@@ -37,11 +39,11 @@ class UnitKey:
     """
 
     site: str
-    index: int
+    index: Natural
     basis: str = "neurons"
     subject: str | None = None
-    position: int | None = None
-    step: int | None = None
+    position: Natural | None = None
+    step: Natural | None = None
 
     def __post_init__(self) -> None:
         whole = _SITE.fullmatch(self.site) and SLUG.fullmatch(self.basis)

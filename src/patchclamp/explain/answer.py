@@ -13,6 +13,7 @@ from torch import Tensor
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.nodes import level_sites, shape_of
+from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
@@ -61,6 +62,7 @@ class Cause:
     promotes: tuple[str, ...]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """An answer explained, with its receipts.
@@ -188,6 +190,7 @@ class Explanation:
         })  # fmt: skip
 
 
+@checked
 def explain_answer(
     model: Model,
     prompt: Any,
@@ -199,9 +202,9 @@ def explain_answer(
     metric: Metric | None = None,
     method: str = METHOD,
     levels: Sequence[str] | None = None,
-    top: int = 20,
+    top: Positive = 20,
     n_controls: int = N_CONTROLS,
-    seed: int = 0,
+    seed: Natural = 0,
     progress: Progress | None = None,
 ) -> Explanation:
     r"""Find which neurons and heads gave an answer, and prove it by replacing them.

@@ -12,6 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
+from patchclamp.core.arguments import Natural, Positive
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import file_hash, free_bytes, writing
 from patchclamp.core.errors import PatchclampError
@@ -107,12 +108,12 @@ class Cutting(TypedDict, total=False):
         seed: of the survey's sample (0).
     """
 
-    window: int
-    max_tokens: int | None
-    batch_size: int
+    window: Positive
+    max_tokens: Positive | None
+    batch_size: Positive
     chat: bool
     bos: bool
-    seed: int
+    seed: Natural
 
 
 def make_plan(

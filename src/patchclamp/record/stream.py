@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
@@ -37,6 +38,7 @@ MOST_NAMED = 1000
 STORES = ("float32", "float16", "bfloat16")
 
 
+@checked
 def record_text(
     model: LanguageModel,
     text: str | Path,
@@ -78,6 +80,7 @@ def record_text(
     return record_shown(model, showing, sites, out, store=store, resume=resume, progress=progress)
 
 
+@checked
 def record_images(
     model: VisionModel,
     images: Any,
@@ -86,8 +89,8 @@ def record_images(
     *,
     store: str | None = None,
     resume: bool = False,
-    max_images: int | None = None,
-    batch_size: int = 8,
+    max_images: Positive | None = None,
+    batch_size: Positive = 8,
     progress: Progress | None = None,
 ) -> StoredRecording:
     """Record what sites do while images are shown, as ``record_text`` does over a text.

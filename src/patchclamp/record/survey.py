@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Picture, Shown, packed
@@ -37,6 +38,7 @@ N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
 CHECKPOINT_S = 60.0
 
 
+@checked
 def survey_text(
     model: LanguageModel,
     text: str | Path,
@@ -80,6 +82,7 @@ def survey_text(
     return survey_shown(model, showing, sites, out, resume=resume, progress=progress, checkpoint_s=checkpoint_s)
 
 
+@checked
 def survey_images(
     model: VisionModel,
     images: Any,
@@ -87,9 +90,9 @@ def survey_images(
     out: str | Path,
     *,
     resume: bool = False,
-    max_images: int | None = None,
-    batch_size: int = 8,
-    seed: int = 0,
+    max_images: Positive | None = None,
+    batch_size: Positive = 8,
+    seed: Natural = 0,
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
 ) -> StoredSurvey:

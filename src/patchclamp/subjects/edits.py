@@ -62,10 +62,7 @@ class Edit:
         if len(shape) == 1:
             return chosen
         if frame is None:
-            if at is None:
-                return chosen.view(-1, *[1] * (len(shape) - 1)).expand(shape)
-            n = shape[1]
-            frame = Frame(torch.arange(n, device=device).expand(shape[0], n), torch.full(shape[:1], n, device=device))
+            return chosen.view(-1, *[1] * (len(shape) - 1)).expand(shape)
         logical = frame.columns(shape[1]).to(device)
         seen = logical >= 0
         if at is not None:
@@ -149,9 +146,17 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Edits:
-    """All edits of one run, by site, in list order."""
+    """All edits of one run, by site, in list order.
+
+    Args:
+        by_site: path to its edits.
+        n_rows: rows of the batch, where each has a list of its own; 0 where one list is for all.
+        shown: the rows of the batch, for a network whose frames nobody gives.
+    """
 
     by_site: Mapping[str, Sequence[Edit]]
+    n_rows: int = 0
+    shown: Sequence[Shown] = ()
 
     @cached_property
     def paths(self) -> list[str]:
@@ -169,20 +174,7 @@ class Edits:
             PatchclampError: a run of positions lies outside every prompt that it applies to, or names steps in vain.
         """
         for edit in (edit for edits in self.by_site.values() for edit in edits):
-            longest = max(lengths[i] for i in edit.rows or range(len(lengths)))
-            for span in edit.intervention.at or ():
-                if span.steps and steps:
-                    continue
-                start = span.start + longest if span.start < 0 else span.start
-                stop = longest if span.stop is None else span.stop + longest if span.stop < 0 else span.stop
-                empty = start < 0 or start >= longest or stop <= start
-                if span.steps or empty:
-                    places = f"a position from 0 to {longest - 1} (or −1 to −{longest}) of the prompt"
-                    raise PatchclampError(
-                        expected="generation steps only where text is generated" if span.steps else places,
-                        got=f"{span} at {edit.intervention.site}",
-                        remedy="Generated tokens are steps: +0 is the first.",
-                    )
+            _refuse_vain(edit, max(lengths[i] for i in edit.rows or range(len(lengths))), steps=steps)
 
     def apply(self, x: Tensor, site: Site, frame: Frame | None) -> Tensor:
         """Return x changed by the site's edits, each seeing the previous one's result; x itself is left alone.
@@ -193,6 +185,9 @@ class Edits:
             frame: where the columns lie; None for networks without positions.
         """
         y = x.movedim(site.unit_axis, -1).clone()
+        self._check_rows(y, site)
+        if frame is None and y.ndim <= 3:
+            frame = self._frame(y, site)
         for edit in self.by_site[site.path]:
             where = edit.where(y.shape[:-1], frame, y.device)
             index = where.nonzero(as_tuple=True)
@@ -204,13 +199,72 @@ class Edits:
             _change(y, edit, index, logical, frame)
         return y.movedim(-1, site.unit_axis)
 
+    def _check_rows(self, y: Tensor, site: Site) -> None:
+        """Refuse changes of some rows, or by place, where the first axis is not the batch."""
+        expected = len(self.shown) or self.n_rows
+        if expected in (0, len(y)):
+            return
+        for edit in self.by_site[site.path]:
+            do = edit.intervention
+            if edit.rows is not None or do.at is not None or do.source is not None:
+                raise PatchclampError(
+                    expected=f"{expected} rows at {site.path}, one per stimulus, to change some of them",
+                    got=f"shape {tuple(y.shape)}, whose first axis is something else",
+                    remedy="Give one list per row of the batch; where the module mixes rows, change it as a whole.",
+                )
+
+    def _frame(self, y: Tensor, site: Site) -> Frame:
+        """Return the frame of a network that nobody gives one: every row has all columns.
+
+        Raises:
+            PatchclampError: a place that is not there.
+        """
+        n = y.shape[1] if y.ndim == 3 else 1
+        for edit in self.by_site[site.path]:
+            _refuse_vain(edit, n, steps=False)
+        columns = torch.arange(n, device=y.device)
+        return Frame(columns.expand(len(y), n), torch.full((len(y),), n, device=y.device), self.shown)
+
+
+def _refuse_vain(edit: Edit, length: int, *, steps: bool) -> None:
+    """Refuse places of a change at which there is nothing to change."""
+    do = edit.intervention
+    places = f"a position from 0 to {length - 1} (or −1 to −{length}) of the prompt"
+    for span in do.at or ():
+        if span.steps and steps:
+            continue
+        start = span.start + length if span.start < 0 else span.start
+        stop = length if span.stop is None else span.stop + length if span.stop < 0 else span.stop
+        if span.steps or start < 0 or start >= length or stop <= start:
+            raise PatchclampError(
+                expected="generation steps only where text is generated" if span.steps else places,
+                got=f"{span} at {do.site}",
+                remedy="Generated tokens are steps: +0 is the first.",
+            )
+    mapped = () if steps or do.source is None else do.source.positions or ()
+    beyond = [p for p in mapped if p >= length]
+    if beyond:
+        raise PatchclampError(
+            expected=places,
+            got=f"position {beyond[0]} in the source's map, at {do.site}",
+            remedy="The map goes from a position of this run to one of the recording.",
+        )
+
 
 def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, frame: Frame | None) -> None:
     """Write one edit into y, in place: y is the engine's own copy."""
     rows = index[0]
     if edit.intervention.operation == "call":
         assert edit.intervention.fn is not None
-        y[index] = edit.intervention.fn(y[index])
+        old = y[index]
+        new = edit.intervention.fn(old)
+        if not isinstance(new, Tensor) or new.shape != old.shape:
+            raise PatchclampError(
+                expected=f"a function that returns a tensor of the shape it is given, {tuple(old.shape)}",
+                got=f"{type(new).__name__} of shape {tuple(getattr(new, 'shape', ()))}, at {edit.intervention.site}",
+                remedy="Return all values, changed or not.",
+            )
+        y[index] = new
         return
     columns = edit.units.columns(y.shape[-1])
     if columns is not None:
@@ -227,6 +281,19 @@ def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, f
     y[index] = x + (edit.replacement(f, rows, logical, frame) - f) @ directions
 
 
+def by_row(interventions: Any) -> bool:
+    """Return whether interventions are a list for each row, not one list for all.
+
+    Raises:
+        PatchclampError: no list at all.
+    """
+    if not isinstance(interventions, list | tuple):
+        raise PatchclampError(
+            expected="a list of interventions", got=f"{interventions!r:.80}", remedy="Put it in a list: [pc.change(…)]."
+        )
+    return any(isinstance(item, list | tuple) for item in interventions)
+
+
 def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], bases: Mapping[str, Basis]) -> Edits:
     """Bind interventions to sites and rows.
 
@@ -240,7 +307,7 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
         PatchclampError: an unknown basis, a unit out of range, or another number of lists than rows.
         CannotIntervene: the site is read-only.
     """
-    per_row = any(isinstance(item, list | tuple) for item in interventions)
+    per_row = by_row(interventions)
     if per_row and len(interventions) != n_rows:
         raise PatchclampError(
             expected=f"one list of interventions per row, {n_rows} in all",
@@ -300,7 +367,7 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                     remedy="Clamp features of a sparse autoencoder at that site, or neurons.",
                 )
             by_site.setdefault(site.path, []).append(Edit(item, Units(basis, site, item.units), rows))
-    return Edits(by_site)
+    return Edits(by_site, len(lists) if per_row else 0)
 
 
 def widened(x: Tensor) -> Tensor:

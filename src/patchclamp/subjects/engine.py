@@ -57,6 +57,19 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Turned(Place):
+    """Say that the module's tensor has positions before stimuli, as ``nn.LSTM`` has where nothing else is said."""
+
+    def take(self, raw: Tensor) -> Tensor:
+        """Put stimuli first."""
+        return raw.transpose(0, 1)
+
+    def give(self, new: Tensor, raw: Tensor) -> Tensor:
+        """Put positions first again."""
+        return new.transpose(0, 1)
+
+
+@dataclass(frozen=True)
 class Chunk(Place):
     """Say that a site is one of several equal parts of a tensor, as a fused projection gives them.
 
@@ -192,6 +205,8 @@ class Engine:
         with ExitStack() as undo:
             # Two threads on one network would see each other's hooks, and put forwards back in the wrong order.
             undo.enter_context(_lock_of(self.root))
+            if visits:
+                undo.enter_context(module_by_module(self.root))
             if prepare is not None:
 
                 def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -267,6 +282,20 @@ class Engine:
             yield
 
 
+@contextmanager
+def module_by_module(root: nn.Module) -> Iterator[None]:
+    """Keep torch's fused inference path for transformer layers off: it calls no modules, and hooks would see nothing."""
+    fused = any(isinstance(m, nn.TransformerEncoder | nn.TransformerEncoderLayer) for m in root.modules())
+    before = torch.backends.mha.get_fastpath_enabled()
+    if fused:
+        torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        if fused:
+            torch.backends.mha.set_fastpath_enabled(before)
+
+
 def _lock_of(root: nn.Module) -> Any:
     """Return the one lock of a network, whichever engine asks; a thread that holds it may take it again."""
     with _locking:
@@ -329,7 +358,8 @@ def _hook(module: nn.Module, place: Place, visit: Visit) -> Any:
             # Every reference to this tensor, the residual branch's too, must see the change.
             raw.copy_(new)
             return None
-        return ((new, *args[1:]), kwargs) if positional else (args, {**kwargs, name: new})
+        # Attention takes one tensor as query, key and value: the module's input is all three.
+        return tuple(new if x is raw else x for x in args), {k: new if x is raw else x for k, x in kwargs.items()}
 
     return module.register_forward_pre_hook(before, with_kwargs=True)
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -19,7 +20,7 @@ from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.context import context_of, counted_from
-from patchclamp.subjects.edits import Edits, Frame, widened
+from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, families, family_of, module_path, why_uncovered
@@ -33,6 +34,7 @@ from patchclamp.subjects.text import Tokenizer
 Attention = Literal["native", "tap"]
 
 
+@checked
 class LanguageModel(Model):
     """Lay a Hugging Face language model in the rig.
 
@@ -244,8 +246,7 @@ class LanguageModel(Model):
             (torch.Size([1, 3, 61]), torch.Size([3, 48]))
         """
         shown = self.stimuli(stimuli)
-        per_row = any(isinstance(item, list | tuple) for item in interventions)
-        if per_row and len(shown) == 1:
+        if by_row(interventions) and len(shown) == 1:
             shown = shown * len(interventions)
         batch = self.batch(shown, padding)
         paths = self._paths(record)
@@ -390,9 +391,9 @@ class LanguageModel(Model):
         prompts: Any,
         *,
         interventions: Sequence[Any] = (),
-        max_new_tokens: int = 40,
+        max_new_tokens: Positive = 40,
         temperature: float = 0.0,
-        seed: int = 0,
+        seed: Natural = 0,
         cache: bool = True,
         progress: Progress | None = None,
     ) -> list[Generation]:
@@ -422,7 +423,7 @@ class LanguageModel(Model):
             )  # fmt: skip
         return [Generation(s, ids, self._continued(s, ids)) for s, ids in zip(shown, written, strict=True)]
 
-    def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: int = 40) -> Iterator[int]:
+    def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: Positive = 40) -> Iterator[int]:
         """Yield the tokens that ``generate`` writes at temperature 0, one by one; between them the model is free.
 
         Args:

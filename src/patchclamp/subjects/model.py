@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
@@ -18,6 +19,7 @@ from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.network import Network
 
 
+@checked
 class Model(Network):
     """Say what every model in the rig can do, whatever it is shown; the verbs ask for no more.
 
@@ -154,8 +156,8 @@ class Model(Network):
         metric: Metric | EachMetric,
         cells: Sequence[Sequence[Intervention]],
         *,
-        of: Sequence[int] | None = None,
-        batch_size: int = 64,
+        of: Sequence[Natural] | None = None,
+        batch_size: Positive = 64,
         progress: Progress | None = None,
     ) -> Float[Tensor, " cell"]:
         """Return the metric under each of many sets of interventions on one stimulus, or on several of one length.

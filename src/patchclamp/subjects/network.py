@@ -1,7 +1,9 @@
 """Network: any PyTorch module in the rig, its sites named by module paths."""
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -9,33 +11,41 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.errors import PatchclampError
-from patchclamp.core.recording import Recording
-from patchclamp.core.site import Site, find_sites
+from patchclamp.core.errors import PatchclampError, PatchclampWarning
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.recording import Recording, made_on
+from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import slug
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.edits import Edits, Frame, bind
-from patchclamp.subjects.engine import Engine, Place, Tap, Visit
+from patchclamp.subjects.edits import Edits, Frame, bind, by_row
+from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit, module_by_module
 from patchclamp.subjects.identity import module_hash
+from patchclamp.subjects.outputs import measured_from
+from patchclamp.subjects.text import Tokenizer
 
 MODULE = "module."
 
 
+@checked
 class Network:
     """Lay a module in the rig: record, change and differentiate what passes through its submodules.
 
     Args:
         module: the network; used as it is, restored after every use.
         example_inputs: a tensor or tuple of tensors that it accepts, batch first; one forward over them tells every
-            site's shape.
+            site's shape. Sites of three axes are (stimulus, position, unit); where the example shows that a module has
+            positions first, as ``nn.LSTM`` has by default, it is shown stimuli first.
+        tokenizer: of a module that takes token ids ``(batch, position)``; texts can then be shown.
         name: what to call it in keys.
 
     Raises:
-        PatchclampError: the module does not accept the example.
+        PatchclampError: the module does not accept the example, or a tokenizer beside an example that is no token ids.
 
     Cost: one forward pass over the example, on the first question about sites.
 
@@ -45,12 +55,36 @@ class Network:
         ['module.0.in', 'module.0.out']
     """
 
-    def __init__(self, module: nn.Module, example_inputs: Any, *, name: str | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, example_inputs: Any, *, tokenizer: Any = None, name: str | None = None
+    ) -> None:
         self.module = module
         self.example_inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
         self.name = slug(name or type(module).__name__)
         self.bases: dict[str, Basis] = {basis.name: basis for basis in (NEURONS, HEADS, CHANNELS, WHOLE)}
         self.engine = Engine(module)
+        self._tokenizer = None if tokenizer is None else self._tokenizer_of(tokenizer)
+
+    def _tokenizer_of(self, bare: Any) -> Tokenizer:
+        first = self.example_inputs[0]
+        if (
+            not isinstance(first, Tensor)
+            or first.ndim != 2
+            or first.is_floating_point()
+            or len(self.example_inputs) > 1
+        ):
+            raise PatchclampError(
+                expected="one example of token ids (batch, position) beside a tokenizer",
+                got=_described(self.example_inputs),
+                remedy="Leave the tokenizer out, or pass ids such as torch.tensor([[1, 2, 3]]).",
+            )
+        if not callable(bare) or not hasattr(bare, "all_special_ids"):
+            raise PatchclampError(
+                expected="a transformers tokenizer",
+                got=type(bare).__name__,
+                remedy="Leave it out and show token ids.",
+            )
+        return Tokenizer(bare)
 
     # -- what there is ------------------------------------------------------------------------------------------------
 
@@ -91,7 +125,13 @@ class Network:
         return self._place(path)[0]
 
     def add_basis(self, basis: Basis, site: str | None = None) -> None:
-        """Make a basis known by its name, for keys and interventions; at one site, or wherever its width fits."""
+        """Make a basis known by its name, for keys and interventions; at one site, or wherever its width fits.
+
+        Raises:
+            PatchclampError: a site that is not there, or of another width.
+        """
+        if site is not None:
+            count_units(basis, self.site(site))
         self.bases[basis.name if site is None else f"{site}/{basis.name}"] = basis
 
     def add_dictionary(self, dictionary: Dictionary) -> None:
@@ -154,7 +194,67 @@ class Network:
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        return probe(self.module, self._forward_example)
+        return laid_out(self._shapes, rows=self._example_rows)
+
+    @cached_property
+    def _shapes(self) -> dict[str, torch.Size]:
+        return shapes_inside(self.module, self._forward_example)
+
+    @property
+    def _example_rows(self) -> int | None:
+        first = self.example_inputs[0] if self.example_inputs else None
+        return len(first) if isinstance(first, Tensor) and first.ndim else None
+
+    def _inputs(self, shown: Any) -> tuple[Any, ...]:
+        """Return what the module is called with: tensors as they are; texts as ids, where there is a tokenizer.
+
+        Raises:
+            PatchclampError: something else, no row, or texts of unequal length.
+        """
+        texts = [shown] if isinstance(shown, str) else shown
+        if isinstance(texts, list | tuple) and texts and all(isinstance(text, str) for text in texts):
+            return (self._ids(texts),)
+        inputs = shown if isinstance(shown, tuple) else (shown,)
+        first = inputs[0] if inputs else None
+        if not isinstance(first, Tensor) or first.ndim == 0 or len(first) == 0:
+            raise PatchclampError(
+                expected="a tensor, or a tuple of tensors, batch first with at least one row",
+                got=_described(inputs),
+                remedy=f"Pass what the module is called with; its example was {_described(self.example_inputs)}.",
+            )
+        return inputs
+
+    @contextmanager
+    def _refusing(self, inputs: tuple[Any, ...]) -> Iterator[None]:
+        """Say which inputs the module raised on; its own traceback stays behind."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, ValueError, IndexError, RuntimeError) as problem:
+            raise PatchclampError(
+                expected=f"inputs that {type(self.module).__name__} accepts, such as {_described(self.example_inputs)}",
+                got=f"{_described(inputs)}: {type(problem).__name__}: {problem}"[:300],
+                remedy="Pass what you would call it with, batch first.",
+            ) from problem
+
+    def _ids(self, texts: Sequence[str]) -> Tensor:
+        if self._tokenizer is None:
+            raise PatchclampError(
+                expected=f"tensors for {self.name}, which has no tokenizer",
+                got=f"text {texts[0]!r:.40}",
+                remedy="Wrap it with tokenizer=, or show token ids.",
+            )
+        rows = [self._tokenizer.stimulus(text).ids for text in texts]
+        lengths = sorted({len(row) for row in rows})
+        if len(lengths) > 1:
+            raise PatchclampError(
+                expected="texts of as many tokens: nobody knows how a plain module treats padding",
+                got=f"{' and '.join(map(str, lengths))} tokens",
+                remedy="Show those of each length by themselves.",
+            )
+        first = self.example_inputs[0]
+        return torch.from_numpy(np.stack(rows)).to(first.device, first.dtype)
 
     def _forward_example(self) -> None:
         self.module(*self.example_inputs)
@@ -162,21 +262,35 @@ class Network:
     def _place(self, path: str) -> tuple[Site, Place | Tap]:
         known = self._places if path in self._places or not path.startswith(MODULE) else self._module_places
         if path not in known:
+            self._refuse_silent_module(path)
             find_sites([path], [site for site, _ in known.values()])
         return known[path]
+
+    def _refuse_silent_module(self, path: str) -> None:
+        """Say why a module that is there has no sites: its forward is not called, or gives no numbers."""
+        dotted, _, side = path.removeprefix(MODULE).rpartition(".")
+        if path.startswith(MODULE) and side in ("in", "out") and dotted in dict(self.module.named_modules()):
+            raise PatchclampError(
+                expected=f"a module whose {'input' if side == 'in' else 'output'} is a tensor of 2 to 4 axes, batch first",
+                got=f"{path}, where the example had none",
+                remedy="Its forward is not called, or takes and gives something else (nn.MultiheadAttention reads the "
+                "weights of its out_proj by itself). Choose the module that encloses it.",
+            )
 
     def _paths(self, patterns: str | Sequence[str]) -> list[str]:
         """Return site paths for patterns; module sites are looked for only where a pattern asks for them.
 
         Sites of modules that run several times in one forward fall out of patterns, and are refused by name.
         """
-        asked = patterns.split(",") if isinstance(patterns, str) else list(patterns)
+        asked = listed_patterns(patterns)
         if not asked:
             return []
         pools = {False: self._places, True: self._module_places if any(p.startswith(MODULE) for p in asked) else {}}
         found = []
         for pattern in asked:
             pool = pools[pattern.startswith(MODULE)]
+            if pattern not in pool:
+                self._refuse_silent_module(pattern)
             matching = find_sites([pattern], [site for site, _ in pool.values()])
             several = [site for site in matching if site.calls > 1]
             if len(several) == len(matching):
@@ -192,17 +306,22 @@ class Network:
         """Show inputs, with changes, and record.
 
         Args:
-            stimuli: a tensor or tuple of tensors, batch first.
+            stimuli: a tensor or tuple of tensors, batch first; with a tokenizer also text.
             record: site paths or patterns.
             interventions: one list for every row, or a list per row.
             logits: whether the output is kept.
 
         Returns:
-            Run: ``logits`` holds the module's own output.
+            Run: ``logits`` holds the module's own output; the recording's values are batches, ``(stimulus, unit)``,
+            ``(stimulus, position, unit)`` or ``(stimulus, channel, y, x)``.
+
+        Raises:
+            PatchclampError: unknown sites, units or positions out of range, a module that this forward did not call.
         """
-        inputs = stimuli if isinstance(stimuli, tuple) else (stimuli,)
+        inputs = self._inputs(stimuli)
+        shown = _shown(inputs[0])
         paths = self._paths(record)
-        edits = self._bind(interventions, len(inputs[0]))
+        edits = self._changes(interventions, shown, inputs)
         kept: dict[str, Tensor] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
@@ -211,25 +330,42 @@ class Network:
             kept[path] = x.detach().clone()
             return x
 
-        visits = self._visits(paths, edits, lambda _site: None, keep)
-        with torch.no_grad(), self.engine.attached(visits):
+        visits, unseen = _noting_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
+        with torch.no_grad(), self.engine.attached(visits), self._refusing(inputs):
             output = self.module(*inputs)
-        shown = tuple(Stimulus.of(np.array([i])) for i in range(len(inputs[0])))
+        refuse_uncalled(unseen)
         return Run(shown, output if logits else None, self._recording(shown, kept))
 
     def differentiate(
-        self, stimuli: Any, metric: Any, sites: str | Sequence[str], *, interventions: Sequence[Any] = ()
+        self,
+        stimuli: Any,
+        metric: Metric | EachMetric | Callable[[Any], Any],
+        sites: str | Sequence[str],
+        *,
+        interventions: Sequence[Any] = (),
     ) -> Differentiated:
         """Return the gradient of a metric of the output at sites.
 
         Args:
-            stimuli: a tensor or tuple of tensors, batch first.
-            metric: a Metric on ``(batch, 1, class)`` outputs, or a function from output to ``(batch,)``.
+            stimuli: a tensor or tuple of tensors, batch first; with a tokenizer also text.
+            metric: a Metric, read at its positions of an output ``(batch, position, class)``, or of ``(batch, class)``,
+                which has one position; or a function from output to ``(batch,)``.
             sites: site paths or patterns.
             interventions: changes that hold meanwhile; gradients flow through them.
+
+        Raises:
+            PatchclampError: as ``run``; an output in which the metric's axes cannot be told, or a position or class that
+                it does not have.
+
+        Example:
+            >>> net = Network(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3)), torch.zeros(1, 6, dtype=torch.int64))
+            >>> last_but_one = Metric("logit_difference", (2,), (0,), positions=(-2,))
+            >>> net.differentiate(torch.tensor([[1, 2, 3]]), last_but_one, "module.0.out").gradients["module.0.out"].shape
+            torch.Size([1, 3, 4])
         """
-        inputs = stimuli if isinstance(stimuli, tuple) else (stimuli,)
-        edits = self._bind(interventions, len(inputs[0]))
+        inputs = self._inputs(stimuli)
+        shown, asked = _shown(inputs[0]), self._paths(sites)
+        edits = self._changes(interventions, shown, inputs)
         held: dict[str, Tensor] = {}
         hold = holder(held)
 
@@ -237,12 +373,13 @@ class Network:
             # The copy travels on: nn.ReLU(inplace=True) would overwrite the value that is held, and its gradient.
             return hold(path, x).clone()
 
-        visits = self._visits(self._paths(sites), edits, lambda _site: None, keep)
+        visits, unseen = _noting_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
         with torch.enable_grad(), self.engine.attached(visits, freeze=True):
-            output = self.module(*inputs)
-            measured = metric(output[:, None] if hasattr(metric, "kind") else output)
+            with self._refusing(inputs):
+                output = self.module(*inputs)
+            refuse_uncalled(unseen)
+            measured = measured_from(output, metric, len(shown), _positions_of(inputs[0]))
         gradients = gradients_of(measured, held)
-        shown = tuple(Stimulus.of(np.array([i])) for i in range(len(inputs[0])))
         values = {path: x.detach() for path, x in held.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
 
@@ -261,10 +398,61 @@ class Network:
 
     # -- parts shared with language -----------------------------------------------------------------------------------
 
+    def _changes(self, interventions: Sequence[Any], shown: tuple[Stimulus, ...], inputs: tuple[Any, ...]) -> Edits:
+        """Bind interventions to this batch; where its shape is the example's, check places before the forward pass."""
+        edits = replace(self._bind(interventions, len(shown)), shown=shown)
+        alike = len(inputs) == len(self.example_inputs) and all(
+            getattr(x, "shape", (0,))[1:] == getattr(y, "shape", (0,))[1:]
+            for x, y in zip(inputs, self.example_inputs, strict=True)
+        )
+        for path, own in edits.by_site.items() if alike else ():
+            site, place = self._place(path)
+            if "position" in site.axes:
+                n = self._shapes[path][0 if isinstance(place, Turned) else 1]
+                Edits({path: own}).check([n] * len(shown), steps=False)
+        return edits
+
     def _bind(self, interventions: Sequence[Any], n_rows: int | None) -> Edits:
+        by_row(interventions)
         flat = [i for item in interventions for i in (item if isinstance(item, list | tuple) else [item])]
-        find = {i.site: self.site(i.site) for i in flat if hasattr(i, "site")}
+        find = {i.site: self.site(i.site) for i in flat if isinstance(i, Intervention)}
+        for path in find:
+            self._warn_of_recurrence(path)
+        for item in flat:
+            if isinstance(item, Intervention):
+                self._refuse_foreign(item)
         return bind(interventions, len(interventions) if n_rows is None else n_rows, find, self.bases)
+
+    def _refuse_foreign(self, do: Intervention) -> None:
+        """Refuse a change that is meant for another subject, or takes its values from one."""
+        if do.subject not in (None, self.name):
+            raise PatchclampError(
+                expected=f"a change of {self.name}",
+                got=f"one of {do.subject}, at {do.site}",
+                remedy="Leave the subject out of the key, or hand it to the subject that the key names.",
+            )
+        slug, hash = ("", "") if do.source is None else made_on(do.source.values)
+        if (hash and hash != self.hash) or (slug and not hash and slug != self.name):
+            raise PatchclampError(
+                expected=f"values recorded from {self.name}",
+                got=f"values recorded from {slug or hash[:12]}",
+                remedy="Record this subject. To patch from one network into another on purpose, clear where they come "
+                "from: dataclasses.replace(recording, provenance={}).",
+            )
+
+    def _warn_of_recurrence(self, path: str) -> None:
+        place = self._place(path)[1]
+        if getattr(place, "side", "") != "out":
+            return
+        module = self.module.get_submodule(place.module)
+        if isinstance(module, nn.RNNBase):
+            warnings.warn(
+                f"{path} is what a fused {type(module).__name__} hands on: a change there reaches what reads it "
+                "afterwards, not the module's own later steps, its other direction or layers, nor the state that it "
+                f"returns. To change the recurrence, call an {type(module).__name__}Cell once per step and clamp that.",
+                PatchclampWarning,
+                stacklevel=5,
+            )
 
     def _visits(
         self,
@@ -297,6 +485,64 @@ class Network:
     def _recording(self, stimuli: Sequence[Shown], values: Mapping[str, Any]) -> Recording:
         sites = {path: self._place(path)[0] for path in values}
         return Recording(tuple(stimuli), dict(values), sites, {"subject": self.name})
+
+
+def _noting_calls(
+    visits: Sequence[tuple[Place | Tap, Visit]], paths: Sequence[str]
+) -> tuple[list[tuple[Place | Tap, Visit]], set[str]]:
+    """Return visits that note when they are made, and the set of paths that still wait for theirs."""
+    unseen = set(paths)
+
+    def noting(path: str, visit: Visit) -> Visit:
+        def run(x: Tensor) -> Tensor:
+            unseen.discard(path)
+            return visit(x)
+
+        return run
+
+    ordered = zip(dict.fromkeys(paths), visits, strict=True)
+    return [(place, noting(path, visit)) for path, (place, visit) in ordered], unseen
+
+
+def refuse_uncalled(unseen: Collection[str]) -> None:
+    """Refuse sites that a forward pass did not come by: nothing was recorded or changed there.
+
+    Raises:
+        PatchclampError: there are some.
+    """
+    if unseen:
+        raise PatchclampError(
+            expected="modules that this forward pass calls",
+            got=f"{', '.join(sorted(unseen)[:3])}, not called",
+            remedy="The example calls them and these inputs do not; choose a module that encloses them.",
+        )
+
+
+def _shown(first: Tensor) -> tuple[Stimulus, ...]:
+    """Return a batch's rows as stimuli: token ids where these are shown, else the row's number."""
+    if first.ndim == 2 and first.shape[1] and not (first.is_floating_point() or first.is_complex()):
+        return tuple(Stimulus.of(row) for row in first.detach().cpu().numpy().astype(np.int64))
+    return tuple(Stimulus.of(np.array([i])) for i in range(len(first)))
+
+
+def _positions_of(first: Tensor) -> int | None:
+    """Return how many positions an input has: ids ``(batch, position)`` or vectors ``(batch, position, unit)``."""
+    ids = first.ndim == 2 and not first.is_floating_point()
+    return int(first.shape[1]) if ids or first.ndim == 3 else None
+
+
+def _described(inputs: Any) -> str:
+    """Return types and shapes of some inputs, as people read them."""
+    listed = inputs if isinstance(inputs, tuple) else (inputs,)
+    return (
+        ", ".join(
+            f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+            if isinstance(x, Tensor)
+            else f"{type(x).__name__}"
+            for x in listed
+        )
+        or "nothing"
+    )
 
 
 def _squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
@@ -345,7 +591,7 @@ def shapes_inside(module: nn.Module, forward: Callable[[], object]) -> dict[str,
             handles.append(part.register_forward_pre_hook(_noting(shapes, path, "in"), with_kwargs=True))
             handles.append(part.register_forward_hook(_noting(shapes, path, "out")))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), module_by_module(module):
             forward()
     except Exception as problem:
         raise PatchclampError(
@@ -372,7 +618,19 @@ def probe(
     Raises:
         PatchclampError: the module does not accept its example.
     """
-    shapes = shapes_inside(module, forward)
+    return laid_out(shapes_inside(module, forward), lead)
+
+
+def laid_out(
+    shapes: Mapping[str, torch.Size], lead: tuple[int, ...] = (), rows: int | None = None
+) -> dict[str, tuple[Site, Place | Tap]]:
+    """Return the sites of tensors of these shapes.
+
+    Args:
+        shapes: path to shape, as ``shapes_inside`` gives them.
+        lead: where given, only tensors of these first sizes and one more axis.
+        rows: rows of the example, where known: a tensor that has them second has positions first.
+    """
     layouts = {
         1: ("unit",),
         2: ("stimulus", "unit"),
@@ -388,7 +646,9 @@ def probe(
             width = shape[1] if "channel" in axes else shape[-1]
             dotted, _, side = path[len(MODULE) :].rpartition(".")
             site = Site(path, "module", int(width), axes, calls=1 + len(more))
-            found[path] = (site, Place(dotted, side))  # type: ignore[arg-type]
+            turned = rows is not None and len(shape) == 3 and shape[0] != rows == shape[1]
+            place = (Turned if turned else Place)(dotted, "in" if side == "in" else "out")
+            found[path] = (site, place)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site, find_sites
@@ -24,6 +25,7 @@ LARGEST = 1e18
 _PAST = "it is a record of what happened: nothing in it can be changed any more"
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class NeuralRecording:
     """Lay a recorded brain in the rig: units over time, perhaps in trials, with rate and unit of measure.
@@ -182,7 +184,7 @@ class NeuralRecording:
         """List its one site, ``recording``."""
         return [Site(SITE, SITE, self.n_units, axes=("trial", "time", "unit"), writable=False)]
 
-    def key(self, unit: int | str) -> UnitKey:
+    def key(self, unit: Natural | str) -> UnitKey:
         """Return the key of a unit, by number or name.
 
         Raises:
@@ -201,7 +203,7 @@ class NeuralRecording:
 
     def run(
         self,
-        stimuli: int | Sequence[int] | None = None,
+        stimuli: Natural | Sequence[Natural] | None = None,
         *,
         record: str | Sequence[str] = SITE,
         interventions: Sequence[Any] = (),
@@ -239,7 +241,7 @@ class NeuralRecording:
         rows = {path: self.values[chosen].reshape(-1, self.n_units) for path in sites}
         return Run(shown, None, Recording(shown, rows, sites, about, self.measure))
 
-    def trials(self, which: int | Sequence[int]) -> "NeuralRecording":
+    def trials(self, which: Natural | Sequence[Natural]) -> "NeuralRecording":
         """Return some trials, in the order asked.
 
         Raises:
@@ -274,7 +276,7 @@ class NeuralRecording:
             time_labels={name: label[:, first:last] for name, label in self.time_labels.items()},
         )
 
-    def when(self, sample: int) -> tuple[int, float]:
+    def when(self, sample: Natural) -> tuple[int, float]:
         """Return trial and seconds of a sample's number, as ids of stimuli and exemplars count them.
 
         Raises:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.neural import UNKNOWN, NeuralRecording
 from patchclamp.subjects.neural_files import SUFFIXES, TABLE, Contents, number, read, rows_of
@@ -27,6 +28,7 @@ def is_recording(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
+@checked
 def load_recording(
     path: str | Path,
     *,

@@ -1,5 +1,6 @@
 """Verifying: the contract of whichever family a model or a name belongs to."""
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.subjects import contract, vision_contract
@@ -10,6 +11,7 @@ from patchclamp.subjects.model import Model
 from patchclamp.subjects.vision import VisionModel
 
 
+@checked
 def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
     """Prove that what the rig shows is the model: equalities, then the laws of its family on its own weights.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -19,7 +20,7 @@ from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
-from patchclamp.subjects.edits import Edits, Frame, widened
+from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.families.spec import why_uncovered
 from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision_families, vision_family_of
@@ -29,6 +30,7 @@ from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import MODULE, gradients_of, holder, once, shapes_inside
 
 
+@checked
 class VisionModel(Model):
     """Lay an image model in the rig.
 
@@ -367,8 +369,7 @@ class VisionModel(Model):
 
     def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Picture]:
         shown = self.stimuli(stimuli)
-        per_row = any(isinstance(item, list | tuple) for item in interventions)
-        return shown * len(interventions) if per_row and len(shown) == 1 else shown
+        return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
 
     def _forward(
         self,

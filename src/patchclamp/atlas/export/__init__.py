@@ -10,12 +10,14 @@ from typing import Literal, get_args
 
 from patchclamp.atlas.db import Atlas
 from patchclamp.atlas.export.place import Exported
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 Format = Literal["html", "parquet", "neuronpedia"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
+@checked
 def export_atlas(
     atlas: str | Path | Atlas,
     out: str | Path,

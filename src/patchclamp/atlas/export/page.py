@@ -18,6 +18,7 @@ from typing import Any
 from patchclamp.atlas import pages
 from patchclamp.atlas.db import Atlas
 from patchclamp.atlas.export.place import Exported, new_file
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
@@ -29,6 +30,7 @@ _STYLE = re.compile(r'<link rel="stylesheet"[^>]* href="/(assets/[\w.-]+\.css)"'
 _IMPORTS = re.compile(r"""(?:^|[;}])import(?:[\s{*\w][^;()]*?from)?\s*["'`]""")
 
 
+@checked
 def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
     """Return a unit's whole page as one HTML document, which works from a file and asks nobody for anything.
 

@@ -1,0 +1,314 @@
+"""Check the arguments of public functions by their annotations, and refuse a slip in three parts."""
+
+import difflib
+import functools
+import inspect
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import numpy as np
+
+from patchclamp.core.errors import PatchclampError
+
+Target = TypeVar("Target")
+_LOOKED_AT = 64
+"""Elements of a list that are looked at: a check costs microseconds, however long the list is."""
+
+
+@dataclass(frozen=True)
+class Least:
+    """Say how small a number may be, in an annotation."""
+
+    number: int
+
+
+Natural = Annotated[int, Least(0)]
+"""A whole number from 0: an index, a seed, a number of things that may be none."""
+Positive = Annotated[int, Least(1)]
+"""A whole number from 1: a batch size, a limit."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What an annotation allows, and how people call it."""
+
+    fits: Callable[[Any], bool]
+    words: str
+
+
+def checked(target: Target) -> Target:
+    """Make a function, or a class's constructor and public methods, refuse arguments that their annotations forbid.
+
+    A whole number is no bool and no float, a number is not NaN, text is no list, and an unknown, missing or surplus
+    argument is named. Annotations are read at the first call; what has none, or ``Any``, is not looked at.
+
+    Args:
+        target: a function, or a class (outside ``dataclass``, which makes the constructor).
+
+    Cost: about a microsecond per argument.
+
+    Example:
+        >>> @checked
+        ... def repeat(word: str, times: Positive = 1) -> str:
+        ...     return word * times
+        >>> repeat("ab", times=True)
+        Traceback (most recent call last):
+        patchclamp.core.errors.PatchclampError: expected a whole number from 1 for times of repeat; got True. …
+    """
+    if isinstance(target, type):
+        for name, member in list(vars(target).items()):
+            kind = type(member)
+            if kind in (classmethod, staticmethod) and not name.startswith("_"):
+                setattr(target, name, kind(_checked(member.__func__, f"{target.__name__}.{name}")))
+            elif isinstance(member, types.FunctionType) and (name == "__init__" or not name.startswith("_")):
+                label = target.__name__ if name == "__init__" else f"{target.__name__}.{name}"
+                setattr(target, name, _checked(member, label))
+        return target
+    return typing.cast(Target, _checked(typing.cast(Callable[..., Any], target), getattr(target, "__name__", "")))
+
+
+def _checked(fn: Callable[..., Any], label: str) -> Callable[..., Any]:
+    parameters = inspect.signature(fn).parameters
+    named = [p for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    names = [p.name for p in named if p.kind is not p.KEYWORD_ONLY]
+    required = {p.name for p in named if p.default is p.empty}
+    several = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
+    [others] = [p for p in parameters.values() if p.kind is p.VAR_KEYWORD] or [None]
+    unpacked = others is not None and get_origin(others.annotation) is typing.Unpack
+    rules: dict[str, _Rule | None] = {}
+
+    @functools.wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not rules:
+            rules.update({p.name: _rule_of(fn, p.annotation, p.default) for p in named})
+            if others is not None and unpacked:
+                fields = typing.get_type_hints(get_args(others.annotation)[0], include_extras=True)
+                rules.update({name: _rule_of(fn, hint) for name, hint in fields.items()})
+        for name, value in zip(names, args, strict=False):
+            rule = rules[name]
+            if rule is not None and not rule.fits(value):
+                _refuse(label, name, rule, value)
+        for name, value in kwargs.items():
+            rule = rules.get(name)
+            if rule is not None and not rule.fits(value):
+                _refuse(label, name, rule, value)
+        surplus = len(args) > len(names) and not several
+        if surplus or ((others is None or unpacked) and not kwargs.keys() <= rules.keys()):
+            _refuse_surplus(label, list(rules), names, args, kwargs)
+        if required and (lacking := required.difference(names[: len(args)], kwargs)):
+            own = [n for n in rules if n not in ("self", "cls")]
+            raise PatchclampError(
+                expected=f"{label}({', '.join(own)})",
+                got=f"no {' and no '.join(n for n in own if n in lacking)}",
+                remedy=f"help({label}) says what each is.",
+            )
+        return fn(*args, **kwargs)
+
+    return call
+
+
+def _refuse(label: str, name: str, rule: _Rule, value: Any) -> None:
+    raise PatchclampError(
+        expected=f"{rule.words} for {name} of {label}", got=shorten(value), remedy=_remedy(rule, value, label)
+    )
+
+
+def _refuse_surplus(
+    label: str, known: Sequence[str], names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    own = [n for n in known if n not in ("self", "cls")]
+    strange = [n for n in kwargs if n not in known]
+    near = difflib.get_close_matches(strange[0], own, n=1) if strange else []
+    raise PatchclampError(
+        expected=f"arguments among {', '.join(own) or 'none'} for {label}",
+        got=f"{strange[0]!r}" if strange else f"{len(args)} without a name, where at most {len(names)} stand",
+        remedy=f"Nearest: {near[0]}." if near else f"help({label}) says what each is.",
+    )
+
+
+def shorten(value: Any) -> str:
+    """Return a value as an error shows it: short, arrays by their shape."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and len(shape):
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    plain = isinstance(value, str | int | float | list | tuple | dict | None)
+    text = repr(value) if plain else f"{type(value).__name__} {value!r}"
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _remedy(rule: _Rule, value: Any, label: str) -> str:
+    instead = getattr(type(value), "instead", None)
+    if isinstance(instead, str):
+        return instead
+    if isinstance(value, _TRUTHS):
+        return "True and False are no numbers here: give the number itself."
+    if isinstance(value, str) and "list" in rule.words:
+        return f"Put it in a list: [{value[:20]!r}]."
+    if isinstance(value, float) and "whole number" in rule.words:
+        return "Give a whole number, such as 7; int(x) makes one."
+    if callable(value) and not isinstance(value, type):
+        return f"Call it first, or see help({label})."
+    return f"help({label}) says what it takes."
+
+
+# -- from annotations to rules ----------------------------------------------------------------------------------------
+
+
+def _rule_of(fn: Callable[..., Any], hint: Any, default: Any = inspect.Parameter.empty) -> _Rule | None:
+    """Return the rule of a parameter; its own default always fits."""
+    if hint is inspect.Parameter.empty:
+        return None
+    try:
+        holder = types.SimpleNamespace(__annotations__={"it": hint})
+        names = getattr(inspect.unwrap(fn), "__globals__", {})
+        rule = _rule(typing.get_type_hints(holder, names, include_extras=True)["it"])
+    except NameError:
+        return None  # a name that only a type checker knows
+    if rule is None or default is inspect.Parameter.empty or rule.fits(default):
+        return rule
+    return _Rule(lambda v: v is default or rule.fits(v), rule.words)
+
+
+_INTEGERS, _NUMBERS, _TRUTHS = (int, np.integer), (int, float, np.integer, np.floating), (bool, np.bool_)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or (isinstance(value, _INTEGERS) and not isinstance(value, bool))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and bool(value == value)
+
+
+_PLAIN: Mapping[Any, _Rule] = {
+    type(None): _Rule(lambda v: v is None, "None"),
+    None: _Rule(lambda v: v is None, "None"),
+    bool: _Rule(lambda v: isinstance(v, _TRUTHS), "True or False"),
+    int: _Rule(_is_whole, "a whole number"),
+    float: _Rule(_is_number, "a number"),
+    str: _Rule(lambda v: isinstance(v, str), "text"),
+}
+
+
+def _rule(hint: Any) -> _Rule | None:
+    """Return the rule of an annotation; None where it allows anything, or more than can be told."""
+    if hint is Any:
+        return None
+    if isinstance(hint, type(None)) or (isinstance(hint, type) and hint in _PLAIN):
+        return _PLAIN[hint]
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _bounded(hint)
+    if origin is Literal:
+        options = get_args(hint)
+        return _Rule(lambda v: isinstance(v, str) and v in options, f"one of {', '.join(map(repr, options))}")
+    if origin in (Union, types.UnionType):
+        return _either(get_args(hint))
+    if origin is not None and isinstance(origin, type):
+        return _container(origin, get_args(hint))
+    if hasattr(hint, "array_type") and hasattr(hint, "dims"):
+        return _array(hint)
+    if hint is Callable:
+        return _Rule(callable, "a function")
+    if isinstance(hint, type) and hint is not object:
+        return _class(hint)
+    return None
+
+
+def _bounded(hint: Any) -> _Rule | None:
+    base, *marks = get_args(hint)
+    rule, least = _rule(base), [m.number for m in marks if isinstance(m, Least)]
+    if rule is None or not least:
+        return rule
+    return _Rule(lambda v: rule.fits(v) and v >= least[0], f"{rule.words} from {least[0]}")
+
+
+def _either(parts: Iterable[Any]) -> _Rule | None:
+    rules = [_rule(part) for part in parts]
+    known = [rule for rule in rules if rule is not None]
+    if len(known) < len(rules):
+        return None
+    fits = [rule.fits for rule in known]
+
+    def one_fits(v: Any) -> bool:
+        for fit in fits:  # noqa: SIM110 (a generator costs more than all the rest)
+            if fit(v):
+                return True
+        return False
+
+    return _Rule(one_fits, " or ".join(dict.fromkeys(rule.words for rule in known)))
+
+
+def _container(origin: type, inner: Sequence[Any]) -> _Rule | None:
+    if issubclass(origin, Mapping):
+        pair = [_rule(part) for part in inner] or [None, None]
+
+        def maps(v: Any) -> bool:
+            return isinstance(v, Mapping) and all(
+                rule is None or all(map(rule.fits, part))
+                for rule, part in zip(pair, (v.keys(), v.values()), strict=True)
+            )
+
+        return _Rule(maps, "a mapping")
+    if issubclass(origin, os.PathLike):
+        return _Rule(lambda v: isinstance(v, os.PathLike), "a path")
+    if origin is Callable or issubclass(origin, typing.cast(type, Callable)):
+        return _Rule(callable, "a function")
+    if not issubclass(origin, Iterable):
+        return _Rule(lambda v: isinstance(v, origin), _named(origin))
+    rule = _rule(inner[0]) if inner and (origin is not tuple or inner[-1] is Ellipsis) else None
+    ordered = origin in (list, tuple) or issubclass(origin, Sequence)
+
+    needs = ("__len__", "__getitem__") if ordered else ("__iter__",)
+    never = (str, bytes, Mapping)
+
+    def holds(v: Any) -> bool:
+        usual = type(v) is tuple or type(v) is list
+        if not usual and (isinstance(v, never) or not all(hasattr(v, name) for name in needs)):
+            return False
+        # Anything else may make its elements only when they are asked for.
+        return rule is None or not isinstance(v, list | tuple) or all(map(rule.fits, v[:_LOOKED_AT]))
+
+    return _Rule(holds, "a list" + ("" if rule is None else f" of {_plural(rule.words)}"))
+
+
+def _plural(words: str) -> str:
+    return {"text": "texts", "a whole number": "whole numbers", "a number": "numbers"}.get(words, f"{words}")
+
+
+def _array(hint: Any) -> _Rule | None:
+    """Return the rule of a jaxtyping annotation: the kind of array and its number of axes; names bind no sizes here."""
+    array, text = hint.array_type, str(hint.dim_str)
+    if not isinstance(array, type):
+        return None
+    fixed = len(text.split()) if "*" not in text and "..." not in text else None
+    return _Rule(
+        lambda v: isinstance(v, array) and (fixed is None or v.ndim == fixed),
+        f"a {array.__module__.split('.')[0]} array of shape ({', '.join(text.split())})",
+    )
+
+
+def _class(hint: type) -> _Rule | None:
+    if getattr(hint, "_is_protocol", False):
+        # isinstance would compute properties, such as a hash over all values.
+        members = [name for name in dir(hint) if not name.startswith("_") and name not in dir(typing.Protocol)]
+        if not members:
+            return None
+
+        def has_all(v: Any) -> bool:
+            own = getattr(v, "__dict__", {})
+            return all(hasattr(type(v), name) or name in own for name in members)
+
+        return _Rule(has_all, _named(hint))
+    if issubclass(hint, tuple | list | Mapping):
+        return _container(hint, ())
+    return _Rule(lambda v: isinstance(v, hint), _named(hint))
+
+
+def _named(hint: type) -> str:
+    words = vars(hint).get("called")
+    return words if isinstance(words, str) else f"a {hint.__name__}"

@@ -1,0 +1,71 @@
+"""Read a metric from whatever a plain network returns."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.metric import EachMetric, Metric
+
+_NAME_THE_AXES = (
+    "Say which axis is which with a function that picks (batch, read position, class): "
+    "for (batch, class, position) lambda y: metric(y.transpose(1, 2)[:, [-1]])."
+)
+
+
+def measured_from(
+    output: Any, metric: Metric | EachMetric | Callable[[Any], Any], n_rows: int, n_positions: int | None
+) -> Tensor:
+    """Return a metric of a network's output, ``(batch,)``.
+
+    A ``Metric`` reads ``(batch, position, class)`` at its positions, and ``(batch, class)`` as one position. A function
+    takes the output as it came.
+
+    Args:
+        output: what the network returned.
+        metric: what is read.
+        n_rows: rows of the batch.
+        n_positions: positions of the input, where it has any.
+
+    Raises:
+        PatchclampError: a shape in which the axes are not these, a position or a class that is not there, or a function
+            that does not give one number per row.
+    """
+    if isinstance(metric, Metric | EachMetric):
+        value = metric(_read(output, metric.positions, n_rows, n_positions))
+    else:
+        value = metric(output)
+    if not isinstance(value, Tensor) or value.shape != (n_rows,) or not value.is_floating_point():
+        shape = (
+            f"a tensor of {value.dtype} and shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        )
+        raise PatchclampError(
+            expected=f"a metric that gives one number per row, a tensor of shape ({n_rows},)",
+            got=f"{shape:.100}",
+            remedy="For example lambda y: y[:, 2] - y[:, 0]; rows must not be summed.",
+        )
+    return value
+
+
+def _read(output: Any, positions: tuple[int, ...], n_rows: int, n_positions: int | None) -> Tensor:
+    """Return an output at the read positions, ``(batch, read position, class)``."""
+    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
+    turned = len(shape) == 3 and n_positions is not None and shape[1] != n_positions == shape[2]
+    if len(shape) not in (2, 3) or shape[0] != n_rows or turned:
+        what = f"shape {shape}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        inputs = "" if n_positions is None else f" and {n_positions} positions"
+        raise PatchclampError(
+            expected="an output (batch, position, class) or (batch, class), for a Metric",
+            got=f"{what} for {n_rows} rows{inputs}",
+            remedy=_NAME_THE_AXES,
+        )
+    n = shape[1] if len(shape) == 3 else 1
+    outside = [p for p in positions if not -n <= p < n]
+    if outside:
+        raise PatchclampError(
+            expected=f"positions from −{n} to {n - 1}, as the output {shape} has",
+            got=f"position {outside[0]}",
+            remedy="An output (batch, class) has one position: leave positions out. " + _NAME_THE_AXES,
+        )
+    return output[:, list(positions)] if len(shape) == 3 else output[:, None].expand(-1, len(positions), -1)
