@@ -113,9 +113,10 @@ def scored(model: Any, pairs: PairSet, some: np.ndarray, method: str) -> Iterato
                 -integrated(model, other, pairs.metric(some), path, "whole", ends[1][path], against(ends[0]), STEPS),
             )
         return
-    ends_of = differentiated(model, clean, other, pairs.metric(some), paths, RULES[method], plain=Reference("zero"))
+    # Truth is denoising: x' is patched into, and what is gained on the way to x is the negative of what x' owes.
+    ends_of = differentiated(model, other, clean, pairs.metric(some), paths, RULES[method], plain=Reference("zero"))
     for path in paths:
-        yield path, shared(model, path, "whole", ends_of.values[path], ends_of.reference, ends_of.gradients[path])
+        yield path, -shared(model, path, "whole", ends_of.values[path], ends_of.reference, ends_of.gradients[path])
 
 
 def compared(truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:

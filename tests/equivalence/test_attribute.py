@@ -116,32 +116,33 @@ def test_atp_and_relp_are_the_change_times_the_coefficient_of_the_run_patched_in
     model = models[name]
     backward = model.module if method == "atp" else relevance.rewritten(model.module, RELP)
     x, r = ids(model, PROMPT), reference_values(model, kind)
-    into = ids(model, CORRUPT) if kind == "corrupted" else x
+    y = ids(model, CORRUPT)
     expected, other = {}, {}
     for site, place in places(model).items():
         n = oracle.value(model.module, x, place)
-        at = oracle.value(model.module, into, place)
-        expected[site] = (n - r[site]) * oracle.gradient(backward, into, place, at, difference)
+        expected[site] = (n - r[site]) * oracle.gradient(backward, x, place, n, difference)
         if kind == "corrupted":
-            other[site] = (n - r[site]) * oracle.gradient(backward, x, place, n, difference)
+            other[site] = (n - r[site]) * oracle.gradient(backward, y, place, r[site], difference)
     found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
     assert_scores(model, found, expected)
     assert (found.method, found.reference.kind, found.gap, found.subject) == (method, kind, None, model.name)
-    if kind == "corrupted":  # the clean run's gradient is another estimator
+    if kind == "corrupted":  # the corrupted run's gradient foretells what is patched into that run
         with pytest.raises(AssertionError):
             assert_scores(model, found, other, rel=1e-2)
+        back = attribute_nodes(model, PROMPT, METRIC, method=method, corrupted=CORRUPT, direction="denoise")
+        assert_scores(model, back, other)
 
 
 @pytest.mark.parametrize("rules", [(), ("ln",), ("identity", "half"), RELP])
 @pytest.mark.parametrize("kind", ["zero", "corrupted"])
 def test_rules_may_be_given_in_place_of_the_method_s_own(models, rules, kind):
     model = models["llama"]
-    backward, into = relevance.rewritten(model.module, rules), PROMPT if kind == "zero" else CORRUPT
+    backward = relevance.rewritten(model.module, rules)
     r = reference_values(model, kind)
     expected = {}
     for site, place in places(model).items():
-        n, at = (oracle.value(model.module, ids(model, text), place) for text in (PROMPT, into))
-        expected[site] = (n - r[site]) * oracle.gradient(backward, ids(model, into), place, at, difference)
+        n = oracle.value(model.module, ids(model, PROMPT), place)
+        expected[site] = (n - r[site]) * oracle.gradient(backward, ids(model, PROMPT), place, n, difference)
     found = [
         attribute_nodes(model, PROMPT, METRIC, method=method, rules=rules, **given_as(kind, None))
         for method in ("relp", "atp")
@@ -209,11 +210,10 @@ def test_metrics_of_every_kind_are_scored(models, measured, kind):
     model = models["llama"]
     metric, m = metrics(model)[measured]
     x, r = ids(model, PROMPT), reference_values(model, kind)
-    into = ids(model, CORRUPT) if kind == "corrupted" else x
     expected = {}
     for site, place in places(model).items():
-        n, at = (oracle.value(model.module, shown, place) for shown in (x, into))
-        expected[site] = (n - r[site]) * oracle.gradient(model.module, into, place, at, m)
+        n = oracle.value(model.module, x, place)
+        expected[site] = (n - r[site]) * oracle.gradient(model.module, x, place, n, m)
     found = attribute_nodes(model, PROMPT, metric, method="atp", **given_as(kind, None))
     assert_scores(model, found, expected)
     with torch.no_grad():

@@ -131,9 +131,9 @@ def test_eap_is_the_gradient_at_each_readers_own_input(gpt2):
     model, pairs, graph = gpt2
     found = attribute_edges(model, pairs, positions=True)
     for i in range(len(pairs)):
-        run, clean, corrupted, _, y = written_out(model, pairs, i)
-        at_y = gradients(run, y)
-        wanted = torch.stack([((clean[u] - corrupted[u]) * at_y[v]).sum(-1) for u, v in graph.parts]).detach()
+        run, clean, corrupted, x, _ = written_out(model, pairs, i)
+        at_x = gradients(run, x)
+        wanted = torch.stack([((clean[u] - corrupted[u]) * at_x[v]).sum(-1) for u, v in graph.parts]).detach()
         np.testing.assert_allclose(found.at[i], wanted, atol=1e-10)
         np.testing.assert_allclose(found.scores[i], wanted.sum(1), atol=1e-10)
 
@@ -182,7 +182,7 @@ def test_edges_sum_to_what_their_ends_are_attributed_by_the_same_gradients(name:
     pairs, graph = asked(model, lengths=(5,)), edge_map(model)
     found = attribute_edges(model, pairs, method=method, steps=2)
     points, weights = np.polynomial.legendre.leggauss(2)
-    path = zip((points + 1) / 2, weights / 2, strict=True) if method == "eap-ig" else [(0.0, 1.0)]
+    path = zip((points + 1) / 2, weights / 2, strict=True) if method == "eap-ig" else [(1.0, 1.0)]
     # All MLPs and the logits, and some queries, keys and values.
     some = [v for v, key in enumerate(graph.readers) if "attn" not in key]
     some += np.random.default_rng(0).choice(len(graph.readers) - 1, 8, replace=False).tolist()

@@ -68,8 +68,7 @@ def test_scores_are_those_of_one_feature_and_one_run_at_a_time(with_basis, corru
     place, ids, x, f, r, other, x_ = told(model, k, corrupted)
     directions = torch.tensor(D)
     asked = {"corrupted": CORRUPT if corrupted else None, "levels": ("feature",)}
-    run, at = (other, x_) if corrupted else (ids, x)
-    gradient = integrated.gradient(model.module, run, place, at, difference)
+    gradient = integrated.gradient(model.module, ids, place, x, difference)
     expected = {
         "atp": oracle.patched(f, r, gradient, directions),
         "ig": oracle.path(model.module, ids, place, x, f, r, directions, difference, 200),
@@ -80,6 +79,10 @@ def test_scores_are_those_of_one_feature_and_one_run_at_a_time(with_basis, corru
         np.testing.assert_allclose(found.scores[SITE, "lab"], scores, atol=2e-4)
         np.testing.assert_allclose(found.activations[SITE, "lab"], f, atol=1e-5)
         np.testing.assert_allclose(found.sizes[SITE, "lab"], (f - r).abs(), atol=1e-5)
+    if corrupted:
+        there = oracle.patched(f, r, integrated.gradient(model.module, other, place, x_, difference), directions)
+        back = attribute_nodes(model, PROMPT, METRIC, method="atp", direction="denoise", **asked)
+        np.testing.assert_allclose(back.scores[SITE, "lab"], there, atol=2e-4)
     assert found.gap < 1e-3
     together = oracle.effect(
         model.module, ids, place, x, f, r, directions, difference, [(p, u) for p in range(len(f)) for u in range(N)]

@@ -23,6 +23,15 @@ def gradient(module, x, place, n, m):
     return torch.autograd.grad(m(logits), n)[0]
 
 
+def patched_to_first_order(module, here, other, place, m, *, backward=None):
+    """Return what ``here`` loses to first order when n becomes n(other): (n(here) − n(other)) · ∂m/∂n at ``here``.
+
+    Papers denoise: (n(x) − n(x′)) · ∂m/∂n at x′, which is the negative of this with x′ for ``here``.
+    """
+    n, theirs = (value(module, run, place) for run in (here, other))
+    return (n - theirs) * gradient(backward or module, here, place, n, m)
+
+
 def integrated(module, x, place, r, m, points):
     """Return (n − r) ∫₀¹ ∂m/∂n at r + α (n − r) dα, the integral as a mean over midpoints."""
     n, total = value(module, x, place), 0.0

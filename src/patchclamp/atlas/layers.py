@@ -286,7 +286,7 @@ def _descriptions(db: sqlite3.Connection) -> Iterable[tuple[Description, tuple[C
 def _graph(db: sqlite3.Connection) -> Graph:
     about = {row["name"]: json.loads(row["value"]) for row in db.execute("SELECT * FROM about")}
     nodes = [
-        Node(row["key"], row["kind"], _finite(row["score"]), finite(json.loads(row["measures"])))
+        Node(row["key"], row["kind"], _finite(row["score"]), finite_measures(json.loads(row["measures"])))
         for row in db.execute("SELECT * FROM nodes ORDER BY id")
     ]
     edges = [
@@ -295,7 +295,7 @@ def _graph(db: sqlite3.Connection) -> Graph:
         for row in db.execute("SELECT * FROM edges ORDER BY id")
     ]
     return Graph(
-        about["subject"], about["metric"], tuple(nodes), tuple(edges), finite(about["measures"]), about["about"]
+        about["subject"], about["metric"], tuple(nodes), tuple(edges), finite_measures(about["measures"]), about["about"]
     )
 
 

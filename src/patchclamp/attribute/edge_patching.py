@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.attribute.direction import orient
 from patchclamp.attribute.edges import EdgeAttribution
 from patchclamp.core.edges import EdgeMap
-from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
@@ -19,7 +19,6 @@ from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import PairSet
 
-DIRECTIONS = ("noise", "denoise")
 ROWS = 128
 
 
@@ -56,16 +55,13 @@ def patch_edges(
     MLP) once for every writer before; with positions all of it times one and the positions. Memory of ``batch_size``
     rows.
     """
-    if direction not in DIRECTIONS:
-        raise PatchclampError(expected="noise or denoise", got=repr(direction), remedy="Say which run is patched into.")
+    ends, sign = orient(pairs, direction)
     graph = edge_map(model)
-    spots = [1 + (len(x) if positions else 0) for x in pairs.clean]
+    spots = [1 + (len(x) if positions else 0) for x in ends.clean]
     done, total = 0, sum(spots) * len(graph)
     scores = np.zeros((len(pairs), len(graph)))
     at: list[np.ndarray] = []
-    for i, metric in enumerate(pairs.metrics):
-        ends = (pairs.clean[i], pairs.corrupted[i])
-        into, of = ends if direction == "noise" else ends[::-1]
+    for i, (into, of, metric) in enumerate(zip(ends.clean, ends.corrupted, ends.metrics, strict=True)):
         one = _Patching(model, graph, into, of, metric, batch_size)
         own = []
         for spot in [None, *range(len(into))] if positions else [None]:
@@ -73,8 +69,7 @@ def patch_edges(
             done += len(graph)
             if progress is not None:
                 progress(done, total)
-        change = np.stack(own)
-        change = pairs.m_clean[i] - change if direction == "noise" else change - pairs.m_corrupted[i]
+        change = sign * (ends.m_clean[i] - np.stack(own))
         scores[i] = change[0]
         at += [change[1:].T] if positions else []
     return EdgeAttribution("patch", graph, scores, tuple(at), {"direction": direction})

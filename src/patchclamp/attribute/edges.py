@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.attribute.direction import orient
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
@@ -88,6 +89,7 @@ def attribute_edges(
     method: str = "eap",
     rules: Sequence[str] = (),
     steps: int = STEPS,
+    direction: str = "noise",
     positions: bool = False,
     progress: Progress | None = None,
 ) -> EdgeAttribution:
@@ -98,7 +100,7 @@ def attribute_edges(
 
     | method | the gradient is taken |
     |---|---|
-    | eap | on x′, the run that is patched into |
+    | eap | on x, the run that is patched into; to denoise, on x′ |
     | eap-ig | as its mean over x′ + α (x − x′) of the embeddings, α by Gauss and Legendre |
 
     A head's u is z_h W_O^h, so that the edges out of a head sum to the head's own attribution, (z(x) − z(x′)) · ∂m/∂z.
@@ -112,6 +114,8 @@ def attribute_edges(
         method: one of the table.
         rules: relevance rules that replace the backward pass; see ``LanguageModel.differentiate``.
         steps: points of the path, for eap-ig.
+        direction: what eap predicts: ``noise`` m(x) − m(x with the edge as in x′), ``denoise`` m(x′ with the edge as in
+            x) − m(x′). The path of eap-ig lies between both, so that its scores are the same either way.
         positions: keep the scores of every position too.
         progress: called with passes done and passes in all.
 
@@ -122,7 +126,7 @@ def attribute_edges(
         PatchclampError: an unknown method or rule, or scores that would not fit into memory.
         CannotIntervene: a model without such edges, or without gradients.
 
-    Source: 2310.10348 for eap, 2403.17806 for eap-ig. Departs from them in scoring queries, keys and values of
+    Source: 2310.10348 for eap, 2403.17806 for eap-ig, both of which noise. Departs from them in scoring queries, keys and values of
     key-value heads as they are, in weighing points by Gauss and Legendre, and in the exit norms.
 
     Cost: two forward passes and one backward (eap-ig: ``steps`` more of both), and in every block a backward pass of
@@ -135,23 +139,25 @@ def attribute_edges(
             got=f"{method!r} by {steps}",
             remedy="`patch_edges` measures edges one by one.",
         )
+    ends, sign = orient(pairs, direction)
     graph = edge_map(model)
     _check_memory(model, pairs, positions)
     integrated = method == "eap-ig"
     points, weights = np.polynomial.legendre.leggauss(steps)
-    path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)] if integrated else [(0.0, 1.0)]
+    path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)] if integrated else [(1.0, 1.0)]
     scores: np.ndarray | None = None
     at: dict[int, np.ndarray] = {}
     done, total = 0, len(path) * len(pairs)
-    for some in pairs.of_equal_length(rows_at_once(model, max(map(len, pairs.clean)))):
-        clean = _run(model, graph, [pairs.clean[i] for i in some])
-        other = _run(model, graph, [pairs.corrupted[i] for i in some]) if integrated else None
+    for some in ends.of_equal_length(rows_at_once(model, max(map(len, ends.clean)))):
+        shown = [ends.clean[i] for i in some]
+        other = _run(model, graph, [ends.corrupted[i] for i in some])
+        clean = _run(model, graph, shown) if integrated else None
         found: Tensor | None = None
         for alpha, weight in path:
-            start = None if other is None else _between(graph, clean, other, float(alpha))
-            traced = _Traced(model, graph, [pairs.corrupted[i] for i in some], pairs.metric(some), ruled, start)
-            moved = _moved(model, graph, clean, traced.values if other is None else other)
-            here = traced.edges(moved, positions) * float(weight)
+            start = None if clean is None else _between(graph, clean, other, float(alpha))
+            traced = _Traced(model, graph, shown, ends.metric(some), ruled, start)
+            moved = _moved(model, graph, traced.values if clean is None else clean, other)
+            here = traced.edges(moved, positions) * (sign * float(weight))
             found = here if found is None else found.add_(here)
             done += len(some)
             if progress is not None:
@@ -164,7 +170,7 @@ def attribute_edges(
             scores = np.zeros((len(pairs), len(graph)), dtype=found.cpu().numpy().dtype)
         scores[some] = found.cpu().numpy()
     assert scores is not None
-    settings = {"rules": list(ruled), **({"steps": steps} if integrated else {})}
+    settings = {"rules": list(ruled), "direction": direction, **({"steps": steps} if integrated else {})}
     return EdgeAttribution(method, graph, scores, tuple(at[i] for i in sorted(at)), settings)
 
 

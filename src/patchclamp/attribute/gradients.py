@@ -32,9 +32,9 @@ class Ends:
     """Hold both ends of what is compared, and the gradient of the run that is patched into.
 
     Args:
-        values: what sites do on the clean prompts.
-        gradients: ∂m/∂n, or what rules put in its place.
-        baseline: ``(prompt,)`` m on the clean prompts.
+        values: what sites do in the run that is patched into.
+        gradients: ∂m/∂n in that run, or what rules put in its place.
+        baseline: ``(prompt,)`` m in that run.
         reference: what values are held against.
     """
 
@@ -71,29 +71,23 @@ def differentiated(
     rules: Sequence[str],
     *,
     plain: Reference,
-    at_clean: bool = False,
 ) -> Ends:
-    """Run both ends, and differentiate the corrupted one: that is what is patched into.
+    """Run both ends, and differentiate the one that is patched into; see ``attribute.direction``.
 
     Args:
         model: the subject.
-        shown: x.
-        others: x′; None where values are held against ``plain``.
+        shown: the prompts that are patched into.
+        others: those whose values are put there; None where values are held against ``plain``.
         metric: m.
         paths: sites.
         rules: of the backward pass.
-        plain: the reference where there is no x′.
-        at_clean: differentiate x all the same.
+        plain: the reference where there are no others.
 
-    Cost: two forward passes and one backward; one and one without x′.
+    Cost: two forward passes and one backward; one and one without others.
     """
-    if others is None or at_clean:
-        found = model.differentiate(list(shown), metric, paths, rules=rules)
-        reference = plain if others is None else against(recorded(model, others, paths))
-        return Ends(found.values, found.gradients, np.asarray(found.metric.cpu().double().numpy()), reference)
-    values, baseline = measured(model, shown, metric, paths)
-    found = model.differentiate(list(others), metric, paths, rules=rules)
-    return Ends(values, found.gradients, baseline, against(found.values))
+    found = model.differentiate(list(shown), metric, paths, rules=rules)
+    reference = plain if others is None else against(recorded(model, others, paths))
+    return Ends(found.values, found.gradients, np.asarray(found.metric.cpu().double().numpy()), reference)
 
 
 def shared(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from patchclamp.attribute.direction import orient
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
 from patchclamp.attribute.nodes import level_sites
@@ -92,10 +93,13 @@ def attribute_pairs(
 
     | method | score, summed over positions, its mean over pairs |
     |---|---|
-    | relp | d · ρ(n), ρ the gradient at x′ of the backward pass under the rules ln, identity, half |
-    | atp | d · ∂m/∂n at x′ |
+    | relp | d · ρ(n), ρ the gradient at x of the backward pass under the rules ln, identity, half |
+    | atp | d · ∂m/∂n at x |
     | ig | d · ∫₀¹ ∂m/∂n at n(x′) + α d dα in the run on x, one site's units moving together |
-    | patch | m(x) − m(x with n := n(x′) at all positions); with ``denoise`` m(x′ with n := n(x)) − m(x′) |
+    | patch | m(x) − m(x with n := n(x′) at all positions) |
+
+    The run on x is the one that is patched into. With ``denoise`` it is the run on x′, for every method: patch is
+    m(x′ with n := n(x)) − m(x′), and that is what the others then predict.
 
     Args:
         model: the subject.
@@ -105,7 +109,7 @@ def attribute_pairs(
         method: one of the table.
         rules: others than the method's own, for relp and atp.
         steps: points of the path, for ig.
-        denoise: of ``patch``: put clean values into the corrupted run.
+        denoise: patch clean values into the corrupted run.
         by_position: score every position by itself; all pairs must be of one length.
         batch_size: pairs in one pass; of ``patch``, four times as many rows.
         progress: called with batches done and in all; of ``patch``, with pairs.
@@ -141,18 +145,20 @@ def attribute_pairs(
         for place in range(n_places)
         for unit in range(counts[path])
     )
+    direction = "denoise" if denoise else "noise"
+    ends, sign = orient(pairs, direction)
     kept = len(pairs) * len(parts) * 4 <= MOST_KEPT
     tally = _Tally(np.zeros(len(parts)), np.zeros((len(pairs), len(parts)), dtype=np.float32) if kept else None)
     if method == "patch":
-        _patched(model, pairs, sites, firsts, tally, n_places * by_position, denoise, batch_size, progress)
+        _patched(model, ends, sites, firsts, tally, n_places * by_position, batch_size, progress)
     else:
         ruled = tuple(rules if rules is not None else RELP if method == "relp" else ())
-        batches = list(pairs.of_equal_length(batch_size))
+        batches = list(ends.of_equal_length(batch_size))
         for done, some in enumerate(batches, start=1):
             scores = (
-                _integrated(model, pairs, some, sites, steps, tally)
+                _integrated(model, ends, some, sites, steps, tally)
                 if method == "ig"
-                else _shares(model, _ends(model, pairs, some, list(sites), ruled), sites)
+                else _shares(model, _ends(model, ends, some, list(sites), ruled), sites)
             )
             for path, values in scores:
                 rows = values.unflatten(0, (len(some), -1))
@@ -160,17 +166,18 @@ def attribute_pairs(
                 tally.add(some, firsts[path], own.cpu().numpy())
             if progress is not None:
                 progress(done, len(batches))
-    settings: dict[str, Any] = {"by_position": by_position}
+    settings: dict[str, Any] = {"by_position": by_position, "direction": direction}
     if method in ("relp", "atp"):
         settings["rules"] = list(ruled)
     elif method == "ig":
         settings |= {"steps": steps, "gap": max(tally.gaps.values()) / len(pairs)}
-    else:
-        settings["direction"] = "denoise" if denoise else "noise"
     used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in sites.items() if _learnt(basis)}
     about = {**about_pairs(pairs), "settings": settings, "bases": used, "versions": versions()}
     subject = {"slug": model.name, "hash": model.hash}
-    return Circuit(level, method, parts, tally.total / len(pairs), subject, about, tally.each)
+    each = tally.each
+    if each is not None:
+        each *= np.float32(sign)
+    return Circuit(level, method, parts, sign * tally.total / len(pairs), subject, about, each)
 
 
 def about_pairs(pairs: PairSet) -> dict[str, Any]:
@@ -316,17 +323,14 @@ def _patched(
     firsts: Mapping[str, int],
     tally: _Tally,
     n_places: int,
-    denoise: bool,
     batch_size: Positive,
     progress: Progress | None,
 ) -> None:
     """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""
     counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
-    into, out_of = (pairs.corrupted, pairs.clean) if denoise else (pairs.clean, pairs.corrupted)
-    bare = pairs.m_corrupted if denoise else pairs.m_clean
     for i in range(len(pairs)):
-        source = recorded(model, [out_of[i]], list(sites))
-        there = recorded(model, [into[i]], list(sites)) if any(map(_learnt, sites.values())) else None
+        source = recorded(model, [pairs.corrupted[i]], list(sites))
+        there = recorded(model, [pairs.clean[i]], list(sites)) if any(map(_learnt, sites.values())) else None
         reference = Reference("corrupted", source)
         places: Sequence[int | None] = range(n_places) if n_places else (None,)
         chosen, cells = [], []
@@ -337,10 +341,10 @@ def _patched(
                     if moved is None or (moved[:, unit].any() if place is None else moved[place, unit]):
                         chosen.append(firsts[path] + k * counts[path] + unit)
                         cells.append([reference.replace(UnitKey(path, unit, basis, None, place))])
-        values = model.sweep(into[i], pairs.metrics[i], cells, batch_size=4 * batch_size)
-        effects = bare[i] - widened(values).cpu().double().numpy()
+        values = model.sweep(pairs.clean[i], pairs.metrics[i], cells, batch_size=4 * batch_size)
+        effects = pairs.m_clean[i] - widened(values).cpu().double().numpy()
         scores = np.zeros(len(tally.total))
-        scores[chosen] = -effects if denoise else effects
+        scores[chosen] = effects
         tally.add(np.array([i]), 0, scores[None])
         if progress is not None:
             progress(i + 1, len(pairs))

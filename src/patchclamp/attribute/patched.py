@@ -14,7 +14,6 @@ from patchclamp.core.columns import least_p, mean_intervals, sign_flip_ps
 from patchclamp.core.pairs import Pair
 from patchclamp.core.unit import UnitKey
 
-DIRECTIONS = ("denoise", "noise")
 SHOWN = 20_000
 """Cells whose intervals are computed and written as JSON, the strongest first; the arrays hold all."""
 _BLOCK = re.compile(r"blocks\.(\d+)\.")

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.attribute.patched import DIRECTIONS, Patched
+from patchclamp.attribute.direction import DIRECTIONS
+from patchclamp.attribute.patched import Patched
 from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, spans

@@ -1,10 +1,12 @@
 """Scoring: one verb for every way of attributing a metric to neurons, heads and features."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import against, differentiated, integrated, measured, recorded, shared
 from patchclamp.attribute.nodes import Attribution, collect, distances, level_sites, shape_of
@@ -43,6 +45,7 @@ def attribute_nodes(
     levels: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
     steps: Positive = STEPS,
+    direction: str = "noise",
     progress: Progress | None = None,
 ) -> Attribution:
     r"""Score every MLP neuron and every head at every position for a metric.
@@ -63,8 +66,9 @@ def attribute_nodes(
     ig a site's features go together from r to f along x(α) = x − (1 − α) (f − r) D, so that their scores sum to
     m(x) − m(x − (f − r) D). The error x − x̂, which no feature explains, is never replaced.
 
-    With a corrupted prompt the backward pass of relp and atp runs on x′, the run that is patched into; else on x. The
-    others run on x.
+    All of it happens in the run on x, which is the one that is patched into, with every reference: scores predict
+    m(x) − m(x with n := r). With ``direction="denoise"`` it is the run on x′: scores predict m(x′ with n := n(x)) −
+    m(x′), and baseline, activations and reference are those of that run.
 
     Args:
         model: the subject.
@@ -78,6 +82,7 @@ def attribute_nodes(
             channels, where left out.
         rules: others than the method's own; see ``LanguageModel.differentiate``.
         steps: points of the path, for ig (Gauss-Legendre).
+        direction: ``noise``, or ``denoise`` where there is a corrupted prompt.
         progress: called with passes done and passes in all, for ig and exact.
 
     Returns:
@@ -87,8 +92,9 @@ def attribute_nodes(
         PatchclampError: an unknown method or level, prompts of unequal length, two references, a survey of another
             model or without a site, means as the reference of features, features without a basis.
 
-    Source: 2508.21258 for relp and atp; 1703.01365 for ig. Departs from the paper in scoring neurons and heads instead
-    of whole layers, and in leaving scores in the metric's units instead of dividing by m(x) − m(x′).
+    Source: 2508.21258 for relp and atp; 1703.01365 for ig. Departs from the first, which denoises, in its default
+    direction, in scoring neurons and heads instead of whole layers, and in leaving scores in the metric's units instead
+    of dividing by m(x) − m(x′).
 
     Cost: relp, atp: 2 forwards and 1 backward (1 and 1 without corrupted prompt); ig: ``steps`` rows forward and
     backward per site; exact: a row of a restarted forward per node; memory of all nodes' values and gradients.
@@ -115,6 +121,17 @@ def attribute_nodes(
         raise PatchclampError(
             expected="rules with relp, atp or direct", got=f"rules with {method}", remedy="Leave them out."
         )
+    check_direction(direction)
+    if direction == "denoise":
+        if corrupted is None or method == "activation":
+            raise PatchclampError(
+                expected="a corrupted prompt, and a method that compares it with the clean one, to denoise",
+                got=f"{method} {'without' if corrupted is None else 'with'} one",
+                remedy="Give the corrupted prompt, or leave the direction out.",
+            )
+        asked: dict[str, Any] = {"method": method, "levels": levels, "rules": rules, "steps": steps}
+        found = attribute_nodes(model, corrupted, metric, corrupted=prompt, progress=progress, **asked)
+        return replace(found, scores={place: -values for place, values in found.scores.items()})
     if method != "exact" and method != "activation":
         model.require("differentiate")
     sites = level_sites(model, model.levels if levels is None else levels)
@@ -137,9 +154,7 @@ def attribute_nodes(
     if method in ("relp", "atp", "direct"):
         ruled = rules if rules is not None else {"relp": RELP, "atp": (), "direct": DIRECT}[method]
         others = None if other is None else [other]
-        ends = differentiated(
-            model, [shown], others, metric, paths, ruled, plain=plain, at_clean=method == "direct"
-        )  # fmt: skip
+        ends = differentiated(model, [shown], others, metric, paths, ruled, plain=plain)
         values, baseline, reference = ends.values, float(ends.baseline[0]), ends.reference
         scored = {p: shared(model, p, sites[p], values[p], reference, ends.gradients[p]).cpu().numpy() for p in paths}
     else:

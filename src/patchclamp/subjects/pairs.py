@@ -1,7 +1,7 @@
 """Pairs in a model's tokens: what can be compared position by position, and what had to be set aside."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -56,6 +56,12 @@ class PairSet:
             tuple(self.pairs[i] for i in at), tuple(self.clean[i] for i in at), tuple(self.corrupted[i] for i in at),
             tuple(self.metrics[i] for i in at), self.m_clean[at], self.m_corrupted[at], self.aside,
         )  # fmt: skip
+
+    def exchange(self) -> "PairSet":
+        """Return the same pairs with clean and corrupted prompts exchanged; answers and metrics stay as they are."""
+        return replace(
+            self, clean=self.corrupted, corrupted=self.clean, m_clean=self.m_corrupted, m_corrupted=self.m_clean
+        )
 
     def metric(self, some: Sequence[int] | Int[np.ndarray, " some"]) -> EachMetric:
         """Return the metrics of some pairs as one, a row each."""
