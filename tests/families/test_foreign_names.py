@@ -107,8 +107,6 @@ def test_a_site_is_written_for_sparsify_under_a_module_that_gives_just_it(model,
             torch.testing.assert_close(returned(model, path), expected, rtol=0, atol=0, msg=f"{site} as {path}")
 
 
-
-
 @pytest.mark.parametrize("sublayer", ["attn", "mlp"])
 def test_hooks_beside_a_norm_are_on_the_side_where_transformerlens_has_them(model, sublayer):
     kind = model.family
@@ -131,7 +129,11 @@ def test_hooks_beside_a_norm_are_on_the_side_where_transformerlens_has_them(mode
 
 
 def test_hooks_of_the_stream_are_refused_where_the_stream_has_another_value(model):
-    for hook, kind in (("hook_resid_pre", "resid_in"), ("hook_resid_mid", "resid_mid"), ("hook_resid_post", "resid_out")):
+    for hook, kind in (
+        ("hook_resid_pre", "resid_in"),
+        ("hook_resid_mid", "resid_mid"),
+        ("hook_resid_post", "resid_out"),
+    ):
         if model.family.sum_norms and hook != "hook_resid_pre":
             with pytest.raises(PatchclampError, match="before the norm"):
                 site_of_hook(model, f"blocks.1.{hook}")

@@ -293,7 +293,13 @@ def test_what_a_folder_tells_of_its_input_is_kept_and_goes_back(tmp_path):
     cfg, tensors = SAELENS["standard"]
     cfg = {**cfg, "metadata": {**cfg["metadata"], **more}}
     found = open_dictionary(put(tmp_path / "sae", cfg, tensors, "sae_weights.safetensors"))
-    known = {"centred": True, "prepend_bos": True, "context_size": 128, "positions": [1, None, None], "excluded": [0, 7]}
+    known = {
+        "centred": True,
+        "prepend_bos": True,
+        "context_size": 128,
+        "positions": [1, None, None],
+        "excluded": [0, 7],
+    }
     assert found.about["conditions"] == known
     assert "assumed" not in found.about
     [back] = write_dictionary(found, tmp_path / "back", "saelens")

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.engine import Chunk, Expert, Place, Tap
@@ -31,6 +33,8 @@ LENS: Mapping[str, str] = {
     "mlp.hook_pre": "mlp.pre", "mlp.hook_pre_linear": "mlp.up", "mlp.hook_post": "mlp.act", "hook_mlp_in": "resid_mid",
 }  # fmt: skip
 """Hook of TransformerLens to the site in a network with norms before its sublayers."""
+CONDITIONS = "conditions"
+"""Entry of ``Dictionary.about``: what its input was while it was trained, as far as it is known."""
 MODULE = "module."
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 _NAMED = re.compile(r"(?:.*\.)?(?:layers?|h|blocks)\.(\d+)((?:\.\w+)*)")
@@ -148,12 +152,48 @@ def resolve_sites(model: Any, dictionary: Dictionary) -> Dictionary:
         foreign = site.startswith(MODULE) and path not in dict(model.module.named_modules())
         return site_of_module(model, path, side) if foreign else site
 
+    if (dictionary.about.get(CONDITIONS) or {}).get("centred"):
+        _refuse_centring(model)
     bases = {
         find(site): basis if basis.reads is None else replace(basis, reads=find(basis.reads))
         for site, basis in dictionary.bases.items()
     }
     about = {k: v for k, v in dictionary.about.items() if k != HOOKS}
     return replace(dictionary, bases=bases, about=about)
+
+
+def unmet_conditions(model: Any, dictionary: Dictionary) -> list[str]:
+    """Return a line for each thing that is assumed of a dictionary's input, and each that the model's texts are not.
+
+    Args:
+        model: a language model.
+        dictionary: what ``open_dictionary`` returned.
+    """
+    lines = [str(line) for line in dictionary.about.get("assumed") or ()]
+    wanted = (dictionary.about.get(CONDITIONS) or {}).get("prepend_bos")
+    begins = model.tokenizer.begins_with_bos
+    if wanted is True and not begins:
+        lines.append(
+            "it was trained on texts that begin with a BOS token, and these do not: --prepend-bos puts one there"
+        )
+    if wanted is False and begins:
+        lines.append("it was trained on texts without a BOS token, and these begin with one")
+    return lines
+
+
+def _refuse_centring(model: Any) -> None:
+    """Refuse to take the mean off a stream that TransformerLens leaves as it is.
+
+    Raises:
+        PatchclampError: the network's norms do not take the mean off, so center_writing_weights does nothing there.
+    """
+    family = _family(model)
+    if family is not None and not isinstance(model.module.get_submodule(family.final), torch.nn.LayerNorm):
+        raise PatchclampError(
+            expected="a network of LayerNorms, whose stream can be centred",
+            got=f"{model.name}, where center_writing_weights changes nothing",
+            remedy="Open it without: --no-center, in Python center=False.",
+        )
 
 
 def _family(model: Any) -> Family | None:

@@ -18,14 +18,13 @@ from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
 from patchclamp.decompose.layouts.conditions import (
     ASSUMED,
     CENTRED,
-    CONDITIONS,
     assume,
     centre,
     written_conditions,
 )
 from patchclamp.decompose.layouts.files import Part
 from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
-from patchclamp.subjects.foreign import HOOKS, resolve_sites
+from patchclamp.subjects.foreign import CONDITIONS, HOOKS, resolve_sites
 from patchclamp.subjects.language import LanguageModel
 
 __all__ = ["LAYOUTS", "Layout", "locate", "open_dictionary", "write_dictionary"]
@@ -219,9 +218,7 @@ def locate(source: str | Path) -> Path:
     return fetched / under
 
 
-def _settled(
-    found: Dictionary, center: bool | None, prepend_bos: bool | None, *, foreign: bool = False
-) -> Dictionary:
+def _settled(found: Dictionary, center: bool | None, prepend_bos: bool | None, *, foreign: bool = False) -> Dictionary:
     """Return a dictionary with what is known and what is assumed of its input, the mean taken off where it was."""
     given = {k: v for k, v in (("centred", center), ("prepend_bos", prepend_bos)) if v is not None}
     if not given and not foreign:

@@ -23,7 +23,7 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.layouts.files import refuse
 
-CONDITIONS, ASSUMED = "conditions", "assumed"
+ASSUMED = "assumed"
 CENTRED = ("resid_in", "resid_mid", "resid_out", "write")
 """Last words of sites that center_writing_weights changes."""
 

@@ -87,7 +87,9 @@ def read(folder: Path) -> Part:
         decoder = decoder * scale[:, None]
     read_at, written_at = str(cfg.get("hook_name") or ""), str(cfg.get("hook_name_out") or "")
     site, reads = site_of(written_at if transcodes else read_at), site_of(read_at) if transcodes else None
-    hooks = {s: hook for s, hook in ((site, written_at if transcodes else read_at), (reads, read_at)) if s and s != hook}
+    hooks = {
+        s: hook for s, hook in ((site, written_at if transcodes else read_at), (reads, read_at)) if s and s != hook
+    }
     shift: dict[str, Any] = {"decoder_bias": b_dec} if applied else {"output_bias": b_dec}
     about = {"architecture": kind}
     if "skip" in kind:
