@@ -15,7 +15,12 @@ TASK_PAIRS, MOST_PAIRS = 64, 100_000
 
 @checked
 def load(
-    name: str | PathLike[str], *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
+    name: str | PathLike[str],
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    attention: str | None = None,
+    prepend_bos: bool = False,
 ) -> Any:
     """Load a language model or an image classifier into the rig.
 
@@ -24,12 +29,13 @@ def load(
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
         dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
         attention: ``eager`` or ``sdpa``; transformers' choice where left out.
+        prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.
 
     Returns:
         LanguageModel | VisionModel: the subject.
 
     Raises:
-        PatchclampError: nothing there, pickled weights, remote code, missing weights.
+        PatchclampError: nothing there, pickled weights, remote code, missing weights, no BOS token to begin with.
 
     Example:
         >>> load("organism:cat").name
@@ -39,23 +45,44 @@ def load(
     if name.startswith(ORGANISM):
         from patchclamp.organisms import build
 
-        return build(name.removeprefix(ORGANISM), device=device, dtype=dtype)
-    from patchclamp.subjects.loading import load_model
+        model: Any = build(name.removeprefix(ORGANISM), device=device, dtype=dtype)
+    else:
+        from patchclamp.subjects.loading import load_model
 
-    return load_model(name, device=device, dtype=dtype, attention=attention)
+        model = load_model(name, device=device, dtype=dtype, attention=attention)
+    if prepend_bos:
+        if not hasattr(model, "prepend_bos"):
+            from patchclamp.core.errors import PatchclampError
+
+            raise PatchclampError(
+                expected="a language model", got=f"{model.name}, a model of images", remedy="Leave --prepend-bos out."
+            )
+        model.prepend_bos()
+    return model
 
 
 @checked
-def load_basis(source: str | PathLike[str], *, site: str | None = None, name: str | None = None) -> Any:
+def load_basis(
+    source: str | PathLike[str],
+    *,
+    site: str | None = None,
+    name: str | None = None,
+    center: bool | None = None,
+    prepend_bos: bool | None = None,
+) -> Any:
     """Load a dictionary of features: what ``decompose`` wrote, or a folder of SAELens, sparsify or Gemma Scope.
 
     Args:
         source: a folder, or ``owner/repository/folder`` on the Hugging Face hub.
         site: the site that it writes, where the folder does not tell.
         name: what its units are called in keys, instead of the folder's own name for them.
+        center: whether the residual stream that it was trained on was centred (TransformerLens'
+            ``center_writing_weights``), where its folder does not tell; the mean is then taken off first.
+        prepend_bos: whether the texts that it was trained on began with a BOS token, where its folder does not tell.
 
     Returns:
-        Dictionary: a basis for each site; ``model.add_dictionary`` takes it.
+        Dictionary: a basis for each site; ``model.add_dictionary`` takes it. ``about["conditions"]`` holds what is known
+            of its input, ``about["assumed"]`` a line for each thing that is not.
 
     Raises:
         PatchclampError: nothing there, no dictionary, or a site that nobody tells.
@@ -74,7 +101,7 @@ def load_basis(source: str | PathLike[str], *, site: str | None = None, name: st
     """
     from patchclamp.decompose.layouts import open_dictionary
 
-    return open_dictionary(fspath(source), site=site, name=name)
+    return open_dictionary(fspath(source), site=site, name=name, center=center, prepend_bos=prepend_bos)
 
 
 @checked

@@ -12,8 +12,9 @@ from oracles import layouts as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.decompose.layouts import at_home, open_dictionary, write_dictionary
+from patchclamp.decompose.layouts import open_dictionary, write_dictionary
 from patchclamp.subjects.bases import decode, encode
+from patchclamp.subjects.foreign import resolve_sites
 
 D, N = 5, 9
 X = np.random.default_rng(9).normal(size=(12, D)).astype(np.float32)
@@ -97,7 +98,7 @@ def test_sparsify_is_read_as_published_and_goes_back(name, tmp_path):
     put(tmp_path / "layers.2.mlp", cfg, tensors, "sae.safetensors")
     found = open_dictionary(tmp_path)
     [(site, basis)] = found.bases.items()
-    assert (site, basis.reads) == ("blocks.2.mlp.write", "blocks.2.mlp.in" if more["transcode"] else None)
+    assert (site, basis.reads) == ("module.layers.2.mlp.out", "module.layers.2.mlp.in" if more["transcode"] else None)
     same(basis, lambda row: oracle.sparsify(cfg, tensors, row))
     [folder] = write_dictionary(found, tmp_path / "back", "sparsify")
     written = json.loads((folder / "cfg.json").read_text())
@@ -110,9 +111,9 @@ def test_a_transcoder_of_sparsify_finds_what_the_mlp_of_a_model_reads(tiny_langu
     width = model.site("blocks.1.mlp.write").width
     tensors = drawn(8, **{"encoder.weight": (N, width), "encoder.bias": N, "W_dec": (N, width), "b_dec": width})
     put(tmp_path / "layers.1.mlp", {"k": 3, "transcode": True}, tensors, "sae.safetensors")
-    [basis] = at_home(open_dictionary(tmp_path), model).bases.values()
+    [(site, basis)] = resolve_sites(model, open_dictionary(tmp_path)).bases.items()
     assert model.site(basis.reads).width == width
-    assert basis.reads.endswith("layers.1.mlp.gate_proj.in")
+    assert (site, basis.reads) == ("blocks.1.mlp.write", "module.model.layers.1.mlp.in")
 
 
 def test_gemma_scope_is_read_as_published(tmp_path):
@@ -255,3 +256,122 @@ def test_layouts_without_such_a_coder_are_told(tmp_path):
     (tmp_path / "full" / "x").touch()
     with pytest.raises(PatchclampError, match="empty"):
         write_dictionary(kept, tmp_path / "full", "saelens")
+
+
+SAYS_NOTHING = {
+    "hook_point": "blocks.1.hook_resid_pre", "hook_point_layer": 1, "model_name": "gpt2-small", "d_in": D, "d_sae": N,
+    "dataset_path": "x", "dtype": "float32",
+}  # fmt: skip
+
+
+def test_a_folder_that_tells_nothing_of_its_input_is_opened_with_a_line_for_each_assumption(tmp_path):
+    put(tmp_path, SAYS_NOTHING, plain(), "sae_weights.safetensors")
+    found = open_dictionary(tmp_path)
+    assumed = "\n".join(found.about["assumed"])
+    assert all(word in assumed for word in ("center_writing_weights", "--center", "BOS", "--prepend-bos", "contexts"))
+    assert len(found.about["assumed"]) == 3
+    assert found.about["conditions"] == {}
+    encoder = found.bases["blocks.1.resid_in"].encoder
+    assert np.abs(encoder.mean(axis=1)).max() > 0.1
+    told = open_dictionary(tmp_path, center=True, prepend_bos=False)
+    [basis] = told.bases.values()
+    same(basis, lambda row: oracle.saelens({**SAELENS["standard"][0]}, plain(), row - row.mean()))
+    assert told.about["conditions"] == {"centred": True, "prepend_bos": False}
+    assert len(told.about["assumed"]) == 1
+    told.save(tmp_path / "own")
+    again = open_dictionary(tmp_path / "own")
+    assert again.about["conditions"] == told.about["conditions"]
+    assert list(again.about["assumed"]) == told.about["assumed"]
+    assert not open_dictionary(tmp_path, center=False).about["conditions"]["centred"]
+
+
+def test_what_a_folder_tells_of_its_input_is_kept_and_goes_back(tmp_path):
+    more = {
+        "prepend_bos": True, "context_size": 128, "seqpos_slice": [1, None], "exclude_special_tokens": [0, 7],
+        "model_from_pretrained_kwargs": {"center_writing_weights": True},
+    }  # fmt: skip
+    cfg, tensors = SAELENS["standard"]
+    cfg = {**cfg, "metadata": {**cfg["metadata"], **more}}
+    found = open_dictionary(put(tmp_path / "sae", cfg, tensors, "sae_weights.safetensors"))
+    known = {
+        "centred": True,
+        "prepend_bos": True,
+        "context_size": 128,
+        "positions": [1, None, None],
+        "excluded": [0, 7],
+    }
+    assert found.about["conditions"] == known
+    assert "assumed" not in found.about
+    [back] = write_dictionary(found, tmp_path / "back", "saelens")
+    metadata = json.loads((back / "cfg.json").read_text())["metadata"]
+    # The mean is taken off by the encoder that is written.
+    assert metadata["model_from_pretrained_kwargs"] == {"center_writing_weights": False}
+    assert (metadata["prepend_bos"], metadata["context_size"]) == (True, 128)
+    again = open_dictionary(back)
+    assert again.about["conditions"] == known
+    [one], [other] = found.bases.values(), again.bases.values()
+    np.testing.assert_allclose(encode(other, torch.from_numpy(X)), encode(one, torch.from_numpy(X)), atol=1e-5)
+
+
+def test_gemma_scope_2_is_read_as_published(tmp_path):
+    tensors = drawn(13, w_enc=(D, N), w_dec=(N, D), b_enc=N, b_dec=D, threshold=N)
+    skip = drawn(14, affine_skip_connection=(D, D))
+    named = "model.layers.5.{}_feedforward_layernorm.output"
+    for name, cfg, arrays, site, reads in (
+        ("res", {"hf_hook_point_in": "model.layers.17.output"}, tensors, "blocks.17.resid_out", None),
+        ("att", {"hf_hook_point_in": "model.layers.1.self_attn.o_proj.input"}, tensors,
+         "module.layers.1.self_attn.o_proj.in", None),
+        ("trans", {"hf_hook_point_in": named.format("pre"), "hf_hook_point_out": named.format("post"),
+                   "affine_connection": True}, {**tensors, **skip},
+         "module.layers.5.post_feedforward_layernorm.out", "module.layers.5.pre_feedforward_layernorm.out"),
+    ):  # fmt: skip
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"architecture": "jump_relu", "model_name": "google/g", **cfg}))
+        save_file(arrays, folder / "params.safetensors")
+        found = open_dictionary(folder)
+        [(where, basis)] = found.bases.items()
+        assert (where, basis.reads, found.subject["slug"]) == (site, reads, "g")
+        large = {f"W_{n[2:]}" if n.startswith("w_") else n: a for n, a in tensors.items()}
+        extra = skip["affine_skip_connection"] if name == "trans" else np.zeros((D, D), np.float32)
+
+        def expected(row, large=large, extra=extra):
+            f, out = oracle.gemma_scope(large, row)
+            return f, out + row @ extra
+
+        same(basis, expected)
+    (folder / "config.json").write_text('{"architecture": "topk"}')
+    with pytest.raises(PatchclampError, match="topk"):
+        open_dictionary(folder)
+
+
+def test_a_folder_of_a_pickle_is_refused_with_its_reason_and_what_else_there_is(tmp_path):
+    (tmp_path / "ae.pt").write_bytes(pickle.dumps({}))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(PatchclampError) as told:
+        open_dictionary(tmp_path)
+    assert "ae.pt, a pickle" in told.value.got
+    assert "safetensors" in told.value.remedy
+
+
+def test_what_cannot_be_applied_is_refused(tmp_path):
+    tensors = drawn(8, **{"encoder.weight": (N, D), "encoder.bias": N, "W_dec": (N, D), "b_dec": D})
+    folder = put(tmp_path / "layers.2", {"k": 3, "signed": True}, tensors, "sae.safetensors")
+    with pytest.raises(PatchclampError, match="signed"):
+        open_dictionary(folder)
+    put(tmp_path / "layers.2", {"k": 3, "signed": False}, tensors, "sae.safetensors")
+    assert list(open_dictionary(folder).bases) == ["blocks.2.resid_out"]
+    values = {"context_size": "long", "seqpos_slice": [0, 1, 0], "exclude_special_tokens": "yes"}
+    for name, value in values.items():
+        put(tmp_path / "sae", settings("standard", **{name: value}), plain(), "sae_weights.safetensors")
+        with pytest.raises(PatchclampError, match=name):
+            open_dictionary(tmp_path / "sae")
+    heads = settings("standard", metadata={"hook_name": "blocks.1.attn.hook_z"})
+    heads["model_from_pretrained_kwargs"] = {"fold_value_biases": True}
+    put(tmp_path / "sae", heads, plain(), "sae_weights.safetensors")
+    with pytest.raises(PatchclampError, match="fold_value_biases"):
+        open_dictionary(tmp_path / "sae")
+    heads["model_from_pretrained_kwargs"] = {}
+    put(tmp_path / "sae", heads, plain(), "sae_weights.safetensors")
+    with pytest.raises(PatchclampError, match="--center"):
+        open_dictionary(tmp_path / "sae", center=True)

@@ -32,6 +32,7 @@ from patchclamp.evaluate.labelled import is_labelled
 from patchclamp.record.features import Features
 from patchclamp.record.plan import computing, show_text
 from patchclamp.record.survey import survey_shown
+from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.language import LanguageModel
 
 MOST_STORED = 64 * 2**20
@@ -81,6 +82,7 @@ def add_basis(
     """
     began, clock = now(), time.monotonic()
     place, reading = Path(atlas), Reading(Path(atlas))
+    dictionary = resolve_sites(model, dictionary)
     _check(reading, model, dictionary)
     chosen, cutting = _text(reading, text, max_tokens, batch_size)
     digest = dictionary_hash(dictionary)
@@ -219,6 +221,7 @@ def _text(
         raise PatchclampError(expected="a text", got=f"{chosen}, which is no file", remedy="Check the path.")
     same = file_hash(chosen) == baked
     cutting = {name: plan[name] for name in ("window", "chat", "bos", "seed")}
+    cutting["skip_first"] = plan.get("skip_first", 0)
     cutting["max_tokens"] = max_tokens or (plan["max_tokens"] if same else None)
     cutting["batch_size"] = batch_size or plan["batch_size"]
     return chosen, cutting

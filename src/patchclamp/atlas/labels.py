@@ -32,6 +32,7 @@ def show_labelled(
     max_tokens: int | None = None,
     batch_size: int = 8,
     seed: int = 0,
+    skip_first: int = 0,
     **_unasked: object,
 ) -> Showing:
     """Show every document of a labelled file as a stimulus of its own, so that its tokens are those of the labels.
@@ -43,6 +44,7 @@ def show_labelled(
         max_tokens: stop after so many (None: all).
         batch_size: stimuli per forward pass.
         seed: of the survey's sample.
+        skip_first: tokens at the beginning of each document that no statistics count; concepts are told of all.
 
     Raises:
         PatchclampError: a line is no document.
@@ -69,11 +71,13 @@ def show_labelled(
     plan = Plan(
         text=file_hash(Path(path)), window=window, bos=True, chat=False, batch_size=batch_size, max_tokens=max_tokens,
         n_stimuli=n_stimuli, n_tokens=n_tokens, stimuli=digest.hexdigest(), threads=torch.get_num_threads(), seed=seed,
+        skip_first=skip_first,
     )  # fmt: skip
 
     def batches(start: int) -> Iterator[tuple[Stimulus, ...]]:
         rest = islice(as_planned(shown(), plan.stimuli), start, None)
-        return iter(lambda: tuple(islice(rest, batch_size)), ())
+        whole = iter(lambda: tuple(islice(rest, batch_size)), ())
+        return (tuple(one.skipping(slice(skip_first, None)) for one in batch) for batch in whole)
 
     return Showing(plan, batches)
 

@@ -44,7 +44,7 @@ class Shelf:
 
 def guarded(
     path: str | Path, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None, model: str | None = None,
-    basis: str | None = None,
+    basis: str | None = None, prepend_bos: bool = False,
 ) -> Any:  # fmt: skip
     """Return the whole application for an atlas, guard included, for any ASGI server.
 
@@ -54,6 +54,7 @@ def guarded(
         token: what an asker must bring, or None.
         model: a model to attach, by name or folder.
         basis: the folder of a dictionary to attach to the model; those that the atlas keeps are attached anyway.
+        prepend_bos: begin every text that is shown to the model with the tokenizer's BOS token.
 
     Raises:
         PatchclampError: no atlas there, a damaged or a newer one, another model, or a dictionary of another model.
@@ -67,7 +68,7 @@ def guarded(
     if model is not None:
         from patchclamp.opening import load
 
-        lab = Lab(load(model), shelf().reading, model)
+        lab = Lab(load(model, prepend_bos=prepend_bos), shelf().reading, model)
         if basis is not None:
             from patchclamp.core.dictionary import Dictionary
 
@@ -82,6 +83,7 @@ def serve(
     port: int = 0,
     model: str | None = None,
     basis: str | None = None,
+    prepend_bos: bool = False,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve an atlas until the process is ended; nothing is ever written to it.
@@ -92,6 +94,7 @@ def serve(
         port: the port; 0 for a free one.
         model: a model to attach, by name or folder; units can then be tried on a text.
         basis: the folder of a dictionary to attach to it.
+        prepend_bos: begin every text that is shown to it with the tokenizer's BOS token.
         ready: called with the address once connections are taken.
 
     Raises:
@@ -107,7 +110,9 @@ def serve(
         )
     local = _is_loopback(host)
     token = None if local else secrets.token_urlsafe(24)
-    app = guarded(path, hosts=LOOPBACK if local else None, token=token, model=model, basis=basis)
+    app = guarded(
+        path, hosts=LOOPBACK if local else None, token=token, model=model, basis=basis, prepend_bos=prepend_bos
+    )
     with _bound(host, port) as listening:
         where = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host

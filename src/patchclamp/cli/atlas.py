@@ -9,6 +9,7 @@ from typing import Any
 
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.verbs import load_model, tell_conditions
 from patchclamp.core.errors import PatchclampError
 
 MOST_LISTED = 20
@@ -22,11 +23,10 @@ def atlas(options: Namespace) -> int:
 
 def _bake(options: Namespace) -> int:
     from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, usual_window
-    from patchclamp.opening import load
     from patchclamp.record.stream import recordable
 
     refuse_baked(options.out, resume=options.resume)
-    model = load(options.model, device=options.device, dtype=options.dtype)
+    model = load_model(options)
     chosen = recordable(model, options.sites)
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)
@@ -40,7 +40,7 @@ def _bake(options: Namespace) -> int:
             command=shlex.join(["patchclamp", *options.words]), progress=meter,
             window=usual_window(model) if options.window is None else options.window,
             max_tokens=options.max_tokens, batch_size=options.batch_size, chat=options.chat, bos=not options.no_bos,
-            seed=options.seed,
+            seed=options.seed, skip_first=options.skip_first,
         )  # fmt: skip
     return _tell(options.out, options.json)
 
@@ -51,13 +51,16 @@ def _add(options: Namespace) -> int:
     from patchclamp.atlas.lab import usual_model
     from patchclamp.core.dictionary import Dictionary
     from patchclamp.opening import load
+    from patchclamp.subjects.foreign import resolve_sites
 
     found = Dictionary.load(options.basis)
     name = options.model or usual_model(open_atlas(options.atlas).reading)
     if options.model is None:
         print(f"the model is {name!r}, as runs.sqlite says, which is under no hash; --model names another",
               file=sys.stderr)  # fmt: skip
-    model = load(name)
+    model = load(name, prepend_bos=options.prepend_bos)
+    found = resolve_sites(model, found)
+    tell_conditions(model, found, options.basis)
     n_features = sum(basis.n_units for basis in found.bases.values())
     *sizes, kept = needed(model, found)
     memory, disk = map(human_bytes, sizes)
@@ -107,8 +110,9 @@ def _serve(options: Namespace) -> int:
 
     try:
         serve(
-            options.atlas, host=options.host, port=options.port, model=options.model, basis=options.basis, ready=ready
-        )
+            options.atlas, host=options.host, port=options.port, model=options.model, basis=options.basis,
+            prepend_bos=options.prepend_bos, ready=ready,
+        )  # fmt: skip
     except KeyboardInterrupt:
         print(file=sys.stderr)  # the way that a server ends
     return 0

@@ -1,5 +1,6 @@
 """Basis: say what a dictionary holds, judge it, compare two, write one for another library."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ import numpy as np
 from patchclamp.cli import basis_tables as tables
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter
+from patchclamp.cli.verbs import load_model
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 
@@ -25,13 +27,19 @@ def basis(options: Namespace) -> int:
 def _open(options: Namespace, folder: str, name: str | None = None) -> Dictionary:
     from patchclamp.decompose.layouts import open_dictionary
 
-    return open_dictionary(
-        folder, site=getattr(options, "site", None), reads=getattr(options, "reads", None), name=name
-    )
+    given = {each: getattr(options, each, None) for each in ("site", "reads", "center", "prepend_bos")}
+    return open_dictionary(folder, name=name, **given)
+
+
+def _tell_assumed(found: Dictionary) -> None:
+    """Say on standard error what a folder does not tell of its input, and what is done without."""
+    for line in found.about.get("assumed") or ():
+        print(f"note: {line}", file=sys.stderr)
 
 
 def _info(options: Namespace) -> int:
     found = _open(options, options.folder)
+    _tell_assumed(found)
     facts = {
         "name": found.name, "method": found.method, "subject": dict(found.subject), "about": dict(found.about),
         "curves": dict(found.curves), "bases": [_facts(site, each) for site, each in found.bases.items()],
@@ -51,12 +59,11 @@ def _facts(site: str, each: Any) -> dict[str, Any]:
 
 
 def _evaluate(options: Namespace) -> int:
-    from patchclamp.decompose.layouts import at_home
     from patchclamp.evaluate import judge
     from patchclamp.evaluate.judging import check_subject
     from patchclamp.evaluate.labelled import is_labelled, read_labels
-    from patchclamp.opening import load
     from patchclamp.record.plan import show_text
+    from patchclamp.subjects.foreign import CONDITIONS, resolve_sites, unmet_conditions
 
     if min(options.batch_size, options.max_tokens) < 1:
         raise PatchclampError(
@@ -64,19 +71,29 @@ def _evaluate(options: Namespace) -> int:
             got=f"{options.batch_size} and {options.max_tokens}",
             remedy="Give larger ones.",
         )
-    model = load(options.model, device=options.device, dtype=options.dtype)
+    model = load_model(options)
     if not hasattr(model, "tokenize"):
         raise PatchclampError(expected="a language model", got=model.name, remedy="Dictionaries are judged on text.")
-    found = at_home(_open(options, options.folder), model)
+    found = resolve_sites(model, _open(options, options.folder))
     check_subject(model, found)
+    conditions = found.about.get(CONDITIONS) or {}
+    if conditions.get("prepend_bos"):
+        model.prepend_bos()
+    for line in unmet_conditions(model, found):
+        print(f"note: {line}", file=sys.stderr)
+    window = _window(options.window, model.context, conditions.get("context_size"))
+    outside = slice(*(conditions.get("positions") or (None,)))
     if is_labelled(options.text):
         labels = read_labels(model, options.text, options.max_tokens)
         shown: Sequence[Any] = labels.stimuli
     else:
         labels = None
-        window = min(WINDOW, model.context or WINDOW) if options.window is None else options.window
-        cut = {"window": window, "max_tokens": options.max_tokens, "batch_size": options.batch_size}
+        bos = conditions.get("prepend_bos") is not False
+        cut = {"window": window, "max_tokens": options.max_tokens, "batch_size": options.batch_size, "bos": bos,
+               "skip_first": options.skip_first}  # fmt: skip
         shown = [one for batch in show_text(model, options.text, **cut).batches(0) for one in batch]
+    first = slice(options.skip_first, None)
+    shown = [one.skipping(outside, conditions.get("excluded", ())).skipping(first) for one in shown]
     with Meter("judge", "batches") as meter:
         report = judge(model, found, shown, batch_size=options.batch_size, seed=options.seed, progress=meter)
     told = None if labels is None else _told(model, found, labels, options)
@@ -87,6 +104,21 @@ def _evaluate(options: Namespace) -> int:
         if told is not None:
             tables.concepts(told)
     return 0
+
+
+def _window(given: int | None, context: int | None, trained: int | None) -> int:
+    """Return how many tokens are shown at once: no more than the model, or the dictionary's training, had.
+
+    Raises:
+        PatchclampError: more were asked for than the dictionary was trained on.
+    """
+    if given is not None and trained is not None and given > trained:
+        raise PatchclampError(
+            expected=f"a window of at most {trained} tokens, the contexts that the dictionary was trained on",
+            got=str(given),
+            remedy="Give a smaller --window.",
+        )
+    return given if given is not None else min(WINDOW, context or WINDOW, trained or WINDOW)
 
 
 def _told(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dict[str, Any]:
@@ -158,9 +190,25 @@ def _compare(options: Namespace) -> int:
 
 def _convert(options: Namespace) -> int:
     from patchclamp.decompose.layouts import write_dictionary
+    from patchclamp.opening import load
 
     found = _open(options, options.folder, options.name)
-    folders = write_dictionary(found, options.out, options.to)
+    _tell_assumed(found)
+    model = None if options.model is None else load(options.model)
+    beside_norms = [s for s in found.bases if s.rpartition(".")[2] in ("write", "resid_mid")]
+    if model is None and options.to != "patchclamp" and beside_norms:
+        names = ", ".join(beside_norms[:4])
+        print(
+            f"note: what {options.to} calls {names} depends on the model's norms; "
+            + (
+                "they keep their own names"
+                if options.to == "sparsify"
+                else "named as if norms stood before attention and MLP"
+            )
+            + " (--model MODEL names them)",
+            file=sys.stderr,
+        )
+    folders = write_dictionary(found, options.out, options.to, model=model)
     if options.json:
         emit({"layout": options.to, "folders": [str(Path(folder)) for folder in folders]})
     else:

@@ -22,6 +22,8 @@ from patchclamp.cli.tables import (
 
 SHOWN = 24
 RIVALS = ("neurons", "pca", "random")
+HIDDEN = 1.5
+"""How many times more must be unexplained without first tokens before a warning says so."""
 
 
 def _scored(score: Any) -> str:
@@ -88,8 +90,9 @@ def report(found: Any, folder: str) -> None:
         f"[bold]{escape(folder)}[/], {found.tokens:,} tokens of {found.stimuli:,} stimuli; "
         f"the network's own loss {_scored(found.loss)} nats per token"
     )
-    table = _grid("site", "", "units", "L0", "dead", "unexplained", "loss with x̂", "recovered",
-                  numbers=("units", "L0", "dead", "unexplained", "loss with x̂", "recovered"))  # fmt: skip
+    table = _grid("site", "", "units", "L0", "dead", "unexplained", "without first", "loss with x̂",
+                  "recovered",
+                  numbers=("units", "L0", "dead", "unexplained", "without first", "loss with x̂", "recovered"))  # fmt: skip
     last = ""
     for row in found.rows:
         first = row.site != last
@@ -98,19 +101,39 @@ def report(found: Any, folder: str) -> None:
         table.add_row(
             row.site if first else "", f"[bold]{escape(row.name)}[/]" if own else row.name,
             f"{row.units:,}" if row.name != "neurons" else "", _fixed(row.active.value, 1),
-            _percent(row.dead) if own or row.name == "random" else "", _scored(row.unexplained), _scored(row.loss),
+            _percent(row.dead) if own or row.name == "random" else "", _scored(row.unexplained),
+            _scored(row.unexplained_later), _scored(row.loss),
             _scored(row.recovered),
         )  # fmt: skip
     _print(out, table)
     for site, (mean, zero) in found.held.items():
         out.print(f"{site} at its mean: loss {_scored(mean)}; at zero {_scored(zero)}")
     out.print(
+        "without first: unexplained without each stimulus' first counted token. "
         "recovered: of the loss at the mean. neurons, pca and random keep as many numbers per token. "
         "95 % intervals over stimuli.",
         style="dim",
     )
+    for row in found.rows:
+        if row.name not in RIVALS:
+            first = found.first[row.site]
+            for line in first_lines(row.site, *first, row.unexplained.value, row.unexplained_later.value):
+                out.print(escape(line))
     for note in found.notes:
         out.print(f"note: {escape(note)}")
+
+
+def first_lines(
+    site: str, norm: float, tokens: float, unexplained: float | None, without: float | None
+) -> Iterator[str]:
+    """Yield what the first token of each stimulus holds of a site's size, and a warning where it hides the rest."""
+    left = "" if without is None else f"; unexplained without them {without:.3g}"
+    yield f"{site}: first tokens ({tokens:.1%} of all) hold {norm:.1%} of the squared norm{left}"
+    if unexplained is not None and without is not None and without > HIDDEN * unexplained:
+        yield (
+            f"warning: at {site} first tokens hide what is not explained: {unexplained:.3g} of the variance with them, "
+            f"{without:.3g} without; --skip-first 1 leaves them out, --prepend-bos puts a BOS token in their place"
+        )
 
 
 def concepts(told: Mapping[str, Any]) -> None:

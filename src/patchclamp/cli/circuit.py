@@ -14,7 +14,7 @@ from patchclamp.cli.circuit_evaluate import evaluate
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.progress import Meter, human_bytes
-from patchclamp.cli.verbs import tell_pairs
+from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.disk import refuse_unwritable, write_file
 from patchclamp.core.errors import PatchclampError
@@ -36,17 +36,17 @@ def circuit(options: Namespace) -> int:
 
 def _find(options: Namespace) -> int:
     from patchclamp.cli.atlas import refuse_if_unwritable
-    from patchclamp.cli.commands import _add_bases, _say
+    from patchclamp.cli.commands import _say
     from patchclamp.explain.circuit_page import circuit_page
     from patchclamp.explain.together import replace_together
-    from patchclamp.opening import load, open_pairs
+    from patchclamp.opening import open_pairs
 
     method = options.method or ("eap-ig" if options.level == "edge" else "relp")
     _check(options, method)
-    model = load(options.model, device=options.device, dtype=options.dtype)
+    model = load_model(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
-    _add_bases(model, options)
+    add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
     tell_pairs(model, pairs)
     refuse_unwritable(options.out)

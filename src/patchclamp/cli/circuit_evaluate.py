@@ -12,7 +12,7 @@ from patchclamp.cli.circuit_evaluate_tables import show
 from patchclamp.cli.main import Outputs, emit, finite
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.tables import _general
-from patchclamp.cli.verbs import tell_pairs
+from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
 from patchclamp.core.errors import PatchclampError
 
 ENDINGS = (".svg", ".html", ".json")
@@ -28,7 +28,7 @@ def evaluate(options: Namespace) -> int:
     from patchclamp.evaluate.faithfulness import check_subject, count_subsets
     from patchclamp.evaluate.growing import SHARES, sizes_of
     from patchclamp.evaluate.recovering import recover
-    from patchclamp.opening import load, load_basis, open_pairs
+    from patchclamp.opening import open_pairs
 
     _check(options)
     circuit = Circuit.load(options.folder)
@@ -42,9 +42,8 @@ def evaluate(options: Namespace) -> int:
     recovery = None if exact is None else asdict(recover(circuit, exact, signed=not options.magnitude))
     shares, sizes = _sizes(options.sizes)
     grown = sizes_of(len(circuit), (*SHARES, *shares), sizes)
-    model = load(options.model, device=options.device, dtype=options.dtype)
-    for folder in options.basis:
-        model.add_dictionary(load_basis(folder))
+    model = load_model(options)
+    add_bases(model, options)
     for one in (circuit, *([] if exact is None else [exact])):
         check_subject(model, one)
     asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed}

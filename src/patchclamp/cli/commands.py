@@ -20,28 +20,12 @@ from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes, human_s
+from patchclamp.cli.verbs import add_bases, load_model
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FAMILY = "family:"
 MANY_NODES = 10**6
-
-
-def _load(options: Namespace) -> Any:
-    from patchclamp.opening import load
-
-    return load(options.model, device=options.device, dtype=options.dtype)
-
-
-def _add_bases(model: Any, options: Namespace) -> None:
-    """Make the features of every --basis known to the model."""
-    from patchclamp.opening import load_basis
-
-    for folder in options.basis:
-        dictionary = load_basis(folder)
-        model.add_dictionary(dictionary)
-        if not dictionary.subject.get("hash"):
-            _say(f"note: {folder} does not say which weights it was made on: only its widths were checked")
 
 
 def _say(text: str) -> None:
@@ -50,7 +34,7 @@ def _say(text: str) -> None:
 
 def sites(options: Namespace) -> int:
     """List sites."""
-    model = _load(options)
+    model = load_model(options)
     found = model.sites(modules=options.modules)
     capabilities = asdict(model.capabilities)
     if options.json:
@@ -77,7 +61,7 @@ def verify(options: Namespace) -> int:
         with Meter("verify", "checks") as meter:
             verdicts = verifying.verify_family(name, progress=meter)
     else:
-        model = _load(options)
+        model = load_model(options)
         with Meter("verify", "checks") as meter:
             verdicts = verifying.verify(model, progress=meter)
         about = f"{model.name} ({type(model.module).__name__}, {str(model.dtype).removeprefix('torch.')})"
@@ -109,7 +93,7 @@ def record(options: Namespace) -> int:
     from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable, refuse_if_too_large, storable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
-    model = _load(options)
+    model = load_model(options)
     chosen = recordable(model, options.sites)
     kind = storable(options.store, model)
     showing = _showing(model, options)
@@ -143,7 +127,7 @@ def survey(options: Namespace) -> int:
     from patchclamp.record.survey import memory_bytes
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
-    model = _load(options)
+    model = load_model(options)
     chosen = recordable(model, options.sites)
     showing = _showing(model, options)
     memory = human_bytes(memory_bytes(chosen))
@@ -170,7 +154,7 @@ def _showing(model: Any, options: Namespace) -> Any:
         )
     return show_text(
         model, options.text, window=options.window, max_tokens=options.max_tokens, batch_size=options.batch_size,
-        chat=options.chat, bos=not options.no_bos, seed=options.seed,
+        chat=options.chat, bos=not options.no_bos, seed=options.seed, skip_first=options.skip_first,
     )  # fmt: skip
 
 
@@ -217,10 +201,10 @@ def explain(options: Namespace) -> int:
         )
     check_counts(options.top, options.controls)
     means = _means(options)
-    model = _load(options)
+    model = load_model(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
-    _add_bases(model, options)
+    add_bases(model, options)
     levels = [*model.levels, *(["feature"] if options.basis else [])]
     if options.level is not None:
         levels = [level.strip() for level in options.level.split(",")]
@@ -308,9 +292,9 @@ def generate(options: Namespace) -> int:
 
     at = ",".join(options.at) if options.at else None
     clamps = [clamp(text, at=at) for text in options.clamp]
-    model = _load(options)
+    model = load_model(options)
     _check_kind(model, images=False)
-    _add_bases(model, options)
+    add_bases(model, options)
     how: dict[str, Any] = {
         "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
     }  # fmt: skip
@@ -343,7 +327,7 @@ def classify(options: Namespace) -> int:
     clamps = [clamp(text, at=at) for text in options.clamp]
     if options.top < 1:
         raise PatchclampError(expected="at least 1 class", got=str(options.top), remedy="Give another --top.")
-    model = _load(options)
+    model = load_model(options)
     _check_kind(model, images=True)
     shown = model.stimuli(options.image)
     if len(shown) != 1:

@@ -10,6 +10,7 @@ from typing import Any
 
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.verbs import load_model
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import SLUG
 
@@ -28,19 +29,18 @@ def decompose(options: Namespace) -> int:
     """Train or factorise, write the folder, and show it."""
     from patchclamp.decompose import TextSource
     from patchclamp.decompose.training import refuse_occupied
-    from patchclamp.opening import load
 
     _check(options)
     coded = options.method in CODERS
     refuse_occupied(Path(options.out), resume=options.resume)
-    model = load(options.model, device=options.device, dtype=options.dtype)
+    model = load_model(options)
     if not hasattr(model, "tokenize"):
         raise PatchclampError(
             expected="a language model", got=f"{model.name}, a model of images", remedy="Decompose it in Python."
         )
     source = TextSource(
         model, options.text, window=options.window, batch_size=options.batch_size, max_tokens=options.max_tokens,
-        chat=options.chat, bos=not options.no_bos,
+        chat=options.chat, bos=not options.no_bos, skip_first=options.skip_first,
     )  # fmt: skip
     made = _train(options, model, source) if coded else _factorise(options, model, source)
     rows = [_row(site, basis, made.curves.get(site, {})) for site, basis in made.bases.items()]
@@ -48,7 +48,7 @@ def decompose(options: Namespace) -> int:
         emit(
             {
                 "out": options.out, "name": made.name, "method": made.method, "subject": dict(made.subject),
-                "bases": rows, "curves": dict(made.curves),
+                "bases": rows, "curves": dict(made.curves), "first_tokens": made.about.get("first_tokens", {}),
             }
         )  # fmt: skip
     else:
@@ -150,6 +150,7 @@ def _factorise(options: Namespace, model: Any, source: Any) -> Any:
     from patchclamp.core.dictionary import Dictionary
     from patchclamp.core.disk import refuse_unwritable
     from patchclamp.decompose import gather
+    from patchclamp.decompose.first_tokens import measure_first_tokens
     from patchclamp.decompose.training import refuse_if_no_room
     from patchclamp.record.stream import recordable
 
@@ -164,7 +165,10 @@ def _factorise(options: Namespace, model: Any, source: Any) -> Any:
         print(f"{site.path}: {source.n_rows:,} activations, about {human_bytes(memory)} of memory", file=sys.stderr)
         refuse_if_no_room(memory)
         bases[site.path], curves[site.path] = _factors(options, gather(source, site.path), site.width)
-    about = {"plan": {**source.about, "seed": options.seed, "sparsity": options.sparsity, "k": options.k}}
+    about = {
+        "plan": {**source.about, "seed": options.seed, "sparsity": options.sparsity, "k": options.k},
+        "first_tokens": measure_first_tokens(source, bases),
+    }
     made = Dictionary(bases, dict(source.subject), options.method, about, curves)
     made.save(options.out)
     return made
@@ -246,6 +250,7 @@ def _row(site: str, basis: Any, curves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(made: Any, rows: Sequence[Mapping[str, Any]], out: str) -> None:
+    from patchclamp.cli.basis_tables import first_lines
     from patchclamp.cli.tables import _console, _general, _grid, _print
 
     console = _console()
@@ -263,6 +268,9 @@ def _table(made: Any, rows: Sequence[Mapping[str, Any]], out: str) -> None:
         "unexplained: share of the variance; l0: active features per vector; dead: share of features that never fire",
         markup=False,
     )
+    for site, first in made.about.get("first_tokens", {}).items():
+        for line in first_lines(site, first["norm"], first["tokens"], first["unexplained"], first["without"]):
+            console.print(line, markup=False)
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:

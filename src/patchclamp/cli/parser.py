@@ -5,7 +5,7 @@ from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
 from patchclamp.cli.patch_parser import add_patch
-from patchclamp.cli.verbs import BASIS, MODEL, Parser
+from patchclamp.cli.verbs import BASIS, MODEL, Parser, add_prepend_bos
 from patchclamp.cli.verbs import seed as _seed
 from patchclamp.cli.verbs import verb as _verb
 
@@ -40,8 +40,9 @@ def build_parser() -> Parser:
 
 def _sites(verbs: Any) -> None:
     verb = _verb(
-        verbs, "sites", "List the sites of a model and what can be done there.", "patchclamp sites organism:cat"
-    )
+        verbs, "sites", "List the sites of a model and what can be done there.", "patchclamp sites organism:cat",
+        text=False,
+    )  # fmt: skip
     verb.add_argument("--modules", action="store_true", help="list every module's input and output too")
 
 
@@ -51,6 +52,7 @@ def _verify(verbs: Any) -> None:
         "verify",
         "Prove that what the rig shows is the model: equality with the bare network.",
         "patchclamp verify family:gpt2",
+        text=False,
     )
     verb.formatter_class = argparse.RawDescriptionHelpFormatter
     verb.description = (
@@ -111,6 +113,17 @@ def _cutting_options(verb: Parser, *, whole: bool = False) -> None:
         help="put each line (words, or a JSON list of messages) through the chat template",
     )
     verb.add_argument("--no-bos", action="store_true", help="do not begin windows as the tokenizer begins a text")
+    _add_skip_first(verb)
+
+
+def _add_skip_first(verb: Parser) -> None:
+    verb.add_argument(
+        "--skip-first",
+        type=int,
+        default=0,
+        metavar="N",
+        help="count nothing of each window's first N tokens, the tokenizer's own beginning among them (default: 0)",
+    )
 
 
 def _record(verbs: Any) -> None:
@@ -271,6 +284,7 @@ def _classify(verbs: Any) -> None:
         "classify",
         "The classes that an image is given with units clamped, beside those without.",
         "patchclamp classify organism:digits-cnn four.png --clamp 'blocks.1.conv1.act/channels/8=0'",
+        text=False,
     )
     verb.add_argument("image", metavar="IMAGE", help="an image file, FILE.npz:17, or digits:17")
     verb.add_argument(
@@ -364,6 +378,13 @@ def _basis(verbs: Any) -> None:
     def named(what: Parser) -> None:
         what.add_argument("--site", metavar="SITE", help="the site that it writes, where the folder does not tell")
         what.add_argument("--reads", metavar="SITE", help="the site that a transcoder reads, where it does not tell")
+        for option, what_it_says in (
+            ("--center", "the stream that it was trained on was centred (center_writing_weights): take the mean off"),
+            ("--prepend-bos", "the texts that it was trained on began with a BOS token"),
+        ):
+            what.add_argument(
+                option, action=argparse.BooleanOptionalAction, default=None, help=f"{what_it_says}, or not"
+            )
 
     info = _verb(
         whats,
@@ -379,6 +400,7 @@ def _basis(verbs: Any) -> None:
         "evaluate",
         "What a dictionary leaves out and the network loses by it, beside neurons, components and random directions.",
         "patchclamp basis evaluate organism:language-gpt2 features --text held-out.txt",
+        text=False,
     )
     opened(evaluate, "folder")
     named(evaluate)
@@ -390,6 +412,7 @@ def _basis(verbs: Any) -> None:
     )
     evaluate.add_argument("--max-tokens", type=int, default=50000, metavar="N", help="stop after N (default: 50,000)")
     evaluate.add_argument("--batch-size", type=int, default=8, metavar="B", help="stimuli per pass (default: 8)")
+    _add_skip_first(evaluate)
     compare = _verb(
         whats,
         "compare",
@@ -408,6 +431,7 @@ def _basis(verbs: Any) -> None:
     )
     opened(convert, "folder")
     named(convert)
+    convert.add_argument("--model", metavar="MODEL", help="the model that it is of, whose norms decide names of places")
     convert.add_argument("--name", metavar="NAME", help="what its units are called in keys")
     convert.add_argument("--to", required=True, choices=("saelens", "sparsify", "patchclamp"), help="the library")
     convert.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
@@ -443,6 +467,7 @@ def _atlas(verbs: Any) -> None:
     add.add_argument("--max-tokens", type=int, metavar="N", help="stop after N tokens (default: as baked)")
     add.add_argument("--batch-size", type=int, metavar="B", help="stimuli per forward pass (default: as baked)")
     add.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    add_prepend_bos(add)
     serve = _verb(
         whats, "serve", "Serve an atlas to a browser on this machine.", "patchclamp atlas serve cat.atlas", model=False
     )
@@ -460,6 +485,7 @@ def _atlas(verbs: Any) -> None:
         metavar="ADDRESS",
         help="where to listen (default: 127.0.0.1); any other than this machine asks for a token",
     )
+    add_prepend_bos(serve)
     serve.add_argument("--open", action="store_true", help="open the address in a browser")
     info = _verb(
         whats, "info", "What an atlas holds, and whether it is whole.", "patchclamp atlas info cat.atlas", model=False

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.progress import Meter, human_bytes, human_s
-from patchclamp.cli.verbs import tell_pairs
+from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
 from patchclamp.core.errors import PatchclampError
 
 PAGE = "patching.html"
@@ -29,14 +29,13 @@ def patch(options: Namespace) -> int:
     from patchclamp.attribute.patching_folder import patch_to_folder
     from patchclamp.core.disk import write_durably
     from patchclamp.explain.patched_page import patched_page
-    from patchclamp.opening import load, load_basis, open_pairs
+    from patchclamp.opening import open_pairs
 
     if options.top < 0:
         raise PatchclampError(expected="at least 0 cells", got=str(options.top), remedy="Give another --top.")
     _refuse_occupied(Path(options.out), options.resume)
-    model = load(options.model, device=options.device, dtype=options.dtype)
-    for folder in options.basis:
-        model.add_dictionary(load_basis(folder))
+    model = load_model(options)
+    add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=options.metric)
     tell_pairs(model, pairs)
     job = plan_patching(

@@ -27,7 +27,50 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-def verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = True) -> Parser:
+def load_model(options: argparse.Namespace) -> Any:
+    """Load the model that a command names, as its options say."""
+    from patchclamp.opening import load
+
+    return load(
+        options.model, device=options.device, dtype=options.dtype, prepend_bos=bool(getattr(options, "prepend_bos", 0))
+    )
+
+
+def add_prepend_bos(parser: argparse.ArgumentParser) -> None:
+    """Add the option of every command that shows text to a model."""
+    parser.add_argument(
+        "--prepend-bos",
+        action="store_true",
+        help="begin every text with the tokenizer's BOS token, where the tokenizer does not by itself",
+    )
+
+
+def tell_conditions(model: Any, dictionary: Any, folder: str) -> None:
+    """Say on standard error what is assumed of a dictionary's input, and what the model's texts are not."""
+    from patchclamp.subjects.foreign import unmet_conditions
+
+    for line in unmet_conditions(model, dictionary):
+        print(f"note: {folder}: {line}", file=sys.stderr, flush=True)
+
+
+def add_bases(model: Any, options: argparse.Namespace) -> None:
+    """Make the features of every --basis known to the model, and say what is assumed of them."""
+    from patchclamp.opening import load_basis
+
+    for folder in options.basis:
+        dictionary = load_basis(folder)
+        model.add_dictionary(dictionary)
+        if not dictionary.subject.get("hash"):
+            print(
+                f"note: {folder} does not say which weights it was made on: only its widths were checked",
+                file=sys.stderr,
+                flush=True,
+            )
+        if hasattr(model, "tokenize"):
+            tell_conditions(model, dictionary, folder)
+
+
+def verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = True, text: bool = True) -> Parser:
     """Return the parser of a command, with the options that all have, and those of all that load a model."""
     made: Parser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
     if model:
@@ -35,6 +78,8 @@ def verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = Tru
         made.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
         made.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
         made.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
+        if text:
+            add_prepend_bos(made)
     made.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     return made
 

@@ -3,7 +3,7 @@
 import enum
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ class Role(enum.IntEnum):
     TEMPLATE = 2
     TEXT = 3
     PAD = 4
+    SKIPPED = 5
 
 
 @checked
@@ -67,9 +68,29 @@ class Stimulus:
 
     @property
     def counted(self) -> Bool[np.ndarray, " position"]:
-        """Which tokens statistics and exemplars count: text and template, not bos, special or pad."""
+        """Which tokens statistics and exemplars count: text and template, not bos, special, pad or skipped."""
         mask: Bool[np.ndarray, " position"] = (self.roles == Role.TEXT) | (self.roles == Role.TEMPLATE)
         return mask
+
+    def skipping(self, outside: slice = slice(None), ids: Sequence[int] = ()) -> "Stimulus":
+        """Return the same tokens with some that no statistics count.
+
+        Args:
+            outside: positions that stay counted; those outside it do not.
+            ids: tokens that are not counted, wherever they stand.
+
+        Example:
+            >>> Stimulus.of(np.array([5, 6, 7, 6])).skipping(slice(1, None), ids=[7]).counted.tolist()
+            [False, True, False, True]
+        """
+        away = np.ones(len(self), dtype=bool)
+        away[outside] = False
+        away |= np.isin(self.ids, list(ids))
+        return (
+            self
+            if not (away & self.counted).any()
+            else replace(self, roles=np.where(away & self.counted, Role.SKIPPED, self.roles))
+        )
 
     @classmethod
     def of(cls, ids: Int[np.ndarray, " position"]) -> "Stimulus":

@@ -50,6 +50,10 @@ class Source:
         """Yield the rows of the chunks from number ``start`` on."""
         raise NotImplementedError
 
+    def first_tokens(self) -> Iterator[Tensor]:
+        """Yield for every chunk which of its rows are the first of their stimulus; nothing where that is unknown."""
+        return iter(())
+
 
 class TextSource(Source):
     """Activations of a language model over a text, straight from its forward passes.
@@ -62,6 +66,7 @@ class TextSource(Source):
         max_tokens: stop after so many.
         chat: put each line through the chat template.
         bos: begin windows as the tokenizer begins a text.
+        skip_first: tokens at the beginning of each window that are left out, the tokenizer's own beginning among them.
 
     Raises:
         PatchclampError: no text, or numbers that make no sense.
@@ -79,11 +84,13 @@ class TextSource(Source):
         max_tokens: int | None = None,
         chat: bool = False,
         bos: bool = True,
+        skip_first: int = 0,
     ) -> None:
         longest = model.context or 128
         self.model, self.text = model, Path(text)
         self.window = min(128, longest) if window is None else window
         self.batch_size, self.max_tokens, self.chat, self.bos = batch_size, max_tokens, chat, bos
+        self.skip_first = skip_first
         if model.context is not None and self.window > model.context:
             raise PatchclampError(
                 expected=f"a window of at most {model.context} tokens, the model's context",
@@ -95,6 +102,12 @@ class TextSource(Source):
                 raise PatchclampError(
                     expected=f"--{name} from 1 to {2**31 - 1}", got=str(value), remedy="Give a number in that range."
                 )
+        if not 0 <= skip_first < self.window:
+            raise PatchclampError(
+                expected=f"--skip-first from 0 to {self.window - 1}, below the window of {self.window} tokens",
+                got=str(skip_first),
+                remedy="Give a smaller number.",
+            )
 
     @property
     def subject(self) -> Mapping[str, str]:
@@ -106,7 +119,7 @@ class TextSource(Source):
         """Text and cutting."""
         return {
             "text": self._hash, "window": self.window, "batch_size": self.batch_size,
-            "max_tokens": self.max_tokens, "chat": self.chat, "bos": self.bos, "rows": self.n_rows,
+            "max_tokens": self.max_tokens, "chat": self.chat, "bos": self.bos, "skip_first": self.skip_first, "rows": self.n_rows,
             "dtype": str(self.model.dtype).removeprefix("torch."),
         }  # fmt: skip
 
@@ -143,6 +156,12 @@ class TextSource(Source):
             self.model.watch(batch, list(sites), see)
             yield seen
 
+    def first_tokens(self) -> Iterator[Tensor]:
+        """Yield for every forward pass which of its rows are the first of their stimulus."""
+        stimuli = self._stimuli()
+        for batch in iter(lambda: tuple(islice(stimuli, self.batch_size)), ()):
+            yield _first_rows(batch)
+
     @cached_property
     def _hash(self) -> str:
         return file_hash(self.text)
@@ -161,7 +180,7 @@ class TextSource(Source):
                     return
                 stimulus = stimulus if len(stimulus) <= left else _first(stimulus, left)
                 left -= len(stimulus)
-            yield stimulus
+            yield stimulus.skipping(slice(self.skip_first, None))
 
 
 def _digest(batch: Sequence[Stimulus]) -> bytes:
@@ -232,11 +251,21 @@ class RecordingSource(Source):
                 found[site] = values[torch.from_numpy(counted)]
             yield found
 
+    def first_tokens(self) -> Iterator[Tensor]:
+        """Yield for every shard which of its rows are the first of their stimulus."""
+        for part in self._parts([], 0):
+            yield _first_rows(part.stimuli)
+
     def _parts(self, sites: Sequence[str], start: int) -> Iterator[Recording]:
         if isinstance(self.recording, StoredRecording):
             n = len(self.recording.bundle.pieces)
             return (self.recording.shard(i, list(sites)) for i in range(start, n))
         return iter([self.recording][start:])
+
+
+def _first_rows(stimuli: Sequence[Shown]) -> Tensor:
+    counts = [int(s.counted.sum()) for s in stimuli]
+    return torch.cat([torch.arange(n) == 0 for n in counts]) if counts else torch.zeros(0, dtype=torch.bool)
 
 
 def _counted(stimuli: Sequence[Shown]) -> np.ndarray:

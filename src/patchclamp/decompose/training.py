@@ -20,6 +20,7 @@ from patchclamp.core.disk import refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.buffer import Filling, Position, ShuffleBuffer, Source
+from patchclamp.decompose.first_tokens import measure_first_tokens
 from patchclamp.decompose.sparse_coder import CoderConfig, SparseCoder, make_coder
 from patchclamp.subjects.memory import free_memory
 
@@ -304,6 +305,7 @@ def train_dictionary(
     slug = name or f"{config.method}-{config.n_latents}"
     bases = {one.job.writes: one.coder.to_basis(slug, one.job.reads if one.job.transcodes else None) for one in trained}
     curves = {one.job.writes: one.curves for one in trained}
+    about["first_tokens"] = measure_first_tokens(source, bases)
     made = Dictionary(bases, dict(source.subject), config.method, about, curves)
     made.save(place)
     shutil.rmtree(place / STATE, ignore_errors=True)

@@ -18,6 +18,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.evaluate.rivals import label, rival_bases
 from patchclamp.evaluate.splicing import held, spliced
 from patchclamp.subjects.bases import count_units, decode, encode
+from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.language import LanguageModel
 
 FITTED = 8192
@@ -46,6 +47,7 @@ class Judged:
         active: L0, units that are not zero, per token.
         dead: share of units that were zero at every token.
         unexplained: Σ ‖x − x̂‖² / Σ ‖x − x̄‖².
+        unexplained_later: the same without each stimulus' first counted token, whose norm can hide all others.
         loss: cross-entropy in nats per token with x̂ in the place of x.
         recovered: (CE at the mean − CE with x̂) / (CE at the mean − CE of the network).
         recovered_zero: the same with zeros in place of the mean.
@@ -57,6 +59,7 @@ class Judged:
     active: Score
     dead: float
     unexplained: Score
+    unexplained_later: Score
     loss: Score
     recovered: Score
     recovered_zero: Score
@@ -69,6 +72,7 @@ class Report:
     Args:
         rows: the dictionary and its rivals, site by site.
         loss: the network's own cross-entropy.
+        first: site to the share of Σ ‖x‖² that stands in each stimulus' first counted token, and these tokens' share.
         held: site to cross-entropy with the site at its mean and at zero.
         tokens: counted tokens that were judged on.
         stimuli: how many stimuli they were in.
@@ -77,6 +81,7 @@ class Report:
 
     rows: tuple[Judged, ...]
     loss: Score
+    first: Mapping[str, tuple[float, float]]
     held: Mapping[str, tuple[Score, Score]]
     tokens: int
     stimuli: int
@@ -142,6 +147,7 @@ def judge(
 
     Cost: per batch a forward pass, and six more for each site; memory of one batch's values, units and logits.
     """
+    dictionary = resolve_sites(model, dictionary)
     notes = check_subject(model, dictionary)
     model.require("generate")
     if len(shown) < FEWEST:
@@ -164,30 +170,35 @@ def judge(
             notes.append(f"at {site} the rivals code what is written there; the transcoder sees {basis.reads} only")
     means = {site: sample[site].mean(0) for site in dictionary.bases}
     losses = _Losses(len(judged))
-    moments = {site: _Moments(len(judged), model.site(site).width) for site in dictionary.bases}
+    moments, later = (
+        {site: _Moments(len(judged), model.site(site).width) for site in dictionary.bases} for _ in range(2)
+    )
     n_batches = -(-len(judged) // batch_size)
     for done, first in enumerate(range(0, len(judged), batch_size), start=1):
         batch = judged[first : first + batch_size]
         run = model.run(batch, record=paths, logits=True)
         losses.add("", first, run.logits, batch)
         counted = np.concatenate([s.counted for s in batch])
-        owner = first + np.repeat(np.arange(len(batch)), [int(s.counted.sum()) for s in batch])
+        counts = [int(s.counted.sum()) for s in batch]
+        owner = first + np.repeat(np.arange(len(batch)), counts)
+        rest = np.concatenate([np.arange(n) > 0 for n in counts])
         values = {path: run.recording[path][torch.from_numpy(counted)].float() for path in paths}
         at = _from_first_counted(batch)
         for site, candidates in tallies.items():
             moments[site].add(owner, values[site])
+            later[site].add(owner[rest], values[site][torch.from_numpy(rest)])
             variants: dict[str, list[Intervention]] = {
                 "mean": held(site, means[site], at), "zero": held(site, 0.0, at)
             }  # fmt: skip
             for name, tally in candidates.items():
-                tally.add(owner, values[site], values[tally.basis.reads or site])
+                tally.add(owner, rest, values[site], values[tally.basis.reads or site])
                 variants[f"/{name}"] = spliced(site, tally.basis, at=at)
             for name, interventions in variants.items():
                 logits = model.run(batch, interventions=interventions, logits=True).logits
                 losses.add(f"{site}/{name}", first, logits, batch)
         if progress is not None:
             progress(done, n_batches)
-    return _report(tallies, losses, moments, judged, notes, seed)
+    return _report(tallies, losses, moments, later, judged, notes, seed)
 
 
 class _Tally:
@@ -195,12 +206,14 @@ class _Tally:
 
     def __init__(self, basis: Basis, n: int) -> None:
         self.basis = basis
-        self.missed, self.active = np.zeros(n), np.zeros(n)
+        self.missed, self.later, self.active = np.zeros(n), np.zeros(n), np.zeros(n)
         self.fired = torch.zeros(basis.n_units, dtype=torch.bool)
 
-    def add(self, owner: np.ndarray, y: Tensor, x: Tensor) -> None:
+    def add(self, owner: np.ndarray, rest: np.ndarray, y: Tensor, x: Tensor) -> None:
         f = encode(self.basis, x)
-        np.add.at(self.missed, owner, (y - decode(self.basis, f, x)).double().pow(2).sum(1).cpu().numpy())
+        missed = (y - decode(self.basis, f, x)).double().pow(2).sum(1).cpu().numpy()
+        np.add.at(self.missed, owner, missed)
+        np.add.at(self.later, owner[rest], missed[rest])
         np.add.at(self.active, owner, (f != 0).sum(1).cpu().numpy())
         self.fired |= (f != 0).any(0).cpu()
 
@@ -266,10 +279,17 @@ def _from_first_counted(batch: Sequence[Stimulus]) -> list[Span] | None:
     return [Span(first)] if first else None
 
 
+def _first_share(whole: _Moments, later: _Moments) -> tuple[float, float]:
+    """Return first tokens' share of Σ ‖x‖², and of the tokens."""
+    size, count = whole.square.sum(), whole.count.sum()
+    return float(1 - later.square.sum() / size) if size > 0 else nan, float(1 - later.count.sum() / max(count, 1))
+
+
 def _report(
     tallies: Mapping[str, Mapping[str, _Tally]],
     losses: _Losses,
     moments: Mapping[str, _Moments],
+    later: Mapping[str, _Moments],
     judged: Sequence[Stimulus],
     notes: Sequence[str],
     seed: int,
@@ -291,17 +311,19 @@ def _report(
 
     clean = losses.sums[""]
     rows, floors = [], {}
+    firsts = {site: _first_share(moments[site], later[site]) for site in tallies}
     for site, candidates in tallies.items():
         mean, zero = losses.sums[f"{site}/mean"], losses.sums[f"{site}/zero"]
         floors[site] = (score(ratio, mean, n), score(ratio, zero, n))
-        variance, count = moments[site].variance(), moments[site].count
+        variance, count, others = moments[site].variance(), moments[site].count, later[site].variance()
         for name, tally in candidates.items():
             said = losses.sums[f"{site}//{name}"]
             here = Judged(
                 site, name, tally.basis.n_units, score(ratio, tally.active, count),
-                float((~tally.fired).float().mean()), score(ratio, tally.missed, variance), score(ratio, said, n),
+                float((~tally.fired).float().mean()), score(ratio, tally.missed, variance),
+                score(ratio, tally.later, others), score(ratio, said, n),
                 score(share, mean, said, clean), score(share, zero, said, clean),
             )  # fmt: skip
             rows.append(here)
     tokens = int(sum(s.counted.sum() for s in judged))
-    return Report(tuple(rows), score(ratio, clean, n), floors, tokens, len(judged), tuple(notes))
+    return Report(tuple(rows), score(ratio, clean, n), firsts, floors, tokens, len(judged), tuple(notes))

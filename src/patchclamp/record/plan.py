@@ -41,6 +41,7 @@ class Plan:
         stimuli: SHA-256 over the stimulus ids in order.
         threads: threads that compute; other counts may round differently.
         seed: of the survey's sample.
+        skip_first: how many tokens at the beginning of each window no statistics count.
     """
 
     text: str
@@ -54,6 +55,7 @@ class Plan:
     stimuli: str
     threads: int
     seed: int
+    skip_first: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class Cutting(TypedDict, total=False):
         chat: each line is a user message, or a JSON list of messages, put through the chat template (False).
         bos: begin each window as the tokenizer begins a text (True).
         seed: of the survey's sample (0).
+        skip_first: tokens at the beginning of each window that no statistics count, the tokenizer's own beginning
+            among them (0). First tokens of many models have norms a hundred times those of all others.
     """
 
     window: Positive
@@ -114,6 +118,7 @@ class Cutting(TypedDict, total=False):
     chat: bool
     bos: bool
     seed: Natural
+    skip_first: Natural
 
 
 def make_plan(
@@ -126,6 +131,7 @@ def make_plan(
     chat: bool = False,
     bos: bool = True,
     seed: int = 0,
+    skip_first: int = 0,
 ) -> Plan:
     """Cut a text into stimuli and fix their order; see ``Cutting`` for the options.
 
@@ -141,6 +147,7 @@ def make_plan(
             got=str(window),
             remedy="Shorten it.",
         )
+    check_skip(skip_first, window)
     digest, n_stimuli, n_tokens = hashlib.sha256(), 0, 0
     for stimulus in _cut(model, text, window, max_tokens, chat, bos):
         digest.update(stimulus.id.encode())
@@ -148,6 +155,7 @@ def make_plan(
     return Plan(
         text=file_hash(Path(text)), window=window, bos=bos, chat=chat, batch_size=batch_size, max_tokens=max_tokens,
         n_stimuli=n_stimuli, n_tokens=n_tokens, stimuli=digest.hexdigest(), threads=torch.get_num_threads(), seed=seed,
+        skip_first=skip_first,
     )  # fmt: skip
 
 
@@ -195,6 +203,20 @@ def show_images(
     return Showing(plan, batches_from)
 
 
+def check_skip(skip_first: int, window: int) -> None:
+    """Refuse to skip tokens that a window has not.
+
+    Raises:
+        PatchclampError: nothing would be left.
+    """
+    if not 0 <= skip_first < window:
+        raise PatchclampError(
+            expected=f"--skip-first from 0 to {window - 1}, below the window of {window} tokens",
+            got=str(skip_first),
+            remedy="Give a smaller number.",
+        )
+
+
 def _check_counts(counts: Mapping[str, int | None]) -> None:
     for name, value in counts.items():
         if value is not None and not 1 <= value < 2**31:
@@ -212,7 +234,9 @@ def batches(model: LanguageModel, text: str | Path, plan: Plan, *, start: int = 
     stimuli = _cut(model, text, plan.window, plan.max_tokens, plan.chat, plan.bos)
     rest = islice(as_planned(stimuli, plan.stimuli), start, None)
     # itertools.batched needs Python 3.12
-    return iter(lambda: tuple(islice(rest, plan.batch_size)), ())
+    whole = iter(lambda: tuple(islice(rest, plan.batch_size)), ())
+    counted = slice(plan.skip_first, None)
+    return (tuple(stimulus.skipping(counted) for stimulus in batch) for batch in whole)
 
 
 def _cut(

@@ -25,6 +25,7 @@ from patchclamp.core.unit import slug
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import Edits, Frame, bind, by_row
 from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit, module_by_module
+from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.identity import module_hash
 from patchclamp.subjects.outputs import measured_from
 from patchclamp.subjects.text import Tokenizer
@@ -137,7 +138,8 @@ class Network:
     def add_dictionary(self, dictionary: Dictionary) -> None:
         """Make every basis of a dictionary known at its site, for keys, interventions and the level ``feature``.
 
-        A dictionary that holds no hash of a model (another library's) is taken where its widths fit.
+        A dictionary that holds no hash of a model (another library's) is taken where its widths fit; names of places
+        that the other library gave become this model's sites.
 
         Args:
             dictionary: what ``pc.load_basis`` returned.
@@ -160,6 +162,7 @@ class Network:
                 got=f"one made on {dictionary.subject.get('slug') or 'another model'} ({made_on[:12]})",
                 remedy="Name the model that it was made on, or decompose this one.",
             )
+        dictionary = resolve_sites(self, dictionary)
         for path, basis in dictionary.bases.items():
             site = self.site(path)
             count_units(basis, site)

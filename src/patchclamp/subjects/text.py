@@ -33,6 +33,24 @@ class Tokenizer:
         self.prefix = framed[:cut]
 
     @property
+    def begins_with_bos(self) -> bool:
+        """Whether texts begin with the BOS token."""
+        return self.bare.bos_token_id is not None and int(self.bare.bos_token_id) in self.prefix
+
+    def prepend_bos(self) -> None:
+        """Begin texts with the BOS token, where the tokenizer does not do so by itself.
+
+        Raises:
+            PatchclampError: it has no such token.
+        """
+        if self.bare.bos_token_id is None:
+            raise PatchclampError(
+                expected="a tokenizer with a BOS token", got="one without", remedy="Leave --prepend-bos out."
+            )
+        if not self.begins_with_bos:
+            self.prefix = [int(self.bare.bos_token_id), *self.prefix]
+
+    @property
     def pad(self) -> int:
         """Id that fills padded columns; masked, so any will do."""
         return int(self.bare.pad_token_id if self.bare.pad_token_id is not None else self.bare.eos_token_id or 0)

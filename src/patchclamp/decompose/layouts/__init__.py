@@ -15,24 +15,38 @@ from patchclamp.core.disk import refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
 from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
+from patchclamp.decompose.layouts.conditions import (
+    ASSUMED,
+    CENTRED,
+    assume,
+    centre,
+    written_conditions,
+)
 from patchclamp.decompose.layouts.files import Part
 from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
-from patchclamp.decompose.transcoding import mlp_sites
+from patchclamp.subjects.foreign import CONDITIONS, HOOKS, resolve_sites
 from patchclamp.subjects.language import LanguageModel
 
-__all__ = ["LAYOUTS", "Layout", "at_home", "locate", "open_dictionary", "write_dictionary"]
+__all__ = ["LAYOUTS", "Layout", "locate", "open_dictionary", "write_dictionary"]
 
 Layout = Literal["saelens", "sparsify", "patchclamp"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 OWN = "basis.json"
-MARKS = {saelens.WEIGHTS: "saelens", sparsify.WEIGHTS: "sparsify", gemma_scope.WEIGHTS: "gemma-scope"}
+MARKS = {saelens.WEIGHTS: "saelens", sparsify.WEIGHTS: "sparsify", gemma_scope.WEIGHTS: "gemma-scope",
+         gemma_scope.SECOND: "gemma-scope-2"}  # fmt: skip
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?(@[\w./-]+)?")
-_MLP = re.compile(r"blocks\.(\d+)\.mlp\.in")
 METHODS = {"relu": "l1", "topk": "topk", "jumprelu": "jumprelu"}
 
 
 def open_dictionary(
-    source: str | Path, *, site: str | None = None, reads: str | None = None, name: str | None = None
+    source: str | Path,
+    *,
+    site: str | None = None,
+    reads: str | None = None,
+    name: str | None = None,
+    center: bool | None = None,
+    prepend_bos: bool | None = None,
 ) -> Dictionary:
     """Open a dictionary that patchclamp, SAELens, sparsify or Gemma Scope's authors wrote.
 
@@ -42,9 +56,12 @@ def open_dictionary(
         site: the site that is written, where the folder does not tell or tells another model's.
         reads: the site that a transcoder reads, likewise.
         name: what its units are called in keys (``features``).
+        center: whether the stream that it was trained on was centred, where the folder does not tell.
+        prepend_bos: whether texts began with a BOS token, where the folder does not tell.
 
     Returns:
-        Dictionary: outputs equal to those of the library that wrote it, up to rounding.
+        Dictionary: outputs equal to those of the library that wrote it, up to rounding; ``about["conditions"]`` holds
+            what its folder tells of its input, ``about["assumed"]`` a line for each thing that it does not tell.
 
     Raises:
         PatchclampError: nothing there, no dictionary, a site that nobody tells, or a kind that no Basis has.
@@ -55,10 +72,11 @@ def open_dictionary(
     folder = locate(source)
     if (folder / OWN).is_file():
         found = Dictionary.load(folder)
-        if site is None and reads is None and name is None:
-            return found
-        return _renamed(found, site, reads, name)
+        named = found if site is None and reads is None and name is None else _renamed(found, site, reads, name)
+        return _settled(named, center, prepend_bos)
     places = [folder] if _layout(folder) else [p for p in sorted(folder.iterdir()) if p.is_dir() and _layout(p)]
+    if not places:
+        _refuse_pickles(folder)
     if not places or (len(places) > 1 and (site or reads)):
         raise PatchclampError(
             expected=f"a folder with {OWN}, {', '.join(MARKS)}, or folders of these",
@@ -66,6 +84,8 @@ def open_dictionary(
             remedy="Name the folder of one dictionary.",
         )
     bases: dict[str, Basis] = {}
+    hooks: dict[str, str] = {}
+    told: list[Mapping[str, Any]] = []
     for place in places:
         layout, part = _layout(place), _read(place, str(source))
         own = part.about.get("patchclamp", {})
@@ -80,37 +100,37 @@ def open_dictionary(
                 "before a norm's gain is no site here.",
             )
         bases[written] = Basis(name or slug(str(own.get("name", "features"))), "directions", **part.parts, reads=read)
+        known = own.get(HOOKS) if "site" in kept else part.hooks
+        hooks |= {s: str(h) for s, h in known.items() if s in (written, read)} if isinstance(known, dict) else {}
+        told.append(own.get(CONDITIONS) if isinstance(own.get(CONDITIONS), dict) else part.conditions)
+    if any(each != told[0] for each in told):
+        raise PatchclampError(
+            expected="folders that tell the same of their contexts",
+            got=f"{', '.join(p.name for p in places[:3])}, which differ",
+            remedy="Name one of them.",
+        )
     first = next(iter(bases.values()))
     subject = own.get("subject") if isinstance(own.get("subject"), dict) else {"slug": part.model, "hash": ""}
     about = {"layout": layout, "from": str(source), **{k: v for k, v in part.about.items() if k != "patchclamp"}}
-    return Dictionary(
+    about |= {CONDITIONS: dict(told[0]), **({HOOKS: hooks} if hooks else {})}
+    found = Dictionary(
         bases, {str(k): str(v) for k, v in subject.items()}, str(own.get("method", METHODS[first.activation])), about
     )
+    return _settled(found, center, prepend_bos, foreign=not own)
 
 
-def at_home(dictionary: Dictionary, model: LanguageModel) -> Dictionary:
-    """Return a dictionary whose transcoders read a site of the model.
-
-    A folder of sparsify tells that an MLP is transcoded, not what the model calls that MLP's input: it is
-    ``blocks.3.mlp.in`` until a model is at hand.
-
-    Raises:
-        PatchclampError: the model has no such MLP.
-    """
-    bases = {}
-    for site, basis in dictionary.bases.items():
-        found = _MLP.fullmatch(basis.reads or "")
-        bases[site] = basis if found is None else replace(basis, reads=mlp_sites(model, int(found[1]))[0])
-    return replace(dictionary, bases=bases)
-
-
-def write_dictionary(dictionary: Dictionary, folder: str | Path, layout: str) -> list[Path]:
+def write_dictionary(
+    dictionary: Dictionary, folder: str | Path, layout: str, *, model: LanguageModel | None = None
+) -> list[Path]:
     """Write a dictionary for another library; of several sites each into a folder of its own.
 
     Args:
         dictionary: what is written.
         folder: a new or empty folder.
         layout: ``saelens``, ``sparsify`` or ``patchclamp``.
+        model: the model that it is of: what the other library calls a place beside a norm depends on it. Without it
+            sparsify's folders of other sites than blocks' and modules' outputs have the site's own path for a name, and
+            SAELens' hooks are those of a network with norms before its sublayers.
 
     Returns:
         list[Path]: the folders to give to that library.
@@ -129,17 +149,21 @@ def write_dictionary(dictionary: Dictionary, folder: str | Path, layout: str) ->
         dictionary.save(place)
         return [place]
     made: dict[str, tuple[dict[str, Any], dict[str, np.ndarray], str]] = {}
+    dictionary = dictionary if model is None else resolve_sites(model, dictionary)
+    hooks, conditions = (dict(dictionary.about.get(key) or {}) for key in (HOOKS, CONDITIONS))
     for site, basis in dictionary.bases.items():
         own = {
             "site": site, "reads": basis.reads, "name": basis.name, "method": dictionary.method,
-            "subject": dict(dictionary.subject),
+            "subject": dict(dictionary.subject), HOOKS: dict(hooks), CONDITIONS: dict(conditions),
         }  # fmt: skip
         if layout == "saelens":
-            cfg, tensors = saelens.write(basis, site, str(dictionary.subject.get("slug", "")))
-            made[hook_of(site)] = ({**cfg, "patchclamp": own}, tensors, saelens.WEIGHTS)
+            where, read = (hooks.get(s) or hook_of(s, model) for s in (site, basis.reads or site))
+            slug_of_model = str(dictionary.subject.get("slug", ""))
+            cfg, tensors = saelens.write(basis, where, read, slug_of_model, written_conditions(conditions))
+            made[where] = ({**cfg, "patchclamp": own}, tensors, saelens.WEIGHTS)
         else:
             cfg, tensors = sparsify.write(basis)
-            made[hookpoint_of(site)] = ({**cfg, "patchclamp": own}, tensors, sparsify.WEIGHTS)
+            made[hookpoint_of(site, model)] = ({**cfg, "patchclamp": own}, tensors, sparsify.WEIGHTS)
     folders = []
     for named, (cfg, tensors, weights) in made.items():
         inner = place if len(made) == 1 else place / named
@@ -162,7 +186,7 @@ def locate(source: str | Path) -> Path:
     text, place = str(source), Path(source).expanduser()
     if place.is_dir():
         return place
-    if place.is_file() and place.name == gemma_scope.WEIGHTS:
+    if place.is_file() and place.name in MARKS:
         return place.parent
     if place.exists() or not _HUB.fullmatch(text) or text.startswith((".", "/", "~")):
         raise PatchclampError(
@@ -175,7 +199,7 @@ def locate(source: str | Path) -> Path:
     under = "/".join(part for part in inner if part)
     lead = f"{under}/" if under else ""
     # Only this folder's own files: whole repositories of dictionaries are hundreds of gigabytes.
-    wanted = [f"{lead}{file}" for file in (OWN, "basis-*.safetensors", saelens.SETTINGS, *MARKS)]
+    wanted = [f"{lead}{file}" for file in (OWN, "basis-*.safetensors", saelens.SETTINGS, gemma_scope.SETTINGS, *MARKS)]
     try:
         from huggingface_hub import snapshot_download
 
@@ -189,9 +213,43 @@ def locate(source: str | Path) -> Path:
     if not (fetched / under).is_dir():
         raise PatchclampError(
             expected=f"a dictionary in {under or 'the top folder'} of {owner}/{repository}", got="no such folder",
-            remedy="Name the folder that holds the weights: owner/repository/folder.",
+            remedy="Name the folder that holds the weights: owner/repository/folder. Pickles (ae.pt) are never fetched.",
         )  # fmt: skip
     return fetched / under
+
+
+def _settled(found: Dictionary, center: bool | None, prepend_bos: bool | None, *, foreign: bool = False) -> Dictionary:
+    """Return a dictionary with what is known and what is assumed of its input, the mean taken off where it was."""
+    given = {k: v for k, v in (("centred", center), ("prepend_bos", prepend_bos)) if v is not None}
+    if not given and not foreign:
+        return found
+    conditions = {**(found.about.get(CONDITIONS) or {}), **given}
+    reading = {site: basis.reads or site for site, basis in found.bases.items()}
+    streams = [site for site, read in reading.items() if read.rpartition(".")[2] in CENTRED]
+    if center and not streams:
+        raise PatchclampError(
+            expected="a basis that reads the residual stream or what is added to it",
+            got=", ".join(reading.values()),
+            remedy="Leave --center out: center_writing_weights changes nothing there.",
+        )
+    fold = conditions.get("centred") and (foreign or center)
+    bases = {site: centre(basis) if fold and site in streams else basis for site, basis in found.bases.items()}
+    about = {k: v for k, v in found.about.items() if k != ASSUMED}
+    assumed = assume(conditions, list(reading.values())) if foreign or ASSUMED in found.about else []
+    more = {ASSUMED: assumed} if assumed else {}
+    return replace(found, bases=bases, about={**about, CONDITIONS: conditions, **more})
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Refuse a folder whose weights are a pickle, by that name."""
+    pickles = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLES)
+    if pickles:
+        raise PatchclampError(
+            expected=f"weights in safetensors or npz: {', '.join(MARKS)}",
+            got=f"{', '.join(pickles[:3])}, a pickle, which can run code when it is opened",
+            remedy="Pickles are never loaded. Fetch the same dictionary in another format (SAELens and sparsify keep "
+            "safetensors), or write its tensors as safetensors with the library that made it.",
+        )
 
 
 def _layout(folder: Path) -> str | None:
@@ -200,6 +258,8 @@ def _layout(folder: Path) -> str | None:
 
 def _read(folder: Path, source: str) -> Part:
     layout = _layout(folder)
+    if layout == "gemma-scope-2":
+        return gemma_scope.read_second(folder)
     if layout == "gemma-scope":
         return gemma_scope.read(folder, source)
     return saelens.read(folder) if layout == "saelens" else sparsify.read(folder)

@@ -28,6 +28,8 @@ class Part:
         transcodes: whether another site is read than written.
         model: what the folder calls the model.
         about: what else is worth keeping; ``patchclamp`` is what ``write`` left for the way back.
+        hooks: site to the hook of TransformerLens that it was read from.
+        conditions: see ``patchclamp.decompose.layouts.conditions``: those that the folder tells.
     """
 
     parts: Mapping[str, Any]
@@ -36,6 +38,8 @@ class Part:
     transcodes: bool = False
     model: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)
+    hooks: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_settings(file: Path) -> dict[str, Any]:

@@ -1,26 +1,22 @@
-"""Hooks: what other libraries call the places in a network, and what they are called here.
+"""Names that other libraries give to places in a network, as far as they can be read without the network.
 
-TransformerLens' names (SAELens uses them) are those of its documentation, "Main demo" and ``components/*.py``:
-``hook_resid_pre|mid|post`` the residual stream, ``hook_attn_out`` and ``hook_mlp_out`` what is added to it,
-``attn.hook_z`` the heads' outputs, ``mlp.hook_pre|hook_pre_linear|hook_post`` the MLP's inside. What an MLP reads
-there (``ln2.hook_normalized``) is before its norm's gain, so it is no site here and is never guessed.
+TransformerLens' hooks (SAELens uses them) become sites of a network with norms before its sublayers; where a hook lies
+elsewhere in a model, ``patchclamp.subjects.foreign`` says so once the model is known. What an MLP reads there
+(``ln2.hook_normalized``) is before its norm's gain, so it is no site here and is never guessed.
 
-sparsify names modules, counted from the base model: ``layers.3`` (``h.3`` in GPT-2) is a block's output,
-``layers.3.mlp`` an MLP's; a transcoder reads that module's input.
+sparsify names modules, counted from the base model: ``layers.3`` (``h.3`` in GPT-2) is a block's output, which is a
+site of every network; ``layers.3.mlp`` is the MLP's output before any norm that follows it, so it stays the output of
+that module, ``module.layers.3.mlp.out``, until the model is known. A transcoder reads that module's input.
 """
 
 import re
+from typing import Any
 
-LENS = {
-    "hook_resid_pre": "resid_in", "hook_resid_mid": "resid_mid", "hook_resid_post": "resid_out",
-    "hook_attn_out": "attn.write", "hook_mlp_out": "mlp.write", "attn.hook_z": "attn.z",
-    "mlp.hook_pre": "mlp.pre", "mlp.hook_pre_linear": "mlp.up", "mlp.hook_post": "mlp.act", "hook_mlp_in": "resid_mid",
-}  # fmt: skip
-MODULES = {"": "resid_out", ".mlp": "mlp.write", ".attn": "attn.write", ".self_attn": "attn.write",
-           ".attention": "attn.write", ".mlp.act": "mlp.act"}  # fmt: skip
+from patchclamp.subjects.foreign import LENS, hook_at, module_at
+
 _OURS = re.compile(r"(blocks\.\d+\.|module\.)[A-Za-z0-9._-]+|embed|final")
 _LENS = re.compile(r"blocks\.(\d+)\.(.+)")
-_MODULE = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)((?:\.[a-z_]+)*)")
+_MODULE = re.compile(r"(?:.*\.)?((?:layers?|h|blocks)\.(\d+)((?:\.[a-z_0-9]+)*))")
 
 
 def site_of(hook: str) -> str | None:
@@ -36,27 +32,46 @@ def site_of(hook: str) -> str | None:
     return hook if _OURS.fullmatch(hook) and "hook_" not in hook else None
 
 
-def hook_of(site: str) -> str:
-    """Return the hook of TransformerLens at a site; the site's own path where there is none."""
+def hook_of(site: str, model: Any = None) -> str:
+    """Return the hook of TransformerLens at a site; the site's own path where there is none.
+
+    Args:
+        site: the site.
+        model: the model; without it, one with norms before its sublayers is meant.
+    """
+    if model is not None:
+        return hook_at(model, site) or site
     found = _LENS.fullmatch(site)
     names = {ours: theirs for theirs, ours in LENS.items() if theirs != "hook_mlp_in"}
     return f"blocks.{found[1]}.{names[found[2]]}" if found is not None and found[2] in names else site
 
 
-def module_site(hookpoint: str) -> str | None:
-    """Return the site at a module's output, named as sparsify does; None where there is none.
+def module_site(hookpoint: str, side: str = "out") -> str | None:
+    """Return the site at a module's output or input, named as sparsify does; None outside the blocks.
 
     Example:
         >>> module_site("h.3.mlp"), module_site("model.layers.3"), module_site("lm_head")
-        ('blocks.3.mlp.write', 'blocks.3.resid_out', None)
+        ('module.h.3.mlp.out', 'blocks.3.resid_out', None)
     """
     found = _MODULE.fullmatch(hookpoint)
-    kind = None if found is None else MODULES.get(found[2])
-    return f"blocks.{found[1]}.{kind}" if found is not None and kind is not None else None
+    if found is None:
+        return None
+    if not found[3]:
+        return f"blocks.{found[2]}.resid_{side}"
+    return f"module.{found[1]}.{side}"
 
 
-def hookpoint_of(site: str) -> str:
-    """Return the module whose output a site is, as most families call it; the site's own path where there is none."""
+def hookpoint_of(site: str, model: Any = None) -> str:
+    """Return the module whose output a site is, counted from the base model; the site's own path where there is none.
+
+    Args:
+        site: the site.
+        model: the model; without it, only blocks' outputs and outputs of modules are known, and blocks are ``layers``.
+    """
+    if model is not None:
+        return module_at(model, site) or site
     found = _LENS.fullmatch(site)
-    names = {"resid_out": "", "mlp.write": ".mlp", "attn.write": ".self_attn", "mlp.act": ".mlp.act"}
-    return f"layers.{found[1]}{names[found[2]]}" if found is not None and found[2] in names else site
+    if found is not None:
+        return f"layers.{found[1]}" if found[2] == "resid_out" else site
+    module = _MODULE.fullmatch(site.removeprefix("module.").removesuffix(".out"))
+    return module[1] if module is not None and site.startswith("module.") and site.endswith(".out") else site

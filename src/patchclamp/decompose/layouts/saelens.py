@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 from patchclamp.core.basis import Basis
+from patchclamp.decompose.layouts.conditions import read_conditions
 from patchclamp.decompose.layouts.files import Part, fit, read_settings, read_tensors, refuse
-from patchclamp.decompose.layouts.hooks import hook_of, site_of
+from patchclamp.decompose.layouts.hooks import site_of
 
 SETTINGS, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 RELU = ("standard", "transcoder", "skip_transcoder")
 TOPK = ("topk",)
 JUMP = ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder", "batchtopk", "matryoshka_batchtopk")
-CENTRED = ("resid_in", "resid_mid", "resid_out", "write")
 
 
 def read(folder: Path) -> Part:
@@ -85,22 +85,21 @@ def read(folder: Path) -> Part:
             )
         fit(file, {"scaling_factor": scale, "W_dec": decoder}, {"scaling_factor": ("unit",), "W_dec": ("unit", "out")})
         decoder = decoder * scale[:, None]
-    site = site_of(str(cfg.get("hook_name_out" if transcodes else "hook_name") or ""))
+    read_at, written_at = str(cfg.get("hook_name") or ""), str(cfg.get("hook_name_out") or "")
+    site, reads = site_of(written_at if transcodes else read_at), site_of(read_at) if transcodes else None
+    hooks = {
+        s: hook for s, hook in ((site, written_at if transcodes else read_at), (reads, read_at)) if s and s != hook
+    }
     shift: dict[str, Any] = {"decoder_bias": b_dec} if applied else {"output_bias": b_dec}
     about = {"architecture": kind}
-    if _centres(cfg) and site is not None and site.rpartition(".")[2] in CENTRED and not transcodes:
-        # The stream that it was trained on has mean zero over its width: the mean is taken off in the encoder.
-        bias = bias - encoder @ b_dec if applied else bias
-        encoder, shift = encoder - encoder.mean(axis=1, keepdims=True), {"output_bias": b_dec}
-        about["centred"] = "the mean over the width is taken off first, as center_writing_weights does"
     if "skip" in kind:
         fit(file, arrays, {"W_skip": ("out", "in"), "W_enc": ("in", "unit"), "W_dec": ("unit", "out")})
         parts["skip"] = arrays["W_skip"]
     parts |= {"encoder": encoder, "encoder_bias": bias, "decoder": decoder, **shift}
     kept = cfg.get("patchclamp")
     return Part(
-        parts, site, site_of(str(cfg.get("hook_name") or "")) if transcodes else None, transcodes,
-        str(cfg.get("model_name") or ""), {**about, "patchclamp": kept} if isinstance(kept, dict) else about,
+        parts, site, reads, transcodes, str(cfg.get("model_name") or ""),
+        {**about, "patchclamp": kept} if isinstance(kept, dict) else about, hooks, read_conditions(cfg),
     )  # fmt: skip
 
 
@@ -144,20 +143,19 @@ def _whole(k: Any) -> int:
     return int(k)
 
 
-def _centres(cfg: Mapping[str, Any]) -> bool:
-    options = cfg.get("model_from_pretrained_kwargs")
-    return isinstance(options, dict) and options.get("center_writing_weights") is True
-
-
-def write(basis: Basis, site: str, model: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def write(
+    basis: Basis, where: str, read: str, model: str, conditions: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the settings and the tensors that say what a basis says.
 
     Two biases become one by folding what is taken off the input into the encoder's: b_enc − E b_dec.
 
     Args:
         basis: of relu, topk or jumprelu.
-        site: the site that it writes.
+        where: the hook that it writes.
+        read: the hook that it reads.
         model: name of the model.
+        conditions: as settings of SAELens.
 
     Raises:
         PatchclampError: SAELens has no such architecture.
@@ -184,7 +182,7 @@ def write(basis: Basis, site: str, model: str) -> tuple[dict[str, Any], dict[str
         added = taken if basis.reads is None else None
     if taken is not None and not applied:
         bias = (bias - basis.encoder.astype(np.float64) @ taken.astype(np.float64)).astype(np.float32)
-    width, read = basis.decoder.shape[1], encoder.shape[1]
+    width = basis.decoder.shape[1]
     tensors = {
         "W_enc": encoder.T, "b_enc": bias, "W_dec": basis.decoder,
         "b_dec": np.zeros(width, np.float32) if added is None else added,
@@ -193,20 +191,20 @@ def write(basis: Basis, site: str, model: str) -> tuple[dict[str, Any], dict[str
         tensors["threshold"] = basis.threshold
     if basis.skip is not None:
         kind, tensors["W_skip"] = kind.replace("transcoder", "skip_transcoder"), basis.skip
-    where = hook_of(site)
     metadata: dict[str, Any] = {
         "model_name": model,
         "hook_name": where,
         "hook_head_index": None,
         "sae_lens_version": "6.0.0",
+        **conditions,
     }
     cfg: dict[str, Any] = {
-        "architecture": kind, "d_in": read, "d_sae": n, "dtype": "float32", "device": "cpu",
+        "architecture": kind, "d_in": encoder.shape[1], "d_sae": n, "dtype": "float32", "device": "cpu",
         "apply_b_dec_to_input": applied, "normalize_activations": "none", "reshape_activations": "none",
     }  # fmt: skip
     if basis.reads is not None:
         cfg["d_out"] = width
-        metadata |= {"hook_name": hook_of(basis.reads), "hook_name_out": where}
+        metadata |= {"hook_name": read, "hook_name_out": where}
     if basis.k is not None:
         cfg["k"] = basis.k
     cfg["metadata"] = metadata

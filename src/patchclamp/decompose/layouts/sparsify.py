@@ -33,6 +33,11 @@ def read(folder: Path) -> Part:
     transcodes, k = cfg.get("transcode") is True, cfg.get("k")
     if cfg.get("activation", "topk") != "topk":
         raise refuse("sparsify", f"the activation {cfg['activation']!r}")
+    if cfg.get("signed"):
+        raise refuse(
+            "sparsify", "signed = true: the k of a largest by size, negative ones among them",
+            "That option of old versions has no counterpart here: train it again without.",
+        )  # fmt: skip
     if cfg.get("embed_skip") or cfg.get("gram_lookup"):
         raise refuse("sparsify", "a coder that reads the embedding or a table besides its site")
     if isinstance(k, bool) or not isinstance(k, int):
@@ -51,15 +56,12 @@ def read(folder: Path) -> Part:
     }  # fmt: skip
     if "W_skip" in arrays:
         parts["skip"] = arrays["W_skip"]
-    site = module_site(folder.resolve().name)
-    reads = None if site is None or not transcodes or not site.endswith("mlp.write") else mlp_input(site)
+    hookpoint = folder.resolve().name
+    site, reads = module_site(hookpoint), module_site(hookpoint, "in") if transcodes else None
     kept = cfg.get("patchclamp")
-    return Part(parts, site, reads, transcodes, "", {"patchclamp": kept} if isinstance(kept, dict) else {})
-
-
-def mlp_input(site: str) -> str:
-    """Return what the MLP that writes a site reads."""
-    return site.removesuffix("write") + "in"
+    about = {"patchclamp": kept} if isinstance(kept, dict) else {}
+    # It reads the Hugging Face model, whose weights nobody centres.
+    return Part(parts, site, reads, transcodes, "", about, conditions={"centred": False})
 
 
 def write(basis: Basis) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -1,0 +1,61 @@
+"""How much of a site's size, and of what a basis explains, lies in the first token of each stimulus."""
+
+from collections.abc import Mapping
+
+import torch
+
+from patchclamp.core.basis import Basis
+from patchclamp.decompose.buffer import Source
+from patchclamp.subjects.bases import decode, encode
+
+MOST = 8192
+"""Tokens that are measured, at most."""
+
+
+def measure_first_tokens(
+    source: Source, bases: Mapping[str, Basis], *, most: int = MOST
+) -> dict[str, dict[str, float | None]]:
+    """Return what first tokens hide: the first token of a window can have a norm a hundred times that of the others.
+
+    Args:
+        source: activations whose stimuli are known; of arrays nothing is returned.
+        bases: site that is written to its basis.
+        most: tokens to measure, from the beginning.
+
+    Returns:
+        dict: site to ``tokens`` (share of tokens that come first), ``norm`` (their share of Σ ‖x‖²), ``unexplained``
+            (Σ ‖x − x̂‖² / Σ ‖x − x̄‖²) and ``without`` (the same over the other tokens, with their own mean).
+
+    Cost: forward passes over ``most`` tokens, and their units.
+    """
+    sites = list(dict.fromkeys(site for path, basis in bases.items() for site in (path, basis.reads or path)))
+    parts: dict[str, list[torch.Tensor]] = {site: [] for site in sites}
+    masks: list[torch.Tensor] = []
+    n = 0
+    for rows, first in zip(source.chunks(sites, 0), source.first_tokens(), strict=False):
+        masks.append(first)
+        for site in sites:
+            parts[site].append(rows[site].cpu())
+        n += len(first)
+        if n >= most:
+            break
+    if not n:
+        return {}
+    first = torch.cat(masks)
+    values = {site: torch.cat(found) for site, found in parts.items()}
+    found: dict[str, dict[str, float | None]] = {}
+    for path, basis in bases.items():
+        x, y = values[basis.reads or path], values[path]
+        with torch.no_grad():
+            error = (y - decode(basis, encode(basis, x), x)).double().square().sum(1)
+        size = y.double().square().sum(1)
+        found[path] = {
+            "tokens": float(first.double().mean()), "norm": float(size[first].sum() / size.sum().clamp(min=1e-12)),
+            "unexplained": _unexplained(y, error), "without": _unexplained(y[~first], error[~first]),
+        }  # fmt: skip
+    return found
+
+
+def _unexplained(y: torch.Tensor, error: torch.Tensor) -> float | None:
+    variance = (y.double() - y.double().mean(0)).square().sum() if len(y) else torch.zeros(())
+    return float(error.sum() / variance) if variance > 0 else None
