@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Role
 from patchclamp.subjects import text
+from patchclamp.subjects.spelling import spelling
 from patchclamp.subjects.text import Tokenizer, conversations, passages, windows
 
 BOS, EOS = 1, 2
@@ -120,6 +121,23 @@ def test_equal_tokens_have_equal_ids_and_other_tokens_others(tokenizer):
     one, same, other = (tokenizer.stimulus(t) for t in ("Once upon", "<s>Once upon", "Once upon a"))
     assert one.id == same.id != other.id
     assert len(one.id) == 32
+
+
+def test_parts_of_characters_are_shown_as_bytes():
+    class Bytes:
+        def convert_ids_to_tokens(self, id):
+            return {1: "âĤ", 2: "<0xE2>", 3: "�"}[id]
+
+    assert spelling(Bytes(), "��", 1) == ("<0xE2 82>", True)
+    assert spelling(Bytes(), "�", 2) == ("<0xE2>", True)
+    assert spelling(Bytes(), "�", 3) == ("�", False)
+    assert spelling(Bytes(), "<0xE2>", 3) == ("<0xE2>", False)
+
+
+def test_rows_of_an_embedding_beyond_the_tokens_are_called_by_their_number(tokenizer):
+    last = len(tokenizer.bare) - 1
+    assert "id" not in tokenizer.token(last)
+    assert [tokenizer.token(i) for i in (last + 1, 10**6)] == [f"<id {last + 1}>", "<id 1000000>"]
 
 
 # -- spans ------------------------------------------------------------------------------------------------------------
