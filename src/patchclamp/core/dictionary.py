@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from patchclamp.core.basis import ARRAYS, Basis
-from patchclamp.core.bundle import refuse_write, write_durably
+from patchclamp.core.bundle import MAX_MANIFEST, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FORMAT, VERSION = "patchclamp-basis", 1
@@ -99,6 +99,8 @@ class Dictionary:
                 remedy="Check the path; a training that was cut off goes on with --resume.",
             )
         try:
+            if file.stat().st_size > MAX_MANIFEST:
+                raise ValueError(f"a basis.json of {file.stat().st_size:,} bytes, above {MAX_MANIFEST:,}")
             head = json.loads(file.read_text(encoding="utf-8"))
             if head["format"] != FORMAT:
                 raise ValueError(f"its format is {head['format']!r}")

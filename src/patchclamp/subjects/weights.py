@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from patchclamp.core.errors import PatchclampError
 
+PACKAGE = Path(__file__).absolute().parents[1]
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 ADAPTER, GENERATION = "adapter_config.json", "generation_config.json"
 MOST_CONFIG, MOST_JSON = 2**24, 2**27
@@ -249,8 +250,6 @@ def _no_weights(folder: Path) -> PatchclampError:
 
 def _contained(folder: Path, name: str) -> Path:
     """Return a file of the folder, which must lie in it, or, in the hub's cache, among the blobs beside it."""
-    import patchclamp
-
     file = folder / name
     try:
         real, root = file.resolve(strict=True), folder.resolve()
@@ -261,7 +260,7 @@ def _contained(folder: Path, name: str) -> Path:
         ) from problem
     homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
     # Some installers make the package's own files links.
-    ours = file.absolute().is_relative_to(Path(patchclamp.__file__).parent)
+    ours = file.absolute().is_relative_to(PACKAGE)
     if not regular or not (ours or any(real.is_relative_to(home) for home in homes)):
         raise PatchclampError(
             expected=f"{name} as a file of the model's folder",
