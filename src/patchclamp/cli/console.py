@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any
 
 from patchclamp.core.errors import PatchclampWarning
 
@@ -34,7 +34,7 @@ class PlainStream:
         bars: whether progress bars of other libraries come by it too.
     """
 
-    def __init__(self, bare: TextIO, *, bars: bool = False) -> None:
+    def __init__(self, bare: Any, *, bars: bool = False) -> None:
         self.bare = bare
         self.bars = bars
 

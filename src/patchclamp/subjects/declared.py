@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def refuse_large_arrays(path: Path, names: Collection[str] | None = None) -> Non
     refuse_if_larger(path, total)
 
 
-def _array_bytes(file: IO[bytes], name: str, size: int) -> int:
+def _array_bytes(file: Any, name: str, size: int) -> int:
     """Return the bytes of the array that a header says; what is no array is left for NumPy to refuse."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if file.read(6) != b"\x93NUMPY":
@@ -110,7 +110,7 @@ def mat_bytes(path: Path) -> int:
     return min(total, most + 1)
 
 
-def _unpacked(file: IO[bytes], length: int, most: int) -> int:
+def _unpacked(file: Any, length: int, most: int) -> int:
     """Return what a compressed piece unpacks to, or a little more than ``most`` where it is more."""
     end, total, unpacker = file.tell() + length, 0, zlib.decompressobj()
     while file.tell() < end and total <= most:
