@@ -13,7 +13,6 @@ from patchclamp.atlas.labels import clustered_auroc
 from patchclamp.atlas.look import STRIP
 from patchclamp.atlas.reading import Reading
 from patchclamp.atlas.store import BASE, content_hash, written
-from patchclamp.atlas.vocabulary import spelling
 from patchclamp.core.stats import auroc
 from patchclamp.record.plan import batches, make_plan
 
@@ -248,17 +247,6 @@ def test_equal_rows_in_other_files_hash_alike(tmp_path):
         db.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", [(1, "x", 0.5, b"1"), (2, "", -0.0, b""), rows[2]])
     with sqlite3.connect(tmp_path / "three") as db:
         assert content_hash(db, ("t",)) not in hashes
-
-
-def test_parts_of_characters_are_shown_as_bytes():
-    class Bytes:
-        def convert_ids_to_tokens(self, id):
-            return {1: "âĤ", 2: "<0xE2>", 3: "�"}[id]
-
-    assert spelling(Bytes(), "��", 1) == ("<0xE2 82>", True)
-    assert spelling(Bytes(), "�", 2) == ("<0xE2>", True)
-    assert spelling(Bytes(), "�", 3) == ("�", False)
-    assert spelling(Bytes(), "<0xE2>", 3) == ("<0xE2>", False)
 
 
 def test_the_base_is_read_only(folder):

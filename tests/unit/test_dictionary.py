@@ -1,6 +1,7 @@
 """A dictionary comes back as it was written, or says what is wrong; features are what their formula says."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -103,6 +104,9 @@ def test_damage_is_told(tmp_path):
         (tmp_path / "basis.json").write_text(text)
         with pytest.raises(Damaged):
             Dictionary.load(tmp_path)
+    os.truncate(tmp_path / "basis.json", 2**30)
+    with pytest.raises(Damaged, match="above"):
+        Dictionary.load(tmp_path)
     with pytest.raises(PatchclampError, match="not there"):
         Dictionary.load(tmp_path / "nowhere")
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Role
 from patchclamp.subjects import text
+from patchclamp.subjects.spelling import spelling
 from patchclamp.subjects.text import Tokenizer, conversations, passages, windows
 
 BOS, EOS = 1, 2
@@ -122,6 +123,23 @@ def test_equal_tokens_have_equal_ids_and_other_tokens_others(tokenizer):
     assert len(one.id) == 32
 
 
+def test_parts_of_characters_are_shown_as_bytes():
+    class Bytes:
+        def convert_ids_to_tokens(self, id):
+            return {1: "âĤ", 2: "<0xE2>", 3: "�"}[id]
+
+    assert spelling(Bytes(), "��", 1) == ("<0xE2 82>", True)
+    assert spelling(Bytes(), "�", 2) == ("<0xE2>", True)
+    assert spelling(Bytes(), "�", 3) == ("�", False)
+    assert spelling(Bytes(), "<0xE2>", 3) == ("<0xE2>", False)
+
+
+def test_rows_of_an_embedding_beyond_the_tokens_are_called_by_their_number(tokenizer):
+    last = len(tokenizer.bare) - 1
+    assert "id" not in tokenizer.token(last)
+    assert [tokenizer.token(i) for i in (last + 1, 10**6)] == [f"<id {last + 1}>", "<id 1000000>"]
+
+
 # -- spans ------------------------------------------------------------------------------------------------------------
 
 
@@ -129,9 +147,9 @@ def test_spans_point_into_the_text(tokenizer):
     written = "Once upon a time\r\n\r\nthere was ä cat 😀 and\ta dog."
     s = tokenizer.stimulus(written)
     for id, (start, stop) in zip(s.ids, s.spans.tolist(), strict=True):
-        token = tokenizer.token(int(id))
+        token, part_of_one = tokenizer.spelling(int(id))
         # Bytes of one character each stand for all of it.
-        if start >= 0 and "�" not in token and len(written[start:stop].encode()) == stop - start:
+        if start >= 0 and not part_of_one and len(written[start:stop].encode()) == stop - start:
             assert token.strip() in written[start:stop]
     assert s.spans[0].tolist() == [-1, -1]
     assert "".join(written[a:b] for a, b in s.spans[1:5].tolist()) == "Once upon a time"
@@ -186,9 +204,9 @@ def test_windows_cover_the_file_once(tokenizer, story, window, bos):
     assert {i for a, b in spans.tolist() for i in range(a, b)} == set(range(len(whole)))
     for (ids, where), _ in zip(inner, range(40), strict=False):
         for id, (start, stop) in zip(ids, where.tolist(), strict=True):
-            token = tokenizer.token(int(id)).strip()
-            if token.isascii() and token:
-                assert token in whole[start:stop]
+            token, part_of_one = tokenizer.spelling(int(id))
+            if token.isascii() and token.strip() and not part_of_one:
+                assert token.strip() in whole[start:stop]
 
 
 def test_a_window_too_small_for_its_beginning_is_refused(tokenizer, story):

@@ -14,7 +14,6 @@ from torch import Tensor
 from patchclamp.atlas.directions import Panels, directions, token_panels, unit_panels
 from patchclamp.atlas.labels import as_rows, concept_scores
 from patchclamp.atlas.look import KINDS, STRIP, Strips, results
-from patchclamp.atlas.vocabulary import spelling
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
@@ -78,7 +77,7 @@ def fill_base(
         _panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(found.reasons, sort_keys=True)])
     ids |= _contexts(db, showing, used)
-    spelt = [(id, *spelling(model.tokenizer.bare, model.tokenizer.token(id), id)) for id in sorted(ids)]
+    spelt = [(id, *model.tokenizer.spelling(id)) for id in sorted(ids)]
     db.executemany("INSERT INTO tokens VALUES (?, ?, ?)", [(id, word, int(raw)) for id, word, raw in spelt])
     _fires(db)
     _words(db)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from patchclamp.cli.console import plain_streams
 from patchclamp.cli.parser import build_parser
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import PatchclampError, lacks_memory
 
 TRACE = "PATCHCLAMP_TRACEBACK"
 
@@ -29,8 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    with _interrupts() as interrupted:
+    with plain_streams(), _interrupts() as interrupted:
         try:
+            _check_words(words)
             code = _run(words)
             sys.stdout.flush()
             return code
@@ -44,6 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError | KeyboardInterrupt):
                 raise
             return _complain(_told(problem, bool(interrupted)), as_json)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse what no shell can pass and no file is called: a path with a NUL in it."""
+    if any("\0" in word for word in words):
+        raise PatchclampError(
+            expected="arguments without NUL characters",
+            got=repr(next(word for word in words if "\0" in word))[:200],
+            remedy="Take it out.",
+        )
 
 
 @contextmanager
@@ -75,7 +87,7 @@ def _told(problem: BaseException, interrupted: bool) -> PatchclampError:
             got="Ctrl-C",
             remedy="Nothing committed was lost; record, survey, decompose and patch go on with --resume.",
         )
-    if isinstance(problem, MemoryError) or "not enough memory" in str(problem) or "out of memory" in str(problem):
+    if lacks_memory(problem):
         return PatchclampError(
             expected="memory enough",
             got=f"{problem}"[:200] or "none left",

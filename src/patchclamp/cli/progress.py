@@ -42,8 +42,10 @@ class Meter:
             self.last = now
 
     def _draw(self, done: int, total: int) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        from patchclamp.cli.console import terminal_of
+        from patchclamp.cli.tables import PlainConsole
 
         if self.bar is None:
             columns = (
@@ -53,7 +55,7 @@ class Meter:
                 TimeRemainingColumn(),
                 TextColumn("left"),
             )
-            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.bar = Progress(*columns, console=PlainConsole(file=terminal_of(sys.stderr)), transient=True)
             self.task = self.bar.add_task(self.what, total=total)
             self.bar.start()
         self.bar.update(self.task, completed=done)

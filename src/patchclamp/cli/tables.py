@@ -3,15 +3,18 @@
 import itertools
 import math
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from patchclamp.cli.console import plain, terminal_of
 from patchclamp.cli.progress import human_bytes
 
 BAR, WIDE, GRAPH_ROWS = 12, 120, 20
@@ -29,17 +32,28 @@ REPLACED = {
 }
 
 
-class _Console(Console):
-    """A console that leaves a closed pipe to the caller."""
+class PlainConsole(Console):
+    """A console whose texts cannot command the terminal, and that leaves a closed pipe to the caller."""
 
     def on_broken_pipe(self) -> None:
+        """Raise what a closed pipe raises, where rich would end the process."""
         raise BrokenPipeError
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Read markup; done before layout, so that columns are as wide as what is shown."""
+        return super().render_str(plain(text), **options)
+
+    def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+        """Turn anything into segments; rich's own commands are those that are marked as such."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(plain(segment.text), segment.style)
 
 
 def _console() -> Console:
     """Return the terminal; where output goes elsewhere, lines are wide and nothing is folded at 80."""
-    bare = _Console(highlight=False)
-    return bare if bare.is_terminal else _Console(highlight=False, width=WIDE)
+    options: dict[str, Any] = {"file": terminal_of(sys.stdout), "highlight": False, "emoji": False}
+    bare = PlainConsole(**options)
+    return bare if bare.is_terminal else PlainConsole(**options, width=WIDE)
 
 
 def _is_known(value: float | None) -> TypeGuard[float]:
@@ -94,7 +108,7 @@ def _grid(*columns: str, numbers: Sequence[str] = ()) -> Table:
 def _print(out: Console, table: Table) -> None:
     """Print a table; where the terminal is narrow only the last column gives way."""
     for column in table.columns[:-1]:
-        cells = (cell.plain if isinstance(cell, Text) else Text.from_markup(str(cell)).plain for cell in column.cells)
+        cells = (cell.plain if isinstance(cell, Text) else out.render_str(str(cell)).plain for cell in column.cells)
         column.min_width = max([cell_len(str(column.header)), *map(cell_len, cells)])
     out.print(table)
 
@@ -418,7 +432,8 @@ def _bar(value: float | None, scale: float) -> Text:
 def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: str | None) -> None:
     """Print a continuation without and with clamps, the changed part marked."""
     out = _console()
-    out.print(Text.assemble(("without  ", "bold"), (prompt, "dim"), bare.text))
+    prompt = plain(prompt)
+    out.print(Text.assemble(("without  ", "bold"), (prompt, "dim"), plain(bare.text)))
     if changed is None:
         return
     same = next((i for i, (a, b) in enumerate(zip(bare.text, changed.text, strict=False)) if a != b), None)
@@ -427,7 +442,12 @@ def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: 
     where = f" at {at}" if at else ""
     label = f"{', '.join(clamps)}{where}"
     out.print(
-        Text.assemble(("clamped  ", "bold"), (prompt, "dim"), changed.text[:same], (changed.text[same:], "bold blue"))
+        Text.assemble(
+            ("clamped  ", "bold"),
+            (prompt, "dim"),
+            plain(changed.text[:same]),
+            (plain(changed.text[same:]), "bold blue"),
+        )
     )
     out.print(Text(f"         {label}" + ("" if bare.text != changed.text else ": no change"), style="dim"))
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from patchclamp.core.basis import ARRAYS, Basis
+from patchclamp.core.bundle import MAX_MANIFEST
 from patchclamp.core.disk import refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical, parse
@@ -101,6 +102,8 @@ class Dictionary:
                 remedy="Check the path; a training that was cut off goes on with --resume.",
             )
         try:
+            if file.stat().st_size > MAX_MANIFEST:
+                raise ValueError(f"a basis.json of {file.stat().st_size:,} bytes, above {MAX_MANIFEST:,}")
             data = file.read_bytes()
             head = parse(data)
             if head["format"] != FORMAT:

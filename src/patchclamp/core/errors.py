@@ -34,4 +34,23 @@ class Damaged(PatchclampError):
 
 
 class PatchclampWarning(UserWarning):
-    """Something was done, and does less than its name may promise."""
+    """Something works, but does less than its name may promise."""
+
+
+def lacks_memory(problem: BaseException) -> bool:
+    """Say whether memory ran out, which Python, PyTorch and the operating system say in words of their own.
+
+    Example:
+        >>> lacks_memory(OSError(12, "Cannot allocate memory")), lacks_memory(ValueError("no such thing"))
+        (True, False)
+    """
+    seen: BaseException | None = problem
+    while seen is not None:
+        text = str(seen).lower()
+        if isinstance(seen, MemoryError) or any(words in text for words in _NO_MEMORY):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "unable to allocate", "paging file is too small")

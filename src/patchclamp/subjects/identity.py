@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,15 @@ from torch import nn
 from patchclamp.core.disk import file_hash
 from patchclamp.core.recording import as_numpy
 
+AT_REST_NS = 2 * 10**9
 
-def folder_hash(folder: Path) -> str:
-    """SHA-256 over a model folder's safetensors and config, each file's hash cached by path, size and time.
 
-    Cost: one read of the weights the first time; then nothing that grows.
+def files_hash(files: Iterable[Path]) -> str:
+    """SHA-256 over a model's files, by name; each file's hash is kept until the file changes.
+
+    Cost: one read of the files the first time; then nothing that grows.
     """
-    files = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
-    return _combine([(f.name, _cached(f)) for f in files if f.is_file()])
+    return _combine([(f.name, _cached(f)) for f in sorted(files, key=lambda f: f.name)])
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
@@ -47,22 +50,40 @@ def _combine(named: list[tuple[str, str]]) -> str:
 
 
 def _cached(file: Path) -> str:
-    stat = file.stat()
-    key = hashlib.sha256(f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()
+    """Return a file's hash, from the cache where the file is known to be the one that was read.
+
+    Size and time of change of contents can be set by anybody (``cp -p``, ``rsync -t``); the time at which the file
+    system last changed the file's entry cannot. Two changes within its clock's step look alike, so nothing is kept of
+    a file that has not been at rest for a while.
+    """
+    state = _state(file)
+    key = hashlib.sha256(os.fsencode(file.resolve()) + repr(state).encode()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "patchclamp" / "hashes"
     entry = cache / key
     try:
-        known = entry.read_text()
-        if len(known) == 64:
-            return known
-    except OSError:
+        kept = entry.read_text(encoding="ascii")
+        if kept == _entry(key, kept[:64]):
+            return kept[:64]
+    except (OSError, ValueError):
         pass
     found = file_hash(file)
+    if time.time_ns() - state[-1] < AT_REST_NS or _state(file) != state:
+        return found
     try:
         cache.mkdir(parents=True, exist_ok=True)
         part = entry.with_suffix(f".{os.getpid()}")
-        part.write_text(found)
+        part.write_text(_entry(key, found), encoding="ascii")
         part.replace(entry)
     except OSError:
         pass  # a read-only home costs time, not correctness
     return found
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    stat = file.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _entry(key: str, found: str) -> str:
+    """Return what the cache keeps of a file: its hash, and a check that the entry is whole and this file's."""
+    return f"{found} {hashlib.sha256(f'{key}{found}'.encode()).hexdigest()}"

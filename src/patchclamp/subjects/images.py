@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
+from patchclamp.subjects.declared import refuse_large_arrays
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 ARRAYS = ("x_test", "images", "x", "x_train")
@@ -185,6 +186,8 @@ def _of_arrays(path: Path) -> Gallery:
     try:
         # Opened here, because NumPy leaves a file open whose end is missing.
         with path.open("rb") as file:
+            if path.suffix == ".npy":
+                refuse_large_arrays(path)
             held = np.load(file, allow_pickle=False)
             if path.suffix == ".npy":
                 pixels = held
@@ -192,8 +195,9 @@ def _of_arrays(path: Path) -> Gallery:
                 name = next((n for n in ARRAYS if n in held.files), held.files[0] if len(held.files) == 1 else None)
                 if name is None:
                     raise ValueError(f"arrays {', '.join(held.files[:6])}, none called {' or '.join(ARRAYS)}")
-                pixels = held[name]
                 told = name.replace("x", "y") if name.startswith("x") else "labels"
+                refuse_large_arrays(path, (name, told))
+                pixels = held[name]
                 labels = held[told].astype(int).tolist() if told in held.files else ()
         if pixels.dtype.kind not in "iu" or pixels.ndim not in (3, 4) or not len(pixels):
             raise ValueError(f"an array of {pixels.dtype} and shape {pixels.shape}")

@@ -172,7 +172,7 @@ class LanguageModel(Model):
             raise PatchclampError(
                 expected="a model with a tokenizer",
                 got=f"{self.name}, which has none",
-                remedy="Show it token ids instead.",
+                remedy="Put its tokenizer's files (tokenizer.json) beside the weights; in Python, show it token ids.",
             )
         return self._tokenizer
 

@@ -1,19 +1,21 @@
 """Loading: from a name or folder to a model in the rig, never running code that came with it."""
 
-import json
 import os
-from pathlib import Path
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import PatchclampError, PatchclampWarning
 from patchclamp.core.unit import slug
-from patchclamp.subjects.identity import folder_hash
+from patchclamp.subjects.identity import files_hash
 from patchclamp.subjects.images import Preparation
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.refusals import explain, refuse_device, refuse_kind, refuse_lack
+from patchclamp.subjects.sizes import bounded_by, refuse_other_config
 from patchclamp.subjects.vision import VisionModel
+from patchclamp.subjects.weights import Checkpoint, find_checkpoint
 
 LARGE = 10**9
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -21,6 +23,12 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 IMAGES = "ForImageClassification"
 """How transformers' classes end that answer images with classes."""
+MASKED = ("ForMaskedLM", "ForPreTraining")
+"""How those end that fill in masks; the second also predict which sentence follows."""
+_VOCABULARIES = (
+    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
+    "tekken.json",
+)  # fmt: skip
 
 
 def load_model(
@@ -30,9 +38,10 @@ def load_model(
 
     Arguments, errors and cost are those of ``load_language_model``.
     """
-    seen = any(each.endswith(IMAGES) for each in _classes_named(name))
-    kind = load_vision_model if seen else load_language_model
-    return kind(name, device=device, dtype=dtype, attention=attention)
+    _check_options(device, dtype)
+    checkpoint = find_checkpoint(name)
+    load = _vision if any(each.endswith(IMAGES) for each in checkpoint.classes) else _language
+    return load(checkpoint, name, device, dtype, attention)
 
 
 def load_vision_model(
@@ -43,8 +52,43 @@ def load_vision_model(
     Arguments, errors and cost are those of ``load_language_model``. The processors that run on Pillow are used; without
     one beside the model, whole numbers are divided by 255 and images must have the size that the config says.
     """
-    model, slugged, known = _loaded(name, "AutoModelForImageClassification", device, dtype, attention)
-    loaded = VisionModel(model, preparation_of(model, _processor(name)), name=slugged, hash=known)
+    _check_options(device, dtype)
+    return _vision(find_checkpoint(name), name, device, dtype, attention)
+
+
+def load_language_model(
+    name: str, *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
+) -> LanguageModel:
+    """Load a language model from a local folder or by its Hugging Face name.
+
+    Args:
+        name: folder with config.json and safetensors, or a name on the hub.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` (accelerate places the weights).
+        dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
+        attention: ``eager`` or ``sdpa``; transformers' choice where left out.
+
+    Raises:
+        PatchclampError: nothing there, pickled weights or some outside the folder, remote code, weights that are
+            missing or that the config has no place for, a network of another kind, unknown dtype or device.
+
+    Cost: reads the weights once, and once more for their hash until they have been at rest for two seconds.
+    """
+    _check_options(device, dtype)
+    return _language(find_checkpoint(name), name, device, dtype, attention)
+
+
+def _check_options(device: str, dtype: str | None) -> None:
+    if dtype is not None and dtype not in DTYPES:
+        raise PatchclampError(
+            expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
+        )
+    refuse_device(device)
+
+
+def _vision(checkpoint: Checkpoint, name: str, device: str, dtype: str | None, attention: str | None) -> VisionModel:
+    model = _loaded(checkpoint, "AutoModelForImageClassification", device, dtype, attention)
+    prepare = preparation_of(model, _processor(checkpoint, name))
+    loaded = VisionModel(model, prepare, name=_slug(checkpoint, name), hash=files_hash(checkpoint.files))
     try:
         loaded.n_answers  # noqa: B018  one forward over a blank image: processor and network must agree
     except (ValueError, RuntimeError, TypeError) as problem:
@@ -54,6 +98,68 @@ def load_vision_model(
             remedy="Compare the sizes in preprocessor_config.json and config.json.",
         ) from problem
     return loaded
+
+
+def _language(
+    checkpoint: Checkpoint, name: str, device: str, dtype: str | None, attention: str | None
+) -> LanguageModel:
+    refuse_kind(checkpoint)
+    # Asked for a causal model, transformers would make one of a masked one.
+    masked = any(each.endswith(MASKED) for each in checkpoint.classes)
+    auto = "AutoModelForMaskedLM" if masked else "AutoModelForCausalLM"
+    model = _loaded(checkpoint, auto, device, dtype, attention)
+    tokenizer = _tokenizer(checkpoint, name)
+    return LanguageModel(model, tokenizer, name=_slug(checkpoint, name), hash=files_hash(checkpoint.files))
+
+
+def _slug(checkpoint: Checkpoint, name: str) -> str:
+    return slug(str(checkpoint.folder.resolve())) if checkpoint.commit is None else name
+
+
+def _loaded(checkpoint: Checkpoint, auto: str, device: str, dtype: str | None, attention: str | None) -> Any:
+    """Return what one of transformers' auto classes loads from the files of a checkpoint."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import transformers
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    hub_logging.set_verbosity(hub_logging.CRITICAL)  # its retries; the error below says what failed
+    if checkpoint.bytes < LARGE:
+        logging.disable_progress_bar()  # a bar that is over at once is noise
+    read: Any = getattr(transformers, auto).from_pretrained
+    placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
+    try:
+        with bounded_by(checkpoint):
+            model, info = read(
+                str(checkpoint.folder),
+                dtype=DTYPES[dtype] if dtype else "auto",
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **({"attn_implementation": attention} if attention else {}),
+                **placed,
+            )
+    except Exception as problem:  # transformers raises many kinds; each becomes one message with a remedy
+        raise explain(checkpoint, problem) from problem
+    if info["missing_keys"] or info.get("mismatched_keys"):
+        raise refuse_lack(checkpoint, sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", [])])))
+    unused = refuse_other_config(checkpoint, model, sorted(map(str, info.get("unexpected_keys") or ())))
+    if unused:
+        warnings.warn(
+            f"{len(unused):,} of the tensors of {checkpoint.folder} are no part of {type(model).__name__} and are not "
+            f"used, such as {unused[0]}",
+            PatchclampWarning,
+            stacklevel=4,
+        )
+    if device != "auto":
+        try:
+            model = model.to(device)
+        except (RuntimeError, AssertionError) as problem:
+            raise PatchclampError(
+                expected="a device of this machine", got=f"{device!r}: {problem}"[:160], remedy="Use --device cpu."
+            ) from problem
+    return model
 
 
 def preparation_of(model: Any, processor: Any = None) -> Preparation:
@@ -79,174 +185,42 @@ def preparation_of(model: Any, processor: Any = None) -> Preparation:
     return Preparation(None, shape=(channels, int(height), int(width)))
 
 
-def load_language_model(
-    name: str, *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
-) -> LanguageModel:
-    """Load a language model from a local folder or by its Hugging Face name.
-
-    Args:
-        name: folder with config.json and safetensors, or a name on the hub.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto`` (accelerate places the weights).
-        dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
-        attention: ``eager`` or ``sdpa``; transformers' choice where left out.
-
-    Raises:
-        PatchclampError: nothing there, pickled weights, remote code, missing weights, unknown dtype or device.
-
-    Cost: reads the weights once, and once more for their hash the first time.
-    """
-    # Asked for a causal model, transformers would make one of a masked one.
-    masked = any(each.endswith("ForMaskedLM") for each in _classes_named(name))
-    auto = "AutoModelForMaskedLM" if masked else "AutoModelForCausalLM"
-    model, slugged, known = _loaded(name, auto, device, dtype, attention)
-    return LanguageModel(model, _tokenizer(name), name=slugged, hash=known)
-
-
-def _loaded(name: str, auto: str, device: str, dtype: str | None, attention: str | None) -> tuple[Any, str, str | None]:
-    """Return what one of transformers' auto classes loads, its slug and its hash."""
-    if dtype is not None and dtype not in DTYPES:
-        raise PatchclampError(
-            expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
-        )
-    if device == "meta":
-        raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
-    folder = Path(name)
-    local = folder.exists() or name.startswith((".", "/", "~"))
-    if folder.is_file():
-        raise PatchclampError(
-            expected="a model folder with config.json and safetensors weights",
-            got=f"{folder}, a file",
-            remedy="A recorded brain is for `patchclamp info` and `survey`; it cannot be run or clamped.",
-        )
-    if local:
-        _check_folder(folder)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import transformers
-    from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    hub_logging.set_verbosity(hub_logging.CRITICAL)  # its retries; the error below says what failed
-    if local and sum(f.stat().st_size for f in folder.glob("*.safetensors")) < LARGE:
-        logging.disable_progress_bar()  # a bar that is over at once is noise
-    read: Any = getattr(transformers, auto).from_pretrained
-    placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
-    try:
-        model, info = read(
-            name,
-            dtype=DTYPES[dtype] if dtype else "auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **({"attn_implementation": attention} if attention else {}),
-            **placed,
-        )
-    except Exception as problem:  # transformers raises many kinds; each becomes one message with a remedy
-        raise _explain(name, local, problem) from problem
-    if info["missing_keys"] or info.get("mismatched_keys"):
-        lost = sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", [])]))
-        raise PatchclampError(
-            expected="weights for every parameter",
-            got=f"{len(lost)} missing or misshapen, such as {lost[0]}",
-            remedy="The files are incomplete or belong to another config; fetch the model again.",
-        )
-    if device != "auto":
-        try:
-            model = model.to(device)
-        except (RuntimeError, AssertionError) as problem:
-            raise PatchclampError(
-                expected="a device of this machine", got=f"{device!r}: {problem}"[:160], remedy="Use --device cpu."
-            ) from problem
-    return model, slug(str(folder.resolve()) if local else name), _hash(name, local, model)
-
-
-def _classes_named(name: str) -> list[str]:
-    """Return the classes that a model's config names; none where it cannot be read, which loading then tells."""
-    from transformers import PretrainedConfig
-
-    try:
-        found, _ = PretrainedConfig.get_config_dict(name)
-        return [str(each) for each in found.get("architectures") or ()]
-    except Exception:  # no file, no network, no JSON: loading says which
-        return []
-
-
-def _processor(name: str) -> Any:
+def _processor(checkpoint: Checkpoint, name: str) -> Any:
     from transformers import AutoImageProcessor
 
+    source = str(checkpoint.folder) if checkpoint.commit is None else name
     try:
-        return AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
-    except (OSError, ValueError, KeyError):  # a model without one; its config may still say the size
-        return None
-    except (TypeError, AttributeError) as problem:
-        raise PatchclampError(
-            expected="an image processor in preprocessor_config.json",
-            got=f"{name}: {type(problem).__name__} {problem}"[:200],
-            remedy="Fetch that file again.",
-        ) from problem
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise PatchclampError(
-            expected="a model folder with config.json and safetensors weights",
-            got=f"{folder}, {'without config.json' if folder.is_dir() else 'which is not there'}",
-            remedy="Check the path, or give a Hugging Face name such as openai-community/gpt2.",
+        return AutoImageProcessor.from_pretrained(
+            source, revision=checkpoint.commit, backend="pil", trust_remote_code=False
         )
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        if not isinstance(config, dict):
-            raise ValueError("not an object")
-    except (ValueError, RecursionError) as problem:
-        raise PatchclampError(
-            expected="config.json in JSON", got=f"{folder}/config.json: {problem}", remedy="Fetch the file again."
-        ) from problem
-    if "auto_map" in config:
-        raise PatchclampError(
-            expected="an architecture that transformers itself knows",
-            got=f"{folder}, which brings its own Python code",
-            remedy="Read that code; if you trust it, load the model yourself and use patchclamp.wrap in Python.",
-        )
-    if not list(folder.glob("*.safetensors")):
-        pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(pattern))
-        raise PatchclampError(
-            expected="weights as safetensors",
-            got=f"{folder}, with {'pickled weights ' + pickled[0] if pickled else 'no weights'}",
-            remedy="Loading a pickle can run anything: convert it once where you trust it "
-            "(model.save_pretrained(folder, safe_serialization=True))."
-            if pickled
-            else "Fetch the model again.",
-        )
+    except (OSError, ValueError, KeyError) as problem:
+        if (checkpoint.folder / "preprocessor_config.json").is_file():
+            raise _unread(checkpoint, "an image processor in preprocessor_config.json", problem) from problem
+        return None  # a model without one; its config may still say the size
+    except (TypeError, AttributeError, RecursionError) as problem:
+        raise _unread(checkpoint, "an image processor in preprocessor_config.json", problem) from problem
 
 
-def _explain(name: str, local: bool, problem: Exception) -> PatchclampError:
-    text = f"{type(problem).__name__}: {problem}".splitlines()[0][:200]
-    if "trust_remote_code" in str(problem):
-        remedy = "It brings its own Python code: load it yourself if you trust it, and use patchclamp.wrap."
-    elif "out of memory" in str(problem):
-        remedy = "Use --dtype bfloat16, a smaller model, or --device auto."
-    elif local:
-        remedy = (
-            "The folder is damaged or of an architecture this transformers does not know; fetch it again or update."
-        )
-    else:
-        remedy = "Check the name and the connection, or give a local folder."
-    return PatchclampError(expected=f"a model that transformers loads from {name}", got=text, remedy=remedy)
+def _unread(checkpoint: Checkpoint, expected: str, problem: Exception) -> PatchclampError:
+    return PatchclampError(
+        expected=expected,
+        got=f"{checkpoint.folder}: {type(problem).__name__} {problem}"[:200],
+        remedy="Fetch that file again, or take it out of the folder: the model then loads without.",
+    )
 
 
-def _tokenizer(name: str) -> Any:
+def _tokenizer(checkpoint: Checkpoint, name: str) -> Any:
+    """Return the tokenizer beside the weights; None where there is none: the model is then shown token ids."""
     from transformers import AutoTokenizer
 
+    source = str(checkpoint.folder) if checkpoint.commit is None else name
     try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except Exception:  # a model without a tokenizer is shown token ids; asking it for text names the lack
+        found = AutoTokenizer.from_pretrained(source, revision=checkpoint.commit, trust_remote_code=False)
+    except Exception as problem:  # a tokenizer's files can be wrong in as many ways as there are kinds
+        there = [each for each in _VOCABULARIES if (checkpoint.folder / each).is_file()]
+        if there:
+            raise _unread(checkpoint, f"a tokenizer in {there[0]}", problem) from problem
         return None
-
-
-def _hash(name: str, local: bool, model: Any) -> str | None:
-    if local:
-        return folder_hash(Path(name))
-    from transformers.utils import cached_file
-
-    config = cached_file(name, "config.json", local_files_only=True)
-    return folder_hash(Path(config).parent) if config else None
+    # Without files transformers invents one that knows the special tokens, and no word.
+    words = set(found.get_vocab()) - set(found.all_special_tokens) - set(found.added_tokens_encoder)
+    return found if len(words) > 1 else None

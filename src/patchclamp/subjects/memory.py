@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import torch
-
 
 def free_memory(device: str = "cpu") -> int | None:
     """Return the memory that is free on a device; None where nobody tells.
@@ -19,7 +17,9 @@ def free_memory(device: str = "cpu") -> int | None:
         >>> free_memory() is None or free_memory() > 2**20
         True
     """
-    if torch.device(device).type == "cuda":
+    if device.startswith("cuda"):
+        import torch  # files are read without it
+
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

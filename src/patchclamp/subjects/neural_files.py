@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.subjects.declared import hdf5_bytes, mat_bytes, refuse_if_larger, refuse_large_arrays
 
 SUFFIXES = (".csv", ".mat", ".nwb", ".npy", ".npz")
 TABLE = "table"
 """The name of a CSV's columns together, and of a bare array."""
+CELLS = 8
+"""Bytes of memory for a byte of a CSV, once each cell is a string of its own."""
 _BLANK = {"", "nan", "na", "n/a", "null"}
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -74,6 +77,7 @@ def rows_of(path: Path) -> list[list[str]]:
     Raises:
         Damaged: it is no text, or no CSV.
     """
+    refuse_if_larger(path, CELLS * path.stat().st_size)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
@@ -147,7 +151,10 @@ def _mat(path: Path) -> Contents:
         return _mat_hdf5(path)
     io = _need("scipy.io", path)
     try:
+        refuse_if_larger(path, mat_bytes(path))
         found = io.loadmat(path, struct_as_record=True)
+    except PatchclampError:
+        raise
     # What a damaged file makes of the parser is any of a dozen errors; none of them runs anything.
     except Exception as problem:
         raise _unreadable(path, "a MATLAB file", problem) from problem
@@ -159,6 +166,7 @@ def _mat_hdf5(path: Path) -> Contents:
     try:
         with h5py.File(path, "r") as file:
             found: dict[str, Any] = {}
+            _check_hdf5(path, h5py, file)
             for name in file:
                 item = file[name]
                 if name.startswith("#"):
@@ -175,6 +183,19 @@ def _mat_hdf5(path: Path) -> Contents:
     except (OSError, KeyError, ValueError, RuntimeError) as problem:
         raise _unreadable(path, "a MATLAB 7.3 file", problem) from problem
     return _sorted_out(found)
+
+
+def _check_hdf5(path: Path, h5py: Any, file: Any) -> None:
+    """Refuse variables, and then cells, that lie in other files or are larger than memory."""
+    if any(isinstance(file.get(name, getlink=True), h5py.ExternalLink) for name in file):
+        raise ValueError("a variable that lies in another file")
+    stored = [file[name] for name in file if not name.startswith("#") and isinstance(file[name], h5py.Dataset)]
+    total = sum(hdf5_bytes(path, one) for one in stored)
+    refuse_if_larger(path, total)
+    lists = [one[()].ravel() for one in stored if one.dtype.kind == "O"]
+    cells = [file[ref] for refs in lists for ref in refs if isinstance(ref, h5py.Reference)]
+    # One cell may be named many times, and is then read as often.
+    refuse_if_larger(path, total + sum(hdf5_bytes(path, cell) for cell in cells))
 
 
 def _sorted_out(found: Mapping[str, Any]) -> Contents:
@@ -198,8 +219,11 @@ def _sorted_out(found: Mapping[str, Any]) -> Contents:
 
 def _npy(path: Path) -> Contents:
     try:
+        refuse_large_arrays(path)
         found = np.load(path, allow_pickle=False)
         named = {TABLE: found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+    except PatchclampError:
+        raise
     except Exception as problem:  # zip files and headers fail in as many ways as they can be damaged
         raise _unreadable(path, "a NumPy array without pickled objects", problem) from problem
     return _sorted_out(named)
@@ -209,11 +233,23 @@ def _nwb(path: Path) -> Contents:
     pynwb = _need("pynwb", path)
     try:
         with pynwb.NWBHDF5IO(str(path), mode="r") as io:
-            return _nwb_contents(pynwb, io.read())
+            found = io.read()
+            refuse_if_larger(path, sum(hdf5_bytes(path, one) for one in _nwb_datasets(pynwb, found)))
+            return _nwb_contents(pynwb, found)
     except PatchclampError:
         raise
     except Exception as problem:  # pynwb, hdmf and HDF5 each have errors of their own
         raise _unreadable(path, "an NWB file", problem) from problem
+
+
+def _nwb_datasets(pynwb: Any, nwb: Any) -> list[Any]:
+    """Return the datasets of a file that are read whole."""
+    series = [one for one in nwb.objects.values() if isinstance(one, pynwb.TimeSeries)]
+    found = [data for one in series for data in (one.data, one.timestamps)]
+    if nwb.units is not None and "spike_times" in nwb.units.colnames:
+        times = nwb.units["spike_times"]
+        found += [times.data, getattr(getattr(times, "target", None), "data", None)]
+    return [one for one in found if hasattr(one, "is_virtual")]
 
 
 def _nwb_contents(pynwb: Any, nwb: Any) -> Contents:

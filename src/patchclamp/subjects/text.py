@@ -11,6 +11,7 @@ import numpy as np
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Role, Stimulus
+from patchclamp.subjects.spelling import spelling
 
 PASSAGE = 4096
 LONGEST_LINE = 65536
@@ -202,11 +203,23 @@ class Tokenizer:
         return str(whole[len(before) :] if whole.startswith(before) else self.bare.decode(ids.tolist()))
 
     def token(self, id: int) -> str:
-        """Return one token as people read it: its characters, a leading space kept."""
-        piece = self.bare.convert_ids_to_tokens(int(id))
-        text = str(self.bare.convert_tokens_to_string([piece])) if piece is not None else ""
-        spaced = piece is not None and piece[:1] in ("▁", "Ġ", " ") and not text.startswith(" ")
-        return (" " + text if spaced else text) or str(piece)
+        """Return one token as people read it: its characters, a leading space kept; a part of one as its bytes."""
+        return self.spelling(id)[0]
+
+    def spelling(self, id: int) -> tuple[str, bool]:
+        """Return one token as people read it, and whether it is a part of a character: then the text is its bytes.
+
+        An embedding may have more rows than there are tokens; those are called by their number.
+        """
+        try:
+            piece = self.bare.convert_ids_to_tokens(int(id))
+        except (IndexError, KeyError, OverflowError):
+            piece = None
+        if piece is None:
+            return f"<id {int(id)}>", False
+        text = str(self.bare.convert_tokens_to_string([piece]))
+        spaced = piece[:1] in ("▁", "Ġ", " ") and not text.startswith(" ")
+        return spelling(self.bare, (" " + text if spaced else text) or str(piece), id)
 
 
 def passages(path: str | Path) -> Iterator[tuple[int, str]]:

@@ -20,7 +20,6 @@ from patchclamp.atlas.lab.worker import Job, Turns, Worker
 from patchclamp.atlas.pages.lab import MOST_CLAMPS, MOST_NEW
 from patchclamp.atlas.parts import part_bases
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
-from patchclamp.atlas.vocabulary import spelling
 from patchclamp.core.errors import PatchclampError
 
 MOST_RUNS = 200
@@ -117,8 +116,7 @@ class Lab:
         """Return a token as people read it."""
         if id not in self._spelt:
             with self._words:
-                rules = self.model.tokenizer
-                self._spelt[id] = pages.TokenView(id, *spelling(rules.bare, rules.token(id), id))
+                self._spelt[id] = pages.TokenView(id, *self.model.tokenizer.spelling(id))
         return self._spelt[id]
 
     def tokens(self, text: str) -> pages.Tokens:

@@ -1,6 +1,7 @@
 """Files: numbers and settings that others wrote, read without trusting them."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
+from patchclamp.subjects.declared import refuse_large_arrays
 
 LONGEST = 2**20
 """Characters of a settings file at most: they hold a screen of settings."""
@@ -70,9 +72,11 @@ def read_tensors(file: Path) -> dict[str, np.ndarray]:
 
     Raises:
         Damaged: no such file, another format, or objects in place of numbers.
+        PatchclampError: it unpacks to more than it may.
     """
     try:
         if file.suffix == ".npz":
+            refuse_large_arrays(file)
             # Opened here: numpy leaves open what it cannot read.
             with file.open("rb") as opened:
                 stored = np.load(opened, allow_pickle=False)
@@ -83,7 +87,16 @@ def read_tensors(file: Path) -> dict[str, np.ndarray]:
             with safe_open(file, framework="numpy") as kept:
                 arrays = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  not a mapping
         return {name: _wide(name, array) for name, array in arrays.items()}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, SafetensorError, zipfile.BadZipFile) as problem:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        TypeError,
+        SafetensorError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as problem:
         raise Damaged(
             expected="numbers in safetensors, or in npz without pickles",
             got=f"{file}: {problem}"[:300],

@@ -1,4 +1,4 @@
-"""Vocabulary: how a token is spelt for people, parts of characters included."""
+"""Spelling: how a token is written for people, parts of characters included."""
 
 import re
 from typing import Any

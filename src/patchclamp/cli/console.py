@@ -1,0 +1,79 @@
+"""Console: standard output and error, on which nobody's text can command the terminal."""
+
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from patchclamp.core.errors import PatchclampWarning
+
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# What tqdm writes, of which transformers' and the hub's bars are: back to the line's beginning, or a line up.
+_BAR = re.compile(r"(\r|(\n|\x1b\[A)*\Z)")
+
+
+def plain(text: str) -> str:
+    r"""Write out control characters and marks that turn the direction of text; newlines and tabs stay.
+
+    The spelling is JSON's, so that a JSON document means the same afterwards.
+
+    Example:
+        >>> print(plain("\x1b]0;title\x07 a" + chr(0x202E) + "b"))
+        \u001b]0;title\u0007 a\u202eb
+    """
+    return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class PlainStream:
+    """A text stream that writes out what could command a terminal.
+
+    Args:
+        bare: the stream behind it, for what may command the terminal.
+        bars: whether progress bars of other libraries come by it too.
+    """
+
+    def __init__(self, bare: Any, *, bars: bool = False) -> None:
+        self.bare = bare
+        self.bars = bars
+
+    def write(self, text: str) -> int:
+        """Write a text, and return how long it was."""
+        lead = _BAR.match(text) if self.bars else None
+        moves = lead[0] if lead else ""
+        self.bare.write(moves + plain(text[len(moves) :]))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bare, name)
+
+
+@contextmanager
+def plain_streams() -> Iterator[None]:
+    """Put plain streams in the place of standard output and error, and show our warnings there as notes."""
+    before = sys.stdout, sys.stderr, warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, PatchclampWarning):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            before[2](message, category, *place, **more)
+
+    streams: Any = PlainStream(sys.stdout), PlainStream(sys.stderr, bars=True)
+    sys.stdout, sys.stderr = streams
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr, warnings.showwarning = before
+
+
+def terminal_of(stream: Any) -> Any:
+    """Return the stream that rich may send its colours to; what it prints, its console has made plain."""
+    return getattr(stream, "bare", stream)

@@ -1,0 +1,342 @@
+"""Weights: which files of a model's folder are loaded, checked before anything reads them."""
+
+import json
+import math
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from patchclamp.core.errors import PatchclampError
+
+PACKAGE = Path(__file__).absolute().parents[1]
+CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+ADAPTER, GENERATION = "adapter_config.json", "generation_config.json"
+MOST_CONFIG, MOST_JSON = 2**24, 2**27
+"""Bytes of a config, and of any other JSON file (an index, a tokenizer): the longest known have about one and forty
+million."""
+_NAME = re.compile(r"[\w.+-]+\.safetensors")
+# transformers prefers files of this name to all others, and reads them by PyTorch's distributed checkpoints.
+_DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_COUNTS = re.compile(r"layer|block|label|expert|head|depth|stage|group")
+LEAST_COUNT = 4096
+"""A config may count as many blocks, classes, heads as this, whatever its weights are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a model is loaded from, and nothing else.
+
+    Args:
+        folder: where the files lie.
+        config: what config.json says.
+        weights: the files of weights, by name.
+        shapes: shape of every tensor in them.
+        commit: of the hub's repository that they were fetched from; None of a local folder.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    weights: tuple[Path, ...]
+    shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+    commit: str | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that say which model this is."""
+        return (self.folder / CONFIG, *self.weights)
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that the config names."""
+        named = self.config.get("architectures")
+        return [each for each in named if isinstance(each, str)] if isinstance(named, list) else []
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights on disk."""
+        return sum(file.stat().st_size for file in self.weights)
+
+    @property
+    def elements(self) -> int:
+        """Number of numbers in the weights."""
+        return sum(map(math.prod, self.shapes.values()))
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """Find what a model is loaded from, and check it before anything is loaded.
+
+    Args:
+        name: a local folder, or a name on the Hugging Face hub, whose files are fetched.
+
+    Raises:
+        PatchclampError: nothing there, pickled weights, files outside the folder, code that comes with the model, an
+            adapter, or a config that counts more than the weights can hold.
+
+    Cost: reads the config and the heads of the weights; from the hub their fetching.
+    """
+    folder = Path(name)
+    if folder.exists() or name.startswith((".", "/", "~")):
+        return _checked(folder)
+    return _checked(*_fetched(name))
+
+
+def _checked(folder: Path, commit: str | None = None) -> Checkpoint:
+    _refuse_other_kinds(folder)
+    config = read_json(folder, CONFIG, MOST_CONFIG)
+    _refuse_code(folder, config)
+    _check_others(folder)
+    weights = tuple(_contained(folder, name) for name in weight_names(folder))
+    shapes = _shapes(weights)
+    _check_counts(folder, config, shapes)
+    return Checkpoint(folder, config, weights, shapes, commit)
+
+
+def _refuse_other_kinds(folder: Path) -> None:
+    """Refuse what is no folder of a whole model."""
+    wanted = "a model folder with config.json and safetensors weights"
+    if folder.is_file():
+        raise PatchclampError(
+            expected=wanted,
+            got=f"{folder}, a file",
+            remedy="A recorded brain is for `patchclamp info` and `survey`; it cannot be run or clamped.",
+        )
+    if folder.is_dir() and (folder / ADAPTER).exists():
+        try:
+            base = read_json(folder, ADAPTER, MOST_CONFIG).get("base_model_name_or_path")
+        except PatchclampError:
+            base = None
+        raise PatchclampError(
+            expected="the weights of a whole model",
+            got=f"{folder}, an adapter (LoRA or its like){f' of {base}' if base else ''}",
+            remedy="Merge it into its model once with peft (PeftModel.from_pretrained(model, folder), then "
+            "merge_and_unload() and save_pretrained(out)), and load that folder.",
+        )
+    if not (folder / CONFIG).is_file():
+        absent = "without config.json" if folder.is_dir() else "which is not there"
+        if folder.exists() and not folder.is_dir():
+            absent = "which is a device or a pipe"
+        elif (folder / CONFIG).exists():
+            absent = "whose config.json is a folder, a device or a pipe"
+        raise PatchclampError(
+            expected=wanted,
+            got=f"{folder}, {absent}",
+            remedy="Check the path, or give a Hugging Face name such as openai-community/gpt2.",
+        )
+
+
+def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
+    """Read one JSON object of a model's folder.
+
+    Args:
+        folder: the folder.
+        name: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        PatchclampError: it lies elsewhere, is too long, no text, or no JSON object.
+    """
+    file = _contained(folder, name)
+    try:
+        size = file.stat().st_size
+        if size > most:
+            raise ValueError(f"{size:,} bytes, above the limit of {most:,}")
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"a {type(found).__name__}")
+    except (OSError, ValueError, RecursionError) as problem:
+        raise PatchclampError(
+            expected=f"{name} as one JSON object", got=f"{file}: {problem}"[:300], remedy="Fetch the file again."
+        ) from problem
+    return found
+
+
+def _refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a config that names code of its own, or files of its own choice."""
+    for key, value in _entries(config):
+        if key == "auto_map":
+            raise PatchclampError(
+                expected="an architecture that transformers itself knows",
+                got=f"{folder}, which brings its own Python code",
+                remedy="Read that code; if you trust it, load the model yourself and use patchclamp.wrap in Python.",
+            )
+        fetches = key.endswith(("attn_implementation", "experts_implementation")) and "/" in json.dumps(value)
+        if fetches or (key == "transformers_weights" and value is not None):
+            raise PatchclampError(
+                expected="a config that describes an architecture",
+                got=f"{folder}/{CONFIG}, whose {key} names {'code' if fetches else 'files'} to load: {value!r}"[:300],
+                remedy=f"Remove {key} from it.",
+            )
+
+
+def _check_others(folder: Path) -> None:
+    """Refuse files that transformers would read whole however long they are, or pass over where they are damaged."""
+    for file in sorted(folder.glob("*.json")):
+        if file.is_file() and file.stat().st_size > MOST_JSON:
+            raise PatchclampError(
+                expected=f"JSON files of at most {MOST_JSON:,} bytes",
+                got=f"{file} of {file.stat().st_size:,}",
+                remedy="Fetch the file again, or take it out of the folder.",
+            )
+    if (folder / GENERATION).exists():
+        read_json(folder, GENERATION, MOST_CONFIG)
+
+
+def _entries(node: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every key of nested objects with its value, the members of lists under the list's key."""
+    waiting: list[tuple[str, Any]] = [("", node)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+            waiting += value.items()
+        elif isinstance(value, list):
+            yield from ((key, each) for each in value)
+            waiting += [(key, each) for each in value]
+
+
+def weight_names(folder: Path) -> list[str]:
+    """Return the names of the files that transformers will read weights from.
+
+    Raises:
+        PatchclampError: none, pickles, or an index that names anything but safetensors files beside it.
+    """
+    strange = next((f.name for f in sorted(folder.iterdir()) if _DISTRIBUTED.fullmatch(f.name)), None)
+    if strange is not None:
+        raise PatchclampError(
+            expected=f"weights in {WHOLE} or in the files of {INDEX}",
+            got=f"{folder}, with a distributed checkpoint ({strange})",
+            remedy="Load it with transformers, and save it with save_pretrained.",
+        )
+    if (folder / WHOLE).is_file():
+        return [WHOLE]
+    if not (folder / INDEX).is_file():
+        raise _no_weights(folder)
+    named = read_json(folder, INDEX, MOST_JSON).get("weight_map")
+    names = list(named.values()) if isinstance(named, dict) else []
+    wrong = [n for n in names if not isinstance(n, str) or not _NAME.fullmatch(n)]
+    if wrong or not names:
+        raise PatchclampError(
+            expected=f"{INDEX} with the names of safetensors files beside it",
+            got=f"{folder / INDEX}, which names {repr(wrong[0])[:200] if wrong else 'none'}",
+            remedy="Nothing outside the folder is loaded, and no pickle, for loading one can run anything: where you "
+            "trust it, load it with transformers and save it with save_pretrained.",
+        )
+    return sorted(set(names))
+
+
+def _no_weights(folder: Path) -> PatchclampError:
+    pickled = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
+    others = sorted(p.name for p in folder.glob("*.safetensors") if p.name != WHOLE)
+    what = f"pickled weights {pickled[0]}" if pickled else "no weights"
+    if (folder / WHOLE).exists():
+        what = f"{WHOLE}, which is a folder, a device or a pipe"
+    elif others and not pickled:
+        what = f"{others[0]}, but neither {WHOLE} nor {INDEX}"
+    return PatchclampError(
+        expected="weights as safetensors",
+        got=f"{folder}, with {what}",
+        remedy="Loading a pickle can run anything: convert it once where you trust it "
+        "(model.save_pretrained(folder, safe_serialization=True))."
+        if pickled
+        else "Fetch the model again.",
+    )
+
+
+def _contained(folder: Path, name: str) -> Path:
+    """Return a file of the folder, which must lie in it, or, in the hub's cache, among the blobs beside it."""
+    file = folder / name
+    try:
+        real, root = file.resolve(strict=True), folder.resolve()
+        regular = stat.S_ISREG(real.stat().st_mode)
+    except (OSError, RuntimeError) as problem:
+        raise PatchclampError(
+            expected=f"the file {name} in {folder}", got=f"{problem}"[:300], remedy="Fetch the model again."
+        ) from problem
+    homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    # Some installers make the package's own files links.
+    ours = file.absolute().is_relative_to(PACKAGE)
+    if not regular or not (ours or any(real.is_relative_to(home) for home in homes)):
+        raise PatchclampError(
+            expected=f"{name} as a file of the model's folder",
+            got=f"{file}, {f'which links to {real}' if regular else 'which is a device or a pipe'}",
+            remedy="Copy the file into the folder.",
+        )
+    return file
+
+
+def _shapes(weights: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of all tensors from the heads of the files."""
+    found: dict[str, tuple[int, ...]] = {}
+    for file in weights:
+        try:
+            with safe_open(file, framework="numpy") as kept:
+                found |= {n: tuple(kept.get_slice(n).get_shape()) for n in kept.keys()}  # noqa: SIM118  not a mapping
+        except (OSError, SafetensorError) as problem:
+            raise PatchclampError(
+                expected="weights as safetensors",
+                got=f"{file}: {problem}"[:300],
+                remedy="The file is damaged or ends early; fetch it again.",
+            ) from problem
+    return found
+
+
+def _check_counts(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse counts beyond the weights: a config alone can make transformers build lists of any length."""
+    most = max(LEAST_COUNT, len(shapes), max((max(shape, default=0) for shape in shapes.values()), default=0))
+    for key, value in _entries(config):
+        counted = isinstance(value, int) and _COUNTS.search(key) and not key.endswith("_id")
+        if counted and value > most:
+            raise PatchclampError(
+                expected=f"a config that counts at most {most:,}, as its weights do ({len(shapes):,} tensors)",
+                got=f"{folder}/{CONFIG} with {key} {value:,}",
+                remedy="Config and weights do not belong together; fetch the model again.",
+            )
+
+
+# -- the hub ----------------------------------------------------------------------------------------------------------
+
+
+def _fetched(name: str) -> tuple[Path, str]:
+    """Fetch a model's config and weights from the hub; return their folder and the commit."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def has(file: str, commit: str | None = None) -> Path | None:
+        try:
+            return Path(hf_hub_download(name, file, revision=commit))
+        except LocalEntryNotFoundError as problem:
+            away.append(problem)  # no network: what is not in the cache may be on the hub or not
+        except EntryNotFoundError:
+            pass
+        except Exception as problem:  # the hub's own errors, the network's and the disk's
+            raise _unfetched(name, problem) from problem
+        return None
+
+    away: list[Exception] = []
+    config = has(CONFIG) or has(ADAPTER)
+    if config is None:
+        raise _unfetched(name, away[0] if away else FileNotFoundError("it has no config.json"))
+    folder, commit = config.parent, config.parent.name
+    if config.name == CONFIG and not has(WHOLE, commit) and has(INDEX, commit):
+        for file in weight_names(folder):
+            has(file, commit)
+    elif config.name == CONFIG and away and not (folder / WHOLE).is_file():
+        raise _unfetched(name, away[-1])
+    return folder, commit
+
+
+def _unfetched(name: str, problem: Exception) -> PatchclampError:
+    gated = "gated" in type(problem).__name__.lower()
+    return PatchclampError(
+        expected=f"a model that transformers loads from {name}",
+        got=f"{type(problem).__name__}: {problem}".splitlines()[0][:200],
+        remedy="Accept its terms on the hub, and log in with `hf auth login`."
+        if gated
+        else "Check the name and the connection, or give a local folder.",
+    )
