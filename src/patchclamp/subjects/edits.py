@@ -240,7 +240,7 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
         PatchclampError: an unknown basis, a unit out of range, or another number of lists than rows.
         CannotIntervene: the site is read-only.
     """
-    per_row = any(isinstance(item, list | tuple) for item in interventions)
+    per_row = has_rows(interventions)
     if per_row and len(interventions) != n_rows:
         raise PatchclampError(
             expected=f"one list of interventions per row, {n_rows} in all",
@@ -301,6 +301,11 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                 )
             by_site.setdefault(site.path, []).append(Edit(item, Units(basis, site, item.units), rows))
     return Edits(by_site)
+
+
+def has_rows(interventions: Sequence[Any]) -> bool:
+    """Whether each row has a list of interventions of its own."""
+    return any(isinstance(item, list | tuple) for item in interventions)
 
 
 def widened(x: Tensor) -> Tensor:

@@ -136,16 +136,17 @@ def stepped_ids(
 def _kept(done: Any) -> dict[str, Any]:
     """Return the cache that a call gave back, under its name, where the next call can go on from it.
 
-    It can where each layer holds all of its past in it as keys and values. A state-space layer's past may lie in the
-    module itself, where others overwrite it, and transformers would add the whole text to it once more: then nothing is
-    kept, and everything is read again.
+    It can where every layer has its whole past in that cache as keys and values. The past of a state-space layer may lie
+    in the module itself, where others overwrite it, and transformers would add the whole text to it once more: then, and
+    where a model uses no cache, nothing is kept and everything is read again.
     """
     from transformers.cache_utils import DynamicCache
 
-    name = next((name for name in ("cache", "past_key_values") if name in done), None)
-    if name is None or type(done[name]) is not DynamicCache:
+    name = next((name for name in ("cache", "past_key_values") if name in done), "")
+    cache = done[name] if name else None
+    if type(cache) is not DynamicCache or not all(hasattr(layer, "get_seq_length") for layer in cache.layers):
         return {}
-    return {name: done[name]} if all(hasattr(layer, "get_seq_length") for layer in done[name].layers) else {}
+    return {name: cache} if cache.get_seq_length() else {}
 
 
 def _refuse_not_finite(_ids: Tensor, logits: Tensor) -> Tensor:
