@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
@@ -149,14 +149,23 @@ def _kept(done: Any) -> dict[str, Any]:
     return {name: cache} if cache.get_seq_length() else {}
 
 
-def _refuse_not_finite(_ids: Tensor, logits: Tensor) -> Tensor:
-    """Return logits as they are; transformers calls it once per step. Minus infinity rules a token out, no more."""
+def check_logits(logits: Float[Tensor, "... token"]) -> None:
+    """Refuse logits that no token can be chosen from; minus infinity rules a token out, no more.
+
+    Raises:
+        PatchclampError: NaN, infinity, or every token ruled out.
+    """
     if bool((logits.isnan() | (logits == torch.inf)).any() | (logits == -torch.inf).all(-1).any()):
         raise PatchclampError(
             expected="finite logits to choose the next token from",
             got="NaN or infinite ones",
             remedy="Clamp to smaller values, use --dtype float32, or fetch the weights again if they are damaged.",
         )
+
+
+def _refuse_not_finite(_ids: Tensor, logits: Tensor) -> Tensor:
+    """Return logits as they are, checked; transformers calls it once per step."""
+    check_logits(logits)
     return logits
 
 
