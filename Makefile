@@ -2,7 +2,9 @@ PYTHON ?= python3
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+QUIETLY := -m pip -qq --disable-pip-version-check
+# What a build requires is held too; pip before 25.3 reads the first name for it, later ones the second.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python $(QUIETLY)
 
 # Stamps: the package alone is enough for `make demo`, everything else also needs the dev tools.
 PACKAGE := $(VENV)/.package
@@ -11,13 +13,23 @@ TOOLS := $(VENV)/.tools
 # pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
 DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
 
+# What a version of transformers or torch can break.
+MOVING := tests/families tests/equivalence/test_generation.py tests/equivalence/test_carried_states.py \
+	tests/equivalence/test_engine.py tests/equivalence/test_vision.py tests/unit/test_restoration.py
+# torch's wheels on PyPI before 2.13 bring 2.5 GB of CUDA along: `make oldest TORCH=2.6.0` where that is wanted.
+TORCH ?= 2.13.0
+LOWEST := import re; print(re.search(r"transformers>=([\d.]+)", open("pyproject.toml").read())[1])
+# Our own warning of an untested version is expected there; every other one is an error as always.
+AGAINST := -m pytest -n 2 -W "default:patchclamp was tested with" $(MOVING)
+VERSIONS := import sys, torch, transformers as t; print(f"python {sys.version.split()[0]}, torch {torch.__version__}, transformers {t.__version__}")
+
 # `make demo SERVE=0` ends without serving the atlas.
 SERVE ?= 1
 
 DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format families soak pictures bench
+.PHONY: help demo test check format families soak newest oldest pictures bench
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -54,18 +66,37 @@ families: $(TOOLS) ## measure every family anew and rewrite the table that `patc
 soak: $(TOOLS) ## the repeated tests at their long counts
 	PATCHCLAMP_SOAK=1 $(BIN)/pytest -n 2 -m soak
 
+newest: ## families, generation and attention against the newest transformers, in .venv-newest
+	test -x .venv-newest/bin/pip || $(PYTHON) -m venv .venv-newest
+	@$(PYTHON) -c '$(DEV_GROUP)' > .venv-newest/tools.txt
+	sed '/^transformers==/d; /^tokenizers==/d; /^huggingface_hub==/d' constraints.txt > .venv-newest/constraints.txt
+	.venv-newest/bin/python $(QUIETLY) install -c .venv-newest/constraints.txt -e . -r .venv-newest/tools.txt
+	.venv-newest/bin/python $(QUIETLY) install --upgrade -c .venv-newest/constraints.txt transformers
+	@.venv-newest/bin/python -c '$(VERSIONS)'
+	.venv-newest/bin/python $(AGAINST)
+
+oldest: ## the same against the lowest transformers that is promised, in .venv-oldest
+	test -x .venv-oldest/bin/pip || $(PYTHON) -m venv .venv-oldest
+	@$(PYTHON) -c '$(DEV_GROUP)' > .venv-oldest/tools.txt
+	sed '/^torch==/d; /^transformers==/d; /^tokenizers==/d; /^huggingface_hub==/d; /^sympy==/d' constraints.txt \
+		> .venv-oldest/constraints.txt
+	.venv-oldest/bin/python $(QUIETLY) install -c .venv-oldest/constraints.txt -e . -r .venv-oldest/tools.txt \
+		torch==$(TORCH) transformers==$$($(PYTHON) -c '$(LOWEST)')
+	@.venv-oldest/bin/python -c '$(VERSIONS)'
+	.venv-oldest/bin/python $(AGAINST)
+
 pictures: $(TOOLS) ## make the README's pictures anew
 	PATCHCLAMP_PICTURES=docs/pictures $(BIN)/pytest -n 0 tests/browser/test_path.py
 
 bench: $(PACKAGE) ## run every script in benchmarks/
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
-$(PACKAGE): pyproject.toml
+$(PACKAGE): pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -e .
+	$(PIP) install -c constraints.txt -e .
 	@touch $@
 
 $(TOOLS): $(PACKAGE)
 	@$(BIN)/python -c '$(DEV_GROUP)' > $(VENV)/tools.txt
-	$(PIP) install -r $(VENV)/tools.txt
+	$(PIP) install -c constraints.txt -r $(VENV)/tools.txt
 	@touch $@

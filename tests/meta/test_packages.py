@@ -1,6 +1,8 @@
 """Installing the package brings few others, each with its reason in writing."""
 
+import itertools
 import re
+import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -39,6 +41,21 @@ def test_closure_is_small():
     packages = closure("patchclamp")
     assert {"torch", "numpy", "huggingface-hub"} <= packages, "the walk did not reach what it must"
     assert len(packages) <= MOST, sorted(packages)
+
+
+def test_each_dependency_and_tool_has_one_tested_version_within_its_bounds():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    tested = {canonicalize_name(one.name): one for one in map(Requirement, lines)}
+    assert len(tested) == len(lines)
+    assert all(re.fullmatch(r"==[\w.]+", str(one.specifier)) for one in tested.values()), "exact, and of every platform"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"].values()
+    asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"], *itertools.chain(*extras)]
+    for one in map(Requirement, [*asked, *project["build-system"]["requires"]]):
+        [pin] = tested[canonicalize_name(one.name)].specifier
+        assert one.specifier.contains(pin.version), f"{one} and {pin}"
+    # What these bring along is tested in one version too.
+    assert closure("patchclamp") - set(tested) == set()
 
 
 def test_each_dependency_has_its_reason():

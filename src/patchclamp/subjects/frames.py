@@ -1,6 +1,6 @@
 """Frames: where tokens lie in the rectangles that a network is shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +82,57 @@ def lay_out(stimuli: Sequence[Stimulus], pad: int, padding: Padding, device: tor
         ids[row, start : start + len(s)] = s.ids
         logical[row, start : start + len(s)] = np.arange(len(s))
     return Batch(torch.from_numpy(ids).to(device), torch.from_numpy(logical).to(device), stimuli)
+
+
+class PaddingCheck:
+    """Measure whether a network pays heed to the attention mask: some that carry a state read padding as tokens.
+
+    Args:
+        module: a transformers model that no family file covers; a family's contract proves the same.
+        inputs: batch to the arguments of a call.
+    """
+
+    def __init__(self, module: Any, inputs: Callable[[Batch], dict[str, Any]]) -> None:
+        self._module = module
+        self._inputs = inputs
+        self._moved: dict[bool, tuple[float, float]] = {}
+
+    def check(self, batch: Batch) -> None:
+        """Refuse a batch whose padding, where it has any, changes logits.
+
+        Raises:
+            PatchclampError: it does, by more than rounding.
+
+        Cost: two forward passes of at most six tokens, the first time on either side.
+        """
+        if not batch.padded:
+            return
+        left = bool((batch.logical[:, 0] < 0).any())
+        if left not in self._moved:
+            self._moved[left] = self._measured(batch, left)
+        moved, allowed = self._moved[left]
+        if not moved <= allowed:
+            raise PatchclampError(
+                expected=f"prompts of one length, as {type(self._module).__name__} reads padding like tokens",
+                got=f"{int(batch.lengths.min())} to {int(batch.lengths.max())} tokens, padded on the "
+                f"{'left' if left else 'right'}: logits move by {moved:.2g}",
+                remedy="Run prompts of each length by themselves (--batch-size 1)"
+                + (", or pad on the right." if left else "."),
+            )
+
+    def _measured(self, batch: Batch, left: bool) -> tuple[float, float]:
+        """Return how far padding moves the logits of a few tokens, and what rounding may do."""
+        whole = batch.stimuli[int(batch.lengths.argmin())]
+        short = Stimulus.of(whole.ids[:4])
+        filler = int(batch.ids[batch.logical < 0][0])
+        side: Padding = "left" if left else "right"
+        alone = lay_out([short], filler, side, batch.ids.device)
+        padded = lay_out([short, Stimulus.of(np.resize(short.ids, len(short) + 2))], filler, side, batch.ids.device)
+        with torch.no_grad():
+            bare, beside = (self._module(**self._inputs(each)).logits[:1] for each in (alone, padded))
+        inside = (padded.logical[:1] >= 0).to(beside.device)
+        moved = float((beside[inside] - bare[0]).abs().max())
+        return moved, float(bare.abs().max()) * torch.finfo(bare.dtype).eps ** 0.5
 
 
 def read_columns(batch: Batch, positions: Sequence[int]) -> Int[Tensor, "batch read"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
@@ -136,26 +136,36 @@ def stepped_ids(
 def _kept(done: Any) -> dict[str, Any]:
     """Return the cache that a call gave back, under its name, where the next call can go on from it.
 
-    It can where each layer holds all of its past in it as keys and values. A state-space layer's past may lie in the
-    module itself, where others overwrite it, and transformers would add the whole text to it once more: then nothing is
-    kept, and everything is read again.
+    It can where every layer has its whole past in that cache as keys and values. The past of a state-space layer may lie
+    in the module itself, where others overwrite it, and transformers would add the whole text to it once more: then, and
+    where a model uses no cache, nothing is kept and everything is read again.
     """
     from transformers.cache_utils import DynamicCache
 
-    name = next((name for name in ("cache", "past_key_values") if name in done), None)
-    if name is None or type(done[name]) is not DynamicCache:
+    name = next((name for name in ("cache", "past_key_values") if name in done), "")
+    cache = done[name] if name else None
+    if type(cache) is not DynamicCache or not all(hasattr(layer, "get_seq_length") for layer in cache.layers):
         return {}
-    return {name: done[name]} if all(hasattr(layer, "get_seq_length") for layer in done[name].layers) else {}
+    return {name: cache} if cache.get_seq_length() else {}
 
 
-def _refuse_not_finite(_ids: Tensor, logits: Tensor) -> Tensor:
-    """Return logits as they are; transformers calls it once per step. Minus infinity rules a token out, no more."""
+def check_logits(logits: Float[Tensor, "... token"]) -> None:
+    """Refuse logits that no token can be chosen from; minus infinity rules a token out, no more.
+
+    Raises:
+        PatchclampError: NaN, infinity, or every token ruled out.
+    """
     if bool((logits.isnan() | (logits == torch.inf)).any() | (logits == -torch.inf).all(-1).any()):
         raise PatchclampError(
             expected="finite logits to choose the next token from",
             got="NaN or infinite ones",
             remedy="Clamp to smaller values, use --dtype float32, or fetch the weights again if they are damaged.",
         )
+
+
+def _refuse_not_finite(_ids: Tensor, logits: Tensor) -> Tensor:
+    """Return logits as they are, checked; transformers calls it once per step."""
+    check_logits(logits)
     return logits
 
 

@@ -25,7 +25,7 @@ from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, families, family_of, module_path, why_uncovered
-from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_columns
+from patchclamp.subjects.frames import Batch, Framer, Padding, PaddingCheck, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
 from patchclamp.subjects.identity import tokenizer_hash
 from patchclamp.subjects.model import Model
@@ -70,6 +70,7 @@ class LanguageModel(Model):
         self.family = family or family_of(model)
         # What a unit writes straight to the logits is known of covered models alone.
         self.direct = self.family is not None
+        self._padding = PaddingCheck(model, self._inputs)
         self._tokenizer = None if tokenizer is None else Tokenizer(tokenizer)
         self.tokenizer_hash = tokenizer_hash(tokenizer)
         if hash is not None:
@@ -412,7 +413,7 @@ class LanguageModel(Model):
         """Continue prompts, with changes, by transformers' own ``generate``.
 
         Args:
-            prompts: text, ids, stimuli, or a list of these; unequal lengths are padded on the left.
+            prompts: text, ids, stimuli, or a list of these; a family's are padded on the left, others run one by one.
             interventions: one list for all rows, or a list per row.
             max_new_tokens: most tokens to write.
             temperature: 0 takes the likeliest token; more samples.
@@ -422,18 +423,23 @@ class LanguageModel(Model):
 
         Raises:
             PatchclampError: prompt and continuation exceed the context, or a position lies outside the prompt; the
-                model does not continue text.
+                model does not continue text, or its logits are not finite.
         """
         self.require("generate")
         shown = self.stimuli(prompts)
         check_request(max(map(len, shown)), self.context, max_new_tokens, temperature)
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
-        with self.intervene(interventions):
-            written = continued_ids(
-                self.module, self.batch(shown, "left"), pad=self._pad, max_new_tokens=max_new_tokens,
-                temperature=temperature, seed=seed, cache=cache, progress=progress,
-            )  # fmt: skip
-        return [Generation(s, ids, self._continued(s, ids)) for s, ids in zip(shown, written, strict=True)]
+        written: dict[int, np.ndarray] = {}
+        # A family's contract proves batches and padding; some networks that carry a state mix rows, even of one length.
+        for rows in [range(len(shown))] if self.family is not None else [[i] for i in range(len(shown))]:
+            batch = self.batch([shown[i] for i in rows], "left")
+            with self.intervene([interventions[i] for i in rows] if by_row(interventions) else interventions):
+                made = continued_ids(
+                    self.module, batch, pad=self._pad, max_new_tokens=max_new_tokens, temperature=temperature,
+                    seed=seed, cache=cache, progress=progress,
+                )  # fmt: skip
+            written |= dict(zip(rows, made, strict=True))
+        return [Generation(s, written[i], self._continued(s, written[i])) for i, s in enumerate(shown)]
 
     def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: Positive = 40) -> Iterator[int]:
         """Yield the tokens that ``generate`` writes at temperature 0, one by one; between them the model is free.
@@ -558,6 +564,8 @@ class LanguageModel(Model):
                 got=f"{early[0]}, which it skips",
                 remedy="Run without `restart`.",
             )
+        if self.family is None:
+            self._padding.check(batch)
         frame = Frame(batch.logical, batch.lengths, batch.stimuli)
         chosen = None if isinstance(logits, bool) else read_columns(batch, logits)
         output: Tensor | None = None

@@ -17,6 +17,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.versions import warn_if_untested
 
 
 @checked
@@ -33,6 +34,10 @@ class Model(Network):
     """Whether a forward pass can begin at a block, from the residual stream."""
     direct: bool = True
     """Whether what a unit writes reaches the logits by a residual stream alone."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        warn_if_untested()
+        super().__init__(*args, **options)
 
     @property
     def device(self) -> torch.device:

@@ -16,6 +16,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.edits import widened
+from patchclamp.subjects.generation import check_logits
 from patchclamp.subjects.language import LanguageModel
 
 Turn = Callable[[], AbstractContextManager[None]]
@@ -52,11 +53,16 @@ class Baselines:
         self._kept: OrderedDict[tuple[bytes, frozenset[Unit]], Baseline] = OrderedDict()
 
     def of(self, model: LanguageModel, stimulus: Stimulus, units: Sequence[Unit], turn: Turn) -> Baseline:
-        """Return a prompt's baseline with the values of some units; one forward pass where it is new."""
+        """Return a prompt's baseline with the values of some units; one forward pass where it is new.
+
+        Raises:
+            PatchclampError: the model's own logits are not finite: no clamp could be seen to change them.
+        """
         name = (stimulus.ids.tobytes(), frozenset(units))
         if name not in self._kept:
             with turn():
                 logits, values = looked(model, stimulus, units, ())
+            check_logits(logits)
             self._kept[name] = Baseline(logits, values)
         self._kept.move_to_end(name)
         while len(self._kept) > self._most:
