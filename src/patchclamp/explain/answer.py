@@ -21,7 +21,7 @@ from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
-from patchclamp.explain.receipts import Receipts, gather, normalised
+from patchclamp.explain.receipts import DIRECTLY, Receipts, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
@@ -83,6 +83,7 @@ class Explanation:
         seed: of every draw.
         n_layers: blocks of the model; 0 where it is not known to have any.
         bases: hash of every basis whose features were scored, by site and name.
+        omitted: rival that could not be chosen, to the reason.
     """
 
     question: Question
@@ -103,6 +104,7 @@ class Explanation:
     seed: int
     n_layers: int
     bases: Mapping[str, str] = field(default_factory=dict)
+    omitted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> float:
@@ -182,6 +184,7 @@ class Explanation:
             "predicted": self.predicted,
             "measured": self.measured,
             "bases": self.bases,
+            "omitted": self.omitted,
             "normalised": {"predicted": self.share(self.predicted), "measured": self.share(self.measured)},
             "receipts": receipts,
         })  # fmt: skip
@@ -272,7 +275,8 @@ def explain_answer(
             got="none with a positive score",
             remedy="Swap target and contrast, or give a corrupted prompt.",
         )
-    direct = attribute_nodes(model, shown, metric, method="direct", **asked) if model.direct else None
+    why = model.indirect
+    direct = None if why else attribute_nodes(model, shown, metric, method="direct", **asked)
     receipts = gather(
         model, shown, metric, found, direct, chosen, opposing, n_controls=n_controls, seed=seed, progress=progress
     )
@@ -302,6 +306,7 @@ def explain_answer(
             for site, basis in found.scores
             if kind_of(basis) == "feature"
         },
+        omitted={DIRECTLY: why} if why else {},
     )
 
 
@@ -338,7 +343,7 @@ def _described(
     for node, effect in zip(nodes, measured, strict=True):
         activation = float(found.activations[node.site, node.basis][node.position or 0, node.index])
         promotes: tuple[str, ...] = ()
-        if node.position is not None and model.direct:
+        if node.position is not None:
             promotes = _promoted(model, node.site, _alone(model, node, clean[node.site][node.position], activation))
         yield Cause(
             key=str(node),

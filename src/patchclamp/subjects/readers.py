@@ -46,7 +46,7 @@ def misread(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding)
         return [gap(r[path], own[path], relative=True) for path in mlps.values()]
 
     pairs = [(inputs[layer], mixers[layer]) for layer in mixers]
-    exchanged = moved({x: w for x, w in pairs} | {w: x for x, w in pairs})
+    exchanged = moved(dict(pairs) | {w: x for x, w in pairs})
     beside = moved({x: x for x, _ in pairs} | {w: x for x, w in pairs})
     still, other = (beside, exchanged) if family.parallel else (exchanged, beside)
     return max([*still, *(math.inf for change in other if change <= SEEN), _unwritten(model, stimuli, padding)])

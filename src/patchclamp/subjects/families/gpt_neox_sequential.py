@@ -7,7 +7,6 @@ from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families import gpt_neox
 
 
-
 def tiny() -> Any:
     """Make a 3-layer random GPT-NeoX of width 32 whose residual is sequential."""
     return gpt_neox.tiny(parallel=False)
