@@ -86,7 +86,7 @@ class Unembeds(Model):
         if self.family is None:
             raise PatchclampError(
                 expected="a model that a family file covers",
-                got=f"{self.name}: {why_uncovered(self.module, families())}",
+                got=why_uncovered(self.module, families()).removeprefix("no family file covers "),
                 remedy="Use module sites, or add a family: docs/families.md says how.",
             )
         return self.family
