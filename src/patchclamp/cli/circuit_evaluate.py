@@ -43,7 +43,7 @@ def evaluate(options: Namespace) -> int:
         model.add_dictionary(load_basis(folder))
     for one in (circuit, *([] if exact is None else [exact])):
         check_subject(model, one)
-    asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed}
+    asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed, "chat": options.chat}
     kind = circuit.about.get("metric")
     pairs = open_pairs(model, options.pairs, n=options.n, kind=kind, **asked)
     tell_pairs(model, pairs)

@@ -37,7 +37,10 @@ def patch(options: Namespace) -> int:
     model = load(options.model, device=options.device, dtype=options.dtype)
     for folder in options.basis:
         model.add_dictionary(load_basis(folder))
-    pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=options.metric)
+    pairs = open_pairs(
+        model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=options.metric,
+        chat=options.chat,
+    )  # fmt: skip
     tell_pairs(model, pairs)
     job = plan_patching(
         model, pairs, options.sites, positions=options.positions, direction="noise" if options.noise else "denoise",

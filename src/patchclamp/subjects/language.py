@@ -131,20 +131,23 @@ class LanguageModel(Unembeds):
 
     # -- stimuli ------------------------------------------------------------------------------------------------------
 
-    def tokenize(self, text: str, *, bos: bool = True, chat: bool = False) -> Stimulus:
+    def tokenize(self, text: str, *, bos: bool = True, chat: bool = False, answered: bool = False) -> Stimulus:
         """Turn text into a stimulus: ids, character spans, a role per token.
 
         Args:
             text: the text.
-            bos: begin as the tokenizer does by itself; a text that already begins so gets no second one.
+            bos: begin and end as the tokenizer does by itself; a text that already does gets no second one.
             chat: wrap it in the model's chat template as one user message.
+            answered: an answer follows, so nothing closes the text; a chat ends with what the template puts before an
+                answer. A model that fills in masks reads the whole text all the same.
 
         Raises:
             PatchclampError: no tokenizer, empty text, or more tokens than the context holds.
         """
-        return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat))
+        follows = answered and self.capabilities.generate
+        return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat, answered=follows))
 
-    def continuation(self, prompt: str, answer: str) -> tuple[int, ...]:
+    def continuation(self, prompt: str | Stimulus, answer: str) -> tuple[int, ...]:
         """Return the ids that ``answer`` adds after ``prompt``: ids(prompt + answer) past ids(prompt).
 
         Raises:
@@ -163,10 +166,10 @@ class LanguageModel(Unembeds):
             )
         return self._tokenizer
 
-    def stimuli(self, shown: Any) -> list[Stimulus]:
-        """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli."""
+    def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
+        """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli; see ``tokenize``."""
         if isinstance(shown, str):
-            return [self.tokenize(shown)]
+            return [self.tokenize(shown, answered=answered)]
         if isinstance(shown, Stimulus):
             return [self._fits(shown)]
         if isinstance(shown, np.ndarray | Tensor):
@@ -177,7 +180,7 @@ class LanguageModel(Unembeds):
             raise PatchclampError(expected="at least one stimulus", got="none", remedy="Give a text or token ids.")
         if listed and all(isinstance(i, int | np.integer) for i in listed):
             return [self._fits(Stimulus.of(np.array(listed, dtype=np.int64)))]
-        return [s for item in listed for s in self.stimuli(item)]
+        return [s for item in listed for s in self.stimuli(item, answered=answered)]
 
     def _fits(self, stimulus: Stimulus) -> Stimulus:
         vocabulary = self.module.get_input_embeddings().num_embeddings
@@ -414,7 +417,7 @@ class LanguageModel(Unembeds):
                 model does not continue text.
         """
         self.require("generate")
-        shown = self.stimuli(prompts)
+        shown = self.stimuli(prompts, answered=True)
         check_request(max(map(len, shown)), self.context, max_new_tokens, temperature)
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
         with self.intervene(interventions):
@@ -438,7 +441,7 @@ class LanguageModel(Unembeds):
         Cost: one forward pass per token that is taken.
         """
         self.require("generate")
-        [shown] = self.stimuli(prompt)
+        [shown] = self.stimuli(prompt, answered=True)
         check_request(len(shown), self.context, max_new_tokens, 0.0)
         self._bind(interventions, 1).check([len(shown)], steps=True)
         return stepped_ids(
