@@ -113,6 +113,7 @@ def open_pairs(
     n: Positive | None = None,
     seed: Natural = 0,
     kind: MetricKind | None = None,
+    chat: bool = False,
 ) -> Any:
     """Open pairs of clean and corrupted prompts as one model reads them.
 
@@ -127,6 +128,7 @@ def open_pairs(
         seed: of the draw.
         kind: of metric: ``logit_difference``, or ``probability_difference``, the default where a side has several
             answers.
+        chat: wrap every prompt in the model's chat template as a user's message, up to where an answer follows.
 
     Returns:
         PairSet: what can be compared, with m at both ends, and what was set aside.
@@ -163,7 +165,8 @@ def open_pairs(
 
         pairs = [pairs[i] for i in sorted(Random(f"pairs/{seed}").sample(range(len(pairs)), n))]
     several = any(len(pair.answers) > 1 or len(pair.wrongs) > 1 for pair in pairs)
-    return read_by(model, pairs, kind=kind or ("probability_difference" if several else "logit_difference"))
+    kind = kind or ("probability_difference" if several else "logit_difference")
+    return read_by(model, pairs, kind=kind, chat=chat)
 
 
 def _pairs_of(model: Any, source: str, layout: str | None, n: int | None, seed: int) -> list[Pair]:

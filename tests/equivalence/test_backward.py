@@ -600,3 +600,70 @@ def test_patterns_are_recorded_and_differentiated_under_rules(models, name, rule
     v = v.repeat_interleave(4 // v.shape[1], 1)
     rho = found.gradients["blocks.1.attn.z"].unflatten(1, (4, 8))
     assert_close(found.gradients[sites[0]], torch.einsum("thd,shd->ths", rho, v))
+
+
+# -- norms that are not the family's ----------------------------------------------------------------------------------
+
+
+class Doubled(nn.Module):
+    """A linear map in a norm's place."""
+
+    def forward(self, x):
+        return 2 * x
+
+
+class Lengths(nn.Module):
+    """A norm that divides by the length, not by the standard deviation."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(32))
+
+    def forward(self, x):
+        return self.weight * x / x.norm(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("other", [Doubled, Lengths])
+@pytest.mark.parametrize("place", ["h.1.ln_2", "ln_f"])
+def test_a_norm_that_computes_something_else_is_refused_by_name(other, place):
+    module = family("gpt2").tiny()
+    parent, _, name = place.rpartition(".")
+    setattr(module.transformer.get_submodule(parent), name, other())
+    model = LanguageModel(module)
+    with pytest.raises(CannotIntervene, match=rf"got transformer\.{place}, a {other.__name__} that computes something"):
+        model.differentiate([IDS[0]], METRIC, FEW, rules=RELP)
+    assert model.differentiate([IDS[0]], METRIC, FEW).metric.isfinite().all()
+    assert "computes something else" in model.indirect
+
+
+def test_a_norm_that_was_taken_out_is_the_identity_under_the_rule():
+    module = family("gpt2").tiny()
+    module.transformer.h[2].ln_2, module.transformer.ln_f = nn.Identity(), nn.Identity()
+    model = LanguageModel(module)
+    found = model.differentiate([IDS[0]], METRIC, "blocks.2.mlp.act", rules=("ln",)).gradients["blocks.2.mlp.act"]
+    weight = module.transformer.h[2].mlp.c_proj.weight @ (module.lm_head.weight[T] - module.lm_head.weight[C])
+    assert_close(found[-1], weight)
+
+
+def test_a_layer_norm_without_weights_divides_all_the_same():
+    from transformers import OPTConfig, OPTForCausalLM
+
+    config = OPTConfig(
+        num_hidden_layers=2, hidden_size=32, word_embed_proj_dim=32, num_attention_heads=4, ffn_dim=64, vocab_size=61,
+        max_position_embeddings=64, layer_norm_elementwise_affine=False,
+    )  # fmt: skip
+    bare = LanguageModel(enlarged(OPTForCausalLM(config), weight=0.3))
+    config.layer_norm_elementwise_affine = True
+    like = OPTForCausalLM(config).eval()
+    like.load_state_dict({**like.state_dict(), **bare.module.state_dict()})
+    for rules in (RELP, DIRECT):
+        found, expected = (m.differentiate([IDS[0]], METRIC, FEW, rules=rules) for m in (bare, LanguageModel(like)))
+        for path in FEW:
+            assert_close(found.gradients[path], expected.gradients[path], where=path)
+    assert bare.indirect == ""
+
+
+@pytest.mark.parametrize("name", SPELT)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_norms_of_every_precision_are_known_as_what_they_are(name, dtype):
+    stand_ins(family(name), family(name).tiny().to(dtype), ("ln",))

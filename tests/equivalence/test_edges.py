@@ -22,7 +22,7 @@ from patchclamp.subjects.families.spec import families, family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import PairSet
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "opt"]
+FAMILIES = ["gpt2", "llama", "gpt_neox", "gpt_neox_sequential", "gemma2", "opt"]
 COVERED = [f.name for f in families() if not f.sum_norms and f.name != "jamba"]
 
 
@@ -116,6 +116,58 @@ def test_writes_sum_to_the_stream(name: str):
         # What is left is biases, which are the same at every place.
         rest = found.streams[path] - found.each[:, :n].sum(1)
         torch.testing.assert_close(rest, rest[:1, :1].expand_as(rest), atol=2e-5, rtol=0)
+
+
+def test_edges_into_an_mlp_that_reads_what_attention_added_are_those_of_hooks():
+    model = subject("gpt_neox_sequential")
+    pairs, graph = asked(model, lengths=(5,)), edge_map(model)
+    found = patch_edges(model, pairs)
+    [clean, corrupted] = [writes_of(model, prompts).each[0] for prompts in (pairs.clean, pairs.corrupted)]
+    for writer in ("embed/whole/0", *(f"blocks.0.attn.z/heads/{h}" for h in range(4))):
+        change = (corrupted - clean)[graph.writers.index(writer)]
+        norm = model.module.gpt_neox.layers[0].post_attention_layernorm
+        handle = norm.register_forward_pre_hook(lambda _m, args, change=change: (args[0] + change,))
+        m = float(model.measure(pairs.clean, pairs.metrics[0])[0])
+        handle.remove()
+        edge = graph.index(writer, "blocks.0.mlp.pre/whole/0")
+        assert found.scores[0, edge] == pytest.approx(pairs.m_clean[0] - m, abs=1e-9)
+        assert abs(pairs.m_clean[0] - m) > 1e-3
+
+
+def test_a_norm_that_was_taken_out_leaves_edges_as_they_are_measured():
+    module = family("gpt2").tiny().double()
+    for block in module.transformer.h:
+        block.ln_1, block.ln_2 = torch.nn.Identity(), torch.nn.Identity()
+    model = LanguageModel(module)
+    pairs, graph = asked(model, lengths=(4,)), edge_map(model)
+    everything = np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)])
+    whole, none = measure_edges(model, pairs, everything)
+    assert (whole[0], none[0]) == pytest.approx((pairs.m_clean[0], pairs.m_corrupted[0]), rel=1e-9)
+    assert np.isfinite(patch_edges(model, pairs).scores).all()
+    assert np.isfinite(attribute_edges(model, pairs, method="eap", rules=("ln",)).scores).all()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_bias_before_a_norm_belongs_to_no_head_so_such_edges_are_refused(bias: bool):
+    config = family("gemma2").tiny().config
+    config.attention_bias = bias
+    model = LanguageModel(type(family("gemma2").tiny())(config))
+    if not bias:
+        assert len(edge_map(model))
+        return
+    with pytest.raises(CannotIntervene, match="adds a bias before a norm"):
+        edge_map(model)
+
+
+def test_a_norm_of_another_kind_after_attention_is_refused():
+    class Other(torch.nn.Module):
+        def forward(self, x):
+            return x.tanh()
+
+    module = family("gemma2").tiny()
+    module.model.layers[1].post_attention_layernorm = Other()
+    with pytest.raises(CannotIntervene, match="after the attention of block 1, a Other that computes something else"):
+        edge_map(LanguageModel(module))
 
 
 @pytest.mark.parametrize("name", ["bert", "jamba"])

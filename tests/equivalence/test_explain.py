@@ -17,6 +17,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask, explain_answer
 from patchclamp.explain.receipts import matched_sets, normalised, sizes_of
+from patchclamp.explain.report import render
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
 QUESTIONS = {
@@ -387,6 +388,58 @@ def test_a_model_without_a_tokenizer_or_a_family_is_refused(models):
     stranger = pc.wrap(BloomForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
     with pytest.raises(PatchclampError, match="a model that a family file covers; got BloomForCausalLM"):
         explain_answer(stranger, PROMPT, " w5")
+
+
+def uncovered(kind, tokenizer):
+    """Make a language model that no family file covers, with the sites of its units."""
+    import transformers
+
+    from patchclamp.subjects.families.spec import enlarged
+
+    if kind == "gpt_neo":
+        config = transformers.GPTNeoConfig(
+            vocab_size=61, hidden_size=32, num_layers=2, attention_types=[[["global"], 2]], num_heads=4,
+            max_position_embeddings=64,
+        )  # fmt: skip
+        model, sites = transformers.GPTNeoForCausalLM(config), "module.transformer.h.*.mlp.c_proj.in"
+    else:
+        config = transformers.MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4)
+        model, sites = transformers.MambaForCausalLM(config), "module.backbone.layers.*.mixer.out_proj.in"
+    return pc.wrap(enlarged(model, weight=0.3), tokenizer=tokenizer), sites
+
+
+@pytest.mark.parametrize("kind", ["gpt_neo", "mamba"])
+@pytest.mark.parametrize("method", ["ig", "exact"])
+def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, method):
+    model, sites = uncovered(kind, models["gpt2"].tokenizer.bare)
+    e = explain_answer(model, "w3 w9", " w5", contrast=" w7", levels=[sites], top=2, method=method)
+    assert [r.name for r in e.receipts.rivals] == ["largest activations"]
+    assert type(model.module).__name__ in e.omitted["direct logit attribution"]
+    assert json.loads(json.dumps(e.to_json()))["omitted"] == dict(e.omitted)
+    assert "No set was chosen by direct logit attribution: no family file covers" in render(e.to_json())
+    best = e.causes[0]
+    site, unit = best.key.split("/", 1)[1].split("/neurons/")
+    unit, position = map(int, unit.split("@"))
+    off = pc.change("set", site, unit, value=0.0, at=position)
+    shown, metric = e.question.shown, e.question.metric
+    effect = model.measure(shown, metric) - model.measure(shown, metric, interventions=[off])
+    assert best.measured == pytest.approx(float(effect), abs=1e-5)
+
+
+def test_quantised_weights_are_explained_by_exact_replacement(tiny_language_model):
+    model = tiny_language_model("gpt2")
+    model.module.hf_quantizer = object()
+    e = explain_answer(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, method="exact")
+    assert dict(e.omitted) == {"direct logit attribution": "weights are quantised"}
+    assert all(cause.promotes for cause in e.causes)
+
+
+def test_what_is_said_of_a_unit_needs_to_know_what_it_writes(models):
+    model = models["gpt2"]
+    values = torch.randn(1, 32)
+    assert model.promoted("module.transformer.h.0.mlp.c_proj.out", values) is None
+    assert torch.equal(model.promoted("blocks.0.mlp.write", values), model.read_out(values))
+    assert torch.equal(model.promoted("embed", values), model.read_out(values))
 
 
 # -- as data ----------------------------------------------------------------------------------------------------------

@@ -9,12 +9,15 @@ import torch
 
 import patchclamp as pc
 from patchclamp.atlas import Asked
+from patchclamp.atlas.directions import directions
 from patchclamp.atlas.labels import clustered_auroc
 from patchclamp.atlas.look import STRIP
 from patchclamp.atlas.reading import Reading
 from patchclamp.atlas.store import BASE, content_hash, written
 from patchclamp.core.stats import auroc
 from patchclamp.record.plan import batches, make_plan
+from patchclamp.subjects.families.spec import family
+from patchclamp.subjects.language import LanguageModel
 
 SITES = ("blocks.0.mlp.act", "blocks.1.mlp.act")
 
@@ -137,6 +140,30 @@ def test_what_units_write_and_read_is_what_the_weights_say(atlas, model):
             assert page.driven_by[0].value == pytest.approx(float(earlier.max()), rel=1e-3)
         else:
             assert page.driven_by == []
+
+
+def test_a_fused_projection_is_read_at_the_gate_alone():
+    model = LanguageModel(family("phi3").tiny())
+    block = model.module.model.layers[1]
+    read = directions(model, [model.site("blocks.1.mlp.act")]).read["blocks.1.mlp.act"]
+    gate = block.mlp.gate_up_proj.weight.chunk(2)[0] * block.post_attention_layernorm.weight
+    torch.testing.assert_close(read, gate.detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "norm", [torch.nn.Identity(), torch.nn.LayerNorm(32, elementwise_affine=False), torch.nn.Tanh()]
+)
+def test_what_a_neuron_reads_through_another_norm_is_said_or_left_out(norm):
+    module = family("gpt2").tiny()
+    module.transformer.h[0].ln_2 = norm
+    found = directions(LanguageModel(module), [LanguageModel(module).site("blocks.0.mlp.act")])
+    read, expected = found.read["blocks.0.mlp.act"], module.transformer.h[0].mlp.c_fc.weight.detach().T
+    if isinstance(norm, torch.nn.Tanh):
+        assert read is None
+        assert "no norm of a known kind" in found.reasons["blocks.0.mlp.act"]["driven_by"]
+        return
+    centred = expected - expected.mean(1, keepdim=True) if isinstance(norm, torch.nn.LayerNorm) else expected
+    torch.testing.assert_close(read, centred, atol=1e-5, rtol=1e-5)
 
 
 def test_neighbours_are_the_nearest(atlas, model):

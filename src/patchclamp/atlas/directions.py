@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
-from patchclamp.subjects.families.spec import Family
+from patchclamp.subjects.backward import check_norm
 from patchclamp.subjects.language import LanguageModel
 
 MOST_TOKENS, MOST_UNITS = 12, 8
@@ -83,19 +83,20 @@ def _read(model: LanguageModel | Features, site: Site) -> Tensor | None:
         return torch.as_tensor(basis.encoder).float() if direct and family is not None else None
     if family is None or site.kind != "mlp.act" or not family.entry_norms:
         return None
-    block = family.layers(model.module)[site.layer or 0]
-    linear = block.get_submodule(family.block["mlp.pre"].module)
-    norm = block.get_submodule(family.entry_norms[-1])
+    block, place = family.layers(model.module)[site.layer or 0], family.block["mlp.pre"]
+    linear, norm = block.get_submodule(place.module), block.get_submodule(family.entry_norms[-1])
+    try:
+        check_norm(norm, family.gain, family.entry_norms[-1])
+    except CannotIntervene:
+        return None
     with torch.no_grad():
-        gain = _gain(family, norm)
-        one_hot = torch.eye(len(gain), dtype=model.dtype, device=model.device)
-        found = (linear(one_hot) - linear(torch.zeros_like(one_hot[:1]))).float().cpu().T * gain
+        one_hot = torch.eye(model.site(f"blocks.{site.layer}.resid_in").width, dtype=model.dtype, device=model.device)
+        # A fused projection gives the gate's other branch too.
+        found = place.take(linear(one_hot) - linear(torch.zeros_like(one_hot[:1]))).float().cpu().T
+        if getattr(norm, "weight", None) is not None:
+            found = found * family.gain(norm).detach().float().cpu()
     # A layer norm takes the mean off whatever comes in.
     return found - found.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else found
-
-
-def _gain(family: Family, norm: Any) -> Tensor:
-    return family.gain(norm).detach().float().cpu()
 
 
 def _reasons(model: LanguageModel | Features, site: Site, write: Tensor | None, read: Tensor | None) -> dict[str, str]:
@@ -109,6 +110,8 @@ def _reasons(model: LanguageModel | Features, site: Site, write: Tensor | None, 
         reasons |= dict.fromkeys(("promotes", "suppresses", "similar"), why)
     if read is None:
         why = f"a read direction is known for mlp.act alone, not for {site.kind}"
+        if site.kind == "mlp.act":
+            why = "no norm of a known kind stands before what it reads"
         if isinstance(model, Features):
             why = "what it reads is no direction of the residual stream"
         reasons |= dict.fromkeys(("excited_by", "inhibited_by", "driven_by"), why)

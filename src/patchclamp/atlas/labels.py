@@ -59,8 +59,7 @@ def show_labelled(
             if most <= 0:
                 return
             # A document may be longer than the context, which tokenize would refuse.
-            whole = model.tokenizer.stimulus(document.text)
-            stimulus = Stimulus(whole.ids[:most], whole.roles[:most], whole.spans[:most])
+            stimulus = model.tokenizer.stimulus(document.text, longest=most)
             left = None if left is None else left - len(stimulus)
             yield stimulus
 

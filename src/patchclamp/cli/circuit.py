@@ -47,7 +47,7 @@ def _find(options: Namespace) -> int:
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
     add_bases(model, options)
-    pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
+    pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, chat=options.chat)
     tell_pairs(model, pairs)
     refuse_unwritable(options.out)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()

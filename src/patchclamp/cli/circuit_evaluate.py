@@ -46,7 +46,7 @@ def evaluate(options: Namespace) -> int:
     add_bases(model, options)
     for one in (circuit, *([] if exact is None else [exact])):
         check_subject(model, one)
-    asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed}
+    asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed, "chat": options.chat}
     kind = circuit.about.get("metric")
     pairs = open_pairs(model, options.pairs, n=options.n, kind=kind, **asked)
     tell_pairs(model, pairs)

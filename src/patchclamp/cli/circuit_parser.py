@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from patchclamp.cli.verbs import BASIS, Parser, verb
+from patchclamp.cli.verbs import BASIS, CHAT, Parser, verb
 
 METHODS = ("relp", "atp", "ig", "eap", "eap-ig", "patch")
 LEVELS = ("node", "edge", "neuron", "feature")
@@ -37,6 +37,7 @@ def pair_options(made: Parser) -> None:
         metavar="N",
         help="take N pairs, set aside ones among them (default: all of a file, 64 of a task)",
     )
+    made.add_argument("--chat", action="store_true", help=CHAT)
 
 
 def _find(whats: Any) -> None:

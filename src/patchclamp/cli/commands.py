@@ -209,17 +209,18 @@ def explain(options: Namespace) -> int:
     if options.level is not None:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
-    _state_nodes(model, options, levels)
+    prompt, corrupt = (_asked(model, words, options.chat) for words in (options.prompt, options.corrupt))
+    _state_nodes(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
         found = explain_answer(
-            model, options.prompt, options.target, contrast=options.contrast, corrupt=options.corrupt, means=means,
+            model, prompt, options.target, contrast=options.contrast, corrupt=corrupt, means=means,
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
-    if options.prompt.endswith(" ") and not seen:
+    if options.prompt.endswith(" ") and not seen and not options.chat:
         _say("note: the prompt ends in a space, which most vocabularies put before the next word instead")
-    for answer in () if seen else filter(None, (options.target, options.contrast)):
+    for answer in () if seen or options.chat else filter(None, (options.target, options.contrast)):
         if not answer.startswith(" "):
             _say(f"note: {answer!r} was taken as it stands, without a space before it; is {' ' + answer!r} meant?")
     seconds, outputs = time.monotonic() - clock, Outputs()
@@ -242,11 +243,19 @@ def explain(options: Namespace) -> int:
     return outputs.code
 
 
-def _state_nodes(model: Any, options: Namespace, levels: list[str]) -> None:
+def _asked(model: Any, words: str | None, chat: bool) -> Any:
+    """Return a prompt as it is shown: its words, or a chat that ends where the model answers."""
+    if words is None or not chat:
+        return words
+    _check_kind(model, images=False)
+    return model.tokenize(words, chat=True, answered=True)
+
+
+def _state_nodes(model: Any, options: Namespace, prompt: Any, levels: list[str]) -> None:
     """Say how much there is to score, where it is much."""
     from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
 
-    n_nodes = count_nodes(model, max(map(len, model.stimuli(options.prompt))), levels)
+    n_nodes = count_nodes(model, max(map(len, model.stimuli(prompt))), levels)
     if n_nodes >= MANY_NODES:
         rows = f"{n_nodes:,} rows of forwards" if options.method == "exact" else "about 250 rows of forwards"
         memory = human_bytes(n_nodes * BYTES_PER_NODE)
@@ -298,13 +307,14 @@ def generate(options: Namespace) -> int:
     how: dict[str, Any] = {
         "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
     }  # fmt: skip
+    prompt = _asked(model, options.prompt, options.chat)
     changed = None
     if clamps:
         # First, so that a clamp that cannot be is refused before anything is written.
         with Meter("clamped") as meter:
-            [changed] = model.generate(options.prompt, interventions=clamps, progress=meter, **how)
+            [changed] = model.generate(prompt, interventions=clamps, progress=meter, **how)
     with Meter("without clamps") as meter:
-        [bare] = model.generate(options.prompt, progress=meter, **how)
+        [bare] = model.generate(prompt, progress=meter, **how)
     if options.json:
         emit(
             {

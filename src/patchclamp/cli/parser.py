@@ -5,7 +5,7 @@ from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
 from patchclamp.cli.patch_parser import add_patch
-from patchclamp.cli.verbs import BASIS, MODEL, Parser, add_prepend_bos
+from patchclamp.cli.verbs import BASIS, CHAT, MODEL, Parser, add_prepend_bos
 from patchclamp.cli.verbs import seed as _seed
 from patchclamp.cli.verbs import verb as _verb
 
@@ -241,6 +241,7 @@ def _explain(verbs: Any) -> None:
         "has, and with --basis the features)",
     )
     verb.add_argument("--basis", action="append", default=[], metavar="DIR", help=BASIS)
+    verb.add_argument("--chat", action="store_true", help=CHAT)
     verb.add_argument(
         "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"
     )
@@ -258,6 +259,7 @@ def _generate(verbs: Any) -> None:
         "patchclamp generate organism:cat 'the old cat' --clamp 'blocks.0.mlp.act/neurons/7=0'",
     )
     verb.add_argument("prompt", metavar="PROMPT", help="the text to continue")
+    verb.add_argument("--chat", action="store_true", help=CHAT)
     verb.add_argument(
         "--clamp",
         action="append",

@@ -36,7 +36,10 @@ def patch(options: Namespace) -> int:
     _refuse_occupied(Path(options.out), options.resume)
     model = load_model(options)
     add_bases(model, options)
-    pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=options.metric)
+    pairs = open_pairs(
+        model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=options.metric,
+        chat=options.chat,
+    )  # fmt: skip
     tell_pairs(model, pairs)
     job = plan_patching(
         model, pairs, options.sites, positions=options.positions, direction="noise" if options.noise else "denoise",

@@ -270,6 +270,8 @@ def _receipt(out: Console, e: Any) -> None:
         )
         row(f"{len(rival.keys)} by {rival.name}", rival.measured, f"{rival.shared} of them the same{more}")
     _print(out, table)
+    for rival, why in e.omitted.items():
+        out.print(f"not compared: {rival} ({escape(why)})", style="dim")
     if randoms.size < n:
         out.print(
             f"Each random set has only {randoms.size} units: so many others remain at these sites and positions. "

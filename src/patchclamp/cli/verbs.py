@@ -9,6 +9,7 @@ from patchclamp.core.errors import PatchclampError
 BOTH = 3
 """Answers that are told of each side."""
 MODEL = "a local folder, a Hugging Face name, or organism:NAME"
+CHAT = "wrap the prompt in the chat template as a message of the user's, up to where the model answers"
 BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
 
 

@@ -23,7 +23,7 @@ from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
-from patchclamp.explain.receipts import Receipts, count_matched, gather, normalised
+from patchclamp.explain.receipts import DIRECTLY, Receipts, count_matched, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
@@ -86,6 +86,7 @@ class Explanation:
         seed: of every draw.
         n_layers: blocks of the model; 0 where it is not known to have any.
         bases: hash of every basis whose features were scored, by site and name.
+        omitted: rival that could not be chosen, to the reason.
     """
 
     question: Question
@@ -106,6 +107,7 @@ class Explanation:
     seed: int
     n_layers: int
     bases: Mapping[str, str] = field(default_factory=dict)
+    omitted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> float:
@@ -185,6 +187,7 @@ class Explanation:
             "predicted": self.predicted,
             "measured": self.measured,
             "bases": self.bases,
+            "omitted": self.omitted,
             "normalised": {"predicted": self.share(self.predicted), "measured": self.share(self.measured)},
             "receipts": receipts,
         })  # fmt: skip
@@ -262,8 +265,8 @@ def explain_answer(
     shown, metric = question.shown, question.metric
     _check_others(model, shown, levels)
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
-    has_direct = model.direct and model.capabilities.differentiate
-    direct = attribute_nodes(model, shown, metric, method="direct", **asked) if has_direct else None
+    why = model.indirect
+    direct = None if why else attribute_nodes(model, shown, metric, method="direct", **asked)
     found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
     _check_finite(found)
     least = NOTHING * np.abs(found.flat).max()
@@ -305,6 +308,7 @@ def explain_answer(
             for site, basis in found.scores
             if kind_of(basis) == "feature"
         },
+        omitted={DIRECTLY: why} if why else {},
     )
 
 
@@ -366,7 +370,7 @@ def _described(
     for node, effect in zip(nodes, measured, strict=True):
         activation = float(found.activations[node.site, node.basis][node.position or 0, node.index])
         promotes: tuple[str, ...] = ()
-        if node.position is not None and model.direct:
+        if node.position is not None:
             promotes = _promoted(model, node.site, _alone(model, node, clean[node.site][node.position], activation))
         yield Cause(
             key=str(node),

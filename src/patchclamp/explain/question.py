@@ -71,8 +71,8 @@ def ask(
 
     Args:
         model: the subject.
-        prompt: a text that ends without a space (a masked language model's shows the mask once, wherever it stands), or
-            an image.
+        prompt: a text that ends without a space (a masked language model's shows the mask once, wherever it stands), a
+            stimulus or token ids; or an image. For a chat, ``model.tokenize(text, chat=True, answered=True)``.
         target: the answer, with its leading space; of an image a class, by name or number.
         contrast: another answer.
         corrupt: another prompt of as many tokens, or another image.
@@ -102,31 +102,45 @@ def ask(
         not isinstance(model, LanguageModel)
         or not isinstance(target, str | None)
         or not isinstance(contrast, str | None)
-        or not isinstance(corrupt, str | None)
     ):
         raise PatchclampError(
-            expected="text, for a language model",
-            got=f"{target!r} for {model.name}",
+            expected="answers as text, for a language model",
+            got=f"{target!r} and {contrast!r} for {model.name}",
             remedy="Give the answer in words.",
         )
+    clean, other = _shown(model, prompt), None if corrupt is None else _shown(model, corrupt)
     if target is None:
         assert metric is not None
-        return _measured(model, prompt, corrupt, metric)
+        return _measured(model, clean, other, metric)
     if not model.capabilities.generate:
-        return _filled(model, prompt, target, contrast, corrupt)
-    wanted = model.continuation(prompt, target)
+        return _filled(model, clean, target, contrast, other)
+    wanted = model.continuation(clean, target)
     _known(model, target, wanted)
     if contrast is None:
-        before, metric, answers = _alone(model, prompt, wanted)
+        before, metric, answers = _alone(model, clean, wanted)
     else:
-        before, metric, answers = _against(model, prompt, wanted, target, contrast)
-    clean, corrupted = model.tokenize(prompt), None
-    if corrupt is not None:
-        other = model.tokenize(corrupt)
+        before, metric, answers = _against(model, clean, wanted, target, contrast)
+    corrupted = None
+    if other is not None:
         _aligned(model, clean, other)
         corrupted = _followed(other, before)
     given = "" if contrast is None else "".join(map(model.tokenizer.token, before))
-    return Question(prompt, target, contrast, corrupt, _followed(clean, before), corrupted, metric, answers, given)
+    words = _words(model, clean, other)
+    return Question(words[0], target, contrast, words[1], _followed(clean, before), corrupted, metric, answers, given)
+
+
+def _shown(model: LanguageModel, prompt: Any) -> Stimulus:
+    """Return the one prompt that an answer follows, or in which it fills the mask."""
+    found = model.stimuli(prompt, answered=True)
+    if len(found) != 1:
+        raise PatchclampError(expected="one prompt", got=f"{len(found)}", remedy="Explain them one by one.")
+    return found[0]
+
+
+def _words(model: LanguageModel, clean: Stimulus, other: Stimulus | None) -> tuple[str, str | None]:
+    """Return both prompts as people read them."""
+    read = model.tokenizer.text_of
+    return read(clean), None if other is None else read(other)
 
 
 def _seen(model: VisionModel, image: Any, target: Any, contrast: Any, corrupt: Any, metric: Metric | None) -> Question:
@@ -160,22 +174,22 @@ def _picture(model: VisionModel, image: Any) -> Picture:
     return found[0]
 
 
-def _measured(model: LanguageModel, prompt: str, corrupt: str | None, metric: Metric) -> Question:
+def _measured(model: LanguageModel, clean: Stimulus, other: Stimulus | None, metric: Metric) -> Question:
     """Return the question that asks for a metric of the prompt as it stands."""
-    clean = model.tokenize(prompt)
     check_metric(model, clean, metric)
-    other = None
-    if corrupt is not None:
-        other = model.tokenize(corrupt)
+    if other is not None:
         _aligned(model, clean, other)
+    words = _words(model, clean, other)
     answers, against = (tuple(model.tokenizer.token(i) for i in ids) for ids in (metric.target, metric.contrast))
-    return Question(prompt, "", None, corrupt, clean, other, metric, answers, against=against)
+    return Question(words[0], "", None, words[1], clean, other, metric, answers, against=against)
 
 
-def _filled(model: LanguageModel, prompt: str, target: str, contrast: str | None, corrupt: str | None) -> Question:
+def _filled(
+    model: LanguageModel, clean: Stimulus, target: str, contrast: str | None, other: Stimulus | None
+) -> Question:
     """Return the question which word belongs at the mask: the logit there, or the difference of two."""
     mask = str(model.tokenizer.bare.mask_token)
-    clean = model.tokenize(prompt)
+    prompt, corrupt = _words(model, clean, other)
     at = np.flatnonzero(clean.ids == model.tokenizer.bare.mask_token_id).tolist()
     if prompt.count(mask) != 1 or len(at) != 1:
         raise PatchclampError(
@@ -198,9 +212,7 @@ def _filled(model: LanguageModel, prompt: str, target: str, contrast: str | None
         raise PatchclampError(
             expected="a contrast that departs from the target", got=repr(contrast), remedy="Name another answer."
         )
-    other = None
-    if corrupt is not None:
-        other = model.tokenize(corrupt)
+    if other is not None:
         _aligned(model, clean, other)
     metric = Metric("logit" if contrast is None else "logit_difference", (ids[0],), tuple(ids[1:]), positions=tuple(at))
     answers = tuple(map(model.tokenizer.token, ids))
@@ -230,19 +242,19 @@ def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
 
 
 def _alone(
-    model: LanguageModel, prompt: str, wanted: tuple[int, ...]
+    model: LanguageModel, prompt: Stimulus, wanted: tuple[int, ...]
 ) -> tuple[tuple[int, ...], Metric, tuple[str, ...]]:
     token = model.tokenizer.token
     if len(wanted) == 1:
         return (), Metric("logit", wanted), (token(wanted[0]),)
-    n = len(model.tokenize(prompt))
+    n = len(prompt)
     positions = tuple(range(n - 1, n - 1 + len(wanted)))
     metric = Metric("sequence_log_probability", wanted, positions=positions)
     return wanted[:-1], metric, ("".join(map(token, wanted)),)
 
 
 def _against(
-    model: LanguageModel, prompt: str, wanted: tuple[int, ...], target: str, contrast: str
+    model: LanguageModel, prompt: Stimulus, wanted: tuple[int, ...], target: str, contrast: str
 ) -> tuple[tuple[int, ...], Metric, tuple[str, ...]]:
     token = model.tokenizer.token
     other = model.continuation(prompt, contrast)

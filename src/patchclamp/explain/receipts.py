@@ -26,6 +26,8 @@ SMALLEST_SCALE = 0.1
 DECILES, POOL, PATIENCE = 10, 5, 10
 IDLE = -1
 """The decile of features that are at their reference."""
+DIRECTLY = "direct logit attribution"
+"""What that rival is called."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def gather(
     sets, elsewhere = matched_sets(sizes_of(found, chosen), n_controls, seed)
     rivals = {"largest activations": _loudest(found, chosen)}
     if direct is not None:
-        rivals["direct logit attribution"] = direct.top(len(chosen))
+        rivals[DIRECTLY] = direct.top(len(chosen))
     singles, near = _sample(found, seed)
     sizes, orders = _kept_sizes(found), _orders(model, found, seed)
     groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles)]

@@ -7,6 +7,7 @@ value forward, to the bit, and sends the gradient through the stand-in.
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, get_args
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ RELP: tuple[Rule, ...] = ("ln", "identity", "half")
 DIRECT: tuple[Rule, ...] = ("ln", "direct")
 """What a unit writes straight to the logits: direct logit attribution."""
 STABILISER = 1e-6
+TOLERANCE = 1e-4
+"""By how much a norm may differ from what is known of its kind, in the scale of what it gives."""
 
 
 def check_rules(rules: Sequence[str]) -> tuple[Rule, ...]:
@@ -59,7 +62,7 @@ def stand_ins(family: Family, model: nn.Module, rules: Collection[Rule]) -> dict
 
     Raises:
         CannotIntervene: a norm's weights are offloaded, so that its stand-in has nothing to compute with; the family
-            names a norm that is not there, or has no stand-in for a rule.
+            names a norm that is not there or computes something else, or has no stand-in for a rule.
 
     Source: 2508.21258, the table of propagation rules.
     """
@@ -76,6 +79,7 @@ def stand_ins(family: Family, model: nn.Module, rules: Collection[Rule]) -> dict
                     got=f"{path}, which is offloaded",
                     remedy="Load the model on one device, or use attribution patching without rules.",
                 )
+            check_norm(norm, family.gain, path)
             found[path] = _norm(norm, family.gain)
     if "identity" in rules:
         heads = [family.head_nonlinearity] if family.head_nonlinearity else []
@@ -163,13 +167,16 @@ def _identity(bare: Callable[..., Any]) -> Callable[..., Any]:
 def held(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the linear map that a norm is while its divisor stays what it is at x.
 
-    y ↦ (y − mean(y)) · w / σ(x), without mean(y) where the norm does not subtract it, and without its bias.
+    y ↦ (y − mean(y)) · w / σ(x), without mean(y) where the norm does not subtract it, and without its bias. A norm that
+    was taken out (``nn.Identity``) is y ↦ y.
 
     Args:
         norm: the norm.
         gain: norm to w, as its family says.
         x: ``(..., d_model)`` where the divisor is taken; no gradient flows into it.
     """
+    if isinstance(norm, nn.Identity):
+        return widened
     centres = isinstance(norm, nn.LayerNorm)
     epsilon: float = getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0))
 
@@ -177,8 +184,47 @@ def held(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -> Callable[
         return y - y.mean(-1, keepdim=True) if centres else y
 
     sigma = (centred(widened(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
-    coefficient = widened(gain(norm)) / sigma
+    coefficient = (1 if getattr(norm, "weight", None) is None else widened(gain(norm))) / sigma
     return lambda y: centred(widened(y)) * coefficient
+
+
+_known = WeakSet[nn.Module]()
+"""Norms that were seen to compute what ``held`` says; one that is put in their place is another module."""
+
+
+def check_norm(norm: nn.Module, gain: Callable[[Any], Tensor], path: str) -> None:
+    """Refuse a norm that does not compute what ``held`` says of it: x less its mean, by its size, times a weight.
+
+    Args:
+        norm: the norm; its weights are in memory.
+        gain: norm to its weight, as its family says.
+        path: what to call it.
+
+    Raises:
+        CannotIntervene: it gives something else for a vector drawn at random.
+
+    Cost: one vector the first time, nothing afterwards.
+    """
+    if norm in _known or isinstance(norm, nn.Identity):
+        return
+    weight = getattr(norm, "weight", None)
+    shape = getattr(norm, "normalized_shape", None) or (() if weight is None else weight.shape)
+    own = False
+    if len(shape) == 1:
+        like = torch.zeros(1) if weight is None else weight
+        x = (1 + torch.randn(shape, generator=torch.Generator().manual_seed(0))).to(like)
+        with torch.no_grad():
+            given, bias = widened(norm(x)), getattr(norm, "bias", None)
+            expected = held(norm, gain, x)(x) + (0 if bias is None else widened(bias))
+        most = max(TOLERANCE, 16 * torch.finfo(like.dtype).eps) * float(expected.abs().max())
+        own = given.shape == expected.shape and float((given - expected).abs().max()) <= most
+    if not own:
+        raise CannotIntervene(
+            expected="layer norms and RMS norms, for the rule ln",
+            got=f"{path}, a {type(norm).__name__} that computes something else",
+            remedy="Use integrated gradients, attribution patching without rules, or exact replacement.",
+        )
+    _known.add(norm)
 
 
 def _norm(norm: nn.Module, gain: Callable[[Any], Tensor]) -> Wrap:

@@ -1,4 +1,4 @@
-"""Contract: eleven laws that tie a family's sites to the bare network, and a wrong mapping that each law must reject."""
+"""Contract: eleven laws that tie a family's sites to the bare network, and a wrong mapping that each must reject."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from patchclamp.subjects.readers import misread
 
 LENGTHS = (9, 5, 7)
 GENTLE = (2, 3, 4, 7, 8, 9, 11)
-"""Parts that are checked on any model, its own weights and wiring: they need no wrong mapping and no reference by hand."""
+"""Parts that `verify` checks on any model, its own weights and wiring."""
 ROUNDING = 1e-6
 """What sums in another order may differ by, in the scale of the values."""
 PADDINGS: tuple[Padding, ...] = ("right", "left")

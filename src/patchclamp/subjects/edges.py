@@ -15,7 +15,7 @@ from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.backward import held
+from patchclamp.subjects.backward import check_norm, held
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
@@ -44,11 +44,19 @@ def edge_map(model: LanguageModel) -> EdgeMap:
     ]
     if not why and lacking:
         why = f"whose block {lacking[0]} is not attention and an MLP"
-    if not why and not lacking and any(
-        exit_norm(model, layer) is not None and getattr(_output(model, layer), "bias", None) is not None
-        for layer in range(model.n_layers)
+    if (
+        not why
+        and not lacking
+        and any(
+            exit_norm(model, layer) is not None and getattr(_output(model, layer), "bias", None) is not None
+            for layer in range(model.n_layers)
+        )
     ):
         why = "whose attention adds a bias before a norm: the norm's divisor lets no head's write be told from the bias"
+    for layer in [] if why or lacking else range(model.n_layers):
+        norm = exit_norm(model, layer)
+        if norm is not None:
+            check_norm(norm, family.gain, f"the norm after the attention of block {layer}")
     if why or not model.n_layers:
         raise CannotIntervene(
             expected="a residual stream that is the sum of what the embedding, heads and MLPs write",

@@ -264,7 +264,9 @@ class Engine:
 
         for block in self.blocks[: restart.layer]:
             _replace(block, "forward", identity, undo)
-        inject = _hook(self.blocks[restart.layer], Place("", "in"), lambda _x: restart.residual)
+        # What comes out of a sum over readers or writers has other strides, and some modules take views.
+        residual = restart.residual.contiguous()
+        inject = _hook(self.blocks[restart.layer], Place("", "in"), lambda _x: residual)
         undo.callback(inject.remove)
 
     @contextmanager

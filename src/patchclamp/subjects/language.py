@@ -18,7 +18,6 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
-from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.context import context_of, counted_from
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
@@ -28,15 +27,15 @@ from patchclamp.subjects.families.spec import Family, families, family_of, modul
 from patchclamp.subjects.frames import Batch, Framer, Padding, PaddingCheck, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
 from patchclamp.subjects.identity import tokenizer_hash
-from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import gradients_of, holder, once, probe
 from patchclamp.subjects.text import Tokenizer
+from patchclamp.subjects.unembedding import Unembeds
 
 Attention = Literal["native", "tap"]
 
 
 @checked
-class LanguageModel(Model):
+class LanguageModel(Unembeds):
     """Lay a Hugging Face language model in the rig.
 
     Args:
@@ -134,18 +133,21 @@ class LanguageModel(Model):
 
     # -- stimuli ------------------------------------------------------------------------------------------------------
 
-    def tokenize(self, text: str, *, bos: bool = True, chat: bool = False) -> Stimulus:
+    def tokenize(self, text: str, *, bos: bool = True, chat: bool = False, answered: bool = False) -> Stimulus:
         """Turn text into a stimulus: ids, character spans, a role per token.
 
         Args:
             text: the text.
-            bos: begin as the tokenizer does by itself; a text that already begins so gets no second one.
+            bos: begin and end as the tokenizer does by itself; a text that already does gets no second one.
             chat: wrap it in the model's chat template as one user message.
+            answered: an answer follows, so nothing closes the text; a chat ends with what the template puts before an
+                answer. A model that fills in masks reads the whole text all the same.
 
         Raises:
             PatchclampError: no tokenizer, empty text, or more tokens than the context holds.
         """
-        return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat))
+        follows = answered and self.capabilities.generate
+        return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat, answered=follows))
 
     def prepend_bos(self) -> None:
         """Begin every text with the tokenizer's BOS token, where the tokenizer does not do so by itself.
@@ -158,7 +160,7 @@ class LanguageModel(Model):
             # Texts are other tokens now: what was recorded before is no longer the same run.
             self.tokenizer_hash = hashlib.sha256(f"{self.tokenizer_hash} after BOS".encode()).hexdigest()
 
-    def continuation(self, prompt: str, answer: str) -> tuple[int, ...]:
+    def continuation(self, prompt: str | Stimulus, answer: str) -> tuple[int, ...]:
         """Return the ids that ``answer`` adds after ``prompt``: ids(prompt + answer) past ids(prompt).
 
         Raises:
@@ -177,10 +179,10 @@ class LanguageModel(Model):
             )
         return self._tokenizer
 
-    def stimuli(self, shown: Any) -> list[Stimulus]:
-        """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli."""
+    def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
+        """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli; see ``tokenize``."""
         if isinstance(shown, str):
-            return [self.tokenize(shown)]
+            return [self.tokenize(shown, answered=answered)]
         if isinstance(shown, Stimulus):
             return [self._fits(shown)]
         if isinstance(shown, np.ndarray | Tensor):
@@ -191,7 +193,7 @@ class LanguageModel(Model):
             raise PatchclampError(expected="at least one stimulus", got="none", remedy="Give a text or token ids.")
         if listed and all(isinstance(i, int | np.integer) for i in listed):
             return [self._fits(Stimulus.of(np.array(listed, dtype=np.int64)))]
-        return [s for item in listed for s in self.stimuli(item)]
+        return [s for item in listed for s in self.stimuli(item, answered=answered)]
 
     def _fits(self, stimulus: Stimulus) -> Stimulus:
         vocabulary = self.module.get_input_embeddings().num_embeddings
@@ -426,7 +428,7 @@ class LanguageModel(Model):
                 model does not continue text, or its logits are not finite.
         """
         self.require("generate")
-        shown = self.stimuli(prompts)
+        shown = self.stimuli(prompts, answered=True)
         check_request(max(map(len, shown)), self.context, max_new_tokens, temperature)
         self._bind(interventions, len(shown)).check([len(s) for s in shown], steps=True)
         written: dict[int, np.ndarray] = {}
@@ -455,7 +457,7 @@ class LanguageModel(Model):
         Cost: one forward pass per token that is taken.
         """
         self.require("generate")
-        [shown] = self.stimuli(prompt)
+        [shown] = self.stimuli(prompt, answered=True)
         check_request(len(shown), self.context, max_new_tokens, 0.0)
         self._bind(interventions, 1).check([len(shown)], steps=True)
         return stepped_ids(
@@ -466,80 +468,11 @@ class LanguageModel(Model):
     def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
         return "" if self._tokenizer is None else self._tokenizer.continued(prompt.ids, ids)
 
-    # -- reading out --------------------------------------------------------------------------------------------------
-
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a level of units with their basis; neurons and heads are those of a family."""
         if "." not in level:
             self.covered()
         return super().of_level(level)
-
-    @property
-    def n_answers(self) -> int:
-        """Number of logits: the vocabulary's tokens."""
-        return int(self.module.get_output_embeddings().out_features)
-
-    def answer_name(self, index: int) -> str:
-        """Return a token as people read it."""
-        return self.tokenizer.token(index)
-
-    def place_name(self, shown: Shown, node: UnitKey) -> str:
-        """Return the token at a node's position."""
-        assert isinstance(shown, Stimulus)
-        assert node.position is not None
-        return self.tokenizer.token(int(shown.ids[node.position]))
-
-    def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n token"]:
-        """Return what values at a site promote through the residual stream and the unembedding alone."""
-        return self.read_out(self.written(site, values))
-
-    def unembed(self, final: Float[Tensor, "... d_model"]) -> Float[Tensor, "... token"]:
-        """Return the logits of values at ``final``, the family's soft-cap included."""
-        head = self.module.get_output_embeddings()
-        logits = head(final)
-        return logits if self.family is None else self.family.cap_logits(self.module, logits)
-
-    def read_out(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n token"]:
-        """Return what directions of the residual stream promote: W_U · norm(d), biases taken off.
-
-        A head that does more than unembed (BERT's) is called as a whole. The final norm divides by the direction's own
-        size, so rows are comparable within, not between directions.
-        """
-        family = self.covered()
-        whole = self.module.get_submodule(family.head) if family.head else None
-        norm = self.module.get_submodule(family.final)
-        head = self.module.get_output_embeddings()
-
-        def read(x: Tensor) -> Tensor:
-            logits: Tensor = head(norm(x)) if whole is None else whole(x)
-            return logits
-
-        with torch.no_grad():
-            return read(directions) - read(torch.zeros_like(directions[:1]))
-
-    def written(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
-        """Return what values at a site write to the residual stream: W_down (or W_O) · values, biases taken off.
-
-        The module itself is called, so offloaded and quantised weights work. A norm after it is left out.
-
-        Args:
-            site: an ``mlp.act`` or ``attn.z`` site.
-            values: activations there.
-        """
-        linear = self.module.get_submodule(self._place(site)[1].module)
-        with torch.no_grad():
-            both = linear(torch.cat([values, torch.zeros_like(values[:1])]))
-        return both[:-1] - both[-1:]
-
-    def covered(self) -> Family:
-        """Return the family that covers the model; raise where none does."""
-        if self.family is None:
-            raise PatchclampError(
-                expected="a model that a family file covers",
-                got=f"{self.name}: {why_uncovered(self.module, families())}",
-                remedy="Use module sites, or add a family: docs/families.md says how.",
-            )
-        return self.family
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

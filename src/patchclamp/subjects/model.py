@@ -14,8 +14,10 @@ from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Differentiated, Progress
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.backward import DIRECT, stand_ins
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
+from patchclamp.subjects.families.spec import Family
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.versions import warn_if_untested
 
@@ -28,6 +30,7 @@ class Model(Network):
     """
 
     module: Any
+    family: Family | None = None
     levels: tuple[str, ...] = ("neuron", "head")
     """Levels of units that it has, among those of ``attribute_nodes``."""
     restarts: bool = True
@@ -108,6 +111,20 @@ class Model(Network):
                 remedy="Add one with --basis DIR, in Python model.add_dictionary(pc.load_basis(DIR)).",
             )
         return {site.path: found[site.path] for site in map(self.site, found)}
+
+    @property
+    def indirect(self) -> str:
+        """Why what a unit writes cannot be followed straight to the logits, in words; empty where it can."""
+        missing = {what: why.partition(":")[0] for what, why in self.capabilities.missing}
+        if "differentiate" in missing or self.family is None:
+            return missing.get("differentiate") or missing.get("canonical sites", "no family file covers it")
+        if not self.direct:
+            return "its blocks mix what was written before"
+        try:
+            stand_ins(self.family, self.module, DIRECT)
+        except PatchclampError as problem:
+            return problem.got
+        return ""
 
     # -- what it is shown, and what it says ---------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ def read_by(
     *,
     kind: MetricKind = "logit_difference",
     least: float = LEAST_DIFFERENCE,
+    chat: bool = False,
 ) -> PairSet:
     """Turn pairs into a model's tokens and measure both ends; set aside what cannot be compared.
 
@@ -95,6 +96,7 @@ def read_by(
         pairs: what.
         kind: ``logit_difference`` or ``probability_difference``.
         least: smallest |m(x) − m(x′)|.
+        chat: wrap every prompt in the model's chat template as a user's message, up to where an answer follows.
 
     Returns:
         PairSet: what is left, and what was set aside: prompts of unequal length, answers that begin alike or change the
@@ -116,7 +118,7 @@ def read_by(
     read: list[tuple[Pair, Stimulus, Stimulus, Metric]] = []
     aside: list[tuple[Pair, str]] = []
     for pair in pairs:
-        found = _read(model, pair, kind)
+        found = _read(model, pair, kind, chat)
         if isinstance(found, str):
             aside.append((pair, found))
         else:
@@ -152,10 +154,10 @@ def _set_of(
     )  # fmt: skip
 
 
-def _read(model: LanguageModel, pair: Pair, kind: MetricKind) -> tuple[Stimulus, Stimulus, Metric] | str:
+def _read(model: LanguageModel, pair: Pair, kind: MetricKind, chat: bool) -> tuple[Stimulus, Stimulus, Metric] | str:
     """Return a pair's stimuli and metric, or why there are none."""
     try:
-        clean, corrupted = model.tokenize(pair.clean), model.tokenize(pair.corrupted)
+        clean, corrupted = (model.tokenize(p, chat=chat, answered=True) for p in (pair.clean, pair.corrupted))
     except PatchclampError:
         return "prompts that do not fit the model's context"
     if len(clean) != len(corrupted):
@@ -163,7 +165,7 @@ def _read(model: LanguageModel, pair: Pair, kind: MetricKind) -> tuple[Stimulus,
     try:
         target, contrast = (
             tuple(dict.fromkeys(model.continuation(prompt, answer)[0] for answer in answers))
-            for prompt, answers in ((pair.clean, pair.answers), (pair.clean, pair.wrongs))
+            for prompt, answers in ((clean, pair.answers), (clean, pair.wrongs))
         )
     except PatchclampError:
         return "answers that change the prompt's tokens"

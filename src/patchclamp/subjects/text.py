@@ -14,6 +14,8 @@ from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.subjects.spelling import spelling
 
 PASSAGE = 4096
+PROBES = ("a", "the", "1", ".")
+"""Texts by which it is seen what a tokenizer puts around them; one that its vocabulary lacks says nothing."""
 LONGEST_LINE = 65536
 LONGEST_MESSAGE = 2**24
 
@@ -29,9 +31,7 @@ class Tokenizer:
         self.bare = bare
         self.fast = bool(getattr(bare, "is_fast", False))
         self.special = set(bare.all_special_ids)
-        plain, framed = self._ids("a"), list(bare("a", add_special_tokens=True)["input_ids"])
-        cut = next((i for i in range(len(framed)) if framed[i : i + len(plain)] == plain), 0)
-        self.prefix = framed[:cut]
+        self.prefix, self.suffix = self._added()
 
     @property
     def begins_with_bos(self) -> bool:
@@ -56,8 +56,14 @@ class Tokenizer:
         """Id that fills padded columns; masked, so any will do."""
         return int(self.bare.pad_token_id if self.bare.pad_token_id is not None else self.bare.eos_token_id or 0)
 
-    def _ids(self, text: str) -> list[int]:
-        return list(self.bare(text, add_special_tokens=False)["input_ids"])
+    def _added(self) -> tuple[list[int], list[int]]:
+        """Return the ids that the tokenizer puts before a text, and those that it puts behind it."""
+        for text in PROBES:
+            plain, framed = (list(self.bare(text, add_special_tokens=whole)["input_ids"]) for whole in (False, True))
+            for cut in range(len(framed) - len(plain) + 1) if plain else ():
+                if framed[cut : cut + len(plain)] == plain:
+                    return framed[:cut], framed[cut + len(plain) :]
+        return [], []
 
     def pieces(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return ids and ``(token, 2)`` spans of several texts, without anything added.
@@ -80,22 +86,37 @@ class Tokenizer:
             for ids, span in zip(encoded["input_ids"], spans, strict=True)
         ]
 
-    def stimulus(self, text: str, *, bos: bool = True, chat: bool = False) -> Stimulus:
+    def stimulus(
+        self, text: str, *, bos: bool = True, chat: bool = False, answered: bool = False, longest: int | None = None
+    ) -> Stimulus:
         """Turn one text into one stimulus.
 
         Args:
             text: the text.
-            bos: begin as the tokenizer does by itself; never twice.
+            bos: begin and end as the tokenizer does by itself; never twice.
             chat: wrap it in the chat template as one user message.
+            answered: an answer follows: nothing is put behind the text but, in a chat, what the template puts before an
+                answer.
+            longest: most tokens; what is too long loses the end of its text.
 
         Raises:
             PatchclampError: empty text, or no chat template.
         """
         if not text.strip():
             raise PatchclampError(expected="a text", got=repr(text[:20]), remedy="Give at least one word.")
-        whole, inside = self.render([{"role": "user", "content": text}]) if chat else (text, [(0, len(text))])
+        whole, inside = text, [(0, len(text))]
+        if chat:
+            whole, inside = self.render([{"role": "user", "content": text}], answered=answered)
         [(ids, spans)] = self.pieces([whole])
-        return self.framed(ids, spans, inside, bos=bos, text=whole)
+        closed = not chat and not answered
+        if longest is not None:
+            room = max(longest - (self.n_added(closed=closed) if bos else 0), 0)
+            ids, spans = ids[:room], spans[:room]
+        return self.framed(ids, spans, inside, bos=bos, closed=closed, text=whole)
+
+    def n_added(self, *, closed: bool = True) -> int:
+        """Return how many tokens the tokenizer puts around a text, or, where it is not ``closed``, before it."""
+        return len(self.prefix) + (len(self.suffix) if closed else 0)
 
     def framed(
         self,
@@ -104,9 +125,19 @@ class Tokenizer:
         inside: Sequence[tuple[int, int]] | None,
         *,
         bos: bool,
+        closed: bool = True,
         text: str | None = None,
     ) -> Stimulus:
-        """Put the tokenizer's own beginning before ids, unless they already have it, and give every token its role."""
+        """Put the tokenizer's own tokens around ids, unless they already have them, and give every token its role.
+
+        Args:
+            ids: what is framed.
+            spans: its characters.
+            inside: where the text's own characters lie, where a template stands around them.
+            bos: whether anything is put around them.
+            closed: whether anything is put behind them.
+            text: the characters.
+        """
         roles = np.full(len(ids), Role.TEXT, dtype=np.int64)
         if inside is not None and (spans[:, 0] >= 0).any():
             within = np.zeros(len(ids), dtype=bool)
@@ -124,10 +155,21 @@ class Tokenizer:
             roles = np.concatenate([np.full(n, Role.BOS), roles])
         elif not bos and has:
             ids, spans, roles = ids[n:], spans[n:], roles[n:]
+        after = len(self.suffix)
+        if bos and closed and after and ids[-after:].tolist() != self.suffix:
+            ids = np.concatenate([ids, self.suffix])
+            spans = np.concatenate([spans, np.full((after, 2), -1)])
+            roles = np.concatenate([roles, np.full(after, Role.SPECIAL)])
         return Stimulus(ids.astype(np.int64), roles.astype(np.int64), spans.astype(np.int64), text)
 
-    def render(self, messages: Sequence[dict[str, str]]) -> tuple[str, list[tuple[int, int]]]:
+    def render(
+        self, messages: Sequence[dict[str, str]], *, answered: bool = False
+    ) -> tuple[str, list[tuple[int, int]]]:
         """Apply the chat template; return the text and where the messages' own words stand in it.
+
+        Args:
+            messages: role and content of each.
+            answered: end with what the template puts before an answer.
 
         Raises:
             PatchclampError: the tokenizer has no template, or it does not take these messages.
@@ -140,12 +182,12 @@ class Tokenizer:
             raise PatchclampError(
                 expected="messages whose content is text", got=f"{list(messages)}"[:80], remedy="Mend the messages."
             )
-        whole = self._templated(messages)
-        return whole, self._own_words([m["content"] for m in messages], messages, whole)
+        whole = self._templated(messages, answered)
+        return whole, self._own_words([m["content"] for m in messages], messages, whole, answered)
 
-    def _templated(self, messages: Sequence[dict[str, str]]) -> str:
+    def _templated(self, messages: Sequence[dict[str, str]], answered: bool) -> str:
         try:
-            return str(self.bare.apply_chat_template(list(messages), tokenize=False))
+            return str(self.bare.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answered))
         except Exception as problem:  # templates are programs of other people's and raise what they like
             raise PatchclampError(
                 expected="messages that the chat template takes",
@@ -154,14 +196,14 @@ class Tokenizer:
             ) from problem
 
     def _own_words(
-        self, contents: Sequence[str], messages: Sequence[dict[str, str]], whole: str
+        self, contents: Sequence[str], messages: Sequence[dict[str, str]], whole: str, answered: bool
     ) -> list[tuple[int, int]]:
         """Return where the contents stand in the rendered text.
 
         Marks rendered in their place show what the template adds: a content may also occur in a header ("user").
         """
         marks = [f"\ue000{i}\ue001" for i in range(len(contents))]
-        marked = self._templated([{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)])
+        marked = self._templated([{**m, "content": mark} for m, mark in zip(messages, marks, strict=True)], answered)
         added = re.split("|".join(marks), marked)
         for words in (list(contents), [c.strip() for c in contents]):  # many templates strip
             rebuilt, found = added[0], []
@@ -178,14 +220,18 @@ class Tokenizer:
                 places.append((start, at))
         return places
 
-    def continuation(self, prompt: str, answer: str) -> tuple[int, ...]:
+    def continuation(self, prompt: str | Stimulus, answer: str) -> tuple[int, ...]:
         """Return the ids that the answer adds: ids(prompt + answer)[len(ids(prompt)):].
 
         Raises:
-            PatchclampError: the answer is empty, or its first letters merge with the prompt's last token.
+            PatchclampError: the answer is empty, or its first letters merge with the prompt's last token; a prompt of
+                ids that its text is not read as.
         """
-        before = self.stimulus(prompt).ids.tolist()
-        after = self.stimulus(prompt + answer).ids.tolist()
+        shown = self.stimulus(prompt, answered=True) if isinstance(prompt, str) else prompt
+        prompt, before = self.text_of(shown), shown.ids.tolist()
+        framed = before[: len(self.prefix)] == self.prefix
+        [(ids, spans)] = self.pieces([prompt + answer])
+        after = self.framed(ids, spans, None, bos=framed, closed=False).ids.tolist()
         if not answer or after[: len(before)] != before or len(after) == len(before):
             raise PatchclampError(
                 expected="an answer that leaves the prompt's own tokens as they are",
@@ -193,6 +239,18 @@ class Tokenizer:
                 remedy="Begin the answer with a space, and end the prompt without one.",
             )
         return tuple(after[len(before) :])
+
+    def text_of(self, shown: Stimulus) -> str:
+        """Return the text that a stimulus shows: its own, or what its ids are read as."""
+        if shown.text is not None:
+            return shown.text
+        ids, before, after = shown.ids.tolist(), len(self.prefix), len(self.suffix)
+        ids = ids[before:] if ids[:before] == self.prefix else ids
+        ids = ids[:-after] if after and ids[-after:] == self.suffix else ids
+        text = str(self.bare.decode(ids, clean_up_tokenization_spaces=False))
+        # Some rules put a space before a text, which decoding keeps, and others take the first one off.
+        written = (text, text[1:] if text.startswith(" ") else " " + text)
+        return next((t for t in written if self.pieces([t])[0][0].tolist() == ids), text)
 
     def continued(self, prompt: np.ndarray, ids: np.ndarray) -> str:
         """Return generated ids as the text that they add to the prompt's."""
@@ -272,18 +330,18 @@ def passages(path: str | Path) -> Iterator[tuple[int, str]]:
 def windows(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: bool = True) -> Iterator[Stimulus]:
     """Yield a text file as stimuli of ``window`` tokens, the last one shorter, without overlap.
 
-    The passages' tokens follow one another as one stream; each window begins as the tokenizer begins a text.
+    The passages' tokens follow one another as one stream; each window begins and ends as the tokenizer's texts do.
 
     Args:
         tokenizer: what makes tokens.
         path: the file.
         window: tokens per stimulus, the beginning included.
-        bos: whether windows begin as the tokenizer begins a text.
+        bos: whether windows begin and end as the tokenizer's texts do.
 
     Raises:
         PatchclampError: the window holds no text.
     """
-    room = window - (len(tokenizer.prefix) if bos else 0)
+    room = window - (tokenizer.n_added() if bos else 0)
     if room < 1:
         raise PatchclampError(
             expected=f"a window of at least {window - room + 1} tokens",
@@ -321,7 +379,7 @@ def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: b
             )
         whole, inside = tokenizer.render(messages)
         [(ids, spans)] = tokenizer.pieces([whole])
-        s = tokenizer.framed(ids, spans, inside, bos=bos)
+        s = tokenizer.framed(ids, spans, inside, bos=bos, closed=False)
         yield Stimulus(s.ids[:window], s.roles[:window], s.spans[:window])
 
 

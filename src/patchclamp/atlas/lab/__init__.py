@@ -110,7 +110,7 @@ class Lab:
             PatchclampError: no token, or more than the context holds.
         """
         with self._words:
-            return self.model.tokenize(text)
+            return self.model.tokenize(text, answered=True)
 
     def spell(self, id: int) -> pages.TokenView:
         """Return a token as people read it."""
