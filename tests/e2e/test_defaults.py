@@ -63,6 +63,7 @@ QUICK = [
     *(("digits-cnn", verb, "") for verb in VERBS),
     ("digits-cnn", "circuit find", "planted"),
     ("digits-vit", "explain", ""),
+    ("digits-vit", "atlas bake", ""),
     (STORIES, "circuit find", "own.jsonl"),
     (STORIES, "patch", "own.jsonl"),
     (STORIES, "explain", ""),

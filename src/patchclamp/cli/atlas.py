@@ -21,12 +21,13 @@ def atlas(options: Namespace) -> int:
 
 
 def _bake(options: Namespace) -> int:
-    from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, usual_window
+    from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, refuse_images, usual_window
     from patchclamp.opening import load
     from patchclamp.record.stream import recordable
 
     refuse_baked(options.out, resume=options.resume)
     model = load(options.model, device=options.device, dtype=options.dtype)
+    refuse_images(model)
     chosen = recordable(model, options.sites)
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)

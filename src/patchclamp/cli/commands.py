@@ -24,7 +24,6 @@ from patchclamp.core.bundle import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FAMILY = "family:"
-MANY_NODES = 10**6
 
 
 def _load(options: Namespace) -> Any:
@@ -259,15 +258,22 @@ def explain(options: Namespace) -> int:
 
 
 def _state_nodes(model: Any, options: Namespace, levels: list[str]) -> None:
-    """Say how much there is to score, where it is much."""
-    from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
+    """Say what will be scored, and what that costs."""
+    from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
+    from patchclamp.attribute.scoring import STEPS
+    from patchclamp.explain.receipts import count_rows
 
     n_nodes = count_nodes(model, max(map(len, model.stimuli(options.prompt))), levels)
-    if n_nodes >= MANY_NODES:
-        rows = f"{n_nodes:,} rows of forwards" if options.method == "exact" else "about 250 rows of forwards"
-        memory = human_bytes(n_nodes * BYTES_PER_NODE)
-        units = "features, neurons and heads" if "feature" in levels else "neurons and heads"
-        _say(f"{n_nodes:,} {units} at all positions: {memory} of memory besides the model's, {rows}")
+    scoring = {
+        "exact": f"{n_nodes:,} rows of forward passes",
+        "ig": f"{STEPS * len(level_sites(model, levels)):,} rows of backward passes",
+    }.get(options.method, "1 backward pass")
+    receipts = count_rows(n_nodes, top=options.top, n_controls=options.controls)
+    memory = human_bytes(n_nodes * BYTES_PER_NODE)
+    _say(
+        f"{n_nodes:,} units at all positions: {scoring}, about {receipts:,} rows of forward passes for the receipts, "
+        f"{memory} of memory besides the network's own"
+    )
 
 
 def _means(options: Namespace) -> Any:
