@@ -1,6 +1,7 @@
 """Connections that are bounded in number, and closed when a request takes too long to arrive."""
 
 import asyncio
+import math
 import resource
 from typing import Any
 
@@ -23,7 +24,7 @@ class BoundedProtocol(H11Protocol):
     closed in favour of the new one, or the new one where all are being answered.
     """
 
-    waiting_since: float | None = None
+    waiting_since: float = math.inf
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -31,10 +32,8 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._wait()
         if len(self.connections) > most_connections():
-            waiting = [one for one in self.connections if getattr(one, "waiting_since", None) is not None]
-            oldest = min(waiting, key=lambda one: one.waiting_since, default=self)
-            # Closing takes a turn of the loop: until then it must not be chosen again.
-            oldest._close()
+            waiting = [one for one in self.connections if isinstance(one, BoundedProtocol)]
+            min(waiting, key=lambda one: one.waiting_since).close()
 
     def data_received(self, data: bytes) -> None:
         """Read on; wait no longer once the whole request is there, and anew where another one begins."""
@@ -52,14 +51,15 @@ class BoundedProtocol(H11Protocol):
     def _wait(self) -> None:
         if self._deadline is None:
             self.waiting_since = self.loop.time()
-            self._deadline = self.loop.call_later(PATIENCE_S, self._close)
+            self._deadline = self.loop.call_later(PATIENCE_S, self.close)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = self.waiting_since = None
+        self._deadline, self.waiting_since = None, math.inf
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection at once; it counts no longer, though the loop takes a turn to let go of it."""
         self._stop_waiting()
         self.connections.discard(self)
         self.transport.abort()
