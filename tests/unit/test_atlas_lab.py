@@ -464,6 +464,17 @@ def test_random_sets_are_other_units_of_the_site_that_the_change_moves_as_far(wo
     assert len({tuple(c.units[0] for c in drawn) for drawn in sets}) == 30
 
 
+def test_a_set_that_is_drawn_twice_is_one_control():
+    cat = pc.load("organism:cat")
+    off = pc.change("ablate", "blocks.0.mlp.act", 7)
+    found = compare(cat, "the old cat", [off], target=cat.continuation("the old cat", " sat")[0], n_sets=60)
+    # Sixteen neurons: no more than fifteen sets of one are different.
+    assert 5 <= len(found.randoms) <= 15
+    strong = sum(abs(x) >= abs(found.measured) for x in found.randoms)
+    assert found.p == pytest.approx((1 + strong) / (1 + len(found.randoms)))
+    assert found.mean == pytest.approx(np.mean(found.randoms))
+
+
 def test_where_nothing_is_left_to_compare_with_the_stream_says_so(bench):
     events = bench.run(clamps=[clamp(f"blocks.0.mlp.act/neurons/{i}") for i in range(9)], controls=20)
     assert "table" in [name for name, _ in events]

@@ -232,6 +232,11 @@ def explain(options: Namespace) -> int:
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
+    if len(found.causes) < options.top:
+        _say(
+            f"note: --top {options.top}, but {len(found.causes)} causes: no more units push towards the answer, or no "
+            "others would be left at their sites to draw random sets from"
+        )
     if options.prompt.endswith(" ") and not seen:
         _say("note: the prompt ends in a space, which most vocabularies put before the next word instead")
     for answer in () if seen else filter(None, (options.target, options.contrast)):
