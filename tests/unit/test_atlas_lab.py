@@ -18,6 +18,7 @@ from apart import run_apart
 from patchclamp.atlas import pages
 from patchclamp.atlas.guard import LOOPBACK, Guard
 from patchclamp.atlas.lab import MOST_RUNS, Lab
+from patchclamp.atlas.lab.control import compare
 from patchclamp.atlas.lab.verify import verify
 from patchclamp.atlas.lab.worker import Busy, Turns, Worker
 from patchclamp.atlas.server import make_app

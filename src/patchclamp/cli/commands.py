@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-import tempfile
 import time
 from argparse import Namespace
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.basis import basis as basis
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.decompose import decompose as decompose
+from patchclamp.cli.explain_checks import check_writable, means_of, state_cost
 from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes, human_s
@@ -209,13 +209,13 @@ def explain(options: Namespace) -> int:
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
     for option, name in files.items():
-        _check_writable(name, option)
+        check_writable(name, option)
     if len({Path(name).resolve() for name in files.values()}) < len(files):
         raise PatchclampError(
             expected="two files", got="one for --out and --report", remedy="Give the report a name of its own."
         )
     check_counts(options.top, options.controls)
-    means = _means(options)
+    means = means_of(options)
     model = _load(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
@@ -224,7 +224,7 @@ def explain(options: Namespace) -> int:
     if options.level is not None:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
-    _state_nodes(model, options, levels)
+    state_cost(model, options, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
         found = explain_answer(
@@ -232,9 +232,9 @@ def explain(options: Namespace) -> int:
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
-    if len(found.causes) < options.top:
+    if (n := len(found.causes)) < options.top:
         _say(
-            f"note: --top {options.top}, but {len(found.causes)} causes: no more units push towards the answer, or no "
+            f"note: --top {options.top}, and {n} cause{'s' * (n != 1)}: no more units push towards the answer, or no "
             "others would be left at their sites to draw random sets from"
         )
     if options.prompt.endswith(" ") and not seen:
@@ -260,57 +260,6 @@ def explain(options: Namespace) -> int:
     else:
         tables.explanation(found, options.model, options.basis)
     return outputs.code
-
-
-def _state_nodes(model: Any, options: Namespace, levels: list[str]) -> None:
-    """Say what will be scored, and what that costs."""
-    from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
-    from patchclamp.attribute.scoring import STEPS
-    from patchclamp.explain.receipts import count_rows
-
-    n_nodes = count_nodes(model, max(map(len, model.stimuli(options.prompt))), levels)
-    scoring = {
-        "exact": f"{n_nodes:,} rows of forward passes",
-        "ig": f"{STEPS * len(level_sites(model, levels)):,} rows of backward passes",
-    }.get(options.method, "1 backward pass")
-    receipts = count_rows(n_nodes, top=options.top, n_controls=options.controls)
-    memory = human_bytes(n_nodes * BYTES_PER_NODE)
-    _say(
-        f"{n_nodes:,} units at all positions: {scoring}, about {receipts:,} rows of forward passes for the receipts, "
-        f"{memory} of memory besides the network's own"
-    )
-
-
-def _means(options: Namespace) -> Any:
-    """Return the survey whose means are the reference, or None."""
-    if options.reference is not None and options.corrupt is not None:
-        raise PatchclampError(
-            expected="one reference", got="--reference and --corrupt", remedy="Leave one of them out."
-        )
-    if options.reference in (None, "zero"):
-        return None
-    from patchclamp.core.survey import StoredSurvey
-
-    return StoredSurvey(options.reference)
-
-
-def _check_writable(name: str, option: str) -> None:
-    """Refuse, before anything is computed, a file that cannot be written."""
-    path = Path(name)
-    whole = (
-        name and not name.endswith("/") and path.absolute().parent.is_dir() and (path.is_file() or not path.exists())
-    )
-    try:
-        if whole:
-            with tempfile.TemporaryFile(dir=path.absolute().parent):
-                return
-    except OSError:
-        pass
-    raise PatchclampError(
-        expected="a file to write, in a folder that exists and can be written to",
-        got=repr(name),
-        remedy=f"Give another {option}.",
-    )
 
 
 def generate(options: Namespace) -> int:
