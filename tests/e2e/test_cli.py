@@ -142,7 +142,8 @@ def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
     assert code == 0
     assert "blocks.0.mlp.act/neurons/7@3" in causes
     assert "blocks.0.mlp.act/neurons/3@3" not in causes
-    assert "20 random sets" in out
+    assert "5 random sets" in out
+    assert "No more than 5 random sets of 20 that were asked for" in out
 
 
 def test_a_corrupted_prompt_is_the_reference_where_one_is_given(say):
@@ -277,7 +278,8 @@ def test_trouble_has_three_parts_and_exit_code_2(words, say, capsys):
     assert main([*words]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert [line.split()[0] for line in err.splitlines()[:1]] == ["patchclamp:"]
+    # What the work would cost may have been said before.
+    assert [line.split()[0] for line in err.splitlines()[-3:]] == ["patchclamp:", "got", "to"]
     assert "Traceback" not in err
 
 

@@ -1,5 +1,6 @@
 """What arguments and sizes alone decide is refused before the model computes anything."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 
 import patchclamp as pc
 from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.cli import main
 from patchclamp.core.circuit import Circuit
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
 from patchclamp.explain import explain_answer
+from patchclamp.subjects.language import LanguageModel
 
 CAT = "organism:cat"
 SITE = ["--site", "blocks.0.mlp.act"]
@@ -128,3 +131,41 @@ def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_languag
         e = explain_answer(model, "w1 w2 w3", metric=metric, levels=sites, method=method, top=3)
         assert [rival.name for rival in e.receipts.rivals] == ["largest activations"]
         assert len(e.causes) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "has"),
+    [
+        (["explain", CAT, "the old cat", "--target", " sat"], {"prompt", "--level", "--dtype"}),
+        (["circuit", "find", CAT, "--pairs", "planted", "--out", "o"], {"--batch-size", "--n", "--level", "--dtype"}),
+        (["generate", CAT, "the old cat"], {"prompt", "--dtype"}),
+        (["families"], set()),
+    ],
+)
+def test_what_takes_less_memory_is_what_the_command_has(say, monkeypatch, words, has):
+    def fail(_options):
+        raise MemoryError
+
+    for verb in ("explain", "circuit", "generate", "families"):
+        monkeypatch.setattr(f"patchclamp.cli.commands.{verb}", fail)
+    code, told, _ = say(*words)
+    assert code == 2
+    said = set(re.findall(r"--[a-z-]+|prompt", told["error"]["remedy"]))
+    assert said == has
+    assert told["error"]["remedy"].endswith("a smaller model.")
+
+
+@pytest.mark.parametrize("method", ["ig", "exact", "atp"])
+def test_what_an_explanation_costs_is_said_before_the_work(monkeypatch, capsys, method):
+    rows, sweep = [], LanguageModel.sweep
+
+    def count(self, shown, metric, cells, **how):
+        rows.append(len(cells))
+        return sweep(self, shown, metric, cells, **how)
+
+    monkeypatch.setattr(LanguageModel, "sweep", count)
+    assert main(["explain", CAT, "the old cat", "--target", " sat", "--contrast", " ran", "--method", method]) == 0
+    said = capsys.readouterr().err.splitlines()[0]
+    assert {"ig": "40 rows of backward", "exact": "160 rows of forward", "atp": "1 backward pass"}[method] in said
+    receipts = int(re.search(r"about (\d+) rows of forward passes for the receipts", said)[1])
+    assert rows[-1] <= receipts <= 1.3 * rows[-1]

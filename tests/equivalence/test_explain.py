@@ -16,7 +16,7 @@ from patchclamp.core.graph import Graph
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask, explain_answer
-from patchclamp.explain.receipts import matched_sets, normalised, sizes_of
+from patchclamp.explain.receipts import count_matched, matched_sets, normalised, sizes_of
 from patchclamp.explain.report import render
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
@@ -294,6 +294,27 @@ def test_controls_come_from_the_same_decile_where_there_are_enough():
     sets, _ = matched_sets(sizes_of(few, [UnitKey("blocks.0.attn.z", 1, "heads", "toy", 0)]), 30, seed=0)
     # Three other heads are three sets: one that is drawn again is no other control.
     assert sorted(n.index for nodes in sets for n in nodes) == [0, 2, 3]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3), (3, 1, 0, 2)])
+@pytest.mark.parametrize("n_units", [1, 2])
+def test_as_many_causes_are_named_as_leave_others_to_draw(order, n_units):
+    found = attribution({("blocks.0.attn.z", "heads"): np.ones((4 // n_units, n_units))})
+    nodes = [found.key(i) for i in order]
+
+    def can_draw(n):
+        try:
+            return bool(matched_sets(sizes_of(found, nodes[:n]), 1, seed=0))
+        except PatchclampError:
+            return False
+
+    most = max((n for n in range(1, 5) if can_draw(n)), default=0)
+    assert most == (0 if n_units == 1 else 3)
+    if most:
+        assert count_matched(found, nodes) == most
+    else:
+        with pytest.raises(PatchclampError, match="units to draw random sets from"):
+            count_matched(found, nodes)
 
 
 def attribution(sizes):

@@ -18,6 +18,7 @@ from apart import run_apart
 from patchclamp.atlas import pages
 from patchclamp.atlas.guard import LOOPBACK, Guard
 from patchclamp.atlas.lab import MOST_RUNS, Lab
+from patchclamp.atlas.lab.control import compare
 from patchclamp.atlas.lab.verify import verify
 from patchclamp.atlas.lab.worker import Busy, Turns, Worker
 from patchclamp.atlas.server import make_app
@@ -462,6 +463,17 @@ def test_random_sets_are_other_units_of_the_site_that_the_change_moves_as_far(wo
             assert decile[own] == decile[other]
     assert elsewhere == 0
     assert len({tuple(c.units[0] for c in drawn) for drawn in sets}) == 30
+
+
+def test_a_set_that_is_drawn_twice_is_one_control():
+    cat = pc.load("organism:cat")
+    off = pc.change("ablate", "blocks.0.mlp.act", 7)
+    found = compare(cat, "the old cat", [off], target=cat.continuation("the old cat", " sat")[0], n_sets=60)
+    # Sixteen neurons: no more than fifteen sets of one are different.
+    assert 5 <= len(found.randoms) <= 15
+    strong = sum(abs(x) >= abs(found.measured) for x in found.randoms)
+    assert found.p == pytest.approx((1 + strong) / (1 + len(found.randoms)))
+    assert found.mean == pytest.approx(np.mean(found.randoms))
 
 
 def test_where_nothing_is_left_to_compare_with_the_stream_says_so(bench):

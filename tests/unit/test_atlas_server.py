@@ -1,17 +1,21 @@
 """The server: answers, refusals, layers that come while it runs, and damage; through the application with its guard."""
 
+import asyncio
 import gzip
 import json
+import resource
 import shutil
 import sqlite3
 from contextlib import closing
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 import patchclamp as pc
 from apart import run_apart
-from patchclamp.atlas import Asked, write_descriptions
+from patchclamp.atlas import Asked, connections, write_descriptions
 from patchclamp.atlas.guard import Guard
 from patchclamp.atlas.runs import RUNS
 from patchclamp.atlas.serve import guarded
@@ -338,3 +342,116 @@ def test_equals_are_in_the_order_of_their_keys(seeded_atlas):
     silent = [atlas.reading.number(row.key) for row in rows if row.maximum == 0.0]
     assert len(silent) > 10
     assert silent == sorted(silent)
+
+
+@pytest.mark.parametrize("address", ["/api/atlas", f"{UNIT}/trial?text=cat", "/api/lab/rank?prompt=cat", "/api/units"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"Sec-Fetch-Site": "Cross-Site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"},
+        {"origin": "http://elsewhere.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:2"},
+    ],
+)
+def test_pages_elsewhere_cannot_have_the_api_asked(served, address, headers):
+    answer = served.get(address, headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["error"]["expected"] == "a page of this server"
+
+
+@pytest.mark.parametrize("site", [None, "same-origin", "none"])
+def test_own_pages_and_programs_are_answered(served, site):
+    headers = {} if site is None else {"sec-fetch-site": site, "origin": "http://127.0.0.1:1"}
+    assert served.get("/api/atlas", headers=headers).status_code == 200
+
+
+def test_a_link_from_elsewhere_opens_a_page(served):
+    answer = served.get("/", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"})
+    assert answer.status_code == 200
+
+
+def answer_or_end(connections, monkeypatch, patience, talk, most=None):
+    """Serve a plain application by bounded connections on this machine, and return what a conversation gave."""
+    monkeypatch.setattr(connections, "PATIENCE_S", patience)
+    if most is not None:
+        monkeypatch.setattr(connections, "most_connections", lambda: most)
+
+    async def app(_scope, receive, send):
+        message, body = {"more_body": True}, b""
+        while message.get("more_body"):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"read " + body})
+
+    async def run():
+        config = uvicorn.Config(app, lifespan="off", log_level="critical")
+        state = ServerState()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: connections.BoundedProtocol(config, state, {}), "127.0.0.1", 0
+        )
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            writers = []
+
+            async def connect():
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writers.append(writer)
+                return reader, writer
+
+            try:
+                return await asyncio.wait_for(talk(connect), 60)
+            finally:
+                for writer in writers:
+                    writer.close()
+                await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+    return run_apart(run())
+
+
+WHOLE = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def test_half_requests_are_closed_and_whole_ones_answered(monkeypatch):
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n"
+    halves = [b"", b"GET /", WHOLE[:-2], head, head + b"ab"]
+
+    async def talk(connect):
+        opened = [await connect() for _ in halves]
+        for (_, writer), half in zip(opened, halves, strict=True):
+            writer.write(half)
+        reader, writer = await connect()
+        writer.write(WHOLE)
+        answer = await reader.readuntil(b"read ")
+        # The second request on a connection has its own deadline.
+        writer.write(b"GET /")
+        ends = await asyncio.gather(reader.read(), *(one.read() for one, _ in opened), return_exceptions=True)
+        return answer, ends
+
+    answer, ends = answer_or_end(connections, monkeypatch, 0.3, talk)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert all(isinstance(end, ConnectionError) or end == b"" or b"200" not in end for end in ends), ends
+
+
+def test_the_connection_that_waits_longest_makes_room(monkeypatch):
+    async def talk(connect):
+        opened = [await connect() for _ in range(20)]
+        reader, writer = await connect()
+        writer.write(WHOLE)
+        answer = await reader.readuntil(b"read ")
+        return answer, await asyncio.gather(*(one.read() for one, _ in opened[:17]), return_exceptions=True)
+
+    answer, ends = answer_or_end(connections, monkeypatch, 3600, talk, most=4)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert len(ends) == 17
+
+
+def test_a_third_of_the_descriptors_is_kept_for_connections(monkeypatch):
+    for allowed, most in ((10, 8), (150, 50), (10**6, connections.MOST), (resource.RLIM_INFINITY, connections.MOST)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, allowed=allowed: (allowed, allowed))
+        assert connections.most_connections() == most

@@ -77,6 +77,7 @@ def bake_atlas(
     folder = Path(out)
     aside = staging(folder)
     refuse_baked(folder, resume=resume)
+    refuse_images(model)
     if folder.exists():
         return _finished(folder, aside, model, text)
     chosen = recordable(model, sites)
@@ -111,6 +112,20 @@ def bake_atlas(
             raise refuse_write(folder, problem) from problem
     shutil.rmtree(aside, ignore_errors=True)
     return found
+
+
+def refuse_images(model: Any) -> None:
+    """Refuse a model of images: what an atlas shows of a unit are tokens.
+
+    Raises:
+        PatchclampError: it has no tokens.
+    """
+    if not hasattr(model, "tokenize"):
+        raise PatchclampError(
+            expected="a language model",
+            got=f"{model.name}, a model of images",
+            remedy="`patchclamp survey MODEL --images PATH` has its units' statistics and exemplars.",
+        )
 
 
 def refuse_baked(out: str | Path, *, resume: bool) -> None:

@@ -12,7 +12,9 @@ from patchclamp.core.errors import PatchclampError
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 LONGEST_URL, LARGEST_BODY = 8192, 65536
 COOKIE = "patchclamp-atlas"
-LAB = "/api/lab/"
+API, LAB = "/api/", "/api/lab/"
+OWN_SITES = ("same-origin", "none")
+"""What a browser says of requests that a page of this server, or its user, makes."""
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     # Notebooks frame a page: Jupyter from this machine, VS Code from schemes of its own.
@@ -27,7 +29,8 @@ _HEADERS = {
 class Guard:
     """Refuse what an atlas has no business answering; pass the rest on. An ASGI application around another.
 
-    A page elsewhere that rebinds its name to this machine is told by its Host header; one that writes, by its Origin.
+    A page elsewhere that rebinds its name to this machine is told by its Host header; one that has a browser ask the
+    API, which may compute, by Sec-Fetch-Site and Origin. Programs send neither and are answered.
     Only GET and HEAD are passed on, and POST of JSON to the lab, which computes and keeps nothing on disk.
 
     Args:
@@ -68,12 +71,19 @@ class Guard:
                 got=f"Host {headers.get('host', '')[:80]!r}",
                 remedy="Use the address that `patchclamp atlas serve` printed.",
             )
-        origin = headers.get("origin")
-        if scope["method"] not in ("GET", "HEAD"):
-            if origin is not None and urlsplit_of(origin).netloc != headers.get("host", ""):
+        is_read = scope["method"] in ("GET", "HEAD")
+        # A link to a page may stand anywhere; what a page shows it asks for itself.
+        if not is_read or scope["path"].startswith(API):
+            stranger = _stranger(headers)
+            if stranger is not None:
                 return 403, PatchclampError(
-                    expected="a page of this server", got=f"one of {origin[:80]}", remedy="Nothing here can be written."
+                    expected="a page of this server",
+                    got=f"one of {stranger[:80]}",
+                    remedy="Open the address that `patchclamp atlas serve` printed."
+                    if is_read
+                    else "Nothing here can be written.",
                 )
+        if not is_read:
             asks_lab = scope["method"] == "POST" and scope["path"].startswith(LAB)
             # A form of another page cannot send JSON without asking first, and nobody here says yes.
             if asks_lab and headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
@@ -159,6 +169,14 @@ class Guard:
         # HEAD is GET without a body, which the server leaves out by itself.
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         await self.app({**scope, "method": method}, receive, with_headers)
+
+
+def _stranger(headers: dict[str, str]) -> str | None:
+    """Return which other site a browser asks for, where it says that it does."""
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site", OWN_SITES[0])
+    if origin is not None and urlsplit_of(origin).netloc != headers.get("host", ""):
+        return origin
+    return None if site.lower() in OWN_SITES else f"another site ({site})"
 
 
 def urlsplit_of(address: str) -> Any:

@@ -102,6 +102,8 @@ def serve(
     """
     import uvicorn
 
+    from patchclamp.atlas.connections import BACKLOG, LARGEST_HEAD, BoundedProtocol
+
     if not (STATIC / "index.html").is_file():
         raise PatchclampError(
             expected="the built pages in this installation",
@@ -117,7 +119,10 @@ def serve(
         where = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{where}/" + (f"?token={token}" if token else "")
-        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2,
+            http=BoundedProtocol, backlog=BACKLOG, h11_max_incomplete_event_size=LARGEST_HEAD,
+        )  # fmt: skip
         if ready is not None:
             ready(address)
         uvicorn.Server(config).run(sockets=[listening])

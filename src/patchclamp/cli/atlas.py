@@ -22,11 +22,12 @@ def atlas(options: Namespace) -> int:
 
 
 def _bake(options: Namespace) -> int:
-    from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, usual_window
+    from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, refuse_images, usual_window
     from patchclamp.record.stream import recordable
 
     refuse_baked(options.out, resume=options.resume)
     model = load_model(options)
+    refuse_images(model)
     chosen = recordable(model, options.sites)
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)

@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-import tempfile
 import time
 from argparse import Namespace
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.basis import basis as basis
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.decompose import decompose as decompose
+from patchclamp.cli.explain_checks import check_writable, means_of, state_cost
 from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes, human_s
@@ -25,7 +25,6 @@ from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FAMILY = "family:"
-MANY_NODES = 10**6
 
 
 def _say(text: str) -> None:
@@ -194,13 +193,13 @@ def explain(options: Namespace) -> int:
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
     for option, name in files.items():
-        _check_writable(name, option)
+        check_writable(name, option)
     if len({Path(name).resolve() for name in files.values()}) < len(files):
         raise PatchclampError(
             expected="two files", got="one for --out and --report", remedy="Give the report a name of its own."
         )
     check_counts(options.top, options.controls)
-    means = _means(options)
+    means = means_of(options)
     model = load_model(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
@@ -210,7 +209,7 @@ def explain(options: Namespace) -> int:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
     prompt, corrupt = (_asked(model, words, options.chat) for words in (options.prompt, options.corrupt))
-    _state_nodes(model, options, prompt, levels)
+    state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
         found = explain_answer(
@@ -218,6 +217,11 @@ def explain(options: Namespace) -> int:
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
         )  # fmt: skip
+    if (n := len(found.causes)) < options.top:
+        _say(
+            f"note: --top {options.top}, and {n} cause{'s' * (n != 1)}: no more units push towards the answer, or no "
+            "others would be left at their sites to draw random sets from"
+        )
     if options.prompt.endswith(" ") and not seen and not options.chat:
         _say("note: the prompt ends in a space, which most vocabularies put before the next word instead")
     for answer in () if seen or options.chat else filter(None, (options.target, options.contrast)):
@@ -249,50 +253,6 @@ def _asked(model: Any, words: str | None, chat: bool) -> Any:
         return words
     _check_kind(model, images=False)
     return model.tokenize(words, chat=True, answered=True)
-
-
-def _state_nodes(model: Any, options: Namespace, prompt: Any, levels: list[str]) -> None:
-    """Say how much there is to score, where it is much."""
-    from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
-
-    n_nodes = count_nodes(model, max(map(len, model.stimuli(prompt))), levels)
-    if n_nodes >= MANY_NODES:
-        rows = f"{n_nodes:,} rows of forwards" if options.method == "exact" else "about 250 rows of forwards"
-        memory = human_bytes(n_nodes * BYTES_PER_NODE)
-        units = "features, neurons and heads" if "feature" in levels else "neurons and heads"
-        _say(f"{n_nodes:,} {units} at all positions: {memory} of memory besides the model's, {rows}")
-
-
-def _means(options: Namespace) -> Any:
-    """Return the survey whose means are the reference, or None."""
-    if options.reference is not None and options.corrupt is not None:
-        raise PatchclampError(
-            expected="one reference", got="--reference and --corrupt", remedy="Leave one of them out."
-        )
-    if options.reference in (None, "zero"):
-        return None
-    from patchclamp.core.survey import StoredSurvey
-
-    return StoredSurvey(options.reference)
-
-
-def _check_writable(name: str, option: str) -> None:
-    """Refuse, before anything is computed, a file that cannot be written."""
-    path = Path(name)
-    whole = (
-        name and not name.endswith("/") and path.absolute().parent.is_dir() and (path.is_file() or not path.exists())
-    )
-    try:
-        if whole:
-            with tempfile.TemporaryFile(dir=path.absolute().parent):
-                return
-    except OSError:
-        pass
-    raise PatchclampError(
-        expected="a file to write, in a folder that exists and can be written to",
-        got=repr(name),
-        remedy=f"Give another {option}.",
-    )
 
 
 def generate(options: Namespace) -> int:

@@ -1,5 +1,6 @@
 """Main: parse, run one command, and turn every trouble into three lines and exit code 2."""
 
+import argparse
 import json
 import os
 import signal
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError | KeyboardInterrupt):
                 raise
-            return _complain(_told(problem, bool(interrupted)), as_json)
+            return _complain(_told(problem, bool(interrupted), words), as_json)
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -77,7 +78,34 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _told(problem: BaseException, interrupted: bool) -> PatchclampError:
+SMALLER = {
+    "--batch-size": "a smaller --batch-size",
+    "--window": "a smaller --window",
+    "prompt": "a shorter prompt",
+    "--level": "fewer units (--level)",
+    "--sites": "fewer --sites",
+    "--n": "a smaller --n",
+    "--n-features": "fewer features",
+    "--buffer": "a smaller --buffer",
+    "--dtype": "--dtype bfloat16",
+}
+"""What takes less memory, by the option or argument that a command must have for it."""
+
+
+def _takes_less(words: Sequence[str]) -> str:
+    """Return what would take less memory, among what the command that was typed has."""
+    parser: argparse.ArgumentParser = build_parser()
+    for word in words:
+        verbs = next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
+        if verbs is None:
+            break
+        parser = verbs.choices.get(word, parser)
+    has = {name for action in parser._actions for name in (*action.option_strings, action.dest)}
+    remedies = [remedy for name, remedy in SMALLER.items() if name in has]
+    return " or ".join(filter(None, (", ".join(remedies), "a smaller model")))
+
+
+def _told(problem: BaseException, interrupted: bool, words: Sequence[str] = ()) -> PatchclampError:
     """Return any trouble as one with three parts."""
     if isinstance(problem, PatchclampError):
         return problem
@@ -91,7 +119,7 @@ def _told(problem: BaseException, interrupted: bool) -> PatchclampError:
         return PatchclampError(
             expected="memory enough",
             got=f"{problem}"[:200] or "none left",
-            remedy="Use a smaller --batch-size or --window, --dtype bfloat16, or a smaller model.",
+            remedy=f"Use {_takes_less(words)}.",
         )
     if isinstance(problem, OSError):
         return PatchclampError(

@@ -356,7 +356,8 @@ def measured(found: Any) -> None:
     table = _grid("task", "accuracy", "95 % interval", *numbers[1:], numbers=numbers)
     for task, f in found["tasks"].items():
         other = [_fixed(f["corrupted"]["accuracy"], 3)] if "neurons" in found else []
-        between = _range(*f["interval"], _thousandths)
+        low, high = f["interval"]
+        between = _range(low, high, _thousandths)
         table.add_row(task, _thousandths(f["accuracy"]), between, *other, _thousandths(f["chance"]), str(f["n"]))
     _print(out, table)
     if "neurons" not in found:
@@ -369,7 +370,8 @@ def measured(found: Any) -> None:
     )
     table = _grid("concept", "AUROC", "95 % interval", "neuron", numbers=("AUROC",))
     for concept, f in neurons:
-        table.add_row(concept, _thousandths(f["auroc"]), _range(*f["interval"], _thousandths), f["neuron"])
+        low, high = f["interval"]
+        table.add_row(concept, _thousandths(f["auroc"]), _range(low, high, _thousandths), f["neuron"])
     _print(out, table)
 
 

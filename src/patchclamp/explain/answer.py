@@ -23,12 +23,12 @@ from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
-from patchclamp.explain.receipts import DIRECTLY, Receipts, count_matched, gather, normalised
+from patchclamp.explain.receipts import DIRECTLY, N_OPPONENTS, Receipts, count_matched, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
 
-N_CONTROLS, N_OPPOSING, N_PROMOTED, N_LIKELIEST = 20, 5, 4, 5
+N_CONTROLS, N_PROMOTED, N_LIKELIEST = 20, 4, 5
 MOST_CONTROLS = 1000
 NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
@@ -270,8 +270,10 @@ def explain_answer(
     found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
     _check_finite(found)
     least = NOTHING * np.abs(found.flat).max()
-    chosen = [found.key(int(i)) for i in found.order()[:top] if found.flat[i] > least]
-    opposing = [found.key(int(i)) for i in found.order()[::-1][:N_OPPOSING] if found.flat[i] < -least]
+    order = found.order()
+    chosen = [found.key(int(i)) for i in order[:top] if found.flat[i] > least]
+    opposing = [found.key(int(i)) for i in order[::-1][:N_OPPONENTS] if found.flat[i] < -least]
+    del order  # eight bytes a node
     if not chosen:
         raise PatchclampError(
             expected="units that push towards the answer",

@@ -21,7 +21,7 @@ STRONGEST, OTHERS, NEAR_ZERO = 24, 24, 16
 """How many single nodes are checked: the strongest, others drawn at random, and some predicted near zero."""
 NEAR = 0.01
 """A score counts as near zero at one hundredth of the largest."""
-N_ORDERS = 5
+N_ORDERS, N_OPPONENTS, N_RIVALS = 5, 5, 2
 SMALLEST_SCALE = 0.1
 DECILES, POOL, PATIENCE = 10, 5, 10
 IDLE = -1
@@ -215,6 +215,18 @@ def gather(
         agreement=_agreement(found, singles, near, checked, seed),
         kept=_curve(sizes, kept, len(found.flat)),
     )  # fmt: skip
+
+
+def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
+    """Return about how many rows of forward passes the receipts of so many nodes take, opponents and rivals included.
+
+    Example:
+        >>> count_rows(1024, top=20, n_controls=20)
+        189
+    """
+    singles = min(n_nodes, STRONGEST + OTHERS + NEAR_ZERO)
+    kept = (1 + N_ORDERS) * (2 + n_nodes.bit_length())
+    return 1 + min(top, n_nodes) + min(N_OPPONENTS, n_nodes) + n_controls + N_RIVALS + singles + kept
 
 
 def normalised(effect: float, clean: float, floor: float) -> float | None:

@@ -1,0 +1,63 @@
+"""What `explain` checks and says before it computes anything."""
+
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from patchclamp.cli.progress import human_bytes
+from patchclamp.core.errors import PatchclampError
+
+
+def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -> None:
+    """Say what will be scored, and what that costs."""
+    from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
+    from patchclamp.attribute.scoring import STEPS
+    from patchclamp.explain.receipts import count_rows
+
+    n_nodes = count_nodes(model, max(map(len, model.stimuli(prompt))), levels)
+    scoring = {
+        "exact": f"{n_nodes:,} rows of forward passes",
+        "ig": f"{STEPS * len(level_sites(model, levels)):,} rows of backward passes",
+    }.get(options.method, "1 backward pass")
+    receipts = count_rows(n_nodes, top=options.top, n_controls=options.controls)
+    memory = human_bytes(n_nodes * BYTES_PER_NODE)
+    print(
+        f"{n_nodes:,} units at all positions: {scoring}, about {receipts:,} rows of forward passes for the receipts, "
+        f"{memory} of memory besides the network's own",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def means_of(options: Namespace) -> Any:
+    """Return the survey whose means are the reference, or None."""
+    if options.reference is not None and options.corrupt is not None:
+        raise PatchclampError(
+            expected="one reference", got="--reference and --corrupt", remedy="Leave one of them out."
+        )
+    if options.reference in (None, "zero"):
+        return None
+    from patchclamp.core.survey import StoredSurvey
+
+    return StoredSurvey(options.reference)
+
+
+def check_writable(name: str, option: str) -> None:
+    """Refuse, before anything is computed, a file that cannot be written."""
+    path = Path(name)
+    whole = (
+        name and not name.endswith("/") and path.absolute().parent.is_dir() and (path.is_file() or not path.exists())
+    )
+    try:
+        if whole:
+            with tempfile.TemporaryFile(dir=path.absolute().parent):
+                return
+    except OSError:
+        pass
+    raise PatchclampError(
+        expected="a file to write, in a folder that exists and can be written to",
+        got=repr(name),
+        remedy=f"Give another {option}.",
+    )
