@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, Literal
 
 from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.metric import MetricKind
@@ -15,7 +15,11 @@ TASK_PAIRS, MOST_PAIRS = 64, 100_000
 
 @checked
 def load(
-    name: str | PathLike[str], *, device: str = "cpu", dtype: str | None = None, attention: str | None = None
+    name: str | PathLike[str],
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    attention: Literal["eager", "sdpa"] | None = None,
 ) -> Any:
     """Load a language model or an image classifier into the rig.
 
@@ -39,7 +43,10 @@ def load(
     if name.startswith(ORGANISM):
         from patchclamp.organisms import build
 
-        return build(name.removeprefix(ORGANISM), device=device, dtype=dtype)
+        built = build(name.removeprefix(ORGANISM), device=device, dtype=dtype)
+        if attention is not None:
+            built.module.set_attn_implementation(attention)
+        return built
     from patchclamp.subjects.loading import load_model
 
     return load_model(name, device=device, dtype=dtype, attention=attention)

@@ -201,11 +201,18 @@ class Intervention:
                 got=repr(self.operation),
                 remedy="Choose one of these.",
             )
-        if self.units is not None and not all(isinstance(u, int | np.integer) for u in self.units):
+        units = self.units
+        if units is not None and not (all(map(_counts, units)) and len(units) == len(set(units)) > 0):
             raise PatchclampError(
-                expected="whole numbers of units",
-                got=f"{self.units!r:.60}",
+                expected="units as whole numbers from 0, at least one and each once",
+                got=f"{units!r:.60}",
                 remedy="None means all of them.",
+            )
+        if (self.at is not None and not self.at) or (self.mode != "zero" and self.operation != "ablate"):
+            raise PatchclampError(
+                expected="at least one place in `at`, and a mode with ablate only",
+                got=f"at {self.at!r}, mode {self.mode!r} with {self.operation}",
+                remedy="None means every place; patch takes recorded values, ablate puts zero, mean or resample.",
             )
         wants_value = self.operation in ("set", "add", "scale")
         wants_source = self.operation == "patch" or (self.operation == "ablate" and self.mode != "zero")

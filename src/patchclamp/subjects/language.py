@@ -27,8 +27,9 @@ from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_col
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
 from patchclamp.subjects.identity import tokenizer_hash
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.network import gradients_of, holder, once, probe
-from patchclamp.subjects.text import Tokenizer
+from patchclamp.subjects.network import gradients_of, holder, once
+from patchclamp.subjects.probing import probe
+from patchclamp.subjects.text import Tokenizer, read_stimuli
 
 Attention = Literal["native", "tap"]
 
@@ -168,19 +169,7 @@ class LanguageModel(Model):
 
     def stimuli(self, shown: Any) -> list[Stimulus]:
         """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli."""
-        if isinstance(shown, str):
-            return [self.tokenize(shown)]
-        if isinstance(shown, Stimulus):
-            return [self._fits(shown)]
-        if isinstance(shown, np.ndarray | Tensor):
-            rows = np.asarray(shown)
-            return [self._fits(Stimulus.of(row.astype(np.int64))) for row in np.atleast_2d(rows)]
-        listed = list(shown)
-        if not listed:
-            raise PatchclampError(expected="at least one stimulus", got="none", remedy="Give a text or token ids.")
-        if listed and all(isinstance(i, int | np.integer) for i in listed):
-            return [self._fits(Stimulus.of(np.array(listed, dtype=np.int64)))]
-        return [s for item in listed for s in self.stimuli(item)]
+        return read_stimuli(shown, self.tokenize, self._fits)
 
     def _fits(self, stimulus: Stimulus) -> Stimulus:
         vocabulary = self.module.get_input_embeddings().num_embeddings
@@ -440,7 +429,12 @@ class LanguageModel(Model):
         Cost: one forward pass per token that is taken.
         """
         self.require("generate")
-        [shown] = self.stimuli(prompt)
+        listed = self.stimuli(prompt)
+        if len(listed) != 1:
+            raise PatchclampError(
+                expected="one prompt", got=f"{len(listed)}", remedy="Step each by itself, or generate them together."
+            )
+        [shown] = listed
         check_request(len(shown), self.context, max_new_tokens, 0.0)
         self._bind(interventions, 1).check([len(shown)], steps=True)
         return stepped_ids(

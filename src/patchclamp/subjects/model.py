@@ -189,6 +189,13 @@ class Model(Network):
                 got=f"{len(shown)}, of {' and '.join(str(n) for n in sorted({len(one) for one in shown}))} tokens",
                 remedy="Sweep those of each length by themselves.",
             )
+        whose_each = [0] * len(cells) if of is None else list(of)
+        if len(whose_each) != len(cells) or not all(0 <= i < len(shown) for i in whose_each):
+            raise PatchclampError(
+                expected=f"for each of {len(cells)} cells a stimulus from 0 to {len(shown) - 1}",
+                got=f"of={whose_each!r:.60}",
+                remedy="Leave `of` out for one stimulus.",
+            )
         first = [min((self._first_layer(i.site) for i in cell), default=0) if self.restarts else 0 for cell in cells]
         starts = sorted({layer for layer in first if layer > 0})
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
@@ -198,7 +205,7 @@ class Model(Network):
         for layer in sorted(set(first)):
             members = [i for i, start in enumerate(first) if start == layer]
             for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
-                whose = [0 if of is None else int(of[i]) for i in part]
+                whose = [int(whose_each[i]) for i in part]
                 restart = None
                 if layer > 0 and clean is not None:
                     residual = clean[f"blocks.{layer}.resid_in"]

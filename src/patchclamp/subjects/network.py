@@ -24,12 +24,12 @@ from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import slug
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import Edits, Frame, bind, by_row
-from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit, module_by_module
+from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit
 from patchclamp.subjects.identity import module_hash
+from patchclamp.subjects.inputs import described, positions_of, rows_of
 from patchclamp.subjects.outputs import measured_from
+from patchclamp.subjects.probing import MODULE, laid_out, shapes_inside
 from patchclamp.subjects.text import Tokenizer
-
-MODULE = "module."
 
 
 @checked
@@ -75,7 +75,7 @@ class Network:
         ):
             raise PatchclampError(
                 expected="one example of token ids (batch, position) beside a tokenizer",
-                got=_described(self.example_inputs),
+                got=described(self.example_inputs),
                 remedy="Leave the tokenizer out, or pass ids such as torch.tensor([[1, 2, 3]]).",
             )
         if not callable(bare) or not hasattr(bare, "all_special_ids"):
@@ -219,8 +219,8 @@ class Network:
         if not isinstance(first, Tensor) or first.ndim == 0 or len(first) == 0:
             raise PatchclampError(
                 expected="a tensor, or a tuple of tensors, batch first with at least one row",
-                got=_described(inputs),
-                remedy=f"Pass what the module is called with; its example was {_described(self.example_inputs)}.",
+                got=described(inputs),
+                remedy=f"Pass what the module is called with; its example was {described(self.example_inputs)}.",
             )
         return inputs
 
@@ -233,8 +233,8 @@ class Network:
             raise
         except (TypeError, ValueError, IndexError, RuntimeError) as problem:
             raise PatchclampError(
-                expected=f"inputs that {type(self.module).__name__} accepts, such as {_described(self.example_inputs)}",
-                got=f"{_described(inputs)}: {type(problem).__name__}: {problem}"[:300],
+                expected=f"inputs that {type(self.module).__name__} accepts, such as {described(self.example_inputs)}",
+                got=f"{described(inputs)}: {type(problem).__name__}: {problem}"[:300],
                 remedy="Pass what you would call it with, batch first.",
             ) from problem
 
@@ -271,7 +271,7 @@ class Network:
         dotted, _, side = path.removeprefix(MODULE).rpartition(".")
         if path.startswith(MODULE) and side in ("in", "out") and dotted in dict(self.module.named_modules()):
             raise PatchclampError(
-                expected=f"a module whose {'input' if side == 'in' else 'output'} is a tensor of 2 to 4 axes, batch first",
+                expected=f"a module whose {'input' if side == 'in' else 'output'} is a tensor of 2 to 4 axes",
                 got=f"{path}, where the example had none",
                 remedy="Its forward is not called, or takes and gives something else (nn.MultiheadAttention reads the "
                 "weights of its out_proj by itself). Choose the module that encloses it.",
@@ -312,7 +312,7 @@ class Network:
             PatchclampError: unknown sites, units or positions out of range, a module that this forward did not call.
         """
         inputs = self._inputs(stimuli)
-        shown = _shown(inputs[0])
+        shown = rows_of(inputs[0])
         paths = self._paths(record)
         edits = self._changes(interventions, shown, inputs)
         kept: dict[str, Tensor] = {}
@@ -347,17 +347,17 @@ class Network:
             interventions: changes that hold meanwhile; gradients flow through them.
 
         Raises:
-            PatchclampError: as ``run``; an output in which the metric's axes cannot be told, or a position or class that
-                it does not have.
+            PatchclampError: as ``run``; an output in which the metric's axes cannot be told, or a position or class
+                that it does not have.
 
         Example:
             >>> net = Network(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3)), torch.zeros(1, 6, dtype=torch.int64))
-            >>> last_but_one = Metric("logit_difference", (2,), (0,), positions=(-2,))
-            >>> net.differentiate(torch.tensor([[1, 2, 3]]), last_but_one, "module.0.out").gradients["module.0.out"].shape
+            >>> x, last_but_one = torch.tensor([[1, 2, 3]]), Metric("logit_difference", (2,), (0,), positions=(-2,))
+            >>> net.differentiate(x, last_but_one, "module.0.out").gradients["module.0.out"].shape
             torch.Size([1, 3, 4])
         """
         inputs = self._inputs(stimuli)
-        shown, asked = _shown(inputs[0]), self._paths(sites)
+        shown, asked = rows_of(inputs[0]), self._paths(sites)
         edits = self._changes(interventions, shown, inputs)
         held: dict[str, Tensor] = {}
         hold = holder(held)
@@ -371,7 +371,7 @@ class Network:
             with self._refusing(inputs):
                 output = self.module(*inputs)
             refuse_uncalled(unseen)
-            measured = measured_from(output, metric, len(shown), _positions_of(inputs[0]))
+            measured = measured_from(output, metric, len(shown), positions_of(inputs[0]))
         gradients = gradients_of(measured, held)
         values = {path: x.detach() for path, x in held.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
@@ -511,33 +511,6 @@ def refuse_uncalled(unseen: Collection[str]) -> None:
         )
 
 
-def _shown(first: Tensor) -> tuple[Stimulus, ...]:
-    """Return a batch's rows as stimuli: token ids where these are shown, else the row's number."""
-    if first.ndim == 2 and first.shape[1] and not (first.is_floating_point() or first.is_complex()):
-        return tuple(Stimulus.of(row) for row in first.detach().cpu().numpy().astype(np.int64))
-    return tuple(Stimulus.of(np.array([i])) for i in range(len(first)))
-
-
-def _positions_of(first: Tensor) -> int | None:
-    """Return how many positions an input has: ids ``(batch, position)`` or vectors ``(batch, position, unit)``."""
-    ids = first.ndim == 2 and not first.is_floating_point()
-    return int(first.shape[1]) if ids or first.ndim == 3 else None
-
-
-def _described(inputs: Any) -> str:
-    """Return types and shapes of some inputs, as people read them."""
-    listed = inputs if isinstance(inputs, tuple) else (inputs,)
-    return (
-        ", ".join(
-            f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
-            if isinstance(x, Tensor)
-            else f"{type(x).__name__}"
-            for x in listed
-        )
-        or "nothing"
-    )
-
-
 def _squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
     """Show a visit ``(batch, position, width)`` where the network has the tokens of all rows on one axis."""
 
@@ -562,91 +535,6 @@ def once(path: str, seen: Container[str]) -> None:
             got=f"{path}, called again",
             remedy="Use the modules that call it.",
         )
-
-
-def shapes_inside(module: nn.Module, forward: Callable[[], object]) -> dict[str, torch.Size]:
-    """Run one forward and return the shape of every module's input and output that is a tensor of real numbers.
-
-    Raises:
-        PatchclampError: the module does not accept its example.
-    """
-    shapes: dict[str, torch.Size] = {}
-    handles = []
-    for path, part in module.named_modules():
-        if path:
-            handles.append(part.register_forward_pre_hook(_noting(shapes, path, "in"), with_kwargs=True))
-            handles.append(part.register_forward_hook(_noting(shapes, path, "out")))
-    try:
-        with torch.no_grad(), module_by_module(module):
-            forward()
-    except Exception as problem:
-        raise PatchclampError(
-            expected="example inputs that the module accepts",
-            got=f"{type(problem).__name__}: {problem}"[:200],
-            remedy="Pass the tensors that you would call it with, batch first.",
-        ) from problem
-    finally:
-        for handle in handles:
-            handle.remove()
-    return shapes
-
-
-def probe(
-    module: nn.Module, forward: Callable[[], object], lead: tuple[int, ...] = ()
-) -> dict[str, tuple[Site, Place | Tap]]:
-    """Run one forward and return every module's input and output that is a tensor of real numbers, as sites.
-
-    Args:
-        module: the network.
-        forward: runs it.
-        lead: where given, only tensors of these first sizes and one more axis.
-
-    Raises:
-        PatchclampError: the module does not accept its example.
-    """
-    return laid_out(shapes_inside(module, forward), lead)
-
-
-def laid_out(
-    shapes: Mapping[str, torch.Size], lead: tuple[int, ...] = (), rows: int | None = None
-) -> dict[str, tuple[Site, Place | Tap]]:
-    """Return the sites of tensors of these shapes.
-
-    Args:
-        shapes: path to shape, as ``shapes_inside`` gives them.
-        lead: where given, only tensors of these first sizes and one more axis.
-        rows: rows of the example, where known: a tensor that has them second has positions first.
-    """
-    layouts = {
-        1: ("unit",),
-        2: ("stimulus", "unit"),
-        3: ("stimulus", "position", "unit"),
-        4: ("stimulus", "channel", "y", "x"),
-    }
-    found: dict[str, tuple[Site, Place | Tap]] = {}
-    for path, shape in shapes.items():
-        axes = layouts.get(len(shape))
-        if lead and (shape[:-1] != lead):
-            continue
-        if axes is not None and len(shape) > 1:
-            width = shape[1] if "channel" in axes else shape[-1]
-            dotted, _, side = path[len(MODULE) :].rpartition(".")
-            turned = rows is not None and len(shape) == 3 and shape[0] != rows == shape[1]
-            place = (Turned if turned else Place)(dotted, "in" if side == "in" else "out")
-            found[path] = (Site(path, "module", int(width), axes), place)
-    return found
-
-
-def _noting(shapes: dict[str, torch.Size], path: str, side: str) -> Callable[..., None]:
-    def note(_module: nn.Module, args: Any, other: Any) -> None:
-        if side == "in":
-            seen = args[0] if args else next((v for v in other.values() if isinstance(v, Tensor)), None)
-        else:
-            seen = other[0] if isinstance(other, tuple | list) and other else other
-        if isinstance(seen, Tensor) and seen.is_floating_point():
-            shapes.setdefault(f"{MODULE}{path}.{side}", seen.shape)
-
-    return note
 
 
 def holder(held: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:

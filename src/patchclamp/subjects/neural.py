@@ -283,6 +283,12 @@ class NeuralRecording:
             PatchclampError: the rate is unknown.
         """
         trial, place = divmod(sample, self.n_samples)
+        if trial >= self.n_trials:
+            raise PatchclampError(
+                expected=f"a sample from 0 to {self.n_trials * self.n_samples - 1}",
+                got=str(sample),
+                remedy="Samples count through all trials.",
+            )
         return trial, self.start + place / self._known_rate()
 
     # -- what a brain cannot ------------------------------------------------------------------------------------------
@@ -348,6 +354,13 @@ class NeuralRecording:
 
         Cost: as ``correlation``.
         """
+        strange = [unit for members in (groups or {}).values() for unit in members if not 0 <= unit < self.n_units]
+        if strange:
+            raise PatchclampError(
+                expected=f"groups of units from 0 to {self.n_units - 1}",
+                got=f"unit {strange[0]}",
+                remedy="Count from 0.",
+            )
         r = self.correlation()
         of = {"all": range(self.n_units)} if groups is None else groups
         pairs = [r[np.ix_(list(m), list(m))][np.triu_indices(len(m), 1)] for m in of.values()]

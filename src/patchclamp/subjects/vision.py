@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchclamp.core.arguments import checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -25,7 +25,8 @@ from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision
 from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.network import MODULE, gradients_of, holder, once, shapes_inside
+from patchclamp.subjects.network import gradients_of, holder, once
+from patchclamp.subjects.probing import MODULE, shapes_inside
 
 
 @checked
@@ -184,9 +185,13 @@ class VisionModel(Model):
         with torch.no_grad():
             return int(answers(self.module(*self.example_inputs)).shape[1])
 
-    def answer_name(self, index: int) -> str:
+    def answer_name(self, index: Natural) -> str:
         """Return a class's name; its number where the config has none."""
         names = getattr(getattr(self.module, "config", None), "id2label", None) or {}
+        if index not in names and index >= self.n_answers:
+            raise PatchclampError(
+                expected=f"a class from 0 to {self.n_answers - 1}", got=str(index), remedy="Count from 0."
+            )
         return str(names.get(index, index))
 
     def class_index(self, name: str | int) -> int:
@@ -346,6 +351,12 @@ class VisionModel(Model):
                 expected="a vision transformer of a known family, for relevance rules",
                 got=self.name,
                 remedy="Convolutions have no stand-ins: use integrated gradients, attribution patching or exact.",
+            )
+        if any(position not in (0, -1) for position in metric.positions):
+            raise PatchclampError(
+                expected="position −1, the only one at which an image is answered",
+                got=str(list(metric.positions)),
+                remedy="Leave positions out.",
             )
         shown = self._repeated(stimuli, interventions)
         held: dict[str, Tensor] = {}
