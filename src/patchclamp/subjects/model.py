@@ -1,6 +1,6 @@
 """Model: a network that is shown stimuli and answers with logits; what language and vision share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class Model(Network):
     """
 
     module: Any
+    instead = "It answers through its own head: see what it has in its capabilities, and in docs/python.md."
     levels: tuple[str, ...] = ("neuron", "head")
     """Levels of units that it has, among those of ``attribute_nodes``."""
     restarts: bool = True
@@ -223,11 +224,3 @@ class Model(Network):
         if path == "final" and self.n_layers:
             return self.n_layers - 1
         return site.layer or 0
-
-    def require(self, capability: str) -> None:
-        """Raise what is missing, with its reason, where the subject lacks a capability."""
-        if not getattr(self.capabilities, capability):
-            reasons: Mapping[str, str] = dict(self.capabilities.missing)
-            raise PatchclampError(
-                expected=f"a subject that can {capability}", got=self.name, remedy=reasons.get(capability, "It cannot.")
-            )

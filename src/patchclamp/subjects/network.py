@@ -11,16 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patchclamp.core.arguments import checked
+from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
 from patchclamp.core.intervention import Intervention
-from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording, made_on
 from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.core.subject import Capabilities, Differentiated, Run
+from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.core.unit import slug
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import Edits, Frame, bind, by_row
@@ -30,6 +29,12 @@ from patchclamp.subjects.inputs import described, positions_of, rows_of
 from patchclamp.subjects.outputs import measured_from
 from patchclamp.subjects.probing import MODULE, laid_out, shapes_inside
 from patchclamp.subjects.text import Tokenizer
+
+LANGUAGE_ONLY = ("generate", "steps", "tokenize", "continuation", "tokenizer", "context", "unembed", "read_out")
+
+
+class Lacking(PatchclampError, AttributeError):
+    """The subject does not have what another kind of subject has; ``hasattr`` says no."""
 
 
 @checked
@@ -54,6 +59,13 @@ class Network:
         >>> [s.path for s in net.sites()][:2]
         ['module.0.in', 'module.0.out']
     """
+
+    instead = (
+        "A plain network can run, record, intervene, differentiate, measure and sweep; pc.attribute_nodes(net, inputs, "
+        "metric, levels=['module.….out']) scores its units. Text and pairs of prompts need a language model of "
+        "transformers, images pc.wrap(…, prepare=…)."
+    )
+    """What a caller can do who handed it to something that takes another kind of subject."""
 
     def __init__(
         self, module: nn.Module, example_inputs: Any, *, tokenizer: Any = None, name: str | None = None
@@ -100,7 +112,9 @@ class Network:
         quantised = any(
             not p.is_floating_point() or type(p.data).__module__.startswith("torchao") for p in self.module.parameters()
         )
-        missing = (("differentiate", "weights are quantised: record and clamp instead"),) if quantised else ()
+        missing: tuple[tuple[str, str], ...] = tuple((name, self.instead) for name in ("generate", "attention"))
+        if quantised:
+            missing = (("differentiate", "weights are quantised: record and clamp instead"), *missing)
         return Capabilities(differentiate=not quantised, missing=missing)
 
     def sites(self, *, modules: bool = False) -> list[Site]:
@@ -205,7 +219,7 @@ class Network:
         first = self.example_inputs[0] if self.example_inputs else None
         return len(first) if isinstance(first, Tensor) and first.ndim else None
 
-    def _inputs(self, shown: Any) -> tuple[Any, ...]:
+    def inputs(self, shown: Any) -> tuple[Any, ...]:
         """Return what the module is called with: tensors as they are; texts as ids, where there is a tokenizer.
 
         Raises:
@@ -225,7 +239,7 @@ class Network:
         return inputs
 
     @contextmanager
-    def _refusing(self, inputs: tuple[Any, ...]) -> Iterator[None]:
+    def refusing(self, inputs: tuple[Any, ...]) -> Iterator[None]:
         """Say which inputs the module raised on; its own traceback stays behind."""
         try:
             yield
@@ -311,7 +325,7 @@ class Network:
         Raises:
             PatchclampError: unknown sites, units or positions out of range, a module that this forward did not call.
         """
-        inputs = self._inputs(stimuli)
+        inputs = self.inputs(stimuli)
         shown = rows_of(inputs[0])
         paths = self._paths(record)
         edits = self._changes(interventions, shown, inputs)
@@ -323,8 +337,8 @@ class Network:
             kept[path] = x.detach().clone()
             return x
 
-        visits, unseen = _noting_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
-        with torch.no_grad(), self.engine.attached(visits), self._refusing(inputs):
+        visits, unseen = noting_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
+        with torch.no_grad(), self.engine.attached(visits), self.refusing(inputs):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
         return Run(shown, output if logits else None, self._recording(shown, kept))
@@ -332,7 +346,7 @@ class Network:
     def differentiate(
         self,
         stimuli: Any,
-        metric: Metric | EachMetric | Callable[[Any], Any],
+        metric: Any,
         sites: str | Sequence[str],
         *,
         interventions: Sequence[Any] = (),
@@ -356,7 +370,7 @@ class Network:
             >>> net.differentiate(x, last_but_one, "module.0.out").gradients["module.0.out"].shape
             torch.Size([1, 3, 4])
         """
-        inputs = self._inputs(stimuli)
+        inputs = self.inputs(stimuli)
         shown, asked = rows_of(inputs[0]), self._paths(sites)
         edits = self._changes(interventions, shown, inputs)
         held: dict[str, Tensor] = {}
@@ -366,15 +380,62 @@ class Network:
             # The copy travels on: nn.ReLU(inplace=True) would overwrite the value that is held, and its gradient.
             return hold(path, x).clone()
 
-        visits, unseen = _noting_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
+        visits, unseen = noting_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
         with torch.enable_grad(), self.engine.attached(visits, freeze=True):
-            with self._refusing(inputs):
+            with self.refusing(inputs):
                 output = self.module(*inputs)
             refuse_uncalled(unseen)
             measured = measured_from(output, metric, len(shown), positions_of(inputs[0]))
         gradients = gradients_of(measured, held)
         values = {path: x.detach() for path, x in held.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
+
+    def measure(self, stimuli: Any, metric: Any, *, interventions: Sequence[Any] = ()) -> Tensor:
+        """Return a metric's value for each row; arguments as for ``differentiate``."""
+        inputs = self.inputs(stimuli)
+        output = self.run(inputs, interventions=interventions).logits
+        return measured_from(output, metric, len(inputs[0]), positions_of(inputs[0]))
+
+    def sweep(
+        self,
+        stimulus: Any,
+        metric: Any,
+        cells: Sequence[Sequence[Intervention]],
+        *,
+        batch_size: Positive = 64,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Return the metric under each of many sets of interventions on one input.
+
+        Args:
+            stimulus: a tensor or tuple of tensors with one row; with a tokenizer also text.
+            metric: as for ``differentiate``.
+            cells: a list of interventions per cell.
+            batch_size: rows per forward pass.
+            progress: called with cells done and cells in all.
+
+        Returns:
+            ``(cell,)`` metric values.
+
+        Cost: cells / batch_size forward passes.
+        """
+        from patchclamp.subjects.plain import as_model
+
+        model, read = as_model(self, stimulus, metric)
+        return model.sweep(stimulus, read, cells, batch_size=batch_size, progress=progress)
+
+    def require(self, capability: str) -> None:
+        """Raise what is missing, with its reason, where the subject lacks a capability."""
+        if not getattr(self.capabilities, capability):
+            reasons = dict(self.capabilities.missing)
+            raise PatchclampError(
+                expected=f"a subject that can {capability}", got=self.name, remedy=reasons.get(capability, "It cannot.")
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in LANGUAGE_ONLY:
+            raise Lacking(expected=f"a language model, for {name}", got=self.name, remedy=self.instead)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def intervene(self, interventions: Sequence[Any]) -> AbstractContextManager[None]:
         """Change every forward of the module inside the context, whoever calls it.
@@ -480,7 +541,7 @@ class Network:
         return Recording(tuple(stimuli), dict(values), sites, {"subject": self.name})
 
 
-def _noting_calls(
+def noting_calls(
     visits: Sequence[tuple[Place | Tap, Visit]], paths: Sequence[str]
 ) -> tuple[list[tuple[Place | Tap, Visit]], set[str]]:
     """Return visits that note when they are made, and the set of paths that still wait for theirs."""

@@ -50,6 +50,7 @@ class VisionModel(Model):
     """
 
     family: VisionFamily | None
+    instead = "An image model answers with classes: run, differentiate, sweep and explain it; record and survey images."
 
     def __init__(
         self,
@@ -83,7 +84,10 @@ class VisionModel(Model):
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
         bare = super().capabilities
-        missing = (*bare.missing, ("generate", "it answers with classes, not with text"))
+        missing = (
+            *(each for each in bare.missing if each[0] == "differentiate"),
+            ("generate", "it answers with classes, not with text"),
+        )
         if self.family is None:
             why = f"no family file covers {type(self.module).__name__}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
