@@ -27,9 +27,9 @@ from patchclamp.subjects.frames import Batch, Framer, Padding, lay_out, read_col
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
 from patchclamp.subjects.identity import tokenizer_hash
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.network import gradients_of, holder, once
 from patchclamp.subjects.probing import probe
 from patchclamp.subjects.text import Tokenizer, read_stimuli
+from patchclamp.subjects.visits import gradients_of, holder, once
 
 Attention = Literal["native", "tap"]
 

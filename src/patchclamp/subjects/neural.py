@@ -262,7 +262,7 @@ class NeuralRecording:
             PatchclampError: the rate is unknown, or no sample lies there.
         """
         first, last = (self._sample(seconds) for seconds in (start, stop))
-        if first >= last:
+        if first >= last or np.isnan([start, stop]).any():
             ends = f"from {self.start:g} to {self.start + self.duration:g} s"
             raise PatchclampError(
                 expected=f"a stretch of a recording that lasts {ends}",
@@ -403,7 +403,7 @@ class NeuralRecording:
 
     def _sample(self, seconds: float) -> int:
         """Return the first sample at or after a time; what rounding leaves of a sample (10⁻⁶) does not count."""
-        # A NaN or infinite end is an empty stretch or the recording's own end.
+        # An infinite end is the recording's own; NaN is refused by who asks.
         place = np.nan_to_num((seconds - self.start) * self._known_rate() - 1e-6, nan=0.0)
         return int(np.clip(np.ceil(place), 0, self.n_samples))
 

@@ -21,8 +21,9 @@ from patchclamp.subjects.engine import Place, Restart, Tap, Turned
 from patchclamp.subjects.grids import Grid, site_at
 from patchclamp.subjects.inputs import described, positions_of
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.network import Network, gradients_of, holder, noting_calls, once, refuse_uncalled
+from patchclamp.subjects.network import Network
 from patchclamp.subjects.outputs import measured_from, read_positions
+from patchclamp.subjects.visits import gradients_of, holder, noting_calls, once, refuse_uncalled
 
 VALUE = Metric("logit", (0,))
 """Reads the one number that a function of the output gives."""

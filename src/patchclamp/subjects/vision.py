@@ -25,8 +25,8 @@ from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision
 from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.network import gradients_of, holder, once
 from patchclamp.subjects.probing import MODULE, shapes_inside
+from patchclamp.subjects.visits import gradients_of, holder, once
 
 
 @checked
