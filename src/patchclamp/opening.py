@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, Literal
 
 from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.metric import MetricKind
@@ -19,7 +19,7 @@ def load(
     *,
     device: str = "cpu",
     dtype: str | None = None,
-    attention: str | None = None,
+    attention: Literal["eager", "sdpa"] | None = None,
     prepend_bos: bool = False,
 ) -> Any:
     """Load a language model or an image classifier into the rig.
@@ -46,6 +46,8 @@ def load(
         from patchclamp.organisms import build
 
         model: Any = build(name.removeprefix(ORGANISM), device=device, dtype=dtype)
+        if attention is not None:
+            model.module.set_attn_implementation(attention)
     else:
         from patchclamp.subjects.loading import load_model
 

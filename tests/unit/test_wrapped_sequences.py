@@ -1,4 +1,4 @@
-"""Plain networks whose outputs and sites have positions: metrics, places, recordings and what a change does not reach."""
+"""Plain networks whose outputs and sites have positions: metrics, places, recordings, what a change does not reach."""
 
 import itertools
 

@@ -111,6 +111,12 @@ def sites_named(model: LanguageModel, sites: str | Sequence[str]) -> list[tuple[
         PatchclampError: unknown ones, or none.
     """
     found: dict[tuple[str, str], None] = {}
+    if not len(sites):
+        raise PatchclampError(
+            expected=f"sites among {', '.join(SITES)}, feature, or patterns of site paths",
+            got="none",
+            remedy="Leave sites out for the residual stream, attention and MLPs.",
+        )
     for name in (part.strip() for part in (sites.split(",") if isinstance(sites, str) else sites)):
         if name in SITES:
             model.covered()

@@ -1,6 +1,6 @@
 """Scoring: one verb for every way of attributing a metric to neurons, heads and features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,8 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import DIRECT, RELP
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.network import Network
+from patchclamp.subjects.plain import as_model
 
 METHODS: Mapping[str, str] = {
     "relp": "relevance patching (RelP)",
@@ -35,9 +37,9 @@ STEPS = 10
 
 @checked
 def attribute_nodes(
-    model: Model,
+    model: Network,
     prompt: Any,
-    metric: Metric,
+    metric: Metric | Callable[[Any], Any],
     *,
     corrupted: Any = None,
     means: Any = None,
@@ -71,9 +73,9 @@ def attribute_nodes(
     m(x′), and baseline, activations and reference are those of that run.
 
     Args:
-        model: the subject.
-        prompt: x, text or image, or a stimulus.
-        metric: m.
+        model: the subject; of a wrapped plain network units at module sites, which ``levels`` names.
+        prompt: x, text or image, or a stimulus; for a plain network a tensor, or a tuple of tensors, with one row.
+        metric: m; of a plain network also a function from output to ``(batch,)``.
         corrupted: x′, of as many tokens.
         means: a survey (or recording) whose means are the reference.
         method: one of the table.
@@ -107,6 +109,7 @@ def attribute_nodes(
         >>> str(found.top(1)[0]), round(float(found.flat.max()), 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
+    model, metric = as_model(model, prompt, metric)
     if method not in METHODS:
         raise PatchclampError(
             expected=f"a method among {', '.join(METHODS)}", got=repr(method), remedy="Choose one of these."
@@ -134,6 +137,12 @@ def attribute_nodes(
         return replace(found, scores={place: -values for place, values in found.scores.items()})
     if method != "exact" and method != "activation":
         model.require("differentiate")
+    if levels is None and not model.levels:
+        raise PatchclampError(
+            expected="levels that name sites of a plain network",
+            got="none",
+            remedy=f"For example levels=[{model.sites()[-1].path!r}]; net.sites() lists them.",
+        )
     sites = level_sites(model, model.levels if levels is None else levels)
     paths = list(sites)
     features = [path for path, basis in sites.items() if kind_of(basis) == "feature"]

@@ -15,6 +15,7 @@ import numpy as np
 from patchclamp.core.errors import PatchclampError
 
 Target = TypeVar("Target")
+_NOTHING, _SPECIAL = object(), ("__init__", "__getitem__")
 _LOOKED_AT = 64
 """Elements of a list that are looked at: a check costs microseconds, however long the list is."""
 
@@ -43,7 +44,7 @@ class _Rule:
 def checked(target: Target) -> Target:
     """Make a function, or a class's constructor and public methods, refuse arguments that their annotations forbid.
 
-    A whole number is no bool and no float, a number is not NaN, text is no list, and an unknown, missing or surplus
+    A whole number is no bool and no float, text is no list, and an unknown, missing or surplus
     argument is named. Annotations are read at the first call; what has none, or ``Any``, is not looked at.
 
     Args:
@@ -64,7 +65,9 @@ def checked(target: Target) -> Target:
             kind = type(member)
             if kind in (classmethod, staticmethod) and not name.startswith("_"):
                 setattr(target, name, kind(_checked(member.__func__, f"{target.__name__}.{name}")))
-            elif isinstance(member, types.FunctionType) and (name == "__init__" or not name.startswith("_")):
+            elif isinstance(member, types.FunctionType) and (
+                name in ("__init__", "__getitem__") or not name.startswith("_")
+            ):
                 label = target.__name__ if name == "__init__" else f"{target.__name__}.{name}"
                 setattr(target, name, _checked(member, label))
         return target
@@ -84,10 +87,12 @@ def _checked(fn: Callable[..., Any], label: str) -> Callable[..., Any]:
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         if not rules:
-            rules.update({p.name: _rule_of(fn, p.annotation, p.default) for p in named})
+            defaults = {p.name: _NOTHING if p.default is p.empty else p.default for p in named}
+            found = {p.name: _rule_of(fn, p.annotation, defaults[p.name]) for p in named}
             if others is not None and unpacked:
                 fields = typing.get_type_hints(get_args(others.annotation)[0], include_extras=True)
-                rules.update({name: _rule_of(fn, hint) for name, hint in fields.items()})
+                found.update({name: _rule_of(fn, hint) for name, hint in fields.items()})
+            rules.update(found)  # at once: another thread may be looking
         for name, value in zip(names, args, strict=False):
             rule = rules[name]
             if rule is not None and not rule.fits(value):
@@ -158,7 +163,7 @@ def _remedy(rule: _Rule, value: Any, label: str) -> str:
 # -- from annotations to rules ----------------------------------------------------------------------------------------
 
 
-def _rule_of(fn: Callable[..., Any], hint: Any, default: Any = inspect.Parameter.empty) -> _Rule | None:
+def _rule_of(fn: Callable[..., Any], hint: Any, default: Any = _NOTHING) -> _Rule | None:
     """Return the rule of a parameter; its own default always fits."""
     if hint is inspect.Parameter.empty:
         return None
@@ -168,7 +173,7 @@ def _rule_of(fn: Callable[..., Any], hint: Any, default: Any = inspect.Parameter
         rule = _rule(typing.get_type_hints(holder, names, include_extras=True)["it"])
     except NameError:
         return None  # a name that only a type checker knows
-    if rule is None or default is inspect.Parameter.empty or rule.fits(default):
+    if rule is None or default is _NOTHING or rule.fits(default):
         return rule
     return _Rule(lambda v: v is default or rule.fits(v), rule.words)
 
@@ -181,7 +186,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and bool(value == value)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 _PLAIN: Mapping[Any, _Rule] = {
@@ -286,8 +291,9 @@ def _array(hint: Any) -> _Rule | None:
     if not isinstance(array, type):
         return None
     fixed = len(text.split()) if "*" not in text and "..." not in text else None
+    whole = array is np.ndarray and all(str(name).startswith(("int", "uint")) for name in hint.dtypes)
     return _Rule(
-        lambda v: isinstance(v, array) and (fixed is None or v.ndim == fixed),
+        lambda v: isinstance(v, array) and (fixed is None or v.ndim == fixed) and (not whole or v.dtype.kind in "iu"),
         f"a {array.__module__.split('.')[0]} array of shape ({', '.join(text.split())})",
     )
 

@@ -79,9 +79,26 @@ class Basis:
                 remedy="For example Basis('smile', 'directions', decoder=vectors).",
             )
         if self.decoder is not None:
+            self._check_numbers()
             if self.encoder is None and self.reads is None:
                 object.__setattr__(self, "encoder", np.linalg.pinv(self.decoder).T.astype(self.decoder.dtype))
             self._check()
+
+    def _check_numbers(self) -> None:
+        """Refuse arrays of anything but finite numbers, before anything is computed from them."""
+        wrong = [
+            name
+            for name in ARRAYS
+            if (array := getattr(self, name)) is not None
+            # Kind V is ml_dtypes' bfloat16.
+            and (array.dtype.kind not in "iufV" or not np.isfinite(array).all())
+        ]
+        if wrong:
+            raise PatchclampError(
+                expected="arrays of finite numbers",
+                got=f"{', '.join(wrong)} with NaN, infinite numbers or none at all",
+                remedy="See the table in Basis' documentation.",
+            )
 
     def _check(self) -> None:
         """Refuse parts that do not fit together.
@@ -111,10 +128,6 @@ class Basis:
             wrong.append("parts for another site than is written, which `reads` does not name")
         if self.reads is not None and (self.encoder is None or self.activation == "nonnegative"):
             wrong.append("no encoder for the site that is read")
-        for name in ARRAYS:
-            array = getattr(self, name)
-            if array is not None and not np.isfinite(array).all():
-                wrong.append(f"{name} with NaN or infinite numbers")
         if wrong:
             raise PatchclampError(
                 expected=f"{n} directions of width {width} whose parts fit: k from 1 to {n} exactly with topk, "

@@ -173,7 +173,8 @@ class Intervention:
         mode: what an ablation puts in place.
         source: where mean, resample and patch take their values.
         fn: what ``call`` calls with ``(n, width)`` values; returns the same shape.
-        subject: slug of the subject that it is meant for, where a key said so; others then refuse it.
+        subject: slug of the subject that it is meant for, where a key said so; others then refuse it. Its JSON does not
+            hold it.
 
     Raises:
         PatchclampError: the parts do not fit the operation.
@@ -201,9 +202,9 @@ class Intervention:
                 got=repr(self.operation),
                 remedy="Choose one of these.",
             )
-        if self.units is not None and not all(isinstance(u, int | np.integer) for u in self.units):
+        if self.units is not None and not all(map(_counts, self.units)):
             raise PatchclampError(
-                expected="whole numbers of units",
+                expected="whole numbers of units, from 0",
                 got=f"{self.units!r:.60}",
                 remedy="None means all of them.",
             )
@@ -254,8 +255,6 @@ class Intervention:
             data["mode"] = self.mode
         if self.source is not None:
             data["source"] = self.source.to_json()
-        if self.subject is not None:
-            data["subject"] = self.subject
         return data
 
     @classmethod
@@ -269,7 +268,7 @@ class Intervention:
         Raises:
             PatchclampError: unknown fields, or a source that is not at hand.
         """
-        known = {"site", "operation", "basis", "units", "at", "value", "mode", "source", "subject"}
+        known = {"site", "operation", "basis", "units", "at", "value", "mode", "source"}
         operation = data.get("operation")
         named = isinstance(operation, str) and operation in OPERATIONS
         if not named or not {"site", "operation"} <= set(data) <= known:
@@ -284,7 +283,6 @@ class Intervention:
             and isinstance(data.get("basis", "neurons"), str)
             and (units is None or (isinstance(units, list) and all(isinstance(u, int) for u in units)))
             and (at is None or isinstance(at, str))
-            and isinstance(data.get("subject"), str | None)
             and mode in ("zero", "mean", "resample")
         )
         if not plain:
@@ -298,7 +296,6 @@ class Intervention:
             value=data.get("value"),
             mode=mode,
             source=_source(data, sources or {}),
-            subject=data.get("subject"),
         )
 
 
@@ -420,11 +417,25 @@ def change(
         source: a recording, a survey, or a ``Source``.
         fn: for ``call``.
 
+    Raises:
+        PatchclampError: the parts do not fit the operation; no unit or place, or a unit twice.
+
     Example:
         >>> change("scale", "blocks.0.mlp.act", 7, value=0.5, at=[3, 4]).units
         (7,)
     """
     chosen = None if units is None else ((int(units),) if isinstance(units, int | np.integer) else tuple(units))
+    where = spans(at)
+    if where == () or (mode != "zero" and operation != "ablate"):
+        raise PatchclampError(
+            expected="at least one place in `at`, and a mode with ablate only",
+            got=f"at {at!r}, mode {mode!r} with {operation}",
+            remedy="None means every place; patch takes recorded values, ablate puts zero, mean or resample.",
+        )
+    if chosen is not None and not len(chosen) == len(set(chosen)) > 0:
+        raise PatchclampError(
+            expected="at least one unit, and each once", got=f"{chosen!r:.60}", remedy="None means all of them."
+        )
     if source is not None and not isinstance(source, Source):
         source = Source(source)
-    return Intervention(site, operation, chosen, basis, spans(at), value, mode, source, fn)
+    return Intervention(site, operation, chosen, basis, where, value, mode, source, fn)

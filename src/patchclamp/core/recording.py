@@ -364,6 +364,10 @@ class StoredRecording:
     def shard(self, number: Natural, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
         wanted = self._known(sites)
+        if number >= len(self._shards):
+            raise PatchclampError(
+                expected=f"a shard from 0 to {len(self._shards) - 1}", got=str(number), remedy="Count from 0."
+            )
         labels = KINDS[self.kind]
         tensors = self.bundle.read(self._shards[number], [*labels, *wanted])
         stimuli = unpacked({name: tensors[name] for name in labels})

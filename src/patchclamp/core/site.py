@@ -82,10 +82,23 @@ class Site:
             >>> Site("a", "conv.act", 4, places=(3, 5)).place(7)
             (1, 2)
         """
+        if self.places and position >= self.n_places:
+            raise PatchclampError(
+                expected=f"a position from 0 to {self.n_places - 1} at {self.path}",
+                got=str(position),
+                remedy="Count from 0, row after row.",
+            )
         return divmod(position, self.places[1]) if len(self.places) == 2 else (position,)
 
     def position(self, *place: int) -> int:
         """Return the position at ``(y, x)`` of a map; the inverse of ``place``."""
+        sizes = self.places or (len(place) and place[0] + 1,)
+        if len(place) != len(sizes) or not all(0 <= at < size for at, size in zip(place, sizes, strict=True)):
+            raise PatchclampError(
+                expected=f"a place on {' x '.join(map(str, sizes))} at {self.path}",
+                got=str(place),
+                remedy="Count from 0: position(y, x) on a map.",
+            )
         return place[0] * self.places[1] + place[1] if len(self.places) == 2 else place[0]
 
     def to_json(self) -> dict[str, Any]:

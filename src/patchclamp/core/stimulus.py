@@ -95,6 +95,12 @@ class Stimulus:
     @classmethod
     def of(cls, ids: Int[np.ndarray, " position"]) -> "Stimulus":
         """Make a stimulus of bare ids, all of them text."""
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise PatchclampError(
+                expected="whole numbers of tokens on one axis",
+                got=f"an array of {ids.dtype} and shape {ids.shape}",
+                remedy="For example np.array([1, 5, 7]).",
+            )
         n = len(ids)
         return cls(ids, np.full(n, Role.TEXT, dtype=np.int64), np.full((n, 2), -1, dtype=np.int64))
 

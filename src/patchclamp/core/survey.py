@@ -109,6 +109,13 @@ class StoredSurvey:
         Cost: reads the exemplar tables of one site.
         """
         self._known(site)
+        strange = [kind for kind in kinds if kind not in ("top", "quantile", "random")]
+        if strange or unit >= self.sites[site].width:
+            raise PatchclampError(
+                expected=f"a unit from 0 to {self.sites[site].width - 1}, and kinds among top, quantile, random",
+                got=f"unit {unit}, kinds {', '.join(map(str, kinds))}",
+                remedy="Count from 0.",
+            )
         names = [f"{site}|{kind}_{part}" for kind in kinds for part in ("value", "at")]
         tables = self.bundle.read("exemplars", names)
         contexts = self.bundle.read("contexts")

@@ -286,7 +286,7 @@ class Engine:
 
 @contextmanager
 def module_by_module(root: nn.Module) -> Iterator[None]:
-    """Keep torch's fused inference path for transformer layers off: it calls no modules, and hooks would see nothing."""
+    """Keep torch's fused inference path for transformer layers off: it calls no modules, which hooks would miss."""
     fused = any(isinstance(m, nn.TransformerEncoder | nn.TransformerEncoderLayer) for m in root.modules())
     before = torch.backends.mha.get_fastpath_enabled()
     if fused:

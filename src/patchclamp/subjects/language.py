@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -27,9 +27,10 @@ from patchclamp.subjects.families.spec import Family, families, family_of, modul
 from patchclamp.subjects.frames import Batch, Framer, Padding, PaddingCheck, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
 from patchclamp.subjects.identity import tokenizer_hash
-from patchclamp.subjects.network import gradients_of, holder, once, probe
-from patchclamp.subjects.text import Tokenizer
+from patchclamp.subjects.probing import probe
+from patchclamp.subjects.text import Tokenizer, read_stimuli
 from patchclamp.subjects.unembedding import Unembeds
+from patchclamp.subjects.visits import gradients_of, holder, once
 
 Attention = Literal["native", "tap"]
 
@@ -181,19 +182,7 @@ class LanguageModel(Unembeds):
 
     def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
         """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli; see ``tokenize``."""
-        if isinstance(shown, str):
-            return [self.tokenize(shown, answered=answered)]
-        if isinstance(shown, Stimulus):
-            return [self._fits(shown)]
-        if isinstance(shown, np.ndarray | Tensor):
-            rows = np.asarray(shown)
-            return [self._fits(Stimulus.of(row.astype(np.int64))) for row in np.atleast_2d(rows)]
-        listed = list(shown)
-        if not listed:
-            raise PatchclampError(expected="at least one stimulus", got="none", remedy="Give a text or token ids.")
-        if listed and all(isinstance(i, int | np.integer) for i in listed):
-            return [self._fits(Stimulus.of(np.array(listed, dtype=np.int64)))]
-        return [s for item in listed for s in self.stimuli(item, answered=answered)]
+        return read_stimuli(shown, partial(self.tokenize, answered=answered), self._fits)
 
     def _fits(self, stimulus: Stimulus) -> Stimulus:
         vocabulary = self.module.get_input_embeddings().num_embeddings
@@ -457,7 +446,12 @@ class LanguageModel(Unembeds):
         Cost: one forward pass per token that is taken.
         """
         self.require("generate")
-        [shown] = self.stimuli(prompt, answered=True)
+        listed = self.stimuli(prompt, answered=True)
+        if len(listed) != 1:
+            raise PatchclampError(
+                expected="one prompt", got=f"{len(listed)}", remedy="Step each by itself, or generate them together."
+            )
+        [shown] = listed
         check_request(len(shown), self.context, max_new_tokens, 0.0)
         self._bind(interventions, 1).check([len(shown)], steps=True)
         return stepped_ids(

@@ -1,6 +1,6 @@
 """Model: a network that is shown stimuli and answers with logits; what language and vision share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class Model(Network):
 
     module: Any
     family: Family | None = None
+    instead = "It answers through its own head: see what it has in its capabilities, and in docs/python.md."
     levels: tuple[str, ...] = ("neuron", "head")
     """Levels of units that it has, among those of ``attribute_nodes``."""
     restarts: bool = True
@@ -211,6 +212,13 @@ class Model(Network):
                 got=f"{len(shown)}, of {' and '.join(str(n) for n in sorted({len(one) for one in shown}))} tokens",
                 remedy="Sweep those of each length by themselves.",
             )
+        whose_each = [0] * len(cells) if of is None else list(of)
+        if len(whose_each) != len(cells) or not all(0 <= i < len(shown) for i in whose_each):
+            raise PatchclampError(
+                expected=f"for each of {len(cells)} cells a stimulus from 0 to {len(shown) - 1}",
+                got=f"of={whose_each!r:.60}",
+                remedy="Leave `of` out for one stimulus.",
+            )
         first = [min((self._first_layer(i.site) for i in cell), default=0) if self.restarts else 0 for cell in cells]
         starts = sorted({layer for layer in first if layer > 0})
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
@@ -220,7 +228,7 @@ class Model(Network):
         for layer in sorted(set(first)):
             members = [i for i, start in enumerate(first) if start == layer]
             for part in (members[k : k + batch_size] for k in range(0, len(members), batch_size)):
-                whose = [0 if of is None else int(of[i]) for i in part]
+                whose = [int(whose_each[i]) for i in part]
                 restart = None
                 if layer > 0 and clean is not None:
                     residual = clean[f"blocks.{layer}.resid_in"]
@@ -238,11 +246,3 @@ class Model(Network):
         if path == "final" and self.n_layers:
             return self.n_layers - 1
         return site.layer or 0
-
-    def require(self, capability: str) -> None:
-        """Raise what is missing, with its reason, where the subject lacks a capability."""
-        if not getattr(self.capabilities, capability):
-            reasons: Mapping[str, str] = dict(self.capabilities.missing)
-            raise PatchclampError(
-                expected=f"a subject that can {capability}", got=self.name, remedy=reasons.get(capability, "It cannot.")
-            )

@@ -1,7 +1,7 @@
 """Network: any PyTorch module in the rig, its sites named by module paths."""
 
 import warnings
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -11,26 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patchclamp.core.arguments import checked
+from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
 from patchclamp.core.intervention import Intervention
-from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording, made_on
 from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.core.subject import Capabilities, Differentiated, Run
+from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.core.unit import slug
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import Edits, Frame, bind, by_row
-from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit, module_by_module
+from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit
 from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.identity import module_hash
+from patchclamp.subjects.inputs import described, positions_of, rows_of
 from patchclamp.subjects.outputs import measured_from
+from patchclamp.subjects.probing import MODULE, laid_out, shapes_inside
 from patchclamp.subjects.text import Tokenizer
+from patchclamp.subjects.visits import called_again, gradients_of, holder, noting_calls, once, refuse_uncalled, squared
 
-MODULE = "module."
+LANGUAGE_ONLY = ("generate", "steps", "tokenize", "continuation", "tokenizer", "context", "unembed", "read_out")
+
+
+class Lacking(PatchclampError, AttributeError):
+    """The subject does not have what another kind of subject has; ``hasattr`` says no."""
 
 
 @checked
@@ -56,6 +62,13 @@ class Network:
         ['module.0.in', 'module.0.out']
     """
 
+    instead = (
+        "A plain network can run, record, intervene, differentiate, measure and sweep; pc.attribute_nodes(net, inputs, "
+        "metric, levels=['module.….out']) scores its units. Text and pairs of prompts need a language model of "
+        "transformers, images pc.wrap(…, prepare=…)."
+    )
+    """What a caller can do who handed it to something that takes another kind of subject."""
+
     def __init__(
         self, module: nn.Module, example_inputs: Any, *, tokenizer: Any = None, name: str | None = None
     ) -> None:
@@ -76,7 +89,7 @@ class Network:
         ):
             raise PatchclampError(
                 expected="one example of token ids (batch, position) beside a tokenizer",
-                got=_described(self.example_inputs),
+                got=described(self.example_inputs),
                 remedy="Leave the tokenizer out, or pass ids such as torch.tensor([[1, 2, 3]]).",
             )
         if not callable(bare) or not hasattr(bare, "all_special_ids"):
@@ -101,7 +114,9 @@ class Network:
         quantised = any(
             not p.is_floating_point() or type(p.data).__module__.startswith("torchao") for p in self.module.parameters()
         )
-        missing = (("differentiate", "weights are quantised: record and clamp instead"),) if quantised else ()
+        missing: tuple[tuple[str, str], ...] = tuple((name, self.instead) for name in ("generate", "attention"))
+        if quantised:
+            missing = (("differentiate", "weights are quantised: record and clamp instead"), *missing)
         return Capabilities(differentiate=not quantised, missing=missing)
 
     def sites(self, *, modules: bool = False) -> list[Site]:
@@ -208,7 +223,7 @@ class Network:
         first = self.example_inputs[0] if self.example_inputs else None
         return len(first) if isinstance(first, Tensor) and first.ndim else None
 
-    def _inputs(self, shown: Any) -> tuple[Any, ...]:
+    def inputs(self, shown: Any) -> tuple[Any, ...]:
         """Return what the module is called with: tensors as they are; texts as ids, where there is a tokenizer.
 
         Raises:
@@ -222,13 +237,13 @@ class Network:
         if not isinstance(first, Tensor) or first.ndim == 0 or len(first) == 0:
             raise PatchclampError(
                 expected="a tensor, or a tuple of tensors, batch first with at least one row",
-                got=_described(inputs),
-                remedy=f"Pass what the module is called with; its example was {_described(self.example_inputs)}.",
+                got=described(inputs),
+                remedy=f"Pass what the module is called with; its example was {described(self.example_inputs)}.",
             )
         return inputs
 
     @contextmanager
-    def _refusing(self, inputs: tuple[Any, ...]) -> Iterator[None]:
+    def refusing(self, inputs: tuple[Any, ...]) -> Iterator[None]:
         """Say which inputs the module raised on; its own traceback stays behind."""
         try:
             yield
@@ -236,8 +251,8 @@ class Network:
             raise
         except (TypeError, ValueError, IndexError, RuntimeError) as problem:
             raise PatchclampError(
-                expected=f"inputs that {type(self.module).__name__} accepts, such as {_described(self.example_inputs)}",
-                got=f"{_described(inputs)}: {type(problem).__name__}: {problem}"[:300],
+                expected=f"inputs that {type(self.module).__name__} accepts, such as {described(self.example_inputs)}",
+                got=f"{described(inputs)}: {type(problem).__name__}: {problem}"[:300],
                 remedy="Pass what you would call it with, batch first.",
             ) from problem
 
@@ -274,7 +289,7 @@ class Network:
         dotted, _, side = path.removeprefix(MODULE).rpartition(".")
         if path.startswith(MODULE) and side in ("in", "out") and dotted in dict(self.module.named_modules()):
             raise PatchclampError(
-                expected=f"a module whose {'input' if side == 'in' else 'output'} is a tensor of 2 to 4 axes, batch first",
+                expected=f"a module whose {'input' if side == 'in' else 'output'} is a tensor of 2 to 4 axes",
                 got=f"{path}, where the example had none",
                 remedy="Its forward is not called, or takes and gives something else (nn.MultiheadAttention reads the "
                 "weights of its out_proj by itself). Choose the module that encloses it.",
@@ -297,7 +312,7 @@ class Network:
             matching = find_sites([pattern], [site for site, _ in pool.values()])
             several = [site for site in matching if site.calls > 1]
             if len(several) == len(matching):
-                raise _called_again(several[0].path)
+                raise called_again(several[0].path)
             found += [site for site in matching if site.calls == 1]
         return list(dict.fromkeys(site.path for site in found))
 
@@ -321,8 +336,8 @@ class Network:
         Raises:
             PatchclampError: unknown sites, units or positions out of range, a module that this forward did not call.
         """
-        inputs = self._inputs(stimuli)
-        shown = _shown(inputs[0])
+        inputs = self.inputs(stimuli)
+        shown = rows_of(inputs[0])
         paths = self._paths(record)
         edits = self._changes(interventions, shown, inputs)
         kept: dict[str, Tensor] = {}
@@ -333,8 +348,8 @@ class Network:
             kept[path] = x.detach().clone()
             return x
 
-        visits, unseen = _noting_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
-        with torch.no_grad(), self.engine.attached(visits), self._refusing(inputs):
+        visits, unseen = noting_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
+        with torch.no_grad(), self.engine.attached(visits), self.refusing(inputs):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
         return Run(shown, output if logits else None, self._recording(shown, kept))
@@ -342,7 +357,7 @@ class Network:
     def differentiate(
         self,
         stimuli: Any,
-        metric: Metric | EachMetric | Callable[[Any], Any],
+        metric: Any,
         sites: str | Sequence[str],
         *,
         interventions: Sequence[Any] = (),
@@ -357,17 +372,17 @@ class Network:
             interventions: changes that hold meanwhile; gradients flow through them.
 
         Raises:
-            PatchclampError: as ``run``; an output in which the metric's axes cannot be told, or a position or class that
-                it does not have.
+            PatchclampError: as ``run``; an output in which the metric's axes cannot be told, or a position or class
+                that it does not have.
 
         Example:
             >>> net = Network(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3)), torch.zeros(1, 6, dtype=torch.int64))
-            >>> last_but_one = Metric("logit_difference", (2,), (0,), positions=(-2,))
-            >>> net.differentiate(torch.tensor([[1, 2, 3]]), last_but_one, "module.0.out").gradients["module.0.out"].shape
+            >>> x, last_but_one = torch.tensor([[1, 2, 3]]), Metric("logit_difference", (2,), (0,), positions=(-2,))
+            >>> net.differentiate(x, last_but_one, "module.0.out").gradients["module.0.out"].shape
             torch.Size([1, 3, 4])
         """
-        inputs = self._inputs(stimuli)
-        shown, asked = _shown(inputs[0]), self._paths(sites)
+        inputs = self.inputs(stimuli)
+        shown, asked = rows_of(inputs[0]), self._paths(sites)
         edits = self._changes(interventions, shown, inputs)
         held: dict[str, Tensor] = {}
         hold = holder(held)
@@ -376,15 +391,62 @@ class Network:
             # The copy travels on: nn.ReLU(inplace=True) would overwrite the value that is held, and its gradient.
             return hold(path, x).clone()
 
-        visits, unseen = _noting_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
+        visits, unseen = noting_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
         with torch.enable_grad(), self.engine.attached(visits, freeze=True):
-            with self._refusing(inputs):
+            with self.refusing(inputs):
                 output = self.module(*inputs)
             refuse_uncalled(unseen)
-            measured = measured_from(output, metric, len(shown), _positions_of(inputs[0]))
+            measured = measured_from(output, metric, len(shown), positions_of(inputs[0]))
         gradients = gradients_of(measured, held)
         values = {path: x.detach() for path, x in held.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
+
+    def measure(self, stimuli: Any, metric: Any, *, interventions: Sequence[Any] = ()) -> Tensor:
+        """Return a metric's value for each row; arguments as for ``differentiate``."""
+        inputs = self.inputs(stimuli)
+        output = self.run(inputs, interventions=interventions).logits
+        return measured_from(output, metric, len(inputs[0]), positions_of(inputs[0]))
+
+    def sweep(
+        self,
+        stimulus: Any,
+        metric: Any,
+        cells: Sequence[Sequence[Intervention]],
+        *,
+        batch_size: Positive = 64,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Return the metric under each of many sets of interventions on one input.
+
+        Args:
+            stimulus: a tensor or tuple of tensors with one row; with a tokenizer also text.
+            metric: as for ``differentiate``.
+            cells: a list of interventions per cell.
+            batch_size: rows per forward pass.
+            progress: called with cells done and cells in all.
+
+        Returns:
+            ``(cell,)`` metric values.
+
+        Cost: cells / batch_size forward passes.
+        """
+        from patchclamp.subjects.plain import as_model
+
+        model, read = as_model(self, stimulus, metric)
+        return model.sweep(stimulus, read, cells, batch_size=batch_size, progress=progress)
+
+    def require(self, capability: str) -> None:
+        """Raise what is missing, with its reason, where the subject lacks a capability."""
+        if not getattr(self.capabilities, capability):
+            reasons = dict(self.capabilities.missing)
+            raise PatchclampError(
+                expected=f"a subject that can {capability}", got=self.name, remedy=reasons.get(capability, "It cannot.")
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in LANGUAGE_ONLY:
+            raise Lacking(expected=f"a language model, for {name}", got=self.name, remedy=self.instead)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def intervene(self, interventions: Sequence[Any]) -> AbstractContextManager[None]:
         """Change every forward of the module inside the context, whoever calls it.
@@ -478,7 +540,7 @@ class Network:
         return [
             (
                 place,
-                _squared(visit(path, site), partial(frame, site))
+                squared(visit(path, site), partial(frame, site))
                 if getattr(place, "flat", False)
                 else visit(path, site),
             )
@@ -488,200 +550,3 @@ class Network:
     def _recording(self, stimuli: Sequence[Shown], values: Mapping[str, Any]) -> Recording:
         sites = {path: self._place(path)[0] for path in values}
         return Recording(tuple(stimuli), dict(values), sites, {"subject": self.name})
-
-
-def _noting_calls(
-    visits: Sequence[tuple[Place | Tap, Visit]], paths: Sequence[str]
-) -> tuple[list[tuple[Place | Tap, Visit]], set[str]]:
-    """Return visits that note when they are made, and the set of paths that still wait for theirs."""
-    unseen = set(paths)
-
-    def noting(path: str, visit: Visit) -> Visit:
-        def run(x: Tensor) -> Tensor:
-            unseen.discard(path)
-            return visit(x)
-
-        return run
-
-    ordered = zip(dict.fromkeys(paths), visits, strict=True)
-    return [(place, noting(path, visit)) for path, (place, visit) in ordered], unseen
-
-
-def refuse_uncalled(unseen: Collection[str]) -> None:
-    """Refuse sites that a forward pass did not come by: nothing was recorded or changed there.
-
-    Raises:
-        PatchclampError: there are some.
-    """
-    if unseen:
-        raise PatchclampError(
-            expected="modules that this forward pass calls",
-            got=f"{', '.join(sorted(unseen)[:3])}, not called",
-            remedy="The example calls them and these inputs do not; choose a module that encloses them.",
-        )
-
-
-def _shown(first: Tensor) -> tuple[Stimulus, ...]:
-    """Return a batch's rows as stimuli: token ids where these are shown, else the row's number."""
-    if first.ndim == 2 and first.shape[1] and not (first.is_floating_point() or first.is_complex()):
-        return tuple(Stimulus.of(row) for row in first.detach().cpu().numpy().astype(np.int64))
-    return tuple(Stimulus.of(np.array([i])) for i in range(len(first)))
-
-
-def _positions_of(first: Tensor) -> int | None:
-    """Return how many positions an input has: ids ``(batch, position)`` or vectors ``(batch, position, unit)``."""
-    ids = first.ndim == 2 and not first.is_floating_point()
-    return int(first.shape[1]) if ids or first.ndim == 3 else None
-
-
-def _described(inputs: Any) -> str:
-    """Return types and shapes of some inputs, as people read them."""
-    listed = inputs if isinstance(inputs, tuple) else (inputs,)
-    return (
-        ", ".join(
-            f"{str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
-            if isinstance(x, Tensor)
-            else f"{type(x).__name__}"
-            for x in listed
-        )
-        or "nothing"
-    )
-
-
-def _squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
-    """Show a visit ``(batch, position, width)`` where the network has the tokens of all rows on one axis."""
-
-    def run(x: Tensor) -> Tensor:
-        here = frame()
-        square = x.unflatten(0, (1 if here is None else len(here.logical), -1))
-        if torch.is_grad_enabled():
-            # A place that is shared is written into in the end, and a view of it would then lie behind that change.
-            square = square.clone()
-        new = visit(square)
-        # The reshaped view is off the path from input to output: under autograd it must be put on it.
-        return x if new is square and not torch.is_grad_enabled() else new.flatten(0, 1)
-
-    return run
-
-
-def once(path: str, seen: Container[str]) -> None:
-    """Refuse a second value at one site: which call is meant would be a guess."""
-    if path in seen:
-        raise _called_again(path)
-
-
-def _called_again(path: str) -> PatchclampError:
-    return PatchclampError(
-        expected="a module that is called once per forward",
-        got=f"{path}, called again",
-        remedy="Use the modules that call it.",
-    )
-
-
-def shapes_inside(module: nn.Module, forward: Callable[[], object]) -> dict[str, list[torch.Size]]:
-    """Run one forward and return the shapes of every module's input and output that is a tensor of real numbers.
-
-    Returns:
-        dict[str, list[torch.Size]]: path to a shape for each time that the module ran.
-
-    Raises:
-        PatchclampError: the module does not accept its example.
-    """
-    shapes: dict[str, list[torch.Size]] = {}
-    handles = []
-    for path, part in module.named_modules():
-        if path:
-            handles.append(part.register_forward_pre_hook(_noting(shapes, path, "in"), with_kwargs=True))
-            handles.append(part.register_forward_hook(_noting(shapes, path, "out")))
-    try:
-        with torch.no_grad(), module_by_module(module):
-            forward()
-    except Exception as problem:
-        raise PatchclampError(
-            expected="example inputs that the module accepts",
-            got=f"{type(problem).__name__}: {problem}"[:200],
-            remedy="Pass the tensors that you would call it with, batch first.",
-        ) from problem
-    finally:
-        for handle in handles:
-            handle.remove()
-    return shapes
-
-
-def probe(
-    module: nn.Module, forward: Callable[[], object], lead: tuple[int, ...] = ()
-) -> dict[str, tuple[Site, Place | Tap]]:
-    """Run one forward and return every module's input and output that is a tensor of real numbers, as sites.
-
-    Args:
-        module: the network.
-        forward: runs it.
-        lead: where given, only tensors of these first sizes and one more axis.
-
-    Raises:
-        PatchclampError: the module does not accept its example.
-    """
-    return laid_out(shapes_inside(module, forward), lead)
-
-
-def laid_out(
-    shapes: Mapping[str, torch.Size], lead: tuple[int, ...] = (), rows: int | None = None
-) -> dict[str, tuple[Site, Place | Tap]]:
-    """Return the sites of tensors of these shapes.
-
-    Args:
-        shapes: path to shape, as ``shapes_inside`` gives them.
-        lead: where given, only tensors of these first sizes and one more axis.
-        rows: rows of the example, where known: a tensor that has them second has positions first.
-    """
-    layouts = {
-        1: ("unit",),
-        2: ("stimulus", "unit"),
-        3: ("stimulus", "position", "unit"),
-        4: ("stimulus", "channel", "y", "x"),
-    }
-    found: dict[str, tuple[Site, Place | Tap]] = {}
-    for path, (shape, *more) in shapes.items():
-        axes = layouts.get(len(shape))
-        if lead and (shape[:-1] != lead):
-            continue
-        if axes is not None and len(shape) > 1:
-            width = shape[1] if "channel" in axes else shape[-1]
-            dotted, _, side = path[len(MODULE) :].rpartition(".")
-            site = Site(path, "module", int(width), axes, calls=1 + len(more))
-            turned = rows is not None and len(shape) == 3 and shape[0] != rows == shape[1]
-            place = (Turned if turned else Place)(dotted, "in" if side == "in" else "out")
-            found[path] = (site, place)
-    return found
-
-
-def _noting(shapes: dict[str, list[torch.Size]], path: str, side: str) -> Callable[..., None]:
-    def note(_module: nn.Module, args: Any, other: Any) -> None:
-        if side == "in":
-            seen = args[0] if args else next((v for v in other.values() if isinstance(v, Tensor)), None)
-        else:
-            seen = other[0] if isinstance(other, tuple | list) and other else other
-        if isinstance(seen, Tensor) and seen.is_floating_point():
-            shapes.setdefault(f"{MODULE}{path}.{side}", []).append(seen.shape)
-
-    return note
-
-
-def holder(held: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
-    """Return a ``keep`` that puts every value on the path to the output and holds it."""
-
-    def keep(path: str, x: Tensor) -> Tensor:
-        once(path, held)
-        # The first site on a path has nothing before it that asks for a gradient: it becomes the leaf.
-        held[path] = x if x.requires_grad else x.detach().requires_grad_(True)
-        return held[path]
-
-    return keep
-
-
-def gradients_of(measured: Tensor, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return d Σ measured / d value for every held value; zeros where the measure does not depend on it."""
-    if not measured.requires_grad:
-        return {path: torch.zeros_like(x) for path, x in held.items()}
-    found = torch.autograd.grad(measured.sum(), list(held.values()), allow_unused=True)
-    return {path: torch.zeros_like(x) if g is None else g for (path, x), g in zip(held.items(), found, strict=True)}

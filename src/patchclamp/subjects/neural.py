@@ -262,7 +262,7 @@ class NeuralRecording:
             PatchclampError: the rate is unknown, or no sample lies there.
         """
         first, last = (self._sample(seconds) for seconds in (start, stop))
-        if first >= last:
+        if first >= last or np.isnan([start, stop]).any():
             ends = f"from {self.start:g} to {self.start + self.duration:g} s"
             raise PatchclampError(
                 expected=f"a stretch of a recording that lasts {ends}",
@@ -283,6 +283,12 @@ class NeuralRecording:
             PatchclampError: the rate is unknown.
         """
         trial, place = divmod(sample, self.n_samples)
+        if trial >= self.n_trials:
+            raise PatchclampError(
+                expected=f"a sample from 0 to {self.n_trials * self.n_samples - 1}",
+                got=str(sample),
+                remedy="Samples count through all trials.",
+            )
         return trial, self.start + place / self._known_rate()
 
     # -- what a brain cannot ------------------------------------------------------------------------------------------
@@ -348,6 +354,13 @@ class NeuralRecording:
 
         Cost: as ``correlation``.
         """
+        strange = [unit for members in (groups or {}).values() for unit in members if not 0 <= unit < self.n_units]
+        if strange:
+            raise PatchclampError(
+                expected=f"groups of units from 0 to {self.n_units - 1}",
+                got=f"unit {strange[0]}",
+                remedy="Count from 0.",
+            )
         r = self.correlation()
         of = {"all": range(self.n_units)} if groups is None else groups
         pairs = [r[np.ix_(list(m), list(m))][np.triu_indices(len(m), 1)] for m in of.values()]
@@ -390,7 +403,7 @@ class NeuralRecording:
 
     def _sample(self, seconds: float) -> int:
         """Return the first sample at or after a time; what rounding leaves of a sample (10⁻⁶) does not count."""
-        # A NaN or infinite end is an empty stretch or the recording's own end.
+        # An infinite end is the recording's own; NaN is refused by who asks.
         place = np.nan_to_num((seconds - self.start) * self._known_rate() - 1e-6, nan=0.0)
         return int(np.clip(np.ceil(place), 0, self.n_samples))
 

@@ -1,6 +1,6 @@
 """Read a metric from whatever a plain network returns."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -14,9 +14,7 @@ _NAME_THE_AXES = (
 )
 
 
-def measured_from(
-    output: Any, metric: Metric | EachMetric | Callable[[Any], Any], n_rows: int, n_positions: int | None
-) -> Tensor:
+def measured_from(output: Any, metric: Any, n_rows: int, n_positions: int | None) -> Tensor:
     """Return a metric of a network's output, ``(batch,)``.
 
     A ``Metric`` reads ``(batch, position, class)`` at its positions, and ``(batch, class)`` as one position. A function
@@ -24,7 +22,7 @@ def measured_from(
 
     Args:
         output: what the network returned.
-        metric: what is read.
+        metric: a Metric, or a function.
         n_rows: rows of the batch.
         n_positions: positions of the input, where it has any.
 
@@ -33,9 +31,9 @@ def measured_from(
             that does not give one number per row.
     """
     if isinstance(metric, Metric | EachMetric):
-        value = metric(_read(output, metric.positions, n_rows, n_positions))
+        value = metric(read_positions(output, metric.positions, n_rows, n_positions))
     else:
-        value = metric(output)
+        value = metric(output) if callable(metric) else metric
     if not isinstance(value, Tensor) or value.shape != (n_rows,) or not value.is_floating_point():
         shape = (
             f"a tensor of {value.dtype} and shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
@@ -48,8 +46,12 @@ def measured_from(
     return value
 
 
-def _read(output: Any, positions: tuple[int, ...], n_rows: int, n_positions: int | None) -> Tensor:
-    """Return an output at the read positions, ``(batch, read position, class)``."""
+def read_positions(output: Any, positions: Sequence[int] | None, n_rows: int, n_positions: int | None) -> Tensor:
+    """Return an output at the read positions, ``(batch, read position, class)``; at all where none are named.
+
+    Raises:
+        PatchclampError: a shape in which the axes are not these, or a position that is not there.
+    """
     shape = tuple(output.shape) if isinstance(output, Tensor) else ()
     turned = len(shape) == 3 and n_positions is not None and shape[1] != n_positions == shape[2]
     if len(shape) not in (2, 3) or shape[0] != n_rows or turned:
@@ -61,11 +63,12 @@ def _read(output: Any, positions: tuple[int, ...], n_rows: int, n_positions: int
             remedy=_NAME_THE_AXES,
         )
     n = shape[1] if len(shape) == 3 else 1
-    outside = [p for p in positions if not -n <= p < n]
+    read = list(range(n)) if positions is None else list(positions)
+    outside = [p for p in read if not -n <= p < n]
     if outside:
         raise PatchclampError(
             expected=f"positions from −{n} to {n - 1}, as the output {shape} has",
             got=f"position {outside[0]}",
             remedy="An output (batch, class) has one position: leave positions out. " + _NAME_THE_AXES,
         )
-    return output[:, list(positions)] if len(shape) == 3 else output[:, None].expand(-1, len(positions), -1)
+    return output[:, read] if len(shape) == 3 else output[:, None].expand(-1, len(read), -1)

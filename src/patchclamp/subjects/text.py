@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Role, Stimulus
@@ -402,3 +403,40 @@ def _lines(path: str | Path) -> Iterator[str]:
             yield "".join(held)
             held = [line]
     yield "".join(held)
+
+
+def read_stimuli(
+    shown: Any, tokenize: Callable[[str], Stimulus], fits: Callable[[Stimulus], Stimulus]
+) -> list[Stimulus]:
+    """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli.
+
+    Args:
+        shown: what they pass.
+        tokenize: text to a stimulus that fits.
+        fits: returns a stimulus, or refuses it.
+
+    Raises:
+        PatchclampError: something else, or nothing.
+    """
+    if isinstance(shown, str):
+        return [tokenize(shown)]
+    if isinstance(shown, Stimulus):
+        return [fits(shown)]
+    what = f"{shown!r:.60}"
+    if isinstance(shown, np.ndarray | Tensor):
+        rows = np.asarray(shown)
+        if rows.dtype.kind in "iu" and rows.ndim in (1, 2):
+            return [fits(Stimulus.of(row.astype(np.int64))) for row in np.atleast_2d(rows)]
+        what = f"an array of {rows.dtype} and shape {rows.shape}"
+    elif isinstance(shown, Iterable) and not isinstance(shown, bytes | Mapping):
+        listed = list(shown)
+        if listed and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in listed):
+            return [fits(Stimulus.of(np.array(listed, dtype=np.int64)))]
+        if listed:
+            return [s for item in listed for s in read_stimuli(item, tokenize, fits)]
+        what = "none"
+    raise PatchclampError(
+        expected="at least one stimulus: text, token ids as whole numbers, a stimulus, or a list of these",
+        got=what,
+        remedy="Give a text or token ids.",
+    )

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from patchclamp.core.arguments import checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -27,7 +27,8 @@ from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision
 from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.network import MODULE, gradients_of, holder, once, shapes_inside
+from patchclamp.subjects.probing import MODULE, shapes_inside
+from patchclamp.subjects.visits import gradients_of, holder, once
 
 
 @checked
@@ -51,6 +52,7 @@ class VisionModel(Model):
     """
 
     family: VisionFamily | None
+    instead = "An image model answers with classes: run, differentiate, sweep and explain it; record and survey images."
 
     def __init__(
         self,
@@ -84,7 +86,10 @@ class VisionModel(Model):
     def capabilities(self) -> Capabilities:
         """What can be done with it; ``missing`` says why not where it cannot."""
         bare = super().capabilities
-        missing = (*bare.missing, ("generate", "it answers with classes, not with text"))
+        missing = (
+            *(each for each in bare.missing if each[0] == "differentiate"),
+            ("generate", "it answers with classes, not with text"),
+        )
         if self.family is None:
             why = f"{why_uncovered(self.module, vision_families())}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
@@ -187,9 +192,13 @@ class VisionModel(Model):
         with torch.no_grad():
             return int(answers(self.module(*self.example_inputs)).shape[1])
 
-    def answer_name(self, index: int) -> str:
+    def answer_name(self, index: Natural) -> str:
         """Return a class's name; its number where the config has none."""
         names = getattr(getattr(self.module, "config", None), "id2label", None) or {}
+        if index not in names and index >= self.n_answers:
+            raise PatchclampError(
+                expected=f"a class from 0 to {self.n_answers - 1}", got=str(index), remedy="Count from 0."
+            )
         return str(names.get(index, index))
 
     def class_index(self, name: str | int) -> int:
@@ -349,6 +358,12 @@ class VisionModel(Model):
                 expected="a vision transformer of a known family, for relevance rules",
                 got=self.name,
                 remedy="Convolutions have no stand-ins: use integrated gradients, attribution patching or exact.",
+            )
+        if any(position not in (0, -1) for position in metric.positions):
+            raise PatchclampError(
+                expected="position −1, the only one at which an image is answered",
+                got=str(list(metric.positions)),
+                remedy="Leave positions out.",
             )
         shown = self._repeated(stimuli, interventions)
         held: dict[str, Tensor] = {}

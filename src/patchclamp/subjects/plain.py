@@ -1,0 +1,283 @@
+"""Lay a wrapped plain network out for attribution, for inputs of one shape: every site as places by units."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Shown, Stimulus
+from patchclamp.core.subject import Differentiated, Run
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.edits import Edits, Frame, by_row, widened
+from patchclamp.subjects.engine import Place, Restart, Tap, Turned
+from patchclamp.subjects.grids import Grid, site_at
+from patchclamp.subjects.inputs import described, positions_of
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.network import Network
+from patchclamp.subjects.outputs import measured_from, read_positions
+from patchclamp.subjects.visits import gradients_of, holder, noting_calls, once, refuse_uncalled
+
+VALUE = Metric("logit", (0,))
+"""Reads the one number that a function of the output gives."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row(Stimulus):
+    """Hold one row of what a plain network is called with.
+
+    Args:
+        tensors: the row of each of its inputs, with a batch of one.
+    """
+
+    tensors: tuple[Tensor, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def id(self) -> str:
+        """Content hash of the tensors."""
+        digest = hashlib.sha256()
+        for x in self.tensors:
+            digest.update(f"{x.dtype}{tuple(x.shape)}".encode() + x.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:32]
+
+
+class PlainModel(Model):
+    """Lay a wrapped network out for inputs of one shape, as images are: a site has as many rows as it has places.
+
+    Args:
+        net: the wrapped network.
+        inputs: one row or more; their shape holds for everything that is shown.
+        metric: a function from output to ``(batch,)``, where what is measured is no ``Metric``; then read ``VALUE``.
+
+    Raises:
+        PatchclampError: the network does not accept the inputs.
+
+    Cost: one forward pass.
+
+    Example:
+        >>> from torch import nn
+        >>> net = Network(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5)), torch.zeros(1, 3, dtype=torch.int64))
+        >>> model = PlainModel(net, torch.tensor([[1, 2, 3]]))
+        >>> model.run(torch.tensor([[1, 2, 3]]), record="module.0.out", logits=[-1]).recording["module.0.out"].shape
+        torch.Size([3, 4])
+    """
+
+    levels = ()
+    restarts = False
+    direct = False
+
+    def __init__(self, net: Network, inputs: Any, metric: Callable[[Any], Any] | None = None) -> None:
+        self.net = net
+        super().__init__(net.module, net.inputs(inputs), name=net.name)
+        self.bases, self.engine, self._metric = net.bases, net.engine, metric
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over the module's state."""
+        return self.net.hash
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs lie."""
+        return self.example_inputs[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the activations."""
+        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
+
+    @cached_property
+    def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
+        found: dict[str, tuple[Site, Place | Tap]] = {}
+        for path, (_, place) in super()._module_places.items():
+            shape = self._shapes[path]
+            turned = isinstance(place, Turned)
+            laid = place if turned or isinstance(place, Tap) else Grid(place.module, place.side)
+            sizes = torch.Size((shape[1], shape[0], shape[2])) if turned else shape
+            if sizes[0] == len(self.example_inputs[0]):
+                found[path] = (site_at(path, "module", None, laid, sizes, 0), laid)
+        return found
+
+    # -- what it is shown, and what it says ---------------------------------------------------------------------------
+
+    def stimuli(self, shown: Any) -> list[Row]:
+        """Turn tensors, or rows, into rows.
+
+        Raises:
+            PatchclampError: another shape than this was laid out for.
+        """
+        if isinstance(shown, Row):
+            return [shown]
+        if isinstance(shown, list | tuple) and shown and all(isinstance(row, Row) for row in shown):
+            return list(shown)
+        inputs = self.net.inputs(shown)
+        if [x.shape[1:] for x in inputs] != [x.shape[1:] for x in self.example_inputs]:
+            raise PatchclampError(
+                expected=f"inputs of one shape: {described(self.example_inputs)}",
+                got=described(inputs),
+                remedy="Compare inputs of as many positions.",
+            )
+        bare = Stimulus.of(np.arange(self._answer.shape[1], dtype=np.int64))
+        return [
+            Row(bare.ids, bare.roles, bare.spans, tensors=tuple(x[i : i + 1] for x in inputs))
+            for i in range(len(inputs[0]))
+        ]
+
+    @cached_property
+    def _answer(self) -> Tensor:
+        with torch.no_grad(), self.net.refusing(self.example_inputs):
+            output = self.module(*self.example_inputs)
+        return self._read(output, None, len(self.example_inputs[0]))
+
+    def _read(self, output: Any, positions: Sequence[int] | None, n_rows: int) -> Tensor:
+        """Return ``(batch, read position, class)``, of all positions where none are named."""
+        if self._metric is not None:
+            return measured_from(output, self._metric, n_rows, None)[:, None, None]
+        return read_positions(output, positions, n_rows, positions_of(self.example_inputs[0]))
+
+    @property
+    def n_answers(self) -> int:
+        """Number of classes of the output; 1 where a function reads it."""
+        return int(self._answer.shape[2])
+
+    def answer_name(self, index: int) -> str:
+        """Return a class's number."""
+        return str(index)
+
+    def place_name(self, shown: Shown, node: UnitKey) -> str:
+        """Return a node's position."""
+        return "everywhere" if node.position is None else str(node.position)
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        stimuli: Any,
+        *,
+        record: str | Sequence[str] = (),
+        interventions: Sequence[Any] = (),
+        logits: bool | Sequence[int] = True,
+        restart: Restart | None = None,
+    ) -> Run:
+        """Show rows in one batch, with changes, and record.
+
+        Args:
+            stimuli: tensors, or rows.
+            record: site paths or patterns.
+            interventions: one list for every row, or a list per row (one row is then repeated for each).
+            logits: True for all positions, False for none, or positions.
+            restart: no plain network has blocks to start at.
+
+        Returns:
+            Run: logits ``(stimulus, position, class)``; the recording has as many rows per stimulus as a site has
+            places.
+
+        Cost: one forward pass.
+        """
+        shown = self._repeated(stimuli, interventions)
+        kept: dict[str, Any] = {}
+
+        def keep(path: str, x: Tensor) -> Tensor:
+            once(path, kept)
+            # A copy: modules such as nn.ReLU(inplace=True) overwrite what they were given.
+            kept[path] = x.flatten(0, 1).clone()
+            return x
+
+        with torch.no_grad():
+            output = self._forward(shown, self._paths(record), keep, interventions)
+            positions = None if isinstance(logits, bool) else logits
+            read = None if logits is False else self._read(output, positions, len(shown))
+        return Run(tuple(shown), read, self._recording(shown, kept))
+
+    def differentiate(
+        self,
+        stimuli: Any,
+        metric: Metric | EachMetric,
+        sites: str | Sequence[str],
+        *,
+        interventions: Sequence[Any] = (),
+        rules: Sequence[str] = (),
+        restart: Restart | None = None,
+    ) -> Differentiated:
+        """Return a metric's gradient at sites, and the values there; arguments as for ``run``.
+
+        Raises:
+            CannotIntervene: relevance rules, which are made for the modules of known families.
+        """
+        self.require("differentiate")
+        if rules:
+            raise CannotIntervene(
+                expected="a model of a known family, for relevance rules and direct attribution",
+                got=self.name,
+                remedy="Use method='ig', 'atp' or 'exact'.",
+            )
+        shown = self._repeated(stimuli, interventions)
+        held: dict[str, Tensor] = {}
+        hold = holder(held)
+        with torch.enable_grad():
+            output = self._forward(
+                shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, freeze=True
+            )
+            measured = metric(widened(self._read(output, metric.positions, len(shown))))
+            found = gradients_of(measured, held)
+        values = {path: x.detach().flatten(0, 1) for path, x in held.items()}
+        gradients = {path: g.flatten(0, 1) for path, g in found.items()}
+        return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
+
+    def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
+        shown = self.stimuli(stimuli)
+        return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
+
+    def _forward(
+        self,
+        shown: Sequence[Row],
+        paths: Sequence[str],
+        keep: Callable[[str, Tensor], Tensor],
+        interventions: Sequence[Any],
+        *,
+        freeze: bool = False,
+    ) -> Any:
+        edits = self._bind(interventions, len(shown))
+        for path, own in edits.by_site.items():
+            Edits({path: own}).check([self.site(path).n_places] * len(shown), steps=False)
+
+        def frame(site: Site) -> Frame:
+            n = site.n_places
+            return Frame(torch.arange(n).expand(len(shown), n), torch.full((len(shown),), n), shown)
+
+        visits, unseen = noting_calls(self._visits(paths, edits, frame, keep), [*paths, *edits.paths])
+        inputs = tuple(torch.cat(parts) for parts in zip(*(row.tensors for row in shown), strict=True))
+        with self.engine.attached(visits, freeze=freeze), self.net.refusing(inputs):
+            output = self.module(*inputs)
+        refuse_uncalled(unseen)
+        return output
+
+
+def as_model(subject: Network, shown: Any, metric: Any) -> tuple[Model, Metric]:
+    """Return what the methods of attribution take: a model as it is, a plain network laid out for what it is shown.
+
+    Args:
+        subject: a model, or a wrapped plain network.
+        shown: inputs, whose shape counts.
+        metric: a Metric; of a plain network also a function from output to ``(batch,)``.
+
+    Raises:
+        PatchclampError: a function where a model reads its own logits.
+    """
+    known = isinstance(metric, Metric)
+    if isinstance(subject, Model):
+        if not known:
+            raise PatchclampError(
+                expected=f"a Metric of {subject.name}'s logits",
+                got=f"{metric!r:.60}",
+                remedy="A function of the output is taken with a plain network: pc.wrap(module, example).",
+            )
+        return subject, metric
+    return PlainModel(subject, shown, None if known else metric), metric if known else VALUE
