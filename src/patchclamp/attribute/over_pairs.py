@@ -21,6 +21,7 @@ from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.recording import Recording
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
+from patchclamp.core.units import Units
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import widened
@@ -135,14 +136,9 @@ def attribute_pairs(
     """
     sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
     n_places = len(pairs.clean[0]) if by_position else 1
-    counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
-    firsts = dict(zip(sites, (np.cumsum([0, *counts.values()]) * n_places).tolist(), strict=False))
-    parts = tuple(
-        str(UnitKey(path, unit, basis, None, place if by_position else None))
-        for path, basis in sites.items()
-        for place in range(n_places)
-        for unit in range(counts[path])
-    )
+    counts = [(path, basis, count_units(model.basis_at(path, basis), model.site(path))) for path, basis in sites.items()]
+    parts = Units(counts, n_places if by_position else None)
+    firsts = dict(zip(sites, parts.firsts, strict=False))
     direction = "denoise" if denoise else "noise"
     ends, sign = orient(pairs, direction)
     kept = len(pairs) * len(parts) * 4 <= MOST_KEPT

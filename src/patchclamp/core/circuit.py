@@ -59,7 +59,7 @@ class Circuit:
 
     level: Level
     method: str
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     scores: Float[np.ndarray, " part"]
     subject: Mapping[str, str]
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -182,7 +182,7 @@ class Circuit:
         """
         arrays: dict[str, np.ndarray] = {
             "scores": np.asarray(self.scores, dtype=np.float64),
-            "parts": np.frombuffer(json.dumps(self.parts).encode(), dtype=np.uint8),
+            "parts": np.frombuffer(json.dumps(list(self.parts)).encode(), dtype=np.uint8),
         }
         if self.per_pair is not None:
             arrays["per_pair"] = np.asarray(self.per_pair, dtype=np.float32)
