@@ -24,18 +24,22 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
         f"{clean} clean, {corrupted} corrupted"
     )
     out.print(_how(document), style="dim")
-    table = _grid("", found.level, "predicted", "95 % interval", "measured", "", numbers=("", "predicted", "measured"))
+    # Scores of patching are measurements: to replace the first parts once more adds nothing.
+    again = [] if found.method == "patch" else ["measured"]
+    kind = "predicted" if again else "measured"
+    table = _grid("", found.level, kind, "95 % interval", *again, "", numbers=("", "predicted", "measured"))
     scale = max((abs(part["score"]) for part in document["parts"]), default=1.0) or 1.0
     for i, part in enumerate(document["parts"], 1):
         between = f"{_signed(part['low'])} to {_signed(part['high'])}" if part["low"] is not None else "–"
-        measured = "" if part["measured"] is None else _signed(part["measured"])
-        cells = (_signed(part["score"]), between, measured, _bar(part["score"] / scale))
-        table.add_row(str(i), escape(part["part"]), *cells)
+        measured = ["" if part["measured"] is None else _signed(part["measured"])] if again else []
+        table.add_row(
+            str(i), escape(part["part"]), _signed(part["score"]), between, *measured, _bar(part["score"] / scale)
+        )
     _print(out, table)
     if document["n_parts"] > len(document["parts"]):
         out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")
     if document["receipt"]:
-        _receipt(out, document["receipt"], edges=found.level == "edge")
+        _receipt(out, document, edges=found.level == "edge")
 
 
 def _how(document: dict[str, Any]) -> str:
@@ -54,16 +58,18 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}".replace("-0%", "0%")
 
 
-def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
+def _receipt(out: Any, document: dict[str, Any], *, edges: bool) -> None:
+    r, settings = document["receipt"], document["about"].get("settings", {})
     n = len(r["parts"])
-    out.print(
-        "\n[bold]Receipt[/]: what m loses, in the mean over these pairs, when parts are as in the corrupted prompts"
-    )
+    done = "gains, in the mean over these pairs, when parts of the corrupted prompts are as in the clean ones"
+    if settings.get("direction") != "denoise":
+        done = "loses, in the mean over these pairs, when parts are as in the corrupted prompts"
+    out.print(f"\n[bold]Receipt[/]: what m {done}")
     table = _grid("", "predicted", "measured", "share", "95 % interval", numbers=("predicted", "measured", "share"))
     these, randoms = f"these {n} together" if n > 1 else "the first", f"{len(r['randoms'])} random sets, mean"
     rows = (
         (these, _signed(r["predicted"]), r["measured"], r["measured_share"], r["interval"]),
-        (randoms, "", r["random_mean"], r["random_share"], r["random_interval"]),
+        (randoms, _foretold(r), r["random_mean"], r["random_share"], r["random_interval"]),
     )
     for name, predicted, measured, share, (low, high) in rows:
         between = f"{_signed(low)} to {_signed(high)}" if low is not None else "–"
@@ -81,6 +87,8 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
         least = r["p"] <= 1.5 / (r["distinct"] + 1)
         shown = f", the least that {r['distinct']} different sets can show" if least else ""
         out.print(f"p = {r['p']:.3f}{shown}: the share of sets that take at least as much, these parts counted.")
+    if told := agreed(r):
+        out.print(told)
     out.print(
         f"These {n}: the highest scores, those near zero left out. Predicted: the sum of scores, which counts what "
         "parts in series carry more than once. "
@@ -88,4 +96,28 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
         + ("" if edges else "The embedding is in no set: to replace it is to show the corrupted prompt. ")
         + "These are the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
         style="dim",
+    )
+
+
+def _foretold(r: dict[str, Any]) -> str:
+    predicted = r.get("random_predicted")
+    return "" if predicted is None else _signed(predicted)
+
+
+def agreed(r: dict[str, Any]) -> str:
+    """Return how predictions of single parts agree with their measurements, and which to trust; empty of measured ones.
+
+    Args:
+        r: a receipt as JSON-ready data.
+    """
+    found = r.get("agreement")
+    if not found:
+        return ""
+    order, ratio = found.get("spearman"), found.get("ratio")
+    facts = [f"Spearman's r {order:.2f}"] if order is not None else []
+    facts += [f"measured / predicted {ratio:.2f} in the median"] if ratio is not None else []
+    said = f"One by one, {len(r['parts'])} parts: {', '.join(facts)}. " if facts else ""
+    return (
+        f"{said}Where the two differ, trust what is measured: it is what the model did; predictions follow slopes. "
+        "Other parts were not measured, and one that is predicted near zero may matter: --method patch measures all."
     )

@@ -261,7 +261,10 @@ def _is_table(x: Any) -> bool:
 
 def _is_receipt(x: Any) -> bool:
     told = isinstance(x, dict) and all(name in x and fits(x[name]) for name, fits in _RECEIPT.items())
-    return told and 0 < len(x["parts"]) == len(x["alone"]) and len(x["randoms"]) > 0
+    if not told or not 0 < len(x["parts"]) == len(x["alone"]) or not x["randoms"]:
+        return False
+    agreement = x.get("agreement") or {}
+    return _is_table(agreement) and all(map(_is_end, (*agreement.values(), x.get("random_predicted"))))
 
 
 _RECEIPT: Mapping[str, Callable[[Any], bool]] = {
