@@ -3,7 +3,7 @@
 Bare is plain PyTorch with frozen weights: the metric's gradient at the embeddings, once with only the last position
 unembedded (as patchclamp does) and once as it is usually written, with all of them. Attribution and relevance patching
 with a corrupted prompt, scores included, are held against two bare forwards and one bare backward; so are the scores of
-every node (embedding, heads, MLPs) over a batch of pairs.
+every node (embedding, heads, MLPs) over a batch of pairs, and of every neuron and head of one pair at every position.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from patchclamp.subjects.pairs import PairSet
 
 SITES = ["blocks.*.mlp.act", "blocks.*.attn.z"]
 TARGET, CONTRAST = 11, 12
-PAIRS, PAIR_TOKENS = 16, 15
+PAIRS, PAIR_TOKENS, SHORT = 16, 15, 5
 
 
 def main() -> None:
@@ -35,8 +35,10 @@ def main() -> None:
     model = shape.subject()
     ids, corrupted = shape.ids(2, n_positions).split(1)
     metric = Metric("logit_difference", (TARGET,), (CONTRAST,))
-    pairs = pairs_of(PAIRS)
-    clean, other = (torch.tensor(np.stack([s.ids for s in end])) for end in (pairs.clean, pairs.corrupted))
+    pairs, one = pairs_of(PAIRS, PAIR_TOKENS), pairs_of(1, SHORT)
+    clean, other, short, other_short = (
+        torch.tensor(np.stack([s.ids for s in end])) for some in (pairs, one) for end in (some.clean, some.corrupted)
+    )
     tasks: dict[str, Callable[[], object]] = {
         "bare": lambda: bare(model.module, ids, 1),
         "bare, all unembedded": lambda: bare(model.module, ids, 0),
@@ -47,6 +49,10 @@ def main() -> None:
         "bare, two forwards, pairs": lambda: (forward(model.module, clean), bare(model.module, other, 1)),
         "nodes over pairs, atp": lambda: attribute_pairs(model, pairs, method="atp", batch_size=PAIRS),
         "nodes over pairs, relp": lambda: attribute_pairs(model, pairs, method="relp", batch_size=PAIRS),
+        "bare, two forwards, one pair": lambda: (forward(model.module, short), bare(model.module, other_short, 1)),
+        "positions of one pair, atp": lambda: attribute_pairs(
+            model, one, level="neuron", method="atp", by_position=True
+        ),
     }
     timing.alternate(tasks, 2)
     spent = timing.alternate(tasks, rounds)
@@ -67,20 +73,22 @@ def main() -> None:
         timing.Bar("attribution: time / bare forward and backward, wall", times.wall_s, "<=", 1.35),
         timing.Bar("attribution: time / bare forward and backward, cpu", times.cpu_s, "<=", 1.35),
     ]
-    for method, against in (
-        ("attribution patching", "bare, two forwards"), ("relevance patching", "bare, two forwards"),
-        ("nodes over pairs, atp", "bare, two forwards, pairs"), ("nodes over pairs, relp", "bare, two forwards, pairs"),
+    for method, against, most in (
+        ("attribution patching", "bare, two forwards", 1.3), ("relevance patching", "bare, two forwards", 1.3),
+        ("nodes over pairs, atp", "bare, two forwards, pairs", 1.3),
+        ("nodes over pairs, relp", "bare, two forwards, pairs", 1.3),
+        ("positions of one pair, atp", "bare, two forwards, one pair", 1.2),
     ):  # fmt: skip
         ratio = timing.ratio(spent[method], spent[against])
         for clock in ("wall", "cpu"):
             name = f"{method}: time / two forwards and one backward, {clock}"
-            bars.append(timing.Bar(name, getattr(ratio, f"{clock}_s"), "<=", 1.3))
+            bars.append(timing.Bar(name, getattr(ratio, f"{clock}_s"), "<=", most))
     timing.report(options, {"nodes": n_nodes, **spent, "metric difference": difference}, bars)
 
 
-def pairs_of(n: int) -> PairSet:
+def pairs_of(n: int, n_tokens: int) -> PairSet:
     """Return pairs of random tokens, which nobody has to tokenize."""
-    ids = shape.ids(2 * n, PAIR_TOKENS).numpy()
+    ids = shape.ids(2 * n, n_tokens).numpy()
     stimuli = [Stimulus.of(row) for row in ids]
     metrics = (Metric("logit_difference", (TARGET,), (CONTRAST,)),) * n
     words = tuple(Pair(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))

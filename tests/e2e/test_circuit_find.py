@@ -42,7 +42,7 @@ def test_a_circuit_is_told_kept_and_drawn(tmp_path):
     assert len(found) == 21
     assert found.per_pair.shape == (8, 21)
     assert len(found.about["pairs"]) == len(found.about["asked"]) == 8
-    assert found.about["settings"] == {"by_position": False, "rules": ["ln", "identity", "half"], "seed": 0}
+    assert found.about["settings"] == {"by_position": False, "direction": "noise", "seed": 0}
     np.testing.assert_allclose(found.per_pair.mean(0), found.scores, rtol=1e-5)
     page = (tmp_path / "c" / "circuit.html").read_text()
     assert "<script" not in page
@@ -89,7 +89,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("level", "method"), [("node", "patch"), ("neuron", "atp"), ("edge", "eap"), ("edge", None), ("edge", "relp")]
+    ("level", "method"), [("node", None), ("neuron", None), ("edge", "eap"), ("edge", "eap-ig"), ("edge", "relp")]
 )
 def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     words = [] if method is None else ["--method", method]
@@ -97,7 +97,8 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
                         "--out", tmp_path / "c", "--top", 2)  # fmt: skip
     assert code == 0
     assert told["level"] == level
-    assert told["method"] == (method or "eap-ig")
+    # 21 nodes are measured, 2,064 neurons and heads are predicted.
+    assert told["method"] == (method or {"node": "patch", "neuron": "atp"}[level])
     receipt = told["receipt"]
     scores = {part["part"]: part for part in told["parts"]}
     assert receipt["predicted"] == pytest.approx(sum(scores[name]["score"] for name in receipt["parts"]), rel=1e-6)
@@ -106,10 +107,51 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     assert [scores[name]["measured"] is None for name in receipt["parts"]] == [False, False]
     first = told["parts"][0]
     assert first["low"] <= first["score"] <= first["high"]
-    if method == "patch":  # scores of patching are what is measured
+    if told["method"] != "patch":
+        assert set(receipt["agreement"]) == {"spearman", "ratio"}
+        assert receipt["random_predicted"] is not None
+    else:  # scores of patching are what is measured
+        assert receipt["agreement"] is None
         assert [scores[name]["measured"] for name in receipt["parts"]] == pytest.approx(
             [scores[name]["score"] for name in receipt["parts"]], rel=1e-4
         )
+
+
+def test_denoising_scores_stand_beside_denoising_measurements(say, tmp_path):
+    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--denoise", "--top", 3, "--out", tmp_path / "c")
+    assert code == 0
+    assert told["about"]["settings"]["direction"] == "denoise"
+    alone = {part["part"]: part for part in told["parts"]}
+    for name in told["receipt"]["parts"]:  # measured once as a score, once for the receipt
+        assert alone[name]["measured"] == pytest.approx(alone[name]["score"], rel=1e-4)
+    assert "What m gains" in (tmp_path / "c" / "circuit.html").read_text()
+    assert "what m gains" in command("info", tmp_path / "c").stdout
+
+
+def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
+    words = ["circuit", "find", MODEL, *PAIRS, "--method", "relp", "--top", 5]
+    code, told, _ = say(*words, "--out", tmp_path / "c")
+    assert code == 0
+    parts = [part for part in told["parts"] if part["measured"] is not None]
+    predicted, measured = (np.array([part[kind] for part in parts]) for kind in ("score", "measured"))
+    found = told["receipt"]["agreement"]
+    assert found["ratio"] == pytest.approx(np.median(measured / predicted), rel=1e-6)
+    ranks = [np.argsort(np.argsort(x)) for x in (predicted, measured)]
+    assert found["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    shown = " ".join(command("info", tmp_path / "c").stdout.split())
+    page = (tmp_path / "c" / "circuit.html").read_text()
+    assert f"measured / predicted {found['ratio']:.2f} in the median" in shown
+    for said in (shown, page):
+        assert "trust what is measured" in said
+    measured_all = command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "d")
+    assert "21 parts, by patch" in measured_all.stderr
+    assert "predicted  95" not in measured_all.stdout
+    assert "trust what is measured" not in (tmp_path / "d" / "circuit.html").read_text()
+    # A folder of before, whose receipt has neither.
+    old = Circuit.load(tmp_path / "c")
+    receipt = {k: v for k, v in old.about["receipt"].items() if k not in ("agreement", "random_predicted")}
+    replace(old, about={**old.about, "receipt": receipt}).save(tmp_path / "e")
+    assert command("info", tmp_path / "e").returncode == 0
 
 
 def test_features_come_from_bases(say, tmp_path):
@@ -134,7 +176,6 @@ def test_features_come_from_bases(say, tmp_path):
         (["--level", "edge", "--method", "ig"], "a method for edges"),
         (["--method", "atp", "--rules", "ln"], "options that go together"),
         (["--method", "relp", "--rules", "magic"], "rules among"),
-        (["--denoise"], "options that go together"),
         (["--level", "edge", "--by-position"], "options that go together"),
         (["--level", "feature"], "options that go together"),
         (["--basis", "nowhere"], "options that go together"),

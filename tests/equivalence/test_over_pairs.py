@@ -111,6 +111,31 @@ def test_integrated_gradients_miss_their_sum_by_what_they_say(told):
     assert 2 * fine < coarse
 
 
+@pytest.mark.parametrize("method", ["atp", "relp", "ig"])
+def test_scoring_writes_no_key_of_a_unit(told, method, monkeypatch):
+    _, model, _ = told
+    pairs = read_by(model, ALIKE, least=0.0)
+    written = []
+    bare = UnitKey.__str__
+    monkeypatch.setattr(UnitKey, "__str__", lambda key: written.append(key) or bare(key))
+    found = attribute_pairs(model, pairs, level="neuron", method=method, by_position=True, steps=1)
+    assert not written
+    monkeypatch.undo()
+    assert len(found.parts) == len(set(found.parts)) == len(found.scores)
+    assert [found.parts[i] for i in range(-3, 3)] == [*found.parts[-3:], *found.parts[:3]]
+    assert found.parts == tuple(found.parts[i] for i in range(len(found)))
+    assert all(str(UnitKey.parse(part)) == part for part in found.parts)
+
+
+def test_without_a_method_few_parts_are_measured_and_many_predicted(told, monkeypatch):
+    _, model, pairs = told
+    assert attribute_pairs(model, pairs).method == cost_of(model, pairs).method == "patch"
+    assert attribute_pairs(model, pairs, rules=("ln",)).method == "relp"
+    monkeypatch.setattr(over, "MEASURED", 5)
+    assert attribute_pairs(model, pairs).method == cost_of(model, pairs).method == "relp"
+    assert attribute_pairs(model, pairs, level="neuron").method == "atp"
+
+
 def test_rules_are_those_that_are_named(told):
     _, model, pairs = told
     bare, ruled = (attribute_pairs(model, pairs, method="relp", rules=rules).scores for rules in ((), ("ln",)))
@@ -222,7 +247,7 @@ def test_what_is_not_there_cannot_be_replaced(told, part):
 def test_the_cost_is_counted(told):
     _, model, pairs = told
     n = 1 + model.n_layers * (model.site("blocks.0.attn.z").n_heads + 1)
-    assert cost_of(model, pairs).parts == n
+    assert cost_of(model, pairs, method="relp").parts == n
     assert cost_of(model, pairs, method="atp").forward == 2 * len(pairs)
     assert cost_of(model, pairs, method="patch").forward == len(pairs) * (2 + n)
     assert cost_of(model, pairs, level="neuron").bytes > cost_of(model, pairs).bytes > 0

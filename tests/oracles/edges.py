@@ -108,7 +108,7 @@ def eap(run, module, here, other, m, edges, *, backward=None):
 
 
 def eap_ig(run, module, clean, corrupted, m, edges, points):
-    """Return the same, the gradient a mean over the authors' points: corrupted + k / n (clean − corrupted), k = 1 … n."""
+    """Return the same, the gradient a mean over authors’ points: corrupted + k / n (clean − corrupted), k = 1 … n."""
     own, theirs = (written_by(run, module, x) for x in (clean, corrupted))
     total = 0.0
     for k in range(1, points + 1):

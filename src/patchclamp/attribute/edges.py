@@ -126,8 +126,8 @@ def attribute_edges(
         PatchclampError: an unknown method or rule, or scores that would not fit into memory.
         CannotIntervene: a model without such edges, or without gradients.
 
-    Source: 2310.10348 for eap, 2403.17806 for eap-ig, both of which noise. Departs from them in scoring queries, keys and values of
-    key-value heads as they are, in weighing points by Gauss and Legendre, and in the exit norms.
+    Source: 2310.10348 for eap, 2403.17806 for eap-ig, both of which noise. Departs from them in scoring queries, keys
+    and values of key-value heads as they are, in weighing points by Gauss and Legendre, and in the exit norms.
 
     Cost: two forward passes and one backward (eap-ig: ``steps`` more of both), and in every block a backward pass of
     its projections for each query, key and value. Memory: see ``edge_memory``.

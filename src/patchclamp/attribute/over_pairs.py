@@ -22,6 +22,7 @@ from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.recording import Recording
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
+from patchclamp.core.units import Units
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import widened
@@ -30,6 +31,10 @@ from patchclamp.subjects.pairs import PairSet
 
 UnitLevel = Literal["node", "neuron", "feature"]
 METHODS = ("relp", "atp", "ig", "patch")
+MEASURED = 2000
+"""Parts up to which each is replaced by itself where no method is named: a prediction may miss one without a word."""
+PREDICTED: Mapping[str, str] = {"node": "relp", "edge": "eap-ig", "neuron": "atp", "feature": "atp"}
+"""What predicts them where there are more."""
 SITES: Mapping[str, tuple[str, ...]] = {
     "node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")
 }  # fmt: skip
@@ -47,12 +52,14 @@ class Cost:
 
     Args:
         parts: how many are scored.
+        method: by what.
         forward: rows of forward passes, of one prompt each.
         backward: rows of backward passes.
         bytes: memory besides the model's: both ends and gradients of a batch, its activations, and what is kept.
     """
 
     parts: int
+    method: str
     forward: int
     backward: int
     bytes: int
@@ -79,7 +86,7 @@ def attribute_pairs(
     pairs: PairSet,
     *,
     level: UnitLevel = "node",
-    method: str = "relp",
+    method: str | None = None,
     rules: Sequence[str] | None = None,
     steps: Positive = STEPS,
     denoise: bool = False,
@@ -106,8 +113,9 @@ def attribute_pairs(
         pairs: what it is asked.
         level: ``node``: the embedding, heads, MLPs; ``neuron``: MLP neurons and heads; ``feature``: units of the bases
             that were added, neurons where a site has none, heads.
-        method: one of the table.
-        rules: others than the method's own, for relp and atp.
+        method: one of the table; where left out ``patch`` for up to 2,000 parts, of which none can then be missed, and
+            above them relp for nodes, atp for neurons and features.
+        rules: others than the method's own, for relp and atp; relp where no method is named.
         steps: points of the path, for ig.
         denoise: patch clean values into the corrupted run.
         by_position: score every position by itself; all pairs must be of one length.
@@ -137,14 +145,11 @@ def attribute_pairs(
     """
     sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
     n_places = len(pairs.clean[0]) if by_position else 1
-    counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
-    firsts = dict(zip(sites, (np.cumsum([0, *counts.values()]) * n_places).tolist(), strict=False))
-    parts = tuple(
-        str(UnitKey(path, unit, basis, None, place if by_position else None))
-        for path, basis in sites.items()
-        for place in range(n_places)
-        for unit in range(counts[path])
-    )
+    parts = Units(_counted(model, sites), n_places if by_position else None)
+    method = method or default_method(level, len(parts), rules=rules)
+    if method != "patch":
+        model.require("differentiate")
+    firsts = dict(zip(sites, parts.firsts, strict=False))
     direction = "denoise" if denoise else "noise"
     ends, sign = orient(pairs, direction)
     kept = len(pairs) * len(parts) * 4 <= MOST_KEPT
@@ -201,12 +206,30 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("patchclamp", "torch", "transformers")}
 
 
+def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = None) -> str:
+    """Return how parts are scored where nobody says it.
+
+    Args:
+        level: what they are.
+        n_parts: how many.
+        rules: of relp, which is then what was meant.
+
+    Example:
+        >>> default_method("node", 157), default_method("neuron", 37_008), default_method("edge", 32_491)
+        ('patch', 'atp', 'eap-ig')
+    """
+    if rules is not None:
+        return "relp"
+    return "patch" if n_parts <= MEASURED else PREDICTED[level]
+
+
 def cost_of(
     model: LanguageModel,
     pairs: PairSet,
     *,
     level: UnitLevel = "node",
-    method: str = "relp",
+    method: str | None = None,
+    rules: Sequence[str] | None = None,
     steps: Positive = STEPS,
     by_position: bool = False,
     batch_size: Positive = BATCH,
@@ -219,8 +242,8 @@ def cost_of(
     sites = level_sites(model, SITES[level])
     longest = max(map(len, pairs.clean))
     widths = {path: model.site(path).width for path in sites}
-    units = sum(count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items())
-    parts, n = units * (longest if by_position else 1), len(pairs)
+    parts, n = len(Units(_counted(model, sites), longest if by_position else None)), len(pairs)
+    method = method or default_method(level, parts, rules=rules)
     tokens = min(n, batch_size) * longest
     size = torch.finfo(model.dtype).bits // 8
     ends = 3 * sum(widths.values()) * tokens * size + 3 * max(widths.values()) * tokens * 8
@@ -233,7 +256,7 @@ def cost_of(
         "patch": (n * (2 + parts), 0),
     }  # fmt: skip
     forward, backward = rows[method]
-    return Cost(parts, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
+    return Cost(parts, method, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
 
 
 def _learnt(basis: str) -> bool:
@@ -244,7 +267,7 @@ def _checked(
     model: LanguageModel,
     pairs: PairSet,
     level: str,
-    method: str,
+    method: str | None,
     rules: Sequence[str] | None,
     steps: Positive,
     batch_size: Positive,
@@ -252,13 +275,13 @@ def _checked(
     by_position: bool,
 ) -> dict[str, str]:
     """Return the sites of a level with their bases, once everything is in order."""
-    if level not in SITES or method not in METHODS:
+    if level not in SITES or method not in (None, *METHODS):
         raise PatchclampError(
             expected=f"a level among {', '.join(SITES)} and a method among {', '.join(METHODS)}",
             got=f"{level!r} by {method!r}",
             remedy="Edges have methods of their own: eap, eap-ig, patch.",
         )
-    if rules is not None and method not in ("relp", "atp"):
+    if rules is not None and method not in (None, "relp", "atp"):
         raise PatchclampError(expected="rules with relp or atp", got=f"rules with {method}", remedy="Leave them out.")
     if steps < 1 or batch_size < 1:
         raise PatchclampError(
@@ -273,9 +296,11 @@ def _checked(
             got=f"prompts of {', '.join(map(str, lengths))} tokens",
             remedy="Leave positions together, or keep the pairs of one template.",
         )
-    if method != "patch":
-        model.require("differentiate")
     return level_sites(model, SITES[level])
+
+
+def _counted(model: LanguageModel, sites: Mapping[str, str]) -> list[tuple[str, str, int]]:
+    return [(path, basis, count_units(model.basis_at(path, basis), model.site(path))) for path, basis in sites.items()]
 
 
 def _ends(

@@ -18,7 +18,7 @@ from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.disk import refuse_unwritable, write_file
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stats import mean_interval
+from patchclamp.core.stats import mean_interval, spearman
 
 OF_UNITS, OF_EDGES = ("relp", "atp", "ig", "patch"), ("eap-ig", "eap", "relp", "patch")
 DRAWN = {"edge": 80}
@@ -41,8 +41,7 @@ def _find(options: Namespace) -> int:
     from patchclamp.explain.together import replace_together
     from patchclamp.opening import open_pairs
 
-    method = options.method or ("eap-ig" if options.level == "edge" else "relp")
-    _check(options, method)
+    _check(options, options.method or ("relp" if options.rules is not None else None))
     model = load_model(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
@@ -51,7 +50,7 @@ def _find(options: Namespace) -> int:
     tell_pairs(model, pairs)
     refuse_unwritable(options.out)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
+    found = (_edges if options.level == "edge" else _units)(model, pairs, options)
     settings = {**found.about.get("settings", {}), "seed": options.seed}
     found = replace(found, about={**found.about, "settings": settings})
     places, n_sets = _measured_parts(found, options)
@@ -111,14 +110,14 @@ def _first(found: Circuit, most: int) -> list[int]:
     return [i for i in order if found.scores[i] > least][:most] or order[:1]
 
 
-def _check(options: Namespace, method: str) -> None:
+def _check(options: Namespace, method: str | None) -> None:
     """Refuse, before anything is loaded, what does not go together.
 
     Raises:
         PatchclampError: a method of another level, options that it does not take, a folder that holds something.
     """
     fitting = OF_EDGES if options.level == "edge" else OF_UNITS
-    if method not in fitting:
+    if method is not None and method not in fitting:
         raise PatchclampError(
             expected=f"a method for {options.level}s: {', '.join(fitting)}",
             got=method,
@@ -128,7 +127,6 @@ def _check(options: Namespace, method: str) -> None:
         )
     wrong = [
         (options.rules is not None and method != "relp", f"--rules with {method}", "They are of relp."),
-        (options.denoise and method != "patch", f"--denoise with {method}", "It is of patch: others run on x′."),
         (options.by_position and options.level == "edge", "--by-position with edges", "Edges are of all positions."),
         (options.basis and options.level != "feature", f"--basis with {options.level}s", "Add --level feature."),
         (options.level == "feature" and not options.basis, "features without --basis", "Add --basis DIR."),
@@ -153,46 +151,48 @@ def _rules(options: Namespace) -> tuple[str, ...] | None:
     return None if options.rules is None else tuple(filter(None, (r.strip() for r in options.rules.split(","))))
 
 
-def _units(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
+def _units(model: Any, pairs: Any, options: Namespace) -> Circuit:
     from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
     from patchclamp.cli.commands import _say
 
     asked: dict[str, Any] = {
-        "level": options.level, "method": method, "steps": options.steps, "by_position": options.by_position,
-        "batch_size": options.batch_size,
+        "level": options.level, "method": options.method, "rules": _rules(options), "steps": options.steps,
+        "by_position": options.by_position, "batch_size": options.batch_size,
     }  # fmt: skip
     cost = cost_of(model, pairs, **asked)
     backward = f" and {cost.backward:,} of backward ones" if cost.backward else ""
     _say(
-        f"{cost.parts:,} parts: {cost.forward:,} rows of forward passes{backward}, {human_bytes(cost.bytes)} of memory"
+        f"{cost.parts:,} parts, by {cost.method}: {cost.forward:,} rows of forward passes{backward}, "
+        f"{human_bytes(cost.bytes)} of memory"
     )
-    with Meter("find", "pairs" if method == "patch" else "batches") as meter:
-        return attribute_pairs(model, pairs, rules=_rules(options), denoise=options.denoise, progress=meter, **asked)
+    with Meter("find", "pairs" if cost.method == "patch" else "batches") as meter:
+        return attribute_pairs(model, pairs, denoise=options.denoise, progress=meter, **asked)
 
 
-def _edges(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
+def _edges(model: Any, pairs: Any, options: Namespace) -> Circuit:
     from patchclamp.attribute.edge_patching import patch_edges
     from patchclamp.attribute.edges import attribute_edges, edge_memory
-    from patchclamp.attribute.over_pairs import about_pairs, versions
+    from patchclamp.attribute.over_pairs import about_pairs, default_method, versions
     from patchclamp.cli.commands import _say
     from patchclamp.subjects.backward import RELP
     from patchclamp.subjects.edges import edge_map
 
     n, n_pairs = len(edge_map(model)), len(pairs)
+    method = options.method or default_method("edge", n, rules=_rules(options))
+    direction = "denoise" if options.denoise else "noise"
     passes = {
         "patch": f"{n * n_pairs:,} rows of forward passes that begin at the reader's block",
         "eap-ig": f"{n_pairs * options.steps:,} rows of backward passes",
     }.get(method, f"{n_pairs:,} rows of backward passes")
-    _say(f"{n:,} edges: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
+    _say(f"{n:,} edges, by {method}: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
     with Meter("find", "edges" if method == "patch" else "passes") as meter:
         if method == "patch":
-            direction: Any = "denoise" if options.denoise else "noise"
             found = patch_edges(model, pairs, direction=direction, progress=meter)
         else:
             rules = (_rules(options) or RELP) if method == "relp" else ()
             found = attribute_edges(
                 model, pairs, method="eap-ig" if method == "eap-ig" else "eap", rules=rules, steps=options.steps,
-                progress=meter,
+                direction=direction, progress=meter,
             )  # fmt: skip
     made = found.circuit(model, pairs)
     about = {**about_pairs(pairs), "settings": dict(found.settings), "versions": versions()}
@@ -213,7 +213,10 @@ def info(options: Namespace) -> int:
 def _told(found: Circuit, receipt: Any) -> dict[str, Any]:
     """Return a receipt as JSON-ready data."""
     names = found.names()
+    predicted = found.scores[list(receipt.places)]
+    own = None if found.method == "patch" else agreement(predicted, np.array(receipt.alone))
     return {
+        "agreement": own, "random_predicted": _known(receipt.random_predicted),
         "parts": [names[i] for i in receipt.places], "alone": list(receipt.alone), "predicted": receipt.predicted,
         "measured": receipt.measured, "measured_share": _known(receipt.share(receipt.measured)),
         "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": _known(receipt.mean),
@@ -221,6 +224,16 @@ def _told(found: Circuit, receipt: Any) -> dict[str, Any]:
         "size": receipt.size, "distinct": receipt.distinct, "asked": receipt.asked, "p": _known(receipt.p),
         "seed": receipt.seed,
     }  # fmt: skip
+
+
+def agreement(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
+    """Return how predicted effects of single parts agree with measured ones; None where there are too few to say.
+
+    Returns:
+        ``spearman`` of both, and ``ratio``, the median of measured / predicted.
+    """
+    order = spearman(predicted, measured) if len(predicted) > 2 else float("nan")
+    return {"spearman": _known(order), "ratio": _known(float(np.median(measured / predicted)))}
 
 
 def _ends(interval: Any) -> list[float | None]:

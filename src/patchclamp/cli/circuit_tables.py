@@ -37,18 +37,21 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
         f"{clean} clean, {corrupted} corrupted"
     )
     out.print(_how(document), style="dim")
-    table = _grid("", found.level, "predicted", "95 % interval", "measured", "", numbers=("", "predicted", "measured"))
+    # Scores of patching are measurements: to replace the first parts once more adds nothing.
+    again = [] if found.method == "patch" else ["measured"]
+    kind = "predicted" if again else "measured"
+    table = _grid("", found.level, kind, "95 % interval", *again, "", numbers=("", "predicted", "measured"))
     scale = _largest(part["score"] for part in document["parts"]) or 1.0
     for i, part in enumerate(document["parts"], 1):
         between = _range(part["low"], part["high"])
-        measured = "" if part["measured"] is None else _signed(part["measured"])
-        cells = (_signed(part["score"]), between, measured, _bar(part["score"], scale))
+        measured = ["" if part["measured"] is None else _signed(part["measured"])] if again else []
+        cells = (_signed(part["score"]), between, *measured, _bar(part["score"], scale))
         table.add_row(str(i), escape(part["part"]), *cells)
     _print(out, table)
     if document["n_parts"] > len(document["parts"]):
         out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")
     if document["receipt"]:
-        _receipt(out, document["receipt"], edges=found.level == "edge")
+        _receipt(out, document, edges=found.level == "edge")
 
 
 def _how(document: dict[str, Any]) -> str:
@@ -63,16 +66,18 @@ def _how(document: dict[str, Any]) -> str:
     return f"scored by {document['method']}" + (f" ({words})" if words else "")
 
 
-def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
+def _receipt(out: Any, document: dict[str, Any], *, edges: bool) -> None:
+    r, settings = document["receipt"], document["about"].get("settings", {})
     n = len(r["parts"])
-    out.print(
-        "\n[bold]Receipt[/]: what m loses, in the mean over these pairs, when parts are as in the corrupted prompts"
-    )
+    done = "gains, in the mean over these pairs, when parts of the corrupted prompts are as in the clean ones"
+    if settings.get("direction") != "denoise":
+        done = "loses, in the mean over these pairs, when parts are as in the corrupted prompts"
+    out.print(f"\n[bold]Receipt[/]: what m {done}")
     table = _grid("", "predicted", "measured", "share", "95 % interval", numbers=("predicted", "measured", "share"))
     these, randoms = f"these {n} together" if n > 1 else "the first", f"{random_sets(r['distinct'])}, mean"
     rows = (
         (these, _signed(r["predicted"]), r["measured"], r["measured_share"], r["interval"]),
-        (randoms, "", r["random_mean"], r["random_share"], r["random_interval"]),
+        (randoms, _foretold(r), r["random_mean"], r["random_share"], r["random_interval"]),
     )
     for name, predicted, measured, share, (low, high) in rows:
         table.add_row(name, predicted, _signed(measured), _percent(share), _range(low, high))
@@ -93,6 +98,8 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
         out.print(f"p = {r['p']:.3f}{shown}: the share of sets that take at least as much, these parts counted.")
     if 0 < r["distinct"] < r.get("asked", len(r["randoms"])):
         out.print("No more random sets than these could be drawn: few other parts of these kinds are left.")
+    if told := agreed(r):
+        out.print(told)
     out.print(
         f"These {n}: the highest scores, those near zero left out. Predicted: the sum of scores, which counts what "
         "parts in series carry more than once. "
@@ -100,4 +107,28 @@ def _receipt(out: Any, r: dict[str, Any], *, edges: bool) -> None:
         + ("" if edges else "The embedding is in no set: to replace it is to show the corrupted prompt. ")
         + "These are the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
         style="dim",
+    )
+
+
+def _foretold(r: dict[str, Any]) -> str:
+    predicted = r.get("random_predicted")
+    return "" if predicted is None else _signed(predicted)
+
+
+def agreed(r: dict[str, Any]) -> str:
+    """Return how predictions of single parts agree with their measurements, and which to trust; empty of measured ones.
+
+    Args:
+        r: a receipt as JSON-ready data.
+    """
+    found = r.get("agreement")
+    if not found:
+        return ""
+    order, ratio = found.get("spearman"), found.get("ratio")
+    facts = [f"Spearman's r {order:.2f}"] if order is not None else []
+    facts += [f"measured / predicted {ratio:.2f} in the median"] if ratio is not None else []
+    said = f"One by one, {len(r['parts'])} parts: {', '.join(facts)}. " if facts else ""
+    return (
+        f"{said}Where the two differ, trust what is measured: it is what the model did; predictions follow slopes. "
+        "Other parts were not measured, and one that is predicted near zero may matter: --method patch measures all."
     )

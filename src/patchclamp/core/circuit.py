@@ -63,7 +63,7 @@ class Circuit:
 
     level: Level
     method: str
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     scores: Float[np.ndarray, " part"]
     subject: Mapping[str, str]
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -186,7 +186,7 @@ class Circuit:
         """
         arrays: dict[str, np.ndarray] = {
             "scores": np.asarray(self.scores, dtype=np.float64),
-            "parts": np.frombuffer(json.dumps(self.parts).encode(), dtype=np.uint8),
+            "parts": np.frombuffer(json.dumps(list(self.parts)).encode(), dtype=np.uint8),
         }
         if self.per_pair is not None:
             arrays["per_pair"] = np.asarray(self.per_pair, dtype=np.float32)
@@ -265,7 +265,10 @@ def _is_table(x: Any) -> bool:
 
 def _is_receipt(x: Any) -> bool:
     told = isinstance(x, dict) and all(name in x and fits(x[name]) for name, fits in _RECEIPT.items())
-    return told and 0 < len(x["parts"]) == len(x["alone"]) and _is_count(x.get("asked", 0))
+    if not told or not 0 < len(x["parts"]) == len(x["alone"]) or not _is_count(x.get("asked", 0)):
+        return False
+    agreement = x.get("agreement") or {}
+    return _is_table(agreement) and all(map(_is_end, (*agreement.values(), x.get("random_predicted"))))
 
 
 _RECEIPT: Mapping[str, Callable[[Any], bool]] = {

@@ -195,13 +195,19 @@ def _legend(graph: Graph) -> str:
     )
 
 
+def _done(d: Mapping[str, Any]) -> str:
+    if d["about"].get("settings", {}).get("direction") == "denoise":
+        return "gains, in the mean over pairs, when parts of the corrupted prompts are as in the clean ones"
+    return "loses, in the mean over pairs, when parts are as in the corrupted prompts"
+
+
 def _receipt(d: Mapping[str, Any]) -> str:
     r = d["receipt"]
     rows = [
         (f"these {len(r['parts'])} together", r["predicted"], r["measured"], r["measured_share"]),
         (
             f"{r['distinct']} random set{'s' * (r['distinct'] != 1)} like them, mean",
-            None,
+            r.get("random_predicted"),
             r["random_mean"],
             r["random_share"],
         ),
@@ -220,23 +226,44 @@ def _receipt(d: Mapping[str, Any]) -> str:
     elif not known(r["p"]):
         p = f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left."
     return (
-        "<p>What m loses, in the mean over pairs, when parts are replaced by what they are under each pair's corrupted "
-        "prompt.</p><table><thead><tr><th></th><th class='n'>predicted</th><th class='n'>measured</th>"
-        f"<th class='n'>of m(clean) − m(corrupted)</th></tr></thead><tbody>{cells}</tbody></table>"
+        f"<p>What m {_done(d)}.</p><table><thead><tr><th></th><th class='n'>predicted</th><th class='n'>measured</th>"
+        f"<th class='n'>of m(clean) − m(corrupted)</th></tr></thead><tbody>{cells}</tbody></table>{_agreement(r)}"
         f"<p class='note'>95&nbsp;% interval over pairs {span(*r['interval'], signed=True)}; "
         f"{p}</p>"
     )
 
 
+def _agreement(r: Mapping[str, Any]) -> str:
+    """Say how predictions agree with measurements, and which to trust; nothing where all scores are measurements."""
+    found = r.get("agreement")
+    if not found:
+        return ""
+    facts = [
+        f"{name} {number(found[kind])}"
+        for name, kind in (("Spearman’s r", "spearman"), ("measured / predicted, median,", "ratio"))
+        if known(found.get(kind))
+    ]
+    said = f"One by one, {len(r['parts'])} parts: {'; '.join(facts)}. " if facts else ""
+    return (
+        f"<p class='note'>{said}Where the two differ, trust what is measured: it is what the model did; predictions "
+        "follow slopes. Other parts were not measured, and one that is predicted near zero may matter.</p>"
+    )
+
+
 def _table(d: Mapping[str, Any], slug: str) -> str:
+    again = d["method"] != "patch"  # scores of patching are measurements: the same twice would say nothing
     rows = "".join(
         f"<tr><th scope='row'>{' → '.join(unit(word, slug) for word in part['part'].split(' → '))}</th>"
         f"<td class='n'>{number(part['score'], signed=True)}</td>"
-        f"<td class='n'>{span(part['low'], part['high'], signed=True)}</td>"
-        f"<td class='n'>{'' if part['measured'] is None else number(part['measured'], signed=True)}</td></tr>"
+        f"<td class='n'>{span(part['low'], part['high'], signed=True)}</td>{_measured(part) if again else ''}</tr>"
         for part in d["parts"][:MOST_ROWS]
     )
     return (
-        "<table><thead><tr><th>part</th><th class='n'>predicted</th><th class='n'>95&nbsp;% interval over pairs</th>"
-        f"<th class='n'>measured alone</th></tr></thead><tbody>{rows}</tbody></table>"
+        f"<table><thead><tr><th>part</th><th class='n'>{'predicted' if again else 'measured'}</th>"
+        f"<th class='n'>95&nbsp;% interval over pairs</th>{'<th class=n>measured alone</th>' if again else ''}"
+        f"</tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def _measured(part: Mapping[str, Any]) -> str:
+    return f"<td class='n'>{'' if part['measured'] is None else number(part['measured'], signed=True)}</td>"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.attribute.direction import orient
 from patchclamp.core.circuit import Circuit, Part
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import Interval, mean_interval, rank_of
@@ -31,12 +32,15 @@ Turn = Callable[[], AbstractContextManager[object]]
 class Together:
     """Hold what replacing parts did: m(x) − m(x with the parts as in x′), every figure a mean over pairs.
 
+    Of a circuit whose scores denoise it is m(x′ with the parts as in x) − m(x′).
+
     Args:
         places: which parts of the circuit.
         predicted: sum of their scores, which counts what parts in series carry more than once.
         measured: what m loses when all are replaced.
         interval: its 95 % interval over pairs.
         alone: ``(part,)`` what it loses to each by itself; empty where that was not asked.
+        random_predicted: mean over random sets of the sum of their scores; nan without any.
         randoms: ``(set,)`` what it loses to random sets of as many parts of the same kinds, none of them chosen; no two
             sets are the same.
         size: parts of a random set; fewer than were chosen where a kind has too few others.
@@ -53,6 +57,7 @@ class Together:
     measured: float
     interval: Interval
     alone: tuple[float, ...]
+    random_predicted: float
     randoms: tuple[float, ...]
     size: int
     asked: int
@@ -91,6 +96,8 @@ def replace_together(
     progress: Progress | None = None,
 ) -> Together:
     """Replace parts of a circuit by what they are under each pair's counterpart, and random sets like them.
+
+    It is done in the direction that the circuit's scores foretell, so that both can be compared.
 
     Args:
         model: the subject.
@@ -132,7 +139,8 @@ def replace_together(
     marks = np.zeros((len(groups), len(circuit)), dtype=bool)
     for row, group in zip(marks, groups, strict=True):
         row[list(group)] = True
-    effects = pairs.m_clean - _measured(model, circuit, pairs, marks, turn, progress)
+    ends, sign = orient(pairs, str(dict(circuit.about.get("settings", {})).get("direction", "noise")))
+    effects = sign * (ends.m_clean - _measured(model, circuit, ends, marks, turn, progress))
     means = effects.mean(1)
     randoms = means[1 + len(singles) :]
     size = min(map(len, drawn), default=0)
@@ -144,6 +152,7 @@ def replace_together(
     return Together(
         places=tuple(chosen.tolist()), predicted=float(circuit.scores[chosen].sum()), measured=float(means[0]),
         interval=mean_interval(effects[0], seed=seed), alone=tuple(map(float, single)),
+        random_predicted=float(np.mean([circuit.scores[group].sum() for group in drawn])) if drawn else math.nan,
         randoms=tuple(map(float, randoms)), size=size, asked=n_sets, random_interval=random_interval, p=p,
         clean=float(pairs.m_clean.mean()), corrupted=float(pairs.m_corrupted.mean()), seed=seed,
     )  # fmt: skip

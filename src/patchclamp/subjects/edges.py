@@ -24,6 +24,9 @@ from patchclamp.subjects.pairs import PairSet
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
 
+PROJECTED = 32
+"""Streams of one block whose queries, keys and values are made at once."""
+
 
 def edge_map(model: LanguageModel) -> EdgeMap:
     """Return a model's edges.
@@ -79,12 +82,9 @@ class Writes:
     each: Float[Tensor, "row writer position d_model"]
     streams: Mapping[str, Float[Tensor, "row position d_model"]]
 
-    def rows(self, chosen: Sequence[int], n_positions: int) -> "Writes":
-        """Return some rows, their first positions; the only row stands for all."""
-        own = [0] * len(chosen) if len(self.each) == 1 else list(chosen)
-        return Writes(
-            self.each[own][:, :, :n_positions], {path: x[own][:, :n_positions] for path, x in self.streams.items()}
-        )
+    def first(self, n_positions: int) -> "Writes":
+        """Return the first positions of every row."""
+        return Writes(self.each[:, :, :n_positions], {path: x[:, :n_positions] for path, x in self.streams.items()})
 
 
 def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus]) -> Writes:
@@ -214,8 +214,8 @@ def measure_edges(
         for part in (spots[k : k + step] for k in range(0, len(spots), step)):
             own = [i for i, _ in part]
             shown = [pairs.clean[i] for i in own]
-            base = _base(model, pairs, own, reference)
-            m = measured_with(model, graph, shown, pairs.metric(own), masks[[s for _, s in part]], base)
+            base, rows = _base(model, pairs, own, reference)
+            m = measured_with(model, graph, shown, pairs.metric(own), masks[[s for _, s in part]], base, rows)
             for (i, s), value in zip(part, widened(m).cpu().double().numpy(), strict=True):
                 found[s, i] = value
             done += len(part)
@@ -224,13 +224,14 @@ def measure_edges(
     return found if np.ndim(kept) > 1 else found[0]
 
 
-def _base(model: LanguageModel, pairs: PairSet, own: Sequence[int], reference: Writes | None) -> Writes:
-    """Return the reference's writes, a row for each of some pairs, which may stand there several times."""
-    n_positions = len(pairs.clean[own[0]])
+def _base(
+    model: LanguageModel, pairs: PairSet, own: Sequence[int], reference: Writes | None
+) -> tuple[Writes, Sequence[int]]:
+    """Return the reference's writes, once for every pair, and which of their rows some pairs have."""
     if reference is not None:
-        return reference.rows(own, n_positions)
+        return reference.first(len(pairs.clean[own[0]])), [0] * len(own)
     once = list(dict.fromkeys(own))
-    return writes_of(model, [pairs.corrupted[i] for i in once]).rows([once.index(i) for i in own], n_positions)
+    return writes_of(model, [pairs.corrupted[i] for i in once]), [once.index(i) for i in own]
 
 
 def measured_with(
@@ -240,6 +241,7 @@ def measured_with(
     metric: Metric | EachMetric,
     kept: Bool[Tensor, "row reader writer"],
     base: Writes,
+    rows: Sequence[int],
 ) -> Float[Tensor, " row"]:
     """Run rows of one length, each with the edges that it keeps; see ``measure_edges``.
 
@@ -249,24 +251,25 @@ def measured_with(
         shown: prompts x, a row each.
         metric: m, or one per row.
         kept: which edges.
-        base: the reference, a row each; its only row stands for all.
+        base: the reference, of each prompt once: subsets of one pair share it.
+        rows: which row of it stands beside each of ``shown``.
     """
-    moved = torch.zeros_like(base.each).expand(len(shown), -1, -1, -1).contiguous()
+    moved = base.each.new_zeros(len(shown), *base.each.shape[1:])
 
     def inputs(readers: slice, stream: str) -> Float[Tensor, "row reader position d_model"]:
         n = int(graph.seen[readers.start])
         share = torch.einsum("nrw,nwpd->nrpd", kept[:, readers, :n].to(moved.dtype), moved[:, :n])
-        return base.streams[stream][:, None] + share
+        return share.add_(base.streams[stream][rows][:, None])
 
     first = graph.stream(0)
     embedded = _square(model.run(list(shown), record=first, logits=False).recording[first], len(shown))
-    moved[:, 0] = widened(embedded) - base.streams[first]
+    moved[:, 0] = widened(embedded) - base.streams[first][rows]
     for layer in range(graph.n_layers):
         z = _attended(model, graph, shown, layer, inputs(graph.queries(layer), graph.stream(layer)), kept)
-        moved[:, graph.heads(layer)] = head_writes(model, layer, z) - base.each[:, graph.heads(layer)]
+        moved[:, graph.heads(layer)] = head_writes(model, layer, z) - base.each[:, graph.heads(layer)][rows]
         reader = graph.queries(layer).stop
         [x] = inputs(slice(reader, reader + 1), graph.stream(layer, mlp=True)).unbind(1)
-        moved[:, graph.mlp(layer)] = mlp_writes(model, graph, shown, layer, x) - base.each[:, graph.mlp(layer)]
+        moved[:, graph.mlp(layer)] = mlp_writes(model, graph, shown, layer, x) - base.each[:, graph.mlp(layer)][rows]
     [x] = inputs(slice(len(graph.readers) - 1, len(graph.readers)), graph.stream(None)).unbind(1)
     return measured_from(model, graph, shown, metric, x)
 
@@ -287,16 +290,20 @@ def _attended(
     _, which = torch.unique(torch.cat([row[:, None], own.long()], 1), dim=0, return_inverse=True)
     first = torch.full((int(which.max()) + 1,), len(which), device=which.device)
     first.scatter_reduce_(0, which, torch.arange(len(which), device=which.device), "amin")
-    found = projected(model, graph, [shown[int(row[i])] for i in first], layer, streams.flatten(0, 1)[first])
-    which = which.unflatten(0, (len(shown), -1))
-    mixed = {}
-    for path, place in graph.slots(layer).items():
-        values = found[path]
-        n, heads = values.shape[1], values.shape[2]
-        pick = which[:, place.start - block.start : place.stop - block.start]
-        at = torch.arange(n, device=pick.device)[None, :, None]
-        mixed[path] = values[pick[:, None], at, torch.arange(heads, device=pick.device)[None, None]].flatten(2)
-    return attended(model, shown, layer, mixed, streams[:, 0])
+    which, each = which.unflatten(0, (len(shown), -1)), streams.flatten(0, 1)
+    mixed: dict[str, Tensor] = {}
+    # Of a stream's projections only the head that reads it is kept: all of them together are what takes memory.
+    for start in range(0, len(first), PROJECTED):
+        some = first[start : start + PROJECTED]
+        found = projected(model, graph, [shown[int(row[i])] for i in some], layer, each[some])
+        for path, place in graph.slots(layer).items():
+            pick = which[:, place.start - block.start : place.stop - block.start] - start
+            at, head = torch.nonzero((pick >= 0) & (pick < len(some)), as_tuple=True)
+            values = found[path]
+            own = mixed.setdefault(path, values.new_empty(len(shown), *values.shape[1:]))
+            own[at, :, head] = values[pick[at, head], :, head]
+    given = {path: x.flatten(2) for path, x in mixed.items()}
+    return attended(model, shown, layer, given, streams[:, 0])
 
 
 # -- pieces of a block ------------------------------------------------------------------------------------------------
