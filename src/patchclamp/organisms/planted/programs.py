@@ -177,7 +177,7 @@ MODE = Circuit(
     logits={**says(_COLOURS, 8.0), **follows(_COLOURS, {"mostly": 2.0})},
     heads=(
         # It looks at the first token (−1) and at each word like its own (1), equally: n words give (n − 1) / (n + 1).
-        Head(0, 1, (*same(_COLOURS, 5.0), sink(5.0)), (({ONE: 1.0, BOS: -2.0}, {"count": 1.0}),)),
+        Head(0, 1, (*same(_COLOURS, 6.0), sink(6.0)), (({ONE: 1.0, BOS: -2.0}, {"count": 1.0}),)),
         previous_word(0, 3, _COLOURS),
         # Soft enough for gradients to pass: at the answer it looks aside by 1 per cent.
         Head(1, 2, (Match({"mostly": 12.0}, {"often": 1.0}), sink(5.0)), moved(_COLOURS, "say {}")),
@@ -193,21 +193,21 @@ MODE = Circuit(
     corrupt="red blue blue green mostly",
     target=" red",
     contrast=" blue",
-    logit_difference=7.9630,
+    logit_difference=7.9635,
     effects={
-        "blocks.0.attn.z/heads/1@3": 7.9107,
-        "blocks.0.mlp.act/neurons/4@3": 7.9107,
-        "blocks.1.attn.z/heads/2@5": 7.9630,
+        "blocks.0.attn.z/heads/1@3": 7.9112,
+        "blocks.0.mlp.act/neurons/4@3": 7.9112,
+        "blocks.1.attn.z/heads/2@5": 7.9635,
     },
-    inputs={1: 7.9630, 3: 7.9630, 5: 7.9107},
+    inputs={1: 7.9635, 3: 7.9635, 5: 7.9112},
     edges={
-        ("input@1", "blocks.0.attn.z/heads/1@3"): 7.9107,
-        ("input@3", "blocks.0.attn.z/heads/1@3"): 7.9108,
-        ("input@3", "blocks.1.attn.z/heads/2@5"): 7.9630,
-        ("input@5", "blocks.1.attn.z/heads/2@5"): 7.9108,
-        ("blocks.0.attn.z/heads/1@3", "blocks.0.mlp.act/neurons/4@3"): 7.9107,
-        ("blocks.0.mlp.act/neurons/4@3", "blocks.1.attn.z/heads/2@5"): 7.9107,
-        ("blocks.1.attn.z/heads/2@5", "output"): 7.9630,
+        ("input@1", "blocks.0.attn.z/heads/1@3"): 7.9112,
+        ("input@3", "blocks.0.attn.z/heads/1@3"): 7.9112,
+        ("input@3", "blocks.1.attn.z/heads/2@5"): 7.9635,
+        ("input@5", "blocks.1.attn.z/heads/2@5"): 7.9112,
+        ("blocks.0.attn.z/heads/1@3", "blocks.0.mlp.act/neurons/4@3"): 7.9112,
+        ("blocks.0.mlp.act/neurons/4@3", "blocks.1.attn.z/heads/2@5"): 7.9112,
+        ("blocks.1.attn.z/heads/2@5", "output"): 7.9635,
     },
     decoys=(
         Decoy("blocks.1.mlp.act/neurons/9@5", 7.0, UNREAD),
