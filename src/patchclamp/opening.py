@@ -53,13 +53,9 @@ def load(
 
         model = load_model(name, device=device, dtype=dtype, attention=attention)
     if prepend_bos:
-        if not hasattr(model, "prepend_bos"):
-            from patchclamp.core.errors import PatchclampError
+        from patchclamp.subjects.text import prepend_bos as put_first
 
-            raise PatchclampError(
-                expected="a language model", got=f"{model.name}, a model of images", remedy="Leave --prepend-bos out."
-            )
-        model.prepend_bos()
+        put_first(model)
     return model
 
 
@@ -83,8 +79,8 @@ def load_basis(
         prepend_bos: whether the texts that it was trained on began with a BOS token, where its folder does not tell.
 
     Returns:
-        Dictionary: a basis for each site; ``model.add_dictionary`` takes it. ``about["conditions"]`` holds what is known
-            of its input, ``about["assumed"]`` a line for each thing that is not.
+        Dictionary: a basis for each site; ``model.add_dictionary`` takes it. ``about["conditions"]`` holds what is
+            known of its input, ``about["assumed"]`` a line for each thing that is not.
 
     Raises:
         PatchclampError: nothing there, no dictionary, or a site that nobody tells.
