@@ -49,13 +49,9 @@ def load(
 
         model = load_model(name, device=device, dtype=dtype, attention=attention)
     if prepend_bos:
-        if not hasattr(model, "prepend_bos"):
-            from patchclamp.core.errors import PatchclampError
+        from patchclamp.subjects.text import prepend_bos as put_first
 
-            raise PatchclampError(
-                expected="a language model", got=f"{model.name}, a model of images", remedy="Leave --prepend-bos out."
-            )
-        model.prepend_bos()
+        put_first(model)
     return model
 
 

@@ -5,10 +5,11 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.attribute import attribute_nodes
-from patchclamp.calibrate import calibrate_circuits, calibrate_tasks, summary
+from patchclamp.calibrate import calibrate_circuits, calibrate_edges, calibrate_tasks, summary
 from patchclamp.calibrate.tasks import COMPARED
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
+from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask
 from patchclamp.organisms import language
 
@@ -40,6 +41,30 @@ def test_no_card_names_a_method_that_is_not_measured():
     assert all(set(organisms.card(name)["must_miss"]) <= known for name in organisms.planted.names())
 
 
+PROGRAMS = [f"{program}-{kind}" for program in ("majority", "seen", "mode") for kind in ("gpt2", "llama")]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_step_of_a_program_is_found_by_replacing_it(name):
+    [exact, *_] = calibrate_circuits([name], methods=["exact"])
+    assert exact.found == exact.true == exact.worst
+    [edges, *_] = calibrate_edges([name], methods=["patch"])
+    assert edges.found == edges.true == edges.worst
+
+
+@pytest.mark.parametrize("name", ["majority-gpt2", "majority-llama"])
+def test_the_head_before_a_step_is_missed_by_slopes_and_found_along_a_path(name):
+    model, card = organisms.build(name), organisms.card(name)
+    question = ask(model, card["prompt"], card["target"], contrast=card["contrast"])
+    scores = {method: attribute_nodes(model, question.shown, question.metric, method=method) for method in NAMES}
+    head = scores["exact"].index(UnitKey.parse(card["true"][0]))
+    assert scores["exact"].flat[head] == pytest.approx(scores["ig"].flat[head], rel=0.05)
+    assert scores["exact"].flat[head] > 7.9
+    for method in ("atp", "relp"):
+        assert abs(scores[method].flat[head]) < 0.001
+        assert NAMES[method] in card["must_miss"]
+
+
 @pytest.mark.parametrize("name", ["cat", "mover-llama", "backup-gpt2"])
 def test_exact_replacement_finds_all_but_the_pair(name):
     [exact, chance, truth] = calibrate_circuits([name], methods=["exact"])
@@ -64,7 +89,7 @@ def test_the_summary_is_the_mean_share(table):
     for f in table.values():
         if f.method == "direct":
             by_circuit.setdefault(f.organism.removesuffix("-gpt2").removesuffix("-llama"), []).append(f.found / f.true)
-    assert len(by_circuit) == 10
+    assert len(by_circuit) == 13
     assert mean == pytest.approx(np.mean([np.mean(x) for x in by_circuit.values()]))
     assert interval.low < mean < interval.high
     assert found["ig"][0] == found["oracle"][0] == 1.0

@@ -143,7 +143,7 @@ def patterns(name, prompts, head):
 def test_both_architectures_of_every_circuit_are_listed():
     laid = [f"{circuit}-{kind}" for circuit in CIRCUITS for kind in ("gpt2", "llama")]
     assert list(NAMES) == ["cat", *laid]
-    assert len(CIRCUITS) == 9
+    assert len(CIRCUITS) == 12
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -375,6 +375,47 @@ def test_without_its_neuron_the_repeated_name_is_said(name):
     cut = [change("set", "blocks.0.mlp.act", 9, value=0.0)]
     assert model.generate(prompt, interventions=cut)[0].text == " John."
     assert said(model, ["when Mary and John went to the store , John gave a drink to"]) == [" Mary"]
+
+
+# -- programs ---------------------------------------------------------------------------------------------------------
+
+
+@both("majority")
+def test_the_majority_of_any_votes_is_named(name):
+    model, draw = model_of(name), np.random.default_rng(0)
+    for length in (1, 3, 7):
+        rows = [[str(vote) for vote in draw.choice(["yes", "no"], length)] for _ in range(12)]
+        answers = [" passed" if 2 * row.count("yes") > length else " failed" for row in rows]
+        assert said(model, [" ".join([*row, "so"]) for row in rows]) == answers
+        head = patterns(name, [" ".join([*row, "so"]) for row in rows], (0, 1))[:, -1]
+        assert (head - 1 / (length + 2)).abs().max() < 1e-5
+    acts = model.run("yes no yes so", record="blocks.0.mlp.act", logits=False).recording["blocks.0.mlp.act"]
+    assert acts[:, 8:12].abs()[:-1].max() == 0
+    torch.testing.assert_close(acts[-1, 8:12].float(), torch.tensor([1.6, 0.6, 0.0, 0.0]), atol=2e-3, rtol=0)
+
+
+@both("seen")
+def test_a_word_is_found_again_wherever_it_stood(name):
+    model, draw = model_of(name), np.random.default_rng(0)
+    beasts = ["ant", "bee", "cow", "dog", "elk", "fox"]
+    rows = [[str(beast) for beast in draw.choice(beasts, 5)] for _ in range(40)]
+    answers = [" again" if row[-1] in row[:-1] else " new" for row in rows]
+    assert set(answers) == {" again", " new"}
+    assert said(model, [" ".join(row) for row in rows]) == answers
+
+
+@both("mode")
+def test_the_most_frequent_word_is_named_and_its_count_is_exact(name):
+    model, draw = model_of(name), np.random.default_rng(0)
+    colours = ["red", "blue", "green", "grey", "pink"]
+    for counts in ((2, 1, 1), (3, 2, 1), (3, 1, 1, 1), (2, 1, 1, 1, 1)):
+        for _ in range(5):
+            words = [str(word) for word in draw.permutation(colours)]
+            row = [word for word, n in zip(words, counts, strict=False) for _ in range(n)]
+            prompt = " ".join([*(str(word) for word in draw.permutation(row)), "mostly"])
+            assert said(model, [prompt]) == [f" {words[0]}"], prompt
+    acts = model.run("red red red blue", record="blocks.0.mlp.act", logits=False).recording["blocks.0.mlp.act"]
+    torch.testing.assert_close(acts[:, 4].float(), torch.tensor([0.0, 0.0, 1.8, 2.8, 0.0]), atol=4e-3, rtol=0)
 
 
 # -- neuron -----------------------------------------------------------------------------------------------------------

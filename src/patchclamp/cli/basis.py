@@ -64,6 +64,7 @@ def _evaluate(options: Namespace) -> int:
     from patchclamp.evaluate.labelled import is_labelled, read_labels
     from patchclamp.record.plan import show_text
     from patchclamp.subjects.foreign import CONDITIONS, resolve_sites, unmet_conditions
+    from patchclamp.subjects.text import prepend_bos
 
     if min(options.batch_size, options.max_tokens) < 1:
         raise PatchclampError(
@@ -78,7 +79,7 @@ def _evaluate(options: Namespace) -> int:
     check_subject(model, found)
     conditions = found.about.get(CONDITIONS) or {}
     if conditions.get("prepend_bos"):
-        model.prepend_bos()
+        prepend_bos(model)
     for line in unmet_conditions(model, found):
         print(f"note: {line}", file=sys.stderr)
     window = _window(options.window, model.context, conditions.get("context_size"))

@@ -1,6 +1,5 @@
 """Language: a Hugging Face language model in the rig, its sites named by what they mean."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -145,17 +144,6 @@ class LanguageModel(Model):
             PatchclampError: no tokenizer, empty text, or more tokens than the context holds.
         """
         return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat))
-
-    def prepend_bos(self) -> None:
-        """Begin every text with the tokenizer's BOS token, where the tokenizer does not do so by itself.
-
-        Raises:
-            PatchclampError: no tokenizer, or one without a BOS token.
-        """
-        if not self.tokenizer.begins_with_bos:
-            self.tokenizer.prepend_bos()
-            # Texts are other tokens now: what was recorded before is no longer the same run.
-            self.tokenizer_hash = hashlib.sha256(f"{self.tokenizer_hash} after BOS".encode()).hexdigest()
 
     def continuation(self, prompt: str, answer: str) -> tuple[int, ...]:
         """Return the ids that ``answer`` adds after ``prompt``: ids(prompt + answer) past ids(prompt).

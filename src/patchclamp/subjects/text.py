@@ -1,5 +1,6 @@
 """Text: from characters to stimuli, with a role and a span for every token."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ class Tokenizer:
         plain, framed = self._ids("a"), list(bare("a", add_special_tokens=True)["input_ids"])
         cut = next((i for i in range(len(framed)) if framed[i : i + len(plain)] == plain), 0)
         self.prefix = framed[:cut]
+        self.prepends = False
 
     @property
     def begins_with_bos(self) -> bool:
@@ -37,7 +39,7 @@ class Tokenizer:
         return self.bare.bos_token_id is not None and int(self.bare.bos_token_id) in self.prefix
 
     def prepend_bos(self) -> None:
-        """Begin texts with the BOS token, where the tokenizer does not do so by itself.
+        """Begin texts with the BOS token, which the tokenizer does not do by itself.
 
         Raises:
             PatchclampError: it has no such token.
@@ -46,8 +48,7 @@ class Tokenizer:
             raise PatchclampError(
                 expected="a tokenizer with a BOS token", got="one without", remedy="Leave --prepend-bos out."
             )
-        if not self.begins_with_bos:
-            self.prefix = [int(self.bare.bos_token_id), *self.prefix]
+        self.prefix, self.prepends = [int(self.bare.bos_token_id), *self.prefix], True
 
     @property
     def pad(self) -> int:
@@ -206,6 +207,22 @@ class Tokenizer:
         text = str(self.bare.convert_tokens_to_string([piece])) if piece is not None else ""
         spaced = piece is not None and piece[:1] in ("▁", "Ġ", " ") and not text.startswith(" ")
         return (" " + text if spaced else text) or str(piece)
+
+
+def prepend_bos(model: Any) -> None:
+    """Let a language model's texts begin with its tokenizer's BOS token, where the tokenizer does not by itself.
+
+    Raises:
+        PatchclampError: a model of images, no tokenizer, or one without a BOS token.
+    """
+    if not hasattr(model, "tokenize"):
+        raise PatchclampError(
+            expected="a language model", got=f"{model.name}, a model of images", remedy="Leave --prepend-bos out."
+        )
+    if not model.tokenizer.begins_with_bos:
+        model.tokenizer.prepend_bos()
+        # Texts are other tokens now: what was recorded before is not the same run.
+        model.tokenizer_hash = hashlib.sha256(f"{model.tokenizer_hash} after BOS".encode()).hexdigest()
 
 
 def passages(path: str | Path) -> Iterator[tuple[int, str]]:

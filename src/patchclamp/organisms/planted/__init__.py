@@ -13,6 +13,7 @@ from patchclamp.organisms.planted.heads import BROADCAST, COPY, INDUCTION
 from patchclamp.organisms.planted.layout import CONTEXT, Circuit
 from patchclamp.organisms.planted.mover import MOVER
 from patchclamp.organisms.planted.neurons import DECOY, FACTS, NEURON
+from patchclamp.organisms.planted.programs import MAJORITY, MODE, SEEN
 from patchclamp.organisms.planted.saturation import BACKUP, SATURATED
 from patchclamp.organisms.planted.text import tokens_of, word_tokenizer
 from patchclamp.subjects.language import LanguageModel
@@ -20,7 +21,7 @@ from patchclamp.subjects.loading import DTYPES
 
 CIRCUITS: dict[str, Circuit] = {
     circuit.name: circuit
-    for circuit in (COPY, INDUCTION, MOVER, NEURON, FACTS, BROADCAST, DECOY, SATURATED, BACKUP)
+    for circuit in (COPY, INDUCTION, MOVER, NEURON, FACTS, BROADCAST, DECOY, SATURATED, BACKUP, MAJORITY, SEEN, MODE)
 }  # fmt: skip
 
 
