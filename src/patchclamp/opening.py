@@ -74,8 +74,8 @@ def load_basis(
         prepend_bos: whether the texts that it was trained on began with a BOS token, where its folder does not tell.
 
     Returns:
-        Dictionary: a basis for each site; ``model.add_dictionary`` takes it. ``about["conditions"]`` holds what is known
-            of its input, ``about["assumed"]`` a line for each thing that is not.
+        Dictionary: a basis for each site; ``model.add_dictionary`` takes it. ``about["conditions"]`` holds what is
+            known of its input, ``about["assumed"]`` a line for each thing that is not.
 
     Raises:
         PatchclampError: nothing there, no dictionary, or a site that nobody tells.

@@ -191,3 +191,63 @@ def test_features_are_added_to_an_atlas(tmp_path):
     assert done.returncode != 0
     assert "Restore the folder" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def write_saelens(folder, **cfg):
+    rng = np.random.default_rng(0)
+    shapes = {"W_enc": (128, 8), "W_dec": (8, 128), "b_enc": 8, "b_dec": 128}
+    folder.mkdir()
+    (folder / "cfg.json").write_text(json.dumps({"hook_point": "blocks.1.hook_resid_post", "model_name": "x", **cfg}))
+    save_file({n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}, folder / "sae_weights.safetensors")
+    return folder
+
+
+def test_what_a_folder_does_not_tell_is_said_and_can_be_told(say, held_out, tmp_path):
+    silent = write_saelens(tmp_path / "silent")
+    code, facts, told = say("info", silent)
+    assert code == 0
+    assert [line for line in told.splitlines() if line.startswith("note:")] == [
+        f"note: {line}" for line in facts["about"]["assumed"]
+    ]
+    assert "--center" in told
+    assert "--prepend-bos" in told
+    assert "contexts" in told
+    code, facts, told = say("info", silent, "--center", "--no-prepend-bos")
+    assert (code, facts["about"]["conditions"]) == (0, {"centred": True, "prepend_bos": False})
+    assert "--center" not in told
+    assert "--prepend-bos" not in told
+    text = held_out / "plain.txt"
+    code, report, told = say("evaluate", "organism:language-gpt2", silent, "--text", text, "--window", 32)
+    assert code == 0
+    assert "note: it does not tell" in told
+    assert report["rows"][0]["unexplained_later"]["value"] > 0
+    assert 0 < report["first"][SITE][1] < 0.1
+    known = write_saelens(
+        tmp_path / "known", prepend_bos=True, context_size=16, seqpos_slice=[4, None], exclude_special_tokens=[5],
+        model_from_pretrained_kwargs={"center_writing_weights": False},
+    )  # fmt: skip
+    asked = ("evaluate", "organism:language-gpt2", known, "--text", text)
+    code, report, told = say(*asked, "--max-tokens", 800)
+    # Windows of 16 tokens, of which the first four are not judged.
+    assert code == 0
+    assert "does not tell" not in told
+    assert 9 * report["stimuli"] < report["tokens"] <= 12 * report["stimuli"]
+    code, _, told = say(*asked, "--window", 32, json_too=False)
+    assert code == 2
+    assert "at most 16" in told
+
+
+def test_names_beside_a_norm_are_given_by_the_model(say, made, model, tmp_path):
+    basis = Basis(
+        "parts", "directions", np.eye(128, dtype=np.float32), np.eye(128, dtype=np.float32), activation="topk", k=3
+    )
+    kept = {f"blocks.{i}.mlp.write": basis for i in (0, 1)}
+    Dictionary(kept, {"slug": model.name, "hash": model.hash}, "topk").save(tmp_path / "two")
+    code, found, told = say("convert", tmp_path / "two", "--to", "sparsify", "--out", tmp_path / "without")
+    assert code == 0
+    assert "--model" in told
+    assert [folder.rpartition("/")[2] for folder in found["folders"]] == list(kept)
+    options = ("--to", "sparsify", "--out", tmp_path / "with", "--model", "organism:language-gpt2")
+    code, found, told = say("convert", tmp_path / "two", *options)
+    assert (code, told) == (0, "")
+    assert [folder.rpartition("/")[2] for folder in found["folders"]] == ["h.0.mlp", "h.1.mlp"]

@@ -1,4 +1,4 @@
-"""A folder of sparsify or SAELens is read at the tensor that it names, in every family, and goes back under that name."""
+"""A folder of sparsify or SAELens is read at the tensor that it names, in every family, and written under that name."""
 
 import json
 

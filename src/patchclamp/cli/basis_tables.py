@@ -71,9 +71,8 @@ def report(found: Any, folder: str) -> None:
         f"[bold]{escape(folder)}[/], {found.tokens:,} tokens of {found.stimuli:,} stimuli; "
         f"the network's own loss {_scored(found.loss)} nats per token"
     )
-    table = _grid("site", "", "units", "L0", "dead", "unexplained", "without first", "loss with x̂",
-                  "recovered",
-                  numbers=("units", "L0", "dead", "unexplained", "without first", "loss with x̂", "recovered"))  # fmt: skip
+    numbers = ("units", "L0", "dead", "unexplained", "without first", "loss with x̂", "recovered")
+    table = _grid("site", "", *numbers, numbers=numbers)
     last = ""
     for row in found.rows:
         first = row.site != last
@@ -98,7 +97,7 @@ def report(found: Any, folder: str) -> None:
     for row in found.rows:
         if row.name not in RIVALS:
             first = found.first[row.site]
-            for line in first_lines(row.site, *first, row.unexplained.value, row.unexplained_later.value):
+            for line in first_lines(row.site, first[0], first[1], row.unexplained.value, row.unexplained_later.value):
                 out.print(escape(line))
     for note in found.notes:
         out.print(f"note: {escape(note)}")

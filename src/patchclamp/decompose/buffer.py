@@ -118,8 +118,11 @@ class TextSource(Source):
         """Text and cutting."""
         return {
             "text": self._hash, "window": self.window, "batch_size": self.batch_size,
-            "max_tokens": self.max_tokens, "chat": self.chat, "bos": self.bos, "skip_first": self.skip_first, "rows": self.n_rows,
+            "max_tokens": self.max_tokens, "chat": self.chat, "bos": self.bos, "rows": self.n_rows,
             "dtype": str(self.model.dtype).removeprefix("torch."),
+            **({"skip_first": self.skip_first} if self.skip_first else {}),
+            # The weights do not say what comes before a text.
+            **({"tokenizer": self.model.tokenizer_hash} if self.model.tokenizer.prepends else {}),
         }  # fmt: skip
 
     @property

@@ -267,7 +267,7 @@ def manifest_of(
             "attention": str(getattr(getattr(model.module, "config", None), "_attn_implementation", None)),
         },
         "sites": [site.to_json() for site in sites],
-        "plan": asdict(plan),
+        "plan": {name: value for name, value in asdict(plan).items() if (name, value) != ("skip_first", 0)},
         "versions": {
             "patchclamp": version("patchclamp"),
             "python": platform.python_version(),

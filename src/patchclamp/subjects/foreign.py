@@ -1,8 +1,8 @@
 """Sites of a model under the names that TransformerLens (and so SAELens) and sparsify give to places in a network.
 
 sparsify and Gemma Scope 2 name modules of the Hugging Face implementation: ``layers.3.mlp`` is that module's output,
-before whatever norm follows it. TransformerLens names hooks of its own implementation (``components/transformer_block.py``
-and ``bert_block.py``, read in 2.x and 3.x), and where a hook lies beside a norm depends on the architecture:
+before whatever norm follows it. TransformerLens names hooks of its own implementation (``transformer_block.py`` and
+``bert_block.py`` of its components), and where a hook lies beside a norm depends on the architecture:
 
 | architecture | ``hook_attn_out``, ``hook_mlp_out`` | ``hook_resid_mid``, ``hook_resid_post`` |
 |---|---|---|

@@ -54,6 +54,16 @@ class Lab:
         self._runs: OrderedDict[str, pages.LabRun] = OrderedDict()
         self._keeping = threading.Lock()
 
+    @property
+    def loading(self) -> str:
+        """What ``pc.load`` takes, as it is typed."""
+        return f"{self.name!r}, prepend_bos=True" if self.model.tokenizer.prepends else repr(self.name)
+
+    @property
+    def loading_words(self) -> tuple[str, ...]:
+        """What a command takes: the model's name, and the options that load it."""
+        return (self.name, "--prepend-bos") if self.model.tokenizer.prepends else (self.name,)
+
     def check(self, atlas: Reading) -> None:
         """Refuse an atlas of another model.
 
@@ -168,7 +178,7 @@ class Lab:
 
         stimulus = self.cut(text)
         shown = f".run({text!r}, record={list(dict.fromkeys(row[1] for row in atlas.sites))!r}, logits=False)"
-        source = pages.Source(atlas.base_run, "", f"pc.load({self.name!r}){shown}")
+        source = pages.Source(atlas.base_run, "", f"pc.load({self.loading}){shown}")
         with self.turns.at_once():
             return rank(self.model, atlas, stimulus, position, spell=self.spell, source=source, **asked)
 
@@ -211,7 +221,7 @@ class Lab:
                 self.model, graph, asked.nodes, n_sets=asked.controls, seed=asked.seed, asked=what, turn=job.turn,
                 progress=lambda done, n: job.tell(pages.Progressed(done, n)),
             ))  # fmt: skip
-            python = verified_in_python(self.name, str(atlas.folder), asked)
+            python = verified_in_python(self.loading, str(atlas.folder), asked)
             job.tell(pages.Finished("", job.seconds, python, ""))
 
         return work

@@ -26,7 +26,7 @@ def as_python(
     """Return Python that prints a run's table, continuation and control.
 
     Args:
-        model: what ``pc.load`` takes.
+        model: what ``pc.load`` takes, as it is typed.
         text: the prompt.
         changes: the clamps.
         now: what of them acts on the prompt.
@@ -39,7 +39,7 @@ def as_python(
         atlas: the atlas that keeps the features that are clamped, where any are.
     """
     steps = any(span.steps for change in changes for span in change.at or ())
-    lines = ["import patchclamp as pc", "", f"model = pc.load({model!r})", f"text = {text!r}"]
+    lines = ["import patchclamp as pc", "", f"model = pc.load({model})", f"text = {text!r}"]
     if of_features(changes):
         lines[-1:] = [
             f"for site, basis in pc.atlas.open({atlas!r}).bases():",
@@ -82,12 +82,12 @@ def as_python(
 
 
 def verified_in_python(model: str, atlas: str, asked: pages.VerifyAsked) -> str:
-    """Return Python that replaces the same nodes of the same answer."""
+    """Return Python that replaces the same nodes of the same answer; ``model`` is what ``pc.load`` takes, as typed."""
     return "\n".join([
         "import patchclamp as pc",
         "from patchclamp.atlas.lab.verify import verify",
         "",
-        f"model, atlas = pc.load({model!r}), pc.atlas.open({atlas!r})",
+        f"model, atlas = pc.load({model}), pc.atlas.open({atlas!r})",
         f"[graph] = [layer.graph for layer in atlas.reading.layers if layer.id == {asked.graph!r}]",
         f"found = verify(model, graph, {asked.nodes!r}, n_sets={asked.controls}, seed={asked.seed})",
         "print(found.predicted, found.measured, found.mean, found.p)",
@@ -95,14 +95,16 @@ def verified_in_python(model: str, atlas: str, asked: pages.VerifyAsked) -> str:
     ])  # fmt: skip
 
 
-def as_command(model: str, text: str, changes: Sequence[Intervention], new_tokens: int) -> str:
+def as_command(model: Sequence[str], text: str, changes: Sequence[Intervention], new_tokens: int) -> str:
     """Return the command that prints a run's continuation; empty where no shell can hold it: a text, or features."""
     if "\0" in text or of_features(changes):
         return ""
-    options = [word for change in changes for word in ("--clamp", _words(change))]
+    name, *loading = model
+    options = [*loading]
+    options += [word for change in changes for word in ("--clamp", _words(change))]
     options += ["--max-new-tokens", str(max(new_tokens, 1))]
     # After two strokes nothing is an option, whatever the text begins with.
-    told = [*options, "--", model, text] if text.startswith("-") else [model, text, *options]
+    told = [*options, "--", name, text] if text.startswith("-") else [name, text, *options]
     return shlex.join(["patchclamp", "generate", *told])
 
 

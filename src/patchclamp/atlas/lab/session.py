@@ -74,11 +74,11 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
             )  # fmt: skip
             job.tell(seen["control"])
         python = as_python(
-            lab.name, asked.text, on, now, read_at=place, top=asked.top, new_tokens=asked.new_tokens, target=target,
+            lab.loading, asked.text, on, now, read_at=place, top=asked.top, new_tokens=asked.new_tokens, target=target,
             controls=asked.controls if now else 0, seed=asked.seed, atlas=str(atlas.folder),
         )  # fmt: skip
         generates = model.capabilities.generate
-        command = as_command(lab.name, asked.text, on, asked.new_tokens) if generates else ""
+        command = as_command(lab.loading_words, asked.text, on, asked.new_tokens) if generates else ""
         seen["finished"] = pages.Finished(id, job.seconds, python, command)
         job.tell(seen["finished"])
 

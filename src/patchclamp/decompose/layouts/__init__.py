@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -213,7 +214,7 @@ def locate(source: str | Path) -> Path:
     if not (fetched / under).is_dir():
         raise PatchclampError(
             expected=f"a dictionary in {under or 'the top folder'} of {owner}/{repository}", got="no such folder",
-            remedy="Name the folder that holds the weights: owner/repository/folder. Pickles (ae.pt) are never fetched.",
+            remedy="Name the folder that holds the weights: owner/repository/folder. Pickles (ae.pt) are not fetched.",
         )  # fmt: skip
     return fetched / under
 

@@ -1,4 +1,4 @@
-"""Programs: short sequence programs compiled to heads and neurons, each head a selector, each neuron an elementwise step.
+"""Short sequence programs compiled to heads and neurons: each head is a selector, each neuron an elementwise step.
 
 A program in the manner of RASP (Weiss et al., 2106.06981) selects earlier positions, averages what stands there, and
 computes with the averages token by token. Selecting and averaging is a head, the rest is neurons.
@@ -172,7 +172,7 @@ _COLOURS = ("red", "blue", "green", "grey", "pink")
 
 MODE = Circuit(
     name="mode",
-    what="A head counts each word so far, a neuron keeps the counts above one, and a head moves the most frequent word.",
+    what="A head counts each word so far, a neuron keeps counts above one, and a head moves the most frequent word.",
     words=(*_COLOURS, "mostly"),
     logits={**says(_COLOURS, 8.0), **follows(_COLOURS, {"mostly": 2.0})},
     heads=(
