@@ -2,6 +2,7 @@
 
 import json
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from safetensors.numpy import save_file
 
 import patchclamp as pc
-from patchclamp.atlas.lab.export import as_command
+from patchclamp.atlas.lab import Lab
+from patchclamp.atlas.lab.export import as_command, as_python
 from patchclamp.cli.basis_tables import first_lines
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
@@ -146,9 +148,13 @@ def test_a_bos_token_is_put_first_once_and_is_no_part_of_the_text(model, tiny_la
 
 
 def test_what_the_lab_shows_loads_the_model_as_it_was_loaded(model):
+    lab = SimpleNamespace(name="tiny", model=model)
+    assert (Lab.loading.fget(lab), Lab.loading_words.fget(lab)) == ("'tiny'", ("tiny",))
     prepend_bos(model)
-    assert as_command(("tiny", "--prepend-bos"), "w1", (), 3).split()[2:4] == ["tiny", "w1"]
-    assert "--prepend-bos" in as_command(("tiny", "--prepend-bos"), "w1", (), 3)
+    command = as_command(Lab.loading_words.fget(lab), "w1", (), 3).split()
+    assert command[2:5] == ["tiny", "w1", "--prepend-bos"]
+    asked = {"read_at": 0, "top": 1, "new_tokens": 0, "target": 0, "controls": 0, "seed": 0}
+    assert "pc.load('tiny', prepend_bos=True)" in as_python(Lab.loading.fget(lab), "w1", (), (), **asked)
 
 
 def test_a_dictionary_says_what_the_texts_are_not(model):
