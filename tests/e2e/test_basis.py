@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import patchclamp as pc
+from patchclamp.cli import main
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.evaluate import compare_bases
@@ -251,3 +252,12 @@ def test_names_beside_a_norm_are_given_by_the_model(say, made, model, tmp_path):
     code, found, told = say("convert", tmp_path / "two", *options)
     assert (code, told) == (0, "")
     assert [folder.rpartition("/")[2] for folder in found["folders"]] == ["h.0.mlp", "h.1.mlp"]
+
+
+def test_verbs_that_take_features_say_what_is_assumed_of_them(capsys, tmp_path):
+    silent = write_saelens(tmp_path / "silent")
+    words = ["generate", "organism:language-gpt2", "Lucy and", "--max-new-tokens", "1", "--basis", str(silent)]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert "center_writing_weights" in told
+    assert "basis convert" in told

@@ -188,5 +188,9 @@ def test_a_centred_coder_is_refused_where_nothing_is_centred(tiny_language_model
         llama.add_dictionary(pc.load_basis(tmp_path))
     llama.add_dictionary(pc.load_basis(tmp_path, center=False))
     gpt2.add_dictionary(pc.load_basis(tmp_path))
+    heads = {**cfg, "hook_name": "blocks.1.attn.hook_z"}
+    (tmp_path / "cfg.json").write_text(json.dumps(heads))
+    llama.add_dictionary(pc.load_basis(tmp_path, name="parts"))
+    (tmp_path / "cfg.json").write_text(json.dumps(cfg))
     [basis] = islice(pc.load_basis(tmp_path).bases.values(), 1)
     assert np.abs(basis.encoder.mean(axis=1)).max() < 1e-6

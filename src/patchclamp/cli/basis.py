@@ -80,11 +80,15 @@ def _evaluate(options: Namespace) -> int:
     conditions = found.about.get(CONDITIONS) or {}
     if conditions.get("prepend_bos"):
         prepend_bos(model)
-    for line in unmet_conditions(model, found):
-        print(f"note: {line}", file=sys.stderr)
+    labelled = is_labelled(options.text)
+    if labelled:
+        for line in unmet_conditions(model, found):
+            print(f"note: {line}", file=sys.stderr)
+    else:
+        _tell_assumed(found)  # the rest is applied below
     window = _window(options.window, model.context, conditions.get("context_size"))
     outside = slice(*(conditions.get("positions") or (None,)))
-    if is_labelled(options.text):
+    if labelled:
         labels = read_labels(model, options.text, options.max_tokens)
         shown: Sequence[Any] = labels.stimuli
     else:
@@ -93,7 +97,7 @@ def _evaluate(options: Namespace) -> int:
         cut = {"window": window, "max_tokens": options.max_tokens, "batch_size": options.batch_size, "bos": bos,
                "skip_first": options.skip_first}  # fmt: skip
         shown = [one for batch in show_text(model, options.text, **cut).batches(0) for one in batch]
-    first = slice(options.skip_first, None)
+    first = slice(options.skip_first, conditions.get("context_size"))
     shown = [one.skipping(outside, conditions.get("excluded", ())).skipping(first) for one in shown]
     with Meter("judge", "batches") as meter:
         report = judge(model, found, shown, batch_size=options.batch_size, seed=options.seed, progress=meter)

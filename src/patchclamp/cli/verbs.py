@@ -51,6 +51,9 @@ def tell_conditions(model: Any, dictionary: Any, folder: str) -> None:
 
     for line in unmet_conditions(model, dictionary):
         print(f"note: {folder}: {line}", file=sys.stderr, flush=True)
+    if dictionary.about.get("assumed"):
+        again = f"patchclamp basis convert {folder} --to patchclamp --out NEW"
+        print(f"note: `{again}` with these options keeps what is known of it", file=sys.stderr, flush=True)
 
 
 def add_bases(model: Any, options: argparse.Namespace) -> None:

@@ -152,7 +152,8 @@ def resolve_sites(model: Any, dictionary: Dictionary) -> Dictionary:
         foreign = site.startswith(MODULE) and path not in dict(model.module.named_modules())
         return site_of_module(model, path, side) if foreign else site
 
-    if (dictionary.about.get(CONDITIONS) or {}).get("centred"):
+    read = [basis.reads or site for site, basis in dictionary.bases.items()]
+    if (dictionary.about.get(CONDITIONS) or {}).get("centred") and any(map(in_stream, read)):
         _refuse_centring(model)
     bases = {
         find(site): basis if basis.reads is None else replace(basis, reads=find(basis.reads))
@@ -160,6 +161,11 @@ def resolve_sites(model: Any, dictionary: Dictionary) -> Dictionary:
     }
     about = {k: v for k, v in dictionary.about.items() if k != HOOKS}
     return replace(dictionary, bases=bases, about=about)
+
+
+def in_stream(site: str) -> bool:
+    """Say whether a site is the residual stream or what is added to it, which TransformerLens can centre."""
+    return site.rpartition(".")[2] in ("resid_in", "resid_mid", "resid_out", "write")
 
 
 def unmet_conditions(model: Any, dictionary: Dictionary) -> list[str]:

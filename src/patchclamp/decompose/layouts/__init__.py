@@ -16,16 +16,10 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
 from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
-from patchclamp.decompose.layouts.conditions import (
-    ASSUMED,
-    CENTRED,
-    assume,
-    centre,
-    written_conditions,
-)
+from patchclamp.decompose.layouts.conditions import ASSUMED, assume, centre, written_conditions
 from patchclamp.decompose.layouts.files import Part
 from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
-from patchclamp.subjects.foreign import CONDITIONS, HOOKS, resolve_sites
+from patchclamp.subjects.foreign import CONDITIONS, HOOKS, in_stream, resolve_sites
 from patchclamp.subjects.language import LanguageModel
 
 __all__ = ["LAYOUTS", "Layout", "locate", "open_dictionary", "write_dictionary"]
@@ -226,7 +220,7 @@ def _settled(found: Dictionary, center: bool | None, prepend_bos: bool | None, *
         return found
     conditions = {**(found.about.get(CONDITIONS) or {}), **given}
     reading = {site: basis.reads or site for site, basis in found.bases.items()}
-    streams = [site for site, read in reading.items() if read.rpartition(".")[2] in CENTRED]
+    streams = [site for site, read in reading.items() if in_stream(read)]
     if center and not streams:
         raise PatchclampError(
             expected="a basis that reads the residual stream or what is added to it",

@@ -22,10 +22,9 @@ import numpy as np
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.layouts.files import refuse
+from patchclamp.subjects.foreign import in_stream
 
 ASSUMED = "assumed"
-CENTRED = ("resid_in", "resid_mid", "resid_out", "write")
-"""Last words of sites that center_writing_weights changes."""
 
 
 def read_conditions(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +86,7 @@ def written_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
 def assume(conditions: Mapping[str, Any], sites: list[str]) -> list[str]:
     """Return a line for each condition that a folder does not tell, and what is done without."""
     lines = []
-    if "centred" not in conditions and any(site.rpartition(".")[2] in CENTRED for site in sites):
+    if "centred" not in conditions and any(map(in_stream, sites)):
         lines.append(
             "it does not tell whether the stream was centred (center_writing_weights): taken as not; "
             "--center takes the mean off"
