@@ -275,8 +275,9 @@ def test_random_units_stand_beside_the_effect(bench, truth, cat):
     clamped = truth("the old cat", pc.change("set", "blocks.0.mlp.act", 7, value=0.0))[" sat"]
     assert measured == pytest.approx(log(clamped / truth("the old cat")[" sat"]), abs=1e-3)
     effects = [float(value) for value in bench.all("[data-testid=random-effect]", "data-value")]
-    assert len(effects) == 20
-    assert low <= sum(effects) / 20 <= high
+    # Of so few neurons of a size no more sets of one are different.
+    assert 5 <= len(effects) < 20
+    assert low <= sum(effects) / len(effects) <= high
     assert abs(measured) > max(map(abs, effects))
     assert page.get_by_test_id("control-p").inner_text() == f"p = {p:.3f}"
     assert " to " in page.get_by_test_id("control-interval").inner_text()

@@ -151,12 +151,12 @@ def test_calibration(capsys):
     rows = [Finding("cat", "ig", 2, 1.0, 3.0, 9, 0.5, 0.1), Finding("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1)]
     overall = {"ig": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
     both = {"rows": rows, "overall": overall}
-    check(both, [lambda x: calibrate_tables.calibration(x["rows"], x["overall"])], capsys)
-    check(both, [lambda x: calibrate_tables.calibrated_edges(x["rows"], x["overall"])], capsys)
+    check(both, [lambda x: calibrate_tables.calibration(x["rows"], x["overall"])], capsys, absent=[float("nan")])
+    check(both, [lambda x: calibrate_tables.calibrated_edges(x["rows"], x["overall"])], capsys, absent=[float("nan")])
     two = [{"organism": "cat", "m": 1.0, "alone": [0.5, 0.25], "together": 1.0, "nodes": ["a", "b"]}]
     check(two, [calibrate_tables.joint], capsys)
     held = [Holding("cat", "ioi", "ig", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
-    check(held, [calibrate_tables.holdings], capsys)
+    check(held, [calibrate_tables.holdings], capsys, absent=[float("nan")])
 
 
 def test_dictionaries(capsys):
@@ -165,7 +165,7 @@ def test_dictionaries(capsys):
         Judged("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score) for name in ("topk-32", "pca")
     )
     report = Report(rows, score, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
-    check(report, [lambda x: basis_tables.report(x, "features")], capsys)
+    check(report, [lambda x: basis_tables.report(x, "features")], capsys, absent=[float("nan")])
     units = {name: {"unit": "u", "sign": 1, "auroc": 0.75, "interval": [0.5, 1.0]} for name in ("topk", "neurons")}
     concepts = {
         "own": "topk", "tokens": 9, "documents": 3, "means": {"topk": 0.75, "neurons": 0.5},
@@ -174,7 +174,7 @@ def test_dictionaries(capsys):
     }  # fmt: skip
     check(concepts, [basis_tables.concepts], capsys)
     alike = {"blocks.0.mlp.act": Comparison(3, 0.5, INTERVAL, 0.5, (0.25, 0.5), 0.25)}
-    check(alike, [lambda x: basis_tables.comparison(x, [])], capsys)
+    check(alike, [lambda x: basis_tables.comparison(x, [])], capsys, absent=[float("nan")])
     facts = {
         "subject": {"slug": "cat", "hash": "0"}, "name": "topk-32", "method": "topk",
         "about": {"seed": 0, "loss": 0.5, "more": {"rate": 0.5}},

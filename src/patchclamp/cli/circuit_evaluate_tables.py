@@ -85,6 +85,6 @@ def _recovery(out: Any, d: Mapping[str, Any] | None) -> None:
     _print(out, table)
 
 
-def _with(d: Mapping[str, float | None]) -> str:
+def _with(d: Mapping[str, Any]) -> str:
     between = _range(d["low"], d["high"], _fixed)
     return _fixed(d["value"]) + ("" if between == ABSENT else f" ({between})")
