@@ -14,7 +14,7 @@ from patchclamp.atlas.labels import labels_of, show_labelled
 from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.runs import Run, host, now, versions, write_run
 from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
-from patchclamp.core.disk import file_hash, refuse_write, writing
+from patchclamp.core.disk import file_hash, refuse_interrupted, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
@@ -76,12 +76,7 @@ def bake_atlas(
     aside = staging(folder)
     if folder.exists():
         return _finished(folder, aside, model, text, resume)
-    if aside.exists() and not resume and any(aside.iterdir()):
-        raise PatchclampError(
-            expected="a bake that nobody began",
-            got=f"{aside}, which an interrupted one left",
-            remedy="Go on with --resume, or remove that folder.",
-        )
+    refuse_interrupted(aside, "a bake", resume=resume)
     chosen = recordable(model, sites)
     with writing(aside), _tidy(aside):
         cutting.setdefault("window", usual_window(model))

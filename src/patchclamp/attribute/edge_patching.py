@@ -1,6 +1,7 @@
 """Edge patching: what each edge carries, measured by giving its reader alone the other prompt's value of its writer."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.subjects.edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
@@ -31,6 +32,7 @@ def patch_edges(
     positions: bool = False,
     batch_size: int = ROWS,
     progress: Progress | None = None,
+    keep: Keep = keep_nothing,
 ) -> EdgeAttribution:
     """Measure every edge: what m changes by where v alone reads u as it is under the other prompt.
 
@@ -44,6 +46,7 @@ def patch_edges(
         positions: measure every position apart, too.
         batch_size: rows of one forward pass.
         progress: called with edges done and edges in all, times positions where these are measured.
+        keep: where the effects of every pair are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
         EdgeAttribution: method ``patch``; scores are of all positions patched at once.
@@ -60,21 +63,24 @@ def patch_edges(
         raise PatchclampError(expected="noise or denoise", got=repr(direction), remedy="Say which run is patched into.")
     graph = edge_map(model)
     spots = [1 + (len(x) if positions else 0) for x in pairs.clean]
-    done, total = 0, sum(spots) * len(graph)
+    total = sum(spots) * len(graph)
     scores = np.zeros((len(pairs), len(graph)))
     at: list[np.ndarray] = []
-    for i, metric in enumerate(pairs.metrics):
+
+    def patched(i: int, done: int) -> dict[str, np.ndarray]:
         ends = (pairs.clean[i], pairs.corrupted[i])
         into, of = ends if direction == "noise" else ends[::-1]
-        one = _Patching(model, graph, into, of, metric, batch_size)
+        one = _Patching(model, graph, into, of, pairs.metrics[i], batch_size)
         own = []
         for spot in [None, *range(len(into))] if positions else [None]:
             own.append(one.measured(spot))
-            done += len(graph)
             if progress is not None:
-                progress(done, total)
+                progress(done + len(own) * len(graph), total)
         change = np.stack(own)
-        change = pairs.m_clean[i] - change if direction == "noise" else change - pairs.m_corrupted[i]
+        return {"change": pairs.m_clean[i] - change if direction == "noise" else change - pairs.m_corrupted[i]}
+
+    for i in range(len(pairs)):
+        change = keep(f"batch-{i + 1:05d}", partial(patched, i, sum(spots[:i]) * len(graph)))["change"]
         scores[i] = change[0]
         at += [change[1:].T] if positions else []
     return EdgeAttribution("patch", graph, scores, tuple(at), {"direction": direction})

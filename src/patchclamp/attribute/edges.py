@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from patchclamp.core.circuit import Circuit
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.subjects.backward import check_rules, held
 from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
 from patchclamp.subjects.edits import widened
@@ -90,6 +90,7 @@ def attribute_edges(
     steps: int = STEPS,
     positions: bool = False,
     progress: Progress | None = None,
+    keep: Keep = keep_nothing,
 ) -> EdgeAttribution:
     r"""Score every edge u → v by (u(x) − u(x′)) · ∂m/∂(input of v), summed over positions.
 
@@ -114,6 +115,7 @@ def attribute_edges(
         steps: points of the path, for eap-ig.
         positions: keep the scores of every position too.
         progress: called with passes done and passes in all.
+        keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
         EdgeAttribution: scores of every pair.
@@ -143,7 +145,8 @@ def attribute_edges(
     scores: np.ndarray | None = None
     at: dict[int, np.ndarray] = {}
     done, total = 0, len(path) * len(pairs)
-    for some in pairs.of_equal_length(rows_at_once(model, max(map(len, pairs.clean)))):
+
+    def scored(some: np.ndarray, done: int) -> dict[str, np.ndarray]:
         clean = _run(model, graph, [pairs.clean[i] for i in some])
         other = _run(model, graph, [pairs.corrupted[i] for i in some]) if integrated else None
         found: Tensor | None = None
@@ -157,12 +160,17 @@ def attribute_edges(
             if progress is not None:
                 progress(done, total)
         assert found is not None
+        own = {"scores": (found.sum(-1) if positions else found).cpu().numpy()}
+        return own | ({"at": found.cpu().numpy()} if positions else {})
+
+    for number, some in enumerate(pairs.of_equal_length(rows_at_once(model, max(map(len, pairs.clean)))), start=1):
+        kept = keep(f"batch-{number:05d}", partial(scored, some, done))
+        done += len(path) * len(some)
         if positions:
-            at |= dict(zip(map(int, some), found.cpu().numpy(), strict=True))
-            found = found.sum(-1)
+            at |= dict(zip(map(int, some), kept["at"], strict=True))
         if scores is None:
-            scores = np.zeros((len(pairs), len(graph)), dtype=found.cpu().numpy().dtype)
-        scores[some] = found.cpu().numpy()
+            scores = np.zeros((len(pairs), len(graph)), dtype=kept["scores"].dtype)
+        scores[some] = kept["scores"]
     assert scores is not None
     settings = {"rules": list(ruled), **({"steps": steps} if integrated else {})}
     return EdgeAttribution(method, graph, scores, tuple(at[i] for i in sorted(at)), settings)

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from patchclamp.cli.circuit_evaluate import evaluate
+from patchclamp.cli.circuit_folder import check_folder, clear, found_before, keep_circuit, plan_of, planned, searching
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.verbs import tell_pairs
-from patchclamp.core.circuit import Circuit
-from patchclamp.core.disk import write_file, writing
+from patchclamp.core.circuit import PAGE, Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval
+from patchclamp.core.subject import Keep
 
 OF_UNITS, OF_EDGES = ("relp", "atp", "ig", "patch"), ("eap-ig", "eap", "relp", "patch")
 DRAWN = {"edge": 80}
@@ -49,27 +50,32 @@ def _find(options: Namespace) -> int:
     _add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed)
     tell_pairs(model, pairs)
-    _refuse_unwritable(Path(options.out))
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    found = _edges(model, pairs, method, options) if options.level == "edge" else _units(model, pairs, method, options)
-    settings = {**found.about.get("settings", {}), "seed": options.seed}
-    found = replace(found, about={**found.about, "settings": settings})
-    places = _first(found, options.top)
-    with Meter("receipt", "sets") as meter:
-        receipt = replace_together(
-            model, found, pairs, places, n_sets=options.controls, seed=options.seed, progress=meter
-        )
-    found = replace(found, about={**found.about, "receipt": _told(found, receipt)})
-    found.save(options.out)
-    command = shlex.join(["patchclamp", *options.words])
+    # The words that make the same folder again, however often it was gone on with.
+    command = shlex.join(["patchclamp", *(word for word in options.words if word != "--resume")])
+    out = Path(options.out)
+    plan = plan_of(model, pairs, method, _rules(options), options)
+    found = found_before(out, plan)
+    if found is None:
+        with searching(out, plan, resume=options.resume) as kept:
+            score = _edges if options.level == "edge" else _units
+            found = score(model, pairs, method, options, kept.once)
+            settings = {**found.about.get("settings", {}), "seed": options.seed}
+            found = planned(found, {**plan, "plan": kept.manifest["plan"]}, settings=settings)
+            places = _first(found, options.top)
+            with Meter("receipt", "sets") as meter:
+                receipt = replace_together(
+                    model, found, pairs, places, n_sets=options.controls, seed=options.seed, progress=meter
+                )
+        found = replace(found, about={**found.about, "receipt": _told(found, receipt)})
+        picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
+        keep_circuit(out, found, circuit_page(_document(found), picture, command=command).encode())
+    clear(out)
     document = _document(found)
-    picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
-    page = Path(options.out) / "circuit.html"
-    write_file(page, circuit_page(document, picture, command=command).encode())
-    _say(f"circuit written to {options.out}, as a page to {page}")
+    _say(f"circuit written to {out}, as a page to {out / PAGE}")
     if options.atlas is not None:
         tokens = [model.tokenizer.token(int(i)) for i in pairs.clean[0].ids] if options.by_position else []
-        layer = _add_layer(found, receipt, tokens, options, command, began, time.monotonic() - clock)
+        layer = _add_layer(found, tokens, options, command, began, time.monotonic() - clock)
         _say(f"circuit added to {options.atlas} as {layer}")
     if options.json:
         emit(document)
@@ -119,26 +125,14 @@ def _check(options: Namespace, method: str) -> None:
     for is_wrong, got, remedy in wrong:
         if is_wrong:
             raise PatchclampError(expected="options that go together", got=got, remedy=remedy)
-    out = Path(options.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PatchclampError(
-            expected="a new or empty folder", got=f"{out}, which holds something", remedy="Choose another --out."
-        )
-
-
-def _refuse_unwritable(out: Path) -> None:
-    """Refuse, before anything is computed, a folder that cannot be written; leave none behind."""
-    is_new = not out.exists()
-    with writing(out):
-        if is_new:
-            out.rmdir()
+    check_folder(options)
 
 
 def _rules(options: Namespace) -> tuple[str, ...] | None:
     return None if options.rules is None else tuple(filter(None, (r.strip() for r in options.rules.split(","))))
 
 
-def _units(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
+def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Circuit:
     from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
     from patchclamp.cli.commands import _say
 
@@ -152,10 +146,12 @@ def _units(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
         f"{cost.parts:,} parts: {cost.forward:,} rows of forward passes{backward}, {human_bytes(cost.bytes)} of memory"
     )
     with Meter("find", "pairs" if method == "patch" else "batches") as meter:
-        return attribute_pairs(model, pairs, rules=_rules(options), denoise=options.denoise, progress=meter, **asked)
+        return attribute_pairs(
+            model, pairs, rules=_rules(options), denoise=options.denoise, progress=meter, keep=keep, **asked
+        )
 
 
-def _edges(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
+def _edges(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Circuit:
     from patchclamp.attribute.edge_patching import patch_edges
     from patchclamp.attribute.edges import attribute_edges, edge_memory
     from patchclamp.attribute.over_pairs import about_pairs, versions
@@ -172,12 +168,12 @@ def _edges(model: Any, pairs: Any, method: str, options: Namespace) -> Circuit:
     with Meter("find", "edges" if method == "patch" else "passes") as meter:
         if method == "patch":
             direction: Any = "denoise" if options.denoise else "noise"
-            found = patch_edges(model, pairs, direction=direction, progress=meter)
+            found = patch_edges(model, pairs, direction=direction, progress=meter, keep=keep)
         else:
             rules = (_rules(options) or RELP) if method == "relp" else ()
             found = attribute_edges(
                 model, pairs, method="eap-ig" if method == "eap-ig" else "eap", rules=rules, steps=options.steps,
-                progress=meter,
+                progress=meter, keep=keep,
             )  # fmt: skip
     made = found.circuit(model, pairs)
     about = {**about_pairs(pairs), "settings": dict(found.settings), "versions": versions()}
@@ -233,7 +229,7 @@ def _document(found: Circuit) -> dict[str, Any]:
             "low": interval.low if interval else None, "high": interval.high if interval else None,
             "measured": alone.get(names[i]),
         })  # fmt: skip
-    told = {name: value for name, value in found.about.items() if name not in ("asked", "receipt")}
+    told = {name: value for name, value in found.about.items() if name not in ("asked", "receipt", "plan")}
     return {
         "subject": dict(found.subject), "level": found.level, "method": found.method, "about": told,
         "n_parts": len(found), "parts": parts, "receipt": receipt,
@@ -242,7 +238,6 @@ def _document(found: Circuit) -> dict[str, Any]:
 
 def _add_layer(
     found: Circuit,
-    receipt: Any,
     tokens: list[str],
     options: Namespace,
     command: str,
@@ -253,14 +248,16 @@ def _add_layer(
     from patchclamp.atlas.layers import write_graph
     from patchclamp.atlas.runs import Run, host, versions
 
-    measures = {
-        "predicted": receipt.predicted, "measured": receipt.measured,
-        "control_mean": receipt.mean, "control_low": receipt.random_interval.low,
-        "control_high": receipt.random_interval.high, **({"p": receipt.p} if np.isfinite(receipt.p) else {}),
+    receipt = found.about["receipt"]
+    low, high = receipt["random_interval"]
+    told = {
+        "predicted": receipt["predicted"], "measured": receipt["measured"], "control_mean": receipt["random_mean"],
+        "control_low": low, "control_high": high, "p": receipt["p"],
     }  # fmt: skip
+    measures = {name: value for name, value in told.items() if value is not None}
     graph = found.graph(IN_ATLAS, tokens=tokens, measures=measures)
-    slug, names = found.subject.get("slug"), found.names()
-    alone = {f"{slug}/{names[i]}": value for i, value in zip(receipt.places, receipt.alone, strict=True)}
+    slug = found.subject.get("slug")
+    alone = {f"{slug}/{name}": value for name, value in zip(receipt["parts"], receipt["alone"], strict=True)}
     nodes = tuple(
         replace(node, measures={"measured": alone[node.key]}) if node.key in alone else node for node in graph.nodes
     )
@@ -275,7 +272,7 @@ def _add_layer(
             for name in ("model", "pairs", "n", "method", "level", "basis", "top")
             if (value := getattr(options, name)) not in (None, [])
         },
-        log=(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges, measured {receipt.measured:+.4f}",),
+        log=(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges, measured {receipt['measured']:+.4f}",),
         rebuild=command + "\n",
     )  # fmt: skip
     return write_graph(options.atlas, graph, run=run)

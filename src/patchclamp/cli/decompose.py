@@ -24,13 +24,14 @@ SHOWN = ("loss", "unexplained", "l0", "dead")
 
 def decompose(options: Namespace) -> int:
     """Train or factorise, write the folder, and show it."""
+    from patchclamp.core.disk import refuse_occupied
     from patchclamp.decompose import TextSource
-    from patchclamp.decompose.training import refuse_occupied
+    from patchclamp.decompose.training import BEGUN
     from patchclamp.opening import load
 
     _check(options)
     coded = options.method in CODERS
-    refuse_occupied(Path(options.out), resume=options.resume)
+    refuse_occupied(Path(options.out), begun=BEGUN if coded else (), resume=options.resume)
     model = load(options.model, device=options.device, dtype=options.dtype)
     if not hasattr(model, "tokenize"):
         raise PatchclampError(

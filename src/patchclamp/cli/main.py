@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError | KeyboardInterrupt):
                 raise
-            return _complain(_told(problem, bool(interrupted)), as_json)
+            return _complain(_told(problem, bool(interrupted), words), as_json)
 
 
 @contextmanager
@@ -65,7 +65,18 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _told(problem: BaseException, interrupted: bool) -> PatchclampError:
+def _goes_on(words: Sequence[str]) -> bool:
+    """Say whether a command can go on after an interruption."""
+    from patchclamp.cli.decompose import CODERS
+
+    try:
+        options = build_parser().parse_args(words)
+    except (PatchclampError, SystemExit):
+        return False
+    return hasattr(options, "resume") and (options.verb != "decompose" or options.method in CODERS)
+
+
+def _told(problem: BaseException, interrupted: bool, words: Sequence[str]) -> PatchclampError:
     """Return any trouble as one with three parts."""
     if isinstance(problem, PatchclampError):
         return problem
@@ -73,7 +84,9 @@ def _told(problem: BaseException, interrupted: bool) -> PatchclampError:
         return PatchclampError(
             expected="to finish",
             got="Ctrl-C",
-            remedy="Nothing committed was lost; record, survey, decompose and patch go on with --resume.",
+            remedy="What was committed is kept: go on with --resume."
+            if _goes_on(words)
+            else "Run it again: nothing was left half written.",
         )
     if isinstance(problem, MemoryError) or "not enough memory" in str(problem) or "out of memory" in str(problem):
         return PatchclampError(

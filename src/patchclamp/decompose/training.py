@@ -16,7 +16,7 @@ from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import refuse_write, writing
+from patchclamp.core.disk import refuse_occupied, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.buffer import Filling, Position, ShuffleBuffer, Source
@@ -24,6 +24,8 @@ from patchclamp.decompose.sparse_coder import CoderConfig, SparseCoder, make_cod
 from patchclamp.subjects.memory import free_memory
 
 STATE = "training"
+BEGUN = (STATE, "basis.json")
+"""What a training that can go on leaves in its folder."""
 POINTS = 100
 MOST_DEAD = 10_000_000
 MEASURES = ("loss", "unexplained", "l0", "dead")
@@ -292,7 +294,7 @@ def train_dictionary(
     """
     recipe = recipe or Recipe()
     place = Path(out)
-    refuse_occupied(place, resume=resume)
+    refuse_occupied(place, begun=BEGUN, resume=resume)
     config = jobs[0].config
     about = {"plan": manifest_of(source, jobs, recipe, options.get("device", "cpu"))}
     if (place / "basis.json").exists():
@@ -308,27 +310,6 @@ def train_dictionary(
     made.save(place)
     shutil.rmtree(place / STATE, ignore_errors=True)
     return made
-
-
-def refuse_occupied(place: Path, *, resume: bool) -> None:
-    """Refuse a folder that holds something, unless it is to be gone on with.
-
-    Raises:
-        PatchclampError: it does.
-    """
-    try:
-        found = sorted(f.name for f in place.iterdir()) if place.is_dir() else []
-    except OSError as problem:
-        raise refuse_write(place, problem) from problem
-    whole = not found or (resume and (STATE in found or "basis.json" in found))
-    if not whole or (place.exists() and not place.is_dir()):
-        raise PatchclampError(
-            expected="a new or empty folder",
-            got=f"{place}, which holds {', '.join(found[:3]) or 'something else'}",
-            remedy="Choose another --out, or add --resume to go on with an interrupted training."
-            if not resume
-            else "Choose another --out: no training was begun there.",
-        )
 
 
 def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:

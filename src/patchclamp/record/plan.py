@@ -279,7 +279,7 @@ def begun(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
         fresh["plan.threads"] = kept.get("plan.threads")
         changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
         if changed or fresh.keys() != kept.keys():
-            what = "images" if "stimuli" in manifest else "text"
+            what = "pairs" if kind == "finding" else "images" if "stimuli" in manifest else "text"
             raise PatchclampError(
                 expected=f"the same model, {what} and plan as {out} was begun with",
                 got="; ".join(changed[:4]) or "another set of sites",
