@@ -305,7 +305,7 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
         return {k: v for name, value in data.items() for k, v in _flat(value, f"{prefix}{name}.").items()}
     if isinstance(data, list):
         # sites: what matters to a reader is which
-        data = ", ".join(str(item["path"]) for item in data)
+        data = ", ".join(str(item["path"] if isinstance(item, dict) else item) for item in data)
     return {prefix.rstrip("."): data}
 
 
