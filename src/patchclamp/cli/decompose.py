@@ -95,7 +95,7 @@ def _features(options: Namespace, width: int) -> int:
 def _train(options: Namespace, model: Any, source: Any) -> Any:
     from patchclamp.decompose import Job, Recipe, train_dictionary
     from patchclamp.decompose.estimator import config_of
-    from patchclamp.decompose.training import memory_bytes
+    from patchclamp.decompose.training import disk_bytes, memory_bytes
     from patchclamp.decompose.transcoding import mlp_sites
     from patchclamp.record.stream import recordable
 
@@ -118,7 +118,8 @@ def _train(options: Namespace, model: Any, source: Any) -> Any:
     n_latents = sum(job.config.n_latents for job in jobs)
     print(
         f"{n_latents:,} latents at {len(jobs)} site{'s' * (len(jobs) > 1)}, {total:,} activations: "
-        f"about {human_bytes(memory_bytes(source, jobs, recipe))} of memory besides the model's",
+        f"about {human_bytes(memory_bytes(source, jobs, recipe))} of memory besides the model's, "
+        f"up to {human_bytes(disk_bytes(source, jobs))} on disk while it runs",
         file=sys.stderr,
     )
     with Meter("train", "activations") as meter:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import refuse_occupied, writing
+from patchclamp.core.disk import free_bytes, refuse_occupied, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.buffer import Filling, Position, ShuffleBuffer, Source
@@ -243,7 +243,7 @@ def train(
     Raises:
         PatchclampError: memory that is not there, NaN activations, too little text, or a resume with other options.
 
-    Cost: what ``memory_bytes`` says; one forward pass of the model per chunk, and per step one product of a batch with
+    Cost: what ``memory_bytes`` says, and on disk what ``disk_bytes`` says; one forward pass of the model per chunk, and per step one product of a batch with
     each encoder forward (TopK, BatchTopK), or six dense ones (L1, JumpReLU).
 
     Example:
@@ -257,6 +257,8 @@ def train(
     if not jobs:
         raise PatchclampError(expected="at least one coder to train", got="none", remedy="Name a site.")
     refuse_if_no_room(memory_bytes(source, jobs, recipe), device)
+    if out is not None:
+        _refuse_if_no_disk(Path(out), disk_bytes(source, jobs))
     run = _Run(source, jobs, recipe, device)
     if out is None:
         _go(run, None, Position(), 0.0, progress)
@@ -337,11 +339,31 @@ def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:
     held, step = 4 * widths * (rows + recipe.batch_size), 0
     for job in jobs:
         read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
-        held += 16 * (n * (read + width + 2) + read + width + (read * width if job.config.skip else 0))
+        held += 16 * _n_weights(source, job)
         # TopK and BatchTopK form the pre-activations alone; the others keep them, the latents and both gradients.
         dense = 2 if job.config.method in ("topk", "batchtopk") else 6
         step = max(step, 4 * recipe.batch_size * (dense * n + 4 * (read + width)))
     return held + step
+
+
+def disk_bytes(source: Source, jobs: Sequence[Job]) -> int:
+    """Return what a training takes on disk at most: two states, each of weights and both moments of Adam."""
+    return sum(2 * 3 * 4 * _n_weights(source, job) for job in jobs)
+
+
+def _n_weights(source: Source, job: Job) -> int:
+    read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
+    return n * (read + width + 2) + read + width + (read * width if job.config.skip else 0)
+
+
+def _refuse_if_no_disk(out: Path, n_bytes: int) -> None:
+    free = free_bytes(out) + sum(file.stat().st_size for file in out.glob(f"{STATE}/*.safetensors"))
+    if n_bytes > free:
+        raise PatchclampError(
+            expected=f"{n_bytes / 1e9:,.1f} GB free for {out}, two states of the training",
+            got=f"{free / 1e9:,.1f} GB",
+            remedy="Free some space, or give fewer features or sites.",
+        )
 
 
 def refuse_if_no_room(n_bytes: int, device: str = "cpu") -> None:
