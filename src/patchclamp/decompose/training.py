@@ -243,8 +243,8 @@ def train(
     Raises:
         PatchclampError: memory that is not there, NaN activations, too little text, or a resume with other options.
 
-    Cost: what ``memory_bytes`` says, and on disk what ``disk_bytes`` says; one forward pass of the model per chunk, and per step one product of a batch with
-    each encoder forward (TopK, BatchTopK), or six dense ones (L1, JumpReLU).
+    Cost: what ``memory_bytes`` says, on disk what ``disk_bytes`` says; one forward pass of the model per chunk, and
+    per step one product of a batch with each encoder forward (TopK, BatchTopK), or six dense ones (L1, JumpReLU).
 
     Example:
         >>> from patchclamp.decompose import ArraySource, TopKConfig
