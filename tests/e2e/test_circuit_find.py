@@ -200,7 +200,7 @@ def test_a_folder_that_holds_something_is_refused_before_anything_is_computed(sa
     (tmp_path / "mine").write_text("x")
     code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--out", tmp_path)
     assert code == 2
-    assert "holds something" in told["error"]["got"]
+    assert "which holds mine" in told["error"]["got"]
     assert [f.name for f in tmp_path.iterdir()] == ["mine"]
 
 

@@ -138,7 +138,9 @@ def received(module):
 
     handle = module.register_forward_pre_hook(before, with_kwargs=True)
     try:
-        module.generate(torch.tensor([PROMPTS[0]]), max_new_tokens=3, min_new_tokens=3, do_sample=False, pad_token_id=59)
+        module.generate(
+            torch.tensor([PROMPTS[0]]), max_new_tokens=3, min_new_tokens=3, do_sample=False, pad_token_id=59
+        )
     finally:
         handle.remove()
     return calls

@@ -389,9 +389,9 @@ def test_a_flipped_bit_is_found_by_hash(model, text, tmp_path, monkeypatch):
     [
         ("manifest.json", "{", Damaged),
         ("manifest.json", "[]", Damaged),
-        ("manifest.json", '{"format": "patchclamp", "version": 1, "kind": "recording"}', Damaged),
-        ("manifest.json", '{"format": "patchclamp", "version": 2, "kind": "recording"}', PatchclampError),
-        ("manifest.json", '{"format": "patchclamp", "version": 1, "kind": "survey"}', PatchclampError),
+        ("manifest.json", '{"format": "patchclamp", "version": 2, "kind": "recording"}', Damaged),
+        ("manifest.json", '{"format": "patchclamp", "version": 1, "kind": "recording"}', PatchclampError),
+        ("manifest.json", '{"format": "patchclamp", "version": 2, "kind": "survey"}', PatchclampError),
         ("journal.jsonl", "what?\n", Damaged),
         ("journal.jsonl", '{"piece": "../../etc/passwd", "sha256": "0", "stimuli": 20, "tokens": 1}\n', Damaged),
         ("journal.jsonl", '{"piece": 7, "sha256": "0", "stimuli": 20, "tokens": 1}\n', Damaged),

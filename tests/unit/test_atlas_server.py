@@ -243,9 +243,9 @@ def test_the_server_leaves_the_folder_as_it_was(copy):
         (lambda a: (a / "atlas.json").write_text("{"), Damaged, "atlas.json"),
         (lambda a: (a / "atlas.json").write_text("[]"), Damaged, "atlas.json"),
         (
-            lambda a: (a / "atlas.json").write_text('{"format": "patchclamp-atlas", "version": 2}'),
+            lambda a: (a / "atlas.json").write_text('{"format": "patchclamp-atlas", "version": 3}'),
             PatchclampError,
-            "version 1",
+            "version 2",
         ),
         (lambda a: (a / BASE).chmod(0o644) or (a / BASE).write_bytes(b"no database"), Damaged, "baked"),
         (lambda a: (a / BASE).unlink(), Damaged, "base"),

@@ -41,7 +41,9 @@ def test_a_version_that_was_not_tested_is_said_once(installed, name, found):
         LanguageModel(module)
     said = [each for each in said if issubclass(each.category, versions.UntestedVersion)]
     assert len(said) == 1
-    assert re.match(rf"patchclamp was tested with {name} .*, not with {found}: numbers may be wrong", str(said[0].message))
+    assert re.match(
+        rf"patchclamp was tested with {name} .*, not with {found}: numbers may be wrong", str(said[0].message)
+    )
 
 
 def test_tested_versions_and_sources_that_are_not_installed_say_nothing(installed, monkeypatch):

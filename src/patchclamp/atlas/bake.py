@@ -15,7 +15,7 @@ from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.runs import Run, host, now, versions, write_run
 from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
 from patchclamp.core.arguments import checked
-from patchclamp.core.disk import file_hash, refuse_write, writing
+from patchclamp.core.disk import file_hash, refuse_interrupted, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
@@ -79,7 +79,8 @@ def bake_atlas(
     refuse_baked(folder, resume=resume)
     refuse_images(model)
     if folder.exists():
-        return _finished(folder, aside, model, text)
+        return _finished(folder, aside, model, text, resume)
+    refuse_interrupted(aside, "a bake", resume=resume)
     chosen = recordable(model, sites)
     with writing(aside), _tidy(aside):
         cutting.setdefault("window", usual_window(model))

@@ -24,7 +24,7 @@ from patchclamp.attribute.features import PLAIN
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import file_hash, writing
+from patchclamp.core.disk import file_hash, refuse_interrupted, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.judging import check_subject
@@ -94,12 +94,7 @@ def add_basis(
     features = Features(model, dictionary.bases)
     sites = features.sites()
     aside = begun_at(place) / digest[:16]
-    if aside.exists() and not resume and any(aside.iterdir()):
-        raise PatchclampError(
-            expected="features that nobody began to add",
-            got=f"{aside}, which an interrupted run left",
-            remedy="Go on with --resume, or remove that folder.",
-        )
+    refuse_interrupted(aside, "features", resume=resume)
     with writing(aside):
         labelled = is_labelled(chosen)
         showing = show_labelled(model, chosen, **cutting) if labelled else show_text(model, chosen, **cutting)
@@ -134,7 +129,7 @@ def add_basis(
         verb="atlas add", command=typed, made=f"{n_units:,} features of {dictionary.name}", began=began,
         duration_s=round(time.monotonic() - clock, 3), host=host(), versions=versions("torch", "transformers"),
         seeds={"seed": showing.plan.seed},
-        hashes={"model": model.hash, "text": showing.plan.text, "dictionary": digest},
+        hashes={"model": model.hash, "text": survey.bundle.manifest["plan"]["text"], "dictionary": digest},
         options={n: str(v) for n, v in options.items() if v not in (None, "")}, log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )  # fmt: skip

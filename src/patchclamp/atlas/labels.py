@@ -16,7 +16,7 @@ from patchclamp.core.stats import rank
 from patchclamp.core.stimulus import Stimulus, as_planned, changed_meanwhile
 from patchclamp.evaluate.labelled import Labelled, documents, is_labelled, read_labels
 from patchclamp.record.features import Features
-from patchclamp.record.plan import Plan, Showing
+from patchclamp.record.plan import ImagePlan, Plan, Showing
 from patchclamp.subjects.language import LanguageModel
 
 MOST, PER_UNIT, FEWEST = 8192, 3, 20
@@ -81,13 +81,13 @@ def show_labelled(
     return Showing(plan, batches)
 
 
-def labels_of(model: LanguageModel, text: str | Path, plan: Plan) -> Labelled | None:
+def labels_of(model: LanguageModel, text: str | Path, plan: Plan | ImagePlan) -> Labelled | None:
     """Read the labels of a text that was shown; None where it has none.
 
     Raises:
         PatchclampError: labels of another tokenizer, or a text that is no longer the one that was shown.
     """
-    if not is_labelled(text):
+    if not isinstance(plan, Plan) or not is_labelled(text):
         return None
     found = read_labels(model, text, MOST)
     if file_hash(Path(text)) != plan.text:

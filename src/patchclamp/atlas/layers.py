@@ -295,7 +295,12 @@ def _graph(db: sqlite3.Connection) -> Graph:
         for row in db.execute("SELECT * FROM edges ORDER BY id")
     ]
     return Graph(
-        about["subject"], about["metric"], tuple(nodes), tuple(edges), finite_measures(about["measures"]), about["about"]
+        about["subject"],
+        about["metric"],
+        tuple(nodes),
+        tuple(edges),
+        finite_measures(about["measures"]),
+        about["about"],
     )
 
 

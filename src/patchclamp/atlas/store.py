@@ -17,9 +17,10 @@ from typing import Any
 
 from patchclamp.core.disk import begin_file, refuse_write, sync_folder, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import parse
+from patchclamp.core.json_text import check_seal, parse, sealed
 
-FORMAT, VERSION = "patchclamp-atlas", 1
+FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 1, 2
+"""Version of the databases, and of ``atlas.json``."""
 SUBJECT = "atlas.json"
 BASE = "base/base.sqlite"
 HASHED = ("about", "sites", "units", "tokens", "contexts", "examples", "panels", "concepts", "fires")
@@ -85,12 +86,12 @@ def opened(path: Path) -> sqlite3.Connection:
     return db
 
 
-def newer(path: Path, version: Any) -> PatchclampError:
+def newer(path: Path, version: Any, known: int = VERSION) -> PatchclampError:
     """Return the refusal of another version."""
     return PatchclampError(
-        expected=f"an atlas of version {VERSION}",
+        expected=f"an atlas of version {known}",
         got=f"{path}, of version {version!r}",
-        remedy="Update patchclamp, or bake it again with this version.",
+        remedy="Serve it with the patchclamp that wrote it, or bake it again with this one.",
     )
 
 
@@ -125,9 +126,9 @@ def _spelt(value: Any) -> bytes:
 
 
 def write_head(folder: Path, base: str, sha256: str) -> None:
-    """Write ``atlas.json``: format, version, the base's content hash and its file's."""
-    head = {"format": FORMAT, "version": VERSION, "base": base, "files": {BASE: sha256}}
-    write_durably(folder / SUBJECT, json.dumps(head, indent=1, sort_keys=True).encode())
+    """Write ``atlas.json``: format, version, the base's content hash and its file's, and the head's own."""
+    head = {"format": FORMAT, "version": HEAD_VERSION, "base": base, "files": {BASE: sha256}}
+    write_durably(folder / SUBJECT, sealed(head))
 
 
 def read_head(folder: Path) -> dict[str, Any]:
@@ -149,11 +150,13 @@ def read_head(folder: Path) -> dict[str, Any]:
             remedy="Go on with `patchclamp atlas bake … --resume`." if begun else "Check the path, or bake one.",
         )
     try:
-        head = parse(file.read_bytes()[: 2**20])
+        data = file.read_bytes()[: 2**20]
+        head = parse(data)
         if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
-        if head.get("version") != VERSION:
-            raise newer(folder, head.get("version"))
+        if head.get("version") != HEAD_VERSION:
+            raise newer(folder, head.get("version"), HEAD_VERSION)
+        check_seal(head, data)
         if not isinstance(head.get("base"), str) or not isinstance(head.get("files", {}).get(BASE), str):
             raise ValueError("hashes are missing")
     except (OSError, ValueError, RecursionError, AttributeError) as problem:

@@ -1,6 +1,7 @@
 """Edge patching: what each edge carries, measured by giving its reader alone the other prompt's value of its writer."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from patchclamp.attribute.edges import EdgeAttribution
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.subjects.edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
@@ -30,6 +31,7 @@ def patch_edges(
     positions: bool = False,
     batch_size: int = ROWS,
     progress: Progress | None = None,
+    keep: Keep = keep_nothing,
 ) -> EdgeAttribution:
     """Measure every edge: what m changes by where v alone reads u as it is under the other prompt.
 
@@ -43,6 +45,7 @@ def patch_edges(
         positions: measure every position apart, too.
         batch_size: rows of one forward pass.
         progress: called with edges done and edges in all, times positions where these are measured.
+        keep: where the effects of every pair are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
         EdgeAttribution: method ``patch``; scores are of all positions patched at once.
@@ -58,18 +61,22 @@ def patch_edges(
     ends, sign = orient(pairs, direction)
     graph = edge_map(model)
     spots = [1 + (len(x) if positions else 0) for x in ends.clean]
-    done, total = 0, sum(spots) * len(graph)
+    total = sum(spots) * len(graph)
     scores = np.zeros((len(pairs), len(graph)))
     at: list[np.ndarray] = []
-    for i, (into, of, metric) in enumerate(zip(ends.clean, ends.corrupted, ends.metrics, strict=True)):
-        one = _Patching(model, graph, into, of, metric, batch_size)
+
+    def patched(i: int, done: int) -> dict[str, np.ndarray]:
+        into = ends.clean[i]
+        one = _Patching(model, graph, into, ends.corrupted[i], ends.metrics[i], batch_size)
         own = []
         for spot in [None, *range(len(into))] if positions else [None]:
             own.append(one.measured(spot))
-            done += len(graph)
             if progress is not None:
-                progress(done, total)
-        change = sign * (ends.m_clean[i] - np.stack(own))
+                progress(done + len(own) * len(graph), total)
+        return {"change": sign * (ends.m_clean[i] - np.stack(own))}
+
+    for i in range(len(pairs)):
+        change = keep(f"batch-{i + 1:05d}", partial(patched, i, sum(spots[:i]) * len(graph)))["change"]
         scores[i] = change[0]
         at += [change[1:].T] if positions else []
     return EdgeAttribution("patch", graph, scores, tuple(at), {"direction": direction})

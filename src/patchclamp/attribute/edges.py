@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from patchclamp.core.circuit import Circuit
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.subjects.backward import check_rules, held
 from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
 from patchclamp.subjects.edits import widened
@@ -92,6 +92,7 @@ def attribute_edges(
     direction: str = "noise",
     positions: bool = False,
     progress: Progress | None = None,
+    keep: Keep = keep_nothing,
 ) -> EdgeAttribution:
     r"""Score every edge u → v by (u(x) − u(x′)) · ∂m/∂(input of v), summed over positions.
 
@@ -118,6 +119,7 @@ def attribute_edges(
             x) − m(x′). The path of eap-ig lies between both, so that its scores are the same either way.
         positions: keep the scores of every position too.
         progress: called with passes done and passes in all.
+        keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
         EdgeAttribution: scores of every pair.
@@ -148,7 +150,8 @@ def attribute_edges(
     scores: np.ndarray | None = None
     at: dict[int, np.ndarray] = {}
     done, total = 0, len(path) * len(pairs)
-    for some in ends.of_equal_length(rows_at_once(model, max(map(len, ends.clean)))):
+
+    def scored(some: np.ndarray, done: int) -> dict[str, np.ndarray]:
         shown = [ends.clean[i] for i in some]
         other = _run(model, graph, [ends.corrupted[i] for i in some])
         clean = _run(model, graph, shown) if integrated else None
@@ -163,12 +166,17 @@ def attribute_edges(
             if progress is not None:
                 progress(done, total)
         assert found is not None
+        own = {"scores": (found.sum(-1) if positions else found).cpu().numpy()}
+        return own | ({"at": found.cpu().numpy()} if positions else {})
+
+    for number, some in enumerate(ends.of_equal_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
+        kept = keep(f"batch-{number:05d}", partial(scored, some, done))
+        done += len(path) * len(some)
         if positions:
-            at |= dict(zip(map(int, some), found.cpu().numpy(), strict=True))
-            found = found.sum(-1)
+            at |= dict(zip(map(int, some), kept["at"], strict=True))
         if scores is None:
-            scores = np.zeros((len(pairs), len(graph)), dtype=found.cpu().numpy().dtype)
-        scores[some] = found.cpu().numpy()
+            scores = np.zeros((len(pairs), len(graph)), dtype=kept["scores"].dtype)
+        scores[some] = kept["scores"]
     assert scores is not None
     settings = {"rules": list(ruled), "direction": direction, **({"steps": steps} if integrated else {})}
     return EdgeAttribution(method, graph, scores, tuple(at[i] for i in sorted(at)), settings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.recording import Recording
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.core.unit import UnitKey
 from patchclamp.core.units import Units
 from patchclamp.subjects.backward import RELP
@@ -39,7 +40,7 @@ SITES: Mapping[str, tuple[str, ...]] = {
     "node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")
 }  # fmt: skip
 """Levels of ``attribute_nodes`` that a circuit's level is made of; features stand in the place of neurons."""
-BATCH = 16
+BATCH, GAP = 16, "|gap"
 MOST_KEPT = 256 * 2**20
 """Bytes up to which the scores of every pair are kept beside their mean."""
 MOST_TOLD = 256
@@ -93,6 +94,7 @@ def attribute_pairs(
     by_position: bool = False,
     batch_size: Positive = BATCH,
     progress: Progress | None = None,
+    keep: Keep = keep_nothing,
 ) -> Circuit:
     r"""Score every node, neuron or feature over pairs: what m(x) owes to its being as under x, not as under x′.
 
@@ -121,6 +123,7 @@ def attribute_pairs(
         by_position: score every position by itself; all pairs must be of one length.
         batch_size: pairs in one pass; of ``patch``, four times as many rows.
         progress: called with batches done and in all; of ``patch``, with pairs.
+        keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
         Circuit: parts in forward order with the mean of their scores, and the scores of every pair where they take no
@@ -155,20 +158,31 @@ def attribute_pairs(
     kept = len(pairs) * len(parts) * 4 <= MOST_KEPT
     tally = _Tally(np.zeros(len(parts)), np.zeros((len(pairs), len(parts)), dtype=np.float32) if kept else None)
     if method == "patch":
-        _patched(model, ends, sites, firsts, tally, n_places * by_position, batch_size, progress)
+        _patched(model, ends, sites, firsts, tally, n_places * by_position, batch_size, progress, keep)
     else:
         ruled = tuple(rules if rules is not None else RELP if method == "relp" else ())
         batches = list(ends.of_equal_length(batch_size))
         for done, some in enumerate(batches, start=1):
-            scores = (
-                _integrated(model, ends, some, sites, steps, tally)
-                if method == "ig"
-                else _shares(model, _ends(model, ends, some, list(sites), ruled), sites)
-            )
-            for path, values in scores:
-                rows = values.unflatten(0, (len(some), -1))
-                own = rows.flatten(1) if by_position else rows.sum(1)
-                tally.add(some, firsts[path], own.cpu().numpy())
+
+            def scored(some: np.ndarray = some) -> dict[str, np.ndarray]:
+                gaps: dict[str, float] = {}
+                scores = (
+                    _integrated(model, ends, some, sites, steps, gaps)
+                    if method == "ig"
+                    else _shares(model, _ends(model, ends, some, list(sites), ruled), sites)
+                )
+                found: dict[str, np.ndarray] = {}
+                for path, values in scores:
+                    rows = values.unflatten(0, (len(some), -1))
+                    found[path] = (rows.flatten(1) if by_position else rows.sum(1)).cpu().numpy()
+                return found | {f"{path}{GAP}": np.array(gap) for path, gap in gaps.items()}
+
+            for name, values in keep(f"batch-{done:05d}", scored).items():
+                path = name.removesuffix(GAP)
+                if name == path:
+                    tally.add(some, firsts[path], values)
+                else:
+                    tally.gaps[path] = tally.gaps.get(path, 0.0) + float(values)
             if progress is not None:
                 progress(done, len(batches))
     settings: dict[str, Any] = {"by_position": by_position, "direction": direction}
@@ -321,7 +335,7 @@ def _integrated(
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
     steps: Positive,
-    tally: _Tally,
+    gaps: dict[str, float],
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
     clean, metric = [pairs.clean[i] for i in some], pairs.metric(some)
@@ -337,7 +351,7 @@ def _integrated(
         ]
         effects = baseline - widened(model.measure(clean, metric, interventions=changes)).cpu().double().numpy()
         sums = own.unflatten(0, (len(some), -1)).sum((1, 2)).cpu().numpy()
-        tally.gaps[path] = tally.gaps.get(path, 0.0) + float(np.abs(sums - effects).sum())
+        gaps[path] = float(np.abs(sums - effects).sum())
         yield path, own
 
 
@@ -350,10 +364,12 @@ def _patched(
     n_places: int,
     batch_size: Positive,
     progress: Progress | None,
+    keep: Keep,
 ) -> None:
     """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""
     counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
-    for i in range(len(pairs)):
+
+    def scored(i: int) -> dict[str, np.ndarray]:
         source = recorded(model, [pairs.corrupted[i]], list(sites))
         there = recorded(model, [pairs.clean[i]], list(sites)) if any(map(_learnt, sites.values())) else None
         reference = Reference("corrupted", source)
@@ -370,6 +386,10 @@ def _patched(
         effects = pairs.m_clean[i] - widened(values).cpu().double().numpy()
         scores = np.zeros(len(tally.total))
         scores[chosen] = effects
+        return {"scores": scores}
+
+    for i in range(len(pairs)):
+        scores = keep(f"batch-{i + 1:05d}", partial(scored, i))["scores"]
         tally.add(np.array([i]), 0, scores[None])
         if progress is not None:
             progress(i + 1, len(pairs))

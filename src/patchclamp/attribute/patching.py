@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from patchclamp.attribute.direction import DIRECTIONS
-from patchclamp.attribute.patched import Patched
+from patchclamp.attribute.patched import SHOWN, Patched
 from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, spans
@@ -33,6 +33,8 @@ PAIRS, CELLS, BYTES = 64, 65_536, 256 * 2**20
 """Most pairs, cells and bytes of activations that are held at once."""
 MOST_BYTES = 2 * 2**30
 """Most bytes of effects, a number per pair and cell."""
+PAGE_BYTES, CELL_BYTES = 24_000, 250
+"""What a page takes on disk, and a cell in the table beside it."""
 
 
 @checked
@@ -247,6 +249,14 @@ class Patching:
     def n_bytes(self) -> int:
         """Memory of all effects."""
         return 8 * len(self.pairs) * len(self.grid.places) * sum(self.n_units)
+
+    @property
+    def disk_bytes(self) -> int:
+        """About what the folder takes: effects, the pairs' words, the table of cells and the page."""
+        words = sum(len(part) for pair in self.pairs.pairs for part in (pair.clean, pair.corrupted))
+        shown = min(len(self.grid.places) * sum(self.n_units), SHOWN)
+        pieces = len(self.members) * (200 + 100 * len(self.sites))
+        return self.n_bytes + pieces + PAGE_BYTES + CELL_BYTES * shown + 2 * words + 200 * len(self.pairs)
 
     @property
     def held_bytes(self) -> int:

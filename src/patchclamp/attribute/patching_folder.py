@@ -1,7 +1,7 @@
 """Folder of a patching: a bundle whose pieces are parts of the pairs, committed one by one, so that a run can go on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,20 @@ import numpy as np
 from patchclamp.attribute.patched import Patched
 from patchclamp.attribute.patching import Patching
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import write_durably, writing
+from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import parse
 from patchclamp.core.pairs import Pair
 from patchclamp.core.subject import Progress
 
 KIND = "patching"
-SUMMARY = "patching.json"
+SUMMARY, PAGE = "patching.json", "patching.html"
 
 
 def patch_to_folder(
-    job: Patching, out: str | Path, *, resume: bool = False, progress: Progress | None = None
-) -> Patched:
+    job: Patching, out: str | Path, *, resume: bool = False, progress: Progress | None = None,
+    page: Callable[[Patched], str | None] | None = None,
+) -> Patched:  # fmt: skip
     """Patch, and keep every part on disk as soon as it is known; at the end write ``patching.json`` beside them.
 
     Args:
@@ -30,6 +32,7 @@ def patch_to_folder(
         out: a new or empty folder.
         resume: go on with an interrupted run of the same job.
         progress: called with cells done and cells in all.
+        page: makes what people look at, kept as ``patching.html``; None where that failed.
 
     Returns:
         Patched: everything, parts from before included.
@@ -44,7 +47,7 @@ def patch_to_folder(
             bundle = Bundle.open(out, kind=KIND)
             # m itself may differ in its last bit with another number of threads; the pairs that it left say enough.
             same = {key: value for key, value in manifest.items() if not key.startswith("m_")}
-            changed = [key for key, value in same.items() if bundle.manifest.get(key) != json.loads(_text(value))]
+            changed = [key for key, value in same.items() if bundle.manifest.get(key) != parse(_text(value))]
             if changed:
                 raise PatchclampError(
                     expected=f"the job that {out} was begun with",
@@ -60,9 +63,13 @@ def patch_to_folder(
             for number, (effects, run) in enumerate(job.parts(first, progress), first):
                 arrays = dict(zip(_names(job.sites), effects, strict=True))
                 bundle.append(f"shard-{number:05d}", arrays, run=run, pairs=[int(i) for i in job.members[number]])
-            bundle.finish()
         found = job.gathered(_stored(bundle, job.sites))
-        write_durably(Path(out) / SUMMARY, _text(_finite(found.to_json())).encode())
+        if not bundle.whole:
+            bundle.attach(SUMMARY, _text(_finite(found.to_json())).encode())
+            text = None if page is None else page(found)
+            if text is not None:
+                bundle.attach(PAGE, text.encode("utf-8", "backslashreplace"))
+            bundle.finish()
     return found
 
 
@@ -86,7 +93,7 @@ def open_patched(folder: str | Path) -> Patched:
     damaged = bundle.damaged()
     if damaged:
         raise Damaged(
-            expected="the parts as they were committed",
+            expected="parts, table and page as they were committed",
             got=f"damaged or missing: {', '.join(damaged[:8])}",
             remedy="Restore them from a copy, or patch again.",
         )

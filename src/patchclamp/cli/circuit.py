@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from patchclamp.cli.circuit_evaluate import evaluate
+from patchclamp.cli.circuit_folder import check_folder, clear, found_before, keep_circuit, plan_of, planned, searching
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
-from patchclamp.core.circuit import Circuit
-from patchclamp.core.disk import refuse_unwritable, write_file
+from patchclamp.core.circuit import PAGE, Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval, spearman
+from patchclamp.core.subject import Keep
 
 OF_UNITS, OF_EDGES = ("relp", "atp", "ig", "patch"), ("eap-ig", "eap", "relp", "patch")
 DRAWN = {"edge": 80}
@@ -50,27 +51,36 @@ def _find(options: Namespace) -> int:
     tell_pairs(model, pairs)
     refuse_unwritable(options.out)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    found = (_edges if options.level == "edge" else _units)(model, pairs, options)
-    settings = {**found.about.get("settings", {}), "seed": options.seed}
-    found = replace(found, about={**found.about, "settings": settings})
-    places, n_sets = _measured_parts(found, options)
-    with Meter("receipt", "sets") as meter:
-        receipt = replace_together(model, found, pairs, places, n_sets=n_sets, seed=options.seed, progress=meter)
-    found = replace(found, about={**found.about, "receipt": _told(found, receipt)})
-    found.save(options.out)
-    _say(f"circuit written to {options.out}")
-    seconds, command = time.monotonic() - clock, shlex.join(["patchclamp", *options.words])
+    # The words that make the same folder again, however often it was gone on with.
+    command = shlex.join(["patchclamp", *(word for word in options.words if word != "--resume")])
+    out, outputs = Path(options.out), Outputs()
+    method = _method(model, pairs, options)
+    plan = plan_of(model, pairs, method, _rules(options), options)
+    found = found_before(out, plan)
+    if found is None:
+        with searching(out, plan, resume=options.resume) as kept:
+            score = _edges if options.level == "edge" else _units
+            found = score(model, pairs, method, options, kept.once)
+            settings = {**found.about.get("settings", {}), "seed": options.seed}
+            found = planned(found, {**plan, "plan": kept.manifest["plan"]}, settings=settings)
+            places, n_sets = _measured_parts(found, options)
+            with Meter("receipt", "sets") as meter:
+                receipt = replace_together(
+                    model, found, pairs, places, n_sets=n_sets, seed=options.seed, progress=meter
+                )
+        found = replace(found, about={**found.about, "receipt": _told(found, receipt)})
+        page: bytes | None = None
+        with outputs.attempt("the page"):
+            picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
+            page = circuit_page(_document(found), picture, command=command).encode()
+        keep_circuit(out, found, page)
+    clear(out)
     document = _document(found)
-    outputs = Outputs()
-    page = Path(options.out) / "circuit.html"
-    with outputs.attempt("the page"):
-        picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
-        write_file(page, circuit_page(document, picture, command=command).encode())
-        _say(f"page written to {page}")
+    _say(f"circuit written to {out}" + (f", as a page to {out / PAGE}" if (out / PAGE).exists() else ""))
     if options.atlas is not None:
         with outputs.attempt("the atlas layer"):
             tokens = [model.tokenizer.token(int(i)) for i in pairs.clean[0].ids] if options.by_position else []
-            layer = _add_layer(found, receipt, tokens, options, command, began, seconds)
+            layer = _add_layer(found, tokens, options, command, began, time.monotonic() - clock)
             _say(f"circuit added to {options.atlas} as {layer}")
     if options.json:
         emit(document)
@@ -140,23 +150,32 @@ def _check(options: Namespace, method: str | None) -> None:
     for is_wrong, got, remedy in wrong:
         if is_wrong:
             raise PatchclampError(expected="options that go together", got=got, remedy=remedy)
-    out = Path(options.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PatchclampError(
-            expected="a new or empty folder", got=f"{out}, which holds something", remedy="Choose another --out."
-        )
+    check_folder(options)
 
 
 def _rules(options: Namespace) -> tuple[str, ...] | None:
     return None if options.rules is None else tuple(filter(None, (r.strip() for r in options.rules.split(","))))
 
 
-def _units(model: Any, pairs: Any, options: Namespace) -> Circuit:
+def _method(model: Any, pairs: Any, options: Namespace) -> str:
+    """Return how parts are scored: as the options say, else as their number allows."""
+    from patchclamp.attribute.over_pairs import cost_of, default_method
+    from patchclamp.subjects.edges import edge_map
+
+    if options.method is not None:
+        return str(options.method)
+    if options.level == "edge":
+        return default_method("edge", len(edge_map(model)), rules=_rules(options))
+    how: dict[str, Any] = {"rules": _rules(options), "by_position": options.by_position}
+    return cost_of(model, pairs, level=options.level, **how).method
+
+
+def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Circuit:
     from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
     from patchclamp.cli.commands import _say
 
     asked: dict[str, Any] = {
-        "level": options.level, "method": options.method, "rules": _rules(options), "steps": options.steps,
+        "level": options.level, "method": method, "rules": _rules(options), "steps": options.steps,
         "by_position": options.by_position, "batch_size": options.batch_size,
     }  # fmt: skip
     cost = cost_of(model, pairs, **asked)
@@ -165,20 +184,19 @@ def _units(model: Any, pairs: Any, options: Namespace) -> Circuit:
         f"{cost.parts:,} parts, by {cost.method}: {cost.forward:,} rows of forward passes{backward}, "
         f"{human_bytes(cost.bytes)} of memory"
     )
-    with Meter("find", "pairs" if cost.method == "patch" else "batches") as meter:
-        return attribute_pairs(model, pairs, denoise=options.denoise, progress=meter, **asked)
+    with Meter("find", "pairs" if method == "patch" else "batches") as meter:
+        return attribute_pairs(model, pairs, denoise=options.denoise, progress=meter, keep=keep, **asked)
 
 
-def _edges(model: Any, pairs: Any, options: Namespace) -> Circuit:
+def _edges(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Circuit:
     from patchclamp.attribute.edge_patching import patch_edges
     from patchclamp.attribute.edges import attribute_edges, edge_memory
-    from patchclamp.attribute.over_pairs import about_pairs, default_method, versions
+    from patchclamp.attribute.over_pairs import about_pairs, versions
     from patchclamp.cli.commands import _say
     from patchclamp.subjects.backward import RELP
     from patchclamp.subjects.edges import edge_map
 
     n, n_pairs = len(edge_map(model)), len(pairs)
-    method = options.method or default_method("edge", n, rules=_rules(options))
     direction = "denoise" if options.denoise else "noise"
     passes = {
         "patch": f"{n * n_pairs:,} rows of forward passes that begin at the reader's block",
@@ -187,12 +205,12 @@ def _edges(model: Any, pairs: Any, options: Namespace) -> Circuit:
     _say(f"{n:,} edges, by {method}: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
     with Meter("find", "edges" if method == "patch" else "passes") as meter:
         if method == "patch":
-            found = patch_edges(model, pairs, direction=direction, progress=meter)
+            found = patch_edges(model, pairs, direction=direction, progress=meter, keep=keep)
         else:
             rules = (_rules(options) or RELP) if method == "relp" else ()
             found = attribute_edges(
                 model, pairs, method="eap-ig" if method == "eap-ig" else "eap", rules=rules, steps=options.steps,
-                direction=direction, progress=meter,
+                direction=direction, progress=meter, keep=keep,
             )  # fmt: skip
     made = found.circuit(model, pairs)
     about = {**about_pairs(pairs), "settings": dict(found.settings), "versions": versions()}
@@ -262,7 +280,7 @@ def _document(found: Circuit) -> dict[str, Any]:
             "low": interval.low if interval else None, "high": interval.high if interval else None,
             "measured": alone.get(names[i]),
         })  # fmt: skip
-    told = {name: value for name, value in found.about.items() if name not in ("asked", "receipt")}
+    told = {name: value for name, value in found.about.items() if name not in ("asked", "receipt", "plan")}
     return {
         "subject": dict(found.subject), "level": found.level, "method": found.method, "about": told,
         "n_parts": len(found), "parts": parts, "receipt": receipt,
@@ -271,7 +289,6 @@ def _document(found: Circuit) -> dict[str, Any]:
 
 def _add_layer(
     found: Circuit,
-    receipt: Any,
     tokens: list[str],
     options: Namespace,
     command: str,
@@ -282,14 +299,16 @@ def _add_layer(
     from patchclamp.atlas.layers import write_graph
     from patchclamp.atlas.runs import Run, host, versions
 
-    measures = {
-        "predicted": receipt.predicted, "measured": receipt.measured,
-        "control_mean": receipt.mean, "control_low": receipt.random_interval.low,
-        "control_high": receipt.random_interval.high, "p": receipt.p,
+    receipt = found.about["receipt"]
+    low, high = receipt["random_interval"]
+    told = {
+        "predicted": receipt["predicted"], "measured": receipt["measured"], "control_mean": receipt["random_mean"],
+        "control_low": low, "control_high": high, "p": receipt["p"],
     }  # fmt: skip
+    measures = {name: value for name, value in told.items() if value is not None}
     graph = found.graph(IN_ATLAS, tokens=tokens, measures=measures)
-    slug, names = found.subject.get("slug"), found.names()
-    alone = {f"{slug}/{names[i]}": value for i, value in zip(receipt.places, receipt.alone, strict=True)}
+    slug = found.subject.get("slug")
+    alone = {f"{slug}/{name}": value for name, value in zip(receipt["parts"], receipt["alone"], strict=True)}
     nodes = tuple(
         replace(node, measures={"measured": alone[node.key]}) if node.key in alone else node for node in graph.nodes
     )
@@ -304,7 +323,7 @@ def _add_layer(
             for name in ("model", "pairs", "n", "method", "level", "basis", "top")
             if (value := getattr(options, name)) not in (None, [])
         },
-        log=(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges, measured {receipt.measured:+.4f}",),
+        log=(f"{len(graph.nodes)} nodes, {len(graph.edges)} edges, measured {receipt['measured']:+.4f}",),
         rebuild=command + "\n",
     )  # fmt: skip
     return write_graph(options.atlas, graph, run=run)

@@ -129,8 +129,8 @@ def survey(options: Namespace) -> int:
     model = load_model(options)
     chosen = recordable(model, options.sites)
     showing = _showing(model, options)
-    memory = human_bytes(memory_bytes(chosen))
-    _state_cost(model, showing, chosen, f"{memory} of memory, up to {memory} on disk while it runs")
+    memory, disk = human_bytes(memory_bytes(chosen)), human_bytes(2 * memory_bytes(chosen))
+    _state_cost(model, showing, chosen, f"{memory} of memory, up to {disk} on disk while it runs")
     with Meter("survey", _counted(options)) as meter:
         stored = survey_shown(
             model, showing, [s.path for s in chosen], options.out, resume=options.resume, progress=meter

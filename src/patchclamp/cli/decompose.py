@@ -27,12 +27,13 @@ SHOWN = ("loss", "unexplained", "l0", "dead")
 
 def decompose(options: Namespace) -> int:
     """Train or factorise, write the folder, and show it."""
+    from patchclamp.core.disk import refuse_occupied
     from patchclamp.decompose import TextSource
-    from patchclamp.decompose.training import refuse_occupied
+    from patchclamp.decompose.training import BEGUN
 
     _check(options)
     coded = options.method in CODERS
-    refuse_occupied(Path(options.out), resume=options.resume)
+    refuse_occupied(Path(options.out), begun=BEGUN if coded else (), resume=options.resume)
     model = load_model(options)
     if not hasattr(model, "tokenize"):
         raise PatchclampError(
@@ -102,7 +103,7 @@ def _features(options: Namespace, width: int) -> int:
 def _train(options: Namespace, model: Any, source: Any) -> Any:
     from patchclamp.decompose import Job, Recipe, train_dictionary
     from patchclamp.decompose.estimator import config_of
-    from patchclamp.decompose.training import memory_bytes
+    from patchclamp.decompose.training import disk_bytes, memory_bytes
     from patchclamp.decompose.transcoding import mlp_sites
     from patchclamp.record.stream import recordable
 
@@ -125,7 +126,8 @@ def _train(options: Namespace, model: Any, source: Any) -> Any:
     n_latents = sum(job.config.n_latents for job in jobs)
     print(
         f"{n_latents:,} latents at {len(jobs)} site{'s' * (len(jobs) > 1)}, {total:,} activations: "
-        f"about {human_bytes(memory_bytes(source, jobs, recipe))} of memory besides the model's",
+        f"about {human_bytes(memory_bytes(source, jobs, recipe))} of memory besides the model's, "
+        f"up to {human_bytes(disk_bytes(source, jobs))} on disk while it runs",
         file=sys.stderr,
     )
     with Meter("train", "activations") as meter:

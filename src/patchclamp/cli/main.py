@@ -105,7 +105,18 @@ def _takes_less(words: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(remedies), "a smaller model")))
 
 
-def _told(problem: BaseException, interrupted: bool, words: Sequence[str] = ()) -> PatchclampError:
+def _goes_on(words: Sequence[str]) -> bool:
+    """Say whether a command can go on after an interruption."""
+    from patchclamp.cli.decompose import CODERS
+
+    try:
+        options = build_parser().parse_args(words)
+    except (PatchclampError, SystemExit):
+        return False
+    return hasattr(options, "resume") and (options.verb != "decompose" or options.method in CODERS)
+
+
+def _told(problem: BaseException, interrupted: bool, words: Sequence[str]) -> PatchclampError:
     """Return any trouble as one with three parts."""
     if isinstance(problem, PatchclampError):
         return problem
@@ -113,7 +124,9 @@ def _told(problem: BaseException, interrupted: bool, words: Sequence[str] = ()) 
         return PatchclampError(
             expected="to finish",
             got="Ctrl-C",
-            remedy="Nothing committed was lost; record, survey, decompose and patch go on with --resume.",
+            remedy="What was committed is kept: go on with --resume."
+            if _goes_on(words)
+            else "Run it again: nothing was left half written.",
         )
     if lacks_memory(problem):
         return PatchclampError(
@@ -166,7 +179,7 @@ class Outputs:
                 raise
             self.code = 2
             print(f"patchclamp: {what} could not be made; what was computed follows", file=sys.stderr)
-            _print_problem(_told(problem, False))
+            _print_problem(_told(problem, False, ()))
 
 
 def emit(data: Any) -> None:

@@ -27,13 +27,13 @@ def patch(options: Namespace) -> int:
     """Patch every place of every pair, write the folder, and show maps and the strongest cells."""
     from patchclamp.attribute.patching import plan_patching
     from patchclamp.attribute.patching_folder import patch_to_folder
-    from patchclamp.core.disk import write_durably
+    from patchclamp.core.disk import refuse_occupied
     from patchclamp.explain.patched_page import patched_page
     from patchclamp.opening import open_pairs
 
     if options.top < 0:
         raise PatchclampError(expected="at least 0 cells", got=str(options.top), remedy="Give another --top.")
-    _refuse_occupied(Path(options.out), options.resume)
+    refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     add_bases(model, options)
     pairs = open_pairs(
@@ -47,14 +47,19 @@ def patch(options: Namespace) -> int:
     )  # fmt: skip
     _say(
         f"{job.n_cells:,} cells at most: {human_bytes(job.n_bytes + job.held_bytes)} of memory "
-        f"besides the model's, {human_bytes(job.n_bytes)} on disk, {human_s(job.seconds())} at most"
+        f"besides the model's, about {human_bytes(job.disk_bytes)} on disk, {human_s(job.seconds())} at most"
     )
-    with Meter("patch", "cells") as meter:
-        found = patch_to_folder(job, options.out, resume=options.resume, progress=meter)
+    # The words that make the same folder again, however often it was gone on with.
+    command = shlex.join(["patchclamp", *(word for word in options.words if word != "--resume")])
     outputs = Outputs()
-    with outputs.attempt("the page"):
-        page = patched_page(found, command=shlex.join(["patchclamp", *options.words]))
-        write_durably(Path(options.out) / PAGE, page.encode("utf-8", "backslashreplace"))
+
+    def page(found: Any) -> str | None:
+        with outputs.attempt("the page"):
+            return patched_page(found, command=command)
+        return None
+
+    with Meter("patch", "cells") as meter:
+        found = patch_to_folder(job, options.out, resume=options.resume, progress=meter, page=page)
     if options.json:
         emit({"out": options.out, **found.to_json()})
     else:
@@ -76,24 +81,6 @@ def info(options: Namespace) -> int:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _refuse_occupied(folder: Path, resume: bool) -> None:
-    """Refuse, before anything is loaded, a folder that holds something else than what is gone on with."""
-    try:
-        held = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-    except OSError as problem:
-        raise PatchclampError(
-            expected="a folder to write", got=f"{folder}: {problem.strerror}", remedy="Choose another --out."
-        ) from problem
-    if (folder.exists() and not folder.is_dir()) or (held and not (resume and "manifest.json" in held)):
-        raise PatchclampError(
-            expected="a new or empty folder",
-            got=f"{folder}, which holds {', '.join(held[:3])}" if held else f"{folder}, a file",
-            remedy="Choose another --out, or add --resume to go on with an interrupted run."
-            if not resume
-            else "Choose another --out: no run was begun there.",
-        )
 
 
 def _show(found: Any, folder: str, top: int) -> None:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,18 @@ class Bundle:
             part.unlink(missing_ok=True)
             raise refuse_write(path, _as_os_error(problem, self.path)) from problem
         self._commit({"piece": piece, "sha256": digest, **entry})
+
+    def once(self, piece: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, Any]:
+        """Return a piece's arrays, computed and committed first where the bundle does not hold them yet.
+
+        Raises:
+            PatchclampError: the disk is full.
+            Damaged: the piece is not what was committed.
+        """
+        if all(entry["piece"] != piece for entry in self.pieces):
+            self.append(piece, compute())
+        self.check(piece)
+        return self.read(piece)
 
     def attach(self, name: str, data: bytes) -> None:
         """Commit a file for people or other programs that was derived from the pieces, in place of an earlier one.

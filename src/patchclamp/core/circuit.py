@@ -19,7 +19,7 @@ from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.json_text import parse
 from patchclamp.core.unit import UnitKey
 
-FOLDER = "circuit"
+FOLDER, PAGE = "circuit", "circuit.html"
 OUTPUT, ROUNDING = "output", 1e-6
 _READER = re.compile(r"(?P<block>blocks\.\d+)\.(?:attn\.(?P<slot>[qkv])/heads|mlp\.pre/whole)/(?P<index>\d+)")
 
@@ -178,8 +178,12 @@ class Circuit:
             found[part[0]] = found.get(part[0], 0.0) + float(score)
         return found
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, page: bytes | None = None) -> None:
         """Write the circuit to a new or empty folder, whole or not at all: a bundle, whose journal ends with ``done``.
+
+        Args:
+            folder: where.
+            page: what people look at, kept beside it as ``circuit.html`` and checked as it is.
 
         Raises:
             PatchclampError: the folder holds something, or cannot be written.
@@ -197,6 +201,8 @@ class Circuit:
         with writing(folder):  # two writers would mix their files
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("scores", arrays)
+            if page is not None:
+                bundle.attach(PAGE, page)
             bundle.finish()
 
     @classmethod
@@ -211,7 +217,8 @@ class Circuit:
         try:
             if not bundle.whole:
                 raise ValueError("its writing was cut off")
-            bundle.check("scores")
+            if damaged := bundle.damaged():
+                raise ValueError(f"{', '.join(damaged)} was changed or is missing")
             arrays = bundle.read("scores")
             told = parse(arrays["parts"].tobytes())
             parts = tuple(part if isinstance(part, str) else (str(part[0]), str(part[1])) for part in told)
@@ -280,7 +287,7 @@ _RECEIPT: Mapping[str, Callable[[Any], bool]] = {
 _TOLD: Mapping[str, Callable[[Any], bool]] = {
     "pairs": _is_words, "metric": lambda x: isinstance(x, str), "m_clean": _is_number, "m_corrupted": _is_number,
     "aside": _is_table, "settings": _is_table, "versions": _is_table, "asked": _is_list_of(_is_table),
-    "bases": lambda x: _is_table(x) and _is_words(list(x.values())), "receipt": _is_receipt,
+    "plan": _is_table, "bases": lambda x: _is_table(x) and _is_words(list(x.values())), "receipt": _is_receipt,
 }  # fmt: skip
 """What a circuit says of itself, where it says it: a folder in which it is something else was changed."""
 

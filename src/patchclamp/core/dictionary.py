@@ -1,7 +1,5 @@
 """Dictionary: bases that were made for a model, kept in a folder: one basis a site, and how they came about."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,7 @@ from patchclamp.core.basis import ARRAYS, Basis
 from patchclamp.core.bundle import MAX_MANIFEST
 from patchclamp.core.disk import refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import canonical, parse
+from patchclamp.core.json_text import check_seal, parse, sealed
 
 FORMAT, VERSION = "patchclamp-basis", 2
 
@@ -83,7 +81,7 @@ class Dictionary:
             "format": FORMAT, "version": VERSION, "name": self.name, "method": self.method,
             "subject": dict(self.subject), "about": dict(self.about), "curves": dict(self.curves), "bases": listed,
         }  # fmt: skip
-        write_durably(place / "basis.json", _spelt({**head, "sha256": _hash(head)}))
+        write_durably(place / "basis.json", sealed(head))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dictionary":
@@ -109,8 +107,8 @@ class Dictionary:
             if head["format"] != FORMAT:
                 raise ValueError(f"its format is {head['format']!r}")
             other = head["version"] != VERSION
-            if not other and (head.pop("sha256") != _hash(head) or _spelt({**head, "sha256": _hash(head)}) != data):
-                raise ValueError("basis.json is not what was written")
+            if not other:
+                check_seal(head, data)
             bases = {} if other else {str(one["site"]): _read(place, str(head["name"]), one) for one in head["bases"]}
             subject, method = dict(head["subject"]), str(head["method"])
             about, curves = dict(head.get("about", {})), dict(head.get("curves", {}))
@@ -127,14 +125,6 @@ class Dictionary:
                 remedy="Read it with the patchclamp that wrote it, or decompose again with this one.",
             )
         return cls(bases, subject, method, about, curves)
-
-
-def _hash(head: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(head)).hexdigest()
-
-
-def _spelt(head: Mapping[str, Any]) -> bytes:
-    return json.dumps(head, indent=1, sort_keys=True, allow_nan=False).encode()
 
 
 def _read(place: Path, name: str, one: Mapping[str, Any]) -> Basis:

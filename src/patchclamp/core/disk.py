@@ -20,6 +20,7 @@ _TORN = re.compile(
     rf"|({_PIECE}|basis-\d{{3}}\.safetensors|(manifest|basis|patching)\.json|journal\.jsonl|(patching|circuit)\.html)"
     r"\.part"
 )
+_WEIGHTS = re.compile(r"basis-\d{3}\.safetensors")
 
 
 def is_torn(name: str) -> bool:
@@ -120,7 +121,7 @@ def refuse_occupied(folder: Path, *, begun: Collection[str] = (), resume: bool =
         held = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     except OSError as problem:
         raise refuse_write(folder, problem) from problem
-    held = [name for name in held if not is_torn(name)]
+    held = _kept(held)
     is_begun = any(name in begun for name in held)
     if (held and not (resume and is_begun)) or (folder.exists() and not folder.is_dir()):
         raise PatchclampError(
@@ -143,6 +144,76 @@ def refuse_unwritable(folder: str | Path) -> None:
     with writing(path):
         if is_new:
             path.rmdir()
+
+
+def _kept(names: Collection[str]) -> list[str]:
+    """Return the names of what belongs to somebody: not what was never finished, nor weights that no head names."""
+    headless = "basis.json" not in names
+    return [name for name in names if not is_torn(name) and not (headless and _WEIGHTS.fullmatch(name))]
+
+
+def put_in_place(part: Path, out: Path) -> None:
+    """Rename a folder that is whole to where it belongs, in place of a folder that holds nothing of anybody's.
+
+    Raises:
+        OSError: something came to stand there, or no permission.
+    """
+    if out.is_dir() and not out.is_symlink():
+        names = [file.name for file in out.iterdir()]
+        for name in [] if _kept(names) else names:
+            (out / name).unlink()
+    part.rename(out)
+    sync_folder(out.absolute().parent)
+
+
+def refuse_interrupted(aside: Path, what: str, *, resume: bool) -> None:
+    """Refuse to begin what is built aside until it is whole, where an interrupted run left such a folder.
+
+    Args:
+        aside: where it is built.
+        what: what nobody may have begun, in words.
+        resume: whether the interrupted run is to go on.
+
+    Raises:
+        PatchclampError: the folder holds something.
+    """
+    try:
+        held = aside.is_dir() and any(aside.iterdir())
+    except OSError as problem:
+        raise refuse_write(aside, problem) from problem
+    if (held and not resume) or (aside.exists() and not aside.is_dir()):
+        raise PatchclampError(
+            expected=f"{what} that nobody began",
+            got=f"{aside}, which an interrupted run left" if held else f"{aside}, a file",
+            remedy="Go on with --resume, or remove that folder." if held else "Remove it, or choose another --out.",
+        )
+
+
+@contextmanager
+def built_aside(out: Path) -> Iterator[Path]:
+    """Give a folder to write in, which becomes ``out`` once the context ends well and vanishes otherwise.
+
+    A folder that came meanwhile and holds something is not replaced. What a kill leaves has a name of its own.
+
+    Raises:
+        PatchclampError: no name of a folder.
+        OSError: no permission, or a full disk.
+    """
+    if out.name in ("", ".."):
+        raise PatchclampError(expected="the name of a folder", got=str(out), remedy="Choose another --out.")
+    part = out.with_name(f".{secrets.token_hex(8)}.part")
+    parents = [folder for folder in part.parents if not folder.exists()]
+    try:
+        part.mkdir(parents=True)
+        yield part
+        put_in_place(part, out)
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(part)
+        # What was made on the way is not left behind empty.
+        for folder in parents if not out.exists() else []:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager

@@ -1,13 +1,31 @@
 """JSON as it is written and read here: one spelling per value, and only finite numbers."""
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 
 def canonical(data: Any) -> bytes:
     """Return JSON with one spelling per value: sorted keys, no spaces. NaN and infinity are refused."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def sealed(head: Mapping[str, Any]) -> bytes:
+    """Return a head as a file's text that holds its own SHA-256, over the canonical JSON of everything else."""
+    own = hashlib.sha256(canonical(head)).hexdigest()
+    return json.dumps({**head, "sha256": own}, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def check_seal(head: Mapping[str, Any], data: bytes) -> None:
+    """Compare a head with the text that it was read from.
+
+    Raises:
+        ValueError: not byte for byte what ``sealed`` wrote.
+    """
+    if sealed({name: value for name, value in head.items() if name != "sha256"}) != data:
+        raise ValueError("it is not what was written")
 
 
 def parse(text: str | bytes) -> Any:

@@ -1,8 +1,10 @@
 """Subject: what lies in the rig, seen by the verbs through one protocol."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
@@ -11,6 +13,15 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 
 Progress = Callable[[int, int], None]
+Keep = Callable[[str, Callable[[], Mapping[str, np.ndarray]]], Mapping[str, np.ndarray]]
+"""Return the arrays that a name stands for: those kept from an interrupted run, or what the function computes."""
+
+
+def keep_nothing(_name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+    """Compute, and keep nothing for another run."""
+    return compute()
+
+
 """Called with how much is done, and how much there is in all."""
 
 

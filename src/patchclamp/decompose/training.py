@@ -16,7 +16,7 @@ from torch import Tensor
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import refuse_write, writing
+from patchclamp.core.disk import free_bytes, refuse_occupied, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.buffer import Filling, Position, ShuffleBuffer, Source
@@ -25,6 +25,8 @@ from patchclamp.decompose.sparse_coder import CoderConfig, SparseCoder, make_cod
 from patchclamp.subjects.memory import free_memory
 
 STATE = "training"
+BEGUN = (STATE, "basis.json")
+"""What a training that can go on leaves in its folder."""
 POINTS = 100
 MOST_DEAD = 10_000_000
 MEASURES = ("loss", "unexplained", "l0", "dead")
@@ -242,8 +244,8 @@ def train(
     Raises:
         PatchclampError: memory that is not there, NaN activations, too little text, or a resume with other options.
 
-    Cost: what ``memory_bytes`` says; one forward pass of the model per chunk, and per step one product of a batch with
-    each encoder forward (TopK, BatchTopK), or six dense ones (L1, JumpReLU).
+    Cost: what ``memory_bytes`` says, on disk what ``disk_bytes`` says; one forward pass of the model per chunk, and
+    per step one product of a batch with each encoder forward (TopK, BatchTopK), or six dense ones (L1, JumpReLU).
 
     Example:
         >>> from patchclamp.decompose import ArraySource, TopKConfig
@@ -256,6 +258,8 @@ def train(
     if not jobs:
         raise PatchclampError(expected="at least one coder to train", got="none", remedy="Name a site.")
     refuse_if_no_room(memory_bytes(source, jobs, recipe), device)
+    if out is not None:
+        _refuse_if_no_disk(Path(out), disk_bytes(source, jobs))
     run = _Run(source, jobs, recipe, device)
     if out is None:
         _go(run, None, Position(), 0.0, progress)
@@ -293,7 +297,7 @@ def train_dictionary(
     """
     recipe = recipe or Recipe()
     place = Path(out)
-    refuse_occupied(place, resume=resume)
+    refuse_occupied(place, begun=BEGUN, resume=resume)
     config = jobs[0].config
     about = {"plan": manifest_of(source, jobs, recipe, options.get("device", "cpu"))}
     if (place / "basis.json").exists():
@@ -310,27 +314,6 @@ def train_dictionary(
     made.save(place)
     shutil.rmtree(place / STATE, ignore_errors=True)
     return made
-
-
-def refuse_occupied(place: Path, *, resume: bool) -> None:
-    """Refuse a folder that holds something, unless it is to be gone on with.
-
-    Raises:
-        PatchclampError: it does.
-    """
-    try:
-        found = sorted(f.name for f in place.iterdir()) if place.is_dir() else []
-    except OSError as problem:
-        raise refuse_write(place, problem) from problem
-    whole = not found or (resume and (STATE in found or "basis.json" in found))
-    if not whole or (place.exists() and not place.is_dir()):
-        raise PatchclampError(
-            expected="a new or empty folder",
-            got=f"{place}, which holds {', '.join(found[:3]) or 'something else'}",
-            remedy="Choose another --out, or add --resume to go on with an interrupted training."
-            if not resume
-            else "Choose another --out: no training was begun there.",
-        )
 
 
 def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:
@@ -358,11 +341,31 @@ def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:
     held, step = 4 * widths * (rows + recipe.batch_size), 0
     for job in jobs:
         read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
-        held += 16 * (n * (read + width + 2) + read + width + (read * width if job.config.skip else 0))
+        held += 16 * _n_weights(source, job)
         # TopK and BatchTopK form the pre-activations alone; the others keep them, the latents and both gradients.
         dense = 2 if job.config.method in ("topk", "batchtopk") else 6
         step = max(step, 4 * recipe.batch_size * (dense * n + 4 * (read + width)))
     return held + step
+
+
+def disk_bytes(source: Source, jobs: Sequence[Job]) -> int:
+    """Return what a training takes on disk at most: two states, each of weights and both moments of Adam."""
+    return sum(2 * 3 * 4 * _n_weights(source, job) for job in jobs)
+
+
+def _n_weights(source: Source, job: Job) -> int:
+    read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
+    return n * (read + width + 2) + read + width + (read * width if job.config.skip else 0)
+
+
+def _refuse_if_no_disk(out: Path, n_bytes: int) -> None:
+    free = free_bytes(out) + sum(file.stat().st_size for file in out.glob(f"{STATE}/*.safetensors"))
+    if n_bytes > free:
+        raise PatchclampError(
+            expected=f"{n_bytes / 1e9:,.1f} GB free for {out}, two states of the training",
+            got=f"{free / 1e9:,.1f} GB",
+            remedy="Free some space, or give fewer features or sites.",
+        )
 
 
 def refuse_if_no_room(n_bytes: int, device: str = "cpu") -> None:

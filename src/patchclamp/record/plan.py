@@ -304,7 +304,7 @@ def begun(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
         fresh["plan.threads"] = kept.get("plan.threads")
         changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
         if changed or fresh.keys() != kept.keys():
-            what = "images" if "stimuli" in manifest else "text"
+            what = "pairs" if kind == "finding" else "images" if "stimuli" in manifest else "text"
             raise PatchclampError(
                 expected=f"the same model, {what} and plan as {out} was begun with",
                 got="; ".join(changed[:4]) or "another set of sites",
@@ -330,7 +330,7 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
         return {k: v for name, value in data.items() for k, v in _flat(value, f"{prefix}{name}.").items()}
     if isinstance(data, list):
         # sites: what matters to a reader is which
-        data = ", ".join(str(item["path"]) for item in data)
+        data = ", ".join(str(item["path"] if isinstance(item, dict) else item) for item in data)
     return {prefix.rstrip("."): data}
 
 

@@ -271,7 +271,9 @@ def count_carried(carried: Any) -> int | None:
     with suppress(ValueError):  # transformers': no layer counts
         if length := int(carried.get_seq_length()):
             return length
-    counts = [int(layer.get_seq_length()) for layer in getattr(carried, "layers", ()) if hasattr(layer, "get_seq_length")]
+    counts = [
+        int(layer.get_seq_length()) for layer in getattr(carried, "layers", ()) if hasattr(layer, "get_seq_length")
+    ]
     if any(counts):
         return max(counts)
     with suppress(ValueError):  # transformers': no layer has a state

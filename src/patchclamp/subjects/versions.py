@@ -29,7 +29,7 @@ def warn_if_untested() -> None:
         if each.name in BOUNDED and not each.specifier.contains(found := version(each.name), prereleases=True):
             warnings.warn(
                 f"patchclamp was tested with {each.name} {each.specifier}, not with {found}: numbers may be wrong. "
-                f"Run pip install \"{each}\", or try `patchclamp verify` on the model.",
+                f'Run pip install "{each}", or try `patchclamp verify` on the model.',
                 UntestedVersion,
                 stacklevel=4,
             )

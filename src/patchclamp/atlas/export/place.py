@@ -1,13 +1,11 @@
 """Place: where an export is put, whole or not at all."""
 
-import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchclamp.core.disk import refuse_write, write_file
+from patchclamp.core.disk import built_aside, refuse_write, write_file
 from patchclamp.core.errors import PatchclampError
 
 AGAIN = "Free some space and export again: nothing was left behind."
@@ -42,32 +40,15 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         PatchclampError: something stands at ``out`` already, no permission, or a full disk.
     """
-    if out.name in ("", ".."):
-        raise PatchclampError(expected="the name of a folder", got=str(out), remedy="Choose another --out.")
-    parents: list[Path] = []
     try:
         if out.exists() or out.is_symlink():
             raise PatchclampError(
                 expected="a folder that is not there yet", got=f"{out}, which is", remedy="Choose another --out."
             )
-        part = out.with_name(f".{secrets.token_hex(8)}.part")
-        parents = [folder for folder in part.parents if not folder.exists()]
+        with built_aside(out) as part:
+            yield part
     except OSError as problem:
         raise refused(out, problem) from problem
-    try:
-        part.mkdir(parents=True)
-        yield part
-        # A folder that came meanwhile is not replaced: renaming onto one that holds something fails.
-        part.rename(out)
-    except OSError as problem:
-        raise refused(out, problem) from problem
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(part)
-        # What was made on the way is not left behind empty.
-        for folder in parents if not out.exists() else []:
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def new_file(out: Path, data: bytes) -> None:

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import refuse_write, write_durably
+from patchclamp.core.disk import built_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
 from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
@@ -138,8 +138,15 @@ def write_dictionary(
     place = Path(folder)
     if layout not in LAYOUTS:
         raise PatchclampError(expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Choose one.")
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise PatchclampError(expected="a new or empty folder", got=str(place), remedy="Choose another --out.")
+    refuse_occupied(place)
+    try:
+        with built_aside(place) as part:
+            return [place / folder.relative_to(part) for folder in _write(dictionary, part, layout)]
+    except OSError as problem:
+        raise refuse_write(place, problem) from problem
+
+
+def _write(dictionary: Dictionary, place: Path, layout: str) -> list[Path]:
     if layout == "patchclamp":
         dictionary.save(place)
         return [place]

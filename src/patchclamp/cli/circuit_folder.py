@@ -1,0 +1,133 @@
+"""Circuit folder: a circuit is found beside its place, so that a search can go on, and renamed when it is whole."""
+
+import json
+import shutil
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.circuit import Circuit
+from patchclamp.core.disk import put_in_place, refuse_interrupted, refuse_occupied, refuse_write, writing
+from patchclamp.core.errors import PatchclampError
+
+STATE, WHOLE = "state", "circuit"
+DECIDES = ("level", "steps", "denoise", "by_position", "batch_size", "top", "controls", "seed")
+"""Options that decide the bytes of a circuit's folder."""
+
+
+def staging(out: Path) -> Path:
+    """Return where a circuit is found until it is whole."""
+    return out.with_name(out.name + ".finding")
+
+
+def check_folder(options: Namespace) -> None:
+    """Refuse, before anything is loaded, a folder that holds something, or that a search was begun for.
+
+    Raises:
+        PatchclampError: it does, or was; it says whether ``--resume`` goes on.
+    """
+    out = Path(options.out)
+    if out.name in ("", ".."):
+        raise PatchclampError(expected="the name of a folder", got=options.out, remedy="Choose another --out.")
+    refuse_occupied(out, begun=("manifest.json",), resume=options.resume)
+    refuse_interrupted(staging(out), "a search", resume=options.resume)
+
+
+def plan_of(model: Any, pairs: Any, method: str, rules: Any, options: Namespace) -> dict[str, Any]:
+    """Return everything that decides a circuit's folder, as JSON-ready data."""
+    from patchclamp.attribute.over_pairs import versions
+
+    torch_threads = _threads()
+    bases = {key: basis.hash for key, basis in model.bases.items() if basis.kind == "directions"}
+    return {
+        "subject": {
+            "slug": model.name, "hash": model.hash, "tokenizer": model.tokenizer_hash,
+            "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type,
+        },
+        "plan": {
+            "method": method, "rules": None if rules is None else list(rules),
+            **{name: getattr(options, name) for name in DECIDES},
+            "pairs": [pair.id for pair in pairs.pairs], "metric": pairs.metrics[0].kind, "bases": bases,
+            "threads": torch_threads,
+        },
+        "versions": versions(),
+    }  # fmt: skip
+
+
+def _threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def found_before(out: Path, plan: Mapping[str, Any]) -> Circuit | None:
+    """Return the circuit of an earlier run that ended, where it is the one that is looked for; None where none is.
+
+    Raises:
+        PatchclampError: another circuit is there.
+        Damaged: it is not what was written.
+    """
+    if not (out / "manifest.json").exists():
+        return None
+    found = Circuit.load(out)
+    same, kept = (json.loads(json.dumps(told)) for told in (plan, found.about.get("plan", {})))
+    for one in (same, kept):
+        one.get("plan", {}).pop("threads", None)
+    if same != kept:
+        raise PatchclampError(
+            expected=f"the model, pairs and options that {out} was found with",
+            got="others",
+            remedy="Resume with the same options, or choose a new --out.",
+        )
+    return found
+
+
+@contextmanager
+def searching(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Bundle]:
+    """Hold the folder in which scores are kept while a circuit is found; it goes away where nothing was committed.
+
+    Raises:
+        PatchclampError: another search runs there, or one with other options was begun.
+    """
+    from patchclamp.record.plan import begun, computing
+
+    aside = staging(out)
+    try:
+        with begun(aside / STATE, "finding", plan, resume=resume) as bundle, computing(bundle):
+            yield bundle
+    except BaseException:
+        if not list(aside.glob(f"{STATE}/*.safetensors")):
+            shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def keep_circuit(out: Path, found: Circuit, page: bytes | None) -> None:
+    """Write a circuit's folder beside its place and rename it: it is there whole, or not at all.
+
+    Raises:
+        PatchclampError: a full disk, no permission, or something that came to stand in its place.
+    """
+    aside = staging(out)
+    with writing(aside):
+        whole = aside / WHOLE
+        shutil.rmtree(whole, ignore_errors=True)
+        found.save(whole, page=page)
+        try:
+            put_in_place(whole, out)
+        except OSError as problem:
+            raise refuse_write(out, problem) from problem
+
+
+def clear(out: Path) -> None:
+    """Remove what a search left beside a circuit that is whole."""
+    with suppress(OSError):
+        shutil.rmtree(staging(out))
+
+
+def planned(found: Circuit, plan: Mapping[str, Any], **about: Any) -> Circuit:
+    """Return a circuit that says what it was found with."""
+    return replace(found, about={**found.about, **about, "plan": dict(plan)})
