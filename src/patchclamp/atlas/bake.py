@@ -79,7 +79,7 @@ def bake_atlas(
     refuse_baked(folder, resume=resume)
     refuse_images(model)
     if folder.exists():
-        return _finished(folder, aside, model, text, resume)
+        return _finished(folder, aside, model, text)
     refuse_interrupted(aside, "a bake", resume=resume)
     chosen = recordable(model, sites)
     with writing(aside), _tidy(aside):

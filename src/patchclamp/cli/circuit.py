@@ -17,6 +17,7 @@ from patchclamp.cli.main import Outputs, emit
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
 from patchclamp.core.circuit import PAGE, Circuit
+from patchclamp.core.disk import refuse_unwritable
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval, spearman
 from patchclamp.core.subject import Keep

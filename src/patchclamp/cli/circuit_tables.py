@@ -45,8 +45,8 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     for i, part in enumerate(document["parts"], 1):
         between = _range(part["low"], part["high"])
         measured = ["" if part["measured"] is None else _signed(part["measured"])] if again else []
-        cells = (_signed(part["score"]), between, *measured, _bar(part["score"], scale))
-        table.add_row(str(i), escape(part["part"]), *cells)
+        score = part["score"]
+        table.add_row(str(i), escape(part["part"]), _signed(score), between, *measured, _bar(score, scale))
     _print(out, table)
     if document["n_parts"] > len(document["parts"]):
         out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")

@@ -54,9 +54,10 @@ def patch(options: Namespace) -> int:
     outputs = Outputs()
 
     def page(found: Any) -> str | None:
+        drawn: str | None = None
         with outputs.attempt("the page"):
-            return patched_page(found, command=command)
-        return None
+            drawn = patched_page(found, command=command)
+        return drawn
 
     with Meter("patch", "cells") as meter:
         found = patch_to_folder(job, options.out, resume=options.resume, progress=meter, page=page)

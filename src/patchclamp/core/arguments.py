@@ -80,7 +80,7 @@ def _checked(fn: Callable[..., Any], label: str) -> Callable[..., Any]:
     names = [p.name for p in named if p.kind is not p.KEYWORD_ONLY]
     required = {p.name for p in named if p.default is p.empty}
     several = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
-    [others] = [p for p in parameters.values() if p.kind is p.VAR_KEYWORD] or [None]
+    others = next((p for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
     unpacked = others is not None and get_origin(others.annotation) is typing.Unpack
     rules: dict[str, _Rule | None] = {}
 
@@ -253,15 +253,15 @@ def _container(origin: type, inner: Sequence[Any]) -> _Rule | None:
         pair = [_rule(part) for part in inner] or [None, None]
 
         def maps(v: Any) -> bool:
-            return isinstance(v, Mapping) and all(
-                rule is None or all(map(rule.fits, part))
-                for rule, part in zip(pair, (v.keys(), v.values()), strict=True)
+            parts: tuple[Iterable[Any], ...] = (v.keys(), v.values()) if isinstance(v, Mapping) else ()
+            return bool(parts) and all(
+                rule is None or all(map(rule.fits, part)) for rule, part in zip(pair, parts, strict=True)
             )
 
         return _Rule(maps, "a mapping")
     if issubclass(origin, os.PathLike):
         return _Rule(lambda v: isinstance(v, os.PathLike), "a path")
-    if origin is Callable or issubclass(origin, typing.cast(type, Callable)):
+    if issubclass(origin, typing.cast(type, Callable)):
         return _Rule(callable, "a function")
     if not issubclass(origin, Iterable):
         return _Rule(lambda v: isinstance(v, origin), _named(origin))
@@ -292,8 +292,15 @@ def _array(hint: Any) -> _Rule | None:
         return None
     fixed = len(text.split()) if "*" not in text and "..." not in text else None
     whole = array is np.ndarray and all(str(name).startswith(("int", "uint")) for name in hint.dtypes)
+
+    def holds(v: Any) -> bool:
+        if not isinstance(v, array):
+            return False
+        one: Any = v
+        return fixed in (None, one.ndim) and (not whole or one.dtype.kind in "iu")
+
     return _Rule(
-        lambda v: isinstance(v, array) and (fixed is None or v.ndim == fixed) and (not whole or v.dtype.kind in "iu"),
+        holds,
         f"a {array.__module__.split('.')[0]} array of shape ({', '.join(text.split())})",
     )
 

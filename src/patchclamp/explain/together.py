@@ -248,7 +248,7 @@ def _measured(
                 kept[:, _edges_of(model, circuit, used)] = ~part[:, used]
                 found.append(measure_edges(model, pairs, kept))
             else:
-                keys = [str(circuit.parts[i]) for i in used]
+                keys = [str(circuit.parts[int(i)]) for i in used]
                 found.append(measure_interchanged(model, pairs, keys, part[:, used]))
         if progress is not None:
             progress(min(start + AT_ONCE, len(replaced)), len(replaced))

@@ -283,7 +283,7 @@ def count_carried(carried: Any) -> int | None:
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
     """Refuse arguments that may hold earlier tokens under a name that is not known; settings are none."""
-    harmless = type(None) | bool | int | float | str
+    harmless = (type(None), bool, int, float, str)
     for name, value in given.items():
         if name not in KNOWN and name not in CARRIED and not isinstance(value, harmless):
             raise PatchclampError(

@@ -215,7 +215,7 @@ class Network:
         return laid_out(self._shapes, rows=self._example_rows)
 
     @cached_property
-    def _shapes(self) -> dict[str, torch.Size]:
+    def _shapes(self) -> dict[str, list[torch.Size]]:
         return shapes_inside(self.module, self._forward_example)
 
     @property
@@ -473,7 +473,7 @@ class Network:
         for path, own in edits.by_site.items() if alike else ():
             site, place = self._place(path)
             if "position" in site.axes:
-                n = self._shapes[path][0 if isinstance(place, Turned) else 1]
+                n = self._shapes[path][0][0 if isinstance(place, Turned) else 1]
                 Edits({path: own}).check([n] * len(shown), steps=False)
         return edits
 

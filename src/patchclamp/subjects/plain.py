@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -96,13 +96,14 @@ class PlainModel(Model):
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
         found: dict[str, tuple[Site, Place | Tap]] = {}
-        for path, (_, place) in super()._module_places.items():
-            shape = self._shapes[path]
+        for path, (site, place) in super()._module_places.items():
+            shape = self._shapes[path][0]
             turned = isinstance(place, Turned)
             laid = place if turned or isinstance(place, Tap) else Grid(place.module, place.side)
             sizes = torch.Size((shape[1], shape[0], shape[2])) if turned else shape
             if sizes[0] == len(self.example_inputs[0]):
-                found[path] = (site_at(path, "module", None, laid, sizes, 0), laid)
+                own = site_at(path, "module", None, laid, sizes, 0)
+                found[path] = (replace(own, calls=site.calls), laid)
         return found
 
     # -- what it is shown, and what it says ---------------------------------------------------------------------------

@@ -141,12 +141,12 @@ def write_dictionary(
     refuse_occupied(place)
     try:
         with built_aside(place) as part:
-            return [place / folder.relative_to(part) for folder in _write(dictionary, part, layout)]
+            return [place / folder.relative_to(part) for folder in _write(dictionary, part, layout, model)]
     except OSError as problem:
         raise refuse_write(place, problem) from problem
 
 
-def _write(dictionary: Dictionary, place: Path, layout: str) -> list[Path]:
+def _write(dictionary: Dictionary, place: Path, layout: str, model: Any) -> list[Path]:
     if layout == "patchclamp":
         dictionary.save(place)
         return [place]
