@@ -14,7 +14,7 @@ from patchclamp.attribute.gradients import Ends, against, differentiated, integr
 from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.reference import Reference
 from patchclamp.attribute.scoring import STEPS
-from patchclamp.core.arguments import Positive, checked
+from patchclamp.core.arguments import checked
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source
@@ -80,10 +80,10 @@ def attribute_pairs(
     level: UnitLevel = "node",
     method: str = "relp",
     rules: Sequence[str] | None = None,
-    steps: Positive = STEPS,
+    steps: int = STEPS,
     denoise: bool = False,
     by_position: bool = False,
-    batch_size: Positive = BATCH,
+    batch_size: int = BATCH,
     progress: Progress | None = None,
 ) -> Circuit:
     r"""Score every node, neuron or feature over pairs: what m(x) owes to its being as under x, not as under x′.
@@ -200,9 +200,9 @@ def cost_of(
     *,
     level: UnitLevel = "node",
     method: str = "relp",
-    steps: Positive = STEPS,
+    steps: int = STEPS,
     by_position: bool = False,
-    batch_size: Positive = BATCH,
+    batch_size: int = BATCH,
 ) -> Cost:
     """Count what ``attribute_pairs`` will take; nothing is run.
 
@@ -239,8 +239,8 @@ def _checked(
     level: str,
     method: str,
     rules: Sequence[str] | None,
-    steps: Positive,
-    batch_size: Positive,
+    steps: int,
+    batch_size: int,
     *,
     by_position: bool,
 ) -> dict[str, str]:
@@ -288,7 +288,7 @@ def _integrated(
     pairs: PairSet,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
-    steps: Positive,
+    steps: int,
     tally: _Tally,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
@@ -317,7 +317,7 @@ def _patched(
     tally: _Tally,
     n_places: int,
     denoise: bool,
-    batch_size: Positive,
+    batch_size: int,
     progress: Progress | None,
 ) -> None:
     """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""

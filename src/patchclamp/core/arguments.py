@@ -80,7 +80,7 @@ def _checked(fn: Callable[..., Any], label: str) -> Callable[..., Any]:
     names = [p.name for p in named if p.kind is not p.KEYWORD_ONLY]
     required = {p.name for p in named if p.default is p.empty}
     several = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
-    [others] = [p for p in parameters.values() if p.kind is p.VAR_KEYWORD] or [None]
+    others = next((p for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
     unpacked = others is not None and get_origin(others.annotation) is typing.Unpack
     rules: dict[str, _Rule | None] = {}
 
@@ -255,13 +255,13 @@ def _container(origin: type, inner: Sequence[Any]) -> _Rule | None:
         def maps(v: Any) -> bool:
             return isinstance(v, Mapping) and all(
                 rule is None or all(map(rule.fits, part))
-                for rule, part in zip(pair, (v.keys(), v.values()), strict=True)
+                for rule, part in zip(pair, (list(v), list(v.values())), strict=True)
             )
 
         return _Rule(maps, "a mapping")
     if issubclass(origin, os.PathLike):
         return _Rule(lambda v: isinstance(v, os.PathLike), "a path")
-    if origin is Callable or issubclass(origin, typing.cast(type, Callable)):
+    if origin.__name__ == "Callable":
         return _Rule(callable, "a function")
     if not issubclass(origin, Iterable):
         return _Rule(lambda v: isinstance(v, origin), _named(origin))
@@ -287,7 +287,8 @@ def _plural(words: str) -> str:
 
 def _array(hint: Any) -> _Rule | None:
     """Return the rule of a jaxtyping annotation: the kind of array and its number of axes; names bind no sizes here."""
-    array, text = hint.array_type, str(hint.dim_str)
+    array: Any = hint.array_type
+    text = str(hint.dim_str)
     if not isinstance(array, type):
         return None
     fixed = len(text.split()) if "*" not in text and "..." not in text else None

@@ -301,7 +301,7 @@ class Intervention:
 
 def _counts(number: Any) -> bool:
     """Return whether something counts from 0: a whole number, which True is not meant as."""
-    return isinstance(number, int | np.integer) and not isinstance(number, bool) and number >= 0
+    return isinstance(number, int | np.integer) and not isinstance(number, bool) and bool(number >= 0)
 
 
 def _array(value: Any) -> np.ndarray:

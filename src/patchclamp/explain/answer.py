@@ -12,7 +12,7 @@ from torch import Tensor
 
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
-from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
@@ -201,7 +201,7 @@ def explain_answer(
     metric: Metric | None = None,
     method: str = METHOD,
     levels: Sequence[str] | None = None,
-    top: Positive = 20,
+    top: int = 20,
     n_controls: int = N_CONTROLS,
     seed: Natural = 0,
     progress: Progress | None = None,

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
-from patchclamp.core.arguments import Natural, Positive
+from patchclamp.core.arguments import Natural
 from patchclamp.core.bundle import Bundle, file_hash, free_bytes, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
@@ -106,9 +106,9 @@ class Cutting(TypedDict, total=False):
         seed: of the survey's sample (0).
     """
 
-    window: Positive
-    max_tokens: Positive | None
-    batch_size: Positive
+    window: int
+    max_tokens: int | None
+    batch_size: int
     chat: bool
     bos: bool
     seed: Natural
