@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from os import PathLike, fspath
 from typing import Any, Literal
 
-from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.pairs import Pair, read_pairs
 
@@ -108,7 +108,7 @@ def open_pairs(
     source: str | PathLike[str] | Sequence[Pair],
     *,
     layout: str | None = None,
-    n: Positive | None = None,
+    n: int | None = None,
     seed: Natural = 0,
     kind: MetricKind | None = None,
     chat: bool = False,

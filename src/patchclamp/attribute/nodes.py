@@ -137,7 +137,7 @@ class Attribution:
         """Σ of all scores."""
         return float(self.flat.sum())
 
-    def key(self, i: Natural) -> UnitKey:
+    def key(self, i: int) -> UnitKey:
         """Return the node that stands at place ``i`` of ``flat``.
 
         Raises:

@@ -16,7 +16,7 @@ from patchclamp.attribute.gradients import Ends, against, differentiated, integr
 from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.reference import Reference
 from patchclamp.attribute.scoring import STEPS
-from patchclamp.core.arguments import Positive, checked
+from patchclamp.core.arguments import checked
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source
@@ -89,10 +89,10 @@ def attribute_pairs(
     level: UnitLevel = "node",
     method: str | None = None,
     rules: Sequence[str] | None = None,
-    steps: Positive = STEPS,
+    steps: int = STEPS,
     denoise: bool = False,
     by_position: bool = False,
-    batch_size: Positive = BATCH,
+    batch_size: int = BATCH,
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
 ) -> Circuit:
@@ -244,9 +244,9 @@ def cost_of(
     level: UnitLevel = "node",
     method: str | None = None,
     rules: Sequence[str] | None = None,
-    steps: Positive = STEPS,
+    steps: int = STEPS,
     by_position: bool = False,
-    batch_size: Positive = BATCH,
+    batch_size: int = BATCH,
 ) -> Cost:
     """Count what ``attribute_pairs`` will take; nothing is run.
 
@@ -283,8 +283,8 @@ def _checked(
     level: str,
     method: str | None,
     rules: Sequence[str] | None,
-    steps: Positive,
-    batch_size: Positive,
+    steps: int,
+    batch_size: int,
     *,
     by_position: bool,
 ) -> dict[str, str]:
@@ -334,7 +334,7 @@ def _integrated(
     pairs: PairSet,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
-    steps: Positive,
+    steps: int,
     gaps: dict[str, float],
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
@@ -362,7 +362,7 @@ def _patched(
     firsts: Mapping[str, int],
     tally: _Tally,
     n_places: int,
-    batch_size: Positive,
+    batch_size: int,
     progress: Progress | None,
     keep: Keep,
 ) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.attribute.direction import DIRECTIONS
 from patchclamp.attribute.patched import SHOWN, Patched
-from patchclamp.core.arguments import Positive, checked
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, spans
 from patchclamp.core.recording import Recording
@@ -45,7 +45,7 @@ def patch_sites(
     *,
     positions: str | Sequence[str] = "each",
     direction: str = "denoise",
-    batch_size: Positive = 64,
+    batch_size: int = 64,
     progress: Progress | None = None,
 ) -> Patched:
     r"""Patch every unit at every place, one at a time, on every pair.
@@ -100,7 +100,7 @@ def plan_patching(
     *,
     positions: str | Sequence[str] = "each",
     direction: str = "denoise",
-    batch_size: Positive = 64,
+    batch_size: int = 64,
 ) -> "Patching":
     """Return a job of patching without doing it: what it costs, and its parts one by one; see ``patch_sites``."""
     return Patching(model, pairs, sites_named(model, sites), _grid(pairs, positions), direction, batch_size)
@@ -218,7 +218,7 @@ class Patching:
     sites: list[tuple[str, str]]
     grid: Grid
     direction: str
-    batch_size: Positive = 64
+    batch_size: int = 64
 
     def __post_init__(self) -> None:
         if self.direction not in DIRECTIONS or self.batch_size < 1:

@@ -11,7 +11,7 @@ from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import against, differentiated, integrated, measured, recorded, shared
 from patchclamp.attribute.nodes import Attribution, collect, distances, level_sites, shape_of
 from patchclamp.attribute.reference import Reference, check_means
-from patchclamp.core.arguments import Positive, checked
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
@@ -46,7 +46,7 @@ def attribute_nodes(
     method: str = "ig",
     levels: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
-    steps: Positive = STEPS,
+    steps: int = STEPS,
     direction: str = "noise",
     progress: Progress | None = None,
 ) -> Attribution:

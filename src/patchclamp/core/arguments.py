@@ -261,7 +261,7 @@ def _container(origin: type, inner: Sequence[Any]) -> _Rule | None:
         return _Rule(maps, "a mapping")
     if issubclass(origin, os.PathLike):
         return _Rule(lambda v: isinstance(v, os.PathLike), "a path")
-    if issubclass(origin, typing.cast(type, Callable)):
+    if origin.__name__ == "Callable":
         return _Rule(callable, "a function")
     if not issubclass(origin, Iterable):
         return _Rule(lambda v: isinstance(v, origin), _named(origin))
@@ -287,7 +287,8 @@ def _plural(words: str) -> str:
 
 def _array(hint: Any) -> _Rule | None:
     """Return the rule of a jaxtyping annotation: the kind of array and its number of axes; names bind no sizes here."""
-    array, text = hint.array_type, str(hint.dim_str)
+    array: Any = hint.array_type
+    text = str(hint.dim_str)
     if not isinstance(array, type):
         return None
     fixed = len(text.split()) if "*" not in text and "..." not in text else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.nodes import level_sites, shape_of
-from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
@@ -205,7 +205,7 @@ def explain_answer(
     metric: Metric | None = None,
     method: str = METHOD,
     levels: Sequence[str] | None = None,
-    top: Positive = 20,
+    top: int = 20,
     n_controls: int = N_CONTROLS,
     seed: Natural = 0,
     progress: Progress | None = None,

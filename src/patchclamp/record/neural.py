@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
@@ -19,7 +19,7 @@ from patchclamp.subjects.neural import SITE, NeuralRecording
 
 @checked
 def survey_recording(
-    recording: NeuralRecording, out: str | Path, *, window: Positive = 128, seed: Natural = 0, resume: bool = False
+    recording: NeuralRecording, out: str | Path, *, window: int = 128, seed: Natural = 0, resume: bool = False
 ) -> StoredSurvey:
     """Survey every unit of a recorded brain: statistics, and its highest moments as exemplars.
 

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 
-from patchclamp.core.arguments import Natural, Positive
+from patchclamp.core.arguments import Natural
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import file_hash, free_bytes, writing
 from patchclamp.core.errors import PatchclampError
@@ -112,9 +112,9 @@ class Cutting(TypedDict, total=False):
             among them (0). First tokens of many models have norms a hundred times those of all others.
     """
 
-    window: Positive
-    max_tokens: Positive | None
-    batch_size: Positive
+    window: int
+    max_tokens: int | None
+    batch_size: int
     chat: bool
     bos: bool
     seed: Natural

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchclamp.core.arguments import Positive, checked
+from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
@@ -89,8 +89,8 @@ def record_images(
     *,
     store: str | None = None,
     resume: bool = False,
-    max_images: Positive | None = None,
-    batch_size: Positive = 8,
+    max_images: int | None = None,
+    batch_size: int = 8,
     progress: Progress | None = None,
 ) -> StoredRecording:
     """Record what sites do while images are shown, as ``record_text`` does over a text.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Picture, Shown, packed
@@ -90,8 +90,8 @@ def survey_images(
     out: str | Path,
     *,
     resume: bool = False,
-    max_images: Positive | None = None,
-    batch_size: Positive = 8,
+    max_images: int | None = None,
+    batch_size: int = 8,
     seed: Natural = 0,
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,

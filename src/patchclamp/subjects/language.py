@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -383,7 +383,7 @@ class LanguageModel(Unembeds):
         prompts: Any,
         *,
         interventions: Sequence[Any] = (),
-        max_new_tokens: Positive = 40,
+        max_new_tokens: int = 40,
         temperature: float = 0.0,
         seed: Natural = 0,
         cache: bool = True,
@@ -420,7 +420,7 @@ class LanguageModel(Unembeds):
             written |= dict(zip(rows, made, strict=True))
         return [Generation(s, written[i], self._continued(s, written[i])) for i, s in enumerate(shown)]
 
-    def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: Positive = 40) -> Iterator[int]:
+    def steps(self, prompt: Any, *, interventions: Sequence[Any] = (), max_new_tokens: int = 40) -> Iterator[int]:
         """Yield the tokens that ``generate`` writes at temperature 0, one by one; between them the model is free.
 
         Args:
