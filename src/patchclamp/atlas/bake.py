@@ -127,7 +127,11 @@ def _finished(folder: Path, aside: Path, model: LanguageModel, text: str | Path,
         shutil.rmtree(aside, ignore_errors=True)
         return str(head["base"])
     raise PatchclampError(
-        expected="a folder that does not exist yet", got=f"{folder}, which does", remedy="Choose another --out."
+        expected="a folder that does not exist yet",
+        got=f"{folder}, which does",
+        remedy="Add --resume to end the interrupted bake, or choose another --out."
+        if aside.exists()
+        else "Choose another --out.",
     )
 
 
