@@ -46,9 +46,8 @@ class Kind:
 
 def shown(folder: Path) -> None:
     bundle = Bundle.open(folder)
-    assert bundle.whole
     check_shapes(bundle)
-    if bundle.damaged():
+    if bundle.damaged() or not bundle.whole:
         raise PatchclampError(expected="whole", got="damaged", remedy="")
 
 

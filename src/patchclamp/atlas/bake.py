@@ -80,7 +80,6 @@ def bake_atlas(
     refuse_images(model)
     if folder.exists():
         return _finished(folder, aside, model, text)
-    refuse_interrupted(aside, "a bake", resume=resume)
     chosen = recordable(model, sites)
     with writing(aside), _tidy(aside):
         cutting.setdefault("window", usual_window(model))
@@ -136,15 +135,15 @@ def refuse_baked(out: str | Path, *, resume: bool) -> None:
         PatchclampError: it is there.
     """
     folder, aside = Path(out), staging(Path(out))
-    if not resume and folder.exists():
+    if not folder.exists():
+        refuse_interrupted(aside, "a bake", resume=resume)
+    elif not resume:
         raise PatchclampError(
-            expected="a folder that does not exist yet", got=f"{folder}, which does", remedy="Choose another --out."
-        )
-    if not resume and aside.exists() and any(aside.iterdir()):
-        raise PatchclampError(
-            expected="a bake that nobody began",
-            got=f"{aside}, which an interrupted one left",
-            remedy="Go on with --resume, or remove that folder.",
+            expected="a folder that does not exist yet",
+            got=f"{folder}, which does",
+            remedy="Add --resume to end the interrupted bake, or choose another --out."
+            if aside.exists()
+            else "Choose another --out.",
         )
 
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def add_basis(
     for part in reading.parts[1:]:
         kept = part.about["dictionary"]["hash"], part.about["corpus"]["hash"], part.about["plan"]["max_tokens"]
         if kept == (digest, file_hash(chosen), cutting["max_tokens"]):
+            _clear(begun_at(place) / digest[:16])  # a kill may come after the last step
             return part.id
     _refuse_names(reading, dictionary)
     features = Features(model, dictionary.bases)
@@ -134,10 +136,15 @@ def add_basis(
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )  # fmt: skip
     found = name_layer(place, "basis", passing, run)
-    shutil.rmtree(aside, ignore_errors=True)
-    if begun_at(place).is_dir() and not any(begun_at(place).iterdir()):
-        begun_at(place).rmdir()
+    _clear(aside)
     return found
+
+
+def _clear(aside: Path) -> None:
+    """Remove what was built aside, and its folder where nothing else is built there."""
+    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):
+        aside.parent.rmdir()
 
 
 def begun_at(folder: Path) -> Path:
