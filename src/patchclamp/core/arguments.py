@@ -293,10 +293,12 @@ def _array(hint: Any) -> _Rule | None:
         return None
     fixed = len(text.split()) if "*" not in text and "..." not in text else None
     whole = array is np.ndarray and all(str(name).startswith(("int", "uint")) for name in hint.dtypes)
-    return _Rule(
-        lambda v: isinstance(v, array) and (fixed is None or v.ndim == fixed) and (not whole or v.dtype.kind in "iu"),
-        f"a {array.__module__.split('.')[0]} array of shape ({', '.join(text.split())})",
-    )
+
+    def fits(v: Any) -> bool:
+        right = type(v) is array or isinstance(v, array)
+        return right and (fixed is None or v.ndim == fixed) and (not whole or v.dtype.kind in "iu")
+
+    return _Rule(fits, f"a {array.__module__.split('.')[0]} array of shape ({', '.join(text.split())})")
 
 
 def _class(hint: type) -> _Rule | None:
