@@ -58,7 +58,7 @@ def checked(target: Target) -> Target:
         ...     return word * times
         >>> repeat("ab", times=True)
         Traceback (most recent call last):
-        patchclamp.core.errors.PatchclampError: expected a whole number from 1 for times of repeat; got True. True and ...
+        patchclamp.core.errors.PatchclampError: expected a whole number from 1 for times of repeat; got True. ...
     """
     if isinstance(target, type):
         for name, member in list(vars(target).items()):
