@@ -556,8 +556,9 @@ def test_what_cannot_be_scored_is_refused(models, means):
     refused("one reference", model, corrupted=CORRUPT, means=means["gpt2"])
     for steps in (0, -1):
         refused("at least 1 step", model, method="ig", steps=steps)
-    for levels in ((), ["neurons"], ("neuron", "layer"), "neuron"):
+    for levels in ((), ["neurons"], ("neuron", "layer")):
         refused("levels among neuron, head", model, levels=levels)
+    refused("a list of texts", model, levels="neuron")
     for corrupted, n in (("w3 w20 w8", 4), ("w3 w20 w8 w41 w1", 6)):
         for method in METHODS:
             refused(rf"a corrupted prompt of 5 tokens.*{n} tokens", model, corrupted=corrupted, method=method)

@@ -58,7 +58,7 @@ def checked(target: Target) -> Target:
         ...     return word * times
         >>> repeat("ab", times=True)
         Traceback (most recent call last):
-        patchclamp.core.errors.PatchclampError: expected a whole number from 1 for times of repeat; got True. …
+        patchclamp.core.errors.PatchclampError: expected a whole number from 1 for times of repeat; got True. ...
     """
     if isinstance(target, type):
         for name, member in list(vars(target).items()):
@@ -294,16 +294,11 @@ def _array(hint: Any) -> _Rule | None:
     fixed = len(text.split()) if "*" not in text and "..." not in text else None
     whole = array is np.ndarray and all(str(name).startswith(("int", "uint")) for name in hint.dtypes)
 
-    def holds(v: Any) -> bool:
-        if not isinstance(v, array):
-            return False
-        one: Any = v
-        return fixed in (None, one.ndim) and (not whole or one.dtype.kind in "iu")
+    def fits(v: Any) -> bool:
+        right = type(v) is array or isinstance(v, array)
+        return right and (fixed is None or v.ndim == fixed) and (not whole or v.dtype.kind in "iu")
 
-    return _Rule(
-        holds,
-        f"a {array.__module__.split('.')[0]} array of shape ({', '.join(text.split())})",
-    )
+    return _Rule(fits, f"a {array.__module__.split('.')[0]} array of shape ({', '.join(text.split())})")
 
 
 def _class(hint: type) -> _Rule | None:

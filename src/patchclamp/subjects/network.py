@@ -376,6 +376,7 @@ class Network:
                 that it does not have.
 
         Example:
+            >>> from patchclamp.core.metric import Metric
             >>> net = Network(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3)), torch.zeros(1, 6, dtype=torch.int64))
             >>> x, last_but_one = torch.tensor([[1, 2, 3]]), Metric("logit_difference", (2,), (0,), positions=(-2,))
             >>> net.differentiate(x, last_but_one, "module.0.out").gradients["module.0.out"].shape
