@@ -206,7 +206,7 @@ def _measured(
                 kept[:, _edges_of(model, circuit, used)] = ~part[:, used]
                 found.append(measure_edges(model, pairs, kept))
             else:
-                keys = [str(circuit.parts[i]) for i in used]
+                keys = [str(circuit.parts[int(i)]) for i in used]
                 found.append(measure_interchanged(model, pairs, keys, part[:, used]))
         if progress is not None:
             progress(min(start + AT_ONCE, len(replaced)), len(replaced))
@@ -215,4 +215,4 @@ def _measured(
 
 def _edges_of(model: LanguageModel, circuit: Circuit, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     graph = edge_map(model)
-    return np.array([graph.index(*circuit.parts[i]) for i in places], dtype=np.int64)
+    return np.array([graph.index(*circuit.parts[int(i)]) for i in places], dtype=np.int64)
