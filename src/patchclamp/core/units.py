@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import overload
+from typing import SupportsIndex, overload
 
 from patchclamp.core.unit import UnitKey
 
@@ -36,15 +36,16 @@ class Units(Sequence[str]):
         return self.firsts[-1]
 
     @overload
-    def __getitem__(self, i: int) -> str: ...
+    def __getitem__(self, i: SupportsIndex) -> str: ...
     @overload
     def __getitem__(self, i: slice) -> tuple[str, ...]: ...
-    def __getitem__(self, i: int | slice) -> str | tuple[str, ...]:
+    def __getitem__(self, i: SupportsIndex | slice) -> str | tuple[str, ...]:
         if isinstance(i, slice):
             return tuple(self[k] for k in range(*i.indices(len(self))))
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)
-        at = int(i) % len(self)
+        at = i.__index__()
+        if not -len(self) <= at < len(self):
+            raise IndexError(at)
+        at %= len(self)
         site = bisect_right(self.firsts, at) - 1
         path, basis, n = self.sites[site]
         place, unit = divmod(at - self.firsts[site], n)

@@ -257,4 +257,4 @@ def _measured(
 
 def _edges_of(model: LanguageModel, circuit: Circuit, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     graph = edge_map(model)
-    return np.array([graph.index(*circuit.parts[i]) for i in places], dtype=np.int64)
+    return np.array([graph.index(*circuit.parts[int(i)]) for i in places], dtype=np.int64)
