@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from untested import say_untested
+
 # Set before anything imports transformers or torch: both read these once. Subprocesses inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -20,6 +22,12 @@ SOAK = os.environ.get("PATCHCLAMP_SOAK") == "1"
 settings.register_profile("short", max_examples=50, deadline=None, derandomize=True)
 settings.register_profile("soak", max_examples=5000, deadline=None, print_blob=True)
 settings.load_profile("soak" if SOAK else "short")
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say in one line what was not tested for want of a browser, and the command that brings it."""
+    if line := say_untested(str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(line, yellow=True, bold=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-CHROMIUM = Path("/usr/bin/chromium")
+from untested import BROWSER, NO_BROWSER, NO_DRIVER
+
+CHROMIUM = Path(BROWSER)
 # No sandbox: tests may run as root. The rest keeps the browser from asking anybody anything.
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -76,9 +78,9 @@ class Reader:
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     """A running Chromium."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright, of the dev group")
+    sync_api = pytest.importorskip("playwright.sync_api", reason=NO_DRIVER)
     if not CHROMIUM.is_file():
-        pytest.skip(f"needs the browser {CHROMIUM}: apt-get install chromium")
+        pytest.skip(NO_BROWSER)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield browser
