@@ -9,7 +9,7 @@ NO_DRIVER = "needs the package playwright, of the dev group"
 
 
 def say_untested(reasons: Iterable[str]) -> str:
-    """Return one line for a run's reasons of skipping: how many tests want a browser, and what brings it; or nothing."""
+    """Return a line for the reasons of skipping: how many tests want a browser, and what brings it; or nothing."""
     found = [reason for reason in reasons if NO_BROWSER in reason or NO_DRIVER in reason]
     if not found:
         return ""

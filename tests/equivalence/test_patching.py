@@ -266,7 +266,7 @@ def test_a_folder_holds_everything_and_an_interrupted_one_goes_on(models, asked,
     assert len(Bundle.open(tmp_path / "cut").pieces) in (1, 2)
     with pytest.raises(PatchclampError, match="interrupted after"):
         open_patched(tmp_path / "cut")
-    with pytest.raises(PatchclampError, match="holds something"):
+    with pytest.raises(PatchclampError, match="a new or empty folder"):
         patch_to_folder(plan_patching(model, pairs, "head,mlp"), tmp_path / "cut")
     with pytest.raises(PatchclampError, match="another sites"):
         patch_to_folder(plan_patching(model, pairs, "mlp"), tmp_path / "cut", resume=True)

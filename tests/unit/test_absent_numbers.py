@@ -162,7 +162,8 @@ def test_calibration(capsys):
 def test_dictionaries(capsys):
     score = Score(0.5, 0.25, 0.75)
     rows = tuple(
-        Judged("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score) for name in ("topk-32", "pca")
+        Judged("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score, score)
+        for name in ("topk-32", "pca")
     )
     report = Report(rows, score, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
     check(report, [lambda x: basis_tables.report(x, "features")], capsys, absent=[float("nan")])

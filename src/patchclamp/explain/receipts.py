@@ -222,7 +222,7 @@ def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
 
     Example:
         >>> count_rows(1024, top=20, n_controls=20)
-        189
+        190
     """
     singles = min(n_nodes, STRONGEST + OTHERS + NEAR_ZERO)
     kept = (1 + N_ORDERS) * (2 + n_nodes.bit_length())

@@ -113,8 +113,8 @@ def stepped_ids(
     Raises:
         PatchclampError: the logits to choose from are not finite.
 
-    Cost: one forward pass per token, when it is asked for; of one token where the model's cache can be handed back, else
-    of all.
+    Cost: one forward pass per token, when it is asked for; of one token where the model's cache can be handed back,
+    else of all.
     """
     own, ids = model.generation_config, batch.ids
     config = _config(own, pad, max_new_tokens=1, do_sample=False, use_cache=True, return_dict_in_generate=True)
@@ -136,9 +136,9 @@ def stepped_ids(
 def _kept(done: Any) -> dict[str, Any]:
     """Return the cache that a call gave back, under its name, where the next call can go on from it.
 
-    It can where every layer has its whole past in that cache as keys and values. The past of a state-space layer may lie
-    in the module itself, where others overwrite it, and transformers would add the whole text to it once more: then, and
-    where a model uses no cache, nothing is kept and everything is read again.
+    It can where every layer has its whole past in that cache as keys and values. The past of a state-space layer may
+    lie in the module itself, where others overwrite it, and transformers would add the whole text to it once more:
+    then, and where a model uses no cache, nothing is kept and everything is read again.
     """
     from transformers.cache_utils import DynamicCache
 

@@ -16,7 +16,7 @@ from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, spans
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import Units, count_units, encode
-from patchclamp.subjects.edits import Edit, widened
+from patchclamp.subjects.edits import Edit, Frame, widened
 from patchclamp.subjects.language import LanguageModel
 
 
@@ -104,7 +104,8 @@ def acting(model: LanguageModel, change: Intervention, n: int) -> Bool[np.ndarra
     basis = basis_at(model, own.site, own.basis)
     assert basis is not None
     units = Units(basis, model.site(own.site), own.units)
-    where: np.ndarray = Edit(own, units, None).where(torch.Size((1, n)), None, torch.device("cpu"))[0].numpy()
+    frame = Frame(torch.arange(n)[None], torch.tensor([n]))
+    where: np.ndarray = Edit(own, units, None).where(torch.Size((1, n)), frame, torch.device("cpu"))[0].numpy()
     return where
 
 

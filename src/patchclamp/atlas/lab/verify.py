@@ -122,9 +122,10 @@ def question_of(model: LanguageModel, graph: Graph) -> tuple[Question, Metric]:
             name: tuple(value) if isinstance(value, list) else value for name, value in graph.metric.items()
         }
         metric = Metric(**told)
-    except TypeError as problem:
+    except (TypeError, PatchclampError) as problem:
+        got = problem.got if isinstance(problem, PatchclampError) else str(problem)
         raise PatchclampError(
-            expected="a graph that says its metric", got=str(problem)[:120], remedy="Explain the answer again."
+            expected="a graph that says its metric", got=got[:120], remedy="Explain the answer again."
         ) from problem
     if not all(isinstance(word, str | None) for word in words.values()) or not words["prompt"]:
         raise PatchclampError(
