@@ -29,10 +29,10 @@ SERVE ?= 1
 DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format families soak newest oldest pictures bench
+.PHONY: help demo test test-shapes check format families soak newest oldest pictures bench
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(PACKAGE) ## install into .venv if need be, explain two answers, clamp a neuron, bake and serve an atlas
 	$(BIN)/patchclamp explain organism:mover-gpt2 $(DEMO) --target " Mary" --contrast " John" --top 4 \
@@ -47,7 +47,13 @@ demo: $(PACKAGE) ## install into .venv if need be, explain two answers, clamp a 
 	$(if $(filter 0,$(SERVE)),,$(BIN)/patchclamp atlas serve demo.atlas --model organism:language-gpt2)
 
 test: $(TOOLS) ## install into .venv if need be, then run every test
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
+
+# Checking shapes takes more than half of these tests' time, so that `make test` goes without.
+SHAPES := -n 2 --dist loadfile -q --jaxtyping-packages=patchclamp,beartype.beartype
+
+test-shapes: $(TOOLS) ## unit and equivalence tests with every array's shape and type checked; all tests in `make soak`
+	$(BIN)/pytest $(SHAPES) tests/unit tests/equivalence
 
 check: $(TOOLS) ## format, lint, types, layers, documentation
 	$(BIN)/ruff format --check .
@@ -65,6 +71,7 @@ families: $(TOOLS) ## measure every family anew and rewrite the table that `patc
 
 soak: $(TOOLS) ## the repeated tests at their long counts
 	PATCHCLAMP_SOAK=1 $(BIN)/pytest -n 2 -m soak
+	$(BIN)/pytest $(SHAPES)
 
 newest: ## families, generation and attention against the newest transformers, in .venv-newest
 	test -x .venv-newest/bin/pip || $(PYTHON) -m venv .venv-newest
