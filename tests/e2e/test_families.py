@@ -244,4 +244,4 @@ def test_the_families_are_listed(say):
     code, found = say("families")
     assert code == 0
     assert found["families"]["bert"]["classes"] == ["BertForMaskedLM"]
-    assert len(found["parts"]) == 10
+    assert len(found["parts"]) == 11

@@ -432,7 +432,8 @@ def assert_three_parts(caught):
 
 @pytest.mark.parametrize("rules", [("lrp",), ("ln", "LN"), [""], "ln", "", "identity"])
 def test_rules_that_are_none_are_refused(models, rules):
-    with pytest.raises(PatchclampError, match="ln, identity, half, ah, direct") as caught:
+    says = "a list of texts for rules" if isinstance(rules, str) else "ln, identity, half, ah, direct"
+    with pytest.raises(PatchclampError, match=says) as caught:
         models["gpt2"].differentiate([IDS[0]], METRIC, "blocks.0.mlp.act", rules=rules)
     assert_three_parts(caught)
     assert repr(rules) in caught.value.got

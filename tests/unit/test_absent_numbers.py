@@ -165,7 +165,7 @@ def test_dictionaries(capsys):
         Judged("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score, score)
         for name in ("topk-32", "pca")
     )
-    report = Report(rows, score, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
+    report = Report(rows, score, {"blocks.0.mlp.act": (0.5, 0.1)}, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
     check(report, [lambda x: basis_tables.report(x, "features")], capsys, absent=[float("nan")])
     units = {name: {"unit": "u", "sign": 1, "auroc": 0.75, "interval": [0.5, 1.0]} for name in ("topk", "neurons")}
     concepts = {

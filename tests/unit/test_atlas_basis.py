@@ -333,10 +333,10 @@ def test_features_of_an_answer_are_verified_as_explain_measured_them():
     nodes = [cause.key for cause in found.causes]
     assert nodes[0] == f"cat/{site}/turned/7@3"
     done = verify(model, found.graph(), nodes)
-    # Both are one number in other batches: they agree to float32's rounding of logits.
-    assert done.measured == pytest.approx(found.measured, rel=1e-5)
+    # Both measure in batches of another size: float32's sums of the organism's large values differ by some 2e-5.
+    assert done.measured == pytest.approx(found.measured, abs=1e-4)
     assert done.predicted == pytest.approx(found.predicted, abs=1e-5)
-    assert done.randoms == pytest.approx(found.receipts.randoms.measured, abs=1e-5)
+    assert done.randoms == pytest.approx(found.receipts.randoms.measured, abs=1e-4)
 
 
 def test_a_coder_that_mixes_is_encoded_by_its_own_arithmetic(bare, model, tmp_path):

@@ -126,12 +126,12 @@ def first_lines(
     site: str, norm: float, tokens: float, unexplained: float | None, without: float | None
 ) -> Iterator[str]:
     """Yield what the first token of each stimulus holds of a site's size, and a warning where it hides the rest."""
-    left = "" if without is None else f"; unexplained without them {without:.3g}"
-    yield f"{site}: first tokens ({tokens:.1%} of all) hold {norm:.1%} of the squared norm{left}"
+    left = "" if without is None else f"; unexplained without them {_general(without)}"
+    yield f"{site}: first tokens ({_percent(tokens, 1)} of all) hold {_percent(norm, 1)} of the squared norm{left}"
     if unexplained is not None and without is not None and without > HIDDEN * unexplained:
         yield (
-            f"warning: at {site} first tokens hide what is not explained: {unexplained:.3g} of the variance with them, "
-            f"{without:.3g} without; --skip-first 1 leaves them out, --prepend-bos puts a BOS token in their place"
+            f"warning: at {site} first tokens hide what is not explained: {_general(unexplained)} of the variance with "
+            f"them, {_general(without)} without; --skip-first 1 leaves them out, --prepend-bos puts a BOS token in their place"
         )
 
 

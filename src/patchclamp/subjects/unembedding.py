@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
@@ -12,6 +13,7 @@ from patchclamp.subjects.model import Model
 from patchclamp.subjects.text import Tokenizer
 
 
+@checked
 class Unembeds(Model):
     """Read vectors of the residual stream, and what units write to it, as tokens."""
 
