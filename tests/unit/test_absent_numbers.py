@@ -185,9 +185,11 @@ def test_dictionaries(capsys):
         ],
     }  # fmt: skip
     check(facts, [lambda x: basis_tables.info("features", x)], capsys)
-    made = Namespace(method="topk", name="t", subject={"slug": "cat"}, curves={})
+    made = Namespace(method="topk", name="t", subject={"slug": "cat"}, curves={}, about={})
     row = {"site": "s", "reads": None, "units": 3, **dict.fromkeys(decompose.SHOWN, 0.5)}
     check([row], [lambda x: decompose._table(made, x, "out")], capsys)
+    first = {"norm": 0.5, "tokens": 0.25, "unexplained": 0.125, "without": 0.5}
+    check(first, [lambda x: print(*basis_tables.first_lines("s", **x))], capsys, absent=[float("nan")])
     assert decompose.sparkline([1.0, float("nan"), 2.0]) == decompose.sparkline([1.0, 2.0])
 
 

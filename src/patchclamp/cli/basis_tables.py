@@ -131,7 +131,8 @@ def first_lines(
     if unexplained is not None and without is not None and without > HIDDEN * unexplained:
         yield (
             f"warning: at {site} first tokens hide what is not explained: {_general(unexplained)} of the variance with "
-            f"them, {_general(without)} without; --skip-first 1 leaves them out, --prepend-bos puts a BOS token in their place"
+            f"them, {_general(without)} without; --skip-first 1 leaves them out, --prepend-bos puts a BOS token in "
+            "their place"
         )
 
 
