@@ -52,8 +52,8 @@ test: $(TOOLS) ## install into .venv if need be, then run every test
 # Checking shapes takes more than half of these tests' time, so that `make test` goes without.
 SHAPES := -n 2 --dist loadfile -q --jaxtyping-packages=patchclamp,beartype.beartype
 
-test-shapes: $(TOOLS) ## unit and equivalence tests with every array's shape and type checked; all tests in `make soak`
-	$(BIN)/pytest $(SHAPES) tests/unit tests/equivalence
+test-shapes: $(TOOLS) ## equivalence tests with every array's shape and type checked; `make soak` checks all tests so
+	$(BIN)/pytest $(SHAPES) tests/equivalence
 
 check: $(TOOLS) ## format, lint, types, layers, documentation
 	$(BIN)/ruff format --check .

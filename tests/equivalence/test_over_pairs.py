@@ -1,5 +1,7 @@
 """Scores over pairs: equal to those of one prompt at a time, and to plain hooks, one run per pair and unit."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -232,7 +234,7 @@ def test_at_positions_only_these_are_replaced(told):
 )
 def test_what_cannot_be_asked_is_said(told, asked, said):
     _, model, pairs = told
-    bare = attribute_pairs.__wrapped__ if hasattr(attribute_pairs, "__wrapped__") else attribute_pairs
+    bare = inspect.unwrap(attribute_pairs)
     with pytest.raises(PatchclampError, match=said):
         bare(model, pairs, **asked)
 

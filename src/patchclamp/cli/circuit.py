@@ -50,6 +50,8 @@ def _find(options: Namespace) -> int:
     add_bases(model, options)
     pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, chat=options.chat)
     tell_pairs(model, pairs)
+    if options.pairs.startswith("task:") and not options.pairs.endswith("/train"):
+        _say(f"note: {options.pairs} is the held-out side; find on {options.pairs}/train to evaluate on it")
     refuse_unwritable(options.out)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     # The words that make the same folder again, however often it was gone on with.

@@ -125,7 +125,7 @@ def agreed(r: dict[str, Any]) -> str:
     if not found:
         return ""
     order, ratio = found.get("spearman"), found.get("ratio")
-    facts = [f"Spearman's r {order:.2f}"] if order is not None else []
+    facts = [f"Spearman's ρ {order:.2f}"] if order is not None else []
     facts += [f"measured / predicted {ratio:.2f} in the median"] if ratio is not None else []
     said = f"One by one, {len(r['parts'])} parts: {', '.join(facts)}. " if facts else ""
     return (

@@ -115,11 +115,14 @@ def survey(options: Namespace) -> int:
         from patchclamp.cli import brains
 
         return brains.survey(options)
-    if (options.text is None and options.images is None) or options.sites is None:
+    needed = {"--text or --images": options.text or options.images, "--sites": options.sites}
+    missing = " and ".join(name for name, value in needed.items() if value is None)
+    if missing:
         raise PatchclampError(
             expected="--text or --images, and --sites for a model, or the file of a recorded brain in its place",
-            got=repr(options.model),
-            remedy="Add them; files of recordings end in .csv, .mat, .nwb, .npy or .npz.",
+            got=f"{options.model!r} without {missing}",
+            remedy=f"Add {missing}; `patchclamp sites MODEL` lists sites, files of recordings end in .csv, .mat, .nwb, "
+            ".npy or .npz.",
         )
     from patchclamp.record import survey_shown
     from patchclamp.record.stream import recordable
@@ -188,7 +191,7 @@ def _state_cost(model: Any, showing: Any, chosen: list[Any], space: str) -> None
 
 def explain(options: Namespace) -> int:
     """Explain an answer."""
-    from patchclamp.explain import explain_answer
+    from patchclamp.explain import ask, explain_answer
     from patchclamp.explain.answer import check_counts
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
@@ -209,6 +212,8 @@ def explain(options: Namespace) -> int:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
     prompt, corrupt = (_asked(model, words, options.chat) for words in (options.prompt, options.corrupt))
+    if not seen:
+        ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:

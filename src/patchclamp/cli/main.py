@@ -124,7 +124,7 @@ def _told(problem: BaseException, interrupted: bool, words: Sequence[str]) -> Pa
         return PatchclampError(
             expected="to finish",
             got="Ctrl-C",
-            remedy="What was committed is kept: go on with --resume."
+            remedy="What was committed, if anything was, is kept: go on with --resume."
             if _goes_on(words)
             else "Run it again: nothing was left half written.",
         )

@@ -107,8 +107,8 @@ def _show(found: Any, folder: str, top: int) -> None:
         _map(out, one, found)
     _strongest(out, found, top)
     out.print(
-        f"run {about['run']:,} cells; in {about['agree']:,} both runs agree, and nothing changes. {folder}: "
-        f"{PAGE} to look at, patching.json, every pair's effects",
+        f"Over all pairs {about['run']:,} patches were run; in {about['agree']:,} more both prompts agree, and nothing "
+        f"changes. {folder}: {PAGE} to look at, patching.json, every pair's effects",
         style="dim", markup=False,
     )  # fmt: skip
 

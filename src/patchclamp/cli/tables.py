@@ -453,7 +453,7 @@ def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: 
             (plain(changed.text[same:]), "bold blue"),
         )
     )
-    out.print(Text(f"         {label}" + ("" if bare.text != changed.text else ": no change"), style="dim"))
+    out.print(Text(f"         {label}" + ("" if bare.text != changed.text else " (no change)"), style="dim"))
 
 
 def classes(image: str, found: Sequence[Any], clamps: Sequence[str], at: str | None) -> None:

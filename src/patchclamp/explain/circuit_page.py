@@ -240,7 +240,7 @@ def _agreement(r: Mapping[str, Any]) -> str:
         return ""
     facts = [
         f"{name} {number(found[kind])}"
-        for name, kind in (("Spearman’s r", "spearman"), ("measured / predicted, median,", "ratio"))
+        for name, kind in (("Spearman’s ρ", "spearman"), ("measured / predicted, median,", "ratio"))
         if known(found.get(kind))
     ]
     said = f"One by one, {len(r['parts'])} parts: {'; '.join(facts)}. " if facts else ""
