@@ -272,8 +272,8 @@ def _asked(circuit: Circuit, pairs: PairSet, train: PairSet | None, seen: bool) 
             raise PatchclampError(
                 expected="pairs that the circuit was not found on",
                 got=f"{len(pairs)} pairs, all of which it was found on",
-                remedy="Give other pairs (find on task:NAME/train and evaluate on task:NAME), or say --seen to measure on "
-                "these.",
+                remedy="Give other pairs (find on task:NAME/train and evaluate on task:NAME), or say --seen to measure "
+                "on these.",
             )
         left_out[SEEN] = int(known.sum())
         pairs = pairs.some(~known)
