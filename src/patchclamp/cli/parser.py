@@ -57,7 +57,7 @@ def _verify(verbs: Any) -> None:
     verb.formatter_class = argparse.RawDescriptionHelpFormatter
     verb.description = (
         "Prove that what the rig shows is the model: equality with the bare network on padded batches.\n"
-        "family:NAME runs the ten-part contract on the family's tiny model, and on each part's wrong mapping."
+        "family:NAME runs the contract on the family's tiny model, and on each part's wrong mapping."
     )
 
 
@@ -112,7 +112,7 @@ def _cutting_options(verb: Parser, *, whole: bool = False) -> None:
         action="store_true",
         help="put each line (words, or a JSON list of messages) through the chat template",
     )
-    verb.add_argument("--no-bos", action="store_true", help="do not begin windows as the tokenizer begins a text")
+    verb.add_argument("--no-bos", action="store_true", help="do not begin and end windows as the tokenizer's texts do")
     _add_skip_first(verb)
 
 
