@@ -378,6 +378,9 @@ def test_gradients_equal_a_plain_autograd_hook(models, name, padding):
 @pytest.fixture
 def double(monkeypatch):
     """Let models compute in float64 throughout: their norms, softmaxes and rotations name float32 themselves."""
+    # Imported for the first time below, it would lay out its table of types without float32, for all tests to come.
+    import safetensors.torch  # noqa: F401
+
     monkeypatch.setattr(torch, "float32", torch.float64)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 

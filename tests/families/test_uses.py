@@ -26,6 +26,9 @@ def models():
 @pytest.fixture
 def double(monkeypatch):
     """Let models compute in float64 throughout: their norms, softmaxes and rotations name float32 themselves."""
+    # Imported for the first time below, it would lay out its table of types without float32, for all tests to come.
+    import safetensors.torch  # noqa: F401
+
     monkeypatch.setattr(torch, "float32", torch.float64)
     monkeypatch.setattr(torch, "float", torch.float64)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)

@@ -90,3 +90,14 @@ def test_a_convnext_whose_maps_are_read_with_their_channels_first_loses_what_its
 def test_unknown_families_are_named_with_those_there_are():
     with pytest.raises(PatchclampError, match="clip_vision, convnext"):
         vision_family("alexnet")
+
+
+def test_a_gated_dinov2_is_refused_with_its_reason():
+    from transformers import Dinov2ForImageClassification
+
+    config = vision_family("dinov2").tiny().config
+    config.use_swiglu_ffn = True
+    model = pc.wrap(Dinov2ForImageClassification(config), torch.zeros(1, 3, 12, 12), prepare="scale")
+    assert model.family is None
+    assert "its MLP is gated" in dict(model.capabilities.missing)["canonical sites"]
+    assert contract.verify_vision(model)[0].deviation == 0.0

@@ -115,6 +115,7 @@ def test_a_causal_model_answers_before_the_end(frame):
     assert model.tokenize("w3 w4", answered=True).ids.tolist()[n:] == [8, 9]
     [written] = model.generate("w3 w4", max_new_tokens=3)
     assert written.prompt.ids.tolist()[n:] == [8, 9]
+    assert list(model.steps("w3 w4", max_new_tokens=3)) == written.ids.tolist()
     assert model.continuation("w3 w4", " w5") == (10,)
     shown = ask(model, "w3 w4", " w5 w6").shown
     assert shown.ids.tolist()[n:] == [8, 9, 10]
