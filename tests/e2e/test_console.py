@@ -121,3 +121,11 @@ def test_a_nul_in_an_argument_is_refused(say):
     code, told, _ = say("atlas", "info", "a\0b")
     assert code == 2
     assert "NUL" in told["error"]["expected"]
+
+
+@pytest.mark.parametrize(("closed", "code"), [("stdout", 0), ("stderr", 2)])
+def test_a_stream_that_was_closed_before_the_start_is_no_defect(closed, code, capsys, monkeypatch):
+    """`patchclamp … >&-` gives Python no stream at all."""
+    monkeypatch.setattr(sys, closed, None)
+    assert main(["sites", "organism:cat" if code == 0 else "./nosuch"]) == code
+    assert "defect" not in "".join(capsys.readouterr())

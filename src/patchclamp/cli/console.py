@@ -1,5 +1,6 @@
 """Console: standard output and error, on which nobody's text can command the terminal."""
 
+import os
 import re
 import sys
 import warnings
@@ -65,13 +66,16 @@ def plain_streams() -> Iterator[None]:
         else:
             before[2](message, category, *place, **more)
 
-    streams: Any = PlainStream(sys.stdout), PlainStream(sys.stderr, bars=True)
-    sys.stdout, sys.stderr = streams
-    warnings.showwarning = show
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr, warnings.showwarning = before
+    with open(os.devnull, "w") as nowhere:
+        # A stream that was closed before the start (>&-) is None.
+        out, err = (stream or nowhere for stream in before[:2])
+        streams: Any = PlainStream(out), PlainStream(err, bars=True)
+        sys.stdout, sys.stderr = streams
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr, warnings.showwarning = before
 
 
 def terminal_of(stream: Any) -> Any:
