@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from patchclamp.cli.verbs import BASIS, CHAT, Parser, verb
+from patchclamp.cli.options import BASIS, CHAT, Parser, verb
 
 METHODS = ("relp", "atp", "ig", "eap", "eap-ig", "patch")
 LEVELS = ("node", "edge", "neuron", "feature")

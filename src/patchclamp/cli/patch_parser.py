@@ -3,7 +3,7 @@
 from typing import Any
 
 from patchclamp.cli.circuit_parser import pair_options
-from patchclamp.cli.verbs import BASIS, verb
+from patchclamp.cli.options import BASIS, verb
 
 
 def add_patch(verbs: Any) -> None:
