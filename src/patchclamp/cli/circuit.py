@@ -231,12 +231,12 @@ def _receipt_data(found: Circuit, receipt: Any) -> dict[str, Any]:
     predicted = found.scores[list(receipt.places)]
     own = None if found.method == "patch" else agreement(predicted, np.array(receipt.alone))
     return {
-        "agreement": own, "random_predicted": _finite_or_none(receipt.random_predicted),
+        "agreement": own, "random_predicted": _number(receipt.random_predicted),
         "parts": [names[i] for i in receipt.places], "alone": list(receipt.alone), "predicted": receipt.predicted,
-        "measured": receipt.measured, "measured_share": _finite_or_none(receipt.share(receipt.measured)),
-        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": _finite_or_none(receipt.mean),
-        "random_share": _finite_or_none(receipt.share(receipt.mean)), "random_interval": _ends(receipt.random_interval),
-        "size": receipt.size, "distinct": receipt.distinct, "asked": receipt.asked, "p": _finite_or_none(receipt.p),
+        "measured": receipt.measured, "measured_share": _number(receipt.share(receipt.measured)),
+        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": _number(receipt.mean),
+        "random_share": _number(receipt.share(receipt.mean)), "random_interval": _ends(receipt.random_interval),
+        "size": receipt.size, "distinct": receipt.distinct, "asked": receipt.asked, "p": _number(receipt.p),
         "seed": receipt.seed,
     }  # fmt: skip
 
@@ -248,15 +248,15 @@ def agreement(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | 
         ``spearman`` of both, and ``ratio``, the median of measured / predicted.
     """
     order = spearman(predicted, measured) if len(predicted) > 2 else float("nan")
-    return {"spearman": _finite_or_none(order), "ratio": _finite_or_none(float(np.median(measured / predicted)))}
+    return {"spearman": _number(order), "ratio": _number(float(np.median(measured / predicted)))}
 
 
 def _ends(interval: Any) -> list[float | None]:
     """Return both ends of an interval; None where one pair gives none."""
-    return [_finite_or_none(end) for end in (interval.low, interval.high)]
+    return [_number(end) for end in (interval.low, interval.high)]
 
 
-def _finite_or_none(x: float) -> float | None:
+def _number(x: float) -> float | None:
     return x if np.isfinite(x) else None
 
 
