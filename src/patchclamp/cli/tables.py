@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from patchclamp.cli.console import terminal_of
+from patchclamp.cli.console import plain, terminal_of
 from patchclamp.cli.progress import human_bytes
 from patchclamp.cli.terminal import PlainConsole
 
