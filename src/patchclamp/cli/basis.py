@@ -1,4 +1,4 @@
-"""Basis: say what a dictionary holds, judge it, compare two, write one for another library."""
+"""Show, evaluate, compare and convert dictionaries of features."""
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Circuit: find the parts that carry answers over many pairs, keep them, and say what the first of them do."""
+"""Find the parts that carry answers over many pairs, write them to a folder, and measure the first of them."""
 
 import shlex
 import time

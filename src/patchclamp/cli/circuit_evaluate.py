@@ -1,4 +1,4 @@
-"""Circuit evaluate: is it true? Faithfulness, completeness and minimality on held-out pairs, beside random circuits."""
+"""Evaluate a circuit: faithfulness, completeness and minimality on held-out pairs, beside random circuits."""
 
 import json
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""Circuit parser: what can be typed after ``circuit``."""
+"""Options of the verb ``circuit``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Decompose: train sparse coders or factorise, and show what came of it."""
+"""Train sparse coders or factorise, and show the features."""
 
 import itertools
 import math

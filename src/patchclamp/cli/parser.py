@@ -1,4 +1,4 @@
-"""Parser: what can be typed. Imports nothing heavy, so that help is quick."""
+"""The parser of all verbs; imports nothing heavy, so that help is quick."""
 
 import argparse
 from typing import Any

@@ -1,4 +1,4 @@
-"""Patch: activation patching over pairs, as a folder and as maps in the terminal."""
+"""Activation patching over pairs, as a folder and as maps in the terminal."""
 
 import math
 import shlex

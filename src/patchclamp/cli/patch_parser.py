@@ -1,4 +1,4 @@
-"""Patch parser: what can be typed after ``patch``."""
+"""Options of the verb ``patch``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Progress: time left, on standard error, once work takes longer than two seconds."""
+"""Show progress and time left on standard error once work takes longer than two seconds."""
 
 import sys
 import time

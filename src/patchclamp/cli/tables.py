@@ -1,4 +1,4 @@
-"""Tables: results as people read them in a terminal."""
+"""Tables of results in a terminal."""
 
 import itertools
 import math
