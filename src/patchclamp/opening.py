@@ -218,7 +218,7 @@ def wrap(
         name: what to call it in keys.
 
     Returns:
-        LanguageModel | VisionModel | Network: the subject.
+        LanguageModel | VisionModel | PlainNetwork: the subject.
 
     Raises:
         PatchclampError: a plain module without example inputs.
@@ -248,9 +248,9 @@ def wrap(
             got=type(module).__name__,
             remedy="Pass a tensor, or a tuple of tensors, that the module accepts.",
         )
-    from patchclamp.subjects.network import Network
+    from patchclamp.subjects.plain import PlainNetwork
 
-    return Network(module, example_inputs, tokenizer=tokenizer, name=name)
+    return PlainNetwork(module, example_inputs, tokenizer=tokenizer, name=name)
 
 
 def _wrap_images(module: Any, example: Any, prepare: Any, name: str | None) -> Any:

@@ -47,5 +47,19 @@ def test_help_is_light(arguments: list[str]):
     assert heavy_modules_after(HELP.format(arguments=arguments)) == set()
 
 
+INTERRUPTED = """
+from patchclamp.cli.output import as_error
+words = ["decompose", "organism:cat", "--site", "*", "--text", "t", "--out", "o", "--method", {method!r}]
+assert {remedy!r} in as_error(KeyboardInterrupt(), True, words).remedy
+assert "numpy" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize(("method", "remedy"), [("topk", "--resume"), ("pca", "Run it again")])
+def test_an_interruption_is_reported_without_numpy(method: str, remedy: str):
+    # Ctrl-C may have stopped the import of numpy half way: a second import of it would raise.
+    assert heavy_modules_after(INTERRUPTED.format(method=method, remedy=remedy)) == set()
+
+
 def test_the_check_sees_a_heavy_import():
     assert "networkx" in heavy_modules_after("import networkx")

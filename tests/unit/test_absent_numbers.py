@@ -17,7 +17,7 @@ from patchclamp.calibrate.tasks import Holding
 from patchclamp.cli import basis_tables, brains, calibrate_tables, circuit, circuit_evaluate, decompose, patch, tables
 from patchclamp.cli.circuit_evaluate_tables import show
 from patchclamp.cli.circuit_tables import print_circuit
-from patchclamp.cli.main import emit
+from patchclamp.cli.output import emit
 from patchclamp.core.graph import Graph, Node
 from patchclamp.core.stats import Interval
 from patchclamp.evaluate import evaluate_circuit
@@ -98,7 +98,7 @@ def found(cat, pairs):
     """A circuit with the receipt that the command keeps beside it."""
     one = attribute_pairs(cat, pairs, level="node", method="patch")
     receipt = replace_together(cat, one, pairs, [int(i) for i in one.order()[:2]])
-    about = {**one.about, "settings": {"gap": 0.5, "steps": 3}, "receipt": circuit._told(one, receipt)}
+    about = {**one.about, "settings": {"gap": 0.5, "steps": 3}, "receipt": circuit._receipt_data(one, receipt)}
     per_pair = np.stack([one.scores, one.scores / 2]).astype(np.float32)
     return replace(one, about=about, per_pair=per_pair)
 

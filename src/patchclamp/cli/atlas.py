@@ -1,19 +1,17 @@
-"""Atlas: bake, serve, inspect and share; explained answers become layers."""
+"""Bake, serve, inspect and share an atlas."""
 
 import shlex
 import sys
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from patchclamp.cli.main import emit
+from patchclamp.cli import tables
+from patchclamp.cli.loading import load_model, print_conditions
+from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter, human_bytes
-from patchclamp.cli.verbs import load_model, tell_conditions
-from patchclamp.core.errors import PatchclampError
 
 MOST_LISTED = 20
-OPTIONS = ("model", "target", "contrast", "corrupt", "reference", "method", "level", "basis", "top")
 
 
 def atlas(options: Namespace) -> int:
@@ -31,9 +29,8 @@ def _bake(options: Namespace) -> int:
     chosen = recordable(model, options.sites)
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)
-    print(
+    log(
         f"{n_units:,} units of {len(chosen)} sites: two passes over the text, about {memory} of memory, {disk} on disk",
-        file=sys.stderr,
     )
     with Meter("bake") as meter:
         bake_atlas(
@@ -43,7 +40,7 @@ def _bake(options: Namespace) -> int:
             max_tokens=options.max_tokens, batch_size=options.batch_size, chat=options.chat, bos=not options.no_bos,
             seed=options.seed, skip_first=options.skip_first,
         )  # fmt: skip
-    return _tell(options.out, options.json)
+    return _show(options.out, options.json)
 
 
 def _add(options: Namespace) -> int:
@@ -57,18 +54,16 @@ def _add(options: Namespace) -> int:
     found = Dictionary.load(options.basis)
     name = options.model or usual_model(open_atlas(options.atlas).reading)
     if options.model is None:
-        print(f"the model is {name!r}, as runs.sqlite says, which is under no hash; --model names another",
-              file=sys.stderr)  # fmt: skip
+        log(f"the model is {name!r}, as runs.sqlite says, which is under no hash; --model names another")
     model = load(name, prepend_bos=options.prepend_bos)
     found = resolve_sites(model, found)
-    tell_conditions(model, found, options.basis)
+    print_conditions(model, found, options.basis)
     n_features = sum(basis.n_units for basis in found.bases.values())
     *sizes, kept = needed(model, found)
     memory, disk = map(human_bytes, sizes)
-    print(
+    log(
         f"{n_features:,} features of {len(found.bases)} sites: two passes over the text, about {memory} of memory, "
         f"{disk} on disk; the dictionary ({human_bytes(array_bytes(found))}) is {'' if kept else 'not '}kept in it",
-        file=sys.stderr,
     )
     with Meter("add") as meter:
         add_basis(
@@ -76,16 +71,15 @@ def _add(options: Namespace) -> int:
             batch_size=options.batch_size, resume=options.resume, folder=str(Path(options.basis).resolve()),
             command=shlex.join(["patchclamp", *options.words]), progress=meter,
         )  # fmt: skip
-    return _tell(options.atlas, options.json)
+    return _show(options.atlas, options.json)
 
 
 def _info(options: Namespace) -> int:
-    return _tell(options.atlas, options.json)
+    return _show(options.atlas, options.json)
 
 
-def _tell(path: str, as_json: bool) -> int:
+def _show(path: str, as_json: bool) -> int:
     from patchclamp.atlas.db import open_atlas
-    from patchclamp.cli import tables
 
     page = open_atlas(path).page()
     emit(asdict(page)) if as_json else tables.atlas(page)
@@ -103,7 +97,7 @@ def _serve(options: Namespace) -> int:
             emit({"address": address})
         else:
             print(address)
-            print("Ctrl-C ends it.", file=sys.stderr)
+            log("Ctrl-C ends it.")
         sys.stdout.flush()
         if options.open:
             # A browser may take its time to start; the server must not wait for it.
@@ -135,52 +129,3 @@ def _export(options: Namespace) -> int:
         for name, size in found.files.items():
             print(f"  {name}  {human_bytes(size)}")
     return 0
-
-
-def refuse_if_unwritable(path: str, model: Any) -> None:
-    """Refuse, before anything is computed, an atlas that an explained answer cannot be added to.
-
-    Raises:
-        PatchclampError: no atlas there, one of another model, or a folder that cannot be written.
-    """
-    import tempfile
-
-    from patchclamp.atlas.db import open_atlas
-
-    subject = open_atlas(path).page().subject
-    if subject.hash != model.hash:
-        raise PatchclampError(
-            expected=f"an atlas of {model.name}, the model that is explained",
-            got=f"{path}, of {subject.slug} with other weights",
-            remedy="Bake an atlas of this model, or leave --atlas out.",
-        )
-    try:
-        layers = Path(path) / "layers"
-        layers.mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=layers):
-            return
-    except OSError as problem:
-        raise PatchclampError(
-            expected="an atlas that layers can be added to",
-            got=f"{path}: {problem.strerror}",
-            remedy="Check the folder's permissions.",
-        ) from problem
-
-
-def add_graph(path: str, found: Any, options: Namespace, began: str, duration_s: float) -> str:
-    """Add an explained answer to an atlas and return the layer's id."""
-    from patchclamp.atlas.layers import write_graph
-    from patchclamp.atlas.runs import Run, host, versions
-
-    command = shlex.join(["patchclamp", *options.words])
-    graph = found.graph()
-    run = Run(
-        verb="explain", command=command, made=f"the graph of {options.target!r} after {options.prompt!r}"[:200],
-        began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
-        seeds={"seed": options.seed}, hashes={"model": str(graph.subject.get("hash", ""))},
-        options={
-            name: str(value) for name in OPTIONS if (value := getattr(options, name)) not in (None, [])
-        },
-        log=(f"{len(graph.nodes)} nodes, measured {found.measured:+.4f}",), rebuild=command + "\n",
-    )  # fmt: skip
-    return write_graph(path, graph, run=run)

@@ -1,6 +1,5 @@
-"""Basis: say what a dictionary holds, judge it, compare two, write one for another library."""
+"""Show, evaluate, compare and convert dictionaries of features."""
 
-import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from patchclamp.cli import basis_tables as tables
-from patchclamp.cli.main import emit
+from patchclamp.cli.loading import load_model
+from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
-from patchclamp.cli.verbs import load_model
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 
@@ -31,15 +30,15 @@ def _open(options: Namespace, folder: str, name: str | None = None) -> Dictionar
     return open_dictionary(folder, name=name, **given)
 
 
-def _tell_assumed(found: Dictionary) -> None:
-    """Say on standard error what a folder does not tell of its input, and what is done without."""
+def _print_assumed(found: Dictionary) -> None:
+    """Print on standard error what a folder does not say of its input, and what is assumed instead."""
     for line in found.about.get("assumed") or ():
-        print(f"note: {line}", file=sys.stderr)
+        log(f"note: {line}")
 
 
 def _info(options: Namespace) -> int:
     found = _open(options, options.folder)
-    _tell_assumed(found)
+    _print_assumed(found)
     facts = {
         "name": found.name, "method": found.method, "subject": dict(found.subject), "about": dict(found.about),
         "curves": dict(found.curves), "bases": [_facts(site, each) for site, each in found.bases.items()],
@@ -83,9 +82,9 @@ def _evaluate(options: Namespace) -> int:
     labelled = is_labelled(options.text)
     if labelled:
         for line in unmet_conditions(model, found):
-            print(f"note: {line}", file=sys.stderr)
+            log(f"note: {line}")
     else:
-        _tell_assumed(found)  # the rest is applied below
+        _print_assumed(found)  # the rest is applied below
     window = _window(options.window, model.context, conditions.get("context_size"))
     outside = slice(*(conditions.get("positions") or (None,)))
     if labelled:
@@ -101,7 +100,7 @@ def _evaluate(options: Namespace) -> int:
     shown = [one.skipping(outside, conditions.get("excluded", ())).skipping(first) for one in shown]
     with Meter("judge", "batches") as meter:
         report = judge(model, found, shown, batch_size=options.batch_size, seed=options.seed, progress=meter)
-    told = None if labels is None else _told(model, found, labels, options)
+    told = None if labels is None else _compare_with_rivals(model, found, labels, options)
     if options.json:
         emit({**asdict(report), "concepts": told})
     else:
@@ -126,7 +125,7 @@ def _window(given: int | None, context: int | None, trained: int | None) -> int:
     return given if given is not None else min(WINDOW, context or WINDOW, trained or WINDOW)
 
 
-def _told(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dict[str, Any]:
+def _compare_with_rivals(model: Any, found: Dictionary, labels: Any, options: Namespace) -> dict[str, Any]:
     """Return the best unit of every set for each concept, and by how much features are ahead of each other set."""
     from patchclamp.evaluate.concepts import ahead, tell_concepts
     from patchclamp.evaluate.rivals import label
@@ -198,12 +197,12 @@ def _convert(options: Namespace) -> int:
     from patchclamp.opening import load
 
     found = _open(options, options.folder, options.name)
-    _tell_assumed(found)
+    _print_assumed(found)
     model = None if options.model is None else load(options.model)
     beside_norms = [s for s in found.bases if s.rpartition(".")[2] in ("write", "resid_mid")]
     if model is None and options.to != "patchclamp" and beside_norms:
         names = ", ".join(beside_norms[:4])
-        print(
+        log(
             f"note: what {options.to} calls {names} depends on the model's norms; "
             + (
                 "they keep their own names"
@@ -211,7 +210,6 @@ def _convert(options: Namespace) -> int:
                 else "named as if norms stood before attention and MLP"
             )
             + " (--model MODEL names them)",
-            file=sys.stderr,
         )
     folders = write_dictionary(found, options.out, options.to, model=model)
     if options.json:

@@ -1,4 +1,4 @@
-"""Basis tables: what is said of dictionaries, as people read it in a terminal."""
+"""Tables of the verb ``basis``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,11 +1,11 @@
-"""Brains: what info and survey show of a recorded brain."""
+"""What info and survey show of a recorded brain."""
 
 from argparse import Namespace
 from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.cli.main import emit
+from patchclamp.cli.output import emit
 from patchclamp.cli.tables import _console, _fixed, _general, _grid, _is_known, _percent, _print
 from patchclamp.core.errors import Damaged
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
@@ -16,7 +16,7 @@ ROWS = 20
 TOP = 3
 
 
-def opened(options: Namespace, path: str) -> NeuralRecording:
+def open_recording(options: Namespace, path: str) -> NeuralRecording:
     """Return the recording that the options describe."""
     return load_recording(
         path, variable=options.variable, axes=options.axes, rate=options.rate, duration=options.duration,
@@ -26,7 +26,7 @@ def opened(options: Namespace, path: str) -> NeuralRecording:
 
 def info(options: Namespace) -> int:
     """Say what a recording holds."""
-    brain = opened(options, options.folder)
+    brain = open_recording(options, options.folder)
     facts = _facts(brain)
     if options.json:
         emit(facts)
@@ -95,7 +95,7 @@ def survey(options: Namespace) -> int:
     """Survey a recording, and show its units."""
     from patchclamp.record import survey_recording
 
-    brain = opened(options, options.model)
+    brain = open_recording(options, options.model)
     stored = survey_recording(
         brain, options.out, window=options.window, seed=options.seed, resume=options.resume
     )  # fmt: skip

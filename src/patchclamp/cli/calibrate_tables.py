@@ -1,4 +1,4 @@
-"""Calibrate's tables: what methods find in circuits that are known, and how predictions hold in those that are not."""
+"""Tables of the verb ``calibrate``: planted circuits found per method, and predictions against replacements."""
 
 import itertools
 from collections.abc import Sequence

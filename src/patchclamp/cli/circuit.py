@@ -1,4 +1,4 @@
-"""Circuit: find the parts that carry answers over many pairs, keep them, and say what the first of them do."""
+"""Find the parts that carry answers over many pairs, write them to a folder, and measure the first of them."""
 
 import shlex
 import time
@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.cli.atlas_layer import refuse_if_unwritable
 from patchclamp.cli.circuit_evaluate import evaluate
 from patchclamp.cli.circuit_folder import check_folder, clear, found_before, keep_circuit, plan_of, planned, searching
 from patchclamp.cli.circuit_tables import print_circuit
-from patchclamp.cli.main import Outputs, emit
+from patchclamp.cli.loading import add_bases, load_model, load_pairs
+from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter, human_bytes
-from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
 from patchclamp.core.circuit import PAGE, Circuit
 from patchclamp.core.disk import refuse_unwritable
 from patchclamp.core.errors import PatchclampError
@@ -37,21 +38,17 @@ def circuit(options: Namespace) -> int:
 
 
 def _find(options: Namespace) -> int:
-    from patchclamp.cli.atlas import refuse_if_unwritable
-    from patchclamp.cli.commands import _say
     from patchclamp.explain.circuit_page import circuit_page
     from patchclamp.explain.together import replace_together
-    from patchclamp.opening import open_pairs
 
     _check(options, options.method or ("relp" if options.rules is not None else None))
     model = load_model(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
     add_bases(model, options)
-    pairs = open_pairs(model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, chat=options.chat)
-    tell_pairs(model, pairs)
+    pairs = load_pairs(model, options)
     if options.pairs.startswith("task:") and not options.pairs.endswith("/train"):
-        _say(f"note: {options.pairs} is the held-out side; find on {options.pairs}/train to evaluate on it")
+        log(f"note: {options.pairs} is the held-out side; find on {options.pairs}/train to evaluate on it")
     refuse_unwritable(options.out)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     # The words that make the same folder again, however often it was gone on with.
@@ -71,7 +68,7 @@ def _find(options: Namespace) -> int:
                 receipt = replace_together(
                     model, found, pairs, places, n_sets=n_sets, seed=options.seed, progress=meter
                 )
-        found = replace(found, about={**found.about, "receipt": _told(found, receipt)})
+        found = replace(found, about={**found.about, "receipt": _receipt_data(found, receipt)})
         page: bytes | None = None
         with outputs.attempt("the page"):
             picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
@@ -79,12 +76,12 @@ def _find(options: Namespace) -> int:
         keep_circuit(out, found, page)
     clear(out)
     document = _document(found)
-    _say(f"circuit written to {out}" + (f", as a page to {out / PAGE}" if (out / PAGE).exists() else ""))
+    log(f"circuit written to {out}" + (f", as a page to {out / PAGE}" if (out / PAGE).exists() else ""))
     if options.atlas is not None:
         with outputs.attempt("the atlas layer"):
             tokens = [model.tokenizer.token(int(i)) for i in pairs.clean[0].ids] if options.by_position else []
             layer = _add_layer(found, tokens, options, command, began, time.monotonic() - clock)
-            _say(f"circuit added to {options.atlas} as {layer}")
+            log(f"circuit added to {options.atlas} as {layer}")
     if options.json:
         emit(document)
     else:
@@ -97,16 +94,15 @@ def _measured_parts(found: Circuit, options: Namespace) -> tuple[list[int], int]
 
     Fewer than --top are measured where otherwise no other part of any of their kinds would be left to draw.
     """
-    from patchclamp.cli.commands import _say
     from patchclamp.explain.together import count_matched
 
     places = _first(found, options.top)
     n = count_matched(found.parts, places)
     if n == 0:
-        _say("note: the first part is all there is of its kind: no random sets are drawn")
+        log("note: the first part is all there is of its kind: no random sets are drawn")
         return places, 0
     if n < len(places):
-        _say(
+        log(
             f"note: --top {options.top} leaves no other part of these kinds among {len(found):,} to draw random sets "
             f"from; {n} measured"
         )
@@ -175,7 +171,6 @@ def _method(model: Any, pairs: Any, options: Namespace) -> str:
 
 def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Circuit:
     from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
-    from patchclamp.cli.commands import _say
 
     asked: dict[str, Any] = {
         "level": options.level, "method": method, "rules": _rules(options), "steps": options.steps,
@@ -183,7 +178,7 @@ def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) 
     }  # fmt: skip
     cost = cost_of(model, pairs, **asked)
     backward = f" and {cost.backward:,} of backward ones" if cost.backward else ""
-    _say(
+    log(
         f"{cost.parts:,} parts, by {cost.method}: {cost.forward:,} rows of forward passes{backward}, "
         f"{human_bytes(cost.bytes)} of memory"
     )
@@ -195,7 +190,6 @@ def _edges(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) 
     from patchclamp.attribute.edge_patching import patch_edges
     from patchclamp.attribute.edges import attribute_edges, edge_memory
     from patchclamp.attribute.over_pairs import about_pairs, versions
-    from patchclamp.cli.commands import _say
     from patchclamp.subjects.backward import RELP
     from patchclamp.subjects.edges import edge_map
 
@@ -205,7 +199,7 @@ def _edges(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) 
         "patch": f"{n * n_pairs:,} rows of forward passes that begin at the reader's block",
         "eap-ig": f"{n_pairs * options.steps:,} rows of backward passes",
     }.get(method, f"{n_pairs:,} rows of backward passes")
-    _say(f"{n:,} edges, by {method}: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
+    log(f"{n:,} edges, by {method}: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
     with Meter("find", "edges" if method == "patch" else "passes") as meter:
         if method == "patch":
             found = patch_edges(model, pairs, direction=direction, progress=meter, keep=keep)
@@ -231,18 +225,18 @@ def info(options: Namespace) -> int:
     return 0
 
 
-def _told(found: Circuit, receipt: Any) -> dict[str, Any]:
+def _receipt_data(found: Circuit, receipt: Any) -> dict[str, Any]:
     """Return a receipt as JSON-ready data."""
     names = found.names()
     predicted = found.scores[list(receipt.places)]
     own = None if found.method == "patch" else agreement(predicted, np.array(receipt.alone))
     return {
-        "agreement": own, "random_predicted": _known(receipt.random_predicted),
+        "agreement": own, "random_predicted": _number(receipt.random_predicted),
         "parts": [names[i] for i in receipt.places], "alone": list(receipt.alone), "predicted": receipt.predicted,
-        "measured": receipt.measured, "measured_share": _known(receipt.share(receipt.measured)),
-        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": _known(receipt.mean),
-        "random_share": _known(receipt.share(receipt.mean)), "random_interval": _ends(receipt.random_interval),
-        "size": receipt.size, "distinct": receipt.distinct, "asked": receipt.asked, "p": _known(receipt.p),
+        "measured": receipt.measured, "measured_share": _number(receipt.share(receipt.measured)),
+        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": _number(receipt.mean),
+        "random_share": _number(receipt.share(receipt.mean)), "random_interval": _ends(receipt.random_interval),
+        "size": receipt.size, "distinct": receipt.distinct, "asked": receipt.asked, "p": _number(receipt.p),
         "seed": receipt.seed,
     }  # fmt: skip
 
@@ -254,15 +248,15 @@ def agreement(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | 
         ``spearman`` of both, and ``ratio``, the median of measured / predicted.
     """
     order = spearman(predicted, measured) if len(predicted) > 2 else float("nan")
-    return {"spearman": _known(order), "ratio": _known(float(np.median(measured / predicted)))}
+    return {"spearman": _number(order), "ratio": _number(float(np.median(measured / predicted)))}
 
 
 def _ends(interval: Any) -> list[float | None]:
     """Return both ends of an interval; None where one pair gives none."""
-    return [_known(end) for end in (interval.low, interval.high)]
+    return [_number(end) for end in (interval.low, interval.high)]
 
 
-def _known(x: float) -> float | None:
+def _number(x: float) -> float | None:
     return x if np.isfinite(x) else None
 
 

@@ -1,7 +1,6 @@
-"""Circuit evaluate: is it true? Faithfulness, completeness and minimality on held-out pairs, beside random circuits."""
+"""Evaluate a circuit: faithfulness, completeness and minimality on held-out pairs, beside random circuits."""
 
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.circuit_evaluate_tables import show
-from patchclamp.cli.main import Outputs, emit, finite
+from patchclamp.cli.loading import add_bases, load_model, load_pairs
+from patchclamp.cli.output import Outputs, emit, finite, log
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.tables import _general
-from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
 from patchclamp.core.errors import PatchclampError
 
 ENDINGS = (".svg", ".html", ".json")
@@ -46,13 +45,12 @@ def evaluate(options: Namespace) -> int:
     add_bases(model, options)
     for one in (circuit, *([] if exact is None else [exact])):
         check_subject(model, one)
-    asked: dict[str, Any] = {"layout": options.layout, "seed": options.seed, "chat": options.chat}
     kind = circuit.about.get("metric")
-    pairs = open_pairs(model, options.pairs, n=options.n, kind=kind, **asked)
-    tell_pairs(model, pairs)
-    means = None if options.train is None else open_pairs(model, options.train, n=None, kind=kind, **asked)
+    pairs = load_pairs(model, options, kind=kind)
+    how: dict[str, Any] = {"layout": options.layout, "seed": options.seed, "chat": options.chat}
+    means = None if options.train is None else open_pairs(model, options.train, n=None, kind=kind, **how)
     n_subsets = count_subsets(len(grown), options.random)
-    _say(
+    log(
         f"{len(pairs):,} pairs x {n_subsets:,} sets of parts, {len(pairs) * n_subsets:,} prompts through the network"
         + (" (of edges several passes each)" if circuit.level == "edge" else "")
         + f"; about {human_bytes(_memory(model, circuit, pairs))} of memory"
@@ -77,10 +75,6 @@ def _memory(model: Any, circuit: Any, pairs: Any) -> int:
     from patchclamp.evaluate.interchange import interchange
 
     return int(interchange(model, circuit, pairs).memory_bytes)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _check(options: Namespace) -> None:

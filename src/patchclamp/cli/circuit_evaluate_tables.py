@@ -1,4 +1,4 @@
-"""Circuit evaluate's tables: by size, over all sizes, part by part."""
+"""Tables of ``circuit evaluate``: by size, over all sizes, part by part."""
 
 from collections.abc import Mapping
 from typing import Any

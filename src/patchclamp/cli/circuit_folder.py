@@ -1,4 +1,4 @@
-"""Circuit folder: a circuit is found beside its place, so that a search can go on, and renamed when it is whole."""
+"""Write a circuit's folder: found beside its place, so that a search can be resumed, and renamed when it is whole."""
 
 import json
 import shutil

@@ -1,8 +1,8 @@
-"""Circuit parser: what can be typed after ``circuit``."""
+"""Options of the verb ``circuit``."""
 
 from typing import Any
 
-from patchclamp.cli.verbs import BASIS, CHAT, Parser, verb
+from patchclamp.cli.options import BASIS, CHAT, Parser, verb
 
 METHODS = ("relp", "atp", "ig", "eap", "eap-ig", "patch")
 LEVELS = ("node", "edge", "neuron", "feature")

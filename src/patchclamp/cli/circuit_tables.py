@@ -1,4 +1,4 @@
-"""Circuit tables: the first parts of a circuit and what they do, as people read them in a terminal."""
+"""Tables of ``circuit find``: the first parts of a circuit and what was measured of them."""
 
 from typing import Any
 

@@ -1,20 +1,21 @@
-"""Decompose: train sparse coders or factorise, and show what came of it."""
+"""Train sparse coders or factorise, and show the features."""
 
 import itertools
 import math
-import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli.main import emit
+from patchclamp.cli.basis_tables import first_lines
+from patchclamp.cli.loading import load_model
+from patchclamp.cli.output import emit, log
+from patchclamp.cli.parser import CODERS
 from patchclamp.cli.progress import Meter, human_bytes
-from patchclamp.cli.verbs import load_model
+from patchclamp.cli.tables import _console, _general, _grid, _print
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import SLUG
 
-CODERS = ("topk", "batchtopk", "jumprelu", "l1")
 TAKES = {
     "k": ("topk", "batchtopk", "random"),
     "sparsity": ("l1", "jumprelu", "snmf"),
@@ -124,11 +125,10 @@ def _train(options: Namespace, model: Any, source: Any) -> Any:
     )  # fmt: skip
     total = source.n_rows * recipe.passes // recipe.batch_size * recipe.batch_size
     n_latents = sum(job.config.n_latents for job in jobs)
-    print(
+    log(
         f"{n_latents:,} latents at {len(jobs)} site{'s' * (len(jobs) > 1)}, {total:,} activations: "
         f"about {human_bytes(memory_bytes(source, jobs, recipe))} of memory besides the model's, "
         f"up to {human_bytes(disk_bytes(source, jobs))} on disk while it runs",
-        file=sys.stderr,
     )
     with Meter("train", "activations") as meter:
         return train_dictionary(
@@ -164,7 +164,7 @@ def _factorise(options: Namespace, model: Any, source: Any) -> Any:
     for site in sites:
         # the activations, and a copy that the method works on
         memory = 2 * source.n_rows * site.width * 4
-        print(f"{site.path}: {source.n_rows:,} activations, about {human_bytes(memory)} of memory", file=sys.stderr)
+        log(f"{site.path}: {source.n_rows:,} activations, about {human_bytes(memory)} of memory")
         refuse_if_no_room(memory)
         bases[site.path], curves[site.path] = _factors(options, gather(source, site.path), site.width)
     about = {
@@ -192,7 +192,7 @@ def _factors(options: Namespace, x: Any, width: int) -> tuple[Any, dict[str, Any
     else:
         fitted = _estimator(options, n).fit(x)
         basis, curves = fitted.to_basis(name), dict(getattr(fitted, "curves", {}))
-    return basis, {**curves, **_measured(basis, x)}
+    return basis, {**curves, **_measures(basis, x)}
 
 
 def _check_factors(options: Namespace, n_rows: int, site: Any) -> None:
@@ -225,7 +225,7 @@ def _estimator(options: Namespace, n: int) -> Any:
     )  # fmt: skip
 
 
-def _measured(basis: Any, x: Any, most: int = 8192) -> dict[str, Any]:
+def _measures(basis: Any, x: Any, most: int = 8192) -> dict[str, Any]:
     """Return the share of the variance that a basis leaves of its own activations, and its active units per vector."""
     import torch
 
@@ -252,9 +252,6 @@ def _row(site: str, basis: Any, curves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(made: Any, rows: Sequence[Mapping[str, Any]], out: str) -> None:
-    from patchclamp.cli.basis_tables import first_lines
-    from patchclamp.cli.tables import _console, _general, _grid, _print
-
     console = _console()
     console.print(f"{made.method} features '{made.name}' of {made.subject['slug']}, in {out}", markup=False)
     table = _grid("site", "features", *SHOWN, "loss over time", numbers=("features", *SHOWN))

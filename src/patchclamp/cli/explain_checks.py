@@ -1,11 +1,11 @@
 """What `explain` checks and says before it computes anything."""
 
-import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from patchclamp.cli.output import log
 from patchclamp.cli.progress import human_bytes
 from patchclamp.core.errors import PatchclampError
 
@@ -23,11 +23,9 @@ def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -
     }.get(options.method, "1 backward pass")
     receipts = count_rows(n_nodes, top=options.top, n_controls=options.controls)
     memory = human_bytes(n_nodes * BYTES_PER_NODE)
-    print(
+    log(
         f"{n_nodes:,} units at all positions: {scoring}, about {receipts:,} rows of forward passes for the receipts, "
         f"{memory} of memory besides the network's own",
-        file=sys.stderr,
-        flush=True,
     )
 
 

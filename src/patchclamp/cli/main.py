@@ -1,20 +1,16 @@
-"""Main: parse, run one command, and turn every trouble into three lines and exit code 2."""
+"""Parse the words of a command line, run its verb, and return an exit code."""
 
-import argparse
-import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from patchclamp.cli.console import plain_streams
+from patchclamp.cli.output import TRACE, as_error, report_error, silence
 from patchclamp.cli.parser import build_parser
-from patchclamp.core.errors import PatchclampError, lacks_memory
-
-TRACE = "PATCHCLAMP_TRACEBACK"
+from patchclamp.core.errors import PatchclampError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
         except BrokenPipeError:
             # The reader (head, less) has seen enough; closing standard output again must not complain either.
-            _silence(sys.stdout)
+            silence(sys.stdout)
             return 0
         except BaseException as problem:
             if isinstance(problem, SystemExit):
                 raise
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError | KeyboardInterrupt):
                 raise
-            return _complain(_told(problem, bool(interrupted), words), as_json)
+            return report_error(as_error(problem, bool(interrupted), words), as_json)
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -78,75 +74,6 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-SMALLER = {
-    "--batch-size": "a smaller --batch-size",
-    "--window": "a smaller --window",
-    "prompt": "a shorter prompt",
-    "--level": "fewer units (--level)",
-    "--sites": "fewer --sites",
-    "--n": "a smaller --n",
-    "--n-features": "fewer features",
-    "--buffer": "a smaller --buffer",
-    "--dtype": "--dtype bfloat16",
-}
-"""What takes less memory, by the option or argument that a command must have for it."""
-
-
-def _takes_less(words: Sequence[str]) -> str:
-    """Return what would take less memory, among what the command that was typed has."""
-    parser: argparse.ArgumentParser = build_parser()
-    for word in words:
-        verbs = next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
-        if verbs is None:
-            break
-        parser = verbs.choices.get(word, parser)
-    has = {name for action in parser._actions for name in (*action.option_strings, action.dest)}
-    remedies = [remedy for name, remedy in SMALLER.items() if name in has]
-    return " or ".join(filter(None, (", ".join(remedies), "a smaller model")))
-
-
-def _goes_on(words: Sequence[str]) -> bool:
-    """Say whether a command can go on after an interruption."""
-    from patchclamp.cli.decompose import CODERS
-
-    try:
-        options = build_parser().parse_args(words)
-    except (PatchclampError, SystemExit):
-        return False
-    return hasattr(options, "resume") and (options.verb != "decompose" or options.method in CODERS)
-
-
-def _told(problem: BaseException, interrupted: bool, words: Sequence[str]) -> PatchclampError:
-    """Return any trouble as one with three parts."""
-    if isinstance(problem, PatchclampError):
-        return problem
-    if interrupted or isinstance(problem, KeyboardInterrupt):
-        return PatchclampError(
-            expected="to finish",
-            got="Ctrl-C",
-            remedy="What was committed, if anything was, is kept: go on with --resume."
-            if _goes_on(words)
-            else "Run it again: nothing was left half written.",
-        )
-    if lacks_memory(problem):
-        return PatchclampError(
-            expected="memory enough",
-            got=f"{problem}"[:200] or "none left",
-            remedy=f"Use {_takes_less(words)}.",
-        )
-    if isinstance(problem, OSError):
-        return PatchclampError(
-            expected="to read and write what was named",
-            got=f"{problem}"[:300],
-            remedy="Check the path, its permissions, and the space left.",
-        )
-    return PatchclampError(
-        expected="this not to fail",
-        got=f"{type(problem).__name__}: {problem}"[:300],
-        remedy=f"This is a defect of patchclamp: report it with {TRACE}=1 set.",
-    )
-
-
 def _run(words: list[str]) -> int:
     options = build_parser().parse_args(words)
     if options.version:
@@ -161,62 +88,3 @@ def _run(words: list[str]) -> int:
 
     options.words = words
     return int(getattr(commands, options.verb)(options))
-
-
-class Outputs:
-    """Attempt what is made beside the results, and go on where it fails: what was computed is still to be shown."""
-
-    def __init__(self) -> None:
-        self.code = 0
-
-    @contextmanager
-    def attempt(self, what: str) -> Iterator[None]:
-        """Say on standard error that an output could not be made, and why; the exit code becomes 2."""
-        try:
-            yield
-        except Exception as problem:
-            if os.environ.get(TRACE) and not isinstance(problem, PatchclampError):
-                raise
-            self.code = 2
-            print(f"patchclamp: {what} could not be made; what was computed follows", file=sys.stderr)
-            _print_problem(_told(problem, False, ()))
-
-
-def emit(data: Any) -> None:
-    """Print one JSON document; NaN becomes null, for JSON has none."""
-    print(json.dumps(finite(data), indent=1))
-
-
-def finite(data: Any) -> Any:
-    """Return data whose numbers JSON has: what is not finite becomes None."""
-    if isinstance(data, dict):
-        return {str(k): finite(v) for k, v in data.items()}
-    if isinstance(data, list | tuple):
-        return [finite(v) for v in data]
-    if isinstance(data, float) and (data != data or data in (float("inf"), float("-inf"))):
-        return None
-    return data
-
-
-def _complain(problem: PatchclampError, as_json: bool) -> int:
-    try:
-        if as_json:
-            emit({"error": problem.to_json()})
-        else:
-            _print_problem(problem)
-        sys.stdout.flush()
-    except OSError:
-        # Neither the answer nor the complaint can be written; the exit code still tells.
-        _silence(sys.stdout)
-    return 2
-
-
-def _print_problem(problem: PatchclampError) -> None:
-    print(f"patchclamp: expected {problem.expected}", file=sys.stderr)
-    print(f"            got      {problem.got}", file=sys.stderr)
-    print(f"            to do    {problem.remedy}", file=sys.stderr)
-
-
-def _silence(stream: Any) -> None:
-    """Let what is left in a stream's buffer go nowhere, so that leaving Python does not complain about it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,13 +1,13 @@
-"""Parser: what can be typed. Imports nothing heavy, so that help is quick."""
+"""The parser of all verbs; imports nothing heavy, so that help is quick."""
 
 import argparse
 from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
+from patchclamp.cli.options import BASIS, CHAT, MODEL, Parser, add_prepend_bos
+from patchclamp.cli.options import seed as _seed
+from patchclamp.cli.options import verb as _verb
 from patchclamp.cli.patch_parser import add_patch
-from patchclamp.cli.verbs import BASIS, CHAT, MODEL, Parser, add_prepend_bos
-from patchclamp.cli.verbs import seed as _seed
-from patchclamp.cli.verbs import verb as _verb
 
 
 def build_parser() -> Parser:
@@ -162,7 +162,9 @@ def _brain_options(verb: Parser) -> None:
     group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
 
 
-METHODS = ("topk", "batchtopk", "jumprelu", "l1", "snmf", "nmf", "pca", "random")
+CODERS = ("topk", "batchtopk", "jumprelu", "l1")
+METHODS = (*CODERS, "snmf", "nmf", "pca", "random")
+"""Sparse coders, whose training can be resumed; all methods of decompose."""
 
 
 def _decompose(verbs: Any) -> None:

@@ -1,8 +1,7 @@
-"""Patch: activation patching over pairs, as a folder and as maps in the terminal."""
+"""Activation patching over pairs, as a folder and as maps in the terminal."""
 
 import math
 import shlex
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,10 @@ import numpy as np
 from rich.markup import escape
 from rich.text import Text
 
-from patchclamp.cli.main import Outputs, emit
+from patchclamp.cli.loading import add_bases, load_model, load_pairs
+from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter, human_bytes, human_s
-from patchclamp.cli.verbs import add_bases, load_model, tell_pairs
+from patchclamp.cli.tables import _console, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.errors import PatchclampError
 
 PAGE = "patching.html"
@@ -29,23 +29,18 @@ def patch(options: Namespace) -> int:
     from patchclamp.attribute.patching_folder import patch_to_folder
     from patchclamp.core.disk import refuse_occupied
     from patchclamp.explain.patched_page import patched_page
-    from patchclamp.opening import open_pairs
 
     if options.top < 0:
         raise PatchclampError(expected="at least 0 cells", got=str(options.top), remedy="Give another --top.")
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     add_bases(model, options)
-    pairs = open_pairs(
-        model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=options.metric,
-        chat=options.chat,
-    )  # fmt: skip
-    tell_pairs(model, pairs)
+    pairs = load_pairs(model, options, kind=options.metric)
     job = plan_patching(
         model, pairs, options.sites, positions=options.positions, direction="noise" if options.noise else "denoise",
         batch_size=options.batch_size,
     )  # fmt: skip
-    _say(
+    log(
         f"{job.n_cells:,} cells at most: {human_bytes(job.n_bytes + job.held_bytes)} of memory "
         f"besides the model's, about {human_bytes(job.disk_bytes)} on disk, {human_s(job.seconds())} at most"
     )
@@ -80,13 +75,7 @@ def info(options: Namespace) -> int:
     return 0
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _show(found: Any, folder: str, top: int) -> None:
-    from patchclamp.cli.tables import _console, _general
-
     out = _console()
     m_clean, m_corrupted = (_general(float(m.mean()), sign="+") for m in (found.m_clean, found.m_corrupted))
     n, about = len(found.pairs), found.about
@@ -164,8 +153,6 @@ def _style(value: float) -> str:
 
 
 def _strongest(out: Any, found: Any, top: int) -> None:
-    from patchclamp.cli.tables import _general, _grid, _print, _range, _shown, _signed
-
     cells: Sequence[Any] = found.strongest(top)
     if not cells:
         return

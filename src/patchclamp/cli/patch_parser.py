@@ -1,9 +1,9 @@
-"""Patch parser: what can be typed after ``patch``."""
+"""Options of the verb ``patch``."""
 
 from typing import Any
 
 from patchclamp.cli.circuit_parser import pair_options
-from patchclamp.cli.verbs import BASIS, verb
+from patchclamp.cli.options import BASIS, verb
 
 
 def add_patch(verbs: Any) -> None:

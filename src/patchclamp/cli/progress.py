@@ -1,4 +1,4 @@
-"""Progress: time left, on standard error, once work takes longer than two seconds."""
+"""Show progress and time left on standard error once work takes longer than two seconds."""
 
 import sys
 import time
@@ -45,7 +45,7 @@ class Meter:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         from patchclamp.cli.console import terminal_of
-        from patchclamp.cli.tables import PlainConsole
+        from patchclamp.cli.terminal import PlainConsole
 
         if self.bar is None:
             columns = (

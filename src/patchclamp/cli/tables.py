@@ -1,21 +1,21 @@
-"""Tables: results as people read them in a terminal."""
+"""Tables of results in a terminal."""
 
 import itertools
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from patchclamp.cli.console import plain, terminal_of
 from patchclamp.cli.progress import human_bytes
+from patchclamp.cli.terminal import PlainConsole
 
 BAR, WIDE, GRAPH_ROWS = 12, 120, 20
 ABSENT = "–"
@@ -30,23 +30,6 @@ REPLACED = {
     "mean": "set to their means",
     "corrupted": "given their values on the corrupted prompt",
 }
-
-
-class PlainConsole(Console):
-    """A console whose texts cannot command the terminal, and that leaves a closed pipe to the caller."""
-
-    def on_broken_pipe(self) -> None:
-        """Raise what a closed pipe raises, where rich would end the process."""
-        raise BrokenPipeError
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Read markup; done before layout, so that columns are as wide as what is shown."""
-        return super().render_str(plain(text), **options)
-
-    def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
-        """Turn anything into segments; rich's own commands are those that are marked as such."""
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(plain(segment.text), segment.style)
 
 
 def _console() -> Console:

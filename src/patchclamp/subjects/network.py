@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patchclamp.core.arguments import Positive, checked
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
@@ -19,7 +19,7 @@ from patchclamp.core.intervention import Intervention
 from patchclamp.core.recording import Recording, made_on
 from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
+from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import slug
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import Edits, Frame, bind, by_row
@@ -407,34 +407,6 @@ class Network:
         inputs = self.inputs(stimuli)
         output = self.run(inputs, interventions=interventions).logits
         return measured_from(output, metric, len(inputs[0]), positions_of(inputs[0]))
-
-    def sweep(
-        self,
-        stimulus: Any,
-        metric: Any,
-        cells: Sequence[Sequence[Intervention]],
-        *,
-        batch_size: Positive = 64,
-        progress: Progress | None = None,
-    ) -> Tensor:
-        """Return the metric under each of many sets of interventions on one input.
-
-        Args:
-            stimulus: a tensor or tuple of tensors with one row; with a tokenizer also text.
-            metric: as for ``differentiate``.
-            cells: a list of interventions per cell.
-            batch_size: rows per forward pass.
-            progress: called with cells done and cells in all.
-
-        Returns:
-            ``(cell,)`` metric values.
-
-        Cost: cells / batch_size forward passes.
-        """
-        from patchclamp.subjects.plain import as_model
-
-        model, read = as_model(self, stimulus, metric)
-        return model.sweep(stimulus, read, cells, batch_size=batch_size, progress=progress)
 
     def require(self, capability: str) -> None:
         """Raise what is missing, with its reason, where the subject lacks a capability."""

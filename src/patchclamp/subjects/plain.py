@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.core.subject import Differentiated, Run
+from patchclamp.core.subject import Differentiated, Progress, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Place, Restart, Tap, Turned
@@ -259,6 +261,37 @@ class PlainModel(Model):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
         return output
+
+
+@checked
+class PlainNetwork(Network):
+    """Lay a plain module in the rig: a ``Network`` that can also be swept; arguments as there."""
+
+    def sweep(
+        self,
+        stimulus: Any,
+        metric: Any,
+        cells: Sequence[Sequence[Intervention]],
+        *,
+        batch_size: Positive = 64,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Return the metric under each of many sets of interventions on one input.
+
+        Args:
+            stimulus: a tensor or tuple of tensors with one row; with a tokenizer also text.
+            metric: as for ``differentiate``.
+            cells: a list of interventions per cell.
+            batch_size: rows per forward pass.
+            progress: called with cells done and cells in all.
+
+        Returns:
+            ``(cell,)`` metric values.
+
+        Cost: cells / batch_size forward passes.
+        """
+        model, read = as_model(self, stimulus, metric)
+        return model.sweep(stimulus, read, cells, batch_size=batch_size, progress=progress)
 
 
 def as_model(subject: Network, shown: Any, metric: Any) -> tuple[Model, Metric]:

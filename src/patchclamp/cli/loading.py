@@ -1,0 +1,138 @@
+"""Load what a command line names: subjects, bases, prompts, texts and images; print what they cost and assume."""
+
+import time
+from argparse import Namespace
+from typing import Any
+
+from patchclamp.cli.output import log
+from patchclamp.cli.progress import human_s
+from patchclamp.core.errors import PatchclampError
+
+BOTH = 3
+"""Tokens that are listed on each side of a metric."""
+
+
+def load_model(options: Namespace) -> Any:
+    """Load the model that a command names, as its options say."""
+    from patchclamp.opening import load
+
+    return load(
+        options.model, device=options.device, dtype=options.dtype, prepend_bos=bool(getattr(options, "prepend_bos", 0))
+    )
+
+
+def print_conditions(model: Any, dictionary: Any, folder: str) -> None:
+    """Print on standard error what is assumed of a dictionary's input, and in what the model's texts differ."""
+    from patchclamp.subjects.foreign import unmet_conditions
+
+    for line in unmet_conditions(model, dictionary):
+        log(f"note: {folder}: {line}")
+    if dictionary.about.get("assumed"):
+        again = f"patchclamp basis convert {folder} --to patchclamp --out NEW"
+        log(f"note: `{again}` with these options keeps what is known of it")
+
+
+def add_bases(model: Any, options: Namespace) -> None:
+    """Make the features of every --basis known to the model, and print what is assumed of them."""
+    from patchclamp.opening import load_basis
+
+    for folder in options.basis:
+        dictionary = load_basis(folder)
+        model.add_dictionary(dictionary)
+        if not dictionary.subject.get("hash"):
+            log(f"note: {folder} does not say which weights it was made on: only its widths were checked")
+        if hasattr(model, "tokenize"):
+            print_conditions(model, dictionary, folder)
+
+
+def load_pairs(model: Any, options: Namespace, *, kind: Any = None) -> Any:
+    """Open --pairs as the model reads them, and print what is measured on them.
+
+    Args:
+        kind: of metric; that of the pairs by default.
+    """
+    from patchclamp.opening import open_pairs
+
+    pairs = open_pairs(
+        model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=kind, chat=options.chat
+    )
+    print_pairs(model, pairs)
+    return pairs
+
+
+def print_pairs(model: Any, pairs: Any) -> None:
+    """Print on standard error the number of pairs, the tokens that m reads, and pairs whose m has the wrong sign."""
+    n, aside = len(pairs), ", ".join(f"{k} with {reason}" for reason, k in pairs.counted_aside().items())
+    lines = [f"{_pairs(n)} used, {len(pairs.aside)} set aside{': ' + aside if aside else ''}"]
+    sides = [
+        ", ".join(repr(model.tokenizer.token(t)) for t in tokens[:BOTH]) + (", …" if len(tokens) > BOTH else "")
+        for tokens in (pairs.metrics[0].target, pairs.metrics[0].contrast)
+    ]
+    lines.append(f"m reads the token {sides[0]} against {sides[1]} (first pair)")
+    if pairs.turned:
+        lines.append(
+            f"in {pairs.turned} of {_pairs(n)} m is lower on the clean prompt than on the corrupted one: the model "
+            "does not do what they ask, or answer and wrong answer are the wrong way round"
+        )
+    log("\n".join(lines))
+
+
+def _pairs(n: int) -> str:
+    return f"{n:,} pair{'s' * (n != 1)}"
+
+
+def load_stimuli(model: Any, options: Namespace) -> Any:
+    """Return the stimuli of --text or --images, of which the model must take that kind."""
+    from patchclamp.record import show_images, show_text
+
+    check_kind(model, images=options.images is not None)
+    if options.images is not None:
+        return show_images(
+            model, options.images, max_images=options.max_images, batch_size=options.batch_size, seed=options.seed
+        )
+    return show_text(
+        model, options.text, window=options.window, max_tokens=options.max_tokens, batch_size=options.batch_size,
+        chat=options.chat, bos=not options.no_bos, seed=options.seed, skip_first=options.skip_first,
+    )  # fmt: skip
+
+
+def check_kind(model: Any, *, images: bool) -> None:
+    """Refuse text for a model of images, and images for a model of text."""
+    from patchclamp.subjects.vision import VisionModel
+
+    if isinstance(model, VisionModel) != images:
+        raise PatchclampError(
+            expected="an image" if not images else "a model of images",
+            got=f"text for {model.name}" if not images else f"{model.name}, a model of text",
+            remedy="Give it images: --images PATH, or `patchclamp classify`."
+            if not images
+            else "Give it text: --text FILE, or `patchclamp generate`.",
+        )
+
+
+def progress_unit(options: Namespace) -> str:
+    """Return what a pass over --text or --images counts."""
+    return "tokens" if options.images is None else "images"
+
+
+def print_cost(model: Any, showing: Any, chosen: list[Any], space: str) -> None:
+    """Print on standard error what a run costs, its time measured on the first batch."""
+    plan, first = showing.plan, next(iter(showing.batches(0)))
+    model.run(first, record=[s.path for s in chosen], logits=False)  # the first run pays for set-up
+    began = time.monotonic()
+    model.run(first, record=[s.path for s in chosen], logits=False)
+    seconds = (time.monotonic() - began) * plan.n_stimuli / len(first)
+    what = (
+        f"{plan.n_stimuli:,} stimuli, {plan.n_tokens:,} tokens"
+        if hasattr(plan, "text")
+        else f"{plan.n_stimuli:,} images"
+    )
+    log(f"{what}, {len(chosen)} sites: {space}, {human_s(seconds)} of computing")
+
+
+def load_prompt(model: Any, words: str | None, chat: bool) -> Any:
+    """Return a prompt as the model reads it: its words, or a chat that ends where the model answers."""
+    if words is None or not chat:
+        return words
+    check_kind(model, images=False)
+    return model.tokenize(words, chat=True, answered=True)

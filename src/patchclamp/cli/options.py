@@ -1,0 +1,56 @@
+"""Options that several commands share, and the parser class that raises their errors."""
+
+import argparse
+from typing import Any, NoReturn
+
+from patchclamp.core.errors import PatchclampError
+
+MODEL = "a local folder, a Hugging Face name, or organism:NAME"
+CHAT = "wrap the prompt in the chat template as a message of the user's, up to where the model answers"
+BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints have three parts, and whose options are written out."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing usage and leaving."""
+        raise PatchclampError(
+            expected=f"`{self.prog}` with the arguments that its help shows",
+            got=message,
+            remedy=f"See `{self.prog} --help`.",
+        )
+
+
+def add_prepend_bos(parser: argparse.ArgumentParser) -> None:
+    """Add the option of every command that shows text to a model."""
+    parser.add_argument(
+        "--prepend-bos",
+        action="store_true",
+        help="begin every text with the tokenizer's BOS token, where the tokenizer does not by itself",
+    )
+
+
+def verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = True, text: bool = True) -> Parser:
+    """Return the parser of a command, with the options that all have, and those of all that load a model."""
+    made: Parser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
+    if model:
+        made.add_argument("model", metavar="MODEL", help=MODEL)
+        made.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
+        made.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
+        made.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
+        if text:
+            add_prepend_bos(made)
+    made.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    return made
+
+
+def seed(text: str) -> int:
+    """Read a seed."""
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
+    return number
