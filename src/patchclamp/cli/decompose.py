@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.main import emit
+from patchclamp.cli.parser import CODERS
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.verbs import load_model
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import SLUG
 
-CODERS = ("topk", "batchtopk", "jumprelu", "l1")
 TAKES = {
     "k": ("topk", "batchtopk", "random"),
     "sparsity": ("l1", "jumprelu", "snmf"),

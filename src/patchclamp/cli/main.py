@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from patchclamp.cli.console import plain_streams
-from patchclamp.cli.parser import build_parser
+from patchclamp.cli.parser import CODERS, build_parser
 from patchclamp.core.errors import PatchclampError, lacks_memory
 
 TRACE = "PATCHCLAMP_TRACEBACK"
@@ -31,22 +32,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    with plain_streams(), _interrupts() as interrupted:
+    with plain_streams(), INTERRUPTS.heard():
         try:
             _check_words(words)
             code = _run(words)
             sys.stdout.flush()
+            # As in the other branch: nothing may be called before Ctrl-C is ignored.
+            INTERRUPTS.ignored = True
             return code
-        except BrokenPipeError:
-            # The reader (head, less) has seen enough; closing standard output again must not complain either.
-            _silence(sys.stdout)
-            return 0
         except BaseException as problem:
-            if isinstance(problem, SystemExit):
-                raise
+            # A second Ctrl-C must neither cut the report short nor end it in a traceback.
+            INTERRUPTS.ignored = True
+            if isinstance(problem, BrokenPipeError) and _is_unread(sys.stdout):
+                # The reader (head, less) has seen enough; closing standard output again must not complain either.
+                _silence(sys.stdout)
+                return 0
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError | KeyboardInterrupt):
                 raise
-            return _complain(_told(problem, bool(interrupted), words), as_json)
+            return _complain(_as_error(problem, words), as_json)
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -59,23 +62,33 @@ def _check_words(words: Sequence[str]) -> None:
         )
 
 
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Give a list that fills on Ctrl-C: a library may turn a KeyboardInterrupt into an error of its own."""
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
+class Interrupts:
+    """Ctrl-C during a command: it raises KeyboardInterrupt, until the command's end is being reported."""
 
-    def note(number: int, _frame: object) -> None:
-        seen.append(number)
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self.seen = False
+        self.ignored = False
 
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Note Ctrl-C: a library may turn a KeyboardInterrupt into an error of its own."""
+        self.seen = self.ignored = False
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        if not self.ignored:
+            self.seen = True
+            raise KeyboardInterrupt
+
+
+INTERRUPTS = Interrupts()
 
 
 SMALLER = {
@@ -107,8 +120,6 @@ def _takes_less(words: Sequence[str]) -> str:
 
 def _goes_on(words: Sequence[str]) -> bool:
     """Say whether a command can go on after an interruption."""
-    from patchclamp.cli.decompose import CODERS
-
     try:
         options = build_parser().parse_args(words)
     except (PatchclampError, SystemExit):
@@ -116,11 +127,11 @@ def _goes_on(words: Sequence[str]) -> bool:
     return hasattr(options, "resume") and (options.verb != "decompose" or options.method in CODERS)
 
 
-def _told(problem: BaseException, interrupted: bool, words: Sequence[str]) -> PatchclampError:
+def _as_error(problem: BaseException, words: Sequence[str]) -> PatchclampError:
     """Return any trouble as one with three parts."""
     if isinstance(problem, PatchclampError):
         return problem
-    if interrupted or isinstance(problem, KeyboardInterrupt):
+    if INTERRUPTS.seen or isinstance(problem, KeyboardInterrupt):
         return PatchclampError(
             expected="to finish",
             got="Ctrl-C",
@@ -148,7 +159,10 @@ def _told(problem: BaseException, interrupted: bool, words: Sequence[str]) -> Pa
 
 
 def _run(words: list[str]) -> int:
-    options = build_parser().parse_args(words)
+    try:
+        options = build_parser().parse_args(words)
+    except SystemExit:
+        return 0  # help was printed
     if options.version:
         from patchclamp import __version__
 
@@ -175,11 +189,13 @@ class Outputs:
         try:
             yield
         except Exception as problem:
+            if INTERRUPTS.seen:
+                raise
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError):
                 raise
             self.code = 2
             print(f"patchclamp: {what} could not be made; what was computed follows", file=sys.stderr)
-            _print_problem(_told(problem, False, ()))
+            _print_problem(_as_error(problem, ()))
 
 
 def emit(data: Any) -> None:
@@ -206,8 +222,9 @@ def _complain(problem: PatchclampError, as_json: bool) -> int:
             _print_problem(problem)
         sys.stdout.flush()
     except OSError:
-        # Neither the answer nor the complaint can be written; the exit code still tells.
+        # Standard output can be written no more; standard error may, and the exit code still tells.
         _silence(sys.stdout)
+        _print_problem(problem)
     return 2
 
 
@@ -215,6 +232,18 @@ def _print_problem(problem: PatchclampError) -> None:
     print(f"patchclamp: expected {problem.expected}", file=sys.stderr)
     print(f"            got      {problem.got}", file=sys.stderr)
     print(f"            to do    {problem.remedy}", file=sys.stderr)
+
+
+def _is_unread(stream: Any) -> bool:
+    """Say whether a stream is a pipe that nobody reads any more; another pipe may have broken."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except OSError:
+        return False
+    return bool(poll.poll(0))
 
 
 def _silence(stream: Any) -> None:

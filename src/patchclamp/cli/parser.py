@@ -162,7 +162,8 @@ def _brain_options(verb: Parser) -> None:
     group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
 
 
-METHODS = ("topk", "batchtopk", "jumprelu", "l1", "snmf", "nmf", "pca", "random")
+CODERS = ("topk", "batchtopk", "jumprelu", "l1")
+METHODS = (*CODERS, "snmf", "nmf", "pca", "random")
 
 
 def _decompose(verbs: Any) -> None:
