@@ -93,8 +93,8 @@ def test_columns_are_as_wide_as_what_is_shown(capsys):
 
 def test_bars_of_other_libraries_move_on_standard_error_alone():
     stream = io.StringIO()
-    PlainStream(stream, bars=True).write("\rLoading 5%\x1b")
-    PlainStream(stream, bars=True).write("\n\x1b[A\x1b[A")
+    PlainStream(stream, is_error=True).write("\rLoading 5%\x1b")
+    PlainStream(stream, is_error=True).write("\n\x1b[A\x1b[A")
     PlainStream(stream).write("\rLoading 5%")
     assert stream.getvalue() == "\rLoading 5%\\u001b\n\x1b[A\x1b[A\\u000dLoading 5%"
 

@@ -50,7 +50,7 @@ def test_help_is_light(arguments: list[str]):
 INTERRUPTED = """
 from patchclamp.cli.output import as_error
 words = ["decompose", "organism:cat", "--site", "*", "--text", "t", "--out", "o", "--method", {method!r}]
-assert {remedy!r} in as_error(KeyboardInterrupt(), True, words).remedy
+assert {remedy!r} in as_error(KeyboardInterrupt(), words).remedy
 assert "numpy" not in sys.modules
 """
 

@@ -5,7 +5,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from patchclamp.core.errors import PatchclampWarning
@@ -32,19 +32,29 @@ class PlainStream:
 
     Args:
         bare: the stream behind it, for what may command the terminal.
-        bars: whether progress bars of other libraries come by it too.
+        is_error: whether it is standard error. Progress bars of other libraries come by it too, and a reader that
+            left, or a full disk, ends no work: what is said there is lost, and nothing else.
     """
 
-    def __init__(self, bare: Any, *, bars: bool = False) -> None:
+    def __init__(self, bare: Any, *, is_error: bool = False) -> None:
         self.bare = bare
-        self.bars = bars
+        self.is_error = is_error
 
     def write(self, text: str) -> int:
         """Write a text, and return how long it was."""
-        lead = _BAR.match(text) if self.bars else None
+        lead = _BAR.match(text) if self.is_error else None
         moves = lead[0] if lead else ""
-        self.bare.write(moves + plain(text[len(moves) :]))
+        with self._losing():
+            self.bare.write(moves + plain(text[len(moves) :]))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is kept back."""
+        with self._losing():
+            self.bare.flush()
+
+    def _losing(self) -> AbstractContextManager[None]:
+        return suppress(OSError) if self.is_error else nullcontext()
 
     def writelines(self, lines: Any) -> None:
         """Write several texts."""
@@ -69,7 +79,7 @@ def plain_streams() -> Iterator[None]:
     with open(os.devnull, "w") as nowhere:
         # A stream that was closed before the start (>&-) is None.
         out, err = (stream or nowhere for stream in before[:2])
-        streams: Any = PlainStream(out), PlainStream(err, bars=True)
+        streams: Any = PlainStream(out), PlainStream(err, is_error=True)
         sys.stdout, sys.stderr = streams
         warnings.showwarning = show
         try:

@@ -1,14 +1,12 @@
 """Parse the words of a command line, run its verb, and return an exit code."""
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from patchclamp.cli.console import plain_streams
-from patchclamp.cli.output import TRACE, as_error, report_error, silence
+from patchclamp.cli.interrupts import INTERRUPTS
+from patchclamp.cli.output import TRACE, as_error, is_unread, report_error, silence
 from patchclamp.cli.parser import build_parser
 from patchclamp.core.errors import PatchclampError
 
@@ -27,22 +25,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    with plain_streams(), _interrupts() as interrupted:
+    with plain_streams(), INTERRUPTS.heard():
         try:
             _check_words(words)
             code = _run(words)
             sys.stdout.flush()
+            # As in the other branch: nothing may be called before Ctrl-C is ignored.
+            INTERRUPTS.ignored = True
             return code
-        except BrokenPipeError:
-            # The reader (head, less) has seen enough; closing standard output again must not complain either.
-            silence(sys.stdout)
-            return 0
         except BaseException as problem:
-            if isinstance(problem, SystemExit):
-                raise
+            # A second Ctrl-C must neither cut the report short nor end it in a traceback.
+            INTERRUPTS.ignored = True
+            if isinstance(problem, BrokenPipeError) and is_unread(sys.stdout):
+                # The reader (head, less) has seen enough; closing standard output again must not complain either.
+                silence(sys.stdout)
+                return 0
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError | KeyboardInterrupt):
                 raise
-            return report_error(as_error(problem, bool(interrupted), words), as_json)
+            return report_error(as_error(problem, words), as_json)
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -55,27 +55,11 @@ def _check_words(words: Sequence[str]) -> None:
         )
 
 
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Give a list that fills on Ctrl-C: a library may turn a KeyboardInterrupt into an error of its own."""
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-
-    def note(number: int, _frame: object) -> None:
-        seen.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _run(words: list[str]) -> int:
-    options = build_parser().parse_args(words)
+    try:
+        options = build_parser().parse_args(words)
+    except SystemExit:
+        return 0  # help was printed
     if options.version:
         from patchclamp import __version__
 

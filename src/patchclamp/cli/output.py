@@ -3,11 +3,13 @@
 import argparse
 import json
 import os
+import select
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from patchclamp.cli.interrupts import INTERRUPTS
 from patchclamp.cli.parser import CODERS, build_parser
 from patchclamp.core.errors import PatchclampError, lacks_memory
 
@@ -48,17 +50,11 @@ def can_resume(words: Sequence[str]) -> bool:
     return hasattr(options, "resume") and (options.verb != "decompose" or options.method in CODERS)
 
 
-def as_error(problem: BaseException, interrupted: bool, words: Sequence[str]) -> PatchclampError:
-    """Return any exception as an error with three parts: expected, got, what to do.
-
-    Args:
-        problem: what was raised.
-        interrupted: whether Ctrl-C was pressed before; a library may have made an error of its own of it.
-        words: the command line, for remedies that its command has.
-    """
+def as_error(problem: BaseException, words: Sequence[str]) -> PatchclampError:
+    """Return any trouble as one with three parts."""
     if isinstance(problem, PatchclampError):
         return problem
-    if interrupted or isinstance(problem, KeyboardInterrupt):
+    if INTERRUPTS.seen or isinstance(problem, KeyboardInterrupt):
         return PatchclampError(
             expected="to finish",
             got="Ctrl-C",
@@ -93,15 +89,17 @@ class Outputs:
 
     @contextmanager
     def attempt(self, what: str) -> Iterator[None]:
-        """Print on standard error that an output could not be made, and why; the exit code becomes 2."""
+        """Say on standard error that an output could not be made, and why; the exit code becomes 2."""
         try:
             yield
         except Exception as problem:
+            if INTERRUPTS.seen:
+                raise
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError):
                 raise
             self.code = 2
             print(f"patchclamp: {what} could not be made; what was computed follows", file=sys.stderr)
-            print_error(as_error(problem, False, ()))
+            print_error(as_error(problem, ()))
 
 
 def log(text: str) -> None:
@@ -134,8 +132,9 @@ def report_error(problem: PatchclampError, as_json: bool) -> int:
             print_error(problem)
         sys.stdout.flush()
     except OSError:
-        # Neither the answer nor the error can be written; the exit code is 2 all the same.
+        # Standard output can be written no more; standard error may, and the exit code still tells.
         silence(sys.stdout)
+        print_error(problem)
     return 2
 
 
@@ -144,6 +143,18 @@ def print_error(problem: PatchclampError) -> None:
     print(f"patchclamp: expected {problem.expected}", file=sys.stderr)
     print(f"            got      {problem.got}", file=sys.stderr)
     print(f"            to do    {problem.remedy}", file=sys.stderr)
+
+
+def is_unread(stream: Any) -> bool:
+    """Say whether a stream is a pipe that nobody reads any more; another pipe may have broken."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except OSError:
+        return False
+    return bool(poll.poll(0))
 
 
 def silence(stream: Any) -> None:

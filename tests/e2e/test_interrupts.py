@@ -1,0 +1,120 @@
+"""Ctrl-C and closed pipes at awkward moments: three lines and the right exit code, never a traceback."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from patchclamp.cli import commands, main, output
+from patchclamp.cli.output import Outputs
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def running(monkeypatch, capsys):
+    """Run a function in the place of a command; return its exit code and what stood on standard error."""
+
+    def run(function) -> tuple[int, str]:
+        monkeypatch.setattr(commands, "families", function)
+        code = main(["families"])
+        return code, capsys.readouterr().err
+
+    return run
+
+
+def test_a_second_ctrl_c_does_not_cut_the_report_of_the_first(running, monkeypatch):
+    entry = sys.modules["patchclamp.cli.main"]
+    for module, name in ((entry, "as_error"), (output, "print_error")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *words, real=real: (interrupt(), real(*words))[1])
+    code, err = running(lambda _: interrupt())
+    assert code == 2
+    assert err.count("Ctrl-C") == 1
+    assert len(err.splitlines()) == 3
+
+
+def test_ctrl_c_while_an_error_is_reported_leaves_that_error(running, monkeypatch):
+    module = sys.modules["patchclamp.cli.main"]
+    real = module.as_error
+    monkeypatch.setattr(module, "as_error", lambda *words: (interrupt(), real(*words))[1])
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    code, err = running(fail)
+    assert code == 2
+    assert "No space left" in err
+
+
+def test_ctrl_c_that_a_library_turns_into_its_own_error_is_no_failed_output(running):
+    ended = []
+
+    def work(_):
+        outputs = Outputs()
+        with outputs.attempt("the page"):
+            try:
+                interrupt()
+            except KeyboardInterrupt:
+                raise RuntimeError("the library stopped") from None
+        ended.append(True)
+        return outputs.code
+
+    code, err = running(work)
+    assert (code, ended) == (2, [])
+    assert "Ctrl-C" in err
+    assert "defect" not in err
+
+
+def test_the_handler_of_before_comes_back(running):
+    before = signal.getsignal(signal.SIGINT)
+    running(lambda _: interrupt())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_pipe_that_broke_elsewhere_is_an_error(running):
+    def work(_):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    code, err = running(work)
+    assert code == 2
+    assert "Broken pipe" in err
+
+
+def run(*words, **streams):
+    return subprocess.run([sys.executable, "-m", "patchclamp", *words], text=True, check=False, **streams)
+
+
+@pytest.fixture
+def unread():
+    """The writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+def test_a_reader_of_standard_error_that_left_does_not_end_the_work(unread, tmp_path):
+    (tmp_path / "story.txt").write_text("the old cat sat on the mat.\n" * 9)
+    words = ["--text", str(tmp_path / "story.txt"), "--sites", "blocks.0.mlp.act", "--out", str(tmp_path / "r")]
+    done = run("record", "organism:cat", *words, "--json", stdout=subprocess.PIPE, stderr=unread)
+    assert done.returncode == 0
+    assert '"whole": true' in done.stdout
+
+
+def test_a_reader_of_standard_output_that_left_is_no_error(unread):
+    done = run("families", stdout=unread, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_document_that_cannot_be_written_is_told_on_standard_error():
+    with open("/dev/full", "w") as full:
+        done = run("families", "--json", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
