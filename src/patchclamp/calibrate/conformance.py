@@ -194,7 +194,8 @@ def _saves_and_loads(context: _Context) -> None:
 def _finds_what_is_planted(context: _Context) -> None:
     """The estimate lies above its null and not above its ceiling by more than its interval."""
     for estimate in _estimates(context.run()):
-        assert estimate.null is not None and estimate.interval is not None
+        assert estimate.null is not None
+        assert estimate.interval is not None
         _refuse(estimate.value <= estimate.null.high, f"{estimate} lies within its null")
         above = estimate.ceiling is not None and estimate.interval.low > estimate.ceiling
         _refuse(above, f"{estimate} lies above its ceiling {estimate.ceiling}")
