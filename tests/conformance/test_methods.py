@@ -9,7 +9,7 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.calibrate.conformance import check_method
-from patchclamp.core.method_index import FILE, methods, write_index
+from patchclamp.core.method_index import FILE, load_all, methods, write_index
 from patchclamp.core.method_page import write_pages
 from patchclamp.organisms import populations
 
@@ -38,7 +38,7 @@ def test_the_index_is_what_the_cards_say():
 
 
 def test_the_pages_are_what_the_cards_say():
-    pages = write_pages(PAGES, [card.load() for card in methods()])
+    pages = write_pages(PAGES, load_all())
     if os.environ.get("PATCHCLAMP_REWRITE"):
         PAGES.mkdir(exist_ok=True)
         for path, text in pages.items():

@@ -12,11 +12,13 @@ import numpy as np
 from patchclamp.core import options as opts
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import parse_key
 from patchclamp.core.method import Method
 from patchclamp.core.readout import Readout
 from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
-from patchclamp.organisms import populations
+from patchclamp.organisms import planted, populations
 
 CLOSE = 1e-5
 """Largest difference from an oracle, relative to its largest value."""
@@ -86,19 +88,28 @@ def make_inputs(method: Method) -> dict[str, Any]:
     Raises:
         PatchclampError: no such organism.
     """
-    known = [name.partition(":")[0] for name in method.calibrated_on if name in populations.names()]
-    if not known:
-        raise PatchclampError(
-            expected=f"an organism among {', '.join(populations.names())}",
-            got=f"{', '.join(method.calibrated_on)} for {method.name}",
-            remedy="Name in calibrated_on where the method can be tried.",
-        )
-    inputs: dict[str, Any] = populations.make(known[0]).inputs(method.takes)
-    return inputs
+    for name in method.calibrated_on:
+        if name in populations.names():
+            inputs: dict[str, Any] = populations.make(name).inputs(method.takes)
+            return inputs
+        if name in planted.names():
+            nouns = {"Task": planted.task(name)}
+            taken = {parameter: nouns[noun] for parameter, noun in method.takes.items() if noun in nouns}
+            return {"subject": planted.build(name), **taken}
+    raise PatchclampError(
+        expected=f"an organism among {', '.join((*populations.names(), *planted.names()))}",
+        got=f"{', '.join(method.calibrated_on)} for {method.name}",
+        remedy="Name in calibrated_on where the method can be tried.",
+    )
 
 
 def comparable(noun: Any) -> np.ndarray:
-    """Return the numbers of a noun that an oracle gives too: a Similarity's value, a Readout's held-out predictions."""
+    """Return the numbers of a noun that an oracle gives too: a Similarity's value, a Readout's held-out predictions.
+
+    An oracle of Scores gives a mapping from key to score instead.
+    """
+    if isinstance(noun, Scores):
+        return noun.values
     if isinstance(noun, Similarity):
         return np.array([noun.estimate.value])
     if isinstance(noun, Readout) and noun.predicted is not None:
@@ -159,8 +170,13 @@ def _repeats(context: _Context) -> None:
 def _equals_its_oracle(context: _Context) -> None:
     """It equals its slow oracle."""
     assert context.oracle is not None
-    expected = np.asarray(context.oracle(**context.inputs, options=context.method.make_options(context.options)))
-    found = comparable(context.run())
+    given = context.oracle(**context.inputs, options=context.method.make_options(context.options))
+    noun = context.run()
+    if isinstance(noun, Scores):
+        _refuse(len(given) != len(noun), f"{len(noun)} keys, its oracle {len(given)}")
+        expected, found = np.array(list(given.values())), np.array([noun.score(key) for key in given])
+    else:
+        expected, found = np.asarray(given), comparable(noun)
     scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-30))
     apart = float(np.nanmax(np.abs(found - expected))) / scale
     _refuse(not apart <= CLOSE, f"{apart:.2g} of the largest value away from its oracle")
@@ -216,6 +232,29 @@ def _oracle_row_is_at_one(context: _Context) -> None:
         _refuse(not estimate.value > 0.99, f"{estimate} of a recording beside itself")
 
 
+def _has_valid_keys(context: _Context) -> None:
+    """Every key comes back from text and from a URL, and stands where its score does."""
+    scores = context.run()
+    for place in range(0, len(scores), max(1, len(scores) // 50)):
+        key = scores.key(place)
+        same = parse_key(str(key)) == key and type(key).from_url(key.to_url()) == key
+        _refuse(not same or scores.index.place(key) != place, f"{key} does not come back")
+
+
+def _finds_the_planted_units(context: _Context) -> None:
+    """The planted units are the highest, a random order finds fewer, and the truth as an order finds all."""
+    name = str(getattr(context.inputs.get("subject"), "name", ""))
+    if name not in planted.names():
+        return
+    scores, true = context.run(), [str(key) for key in planted.card(name)["true"]]
+    places = {scores.index.place(key) for key in true}
+    highest = set(scores.places(len(places), signed=False).tolist())
+    _refuse(highest != places, f"{len(highest & places)} of {len(places)} planted units among as many highest")
+    draw = np.random.default_rng(context.seed)
+    by_chance = [len(places & set(draw.permutation(len(scores))[: len(places)].tolist())) for _ in range(100)]
+    _refuse(np.mean(by_chance) > len(places) / 2, "a random order finds half of them")
+
+
 def _estimates(noun: Any) -> Iterator[Any]:
     """Yield the one estimate that sums a noun up."""
     yield noun.estimate if isinstance(noun, Similarity) else noun.summary
@@ -230,6 +269,7 @@ _GENERAL: tuple[Callable[[_Context], None], ...] = (
     _is_complete, _round_trips_options, _gives_its_noun, _repeats, _refuses_too_few, _is_json,
 )  # fmt: skip
 _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
+    "Scores": (_saves_and_loads, _has_valid_keys, _finds_the_planted_units),
     "Similarity": (_finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
     "Readout": (_saves_and_loads, _finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
 }

@@ -58,7 +58,7 @@ class Receipt:
 
     @property
     def p(self) -> float:
-        """Share of random sets at least as strong, with +1 correction; nan where sets have fewer keys, or there are none.
+        """Share of random sets at least as strong, with +1 correction; nan where sets have fewer keys.
 
         Fewer keys than were chosen do less by their number alone.
         """

@@ -122,5 +122,7 @@ def reason_lacking(subject: Any, protocol: type) -> str:
     absent = [name for name in members if not hasattr(subject, name)]
     if absent:
         return f"it has no {absent[0]}"
+    if protocol.__name__ == "RelevanceRules" and not subject.rules:
+        return "no relevance rules are derived for it"
     missing = dict(getattr(getattr(subject, "capabilities", None), "missing", ()))
     return str(missing.get(_CAPABILITY.get(protocol.__name__, ""), ""))

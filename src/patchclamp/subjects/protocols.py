@@ -53,6 +53,15 @@ class Differentiates(Records, Protocol):
 
 
 @runtime_checkable
+class RelevanceRules(Subject, Protocol):
+    """Its blocks have relevance rules that can replace the backward pass."""
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that it has; none where its family is not known."""
+
+
+@runtime_checkable
 class Generates(Subject, Protocol):
     """It continues text."""
 
