@@ -11,15 +11,17 @@ from patchclamp import organisms
 from patchclamp.calibrate.conformance import check_method
 from patchclamp.core.method_index import FILE, load_all, methods, write_index
 from patchclamp.core.method_page import write_pages
+from patchclamp.core.rooms import FOLDERS
 from patchclamp.organisms import populations
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "methods"
 QUICK = {
     "compare/rsa": {"n_null": 99, "n_bootstrap": 100},
+    "evaluate/insertion_deletion": {"n_random": 19},
     "decode/ridge": {"n_null": 19, "alphas": (0.1, 10.0, 1000.0)},
 }
 """Options that make the checks quick."""
-CARDS = {f"{card.room}/{card.name}": card for card in methods()}
+CARDS = {f"{card.room}/{card.name}": card for kind in FOLDERS for card in methods(kind=kind)}
 
 
 @pytest.mark.parametrize("name", CARDS)

@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -12,13 +13,15 @@ import numpy as np
 from patchclamp.core import options as opts
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.keys import parse_key
 from patchclamp.core.method import Method
+from patchclamp.core.method_index import find_method
 from patchclamp.core.readout import Readout
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
-from patchclamp.organisms import planted, populations
+from patchclamp.organisms import digits, planted, populations
 
 CLOSE = 1e-5
 """Largest difference from an oracle, relative to its largest value."""
@@ -92,15 +95,25 @@ def make_inputs(method: Method) -> dict[str, Any]:
         if name in populations.names():
             inputs: dict[str, Any] = populations.make(name).inputs(method.takes)
             return inputs
-        if name in planted.names():
-            nouns = {"Task": planted.task(name)}
-            taken = {parameter: nouns[noun] for parameter, noun in method.takes.items() if noun in nouns}
-            return {"subject": planted.build(name), **taken}
+        if name in (*planted.names(), *digits.names()):
+            return _inputs_of(name, method)
     raise PatchclampError(
         expected=f"an organism among {', '.join((*populations.names(), *planted.names()))}",
         got=f"{', '.join(method.calibrated_on)} for {method.name}",
         remedy="Name in calibrated_on where the method can be tried.",
     )
+
+
+def _inputs_of(name: str, method: Method) -> dict[str, Any]:
+    """Return an organism, the question on its card, and what else is made of these."""
+    home = planted if name in planted.names() else digits
+    subject, task = home.build(name), planted.task(name) if home is planted else digits.task()
+    makers: Mapping[str, Callable[[], Any]] = {
+        "Task": lambda: task,
+        "Scores": lambda: find_method("occlusion", "attribute")(subject, task),
+    }
+    nouns = {parameter: makers[noun.rstrip("?")]() for parameter, noun in method.takes.items()}
+    return {"subject": subject, **nouns}
 
 
 def comparable(noun: Any) -> np.ndarray:
@@ -110,6 +123,8 @@ def comparable(noun: Any) -> np.ndarray:
     """
     if isinstance(noun, Scores):
         return noun.values
+    if isinstance(noun, Estimate):
+        return np.array([noun.value])
     if isinstance(noun, Similarity):
         return np.array([noun.estimate.value])
     if isinstance(noun, Readout) and noun.predicted is not None:
@@ -117,7 +132,7 @@ def comparable(noun: Any) -> np.ndarray:
     raise _Broken(f"{type(noun).__name__} has nothing to compare")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Context:
     method: Method
     inputs: Mapping[str, Any]
@@ -126,7 +141,13 @@ class _Context:
     oracle: Callable[..., Any] | None
 
     def run(self, **changes: Any) -> Any:
+        """Run the method, with some inputs changed."""
         return self.method(**{**self.inputs, **changes}, **self.options, seed=self.seed)
+
+    @cached_property
+    def noun(self) -> Any:
+        """What the method gives of the inputs as they are; most checks look at it."""
+        return self.run()
 
 
 def _refuse(broken: object, reason: str) -> None:
@@ -156,14 +177,16 @@ def _round_trips_options(context: _Context) -> None:
 
 def _gives_its_noun(context: _Context) -> None:
     """What it gives is the noun that its annotation names."""
-    noun = context.run()
+    noun = context.noun
     _refuse(type(noun).__name__ != context.method.gives, f"{type(noun).__name__} instead of {context.method.gives}")
+    if isinstance(noun, Estimate):
+        return
     _refuse(noun.provenance.method != f"{context.method.room}/{context.method.name}", "its provenance does not name it")
 
 
 def _repeats(context: _Context) -> None:
     """The same seed gives the same bits."""
-    first, second = (comparable(context.run()) for _ in range(2))
+    first, second = comparable(context.noun), comparable(context.run())
     _refuse(first.tobytes() != second.tobytes(), "two runs with one seed differ")
 
 
@@ -171,7 +194,7 @@ def _equals_its_oracle(context: _Context) -> None:
     """It equals its slow oracle."""
     assert context.oracle is not None
     given = context.oracle(**context.inputs, options=context.method.make_options(context.options))
-    noun = context.run()
+    noun = context.noun
     if isinstance(noun, Scores):
         _refuse(len(given) != len(noun), f"{len(noun)} keys, its oracle {len(given)}")
         expected, found = np.array(list(given.values())), np.array([noun.score(key) for key in given])
@@ -194,12 +217,13 @@ def _refuses_too_few(context: _Context) -> None:
 
 def _is_json(context: _Context) -> None:
     """What it gives can be written as JSON, cut to a limit, without NaN."""
-    json.dumps(context.run().to_json(3), allow_nan=False)
+    noun = context.noun
+    json.dumps(noun.to_json() if isinstance(noun, Estimate) else noun.to_json(3), allow_nan=False)
 
 
 def _saves_and_loads(context: _Context) -> None:
     """What it gives comes back from disk as it was."""
-    noun = context.run()
+    noun = context.noun
     with TemporaryDirectory() as folder:
         noun.save(f"{folder}/new")
         again = type(noun).load(f"{folder}/new")
@@ -209,7 +233,7 @@ def _saves_and_loads(context: _Context) -> None:
 
 def _finds_what_is_planted(context: _Context) -> None:
     """The estimate lies above its null and not above its ceiling by more than its interval."""
-    for estimate in _estimates(context.run()):
+    for estimate in _estimates(context.noun):
         assert estimate.null is not None
         assert estimate.interval is not None
         _refuse(estimate.value <= estimate.null.high, f"{estimate} lies within its null")
@@ -225,6 +249,17 @@ def _random_row_is_at_chance(context: _Context) -> None:
         _refuse(estimate.p is not None and estimate.p <= 0.01 and estimate.value > 0.2, f"{estimate} on noise")
 
 
+def _shuffled_scores_are_at_chance(context: _Context) -> None:
+    """Scores that are given to the wrong keys come out like random orders."""
+    [name] = [key for key, noun in context.method.takes.items() if noun == "Scores"]
+    scores, draw = context.inputs[name], np.random.default_rng(context.seed)
+    shuffled = draw.permuted(scores.per_case, axis=1)
+    estimate = context.run(**{name: replace(scores, values=shuffled.mean(0), per_case=shuffled)})
+    own = context.noun
+    _refuse(estimate.value >= own.value, f"{estimate} of shuffled scores")
+    _refuse(estimate.p is not None and estimate.p <= 0.01, f"{estimate} of shuffled scores, p = {estimate.p}")
+
+
 def _oracle_row_is_at_one(context: _Context) -> None:
     """A recording beside itself is as alike, or as well predicted, as can be."""
     first, last = ([key for key, noun in context.method.takes.items() if noun == "Recording"][i] for i in (0, -1))
@@ -234,7 +269,7 @@ def _oracle_row_is_at_one(context: _Context) -> None:
 
 def _has_valid_keys(context: _Context) -> None:
     """Every key comes back from text and from a URL, and stands where its score does."""
-    scores = context.run()
+    scores = context.noun
     for place in range(0, len(scores), max(1, len(scores) // 50)):
         key = scores.key(place)
         same = parse_key(str(key)) == key and type(key).from_url(key.to_url()) == key
@@ -246,7 +281,7 @@ def _finds_the_planted_units(context: _Context) -> None:
     name = str(getattr(context.inputs.get("subject"), "name", ""))
     if name not in planted.names():
         return
-    scores, true = context.run(), [str(key) for key in planted.card(name)["true"]]
+    scores, true = context.noun, [str(key) for key in planted.card(name)["true"]]
     places = {scores.index.place(key) for key in true}
     highest = set(scores.places(len(places), signed=False).tolist())
     _refuse(highest != places, f"{len(highest & places)} of {len(places)} planted units among as many highest")
@@ -257,7 +292,7 @@ def _finds_the_planted_units(context: _Context) -> None:
 
 def _estimates(noun: Any) -> Iterator[Any]:
     """Yield the one estimate that sums a noun up."""
-    yield noun.estimate if isinstance(noun, Similarity) else noun.summary
+    yield noun if isinstance(noun, Estimate) else noun.estimate if isinstance(noun, Similarity) else noun.summary
 
 
 def _noise_like(recording: Recording, seed: int) -> Recording:
@@ -271,6 +306,7 @@ _GENERAL: tuple[Callable[[_Context], None], ...] = (
 _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
     "Scores": (_saves_and_loads, _has_valid_keys, _finds_the_planted_units),
     "Similarity": (_finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
+    "Estimate": (_finds_what_is_planted, _shuffled_scores_are_at_chance),
     "Readout": (_saves_and_loads, _finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
 }
 """Noun given → what a method that gives it must keep besides."""

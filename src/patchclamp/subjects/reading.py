@@ -326,3 +326,26 @@ def read_pairs_of(model: LanguageModel, task: Task) -> PairSet:
         )
     pairs = [Pair(str(case.shown), str(case.counterpart), case.answers, case.wrongs, case.group) for case in task.cases]
     return read_by(model, pairs, kind=task.measure)
+
+
+def read_images(model: Any, task: Task) -> tuple[list[Picture], list[Metric]]:
+    """Return a task's images, and what is read of each: the logit of its answer, or the difference from a wrong one.
+
+    Raises:
+        PatchclampError: a case without an answer, or whose image is none or several.
+    """
+    pictures, metrics = [], []
+    for case in task.cases:
+        if not case.answers:
+            raise PatchclampError(
+                expected="an answer (a class) of every image", got=f"none with {case.shown!r:.60}", remedy="Name one."
+            )
+        shown = model.stimuli(case.shown)
+        if len(shown) != 1 or not isinstance(shown[0], Picture):
+            raise PatchclampError(
+                expected="one image a case", got=f"{case.shown!r:.60}", remedy="Name one, as in digits:17."
+            )
+        pictures += shown
+        target, contrast = (tuple(model.class_index(one) for one in side) for side in (case.answers, case.wrongs))
+        metrics.append(Metric("logit_difference" if contrast else "logit", target, contrast))
+    return pictures, metrics
