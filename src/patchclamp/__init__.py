@@ -9,64 +9,87 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "attribute_nodes": "attribute",
+    "attribute_pairs": "attribute.over_pairs",
     "Attribution": "attribute",
     "Basis": "core.basis",
+    "Case": "core.task",
+    "change": "core.intervention",
+    "check_method": "calibrate.conformance",
     "Circuit": "core.circuit",
+    "clamp": "core.intervention",
     "Description": "core.description",
+    "Edit": "core.edit",
+    "encode": "decode.encode",
+    "Estimate": "core.estimate",
+    "explain_answer": "explain",
     "Explanation": "explain",
     "Graph": "core.graph",
     "Intervention": "core.intervention",
     "LanguageModel": "subjects.language",
-    "Metric": "core.metric",
-    "Network": "subjects.network",
-    "NeuralRecording": "subjects.neural",
-    "Pair": "core.pairs",
-    "Patched": "attribute.patched",
-    "Picture": "core.stimulus",
-    "PatchclampError": "core.errors",
-    "Recording": "core.recording",
-    "Site": "core.site",
-    "Source": "core.intervention",
-    "Stimulus": "core.stimulus",
-    "StoredRecording": "core.recording",
-    "StoredSurvey": "core.survey",
-    "UnitKey": "core.unit",
-    "VisionModel": "subjects.vision",
-    "attribute_nodes": "attribute",
-    "attribute_pairs": "attribute.over_pairs",
-    "change": "core.intervention",
-    "clamp": "core.intervention",
-    "explain_answer": "explain",
     "load": "opening",
     "load_basis": "opening",
     "load_recording": "subjects.neural_layout",
+    "Method": "core.method",
+    "methods": "core.method_index",
+    "Metric": "core.metric",
+    "Network": "subjects.network",
+    "NeuralRecording": "subjects.neural",
     "open_pairs": "opening",
+    "Pair": "core.pairs",
+    "Paper": "core.method",
     "patch_sites": "attribute.patching",
+    "PatchclampError": "core.errors",
+    "Patched": "attribute.patched",
+    "Picture": "core.stimulus",
+    "RandomControls": "core.controls",
     "read_pairs": "core.pairs",
+    "Readout": "core.readout",
+    "Receipt": "core.receipt",
     "record_images": "record",
     "record_text": "record",
+    "Recording": "core.recording",
+    "Scores": "core.scores",
+    "Similarity": "core.similarity",
+    "Site": "core.site",
+    "Source": "core.intervention",
+    "Split": "core.split",
+    "Stimulus": "core.stimulus",
+    "StoredRecording": "core.recording",
+    "StoredSurvey": "core.survey",
     "survey_images": "record",
     "survey_recording": "record",
     "survey_text": "record",
+    "Task": "core.task",
+    "UnitKey": "core.unit",
     "verify": "subjects.verifying",
+    "VisionModel": "subjects.vision",
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas",)
+_ROOMS = ("atlas", "attribute", "compare", "decode")
+"""Rooms, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
 
 if TYPE_CHECKING:
     from patchclamp import atlas as atlas
+    from patchclamp import attribute as attribute
+    from patchclamp import compare as compare
+    from patchclamp import decode as decode
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
     from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
+    from patchclamp.calibrate.conformance import check_method as check_method
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.circuit import Circuit as Circuit
+    from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.description import Description as Description
+    from patchclamp.core.edit import Edit as Edit
     from patchclamp.core.errors import PatchclampError as PatchclampError
+    from patchclamp.core.estimate import Estimate as Estimate
     from patchclamp.core.graph import Graph as Graph
     from patchclamp.core.intervention import (
         Intervention as Intervention,
@@ -80,16 +103,27 @@ if TYPE_CHECKING:
     from patchclamp.core.intervention import (
         clamp as clamp,
     )
+    from patchclamp.core.method import Method as Method
+    from patchclamp.core.method import Paper as Paper
+    from patchclamp.core.method_index import methods as methods
     from patchclamp.core.metric import Metric as Metric
     from patchclamp.core.pairs import Pair as Pair
     from patchclamp.core.pairs import read_pairs as read_pairs
+    from patchclamp.core.readout import Readout as Readout
+    from patchclamp.core.receipt import Receipt as Receipt
     from patchclamp.core.recording import Recording as Recording
     from patchclamp.core.recording import StoredRecording as StoredRecording
+    from patchclamp.core.scores import Scores as Scores
+    from patchclamp.core.similarity import Similarity as Similarity
     from patchclamp.core.site import Site as Site
+    from patchclamp.core.split import Split as Split
     from patchclamp.core.stimulus import Picture as Picture
     from patchclamp.core.stimulus import Stimulus as Stimulus
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
+    from patchclamp.core.task import Case as Case
+    from patchclamp.core.task import Task as Task
     from patchclamp.core.unit import UnitKey as UnitKey
+    from patchclamp.decode.encode import encode as encode
     from patchclamp.explain import Explanation as Explanation
     from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load

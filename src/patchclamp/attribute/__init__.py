@@ -1,7 +1,57 @@
-"""Attribute: how much of a metric every neuron and head at every position carries."""
+"""Attribute: how much of a metric every neuron, head and edge carries."""
+
+from typing import Any
 
 from patchclamp.attribute.nodes import LEVELS, Attribution
 from patchclamp.attribute.reference import Reference
 from patchclamp.attribute.scoring import METHODS, attribute_nodes
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.method import Method
+from patchclamp.core.method_index import find_method
+from patchclamp.core.rooms import make_callable
+from patchclamp.core.scores import Scores
+from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
 
-__all__ = ["LEVELS", "METHODS", "Attribution", "Reference", "attribute_nodes"]
+__all__ = ["LEVELS", "METHODS", "Attribution", "Reference", "attribute", "attribute_nodes"]
+
+
+@checked
+def attribute(
+    subject: Any,
+    task: Task,
+    *,
+    method: str | Method,
+    seed: Natural = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Scores:
+    """Score a subject's units or edges over a task's cases, by a method of this room or one of your own.
+
+    Args:
+        subject: the network.
+        task: what it is asked.
+        method: by name, or a Method.
+        seed: of everything random.
+        progress: called with what is done and what there is in all.
+        options: of the method; see ``patchclamp methods attribute/NAME``.
+
+    Returns:
+        Scores: one per key, in units of the task's m.
+
+    Raises:
+        PatchclampError: an unknown method or option, or a subject or task that the method cannot use.
+
+    Cost: stated by the method's card.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran")
+        >>> str(attribute(load("organism:cat"), task, method="relp").top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
+    """
+    found: Scores = find_method(method, "attribute")(subject, task, seed=seed, progress=progress, **options)
+    return found
+
+
+make_callable(__name__, attribute)

@@ -23,6 +23,7 @@ from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import as_model
+from patchclamp.subjects.reading import check_metric
 
 METHODS: Mapping[str, str] = {
     "relp": "relevance patching (RelP)",
@@ -192,23 +193,6 @@ def _one(model: Model, prompt: Any) -> list[Shown]:
     if len(shown) != 1:
         raise PatchclampError(expected="one prompt", got=f"{len(shown)}", remedy="Attribute them one by one.")
     return shown
-
-
-def check_metric(model: Model, shown: Shown, metric: Metric) -> None:
-    """Refuse a metric that reads where the prompt or the vocabulary has nothing.
-
-    Raises:
-        PatchclampError: a position or a token out of range.
-    """
-    n, n_tokens = len(shown), model.n_answers
-    outside = [p for p in metric.positions if not -n <= p < n]
-    strange = [t for t in (*metric.target, *metric.contrast) if t >= n_tokens]
-    if outside or strange:
-        raise PatchclampError(
-            expected=f"a metric of positions −{n} to {n - 1} and tokens 0 to {n_tokens - 1}",
-            got=f"position {outside[0]}" if outside else f"token {strange[0]}",
-            remedy="Count positions in the prompt's tokens, and tokens in the model's vocabulary.",
-        )
 
 
 def _aligned(model: Model, shown: Shown, corrupted: Any) -> Shown:

@@ -13,6 +13,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 
 Progress = Callable[[int, int], None]
+"""Called with how much is done, and how much there is in all."""
 Keep = Callable[[str, Callable[[], Mapping[str, np.ndarray]]], Mapping[str, np.ndarray]]
 """Return the arrays that a name stands for: those kept from an interrupted run, or what the function computes."""
 
@@ -20,9 +21,6 @@ Keep = Callable[[str, Callable[[], Mapping[str, np.ndarray]]], Mapping[str, np.n
 def keep_nothing(_name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
     """Compute, and keep nothing for another run."""
     return compute()
-
-
-"""Called with how much is done, and how much there is in all."""
 
 
 @dataclass(frozen=True)
@@ -103,3 +101,28 @@ class Subject(Protocol):
         self, stimuli: Any, metric: Metric, sites: Sequence[str], *, interventions: Sequence[Intervention] = ()
     ) -> Differentiated:
         """Return a metric's gradient at sites."""
+
+
+_CAPABILITY: Mapping[str, str] = {
+    "Intervenes": "intervene", "Differentiates": "differentiate", "RelevanceRules": "differentiate",
+    "Generates": "generate",
+}  # fmt: skip
+"""Protocol → the capability that a subject which has its methods may still lack, such as gradients through 8-bit
+weights."""
+
+
+def reason_lacking(subject: Any, protocol: type) -> str:
+    """Return why a subject does not keep a protocol, in words; empty where it does.
+
+    Args:
+        subject: what lies in the rig.
+        protocol: one of ``subjects.protocols``.
+    """
+    members = [name for name in (*vars(protocol), *vars(protocol).get("__annotations__", {})) if name[0] != "_"]
+    absent = [name for name in members if not hasattr(subject, name)]
+    if absent:
+        return f"it has no {absent[0]}"
+    if protocol.__name__ == "RelevanceRules" and not subject.rules:
+        return "no relevance rules are derived for it"
+    missing = dict(getattr(getattr(subject, "capabilities", None), "missing", ()))
+    return str(missing.get(_CAPABILITY.get(protocol.__name__, ""), ""))

@@ -22,11 +22,11 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.question import Question, ask
 from patchclamp.explain.receipts import DIRECTLY, N_OPPONENTS, Receipts, count_matched, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.reading import Question, ask
 
 N_CONTROLS, N_PROMOTED, N_LIKELIEST = 20, 4, 5
 MOST_CONTROLS = 1000

@@ -14,7 +14,7 @@ from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Differentiated, Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import DIRECT, stand_ins
+from patchclamp.subjects.backward import DIRECT, RULES, stand_ins
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import Family
@@ -112,6 +112,11 @@ class Model(Network):
                 remedy="Add one with --basis DIR, in Python model.add_dictionary(pc.load_basis(DIR)).",
             )
         return {site.path: found[site.path] for site in map(self.site, found)}
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Relevance rules that are derived for its family; none without one."""
+        return () if self.family is None else tuple(rule for rule in RULES if rule not in self.family.underived)
 
     @property
     def indirect(self) -> str:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.task import Case, Task
 from patchclamp.organisms.digits.cards import evaluate, write_card
 from patchclamp.organisms.digits.recipe import NAMES, STEPS, Recipe, split, train
+from patchclamp.subjects import images
 from patchclamp.subjects.loading import load_vision_model
 from patchclamp.subjects.vision import VisionModel
 
-__all__ = ["STEPS", "Recipe", "build", "card", "evaluate", "folder", "names", "split", "train", "write_card"]
+__all__ = ["STEPS", "Recipe", "build", "card", "evaluate", "folder", "names", "split", "task", "train", "write_card"]
 
 
 def names() -> tuple[str, ...]:
@@ -61,6 +63,18 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Vision
     loaded = load_vision_model(str(folder(name)), device=device, dtype=dtype or "float32")
     loaded.name = name
     return loaded
+
+
+def task(n: int = 4) -> Task:
+    """Return a task of held-out digits, each with its class: the first ``n`` that no organism was trained on.
+
+    Raises:
+        PatchclampError: scikit-learn is not installed.
+    """
+    _, labels = images.digits()
+    _, held_out = split()
+    cases = [Case(f"digits:{i}", answers=(str(labels[i]),)) for i in held_out[:n]]
+    return Task(tuple(cases), "logit", "held-out digits")
 
 
 def card(name: str) -> dict[str, Any]:

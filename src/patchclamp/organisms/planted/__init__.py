@@ -6,6 +6,7 @@ import torch
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
+from patchclamp.core.task import Task
 from patchclamp.organisms.planted import cat
 from patchclamp.organisms.planted.account import card_of, graph_of
 from patchclamp.organisms.planted.architects import ARCHITECTS
@@ -55,6 +56,13 @@ def card(name: str) -> dict[str, Any]:
     """Say what is planted; see ``patchclamp.organisms.card``."""
     _known(name)
     return cat.card() if name == "cat" else card_of(*_parts(name))
+
+
+def task(name: str) -> Task:
+    """Return the question on a planted organism's card as a task of one case."""
+    about = card(name)
+    counterpart = about["corrupt"] if about["reference"] == "corrupted" else None
+    return Task.of(about["prompt"], about["target"], contrast=about["contrast"], counterpart=counterpart)
 
 
 def truth(name: str) -> Graph:

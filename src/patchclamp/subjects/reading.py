@@ -1,17 +1,36 @@
-"""Question: a prompt, an answer and what it is held against, turned into a metric."""
+"""Read a task with one subject: prompts and answers become tokens and a metric."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from patchclamp.attribute.scoring import check_metric
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
+from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Picture, Shown, Stimulus
+from patchclamp.core.task import Task
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.pairs import PairSet, read_by
 from patchclamp.subjects.vision import VisionModel
+
+
+def check_metric(model: Model, shown: Shown, metric: Metric) -> None:
+    """Refuse a metric that reads where the prompt or the vocabulary has nothing.
+
+    Raises:
+        PatchclampError: a position or a token out of range.
+    """
+    n, n_tokens = len(shown), model.n_answers
+    outside = [p for p in metric.positions if not -n <= p < n]
+    strange = [t for t in (*metric.target, *metric.contrast) if t >= n_tokens]
+    if outside or strange:
+        raise PatchclampError(
+            expected=f"a metric of positions −{n} to {n - 1} and tokens 0 to {n_tokens - 1}",
+            got=f"position {outside[0]}" if outside else f"token {strange[0]}",
+            remedy="Count positions in the prompt's tokens, and tokens in the model's vocabulary.",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,3 +309,43 @@ def _aligned(model: LanguageModel, clean: Stimulus, corrupted: Stimulus) -> None
         got=f"{len(corrupted)} tokens; they depart at position {departs}: {one!r} against {other!r}",
         remedy="Replace words by others of as many tokens, so that every position has its counterpart.",
     )
+
+
+def read_pairs_of(model: LanguageModel, task: Task) -> PairSet:
+    """Return a task whose every case has a counterpart, answers and wrong answers, in a model's tokens.
+
+    Raises:
+        PatchclampError: a case without one of these, or nothing that the model can be asked.
+    """
+    lacking = [case for case in task.cases if not (isinstance(case.counterpart, str) and case.answers and case.wrongs)]
+    if lacking:
+        raise PatchclampError(
+            expected="cases with a counterpart in text, answers and wrong answers",
+            got=f"{len(lacking)} without, the first {lacking[0].shown!r:.60}",
+            remedy="Task.of(prompt, target, contrast=…, counterpart=…), or Task.of_pairs(pairs).",
+        )
+    pairs = [Pair(str(case.shown), str(case.counterpart), case.answers, case.wrongs, case.group) for case in task.cases]
+    return read_by(model, pairs, kind=task.measure)
+
+
+def read_images(model: Any, task: Task) -> tuple[list[Picture], list[Metric]]:
+    """Return a task's images, and what is read of each: the logit of its answer, or the difference from a wrong one.
+
+    Raises:
+        PatchclampError: a case without an answer, or whose image is none or several.
+    """
+    pictures, metrics = [], []
+    for case in task.cases:
+        if not case.answers:
+            raise PatchclampError(
+                expected="an answer (a class) of every image", got=f"none with {case.shown!r:.60}", remedy="Name one."
+            )
+        shown = model.stimuli(case.shown)
+        if len(shown) != 1 or not isinstance(shown[0], Picture):
+            raise PatchclampError(
+                expected="one image a case", got=f"{case.shown!r:.60}", remedy="Name one, as in digits:17."
+            )
+        pictures += shown
+        target, contrast = (tuple(model.class_index(one) for one in side) for side in (case.answers, case.wrongs))
+        metrics.append(Metric("logit_difference" if contrast else "logit", target, contrast))
+    return pictures, metrics

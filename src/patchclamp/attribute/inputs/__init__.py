@@ -1,0 +1,1 @@
+"""Which regions of an input carried an answer."""

@@ -1,0 +1,320 @@
+"""Conformance: what every method must keep, checked on an organism whose answer is known."""
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from patchclamp.core import options as opts
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.keys import parse_key
+from patchclamp.core.method import Method
+from patchclamp.core.method_index import find_method
+from patchclamp.core.readout import Readout
+from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
+from patchclamp.core.similarity import Similarity
+from patchclamp.organisms import digits, planted, populations
+
+CLOSE = 1e-5
+"""Largest difference from an oracle, relative to its largest value."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Say of one thing that a method must keep whether it does, and if not why.
+
+    Args:
+        name: what must be kept.
+        passed: whether it is.
+        reason: what was found where it is not.
+    """
+
+    name: str
+    passed: bool
+    reason: str = ""
+
+
+class _Broken(Exception):
+    """A check that failed, with its reason."""
+
+
+@checked
+def check_method(
+    method: Method, *, oracle: Callable[..., Any] | None = None, seed: Natural = 0, **options: Any
+) -> tuple[Check, ...]:
+    """Return what a method keeps of the conformance suite, run on the first organism that its card names.
+
+    Args:
+        method: yours or ours.
+        oracle: a slow function of the same inputs and options, that returns what ``comparable`` returns of the method's
+            noun; the check is left out without one.
+        seed: of everything random.
+        options: of the method, to make the checks quick.
+
+    Returns:
+        tuple[Check, ...]: all that apply to what the method takes and gives.
+
+    Raises:
+        PatchclampError: the card names no organism that there is.
+
+    Cost: the method a few times on a small organism.
+
+    Example:
+        >>> from patchclamp.core.method_index import find_method
+        >>> all(check.passed for check in check_method(find_method("rsa", "compare"), n_null=19, n_bootstrap=100))
+        True
+    """
+    context = _Context(method, make_inputs(method), options, seed, oracle)
+    found = []
+    for check in _checks_of(method, oracle):
+        try:
+            check(context)
+            found.append(Check(_name(check), True))
+        except _Broken as problem:
+            found.append(Check(_name(check), False, str(problem)))
+        except Exception as problem:
+            found.append(Check(_name(check), False, f"{type(problem).__name__}: {problem}"))
+    return tuple(found)
+
+
+def make_inputs(method: Method) -> dict[str, Any]:
+    """Return inputs of a method from the first organism on which it is calibrated.
+
+    Raises:
+        PatchclampError: no such organism.
+    """
+    for name in method.calibrated_on:
+        if name in populations.names():
+            inputs: dict[str, Any] = populations.make(name).inputs(method.takes)
+            return inputs
+        if name in (*planted.names(), *digits.names()):
+            return _inputs_of(name, method)
+    raise PatchclampError(
+        expected=f"an organism among {', '.join((*populations.names(), *planted.names()))}",
+        got=f"{', '.join(method.calibrated_on)} for {method.name}",
+        remedy="Name in calibrated_on where the method can be tried.",
+    )
+
+
+def _inputs_of(name: str, method: Method) -> dict[str, Any]:
+    """Return an organism, the question on its card, and what else is made of these."""
+    home = planted if name in planted.names() else digits
+    subject, task = home.build(name), planted.task(name) if home is planted else digits.task()
+    makers: Mapping[str, Callable[[], Any]] = {
+        "Task": lambda: task,
+        "Scores": lambda: find_method("occlusion", "attribute")(subject, task),
+    }
+    nouns = {parameter: makers[noun.rstrip("?")]() for parameter, noun in method.takes.items()}
+    return {"subject": subject, **nouns}
+
+
+def comparable(noun: Any) -> np.ndarray:
+    """Return the numbers of a noun that an oracle gives too: a Similarity's value, a Readout's held-out predictions.
+
+    An oracle of Scores gives a mapping from key to score instead.
+    """
+    if isinstance(noun, Scores):
+        return noun.values
+    if isinstance(noun, Estimate):
+        return np.array([noun.value])
+    if isinstance(noun, Similarity):
+        return np.array([noun.estimate.value])
+    if isinstance(noun, Readout) and noun.predicted is not None:
+        return noun.predicted
+    raise _Broken(f"{type(noun).__name__} has nothing to compare")
+
+
+@dataclass
+class _Context:
+    method: Method
+    inputs: Mapping[str, Any]
+    options: Mapping[str, Any]
+    seed: int
+    oracle: Callable[..., Any] | None
+
+    def run(self, **changes: Any) -> Any:
+        """Run the method, with some inputs changed."""
+        return self.method(**{**self.inputs, **changes}, **self.options, seed=self.seed)
+
+    @cached_property
+    def noun(self) -> Any:
+        """What the method gives of the inputs as they are; most checks look at it."""
+        return self.run()
+
+
+def _refuse(broken: object, reason: str) -> None:
+    if broken:
+        raise _Broken(reason)
+
+
+def _is_complete(context: _Context) -> None:
+    """The card is complete, its entry is JSON, and the function's documentation names source, cost and errors."""
+    json.dumps(context.method.to_json(), allow_nan=False)
+    text = inspect.getdoc(context.method.run) or ""
+    missing = [part for part in ("Args:", "Returns:", "Raises:", "Source:", "Cost:") if part not in text]
+    _refuse(missing, f"its documentation lacks {', '.join(missing)}")
+
+
+def _round_trips_options(context: _Context) -> None:
+    """Options come back from JSON as they were, and unknown ones are refused."""
+    first = context.method.make_options(context.options)
+    again = context.method.make_options(json.loads(json.dumps(opts.to_json(first))))
+    _refuse(first != again, f"{first} came back as {again}")
+    try:
+        context.method.make_options({"no_such_option": 1})
+    except PatchclampError:
+        return
+    raise _Broken("an unknown option was taken")
+
+
+def _gives_its_noun(context: _Context) -> None:
+    """What it gives is the noun that its annotation names."""
+    noun = context.noun
+    _refuse(type(noun).__name__ != context.method.gives, f"{type(noun).__name__} instead of {context.method.gives}")
+    if isinstance(noun, Estimate):
+        return
+    _refuse(noun.provenance.method != f"{context.method.room}/{context.method.name}", "its provenance does not name it")
+
+
+def _repeats(context: _Context) -> None:
+    """The same seed gives the same bits."""
+    first, second = comparable(context.noun), comparable(context.run())
+    _refuse(first.tobytes() != second.tobytes(), "two runs with one seed differ")
+
+
+def _equals_its_oracle(context: _Context) -> None:
+    """It equals its slow oracle."""
+    assert context.oracle is not None
+    given = context.oracle(**context.inputs, options=context.method.make_options(context.options))
+    noun = context.noun
+    if isinstance(noun, Scores):
+        _refuse(len(given) != len(noun), f"{len(noun)} keys, its oracle {len(given)}")
+        expected, found = np.array(list(given.values())), np.array([noun.score(key) for key in given])
+    else:
+        expected, found = np.asarray(given), comparable(noun)
+    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-30))
+    apart = float(np.nanmax(np.abs(found - expected))) / scale
+    _refuse(not apart <= CLOSE, f"{apart:.2g} of the largest value away from its oracle")
+
+
+def _refuses_too_few(context: _Context) -> None:
+    """A missing input is refused in three parts."""
+    name = next(iter(context.inputs))
+    try:
+        context.method(**{key: value for key, value in context.inputs.items() if key != name})
+    except PatchclampError:
+        return
+    raise _Broken(f"it ran without {name}")
+
+
+def _is_json(context: _Context) -> None:
+    """What it gives can be written as JSON, cut to a limit, without NaN."""
+    noun = context.noun
+    json.dumps(noun.to_json() if isinstance(noun, Estimate) else noun.to_json(3), allow_nan=False)
+
+
+def _saves_and_loads(context: _Context) -> None:
+    """What it gives comes back from disk as it was."""
+    noun = context.noun
+    with TemporaryDirectory() as folder:
+        noun.save(f"{folder}/new")
+        again = type(noun).load(f"{folder}/new")
+    same = comparable(noun).tobytes() == comparable(again).tobytes()
+    _refuse(not same or noun.to_json() != again.to_json(), "it came back changed")
+
+
+def _finds_what_is_planted(context: _Context) -> None:
+    """The estimate lies above its null and not above its ceiling by more than its interval."""
+    for estimate in _estimates(context.noun):
+        assert estimate.null is not None
+        assert estimate.interval is not None
+        _refuse(estimate.value <= estimate.null.high, f"{estimate} lies within its null")
+        above = estimate.ceiling is not None and estimate.interval.low > estimate.ceiling
+        _refuse(above, f"{estimate} lies above its ceiling {estimate.ceiling}")
+
+
+def _random_row_is_at_chance(context: _Context) -> None:
+    """Noise in place of the last recording stays within the null."""
+    name = [key for key, noun in context.method.takes.items() if noun == "Recording"][-1]
+    noun = context.run(**{name: _noise_like(context.inputs[name], context.seed)})
+    for estimate in _estimates(noun):
+        _refuse(estimate.p is not None and estimate.p <= 0.01 and estimate.value > 0.2, f"{estimate} on noise")
+
+
+def _shuffled_scores_are_at_chance(context: _Context) -> None:
+    """Scores that are given to the wrong keys come out like random orders."""
+    [name] = [key for key, noun in context.method.takes.items() if noun == "Scores"]
+    scores, draw = context.inputs[name], np.random.default_rng(context.seed)
+    shuffled = draw.permuted(scores.per_case, axis=1)
+    estimate = context.run(**{name: replace(scores, values=shuffled.mean(0), per_case=shuffled)})
+    own = context.noun
+    _refuse(estimate.value >= own.value, f"{estimate} of shuffled scores")
+    _refuse(estimate.p is not None and estimate.p <= 0.01, f"{estimate} of shuffled scores, p = {estimate.p}")
+
+
+def _oracle_row_is_at_one(context: _Context) -> None:
+    """A recording beside itself is as alike, or as well predicted, as can be."""
+    first, last = ([key for key, noun in context.method.takes.items() if noun == "Recording"][i] for i in (0, -1))
+    for estimate in _estimates(context.run(**{last: context.inputs[first]})):
+        _refuse(not estimate.value > 0.99, f"{estimate} of a recording beside itself")
+
+
+def _has_valid_keys(context: _Context) -> None:
+    """Every key comes back from text and from a URL, and stands where its score does."""
+    scores = context.noun
+    for place in range(0, len(scores), max(1, len(scores) // 50)):
+        key = scores.key(place)
+        same = parse_key(str(key)) == key and type(key).from_url(key.to_url()) == key
+        _refuse(not same or scores.index.place(key) != place, f"{key} does not come back")
+
+
+def _finds_the_planted_units(context: _Context) -> None:
+    """The planted units are the highest, a random order finds fewer, and the truth as an order finds all."""
+    name = str(getattr(context.inputs.get("subject"), "name", ""))
+    if name not in planted.names():
+        return
+    scores, true = context.noun, [str(key) for key in planted.card(name)["true"]]
+    places = {scores.index.place(key) for key in true}
+    highest = set(scores.places(len(places), signed=False).tolist())
+    _refuse(highest != places, f"{len(highest & places)} of {len(places)} planted units among as many highest")
+    draw = np.random.default_rng(context.seed)
+    by_chance = [len(places & set(draw.permutation(len(scores))[: len(places)].tolist())) for _ in range(100)]
+    _refuse(np.mean(by_chance) > len(places) / 2, "a random order finds half of them")
+
+
+def _estimates(noun: Any) -> Iterator[Any]:
+    """Yield the one estimate that sums a noun up."""
+    yield noun if isinstance(noun, Estimate) else noun.estimate if isinstance(noun, Similarity) else noun.summary
+
+
+def _noise_like(recording: Recording, seed: int) -> Recording:
+    draw = np.random.default_rng(seed)
+    return replace(recording, values={site: draw.standard_normal(np.shape(x)) for site, x in recording.values.items()})
+
+
+_GENERAL: tuple[Callable[[_Context], None], ...] = (
+    _is_complete, _round_trips_options, _gives_its_noun, _repeats, _refuses_too_few, _is_json,
+)  # fmt: skip
+_OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
+    "Scores": (_saves_and_loads, _has_valid_keys, _finds_the_planted_units),
+    "Similarity": (_finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
+    "Estimate": (_finds_what_is_planted, _shuffled_scores_are_at_chance),
+    "Readout": (_saves_and_loads, _finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
+}
+"""Noun given → what a method that gives it must keep besides."""
+
+
+def _checks_of(method: Method, oracle: object) -> list[Callable[[_Context], None]]:
+    return [*_GENERAL, *_OF_NOUN.get(method.gives, ()), *([_equals_its_oracle] if oracle is not None else [])]
+
+
+def _name(check: Callable[..., Any]) -> str:
+    return check.__name__.strip("_").replace("_", " ")

@@ -1,0 +1,58 @@
+"""The conditions of a recording as a matrix: one row per stimulus, one column per unit."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.recording import Recording, as_numpy
+
+Pool = Literal["mean", "last"]
+
+
+def only_site(recording: Recording, site: str = "") -> str:
+    """Return the site that is meant: the one named, or the only one that the recording holds.
+
+    Raises:
+        PatchclampError: a site that it does not hold, or none named where it holds several.
+    """
+    if site in recording.values:
+        return site
+    held = list(recording.values)
+    if site or len(held) != 1:
+        raise PatchclampError(
+            expected=f"a site among {', '.join(held[:8]) or 'none: the recording is empty'}",
+            got=repr(site) if site else f"{len(held)} sites and none named",
+            remedy="Name one.",
+        )
+    return held[0]
+
+
+def condition_matrix(recording: Recording, site: str, pool: Pool = "mean") -> Float[np.ndarray, "condition unit"]:
+    """Return what every stimulus evoked at a site, in double precision.
+
+    Args:
+        recording: rows are tokens, places of a map, or samples.
+        site: where.
+        pool: ``mean`` over the rows that statistics count (all, where none of a stimulus counts), or the ``last`` row.
+
+    Raises:
+        PatchclampError: values that are not finite.
+    """
+    rows = []
+    for i, stimulus in enumerate(recording.stimuli):
+        values = np.asarray(as_numpy(recording.of(site, i)), dtype=np.float64)
+        values = values.reshape(len(values), -1)
+        counted = getattr(stimulus, "counted", None)
+        if pool == "mean" and counted is not None and len(counted) == len(values) and counted.any():
+            values = values[counted]
+        rows.append(values[-1] if pool == "last" else values.mean(0))
+    matrix: np.ndarray = np.stack(rows) if rows else np.zeros((0, 0))
+    if not np.isfinite(matrix).all():
+        raise PatchclampError(
+            expected=f"finite values at {site}",
+            got=f"{int((~np.isfinite(matrix)).sum())} that are not",
+            remedy="Leave out the samples that are missing.",
+        )
+    return matrix

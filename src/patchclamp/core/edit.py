@@ -1,0 +1,114 @@
+"""Edit: a change of a subject's parameters, reversible, with the hashes before and after."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from patchclamp.core.arguments import checked
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import writing
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.provenance import Provenance
+
+FOLDER = "edit"
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """Hold what is added to some parameters, and the hash of the subject before and after.
+
+    ``with subject.edited(edit):`` adds it and takes it away again, to the bit; ``subject.save_edited(edit, folder)``
+    writes a model of its own.
+
+    Args:
+        deltas: parameter name → what is added, of the parameter's shape.
+        before: hash of the weights that it was made for.
+        after: hash of the weights with it.
+        claim: what it should change, in words.
+        provenance: what made it.
+
+    Raises:
+        PatchclampError: no parameter, or numbers that are not finite.
+
+    Example:
+        >>> Edit({"w": np.ones((2, 2))}, "a", "b", "Paris is in Italy").size
+        4
+    """
+
+    deltas: Mapping[str, np.ndarray] = field(repr=False)
+    before: str
+    after: str
+    claim: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        strange = [name for name, delta in self.deltas.items() if not np.isfinite(delta).all()]
+        if not self.deltas or strange:
+            raise PatchclampError(
+                expected="at least one parameter, and finite numbers",
+                got=f"{strange[0]} with others" if strange else "none",
+                remedy="A solution that overflows asks for a larger penalty.",
+            )
+
+    @property
+    def size(self) -> int:
+        """How many numbers it changes."""
+        return int(sum(np.count_nonzero(delta) for delta in self.deltas.values()))
+
+    @property
+    def hash(self) -> str:
+        """The hash of the weights with it, which says before and after in one."""
+        return self.after
+
+    def to_json(self, limit: int = 20) -> dict[str, Any]:
+        """Return what it changes as JSON-ready data; arrays stay in bundles."""
+        return {
+            "claim": self.claim, "before": self.before, "after": self.after, "size": self.size,
+            "parameters": [
+                {"name": name, "shape": list(delta.shape), "norm": float(np.linalg.norm(delta))}
+                for name, delta in list(self.deltas.items())[:limit]
+            ],
+            "provenance": self.provenance.to_json(),
+        }  # fmt: skip
+
+    def save(self, folder: str | Path) -> None:
+        """Write the edit to a new or empty folder, whole or not at all.
+
+        Raises:
+            PatchclampError: the folder holds something, or cannot be written.
+        """
+        manifest = {
+            "claim": self.claim, "before": self.before, "after": self.after, "names": list(self.deltas),
+            "provenance": self.provenance.to_json(),
+        }  # fmt: skip
+        with writing(folder):
+            bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
+            bundle.append("deltas", {str(i): np.asarray(delta) for i, delta in enumerate(self.deltas.values())})
+            bundle.finish()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Edit":
+        """Read a folder that ``save`` wrote, and check that it is what was written.
+
+        Raises:
+            PatchclampError: no edit there.
+            Damaged: a part is missing or changed.
+        """
+        bundle = Bundle.open(folder, kind=FOLDER)
+        try:
+            if not bundle.whole or bundle.damaged():
+                raise ValueError("it was changed, or its writing was cut off")
+            told, arrays = bundle.manifest, bundle.read("deltas")
+            deltas = {str(name): arrays[str(i)] for i, name in enumerate(told["names"])}
+            return cls(
+                deltas, str(told["before"]), str(told["after"]), str(told["claim"]),
+                Provenance.from_json(told["provenance"]),
+            )  # fmt: skip
+        except (KeyError, ValueError, TypeError, AttributeError) as problem:
+            raise Damaged(
+                expected="a whole edit", got=f"{folder}: {problem}", remedy="Restore the folder, or make it again."
+            ) from problem

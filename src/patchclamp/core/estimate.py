@@ -1,0 +1,97 @@
+"""Estimate: a number with its interval, what it rests on, and what it stands between."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.stats import Interval
+
+
+@checked
+@dataclass(frozen=True)
+class Estimate:
+    """Hold one measured number, its interval, and where a split exists its null and its ceiling.
+
+    Args:
+        value: the number; nan where it is undefined.
+        interval: its interval; None where nothing can be said of its spread, as with one case.
+        n: how many independent things it rests on (cases, stimuli, people).
+        unit: unit of measure, in words: ``m``, ``share of m``, ``Pearson r``, ``AUROC``.
+        null: what chance gives: the interval of the same number with the whole pipeline refitted on data in which
+            there is nothing to find.
+        p: share of those that reach the value, the value itself counted among them; None without a null.
+        ceiling: the largest value that the noise of the data allows; None where that cannot be known.
+
+    Raises:
+        PatchclampError: a p outside (0, 1], or a p without a null.
+
+    Example:
+        >>> Estimate(0.4, Interval(0.3, 0.5, 0.95, "percentile bootstrap"), 20, "Pearson r").to_json()["low"]
+        0.3
+    """
+
+    value: float
+    interval: Interval | None
+    n: Natural
+    unit: str
+    null: Interval | None = None
+    p: float | None = None
+    ceiling: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.p is not None and (self.null is None or not 0 < self.p <= 1):
+            raise PatchclampError(
+                expected="p above 0 and at most 1, of a null that is given",
+                got=f"p = {self.p!r}, null = {self.null!r}",
+                remedy="Count the value itself among the null's: p = (1 + #{null ≥ value}) / (1 + n).",
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate as JSON-ready data; what is absent or not finite is null."""
+        low, high = (None, None) if self.interval is None else (self.interval.low, self.interval.high)
+        return {
+            "value": finite(self.value), "low": finite(low), "high": finite(high),
+            "level": None if self.interval is None else self.interval.level,
+            "interval": None if self.interval is None else self.interval.method,
+            "n": self.n, "unit": self.unit,
+            "null_low": None if self.null is None else finite(self.null.low),
+            "null_high": None if self.null is None else finite(self.null.high),
+            "null": None if self.null is None else self.null.method,
+            "p": self.p, "ceiling": finite(self.ceiling),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Estimate":
+        """Read an estimate; the inverse of ``to_json``.
+
+        Raises:
+            KeyError, TypeError, ValueError: a part that is missing or of another type.
+        """
+
+        def interval(low: str, high: str, method: str) -> Interval | None:
+            if data[method] is None:
+                return None
+            ends = [math.nan if data[end] is None else float(data[end]) for end in (low, high)]
+            return Interval(ends[0], ends[1], float(data["level"] or 0.95), str(data[method]))
+
+        return cls(
+            math.nan if data["value"] is None else float(data["value"]), interval("low", "high", "interval"),
+            int(data["n"]), str(data["unit"]), interval("null_low", "null_high", "null"),
+            None if data["p"] is None else float(data["p"]),
+            None if data["ceiling"] is None else float(data["ceiling"]),
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        """Return the number as people read it: ``0.40 (95 % CI 0.30 to 0.50, n = 20)``."""
+        if self.interval is None or not math.isfinite(self.interval.low):
+            return f"{self.value:.3g} {self.unit} (n = {self.n})"
+        i = self.interval
+        return f"{self.value:.3g} {self.unit} ({100 * i.level:g} % CI {i.low:.3g} to {i.high:.3g}, n = {self.n})"
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number that JSON can hold, or None."""
+    return None if value is None or not math.isfinite(value) else float(value)

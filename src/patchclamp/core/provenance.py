@@ -1,0 +1,84 @@
+"""Provenance: where a result comes from, as data that can be read again."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from patchclamp.core.arguments import checked
+from patchclamp.core.errors import Damaged
+
+PACKAGES = ("patchclamp", "torch", "transformers", "numpy")
+
+
+@checked
+@dataclass(frozen=True)
+class Provenance:
+    """Say what made a result: subject, method and options, versions, seed, hashes and seconds.
+
+    Args:
+        subject: slug of what lay in the rig; empty where none did.
+        subject_hash: hash of its weights, or of the recording.
+        method: name of the method, with its room: ``attribute/relp``; empty where no card made it.
+        options: the method's options, as JSON-ready data.
+        seed: of everything random.
+        versions: package to version.
+        hashes: hash of every input by its name: a basis, a corpus, a second recording.
+        seconds: how long it took; nan where nobody measured.
+        extra: what one kind of result alone has to say.
+
+    Example:
+        >>> Provenance.from_json(Provenance("toy", "abc", "compare/rsa").to_json()).method
+        'compare/rsa'
+    """
+
+    subject: str = ""
+    subject_hash: str = ""
+    method: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = math.nan
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the provenance as JSON-ready data."""
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name in ("options", "versions", "hashes", "extra"):
+            data[name] = dict(data[name])
+        return {**data, "seconds": self.seconds if math.isfinite(self.seconds) else None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Provenance":
+        """Read a provenance; the inverse of ``to_json``.
+
+        Raises:
+            Damaged: a part that is none of it, or of another type.
+        """
+        given = dict(data)
+        given["seconds"] = math.nan if given.get("seconds") is None else given["seconds"]
+        strange = [name for name in given if name not in cls.__dataclass_fields__]
+        kinds = {
+            "seed": int,
+            "seconds": int | float,
+            **dict.fromkeys(("options", "versions", "hashes", "extra"), Mapping),
+        }
+        wrong = [name for name in given if name not in strange and not isinstance(given[name], kinds.get(name, str))]
+        if strange or wrong:
+            raise Damaged(
+                expected="a provenance", got=f"one with {(strange + wrong)[0]!r}", remedy="Make the result again."
+            )
+        return cls(**given)
+
+
+def read_versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on; those that are not installed are left out."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

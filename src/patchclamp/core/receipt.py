@@ -1,0 +1,117 @@
+"""Receipt: a claim about some units, what their replacement did, what it stands beside, and the verdict."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from patchclamp.core.arguments import checked
+from patchclamp.core.controls import RandomControls
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate, finite
+
+Verdict = Literal["holds", "weak", "no evidence"]
+ENOUGH_SETS = 99
+"""Different random sets with which p can fall to .01."""
+STRONG, SOME = 0.01, 0.05
+LARGEST_ACTIVATIONS = "largest activations"
+"""The rival that a claim must beat: as many units, chosen by the size of their activation alone."""
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class Receipt:
+    """Hold what was claimed of some keys, and what was measured.
+
+    Args:
+        claim: in words: ``these 4 units carry m``.
+        keys: which units or edges.
+        predicted: the effect that their scores add up to; nan where nothing was predicted.
+        measured: the effect of replacing all of them, with its interval over cases (None with one case).
+        controls: random sets like them, measured.
+        rivals: name → effect of as many units that were chosen in a simpler way.
+
+    Raises:
+        PatchclampError: no key, or controls that were not measured.
+
+    Example:
+        >>> from patchclamp.core.controls import RandomControls
+        >>> sets = RandomControls(tuple((i,) for i in range(99)), "size", 0.0, 0.0, 99, 1, 0, (0.0,) * 99)
+        >>> Receipt("it carries m", ("embed/neurons/0",), 2.0, Estimate(1.5, None, 1, "m"), sets).verdict
+        'holds'
+    """
+
+    claim: str
+    keys: tuple[str, ...]
+    predicted: float
+    measured: Estimate
+    controls: RandomControls
+    rivals: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.keys or len(self.controls.measured) != len(self.controls.sets):
+            raise PatchclampError(
+                expected="at least one key, and controls that were measured",
+                got=f"{len(self.keys)} keys, {len(self.controls.measured)} effects of {len(self.controls.sets)} sets",
+                remedy="Measure the controls: controls.measure(effects).",
+            )
+
+    @property
+    def p(self) -> float:
+        """Share of random sets at least as strong, with +1 correction; nan where sets have fewer keys.
+
+        Fewer keys than were chosen do less by their number alone.
+        """
+        return self.controls.p(self.measured.value) if self.controls.size == len(self.keys) else math.nan
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the measurement says of the claim.
+
+        *holds*: the measured effect has the predicted sign, its interval excludes 0 (where there are several cases), it
+        exceeds that of the units of largest activation, and p ≤ .01 against at least 99 different random sets. *weak*:
+        the sign is right and p ≤ .05, or it exceeds all random sets and fewer than 99 different ones exist. Else
+        *no evidence*.
+        """
+        sign = math.copysign(1.0, self.predicted) if math.isfinite(self.predicted) and self.predicted else 1.0
+        if not sign * self.measured.value > 0:
+            return "no evidence"
+        interval = self.measured.interval
+        apart = interval is None or not math.isfinite(interval.low) or interval.low > 0 or interval.high < 0
+        rival = self.rivals.get(LARGEST_ACTIVATIONS, 0.0)
+        beats = abs(self.measured.value) > abs(rival)
+        many = self.controls.n_different >= ENOUGH_SETS
+        if apart and beats and many and self.p <= STRONG:
+            return "holds"
+        if self.p <= SOME or (not many and self.p <= self.controls.floor):
+            return "weak"
+        return "no evidence"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the verdict is not *holds*, in words; empty where it is."""
+        found = []
+        sign = math.copysign(1.0, self.predicted) if math.isfinite(self.predicted) and self.predicted else 1.0
+        if not sign * self.measured.value > 0:
+            found.append("the measured effect has not the predicted sign")
+        interval = self.measured.interval
+        if interval is not None and interval.low <= 0 <= interval.high:
+            found.append("its interval includes 0")
+        if not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
+            found.append("the units of largest activation do as much")
+        if self.controls.n_different < ENOUGH_SETS:
+            found.append(f"only {self.controls.n_different} different random sets exist ({self.controls.rule})")
+        if self.controls.size != len(self.keys):
+            found.append(f"random sets have {self.controls.size} keys, not {len(self.keys)}")
+        elif not self.p <= STRONG:
+            found.append(f"p = {self.p:.2g}")
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the receipt as JSON-ready data."""
+        return {
+            "claim": self.claim, "keys": list(self.keys), "predicted": finite(self.predicted),
+            "measured": self.measured.to_json(), "controls": self.controls.to_json(),
+            "rivals": {name: finite(effect) for name, effect in self.rivals.items()},
+            "p": finite(self.p), "p_floor": self.controls.floor, "verdict": self.verdict, "reasons": list(self.reasons),
+        }  # fmt: skip

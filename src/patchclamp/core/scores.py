@@ -1,0 +1,285 @@
+"""Scores: one number per unit or edge, whose keys cost nothing until they are read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import writing
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.estimate import finite
+from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.keys import EdgeIndex, Index, Key, UnitIndex, read_index
+from patchclamp.core.provenance import Provenance
+from patchclamp.core.unit import UnitKey
+
+FOLDER = "scores"
+CHUNK = 2**20
+"""Values that are looked at, or written, at once."""
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Hold a score for every key of an index, and what the scores are of.
+
+    Args:
+        index: the keys.
+        values: ``(key,)`` scores, in the unit of measure.
+        unit: unit of measure: ``m`` where scores predict changes of a metric.
+        baseline: what a value is held against and replaced by: ``zero``, ``mean``, ``corrupted``, …; empty for none.
+        metric_clean: m on what was shown, its mean over cases; nan without a metric.
+        metric_counterpart: m on the counterparts; nan without any.
+        per_case: ``(case, key)`` scores of every case, whose mean ``values`` are; None where they were not kept.
+        ranking: ``(rank,)`` places of keys from the first down, where the order is not by value; None where it is.
+        measures: ``(key,)`` other numbers of every key, by name: size of its change, activation.
+        task: hash of the task; empty without one.
+        provenance: what made them.
+
+    Raises:
+        PatchclampError: not one value per key, or a value that is not finite.
+
+    Example:
+        >>> from patchclamp.core.keys import Block
+        >>> scores = Scores(UnitIndex([Block("embed", "neurons", 3)]), np.array([0.0, 2.0, -3.0]))
+        >>> [str(key) for key in scores.top(1)], [str(key) for key in scores.top(1, signed=False)]
+        (['embed/neurons/1'], ['embed/neurons/2'])
+    """
+
+    index: Index
+    values: Float[np.ndarray, " key"]
+    unit: str = "m"
+    baseline: str = ""
+    metric_clean: float = float("nan")
+    metric_counterpart: float = float("nan")
+    per_case: Float[np.ndarray, "case key"] | None = None
+    ranking: Int[np.ndarray, " rank"] | None = None
+    measures: Mapping[str, Float[np.ndarray, " key"]] = field(default_factory=dict)
+    task: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        n = len(self.index)
+        columns = {"values": self.values, **self.measures}
+        wrong = [f"{name} of shape {column.shape}" for name, column in columns.items() if column.shape != (n,)]
+        if self.per_case is not None and self.per_case.shape[1:] != (n,):
+            wrong.append(f"per_case of shape {self.per_case.shape}")
+        if not wrong and not all(np.isfinite(self.values[k : k + CHUNK]).all() for k in range(0, n, CHUNK)):
+            wrong.append("values that are not finite")
+        if self.ranking is not None and (
+            len(set(self.ranking.tolist())) != len(self.ranking) or not set(self.ranking.tolist()) <= set(range(n))
+        ):
+            wrong.append("a ranking with places twice or out of range")
+        if wrong:
+            raise PatchclampError(
+                expected=f"one finite score for each of {n:,} keys",
+                got="; ".join(wrong),
+                remedy="Give columns of the index' length.",
+            )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def total(self) -> float:
+        """Σ of all scores."""
+        return float(self.values.sum(dtype=np.float64))
+
+    def key(self, place: int) -> Key:
+        """Return the key at a place of ``values``."""
+        return self.index.key(int(place))
+
+    def score(self, key: str | Key) -> float:
+        """Return one key's score.
+
+        Raises:
+            PatchclampError: a key that has none.
+        """
+        return float(self.values[self.index.place(key)])  # type: ignore[arg-type]
+
+    def places(self, k: Natural, *, signed: bool = True) -> Int[np.ndarray, " k"]:
+        """Return the places of the ``k`` highest scores, the first of equal ones first; by magnitude where not signed.
+
+        Where scores have a ranking of their own, its first ``k``.
+
+        Cost: two passes over the values, a chunk at a time; no memory that grows with them.
+        """
+        if self.ranking is not None:
+            return self.ranking[:k]
+        n = len(self)
+        if k == 0 or n == 0:
+            return np.zeros(0, dtype=np.int64)
+        if k >= n:
+            return self.order(signed=signed)
+        highest = np.zeros(0, dtype=self.values.dtype)
+        for start in range(0, n, CHUNK):
+            part = np.concatenate([highest, self._heights(start, signed)])
+            highest = part if len(part) <= k else np.partition(part, len(part) - k)[len(part) - k :]
+        least = highest.min()
+        above, equal = [], []
+        for start in range(0, n, CHUNK):
+            heights = self._heights(start, signed)
+            above.append(start + np.flatnonzero(heights > least))
+            equal.append(start + np.flatnonzero(heights == least)[:k])
+        strictly = np.concatenate(above)
+        chosen = np.concatenate([strictly, np.concatenate(equal)[: k - len(strictly)]])
+        heights = self.values[chosen] if signed else np.abs(self.values[chosen])
+        found: np.ndarray = chosen[np.lexsort((chosen, -heights))]
+        return found
+
+    def _heights(self, start: int, signed: bool) -> np.ndarray:
+        part = self.values[start : start + CHUNK]
+        return part if signed else np.abs(part)
+
+    def order(self, *, signed: bool = True) -> Int[np.ndarray, " key"]:
+        """Return all places from the first down: the ranking, else by value, or by magnitude where not ``signed``.
+
+        Cost: eight bytes a key; ``places`` and ``top`` need none.
+        """
+        if self.ranking is not None:
+            return self.ranking
+        return np.argsort(-self.values if signed else -np.abs(self.values), kind="stable")
+
+    def top(self, k: Natural, *, signed: bool = True) -> list[Key]:
+        """Return the keys of the ``k`` highest scores."""
+        return [self.key(int(i)) for i in self.places(k, signed=signed)]
+
+    def first(self, k: Natural, *, signed: bool = True) -> Bool[np.ndarray, " key"]:
+        """Return which keys the ``k`` highest are."""
+        chosen = np.zeros(len(self), dtype=bool)
+        chosen[self.places(k, signed=signed)] = True
+        return chosen
+
+    def by_place(self) -> Float[np.ndarray, " position"]:
+        """Return Σ of scores at every position; one sum where sites have not the same positions.
+
+        Raises:
+            PatchclampError: scores of edges.
+        """
+        if not isinstance(self.index, UnitIndex):
+            raise PatchclampError(
+                expected="scores of units", got="scores of edges", remedy="An edge stands at no one position."
+            )
+        firsts = self.index.firsts
+        sums = [
+            self.values[firsts[i] : firsts[i + 1]].reshape(block.n_places or 1, block.n_units).sum(1)
+            for i, block in enumerate(self.index.blocks)
+        ]
+        whole = len({len(one) for one in sums}) == 1
+        found: np.ndarray = np.sum(sums if whole else [one.sum(keepdims=True) for one in sums], axis=0)
+        return found
+
+    def graph(self, most: Natural = 200) -> Graph:
+        """Return the keys of largest magnitude as a graph: units lead to the output, edges run between units."""
+        nodes: dict[str, Node] = {}
+        edges: list[Edge] = []
+        for i in self.places(most, signed=False):
+            key, value = self.key(int(i)), float(self.values[i])
+            if isinstance(key, UnitKey):
+                more = {name: float(column[i]) for name, column in self.measures.items()}
+                nodes[str(key)] = Node(str(key), key.basis, value, more)
+                edges.append(Edge(str(key), "output", value))
+            else:
+                for end in (key.source, key.target):
+                    nodes.setdefault(str(end), Node(str(end), end.basis, 0.0))
+                edges.append(Edge(str(key.source), str(key.target), value))
+        output = Node("output", "output", finite(self.metric_clean) or 0.0)
+        subject = {"slug": self.provenance.subject, "hash": self.provenance.subject_hash}
+        about = {"method": self.provenance.method, "reference": self.baseline}
+        return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), {}, about)
+
+    def to_json(self, limit: Natural = 20) -> dict[str, Any]:
+        """Return the ``limit`` keys of largest magnitude and what the scores are of, as JSON-ready data."""
+        return {
+            "n": len(self), "unit": self.unit, "baseline": self.baseline, "task": self.task, "total": self.total,
+            "metric_clean": finite(self.metric_clean), "metric_counterpart": finite(self.metric_counterpart),
+            "scores": [
+                {
+                    "key": str(self.key(int(i))), "score": float(self.values[i]),
+                    **{name: finite(float(column[i])) for name, column in self.measures.items()},
+                }
+                for i in self.places(limit, signed=False)
+            ],
+            "provenance": self.provenance.to_json(),
+        }  # fmt: skip
+
+    def save(self, folder: str | Path) -> None:
+        """Write the scores to a new or empty folder, whole or not at all.
+
+        Raises:
+            PatchclampError: the folder holds something, or cannot be written.
+
+        Cost: the values' size on disk; in memory one chunk of them.
+        """
+        columns = {"values": self.values, **{f"measure-{i}": x for i, x in enumerate(self.measures.values())}}
+        manifest = {
+            "index": self.index.to_json(), "n": len(self), "unit": self.unit, "baseline": self.baseline,
+            "metric_clean": finite(self.metric_clean), "metric_counterpart": finite(self.metric_counterpart),
+            "measures": list(self.measures), "task": self.task, "provenance": self.provenance.to_json(),
+            "dtypes": {name: str(column.dtype) for name, column in columns.items()},
+        }  # fmt: skip
+        whole = {"ends": self.index.ends} if isinstance(self.index, EdgeIndex) else {}
+        whole |= {} if self.per_case is None else {"per_case": self.per_case}
+        whole |= {} if self.ranking is None else {"ranking": self.ranking}
+        with writing(folder):
+            bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
+            for name, column in columns.items():
+                for number, start in enumerate(range(0, len(self), CHUNK)):
+                    bundle.append(f"{name}-{number:05d}", {"part": column[start : start + CHUNK]})
+            if whole:
+                bundle.append("whole", whole)
+            bundle.finish()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Scores":
+        """Read a folder that ``save`` wrote, and check that it is what was written.
+
+        Raises:
+            PatchclampError: no scores there.
+            Damaged: a part is missing or changed.
+
+        Cost: the values in memory, and one chunk of them besides.
+        """
+        bundle = Bundle.open(folder, kind=FOLDER)
+        try:
+            if not bundle.whole or bundle.damaged():
+                raise ValueError("it was changed, or its writing was cut off")
+            told = bundle.manifest
+            pieces = {entry["piece"] for entry in bundle.pieces}
+            whole = bundle.read("whole") if "whole" in pieces else {}
+            index = read_index(told["index"], whole.get("ends"))
+            if len(index) != told["n"]:
+                raise ValueError(f"{len(index)} keys instead of {told['n']}")
+            columns = {name: _join(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
+            names = [str(name) for name in told["measures"]]
+            ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_counterpart")]
+            return cls(
+                index, columns["values"], str(told["unit"]), str(told["baseline"]), ends[0], ends[1],
+                whole.get("per_case"), whole.get("ranking"),
+                {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
+                str(told["task"]), Provenance.from_json(told["provenance"]),
+            )  # fmt: skip
+        except (KeyError, ValueError, TypeError, AttributeError, MemoryError, PatchclampError) as problem:
+            raise Damaged(
+                expected="whole scores",
+                got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",
+                remedy="Restore the folder, or score again.",
+            ) from problem
+
+
+def _join(bundle: Bundle, name: str, n: int, dtype: str) -> np.ndarray:
+    """Return a column from its pieces, which are read one by one into the place where they stay."""
+    parts = sorted(entry["piece"] for entry in bundle.pieces if entry["piece"].rpartition("-")[0] == name)
+    sizes = [bundle.shapes(part)["part"] for part in parts]
+    if sum(size[0] for size in sizes) != n or any(len(size) != 1 for size in sizes):
+        raise ValueError(f"{name} is not as long as the index")
+    column, start = np.empty(n, dtype=np.dtype(dtype)), 0
+    for part, (size,) in zip(parts, sizes, strict=True):
+        column[start : start + size] = bundle.read(part)["part"]
+        start += size
+    return column

@@ -1,0 +1,52 @@
+"""Encode: predict one recording's activity from another's."""
+
+from typing import Any
+
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.method import Method
+from patchclamp.core.method_index import find_default, find_method
+from patchclamp.core.readout import Readout
+from patchclamp.core.recording import Recording
+from patchclamp.core.split import Split
+from patchclamp.core.subject import Progress
+
+
+@checked
+def encode(
+    features: Recording,
+    targets: Recording,
+    split: Split,
+    *,
+    method: str | Method | None = None,
+    seed: Natural = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Readout:
+    """Predict every target from features, and score the predictions on rows that were not fitted on.
+
+    Args:
+        features: activity that is read: a network's layer, or what the stimuli hold.
+        targets: activity that is predicted, of the same stimuli in the same order.
+        split: folds over the stimuli.
+        method: a method of the room ``decode`` by name, or one of your own; ``ridge`` where left out.
+        seed: of everything random.
+        progress: called with what is done and what there is in all.
+        options: of the method; see ``patchclamp methods decode/NAME``.
+
+    Returns:
+        Readout: the map, and for every target an estimate with its interval, null and (where known) ceiling.
+
+    Raises:
+        PatchclampError: an unknown method or option, recordings of other stimuli, or a split that leaks.
+
+    Cost: stated by the method's card.
+
+    Example:
+        >>> from patchclamp.organisms.populations import make
+        >>> brain = make("brain-linear")
+        >>> encode(brain.features, brain.targets, brain.blocks).scores[0].value > 0.5
+        True
+    """
+    chosen = find_method(method or find_default("encode", "decode"), "decode")
+    found: Readout = chosen(features, targets, split, seed=seed, progress=progress, **options)
+    return found

@@ -1,0 +1,96 @@
+"""What can be done with a subject, as protocols: a method names those that it needs, never a class of models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from patchclamp.core.site import Site
+from patchclamp.core.subject import Capabilities, Differentiated, Run
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """Whatever lies in the rig: it has a name, a hash, and says what it can and cannot do."""
+
+    name: str
+
+    @property
+    def hash(self) -> str:
+        """Hash of its weights, or of the recording."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What can be done with it, and why not where it cannot."""
+
+
+@runtime_checkable
+class Records(Subject, Protocol):
+    """It can be shown stimuli, and what its sites do can be read."""
+
+    def sites(self) -> list[Site]:
+        """List the places that can be recorded, in forward order."""
+
+    def run(self, stimuli: Any, *, record: Sequence[str] = (), logits: Any = True, **options: Any) -> Run:
+        """Show stimuli and record."""
+
+
+@runtime_checkable
+class Intervenes(Records, Protocol):
+    """What its sites do can be changed, and a number of its answer measured."""
+
+    def measure(self, stimuli: Any, metric: Any, **options: Any) -> Any:
+        """Return a metric's value for each stimulus, with changes."""
+
+    def sweep(self, stimulus: Any, metric: Any, cells: Sequence[Any], **options: Any) -> Any:
+        """Return the metric under each of many sets of changes."""
+
+
+@runtime_checkable
+class Differentiates(Records, Protocol):
+    """Gradients of a number of its answer exist at its sites."""
+
+    def differentiate(self, stimuli: Any, metric: Any, sites: Any, **options: Any) -> Differentiated:
+        """Return a metric's gradient at sites, and the values there."""
+
+
+@runtime_checkable
+class RelevanceRules(Subject, Protocol):
+    """Its blocks have relevance rules that can replace the backward pass."""
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that it has; none where its family is not known."""
+
+
+@runtime_checkable
+class Generates(Subject, Protocol):
+    """It continues text."""
+
+    def generate(self, prompt: Any, **options: Any) -> Any:
+        """Return continuations."""
+
+
+@runtime_checkable
+class Unembeds(Subject, Protocol):
+    """What is written to its stream can be read as logits."""
+
+    def unembed(self, values: Any) -> Any:
+        """Return the logits of values of the stream."""
+
+
+@runtime_checkable
+class Classifies(Subject, Protocol):
+    """It answers with one of some named classes."""
+
+    def class_index(self, answer: Any) -> int:
+        """Return the number of a class."""
+
+
+@runtime_checkable
+class Weights(Subject, Protocol):
+    """Its parameters can be read, and changed for a while."""
+
+    def parameters(self) -> Mapping[str, Any]:
+        """Return the parameters by name."""
+
+    def edited(self, edit: Any) -> Any:
+        """Return a context in which an edit is in force; after it every parameter is as before, to the bit."""

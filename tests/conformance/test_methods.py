@@ -1,0 +1,64 @@
+"""Every method keeps the conformance suite; the index and the pages made from it are what the cards say."""
+
+import fnmatch
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+
+from patchclamp import organisms
+from patchclamp.calibrate.conformance import check_method
+from patchclamp.core.method_index import FILE, load_all, methods, write_index
+from patchclamp.core.method_page import write_pages
+from patchclamp.core.rooms import FOLDERS
+from patchclamp.organisms import populations
+
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "methods"
+QUICK = {
+    "compare/rsa": {"n_null": 99, "n_bootstrap": 100},
+    "evaluate/insertion_deletion": {"n_random": 19},
+    "decode/ridge": {"n_null": 19, "alphas": (0.1, 10.0, 1000.0)},
+}
+"""Options that make the checks quick."""
+CARDS = {f"{card.room}/{card.name}": card for kind in FOLDERS for card in methods(kind=kind)}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_method_keeps_the_conformance_suite(name: str):
+    module, _, function = CARDS[name].data["oracle"].partition(":")
+    oracle = getattr(importlib.import_module(module), function)
+    checks = check_method(CARDS[name].load(), oracle=oracle, **QUICK.get(name, {}))
+    assert [f"{check.name}: {check.reason}" for check in checks if not check.passed] == []
+    assert len(checks) >= 7
+
+
+def test_the_index_is_what_the_cards_say():
+    if os.environ.get("PATCHCLAMP_REWRITE"):
+        FILE.write_text(write_index(), encoding="utf-8")
+    assert FILE.read_text(encoding="utf-8") == write_index(), "PATCHCLAMP_REWRITE=1 pytest tests/conformance"
+
+
+def test_the_pages_are_what_the_cards_say():
+    pages = write_pages(PAGES, load_all())
+    if os.environ.get("PATCHCLAMP_REWRITE"):
+        PAGES.mkdir(exist_ok=True)
+        for path, text in pages.items():
+            path.write_text(text, encoding="utf-8")
+    assert {path.name for path in PAGES.glob("*.md")} == {path.name for path in pages}
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8") == text, "PATCHCLAMP_REWRITE=1 pytest tests/conformance"
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_method_is_calibrated_on_organisms_that_there_are(name: str):
+    known = [*organisms.names(), *populations.names(), *(f"planted/{one}" for one in organisms.names())]
+    for pattern in CARDS[name].data["calibrated_on"]:
+        assert fnmatch.filter(known, pattern), pattern
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_method_is_one_small_file(name: str):
+    path = FILE.parents[1] / CARDS[name].data["file"]
+    code = [line for line in Path(path).read_text().splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert len(code) <= 300, f"{path.name} has {len(code)} lines: make it a folder"

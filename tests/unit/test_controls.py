@@ -1,0 +1,115 @@
+"""Random controls are like what was chosen, differ from it and from each other, and say how they were matched."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patchclamp.core.controls import STEPS, RandomControls, Stratum, draw_controls, strata_of
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
+from patchclamp.core.stats import Interval
+from patchclamp.core.unit import UnitKey
+from patchclamp.explain.receipts import matched_sets
+
+
+def strata(n_sites: int = 2, n_places: int = 2, n_units: int = 20, seed: int = 0) -> list[Stratum]:
+    blocks = [(f"blocks.{i}.mlp.act", "neurons", n_places, n_units) for i in range(n_sites)]
+    sizes = np.random.default_rng(seed).random(n_sites * n_places * n_units)
+    return strata_of(blocks, sizes, {})
+
+
+@given(st.integers(0, 5), st.integers(1, 6), st.integers(1, 30), st.integers(2, 12))
+def test_sets_are_different_from_each_other_and_from_what_was_chosen(seed, k, n_sets, n_units):
+    layers = strata(n_units=n_units, seed=seed)
+    chosen = np.random.default_rng(seed).permutation(4 * n_units)[:k].tolist()
+    controls = draw_controls(layers, chosen, n_sets, seed=seed)
+    assert len({frozenset(one) for one in controls.sets}) == controls.n_different <= n_sets
+    for one in controls.sets:
+        assert len(set(one)) == len(one)
+        assert set(one).isdisjoint(chosen)
+        assert len(one) == controls.size <= k
+    assert controls.step in STEPS
+    assert 0 <= controls.outside <= 1
+
+
+def test_a_wide_site_needs_no_wider_match_and_keeps_site_and_position():
+    layers = strata(n_units=200)
+    controls = draw_controls(layers, [3, 207, 403], 99)
+    assert (controls.step, controls.n_different, controls.size) == ("size", 99, 3)
+    places = {frozenset(place // 200 for place in one) for one in controls.sets}
+    assert places == {frozenset({0, 1, 2})}
+
+
+@pytest.mark.parametrize(
+    ("n_units", "n_sites", "n_places", "step"),
+    [(8, 2, 2, "site"), (2, 40, 2, "kind"), (1, 5, 40, "position")],
+)
+def test_the_match_is_widened_step_by_step_where_too_few_like_keys_exist(n_units, n_sites, n_places, step):
+    controls = draw_controls(strata(n_sites, n_places, n_units), [0], {"site": 7, "kind": 60, "position": 150}[step])
+    assert controls.step == step
+    assert controls.n_different == controls.asked
+
+
+def test_fewer_different_sets_than_asked_for_are_said_to_be_fewer():
+    controls = draw_controls(strata(1, 1, 4), [0], 99)
+    assert controls.n_different == 3
+    with pytest.raises(PatchclampError, match="random sets"):
+        draw_controls(strata(1, 1, 2), [0, 1], 5)
+
+
+@given(st.integers(0, 20))
+def test_the_draws_are_those_of_single_nodes_by_site_position_and_size(seed):
+    layers = strata(n_units=60, seed=seed)
+    chosen = np.random.default_rng(seed).permutation(240)[:5]
+    keys = {
+        UnitKey(layers[i // 60].site, int(i % 60), "neurons", None, layers[i // 60].position): layers[i // 60].sizes
+        for i in chosen
+    }
+    sets, outside = matched_sets(keys, 20, seed)
+    controls = draw_controls(layers, chosen.tolist(), 20, seed=seed)
+    numbers = {(one.site, one.position): one.first for one in layers}
+    drawn = [tuple(numbers[key.site, key.position] + key.index for key in one) for one in sets]
+    assert list(controls.sets) == drawn
+    assert controls.outside == pytest.approx(outside)
+
+
+def test_features_at_zero_are_drawn_last():
+    sizes = np.array([0.0] * 90 + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])
+    controls = draw_controls([Stratum("a", "a", None, sizes, 0, True)], [99], 5)
+    assert all(place >= 90 for one in controls.sets for place in one)
+    assert controls.idle == 0
+
+
+def receipt(value=2.0, *, predicted=2.0, n=99, below=99, rival=0.5, interval=(1.0, 3.0), size=1, n_keys=1):
+    effects = tuple([0.1] * below + [5.0] * (n - below))
+    controls = RandomControls(tuple((i,) for i in range(n)), "size", 0.0, 0.0, 99, size, 0, effects)
+    own = None if interval is None else Interval(*interval, 0.95, "b")
+    keys = tuple(f"a/neurons/{i}" for i in range(n_keys))
+    return Receipt(
+        "it carries m", keys, predicted, Estimate(value, own, 3, "m"), controls, {LARGEST_ACTIVATIONS: rival}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "holds"),
+        ({"interval": None}, "holds"),
+        ({"value": -2.0, "predicted": -2.0, "interval": (-3.0, -1.0)}, "holds"),
+        ({"predicted": -1.0}, "no evidence"),
+        ({"interval": (-1.0, 3.0)}, "weak"),
+        ({"rival": 2.5}, "weak"),
+        ({"below": 96}, "weak"),
+        ({"below": 80}, "no evidence"),
+        ({"n": 10, "below": 10}, "weak"),
+        ({"n": 10, "below": 9}, "no evidence"),
+        ({"n_keys": 2}, "no evidence"),
+    ],
+)
+def test_the_verdict_follows_its_rule_and_says_why(changes, verdict):
+    found = receipt(**changes)
+    assert found.verdict == verdict
+    assert bool(found.reasons) == (verdict != "holds")
+    assert found.to_json()["verdict"] == verdict
