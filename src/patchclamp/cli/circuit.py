@@ -251,7 +251,7 @@ def agreement(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | 
     """Return how predicted effects of single parts agree with measured ones; None where there are too few to say.
 
     Returns:
-        ``spearman`` of both, and ``ratio``, the median of measured / predicted.
+        ``spearman`` of both, and ``ratio``, the median over parts of measured effect divided by predicted effect.
     """
     order = spearman(predicted, measured) if len(predicted) > 2 else float("nan")
     return {"spearman": _known(order), "ratio": _known(float(np.median(measured / predicted)))}

@@ -25,8 +25,9 @@ def evaluate(options: Namespace) -> int:
     """Evaluate a circuit's folder on pairs, and show it."""
     from patchclamp.core.circuit import Circuit
     from patchclamp.evaluate import evaluate_circuit
-    from patchclamp.evaluate.faithfulness import check_subject, count_subsets
+    from patchclamp.evaluate.faithfulness import check_subject, choose_pairs, count_subsets
     from patchclamp.evaluate.growing import SHARES, sizes_of
+    from patchclamp.evaluate.interchange import interchange
     from patchclamp.evaluate.recovering import recover
     from patchclamp.opening import open_pairs
 
@@ -51,11 +52,13 @@ def evaluate(options: Namespace) -> int:
     pairs = open_pairs(model, options.pairs, n=options.n, kind=kind, **asked)
     tell_pairs(model, pairs)
     means = None if options.train is None else open_pairs(model, options.train, n=None, kind=kind, **asked)
-    n_subsets = count_subsets(len(grown), options.random)
+    chosen = choose_pairs(circuit, pairs, means=means, seen=options.seen)
+    memory = interchange(model, circuit, chosen.pairs, means=chosen.means).memory_bytes
+    n_pairs, n_subsets = len(chosen.pairs), count_subsets(len(grown), options.random)
     _say(
-        f"{len(pairs):,} pairs x {n_subsets:,} sets of parts, {len(pairs) * n_subsets:,} prompts through the network"
+        f"{n_pairs:,} pairs x {n_subsets:,} sets of parts, {n_pairs * n_subsets:,} prompts through the network"
         + (" (of edges several passes each)" if circuit.level == "edge" else "")
-        + f"; about {human_bytes(_memory(model, circuit, pairs))} of memory"
+        + f"; about {human_bytes(memory)} of memory"
     )
     with Meter("evaluate", "sets") as meter:
         found = evaluate_circuit(
@@ -71,12 +74,6 @@ def evaluate(options: Namespace) -> int:
             _write(Path(options.out), document)
     emit(document) if options.json else show(document)
     return outputs.code
-
-
-def _memory(model: Any, circuit: Any, pairs: Any) -> int:
-    from patchclamp.evaluate.interchange import interchange
-
-    return int(interchange(model, circuit, pairs).memory_bytes)
 
 
 def _say(text: str) -> None:
