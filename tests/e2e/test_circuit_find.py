@@ -189,9 +189,10 @@ def test_features_come_from_bases(say, tmp_path):
         (["--n", "0"], "1 to 100,000 pairs"),
     ],
 )
-def test_what_cannot_be_is_said_in_three_parts(say, tmp_path, words, expected):
-    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "c", *words)
+def test_what_cannot_be_is_said_in_three_parts_before_a_cost_is_stated(say, tmp_path, words, expected):
+    code, told, err = say("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "c", *words)
     assert code == 2
+    assert "of memory" not in err
     assert expected in told["error"]["expected"]
     assert told["error"]["got"]
     assert told["error"]["remedy"]

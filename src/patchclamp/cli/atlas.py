@@ -24,11 +24,13 @@ def atlas(options: Namespace) -> int:
 def _bake(options: Namespace) -> int:
     from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, refuse_images, usual_window
     from patchclamp.record.stream import recordable
+    from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)
     model = load_model(options)
     refuse_images(model)
     chosen = recordable(model, options.sites)
+    next(passages(options.text), None)  # refuses what is no text before the cost is stated
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)
     print(
@@ -48,7 +50,7 @@ def _bake(options: Namespace) -> int:
 
 def _add(options: Namespace) -> int:
     from patchclamp.atlas.db import open_atlas
-    from patchclamp.atlas.features import add_basis, array_bytes, needed
+    from patchclamp.atlas.features import add_basis, array_bytes, check_basis, needed
     from patchclamp.atlas.lab import usual_model
     from patchclamp.core.dictionary import Dictionary
     from patchclamp.opening import load
@@ -62,6 +64,7 @@ def _add(options: Namespace) -> int:
     model = load(name, prepend_bos=options.prepend_bos)
     found = resolve_sites(model, found)
     tell_conditions(model, found, options.basis)
+    check_basis(options.atlas, model, found, text=options.text)
     n_features = sum(basis.n_units for basis in found.bases.values())
     *sizes, kept = needed(model, found)
     memory, disk = map(human_bytes, sizes)

@@ -129,6 +129,8 @@ def _check(options: Namespace, method: str | None) -> None:
     Raises:
         PatchclampError: a method of another level, options that it does not take, a folder that holds something.
     """
+    from patchclamp.subjects.backward import check_rules
+
     fitting = OF_EDGES if options.level == "edge" else OF_UNITS
     if method is not None and method not in fitting:
         raise PatchclampError(
@@ -153,6 +155,7 @@ def _check(options: Namespace, method: str | None) -> None:
     for is_wrong, got, remedy in wrong:
         if is_wrong:
             raise PatchclampError(expected="options that go together", got=got, remedy=remedy)
+    check_rules(_rules(options) or ())
     check_folder(options)
 
 

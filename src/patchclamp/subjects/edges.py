@@ -24,10 +24,10 @@ from patchclamp.subjects.pairs import PairSet
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
 
-SETS_MEMORY = 24 * 2**20
+SETS_MEMORY = MEMORY // 8
 """Bytes that what writers write may take, of edge sets that run together."""
 
-PROJECTED = 200_000
+PROJECTED = 280_000
 """Numbers of the streams of one block whose queries, keys and values are made at once."""
 
 
