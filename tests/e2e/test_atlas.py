@@ -70,8 +70,9 @@ def test_bake_info_and_explain(say, story, tmp_path):
 )
 def test_trouble_has_three_parts(say, tmp_path, monkeypatch, words, word):
     monkeypatch.chdir(tmp_path)
-    code, told, _ = say(*words)
+    code, told, err = say(*words)
     assert code == 2
+    assert "of memory" not in err
     assert word in told["error"]["got"]
 
 

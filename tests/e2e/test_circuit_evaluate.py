@@ -116,10 +116,11 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
         (["--exact", "nothing-there"], "nothing-there"),
     ],
 )
-def test_bad_options_end_in_three_parts(say, folders, words, said):
+def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, words, said):
     asked = ["circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", "6", *words]
-    code, found, _ = say(*asked)
+    code, found, err = say(*asked)
     assert code == 2
+    assert "sets of parts" not in err
     assert said in json.dumps(found["error"])
     assert set(found["error"]) >= {"expected", "got", "remedy"}
 

@@ -140,8 +140,10 @@ def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
     assert found["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
     shown = " ".join(command("info", tmp_path / "c").stdout.split())
     page = (tmp_path / "c" / "circuit.html").read_text()
-    assert f"measured / predicted {found['ratio']:.2f} in the median" in shown
+    assert f"The measured effect is {found['ratio']:.2f} times the predicted one (median over the 5 parts)." in shown
+    assert "times the predicted one (median over the 5 parts)." in page
     for said in (shown, page):
+        assert "Each of these 5 parts was also replaced by itself." in said
         assert "trust what is measured" in said
     measured_all = command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "d")
     assert "21 parts, by patch" in measured_all.stderr
@@ -187,9 +189,10 @@ def test_features_come_from_bases(say, tmp_path):
         (["--n", "0"], "1 to 100,000 pairs"),
     ],
 )
-def test_what_cannot_be_is_said_in_three_parts(say, tmp_path, words, expected):
-    code, told, _ = say("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "c", *words)
+def test_what_cannot_be_is_said_in_three_parts_before_a_cost_is_stated(say, tmp_path, words, expected):
+    code, told, err = say("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "c", *words)
     assert code == 2
+    assert "of memory" not in err
     assert expected in told["error"]["expected"]
     assert told["error"]["got"]
     assert told["error"]["remedy"]

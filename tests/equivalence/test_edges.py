@@ -388,7 +388,8 @@ def test_neither_batches_nor_company_change_what_is_measured(gpt2, monkeypatch):
     model, pairs, graph = gpt2
     kept = np.random.default_rng(3).random((2, len(graph))) < 0.5
     together, scores = measure_edges(model, pairs, kept), attribute_edges(model, pairs).scores
-    monkeypatch.setattr(engine, "MEMORY", 1)
+    for budget in ("MEMORY", "SETS_MEMORY", "PROJECTED"):
+        monkeypatch.setattr(engine, budget, 1)
     np.testing.assert_allclose(measure_edges(model, pairs, kept), together, atol=1e-10)
     np.testing.assert_allclose(measure_edges(model, pairs, kept[1]), together[1], atol=1e-10)
     np.testing.assert_allclose(attribute_edges(model, pairs).scores, scores, atol=1e-10)

@@ -166,6 +166,19 @@ def needed(model: LanguageModel, dictionary: Dictionary) -> tuple[int, int, int]
     return memory, disk + kept, kept
 
 
+def check_basis(
+    atlas: str | Path, model: LanguageModel, dictionary: Dictionary, *, text: str | Path | None = None
+) -> None:
+    """Refuse what ``add_basis`` refuses before it runs anything.
+
+    Raises:
+        PatchclampError: another model, a basis that does not fit its site, no text.
+    """
+    reading = Reading(Path(atlas))
+    _check(reading, model, dictionary)
+    _text(reading, text, None, None)
+
+
 def array_bytes(dictionary: Dictionary) -> int:
     """Return the size of a dictionary's arrays."""
     arrays = (getattr(basis, name) for basis in dictionary.bases.values() for name in ARRAYS)

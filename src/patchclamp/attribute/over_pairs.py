@@ -251,13 +251,16 @@ def cost_of(
     """Count what ``attribute_pairs`` will take; nothing is run.
 
     Raises:
-        PatchclampError: an unknown level, or features without a basis.
+        PatchclampError: whatever ``attribute_pairs`` refuses.
+        CannotIntervene: a model without gradients, for a method that needs them.
     """
-    sites = level_sites(model, SITES[level])
+    sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
     longest = max(map(len, pairs.clean))
     widths = {path: model.site(path).width for path in sites}
     parts, n = len(Units(_counted(model, sites), longest if by_position else None)), len(pairs)
     method = method or default_method(level, parts, rules=rules)
+    if method != "patch":
+        model.require("differentiate")
     tokens = min(n, batch_size) * longest
     size = torch.finfo(model.dtype).bits // 8
     ends = 3 * sum(widths.values()) * tokens * size + 3 * max(widths.values()) * tokens * 8

@@ -22,11 +22,13 @@ def atlas(options: Namespace) -> int:
 def _bake(options: Namespace) -> int:
     from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, refuse_images, usual_window
     from patchclamp.record.stream import recordable
+    from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)
     model = load_model(options)
     refuse_images(model)
     chosen = recordable(model, options.sites)
+    next(passages(options.text), None)  # refuses what is no text before the cost is stated
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)
     log(
@@ -45,7 +47,7 @@ def _bake(options: Namespace) -> int:
 
 def _add(options: Namespace) -> int:
     from patchclamp.atlas.db import open_atlas
-    from patchclamp.atlas.features import add_basis, array_bytes, needed
+    from patchclamp.atlas.features import add_basis, array_bytes, check_basis, needed
     from patchclamp.atlas.lab import usual_model
     from patchclamp.core.dictionary import Dictionary
     from patchclamp.opening import load
@@ -58,6 +60,7 @@ def _add(options: Namespace) -> int:
     model = load(name, prepend_bos=options.prepend_bos)
     found = resolve_sites(model, found)
     print_conditions(model, found, options.basis)
+    check_basis(options.atlas, model, found, text=options.text)
     n_features = sum(basis.n_units for basis in found.bases.values())
     *sizes, kept = needed(model, found)
     memory, disk = map(human_bytes, sizes)

@@ -125,6 +125,8 @@ def _check(options: Namespace, method: str | None) -> None:
     Raises:
         PatchclampError: a method of another level, options that it does not take, a folder that holds something.
     """
+    from patchclamp.subjects.backward import check_rules
+
     fitting = OF_EDGES if options.level == "edge" else OF_UNITS
     if method is not None and method not in fitting:
         raise PatchclampError(
@@ -149,6 +151,7 @@ def _check(options: Namespace, method: str | None) -> None:
     for is_wrong, got, remedy in wrong:
         if is_wrong:
             raise PatchclampError(expected="options that go together", got=got, remedy=remedy)
+    check_rules(_rules(options) or ())
     check_folder(options)
 
 
@@ -245,7 +248,7 @@ def agreement(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | 
     """Return how predicted effects of single parts agree with measured ones; None where there are too few to say.
 
     Returns:
-        ``spearman`` of both, and ``ratio``, the median of measured / predicted.
+        ``spearman`` of both, and ``ratio``, the median over parts of measured effect divided by predicted effect.
     """
     order = spearman(predicted, measured) if len(predicted) > 2 else float("nan")
     return {"spearman": _number(order), "ratio": _number(float(np.median(measured / predicted)))}

@@ -24,8 +24,9 @@ def evaluate(options: Namespace) -> int:
     """Evaluate a circuit's folder on pairs, and show it."""
     from patchclamp.core.circuit import Circuit
     from patchclamp.evaluate import evaluate_circuit
-    from patchclamp.evaluate.faithfulness import check_subject, count_subsets
+    from patchclamp.evaluate.faithfulness import check_subject, choose_pairs, count_subsets
     from patchclamp.evaluate.growing import SHARES, sizes_of
+    from patchclamp.evaluate.interchange import interchange
     from patchclamp.evaluate.recovering import recover
     from patchclamp.opening import open_pairs
 
@@ -49,11 +50,13 @@ def evaluate(options: Namespace) -> int:
     pairs = load_pairs(model, options, kind=kind)
     how: dict[str, Any] = {"layout": options.layout, "seed": options.seed, "chat": options.chat}
     means = None if options.train is None else open_pairs(model, options.train, n=None, kind=kind, **how)
-    n_subsets = count_subsets(len(grown), options.random)
+    chosen = choose_pairs(circuit, pairs, means=means, seen=options.seen)
+    memory = interchange(model, circuit, chosen.pairs, means=chosen.means).memory_bytes
+    n_pairs, n_subsets = len(chosen.pairs), count_subsets(len(grown), options.random)
     log(
-        f"{len(pairs):,} pairs x {n_subsets:,} sets of parts, {len(pairs) * n_subsets:,} prompts through the network"
+        f"{n_pairs:,} pairs x {n_subsets:,} sets of parts, {n_pairs * n_subsets:,} prompts through the network"
         + (" (of edges several passes each)" if circuit.level == "edge" else "")
-        + f"; about {human_bytes(_memory(model, circuit, pairs))} of memory"
+        + f"; about {human_bytes(memory)} of memory"
     )
     with Meter("evaluate", "sets") as meter:
         found = evaluate_circuit(
@@ -69,12 +72,6 @@ def evaluate(options: Namespace) -> int:
             _write(Path(options.out), document)
     emit(document) if options.json else show(document)
     return outputs.code
-
-
-def _memory(model: Any, circuit: Any, pairs: Any) -> int:
-    from patchclamp.evaluate.interchange import interchange
-
-    return int(interchange(model, circuit, pairs).memory_bytes)
 
 
 def _check(options: Namespace) -> None:

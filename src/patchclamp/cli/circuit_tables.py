@@ -125,9 +125,13 @@ def agreed(r: dict[str, Any]) -> str:
     if not found:
         return ""
     order, ratio = found.get("spearman"), found.get("ratio")
-    facts = [f"Spearman's ρ {order:.2f}"] if order is not None else []
-    facts += [f"measured / predicted {ratio:.2f} in the median"] if ratio is not None else []
-    said = f"One by one, {len(r['parts'])} parts: {', '.join(facts)}. " if facts else ""
+    n = len(r["parts"])
+    said = f"Each of these {n} parts was also replaced by itself. " if n > 1 else "The part was replaced by itself. "
+    if order is not None:
+        said += f"Spearman's ρ between predicted and measured effects is {order:.2f}. "
+    if ratio is not None:
+        said += f"The measured effect is {ratio:.2f} times the predicted one"
+        said += f" (median over the {n} parts). " if n > 1 else ". "
     return (
         f"{said}Where the two differ, trust what is measured: it is what the model did; predictions follow slopes. "
         "Other parts were not measured, and one that is predicted near zero may matter: --method patch measures all."

@@ -170,8 +170,7 @@ def explain(options: Namespace) -> int:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
     prompt, corrupt = (load_prompt(model, words, options.chat) for words in (options.prompt, options.corrupt))
-    if not seen:
-        ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
+    ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:

@@ -292,8 +292,8 @@ def _agreement(out: Console, a: Any, method: str) -> None:
     near = sum(c.near_zero for c in a.checks)
     rho, slope = (_between(x, i) for x, i in ((a.spearman, a.spearman_interval), (a.slope, a.slope_interval)))
     out.print(
-        f"\n[bold]One by one[/], {len(a.checks)} units of which {near} are predicted near zero: Spearman's ρ of "
-        f"predicted against measured {rho}, slope {slope}"
+        f"\n[bold]Each of {len(a.checks)} units replaced by itself[/] ({near} of them predicted near zero): Spearman's "
+        f"ρ between predicted and measured effects {rho}; slope of measured on predicted effects {slope}"
     )
     if method == "exact":
         out.print("Exact scores are these very measurements: agreement says nothing here.", style="dim")

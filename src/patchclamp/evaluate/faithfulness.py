@@ -171,8 +171,8 @@ def evaluate_circuit(
             remedy="Fewer say nothing of their spread.",
         )
     grown = sizes_of(len(circuit), shares, sizes)
-    train = None if means is None else _of_circuit(circuit, means)
-    chosen, left_out, n_seen = _asked(circuit, pairs, train, seen)
+    evaluated = choose_pairs(circuit, pairs, means=means, seen=seen)
+    chosen, train = evaluated.pairs, evaluated.means
     measures = interchange(model, circuit, chosen, means=train)
     orders = random_orders(circuit, n_random, grown, signed=signed, seed=seed)
     n_different = len(orders)
@@ -206,8 +206,8 @@ def evaluate_circuit(
             "level": circuit.level, "method": circuit.method, "parts": len(circuit), "subject": dict(circuit.subject)
         },
         pairs=tuple(pair.id for pair in chosen.pairs),
-        left_out=left_out,
-        seen=n_seen,
+        left_out=evaluated.left_out,
+        seen=evaluated.seen,
         reference=CORRUPTED if train is None else f"the mean by position over both prompts of {len(train)} train pairs",
         signed=signed,
         m_model=m[0],
@@ -263,8 +263,32 @@ def check_subject(model: LanguageModel, circuit: Circuit) -> None:
             )
 
 
-def _asked(circuit: Circuit, pairs: PairSet, train: PairSet | None, seen: bool) -> tuple[PairSet, dict[str, int], int]:
-    """Return the pairs to be measured, how many are not and why, and how many of them the circuit was found on."""
+@dataclass(frozen=True, eq=False)
+class EvaluatedPairs:
+    """Hold the pairs that a circuit is evaluated on.
+
+    Args:
+        pairs: those to be measured.
+        means: pairs over which the reference is the mean; None where it is each pair's corrupted prompt.
+        left_out: how many pairs are not measured, by reason.
+        seen: how many of ``pairs`` the circuit was found on.
+    """
+
+    pairs: PairSet
+    means: PairSet | None
+    left_out: Mapping[str, int]
+    seen: int
+
+
+def choose_pairs(
+    circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None, seen: bool = False
+) -> EvaluatedPairs:
+    """Choose the pairs that ``evaluate_circuit`` measures, from the same arguments; nothing is run.
+
+    Raises:
+        PatchclampError: no pair is left, or the circuit was found on none of ``means``.
+    """
+    train = None if means is None else _of_circuit(circuit, means)
     left_out = pairs.counted_aside()
     known = _found_on(circuit, pairs)
     if known.any() and not seen:
@@ -289,7 +313,7 @@ def _asked(circuit: Circuit, pairs: PairSet, train: PairSet | None, seen: bool) 
         if not fit.all():
             left_out["a length that no train pair has"] = int((~fit).sum())
         pairs = pairs.some(fit)
-    return pairs, left_out, int(_found_on(circuit, pairs).sum())
+    return EvaluatedPairs(pairs, train, left_out, int(_found_on(circuit, pairs).sum()))
 
 
 def _found_on(circuit: Circuit, pairs: PairSet) -> Bool[np.ndarray, " pair"]:

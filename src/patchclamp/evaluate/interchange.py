@@ -1,6 +1,7 @@
 """Interchange: what measures pairs with some parts of a circuit kept, and everything else as in another run."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.edges import MEMORY, edge_map, mean_writes, measure_edges
+from patchclamp.subjects.edges import SETS_MEMORY, edge_map, mean_writes, measure_edges, row_bytes
 from patchclamp.subjects.interchange import measure_interchanged, members_of
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import ROWS, PairSet
@@ -74,7 +75,7 @@ class UnitInterchange:
                 got=f"a mean, and features at {featured[0]}",
                 remedy="What a basis reads in a mean is not its features' mean: leave --reference out.",
             )
-        self.means = None if means is None else self._averaged(means)
+        self.means = means
 
     @property
     def memory_bytes(self) -> int:
@@ -99,12 +100,17 @@ class UnitInterchange:
         return measure_interchanged(self.model, self.pairs, self.parts, ~kept, reference=reference, progress=progress)
 
     def _mean_of(self, some: Int[np.ndarray, " pair"]) -> Mapping[str, Tensor]:
-        assert self.means is not None
-        own = self.means[len(self.pairs.clean[int(some[0])])]
+        own = self._averages[len(self.pairs.clean[int(some[0])])]
         return {path: mean.repeat(len(some), 1) for path, mean in own.items()}
 
-    def _averaged(self, means: PairSet) -> dict[int, dict[str, Float[Tensor, "position width"]]]:
-        """Return means by length, over clean and corrupted prompts; only one batch is held at a time."""
+    @cached_property
+    def _averages(self) -> dict[int, dict[str, Float[Tensor, "position width"]]]:
+        """Means by length, over clean and corrupted prompts; only one batch is held at a time.
+
+        They are taken at the first measurement: what the constructor refuses costs no pass.
+        """
+        means = self.means
+        assert means is not None
         sums: dict[int, dict[str, Tensor]] = {}
         counts: dict[int, int] = {}
         paths = [member.path for member in self.members]
@@ -152,8 +158,8 @@ class EdgeInterchange:
 
     @property
     def memory_bytes(self) -> int:
-        """Most that one batch holds of what writers write."""
-        return MEMORY
+        """Estimate of what one batch holds: what writers write, and as much again for what is made of it."""
+        return 2 * max(SETS_MEMORY, row_bytes(self.model, max(map(len, self.pairs.clean)), each=1))
 
     def measure(
         self, kept: Bool[np.ndarray, "subset part"], *, progress: Progress | None = None

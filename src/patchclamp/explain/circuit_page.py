@@ -238,12 +238,13 @@ def _agreement(r: Mapping[str, Any]) -> str:
     found = r.get("agreement")
     if not found:
         return ""
-    facts = [
-        f"{name} {number(found[kind])}"
-        for name, kind in (("Spearman’s ρ", "spearman"), ("measured / predicted, median,", "ratio"))
-        if known(found.get(kind))
-    ]
-    said = f"One by one, {len(r['parts'])} parts: {'; '.join(facts)}. " if facts else ""
+    n = len(r["parts"])
+    said = f"Each of these {n} parts was also replaced by itself. " if n > 1 else "The part was replaced by itself. "
+    if known(found.get("spearman")):
+        said += f"Spearman’s ρ between predicted and measured effects is {number(found['spearman'])}. "
+    if known(found.get("ratio")):
+        said += f"The measured effect is {number(found['ratio'])} times the predicted one"
+        said += f" (median over the {n} parts). " if n > 1 else ". "
     return (
         f"<p class='note'>{said}Where the two differ, trust what is measured: it is what the model did; predictions "
         "follow slopes. Other parts were not measured, and one that is predicted near zero may matter.</p>"

@@ -24,8 +24,11 @@ from patchclamp.subjects.pairs import PairSet
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
 
-PROJECTED = 32
-"""Streams of one block whose queries, keys and values are made at once."""
+SETS_MEMORY = MEMORY // 8
+"""Bytes that what writers write may take, of edge sets that run together."""
+
+PROJECTED = 280_000
+"""Numbers of the streams of one block whose queries, keys and values are made at once."""
 
 
 def edge_map(model: LanguageModel) -> EdgeMap:
@@ -87,7 +90,7 @@ class Writes:
         return Writes(self.each[:, :, :n_positions], {path: x[:, :n_positions] for path, x in self.streams.items()})
 
 
-def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus]) -> Writes:
+def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus], rows: Sequence[int] | None = None) -> Writes:
     """Return what every writer adds to the stream on stimuli of one length.
 
     A head writes z_h W_O^h. Where a norm stands between attention and stream it writes its share of the norm's output,
@@ -95,22 +98,25 @@ def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus]) -> Writes:
 
     Args:
         model: the subject.
-        stimuli: rows, of one length.
+        stimuli: prompts of one length; each is run once.
+        rows: which stimulus each row of the result is; default one row per stimulus, in order.
 
     Cost: one forward pass; memory of (blocks · (heads + 1) + 1) · positions · d_model numbers a row.
     """
     graph = edge_map(model)
+    pick = slice(None) if rows is None else list(rows)
     read = dict.fromkeys(graph.stream(layer, mlp=m) for layer in range(graph.n_layers) for m in (False, True))
     written = [f"blocks.{layer}.{kind}" for layer in range(graph.n_layers) for kind in ("attn.z", "mlp.write")]
     recording = model.run(list(stimuli), record=[*read, *written, graph.stream(None)], logits=False).recording
     seen = {path: _square(recording[path], len(stimuli)) for path in recording.values}
     first = widened(seen[graph.stream(0)])
-    each = first.new_empty(len(stimuli), len(graph.writers), *first.shape[1:])
+    first = first[pick]
+    each = first.new_empty(len(first), len(graph.writers), *first.shape[1:])
     each[:, 0] = first
     for layer in range(graph.n_layers):
-        each[:, graph.heads(layer)] = head_writes(model, layer, seen[f"blocks.{layer}.attn.z"])
-        each[:, graph.mlp(layer)] = seen[f"blocks.{layer}.mlp.write"]
-    return Writes(each, {path: widened(seen[path]) for path in (*read, graph.stream(None))})
+        each[:, graph.heads(layer)] = head_writes(model, layer, seen[f"blocks.{layer}.attn.z"])[pick]
+        each[:, graph.mlp(layer)] = seen[f"blocks.{layer}.mlp.write"][pick]
+    return Writes(each, {path: widened(seen[path])[pick] for path in (*read, graph.stream(None))})
 
 
 def mean_writes(model: LanguageModel, pairs: PairSet, *, progress: Progress | None = None) -> Writes:
@@ -193,7 +199,8 @@ def measure_edges(
         CannotIntervene: a model without such edges; see ``edge_map``.
 
     Cost: per pair and subset one forward pass in three pieces per block; the first piece, up to queries, keys and
-    values, runs once for every set of writers that the block's readers see. Memory within ``MEMORY``.
+    values, runs once for every set of writers that the block's readers see. Memory of what writers write in rows that
+    run together, within ``SETS_MEMORY`` or one row's, whatever the number of pairs and subsets.
     """
     graph = edge_map(model)
     subsets = np.atleast_2d(np.asarray(kept, dtype=bool))
@@ -205,17 +212,17 @@ def measure_edges(
             got=f"{reference.each.shape[2]}" if reference is not None and short else f"{kept.shape}",
             remedy="Take means over prompts as long." if short else "Edges are those of edge_map(model), in its order.",
         )
-    masks = torch.from_numpy(graph.dense(subsets)).to(model.device)
     found = np.zeros((len(subsets), len(pairs)))
     done = 0
     for members in pairs.of_equal_length(len(pairs)):
         spots = [(int(i), s) for i in members for s in range(len(subsets))]
-        step = rows_at_once(model, len(pairs.clean[members[0]]), each=8)
+        step = max(1, SETS_MEMORY // row_bytes(model, len(pairs.clean[members[0]]), each=1))
         for part in (spots[k : k + step] for k in range(0, len(spots), step)):
             own = [i for i, _ in part]
             shown = [pairs.clean[i] for i in own]
-            base, rows = _base(model, pairs, own, reference)
-            m = measured_with(model, graph, shown, pairs.metric(own), masks[[s for _, s in part]], base, rows)
+            # Masks of a few rows at a time: those of hundreds of subsets take more than the writes.
+            masks = torch.from_numpy(graph.dense(subsets[[s for _, s in part]])).to(model.device)
+            m = measured_with(model, graph, shown, pairs.metric(own), masks, _base(model, pairs, own, reference))
             for (i, s), value in zip(part, widened(m).cpu().double().numpy(), strict=True):
                 found[s, i] = value
             done += len(part)
@@ -224,14 +231,17 @@ def measure_edges(
     return found if np.ndim(kept) > 1 else found[0]
 
 
-def _base(
-    model: LanguageModel, pairs: PairSet, own: Sequence[int], reference: Writes | None
-) -> tuple[Writes, Sequence[int]]:
-    """Return the reference's writes, once for every pair, and which of their rows some pairs have."""
+def _base(model: LanguageModel, pairs: PairSet, own: Sequence[int], reference: Writes | None) -> Writes:
+    """Return the reference's writes, a row for each of some pairs; a pair's prompt runs once however often it is there.
+
+    Nobody else holds ``each``: it may be overwritten.
+    """
     if reference is not None:
-        return reference.first(len(pairs.clean[own[0]])), [0] * len(own)
+        one = reference.first(len(pairs.clean[own[0]]))
+        streams = {path: x.expand(len(own), -1, -1) for path, x in one.streams.items()}
+        return Writes(one.each.repeat(len(own), 1, 1, 1), streams)
     once = list(dict.fromkeys(own))
-    return writes_of(model, [pairs.corrupted[i] for i in once]), [once.index(i) for i in own]
+    return writes_of(model, [pairs.corrupted[i] for i in once], [once.index(i) for i in own])
 
 
 def measured_with(
@@ -241,7 +251,6 @@ def measured_with(
     metric: Metric | EachMetric,
     kept: Bool[Tensor, "row reader writer"],
     base: Writes,
-    rows: Sequence[int],
 ) -> Float[Tensor, " row"]:
     """Run rows of one length, each with the edges that it keeps; see ``measure_edges``.
 
@@ -251,27 +260,33 @@ def measured_with(
         shown: prompts x, a row each.
         metric: m, or one per row.
         kept: which edges.
-        base: the reference, of each prompt once: subsets of one pair share it.
-        rows: which row of it stands beside each of ``shown``.
+        base: the reference of each row; ``base.each`` is overwritten with the difference from it.
     """
-    moved = base.each.new_zeros(len(shown), *base.each.shape[1:])
-
-    def inputs(readers: slice, stream: str) -> Float[Tensor, "row reader position d_model"]:
-        n = int(graph.seen[readers.start])
-        share = torch.einsum("nrw,nwpd->nrpd", kept[:, readers, :n].to(moved.dtype), moved[:, :n])
-        return share.add_(base.streams[stream][rows][:, None])
-
+    # What has run holds u_now − u_reference, what has not u_reference: of all that is held, this is the most.
+    moved = base.each
     first = graph.stream(0)
     embedded = _square(model.run(list(shown), record=first, logits=False).recording[first], len(shown))
-    moved[:, 0] = widened(embedded) - base.streams[first][rows]
+    moved[:, 0] = widened(embedded) - base.streams[first]
     for layer in range(graph.n_layers):
-        z = _attended(model, graph, shown, layer, inputs(graph.queries(layer), graph.stream(layer)), kept)
-        moved[:, graph.heads(layer)] = head_writes(model, layer, z) - base.each[:, graph.heads(layer)][rows]
-        reader = graph.queries(layer).stop
-        [x] = inputs(slice(reader, reader + 1), graph.stream(layer, mlp=True)).unbind(1)
-        moved[:, graph.mlp(layer)] = mlp_writes(model, graph, shown, layer, x) - base.each[:, graph.mlp(layer)][rows]
-    [x] = inputs(slice(len(graph.readers) - 1, len(graph.readers)), graph.stream(None)).unbind(1)
+        z = _attended(model, graph, shown, layer, moved, kept, base.streams[graph.stream(layer)])
+        heads, reader, stream = graph.heads(layer), graph.queries(layer).stop, graph.stream(layer, mlp=True)
+        moved[:, heads] = head_writes(model, layer, z) - moved[:, heads]
+        x = _read(graph, reader, moved, kept, base.streams[stream])
+        moved[:, graph.mlp(layer)] = mlp_writes(model, graph, shown, layer, x) - moved[:, graph.mlp(layer)]
+    x = _read(graph, len(graph.readers) - 1, moved, kept, base.streams[graph.stream(None)])
     return measured_from(model, graph, shown, metric, x)
+
+
+def _read(
+    graph: EdgeMap,
+    reader: int,
+    moved: Float[Tensor, "row writer position d_model"],
+    kept: Bool[Tensor, "row reader writer"],
+    stream: Float[Tensor, "row position d_model"],
+) -> Float[Tensor, "row position d_model"]:
+    """Return what one reader sees in every row."""
+    n = int(graph.seen[reader])
+    return torch.einsum("nw,nwpd->npd", kept[:, reader, :n].to(moved.dtype), moved[:, :n]).add_(stream)
 
 
 def _attended(
@@ -279,31 +294,38 @@ def _attended(
     graph: EdgeMap,
     shown: Sequence[Stimulus],
     layer: int,
-    streams: Float[Tensor, "row reader position d_model"],
+    moved: Float[Tensor, "row writer position d_model"],
     kept: Bool[Tensor, "row every writer"],
+    stream: Float[Tensor, "row position d_model"],
 ) -> Float[Tensor, "row position width"]:
     """Return what a block's heads give where each query, key and value reads a stream of its own."""
     block = graph.queries(layer)
-    own = kept[:, block, : int(graph.seen[block.start])].flatten(0, 1)
-    row = torch.arange(len(shown), device=own.device).repeat_interleave(streams.shape[1])
+    n_readers, n = block.stop - block.start, int(graph.seen[block.start])
+    own = kept[:, block, :n].flatten(0, 1)
+    row = torch.arange(len(shown), device=own.device).repeat_interleave(n_readers)
     # Readers of one row that see the same writers see the same stream: it runs once.
-    _, which = torch.unique(torch.cat([row[:, None], own.long()], 1), dim=0, return_inverse=True)
-    first = torch.full((int(which.max()) + 1,), len(which), device=which.device)
-    first.scatter_reduce_(0, which, torch.arange(len(which), device=which.device), "amin")
-    which, each = which.unflatten(0, (len(shown), -1)), streams.flatten(0, 1)
+    alike, which = torch.unique(torch.cat([row[:, None], own.long()], 1), dim=0, return_inverse=True)
+    which = which.unflatten(0, (len(shown), -1))
     mixed: dict[str, Tensor] = {}
-    # Of a stream's projections only the head that reads it is kept: all of them together are what takes memory.
-    for start in range(0, len(first), PROJECTED):
-        some = first[start : start + PROJECTED]
-        found = projected(model, graph, [shown[int(row[i])] for i in some], layer, each[some])
+    at_once = max(1, PROJECTED // stream[0].numel())
+    # Streams are made a few at a time, and of their projections only the head that reads them is kept.
+    for start in range(0, len(alike), at_once):
+        some = alike[start : start + at_once]
+        rows, counts = torch.unique_consecutive(some[:, 0], return_counts=True)
+        each = torch.cat([
+            torch.einsum("sw,wpd->spd", marks.to(moved.dtype), moved[i, :n]).add_(stream[i])
+            for i, marks in zip(rows.tolist(), some[:, 1:].split(counts.tolist()), strict=True)
+        ])  # fmt: skip
+        found = projected(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
         for path, place in graph.slots(layer).items():
             pick = which[:, place.start - block.start : place.stop - block.start] - start
             at, head = torch.nonzero((pick >= 0) & (pick < len(some)), as_tuple=True)
-            values = found[path]
-            own = mixed.setdefault(path, values.new_empty(len(shown), *values.shape[1:]))
-            own[at, :, head] = values[pick[at, head], :, head]
+            values = found.pop(path)
+            kept_of = mixed.setdefault(path, values.new_empty(len(shown), *values.shape[1:]))
+            kept_of[at, :, head] = values[pick[at, head], :, head]
+        del each, values
     given = {path: x.flatten(2) for path, x in mixed.items()}
-    return attended(model, shown, layer, given, streams[:, 0])
+    return attended(model, shown, layer, given, stream)
 
 
 # -- pieces of a block ------------------------------------------------------------------------------------------------
