@@ -27,7 +27,7 @@ MEMORY = 256 * 2**20
 SETS_MEMORY = MEMORY // 8
 """Bytes that what writers write may take, of edge sets that run together."""
 
-PROJECTED = 280_000
+PROJECTED = 200_000
 """Numbers of the streams of one block whose queries, keys and values are made at once."""
 
 
