@@ -16,6 +16,7 @@ from patchclamp.cli.parser import CODERS, build_parser
 from patchclamp.core.errors import PatchclampError, lacks_memory
 
 TRACE = "PATCHCLAMP_TRACEBACK"
+LOST_S = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,10 +77,23 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        unraisable = sys.unraisablehook
+
+        def again(lost: Any) -> None:
+            # Python drops what is raised in a __del__ or a callback, so Ctrl-C comes again once that has returned.
+            if issubclass(lost.exc_type, KeyboardInterrupt):
+                repeat = threading.Timer(LOST_S, signal.raise_signal, [signal.SIGINT])
+                repeat.daemon = True
+                repeat.start()
+            else:
+                unraisable(lost)
+
         before = signal.signal(signal.SIGINT, self._note)
+        sys.unraisablehook = again
         try:
             yield
         finally:
+            sys.unraisablehook = unraisable
             signal.signal(signal.SIGINT, before)
 
     def _note(self, _number: int, _frame: object) -> None:
@@ -145,7 +159,8 @@ def _as_error(problem: BaseException, words: Sequence[str]) -> PatchclampError:
             got=f"{problem}"[:200] or "none left",
             remedy=f"Use {_takes_less(words)}.",
         )
-    if isinstance(problem, OSError):
+    # In Python 3.11 a path that leads round in a circle is no OSError.
+    if isinstance(problem, OSError) or str(problem).startswith("Symlink loop"):
         return PatchclampError(
             expected="to read and write what was named",
             got=f"{problem}"[:300],
