@@ -374,6 +374,15 @@ def test_a_spoilt_file_is_told_by_name(folder, name, how):
         assert name in str(refusal(folder))
 
 
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+def test_a_number_that_is_none_is_refused_and_a_limit_that_is_none_is_not(folder, name):
+    kept = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**kept, "a_limit": [0.0, float("inf")]}))
+    assert pc.load(folder)
+    (folder / name).write_text(json.dumps({**kept, "attention_dropout": float("nan")}))
+    assert f"{name}: NaN" in refusal(folder).got
+
+
 def assert_without_tokenizer(folder: Path) -> None:
     with pytest.raises(pc.PatchclampError, match="a model with a tokenizer"):
         _ = pc.load(folder).tokenizer
