@@ -157,7 +157,7 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
 
 
 def _infinite(name: str) -> float:
-    """Return an infinity, with which configs say that a limit is none (Mamba 2's `time_step_limit`); NaN says nothing."""
+    """Return an infinity, which configs give for no limit (`time_step_limit` of Mamba 2); NaN is an error."""
     if name == "NaN":
         raise ValueError("NaN, which is no number")
     return float(name)
