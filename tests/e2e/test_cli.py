@@ -478,3 +478,35 @@ def test_numbers_that_make_no_text_are_refused(say, words):
     code, told, _ = say("generate", *CAT, *words)
     assert code == 2
     assert "not to fail" not in told["error"]["expected"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--passes", "9" * 400), ("--passes", str(2**63)), ("--coder-batch", "9" * 400), ("--passes", "nan"),
+        ("--expansion", "nan"), ("--expansion", "inf"), ("--learning-rate", "1e400"), ("--expansion", "--"),
+    ],
+)  # fmt: skip
+def test_a_number_that_no_computer_counts_with_is_refused(say, story, tmp_path, option, value):
+    words = ["decompose", "organism:cat", "--text", story, "--site", "blocks.0.mlp.act", "--out", tmp_path / "o"]
+    code, told, _ = say(*words, f"{option}={value}")
+    assert code == 2
+    assert option in told["error"]["got"]
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("option", ["--device", "--dtype", "--text"])
+def test_two_dashes_as_a_value_are_a_value(say, option):
+    words = ["record", "organism:cat", "--text", __file__, "--sites", "blocks.0.mlp.act", "--out", "o", f"{option}=--"]
+    code, told, _ = say(*words)
+    assert code == 2
+    assert "--" in told["error"]["got"]
+    assert "defect" not in told["error"]["remedy"]
+
+
+def test_a_path_that_leads_round_in_a_circle_is_refused(say, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    code, told, _ = say("atlas", "info", tmp_path / "loop")
+    assert code == 2
+    assert "loop" in told["error"]["got"]
+    assert "defect" not in told["error"]["remedy"]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -50,6 +51,24 @@ def test_ctrl_c_while_an_error_is_reported_leaves_that_error(running, monkeypatc
     code, err = running(fail)
     assert code == 2
     assert "No space left" in err
+
+
+def test_ctrl_c_in_a_callback_that_cannot_raise_still_ends_the_command(running):
+    class Callback:
+        def __del__(self):
+            interrupt()
+
+    def work(_):
+        callback = Callback()
+        del callback
+        for _ in range(1000):
+            time.sleep(0.01)
+        return 0
+
+    code, err = running(work)
+    assert code == 2
+    assert "Ctrl-C" in err
+    assert "Callback" not in err
 
 
 def test_ctrl_c_that_a_library_turns_into_its_own_error_is_no_failed_output(running):

@@ -374,6 +374,30 @@ def test_a_spoilt_file_is_told_by_name(folder, name, how):
         assert name in str(refusal(folder))
 
 
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+def test_a_number_that_is_none_is_refused_and_a_limit_that_is_none_is_not(folder, name):
+    kept = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**kept, "a_limit": [0.0, float("inf")]}))
+    assert pc.load(folder)
+    (folder / name).write_text(json.dumps({**kept, "attention_dropout": float("nan")}))
+    assert f"{name}: NaN" in refusal(folder).got
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_hidden_layers": 0}, {"num_hidden_layers": -1}, {"output_hidden_states": "x"}, {"num_attention_heads": -2}],
+    ids=str,
+)
+def test_a_config_that_loads_and_does_not_compute_is_refused(folder, changes):
+    configure(folder, **changes)
+    assert refusal(folder).expected != "this not to fail"
+
+
+def test_a_tokenizer_that_loads_and_does_not_read_is_refused(folder):
+    (folder / "special_tokens_map.json").write_text('{"model_max_length": "x"}')
+    assert refusal(folder).expected == "a tokenizer in tokenizer.json"
+
+
 def assert_without_tokenizer(folder: Path) -> None:
     with pytest.raises(pc.PatchclampError, match="a model with a tokenizer"):
         _ = pc.load(folder).tokenizer

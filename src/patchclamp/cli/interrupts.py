@@ -1,9 +1,13 @@
 """Ctrl-C during a command."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+LOST_S = 0.05
 
 
 class Interrupts:
@@ -20,10 +24,23 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        unraisable = sys.unraisablehook
+
+        def again(lost: Any) -> None:
+            # Python drops what is raised in a __del__ or a callback, so Ctrl-C comes again once that has returned.
+            if issubclass(lost.exc_type, KeyboardInterrupt):
+                repeat = threading.Timer(LOST_S, signal.raise_signal, [signal.SIGINT])
+                repeat.daemon = True
+                repeat.start()
+            else:
+                unraisable(lost)
+
         before = signal.signal(signal.SIGINT, self._note)
+        sys.unraisablehook = again
         try:
             yield
         finally:
+            sys.unraisablehook = unraisable
             signal.signal(signal.SIGINT, before)
 
     def _note(self, _number: int, _frame: object) -> None:

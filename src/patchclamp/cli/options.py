@@ -1,10 +1,13 @@
 """Options that several commands share, and the parser class that raises their errors."""
 
 import argparse
+import math
 from typing import Any, NoReturn
 
 from patchclamp.core.errors import PatchclampError
 
+SHOWN = 40
+"""Characters of a value that an error repeats."""
 MODEL = "a local folder, a Hugging Face name, or organism:NAME"
 CHAT = "wrap the prompt in the chat template as a message of the user's, up to where the model answers"
 BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
@@ -15,6 +18,14 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "allow_abbrev": False})
+        self.register("type", int, integer)
+        self.register("type", float, number)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # Python 3.11 takes the value of `--option=--` for the end of the options, and gives an empty list.
+        if arg_strings == ["--"] and action.option_strings and action.nargs is None:
+            return self._get_value(action, "--")
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving."""
@@ -48,9 +59,29 @@ def verb(verbs: Any, name: str, summary: str, example: str, *, model: bool = Tru
     return made
 
 
+def integer(text: str) -> int:
+    """Read an integer that a computer counts with: 64 bits."""
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{_short(text)} is not from -2**63 to 2**63 - 1")
+    return value
+
+
+def number(text: str) -> float:
+    """Read a number that is finite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{_short(text)} is no finite number")
+    return value
+
+
 def seed(text: str) -> int:
     """Read a seed."""
-    number = int(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
-    return number
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{_short(text)} is not from 0 to {2**32 - 1}")
+    return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -68,7 +68,8 @@ def as_error(problem: BaseException, words: Sequence[str]) -> PatchclampError:
             got=f"{problem}"[:200] or "none left",
             remedy=f"Use {memory_remedy(words)}.",
         )
-    if isinstance(problem, OSError):
+    # In Python 3.11 a path that leads round in a circle is no OSError.
+    if isinstance(problem, OSError) or str(problem).startswith("Symlink loop"):
         return PatchclampError(
             expected="to read and write what was named",
             got=f"{problem}"[:300],

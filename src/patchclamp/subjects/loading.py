@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from patchclamp.core.errors import PatchclampError, PatchclampWarning
+from patchclamp.core.errors import PatchclampError, PatchclampWarning, lacks_memory
 from patchclamp.core.unit import slug
 from patchclamp.subjects.identity import files_hash
 from patchclamp.subjects.images import Preparation
@@ -108,8 +108,24 @@ def _language(
     masked = any(each.endswith(MASKED) for each in checkpoint.classes)
     auto = "AutoModelForMaskedLM" if masked else "AutoModelForCausalLM"
     model = _loaded(checkpoint, auto, device, dtype, attention)
+    _refuse_idle(checkpoint, model)
     tokenizer = _tokenizer(checkpoint, name)
     return LanguageModel(model, tokenizer, name=_slug(checkpoint, name), hash=files_hash(checkpoint.files))
+
+
+def _refuse_idle(checkpoint: Checkpoint, model: Any) -> None:
+    """Run one token through a network: a config can hold what loads and does not compute."""
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device))
+    except Exception as problem:  # each architecture fails in its own way
+        if lacks_memory(problem):
+            raise
+        raise PatchclampError(
+            expected="a network that computes",
+            got=f"{checkpoint.folder}: {type(problem).__name__}: {problem}"[:300],
+            remedy="config.json may be damaged: fetch it again.",
+        ) from problem
 
 
 def _slug(checkpoint: Checkpoint, name: str) -> str:
@@ -144,6 +160,13 @@ def _loaded(checkpoint: Checkpoint, auto: str, device: str, dtype: str | None, a
         raise explain(checkpoint, problem) from problem
     if info["missing_keys"] or info.get("mismatched_keys"):
         raise refuse_lack(checkpoint, sorted(map(str, [*info["missing_keys"], *info.get("mismatched_keys", [])])))
+    layers = getattr(model.config, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers < 1:
+        raise PatchclampError(
+            expected="a network with layers",
+            got=f"{layers} in config.json of {checkpoint.folder}",
+            remedy="Fetch the file again.",
+        )
     unused = refuse_other_config(checkpoint, model, sorted(map(str, info.get("unexpected_keys") or ())))
     if unused:
         warnings.warn(
@@ -216,6 +239,7 @@ def _tokenizer(checkpoint: Checkpoint, name: str) -> Any:
     source = str(checkpoint.folder) if checkpoint.commit is None else name
     try:
         found = AutoTokenizer.from_pretrained(source, revision=checkpoint.commit, trust_remote_code=False)
+        found("a")  # what a file says of lengths and tokens may be read only now
     except Exception as problem:  # a tokenizer's files can be wrong in as many ways as there are kinds
         there = [each for each in _VOCABULARIES if (checkpoint.folder / each).is_file()]
         if there:

@@ -146,7 +146,7 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
         size = file.stat().st_size
         if size > most:
             raise ValueError(f"{size:,} bytes, above the limit of {most:,}")
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_infinite)
         if not isinstance(found, dict):
             raise ValueError(f"a {type(found).__name__}")
     except (OSError, ValueError, RecursionError) as problem:
@@ -154,6 +154,13 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
             expected=f"{name} as one JSON object", got=f"{file}: {problem}"[:300], remedy="Fetch the file again."
         ) from problem
     return found
+
+
+def _infinite(name: str) -> float:
+    """Return an infinity, which configs give for no limit (`time_step_limit` of Mamba 2); NaN is an error."""
+    if name == "NaN":
+        raise ValueError("NaN, which is no number")
+    return float(name)
 
 
 def _refuse_code(folder: Path, config: Mapping[str, Any]) -> None:
