@@ -27,9 +27,9 @@ TEXT = "the old cat sat on the mat.\nthe young dog ran to the park.\nthe big fox
 PLANTED = [CAT, ANIMAL, DECOY]
 
 
-@pytest.fixture(scope="module")
-def model():
-    return pc.load("organism:cat")
+@pytest.fixture(scope="session")
+def model(cat):
+    return cat
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What `make quick` runs is quick: no test of its folders bakes an atlas, trains, serves or surveys a text."""
+"""What `make quick` runs is quick: no test of its folders bakes an atlas, trains or serves."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 [RECIPE] = re.findall(r"^quick:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 FOLDERS = [ROOT / name for name in re.findall(r"tests/\w+", RECIPE)]
 # Tests that use one of these belong in tests/integration.
-LONG = {"seeded_atlas", "bake_atlas", "bake_seeded", "train_dictionary", "survey_text", "serving", "uvicorn"}
+LONG = {"seeded_atlas", "bake_atlas", "bake_seeded", "train_dictionary", "serving", "uvicorn"}
 
 
 def long_work(source: str) -> set[str]:
@@ -38,7 +38,6 @@ def test_no_quick_test_does_long_work():
         ("import uvicorn.config", "uvicorn"),
         ("from a import train_dictionary", "train_dictionary"),
         ("pc.atlas.bake_atlas(model, text, out)", "bake_atlas"),
-        ("survey_text(model)", "survey_text"),
     ],
 )
 def test_the_check_sees_long_work(source, used):
