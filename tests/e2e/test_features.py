@@ -18,9 +18,10 @@ SITE, PROMPT = "blocks.0.mlp.act", "the old cat"
 CLAMPS = {"set": "=4", "add": "+=3", "scale": "*=-2", "ablate": "=ablate"}
 
 
-@pytest.fixture(scope="session")
-def model(cat):
-    return cat
+@pytest.fixture(scope="module")
+def model():
+    """One of this file's own, for bases are added to it."""
+    return pc.load("organism:cat")
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,10 @@ TEXT = "the old cat sat on the mat.\nthe young dog ran to the park.\nthe big fox
 PLANTED = [CAT, ANIMAL, DECOY]
 
 
-@pytest.fixture(scope="session")
-def model(cat):
-    return cat
+@pytest.fixture(scope="module")
+def model():
+    """One of this file's own, for bases are added to it."""
+    return pc.load("organism:cat")
 
 
 @pytest.fixture(scope="module")
