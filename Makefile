@@ -13,8 +13,8 @@ TOOLS := $(VENV)/.tools
 # pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
 DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
 
-# Two processes; tests that share what takes long to make run in one of them (tests/conftest.py).
-WORKERS := -n 2 --dist loadgroup
+# Two processes; tests that share what takes long to make run in one of them, the longest first (tests/groups.py).
+WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
 
 # What a version of transformers or torch can break.
 MOVING := tests/families tests/equivalence/test_generation.py tests/equivalence/test_carried_states.py \

@@ -39,15 +39,15 @@ def pytest_collection_modifyitems(config, items) -> None:
         items.sort(key=lambda item: groups.order_of(place_of(item)))
         names = groups.subjects()
         for item in items:
-            item.add_marker(pytest.mark.xdist_group(groups.group_of(place_of(item), *_of_item(item), names)))
+            item.add_marker(pytest.mark.xdist_group(groups.group_of(place_of(item), *_sharing_of(item), names)))
 
 
 def place_of(item) -> str:
     """Return the file that a test lies in, seen from this folder or from the repository."""
-    return item.path.relative_to(ROOT).as_posix().removeprefix("tests/")
+    return item.path.resolve().relative_to(ROOT).as_posix().removeprefix("tests/")
 
 
-def _of_item(item) -> tuple[dict, set[str]]:
+def _sharing_of(item) -> tuple[dict, set[str]]:
     """Return what a test is parametrised with, and the scopes of all other fixtures that it uses."""
     given = getattr(getattr(item, "callspec", None), "params", {})
     known = getattr(item, "_fixtureinfo", None)

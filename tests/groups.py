@@ -5,7 +5,19 @@ from functools import cache
 from typing import Any
 
 # Folders whose tests take longest come first, so that what is left at the end is short.
-ORDER = ("browser", "planted", "e2e", "equivalence", "integration", "families", "unit", "property", "meta", "src")
+ORDER = (
+    "browser",
+    "planted",
+    "e2e",
+    "golden",
+    "equivalence",
+    "integration",
+    "families",
+    "unit",
+    "property",
+    "meta",
+    "src",
+)
 
 
 def order_of(file: str) -> int:
