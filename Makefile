@@ -13,6 +13,9 @@ TOOLS := $(VENV)/.tools
 # pip learnt `--group` only in 25.1, so the group is read out of pyproject.toml, where it is said once.
 DEV_GROUP := import tomllib; print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"]))
 
+# Two processes; tests that share what takes long to make run in one of them, the longest first (tests/groups.py).
+WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
+
 # What a version of transformers or torch can break.
 MOVING := tests/families tests/equivalence/test_generation.py tests/equivalence/test_carried_states.py \
 	tests/equivalence/test_engine.py tests/equivalence/test_vision.py tests/unit/test_restoration.py
@@ -20,7 +23,7 @@ MOVING := tests/families tests/equivalence/test_generation.py tests/equivalence/
 TORCH ?= 2.13.0
 LOWEST := import re; print(re.search(r"transformers>=([\d.]+)", open("pyproject.toml").read())[1])
 # Our own warning of an untested version is expected there; every other one is an error as always.
-AGAINST := -m pytest -n 2 -W "default:patchclamp was tested with" $(MOVING)
+AGAINST := -m pytest $(WORKERS) -W "default:patchclamp was tested with" $(MOVING)
 VERSIONS := import sys, torch, transformers as t; print(f"python {sys.version.split()[0]}, torch {torch.__version__}, transformers {t.__version__}")
 
 # `make demo SERVE=0` ends without serving the atlas.
@@ -29,7 +32,7 @@ SERVE ?= 1
 DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-shapes check format families soak newest oldest pictures bench
+.PHONY: help demo test quick test-shapes check format families soak newest oldest pictures bench
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -47,10 +50,13 @@ demo: $(PACKAGE) ## install into .venv if need be, explain two answers, clamp a 
 	$(if $(filter 0,$(SERVE)),,$(BIN)/patchclamp atlas serve demo.atlas --model organism:language-gpt2)
 
 test: $(TOOLS) ## install into .venv if need be, then run every test
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest $(WORKERS)
+
+quick: $(TOOLS) ## the tests that bake, train and serve nothing: at most a minute
+	$(BIN)/pytest $(WORKERS) -q tests/meta tests/property tests/unit
 
 # Checking shapes takes more than half of these tests' time, so that `make test` goes without.
-SHAPES := -n 2 --dist loadfile -q --jaxtyping-packages=patchclamp,beartype.beartype
+SHAPES := $(WORKERS) -q --jaxtyping-packages=patchclamp,beartype.beartype
 
 test-shapes: $(TOOLS) ## equivalence tests with every array's shape and type checked; `make soak` checks all tests so
 	$(BIN)/pytest $(SHAPES) tests/equivalence
@@ -70,7 +76,7 @@ families: $(TOOLS) ## measure every family anew and rewrite the table that `patc
 	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/families/test_contract.py
 
 soak: $(TOOLS) ## the repeated tests at their long counts
-	PATCHCLAMP_SOAK=1 $(BIN)/pytest -n 2 -m soak
+	PATCHCLAMP_SOAK=1 $(BIN)/pytest $(WORKERS) -m soak
 	$(BIN)/pytest $(SHAPES)
 
 newest: ## families, generation and attention against the newest transformers, in .venv-newest

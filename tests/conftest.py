@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import groups
+import shared_models
 from untested import say_untested
 
 # Set before anything imports transformers or torch: both read these once. Subprocesses inherit them.
@@ -28,6 +30,64 @@ def pytest_terminal_summary(terminalreporter) -> None:
     """Say in one line what was not tested for want of a browser, and the command that brings it."""
     if line := say_untested(str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())):
         terminalreporter.write_line(line, yellow=True, bold=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items) -> None:
+    """Group tests for several processes, which take the longest folders first."""
+    if config.getoption("loadgroup", False):
+        items.sort(key=lambda item: groups.order_of(place_of(item)))
+        names = groups.subjects()
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(groups.group_of(place_of(item), *_sharing_of(item), names)))
+
+
+def place_of(item) -> str:
+    """Return the file that a test lies in, seen from this folder or from the repository."""
+    return item.path.resolve().relative_to(ROOT).as_posix().removeprefix("tests/")
+
+
+def _sharing_of(item) -> tuple[dict, set[str]]:
+    """Return what a test is parametrised with, and the scopes of all other fixtures that it uses."""
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    known = getattr(item, "_fixtureinfo", None)
+    fixtures = known.name2fixturedefs if known else {}
+    return given, {found[-1].scope for name, found in fixtures.items() if name not in given}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Let the last test of a file fail where the file left a shared model otherwise than it was."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        changed = shared_models.drop_changed()
+        assert changed == [], f"{place_of(item)} changed models that other tests use; it must make its own"
+    return result
+
+
+@pytest.fixture(scope="session")
+def organism():
+    """Give an organism by name, one for all tests: whoever changes it puts it back, or builds another."""
+    from patchclamp.opening import load
+
+    return lambda name: shared_models.share(lambda: load(f"organism:{name}"), "organism", name)
+
+
+@pytest.fixture(scope="session")
+def cat(organism):
+    """The planted circuit of which every unit is known."""
+    return organism("cat")
+
+
+@pytest.fixture(scope="session")
+def models(tiny_language_model):
+    """The families' tiny models by name, likewise one for all tests; `tiny_language_model` makes others."""
+
+    class Models(dict):
+        def __missing__(self, name):
+            return shared_models.share(lambda: tiny_language_model(name), "family", name)
+
+    return Models()
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def large(seeded_atlas, n_nodes, n_edges):
 
 
 def test_of_a_large_graph_a_page_shows_what_it_holds_and_says_so(reader, planted, seeded_atlas, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "unit"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "integration"))
     answer = large(seeded_atlas, 3_000, 20_000)
     body = json.dumps(answer)
     reader.page.route(

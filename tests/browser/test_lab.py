@@ -47,9 +47,9 @@ def bench(lab_opened):
     return lab_opened()
 
 
-@pytest.fixture(scope="module")
-def rig():
-    return pc.load("organism:cat")
+@pytest.fixture(scope="session")
+def rig(organism):
+    return organism("cat")
 
 
 @pytest.fixture(scope="module")

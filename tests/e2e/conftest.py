@@ -4,15 +4,9 @@ import json
 
 import pytest
 
-import patchclamp as pc
 from patchclamp.cli import main
 
 STORY = "the old cat sat on the mat.\nthe dog ran to the park.\n" * 30
-
-
-@pytest.fixture(scope="module")
-def cat():
-    return pc.load("organism:cat")
 
 
 @pytest.fixture

@@ -22,6 +22,12 @@ STORIES = ("the old cat sat on the mat.", "the young dog ran to the park.", "the
 
 
 @pytest.fixture(scope="module")
+def cat():
+    """One of this file's own, for bases are added to it."""
+    return pc.load("organism:cat")
+
+
+@pytest.fixture(scope="module")
 def dictionary(cat):
     """Three neurons as features, and a fourth that mixes two."""
     decoder = np.eye(cat.site(SITE).width, dtype=np.float32)[[CAT, ANIMAL, DECOY, CAT]]

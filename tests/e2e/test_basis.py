@@ -19,9 +19,9 @@ from patchclamp.organisms import language
 SITE = "blocks.1.resid_out"
 
 
-@pytest.fixture(scope="module")
-def model():
-    return pc.load("organism:language-gpt2")
+@pytest.fixture(scope="session")
+def model(organism):
+    return organism("language-gpt2")
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ CLAMPS = {"set": "=4", "add": "+=3", "scale": "*=-2", "ablate": "=ablate"}
 
 @pytest.fixture(scope="module")
 def model():
+    """One of this file's own, for bases are added to it."""
     return pc.load("organism:cat")
 
 

@@ -1,4 +1,4 @@
-"""Images through the command line, as a subprocess."""
+"""Images through the command line, once as a process of its own, else in this one."""
 
 import json
 import subprocess
@@ -25,18 +25,18 @@ def folder(tmp_path_factory):
     return path
 
 
-def say(*words, code=0):
+def as_process(*words):
     done = subprocess.run(
         [sys.executable, "-m", "patchclamp", *map(str, words), "--json"], capture_output=True, text=True
     )
-    assert done.returncode == code, done.stderr
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def test_an_image_is_classified_explained_and_clamped(folder, tmp_path):
     image, report = folder / "a.png", tmp_path / "report.html"
     asked = ("explain", "organism:digits-cnn", image, "--target", "1", "--contrast", "0", "--top", "4")
-    found = say(*asked, "--report", report, "--out", tmp_path / "graph.json")
+    found = as_process(*asked, "--report", report, "--out", tmp_path / "graph.json")
     model = pc.load("organism:digits-cnn")
     again = pc.explain_answer(model, image, "1", contrast="0", top=4)
     assert found["causes"] == json.loads(json.dumps(again.to_json()["causes"]))
@@ -44,37 +44,40 @@ def test_an_image_is_classified_explained_and_clamped(folder, tmp_path):
     assert found["causes"][0]["position"] is None
     assert "a.png" in report.read_text() or "image" in report.read_text()
     key = found["causes"][0]["key"].split("/", 1)[1]
-    told = say("classify", "organism:digits-cnn", image, "--clamp", f"{key}=0", "--top", "2")
+    told = as_process("classify", "organism:digits-cnn", image, "--clamp", f"{key}=0", "--top", "2")
     logits = model.run(image, interventions=[pc.clamp(f"{key}=0")]).logits[0].double().softmax(-1)
     assert told["classes"][0]["name"] == "1"
     for row in told["classes"]:
         assert row["clamped"] == pytest.approx(float(logits[row["class"]]), abs=1e-6)
-    assert say("info", tmp_path / "graph.json")["about"]["target"] == "1"
+    assert as_process("info", tmp_path / "graph.json")["about"]["target"] == "1"
 
 
-def test_a_folder_is_recorded_and_surveyed(folder, tmp_path):
+def test_a_folder_is_recorded_and_surveyed(folder, tmp_path, say):
+    def told(*words):
+        code, found, err = say(*words)
+        assert code == 0, err
+        return found
+
     shown = ("organism:digits-vit", "--images", folder, "--sites", "blocks.*.mlp.act,embed")
-    recorded = say("record", *shown, "--out", tmp_path / "r", "--batch-size", "2")
+    recorded = told("record", *shown, "--out", tmp_path / "r", "--batch-size", "2")
     assert (recorded["stimuli"], recorded["tokens"], recorded["whole"]) == (3, 0, True)
     stored = pc.StoredRecording(tmp_path / "r")
     assert [s.name for s in stored.load().stimuli] == ["a.png", "b.png", "c.png"]
     assert stored.of("embed", 1).shape == (17, 32)
-    assert say("record", *shown, "--out", tmp_path / "r", "--batch-size", "2", "--resume") == recorded
-    surveyed = say("survey", *shown, "--out", tmp_path / "s", "--max-images", "2")
+    assert told("record", *shown, "--out", tmp_path / "r", "--batch-size", "2", "--resume") == recorded
+    surveyed = told("survey", *shown, "--out", tmp_path / "s", "--max-images", "2")
     assert surveyed["stimuli"] == 2
     best = pc.StoredSurvey(tmp_path / "s").exemplars("embed", 0, kinds=["top"])
     assert {e.image for e in best} == {"a.png", "b.png"}
 
 
-def test_a_clamp_that_leaves_no_number_is_told(tmp_path):
+def test_a_clamp_that_leaves_no_number_is_told(tmp_path, monkeypatch, say):
     Image.fromarray(np.full((8, 8), 200, dtype=np.uint8)).save(tmp_path / "a.png")
-    done = subprocess.run(
-        [sys.executable, "-m", "patchclamp", "classify", "organism:digits-cnn", "a.png",
-         "--clamp", "blocks.1.conv1.act/channels/8=1e300"],
-        capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "expected finite answers" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    words = ("classify", "organism:digits-cnn", "a.png", "--clamp", "blocks.1.conv1.act/channels/8=1e300")
+    code, _, err = say(*words, json_too=False)
+    assert code == 2
+    assert "expected finite answers" in err
 
 
 @pytest.mark.parametrize(
@@ -88,10 +91,11 @@ def test_a_clamp_that_leaves_no_number_is_told(tmp_path):
         (("record", "organism:digits-cnn", "--sites", "embed", "--out", "o"), "--text"),
     ],
 )
-def test_trouble_has_three_parts(words, part, tmp_path):
-    done = subprocess.run([sys.executable, "-m", "patchclamp", *words], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2
-    told = done.stderr.splitlines()[-3:]
+def test_trouble_has_three_parts(words, part, tmp_path, monkeypatch, say):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = say(*words, json_too=False)
+    assert code == 2
+    told = err.splitlines()[-3:]
     assert [line.split()[0] for line in told] == ["patchclamp:", "got", "to"]
-    assert part in done.stderr
-    assert "Traceback" not in done.stderr
+    assert part in err
+    assert "Traceback" not in err

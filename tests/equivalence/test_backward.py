@@ -37,12 +37,6 @@ def cases(names, rules):
     return [(name, chosen) for name in names for chosen in subsets(rules) if name in GATED or "half" not in chosen]
 
 
-@pytest.fixture(scope="module")
-def models():
-    """One tiny model per family, shared: nothing may change it."""
-    return {name: LanguageModel(family(name).tiny()) for name in SPELT}
-
-
 def untapped(model):
     return [site.path for site in model.sites() if not site.tapped]
 

@@ -17,11 +17,6 @@ OLD, NEW = "the old cat sat on the mat. ", "the old dog ran on the mat. "
 SITE = "blocks.0.mlp.act"
 
 
-@pytest.fixture(scope="module")
-def cat():
-    return pc.load("organism:cat")
-
-
 @pytest.fixture
 def story(tmp_path):
     path = tmp_path / "story.txt"

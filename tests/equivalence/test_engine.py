@@ -24,12 +24,6 @@ METRIC = Metric("logit_difference", (7,), (11,))
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(scope="module")
-def models():
-    """One tiny model per family, shared: nothing may change it."""
-    return {name: LanguageModel(family(name).tiny()) for name in FAMILIES}
-
-
 def by_hand(model, rows, edits=(), padding="right"):
     """Return the real tokens' logits, row after row, under ``(site, see)`` edits written as plain hooks."""
     batch = model.batch([Stimulus.of(np.array(r)) for r in rows], padding)

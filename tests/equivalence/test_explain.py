@@ -31,11 +31,6 @@ QUESTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def models(tiny_language_model):
-    return {name: tiny_language_model(name) for name in ("gpt2", "llama")}
-
-
 def ids(model, text):
     """Return the tokenizer's own ids, bos in front."""
     return list(model.tokenizer.bare(text)["input_ids"])

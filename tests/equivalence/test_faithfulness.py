@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from oracles.faithfulness import faithfulness
-from patchclamp import organisms
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.intervention import Intervention
 from patchclamp.evaluate import evaluate_circuit
@@ -15,9 +14,9 @@ from patchclamp.subjects.edges import edge_map, measure_edges
 from patchclamp.subjects.pairs import PairSet
 
 
-@pytest.fixture(scope="module")
-def model():
-    return organisms.build("language-gpt2")
+@pytest.fixture(scope="session")
+def model(organism):
+    return organism("language-gpt2")
 
 
 @pytest.fixture(scope="module")

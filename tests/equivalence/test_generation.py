@@ -24,11 +24,6 @@ DOWN = {
 EVERYWHERE = ("gemma2", "gpt2", "gpt_neox", "gptj", "llama")
 
 
-@pytest.fixture(scope="module")
-def models():
-    return {name: LanguageModel(family(name).tiny()) for name in EVERYWHERE}
-
-
 def gap(found, expected):
     """Return the largest deviation, in units of the largest value where that exceeds one."""
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1))

@@ -29,9 +29,9 @@ SITE = "blocks.0.mlp.act"
 
 
 @pytest.fixture(scope="module", params=["gpt2", "llama"])
-def told(request, tiny_language_model):
+def told(request, models):
     """A model and pairs of two lengths, which it was shown by itself."""
-    model = tiny_language_model(request.param)
+    model = models[request.param]
     return request.param, model, read_by(model, PAIRS, least=0.0)
 
 

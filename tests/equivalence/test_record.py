@@ -22,9 +22,9 @@ SITES = ("blocks.0.attn.z", "blocks.1.mlp.act", "blocks.2.resid_out")
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
-@pytest.fixture(scope="module")
-def model(tiny_language_model):
-    return tiny_language_model("llama")
+@pytest.fixture(scope="session")
+def model(models):
+    return models["llama"]
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ def relu(tiny_language_model):
 
 
 @pytest.fixture(scope="module")
-def models(tiny_language_model, relu):
-    return {"llama": tiny_language_model("llama"), "relu": relu}
+def models(models, relu):
+    return {"llama": models["llama"], "relu": relu}
 
 
 def words(file: Path, n: int, *, seed: int = 0, vocabulary: int = 56) -> Path:

@@ -21,8 +21,11 @@ N = 4
 
 
 @pytest.fixture(scope="module", params=family_names())
-def model(request):
-    return LanguageModel(family(request.param).tiny())
+def model(request, models):
+    model = models[request.param]
+    before = dict(model.bases)
+    yield model
+    model.bases = before
 
 
 def returned(model, path, side="out"):

@@ -19,8 +19,8 @@ def shown(*rows):
 
 @pytest.mark.parametrize("name", family_names())
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
-def test_the_whole_stream_makes_all_the_difference(tiny_language_model, name, direction):
-    model = tiny_language_model(name)
+def test_the_whole_stream_makes_all_the_difference(models, name, direction):
+    model = models[name]
     clean, corrupted = shown([2, 3, 4, 5, 6], [2, 9, 4, 5, 6]), shown([2, 7, 4, 8, 6], [2, 3, 11, 5, 6])
     ends = [model.measure(prompts, EachMetric(METRICS)).double().numpy() for prompts in (clean, corrupted)]
     pair = Pair("x", "x′", ("a",), ("b",))

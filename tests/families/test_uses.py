@@ -17,12 +17,6 @@ METRIC = Metric("logit_difference", (7,), (11,))
 EVERY = pytest.mark.parametrize("name", family_names())
 
 
-@pytest.fixture(scope="module")
-def models():
-    """One tiny model per family, shared: nothing may change it."""
-    return {name: LanguageModel(family(name).tiny()) for name in family_names()}
-
-
 @pytest.fixture
 def double(monkeypatch):
     """Let models compute in float64 throughout: their norms, softmaxes and rotations name float32 themselves."""

@@ -21,11 +21,6 @@ ROLES = ("planted", "counterpart", "decoy")
 
 
 @pytest.fixture(scope="module")
-def cat():
-    return organisms.build("cat")
-
-
-@pytest.fixture(scope="module")
 def metric(cat):
     return Metric("logit_difference", cat.continuation(PROMPT, " sat"), cat.continuation(PROMPT, " ran"))
 

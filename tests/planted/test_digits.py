@@ -14,9 +14,9 @@ from patchclamp.subjects.images import gallery
 pytest.importorskip("sklearn", reason="needs scikit-learn, whose digits the organisms read")
 
 
-@pytest.fixture(scope="module")
-def models():
-    return {name: pc.load(f"organism:{name}") for name in digits.names()}
+@pytest.fixture(scope="session")
+def models(organism):
+    return {name: organism(name) for name in digits.names()}
 
 
 @pytest.mark.parametrize("name", digits.names())

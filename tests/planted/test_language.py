@@ -30,9 +30,9 @@ def written():
     return list(islice(documents(0), N))
 
 
-@pytest.fixture(scope="module")
-def models():
-    return {name: language.build(name) for name in language.names()}
+@pytest.fixture(scope="session")
+def models(organism):
+    return {name: organism(name) for name in language.names()}
 
 
 # -- text and labels --------------------------------------------------------------------------------------------------

@@ -84,11 +84,6 @@ def check(data, outputs, capsys, absent=(None, float("nan"))):
 
 
 @pytest.fixture(scope="module")
-def cat():
-    return pc.load("organism:cat")
-
-
-@pytest.fixture(scope="module")
 def pairs(cat):
     return pc.open_pairs(cat, "planted")
 

@@ -26,9 +26,9 @@ def text(n=12, seed=1):
     return found
 
 
-@pytest.fixture(scope="module")
-def model(tiny_language_model):
-    return tiny_language_model("gpt2")
+@pytest.fixture(scope="session")
+def model(models):
+    return models["gpt2"]
 
 
 def coder(model, n=40, k=3, **more):

@@ -26,11 +26,6 @@ PARTS = (
 
 
 @pytest.fixture(scope="module")
-def cat():
-    return pc.load("organism:cat")
-
-
-@pytest.fixture(scope="module")
 def pairs(cat):
     """Two pairs: the same question asked twice, with other words before it."""
     texts = (("the old cat", "the old dog"), ("the cat", "the dog"))

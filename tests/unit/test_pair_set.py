@@ -15,9 +15,9 @@ SHORT = Pair("w3 w17", "w3 w20", (" w7",), (" w11",))
 LONG = Pair("w3 w17 w8 w40 w1", "w3 w20 w8 w41 w1", (" w5", " w6"), (" w9",))
 
 
-@pytest.fixture(scope="module")
-def model(tiny_language_model):
-    return tiny_language_model("llama")
+@pytest.fixture(scope="session")
+def model(models):
+    return models["llama"]
 
 
 def test_both_ends_are_what_one_run_each_gives(model):

@@ -130,9 +130,9 @@ def test_what_is_no_file_is_refused(tmp_path):
 # -- opening ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def gpt2():
-    return pc.load("organism:language-gpt2")
+@pytest.fixture(scope="session")
+def gpt2(organism):
+    return organism("language-gpt2")
 
 
 def test_a_task_is_held_out_unless_its_training_side_is_asked(gpt2):

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 import patchclamp as pc
-from patchclamp.subjects.families.spec import family
 
 SITE = "blocks.1.resid_out"
 
 
-@pytest.fixture(scope="module")
-def model():
-    return pc.LanguageModel(family("llama").tiny())
+@pytest.fixture(scope="session")
+def model(models):
+    return models["llama"]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ def standing(file: str = FILE) -> dict[str, Any]:
         file: ``FILE`` for families of text, ``IMAGES`` for those of images.
 
     Returns:
-        ``parts``: name and limit of each; ``families``: by name the classes, and for each part its deviation with that
-        of the wrong mapping (null where it broke outright), or why it is excluded.
+        ``parts``: name and limit of each; ``families``: by name the classes, and for each part its deviation with the
+        first of the wrong mapping above the limit (null where it broke outright), or why it is excluded.
 
     Example:
         >>> standing()["families"]["llama"]["classes"]

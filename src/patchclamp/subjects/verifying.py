@@ -48,7 +48,7 @@ def verify_family(name: str, *, progress: Progress | None = None) -> list[Verdic
     Raises:
         PatchclampError: no such family.
 
-    Cost: about ten seconds on one core.
+    Cost: one to two seconds on one core.
     """
     found = vision_contract.verify_vision_family if name in vision_family_names() else contract.verify_family
     return found(name, progress=progress)

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -410,9 +411,9 @@ def deviation(part: Part, model: VisionModel) -> float:
     return math.inf if math.isnan(found) else found
 
 
-def tiny(family: VisionFamily) -> VisionModel:
-    """Return a family's tiny model in the rig, for images of the family's own tiny shape."""
-    return VisionModel(family.tiny(), Preparation(shape=family.tiny_shape), family=family)
+def tiny(family: VisionFamily, module: nn.Module | None = None) -> VisionModel:
+    """Return a family's tiny model (a new one by default) in the rig, for images of the family's own tiny shape."""
+    return VisionModel(family.tiny() if module is None else module, Preparation(shape=family.tiny_shape), family=family)
 
 
 def verify_vision_family(name: str, *, progress: Progress | None = None) -> list[Verdict]:
@@ -433,7 +434,8 @@ def verify_vision_family(name: str, *, progress: Progress | None = None) -> list
     def check(number: int, part: Part) -> Verdict:
         if number in right.excluded:
             return Verdict(f"{number}. {part.name}", math.nan, None, excluded=right.excluded[number])
-        wrong = deviation(part, tiny(part.spoil(right)))
+        # A copy, for a wrong mapping may leave something behind in its module.
+        wrong = deviation(part, tiny(part.spoil(right), deepcopy(model.module)))
         return Verdict(f"{number}. {part.name}", deviation(part, model), part.limit, wrong)
 
     parts = [partial(check, number, part) for number, part in enumerate(PARTS, 1)]

@@ -29,6 +29,7 @@ PLANTED = [CAT, ANIMAL, DECOY]
 
 @pytest.fixture(scope="module")
 def model():
+    """One of this file's own, for bases are added to it."""
     return pc.load("organism:cat")
 
 

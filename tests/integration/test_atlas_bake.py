@@ -30,9 +30,9 @@ def text(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def model(tiny_language_model):
-    return tiny_language_model("llama")
+@pytest.fixture(scope="session")
+def model(models):
+    return models["llama"]
 
 
 @pytest.fixture(scope="module")

@@ -79,20 +79,15 @@ def clamp(key=CAT, mode="set", value=0.0, at=""):
 
 
 @pytest.fixture(scope="module")
-def cat():
-    return pc.load("organism:cat")
-
-
-@pytest.fixture(scope="module")
 def bench(seeded_atlas, cat):
     return Bench(seeded_atlas, cat)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, organism):
     """The trained organism beside an atlas of one of its sites."""
     folder = tmp_path_factory.mktemp("world")
-    model = pc.load("organism:language-gpt2")
+    model = organism("language-gpt2")
     from patchclamp.organisms import language
 
     text = folder / "text.txt"
