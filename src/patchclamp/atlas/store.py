@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.disk import begin_file, refuse_write, sync_folder, write_durably
+from patchclamp.core.disk import begin_file, plain_file, read_text_file, refuse_write, sync_folder, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, sealed
 
@@ -76,9 +76,10 @@ def opened(path: Path) -> sqlite3.Connection:
         PatchclampError: it is of a newer version.
     """
     try:
+        plain_file(path)
         db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         version = db.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.Error as problem:
+    except (sqlite3.Error, OSError) as problem:
         raise Damaged(expected="a database of an atlas", got=f"{path}: {problem}", remedy=DAMAGED) from problem
     if version != VERSION:
         db.close()
@@ -150,7 +151,7 @@ def read_head(folder: Path) -> dict[str, Any]:
             remedy="Go on with `patchclamp atlas bake … --resume`." if begun else "Check the path, or bake one.",
         )
     try:
-        data = file.read_bytes()[: 2**20]
+        data = read_text_file(file)
         head = parse(data)
         if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
