@@ -176,6 +176,8 @@ class Recording:
         Of a wrapped plain network it is the mean over stimuli: at a site with positions ``(position, width)``.
         """
         rows = _counted_rows(self, site)
+        if not len(rows):
+            raise _nothing_counted(site)
         # NumPy adds bfloat16 up in bfloat16, which is wrong by any amount.
         return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
@@ -211,6 +213,14 @@ def made_on(values: Any) -> tuple[str, str]:
     if isinstance(subject, Mapping):
         return str(subject.get("slug") or ""), str(subject.get("hash") or "")
     return (subject, "") if isinstance(subject, str) else ("", "")
+
+
+def _nothing_counted(site: str) -> PatchclampError:
+    return PatchclampError(
+        expected=f"at least one counted token at {site!r}",
+        got="a recording with none: it was interrupted, or every token was left out of statistics",
+        remedy="Record more, or go on with --resume.",
+    )
 
 
 def _counted_rows(part: Recording, site: str) -> Any:
@@ -414,12 +424,19 @@ class StoredRecording:
         return number, stimulus - int(self._first[number])
 
     def mean(self, site: str) -> Any:
-        """Return the ``(width,)`` mean over counted tokens, one shard in memory at a time."""
+        """Return the ``(width,)`` mean over counted tokens, one shard in memory at a time.
+
+        Raises:
+            PatchclampError: nothing was counted, or no such site.
+        """
+        self._known([site])
         total, count = np.zeros(0), 0
         for part in self.shards([site]):
             rows = _counted_rows(part, site).astype(np.float64)
             total, count = (total if count else 0) + rows.sum(0), count + len(rows)
-        return total / max(count, 1)
+        if not count:
+            raise _nothing_counted(site)
+        return total / count
 
     def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""

@@ -52,7 +52,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         Damaged: it is not there, too long, or no object.
     """
     try:
-        with file.open(encoding="utf-8") as opened:
+        with plain_file(file).open(encoding="utf-8") as opened:
             text = opened.read(LONGEST + 1)
         if len(text) > LONGEST:
             raise ValueError(f"more than {LONGEST:,} characters")
