@@ -9,12 +9,13 @@ from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import MOST_NODES, graph_page
 from patchclamp.atlas.find import Asked, find
 from patchclamp.atlas.parts import part_bases
-from patchclamp.atlas.reading import Absent, Reading, fitting, number_or_none
+from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.atlas.runs import UNVERIFIED, Run
-from patchclamp.atlas.store import VERSION
+from patchclamp.atlas.store import DAMAGED, VERSION
 from patchclamp.atlas.unit import examples, graph_row, unit_page
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.errors import fitting
 
 P, R = ParamSpec("P"), TypeVar("R")
 
@@ -24,7 +25,7 @@ def page_of(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[An
 
     @wraps(method)
     def read(self: Any, *args: P.args, **kwargs: P.kwargs) -> R:
-        with fitting(self.reading.folder):
+        with fitting(self.reading.folder, DAMAGED):
             return method(self, *args, **kwargs)
 
     return read
@@ -45,7 +46,7 @@ class Atlas:
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
         folder = Path(path).resolve()
-        with fitting(folder):
+        with fitting(folder, DAMAGED):
             self.reading = Reading(folder, check=check)
 
     @property

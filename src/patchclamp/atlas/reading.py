@@ -5,8 +5,7 @@ import math
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,27 +19,8 @@ from patchclamp.atlas.runs import RUNS, Run, read_runs
 from patchclamp.atlas.store import BASE, DAMAGED, SUBJECT, check_values, opened, read_head
 from patchclamp.core.description import Description, Score
 from patchclamp.core.disk import file_hash
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.unit import UnitKey
-
-
-@contextmanager
-def fitting(folder: Path) -> Iterator[None]:
-    """Report values that no bake writes as damage, wherever a page stumbles over them.
-
-    Who changes an atlas can compute its hashes anew, so that what is read may be of any type, length and range.
-
-    Raises:
-        Damaged: in the place of what Python raises.
-    """
-    try:
-        yield
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as problem:
-        raise Damaged(
-            expected="values such as an atlas holds",
-            got=f"others in {folder} ({type(problem).__name__}: {problem})"[:300],
-            remedy=DAMAGED,
-        ) from problem
 
 
 class Absent(PatchclampError):
@@ -217,7 +197,7 @@ class Reading:
     def _read_layers(self) -> None:
         for file in layer_files(self.folder):
             try:
-                with fitting(file):
+                with fitting(file, DAMAGED):
                     layer = read_layer(file)
                     if layer.kind == "basis":
                         self.parts.append(joined.attach(self.db, file, layer.id, self.head["base"], self.parts))

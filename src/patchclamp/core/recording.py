@@ -13,10 +13,12 @@ from jaxtyping import Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import KINDS, Shown, unpacked
 from patchclamp.core.unit import UnitKey
+
+RESTORE = "Something else changed it: restore the folder, or record again."
 
 
 @checked
@@ -254,7 +256,7 @@ def kind_of(bundle: Bundle) -> Literal["text", "images"]:
         Damaged: something that this version does not know.
     """
     kind = bundle.manifest.get("stimuli", "text")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise Damaged(
             expected=f"stimuli that are {' or '.join(KINDS)}",
             got=f"{kind!r}",
@@ -283,15 +285,19 @@ def sites_of(bundle: Bundle) -> dict[str, Site]:
         ) from problem
 
 
-def check_shapes(bundle: Bundle) -> None:
+def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
     """Compare what manifest and journal say of a recording's or a survey's sites with the headers of its pieces.
+
+    Args:
+        bundle: the recording or survey.
+        only: these pieces alone.
 
     Raises:
         Damaged: sites, widths or numbers of rows differ.
     """
     sites = sites_of(bundle)
     for entry in bundle.pieces:
-        wanted = _wanted(bundle, entry, sites)
+        wanted = _wanted(bundle, entry, sites) if only is None or entry["piece"] in only else {}
         found = bundle.shapes(entry["piece"]) if wanted else {}
         if found.keys() != wanted.keys():
             told = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
@@ -305,7 +311,7 @@ def check_shapes(bundle: Bundle) -> None:
             raise Damaged(
                 expected=f"piece {entry['piece']!r} with the sites, widths and rows that manifest and journal tell",
                 got=told[:300],
-                remedy="Something else changed one of them: restore the folder, or record again.",
+                remedy=RESTORE,
             )
 
 
@@ -352,7 +358,6 @@ class StoredRecording:
                 got=f"{counts[:8]}",
                 remedy="Something else changed the journal; restore it or record again.",
             )
-        self._shards = [e["piece"] for e in entries]
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if self.bundle.whole and self.bundle.entries[-1].get("stimuli") != self.n_stimuli:
             raise Damaged(
@@ -374,18 +379,23 @@ class StoredRecording:
     def shard(self, number: Natural, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
         wanted = self._known(sites)
-        if number >= len(self._shards):
+        if number >= len(self.bundle.pieces):
             raise PatchclampError(
-                expected=f"a shard from 0 to {len(self._shards) - 1}", got=str(number), remedy="Count from 0."
+                expected=f"a shard from 0 to {len(self.bundle.pieces) - 1}", got=str(number), remedy="Count from 0."
             )
         labels = KINDS[self.kind]
-        tensors = self.bundle.read(self._shards[number], [*labels, *wanted])
-        stimuli = unpacked({name: tensors[name] for name in labels})
+        entry = self.bundle.pieces[number]
+        check_shapes(self.bundle, [entry["piece"]])
+        tensors = self.bundle.read(entry["piece"], [*labels, *wanted])
+        with fitting(f"{self.bundle.path}, piece {entry['piece']}", RESTORE):
+            stimuli = unpacked({name: tensors[name] for name in labels})
+            if self.kind == "text" and sum(map(len, stimuli)) != entry["tokens"]:
+                raise ValueError("its stimuli do not make up its tokens")
         return Recording(stimuli, {s: tensors[s] for s in wanted}, {s: self.sites[s] for s in wanted}, self.provenance)
 
     def shards(self, sites: Sequence[str] | None = None) -> Iterator[Recording]:
         """Yield the shards in order, each a Recording in memory."""
-        return (self.shard(i, sites) for i in range(len(self._shards)))
+        return (self.shard(i, sites) for i in range(len(self.bundle.pieces)))
 
     def load(self, sites: Sequence[str] | None = None) -> Recording:
         """Return the whole recording in memory; its cost is its size on disk."""
