@@ -172,3 +172,14 @@ def test_a_graph_that_is_none_ends_in_three_parts(name, changed):
 def test_the_seeded_atlas_itself_is_refused_nowhere(changed):
     assert looked_at(changed(BASE)) == []
     assert json.dumps(pc.atlas.open(changed(BASE)).page().n_units)
+
+
+def test_a_body_of_no_type_at_all_is_refused_in_three_whole_parts(seeded_atlas):
+    async def asked():
+        transport = httpx.ASGITransport(app=guarded(seeded_atlas))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:1") as one:
+            return await one.post("/api/lab/run", content=b"{}", headers={"content-type": ""})
+
+    answer = run_apart(asked())
+    assert answer.status_code == 415
+    assert all(answer.json()["error"].values())

@@ -17,7 +17,8 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import fitting
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def page_of(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:

@@ -262,8 +262,7 @@ def kind_of(bundle: Bundle) -> Literal["text", "images"]:
             got=f"{kind!r}",
             remedy="Update patchclamp, or record again.",
         )
-    found: Literal["text", "images"] = kind
-    return found
+    return "images" if kind == "images" else "text"
 
 
 def sites_of(bundle: Bundle) -> dict[str, Site]:
