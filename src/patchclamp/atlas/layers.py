@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from patchclamp.atlas.runs import Run, write_run
-from patchclamp.atlas.store import BASE, HASHED, as_os_error, content_hash, opened, read_head, written
+from patchclamp.atlas.store import BASE, HASHED, as_os_error, check_values, content_hash, opened, read_head, written
 from patchclamp.core.arguments import checked
 from patchclamp.core.description import Description, Score
 from patchclamp.core.disk import refuse_write
@@ -268,6 +268,7 @@ def read_layer(path: Path) -> Layer:
 def _hashed(path: Path, kind: str, *_seen: int) -> str:
     """Hash a layer's content, once for each state of its file: a server opens the atlas anew with every layer."""
     with closing(opened(path)) as db:
+        check_values(db)
         return content_hash(db, _TABLES[kind])
 
 

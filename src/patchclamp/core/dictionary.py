@@ -10,8 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from patchclamp.core.basis import ARRAYS, Basis
-from patchclamp.core.bundle import MAX_MANIFEST
-from patchclamp.core.disk import refuse_write, write_durably
+from patchclamp.core.disk import plain_file, read_text_file, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, sealed
 
@@ -100,9 +99,7 @@ class Dictionary:
                 remedy="Check the path; a training that was cut off goes on with --resume.",
             )
         try:
-            if file.stat().st_size > MAX_MANIFEST:
-                raise ValueError(f"a basis.json of {file.stat().st_size:,} bytes, above {MAX_MANIFEST:,}")
-            data = file.read_bytes()
+            data = read_text_file(file)
             head = parse(data)
             if head["format"] != FORMAT:
                 raise ValueError(f"its format is {head['format']!r}")
@@ -131,7 +128,7 @@ def _read(place: Path, name: str, one: Mapping[str, Any]) -> Basis:
     file = place / str(one["file"])
     if file.parent != place or file.suffix != ".safetensors":
         raise ValueError(f"a part outside the folder: {one['file']!r}")
-    with safe_open(file, framework="numpy") as stored:
+    with safe_open(plain_file(file), framework="numpy") as stored:
         arrays = {n: stored.get_tensor(n) for n in stored.keys() if n in ARRAYS}  # noqa: SIM118  not a mapping
     basis = Basis(name, "directions", **arrays, activation=one["activation"], k=one["k"], reads=one["reads"])
     if basis.hash != one["hash"]:

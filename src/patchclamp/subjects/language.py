@@ -367,16 +367,19 @@ class LanguageModel(Unembeds):
             ...     model.module(input_ids=torch.tensor([[1, 2]])).logits.shape
             torch.Size([1, 2, 61])
         """
-        with self._followed(interventions)():
+        # Whoever runs it within may be training it.
+        with self._followed(interventions, evaluate=False)():
             yield
 
-    def _followed(self, interventions: Sequence[Any]) -> Callable[[], AbstractContextManager[None]]:
+    def _followed(
+        self, interventions: Sequence[Any], *, evaluate: bool = True
+    ) -> Callable[[], AbstractContextManager[None]]:
         """Return what attaches interventions; entered anew it goes on where the prompt was left."""
         positions = self.family is not None and self.family.positions
         framer = Framer(self.module, positions=positions, first_position=self._first_position)
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
-        return lambda: self.engine.attached(visits, prepare=framer.prepare)
+        return lambda: self.engine.attached(visits, prepare=framer.prepare, evaluate=evaluate)
 
     def generate(
         self,

@@ -44,7 +44,7 @@ class Network:
     """Lay a module in the rig: record, change and differentiate what passes through its submodules.
 
     Args:
-        module: the network; used as it is, restored after every use.
+        module: the network; run in evaluation mode, restored after every use.
         example_inputs: a tensor or tuple of tensors that it accepts, batch first; one forward over them tells every
             site's shape. Sites of three axes are (stimulus, position, unit); where the example shows that a module has
             positions first, as ``nn.LSTM`` has by default, it is shown stimuli first.
@@ -432,7 +432,9 @@ class Network:
             7.0
         """
         edits = self._bind(interventions, None)
-        return self.engine.attached(self._visits([], edits, lambda _site: None, lambda _p, x: x))
+        visits = self._visits([], edits, lambda _site: None, lambda _p, x: x)
+        # Whoever runs it within may be training it.
+        return self.engine.attached(visits, evaluate=False)
 
     # -- parts shared with language -----------------------------------------------------------------------------------
 
