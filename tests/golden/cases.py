@@ -13,15 +13,23 @@ OTHER = "When Mary and John went to the store, Mary gave a drink to"
 PARK = "{} and {} went to the park. {} gave a book to"
 GIRL, BOY = "Lily was a little girl. One day,", "Tim was a little boy. One day,"
 TALE = (
-    "Once upon a time, there was a little girl named Lily. She loved to play in the park with her dog. One day, she saw "
-    "a big red ball near the tree. She was very happy and ran to it. Her mom said it was time to go home. They ate a "
+    "Once upon a time, there was a little girl named Lily. She loved to play in the park with her dog. One day, she "
+    "saw a big red ball near the tree. She was very happy and ran to it. "
+    "Her mom said it was time to go home. They ate a "
     "cake and went to bed."
 )
 PAIRS = [
-    *((girl, girl.replace("Lily", "Tim").replace("girl", "boy"), " she", " he") for girl in (
-        GIRL, "The girl was sad because", "The big girl said that", "One day, the girl was happy because",
-        "A little girl had a lot of fun.", "Lily was a good girl. One day,",
-    )),
+    *(
+        (girl, girl.replace("Lily", "Tim").replace("girl", "boy"), " she", " he")
+        for girl in (
+            GIRL,
+            "The girl was sad because",
+            "The big girl said that",
+            "One day, the girl was happy because",
+            "A little girl had a lot of fun.",
+            "Lily was a good girl. One day,",
+        )
+    ),
     ("Lily was happy. She", "Tim was happy. He", " liked", " went"),
     ("Her mom said, I love", "His dad said, I love", " you", " it"),
 ]
@@ -67,9 +75,7 @@ def write_inputs(folder: Path) -> dict[str, str]:
     from patchclamp.organisms import language
 
     documents = language.text(60, seed=3, name="language-gpt2")
-    park = [
-        (PARK.format(one, two, two), PARK.format(one, two, one), f" {one}", f" {two}") for one, two in NAMES
-    ]
+    park = [(PARK.format(one, two, two), PARK.format(one, two, one), f" {one}", f" {two}") for one, two in NAMES]
     made = {
         "text": ("text.txt", "\n".join(one.stimulus.text for one in documents)),
         "tale": ("tale.txt", "\n".join([TALE] * 3)),
@@ -151,14 +157,12 @@ def _circuits() -> Sequence[Case]:
         _find("find-language-edge-eap-denoise", *edges, "--method", "eap", "--denoise"),
         _find("find-language-edge-relp", *edges, "--method", "relp", "--controls", "25", "--seed", "2"),
         _find("find-language-neuron-atp", *neurons, "--method", "atp"),
-        _find("find-language-neuron-patch", *neurons, "--method", "patch", soak=True),
         _find("find-language-neuron-ig", *neurons, "--method", "ig"),
         _find("find-language-feature", *train, "--level", "feature", "--basis", "{basis}", "--method", "atp"),
         _find("find-stories", STORIES, "{pairs}"),
         _find("find-stories-edge", STORIES, "{pairs}", "--level", "edge", "--method", "relp"),
         _find("find-stories-neuron", STORIES, "{pairs}", "--level", "neuron", "--method", "relp"),
         _evaluate("find-language", LANGUAGE, "task:ioi", "--n", "8"),
-        _evaluate("find-mover-edge", MOVER, "planted", "--seen", "--magnitude"),
         _evaluate("find-language-edge", LANGUAGE, "task:ioi", "--n", "4", "--magnitude", soak=True),
         _evaluate("find-language-neuron-atp", LANGUAGE, "task:ioi", "--n", "4", "--sizes", "3,7.5%"),
         _evaluate(
@@ -166,7 +170,6 @@ def _circuits() -> Sequence[Case]:
             name="evaluate-find-language-mean",
         ),
         _evaluate("find-stories", STORIES, "{pairs}", "--seen"),
-        _evaluate("find-stories-edge", STORIES, "{pairs}", "--seen", soak=True),
     )  # fmt: skip
 
 
@@ -184,7 +187,7 @@ def _others() -> Sequence[Case]:
         Case("calibrate-backup", ("calibrate", "backup-gpt2")),
         Case("calibrate-language", ("calibrate", "language-gpt2", "--tasks", "facts", "--pairs", "4")),
         Case("calibrate-planted", ("calibrate",), soak=True),
-        Case("calibrate-tasks", ("calibrate", "language-gpt2", "--pairs", "12"), soak=True),
+        Case("calibrate-tasks", ("calibrate", "language-gpt2", "--tasks", "ioi,days", "--pairs", "6"), soak=True),
         _survey("survey-language", LANGUAGE, "--text", "{text}", "--sites", "blocks.*.mlp.act,blocks.*.resid_out",
                 "--window", "64"),
         _survey("survey-language-skip", LANGUAGE, "--text", "{text}", "--sites", "blocks.1.attn.z", "--window", "20",
