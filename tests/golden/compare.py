@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from golden.rows import RANKED, Rows
+from golden.rows import DRAWN, RANKED, Rows
 
 RTOL, ATOL = 1e-5, 5e-6
-COARSE = {"r": 1e-4, "share": 1e-5, "m:total": 5e-5, "m:score.sum": 5e-5, "m:gap": 1e-4}
+COARSE = {"r": 1e-4, "share": 1e-5, "m:total": 5e-5, "m:score.sum": 5e-5, "m:gap": 1e-4, "m:corrupt": 1e-5}
 """ATOL of measures and quantities that add up the rounding of many: sums over all parts, slopes over few,
-shares of pairs whose two ends differ little."""
+shares of pairs whose two ends differ little, a planted answer that is absent."""
 LEAST_SCALE = {"share": 1.0}
 """A share is of m(clean) − m(reference): however small the shares of a case, their rounding is the whole's."""
 LOOSE = (
@@ -131,7 +131,8 @@ def is_loose(case: str, quantity: str) -> bool:
 def compare(kept: Rows, computed: Rows, renames: Iterable[Rename] = ()) -> list[Difference]:
     """Return every row that differs, is gone or is new.
 
-    Of keys that were cut at a rank the last may change places with others of the same score: the rows of both are free.
+    Of keys cut at a rank the last may change places with others of the same score, of keys drawn from an order
+    any: the rows of both are free.
     """
     renames = list(renames)
     today = {renamed(name, renames): value for name, value in kept.items()}
@@ -146,10 +147,12 @@ def compare(kept: Rows, computed: Rows, renames: Iterable[Rename] = ()) -> list[
     gone = [name for name in today if name not in computed]
     new = [name for name in computed if name not in today]
     free: set[str] = set()
-    for quantity in RANKED:
+    for quantity in (*RANKED, *DRAWN):
         sizes = {name: abs(value) for name, value in today.items() if name[0] == quantity and value is not None}
         least = min(sizes, key=sizes.__getitem__, default=None)
-        left = [name for name in new if name[0] == quantity and least is not None and not differ(least, name)]
+        left = [name for name in new if name[0] == quantity]
+        if quantity in RANKED:
+            left = [name for name in left if least is not None and not differ(least, name)]
         for name in (name for name in gone if name[0] == quantity):
             tied = next((other for other in left if not differ(name, other)), None)
             if tied is not None:

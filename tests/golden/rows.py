@@ -30,8 +30,9 @@ UNITS, EXEMPLARS = 8, 3
 """Units of a surveyed site, evenly spaced, the first and last among them; exemplars of each kind."""
 STRONGEST = 12
 """Cells of a patching whose interval and p are kept."""
-RANKED = ("m:predicted", "m:opposing", "m:check.predicted", "probability:likeliest")
-"""Quantities whose keys are the first of an order, so that ties at its end are free."""
+RANKED = ("m:predicted", "m:opposing", "probability:likeliest")
+DRAWN = ("m:check.predicted",)
+"""Quantities whose keys are the first of an order, so that ties at its end are free; and some from anywhere in it."""
 
 
 def rows_of(verb: str, document: Any, folder: Path) -> Rows:
@@ -194,7 +195,7 @@ def _patch(document: Any, _: Path) -> Found:
     named = {f"{cell['key']}@{cell['place']}": cell for cell in cells}
     yield from _each("share:cell", {key: cell["mean"] for key, cell in named.items()})
     yield from _each("n:cell", {key: cell["n"] for key, cell in named.items()})
-    for key in list(named)[:STRONGEST]:
+    for key in list(named)[: STRONGEST if document["n_pairs"] > 1 else 0]:
         yield from _interval("share:cell", key, named[key])
         yield "probability:cell", key, named[key]["p"]
 

@@ -24,6 +24,8 @@ KEPT = {
     ("m:predicted", "a/heads/0@1"): 4.0,
     ("m:predicted", "a/heads/2@1"): 0.5,
     ("m:predicted.measured", "a/heads/2@1"): 0.75,
+    ("m:check.predicted", "a/heads/5@0"): 3.0,
+    ("m:check.predicted", "a/heads/6@0"): 1.0,
     ("m:random", "0"): 2e-6,
     ("share:cell", "a@-1"): 1e-9,
     ("probability:random", ""): 0.05,
@@ -75,6 +77,13 @@ def test_tied_keys_at_a_cut_may_change_places_and_others_may_not():
     assert len(compare(KEPT, first)) == 2, "it does not stand at the end"
     untied = compare(KEPT, cut | other | {("m:predicted", "a/heads/3@1"): 0.51})
     assert set(names(untied)) == {*other, *(name for name in KEPT if name[1] == "a/heads/2@1")}
+
+
+def test_checks_drawn_from_a_whole_order_are_free_wherever_they_tie():
+    name = ("m:check.predicted", "a/heads/5@0")
+    fewer = {other: value for other, value in KEPT.items() if other != name}
+    assert compare(KEPT, fewer | {("m:check.predicted", "a/heads/7@0"): 3.0}) == []
+    assert len(compare(KEPT, fewer | {("m:check.predicted", "a/heads/7@0"): 3.001})) == 2
 
 
 def test_renames_apply_to_whole_quantities_and_keys_from_the_top_down():
