@@ -538,3 +538,10 @@ def test_a_link_in_the_journals_place_is_not_written_through(tmp_path):
     with pytest.raises(PatchclampError, match="to write"):
         made.append("shard-00000", PIECES["shard-00000"])
     assert victim.read_text() == "precious\n"
+
+
+def test_a_piece_keeps_the_shape_of_every_array(tmp_path):
+    bundle = Bundle.create(tmp_path / "b", kind="test", manifest={})
+    kept = {"one": np.array(2.5), "row": np.arange(3.0), "turned": np.arange(6.0).reshape(2, 3).T}
+    for read in (bundle.once("piece", lambda: kept), Bundle.open(tmp_path / "b", kind="test").read("piece")):
+        assert {name: array.tolist() for name, array in read.items()} == {n: a.tolist() for n, a in kept.items()}

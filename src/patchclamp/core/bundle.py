@@ -173,7 +173,8 @@ class Bundle:
         part = path.with_suffix(".part")
         try:
             part.unlink(missing_ok=True)  # a link that somebody put there leads to a file of theirs
-            save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, part)
+            # Not ascontiguousarray, which gives a single number an axis.
+            save_file({name: np.asarray(t, order="C") for name, t in tensors.items()}, part)
             # safetensors makes files that only their owner can read
             shutil.copymode(self.path / "manifest.json", part)
             with part.open("rb") as file:
