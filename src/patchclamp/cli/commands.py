@@ -28,6 +28,12 @@ from patchclamp.cli.loading import (
     print_cost,
     progress_unit,
 )
+from patchclamp.cli.methods import NOUNS
+from patchclamp.cli.methods import attribute as attribute
+from patchclamp.cli.methods import compare as compare
+from patchclamp.cli.methods import encode as encode
+from patchclamp.cli.methods import info as show_noun
+from patchclamp.cli.methods import methods as methods
 from patchclamp.cli.organism import organism as organism
 from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.patch import info as show_patching
@@ -306,6 +312,8 @@ def info(options: Namespace) -> int:
         return show_patching(options)
     if bundle.manifest["kind"] == "circuit":
         return show_circuit(options)
+    if bundle.manifest["kind"] in NOUNS:
+        return show_noun(options, bundle.manifest["kind"])
     return _show_bundle(bundle, options)
 
 
