@@ -25,6 +25,7 @@ _HOME = {
     "explain_answer": "explain",
     "Explanation": "explain",
     "Graph": "core.graph",
+    "Interval": "core.stats",
     "Intervention": "core.intervention",
     "LanguageModel": "subjects.language",
     "load": "opening",
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from patchclamp.core.similarity import Similarity as Similarity
     from patchclamp.core.site import Site as Site
     from patchclamp.core.split import Split as Split
+    from patchclamp.core.stats import Interval as Interval
     from patchclamp.core.stimulus import Picture as Picture
     from patchclamp.core.stimulus import Stimulus as Stimulus
     from patchclamp.core.survey import StoredSurvey as StoredSurvey

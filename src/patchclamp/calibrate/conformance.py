@@ -234,10 +234,9 @@ def _saves_and_loads(context: _Context) -> None:
 def _finds_what_is_planted(context: _Context) -> None:
     """The estimate lies above its null and not above its ceiling by more than its interval."""
     for estimate in _estimates(context.noun):
-        assert estimate.null is not None
-        assert estimate.interval is not None
-        _refuse(estimate.value <= estimate.null.high, f"{estimate} lies within its null")
-        above = estimate.ceiling is not None and estimate.interval.low > estimate.ceiling
+        _refuse(estimate.null is None or estimate.value <= estimate.null.high, f"{estimate} lies within its null")
+        low = estimate.value if estimate.interval is None else estimate.interval.low
+        above = estimate.ceiling is not None and low > estimate.ceiling
         _refuse(above, f"{estimate} lies above its ceiling {estimate.ceiling}")
 
 
