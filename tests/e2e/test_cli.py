@@ -259,6 +259,8 @@ TROUBLE = {
     "train a planted circuit": ("organism", "train", "cat", "--out", "new"),
     "evaluate a planted circuit": ("organism", "evaluate", "cat"),
     "no text at all": ("organism", "text", "language-gpt2", "--n", "0"),
+    "more text than memory": ("organism", "text", "language-gpt2", "--n", "1000000000000"),
+    "evaluate on nothing": ("organism", "evaluate", "language-gpt2", "--n", "0"),
     "calibrate an unknown task": ("calibrate", "language-gpt2", "--tasks", "juggling"),
     "calibrate pairs where a circuit is planted": ("calibrate", "cat", "--pairs", "3"),
     "calibrate without pairs": ("calibrate", "language-gpt2", "--pairs", "0"),

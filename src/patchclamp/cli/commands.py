@@ -25,6 +25,8 @@ from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 
 FAMILY = "family:"
+MOST_ITEMS = 1_000_000
+"""They are held in memory."""
 
 
 def _say(text: str) -> None:
@@ -395,6 +397,10 @@ def organism(options: Namespace) -> int:
             got=f"`organism {options.what}`{'' if options.name is None else ' with a name'}",
             remedy=f"Names: {', '.join(organisms.names())}.",
         )
+    if options.n is not None and not 1 <= options.n <= MOST_ITEMS:
+        raise PatchclampError(
+            expected=f"1 to {MOST_ITEMS:,} documents or items", got=f"{options.n:,}", remedy="Give another --n."
+        )
     name = "" if options.name is None else options.name.removeprefix("organism:")
     if options.what == "list":
         cards = [organisms.card(name) for name in organisms.names()]
@@ -468,8 +474,6 @@ def _evaluate(options: Namespace, name: str) -> None:
 def _text(options: Namespace, name: str) -> None:
     from patchclamp.organisms import language
 
-    if options.n is not None and options.n < 1:
-        raise PatchclampError(expected="at least 1 document", got=str(options.n), remedy="Give another --n.")
     documents = language.text(options.n or 1000, seed=options.seed, name=name)
     if options.json or options.labels:
         token = language.build(name).tokenizer.token

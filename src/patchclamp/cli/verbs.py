@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         # Python 3.11 takes the value of `--option=--` for the end of the options, and gives an empty list.
         if arg_strings == ["--"] and action.option_strings and action.nargs is None:
             return self._get_value(action, "--")
-        return super()._get_values(action, arg_strings)  # type: ignore[misc]
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving."""
