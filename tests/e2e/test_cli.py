@@ -512,3 +512,16 @@ def test_a_path_that_leads_round_in_a_circle_is_refused(say, tmp_path):
     assert code == 2
     assert "loop" in told["error"]["got"]
     assert "defect" not in told["error"]["remedy"]
+
+
+def test_integrated_gradients_find_a_circuit(say, tmp_path):
+    words = ["circuit", "find", "organism:cat", "--pairs", "planted", "--method", "ig", "--out", tmp_path / "c"]
+    code, told, _ = say(*words)
+    assert code == 0, told
+    assert told["method"] == "ig"
+
+
+def test_the_root_is_no_atlas(say):
+    code, told, _ = say("atlas", "info", "/")
+    assert code == 2
+    assert "defect" not in told["error"]["remedy"]
