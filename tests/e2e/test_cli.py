@@ -259,6 +259,8 @@ TROUBLE = {
     "train a planted circuit": ("organism", "train", "cat", "--out", "new"),
     "evaluate a planted circuit": ("organism", "evaluate", "cat"),
     "no text at all": ("organism", "text", "language-gpt2", "--n", "0"),
+    "more text than memory": ("organism", "text", "language-gpt2", "--n", "1000000000000"),
+    "evaluate on nothing": ("organism", "evaluate", "language-gpt2", "--n", "0"),
     "calibrate an unknown task": ("calibrate", "language-gpt2", "--tasks", "juggling"),
     "calibrate pairs where a circuit is planted": ("calibrate", "cat", "--pairs", "3"),
     "calibrate without pairs": ("calibrate", "language-gpt2", "--pairs", "0"),
@@ -509,4 +511,17 @@ def test_a_path_that_leads_round_in_a_circle_is_refused(say, tmp_path):
     code, told, _ = say("atlas", "info", tmp_path / "loop")
     assert code == 2
     assert "loop" in told["error"]["got"]
+    assert "defect" not in told["error"]["remedy"]
+
+
+def test_integrated_gradients_find_a_circuit(say, tmp_path):
+    words = ["circuit", "find", "organism:cat", "--pairs", "planted", "--method", "ig", "--out", tmp_path / "c"]
+    code, told, _ = say(*words)
+    assert code == 0, told
+    assert told["method"] == "ig"
+
+
+def test_the_root_is_no_atlas(say):
+    code, told, _ = say("atlas", "info", "/")
+    assert code == 2
     assert "defect" not in told["error"]["remedy"]

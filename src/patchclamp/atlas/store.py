@@ -206,4 +206,4 @@ def read_head(folder: Path) -> dict[str, Any]:
 
 def staging(folder: Path) -> Path:
     """Return where an atlas is built until it is whole."""
-    return folder.with_name(folder.name + ".baking")
+    return folder.parent / f"{folder.name}.baking"
