@@ -17,9 +17,10 @@ from patchclamp.atlas.layers import LAYERS, Counter, Layer, layer_files, read_la
 from patchclamp.atlas.parts import Part
 from patchclamp.atlas.runs import RUNS, Run, read_runs
 from patchclamp.atlas.store import BASE, DAMAGED, SUBJECT, check_values, opened, read_head
-from patchclamp.core.description import Description, Score
+from patchclamp.core.description import Description
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.unit import UnitKey
 
 
@@ -36,7 +37,7 @@ class Said:
     counters: tuple[Counter, ...]
 
     @property
-    def best(self) -> Score | None:
+    def best(self) -> Estimate | None:
         """The score that it is ranked by: its first."""
         return self.description.scores[0] if self.description.scores else None
 

@@ -14,6 +14,7 @@ from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import to_plain
 
 WINDOW = 128
 
@@ -102,7 +103,7 @@ def _evaluate(options: Namespace) -> int:
         report = judge(model, found, shown, batch_size=options.batch_size, seed=options.seed, progress=meter)
     told = None if labels is None else _compare_with_rivals(model, found, labels, options)
     if options.json:
-        emit({**asdict(report), "concepts": told})
+        emit({**to_plain(report), "concepts": told})
     else:
         tables.report(report, options.folder)
         if told is not None:
