@@ -34,6 +34,19 @@ def test_cat_reads_three_with_the_darkest_fill(page, reader):
     assert max(drawn) > 0.4
 
 
+def test_the_lowest_value_stands_beside_the_highest(reader, api):
+    rows = api("/units?limit=200")["rows"]
+    low = {row["key"]: api(f"/units/{row['key']}")["statistics"]["minimum"] for row in rows if row["maximum"] > 0}
+    key, least = min(low.items(), key=lambda item: item[1])
+    reader.visit(f"/units/{key}")
+    said = reader.page.get_by_test_id("minimum")
+    assert least < 0
+    assert float(said.get_attribute("data-value")) == least
+    said.get_by_role("link").click()
+    reader.settle()
+    assert set(reader.all(EXAMPLES, "data-kind")) == {"quantile"}
+
+
 def test_every_kind_of_example_says_how_many_it_shows(page, api, cat):
     counted = {one["kind"]: one["n"] for one in api(f"/units/{cat}")["examples"]}
     for kind in ("top", "quantile", "random"):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -478,3 +480,21 @@ def test_numbers_that_make_no_text_are_refused(say, words):
     code, told, _ = say("generate", *CAT, *words)
     assert code == 2
     assert "not to fail" not in told["error"]["expected"]
+
+
+@pytest.mark.parametrize(
+    ("target", "contrast", "level", "place"), [(" sat ran", " sat on", "head", "@4"), (" ran to", None, "neuron", "@3")]
+)
+def test_the_advice_runs_where_the_answer_has_a_beginning(say, tmp_path, target, contrast, level, place):
+    begun = target.rpartition(" ")[0]
+    asked = ("--target", target, *(() if contrast is None else ("--contrast", contrast)), "--top", "2")
+    report = tmp_path / "report.html"
+    code, table, _ = say("explain", *CAT, *asked, "--level", level, "--report", report, json_too=False)
+    assert code == 0
+    assert f"The answer's beginning {begun!r} is shown after the prompt" in table
+    command = shlex.split(table.rpartition("words change: ")[2])
+    assert command[:4] == ["patchclamp", "generate", "organism:cat", f"the old cat{begun}"]
+    assert place in command[-1]
+    assert say(*command[1:], json_too=False)[0] == 0
+    assert f"the text that was scored is <code>the old cat{begun}</code>" in report.read_text()
+    assert say("explain", *CAT, *ANSWERS, "--top", "2", json_too=False)[1].count("beginning") == 0

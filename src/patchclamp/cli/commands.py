@@ -206,7 +206,7 @@ def explain(options: Namespace) -> int:
     if options.json:
         emit(found.to_json())
     else:
-        tables.explanation(found, options.model, options.basis)
+        tables.explanation(found, options.model, options.basis, options.prompt if options.chat else None)
     return outputs.code
 
 

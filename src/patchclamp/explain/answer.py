@@ -19,7 +19,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
-from patchclamp.core.stimulus import Picture, Shown
+from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.question import Question, ask
@@ -141,6 +141,7 @@ class Explanation:
             "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
             "method": self.method, "reference": self.reference, "seed": self.seed,
             "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
+            **({"beginning": q.beginning, "text": q.text} if isinstance(q.shown, Stimulus) else {}),
             **({"bases": dict(self.bases)} if self.bases else {}),
         }  # fmt: skip
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
@@ -177,6 +178,7 @@ class Explanation:
         return _finite({
             "question": {
                 "prompt": q.prompt, "given": q.given, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
+                "beginning": q.beginning, "text": q.text,
                 "answers": q.answers, "metric": q.metric.to_json(), "explained": q.explained,
                 **({"image": True} if isinstance(q.shown, Picture) else {}),
             },
