@@ -25,6 +25,7 @@ from patchclamp.cli.loading import (
     load_model,
     load_prompt,
     load_stimuli,
+    note_unknown,
     print_cost,
     progress_unit,
 )
@@ -171,7 +172,9 @@ def explain(options: Namespace) -> int:
     seen = not hasattr(model, "tokenize")
     prompt, corrupt = (load_prompt(model, words, options.chat) for words in (options.prompt, options.corrupt))
     if not seen:
-        ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
+        question = ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
+        for shown in filter(None, (question.shown, question.corrupted)):
+            note_unknown(model, shown)
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
@@ -223,6 +226,8 @@ def generate(options: Namespace) -> int:
         "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
     }  # fmt: skip
     prompt = load_prompt(model, options.prompt, options.chat)
+    for shown in model.stimuli(prompt, answered=True):
+        note_unknown(model, shown)
     changed = None
     if clamps:
         # First, so that a clamp that cannot be is refused before anything is written.

@@ -1,7 +1,9 @@
 """Load what a command line names: subjects, bases, prompts, texts and images; print what they cost and assume."""
 
+import sys
 import time
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.output import log
@@ -10,6 +12,46 @@ from patchclamp.core.errors import PatchclampError
 
 BOTH = 3
 """Tokens that are listed on each side of a metric."""
+
+
+def check_files(options: Namespace) -> None:
+    """Refuse, before a model is loaded, files that a command names and that are not there or not what they should be.
+
+    Raises:
+        PatchclampError: no such text, pairs, image, atlas or folder of features; what is wrong is named.
+    """
+    text = getattr(options, "text", None)
+    if isinstance(text, str) and not Path(text).is_file():
+        what = "a folder" if Path(text).is_dir() else "not there"
+        raise PatchclampError(expected="a text file", got=f"{text}, which is {what}", remedy="Check the path.")
+    for source in (getattr(options, name, None) for name in ("pairs", "train")):
+        if isinstance(source, str) and source != "planted" and not source.startswith("task:"):
+            from patchclamp.core.pairs import read_pairs
+
+            read_pairs(source, getattr(options, "layout", None))
+    for source in (getattr(options, name, None) for name in ("images", "image")):
+        if isinstance(source, str):
+            from patchclamp.subjects.images import gallery
+
+            gallery(source)
+    if options.verb in ("explain", "circuit") and isinstance(getattr(options, "atlas", None), str):
+        from patchclamp.atlas.db import open_atlas
+
+        open_atlas(options.atlas)
+    folders = getattr(options, "basis", None) or ()
+    for folder in [folders] if isinstance(folders, str) else folders:
+        # OWNER/REPOSITORY/FOLDER is one of the hub.
+        if folder.startswith((".", "/", "~")) and not Path(folder).is_dir():
+            raise PatchclampError(
+                expected="a folder of features", got=f"{folder}, which is not there", remedy="Check the path."
+            )
+
+
+def state_loading(options: Namespace) -> None:
+    """Print on standard error of a terminal what is loaded, before the libraries are that take seconds themselves."""
+    name = getattr(options, "model", None)
+    if isinstance(name, str) and sys.stderr.isatty():
+        log(f"loading {name} …")
 
 
 def load_model(options: Namespace) -> Any:
@@ -136,3 +178,12 @@ def load_prompt(model: Any, words: str | None, chat: bool) -> Any:
         return words
     check_kind(model, images=False)
     return model.tokenize(words, chat=True, answered=True)
+
+
+def note_unknown(model: Any, shown: Any) -> None:
+    """Print on standard error which words of a prompt the vocabulary lacks: the model reads none of them."""
+    from patchclamp.explain.question import unknown_words
+
+    if words := unknown_words(model, shown):
+        token = model.tokenizer.bare.unk_token
+        log(f"note: the vocabulary lacks {', '.join(map(repr, words))}, and reads {token} instead")

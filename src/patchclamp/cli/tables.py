@@ -290,10 +290,11 @@ def _receipt(out: Console, e: Any) -> None:
             style="bold dark_orange",
         )
     if e.share(1.0) is None:
-        moved = _signed(e.baseline - e.floor)
-        out.print(
-            f"No shares: m(clean) − m(reference) is {moved}, and below 0.1 there is nothing to share.", style="bold"
-        )
+        moved = e.baseline - e.floor
+        why = f"m(clean) − m(reference) is {_signed(moved)}, and below 0.1 there is nothing to share."
+        if _is_known(moved) and moved < 0 and e.reference != "corrupted":
+            why += f" With every unit {REPLACED[e.reference]} m favours the answer: --corrupt takes another reference."
+        out.print(f"No shares: {why}", style="bold")
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
         "in number, site and position, and in decile of size where a site has enough others "
@@ -431,10 +432,11 @@ def card(found: Any) -> None:
 
 
 def _bar(value: float | None, scale: float) -> Text:
-    if not _is_known(value):
+    # A number that is printed as zero has no bar, however small all others are.
+    if not _is_known(value) or not float(_fixed(value, 3)):
         return Text("")
     size = min(round(abs(value) / scale * BAR), BAR)
-    return Text("█" * size, style="blue" if value >= 0 else "dark_orange")
+    return Text(("" if value >= 0 else "−") + "█" * size, style="blue" if value >= 0 else "dark_orange")
 
 
 def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: str | None) -> None:

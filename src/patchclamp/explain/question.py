@@ -246,6 +246,22 @@ def _known(model: LanguageModel, answer: str, ids: tuple[int, ...]) -> None:
         )
 
 
+def unknown_words(model: Model, shown: Shown) -> list[str]:
+    """Return the words of a prompt that a model's vocabulary lacks, each once, in their order; none of an image.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> unknown_words(cat, cat.tokenize("the old unicorn"))
+        ['unicorn']
+    """
+    if not isinstance(model, LanguageModel) or isinstance(shown, Picture):
+        return []
+    unknown = model.tokenizer.bare.unk_token_id
+    spans = shown.spans[shown.ids == unknown].tolist() if unknown is not None else []
+    return list(dict.fromkeys(shown.text[start:stop].strip() for start, stop in spans if stop > start))
+
+
 def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
     """Return a prompt's tokens and an answer's first ones; as ids, for half a character has no text."""
     more = Stimulus.of(np.array(ids, dtype=np.int64))
