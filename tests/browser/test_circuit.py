@@ -72,7 +72,9 @@ def test_what_is_left_of_m_is_told_apart_from_every_unit_at_zero(reader, api, an
     left = page["graph"]["metric"] - page["graph"]["measured_together"]
     reader.visit(f"/graphs/{one}")
     said = reader.page.get_by_test_id("reading").inner_text().replace("−", "-")
-    causes, floor = (float(re.search(rf"{words} m is ([-+]?\d+\.\d+)", said)[1]) for words in ("together", "set to zero"))
+    causes, floor = (
+        float(re.search(rf"{words} m is ([-+]?\d+\.\d+)", said)[1]) for words in ("together", "set to zero")
+    )
     assert causes == pytest.approx(left, abs=0.01)
     assert floor == pytest.approx(page["measures"]["floor"], abs=0.01)
     assert "random sets' mean" in reader.page.locator(".lead").inner_text()

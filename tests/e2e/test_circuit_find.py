@@ -209,6 +209,16 @@ def planted(tmp_path):
     return ["circuit", "find", "organism:cat", "--pairs", tmp_path / "pairs.csv", "--out", tmp_path / "c"]
 
 
+@pytest.mark.parametrize(("n", "few"), [(3, True), (10, False)])
+def test_intervals_over_few_pairs_come_with_a_caution(say, tmp_path, n, few):
+    """The percentile bootstrap over three values ends at the least and the largest: it is called too narrow."""
+    words = "circuit", "find", MODEL, "--pairs", "task:ioi/train", "--n", n, "--top", 2, "--out", tmp_path / "c"
+    code, out, _ = say(*words, json_too=False)
+    assert code == 0
+    assert (f"Only {n} pairs: intervals" in " ".join(out.split())) == few
+    assert (f"Only {n} pairs: intervals" in (tmp_path / "c" / "circuit.html").read_text()) == few
+
+
 def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(3))
     found = Circuit("node", "patch", parts, np.array([2.0, 3.0, 1.0]), {})

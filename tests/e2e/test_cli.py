@@ -15,6 +15,7 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.cli import main
+from patchclamp.cli.tables import _bar
 from patchclamp.core.disk import write_durably, writing
 from patchclamp.explain.markup import number
 
@@ -480,6 +481,21 @@ def test_numbers_that_make_no_text_are_refused(say, words):
     code, told, _ = say("generate", *CAT, *words)
     assert code == 2
     assert "not to fail" not in told["error"]["expected"]
+
+
+def test_what_no_unit_moves_is_refused_and_unknown_words_are_named(say):
+    words = "explain", "organism:facts-gpt2", "The capital of France is", "--target", " Paris", "--contrast", " Rome"
+    code, told, err = say(*words)
+    assert code == 2
+    assert "nothing to explain" in told["error"]["got"]
+    assert "lacks 'The', 'capital', 'is'" in told["error"]["remedy"]
+    assert "note: the vocabulary lacks 'The', 'capital', 'is', and reads <unk> instead" in err
+    assert "lacks 'unicorn'" in say("generate", "organism:cat", "the old unicorn", "--max-new-tokens", "1")[2]
+    assert "lacks" not in say("generate", *CAT, "--max-new-tokens", "1")[2]
+
+
+def test_bars_have_a_sign_and_none_stands_for_nothing():
+    assert [_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
 
 
 @pytest.mark.parametrize(

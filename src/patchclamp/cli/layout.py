@@ -51,7 +51,9 @@ def _listed(table: Table, widths: list[int]) -> Table:
     listed = Table(box=None, pad_edge=False, padding=table.padding, show_header=False)
     listed.add_column(style="bold", no_wrap=True, min_width=max(cell_len(str(c.header)) for c in table.columns))
     listed.add_column(overflow="fold")
-    columns = [(column.header, list(column.cells)) for column, width in zip(table.columns, widths, strict=True) if width]
+    columns = [
+        (column.header, list(column.cells)) for column, width in zip(table.columns, widths, strict=True) if width
+    ]
     for row in range(table.row_count):
         if row:
             listed.add_row("", "")

@@ -14,7 +14,7 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Span
-from patchclamp.core.stats import bootstrap_interval
+from patchclamp.core.stats import bootstrap_interval, caution
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.rivals import label, rival_bases
@@ -202,6 +202,8 @@ def judge(
                 losses.add(f"{site}/{name}", first, logits, batch)
         if progress is not None:
             progress(done, n_batches)
+    if few := caution(len(judged), "stimuli"):
+        notes.append(few)
     return replace(_report(tallies, losses, moments, later, judged, notes, seed), fitted=len(fitted))
 
 

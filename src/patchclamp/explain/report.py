@@ -101,7 +101,9 @@ def _question(d: Mapping[str, Any]) -> str:
     if _n_given(d):
         shading += " Dotted underneath: the answer's own beginning, which the model is given."
         if d["question"].get("text"):
-            shading += f" So the text that was scored is <code>{inline(d['question']['text'])}</code>: try changes there."
+            shading += (
+                f" So the text that was scored is <code>{inline(d['question']['text'])}</code>: try changes there."
+            )
     return (
         f'<header>\n<p class="soft">patchclamp · {inline(d["subject"]["slug"])}</p>\n<h1>{heading}</h1>\n'
         f'<p class="lead">What is explained: <i>m</i> = {inline(q["explained"])}</p>\n'
