@@ -85,7 +85,9 @@ def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
         assert word in table
 
 
-@pytest.mark.parametrize("method", [("--method", "pca", "--n-features", "8"), ("--n-features", "16", "--k", "4")])
+@pytest.mark.parametrize(
+    "method", [("--method", "pca", "--n-features", "8"), ("--n-features", "16", "--k", "4", "--coder-batch", "128")]
+)
 def test_the_text_that_a_dictionary_was_made_on_is_named_where_it_is_judged_there(capsys, tmp_path, method):
     text, other = tmp_path / "made.txt", tmp_path / "other.txt"
     text.write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 40)

@@ -113,8 +113,8 @@ def _measured_parts(found: Circuit, options: Namespace) -> tuple[list[int], int]
         return places, 0
     if n < len(places):
         log(
-            f"note: --top {options.top or TOP} leaves no other part of these kinds among {len(found):,} to draw random sets "
-            f"from; {n} measured"
+            f"note: --top {options.top or TOP} leaves no other part of these kinds among {len(found):,} to draw "
+            f"random sets from; {n} measured"
         )
     return places[:n], options.controls
 

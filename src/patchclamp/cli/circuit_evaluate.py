@@ -13,7 +13,7 @@ from patchclamp.cli.output import Outputs, emit, finite, log
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.tables import _general
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stats import caution
+from patchclamp.core.few_values import caution
 
 ENDINGS = (".svg", ".html", ".json")
 LEAST_RANDOM, MOST_RANDOM = 20, 10_000

@@ -18,7 +18,7 @@ from patchclamp.cli.tables import (
     different_sets,
     random_sets,
 )
-from patchclamp.core.stats import caution
+from patchclamp.core.few_values import caution
 
 
 def print_circuit(found: Any, document: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
-"""Lay out tables so that nothing of them is cut: wide where output is no terminal, folded or listed where it is narrow."""
+"""Lay out tables so that nothing is cut: wide where output is no terminal, folded or listed in a narrow one."""
 
 from collections.abc import Iterator
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -62,7 +62,9 @@ def _listed(table: Table, widths: list[int]) -> Table:
     return listed
 
 
-def _cells(columns: list[tuple[object, list[object]]], row: int) -> Iterator[tuple[str, object]]:
+def _cells(
+    columns: list[tuple[RenderableType, list[RenderableType]]], row: int
+) -> Iterator[tuple[str, RenderableType]]:
     """Yield the cells of a row that hold anything, with the names of their columns."""
     for name, cells in columns:
         cell = cells[row]

@@ -111,6 +111,9 @@ def print_pairs(model: Any, pairs: Any) -> None:
         for tokens in (pairs.metrics[0].target, pairs.metrics[0].contrast)
     ]
     lines.append(f"m reads the token {sides[0]} against {sides[1]} (first pair)")
+    lines += [f"set aside: {pair.clean!r}, {reason}" for pair, reason in pairs.aside[:BOTH]]
+    if (more := len(pairs.aside) - BOTH) > 0:
+        lines.append(f"set aside: {more} more")
     if pairs.turned:
         lines.append(
             f"in {pairs.turned} of {_pairs(n)} m is lower on the clean prompt than on the corrupted one: the model "

@@ -16,7 +16,7 @@ from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.cli.tables import _console, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stats import caution
+from patchclamp.core.few_values import caution
 
 PAGE = "patching.html"
 TOP = 10

@@ -396,8 +396,14 @@ def organisms(cards: Sequence[Any]) -> None:
     table = _grid("organism", "architecture", "what is known about it")
     for card in cards:
         # What follows the colon is for the card: here it would leave no room for what is known.
-        table.add_row(f"organism:{card['name']}", card["architecture"].split(":")[0], escape(card["what"]))
+        table.add_row(f"organism:{card['name']}", _family(card["architecture"]), escape(card["what"]))
     _print(out, table)
+
+
+def _family(architecture: str) -> str:
+    """Return an architecture as people call it; a planted organism's is the name of its class."""
+    name = architecture.split(":")[0]
+    return {"GPT2LMHeadModel": "GPT-2", "LlamaForCausalLM": "Llama"}.get(name, name)
 
 
 def card(found: Any) -> None:

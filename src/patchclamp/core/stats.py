@@ -20,7 +20,6 @@ __all__ = [
     "Interval",
     "auroc",
     "bootstrap_interval",
-    "caution",
     "mean_interval",
     "pearson",
     "permutation_p",
@@ -32,8 +31,6 @@ __all__ = [
     "wilson_interval",
 ]
 
-FEW = 10
-"""Values below which a bootstrap interval comes with a caution."""
 _BLOCK_ELEMENTS = 2**21
 """Resampled values held at once; larger jobs are done in blocks of rows."""
 
@@ -321,27 +318,6 @@ def mean_interval(
     """
     values = _finite(values, "values")
     return bootstrap_interval(values, np.mean, n_resamples=n_resamples, level=level, seed=seed)
-
-
-def caution(n: int, what: str) -> str:
-    """Return what a reader must know of a bootstrap over few values: n → a sentence, or nothing where they are many.
-
-    Args:
-        n: values that were resampled.
-        what: their name in the plural.
-
-    Example:
-        >>> caution(3, "pairs")
-        'Only 3 pairs: intervals end at the smallest and the largest of them at most, and are too narrow; take 10.'
-        >>> caution(10, "pairs")
-        ''
-    """
-    if not 1 < n < FEW:
-        return ""
-    return (
-        f"Only {n} {what}: intervals end at the smallest and the largest of them at most, and are too narrow; take "
-        f"{FEW}."
-    )
 
 
 def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:

@@ -13,8 +13,9 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.few_values import caution
 from patchclamp.core.intervention import Intervention, Span
-from patchclamp.core.stats import bootstrap_interval, caution
+from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.rivals import label, rival_bases

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from patchclamp.core.few_values import caution
 from patchclamp.core.graph import Edge, Graph, Node
-from patchclamp.core.stats import caution
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.markup import inline, known, local, number, page, percent, safe, span, unit
 

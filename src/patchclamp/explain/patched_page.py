@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from patchclamp.attribute.patched import Cell, Map, Patched
-from patchclamp.core.stats import caution
+from patchclamp.core.few_values import caution
 from patchclamp.explain.markup import boxed, general, inline, known, number, page, percent, safe, span, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
