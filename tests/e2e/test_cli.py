@@ -493,6 +493,19 @@ def test_what_no_unit_moves_is_refused_and_unknown_words_are_named(say):
     assert "lacks" not in say("generate", *CAT, "--max-new-tokens", "1")[2]
 
 
+def test_a_survey_prints_the_range_of_every_site(say, story, tmp_path):
+    site = "blocks.0.mlp.act"
+    words = "survey", "organism:cat", "--text", story, "--sites", f"{site},embed", "--out", tmp_path / "s"
+    code, out, _ = say(*words, json_too=False)
+    assert code == 0
+    found = pc.StoredSurvey(tmp_path / "s").statistics(site)
+    row = next(line.split() for line in out.splitlines() if line.startswith(site))
+    assert row == [
+        site, "16", str(int((found["maximum"] <= 0).sum())), f"{found['minimum'].min():.2f}",
+        f"{found['mean'].mean():.2f}", f"{found['maximum'].max():.2f}", str(found["maximum"].argmax()),
+    ]  # fmt: skip
+
+
 def test_bars_have_a_sign_and_none_stands_for_nothing():
     assert [_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli import tables
+from patchclamp.cli import survey_tables, tables
 from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.atlas_layer import add_graph, refuse_if_unwritable
 from patchclamp.cli.basis import basis as basis
@@ -325,6 +325,10 @@ def _show_bundle(bundle: Any, options: Namespace) -> int:
         emit(tables.bundle_facts(bundle))
     elif not options.json:
         tables.bundle(bundle)
+        if bundle.manifest["kind"] == "survey" and bundle.whole and not damaged:
+            from patchclamp.core.survey import StoredSurvey
+
+            survey_tables.statistics(StoredSurvey(bundle.path))
     if damaged:
         raise Damaged(
             expected=f"the pieces of {bundle.path} as they were committed",
