@@ -493,6 +493,15 @@ def test_what_no_unit_moves_is_refused_and_unknown_words_are_named(say):
     assert "lacks" not in say("generate", *CAT, "--max-new-tokens", "1")[2]
 
 
+def test_the_advice_loads_the_model_as_it_was_explained(say):
+    how = ("--prepend-bos", "--dtype", "float32")
+    code, table, _ = say("explain", *CAT, *ANSWERS, "--top", "2", *how, json_too=False)
+    command = shlex.split(table.rpartition("words change: ")[2])
+    assert code == 0
+    assert tuple(command[-3:]) == how
+    assert say(*command[1:], json_too=False)[0] == 0
+
+
 def test_a_survey_prints_the_range_of_every_site(say, story, tmp_path):
     site = "blocks.0.mlp.act"
     words = "survey", "organism:cat", "--text", story, "--sites", f"{site},embed", "--out", tmp_path / "s"

@@ -25,6 +25,7 @@ from patchclamp.cli.loading import (
     load_model,
     load_prompt,
     load_stimuli,
+    load_words,
     note_unknown,
     print_cost,
     progress_unit,
@@ -209,7 +210,8 @@ def explain(options: Namespace) -> int:
     if options.json:
         emit(found.to_json())
     else:
-        tables.explanation(found, options.model, options.basis, options.prompt if options.chat else None)
+        chat = options.prompt if options.chat else None
+        tables.explanation(found, options.model, options.basis, chat, load_words(options))
     return outputs.code
 
 

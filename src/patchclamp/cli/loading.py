@@ -63,6 +63,13 @@ def load_model(options: Namespace) -> Any:
     )
 
 
+def load_words(options: Namespace) -> list[str]:
+    """Return the options under which a command loaded its model, as another command takes them."""
+    words = ["--prepend-bos"] if getattr(options, "prepend_bos", 0) else []
+    words += [] if options.dtype is None else ["--dtype", options.dtype]
+    return words + ([] if options.device == "cpu" else ["--device", options.device])
+
+
 def print_conditions(model: Any, dictionary: Any, folder: str) -> None:
     """Print on standard error what is assumed of a dictionary's input, and in what the model's texts differ."""
     from patchclamp.subjects.foreign import unmet_conditions

@@ -169,7 +169,7 @@ def families(standing: dict[str, Any]) -> None:
         out.print(f"n/a {escape(where)}: {escape(reason)}")
 
 
-def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None = None) -> None:
+def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None = None, how: Sequence[str] = ()) -> None:
     """Print an explanation: the answer, its causes with receipts, and the controls beside them.
 
     Args:
@@ -177,6 +177,7 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
         name: the model, as the command at the end names it.
         bases: folders of features that were given, which the command at the end takes too.
         chat: what was said, where the prompt is a chat.
+        how: options under which the model was loaded.
     """
     from patchclamp.attribute import METHODS  # it brings torch, which the other tables do without
 
@@ -199,10 +200,10 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
     if not q.masked:
-        _advice(out, e, name, bases, chat)
+        _advice(out, e, name, bases, chat, how)
 
 
-def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | None) -> None:
+def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | None, how: Sequence[str]) -> None:
     """Print a command that turns the first cause round in the text that was scored; or why there is none."""
     q = e.question
     best = next((c for c in e.causes if c.activation and _is_known(c.activation)), None)
@@ -220,8 +221,7 @@ def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | N
     )
     verb, what = ("classify", "class changes") if picture else ("generate", "words change")
     words = f"patchclamp {verb} {shlex.quote(name)} {shlex.quote(text)} --clamp {turned}"
-    if said:
-        words += " --chat"
+    words += "".join(f" {shlex.quote(word)}" for word in (*(["--chat"] if said else []), *how))
     if best.kind == "feature":
         words += "".join(f" --basis {shlex.quote(folder)}" for folder in bases)
     out.print(f"\nTurn the first one round and see whether the {what}: {words}", markup=False, soft_wrap=True)
