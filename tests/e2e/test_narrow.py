@@ -77,4 +77,6 @@ def test_a_narrow_terminal_prints_every_figure_that_a_pipe_gets(capsys, monkeypa
         narrow = printed(width)
         missing = Counter(FIGURE.findall(piped)) - Counter(FIGURE.findall(narrow))
         assert not missing, (width, missing)
+        for layer in re.findall(r"graph-[0-9a-f]{16}", piped):
+            assert layer in re.sub(r"\s", "", narrow)
         assert all(len(line) <= width for line in narrow.splitlines() if "patchclamp " not in line), width
