@@ -89,6 +89,8 @@ def test_a_clamp_that_leaves_no_number_is_told(tmp_path):
     ],
 )
 def test_trouble_has_three_parts(words, part, tmp_path):
+    Image.fromarray(np.full((8, 8), 200, dtype=np.uint8)).save(tmp_path / "x.png")
+    (tmp_path / "x").write_text("the old cat")
     done = subprocess.run([sys.executable, "-m", "patchclamp", *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     told = done.stderr.splitlines()[-3:]
