@@ -1,5 +1,6 @@
 """Circuit: an order of parts, a folder that is whole or refused, a graph that people can read, sets to compare with."""
 
+import itertools
 import json
 import math
 import os
@@ -15,7 +16,7 @@ from patchclamp.core.disk import writing
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
-from patchclamp.explain.together import count_matched, sets_like
+from patchclamp.explain.together import count_matched, count_same_size, sets_like
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
 PAIR = {"clean": "a b", "corrupted": "a c", "answers": [" d"], "wrongs": [" e"], "group": ""}
@@ -210,6 +211,19 @@ def test_sets_have_as_many_of_each_kind_and_none_that_was_chosen(data):
         assert parts.index("embed/whole/0") not in one
         assert sum(i < 12 for i in one) == min(heads, 12 - heads)
         assert sum(i >= 12 for i in one) == min(neurons, 3 - neurons)
+
+
+@given(st.permutations(range(9)), st.integers(1, 9), st.integers(1, 8))
+def test_by_default_random_sets_have_as_many_parts(order, top, n_sets):
+    parts = [f"blocks.{b}.mlp.write/whole/0" for b in range(3)] + [f"blocks.0.attn.z/heads/{h}" for h in range(6)]
+
+    def enough(n):
+        """Count by hand: every set of as many other parts of the same kinds."""
+        rest = [i for i in range(len(parts)) if i not in order[:n]]
+        mlps = sum(i < 3 for i in order[:n])
+        return sum(sum(i < 3 for i in one) == mlps for one in itertools.combinations(rest, n)) >= n_sets
+
+    assert count_same_size(parts, order[:top], n_sets) == max((n for n in range(1, top + 1) if enough(n)), default=0)
 
 
 @given(st.permutations(range(5)), st.integers(1, 5))

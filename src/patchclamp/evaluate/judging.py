@@ -1,8 +1,9 @@
 """Judging: what a dictionary leaves out, how many units it takes, and what the network loses when it speaks instead."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.few_values import caution
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.stimulus import Stimulus
@@ -70,6 +73,7 @@ class Report:
         tokens: counted tokens that were judged on.
         stimuli: how many stimuli they were in.
         notes: what a reader must know.
+        fitted: how many other stimuli the means and the rivals were fitted on.
     """
 
     rows: tuple[Judged, ...]
@@ -79,6 +83,7 @@ class Report:
     tokens: int
     stimuli: int
     notes: tuple[str, ...]
+    fitted: int = 0
 
 
 def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
@@ -191,7 +196,21 @@ def judge(
                 losses.add(f"{site}/{name}", first, logits, batch)
         if progress is not None:
             progress(done, n_batches)
-    return _report(tallies, losses, moments, later, judged, notes, seed)
+    if few := caution(len(judged), "stimuli"):
+        notes.append(few)
+    return replace(_report(tallies, losses, moments, later, judged, notes, seed), fitted=len(fitted))
+
+
+def is_training_text(dictionary: Dictionary, text: str | Path) -> bool:
+    """Return whether a text is the file that a dictionary was made on, by the hash that it keeps of it.
+
+    False too where it keeps none: a foreign dictionary, or one that was made on a recording.
+    """
+    plan = dictionary.about.get("plan")
+    # Coders keep the whole manifest of their training there, of which the plan is a part.
+    plans = [plan, plan.get("plan")] if isinstance(plan, Mapping) else []
+    kept = {one["text"] for one in plans if isinstance(one, Mapping) and isinstance(one.get("text"), str)}
+    return bool(kept) and file_hash(Path(text)) in kept
 
 
 class _Tally:

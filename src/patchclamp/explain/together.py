@@ -215,6 +215,28 @@ def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
     return most
 
 
+def count_same_size(parts: Sequence[Part], order: Sequence[int], n_sets: int) -> int:
+    """Return how many of some parts, from the first on, can be chosen so that random sets of as many parts are left.
+
+    Args:
+        parts: all there are.
+        order: places of some, the first ones first.
+        n_sets: how many different sets there must be.
+
+    Returns:
+        int: 0 where there is no such number.
+
+    Example:
+        >>> count_same_size([f"blocks.0.attn.z/heads/{h}" for h in range(8)], [0, 1, 2, 3, 4, 5], 2)
+        3
+    """
+    for n in range(len(order), 0, -1):
+        wanted, pools = _pools(parts, np.array(order[:n], dtype=np.int64))
+        if math.prod(math.comb(len(pools[kind]), most) for kind, most in wanted.items()) >= n_sets:
+            return n
+    return 0
+
+
 def _free(parts: Sequence[Part]) -> Bool[np.ndarray, " part"]:
     return np.array([not isinstance(part, str) or not part.startswith(EMBEDDING) for part in parts])
 
