@@ -213,6 +213,7 @@ def test_a_text_of_ones_own_is_marked_only_where_it_fires(bench, cat):
     assert panel.locator(".strip .t.pos").count() == panel.locator(".strip .t.mark").count() == 1
     other = bench.all("[data-testid=trial] .t", "data-act")
     bench.page.reload()
+    bench.page.wait_for_selector("[data-testid=trial] .t")
     bench.settle()
     assert bench.all("[data-testid=trial] .t", "data-act") == other
 
