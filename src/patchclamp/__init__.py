@@ -13,6 +13,8 @@ _HOME = {
     "Basis": "core.basis",
     "Circuit": "core.circuit",
     "Description": "core.description",
+    "Dictionary": "core.dictionary",
+    "Edit": "core.edit",
     "Explanation": "explain",
     "Graph": "core.graph",
     "Intervention": "core.intervention",
@@ -30,21 +32,27 @@ _HOME = {
     "Stimulus": "core.stimulus",
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
+    "Task": "core.task",
     "UnitKey": "core.unit",
     "VisionModel": "subjects.vision",
     "attribute_nodes": "attribute",
     "attribute_pairs": "attribute.over_pairs",
     "change": "core.intervention",
     "clamp": "core.intervention",
+    "edit": "control",
     "explain_answer": "explain",
     "load": "opening",
     "load_basis": "opening",
     "load_recording": "subjects.neural_layout",
+    "measure_edit": "control",
+    "measure_steering": "control",
     "open_pairs": "opening",
     "patch_sites": "attribute.patching",
+    "push": "control",
     "read_pairs": "core.pairs",
     "record_images": "record",
     "record_text": "record",
+    "steer": "control",
     "survey_images": "record",
     "survey_recording": "record",
     "survey_text": "record",
@@ -63,9 +71,16 @@ if TYPE_CHECKING:
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
     from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
+    from patchclamp.control import edit as edit
+    from patchclamp.control import measure_edit as measure_edit
+    from patchclamp.control import measure_steering as measure_steering
+    from patchclamp.control import push as push
+    from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.circuit import Circuit as Circuit
     from patchclamp.core.description import Description as Description
+    from patchclamp.core.dictionary import Dictionary as Dictionary
+    from patchclamp.core.edit import Edit as Edit
     from patchclamp.core.errors import PatchclampError as PatchclampError
     from patchclamp.core.graph import Graph as Graph
     from patchclamp.core.intervention import (
@@ -89,6 +104,7 @@ if TYPE_CHECKING:
     from patchclamp.core.stimulus import Picture as Picture
     from patchclamp.core.stimulus import Stimulus as Stimulus
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
+    from patchclamp.core.task import Task as Task
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.explain import Explanation as Explanation
     from patchclamp.explain import explain_answer as explain_answer
