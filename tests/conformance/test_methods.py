@@ -16,6 +16,7 @@ from patchclamp.organisms import populations
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "methods"
 QUICK = {
+    "control/rank_one": {"position": "last", "n_prefixes": 2, "steps": 20},
     "compare/rsa": {"n_null": 99, "n_bootstrap": 100},
     "decode/ridge": {"n_null": 19, "alphas": (0.1, 10.0, 1000.0)},
 }
