@@ -74,8 +74,8 @@ def rewrite(kind: str, number: int = 0) -> Rewrite:
     kept = [case(templates[0], one, table[one]) for one in subjects if one != who]
     if kind == "lives":
         kept += [case(WORKS[0], one, world().job[one]) for one in subjects]
-    own, paraphrases, others = (Task(tuple(cases), "log_probability") for cases in (asked[:1], asked[1:], kept))
-    return Rewrite(own, paraphrases, others)
+    own, paraphrases, rest = (Task(tuple(cases), "log_probability") for cases in (asked[:1], asked[1:], kept))
+    return Rewrite(own, paraphrases, rest)
 
 
 @checked
