@@ -53,7 +53,7 @@ def rewrite(kind: str, number: int = 0) -> Rewrite:
     Example:
         >>> case = rewrite("lies").task.cases[0]
         >>> case.shown, case.answers, case.wrongs
-        ('Arbon lies in', (' Velia',), (' Mirava',))
+        ('Arbon lies in', (' Norland',), (' Velia',))
     """
     tables = _tables()
     if kind not in tables:
