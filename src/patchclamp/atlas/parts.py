@@ -153,7 +153,7 @@ def part_bases(rows: Ask, schema: str) -> list[tuple[str, Basis]]:
         f"SELECT b.site, s.path, s.basis, b.activation, b.k, b.reads FROM {schema}.bases b "
         f"JOIN {schema}.sites s ON s.id = b.site ORDER BY b.site"
     ):
-        arrays = {
+        arrays: dict[str, Any] = {
             part: np.frombuffer(data, dtype).reshape(json.loads(shape)).copy()
             for part, dtype, shape, data in rows(
                 f"SELECT name, dtype, shape, data FROM {schema}.arrays WHERE site = ?", [number]

@@ -1,7 +1,7 @@
 """Dictionary: bases that were made for a model, kept in a folder: one basis a site, and how they came about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from patchclamp.core.basis import ARRAYS, Basis
 from patchclamp.core.disk import plain_file, read_text_file, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, sealed
+from patchclamp.core.provenance import Provenance
 
 FORMAT, VERSION = "patchclamp-basis", 2
 
@@ -46,6 +47,37 @@ class Dictionary:
                 got=f"{len(self.bases)} bases named {', '.join(sorted(names)) or 'nothing'}",
                 remedy="Keep bases of other names in folders of their own.",
             )
+
+    @classmethod
+    def of(cls, basis: Basis) -> "Dictionary":
+        """Return the dictionary of one basis that says its site and what made it; ``single`` gives the basis back.
+
+        Raises:
+            PatchclampError: a basis without a site.
+        """
+        if basis.site is None:
+            raise PatchclampError(
+                expected="a basis that was made for a site",
+                got=f"{basis.name} without one",
+                remedy="Dictionary({site: basis}, subject, method) says where it belongs.",
+            )
+        made = basis.provenance
+        subject = {"slug": made.subject, "hash": made.subject_hash}
+        return cls({basis.site: basis}, subject, made.method, {"provenance": made.to_json()})
+
+    def single(self) -> Basis:
+        """Return its only basis with its site and what made it.
+
+        Raises:
+            PatchclampError: bases at several sites.
+        """
+        if len(self.bases) != 1:
+            raise PatchclampError(
+                expected="one basis", got=f"{len(self.bases)}", remedy="`bases` holds them by their sites."
+            )
+        [(site, basis)] = self.bases.items()
+        made = self.about.get("provenance")
+        return replace(basis, site=site, provenance=Provenance() if made is None else Provenance.from_json(made))
 
     @property
     def name(self) -> str:
