@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float, Int
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.keys import EdgeIndex, Index, Key, UnitIndex, read_index
+from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.unit import UnitKey
 
@@ -245,31 +246,25 @@ class Scores:
 
         Cost: the values in memory, and one chunk of them besides.
         """
-        bundle = Bundle.open(folder, kind=FOLDER)
-        try:
-            if not bundle.whole or bundle.damaged():
-                raise ValueError("it was changed, or its writing was cut off")
-            told = bundle.manifest
-            pieces = {entry["piece"] for entry in bundle.pieces}
-            whole = bundle.read("whole") if "whole" in pieces else {}
-            index = read_index(told["index"], whole.get("ends"))
-            if len(index) != told["n"]:
-                raise ValueError(f"{len(index)} keys instead of {told['n']}")
-            columns = {name: _join(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
-            names = [str(name) for name in told["measures"]]
-            ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_counterpart")]
-            return cls(
-                index, columns["values"], str(told["unit"]), str(told["baseline"]), ends[0], ends[1],
-                whole.get("per_case"), whole.get("ranking"),
-                {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
-                str(told["task"]), Provenance.from_json(told["provenance"]),
-            )  # fmt: skip
-        except (KeyError, ValueError, TypeError, AttributeError, MemoryError, PatchclampError) as problem:
-            raise Damaged(
-                expected="whole scores",
-                got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",
-                remedy="Restore the folder, or score again.",
-            ) from problem
+        return load_noun(folder, FOLDER, cls._of)
+
+    @classmethod
+    def _of(cls, bundle: Bundle) -> "Scores":
+        told = bundle.manifest
+        pieces = {entry["piece"] for entry in bundle.pieces}
+        whole = bundle.read("whole") if "whole" in pieces else {}
+        index = read_index(told["index"], whole.get("ends"))
+        if len(index) != told["n"]:
+            raise ValueError(f"{len(index)} keys instead of {told['n']}")
+        columns = {name: _join(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
+        names = [str(name) for name in told["measures"]]
+        ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_counterpart")]
+        return cls(
+            index, columns["values"], str(told["unit"]), str(told["baseline"]), ends[0], ends[1],
+            whole.get("per_case"), whole.get("ranking"),
+            {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
+            str(told["task"]), Provenance.from_json(told["provenance"]),
+        )  # fmt: skip
 
 
 def _join(bundle: Bundle, name: str, n: int, dtype: str) -> np.ndarray:
