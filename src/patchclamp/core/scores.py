@@ -1,5 +1,6 @@
 """Scores: one number per unit or edge, whose keys cost nothing until they are read."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from patchclamp.core.provenance import Provenance
 from patchclamp.core.unit import UnitKey
 
 FOLDER = "scores"
+KINDS = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
+"""Basis of a key → what a graph calls it; units of every other basis are features."""
 CHUNK = 2**20
 """Values that are looked at, or written, at once."""
 
@@ -175,24 +178,31 @@ class Scores:
         found: np.ndarray = np.sum(sums if whole else [one.sum(keepdims=True) for one in sums], axis=0)
         return found
 
-    def graph(self, most: Natural = 200) -> Graph:
-        """Return the keys of largest magnitude as a graph: units lead to the output, edges run between units."""
+    def graph(self, most: Natural = 200, *, about: Mapping[str, Any] | None = None) -> Graph:
+        """Return the keys of largest magnitude as a graph: units lead to the output, edges run between units.
+
+        Args:
+            most: keys at most.
+            about: what is stated beside it, such as prompt, target and tokens.
+        """
         nodes: dict[str, Node] = {}
         edges: list[Edge] = []
         for i in self.places(most, signed=False):
             key, value = self.key(int(i)), float(self.values[i])
             if isinstance(key, UnitKey):
                 more = {name: float(column[i]) for name, column in self.measures.items()}
-                nodes[str(key)] = Node(str(key), key.basis, value, more)
+                nodes[str(key)] = Node(str(key), KINDS.get(key.basis, "feature"), value, more)
                 edges.append(Edge(str(key), "output", value))
             else:
                 for end in (key.source, key.target):
-                    nodes.setdefault(str(end), Node(str(end), end.basis, 0.0))
+                    nodes.setdefault(str(end), Node(str(end), KINDS.get(end.basis, "feature"), 0.0))
                 edges.append(Edge(str(key.source), str(key.target), value))
         output = Node("output", "output", finite(self.metric_clean) or 0.0)
         subject = {"slug": self.provenance.subject, "hash": self.provenance.subject_hash}
-        about = {"method": self.provenance.method, "reference": self.baseline}
-        return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), {}, about)
+        ends = {"baseline": self.metric_clean, "floor": self.metric_counterpart, "total": self.total}
+        measures = {name: value for name, value in ends.items() if math.isfinite(value)}
+        own = {"method": self.provenance.method, "reference": self.baseline, **(about or {})}
+        return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), measures, own)
 
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:
         """Return the ``limit`` keys of largest magnitude and what the scores are of, as JSON-ready data."""
