@@ -21,7 +21,7 @@ from patchclamp.core.method_index import methods
 SAMPLE = 6
 """Cases of each verb in a run of the suite."""
 NUMBERS = ("0", "-1", str(10**12), "nan", "", "1_000", "٣")
-TEXTS = ("", "\x1b[31m", "-", "--", "FOLDER", "BINARY", "NUL", "DEEP")
+TEXTS = ("", "\x1b[31m", "-", "--", "FOLDER", "BINARY", "NUL", "DEEP", "BELOW", "/proc/none")
 ASKED = ("organism:cat", "the old cat", "--target", " sat", "--contrast", " ran")
 SHOWN = ("--text", "STORY", "--sites", "blocks.0.mlp.act", "--max-tokens", "48", "--window", "8")
 BASES = {
@@ -125,6 +125,7 @@ def places(tmp_path_factory, seeded_atlas):
         "STORY", "FOLDER", "BINARY", "NUL", "DEEP", "RECORDING", "BASIS", "CIRCUIT", "ATLAS",
     )}  # fmt: skip
     paths["STORY"].write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 30)
+    paths["BELOW"] = paths["BINARY"] / "below"
     write_bad(paths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("patchclamp.opening.load", functools.cache(pc.load))
