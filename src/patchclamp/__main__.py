@@ -1,4 +1,4 @@
-"""``python -m patchclamp``: the command line."""
+"""``python -m patchclamp`` and the installed command: the command line."""
 
 import signal
 import sys
@@ -9,4 +9,5 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 from patchclamp.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -87,6 +87,32 @@ def test_features_get_the_concepts_that_they_tell(kept_aside, folder, cat, dicti
     assert f"cat/{SITE}/planted/0" in [row.key for row in rows]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--max-tokens", "0"),
+        ("--max-tokens", "-1"),
+        ("--batch-size", "0"),
+        ("--batch-size", str(10**12)),
+        ("--text", ""),
+    ],
+)
+def test_what_is_refused_leaves_no_folder_behind(wrong, folder, say):
+    (folder / "zeros").write_bytes(b"\0" * 9)
+    (folder / "plain").write_text("the old cat sat.")
+    for more in (wrong, ("--text", folder / "plain", *wrong), ("--text", folder / "zeros")):
+        code, _, err = say("atlas", "add", folder / "cat.atlas", "--basis", folder / "coder", *more, json_too=False)
+        assert (code, "to do" in err, "defect" in err) == (2, True, False)
+        assert not (folder / "cat.atlas.adding").exists()
+
+
+@pytest.mark.parametrize("atlas", ["", ".", "/"])
+def test_features_are_not_added_to_what_is_no_atlas(atlas, folder, say):
+    for model in ([], ["--model", "organism:cat"]):
+        code, _, err = say("atlas", "add", atlas, "--basis", folder / "coder", *model, json_too=False)
+        assert (code, "to do" in err, "defect" in err) == (2, True, False)
+
+
 def test_an_answer_explained_by_features_stands_on_their_pages(kept_aside, folder, say):
     code, told, err = say(
         "explain", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--level", "feature",

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import pytest
 
+from conftest import ROOT, SOAK
 from patchclamp.cli import commands, main, output
 from patchclamp.cli.output import Outputs
 
@@ -137,3 +139,49 @@ def test_a_document_that_cannot_be_written_is_told_on_standard_error():
         done = run("families", "--json", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert "No space left" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_help_that_cannot_be_written_is_an_error():
+    with open("/dev/full", "w") as full:
+        done = run("record", "--help", stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr.count("No space left") == 1
+
+
+def test_ctrl_c_that_a_background_job_ignores_stays_ignored(running):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert running(lambda _: interrupt() or 0) == (0, "")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP] if SOAK else [signal.SIGTERM])
+def test_a_recording_that_a_signal_ends_is_resumed(number, tmp_path):
+    (tmp_path / "story.txt").write_text("the old cat sat on the mat.\n" * 40_000)
+    words = ["record", "organism:cat", "--text", str(tmp_path / "story.txt"), "--sites", "blocks.0.mlp.act"]
+    words += ["--max-tokens", "20000", "--window", "16", "--out", str(tmp_path / "r")]
+    command = [sys.executable, "-m", "patchclamp", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:
+        while not (tmp_path / "r" / "manifest.json").exists() and begun.poll() is None:
+            time.sleep(0.01)
+        begun.send_signal(number)
+        _, err = begun.communicate()
+    assert begun.returncode == -number
+    assert "Traceback" not in err
+    assert main([*words, "--resume"]) == 0
+
+
+def test_the_installed_command_ends_silently_where_ctrl_c_comes_before_it_hears_it():
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["patchclamp"]
+    module, _, name = entry.partition(":")
+    stop = "import os, signal, sys; sys.argv = ['patchclamp', '--version']\n"
+    stop += "sys.addaudithook(lambda event, what: event == 'import' and what[0] == 'patchclamp.cli.parser' "
+    stop += "and os.kill(os.getpid(), signal.SIGINT))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{stop}from {module} import {name}\nsys.exit({name}())"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
+from patchclamp.cli import main
 
 
 @pytest.fixture
@@ -135,3 +136,12 @@ def test_the_command_itself_reads_a_recording_and_refuses_a_broken_one(cells):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "option", [("--rate", "-1"), ("--axes", "x"), ("--variable", ""), ("--labels", "a"), ("--measure", "V")]
+)
+def test_options_of_a_recorded_brain_are_refused_for_what_is_none(option, tmp_path, capsys):
+    for words in (["info", str(tmp_path)], ["survey", "organism:cat", "--text", "x", "--sites", "x", "--out", "x"]):
+        assert main([*words, *option]) == 2
+        assert f"with {option[0]}" in capsys.readouterr().err

@@ -199,6 +199,14 @@ def test_nothing_is_kept_of_a_file_that_has_just_changed(tmp_path, monkeypatch):
 # -- config and weights -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("ids", [{"pad_token_id": 2**70}, {"eos_token_id": [1, -(2**40)]}])
+def test_ids_of_tokens_that_no_vocabulary_has_are_refused(folder, name, ids):
+    config = json.loads((folder / name).read_text()) | ids
+    (folder / name).write_text(json.dumps(config))
+    assert next(iter(ids)) in refusal(folder).got
+
+
 def test_a_config_with_fewer_blocks_than_the_weights_is_refused(folder):
     blocks = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
     configure(folder, num_hidden_layers=blocks - 1)

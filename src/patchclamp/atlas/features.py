@@ -97,9 +97,10 @@ def add_basis(
     sites = features.sites()
     aside = begun_at(place) / digest[:16]
     refuse_interrupted(aside, "features", resume=resume)
+    # Cut before the folder is made: a text or a number that is refused leaves nothing behind.
+    labelled = is_labelled(chosen)
+    showing = show_labelled(model, chosen, **cutting) if labelled else show_text(model, chosen, **cutting)
     with writing(aside):
-        labelled = is_labelled(chosen)
-        showing = show_labelled(model, chosen, **cutting) if labelled else show_text(model, chosen, **cutting)
         n_units, n_tokens = sum(s.width for s in sites), showing.plan.n_tokens
         log = [f"{n_tokens:,} tokens in {showing.plan.n_stimuli:,} stimuli, {n_units:,} features"]
         paths = [site.path for site in sites]
@@ -237,8 +238,8 @@ def _text(
     same = file_hash(chosen) == baked
     cutting = {name: plan[name] for name in ("window", "chat", "bos", "seed")}
     cutting["skip_first"] = plan.get("skip_first", 0)
-    cutting["max_tokens"] = max_tokens or (plan["max_tokens"] if same else None)
-    cutting["batch_size"] = batch_size or plan["batch_size"]
+    cutting["max_tokens"] = (plan["max_tokens"] if same else None) if max_tokens is None else max_tokens
+    cutting["batch_size"] = plan["batch_size"] if batch_size is None else batch_size
     return chosen, cutting
 
 

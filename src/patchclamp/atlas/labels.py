@@ -16,7 +16,7 @@ from patchclamp.core.stats import rank
 from patchclamp.core.stimulus import Stimulus, as_planned, changed_meanwhile
 from patchclamp.evaluate.labelled import Labelled, documents, is_labelled, read_labels
 from patchclamp.record.features import Features
-from patchclamp.record.plan import ImagePlan, Plan, Showing
+from patchclamp.record.plan import ImagePlan, Plan, Showing, check_counts
 from patchclamp.subjects.language import LanguageModel
 
 MOST, PER_UNIT, FEWEST = 8192, 3, 20
@@ -47,10 +47,12 @@ def show_labelled(
         skip_first: tokens at the beginning of each document that no statistics count; concepts are told of all.
 
     Raises:
-        PatchclampError: a line is no document.
+        PatchclampError: a line is no document, or numbers that make no sense.
 
     Cost: tokenises the file once, and again for every pass.
     """
+
+    check_counts({"--window": window, "--batch-size": batch_size, "--max-tokens": max_tokens})
 
     def shown() -> Iterator[Stimulus]:
         left = max_tokens

@@ -7,13 +7,14 @@ from rich.markup import escape
 
 from patchclamp.cli.output import emit
 from patchclamp.cli.tables import _console, _fixed, _general, _grid, _is_known, _percent, _print
-from patchclamp.core.errors import Damaged
+from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.subjects.neural import SITE, NeuralRecording
 from patchclamp.subjects.neural_layout import load_recording
 
 ROWS = 20
 TOP = 3
+BRAIN_OPTIONS = ("variable", "axes", "rate", "duration", "bin", "measure", "labels")
 
 
 def open_recording(options: Namespace, path: str) -> NeuralRecording:
@@ -22,6 +23,21 @@ def open_recording(options: Namespace, path: str) -> NeuralRecording:
         path, variable=options.variable, axes=options.axes, rate=options.rate, duration=options.duration,
         bin=options.bin, measure=options.measure, labels=options.labels,
     )  # fmt: skip
+
+
+def refuse_brain_options(options: Namespace, what: str) -> None:
+    """Refuse options of a recorded brain for what is none; a list of them is in the help of info and survey.
+
+    Raises:
+        PatchclampError: names the options.
+    """
+    given = [f"--{name}" for name in BRAIN_OPTIONS if getattr(options, name) is not None]
+    if given:
+        raise PatchclampError(
+            expected="the file of a recorded brain (.csv, .mat, .nwb, .npy, .npz), which alone has these options",
+            got=f"{what!r} with {', '.join(given)}",
+            remedy=f"Leave {', '.join(given)} out, or name the recording's file.",
+        )
 
 
 def info(options: Namespace) -> int:

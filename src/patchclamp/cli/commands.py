@@ -13,6 +13,7 @@ from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.atlas_layer import add_graph, refuse_if_unwritable
 from patchclamp.cli.basis import basis as basis
 from patchclamp.cli.brains import info as show_recording
+from patchclamp.cli.brains import refuse_brain_options
 from patchclamp.cli.brains import survey as survey_recording
 from patchclamp.cli.calibrate import calibrate as calibrate
 from patchclamp.cli.circuit import circuit as circuit
@@ -129,6 +130,7 @@ def survey(options: Namespace) -> int:
 
     if is_recording(options.model) and not Path(options.model).is_dir():
         return survey_recording(options)
+    refuse_brain_options(options, options.model)
     needed = {"--text or --images": options.text or options.images, "--sites": options.sites}
     missing = " and ".join(name for name, value in needed.items() if value is None)
     if missing:
@@ -300,6 +302,7 @@ def info(options: Namespace) -> int:
 
     if is_recording(options.folder) and not Path(options.folder).is_dir():
         return show_recording(options)
+    refuse_brain_options(options, options.folder)
     if Path(options.folder).is_file():
         from patchclamp.core.graph import Graph
 

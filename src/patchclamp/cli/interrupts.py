@@ -21,7 +21,9 @@ class Interrupts:
     def heard(self) -> Iterator[None]:
         """Note Ctrl-C: a library may turn a KeyboardInterrupt into an error of its own."""
         self.seen = self.ignored = False
-        if threading.current_thread() is not threading.main_thread():
+        # A job that a shell or nohup started in the background inherits that Ctrl-C, meant for another, is ignored.
+        meant = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        if not meant or threading.current_thread() is not threading.main_thread():
             yield
             return
         unraisable = sys.unraisablehook

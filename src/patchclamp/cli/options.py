@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import sys
 from typing import Any, NoReturn
 
 from patchclamp.core.errors import PatchclampError
@@ -26,6 +27,10 @@ class Parser(argparse.ArgumentParser):
         if arg_strings == ["--"] and action.option_strings and action.nargs is None:
             return self._get_value(action, "--")
         return super()._get_values(action, arg_strings)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse drops the error of a help that cannot be written.
+        print(message, end="", file=file or sys.stderr, flush=True)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing usage and leaving."""

@@ -57,8 +57,10 @@ def write_file(path: Path, data: bytes) -> None:
     Two who write the same file at once leave one of the two, and nothing else in the folder is touched.
 
     Raises:
-        PatchclampError: no room, no permission, or no such folder; nothing is left behind.
+        PatchclampError: no name of a file, no room, no permission, or no such folder; nothing is left behind.
     """
+    if path.name in ("", ".."):
+        raise PatchclampError(expected="the name of a file", got=str(path), remedy="Choose another --out.")
     _write_by_way_of(path.with_name(f".{secrets.token_hex(8)}.part"), path, data)
 
 

@@ -140,7 +140,7 @@ def make_plan(
 
     Cost: one tokenisation of the text; memory of one passage.
     """
-    _check_counts({"--window": window, "--batch-size": batch_size, "--max-tokens": max_tokens})
+    check_counts({"--window": window, "--batch-size": batch_size, "--max-tokens": max_tokens})
     if model.context is not None and window > model.context:
         raise PatchclampError(
             expected=f"a window of at most {model.context} tokens, the model's context",
@@ -182,7 +182,7 @@ def show_images(
 
     Cost: reads every image once.
     """
-    _check_counts({"--batch-size": batch_size, "--max-images": max_images})
+    check_counts({"--batch-size": batch_size, "--max-images": max_images})
     held = gallery(images) if isinstance(images, str | Path) else images
     held = held if isinstance(held, Gallery) else Gallery.of(model.stimuli(held))
     n = len(held) if max_images is None else min(max_images, len(held))
@@ -217,7 +217,12 @@ def check_skip(skip_first: int, window: int) -> None:
         )
 
 
-def _check_counts(counts: Mapping[str, int | None]) -> None:
+def check_counts(counts: Mapping[str, int | None]) -> None:
+    """Refuse counts below one, and those beyond what is counted with.
+
+    Raises:
+        PatchclampError: names the option.
+    """
     for name, value in counts.items():
         if value is not None and not 1 <= value < 2**31:
             raise PatchclampError(

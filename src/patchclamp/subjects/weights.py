@@ -94,6 +94,7 @@ def _checked(folder: Path, commit: str | None = None) -> Checkpoint:
     weights = tuple(_contained(folder, name) for name in weight_names(folder))
     shapes = _shapes(weights)
     _check_counts(folder, config, shapes)
+    _check_ids(folder, CONFIG, config)
     return Checkpoint(folder, config, weights, shapes, commit)
 
 
@@ -191,7 +192,18 @@ def _check_others(folder: Path) -> None:
                 remedy="Fetch the file again, or take it out of the folder.",
             )
     if (folder / GENERATION).exists():
-        read_json(folder, GENERATION, MOST_CONFIG)
+        _check_ids(folder, GENERATION, read_json(folder, GENERATION, MOST_CONFIG))
+
+
+def _check_ids(folder: Path, name: str, config: Mapping[str, Any]) -> None:
+    """Refuse ids of tokens that no vocabulary has; negative ones stand for none in some configs."""
+    for key, value in _entries(config):
+        if key.endswith(("token_id", "token_ids")) and isinstance(value, int) and not -(2**31) <= value < 2**31:
+            raise PatchclampError(
+                expected="ids of tokens from -2**31 to 2**31 - 1",
+                got=f"{folder}/{name} with {key} {value}"[:300],
+                remedy="Correct it, or fetch the model again.",
+            )
 
 
 def _entries(node: Any) -> Iterator[tuple[str, Any]]:

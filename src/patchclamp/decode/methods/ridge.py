@@ -26,7 +26,7 @@ class RidgeOptions:
     target_site: str = option("", "the site of the targets; their only one where empty")
     pool: Pool = option("mean", "how the rows of a stimulus become one")
     alphas: tuple[float, ...] = option(
-        tuple(10.0**k for k in range(-2, 7)), "penalties, one chosen for each target by inner folds", least=0
+        tuple(10.0**k for k in range(-2, 7)), "penalties, one chosen for each target by inner folds", least=1e-6
     )
     inner_folds: int = option(4, "blocks of the fitted rows that choose the penalty", least=2, most=50)
     n_null: int = option(

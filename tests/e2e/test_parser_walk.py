@@ -1,0 +1,191 @@
+"""Every option of every verb, read from the parser, with bad values: an exit code and three parts, never a traceback.
+
+A run of the suite takes some values of each verb; under PATCHCLAMP_SOAK=1 every option gets every value.
+"""
+
+import argparse
+import functools
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+import patchclamp as pc
+from conftest import SOAK
+from patchclamp.cli import main
+from patchclamp.cli.method_options import MethodParser
+from patchclamp.cli.parser import build_parser
+from patchclamp.core.method_index import methods
+
+SAMPLE = 6
+"""Cases of each verb in a run of the suite."""
+NUMBERS = ("0", "-1", str(10**12), "nan", "", "1_000", "٣")
+TEXTS = ("", "\x1b[31m", "-", "--", "FOLDER", "BINARY", "NUL", "DEEP", "BELOW", "/proc/none")
+ASKED = ("organism:cat", "the old cat", "--target", " sat", "--contrast", " ran")
+SHOWN = ("--text", "STORY", "--sites", "blocks.0.mlp.act", "--max-tokens", "48", "--window", "8")
+BASES = {
+    "sites": ["organism:cat"],
+    "verify": ["organism:cat"],
+    "families": [],
+    "record": ["organism:cat", *SHOWN, "--out", "NEW"],
+    "survey": ["organism:cat", *SHOWN, "--out", "NEW"],
+    "decompose": ["organism:cat", "--site", "blocks.0.mlp.act", "--text", "STORY", "--method", "random",
+                  "--n-features", "4", "--k", "2", "--max-tokens", "48", "--window", "8", "--out", "NEW"],
+    "explain": [*ASKED, "--method", "atp", "--top", "2"],
+    "generate": ["organism:cat", "the old cat", "--max-new-tokens", "2"],
+    "classify": ["organism:digits-cnn", "digits:17"],
+    "info": ["RECORDING"],
+    "organism": ["card", "cat"],
+    "calibrate": ["mover-gpt2"],
+    "patch": ["organism:mover-gpt2", "--pairs", "planted", "--n", "2", "--sites", "resid", "--out", "NEW"],
+    "circuit find": ["organism:mover-gpt2", "--pairs", "planted", "--n", "2", "--top", "2", "--out", "NEW"],
+    "circuit evaluate": ["CIRCUIT", "organism:mover-gpt2", "--pairs", "planted", "--n", "2"],
+    "methods": [],
+    "attribute": [*ASKED],
+    "compare": ["RECORDING", "RECORDING"],
+    "encode": ["RECORDING", "RECORDING", "--split", "blocks:2"],
+    "basis info": ["BASIS"],
+    "basis evaluate": ["organism:cat", "BASIS", "--text", "STORY", "--max-tokens", "48", "--window", "8"],
+    "basis compare": ["BASIS", "BASIS"],
+    "basis convert": ["BASIS", "--to", "saelens", "--out", "NEW"],
+    "atlas bake": ["organism:cat", "--text", "STORY", "--max-tokens", "48", "--window", "8", "--out", "NEW"],
+    "atlas add": ["ATLAS", "--basis", "BASIS", "--text", "STORY", "--max-tokens", "48", "--model", "organism:cat"],
+    "atlas serve": ["ATLAS"],
+    "atlas info": ["ATLAS"],
+    "atlas export": ["ATLAS", "--format", "html", "--unit", "blocks.0.mlp.act/neurons/7", "--out", "NEW"],
+}  # fmt: skip
+"""Words with which each verb works in a moment; those in capitals are paths."""
+LONG = (
+    "patchclamp.organisms.digits.train",
+    "patchclamp.organisms.digits.evaluate",
+    "patchclamp.organisms.language.evaluate",
+    "patchclamp.organisms.language.recipe.train",
+    "patchclamp.organisms.language.text",
+    "patchclamp.calibrate.calibrate_circuits",
+    "patchclamp.calibrate.calibrate_edges",
+    "patchclamp.calibrate.calibrate_tasks",
+    "patchclamp.subjects.verifying.verify",
+    "patchclamp.subjects.verifying.verify_family",
+    "uvicorn.Server.run",
+    "webbrowser.open",
+)
+"""What computes long, or without end, where a value is good: it is refused here once it begins."""
+
+
+def verbs_of(parser, *words):
+    """Yield the words of every verb with its parser."""
+    below = next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)
+    if below is None:
+        yield " ".join(words), parser
+        return
+    for word, verb in below.choices.items():
+        yield from verbs_of(verb, *words, word)
+
+
+VERBS = dict(verbs_of(build_parser()))
+
+
+def cases_of(verb):
+    """Return every command of a verb with one bad value in it."""
+    base = BASES[verb]
+    parser = VERBS[verb]
+    found = list(cases_of_parser(parser, base))
+    if isinstance(parser, MethodParser):
+        for card in methods(parser.room, kind=parser.kind):
+            named = dict(verbs_of(build_parser()))[verb]
+            named._add(card.name)
+            own = [action for action in named._actions if action.dest.startswith("option_")]
+            found += [[*base, "--method", card.name, word] for word in words_of(own)]
+    return found
+
+
+def cases_of_parser(parser, base):
+    """Yield commands with one of the parser's own arguments replaced."""
+    yield from ([*base, word] for word in words_of(parser._actions))
+    places = [action for action in parser._actions if not action.option_strings]
+    for i in range(min(len(places), next((k for k, word in enumerate(base) if word.startswith("--")), len(base)))):
+        for value in TEXTS:
+            yield [*base[:i], value, *base[i + 1 :]]
+
+
+def words_of(actions):
+    """Yield an option with each bad value of its type."""
+    for action in actions:
+        if action.option_strings and action.nargs != 0:
+            for value in TEXTS if action.type is None else (*NUMBERS, "--"):
+                yield f"{action.option_strings[0]}={value}"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, seeded_atlas):
+    """The paths that the commands name, each made by patchclamp itself or bad in one way."""
+    folder = tmp_path_factory.mktemp("walk")
+    paths = {name: folder / name.lower() for name in (
+        "STORY", "FOLDER", "BINARY", "NUL", "DEEP", "RECORDING", "BASIS", "CIRCUIT", "ATLAS",
+    )}  # fmt: skip
+    paths["STORY"].write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 30)
+    paths["BELOW"] = paths["BINARY"] / "below"
+    write_bad(paths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("patchclamp.opening.load", functools.cache(pc.load))
+        for verb, made in (("record", "RECORDING"), ("decompose", "BASIS"), ("circuit find", "CIRCUIT")):
+            assert main([*verb.split(), *paths_in(BASES[verb], paths, paths[made])]) == 0
+        shutil.copytree(seeded_atlas, paths["ATLAS"])
+        yield paths
+
+
+def write_bad(places):
+    """Make the paths of which each is bad in one way."""
+    places["FOLDER"].mkdir(exist_ok=True)
+    places["BINARY"].write_bytes(random.Random(0).randbytes(999))
+    places["NUL"].write_bytes(b"\0")
+    places["DEEP"].write_text("[" * 100_000)
+
+
+def paths_in(words, places, new):
+    """Return words with the paths that they name."""
+    named = {**places, "NEW": new}
+    return [
+        before + mark + str(named.get(last, last)) for before, mark, last in (word.rpartition("=") for word in words)
+    ]
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """Refuse long work where it begins, in a folder in which nothing lies."""
+
+    def refuse(*_words, **_options):
+        raise pc.PatchclampError(expected="no long work here", got="its beginning", remedy="Nothing.")
+
+    for name in LONG:
+        monkeypatch.setattr(name, refuse)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_verb_has_words_with_which_it_works():
+    assert set(VERBS) == set(BASES)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("verb", BASES)
+def test_a_bad_value_is_refused_in_three_parts(verb, places, quick, tmp_path, capfd):
+    cases = cases_of(verb)
+    if not SOAK:
+        cases = random.Random(verb).sample(cases, min(SAMPLE, len(cases)))
+    wrong = []
+    for i, case in enumerate(cases):
+        write_bad(places)  # a file that is named with --out is written over
+        words = [*verb.split(), *paths_in(case, places, tmp_path / f"new{i}")]
+        try:
+            code = main(words)
+        except BaseException as problem:
+            wrong.append((case, repr(problem)))
+            continue
+        out, err = capfd.readouterr()
+        parts = all(part in err for part in ("expected", "got", "to do"))
+        bad = "defect" in err or "Traceback" in err or "\x1b[31m" in out + err
+        if code not in (0, 1, 2) or bad or (code == 2 and not parts):
+            wrong.append((case, code, err[-400:]))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert Path.cwd() == tmp_path
