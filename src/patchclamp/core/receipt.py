@@ -29,7 +29,8 @@ class Receipt:
         predicted: the effect that their scores add up to; nan where nothing was predicted.
         measured: the effect of replacing all of them, with its interval over cases (None with one case).
         controls: random sets like them, measured.
-        rivals: name → effect of as many units that were chosen in a simpler way.
+        rivals: name → effect of as many units that were chosen in a simpler way; without those that chose the same
+            units, for nothing exceeds itself.
 
     Raises:
         PatchclampError: no key, or controls that were not measured.
@@ -107,6 +108,13 @@ class Receipt:
             found.append(f"p = {self.p:.2g}")
         return tuple(found)
 
+    @property
+    def summary(self) -> str:
+        """The verdict in one sentence: with its reasons, or with what it rests on."""
+        sets = f"{self.controls.n_different} different random sets, {self.controls.rule}"
+        grounds = "; ".join(self.reasons) or f"p = {self.p:.2g} beside {sets}"
+        return f"{self.verdict} ({grounds})"
+
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON-ready data."""
         return {
@@ -114,4 +122,5 @@ class Receipt:
             "measured": self.measured.to_json(), "controls": self.controls.to_json(),
             "rivals": {name: finite(effect) for name, effect in self.rivals.items()},
             "p": finite(self.p), "p_floor": self.controls.floor, "verdict": self.verdict, "reasons": list(self.reasons),
+            "summary": self.summary,
         }  # fmt: skip
