@@ -193,11 +193,14 @@ def _over_pairs(
     found = replace_together(
         model, circuit, pairs, range(len(own)), n_sets=n_sets, seed=seed, alone=False, turn=turn, progress=progress
     )
+    receipt, controls = found.receipt, found.receipt.controls
+    interval = controls.interval
     return pages.Verified(
-        nodes=len(own), baseline=finite(found.clean), predicted=finite(found.predicted),
-        measured=finite(found.measured), randoms=[finite(x) for x in found.randoms], size=found.size,
-        mean=finite(found.mean), low=finite(found.random_interval.low), high=finite(found.random_interval.high),
-        different=found.distinct, p=finite(found.p), reference="corrupted", seed=seed,
+        nodes=len(own), baseline=finite(found.clean), predicted=finite(receipt.predicted),
+        measured=finite(found.measured), randoms=[finite(x) for x in controls.measured], size=controls.size,
+        mean=finite(controls.mean), low=finite(interval.low) if interval else None,
+        high=finite(interval.high) if interval else None,
+        different=controls.n_different, p=finite(receipt.p), reference="corrupted", seed=seed,
     )  # fmt: skip
 
 
@@ -207,7 +210,7 @@ def _local(key: UnitKey) -> str:
 
 
 def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
-    """Yield all units of the kinds of some: heads of every block, what every MLP writes, neurons of every MLP."""
+    """Yield the units that sets are drawn from: heads of every block, what every MLP writes, neurons of every MLP."""
     for basis, kind, position in dict.fromkeys((n.basis, model.site(n.site).kind, n.position) for n in chosen):
         whole = model.of_level("node") if basis == "whole" else {}
         for site in model.sites():
