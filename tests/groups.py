@@ -10,6 +10,7 @@ ORDER = (
     "planted",
     "e2e",
     "golden",
+    "conformance",
     "equivalence",
     "integration",
     "families",

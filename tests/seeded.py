@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from patchclamp.core.description import Description, Score
+from patchclamp.core.description import Description
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
@@ -58,7 +59,7 @@ def descriptions(model, text: str) -> list[Description]:
         area, low, high = clustered_auroc(values[counted, unit], named, documents)
         evidence = tuple(s.id for s in shown[:3])
         interval = Interval(low, high, 0.95, "clusters of documents")
-        score = Score("AUROC of named tokens", area, interval, len(named))
+        score = Estimate(area, interval, len(named), "AUROC of named tokens")
         author = "person/seed 1" if unit in LIES else "rule/planted 1"
         found.append(Description(UnitKey(SITE, unit, subject="cat"), said, author, evidence, (score,)))
     found.append(Description(UnitKey(SITE, HOSTILE, subject="cat"), HOSTILE_TEXT, "person/seed 1"))

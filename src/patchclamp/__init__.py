@@ -19,17 +19,22 @@ _HOME = {
     "Circuit": "core.circuit",
     "clamp": "core.intervention",
     "Description": "core.description",
+    "Dictionary": "core.dictionary",
     "Edit": "core.edit",
+    "edit": "control",
     "encode": "decode.encode",
     "Estimate": "core.estimate",
     "explain_answer": "explain",
     "Explanation": "explain",
     "Graph": "core.graph",
+    "Interval": "core.stats",
     "Intervention": "core.intervention",
     "LanguageModel": "subjects.language",
     "load": "opening",
     "load_basis": "opening",
     "load_recording": "subjects.neural_layout",
+    "measure_edit": "control",
+    "measure_steering": "control",
     "Method": "core.method",
     "methods": "core.method_index",
     "Metric": "core.metric",
@@ -42,6 +47,7 @@ _HOME = {
     "PatchclampError": "core.errors",
     "Patched": "attribute.patched",
     "Picture": "core.stimulus",
+    "push": "control",
     "RandomControls": "core.controls",
     "read_pairs": "core.pairs",
     "Readout": "core.readout",
@@ -54,6 +60,7 @@ _HOME = {
     "Site": "core.site",
     "Source": "core.intervention",
     "Split": "core.split",
+    "steer": "control",
     "Stimulus": "core.stimulus",
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
@@ -83,10 +90,16 @@ if TYPE_CHECKING:
     from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.calibrate.conformance import check_method as check_method
+    from patchclamp.control import edit as edit
+    from patchclamp.control import measure_edit as measure_edit
+    from patchclamp.control import measure_steering as measure_steering
+    from patchclamp.control import push as push
+    from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.circuit import Circuit as Circuit
     from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.description import Description as Description
+    from patchclamp.core.dictionary import Dictionary as Dictionary
     from patchclamp.core.edit import Edit as Edit
     from patchclamp.core.errors import PatchclampError as PatchclampError
     from patchclamp.core.estimate import Estimate as Estimate
@@ -117,6 +130,7 @@ if TYPE_CHECKING:
     from patchclamp.core.similarity import Similarity as Similarity
     from patchclamp.core.site import Site as Site
     from patchclamp.core.split import Split as Split
+    from patchclamp.core.stats import Interval as Interval
     from patchclamp.core.stimulus import Picture as Picture
     from patchclamp.core.stimulus import Stimulus as Stimulus
     from patchclamp.core.survey import StoredSurvey as StoredSurvey

@@ -52,6 +52,34 @@ def weights(reader, testid):
     return {row.locator("th").inner_text(): float(row.get_attribute("data-value")) for row in rows.all()}
 
 
+def test_the_lab_is_shown_the_answers_beginning_too(reader, planted):
+    def answer(route):
+        real = route.fetch()
+        page = real.json()
+        page["about"] |= {"beginning": " sat", "text": "the old cat sat"}
+        route.fulfill(response=real, json=page)
+
+    reader.page.route(f"**/api/graphs/{planted}*", answer)
+    reader.visit(f"/graphs/{planted}?select={CAT}")
+    assert "␣sat" in reader.page.get_by_test_id("beginning").inner_text().replace(" ", "␣")
+    assert "text=the+old+cat+sat&" in reader.page.get_by_test_id("open-lab").get_attribute("href")
+
+
+def test_what_is_left_of_m_is_told_apart_from_every_unit_at_zero(reader, api, answers):
+    """Replacing the causes leaves m − measured; with every unit at zero m is the floor: two numbers."""
+    one = answers["ig", "the old cat"]
+    page = api(f"/graphs/{one}")
+    left = page["graph"]["metric"] - page["graph"]["measured_together"]
+    reader.visit(f"/graphs/{one}")
+    said = reader.page.get_by_test_id("reading").inner_text().replace("−", "-")
+    causes, floor = (
+        float(re.search(rf"{words} m is ([-+]?\d+\.\d+)", said)[1]) for words in ("together", "set to zero")
+    )
+    assert causes == pytest.approx(left, abs=0.01)
+    assert floor == pytest.approx(page["measures"]["floor"], abs=0.01)
+    assert "random sets' mean" in reader.page.locator(".lead").inner_text()
+
+
 # -- the list of answers ----------------------------------------------------------------------------------------------
 
 

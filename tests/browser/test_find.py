@@ -3,6 +3,8 @@
 import re
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 ROWS = "[data-testid=unit]"
 
 
@@ -51,6 +53,15 @@ def test_reload_keeps_every_filter(reader):
     assert reader.page.get_by_label("highest max").input_value() == "100"
     assert reader.page.get_by_label("site", exact=True).input_value() == "blocks.0.mlp.act"
     assert reader.page.get_by_test_id("sort").input_value() == "maximum"
+
+
+def test_bars_of_how_often_units_fire_are_in_proportion(reader, api):
+    reader.visit("/units?sort=frequency&descending=true")
+    shares = {row["key"]: row["frequency"] for row in api("/units?sort=frequency&descending=true")["rows"]}
+    for row in reader.page.get_by_test_id("unit").all():
+        filled = row.locator(".rare i i").evaluate("bar => bar.offsetWidth / bar.parentElement.offsetWidth")
+        assert filled == pytest.approx(shares[row.get_attribute("data-key")], abs=0.02)
+    assert max(shares.values()) > 0.1
 
 
 def test_a_percentage_is_asked_for_as_a_share(reader):

@@ -34,6 +34,24 @@ def test_cat_reads_three_with_the_darkest_fill(page, reader):
     assert max(drawn) > 0.4
 
 
+def test_the_lowest_value_stands_beside_the_highest_where_it_is_below_zero(page, reader, cat):
+    assert page.get_by_test_id("minimum").count() == 0
+
+    def answer(route):
+        real = route.fetch()
+        unit = real.json()
+        unit["statistics"]["minimum"] = -5.44
+        route.fulfill(response=real, json=unit)
+
+    page.route(f"**/api/units/{cat}", answer)
+    reader.visit(f"/units/{cat}")
+    assert "down to" in page.get_by_test_id("minimum").inner_text()
+    assert page.get_by_test_id("minimum").get_attribute("data-value") == "-5.44"
+    page.get_by_test_id("minimum").get_by_role("link").click()
+    reader.settle()
+    assert set(reader.all(EXAMPLES, "data-kind")) == {"quantile"}
+
+
 def test_every_kind_of_example_says_how_many_it_shows(page, api, cat):
     counted = {one["kind"]: one["n"] for one in api(f"/units/{cat}")["examples"]}
     for kind in ("top", "quantile", "random"):
@@ -195,6 +213,7 @@ def test_a_text_of_ones_own_is_marked_only_where_it_fires(bench, cat):
     assert panel.locator(".strip .t.pos").count() == panel.locator(".strip .t.mark").count() == 1
     other = bench.all("[data-testid=trial] .t", "data-act")
     bench.page.reload()
+    bench.page.wait_for_selector("[data-testid=trial] .t")
     bench.settle()
     assert bench.all("[data-testid=trial] .t", "data-act") == other
 

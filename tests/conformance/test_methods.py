@@ -9,13 +9,15 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.calibrate.conformance import check_method
-from patchclamp.core.method_index import FILE, load_all, methods, write_index
+from patchclamp.core.method_files import load_all, write_index
+from patchclamp.core.method_index import FILE, methods
 from patchclamp.core.method_page import write_pages
 from patchclamp.core.rooms import FOLDERS
 from patchclamp.organisms import populations
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "methods"
 QUICK = {
+    "control/rank_one": {"position": "last", "n_prefixes": 2, "steps": 20},
     "compare/rsa": {"n_null": 99, "n_bootstrap": 100},
     "evaluate/insertion_deletion": {"n_random": 19},
     "decode/ridge": {"n_null": 19, "alphas": (0.1, 10.0, 1000.0)},

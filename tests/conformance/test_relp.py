@@ -7,7 +7,7 @@ from patchclamp import organisms
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
-from patchclamp.core.method_index import find_method
+from patchclamp.core.method_files import find_method
 from patchclamp.core.task import Case, Task
 from patchclamp.subjects.reading import read_pairs_of
 

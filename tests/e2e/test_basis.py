@@ -85,6 +85,28 @@ def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
         assert word in table
 
 
+@pytest.mark.parametrize(
+    "method", [("--method", "pca", "--n-features", "8"), ("--n-features", "16", "--k", "4", "--coder-batch", "128")]
+)
+def test_the_text_that_a_dictionary_was_made_on_is_named_where_it_is_judged_there(capsys, tmp_path, method):
+    text, other = tmp_path / "made.txt", tmp_path / "other.txt"
+    text.write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 40)
+    other.write_text(text.read_text() + "the dog ran to the park.\n")
+    out = str(tmp_path / "made")
+    assert main(["decompose", "organism:cat", *method, "--site", "blocks.0.mlp.act", "--text", str(text),
+                 "--out", out]) == 0  # fmt: skip
+    for judged in (text, other):
+        capsys.readouterr()
+        assert main(["basis", "evaluate", "organism:cat", out, "--text", str(judged), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert any("made on" in note for note in told["notes"]) == (judged == text)
+        assert told["fitted"] - told["stimuli"] in (0, 1)
+    main(["basis", "evaluate", "organism:cat", out, "--text", str(text)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"of {told['stimuli']:,} stimuli, every second one" in said
+    assert "figures flatter" in said
+
+
 def test_info_compare_and_convert_say_what_python_says(say, made, tmp_path):
     code, told, _ = say("info", made / "one")
     kept = Dictionary.load(made / "one")

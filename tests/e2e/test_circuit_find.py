@@ -212,6 +212,26 @@ def planted(tmp_path):
     return ["circuit", "find", "organism:cat", "--pairs", tmp_path / "pairs.csv", "--out", tmp_path / "c"]
 
 
+@pytest.mark.parametrize(("n", "few"), [(3, True), (10, False)])
+def test_intervals_over_few_pairs_come_with_a_caution(say, tmp_path, n, few):
+    """The percentile bootstrap over three values ends at the least and the largest: it is called too narrow."""
+    words = "circuit", "find", MODEL, "--pairs", "task:ioi/train", "--n", n, "--top", 2, "--out", tmp_path / "c"
+    code, out, _ = say(*words, json_too=False)
+    assert code == 0
+    assert (f"Only {n} pairs: intervals" in " ".join(out.split())) == few
+    assert (f"Only {n} pairs: intervals" in (tmp_path / "c" / "circuit.html").read_text()) == few
+
+
+def test_pairs_that_are_set_aside_are_named(say, tmp_path):
+    rows = [f"the old cat,the {word}, sat, ran" for word in ("old dog", *["dog"] * 5)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["clean,corrupted,answer,wrong", *rows]))
+    asked = "patch", "organism:cat", "--pairs", tmp_path / "pairs.csv", "--out", tmp_path / "p"
+    code, _, err = say(*asked)
+    assert code == 0
+    assert err.count("set aside: 'the old cat', ") == 3
+    assert "set aside: 2 more" in err
+
+
 def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(3))
     found = Circuit("node", "patch", parts, np.array([2.0, 3.0, 1.0]), {})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.cli import main
+from patchclamp.cli.tables import _bar
 from patchclamp.core.disk import write_durably, writing
 from patchclamp.explain.markup import number
 
@@ -259,6 +261,8 @@ TROUBLE = {
     "train a planted circuit": ("organism", "train", "cat", "--out", "new"),
     "evaluate a planted circuit": ("organism", "evaluate", "cat"),
     "no text at all": ("organism", "text", "language-gpt2", "--n", "0"),
+    "more text than memory": ("organism", "text", "language-gpt2", "--n", "1000000000000"),
+    "evaluate on nothing": ("organism", "evaluate", "language-gpt2", "--n", "0"),
     "calibrate an unknown task": ("calibrate", "language-gpt2", "--tasks", "juggling"),
     "calibrate pairs where a circuit is planted": ("calibrate", "cat", "--pairs", "3"),
     "calibrate without pairs": ("calibrate", "language-gpt2", "--pairs", "0"),
@@ -510,3 +514,71 @@ def test_a_path_that_leads_round_in_a_circle_is_refused(say, tmp_path):
     assert code == 2
     assert "loop" in told["error"]["got"]
     assert "defect" not in told["error"]["remedy"]
+
+
+def test_integrated_gradients_find_a_circuit(say, tmp_path):
+    words = ["circuit", "find", "organism:cat", "--pairs", "planted", "--method", "ig", "--out", tmp_path / "c"]
+    code, told, _ = say(*words)
+    assert code == 0, told
+    assert told["method"] == "ig"
+
+
+def test_the_root_is_no_atlas(say):
+    code, told, _ = say("atlas", "info", "/")
+    assert code == 2
+    assert "defect" not in told["error"]["remedy"]
+
+
+def test_what_no_unit_moves_is_refused_and_unknown_words_are_named(say):
+    words = "explain", "organism:facts-gpt2", "The capital of France is", "--target", " Paris", "--contrast", " Rome"
+    code, told, err = say(*words)
+    assert code == 2
+    assert "nothing to explain" in told["error"]["got"]
+    assert "lacks 'The', 'capital', 'is'" in told["error"]["remedy"]
+    assert "note: the vocabulary lacks 'The', 'capital', 'is', and reads <unk> instead" in err
+    assert "lacks 'unicorn'" in say("generate", "organism:cat", "the old unicorn", "--max-new-tokens", "1")[2]
+    assert "lacks" not in say("generate", *CAT, "--max-new-tokens", "1")[2]
+
+
+def test_the_advice_loads_the_model_as_it_was_explained(say):
+    how = ("--prepend-bos", "--dtype", "float32")
+    code, table, _ = say("explain", *CAT, *ANSWERS, "--top", "2", *how, json_too=False)
+    command = shlex.split(table.rpartition("words change: ")[2])
+    assert code == 0
+    assert tuple(command[-3:]) == how
+    assert say(*command[1:], json_too=False)[0] == 0
+
+
+def test_a_survey_prints_the_range_of_every_site(say, story, tmp_path):
+    site = "blocks.0.mlp.act"
+    words = "survey", "organism:cat", "--text", story, "--sites", f"{site},embed", "--out", tmp_path / "s"
+    code, out, _ = say(*words, json_too=False)
+    assert code == 0
+    found = pc.StoredSurvey(tmp_path / "s").statistics(site)
+    row = next(line.split() for line in out.splitlines() if line.startswith(site))
+    assert row == [
+        site, "16", str(int((found["maximum"] <= 0).sum())), f"{found['minimum'].min():.2f}",
+        f"{found['mean'].mean():.2f}", f"{found['maximum'].max():.2f}", str(found["maximum"].argmax()),
+    ]  # fmt: skip
+
+
+def test_bars_have_a_sign_and_none_stands_for_nothing():
+    assert [_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
+
+
+@pytest.mark.parametrize(
+    ("target", "contrast", "level", "place"), [(" sat ran", " sat on", "head", "@4"), (" ran to", None, "neuron", "@3")]
+)
+def test_the_advice_runs_where_the_answer_has_a_beginning(say, tmp_path, target, contrast, level, place):
+    begun = target.rpartition(" ")[0]
+    asked = ("--target", target, *(() if contrast is None else ("--contrast", contrast)), "--top", "2")
+    report = tmp_path / "report.html"
+    code, table, _ = say("explain", *CAT, *asked, "--level", level, "--report", report, json_too=False)
+    assert code == 0
+    assert f"The answer's beginning {begun!r} is shown after the prompt" in table
+    command = shlex.split(table.rpartition("words change: ")[2])
+    assert command[:4] == ["patchclamp", "generate", "organism:cat", f"the old cat{begun}"]
+    assert place in command[-1]
+    assert say(*command[1:], json_too=False)[0] == 0
+    assert f"the text that was scored is <code>the old cat{begun}</code>" in report.read_text()
+    assert say("explain", *CAT, *ANSWERS, "--top", "2", json_too=False)[1].count("beginning") == 0

@@ -206,10 +206,13 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path, soak):
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdout.readline().strip() == "ready"
 
-    def attempt(out: Path, kill_after_s: float | None = None) -> int:
+    def attempt(out: Path, kill_after_s: float | None = None, *, committed: bool = False) -> int:
         print(out, file=server.stdin, flush=True)
         child = int(server.stdout.readline())
         if kill_after_s is not None:
+            until = time.monotonic() + 60
+            while committed and not (out / "training" / "journal.jsonl").exists() and time.monotonic() < until:
+                time.sleep(0.002)
             time.sleep(kill_after_s)
             os.kill(child, signal.SIGKILL)
         print("collect", file=server.stdin, flush=True)
@@ -225,7 +228,8 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path, soak):
         shutil.rmtree(out, ignore_errors=True)
         left = -9
         while left == -9 and kills < most:
-            left = attempt(out, draw.uniform(0, 0.9 * duration))
+            # Every second kill comes after something was committed, however busy the machine is.
+            left = attempt(out, draw.uniform(0, 0.9 * duration) * (0.3 if kills % 2 else 1), committed=bool(kills % 2))
             kills += left == -9
             resumed += left == -9 and (out / "training" / "journal.jsonl").exists()
         if left == -9:

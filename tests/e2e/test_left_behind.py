@@ -35,7 +35,10 @@ PAIR = {"clean": "the old cat", "corrupted": "the old dog", "answer": " sat", "w
         ("basis convert b --to saelens --out o", False),
     ],
 )
-def test_ctrl_c_advises_resume_where_there_is_one(words, goes_on, monkeypatch, capsys):
+def test_ctrl_c_advises_resume_where_there_is_one(words, goes_on, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t").write_text("the old cat")
+
     def interrupted(_options: Namespace) -> int:
         raise KeyboardInterrupt
 

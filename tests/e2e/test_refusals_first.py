@@ -1,6 +1,7 @@
 """What arguments and sizes alone decide is refused before the model computes anything."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -27,6 +28,49 @@ def no_forward(monkeypatch):
 
     monkeypatch.setattr(torch.nn.Embedding, "forward", refuse)
     monkeypatch.setattr(torch.nn.Conv2d, "forward", refuse)
+
+
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [
+        (["record", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--text", "none"], "none, which is not there"),
+        (["survey", CAT, "--sites", "blocks.0.mlp.act", "--out", "o", "--text", "."], "., which is a folder"),
+        (["decompose", CAT, *SITE, "--out", "o", "--text", "none"], "none, which is not there"),
+        (["basis", "evaluate", CAT, "b", "--text", "none"], "none, which is not there"),
+        (["atlas", "bake", CAT, "--out", "o", "--text", "none"], "none, which is not there"),
+        (["atlas", "add", "a", "--basis", "b", "--model", CAT, "--text", "none"], "none, which is not there"),
+        (["patch", CAT, "--pairs", "none", "--out", "o"], "none, which is not there"),
+        (["circuit", "find", CAT, "--pairs", "head.csv", "--out", "o"], "line 1 of head.csv"),
+        (["circuit", "evaluate", CAT, "c", "--pairs", "head.csv", "--out", "o"], "line 1 of head.csv"),
+        (["record", CAT, "--sites", "a", "--out", "o", "--images", "none.png"], "none.png"),
+        (["classify", "organism:digits-cnn", "none.png"], "none.png"),
+        (["explain", CAT, "the", "--target", " cat", "--atlas", "none"], "none, which is not there"),
+        (["explain", CAT, "the", "--target", " cat", "--basis", "./none"], "./none, which is not there"),
+        (["generate", CAT, "the", "--basis", "./none"], "./none, which is not there"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_wrong_files_are_refused_before_a_model_is_loaded(say, tmp_path, monkeypatch, words, got):
+    def refuse(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "head.csv").write_text("prompt,corrupt,answer,wrong\na,b, c, d\n")
+    monkeypatch.setattr("patchclamp.opening.load", refuse)
+    code, told, _ = say(*words)
+    assert code == 2
+    assert got in told["error"]["got"]
+
+
+def test_a_terminal_is_told_what_is_loaded_before_the_work(monkeypatch, capsys):
+    from patchclamp.cli import commands
+
+    monkeypatch.setattr(commands, "sites", lambda options: print("sites", file=sys.stderr) or 0)
+    assert main(["sites", CAT]) == 0
+    assert capsys.readouterr().err == "sites\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["sites", CAT]) == 0
+    assert capsys.readouterr().err == f"loading {CAT} …\nsites\n"
 
 
 @pytest.mark.parametrize(

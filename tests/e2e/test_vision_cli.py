@@ -92,6 +92,8 @@ def test_a_clamp_that_leaves_no_number_is_told(tmp_path, monkeypatch, say):
     ],
 )
 def test_trouble_has_three_parts(words, part, tmp_path, monkeypatch, say):
+    Image.fromarray(np.full((8, 8), 200, dtype=np.uint8)).save(tmp_path / "x.png")
+    (tmp_path / "x").write_text("the old cat")
     monkeypatch.chdir(tmp_path)
     code, _, err = say(*words, json_too=False)
     assert code == 2

@@ -463,12 +463,14 @@ def test_a_restarted_sweep_equals_one_run_per_cell_to_the_bit(models, name):
 
 def test_a_sweep_skips_the_blocks_before_the_change(models):
     model = models["llama"]
+    cells = [[change("ablate", "blocks.2.mlp.act", u)] for u in range(4)]
+    model.sweep([IDS[0]], METRIC, cells)  # the first of all also finds out how wide its sites are
     ran = []
     handles = [
         block.mlp.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, block in enumerate(model.engine.blocks)
     ]
     try:
-        model.sweep([IDS[0]], METRIC, [[change("ablate", "blocks.2.mlp.act", u)] for u in range(4)])
+        model.sweep([IDS[0]], METRIC, cells)
     finally:
         for handle in handles:
             handle.remove()

@@ -18,10 +18,11 @@ from patchclamp.cli import basis_tables, brains, calibrate_tables, circuit, circ
 from patchclamp.cli.circuit_evaluate_tables import show
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.output import emit
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
 from patchclamp.core.stats import Interval
 from patchclamp.evaluate import evaluate_circuit
-from patchclamp.evaluate.judging import Judged, Report, Score
+from patchclamp.evaluate.judging import Judged, Report
 from patchclamp.evaluate.matching import Comparison
 from patchclamp.evaluate.recovering import Recovery
 from patchclamp.explain import explain_answer
@@ -155,7 +156,7 @@ def test_calibration(capsys):
 
 
 def test_dictionaries(capsys):
-    score = Score(0.5, 0.25, 0.75)
+    score = Estimate(0.5, INTERVAL, 4, "nats per token")
     rows = tuple(
         Judged("blocks.0.mlp.act", name, 32, score, 0.5, score, score, score, score, score)
         for name in ("topk-32", "pca")

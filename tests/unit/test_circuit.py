@@ -1,5 +1,6 @@
 """Circuit: an order of parts, a folder that is whole or refused, a graph that people can read, sets to compare with."""
 
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -15,7 +16,7 @@ from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.together import _arrange, count_matched
+from patchclamp.explain.together import _arrange, count_matched, count_same_size
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
 PAIR = {"clean": "a b", "corrupted": "a c", "answers": [" d"], "wrongs": [" e"], "group": ""}
@@ -219,3 +220,19 @@ def test_parts_in_any_order_are_sorted_into_sites_and_positions():
     assert [(s.site, s.kind, len(s.sizes)) for s in strata] == [
         ("blocks.0.attn.q", "attn.q/heads", 4), ("blocks.1.attn.q", "attn.q/heads", 4)
     ]  # fmt: skip
+
+
+@given(st.permutations(range(9)), st.integers(1, 9), st.integers(1, 40))
+def test_by_default_random_sets_have_as_many_parts(order, top, n_sets):
+    parts = [f"blocks.{b}.mlp.write/whole/0" for b in range(3)] + [f"blocks.0.attn.z/heads/{h}" for h in range(6)]
+
+    def count(n):
+        """Count by hand: every set of as many other parts of the same kinds."""
+        rest = [i for i in range(len(parts)) if i not in order[:n]]
+        mlps = sum(i < 3 for i in order[:n])
+        return sum(sum(i < 3 for i in one) == mlps for one in itertools.combinations(rest, n))
+
+    sets = [count(n) for n in range(1, top + 1)]
+    most = max(sets)
+    expected = [n for n, different in enumerate(sets, 1) if different >= min(n_sets, most)]
+    assert count_same_size(parts, order[:top], n_sets) == (expected[-1] if most else 0)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper
-from patchclamp.core.method_index import find_default, find_method, methods
+from patchclamp.core.method_files import find_method
+from patchclamp.core.method_index import find_default, methods
 from patchclamp.core.options import make_options, option, read_schema, read_text, to_json
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import Recording

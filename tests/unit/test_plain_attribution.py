@@ -168,6 +168,8 @@ def test_several_inputs_stay_together():
     [
         (lambda net, x: pc.attribute_nodes(net, x, read), "levels that name sites"),
         (lambda net, x: pc.attribute_nodes(net, x, read, levels=["module.9.out"]), "a site of this subject"),
+        (lambda net, x: pc.attribute_nodes(net, x, read, levels=["neuron"]), "none. Name sites .*module.1.out"),
+        (lambda net, x: pc.attribute_nodes(net, x, read, levels=["unit"]), "Name sites of .*module.1.out"),
         (lambda net, x: pc.attribute_nodes(net, x, read, levels=[HIDDEN], method="relp"), "a known family"),
         (lambda net, x: pc.attribute_nodes(net, x, read, levels=[HIDDEN], method="direct"), "a known family"),
         (lambda net, x: pc.attribute_nodes(net, x, read, levels=[HIDDEN], corrupted=x[:, :2]), "of one shape"),

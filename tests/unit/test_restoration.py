@@ -276,3 +276,63 @@ def test_threads_take_turns_and_leave_the_model_as_it_was(tiny_language_model):
         jobs = [pool.submit(attribute_nodes, model, "w3 w4 w5", metric, method="relp") for _ in range(12)]
         assert all(np.array_equal(job.result().flat, alone) for job in jobs)
     assert not any("forward" in module.__dict__ for module in model.module.modules())
+
+
+def undecided():
+    """Return a network that answers otherwise in training mode, one of its parts in evaluation mode already."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.LSTM(6, 3, 2, dropout=0.5, batch_first=True)
+    )
+    module[2].eval()
+    return module
+
+
+def test_a_network_in_training_mode_is_run_in_evaluation_mode_and_left_in_training_mode():
+    module, x = undecided(), torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        wanted = undecided().eval()(x)[0]
+    before = snapshot(module)
+    net = Network(module, x)
+    assert net.sites()
+    assert torch.equal(net.run(x).logits[0], wanted)
+    assert torch.equal(net.run(x, record="module.0.out").logits[0], wanted)
+    net.differentiate(x, lambda out: out[0].sum(-1), "module.0.out")
+    assert snapshot(module) == before
+
+
+def test_a_language_model_that_was_put_into_training_mode_answers_as_in_evaluation_mode(checked):
+    model = checked("gpt2")
+    wanted = model.run(IDS[0]).logits
+    steps = list(model.steps(IDS[0], max_new_tokens=4))
+    model.module.train()
+    assert any(isinstance(part, nn.Dropout) and part.p for part in model.module.modules())
+    before = snapshot(model.module)
+    try:
+        assert torch.equal(model.run(IDS[0]).logits, wanted)
+        assert list(model.steps(IDS[0], max_new_tokens=4)) == steps
+        with model.intervene([change("ablate", "blocks.0.mlp.act", 3)]):
+            assert model.module.training
+        assert snapshot(model.module) == before
+    finally:
+        model.module.eval()
+
+
+@pytest.mark.parametrize("again", [
+    lambda model: model.run(IDS[1]),
+    lambda model: model.run(IDS[1], record="blocks.0.mlp.act"),
+    lambda model: list(model.steps(IDS[1], max_new_tokens=2)),
+    lambda model: model.differentiate(IDS[1], METRIC, "blocks.0.mlp.act"),
+    lambda model: model.module(input_ids=torch.tensor([[1, 2]])),
+])  # fmt: skip
+def test_a_function_that_runs_its_own_network_is_refused_and_nothing_stays(checked, again):
+    model = checked("gpt2")
+    wanted = model.run(IDS[0]).logits
+
+    def fn(x):
+        again(model)
+        return x
+
+    with pytest.raises(PatchclampError, match="middle of a forward pass"):
+        model.run(IDS[0], interventions=[change("call", "blocks.0.mlp.act", 3, fn=fn)])
+    assert torch.equal(model.run(IDS[0]).logits, wanted)

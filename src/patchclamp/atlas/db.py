@@ -1,6 +1,9 @@
 """Db: an atlas opened for reading, one method per page."""
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import MOST_NODES, graph_page
@@ -8,10 +11,25 @@ from patchclamp.atlas.find import Asked, find
 from patchclamp.atlas.parts import part_bases
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.atlas.runs import UNVERIFIED, Run
-from patchclamp.atlas.store import VERSION
+from patchclamp.atlas.store import DAMAGED, VERSION
 from patchclamp.atlas.unit import examples, graph_row, unit_page
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.errors import fitting
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def page_of(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """Return a method that reports values which no bake writes as damage."""
+
+    @wraps(method)
+    def read(self: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+        with fitting(self.reading.folder, DAMAGED):
+            return method(self, *args, **kwargs)
+
+    return read
 
 
 @checked
@@ -28,17 +46,20 @@ class Atlas:
     """
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
-        self.reading = Reading(Path(path).resolve(), check=check)
+        folder = Path(path).resolve()
+        with fitting(folder, DAMAGED):
+            self.reading = Reading(folder, check=check)
 
     @property
     def hash(self) -> str:
         """Content hash of base and layers together."""
         return self.reading.hash
 
+    @page_of
     def page(self) -> pages.AtlasPage:
         """Return Home: what is in this atlas."""
         atlas = self.reading
-        subject, corpus, run = atlas.about["subject"], atlas.about["corpus"], atlas.runs[atlas.base_run]
+        subject, run = atlas.about["subject"], atlas.runs[atlas.base_run]
         silent = dict(
             atlas.rows("SELECT site, count(*) FROM units WHERE coalesce(maximum, 0) <= 0 GROUP BY site ORDER BY site")
         )
@@ -57,14 +78,15 @@ class Atlas:
             name=atlas.folder.name, hash=atlas.hash, base=str(atlas.head["base"]), version=VERSION,
             modality=str(atlas.about["modality"]),
             subject=pages.SubjectView(
-                slug=atlas.slug, name=run.options.get("model", atlas.slug), hash=subject["hash"],
+                slug=atlas.slug, name=str(run.options.get("model", atlas.slug)), hash=subject["hash"],
                 architecture=subject["class"], dtype=subject["dtype"],
             ),
-            corpus=pages.CorpusView(**corpus), sites=sites, n_units=atlas.n_units, n_described=atlas.n_described,
+            corpus=atlas.corpus, sites=sites, n_units=atlas.n_units, n_described=atlas.n_described,
             n_scored=scored, n_silent=sum(silent.values()), n_examples=n_examples, layers=layers, bytes=atlas.bytes,
             baked=run.command, notes=list(atlas.notes), source=atlas.source(".page()"),
         )  # fmt: skip
 
+    @page_of
     def find(self, asked: Asked | None = None, *, cursor: str = "", limit: int = 50) -> pages.UnitList:
         """Return the units that match what was asked; all of them where nothing was.
 
@@ -73,6 +95,7 @@ class Atlas:
         """
         return find(self.reading, asked or Asked(), cursor, limit)
 
+    @page_of
     def unit(self, key: str) -> pages.UnitPage:
         """Return a unit's page.
 
@@ -84,6 +107,7 @@ class Atlas:
         """
         return unit_page(self.reading, key)
 
+    @page_of
     def examples(
         self,
         key: str,
@@ -101,6 +125,7 @@ class Atlas:
         """
         return examples(self.reading, key, kind, low, high, limit)
 
+    @page_of
     def bases(self) -> list[tuple[str, Basis]]:
         """Return the bases that layers of features keep, each with the site that it writes, for ``model.add_basis``.
 
@@ -108,11 +133,13 @@ class Atlas:
         """
         return [pair for part in self.reading.parts[1:] for pair in part_bases(self.reading.rows, part.schema)]
 
+    @page_of
     def graphs(self) -> pages.GraphList:
         """Return the explained answers."""
         rows = [graph_row(layer.id, layer.graph) for layer in self.reading.layers if layer.graph]
         return pages.GraphList(rows, len(rows), self.reading.source(".graphs()"))
 
+    @page_of
     def graph(self, id: str, *, keep: float = 1.0, max_nodes: int = MOST_NODES) -> pages.GraphPage:
         """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
 
@@ -121,11 +148,13 @@ class Atlas:
         """
         return graph_page(self.reading, id, keep, max_nodes)
 
+    @page_of
     def runs(self) -> pages.RunList:
         """Return the runs that made this atlas, the newest first."""
         rows = [_run_row(id, run) for id, run in self.reading.runs.items()]
         return pages.RunList(rows, len(rows), UNVERIFIED, self.reading.source(".runs()"))
 
+    @page_of
     def run(self, id: str) -> pages.RunPage:
         """Return one run, with what is needed to do it again.
 

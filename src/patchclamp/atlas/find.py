@@ -149,9 +149,9 @@ def _row(
         fires_on=None if fires_on is None else atlas.token(fires_on),
         description=best.description.text if best else None, author=best.description.author if best else None,
         score=number_or_none(score.value) if score else None,
-        score_low=number_or_none(score.interval.low) if score else None,
-        score_high=number_or_none(score.interval.high) if score else None,
-        measure=score.measure if score else None, concept=concepts[0] if concepts else None,
+        score_low=number_or_none(score.low) if score else None,
+        score_high=number_or_none(score.high) if score else None,
+        measure=score.unit if score else None, concept=concepts[0] if concepts else None,
     )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ class Guard:
             if asks_lab:
                 return 415, PatchclampError(
                     expected="a body of application/json",
-                    got=headers.get("content-type", "none")[:80],
+                    got=repr(headers["content-type"][:80]) if headers.get("content-type") else "none",
                     remedy="/api/openapi.json says what may be asked.",
                 )
             return 405, PatchclampError(

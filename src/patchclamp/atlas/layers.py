@@ -8,7 +8,7 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from patchclamp.atlas.runs import Run, write_run
-from patchclamp.atlas.store import BASE, HASHED, as_os_error, content_hash, opened, read_head, written
+from patchclamp.atlas.store import BASE, HASHED, as_os_error, check_values, content_hash, opened, read_head, written
 from patchclamp.core.arguments import checked
-from patchclamp.core.description import Description, Score
+from patchclamp.core.description import Description
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Edge, Graph, Node, finite_measures
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
@@ -139,7 +140,7 @@ def write_descriptions(
 
     def fill(db: sqlite3.Connection) -> None:
         for id, (row, counters) in enumerate(zip(rows, wrong, strict=True)):
-            scores = json.dumps([asdict(s) for s in row.scores], sort_keys=True)
+            scores = json.dumps([_score(s) for s in row.scores], sort_keys=True)
             evidence = json.dumps(list(row.evidence))
             db.execute(
                 "INSERT INTO descriptions VALUES (?, ?, ?, ?, ?, ?)",
@@ -268,15 +269,23 @@ def read_layer(path: Path) -> Layer:
 def _hashed(path: Path, kind: str, *_seen: int) -> str:
     """Hash a layer's content, once for each state of its file: a server opens the atlas anew with every layer."""
     with closing(opened(path)) as db:
+        check_values(db)
         return content_hash(db, _TABLES[kind])
+
+
+def _score(score: Estimate) -> dict[str, Any]:
+    interval = None if score.interval is None else asdict(score.interval)
+    return {"measure": score.unit, "value": score.value, "interval": interval, "n": score.n}
+
+
+def _read_score(data: Mapping[str, Any]) -> Estimate:
+    interval = None if data["interval"] is None else Interval(**data["interval"])
+    return Estimate(float(data["value"]), interval, int(data["n"]), str(data["measure"]))
 
 
 def _descriptions(db: sqlite3.Connection) -> Iterable[tuple[Description, tuple[Counter, ...]]]:
     for row in db.execute("SELECT * FROM descriptions ORDER BY id").fetchall():
-        scores = tuple(
-            Score(str(s["measure"]), float(s["value"]), Interval(**s["interval"]), int(s["n"]))
-            for s in json.loads(row["scores"])
-        )
+        scores = tuple(map(_read_score, json.loads(row["scores"])))
         found = db.execute("SELECT * FROM counters WHERE description = ? ORDER BY rank", [row["id"]]).fetchall()
         wrong = tuple(Counter(c["kind"], c["example"], c["place"], c["reason"]) for c in found)
         evidence = tuple(map(str, json.loads(row["evidence"])))

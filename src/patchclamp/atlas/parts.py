@@ -71,7 +71,13 @@ def read_part(db: sqlite3.Connection, schema: str, id: str, first: int, n_sites:
         (n_sites + i, path, kind, layer, basis, start - own + first, units)
         for i, (path, kind, layer, basis, start, units) in enumerate(rows)
     ]
-    return Part(schema, id, first, own, sum(row[6] for row in sites), about, sites)
+    n = sum(row[6] for row in sites)
+    [held] = db.execute(f"SELECT count(*), min(id), max(id) FROM {schema}.units").fetchall()
+    # Each site's units follow those of the site before.
+    ends = [row[5] + row[6] - first for row in sites]
+    if not n or [row[5] - first for row in sites] != [0, *ends[:-1]] or held != (n, own, own + n - 1):
+        raise ValueError("its sites are not those of its units")
+    return Part(schema, id, first, own, n, about, sites)
 
 
 def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[Part]) -> Part:
@@ -97,7 +103,11 @@ def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[P
             remedy="Remove layers that nobody needs.",
         ) from problem
     n_sites = sum(len(part.sites) for part in parts)
-    found = read_part(db, schema, id, parts[-1].first + parts[-1].n, n_sites)
+    try:
+        found = read_part(db, schema, id, parts[-1].first + parts[-1].n, n_sites)
+    except Exception:
+        db.execute(f"DETACH {schema}")
+        raise
     taken = {(row[1], row[4]) for part in parts for row in part.sites}
     twice = [f"{row[1]}/{row[4]}" for row in found.sites if (row[1], row[4]) in taken]
     if twice or found.about.get("beside", {}).get("base") != base:
@@ -143,7 +153,7 @@ def part_bases(rows: Ask, schema: str) -> list[tuple[str, Basis]]:
         f"SELECT b.site, s.path, s.basis, b.activation, b.k, b.reads FROM {schema}.bases b "
         f"JOIN {schema}.sites s ON s.id = b.site ORDER BY b.site"
     ):
-        arrays = {
+        arrays: dict[str, Any] = {
             part: np.frombuffer(data, dtype).reshape(json.loads(shape)).copy()
             for part, dtype, shape, data in rows(
                 f"SELECT name, dtype, shape, data FROM {schema}.arrays WHERE site = ?", [number]

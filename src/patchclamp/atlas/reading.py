@@ -16,10 +16,11 @@ from patchclamp.atlas import parts as joined
 from patchclamp.atlas.layers import LAYERS, Counter, Layer, layer_files, read_layer
 from patchclamp.atlas.parts import Part
 from patchclamp.atlas.runs import RUNS, Run, read_runs
-from patchclamp.atlas.store import BASE, DAMAGED, SUBJECT, opened, read_head
-from patchclamp.core.description import Description, Score
+from patchclamp.atlas.store import BASE, DAMAGED, SUBJECT, check_values, opened, read_head
+from patchclamp.core.description import Description
 from patchclamp.core.disk import file_hash
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.unit import UnitKey
 
 
@@ -36,7 +37,7 @@ class Said:
     counters: tuple[Counter, ...]
 
     @property
-    def best(self) -> Score | None:
+    def best(self) -> Estimate | None:
         """The score that it is ranked by: its first."""
         return self.description.scores[0] if self.description.scores else None
 
@@ -72,12 +73,17 @@ class Reading:
         self.layers: list[Layer] = []
         self.notes: list[str] = []
         try:
+            if check:
+                check_values(self.db)
             self.parts: list[Part] = [joined.read_part(self.db, "main", self.base_run, 0, 0)]
+            self.about = self.parts[0].about
+            self.corpus = pages.CorpusView(**self.about["corpus"])
+            if not all(isinstance(self.about["subject"][name], str) for name in ("slug", "hash", "class", "dtype")):
+                raise TypeError("its subject is none")
             self._read_layers()
             joined.join(self.db, self.parts)
-        except (sqlite3.DatabaseError, ValueError, IndexError, TypeError) as problem:
+        except (sqlite3.DatabaseError, ValueError, LookupError, TypeError, AttributeError, PatchclampError) as problem:
             raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
-        self.about = self.parts[0].about
         self.sites = [row for part in self.parts for row in part.sites]
         self.n_units = sum(part.n for part in self.parts)
         self.tokens = {id: pages.TokenView(id, text, bool(raw)) for id, text, raw in self.rows("SELECT * FROM tokens")}
@@ -192,10 +198,11 @@ class Reading:
     def _read_layers(self) -> None:
         for file in layer_files(self.folder):
             try:
-                layer = read_layer(file)
-                if layer.kind == "basis":
-                    self.parts.append(joined.attach(self.db, file, layer.id, self.head["base"], self.parts))
-                self.layers.append(layer)
+                with fitting(file, DAMAGED):
+                    layer = read_layer(file)
+                    if layer.kind == "basis":
+                        self.parts.append(joined.attach(self.db, file, layer.id, self.head["base"], self.parts))
+                    self.layers.append(layer)
             except PatchclampError as problem:
                 # One layer that cannot be read takes nothing from the rest.
                 self.notes.append(f"{problem.got} was left out. {problem.remedy}")

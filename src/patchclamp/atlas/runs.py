@@ -4,14 +4,14 @@ import json
 import platform
 import socket
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from patchclamp.atlas.store import as_os_error
+from patchclamp.atlas.store import as_os_error, check_tables, check_values
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse
@@ -94,6 +94,7 @@ def write_run(folder: Path, id: str, run: Run) -> None:
         )
     try:
         with closing(sqlite3.connect(path, timeout=30)) as db, db:
+            check_tables(db)
             db.execute(_SCHEMA)
             places = ", ".join("?" * len(names))
             db.execute(f"INSERT OR REPLACE INTO runs ({', '.join(names)}) VALUES ({places})", [id, *row.values()])
@@ -108,14 +109,26 @@ def read_runs(folder: Path) -> dict[str, Run]:
         return {}
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            check_tables(db)
+            check_values(db)
             db.row_factory = sqlite3.Row
             rows = db.execute("SELECT * FROM runs ORDER BY began DESC, id").fetchall()
-        return {row["id"]: _run(dict(row)) for row in rows}
-    except (sqlite3.Error, ValueError, TypeError, KeyError):
+    except sqlite3.Error:
         return {}
+    found = {}
+    for row in rows:
+        # One row that holds something else takes nothing from the others.
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
+            found[str(row["id"])] = _run(dict(row))
+    return found
 
 
 def _run(row: dict[str, Any]) -> Run:
     del row["id"]
     row |= {name: parse(row[name]) for name in _TABLES}
-    return Run(**{**row, "log": tuple(row["log"])})
+    run = Run(**{**row, "log": tuple(row["log"])})
+    words = (run.verb, run.command, run.made, run.rebuild, run.began or "", run.host or "", *run.log)
+    tables = (run.versions, run.seeds, run.hashes, run.options)
+    if not all(isinstance(word, str) for word in words) or not all(isinstance(table, dict) for table in tables):
+        raise TypeError("it is no run")
+    return run

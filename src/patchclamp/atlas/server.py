@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
@@ -17,6 +18,7 @@ from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.lab.routes import add_lab
 from patchclamp.atlas.lab.worker import Busy
 from patchclamp.atlas.reading import Absent
+from patchclamp.atlas.store import DAMAGED
 from patchclamp.core.errors import Damaged, PatchclampError
 
 STATIC = Path(__file__).with_name("static")
@@ -196,6 +198,15 @@ def _complaints(app: FastAPI) -> None:
         where, got = ".".join(map(str, first["loc"])), repr(first.get("input"))[:LONGEST]
         return told(400, PatchclampError(
             expected=f"{where}: {first['msg']}", got=got, remedy="/api/openapi.json says what may be asked."
+        ))  # fmt: skip
+
+    # A page with a value of another type than its own, or with half a character.
+    @app.exception_handler(ResponseValidationError)
+    @app.exception_handler(PydanticSerializationError)
+    def misfit(_: Request, problem: Exception) -> JSONResponse:
+        got = str(problem.errors()[0]) if isinstance(problem, ResponseValidationError) else str(problem)
+        return told(503, Damaged(
+            expected="values such as an atlas holds", got=ascii(got)[:LONGEST], remedy=DAMAGED
         ))  # fmt: skip
 
     @app.exception_handler(HTTPException)

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from patchclamp.core.disk import begin_file, refuse_write, sync_folder, write_durably
+from patchclamp.core.disk import begin_file, plain_file, read_text_file, refuse_write, sync_folder, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, sealed
 
@@ -24,6 +25,9 @@ FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 1, 2
 SUBJECT = "atlas.json"
 BASE = "base/base.sqlite"
 HASHED = ("about", "sites", "units", "tokens", "contexts", "examples", "panels", "concepts", "fires")
+_WORD = re.compile(r"\w+")
+_MODULE = re.compile(r"\s*CREATE\s+VIRTUAL", re.IGNORECASE)
+_WORDS = re.compile(r"CREATE VIRTUAL TABLE words USING fts5 \(")
 DAMAGED = "Restore the folder from a copy, or bake it again."
 
 
@@ -76,14 +80,50 @@ def opened(path: Path) -> sqlite3.Connection:
         PatchclampError: it is of a newer version.
     """
     try:
+        plain_file(path)
         db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         version = db.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.Error as problem:
+        check_tables(db)
+    except (sqlite3.Error, OSError) as problem:
         raise Damaged(expected="a database of an atlas", got=f"{path}: {problem}", remedy=DAMAGED) from problem
     if version != VERSION:
         db.close()
         raise newer(path, version)
     return db
+
+
+def check_tables(db: sqlite3.Connection) -> None:
+    """Refuse what computes when it is read: a view can run without an end, and a column's name can be an expression.
+
+    Raises:
+        sqlite3.DatabaseError: views, triggers, computed columns, columns whose name is no word, tables that take values
+            of any type, or modules other than full-text search.
+    """
+    db.execute("PRAGMA trusted_schema = OFF")
+    for kind, name, script in db.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
+        foreign = _MODULE.match(script or "") and not _WORDS.match(script)
+        if kind not in ("table", "index") or foreign or not _WORD.fullmatch(name):
+            raise sqlite3.DatabaseError(f"it holds {kind} {name!r:.60}, which no atlas has")
+        for column, hidden in db.execute("SELECT name, hidden FROM pragma_table_xinfo(?)", [name]):
+            # Full-text search hides two columns of its own.
+            if not _WORD.fullmatch(column) or hidden > 1:
+                raise sqlite3.DatabaseError(f"column {column!r:.60} of {name} is computed, or its name is no word")
+    for name, kind, strict in db.execute("SELECT name, type, strict FROM pragma_table_list WHERE schema = 'main'"):
+        if kind == "table" and not strict and not name.startswith("sqlite_"):
+            raise sqlite3.DatabaseError(f"table {name!r:.60} takes values of any type")
+
+
+def check_values(db: sqlite3.Connection) -> None:
+    """Refuse a file whose pages are no whole tables, or whose values are of other types than their columns.
+
+    Raises:
+        sqlite3.DatabaseError: the first that SQLite finds.
+
+    Cost: one read of everything.
+    """
+    [(found,)] = db.execute("PRAGMA quick_check(1)").fetchall()
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found)[:200])
 
 
 def newer(path: Path, version: Any, known: int = VERSION) -> PatchclampError:
@@ -150,7 +190,7 @@ def read_head(folder: Path) -> dict[str, Any]:
             remedy="Go on with `patchclamp atlas bake … --resume`." if begun else "Check the path, or bake one.",
         )
     try:
-        data = file.read_bytes()[: 2**20]
+        data = read_text_file(file)
         head = parse(data)
         if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
@@ -166,4 +206,4 @@ def read_head(folder: Path) -> dict[str, Any]:
 
 def staging(folder: Path) -> Path:
     """Return where an atlas is built until it is whole."""
-    return folder.with_name(folder.name + ".baking")
+    return folder.parent / f"{folder.name}.baking"

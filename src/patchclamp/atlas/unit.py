@@ -106,9 +106,7 @@ def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[
 def _described(atlas: Reading, said: Said) -> pages.DescriptionView:
     words, run = said.description, atlas.runs[said.layer]
     scores = [
-        pages.ScoreView(
-            s.measure, number_or_none(s.value), number_or_none(s.interval.low), number_or_none(s.interval.high), s.n
-        )
+        pages.ScoreView(s.unit, number_or_none(s.value), number_or_none(s.low), number_or_none(s.high), s.n)
         for s in words.scores
     ]
     return pages.DescriptionView(

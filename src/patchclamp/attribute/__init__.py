@@ -7,7 +7,7 @@ from patchclamp.attribute.reference import Reference
 from patchclamp.attribute.scoring import METHODS, attribute_nodes
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.method import Method
-from patchclamp.core.method_index import find_method
+from patchclamp.core.method_files import find_method
 from patchclamp.core.rooms import make_callable
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress

@@ -24,6 +24,8 @@ from patchclamp.subjects.model import Model
 LEVELS = ("neuron", "head", "channel", "feature", "node")
 """Levels of units: an MLP's neurons and attention heads at every position, a map's channels over all its places, the
 units of the bases that were added to the model, and what writes to the residual stream: the embedding, heads, MLPs."""
+MOST_NAMED = 6
+"""Sites that an error names."""
 BYTES_PER_NODE = 48
 """Score, size and activation in double precision, the model's own value and gradient, and a sorting order."""
 
@@ -42,7 +44,7 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
         raise PatchclampError(
             expected=f"a list or tuple of levels among {', '.join(LEVELS)}, or of patterns of site paths",
             got=repr(levels),
-            remedy=f"{model.name} has {', '.join(model.levels)}.",
+            remedy=_choices(model),
         )
     ordered = sorted(levels, key=lambda level: level == "feature")
     chosen = {path: basis for level in ordered for path, basis in model.of_level(level).items()}
@@ -50,11 +52,20 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
         raise PatchclampError(
             expected=f"a model with units of level {' or '.join(levels)}",
             got=f"{model.name}, which has none",
-            remedy=f"It has {', '.join(model.levels)}; `patchclamp sites MODEL` lists its sites.",
+            remedy=_choices(model),
         )
     forward = [site.path for site in model.sites() if site.path in chosen]
     # Module sites, which are not listed among the canonical ones, come last, as they were named.
     return {path: chosen[path] for path in dict.fromkeys([*forward, *chosen])}
+
+
+def _choices(model: Model) -> str:
+    """Return what can be named as levels of a model: its own, or where it has none the paths of its sites."""
+    if model.levels:
+        return f"{model.name} has {', '.join(model.levels)}; `patchclamp sites MODEL` lists its sites."
+    paths = [site.path for site in model.sites()]
+    more = ", …" if len(paths) > MOST_NAMED else ""
+    return f"Name sites of this plain network by their paths: {', '.join(paths[:MOST_NAMED])}{more}."
 
 
 def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:

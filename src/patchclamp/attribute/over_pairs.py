@@ -182,7 +182,7 @@ def attribute_pairs(
                 if name == path:
                     tally.add(some, firsts[path], values)
                 else:
-                    tally.gaps[path] = tally.gaps.get(path, 0.0) + float(values)
+                    tally.gaps[path] = tally.gaps.get(path, 0.0) + values.item()
             if progress is not None:
                 progress(done, len(batches))
     settings: dict[str, Any] = {"by_position": by_position, "direction": direction}

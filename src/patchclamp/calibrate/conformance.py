@@ -10,18 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.calibrate.inputs import make_inputs
+from patchclamp.control import measure_edit
 from patchclamp.core import options as opts
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.basis import Basis
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.keys import parse_key
 from patchclamp.core.method import Method
-from patchclamp.core.method_index import find_method
 from patchclamp.core.readout import Readout
-from patchclamp.core.recording import Recording
+from patchclamp.core.recording import Recording, as_numpy
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
-from patchclamp.organisms import digits, planted, populations
+from patchclamp.core.task import Task
+from patchclamp.organisms import planted
 
 CLOSE = 1e-5
 """Largest difference from an oracle, relative to its largest value."""
@@ -68,7 +73,7 @@ def check_method(
     Cost: the method a few times on a small organism.
 
     Example:
-        >>> from patchclamp.core.method_index import find_method
+        >>> from patchclamp.core.method_files import find_method
         >>> all(check.passed for check in check_method(find_method("rsa", "compare"), n_null=19, n_bootstrap=100))
         True
     """
@@ -85,39 +90,9 @@ def check_method(
     return tuple(found)
 
 
-def make_inputs(method: Method) -> dict[str, Any]:
-    """Return inputs of a method from the first organism on which it is calibrated.
-
-    Raises:
-        PatchclampError: no such organism.
-    """
-    for name in method.calibrated_on:
-        if name in populations.names():
-            inputs: dict[str, Any] = populations.make(name).inputs(method.takes)
-            return inputs
-        if name in (*planted.names(), *digits.names()):
-            return _inputs_of(name, method)
-    raise PatchclampError(
-        expected=f"an organism among {', '.join((*populations.names(), *planted.names()))}",
-        got=f"{', '.join(method.calibrated_on)} for {method.name}",
-        remedy="Name in calibrated_on where the method can be tried.",
-    )
-
-
-def _inputs_of(name: str, method: Method) -> dict[str, Any]:
-    """Return an organism, the question on its card, and what else is made of these."""
-    home = planted if name in planted.names() else digits
-    subject, task = home.build(name), planted.task(name) if home is planted else digits.task()
-    makers: Mapping[str, Callable[[], Any]] = {
-        "Task": lambda: task,
-        "Scores": lambda: find_method("occlusion", "attribute")(subject, task),
-    }
-    nouns = {parameter: makers[noun.rstrip("?")]() for parameter, noun in method.takes.items()}
-    return {"subject": subject, **nouns}
-
-
 def comparable(noun: Any) -> np.ndarray:
-    """Return the numbers of a noun that an oracle gives too: a Similarity's value, a Readout's held-out predictions.
+    """Return the numbers of a noun that an oracle gives too: a Similarity's value, a Readout's held-out predictions,
+    a Basis' directions, an Edit's deltas end to end.
 
     An oracle of Scores gives a mapping from key to score instead.
     """
@@ -125,6 +100,10 @@ def comparable(noun: Any) -> np.ndarray:
         return noun.values
     if isinstance(noun, Estimate):
         return np.array([noun.value])
+    if isinstance(noun, Basis) and noun.decoder is not None:
+        return noun.decoder.ravel()
+    if isinstance(noun, Edit):
+        return np.concatenate([delta.ravel() for delta in noun.deltas.values()])
     if isinstance(noun, Similarity):
         return np.array([noun.estimate.value])
     if isinstance(noun, Readout) and noun.predicted is not None:
@@ -215,6 +194,16 @@ def _refuses_too_few(context: _Context) -> None:
     raise _Broken(f"it ran without {name}")
 
 
+def _refuses_what_is_no_subject(context: _Context) -> None:
+    """A subject that lacks what it needs is refused in three parts."""
+    if "subject" in context.inputs:
+        try:
+            context.run(subject=object())
+        except PatchclampError:
+            return
+        raise _Broken("it took an object without any protocol")
+
+
 def _is_json(context: _Context) -> None:
     """What it gives can be written as JSON, cut to a limit, without NaN."""
     noun = context.noun
@@ -225,8 +214,10 @@ def _saves_and_loads(context: _Context) -> None:
     """What it gives comes back from disk as it was."""
     noun = context.noun
     with TemporaryDirectory() as folder:
-        noun.save(f"{folder}/new")
-        again = type(noun).load(f"{folder}/new")
+        (Dictionary.of(noun) if isinstance(noun, Basis) else noun).save(f"{folder}/new")
+        again = (
+            Dictionary.load(f"{folder}/new").single() if isinstance(noun, Basis) else type(noun).load(f"{folder}/new")
+        )
     same = comparable(noun).tobytes() == comparable(again).tobytes()
     _refuse(not same or noun.to_json() != again.to_json(), "it came back changed")
 
@@ -234,10 +225,9 @@ def _saves_and_loads(context: _Context) -> None:
 def _finds_what_is_planted(context: _Context) -> None:
     """The estimate lies above its null and not above its ceiling by more than its interval."""
     for estimate in _estimates(context.noun):
-        assert estimate.null is not None
-        assert estimate.interval is not None
-        _refuse(estimate.value <= estimate.null.high, f"{estimate} lies within its null")
-        above = estimate.ceiling is not None and estimate.interval.low > estimate.ceiling
+        _refuse(estimate.null is None or estimate.value <= estimate.null.high, f"{estimate} lies within its null")
+        low = estimate.value if estimate.interval is None else estimate.interval.low
+        above = estimate.ceiling is not None and low > estimate.ceiling
         _refuse(above, f"{estimate} lies above its ceiling {estimate.ceiling}")
 
 
@@ -290,6 +280,54 @@ def _finds_the_planted_units(context: _Context) -> None:
     _refuse(np.mean(by_chance) > len(places) / 2, "a random order finds half of them")
 
 
+def _tells_held_out_labels_apart(context: _Context) -> None:
+    """On examples that it was not fitted on a direction tells the labels further apart than 20 random ones."""
+    task, subject = context.inputs["task"], context.inputs["subject"]
+    basis = context.run(task=Task(task.cases[::2], task.measure))
+    means = []
+    for label in task.labels:
+        shown = [case.shown for case in task.cases[1::2] if case.label == label]
+        recording = subject.run(shown, record=[basis.site], logits=False).recording
+        means.append(np.asarray(as_numpy(recording.mean(basis.site)), dtype=np.float64))
+    apart, direction = means[0] - means[1], basis.decoder[0].astype(np.float64)
+    noise = np.random.default_rng(context.seed).standard_normal((20, len(direction)))
+    noise *= np.linalg.norm(direction) / np.linalg.norm(noise, axis=1, keepdims=True)
+    largest = float(np.abs(noise @ apart).max())
+    _refuse(not abs(apart @ direction) > largest, f"{abs(apart @ direction):.3g} apart, a random one {largest:.3g}")
+
+
+def _is_undone_to_the_bit(context: _Context) -> None:
+    """After its context, also one that raises, every parameter and the hash are as before."""
+    subject, edit = context.inputs["subject"], context.noun
+    before = {name: as_numpy(x).tobytes() for name, x in subject.parameters().items()}
+    try:
+        with subject.edited(edit):
+            _refuse(subject.hash != edit.after, "the subject's hash is not the edit's while it is in force")
+            raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+    changed = [name for name, x in subject.parameters().items() if as_numpy(x).tobytes() != before[name]]
+    _refuse(changed or subject.hash != edit.before, f"{', '.join(changed) or 'the hash'} is another than before")
+
+
+def _refuses_other_weights(context: _Context) -> None:
+    """An edit of other weights is refused."""
+    try:
+        with context.inputs["subject"].edited(replace(context.noun, before="0" * 64)):
+            pass
+    except PatchclampError:
+        return
+    raise _Broken("an edit of other weights was put in force")
+
+
+def _changes_the_answer(context: _Context) -> None:
+    """The new answer is given with the edit, and with no random edit of the same norm."""
+    task = context.inputs["task"]
+    effects = measure_edit(context.inputs["subject"], context.noun, task, task, task, n_random=19, seed=context.seed)
+    _refuse(effects.efficacy.value < 1, f"the new answer in {effects.efficacy}")
+    _refuse(effects.efficacy.p is not None and effects.efficacy.p > 0.05, f"random edits: {effects.efficacy.null}")
+
+
 def _estimates(noun: Any) -> Iterator[Any]:
     """Yield the one estimate that sums a noun up."""
     yield noun if isinstance(noun, Estimate) else noun.estimate if isinstance(noun, Similarity) else noun.summary
@@ -301,12 +339,15 @@ def _noise_like(recording: Recording, seed: int) -> Recording:
 
 
 _GENERAL: tuple[Callable[[_Context], None], ...] = (
-    _is_complete, _round_trips_options, _gives_its_noun, _repeats, _refuses_too_few, _is_json,
+    _is_complete, _round_trips_options, _gives_its_noun, _repeats, _refuses_too_few, _refuses_what_is_no_subject,
+    _is_json,
 )  # fmt: skip
 _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
     "Scores": (_saves_and_loads, _has_valid_keys, _finds_the_planted_units),
     "Similarity": (_finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
     "Estimate": (_finds_what_is_planted, _shuffled_scores_are_at_chance),
+    "Basis": (_saves_and_loads, _tells_held_out_labels_apart),
+    "Edit": (_saves_and_loads, _is_undone_to_the_bit, _refuses_other_weights, _changes_the_answer),
     "Readout": (_saves_and_loads, _finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
 }
 """Noun given → what a method that gives it must keep besides."""

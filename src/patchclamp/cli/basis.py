@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import to_plain
 
 WINDOW = 128
 
@@ -59,7 +60,7 @@ def _facts(site: str, each: Any) -> dict[str, Any]:
 
 def _evaluate(options: Namespace) -> int:
     from patchclamp.evaluate import judge
-    from patchclamp.evaluate.judging import check_subject
+    from patchclamp.evaluate.judging import check_subject, is_training_text
     from patchclamp.evaluate.labelled import is_labelled, read_labels
     from patchclamp.record.plan import show_text
     from patchclamp.subjects.foreign import CONDITIONS, resolve_sites, unmet_conditions
@@ -100,9 +101,12 @@ def _evaluate(options: Namespace) -> int:
     shown = [one.skipping(outside, conditions.get("excluded", ())).skipping(first) for one in shown]
     with Meter("judge", "batches") as meter:
         report = judge(model, found, shown, batch_size=options.batch_size, seed=options.seed, progress=meter)
+    if is_training_text(found, options.text):
+        note = f"{options.text} is the text that this dictionary was made on: figures flatter it; give held-out text"
+        report = replace(report, notes=(*report.notes, note))
     told = None if labels is None else _compare_with_rivals(model, found, labels, options)
     if options.json:
-        emit({**asdict(report), "concepts": told})
+        emit({**to_plain(report), "concepts": told})
     else:
         tables.report(report, options.folder)
         if told is not None:

@@ -52,7 +52,6 @@ def info(folder: str, facts: Mapping[str, Any]) -> None:
         )  # fmt: skip
     _print(out, table)
     made_how = _grid("how it was made", "")
-    made_how.columns[-1].no_wrap, made_how.columns[-1].overflow = False, "fold"
     for name, value in dict.fromkeys(_spelt(facts["about"])):
         made_how.add_row(name, value)
     if made_how.row_count:
@@ -87,7 +86,8 @@ def report(found: Any, folder: str) -> None:
     """Print what a dictionary leaves out and costs, beside its rivals and the floors."""
     out = _console()
     out.print(
-        f"[bold]{escape(folder)}[/], {found.tokens:,} tokens of {found.stimuli:,} stimuli; "
+        f"[bold]{escape(folder)}[/], judged on {found.tokens:,} tokens of {found.stimuli:,} stimuli, every second one; "
+        f"the other {found.fitted:,} fitted the means, neurons, pca and random; "
         f"the network's own loss {_scored(found.loss)} nats per token"
     )
     numbers = ("units", "L0", "dead", "unexplained", "without first", "loss with x̂", "recovered")

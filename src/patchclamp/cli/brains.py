@@ -117,7 +117,7 @@ def survey(options: Namespace) -> int:
     table = _grid("unit", *numbers, "", numbers=numbers)
     for unit in units[:ROWS]:
         moment = unit["top"][0] if unit["top"] else None
-        place = _general(None if moment is None else moment["time" if brain.rate is not None else "sample"], 6)
+        place = _general(None if moment is None else float(moment["time" if brain.rate is not None else "sample"]), 6)
         if moment is not None and brain.n_trials > 1:
             place += f" of trial {moment['trial']}"
         figures = (unit["mean"], unit["sd"], unit["minimum"], unit["quantiles"]["0.5"], unit["maximum"])

@@ -27,6 +27,8 @@ OF_UNITS, OF_EDGES = ("relp", "atp", "ig", "patch"), ("eap-ig", "eap", "relp", "
 DRAWN = {"edge": 80}
 TOLD, DRAWN_UNITS, IN_ATLAS = 20, 60, 1000
 """Parts that a table shows; parts of the picture, and those that an atlas takes."""
+TOP = 10
+"""Parts that are measured together by default, at most."""
 LEAST_SETS, MOST_SETS, MOST_STEPS = 20, 10_000, 1000
 NEAR = 0.01
 """Scores below one hundredth of the largest count as near zero."""
@@ -92,19 +94,28 @@ def _find(options: Namespace) -> int:
 def _measured_parts(found: Circuit, options: Namespace) -> tuple[list[int], int]:
     """Return which parts are measured together, and how many random sets beside them.
 
-    Fewer than --top are measured where otherwise no other part of any of their kinds would be left to draw.
+    Without --top so many, ten at most, that there are random sets of as many parts. Fewer than --top are measured where
+    otherwise no other part of any of their kinds would be left to draw.
     """
-    from patchclamp.explain.together import count_matched
+    from patchclamp.explain.together import count_matched, count_same_size
 
-    places = _first(found, options.top)
+    places = _first(found, options.top or TOP)
+    if options.top is None and (n := count_same_size(found.parts, places, options.controls)):
+        if n < len(places):
+            log(
+                f"note: {n} part{'s are' if n > 1 else ' is'} measured together, not {len(places)}: with more there "
+                f"would not be {options.controls} random sets of as many parts, or fewer still; --top takes another "
+                "number"
+            )
+        return places[:n], options.controls
     n = count_matched(found.parts, places)
     if n == 0:
         log("note: the first part is all there is of its kind: no random sets are drawn")
         return places, 0
     if n < len(places):
         log(
-            f"note: --top {options.top} leaves no other part of these kinds among {len(found):,} to draw random sets "
-            f"from; {n} measured"
+            f"note: --top {options.top or TOP} leaves no other part of these kinds among {len(found):,} to draw "
+            f"random sets from; {n} measured"
         )
     return places[:n], options.controls
 
@@ -141,7 +152,7 @@ def _check(options: Namespace, method: str | None) -> None:
         (options.by_position and options.level == "edge", "--by-position with edges", "Edges are of all positions."),
         (options.basis and options.level != "feature", f"--basis with {options.level}s", "Add --level feature."),
         (options.level == "feature" and not options.basis, "features without --basis", "Add --basis DIR."),
-        (options.top < 1, f"--top {options.top}", "Measure at least 1 part."),
+        (options.top is not None and options.top < 1, f"--top {options.top}", "Measure at least 1 part."),
         (options.controls > MOST_SETS, f"--controls {options.controls}", f"Take at most {MOST_SETS:,}."),
         (options.steps > MOST_STEPS, f"--steps {options.steps}", f"Take at most {MOST_STEPS:,}."),
         (options.controls < LEAST_SETS, f"--controls {options.controls}", f"Take at least {LEAST_SETS}."),

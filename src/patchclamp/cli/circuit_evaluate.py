@@ -13,6 +13,7 @@ from patchclamp.cli.output import Outputs, emit, finite, log
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.tables import _general
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.few_values import caution
 
 ENDINGS = (".svg", ".html", ".json")
 LEAST_RANDOM, MOST_RANDOM = 20, 10_000
@@ -192,6 +193,8 @@ def _notes(found: Any) -> list[str]:
         notes.append(f"Few random circuits differ at small sizes: {told} part{'s' * (few[-1].size != 1)}.")
     if n_random < ENOUGH:
         notes.append(f"No more than {n_random} random circuits differ: p by rank is {1 / (1 + n_random):.2g} at least.")
+    if scarce := caution(len(found.pairs), "pairs"):
+        notes.append(scarce)
     return notes
 
 

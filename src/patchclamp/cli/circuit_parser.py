@@ -61,7 +61,10 @@ def _find(whats: Any) -> None:
         "--by-position", action="store_true", help="score every position by itself; pairs of one length only"
     )
     made.add_argument("--basis", action="append", default=[], metavar="DIR", help=BASIS)
-    made.add_argument("--top", type=int, default=10, metavar="K", help="parts that are measured together (default: 10)")
+    made.add_argument(
+        "--top", type=int, metavar="K",
+        help="parts that are measured together (default: 10, or so many fewer that random sets can have as many)",
+    )  # fmt: skip
     made.add_argument("--controls", type=int, default=99, metavar="N", help="random sets (default: 99, least: 20)")
     made.add_argument("--batch-size", type=int, default=16, metavar="B", help="pairs per forward pass (default: 16)")
     made.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")

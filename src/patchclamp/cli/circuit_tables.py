@@ -18,6 +18,7 @@ from patchclamp.cli.tables import (
     different_sets,
     random_sets,
 )
+from patchclamp.core.few_values import caution
 
 
 def print_circuit(found: Any, document: dict[str, Any]) -> None:
@@ -50,6 +51,8 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
         score = part["score"]
         table.add_row(str(i), escape(part["part"]), _signed(score), between, *measured, _bar(score, scale))
     _print(out, table)
+    if few := caution(n, "pairs"):
+        out.print(few, style="bold dark_orange")
     if document["n_parts"] > len(document["parts"]):
         out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")
     if document["receipt"]:

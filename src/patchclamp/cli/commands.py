@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from patchclamp.cli import tables
+from patchclamp.cli import survey_tables, tables
 from patchclamp.cli.atlas import atlas as atlas
 from patchclamp.cli.atlas_layer import add_graph, refuse_if_unwritable
 from patchclamp.cli.basis import basis as basis
@@ -25,9 +25,17 @@ from patchclamp.cli.loading import (
     load_model,
     load_prompt,
     load_stimuli,
+    load_words,
+    note_unknown,
     print_cost,
     progress_unit,
 )
+from patchclamp.cli.methods import NOUNS
+from patchclamp.cli.methods import attribute as attribute
+from patchclamp.cli.methods import compare as compare
+from patchclamp.cli.methods import encode as encode
+from patchclamp.cli.methods import info as show_noun
+from patchclamp.cli.methods import methods as methods
 from patchclamp.cli.organism import organism as organism
 from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.patch import info as show_patching
@@ -170,7 +178,9 @@ def explain(options: Namespace) -> int:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
     prompt, corrupt = (load_prompt(model, words, options.chat) for words in (options.prompt, options.corrupt))
-    ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
+    question = ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
+    for shown in () if seen else filter(None, (question.shown, question.corrupted)):
+        note_unknown(model, shown)
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
@@ -205,7 +215,8 @@ def explain(options: Namespace) -> int:
     if options.json:
         emit(found.to_json())
     else:
-        tables.explanation(found, options.model, options.basis)
+        chat = options.prompt if options.chat else None
+        tables.explanation(found, options.model, options.basis, chat, load_words(options))
     return outputs.code
 
 
@@ -222,6 +233,8 @@ def generate(options: Namespace) -> int:
         "max_new_tokens": options.max_new_tokens, "temperature": options.temperature, "seed": options.seed
     }  # fmt: skip
     prompt = load_prompt(model, options.prompt, options.chat)
+    for shown in model.stimuli(prompt, answered=True):
+        note_unknown(model, shown)
     changed = None
     if clamps:
         # First, so that a clamp that cannot be is refused before anything is written.
@@ -306,6 +319,8 @@ def info(options: Namespace) -> int:
         return show_patching(options)
     if bundle.manifest["kind"] == "circuit":
         return show_circuit(options)
+    if bundle.manifest["kind"] in NOUNS:
+        return show_noun(options, bundle.manifest["kind"])
     return _show_bundle(bundle, options)
 
 
@@ -319,6 +334,10 @@ def _show_bundle(bundle: Any, options: Namespace) -> int:
         emit(tables.bundle_facts(bundle))
     elif not options.json:
         tables.bundle(bundle)
+        if bundle.manifest["kind"] == "survey" and bundle.whole and not damaged:
+            from patchclamp.core.survey import StoredSurvey
+
+            survey_tables.statistics(StoredSurvey(bundle.path))
     if damaged:
         raise Damaged(
             expected=f"the pieces of {bundle.path} as they were committed",

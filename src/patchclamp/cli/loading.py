@@ -1,7 +1,9 @@
 """Load what a command line names: subjects, bases, prompts, texts and images; print what they cost and assume."""
 
+import sys
 import time
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.output import log
@@ -12,6 +14,46 @@ BOTH = 3
 """Tokens that are listed on each side of a metric."""
 
 
+def check_files(options: Namespace) -> None:
+    """Refuse, before a model is loaded, files that a command names and that are not there or not what they should be.
+
+    Raises:
+        PatchclampError: no such text, pairs, image, atlas or folder of features; what is wrong is named.
+    """
+    text = getattr(options, "text", None)
+    if isinstance(text, str) and not Path(text).is_file():
+        what = "a folder" if Path(text).is_dir() else "not there"
+        raise PatchclampError(expected="a text file", got=f"{text}, which is {what}", remedy="Check the path.")
+    for source in (getattr(options, name, None) for name in ("pairs", "train")):
+        if isinstance(source, str) and source != "planted" and not source.startswith("task:"):
+            from patchclamp.core.pairs import read_pairs
+
+            read_pairs(source, getattr(options, "layout", None))
+    for source in (getattr(options, name, None) for name in ("images", "image")):
+        if isinstance(source, str):
+            from patchclamp.subjects.images import gallery
+
+            gallery(source)
+    if options.verb in ("explain", "circuit") and isinstance(getattr(options, "atlas", None), str):
+        from patchclamp.atlas.db import open_atlas
+
+        open_atlas(options.atlas)
+    folders = getattr(options, "basis", None) or ()
+    for folder in [folders] if isinstance(folders, str) else folders:
+        # OWNER/REPOSITORY/FOLDER is one of the hub.
+        if folder.startswith((".", "/", "~")) and not Path(folder).is_dir():
+            raise PatchclampError(
+                expected="a folder of features", got=f"{folder}, which is not there", remedy="Check the path."
+            )
+
+
+def state_loading(options: Namespace) -> None:
+    """Print on standard error of a terminal what is loaded, before the libraries are that take seconds themselves."""
+    name = getattr(options, "model", None)
+    if isinstance(name, str) and sys.stderr.isatty():
+        log(f"loading {name} …")
+
+
 def load_model(options: Namespace) -> Any:
     """Load the model that a command names, as its options say."""
     from patchclamp.opening import load
@@ -19,6 +61,13 @@ def load_model(options: Namespace) -> Any:
     return load(
         options.model, device=options.device, dtype=options.dtype, prepend_bos=bool(getattr(options, "prepend_bos", 0))
     )
+
+
+def load_words(options: Namespace) -> list[str]:
+    """Return the options under which a command loaded its model, as another command takes them."""
+    words = ["--prepend-bos"] if getattr(options, "prepend_bos", 0) else []
+    words += [] if options.dtype is None else ["--dtype", options.dtype]
+    return words + ([] if options.device == "cpu" else ["--device", options.device])
 
 
 def print_conditions(model: Any, dictionary: Any, folder: str) -> None:
@@ -69,6 +118,9 @@ def print_pairs(model: Any, pairs: Any) -> None:
         for tokens in (pairs.metrics[0].target, pairs.metrics[0].contrast)
     ]
     lines.append(f"m reads the token {sides[0]} against {sides[1]} (first pair)")
+    lines += [f"set aside: {pair.clean!r}, {reason}" for pair, reason in pairs.aside[:BOTH]]
+    if (more := len(pairs.aside) - BOTH) > 0:
+        lines.append(f"set aside: {more} more")
     if pairs.turned:
         lines.append(
             f"in {pairs.turned} of {_pairs(n)} m is lower on the clean prompt than on the corrupted one: the model "
@@ -136,3 +188,12 @@ def load_prompt(model: Any, words: str | None, chat: bool) -> Any:
         return words
     check_kind(model, images=False)
     return model.tokenize(words, chat=True, answered=True)
+
+
+def note_unknown(model: Any, shown: Any) -> None:
+    """Print on standard error which words of a prompt the vocabulary lacks: the model reads none of them."""
+    from patchclamp.subjects.reading import unknown_words
+
+    if words := unknown_words(model, shown):
+        token = model.tokenizer.bare.unk_token
+        log(f"note: the vocabulary lacks {', '.join(map(repr, words))}, and reads {token} instead")

@@ -68,7 +68,9 @@ def _run(words: list[str]) -> int:
     if options.verb is None:
         build_parser().print_help()
         return 0
-    from patchclamp.cli import commands
+    from patchclamp.cli import commands, loading
 
     options.words = words
+    loading.check_files(options)
+    loading.state_loading(options)
     return int(getattr(commands, options.verb)(options))

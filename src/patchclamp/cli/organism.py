@@ -10,6 +10,9 @@ from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
 
+MOST_ITEMS = 1_000_000
+"""They are held in memory."""
+
 
 def organism(options: Namespace) -> int:
     """List the organisms, show one's card, or train, evaluate and read a language organism."""
@@ -20,6 +23,10 @@ def organism(options: Namespace) -> int:
             expected="`organism list`, or `organism card|train|evaluate|text NAME`",
             got=f"`organism {options.what}`{'' if options.name is None else ' with a name'}",
             remedy=f"Names: {', '.join(organisms.names())}.",
+        )
+    if options.n is not None and not 1 <= options.n <= MOST_ITEMS:
+        raise PatchclampError(
+            expected=f"1 to {MOST_ITEMS:,} documents or items", got=f"{options.n:,}", remedy="Give another --n."
         )
     name = "" if options.name is None else options.name.removeprefix("organism:")
     if options.what == "list":

@@ -16,6 +16,7 @@ from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter, human_bytes, human_s
 from patchclamp.cli.tables import _console, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.few_values import caution
 
 PAGE = "patching.html"
 TOP = 10
@@ -165,6 +166,8 @@ def _strongest(out: Any, found: Any, top: int) -> None:
         p = "" if cell.n == 1 else _general(cell.p, 2)
         table.add_row(escape(cell.key), cell.place, token, _signed(cell.mean), between, p, f"{cell.n:,}")
     _print(out, table)
+    if few := caution(len(found.pairs), "pairs"):
+        out.print(few, style="bold dark_orange")
     if len(found.pairs) > 1:
         out.print(
             f"Intervals by bootstrap over pairs; p by flipping their signs, about {_general(found.least_p, 2)} at "

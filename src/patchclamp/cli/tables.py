@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from patchclamp.cli.console import plain, terminal_of
+from patchclamp.cli.layout import print_whole
 from patchclamp.cli.progress import human_bytes
 from patchclamp.cli.terminal import PlainConsole
 
@@ -84,16 +84,13 @@ def _shown(token: str) -> str:
 def _grid(*columns: str, numbers: Sequence[str] = ()) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True, overflow="ellipsis")
+        table.add_column(name, justify="right" if name in numbers else "left")
     return table
 
 
 def _print(out: Console, table: Table) -> None:
-    """Print a table; where the terminal is narrow only the last column gives way."""
-    for column in table.columns[:-1]:
-        cells = (cell.plain if isinstance(cell, Text) else out.render_str(str(cell)).plain for cell in column.cells)
-        column.min_width = max([cell_len(str(column.header)), *map(cell_len, cells)])
-    out.print(table)
+    """Print a table of which nothing is cut, however narrow the terminal is."""
+    print_whole(out, table)
 
 
 def sites(model: Any, found: Sequence[Any]) -> None:
@@ -172,10 +169,15 @@ def families(standing: dict[str, Any]) -> None:
         out.print(f"n/a {escape(where)}: {escape(reason)}")
 
 
-def explanation(e: Any, name: str, bases: Sequence[str] = ()) -> None:
+def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None = None, how: Sequence[str] = ()) -> None:
     """Print an explanation: the answer, its causes with receipts, and the controls beside them.
 
-    ``bases`` are the folders of features that were given, which the command at the end takes too.
+    Args:
+        e: the explanation.
+        name: the model, as the command at the end names it.
+        bases: folders of features that were given, which the command at the end takes too.
+        chat: what was said, where the prompt is a chat.
+        how: options under which the model was loaded.
     """
     from patchclamp.attribute import METHODS  # it brings torch, which the other tables do without
 
@@ -184,6 +186,11 @@ def explanation(e: Any, name: str, bases: Sequence[str] = ()) -> None:
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
     floor = "on the corrupted prompt" if e.reference == "corrupted" else f"with every unit {REPLACED[e.reference]}"
     out.print(f"explained: m = {escape(q.explained)} = {_signed(e.baseline, 2)}; {_signed(e.floor, 2)} {floor}")
+    if q.beginning:
+        out.print(
+            f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
+            f"and m is read {'after it' if q.given else 'along it'}."
+        )
     out.print(f"scored by {METHODS[e.method]}, values held against {HELD[e.reference]}\n", style="dim")
     out.print(f"[bold]Verdict[/]: {escape(e.receipts.receipt.summary)}\n")
     _causes(out, e.causes)
@@ -193,17 +200,32 @@ def explanation(e: Any, name: str, bases: Sequence[str] = ()) -> None:
     if e.opposing:
         out.print("\n[bold]Against the answer[/]")
         _causes(out, e.opposing)
+    if not q.masked:
+        _advice(out, e, name, bases, chat, how)
+
+
+def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | None, how: Sequence[str]) -> None:
+    """Print a command that turns the first cause round in the text that was scored; or why there is none."""
+    q = e.question
     best = next((c for c in e.causes if c.activation and _is_known(c.activation)), None)
-    if best is not None and not q.masked:
-        turned = shlex.quote(
-            _local(best.key)
-            + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1" if best.kind == "head" else "=0")
-        )
-        verb, what = ("classify", "class changes") if hasattr(q.shown, "pixels") else ("generate", "words change")
-        words = f"patchclamp {verb} {shlex.quote(name)} {shlex.quote(q.prompt)} --clamp {turned}"
-        if best.kind == "feature":
-            words += "".join(f" --basis {shlex.quote(folder)}" for folder in bases)
-        out.print(f"\nTurn the first one round and see whether the {what}: {words}", markup=False, soft_wrap=True)
+    if best is None:
+        return
+    picture = hasattr(q.shown, "pixels")
+    said = chat is not None and not q.beginning
+    text = chat if said else q.prompt if picture else q.text
+    if text is None:
+        out.print("\nNo command to try it with: no text has just the tokens that were scored.")
+        return
+    turned = shlex.quote(
+        _local(best.key)
+        + (f"={-best.activation:.2f}" if best.kind == "neuron" else "*=-1" if best.kind == "head" else "=0")
+    )
+    verb, what = ("classify", "class changes") if picture else ("generate", "words change")
+    words = f"patchclamp {verb} {shlex.quote(name)} {shlex.quote(text)} --clamp {turned}"
+    words += "".join(f" {shlex.quote(word)}" for word in (*(["--chat"] if said else []), *how))
+    if best.kind == "feature":
+        words += "".join(f" --basis {shlex.quote(folder)}" for folder in bases)
+    out.print(f"\nTurn the first one round and see whether the {what}: {words}", markup=False, soft_wrap=True)
 
 
 def _causes(out: Console, causes: Sequence[Any]) -> None:
@@ -269,10 +291,11 @@ def _receipt(out: Console, e: Any) -> None:
             style="bold dark_orange",
         )
     if e.share(1.0) is None:
-        moved = _signed(e.baseline - e.floor)
-        out.print(
-            f"No shares: m(clean) − m(reference) is {moved}, and below 0.1 there is nothing to share.", style="bold"
-        )
+        moved = e.baseline - e.floor
+        why = f"m(clean) − m(reference) is {_signed(moved)}, and below 0.1 there is nothing to share."
+        if _is_known(moved) and moved < 0 and e.reference != "corrupted":
+            why += f" With every unit {REPLACED[e.reference]} m favours the answer: --corrupt takes another reference."
+        out.print(f"No shares: {why}", style="bold")
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
         f"in number: {randoms.rule} ({_percent(randoms.outside)} of their units came from another decile of size, or "
@@ -371,11 +394,16 @@ def organisms(cards: Sequence[Any]) -> None:
     """Print the organisms, one line each."""
     out = _console()
     table = _grid("organism", "architecture", "what is known about it")
-    table.columns[-1].no_wrap = False
     for card in cards:
         # What follows the colon is for the card: here it would leave no room for what is known.
-        table.add_row(f"organism:{card['name']}", card["architecture"].split(":")[0], escape(card["what"]))
+        table.add_row(f"organism:{card['name']}", _family(card["architecture"]), escape(card["what"]))
     _print(out, table)
+
+
+def _family(architecture: str) -> str:
+    """Return an architecture as people call it; a planted organism's is the name of its class."""
+    name = architecture.split(":")[0]
+    return {"GPT2LMHeadModel": "GPT-2", "LlamaForCausalLM": "Llama"}.get(name, name)
 
 
 def card(found: Any) -> None:
@@ -410,10 +438,11 @@ def card(found: Any) -> None:
 
 
 def _bar(value: float | None, scale: float) -> Text:
-    if not _is_known(value):
+    # A number that is printed as zero has no bar, however small all others are.
+    if not _is_known(value) or not float(_fixed(value, 3)):
         return Text("")
     size = min(round(abs(value) / scale * BAR), BAR)
-    return Text("█" * size, style="blue" if value >= 0 else "dark_orange")
+    return Text(("" if value >= 0 else "−") + "█" * size, style="blue" if value >= 0 else "dark_orange")
 
 
 def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: str | None) -> None:

@@ -2,13 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.provenance import Provenance
 from patchclamp.core.unit import SLUG
 
 BasisKind = Literal["neurons", "heads", "whole", "directions"]
@@ -48,6 +49,8 @@ class Basis:
         threshold: θ, ``(unit,)``, for ``jumprelu``.
         reads: path of the site that is read, where it is another than the one that is written.
         skip: S, ``(width, width read)``: x̂ = f D + x Sᵀ + b_out; only with ``reads``.
+        site: path of the site that is written, where it was made for one; ``hash`` leaves it and the next out.
+        provenance: what made it.
 
     Raises:
         PatchclampError: the name is no slug, or the parts do not fit together.
@@ -69,6 +72,8 @@ class Basis:
     threshold: Float[np.ndarray, " unit"] | None = field(default=None, repr=False)
     reads: str | None = None
     skip: Float[np.ndarray, "width read"] | None = field(default=None, repr=False)
+    site: str | None = None
+    provenance: Provenance = field(default_factory=Provenance, repr=False)
 
     def __post_init__(self) -> None:
         if not SLUG.fullmatch(self.name) or (self.kind == "directions") != (self.decoder is not None):
@@ -140,6 +145,14 @@ class Basis:
     def n_units(self) -> int:
         """Number of directions; 0 where the site decides (neurons, heads)."""
         return 0 if self.decoder is None else int(self.decoder.shape[0])
+
+    def to_json(self, limit: int = 20) -> dict[str, Any]:
+        """Return what it is as JSON-ready data, with the first ``limit`` directions' norms; arrays stay in folders."""
+        norms = [] if self.decoder is None else np.linalg.norm(self.decoder[:limit].astype(np.float64), axis=1).tolist()
+        return {
+            "name": self.name, "kind": self.kind, "site": self.site, "reads": self.reads, "units": self.n_units,
+            "activation": self.activation, "norms": norms, "hash": self.hash, "provenance": self.provenance.to_json(),
+        }  # fmt: skip
 
     @property
     def hash(self) -> str:

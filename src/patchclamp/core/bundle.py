@@ -18,12 +18,22 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from patchclamp.core.disk import file_hash, is_torn, refuse_occupied, refuse_write, sync_folder, write_durably
+from patchclamp.core.disk import (
+    file_hash,
+    is_torn,
+    plain_file,
+    read_text_file,
+    refuse_occupied,
+    refuse_write,
+    sync_folder,
+    write_durably,
+)
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical, parse
 
 FORMAT, VERSION = "patchclamp", 2
-MAX_MANIFEST = 64 * 2**20
+LARGEST_JOURNAL = 256 * 2**20
+"""Bytes of a journal at most: about a million lines."""
 _PIECE = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
 _OWN = re.compile(r"(shard|state|batch)-\d{5,}|statistics|exemplars|contexts")  # a resume leaves other files alone
 _ATTACHED = re.compile(r"[a-z]{1,40}\.(json|html)")
@@ -87,9 +97,7 @@ class Bundle:
                 remedy="Check the path; `patchclamp record` and `patchclamp survey` write such folders.",
             )
         try:
-            if file.stat().st_size > MAX_MANIFEST:
-                raise ValueError(f"more than {MAX_MANIFEST} bytes")
-            data = file.read_bytes()
+            data = read_text_file(file)
             manifest = parse(data)
             _check_manifest(manifest)
         except (OSError, ValueError, RecursionError) as problem:
@@ -165,7 +173,8 @@ class Bundle:
         part = path.with_suffix(".part")
         try:
             part.unlink(missing_ok=True)  # a link that somebody put there leads to a file of theirs
-            save_file({name: np.ascontiguousarray(t) for name, t in tensors.items()}, part)
+            # Not ascontiguousarray, which gives a single number an axis.
+            save_file({name: np.asarray(t, order="C") for name, t in tensors.items()}, part)
             # safetensors makes files that only their owner can read
             shutil.copymode(self.path / "manifest.json", part)
             with part.open("rb") as file:
@@ -265,7 +274,7 @@ class Bundle:
         """
         path = self._file(piece)
         try:
-            with safe_open(path, "np") as file:
+            with safe_open(plain_file(path), "np") as file:
                 return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
         except (OSError, SafetensorError, AttributeError) as problem:  # AttributeError: a type that NumPy lacks
             raise _unreadable(piece, path, problem) from problem
@@ -303,7 +312,7 @@ class Bundle:
         """
         path = self._file(piece)
         try:
-            with safe_open(path, "np") as file:
+            with safe_open(plain_file(path), "np") as file:
                 return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as problem:
             raise _unreadable(piece, path, problem) from problem
@@ -345,9 +354,7 @@ def _read_journal(path: Path, seal: str) -> tuple[list[dict[str, Any]], str]:
     """Read the committed lines and the last one's seal; a torn last line was never committed and is left out."""
     entries: list[dict[str, Any]] = []
     try:
-        if path.exists() and not path.is_file():  # a pipe or a device gives no end
-            raise ValueError("no plain file")
-        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        lines = read_text_file(path, LARGEST_JOURNAL).split(b"\n") if path.exists() else []
         for line in lines[:-1]:
             entry = parse(line)
             _check_entry(entry, entries)

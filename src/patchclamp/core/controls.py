@@ -99,17 +99,27 @@ class RandomControls:
 
     @property
     def mean(self) -> float:
-        """Mean effect of a set; nan without any."""
-        return float(np.mean(self.measured)) if self.measured else float("nan")
+        """Mean effect of a set, of those with a finite one; nan without any."""
+        return float(self._finite.mean()) if len(self._finite) else float("nan")
 
     @property
     def interval(self) -> Interval | None:
-        """95 % interval of the mean; None with fewer than two sets."""
-        return mean_interval(np.array(self.measured), seed=self.seed) if len(self.measured) > 1 else None
+        """95 % interval of the mean; None with fewer than two sets of finite effect."""
+        return mean_interval(self._finite, seed=self.seed) if len(self._finite) > 1 else None
+
+    @property
+    def _finite(self) -> Float[np.ndarray, " set"]:
+        effects = np.array(self.measured, dtype=np.float64)
+        return effects[np.isfinite(effects)]
 
     def p(self, effect: float) -> float:
-        """Return the share of sets at least as strong as an effect, with +1 correction; nan without any."""
-        return rank_of(effect, np.array(self.measured)) if self.measured else float("nan")
+        """Return the share of sets at least as strong as an effect, with +1 correction; nan without any.
+
+        A set without a finite effect broke the network: it is at least as strong as anything.
+        """
+        if not self.measured or np.isnan(effect):
+            return float("nan")
+        return rank_of(effect, np.nan_to_num(np.array(self.measured), nan=np.inf))
 
     @property
     def floor(self) -> float:

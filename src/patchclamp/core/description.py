@@ -3,25 +3,8 @@
 from dataclasses import dataclass, field
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.stats import Interval
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.unit import UnitKey
-
-
-@dataclass(frozen=True)
-class Score:
-    """One measure of how well a description holds.
-
-    Args:
-        measure: name of the measure.
-        value: the score.
-        interval: its interval.
-        n: number of items it rests on.
-    """
-
-    measure: str
-    value: float
-    interval: Interval
-    n: int
 
 
 @checked
@@ -34,7 +17,7 @@ class Description:
         text: the words.
         author: ``rule``, ``model`` or ``person``, with name and version (``rule/top-token 1``).
         evidence: ids of the stimuli the author was shown, in order.
-        scores: how well the words hold, each with an interval.
+        scores: how well the words hold, each with its measure as unit.
 
     Example:
         >>> Description(UnitKey("blocks.0.mlp.act", 7), "fires on cats", "person/ada").unit.index
@@ -45,4 +28,4 @@ class Description:
     text: str
     author: str
     evidence: tuple[str, ...] = ()
-    scores: tuple[Score, ...] = field(default_factory=tuple)
+    scores: tuple[Estimate, ...] = field(default_factory=tuple)

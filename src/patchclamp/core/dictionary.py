@@ -1,7 +1,7 @@
 """Dictionary: bases that were made for a model, kept in a folder: one basis a site, and how they came about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from patchclamp.core.basis import ARRAYS, Basis
-from patchclamp.core.bundle import MAX_MANIFEST
-from patchclamp.core.disk import refuse_write, write_durably
+from patchclamp.core.disk import plain_file, read_text_file, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import check_seal, parse, sealed
+from patchclamp.core.provenance import Provenance
 
 FORMAT, VERSION = "patchclamp-basis", 2
 
@@ -47,6 +47,37 @@ class Dictionary:
                 got=f"{len(self.bases)} bases named {', '.join(sorted(names)) or 'nothing'}",
                 remedy="Keep bases of other names in folders of their own.",
             )
+
+    @classmethod
+    def of(cls, basis: Basis) -> "Dictionary":
+        """Return the dictionary of one basis that says its site and what made it; ``single`` gives the basis back.
+
+        Raises:
+            PatchclampError: a basis without a site.
+        """
+        if basis.site is None:
+            raise PatchclampError(
+                expected="a basis that was made for a site",
+                got=f"{basis.name} without one",
+                remedy="Dictionary({site: basis}, subject, method) says where it belongs.",
+            )
+        made = basis.provenance
+        subject = {"slug": made.subject, "hash": made.subject_hash}
+        return cls({basis.site: basis}, subject, made.method, {"provenance": made.to_json()})
+
+    def single(self) -> Basis:
+        """Return its only basis with its site and what made it.
+
+        Raises:
+            PatchclampError: bases at several sites.
+        """
+        if len(self.bases) != 1:
+            raise PatchclampError(
+                expected="one basis", got=f"{len(self.bases)}", remedy="`bases` holds them by their sites."
+            )
+        [(site, basis)] = self.bases.items()
+        made = self.about.get("provenance")
+        return replace(basis, site=site, provenance=Provenance() if made is None else Provenance.from_json(made))
 
     @property
     def name(self) -> str:
@@ -100,9 +131,7 @@ class Dictionary:
                 remedy="Check the path; a training that was cut off goes on with --resume.",
             )
         try:
-            if file.stat().st_size > MAX_MANIFEST:
-                raise ValueError(f"a basis.json of {file.stat().st_size:,} bytes, above {MAX_MANIFEST:,}")
-            data = file.read_bytes()
+            data = read_text_file(file)
             head = parse(data)
             if head["format"] != FORMAT:
                 raise ValueError(f"its format is {head['format']!r}")
@@ -131,7 +160,7 @@ def _read(place: Path, name: str, one: Mapping[str, Any]) -> Basis:
     file = place / str(one["file"])
     if file.parent != place or file.suffix != ".safetensors":
         raise ValueError(f"a part outside the folder: {one['file']!r}")
-    with safe_open(file, framework="numpy") as stored:
+    with safe_open(plain_file(file), framework="numpy") as stored:
         arrays = {n: stored.get_tensor(n) for n in stored.keys() if n in ARRAYS}  # noqa: SIM118  not a mapping
     basis = Basis(name, "directions", **arrays, activation=one["activation"], k=one["k"], reads=one["reads"])
     if basis.hash != one["hash"]:

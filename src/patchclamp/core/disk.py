@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ _TORN = re.compile(
     rf"|({_PIECE}|basis-\d{{3}}\.safetensors|(manifest|basis|patching)\.json|journal\.jsonl|(patching|circuit)\.html)"
     r"\.part"
 )
+LARGEST_TEXT = 64 * 2**20
+"""Bytes of a manifest, a journal or a head at most."""
 _WEIGHTS = re.compile(r"basis-\d{3}\.safetensors")
 
 
@@ -98,9 +101,33 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def plain_file(path: Path) -> Path:
+    """Return the path of a file that has an end: to open a pipe waits for a writer, and a device has no end.
+
+    Raises:
+        OSError: nothing there, a folder, a pipe, a socket or a device.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no plain file", str(path))
+    return path
+
+
+def read_text_file(path: Path, most: int = LARGEST_TEXT) -> bytes:
+    """Return the bytes of a file of text, whose size is checked before any are read.
+
+    Raises:
+        OSError: nothing there, or no plain file.
+        ValueError: it is larger than such files are.
+    """
+    size = plain_file(path).stat().st_size
+    if size > most:
+        raise ValueError(f"{size:,} bytes, above {most:,}")
+    return path.read_bytes()
+
+
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
+    """SHA-256 of a plain file, read in pieces."""
+    with plain_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -1,7 +1,9 @@
 """Edit: a change of a subject's parameters, reversible, with the hashes before and after."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,6 @@ class Edit:
     Args:
         deltas: parameter name → what is added, of the parameter's shape.
         before: hash of the weights that it was made for.
-        after: hash of the weights with it.
         claim: what it should change, in words.
         provenance: what made it.
 
@@ -35,17 +36,18 @@ class Edit:
         PatchclampError: no parameter, or numbers that are not finite.
 
     Example:
-        >>> Edit({"w": np.ones((2, 2))}, "a", "b", "Paris is in Italy").size
+        >>> Edit({"w": np.ones((2, 2))}, "a", "Paris is in Italy").size
         4
     """
 
     deltas: Mapping[str, np.ndarray] = field(repr=False)
     before: str
-    after: str
     claim: str = ""
     provenance: Provenance = field(default_factory=Provenance)
 
     def __post_init__(self) -> None:
+        # Sums over one memory layout round otherwise than over another, and files hold one.
+        object.__setattr__(self, "deltas", {name: np.ascontiguousarray(delta) for name, delta in self.deltas.items()})
         strange = [name for name, delta in self.deltas.items() if not np.isfinite(delta).all()]
         if not self.deltas or strange:
             raise PatchclampError(
@@ -59,10 +61,33 @@ class Edit:
         """How many numbers it changes."""
         return int(sum(np.count_nonzero(delta) for delta in self.deltas.values()))
 
+    @cached_property
+    def after(self) -> str:
+        """The hash of the weights with it: SHA-256 over the hash before and every delta, so that no weight is read."""
+        digest = hashlib.sha256(self.before.encode())
+        for name, delta in sorted(self.deltas.items()):
+            digest.update(f"{name}{delta.shape}{delta.dtype}".encode() + delta.tobytes())
+        return digest.hexdigest()
+
     @property
     def hash(self) -> str:
         """The hash of the weights with it, which says before and after in one."""
         return self.after
+
+    def random_like(self, seed: int) -> "Edit":
+        """Return the control: for every parameter a random rank-one matrix (a random vector) of the delta's norm.
+
+        Args:
+            seed: of the draw.
+        """
+        draw = np.random.default_rng(seed)
+        deltas = {}
+        for name, delta in self.deltas.items():
+            noise = draw.standard_normal(len(delta))
+            for length in delta.shape[1:]:
+                noise = np.multiply.outer(noise, draw.standard_normal(length))
+            deltas[name] = (noise * (np.linalg.norm(delta) / np.linalg.norm(noise))).astype(delta.dtype)
+        return replace(self, deltas=deltas, claim=f"random, of the size of: {self.claim}")
 
     def to_json(self, limit: int = 20) -> dict[str, Any]:
         """Return what it changes as JSON-ready data; arrays stay in bundles."""
@@ -104,10 +129,10 @@ class Edit:
                 raise ValueError("it was changed, or its writing was cut off")
             told, arrays = bundle.manifest, bundle.read("deltas")
             deltas = {str(name): arrays[str(i)] for i, name in enumerate(told["names"])}
-            return cls(
-                deltas, str(told["before"]), str(told["after"]), str(told["claim"]),
-                Provenance.from_json(told["provenance"]),
-            )  # fmt: skip
+            edit = cls(deltas, str(told["before"]), str(told["claim"]), Provenance.from_json(told["provenance"]))
+            if edit.after != told["after"]:
+                raise ValueError("its hash is another")
+            return edit
         except (KeyError, ValueError, TypeError, AttributeError) as problem:
             raise Damaged(
                 expected="a whole edit", got=f"{folder}: {problem}", remedy="Restore the folder, or make it again."

@@ -1,5 +1,8 @@
 """Errors in three parts: what was expected, what came, what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class PatchclampError(Exception):
     """Say what was expected, what came instead, and what to do about it.
@@ -31,6 +34,25 @@ class CannotIntervene(PatchclampError):
 
 class Damaged(PatchclampError):
     """A file on disk is not what its manifest says it is."""
+
+
+@contextmanager
+def fitting(place: object, remedy: str) -> Iterator[None]:
+    """Report values that are not such as patchclamp writes as damage, wherever a reader stumbles over them.
+
+    Who changes a folder can compute its hashes anew, so that what is read may be of any type, length and range.
+
+    Raises:
+        Damaged: in the place of what Python raises.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as problem:
+        raise Damaged(
+            expected="values such as patchclamp writes",
+            got=f"others in {place} ({type(problem).__name__}: {problem})"[:300],
+            remedy=remedy,
+        ) from problem
 
 
 class PatchclampWarning(UserWarning):

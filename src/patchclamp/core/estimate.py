@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
@@ -49,11 +49,20 @@ class Estimate:
                 remedy="Count the value itself among the null's: p = (1 + #{null ≥ value}) / (1 + n).",
             )
 
+    @property
+    def low(self) -> float:
+        """Lower end of the interval; nan without one."""
+        return math.nan if self.interval is None else self.interval.low
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval; nan without one."""
+        return math.nan if self.interval is None else self.interval.high
+
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as JSON-ready data; what is absent or not finite is null."""
-        low, high = (None, None) if self.interval is None else (self.interval.low, self.interval.high)
         return {
-            "value": finite(self.value), "low": finite(low), "high": finite(high),
+            "value": finite(self.value), "low": finite(self.low), "high": finite(self.high),
             "level": None if self.interval is None else self.interval.level,
             "interval": None if self.interval is None else self.interval.method,
             "n": self.n, "unit": self.unit,
@@ -95,3 +104,14 @@ class Estimate:
 def finite(value: float | None) -> float | None:
     """Return a number that JSON can hold, or None."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def to_plain(data: Any) -> Any:
+    """Return dataclasses, mappings and sequences as JSON-ready data, estimates by their own ``to_json``."""
+    if isinstance(data, Estimate):
+        return data.to_json()
+    if is_dataclass(data) and not isinstance(data, type):
+        return {one.name: to_plain(getattr(data, one.name)) for one in fields(data)}
+    if isinstance(data, Mapping):
+        return {name: to_plain(value) for name, value in data.items()}
+    return [to_plain(one) for one in data] if isinstance(data, list | tuple) else data

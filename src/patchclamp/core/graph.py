@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.disk import write_file
+from patchclamp.core.disk import read_text_file, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
 
@@ -145,7 +145,7 @@ class Graph:
     def load(cls, path: str | Path) -> "Graph":
         """Read a graph that ``save`` wrote."""
         try:
-            data = parse(Path(path).read_bytes())
+            data = parse(read_text_file(Path(path)))
             if not isinstance(data, dict):
                 raise ValueError("not an object")
         except (OSError, ValueError, RecursionError) as problem:

@@ -26,13 +26,14 @@ def write_page(method: Method) -> str:
     cost = _section(text, "Cost:")
     takes = ", ".join(f"`{name}` ({noun.rstrip('?')}{', optional' if noun.endswith('?') else ''})"
                       for name, noun in method.takes.items())  # fmt: skip
+    article = "an" if method.gives[0] in "AEIOU" else "a"
     needs = " and ".join(f"`{one.__name__}`" for one in method.needs)
     lines = [
         f"# {method.title[0].upper()}{method.title[1:]}",
         "",
         "<!-- generated from the method's card: PATCHCLAMP_REWRITE=1 pytest tests/conformance -->",
         "",
-        f"**{method.question}** `{method.room}/{method.name}` gives a {method.gives}.",
+        f"**{method.question}** `{method.room}/{method.name}` gives {article} {method.gives}.",
         "",
         " ".join(first.split()),
         "",

@@ -113,6 +113,11 @@ def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pai
         try:
             layout = layout or _layout_of(row)
             found.append(LAYOUTS[layout](row))
+        except _NoColumn as problem:
+            # Of a CSV the first line names the columns: it is wrong, whatever follows.
+            header = {} if text.lstrip().startswith("{") else {"remedy": "Mend the names in line 1."}
+            at = 1 if header else line
+            raise _broken(file.name, at, problem.got, expected=problem.expected, **header) from problem
         except PatchclampError as problem:
             raise _broken(file.name, line, problem.got, expected=problem.expected) from problem
     if not found:
@@ -145,10 +150,14 @@ def _text(file: Path) -> str:
         ) from problem
 
 
-def _broken(name: str, line: int, got: str, *, expected: str) -> PatchclampError:
-    return PatchclampError(
-        expected=expected, got=f"line {line} of {name}: {got}", remedy="Mend or remove that line."
-    )  # fmt: skip
+class _NoColumn(PatchclampError):
+    """A column that a layout needs is not there."""
+
+
+def _broken(
+    name: str, line: int, got: str, *, expected: str, remedy: str = "Mend or remove that line."
+) -> PatchclampError:
+    return PatchclampError(expected=expected, got=f"line {line} of {name}: {got}", remedy=remedy)
 
 
 def _of_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -204,7 +213,7 @@ def _strings(row: Mapping[str, Any], *columns: str) -> tuple[str, ...]:
     """Return the text, or the texts, under the first of some columns that a row has."""
     column = next((c for c in columns if c in row), None)
     if column is None:
-        raise PatchclampError(
+        raise _NoColumn(
             expected=f"a column {' or '.join(columns)}",
             got=f"{', '.join(map(repr, row))[:120] or 'no columns'}",
             remedy="The columns are clean, corrupted, answer and wrong.",

@@ -91,6 +91,8 @@ class Receipt:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the verdict is not *holds*, in words; empty where it is."""
+        if math.isnan(self.measured.value):
+            return ("the measured effect is undefined",)
         found = []
         sign = math.copysign(1.0, self.predicted) if math.isfinite(self.predicted) and self.predicted else 1.0
         if not sign * self.measured.value > 0:

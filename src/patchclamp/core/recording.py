@@ -13,10 +13,12 @@ from jaxtyping import Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import KINDS, Shown, unpacked
 from patchclamp.core.unit import UnitKey
+
+RESTORE = "Something else changed it: restore the folder, or record again."
 
 
 @checked
@@ -176,6 +178,8 @@ class Recording:
         Of a wrapped plain network it is the mean over stimuli: at a site with positions ``(position, width)``.
         """
         rows = _counted_rows(self, site)
+        if not len(rows):
+            raise _nothing_counted(site)
         # NumPy adds bfloat16 up in bfloat16, which is wrong by any amount.
         return rows.astype(np.float64).mean(0) if isinstance(rows, np.ndarray) else rows.mean(0)
 
@@ -213,6 +217,14 @@ def made_on(values: Any) -> tuple[str, str]:
     return (subject, "") if isinstance(subject, str) else ("", "")
 
 
+def _nothing_counted(site: str) -> PatchclampError:
+    return PatchclampError(
+        expected=f"at least one counted token at {site!r}",
+        got="a recording with none: it was interrupted, or every token was left out of statistics",
+        remedy="Record more, or go on with --resume.",
+    )
+
+
 def _counted_rows(part: Recording, site: str) -> Any:
     rows = part[site]
     if part._batched(site) or (site in part.sites and part.sites[site].places):
@@ -244,14 +256,13 @@ def kind_of(bundle: Bundle) -> Literal["text", "images"]:
         Damaged: something that this version does not know.
     """
     kind = bundle.manifest.get("stimuli", "text")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise Damaged(
             expected=f"stimuli that are {' or '.join(KINDS)}",
             got=f"{kind!r}",
             remedy="Update patchclamp, or record again.",
         )
-    found: Literal["text", "images"] = kind
-    return found
+    return "images" if kind == "images" else "text"
 
 
 def sites_of(bundle: Bundle) -> dict[str, Site]:
@@ -273,15 +284,19 @@ def sites_of(bundle: Bundle) -> dict[str, Site]:
         ) from problem
 
 
-def check_shapes(bundle: Bundle) -> None:
+def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
     """Compare what manifest and journal say of a recording's or a survey's sites with the headers of its pieces.
+
+    Args:
+        bundle: the recording or survey.
+        only: these pieces alone.
 
     Raises:
         Damaged: sites, widths or numbers of rows differ.
     """
     sites = sites_of(bundle)
     for entry in bundle.pieces:
-        wanted = _wanted(bundle, entry, sites)
+        wanted = _wanted(bundle, entry, sites) if only is None or entry["piece"] in only else {}
         found = bundle.shapes(entry["piece"]) if wanted else {}
         if found.keys() != wanted.keys():
             told = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
@@ -295,7 +310,7 @@ def check_shapes(bundle: Bundle) -> None:
             raise Damaged(
                 expected=f"piece {entry['piece']!r} with the sites, widths and rows that manifest and journal tell",
                 got=told[:300],
-                remedy="Something else changed one of them: restore the folder, or record again.",
+                remedy=RESTORE,
             )
 
 
@@ -342,7 +357,6 @@ class StoredRecording:
                 got=f"{counts[:8]}",
                 remedy="Something else changed the journal; restore it or record again.",
             )
-        self._shards = [e["piece"] for e in entries]
         self._first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if self.bundle.whole and self.bundle.entries[-1].get("stimuli") != self.n_stimuli:
             raise Damaged(
@@ -364,18 +378,23 @@ class StoredRecording:
     def shard(self, number: Natural, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
         wanted = self._known(sites)
-        if number >= len(self._shards):
+        if number >= len(self.bundle.pieces):
             raise PatchclampError(
-                expected=f"a shard from 0 to {len(self._shards) - 1}", got=str(number), remedy="Count from 0."
+                expected=f"a shard from 0 to {len(self.bundle.pieces) - 1}", got=str(number), remedy="Count from 0."
             )
         labels = KINDS[self.kind]
-        tensors = self.bundle.read(self._shards[number], [*labels, *wanted])
-        stimuli = unpacked({name: tensors[name] for name in labels})
+        entry = self.bundle.pieces[number]
+        check_shapes(self.bundle, [entry["piece"]])
+        tensors = self.bundle.read(entry["piece"], [*labels, *wanted])
+        with fitting(f"{self.bundle.path}, piece {entry['piece']}", RESTORE):
+            stimuli = unpacked({name: tensors[name] for name in labels})
+            if self.kind == "text" and sum(map(len, stimuli)) != entry["tokens"]:
+                raise ValueError("its stimuli do not make up its tokens")
         return Recording(stimuli, {s: tensors[s] for s in wanted}, {s: self.sites[s] for s in wanted}, self.provenance)
 
     def shards(self, sites: Sequence[str] | None = None) -> Iterator[Recording]:
         """Yield the shards in order, each a Recording in memory."""
-        return (self.shard(i, sites) for i in range(len(self._shards)))
+        return (self.shard(i, sites) for i in range(len(self.bundle.pieces)))
 
     def load(self, sites: Sequence[str] | None = None) -> Recording:
         """Return the whole recording in memory; its cost is its size on disk."""
@@ -414,12 +433,19 @@ class StoredRecording:
         return number, stimulus - int(self._first[number])
 
     def mean(self, site: str) -> Any:
-        """Return the ``(width,)`` mean over counted tokens, one shard in memory at a time."""
+        """Return the ``(width,)`` mean over counted tokens, one shard in memory at a time.
+
+        Raises:
+            PatchclampError: nothing was counted, or no such site.
+        """
+        self._known([site])
         total, count = np.zeros(0), 0
         for part in self.shards([site]):
             rows = _counted_rows(part, site).astype(np.float64)
             total, count = (total if count else 0) + rows.sum(0), count + len(rows)
-        return total / max(count, 1)
+        if not count:
+            raise _nothing_counted(site)
+        return total / count
 
     def donors(self, site: str, position: Natural, avoid: str) -> list[int]:
         """Return the stimuli that reach ``position`` and whose id is not ``avoid``."""

@@ -42,6 +42,19 @@ class Capabilities:
     missing: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class LinearMap:
+    """Name the weights of a linear map y = W x + b.
+
+    Args:
+        parameter: name of W.
+        transposed: W is stored as ``(in, out)``, as GPT-2's are, instead of ``(out, in)``.
+    """
+
+    parameter: str
+    transposed: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What one run gave.

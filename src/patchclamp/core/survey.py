@@ -9,8 +9,8 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import PatchclampError
-from patchclamp.core.recording import kind_of, sites_of
+from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.recording import RESTORE, check_shapes, kind_of, sites_of
 from patchclamp.core.stimulus import Picture, unpacked
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -79,12 +79,14 @@ class StoredSurvey:
         """
         self._known(site)
         names = ("mean", "variance", "minimum", "maximum", "active", "quantiles", "minimum_at")
+        check_shapes(self.bundle, ["statistics"])
         found = self.bundle.read("statistics", [f"{site}|{n}" for n in names])
         return {n: found[f"{site}|{n}"] for n in names}
 
     def mean(self, site: str) -> Any:
         """Return the ``(width,)`` mean over counted tokens, for mean ablation."""
         self._known(site)
+        check_shapes(self.bundle, ["statistics"])
         return self.bundle.read("statistics", [f"{site}|mean"])[f"{site}|mean"]
 
     def of(self, site: str, stimulus: Natural) -> Any:
@@ -116,6 +118,10 @@ class StoredSurvey:
                 got=f"unit {unit}, kinds {', '.join(map(str, kinds))}",
                 remedy="Count from 0.",
             )
+        with fitting(self.bundle.path, RESTORE):
+            return self._exemplars(site, unit, kinds)
+
+    def _exemplars(self, site: str, unit: int, kinds: Sequence[str]) -> list[Exemplar]:
         names = [f"{site}|{kind}_{part}" for kind in kinds for part in ("value", "at")]
         tables = self.bundle.read("exemplars", names)
         contexts = self.bundle.read("contexts")
@@ -127,6 +133,8 @@ class StoredSurvey:
             for value, (stimulus, position) in zip(values, at, strict=True):
                 if stimulus >= 0:
                     row = int(np.searchsorted(index, stimulus))
+                    if index[row] != stimulus:
+                        raise LookupError(f"no stimulus {stimulus}")
                     shown = pictures[row] if pictures else None
                     words: tuple[int, ...] = ()
                     if isinstance(shown, Picture):

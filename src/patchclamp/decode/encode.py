@@ -4,7 +4,8 @@ from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.method import Method
-from patchclamp.core.method_index import find_default, find_method
+from patchclamp.core.method_files import find_method
+from patchclamp.core.method_index import find_default
 from patchclamp.core.readout import Readout
 from patchclamp.core.recording import Recording
 from patchclamp.core.split import Split

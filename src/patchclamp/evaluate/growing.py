@@ -10,21 +10,15 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.circuit import Circuit, Part
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import Interval, sign_flip_p
 from patchclamp.core.unit import UnitKey
 
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50)
 """Sizes of circuits, as shares of all parts; the area is taken over those from the first to the last."""
 RESAMPLES, PATIENCE = 2000, 10
+SHARE = "share of m(M) − m(∅)"
 Statistic = Callable[[Float[np.ndarray, "resample k"]], Float[np.ndarray, " resample"]]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Hold a number and its 95 % interval."""
-
-    value: float
-    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -207,16 +201,17 @@ class Scale:
         """Return a statistic of means over pairs, with its percentile bootstrap interval; nan with one pair."""
         value = float(statistic(rows.mean(0)[None])[0])
         if len(rows) == 1:
-            return Estimate(value, Interval(math.nan, math.nan, 0.95, "percentile bootstrap"))
+            return Estimate(value, Interval(math.nan, math.nan, 0.95, "percentile bootstrap"), 1, SHARE)
         with np.errstate(divide="ignore", invalid="ignore"):
             low, high = np.quantile(statistic(self.draws @ rows), [0.025, 0.975])
-        return Estimate(value, Interval(float(low), float(high), 0.95, "percentile bootstrap"))
+        return Estimate(value, Interval(float(low), float(high), 0.95, "percentile bootstrap"), len(rows), SHARE)
 
 
 def spread(values: Float[np.ndarray, " circuit"]) -> Estimate:
     """Return the mean of random circuits and the middle 95 % of them."""
     low, high = np.quantile(values, [0.025, 0.975])
-    return Estimate(float(values.mean()), Interval(float(low), float(high), 0.95, "quantiles of random circuits"))
+    around = Interval(float(low), float(high), 0.95, "quantiles of random circuits")
+    return Estimate(float(values.mean()), around, len(values), SHARE)
 
 
 def point_of(

@@ -1,8 +1,9 @@
 """Judging: what a dictionary leaves out, how many units it takes, and what the network loses when it speaks instead."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.few_values import caution
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.stimulus import Stimulus
@@ -25,15 +29,7 @@ FITTED = 8192
 """Tokens that means, components and gains of the rivals are fitted on, at most."""
 FEWEST = 4
 RESAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class Score:
-    """A number with its 95 % interval, stimuli resampled; NaN where it is undefined."""
-
-    value: float
-    low: float
-    high: float
+NATS = "nats per token"
 
 
 @dataclass(frozen=True)
@@ -56,13 +52,13 @@ class Judged:
     site: str
     name: str
     units: int
-    active: Score
+    active: Estimate
     dead: float
-    unexplained: Score
-    unexplained_later: Score
-    loss: Score
-    recovered: Score
-    recovered_zero: Score
+    unexplained: Estimate
+    unexplained_later: Estimate
+    loss: Estimate
+    recovered: Estimate
+    recovered_zero: Estimate
 
 
 @dataclass(frozen=True)
@@ -77,15 +73,17 @@ class Report:
         tokens: counted tokens that were judged on.
         stimuli: how many stimuli they were in.
         notes: what a reader must know.
+        fitted: how many other stimuli the means and the rivals were fitted on.
     """
 
     rows: tuple[Judged, ...]
-    loss: Score
+    loss: Estimate
     first: Mapping[str, tuple[float, float]]
-    held: Mapping[str, tuple[Score, Score]]
+    held: Mapping[str, tuple[Estimate, Estimate]]
     tokens: int
     stimuli: int
     notes: tuple[str, ...]
+    fitted: int = 0
 
 
 def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
@@ -198,7 +196,21 @@ def judge(
                 losses.add(f"{site}/{name}", first, logits, batch)
         if progress is not None:
             progress(done, n_batches)
-    return _report(tallies, losses, moments, later, judged, notes, seed)
+    if few := caution(len(judged), "stimuli"):
+        notes.append(few)
+    return replace(_report(tallies, losses, moments, later, judged, notes, seed), fitted=len(fitted))
+
+
+def is_training_text(dictionary: Dictionary, text: str | Path) -> bool:
+    """Return whether a text is the file that a dictionary was made on, by the hash that it keeps of it.
+
+    False too where it keeps none: a foreign dictionary, or one that was made on a recording.
+    """
+    plan = dictionary.about.get("plan")
+    # Coders keep the whole manifest of their training there, of which the plan is a part.
+    plans = [plan, plan.get("plan")] if isinstance(plan, Mapping) else []
+    kept = {one["text"] for one in plans if isinstance(one, Mapping) and isinstance(one.get("text"), str)}
+    return bool(kept) and file_hash(Path(text)) in kept
 
 
 class _Tally:
@@ -296,10 +308,9 @@ def _report(
 ) -> Report:
     n = losses.count
 
-    def score(of: Callable[[np.ndarray], float], *columns: np.ndarray) -> Score:
+    def score(of: Callable[[np.ndarray], float], unit: str, *columns: np.ndarray) -> Estimate:
         rows = np.column_stack(columns)
-        interval = bootstrap_interval(rows, of, n_resamples=RESAMPLES, seed=seed)
-        return Score(of(rows), interval.low, interval.high)
+        return Estimate(of(rows), bootstrap_interval(rows, of, n_resamples=RESAMPLES, seed=seed), len(rows), unit)
 
     def ratio(rows: np.ndarray) -> float:
         top, bottom = rows.sum(0)
@@ -314,16 +325,16 @@ def _report(
     firsts = {site: _first_share(moments[site], later[site]) for site in tallies}
     for site, candidates in tallies.items():
         mean, zero = losses.sums[f"{site}/mean"], losses.sums[f"{site}/zero"]
-        floors[site] = (score(ratio, mean, n), score(ratio, zero, n))
+        floors[site] = (score(ratio, NATS, mean, n), score(ratio, NATS, zero, n))
         variance, count, others = moments[site].variance(), moments[site].count, later[site].variance()
         for name, tally in candidates.items():
             said = losses.sums[f"{site}//{name}"]
             here = Judged(
-                site, name, tally.basis.n_units, score(ratio, tally.active, count),
-                float((~tally.fired).float().mean()), score(ratio, tally.missed, variance),
-                score(ratio, tally.later, others), score(ratio, said, n),
-                score(share, mean, said, clean), score(share, zero, said, clean),
+                site, name, tally.basis.n_units, score(ratio, "units per token", tally.active, count),
+                float((~tally.fired).float().mean()), score(ratio, "share of variance", tally.missed, variance),
+                score(ratio, "share of variance", tally.later, others), score(ratio, NATS, said, n),
+                score(share, "share recovered", mean, said, clean), score(share, "share recovered", zero, said, clean),
             )  # fmt: skip
             rows.append(here)
     tokens = int(sum(s.counted.sum() for s in judged))
-    return Report(tuple(rows), score(ratio, clean, n), firsts, floors, tokens, len(judged), tuple(notes))
+    return Report(tuple(rows), score(ratio, NATS, clean, n), firsts, floors, tokens, len(judged), tuple(notes))

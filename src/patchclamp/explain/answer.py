@@ -22,20 +22,23 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
-from patchclamp.core.stimulus import Picture, Shown
+from patchclamp.core.stats import Interval
+from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.receipts import DIRECTLY, N_OPPONENTS, Receipts, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.reading import Question, ask
+from patchclamp.subjects.reading import Question, ask, unknown_words
 
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
 N_PROMOTED, N_LIKELIEST = 4, 5
 NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
+LEAST_MOVED = 1e-5
+"""Logits: what moves m by less is rounding too."""
 METHOD = "ig"
 """It alone finds every unit of the planted circuits (`patchclamp calibrate`), at ten times the cost of one gradient."""
 EXPLAINING = ("ig", "relp", "atp", "exact")
@@ -146,6 +149,7 @@ class Explanation:
             "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
             "method": self.method, "reference": self.reference, "seed": self.seed,
             "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
+            **({"beginning": q.beginning, "text": q.text} if isinstance(q.shown, Stimulus) else {}),
             **({"bases": dict(self.bases)} if self.bases else {}),
         }  # fmt: skip
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
@@ -167,12 +171,12 @@ class Explanation:
         """
         q, r = self.question, self.receipts
         receipt = r.receipt.to_json()
-        interval = r.randoms.interval
+        interval = r.randoms.interval or Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
         receipts = {
             **{name: receipt[name] for name in ("verdict", "reasons", "summary")},
             "together": r.together, "singly": r.singly,
             "randoms": {
-                **receipt["controls"], "mean": r.randoms.mean, "interval": interval and asdict(interval),
+                **receipt["controls"], "mean": r.randoms.mean, "interval": asdict(interval),
                 "p": receipt["p"],
             },
             "rivals": [asdict(rival) for rival in r.rivals], "agreement": asdict(r.agreement), "kept": asdict(r.kept),
@@ -192,6 +196,7 @@ class Explanation:
         return _finite({
             "question": {
                 "prompt": q.prompt, "given": q.given, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
+                "beginning": q.beginning, "text": q.text,
                 "answers": q.answers, "metric": q.metric.to_json(), "explained": q.explained,
                 **({"image": True} if isinstance(q.shown, Picture) else {}),
             },
@@ -284,6 +289,7 @@ def explain_answer(
     direct = None if why else attribute_nodes(model, shown, metric, method="direct", **asked)
     found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
     _check_finite(found)
+    _check_moved(model, question, found)
     least = NOTHING * np.abs(found.flat).max()
     order = found.order()
     chosen = [found.key(int(i)) for i in order[:top] if found.flat[i] > least]
@@ -378,6 +384,20 @@ def _check_finite(found: Attribution) -> None:
             got=str(found.baseline) if not np.isfinite(found.baseline) else "scores that are not",
             remedy="The model overflows in this dtype; try --dtype float32.",
         )
+
+
+def _check_moved(model: Model, question: Question, found: Attribution) -> None:
+    """Refuse to rank what is rounding: an answer that no unit moves has no causes."""
+    if question.metric.kind not in ("logit", "logit_difference") or np.abs(found.flat).max() >= LEAST_MOVED:
+        return
+    words = unknown_words(model, question.shown)
+    raise PatchclampError(
+        expected=f"an answer that some unit is predicted to move by {LEAST_MOVED:g} logits or more",
+        got=f"m = {found.baseline:.2f}, which none moves: there is nothing to explain",
+        remedy=f"The vocabulary lacks {', '.join(map(repr, words))}: use other words in the prompt."
+        if words
+        else "Give a prompt that decides between the answers.",
+    )
 
 
 def _measure(model: Model, stimulus: Any, metric: Metric) -> float:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from patchclamp.core.few_values import caution
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.markup import inline, known, local, number, page, percent, safe, span, unit
@@ -176,6 +177,7 @@ def _lead(d: Mapping[str, Any]) -> str:
         f"<p class='lead'>m = {number(about['m_clean'], signed=True)} on the clean prompts and "
         f"{number(about['m_corrupted'], signed=True)} on the corrupted ones, means of {len(about['pairs'])}; "
         f"{d['n_parts']:,} {PARTS[d['level']].lower()} scored by {inline(d['method'])}.</p>"
+        + (f"<p class='warn'>{few}</p>" if (few := caution(len(about["pairs"]), "pairs")) else "")
     )
 
 

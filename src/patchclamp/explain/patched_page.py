@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from patchclamp.attribute.patched import Cell, Map, Patched
+from patchclamp.core.few_values import caution
 from patchclamp.explain.markup import boxed, general, inline, known, number, page, percent, safe, span, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
@@ -178,7 +179,9 @@ def _table(cells: list[Cell], found: Patched) -> str:
         if len(found.pairs) > 1
         else ""
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{p}"
+    few = caution(len(found.pairs), "pairs")
+    warning = f"<p class='warn'>{few}</p>" if few else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{warning}{p}"
 
 
 def _pairs(found: Patched) -> str:

@@ -100,6 +100,10 @@ def _question(d: Mapping[str, Any]) -> str:
     )
     if _n_given(d):
         shading += " Dotted underneath: the answer's own beginning, which the model is given."
+        if d["question"].get("text"):
+            shading += (
+                f" So the text that was scored is <code>{inline(d['question']['text'])}</code>: try changes there."
+            )
     return (
         f'<header>\n<p class="soft">patchclamp · {inline(d["subject"]["slug"])}</p>\n<h1>{heading}</h1>\n'
         f'<p class="lead">What is explained: <i>m</i> = {inline(q["explained"])}</p>\n'
@@ -299,7 +303,10 @@ def _shares(d: Mapping[str, Any]) -> str:
     if not (known(d["baseline"]) and known(d["floor"])):
         return "No shares are given: there is nothing known to divide by."
     if not known(measured):
-        return f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
+        none = f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
+        if d["baseline"] >= d["floor"] or d["reference"] == "corrupted":
+            return none
+        return f"{none} That reference favours the answer: a corrupted prompt (<code>--corrupt</code>) is another."
     words = f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {percent(predicted)}."
     return words + (f" Above 100 %: m falls below {FLOOR[d['reference']]}." if measured > 1 + EVEN else "")
 

@@ -1,6 +1,7 @@
 """Together: what m loses over pairs when parts of a circuit are replaced at once, beside random parts like them."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -173,6 +174,34 @@ def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
     arranged, strata, barred = _arrange(parts)
     places = np.argsort(arranged)
     return count_in_strata(strata, places[list(order)].tolist(), barred=places[barred].tolist())
+
+
+def count_same_size(parts: Sequence[Part], order: Sequence[int], n_sets: int) -> int:
+    """Return how many of some parts, from the first on, can be chosen so that random sets of as many parts are left.
+
+    Args:
+        parts: all there are.
+        order: places of some, the first ones first.
+        n_sets: how many different sets there should be, where the match may be as wide as it gets.
+
+    Returns:
+        int: the largest such number; where there is none, that with the most sets; 0 where none has any.
+
+    Example:
+        >>> count_same_size([f"blocks.0.attn.z/heads/{h}" for h in range(8)], [0, 1, 2, 3, 4, 5], 2)
+        4
+    """
+    arranged, strata, barred = _arrange(parts)
+    kinds = np.repeat([stratum.kind for stratum in strata], [len(stratum.sizes) for stratum in strata])
+    kinds = kinds[np.argsort(arranged)]
+    sets = []
+    for n in range(1, len(order) + 1):
+        wanted = Counter(kinds[list(order[:n])].tolist())
+        closed = kinds[list({*map(int, order[:n]), *barred})].tolist()
+        left = {kind: int((kinds == kind).sum()) - closed.count(kind) for kind in wanted}
+        sets.append(math.prod(math.comb(left[kind], most) for kind, most in wanted.items()))
+    most = max(sets, default=0)
+    return max((n for n, different in enumerate(sets, 1) if most and different >= min(n_sets, most)), default=0)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from threading import Lock, RLock
 from types import MappingProxyType
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -145,6 +145,8 @@ class Restart:
 
 
 _locking, _locks = Lock(), WeakKeyDictionary[nn.Module, Any]()
+_visiting: WeakSet[nn.Module] = WeakSet()
+"""Networks of which a visit is running; whoever asks holds the network's lock."""
 
 
 class _Stop(Exception):
@@ -184,6 +186,7 @@ class Engine:
         native: bool = False,
         freeze: bool = False,
         stand_ins: Mapping[str, Wrap] = MappingProxyType({}),
+        evaluate: bool = True,
     ) -> Iterator[None]:
         """Attach visits; leaving the context restores hooks, forwards, attention and parameters.
 
@@ -198,15 +201,22 @@ class Engine:
                 cannot be visited then.
             freeze: let no parameter ask for a gradient meanwhile.
             stand_ins: module paths whose forward is wrapped; visits see what the wrapped forward takes and gives.
+            evaluate: run modules that are in training mode as ``eval()`` would.
 
         Raises:
             CannotIntervene: a place's module does not exist.
+            PatchclampError: asked for by a visit of the same network, which is in the middle of its forward.
         """
         with ExitStack() as undo:
             # Two threads on one network would see each other's hooks, and put forwards back in the wrong order.
             undo.enter_context(_lock_of(self.root))
+            if self.root in _visiting:
+                raise _within_visit(self.root)
             if visits:
                 undo.enter_context(module_by_module(self.root))
+            if evaluate:
+                undo.enter_context(evaluating(self.root))
+            visits = [(place, _alone(self.root, visit)) for place, visit in visits]
             if prepare is not None:
 
                 def before(_module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -296,6 +306,44 @@ def module_by_module(root: nn.Module) -> Iterator[None]:
     finally:
         if fused:
             torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def evaluating(root: nn.Module) -> Iterator[None]:
+    """Put modules that are in training mode into evaluation mode: dropout would make results random, and batch norms
+    would take what they are shown into their statistics.
+    """
+    training = [module for module in root.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _alone(root: nn.Module, visit: Visit) -> Visit:
+    """Return a visit that refuses to be entered again by itself: a function of the user's may show the network more."""
+
+    def run(x: Tensor) -> Tensor:
+        if root in _visiting:
+            raise _within_visit(root)
+        _visiting.add(root)
+        try:
+            return visit(x)
+        finally:
+            _visiting.discard(root)
+
+    return run
+
+
+def _within_visit(root: nn.Module) -> PatchclampError:
+    return PatchclampError(
+        expected="a network that is not in the middle of a forward pass",
+        got=f"{type(root).__name__}, run again by a function that its own pass has called",
+        remedy="Run it before, and let the function use what came out; or load it twice.",
+    )
 
 
 def _lock_of(root: nn.Module) -> Any:

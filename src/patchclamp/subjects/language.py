@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.disk import built_aside, refuse_occupied
+from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -367,16 +370,19 @@ class LanguageModel(Unembeds):
             ...     model.module(input_ids=torch.tensor([[1, 2]])).logits.shape
             torch.Size([1, 2, 61])
         """
-        with self._followed(interventions)():
+        # Whoever runs it within may be training it.
+        with self._followed(interventions, evaluate=False)():
             yield
 
-    def _followed(self, interventions: Sequence[Any]) -> Callable[[], AbstractContextManager[None]]:
+    def _followed(
+        self, interventions: Sequence[Any], *, evaluate: bool = True
+    ) -> Callable[[], AbstractContextManager[None]]:
         """Return what attaches interventions; entered anew it goes on where the prompt was left."""
         positions = self.family is not None and self.family.positions
         framer = Framer(self.module, positions=positions, first_position=self._first_position)
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
-        return lambda: self.engine.attached(visits, prepare=framer.prepare)
+        return lambda: self.engine.attached(visits, prepare=framer.prepare, evaluate=evaluate)
 
     def generate(
         self,
@@ -449,6 +455,22 @@ class LanguageModel(Unembeds):
 
     def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
         return "" if self._tokenizer is None else self._tokenizer.continued(prompt.ids, ids)
+
+    def save_edited(self, edit: Edit, folder: str | Path) -> None:
+        """Write the model with an edit in force to a new or empty folder, whole or not at all; ``pc.load`` reads it.
+
+        Args:
+            edit: made for these weights.
+            folder: gets config, safetensors and tokenizer, and with them a hash of its own.
+
+        Raises:
+            PatchclampError: an edit of other weights, or a folder that holds something or cannot be written.
+        """
+        refuse_occupied(Path(folder))
+        with built_aside(Path(folder)) as part, self.edited(edit):
+            self.module.save_pretrained(part)
+            if self._tokenizer is not None:
+                self._tokenizer.bare.save_pretrained(part)
 
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a level of units with their basis; neurons and heads are those of a family."""

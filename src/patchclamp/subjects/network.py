@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.recording import Recording, made_on
 from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.core.subject import Capabilities, Differentiated, Run
+from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
 from patchclamp.core.unit import slug
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import Edits, Frame, bind, by_row
@@ -28,6 +29,7 @@ from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.identity import module_hash
 from patchclamp.subjects.inputs import described, positions_of, rows_of
 from patchclamp.subjects.outputs import measured_from
+from patchclamp.subjects.parameters import apply_edit, linear_map
 from patchclamp.subjects.probing import MODULE, laid_out, shapes_inside
 from patchclamp.subjects.text import Tokenizer
 from patchclamp.subjects.visits import called_again, gradients_of, holder, noting_calls, once, refuse_uncalled, squared
@@ -44,7 +46,7 @@ class Network:
     """Lay a module in the rig: record, change and differentiate what passes through its submodules.
 
     Args:
-        module: the network; used as it is, restored after every use.
+        module: the network; run in evaluation mode, restored after every use.
         example_inputs: a tensor or tuple of tensors that it accepts, batch first; one forward over them tells every
             site's shape. Sites of three axes are (stimulus, position, unit); where the example shows that a module has
             positions first, as ``nn.LSTM`` has by default, it is shown stimuli first.
@@ -119,6 +121,39 @@ class Network:
             missing = (("differentiate", "weights are quantised: record and clamp instead"), *missing)
         return Capabilities(differentiate=not quantised, missing=missing)
 
+    def parameters(self) -> dict[str, Tensor]:
+        """Return the parameters by name, to be read; tied ones once."""
+        return {name: parameter.detach() for name, parameter in self.module.named_parameters()}
+
+    def reader(self, site: str) -> LinearMap:
+        """Return which linear map reads a site: the down projection for ``mlp.act``, W_O for ``attn.z``.
+
+        Raises:
+            PatchclampError: no site, or one that no linear map reads.
+        """
+        place = self._place(site)[1]
+        return linear_map(self.module, site, place.module if getattr(place, "side", "") == "in" else None)
+
+    def edited(self, edit: Edit) -> AbstractContextManager[None]:
+        """Return a context in which an edit is in force, and ``hash`` is ``edit.after``.
+
+        After it, also where its body raises, every parameter is as before, to the bit. Contexts nest: an edit that was
+        made for the weights with another one in force (its ``before`` is the other's ``after``) goes inside.
+
+        Raises:
+            PatchclampError: an edit that was made for other weights, or names parameters that are not there.
+
+        Cost: a copy of the parameters that it changes.
+
+        Example:
+            >>> net = Network(nn.Sequential(nn.Linear(1, 1, bias=False)), torch.zeros(1, 1))
+            >>> edit = Edit({"0.weight": np.ones((1, 1), dtype=np.float32)}, net.hash)
+            >>> with net.edited(edit):
+            ...     net.hash == edit.after
+            True
+        """
+        return apply_edit(self, edit)
+
     def sites(self, *, modules: bool = False) -> list[Site]:
         """List the sites in forward order; with ``modules`` those of every module after the canonical ones."""
         places = {**self._places, **self._module_places} if modules else self._places
@@ -143,9 +178,14 @@ class Network:
     def add_basis(self, basis: Basis, site: str | None = None) -> None:
         """Make a basis known by its name, for keys and interventions; at one site, or wherever its width fits.
 
+        Args:
+            basis: the basis.
+            site: where; the basis' own site where left out, and everywhere where it has none.
+
         Raises:
             PatchclampError: a site that is not there, or of another width.
         """
+        site = site or basis.site
         if site is not None:
             count_units(basis, self.site(site))
         self.bases[basis.name if site is None else f"{site}/{basis.name}"] = basis
@@ -432,7 +472,9 @@ class Network:
             7.0
         """
         edits = self._bind(interventions, None)
-        return self.engine.attached(self._visits([], edits, lambda _site: None, lambda _p, x: x))
+        visits = self._visits([], edits, lambda _site: None, lambda _p, x: x)
+        # Whoever runs it within may be training it.
+        return self.engine.attached(visits, evaluate=False)
 
     # -- parts shared with language -----------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Differentiated, Progress, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
-from patchclamp.subjects.engine import Place, Restart, Tap, Turned
+from patchclamp.subjects.engine import Place, Restart, Tap, Turned, evaluating
 from patchclamp.subjects.grids import Grid, site_at
 from patchclamp.subjects.inputs import described, positions_of
 from patchclamp.subjects.model import Model
@@ -135,7 +135,7 @@ class PlainModel(Model):
 
     @cached_property
     def _answer(self) -> Tensor:
-        with torch.no_grad(), self.net.refusing(self.example_inputs):
+        with torch.no_grad(), evaluating(self.module), self.net.refusing(self.example_inputs):
             output = self.module(*self.example_inputs)
         return self._read(output, None, len(self.example_inputs[0]))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
-from patchclamp.subjects.engine import Place, Tap, Turned, module_by_module
+from patchclamp.subjects.engine import Place, Tap, Turned, evaluating, module_by_module
 
 MODULE = "module."
 
@@ -29,7 +29,7 @@ def shapes_inside(module: nn.Module, forward: Callable[[], object]) -> dict[str,
             handles.append(part.register_forward_pre_hook(_noting(shapes, path, "in"), with_kwargs=True))
             handles.append(part.register_forward_hook(_noting(shapes, path, "out")))
     try:
-        with torch.no_grad(), module_by_module(module):
+        with torch.no_grad(), module_by_module(module), evaluating(module):
             forward()
     except Exception as problem:
         raise PatchclampError(

@@ -1,10 +1,12 @@
 """What can be done with a subject, as protocols: a method names those that it needs, never a class of models."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
+from patchclamp.core.edit import Edit
 from patchclamp.core.site import Site
-from patchclamp.core.subject import Capabilities, Differentiated, Run
+from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
 
 
 @runtime_checkable
@@ -62,6 +64,17 @@ class RelevanceRules(Subject, Protocol):
 
 
 @runtime_checkable
+class ReadsText(Subject, Protocol):
+    """It is shown text, token by token."""
+
+    def stimuli(self, shown: Any) -> list[Any]:
+        """Turn texts into stimuli: ids, and the characters of each."""
+
+    def continuation(self, prompt: Any, answer: str) -> tuple[int, ...]:
+        """Return the ids that an answer adds after a prompt."""
+
+
+@runtime_checkable
 class Generates(Subject, Protocol):
     """It continues text."""
 
@@ -92,5 +105,8 @@ class Weights(Subject, Protocol):
     def parameters(self) -> Mapping[str, Any]:
         """Return the parameters by name."""
 
-    def edited(self, edit: Any) -> Any:
+    def reader(self, site: str) -> LinearMap:
+        """Return which linear map reads a site."""
+
+    def edited(self, edit: Edit) -> AbstractContextManager[None]:
         """Return a context in which an edit is in force; after it every parameter is as before, to the bit."""

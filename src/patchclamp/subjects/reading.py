@@ -49,6 +49,9 @@ class Question:
         given: the beginning that target and contrast share, shown after the prompt.
         against: a given metric's contrast, as text.
         masked: the answer stands at a mask; nothing is continued.
+        beginning: the answer's tokens before the one that decides, as text; they are shown after the prompt.
+        text: the text whose tokens are ``shown``, prompt and beginning; None where no text has just these tokens (an
+            image, a chat, half a character).
     """
 
     prompt: str
@@ -62,6 +65,8 @@ class Question:
     given: str = ""
     against: tuple[str, ...] = ()
     masked: bool = False
+    beginning: str = ""
+    text: str | None = None
 
     @property
     def explained(self) -> str:
@@ -143,9 +148,19 @@ def ask(
     if other is not None:
         _aligned(model, clean, other)
         corrupted = _followed(other, before)
-    given = "" if contrast is None else "".join(map(model.tokenizer.token, before))
-    words = _words(model, clean, other)
-    return Question(words[0], target, contrast, words[1], _followed(clean, before), corrupted, metric, answers, given)
+    beginning = "".join(map(model.tokenizer.token, before))
+    given = "" if contrast is None else beginning
+    words, shown = _words(model, clean, other), _followed(clean, before)
+    return Question(
+        words[0], target, contrast, words[1], shown, corrupted, metric, answers, given, beginning=beginning,
+        text=_text(model, words[0] + beginning, shown),
+    )  # fmt: skip
+
+
+def _text(model: LanguageModel, words: str, shown: Stimulus) -> str | None:
+    """Return the words where their tokens are those that are shown, else None."""
+    found = model.stimuli(words, answered=True)
+    return words if len(found) == 1 and found[0].ids.tolist() == shown.ids.tolist() else None
 
 
 def _shown(model: LanguageModel, prompt: Any) -> Stimulus:
@@ -200,7 +215,8 @@ def _measured(model: LanguageModel, clean: Stimulus, other: Stimulus | None, met
         _aligned(model, clean, other)
     words = _words(model, clean, other)
     answers, against = (tuple(model.tokenizer.token(i) for i in ids) for ids in (metric.target, metric.contrast))
-    return Question(words[0], "", None, words[1], clean, other, metric, answers, against=against)
+    text = _text(model, words[0], clean)
+    return Question(words[0], "", None, words[1], clean, other, metric, answers, against=against, text=text)
 
 
 def _filled(
@@ -235,7 +251,7 @@ def _filled(
         _aligned(model, clean, other)
     metric = Metric("logit" if contrast is None else "logit_difference", (ids[0],), tuple(ids[1:]), positions=tuple(at))
     answers = tuple(map(model.tokenizer.token, ids))
-    return Question(prompt, target, contrast, corrupt, clean, other, metric, answers, masked=True)
+    return Question(prompt, target, contrast, corrupt, clean, other, metric, answers, masked=True, text=prompt)
 
 
 def _known(model: LanguageModel, answer: str, ids: tuple[int, ...]) -> None:
@@ -247,6 +263,22 @@ def _known(model: LanguageModel, answer: str, ids: tuple[int, ...]) -> None:
             got=f"{answer!r}, which it reads as {''.join(map(model.tokenizer.token, ids))!r}",
             remedy="Choose another word; `patchclamp organism card NAME` shows an organism's own.",
         )
+
+
+def unknown_words(model: Model, shown: Shown) -> list[str]:
+    """Return the words of a prompt that a model's vocabulary lacks, each once, in their order; none of an image.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> unknown_words(cat, cat.tokenize("the old unicorn"))
+        ['unicorn']
+    """
+    if not isinstance(model, LanguageModel) or isinstance(shown, Picture) or shown.text is None:
+        return []
+    unknown = model.tokenizer.bare.unk_token_id
+    spans = shown.spans[shown.ids == unknown].tolist() if unknown is not None else []
+    return list(dict.fromkeys(shown.text[start:stop].strip() for start, stop in spans if stop > start))
 
 
 def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:

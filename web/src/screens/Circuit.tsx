@@ -7,6 +7,7 @@ import { count, number, percent, plural } from "../format";
 import { useKeys } from "../keys";
 import { Origin, Title, useTitle } from "../parts/Frame";
 import { Awaited, Nothing } from "../parts/States";
+import { Visible } from "../parts/Text";
 import { go, withQuery } from "../route";
 import { Asked, Together } from "./circuit/Answers";
 import { Compare } from "./circuit/Compare";
@@ -35,6 +36,13 @@ const METHODS: Record<string, string> = {
   patch: "exact patching",
   eap: "edge attribution patching",
   "eap-ig": "edge attribution patching with integrated gradients",
+};
+
+/** Where m has lost everything, by what values were replaced with. */
+const FLOORS: Record<string, string> = {
+  zero: "With every unit set to zero",
+  mean: "With every unit at its mean",
+  corrupted: "On the corrupted prompt",
 };
 
 /** Whether every edge leads straight to the output. */
@@ -81,6 +89,11 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           {page.about.level === "edge" && <> Lines were scored; a node's score is the sum of all lines out of it, those that are not drawn included.</>}
         </p>
       )}
+      {typeof page.about.beginning === "string" && page.about.beginning !== "" && (
+        <p class="small" data-testid="beginning">
+          The answer's beginning <b><Visible text={page.about.beginning} /></b> is shown after the prompt: positions count it too.
+        </p>
+      )}
       <p class="lead">
         m = <strong class="num">{number(page.graph.metric, true)}</strong>
         <span class="soft">
@@ -91,7 +104,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
       </p>
       <p class="small soft" data-testid="reading">
         {page.measures.floor !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.floor, true)}. </> : null}</>}
-        {page.measures.floor !== undefined && !pairsOf(page) && <>With every cause gone m would be {number(page.measures.floor, true)}: more than m itself can be taken away. </>}
+        {!pairsOf(page) && <Left page={page} />}
         {(page.measures.predicted ?? 0) > 1.2 * (page.measures.measured ?? Number.POSITIVE_INFINITY) && <>Predictions are summed, and units in series count the same effect more than once. </>}
         {star(page) && <>Each unit is scored by itself, for its effect on the answer: no relation between units was computed, and a line that passes another node has nothing to do with it.</>}
       </p>
@@ -121,6 +134,19 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
       </div>
       <Origin source={page.source} twin={url} />
     </article>
+  );
+}
+
+/** What is left of m: with the causes replaced together, and at the end to which shares are taken. */
+function Left({ page }: { page: GraphPage }): JSX.Element {
+  const { metric, measured_together: taken } = page.graph;
+  const { floor } = page.measures;
+  return (
+    <>
+      {metric !== null && taken !== null && <>With all causes replaced together m is {number(metric - taken, true)}. </>}
+      {floor !== undefined && <>{FLOORS[String(page.about.reference)] ?? "With every unit replaced"} m is {number(floor, true)}. </>}
+      {metric !== null && taken !== null && taken > metric && metric > 0 && <>More than m itself can be taken away. </>}
+    </>
   );
 }
 

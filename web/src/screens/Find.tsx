@@ -198,9 +198,9 @@ export function Known({ row }: { row: UnitRow }): JSX.Element {
   );
 }
 
-/** A share with a bar on a logarithmic scale from 0.01 % to 100 %, as most units fire seldom. */
+/** A share with a bar from 0 % to 100 %. */
 function Rare({ share }: { share: number | null }): JSX.Element {
-  const width = share === null || share <= 0 ? 0 : Math.max(1 + Math.log10(share) / 4, 0.02) * 100;
+  const width = 100 * (share ?? 0);
   return (
     <span class="rare">
       <span class="num">{percent(share)}</span>

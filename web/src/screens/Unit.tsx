@@ -9,7 +9,7 @@ import { Origin, Title, useTitle } from "../parts/Frame";
 import { Later } from "../parts/Later";
 import { Awaited } from "../parts/States";
 import { Chip } from "../parts/Text";
-import { go, unitAddress } from "../route";
+import { go, unitAddress, withQuery } from "../route";
 import { Activity } from "./unit/Activity";
 import { Descriptions } from "./unit/Descriptions";
 import { Evidence } from "./unit/Evidence";
@@ -116,6 +116,11 @@ function Sum({ unit }: { unit: UnitPage }): JSX.Element {
       <strong class="num" data-testid="maximum" data-value={s.maximum ?? ""}>
         {number(s.maximum)}
       </strong>
+      {s.minimum !== null && s.minimum < 0 && (
+        <span class="soft" data-testid="minimum" data-value={s.minimum}>
+          ; below zero down to <strong class="num">{number(s.minimum)}</strong>, <a href={withQuery({ kind: "quantile" })}>see low values</a>
+        </span>
+      )}
     </p>
   );
 }

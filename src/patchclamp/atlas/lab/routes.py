@@ -14,6 +14,8 @@ from patchclamp.atlas.lab.stream import EventStream
 from patchclamp.atlas.lab.worker import Job
 from patchclamp.atlas.pages.lab import LONGEST_KEY, LONGEST_TEXT
 from patchclamp.atlas.reading import Absent, Reading
+from patchclamp.atlas.store import DAMAGED
+from patchclamp.core.errors import fitting
 
 MOST_RANKED = 100
 _EVENTS = (
@@ -48,14 +50,16 @@ def add_lab(app: FastAPI, atlas: Callable[[], Atlas], lab: Lab | None) -> None:
                 got="an atlas by itself",
                 remedy="Serve it with --model MODEL to try texts.",
             )
-        lab.check(reading)
+        with fitting(reading.folder, DAMAGED):
+            lab.check(reading)
         return lab
 
     @app.get("/api/lab", operation_id="readLab")
     def read_lab() -> pages.LabPage:
         """Say whether a model is attached, and what it takes."""
         reading = atlas().reading
-        return without_model(reading) if lab is None else attached(reading).page(reading)
+        with fitting(reading.folder, DAMAGED):
+            return without_model(reading) if lab is None else attached(reading).page(reading)
 
     @app.get("/api/lab/tokens", operation_id="cutText")
     def cut_text(text: Text) -> pages.Tokens:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from patchclamp.atlas.pages.parts import Source
+from patchclamp.core.arguments import checked
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class SubjectView:
     dtype: str
 
 
+@checked
 @dataclass(frozen=True)
 class CorpusView:
     """The text that was read.

@@ -141,7 +141,10 @@ def _solver(options: RidgeOptions) -> Fit:
         centre, scale = x.mean(0), x.std(0)
         scaled = np.divide(x - centre, scale, out=np.zeros_like(x), where=scale > 0)
         offset = y.mean(0)
-        solved = RidgeCV(alphas=list(options.alphas), fit_intercept=False, cv=min(options.inner_folds, len(x)))
+        solved = RidgeCV(
+            alphas=list(options.alphas), fit_intercept=False, cv=min(options.inner_folds, len(x)),
+            solver_params={"warn": False},  # that a kernel would be faster where there are more features than rows
+        )  # fmt: skip
         solved.fit(scaled, y - offset)
         inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
         return np.asarray(solved.coef_, dtype=np.float64) * inverse[:, None], centre, offset

@@ -11,6 +11,7 @@ import ml_dtypes  # noqa: F401  NumPy, and safetensors through it, knows bfloat1
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from patchclamp.core.disk import plain_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
 from patchclamp.subjects.declared import refuse_large_arrays
@@ -51,7 +52,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         Damaged: it is not there, too long, or no object.
     """
     try:
-        with file.open(encoding="utf-8") as opened:
+        with plain_file(file).open(encoding="utf-8") as opened:
             text = opened.read(LONGEST + 1)
         if len(text) > LONGEST:
             raise ValueError(f"more than {LONGEST:,} characters")
@@ -84,7 +85,7 @@ def read_tensors(file: Path) -> dict[str, np.ndarray]:
                     raise ValueError("one array without a name")
                 arrays = {name: stored[name] for name in stored.files}
         else:
-            with safe_open(file, framework="numpy") as kept:
+            with safe_open(plain_file(file), framework="numpy") as kept:
                 arrays = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118  not a mapping
         return {name: _wide(name, array) for name, array in arrays.items()}
     except (

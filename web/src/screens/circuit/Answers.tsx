@@ -102,7 +102,7 @@ export function Together({ row }: { row: GraphRow }): JSX.Element {
         {row.predicted_together !== null && <> predicted {number(row.predicted_together, true)}</>}
         {row.control_low !== null && row.control_high !== null && (
           <>
-            ; random sets {number(row.control_low, true)} to {number(row.control_high, true)}
+            ; random sets' mean, 95&nbsp;%: {number(row.control_low, true)} to {number(row.control_high, true)}
           </>
         )}
         {row.p !== null && <>, p = {number(row.p)}</>}

@@ -53,18 +53,26 @@ function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Eleme
   // The whole of a site is no unit that the lab clamps.
   const units = chosen.flatMap((item) => item.members).filter((node) => node.site !== "" && node.kind !== "site");
   if (!units.length || units.length > MOST_CLAMPS || !page.graph.prompt) return null;
+  const text = shownText(page);
+  if (text === null) return <p class="small soft">no lab: no text has just the tokens that were scored</p>;
   const clamps = units.map(({ key, position }) => {
     const unit = key.replace(/@.*$/, "");
     return { key: unit, mode: "ablate" as const, value: null, at: position === null ? "" : String(position) };
   });
   return (
     <p class="small">
-      <a href={labAddress(page.graph.prompt, clamps, answerOf(page))} data-testid="open-lab">
+      <a href={labAddress(text, clamps, answerOf(page))} data-testid="open-lab">
         set {units.length === 1 ? "it" : "them"} to zero in the lab
       </a>
       {page.about.reference === "corrupted" && <span class="soft">; verify, below, puts the corrupted prompt's values in place, which can do more</span>}
     </p>
   );
+}
+
+/** The text whose tokens were scored: the prompt, and what of the answer is shown after it; null where no text has them. */
+function shownText(page: GraphPage): string | null {
+  const { text } = page.about;
+  return text === null || typeof text === "string" ? text : page.graph.prompt;
 }
 
 /** The explained tokens, as the lab's address names them. */

@@ -138,7 +138,7 @@ function Scale({ found }: { found: Verified }): JSX.Element {
   const at = (x: number) => 4 + ((x - low) / (high - low || 1)) * 92;
   const percent = (x: number) => `${at(x)}%`;
   return (
-    <svg class="scale" width="100%" height="54" role="img" aria-label={`predicted ${number(found.predicted, true)}, measured ${number(found.measured, true)}, random sets ${number(found.low, true)} to ${number(found.high, true)}`}>
+    <svg class="scale" width="100%" height="54" role="img" aria-label={`predicted ${number(found.predicted, true)}, measured ${number(found.measured, true)}, random sets' mean ${number(found.low, true)} to ${number(found.high, true)}`}>
       <line class="axis" x1="0" x2="100%" y1="34" y2="34" />
       <line class="zero" x1={percent(0)} x2={percent(0)} y1="22" y2="46" />
       <text class="small" x={percent(0)} y="53" text-anchor="middle">

@@ -1,0 +1,104 @@
+"""Options of methods on the command line: --method is read first, and brings the method's own options."""
+
+import argparse
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from patchclamp.cli.options import Parser
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method_index import Card, find_default, methods
+from patchclamp.core.options import describe_value, read_text
+
+
+class MethodParser(Parser):
+    """A verb's parser whose further options are those of the method that --method names.
+
+    Where none is named, and in ``--help``, they are those of the verb's default method.
+    """
+
+    room = ""
+    default = ""
+    kind = "method"
+    added: Card | None = None
+
+    def use(self, room: str, verb: str, *, default: str = "", kind: str = "method") -> None:
+        """Add --method, for the methods of a room.
+
+        Args:
+            room: whose methods they are.
+            verb: the verb, whose default method the index names.
+            default: the default method, where no card names itself.
+            kind: of card.
+        """
+        self.room, self.kind = room, kind
+        self.default = default or find_default(verb, room)
+        names = ", ".join(card.name for card in methods(room, kind=kind))
+        self.add_argument(
+            "--method", default=self.default, metavar="NAME",
+            help=f"{names} (default: {self.default}); its own options follow below: VERB --method NAME --help",
+        )  # fmt: skip
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Add the options of the method that the words name, then parse them."""
+        words = list(args or ())
+        self._add(_named(words) or self.default)
+        return super().parse_known_args(words, namespace)
+
+    def _add(self, name: str) -> None:
+        if self.added is not None:
+            return
+        card = find_card(name, self.room, self.kind)
+        self.added = card
+        group = self.add_argument_group(f"options of {card.name}")
+        for entry in card.data["options"]:
+            default = entry["default"] if entry["default"] not in ("", [], None) else "none"
+            shown = ",".join(map(str, default)) if isinstance(default, list) else default
+            group.add_argument(
+                f"--{entry['name'].replace('_', '-')}", type=_reader(entry), default=argparse.SUPPRESS,
+                dest=f"option_{entry['name']}", metavar="X",
+                help=f"{entry['help']}: {describe_value(entry)} (default: {shown})".replace("%", "%%"),
+            )  # fmt: skip
+
+
+def find_card(name: str, room: str, kind: str = "method") -> Card:
+    """Return a method's card without importing the method.
+
+    Raises:
+        PatchclampError: no such method in this room.
+    """
+    known = methods(room, kind=kind)
+    for card in known:
+        if card.name == name:
+            return card
+    raise PatchclampError(
+        expected=f"a {kind} of the room {room} among {', '.join(card.name for card in known)}",
+        got=repr(name),
+        remedy=f"`patchclamp methods --room {room}` describes them.",
+    )
+
+
+def given_options(options: Namespace) -> dict[str, Any]:
+    """Return the method's own options that were typed, by name."""
+    return {name.removeprefix("option_"): x for name, x in vars(options).items() if name.startswith("option_")}
+
+
+def _named(words: Sequence[str]) -> str:
+    """Return what follows --method; empty where it is not there."""
+    before = words[: words.index("--")] if "--" in words else words
+    for i, word in enumerate(before):
+        if word.startswith("--method="):
+            return word.partition("=")[2]
+        if word == "--method" and i + 1 < len(before):
+            return before[i + 1]
+    return ""
+
+
+def _reader(entry: dict[str, Any]) -> Any:
+    def read(text: str) -> Any:
+        try:
+            return read_text(entry, text)
+        except PatchclampError as problem:
+            raise argparse.ArgumentTypeError(f"{problem.got}, not {problem.expected}") from problem
+
+    return read

@@ -1,0 +1,81 @@
+"""The words of the verbs that run methods: methods, attribute, compare, encode."""
+
+from typing import Any
+
+from patchclamp.cli.method_options import MethodParser
+from patchclamp.cli.options import MODEL, Parser, add_prepend_bos, seed
+
+
+def add_methods(verbs: Any) -> None:
+    """Add ``methods``, ``attribute``, ``compare`` and ``encode``."""
+    listing = verbs.add_parser(
+        "methods",
+        help="List the methods, by the question that they answer; describe one with its options.",
+        description="List the methods, by the question that they answer; describe one with its options.",
+        epilog="Example: patchclamp methods compare/rsa",
+    )
+    listing.add_argument("name", nargs="?", metavar="ROOM/NAME", help="one method, described whole")
+    listing.add_argument("--room", metavar="ROOM", help="only those of one room, such as attribute or compare")
+    _json(listing)
+
+    one = _verb(
+        verbs, "attribute", "Score the units or edges of a model over a prompt or over pairs of prompts.",
+        "patchclamp attribute organism:cat 'the old cat' --target ' sat' --contrast ' ran'",
+    )  # fmt: skip
+    one.add_argument("model", metavar="MODEL", help=MODEL)
+    one.add_argument("prompt", nargs="?", metavar="PROMPT", help="a text or an image; or give --pairs")
+    one.add_argument("--target", metavar="ANSWER", help="the answer, with its leading space; of an image a class")
+    one.add_argument("--contrast", metavar="ANSWER", help="the answer that it is compared with")
+    one.add_argument(
+        "--counterpart", metavar="PROMPT", help="a prompt of as many tokens under which the answer is lost"
+    )
+    one.add_argument(
+        "--pairs", metavar="FILE", help="a CSV or JSONL file of pairs, or task:NAME of a language organism"
+    )
+    one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
+    one.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
+    add_prepend_bos(one)
+    one.add_argument("--top", type=int, default=10, metavar="K", help="how many keys to list (default: 10)")
+    one.use("attribute", "attribute", default="relp")
+    _common(one)
+
+    two = _verb(
+        verbs, "compare", "Compare two recordings of the same stimuli: layers, models, brains.",
+        "patchclamp compare first-recording second-recording",
+    )  # fmt: skip
+    two.add_argument("first", metavar="DIR", help="a recording")
+    two.add_argument("second", metavar="DIR", help="another, of the same stimuli in the same order")
+    two.use("compare", "compare")
+    _common(two, out=False)
+
+    three = _verb(
+        verbs, "encode", "Predict one recording from another, on stimuli that were not fitted on.",
+        "patchclamp encode layer-recording brain-recording --split blocks:5:2 --out readout",
+    )  # fmt: skip
+    three.add_argument("features", metavar="DIR", help="a recording of what predicts")
+    three.add_argument("targets", metavar="DIR", help="a recording of what is predicted, of the same stimuli")
+    three.add_argument(
+        "--split", default="blocks:5", metavar="RULE",
+        help="blocks:FOLDS, or blocks:FOLDS:GAP with stimuli left out beside each block (default: blocks:5)",
+    )  # fmt: skip
+    three.add_argument("--top", type=int, default=10, metavar="K", help="how many targets to list (default: 10)")
+    three.use("decode", "encode")
+    _common(three)
+
+
+def _verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
+    previous, verbs._parser_class = verbs._parser_class, MethodParser
+    made: MethodParser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
+    verbs._parser_class = previous
+    return made
+
+
+def _common(verb: Parser, *, out: bool = True) -> None:
+    verb.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
+    if out:
+        verb.add_argument("--out", metavar="DIR", help="a new or empty folder to keep the result in")
+    _json(verb)
+
+
+def _json(verb: Parser) -> None:
+    verb.add_argument("--json", action="store_true", help="print one JSON document on standard output")

@@ -1,0 +1,82 @@
+"""Nouns that methods give, in a terminal: the finding in one sentence first, then a table."""
+
+from typing import Any
+
+from rich.markup import escape
+
+from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _print, _range, _signed
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.readout import Readout
+from patchclamp.core.scores import Scores
+from patchclamp.core.similarity import Similarity
+
+
+def show(noun: Any, top: int) -> None:
+    """Print a noun.
+
+    Args:
+        noun: what a method gave.
+        top: rows at most.
+    """
+    if isinstance(noun, Scores):
+        _scores(noun, top)
+    elif isinstance(noun, Similarity):
+        _similarity(noun)
+    elif isinstance(noun, Readout):
+        _readout(noun, top)
+
+
+def sentence(estimate: Estimate) -> str:
+    """Return what an estimate says: the value between its null and its ceiling."""
+    words = f"{estimate.unit} {_fixed(estimate.value, 3)}"
+    if estimate.interval is not None:
+        low, high = estimate.interval.low, estimate.interval.high
+        words += f" (95 % interval {_range(low, high, lambda x: _fixed(x, 3))}, n = {estimate.n})"
+    if estimate.null is not None:
+        ends = _range(estimate.null.low, estimate.null.high, lambda x: _fixed(x, 3))
+        words += f"; by chance {ends}, p = {ABSENT if estimate.p is None else format(estimate.p, '.2g')}"
+    return words + (f"; ceiling {_fixed(estimate.ceiling, 3)}" if estimate.ceiling is not None else "; ceiling unknown")
+
+
+def _scores(scores: Scores, top: int) -> None:
+    out = _console()
+    ends = f"; m {_signed(scores.metric_clean)}" + (
+        f", on the counterpart {_signed(scores.metric_counterpart)}" if scores.baseline == "corrupted" else ""
+    )
+    out.print(f"{len(scores):,} keys scored by {scores.provenance.method}, in units of {scores.unit}{ends}")
+    table = _grid("key", "score", *scores.measures, numbers=("score", *scores.measures))
+    for i in scores.places(top, signed=False).tolist():
+        more = [_signed(float(column[i])) for column in scores.measures.values()]
+        table.add_row(escape(str(scores.key(i))), _signed(float(scores.values[i])), *more)
+    _print(out, table)
+    out.print("predicted, not measured: `patchclamp explain` and `circuit find` replace what they name", style="dim")
+
+
+def _similarity(similarity: Similarity) -> None:
+    out = _console()
+    first, second = similarity.names
+    out.print(f"[bold]{escape(first)}[/] and [bold]{escape(second)}[/], over {similarity.over}")
+    out.print(escape(sentence(similarity.estimate)))
+    for name, rival in similarity.rivals.items():
+        out.print(f"{escape(name)}: {escape(sentence(rival))}")
+
+
+def _readout(readout: Readout, top: int) -> None:
+    out = _console()
+    (_, site), (name, _) = readout.features, readout.targets
+    out.print(f"{len(readout.intercept):,} targets of [bold]{escape(name)}[/] from {len(readout.centre):,} of {site}")
+    if readout.summary is not None:
+        out.print(escape(sentence(readout.summary)))
+    table = _grid("target", "r", "95 % interval", "by chance", "p", "ceiling", numbers=("r", "p", "ceiling"))
+    order = sorted(range(len(readout.scores)), key=lambda t: -_known(readout.scores[t].value))
+    for t in order[:top]:
+        one = readout.scores[t]
+        interval = ABSENT if one.interval is None else _range(one.interval.low, one.interval.high)
+        null = ABSENT if one.null is None else _range(one.null.low, one.null.high)
+        p = ABSENT if one.p is None else format(one.p, ".2g")
+        table.add_row(escape(readout.names[t]), _signed(one.value), interval, null, p, _fixed(one.ceiling))
+    _print(out, table)
+
+
+def _known(value: float) -> float:
+    return value if value == value else float("-inf")

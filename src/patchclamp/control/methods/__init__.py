@@ -1,0 +1,1 @@
+"""The cards of this room: one file each."""

@@ -1,0 +1,185 @@
+"""Strength: how generated text moves with the strength of a direction, beside random directions."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from patchclamp.control.steer import push
+from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.basis import Basis
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.stats import Interval, mean_interval, wilson_interval
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
+from patchclamp.subjects.protocols import Generates, Records
+
+ROWS = 400
+"""Continuations that are generated together."""
+MULTIPLES = (0.0, 0.5, 1.0, 2.0, 3.0)
+
+
+class Writes(Records, Generates, Protocol):
+    """It continues text, and says how likely text is."""
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class SteeringCurve:
+    """Hold what a direction does to generated text, strength by strength.
+
+    Args:
+        wanted: the label that is counted.
+        site: where the direction is added.
+        strengths: in the site's units of activation.
+        rates: share of continuations with the label; the null is the same with random directions of the same norm.
+        perplexities: of the continuations under the subject without the direction.
+    """
+
+    wanted: str
+    site: str
+    strengths: tuple[float, ...]
+    rates: tuple[Estimate, ...]
+    perplexities: tuple[Estimate, ...]
+
+    def to_json(self, limit: int = 20) -> dict[str, Any]:
+        """Return the curve as JSON-ready data, a row per strength."""
+        rows = list(zip(self.strengths, self.rates, self.perplexities, strict=True))[:limit]
+        return {
+            "wanted": self.wanted, "site": self.site,
+            "rows": [{"strength": s, "rate": r.to_json(), "perplexity": p.to_json()} for s, r, p in rows],
+        }  # fmt: skip
+
+
+@checked
+def measure_steering(
+    subject: Writes,
+    basis: Basis,
+    prompts: Task,
+    wanted: str,
+    read: Callable[[str], str],
+    *,
+    strengths: Sequence[float] | None = None,
+    unit: Natural = 0,
+    n_random: Natural = 99,
+    max_new_tokens: Positive = 24,
+    temperature: float = 1.0,
+    seed: Natural = 0,
+    progress: Progress | None = None,
+) -> SteeringCurve:
+    """Measure how often generated text has a label when a direction is added, beside random directions.
+
+    Args:
+        subject: continues text.
+        basis: a direction with its site, as ``steer`` finds it.
+        prompts: openings that were not fitted on and say nothing of the label.
+        wanted: the label that is counted.
+        read: continuation → its label, or an empty text.
+        strengths: in the site's units of activation; where left out 0, ½, 1, 2 and 3 times the distance between the
+            labels' means.
+        unit: which direction.
+        n_random: random directions of the same norm, each at every strength.
+        max_new_tokens: of a continuation.
+        temperature: of the sampling; 0 takes the likeliest token.
+        seed: of sampling and random directions.
+        progress: called with continuations done and in all.
+
+    Returns:
+        SteeringCurve: rates with Wilson intervals, their null and p; perplexities with intervals over prompts.
+
+    Raises:
+        PatchclampError: no site or direction of that number, or prompts that do not leave room to continue.
+
+    Cost: (1 + n_random) · strengths · prompts continuations, and a forward pass over those of the direction itself.
+    """
+    push(basis, 0.0, unit=unit)
+    if strengths is None:
+        distance = float(basis.provenance.extra.get("distance", 1.0))
+        strengths = [multiple * distance for multiple in MULTIPLES]
+    draw = np.random.default_rng(seed)
+    assert basis.decoder is not None
+    norm = np.linalg.norm(basis.decoder[unit])
+    noise = draw.standard_normal((n_random, basis.decoder.shape[1]))
+    noise *= norm / np.linalg.norm(noise, axis=1, keepdims=True)
+    shown = [case.shown for case in prompts.cases]
+    total, rates, perplexities = len(strengths) * (1 + n_random) * len(shown), [], []
+    # Without strength nothing is added, so that random directions change nothing there.
+    random = replace(basis, decoder=noise.astype(np.float32), encoder=None) if n_random else None
+    for i, strength in enumerate(strengths):
+        changes = [push(basis, strength, unit=unit)]
+        if random is not None and strength:
+            changes += [push(random, strength, unit=k) for k in range(n_random)]
+
+        def tick(done: int, begun: int = i * (1 + n_random) * len(shown)) -> None:
+            if progress is not None:
+                progress(begun + done, total)
+
+        made = _continue(subject, shown, changes, max_new_tokens, temperature, seed, tick)
+        hits = [sum(read(one.text) == wanted for one in row) for row in made]
+        rates.append(_rate(hits, len(shown)))
+        perplexities.append(_perplexity(subject, made[0]))
+    assert basis.site is not None
+    return SteeringCurve(wanted, basis.site, tuple(map(float, strengths)), tuple(rates), tuple(perplexities))
+
+
+def _continue(
+    subject: Writes,
+    shown: Sequence[Any],
+    changes: Sequence[Intervention],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    tick: Callable[[int], None],
+) -> list[list[Any]]:
+    """Return the continuations of all prompts under each change, several changes to a batch."""
+    made: list[list[Any]] = []
+    several = max(ROWS // len(shown), 1)
+    for start in range(0, len(changes), several):
+        part = changes[start : start + several]
+        found = subject.generate(
+            [prompt for _ in part for prompt in shown],
+            interventions=[[one] for one in part for _ in shown],
+            max_new_tokens=max_new_tokens, temperature=temperature, seed=seed + start,
+        )  # fmt: skip
+        made += [found[i * len(shown) : (i + 1) * len(shown)] for i in range(len(part))]
+        tick(len(made) * len(shown))
+    return made
+
+
+def _rate(hits: Sequence[int], n: int) -> Estimate:
+    """Return the first count as a share, beside the others."""
+    value, others = hits[0] / n, np.array(hits[1:]) / n
+    if not len(others):
+        return Estimate(value, wilson_interval(hits[0], n), n, "share of continuations")
+    low, high = np.quantile(others, [0.025, 0.975])
+    null = Interval(float(low), float(high), 0.95, f"{len(others)} random directions of the same norm")
+    p = float((1 + (others >= value).sum()) / (1 + len(others)))
+    return Estimate(value, wilson_interval(hits[0], n), n, "share of continuations", null, p)
+
+
+def _perplexity(subject: Writes, made: Sequence[Any]) -> Estimate:
+    """Return exp of the mean over continuations of their nats per token, under the subject as it is."""
+    whole = [Stimulus.of(np.concatenate([one.prompt.ids, one.ids])) for one in made if len(one.ids)]
+    lengths = [len(one.prompt.ids) for one in made if len(one.ids)]
+    if not whole:
+        raise PatchclampError(
+            expected="continuations of at least one token", got="none", remedy="Make the strength smaller."
+        )
+    logits = np.asarray(subject.run(whole).logits.float().cpu(), dtype=np.float64)
+    nats = np.array([_nats(row, one.ids, n) for row, one, n in zip(logits, whole, lengths, strict=True)])
+    found = mean_interval(nats)
+    interval = Interval(float(np.exp(found.low)), float(np.exp(found.high)), found.level, found.method)
+    return Estimate(float(np.exp(nats.mean())), interval, len(nats), "perplexity")
+
+
+def _nats(logits: Float[np.ndarray, "position token"], ids: np.ndarray, start: int) -> float:
+    """Return the mean surprise of the tokens from ``start`` on."""
+    before = logits[start - 1 : len(ids) - 1]
+    top = before.max(-1, keepdims=True)
+    log_sum = np.log(np.exp(before - top).sum(-1)) + top[:, 0]
+    return float((log_sum - before[np.arange(len(before)), ids[start:]]).mean())

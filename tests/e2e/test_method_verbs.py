@@ -1,0 +1,106 @@
+"""The verbs that run methods: their options follow --method, and what they give is kept and shown again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from patchclamp.cli import main
+from patchclamp.core.method_index import methods
+from patchclamp.core.scores import Scores
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(list(words))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    text = folder / "text.txt"
+    text.write_text("Mary and John went to the store. The cat sat on the mat. Tom gave a book to Mary. " * 4)
+    for name in ("gpt2", "llama"):
+        words = ["record", f"organism:language-{name}", "--text", str(text), "--window", "8", "--out"]
+        assert main([*words, str(folder / name), "--sites", "blocks.0.resid_out,blocks.2.resid_out"]) == 0
+    return folder
+
+
+def test_methods_are_listed_by_question_and_described_with_their_options(capsys):
+    code, out, _ = run(capsys, "methods")
+    assert code == 0
+    assert all(card.name in out for card in methods())
+    code, out, _ = run(capsys, "methods", "decode/ridge")
+    assert code == 0
+    assert "--inner-folds" in out
+    assert "himalaya" not in out
+    code, out, _ = run(capsys, "methods", "--room", "compare", "--json")
+    assert [entry["name"] for entry in json.loads(out)] == ["rsa"]
+
+
+def test_scores_are_kept_and_shown_again(capsys, tmp_path):
+    words = ["attribute", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran"]
+    code, out, _ = run(capsys, *words, "--out", str(tmp_path / "scores"), "--top", "1", "--json")
+    assert code == 0
+    [first] = json.loads(out)["scores"]
+    assert first["key"] == "cat/blocks.0.mlp.act/neurons/7@3"
+    assert Scores.load(tmp_path / "scores").top(1)[0].index == 7
+    code, out, _ = run(capsys, "info", str(tmp_path / "scores"))
+    assert (code, "attribute/relp" in out) == (0, True)
+
+
+def test_options_of_the_named_method_reach_it(capsys):
+    words = ["attribute", "organism:language-gpt2", "--pairs", "task:ioi", "--json"]
+    code, out, _ = run(capsys, *words, "--level", "edge", "--direction", "denoise", "--top", "2")
+    found = json.loads(out)
+    assert code == 0
+    assert "->" in found["scores"][0]["key"]
+    assert found["provenance"]["options"]["direction"] == "denoise"
+    assert run(capsys, "attribute", "organism:cat", "x", "--target", " sat", "--size", "2")[0] == 2  # of occlusion
+
+
+def test_two_layers_and_two_models_are_compared(capsys, recordings):
+    gpt2, llama = str(recordings / "gpt2"), str(recordings / "llama")
+    site = ["--first-site", "blocks.2.resid_out", "--second-site", "blocks.2.resid_out"]
+    quick = ["--n-null", "19", "--n-bootstrap", "100", "--json"]
+    same = json.loads(run(capsys, "compare", gpt2, gpt2, *site, *quick)[1])
+    other = json.loads(run(capsys, "compare", gpt2, llama, *site, *quick)[1])
+    assert same["estimate"]["value"] == pytest.approx(1)
+    assert other["estimate"]["value"] < 1
+    assert other["names"] == ["language-gpt2/blocks.2.resid_out", "language-llama/blocks.2.resid_out"]
+
+
+def test_one_layer_is_predicted_from_another(capsys, recordings, tmp_path):
+    gpt2 = str(recordings / "gpt2")
+    site = ["--feature-site", "blocks.0.resid_out", "--target-site", "blocks.2.resid_out", "--alphas", "1,1000"]
+    code, out, err = run(capsys, "encode", gpt2, gpt2, *site, "--split", "blocks:3:1", "--out", str(tmp_path / "r"))
+    assert code == 0
+    assert "ceiling" in out
+    assert "3 blocks in time, gap 1" in err
+    code, out, _ = run(capsys, "info", str(tmp_path / "r"), "--json")
+    found = json.loads(out)
+    assert (code, found["kind"], found["n_targets"]) == (0, "readout", 128)
+    assert np.isfinite([score["value"] for score in found["scores"]]).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["attribute", "organism:cat"], "a prompt with its --target, or --pairs"),
+        (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"], "among occlusion, relp"),
+        (["attribute", "organism:cat", "the cat", "--target", " sat", "--rules", "nope"], "'nope'"),
+        (["attribute", "organism:cat", "the cat", "--target", " sat", "--top", "-1"], "at least 0"),
+        (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"], "one image"),
+        (["compare", "nowhere", "nowhere"], "nowhere"),
+        (["encode", "nowhere", "nowhere", "--split", "random"], "blocks:FOLDS"),
+        (["methods", "kitchen/sink"], "a method among"),
+        (["methods", "--room", "kitchen"], "a room among"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_three_parts(capsys, words, part):
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    lines = err.strip().splitlines()[-3:]
+    assert [line.split()[0] for line in lines] == ["patchclamp:", "got", "to"]
+    assert part in "\n".join(lines)
