@@ -104,7 +104,7 @@ def _receipt(out: Any, document: dict[str, Any], *, edges: bool) -> None:
     if 0 < r["distinct"] < r.get("asked", len(r["randoms"])):
         out.print("No more random sets than these could be drawn: few other parts of these kinds are left.")
     for name, effect in r.get("rivals", {}).items():
-        out.print(f"As many by {escape(name)}: {_signed(effect)}")
+        out.print(f"As many others by {escape(name)}: {_signed(effect)}")
     if told := agreed(r):
         out.print(told)
     out.print(

@@ -1,6 +1,6 @@
 """Receipts: what happens to a metric when the nodes that are said to carry it are replaced, beside controls."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,11 +159,12 @@ def gather(
     controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_controls, seed=seed)
     sets = [[found.key(place) for place in one] for one in controls.sets]
     rivals = {LARGEST_ACTIVATIONS: _loudest(found, chosen)}
+    rival = loudest_others(found, chosen)
     if direct is not None:
         rivals[DIRECTLY] = direct.top(len(chosen))
     singles, near = _sample(found, seed)
     sizes, orders = _kept_sizes(found), _orders(model, found, seed)
-    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles)]
+    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles), rival]
     cells = [found.reference.replace_all(group) for group in groups]
     n_groups = len(cells)
     bases = {site: model.basis_at(site, basis) for site, basis in found.scores if kind_of(basis) == "feature"}
@@ -171,8 +172,8 @@ def gather(
     values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
     effects, kept = found.baseline - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
-    together, singly, drawn, rival_effects, checked = (
-        part for part in np.split(effects, np.cumsum([1, n_single, len(sets), len(rivals)]))
+    together, singly, drawn, rival_effects, checked, other = (
+        part for part in np.split(effects, np.cumsum([1, n_single, len(sets), len(rivals), len(singles)]))
     )
     compared = tuple(
         _rival(name, nodes, chosen, float(effect))
@@ -182,7 +183,7 @@ def gather(
         receipt=Receipt(
             "these units carry m", tuple(map(str, chosen)), float(sum(found.score(node) for node in chosen)),
             Estimate(float(together[0]), None, 1, "m"), controls.measure(drawn),
-            {rival.name: rival.measured for rival in compared if rival.shared < len(chosen)},
+            {LARGEST_ACTIVATIONS: float(other[0])} if rival else {},
         ),
         singly=tuple(map(float, singly)),
         rivals=compared,
@@ -215,7 +216,15 @@ def normalised(effect: float, clean: float, floor: float) -> float | None:
     return None if scale < SMALLEST_SCALE else effect / scale
 
 
-def _loudest(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
+def loudest_others(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
+    """Return the largest activations among units that were not chosen, as many of each basis; fewer where few are left.
+
+    What shares units with the chosen ones confirms them, and cannot contest them.
+    """
+    return _loudest(found, chosen, without=set(chosen))
+
+
+def _loudest(found: Attribution, chosen: Sequence[UnitKey], *, without: Set[UnitKey] = frozenset()) -> list[UnitKey]:
     """Return the largest activations, as many neurons and as many heads as were chosen: the two have no one scale."""
     nodes: list[UnitKey] = []
     for basis in dict.fromkeys(node.basis for node in chosen):
@@ -223,11 +232,17 @@ def _loudest(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
         k = sum(node.basis == basis for node in chosen)
         flat = np.concatenate([x.ravel() for x in parts.values()])
         ends = np.cumsum([0, *(x.size for x in parts.values())])
-        for i in np.argsort(-flat, kind="stable")[:k]:
+        n_left = k
+        for i in np.argsort(-flat, kind="stable")[: k + len(without)]:
+            if not n_left:
+                break
             block = int(np.searchsorted(ends, i, side="right")) - 1
             (site, _), x = list(parts.items())[block]
             position, unit = divmod(int(i - ends[block]), x.shape[1])
-            nodes.append(UnitKey(site, unit, basis, found.subject, None if basis == "channels" else position))
+            node = UnitKey(site, unit, basis, found.subject, None if basis == "channels" else position)
+            if node not in without:
+                nodes.append(node)
+                n_left -= 1
     return nodes
 
 

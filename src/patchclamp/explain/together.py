@@ -132,7 +132,7 @@ def replace_together(
         found = draw_controls(strata, places_of[chosen].tolist(), n_sets, seed=seed, barred=places_of[barred].tolist())
         controls = replace(found, sets=tuple(tuple(order[list(one)].tolist()) for one in found.sets))
     rival = [] if circuit.level == "edge" else _loudest(circuit.parts, chosen, loudness)
-    rivals = [rival] if rival and set(rival) != set(chosen.tolist()) else []
+    rivals = [rival] if rival else []
     singles = [[int(i)] for i in chosen] if alone and len(chosen) > 1 else []
     groups: list[Sequence[int]] = [chosen.tolist(), *singles, *rivals, *controls.sets]
     marks = np.zeros((len(groups), len(circuit)), dtype=bool)
@@ -304,10 +304,11 @@ def _norms(
 
 
 def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Float[np.ndarray, " part"]) -> list[int]:
-    """Return the units of largest activation, as many of each basis as were chosen; the embedding is none of them."""
+    """Return the largest activations among units that were not chosen, as many of each basis, without the embedding."""
     places, _ = _read([str(part) for part in parts])
     bases = np.array([place.basis for place in places])
     loud = np.where([place.site == EMBEDDING for place in places], -np.inf, loudness)
+    loud[chosen] = -np.inf
     found: list[int] = []
     for basis in dict.fromkeys(bases[chosen].tolist()):
         of_basis = np.flatnonzero((bases == basis) & np.isfinite(loud))
