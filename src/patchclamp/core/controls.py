@@ -78,7 +78,7 @@ class RandomControls:
     def rule(self) -> str:
         """How they were matched, in words."""
         words = {
-            "size": "same site and position, like size",
+            "size": "same site and position, nearest size",
             "site": "same site and position, any size",
             "kind": "same kind and position, any layer",
             "position": "same kind, any layer and position",
