@@ -84,6 +84,19 @@ def test_one_layer_is_predicted_from_another(capsys, recordings, tmp_path):
     assert np.isfinite([score["value"] for score in found["scores"]]).all()
 
 
+def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
+    text, atlas = tmp_path / "text.txt", str(tmp_path / "cat.atlas")
+    text.write_text("the old cat sat. the old dog ran. " * 8)
+    assert run(capsys, "atlas", "bake", "organism:cat", "--text", str(text), "--out", atlas)[0] == 0
+    words = ["attribute", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--atlas", atlas]
+    code, _, err = run(capsys, *words)
+    assert (code, "graph added" in err) == (0, True)
+    layers = json.loads(run(capsys, "atlas", "info", atlas, "--json")[1])
+    assert "the old cat" in json.dumps(layers)
+    code, _, err = run(capsys, *words, "--level", "edge")
+    assert (code, "circuit find --atlas" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

@@ -107,7 +107,7 @@ def _of_nodes(found: Attribution, task: Task) -> Scores:
 def _index_of(circuit: Circuit, subject: str) -> UnitIndex:
     """Return the index of a circuit's parts, which lie site by site, position by position."""
     units: Any = circuit.parts
-    return UnitIndex([Block(path, basis, n, units.n_places) for path, basis, n in units.sites], subject)
+    return UnitIndex(units.blocks, subject)
 
 
 def _signed(index: UnitIndex | EdgeIndex, values: Any, task: Task, pairs: Any, each: Any, settings: Any) -> Scores:

@@ -20,10 +20,10 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, Source
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.recording import Recording
 from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.core.unit import UnitKey
-from patchclamp.core.units import Units
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import widened
@@ -148,7 +148,7 @@ def attribute_pairs(
     """
     sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
     n_places = len(pairs.clean[0]) if by_position else 1
-    parts = Units(_counted(model, sites), n_places if by_position else None)
+    parts = UnitIndex(_blocks(model, sites, n_places if by_position else None))
     method = method or default_method(level, len(parts), rules=rules)
     if method != "patch":
         model.require("differentiate")
@@ -257,7 +257,7 @@ def cost_of(
     sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
     longest = max(map(len, pairs.clean))
     widths = {path: model.site(path).width for path in sites}
-    parts, n = len(Units(_counted(model, sites), longest if by_position else None)), len(pairs)
+    parts, n = len(UnitIndex(_blocks(model, sites, longest if by_position else None))), len(pairs)
     method = method or default_method(level, parts, rules=rules)
     if method != "patch":
         model.require("differentiate")
@@ -316,8 +316,11 @@ def _checked(
     return level_sites(model, SITES[level])
 
 
-def _counted(model: LanguageModel, sites: Mapping[str, str]) -> list[tuple[str, str, int]]:
-    return [(path, basis, count_units(model.basis_at(path, basis), model.site(path))) for path, basis in sites.items()]
+def _blocks(model: LanguageModel, sites: Mapping[str, str], n_places: int | None) -> list[Block]:
+    return [
+        Block(path, basis, count_units(model.basis_at(path, basis), model.site(path)), n_places)
+        for path, basis in sites.items()
+    ]
 
 
 def _ends(

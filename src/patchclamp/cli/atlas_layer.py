@@ -40,20 +40,21 @@ def refuse_if_unwritable(path: str, model: Any) -> None:
         ) from problem
 
 
-def add_graph(path: str, found: Any, options: Namespace, began: str, duration_s: float) -> str:
+def add_graph(
+    path: str, graph: Any, options: Namespace, began: str, duration_s: float, *, verb: str = "explain", log: str = ""
+) -> str:
     """Add an explained answer to an atlas and return the layer's id."""
     from patchclamp.atlas.layers import write_graph
     from patchclamp.atlas.runs import Run, host, versions
 
     command = shlex.join(["patchclamp", *options.words])
-    graph = found.graph()
     run = Run(
-        verb="explain", command=command, made=f"the graph of {options.target!r} after {options.prompt!r}"[:200],
+        verb=verb, command=command, made=f"the graph of {options.target!r} after {options.prompt!r}"[:200],
         began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
         seeds={"seed": options.seed}, hashes={"model": str(graph.subject.get("hash", ""))},
         options={
-            name: str(value) for name in OPTIONS if (value := getattr(options, name)) not in (None, [])
+            name: str(value) for name in OPTIONS if (value := getattr(options, name, None)) not in (None, [])
         },
-        log=(f"{len(graph.nodes)} nodes, measured {found.measured:+.4f}",), rebuild=command + "\n",
+        log=(f"{len(graph.nodes)} nodes{log}",), rebuild=command + "\n",
     )  # fmt: skip
     return write_graph(path, graph, run=run)

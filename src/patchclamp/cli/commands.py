@@ -206,7 +206,8 @@ def explain(options: Namespace) -> int:
             log(f"graph written to {options.out}")
     if options.atlas is not None:
         with outputs.attempt("the atlas layer"):
-            layer = add_graph(options.atlas, found, options, began, seconds)
+            measured = f", measured {found.measured:+.4f}"
+            layer = add_graph(options.atlas, found.graph(), options, began, seconds, log=measured)
             log(f"graph added to {options.atlas} as {layer}")
     if options.report:
         with outputs.attempt("the report"):

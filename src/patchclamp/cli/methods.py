@@ -1,16 +1,19 @@
 """The verbs that run methods: each makes nouns of what was typed, runs one method, and shows the noun that it gives."""
 
 import importlib
+import time
 from argparse import Namespace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
 from patchclamp.cli import noun_tables
+from patchclamp.cli.atlas_layer import add_graph, refuse_if_unwritable
 from patchclamp.cli.loading import load_model
 from patchclamp.cli.method_options import given_options
-from patchclamp.cli.output import emit, log
+from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.cli.tables import _console, _grid, _print
 from patchclamp.core import method_index
@@ -87,13 +90,32 @@ def attribute(options: Namespace) -> int:
     _refuse_out(options)
     _check_question(options)
     model = load_model(options)
+    if options.atlas is not None:
+        refuse_if_unwritable(options.atlas, model)
     task = _task(model, options)
     log(f"{options.method} over {len(task):,} case{'s' * (len(task) != 1)} of {model.name}")
+    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("attribute", "steps") as meter:
         scores = run(
             model, task, method=options.method, seed=options.seed, progress=meter, **given_options(options)
         )  # fmt: skip
-    return _finish(options, scores)
+    outputs = Outputs()
+    if options.atlas is not None:
+        with outputs.attempt("the atlas layer"):
+            graph = scores.graph(about=_about(model, task.cases[0]))
+            layer = add_graph(options.atlas, graph, options, began, time.monotonic() - clock, verb="attribute")
+            log(f"graph added to {options.atlas} as {layer}")
+    return _finish(options, scores) or outputs.code
+
+
+def _about(model: Any, case: Any) -> dict[str, Any]:
+    """Return what an atlas shows beside the units of one prompt."""
+    [shown] = model.stimuli(case.shown)
+    return {
+        "prompt": case.shown, "target": case.answers[0], "contrast": case.wrongs[0] if case.wrongs else None,
+        "corrupt": case.counterpart, "layers": model.n_layers,
+        "tokens": [model.tokenizer.token(int(i)) for i in shown.ids] if hasattr(model, "tokenize") else [],
+    }  # fmt: skip
 
 
 def compare(options: Namespace) -> int:
@@ -146,6 +168,12 @@ def _refuse_out(options: Namespace) -> None:
 
 
 def _check_question(options: Namespace) -> None:
+    if options.atlas is not None and (options.pairs is not None or given_options(options).get("level") == "edge"):
+        raise PatchclampError(
+            expected="--atlas with the units of one prompt",
+            got="--pairs" if options.pairs is not None else "edges",
+            remedy="`patchclamp circuit find --atlas` adds what is found over pairs, edges too.",
+        )
     if (options.prompt is None) == (options.pairs is None) or (options.prompt is not None and options.target is None):
         raise PatchclampError(
             expected="a prompt with its --target, or --pairs",

@@ -36,6 +36,7 @@ def add_methods(verbs: Any) -> None:
     one.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
     add_prepend_bos(one)
     one.add_argument("--top", type=int, default=10, metavar="K", help="how many keys to list (default: 10)")
+    one.add_argument("--atlas", metavar="DIR", help="add the units of one prompt to an atlas of this model")
     one.use("attribute", "attribute", default="relp")
     _common(one)
 

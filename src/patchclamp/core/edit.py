@@ -12,7 +12,8 @@ import numpy as np
 from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 
 FOLDER = "edit"
@@ -123,17 +124,13 @@ class Edit:
             PatchclampError: no edit there.
             Damaged: a part is missing or changed.
         """
-        bundle = Bundle.open(folder, kind=FOLDER)
-        try:
-            if not bundle.whole or bundle.damaged():
-                raise ValueError("it was changed, or its writing was cut off")
-            told, arrays = bundle.manifest, bundle.read("deltas")
-            deltas = {str(name): arrays[str(i)] for i, name in enumerate(told["names"])}
-            edit = cls(deltas, str(told["before"]), str(told["claim"]), Provenance.from_json(told["provenance"]))
-            if edit.after != told["after"]:
-                raise ValueError("its hash is another")
-            return edit
-        except (KeyError, ValueError, TypeError, AttributeError) as problem:
-            raise Damaged(
-                expected="a whole edit", got=f"{folder}: {problem}", remedy="Restore the folder, or make it again."
-            ) from problem
+        return load_noun(folder, FOLDER, cls._of)
+
+    @classmethod
+    def _of(cls, bundle: Bundle) -> "Edit":
+        told, arrays = bundle.manifest, bundle.read("deltas")
+        deltas = {str(name): arrays[str(i)] for i, name in enumerate(told["names"])}
+        edit = cls(deltas, str(told["before"]), str(told["claim"]), Provenance.from_json(told["provenance"]))
+        if edit.after != told["after"]:
+            raise ValueError("its hash is another")
+        return edit

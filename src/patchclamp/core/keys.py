@@ -101,7 +101,27 @@ class Block:
         return self.n_units * (1 if self.n_places is None else self.n_places)
 
 
-class UnitIndex(Sequence[str]):
+class _Keys(Sequence[str]):
+    """Write keys when they are read, from whatever columns they lie in."""
+
+    def key(self, i: int) -> Key:
+        """Return the key at a place."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, i: SupportsIndex) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, i: SupportsIndex | slice) -> str | tuple[str, ...]:
+        if isinstance(i, slice):
+            return tuple(str(self.key(k)) for k in range(*i.indices(len(self))))
+        return str(self.key(i.__index__()))
+
+    def _equals(self, other: object) -> bool:
+        return isinstance(other, Sequence) and not isinstance(other, str) and tuple(self) == tuple(other)
+
+
+class UnitIndex(_Keys):
     """List the keys of units, block by block, place by place, unit by unit.
 
     A tuple of as many strings costs more than the scores that it names.
@@ -162,15 +182,6 @@ class UnitIndex(Sequence[str]):
                 return self.firsts[number] + place * block.n_units + unit.index
         raise _not_listed(self, str(unit))
 
-    @overload
-    def __getitem__(self, i: SupportsIndex) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> tuple[str, ...]: ...
-    def __getitem__(self, i: SupportsIndex | slice) -> str | tuple[str, ...]:
-        if isinstance(i, slice):
-            return tuple(str(self.key(k)) for k in range(*i.indices(len(self))))
-        return str(self.key(i.__index__()))
-
     def __iter__(self) -> Iterator[str]:
         head = f"{self.subject}/" if self.subject else ""
         for block in self.blocks:
@@ -182,7 +193,7 @@ class UnitIndex(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, UnitIndex):
             return (self.blocks, self.subject) == (other.blocks, other.subject)
-        return isinstance(other, Sequence) and not isinstance(other, str) and tuple(self) == tuple(other)
+        return self._equals(other)
 
     __hash__ = None  # type: ignore[assignment]  # equal to tuples, whose hash needs every key
 
@@ -192,7 +203,7 @@ class UnitIndex(Sequence[str]):
         return {"kind": "units", "subject": self.subject, "blocks": blocks}
 
 
-class EdgeIndex(Sequence[str]):
+class EdgeIndex(_Keys):
     """List the keys of edges by two columns: who writes, and who reads.
 
     Args:
@@ -243,20 +254,11 @@ class EdgeIndex(Sequence[str]):
             raise _not_listed(self, str(edge))
         return place
 
-    @overload
-    def __getitem__(self, i: SupportsIndex) -> str: ...
-    @overload
-    def __getitem__(self, i: slice) -> tuple[str, ...]: ...
-    def __getitem__(self, i: SupportsIndex | slice) -> str | tuple[str, ...]:
-        if isinstance(i, slice):
-            return tuple(str(self.key(k)) for k in range(*i.indices(len(self))))
-        return str(self.key(i.__index__()))
-
     def __eq__(self, other: object) -> bool:
         if isinstance(other, EdgeIndex):
             same = (self.units, self.subject) == (other.units, other.subject)
             return same and np.array_equal(self.ends, other.ends)
-        return isinstance(other, Sequence) and not isinstance(other, str) and tuple(self) == tuple(other)
+        return self._equals(other)
 
     __hash__ = None  # type: ignore[assignment]  # equal to tuples, whose hash needs every key
 

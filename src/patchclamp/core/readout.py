@@ -11,8 +11,9 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.conditions import condition_matrix, only_site
 from patchclamp.core.disk import writing
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import Recording
 from patchclamp.core.stats import pearson
@@ -143,22 +144,18 @@ class Readout:
             PatchclampError: no readout there.
             Damaged: a part is missing or changed.
         """
-        bundle = Bundle.open(folder, kind=FOLDER)
-        try:
-            if not bundle.whole or bundle.damaged():
-                raise ValueError("it was changed, or its writing was cut off")
-            arrays, told = bundle.read("readout"), bundle.manifest
-            return cls(
-                arrays["weights"], arrays["centre"], arrays["intercept"],
-                _two(told["features"]), _two(told["targets"]), tuple(map(str, told["names"])),
-                tuple(Estimate.from_json(one) for one in told["scores"]),
-                None if told["summary"] is None else Estimate.from_json(told["summary"]),
-                arrays.get("predicted"), str(told["pool"]), Provenance.from_json(told["provenance"]),
-            )  # fmt: skip
-        except (KeyError, ValueError, TypeError, AttributeError) as problem:
-            raise Damaged(
-                expected="a whole readout", got=f"{folder}: {problem}", remedy="Restore the folder, or fit it again."
-            ) from problem
+        return load_noun(folder, FOLDER, cls._of)
+
+    @classmethod
+    def _of(cls, bundle: Bundle) -> "Readout":
+        arrays, told = bundle.read("readout"), bundle.manifest
+        return cls(
+            arrays["weights"], arrays["centre"], arrays["intercept"],
+            _two(told["features"]), _two(told["targets"]), tuple(map(str, told["names"])),
+            tuple(Estimate.from_json(one) for one in told["scores"]),
+            None if told["summary"] is None else Estimate.from_json(told["summary"]),
+            arrays.get("predicted"), str(told["pool"]), Provenance.from_json(told["provenance"]),
+        )  # fmt: skip
 
 
 def _two(value: Any) -> tuple[str, str]:

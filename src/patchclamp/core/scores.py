@@ -1,5 +1,6 @@
 """Scores: one number per unit or edge, whose keys cost nothing until they are read."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,17 @@ from jaxtyping import Bool, Float, Int
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.keys import EdgeIndex, Index, Key, UnitIndex, read_index
+from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.unit import UnitKey
 
 FOLDER = "scores"
+KINDS = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
+"""Basis of a key → what a graph calls it; units of every other basis are features."""
 CHUNK = 2**20
 """Values that are looked at, or written, at once."""
 
@@ -174,24 +178,31 @@ class Scores:
         found: np.ndarray = np.sum(sums if whole else [one.sum(keepdims=True) for one in sums], axis=0)
         return found
 
-    def graph(self, most: Natural = 200) -> Graph:
-        """Return the keys of largest magnitude as a graph: units lead to the output, edges run between units."""
+    def graph(self, most: Natural = 200, *, about: Mapping[str, Any] | None = None) -> Graph:
+        """Return the keys of largest magnitude as a graph: units lead to the output, edges run between units.
+
+        Args:
+            most: keys at most.
+            about: what is stated beside it, such as prompt, target and tokens.
+        """
         nodes: dict[str, Node] = {}
         edges: list[Edge] = []
         for i in self.places(most, signed=False):
             key, value = self.key(int(i)), float(self.values[i])
             if isinstance(key, UnitKey):
                 more = {name: float(column[i]) for name, column in self.measures.items()}
-                nodes[str(key)] = Node(str(key), key.basis, value, more)
+                nodes[str(key)] = Node(str(key), KINDS.get(key.basis, "feature"), value, more)
                 edges.append(Edge(str(key), "output", value))
             else:
                 for end in (key.source, key.target):
-                    nodes.setdefault(str(end), Node(str(end), end.basis, 0.0))
+                    nodes.setdefault(str(end), Node(str(end), KINDS.get(end.basis, "feature"), 0.0))
                 edges.append(Edge(str(key.source), str(key.target), value))
         output = Node("output", "output", finite(self.metric_clean) or 0.0)
         subject = {"slug": self.provenance.subject, "hash": self.provenance.subject_hash}
-        about = {"method": self.provenance.method, "reference": self.baseline}
-        return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), {}, about)
+        ends = {"baseline": self.metric_clean, "floor": self.metric_counterpart, "total": self.total}
+        measures = {name: value for name, value in ends.items() if math.isfinite(value)}
+        own = {"method": self.provenance.method, "reference": self.baseline, **(about or {})}
+        return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), measures, own)
 
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:
         """Return the ``limit`` keys of largest magnitude and what the scores are of, as JSON-ready data."""
@@ -245,31 +256,25 @@ class Scores:
 
         Cost: the values in memory, and one chunk of them besides.
         """
-        bundle = Bundle.open(folder, kind=FOLDER)
-        try:
-            if not bundle.whole or bundle.damaged():
-                raise ValueError("it was changed, or its writing was cut off")
-            told = bundle.manifest
-            pieces = {entry["piece"] for entry in bundle.pieces}
-            whole = bundle.read("whole") if "whole" in pieces else {}
-            index = read_index(told["index"], whole.get("ends"))
-            if len(index) != told["n"]:
-                raise ValueError(f"{len(index)} keys instead of {told['n']}")
-            columns = {name: _join(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
-            names = [str(name) for name in told["measures"]]
-            ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_counterpart")]
-            return cls(
-                index, columns["values"], str(told["unit"]), str(told["baseline"]), ends[0], ends[1],
-                whole.get("per_case"), whole.get("ranking"),
-                {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
-                str(told["task"]), Provenance.from_json(told["provenance"]),
-            )  # fmt: skip
-        except (KeyError, ValueError, TypeError, AttributeError, MemoryError, PatchclampError) as problem:
-            raise Damaged(
-                expected="whole scores",
-                got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",
-                remedy="Restore the folder, or score again.",
-            ) from problem
+        return load_noun(folder, FOLDER, cls._of)
+
+    @classmethod
+    def _of(cls, bundle: Bundle) -> "Scores":
+        told = bundle.manifest
+        pieces = {entry["piece"] for entry in bundle.pieces}
+        whole = bundle.read("whole") if "whole" in pieces else {}
+        index = read_index(told["index"], whole.get("ends"))
+        if len(index) != told["n"]:
+            raise ValueError(f"{len(index)} keys instead of {told['n']}")
+        columns = {name: _join(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
+        names = [str(name) for name in told["measures"]]
+        ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_counterpart")]
+        return cls(
+            index, columns["values"], str(told["unit"]), str(told["baseline"]), ends[0], ends[1],
+            whole.get("per_case"), whole.get("ranking"),
+            {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
+            str(told["task"]), Provenance.from_json(told["provenance"]),
+        )  # fmt: skip
 
 
 def _join(bundle: Bundle, name: str, n: int, dtype: str) -> np.ndarray:
