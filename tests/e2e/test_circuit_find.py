@@ -79,8 +79,8 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
     pairs = pc.open_pairs(model, tmp_path / "turned.jsonl")
     together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
-    assert together.size == 1  # a head: no other MLP is left
-    assert np.isnan(together.p)
+    assert together.receipt.controls.size == 1  # a head: no other MLP is left
+    assert np.isnan(together.receipt.p)
     smaller = {**found.about["receipt"], "p": None, "size": 1}
     replace(found, about={**found.about, "receipt": smaller}).save(tmp_path / "d")
     told = command("info", tmp_path / "d").stdout
@@ -102,7 +102,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     receipt = told["receipt"]
     scores = {part["part"]: part for part in told["parts"]}
     assert receipt["predicted"] == pytest.approx(sum(scores[name]["score"] for name in receipt["parts"]), rel=1e-6)
-    assert len(receipt["randoms"]) == 20
+    assert len(receipt["randoms"]) == receipt["distinct"] <= 99
     assert receipt["measured"] > 5 > abs(receipt["random_mean"])
     assert [scores[name]["measured"] is None for name in receipt["parts"]] == [False, False]
     first = told["parts"][0]
@@ -264,8 +264,8 @@ def test_a_set_that_is_drawn_twice_is_one_set(say, tmp_path):
     receipt, parts = told["receipt"], [part["part"] for part in told["parts"]]
     kind = receipt["parts"][0].rsplit("/", 2)[1]
     others = sum(f"/{kind}/" in part and not part.startswith("embed/") for part in parts) - 1
-    assert receipt["asked"] == 20
-    assert len(receipt["randoms"]) == receipt["distinct"] == others < 20
+    assert receipt["asked"] == 99
+    assert len(receipt["randoms"]) == receipt["distinct"] == others < 99
     low, _ = receipt["random_interval"]
     assert (low is None) == (others == 1)
     _, out, _ = say("info", tmp_path / "c", json_too=False)

@@ -11,12 +11,13 @@ from oracles import explain as oracle
 from oracles import hooks
 from oracles import stats as plain
 from patchclamp.attribute import Attribution, Reference, attribute_nodes
+from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask, explain_answer
-from patchclamp.explain.receipts import count_matched, matched_sets, normalised, sizes_of
+from patchclamp.explain.receipts import normalised
 from patchclamp.explain.report import render
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
@@ -147,7 +148,7 @@ def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypat
     for cause in (*e.causes, *e.opposing):
         assert cause.measured == pytest.approx(effect([UnitKey.parse(cause.key)]), abs=1e-4)
     first = 1 + len(e.causes) + len(e.opposing)
-    for found, cell in list(zip(r.randoms.measured, cells[-1][first : first + 20], strict=True))[::4]:
+    for found, cell in list(zip(r.randoms.measured, cells[-1][first : first + 99], strict=True))[::4]:
         keys = [UnitKey(site, i, basis, None, position) for site, basis, position, i in nodes_of(cell)]
         assert found == pytest.approx(effect(keys), abs=1e-4)
     for rival in r.rivals:
@@ -160,10 +161,10 @@ def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypat
     assert r.agreement.spearman == pytest.approx(plain.spearman(*both))
     assert r.agreement.slope == pytest.approx(plain.slope(*both))
     assert r.agreement.spearman_interval.low <= r.agreement.spearman <= r.agreement.spearman_interval.high
-    sets = {frozenset(nodes_of(cell)): i for i, cell in enumerate(cells[-1][first : first + 20])}
+    sets = {frozenset(nodes_of(cell)): i for i, cell in enumerate(cells[-1][first : first + 99])}
     different = [abs(r.randoms.measured[i]) for i in sets.values()]
-    assert r.randoms.distinct == len(different)
-    assert r.randoms.p == (1 + sum(c >= abs(e.measured) for c in different)) / (1 + len(different))
+    assert r.randoms.n_different == len(different)
+    assert r.receipt.p == (1 + sum(c >= abs(e.measured) for c in different)) / (1 + len(different))
     assert r.randoms.interval.low <= r.randoms.mean <= r.randoms.interval.high
 
 
@@ -245,21 +246,21 @@ def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(mode
     cells = caught_cells(monkeypatch, model)
     e = explain_answer(model, PROMPT, top=15, seed=seed, **QUESTIONS[question])
     joint, first = cells[-1][0], 16 + len(e.opposing)
-    singles, controls = cells[-1][1:16], cells[-1][first : first + 20]
+    singles, controls = cells[-1][1:16], cells[-1][first : first + 99]
     chosen = [node for cell in singles for node in nodes_of(cell)]
     assert len(chosen) == len(singles)
     # Units of one place are replaced at once, so that the joint cell has them in another order.
     assert sorted(nodes_of(joint)) == sorted(chosen)
-    assert len(controls) == len(e.receipts.randoms.measured) == 20
+    assert len(controls) == len(e.receipts.randoms.measured) == 99
     for control in map(nodes_of, controls):
         for site, basis, position in {node[:3] for node in chosen}:
             n = sum(node[:3] == (site, basis, position) for node in chosen)
             there = 4 if basis == "heads" else 48
-            # Where most heads of a block were chosen, fewer than n others are left.
-            assert sum(node[:3] == (site, basis, position) for node in control) == min(n, there - n)
+            # Where most heads of a block were chosen, those of other blocks and positions stand in.
+            assert sum(node[:3] == (site, basis, position) for node in control) >= (n if n <= there - n else 0)
         assert not set(control) & set(chosen)
         assert len(set(control)) == len(control)
-    assert len({frozenset(nodes_of(control)) for control in controls}) == e.receipts.randoms.distinct > 15
+    assert len({frozenset(nodes_of(control)) for control in controls}) == e.receipts.randoms.n_different == 99
 
 
 def test_the_same_seed_gives_the_same_explanation_and_another_one_other_controls(models):
@@ -272,44 +273,19 @@ def test_the_same_seed_gives_the_same_explanation_and_another_one_other_controls
 
 
 def test_controls_come_from_the_same_decile_where_there_are_enough():
-    sizes = np.arange(100.0)[None]
-    found = attribution({("blocks.0.mlp.act", "neurons"): sizes})
-    chosen = [UnitKey("blocks.0.mlp.act", i, "neurons", "toy", 0) for i in (3, 4, 97)]
-    sets, elsewhere = matched_sets(sizes_of(found, chosen), 30, seed=0)
-    assert elsewhere == 0.0
-    for nodes in sets:
-        assert sorted(n.index // 10 for n in nodes) == [0, 0, 9]
-        assert not {n.index for n in nodes} & {3, 4, 97}
-        assert len({n.index for n in nodes}) == 3
-    crowded = [UnitKey("blocks.0.mlp.act", i, "neurons", "toy", 0) for i in range(8)]
-    sets, elsewhere = matched_sets(sizes_of(found, crowded), 30, seed=0)
-    assert elsewhere >= 6 / 8
-    assert all(len(nodes) == 8 and max(n.index for n in nodes) < 30 for nodes in sets)
+    found = attribution({("blocks.0.mlp.act", "neurons"): np.arange(100.0)[None]})
+    controls = draw_controls(found.strata, [3, 4, 97], 30)
+    assert controls.outside == 0.0
+    for places in controls.sets:
+        assert sorted(i // 10 for i in places) == [0, 0, 9]
+        assert not set(places) & {3, 4, 97}
+        assert len(set(places)) == 3
+    crowded = draw_controls(found.strata, range(8), 30)
+    assert crowded.outside >= 6 / 8
+    assert all(len(places) == 8 and max(places) < 30 for places in crowded.sets)
     few = attribution({("blocks.0.attn.z", "heads"): np.arange(4.0)[None]})
-    sets, _ = matched_sets(sizes_of(few, [UnitKey("blocks.0.attn.z", 1, "heads", "toy", 0)]), 30, seed=0)
     # Three other heads are three sets: one that is drawn again is no other control.
-    assert sorted(n.index for nodes in sets for n in nodes) == [0, 2, 3]
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 1, 3), (3, 1, 0, 2)])
-@pytest.mark.parametrize("n_units", [1, 2])
-def test_as_many_causes_are_named_as_leave_others_to_draw(order, n_units):
-    found = attribution({("blocks.0.attn.z", "heads"): np.ones((4 // n_units, n_units))})
-    nodes = [found.key(i) for i in order]
-
-    def can_draw(n):
-        try:
-            return bool(matched_sets(sizes_of(found, nodes[:n]), 1, seed=0))
-        except PatchclampError:
-            return False
-
-    most = max((n for n in range(1, 5) if can_draw(n)), default=0)
-    assert most == (0 if n_units == 1 else 3)
-    if most:
-        assert count_matched(found, nodes) == most
-    else:
-        with pytest.raises(PatchclampError, match="units to draw random sets from"):
-            count_matched(found, nodes)
+    assert sorted(draw_controls(few.strata, [1], 30).sets) == [(0,), (2,), (3,)]
 
 
 def attribution(sizes):

@@ -9,11 +9,11 @@ from oracles import features as oracle
 from oracles import hooks, integrated
 from patchclamp.attribute import Reference, attribute_nodes
 from patchclamp.core.basis import Basis
+from patchclamp.core.controls import draw_controls, strata_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import IDLE, _deciles, matched_sets
 from patchclamp.subjects.families.spec import enlarged
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
@@ -155,17 +155,16 @@ def test_random_features_are_drawn_among_active_ones_first():
     sizes = np.zeros(1000)
     active = RNG.choice(1000, 40, replace=False)
     sizes[active] = np.arange(1, 41)
-    assert set(np.flatnonzero(_deciles(sizes, sparse=True) != IDLE)) == set(active)
-    assert sorted(_deciles(sizes, sparse=True)[active]) == sorted(np.arange(40) // 4)
-    chosen = {UnitKey(SITE, int(u), "lab", None, 2): sizes for u in active[:5]}
-    sets, _ = matched_sets(chosen, 20, seed=0)
-    drawn = {node.index for nodes in sets for node in nodes}
+    strata = strata_of([(SITE, "lab", None, 1000)], sizes, {"lab": True})
+    drawn = {place for one in draw_controls(strata, active[:5].tolist(), 20).sets for place in one}
     assert drawn <= set(active[5:].tolist())
+    for unit, own in zip(active, sizes[active], strict=True):  # four of 40 are a decile; five are drawn among
+        like = draw_controls(strata, [int(unit)], 4).sets
+        assert all(abs(sizes[place] - own) < 8 for [place] in like)
     # All active ones chosen: what is idle stands in, as from elsewhere.
-    every = {UnitKey(SITE, int(u), "lab", None, 2): sizes for u in active}
-    sets, elsewhere = matched_sets(every, 20, seed=0)
-    assert elsewhere == 1.0
-    assert not {node.index for nodes in sets for node in nodes} & set(active.tolist())
+    controls = draw_controls(strata, active.tolist(), 20)
+    assert controls.outside == controls.idle == 1.0
+    assert not {place for one in controls.sets for place in one} & set(active.tolist())
 
 
 def test_most_features_of_a_sparse_basis_are_idle_and_said_to_be(with_basis):

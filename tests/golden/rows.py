@@ -105,8 +105,8 @@ def _explain(document: Any, _: Path) -> Found:
     yield from _interval("m:random", "", randoms["interval"])
     yield from _one(
         m_random__mean=randoms["mean"], probability_random=randoms["p"], n_random__size=randoms["size"],
-        n_random__distinct=randoms["distinct"], n_random__asked=randoms["asked"],
-        share_random__elsewhere=randoms["elsewhere"], share_random__idle=randoms["idle"],
+        n_random__distinct=randoms["different"], n_random__asked=randoms["asked"],
+        share_random__elsewhere=randoms["outside"], share_random__idle=randoms["idle"],
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import os
 from dataclasses import replace
 
@@ -16,7 +15,8 @@ from patchclamp.core.disk import writing
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
-from patchclamp.explain.together import count_matched, count_same_size, sets_like
+from patchclamp.core.unit import UnitKey
+from patchclamp.explain.together import _arrange, count_matched, count_same_size
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
 PAIR = {"clean": "a b", "corrupted": "a c", "answers": [" d"], "wrongs": [" e"], "group": ""}
@@ -188,52 +188,51 @@ def test_edges_that_are_rounding_are_not_drawn():
 # -- random sets ------------------------------------------------------------------------------------------------------
 
 
-@given(st.data())
-def test_sets_have_as_many_of_each_kind_and_none_that_was_chosen(data):
-    parts = [f"blocks.{b}.attn.z/heads/{h}" for b in range(3) for h in range(4)]
-    parts += [f"blocks.{b}.mlp.write/whole/0" for b in range(3)] + ["embed/whole/0"]
-    chosen = data.draw(st.lists(st.integers(0, len(parts) - 2), min_size=1, max_size=6, unique=True))
-    heads = sum(i < 12 for i in chosen)
-    try:
-        sets = sets_like(parts, np.array(chosen), 20, data.draw(st.integers(0, 9)))
-    except PatchclampError:
-        assert heads == 0
-        assert len(chosen) == 3
-        return
-    neurons = len(chosen) - heads
-    possible = math.comb(12 - heads, min(heads, 12 - heads)) * math.comb(3 - neurons, min(neurons, 3 - neurons))
-    assert len({frozenset(one) for one in sets}) == len(sets) <= min(20, possible)
-    if possible <= 6 or possible >= 200:
-        assert len(sets) == min(20, possible)
-    for one in sets:
-        assert not set(one) & set(chosen)
-        assert len(set(one)) == len(one)
-        assert parts.index("embed/whole/0") not in one
-        assert sum(i < 12 for i in one) == min(heads, 12 - heads)
-        assert sum(i >= 12 for i in one) == min(neurons, 3 - neurons)
+@given(st.permutations(range(8)), st.integers(1, 8))
+def test_as_many_parts_are_measured_as_leave_others_of_their_kinds_to_draw(order, top):
+    parts = [f"blocks.{b}.mlp.write/whole/0" for b in range(2)] + ["embed/whole/0"]
+    parts += [f"blocks.{b}.attn.z/heads/{h}" for b in range(1) for h in range(4)] + ["blocks.1.attn.z/heads/0"]
+    kinds = ["mlp"] * 2 + ["embed"] + ["heads"] * 5
+
+    def others(n):
+        chosen = order[:n]
+        return sum(
+            i not in chosen and kind != "embed" and kind in {kinds[j] for j in chosen} for i, kind in enumerate(kinds)
+        )
+
+    assert count_matched(parts, order[:top]) == max((n for n in range(1, top + 1) if others(n)), default=0)
 
 
-@given(st.permutations(range(9)), st.integers(1, 9), st.integers(1, 8))
+def test_parts_in_any_order_are_sorted_into_sites_and_positions():
+    parts = [f"blocks.{b}.mlp.act/neurons/{u}@{p}" for u in range(4) for b in range(2) for p in range(3)]
+    parts += ["embed/whole/0@1", "blocks.1.attn.z/heads/2"]
+    order, strata, barred = _arrange(parts)
+    assert barred == [parts.index("embed/whole/0@1")]
+    assert sorted(order) == list(range(len(parts)))
+    assert [s.first for s in strata] == np.cumsum([0, *(len(s.sizes) for s in strata)])[:-1].tolist()
+    for stratum in strata:
+        keys = [UnitKey.parse(parts[i]) for i in order[stratum.first : stratum.first + len(stratum.sizes)]]
+        assert {(key.site, key.position) for key in keys} == {(stratum.site, stratum.position)}
+        assert [key.index for key in keys] == sorted(key.index for key in keys)
+    edges = [(f"embed/whole/{i}", f"blocks.{b}.attn.q/heads/{h}") for i in range(2) for b in range(2) for h in range(2)]
+    _, strata, barred = _arrange(edges)
+    assert barred == []
+    assert [(s.site, s.kind, len(s.sizes)) for s in strata] == [
+        ("blocks.0.attn.q", "attn.q/heads", 4), ("blocks.1.attn.q", "attn.q/heads", 4)
+    ]  # fmt: skip
+
+
+@given(st.permutations(range(9)), st.integers(1, 9), st.integers(1, 40))
 def test_by_default_random_sets_have_as_many_parts(order, top, n_sets):
     parts = [f"blocks.{b}.mlp.write/whole/0" for b in range(3)] + [f"blocks.0.attn.z/heads/{h}" for h in range(6)]
 
-    def enough(n):
+    def count(n):
         """Count by hand: every set of as many other parts of the same kinds."""
         rest = [i for i in range(len(parts)) if i not in order[:n]]
         mlps = sum(i < 3 for i in order[:n])
-        return sum(sum(i < 3 for i in one) == mlps for one in itertools.combinations(rest, n)) >= n_sets
+        return sum(sum(i < 3 for i in one) == mlps for one in itertools.combinations(rest, n))
 
-    assert count_same_size(parts, order[:top], n_sets) == max((n for n in range(1, top + 1) if enough(n)), default=0)
-
-
-@given(st.permutations(range(5)), st.integers(1, 5))
-def test_as_many_parts_are_measured_as_leave_others_to_draw(order, top):
-    parts = [f"blocks.{b}.mlp.write/whole/0" for b in range(2)] + [f"blocks.0.attn.z/heads/{h}" for h in range(3)]
-
-    def can_draw(n):
-        try:
-            return bool(sets_like(parts, np.array(order[:n]), 1, 0))
-        except PatchclampError:
-            return False
-
-    assert count_matched(parts, order[:top]) == max((n for n in range(1, top + 1) if can_draw(n)), default=0)
+    sets = [count(n) for n in range(1, top + 1)]
+    most = max(sets)
+    expected = [n for n, different in enumerate(sets, 1) if different >= min(n_sets, most)]
+    assert count_same_size(parts, order[:top], n_sets) == (expected[-1] if most else 0)

@@ -1,17 +1,18 @@
 """Random controls are like what was chosen, differ from it and from each other, and say how they were matched."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchclamp.core.controls import STEPS, RandomControls, Stratum, draw_controls, strata_of
+from oracles import controls as oracle
+from patchclamp.core.controls import STEPS, RandomControls, Stratum, count_matched, draw_controls, strata_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
 from patchclamp.core.stats import Interval
-from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import matched_sets
 
 
 def strata(n_sites: int = 2, n_places: int = 2, n_units: int = 20, seed: int = 0) -> list[Stratum]:
@@ -63,16 +64,48 @@ def test_fewer_different_sets_than_asked_for_are_said_to_be_fewer():
 def test_the_draws_are_those_of_single_nodes_by_site_position_and_size(seed):
     layers = strata(n_units=60, seed=seed)
     chosen = np.random.default_rng(seed).permutation(240)[:5]
-    keys = {
-        UnitKey(layers[i // 60].site, int(i % 60), "neurons", None, layers[i // 60].position): layers[i // 60].sizes
-        for i in chosen
-    }
-    sets, outside = matched_sets(keys, 20, seed)
+    sizes = {at: list(one.sizes) for at, one in enumerate(layers)}
+    sets, outside = oracle.like_sets(sizes, [(int(i // 60), int(i % 60)) for i in chosen], 20, seed)
     controls = draw_controls(layers, chosen.tolist(), 20, seed=seed)
-    numbers = {(one.site, one.position): one.first for one in layers}
-    drawn = [tuple(numbers[key.site, key.position] + key.index for key in one) for one in sets]
-    assert list(controls.sets) == drawn
+    assert list(controls.sets) == [tuple(at * 60 + unit for at, unit in one) for one in sets]
     assert controls.outside == pytest.approx(outside)
+
+
+def test_only_the_keys_of_a_small_site_are_matched_more_widely():
+    wide, small = strata_of([("blocks.0.mlp.act", "neurons", None, 200)], np.arange(200.0), {}), []
+    for i in range(5):
+        small += strata_of([(f"blocks.{i}.attn.z", "heads", None, 3)], np.ones(3), {})
+    layers = [replace(one, first=200 + 3 * i) for i, one in enumerate(small)] + wide
+    controls = draw_controls(layers, [5, 200, 201], 99)
+    assert (controls.step, controls.n_different, controls.size) == ("kind", 99, 3)
+    for neuron, *heads in controls.sets:
+        assert neuron < 20
+        assert min(heads) >= 202
+    assert controls.outside == pytest.approx(2 / 3)
+
+
+def test_what_is_barred_stands_in_no_set_and_likeness_may_depend_on_the_key():
+    layers = strata(1, 1, 100)
+    barred = list(range(50, 100))
+    assert max(place for one in draw_controls(layers, [3], 40, barred=barred).sets for place in one) < 50
+    by_place = draw_controls(layers, [3], 8, sizes={3: np.arange(100.0)})
+    assert {place for one in by_place.sets for place in one} <= set(range(10))
+    with pytest.raises(PatchclampError, match="random sets"):
+        draw_controls(layers, [3], 40, barred=[i for i in range(100) if i != 3])
+
+
+@given(st.permutations(range(8)), st.integers(1, 8), st.sets(st.integers(0, 7), max_size=3))
+def test_as_many_are_counted_as_leave_others_to_draw(order, top, barred):
+    layers = [*strata(1, 1, 5), replace(strata(1, 1, 3)[0], first=5, kind="other")]
+
+    def can_draw(n):
+        try:
+            return bool(draw_controls(layers, order[:n], 1, barred=sorted(barred)))
+        except PatchclampError:
+            return False
+
+    most = max((n for n in range(1, top + 1) if can_draw(n)), default=0)
+    assert count_matched(layers, order[:top], barred=sorted(barred)) == most
 
 
 def test_features_at_zero_are_drawn_last():

@@ -86,10 +86,11 @@ def example_document():
         "causes": [cause(1, 3.5, 3.125), cause(2, 0.75, 0.0625)], "opposing": [cause(3, -0.5, -0.375)],
         "predicted": 4.25, "measured": 3.375, "normalised": {"predicted": 0.739, "measured": 0.587},
         "receipts": {
+            "verdict": "weak", "reasons": ["p = 0.25"], "summary": "weak (p = 0.25)",
             "together": 3.375, "singly": [3.125, 0.0625, -0.375],
             "randoms": {
-                "measured": [0.25, -0.5, 0.125], "size": 2, "distinct": 3, "elsewhere": 0.25, "interval": interval,
-                "p": 0.25, "seed": 7, "mean": -0.0417,
+                "measured": [0.25, -0.5, 0.125], "size": 2, "different": 3, "outside": 0.25, "interval": interval,
+                "rule": "same site and position, like size", "step": "size", "p": 0.25, "seed": 7, "mean": -0.0417,
             },
             "rivals": [
                 {"name": "largest activations", "keys": ["a", "b"], "shared": 0, "measured": 0.875},
@@ -234,7 +235,7 @@ def test_random_sets_as_strong_are_named_so(document):
 
 
 def test_small_sets_few_sets_and_effects_the_wrong_way_are_admitted(document):
-    document["receipts"]["randoms"] |= {"size": 1, "distinct": 2, "asked": 20}
+    document["receipts"]["randoms"] |= {"size": 1, "different": 2, "asked": 20}
     document["receipts"]["together"] = -0.25
     text = Page(render(document)).text
     assert "Each random set has only 1 node" in text

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.reference import Reference
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.controls import Stratum, strata_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
@@ -142,6 +143,16 @@ class Attribution:
             for (_, basis), sizes in self.sizes.items()
         ]
         return np.concatenate(parts)
+
+    @cached_property
+    def strata(self) -> list[Stratum]:
+        """Nodes that can stand for each other, by size: what random sets are drawn from."""
+        blocks = [
+            (site, basis, None if basis == "channels" else len(sizes), sizes.shape[1])
+            for (site, basis), sizes in self.sizes.items()
+        ]
+        sparse = {basis: kind_of(basis) == "feature" for _, basis in self.sizes}
+        return strata_of(blocks, np.concatenate([sizes.ravel() for sizes in self.sizes.values()]), sparse)
 
     @property
     def total(self) -> float:

@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask
-from patchclamp.explain.receipts import matched_sets, normalised, sizes_of
+from patchclamp.explain.receipts import normalised
 from patchclamp.organisms import language
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
@@ -172,7 +173,8 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     for order in orders.values():
         starts.append(len(groups))
         top = [some.key(int(i)) for i in order[:TOP]]
-        groups += [top, *matched_sets(sizes_of(some, top), SETS, seed)[0]]
+        controls = draw_controls(some.strata, order[:TOP].tolist(), SETS, seed=seed)
+        groups += [top, *([some.key(i) for i in one] for one in controls.sets)]
     effects = some.baseline - _measured(model, question, some, groups)
     alone, *together = np.split(effects, starts)
     scale = some.baseline - floor

@@ -104,7 +104,8 @@ def _measured_parts(found: Circuit, options: Namespace) -> tuple[list[int], int]
         if n < len(places):
             log(
                 f"note: {n} part{'s are' if n > 1 else ' is'} measured together, not {len(places)}: with more there "
-                f"would not be {options.controls} random sets of as many parts; --top takes another number"
+                f"would not be {options.controls} random sets of as many parts, or fewer still; --top takes another "
+                "number"
             )
         return places[:n], options.controls
     n = count_matched(found.parts, places)
@@ -240,17 +241,19 @@ def info(options: Namespace) -> int:
 
 def _receipt_data(found: Circuit, receipt: Any) -> dict[str, Any]:
     """Return a receipt as JSON-ready data."""
-    names = found.names()
     predicted = found.scores[list(receipt.places)]
     own = None if found.method == "patch" else agreement(predicted, np.array(receipt.alone))
+    r, controls = receipt.receipt, receipt.receipt.controls
     return {
+        "verdict": r.verdict, "reasons": list(r.reasons), "summary": r.summary,
         "agreement": own, "random_predicted": _number(receipt.random_predicted),
-        "parts": [names[i] for i in receipt.places], "alone": list(receipt.alone), "predicted": receipt.predicted,
+        "parts": list(r.keys), "alone": list(receipt.alone), "predicted": r.predicted,
         "measured": receipt.measured, "measured_share": _number(receipt.share(receipt.measured)),
-        "interval": _ends(receipt.interval), "randoms": list(receipt.randoms), "random_mean": _number(receipt.mean),
-        "random_share": _number(receipt.share(receipt.mean)), "random_interval": _ends(receipt.random_interval),
-        "size": receipt.size, "distinct": receipt.distinct, "asked": receipt.asked, "p": _number(receipt.p),
-        "seed": receipt.seed,
+        "interval": _ends(r.measured.interval), "randoms": list(controls.measured),
+        "random_mean": _number(controls.mean), "random_share": _number(receipt.share(controls.mean)),
+        "random_interval": _ends(controls.interval), "rule": controls.rule, "step": controls.step,
+        "outside": controls.outside, "idle": controls.idle, "size": controls.size, "distinct": controls.n_different,
+        "asked": controls.asked, "p": _number(r.p), "seed": controls.seed, "rivals": dict(r.rivals),
     }  # fmt: skip
 
 
@@ -266,7 +269,7 @@ def agreement(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | 
 
 def _ends(interval: Any) -> list[float | None]:
     """Return both ends of an interval; None where one pair gives none."""
-    return [_number(end) for end in (interval.low, interval.high)]
+    return [None, None] if interval is None else [_number(end) for end in (interval.low, interval.high)]
 
 
 def _number(x: float) -> float | None:

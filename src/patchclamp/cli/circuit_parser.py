@@ -65,7 +65,7 @@ def _find(whats: Any) -> None:
         "--top", type=int, metavar="K",
         help="parts that are measured together (default: 10, or so many fewer that random sets can have as many)",
     )  # fmt: skip
-    made.add_argument("--controls", type=int, default=20, metavar="N", help="random sets (default and least: 20)")
+    made.add_argument("--controls", type=int, default=99, metavar="N", help="random sets (default: 99, least: 20)")
     made.add_argument("--batch-size", type=int, default=16, metavar="B", help="pairs per forward pass (default: 16)")
     made.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     made.add_argument("--resume", action="store_true", help="go on with an interrupted run")

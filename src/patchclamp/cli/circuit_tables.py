@@ -38,6 +38,8 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
         f"{clean} clean, {corrupted} corrupted"
     )
     out.print(_how(document), style="dim")
+    if verdict := (document["receipt"] or {}).get("summary"):
+        out.print(f"[bold]Verdict[/]: {escape(verdict)}")
     # Scores of patching are measurements: to replace the first parts once more adds nothing.
     again = [] if found.method == "patch" else ["measured"]
     kind = "predicted" if again else "measured"
@@ -101,12 +103,14 @@ def _receipt(out: Any, document: dict[str, Any], *, edges: bool) -> None:
         out.print(f"p = {r['p']:.3f}{shown}: the share of sets that take at least as much, these parts counted.")
     if 0 < r["distinct"] < r.get("asked", len(r["randoms"])):
         out.print("No more random sets than these could be drawn: few other parts of these kinds are left.")
+    for name, effect in r.get("rivals", {}).items():
+        out.print(f"As many others by {escape(name)}: {_signed(effect)}")
     if told := agreed(r):
         out.print(told)
     out.print(
         f"These {n}: the highest scores, those near zero left out. Predicted: the sum of scores, which counts what "
         "parts in series carry more than once. "
-        + ("" if not _is_known(r["p"]) else "Random sets have as many parts of each kind. ")
+        + (f"Random sets: {escape(r['rule'])}. " if r.get("rule") else "")
         + ("" if edges else "The embedding is in no set: to replace it is to show the corrupted prompt. ")
         + "These are the pairs that the circuit was found on; `patchclamp circuit evaluate` asks others.",
         style="dim",

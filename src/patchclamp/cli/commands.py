@@ -194,7 +194,7 @@ def explain(options: Namespace) -> int:
     if (n := len(found.causes)) < options.top:
         log(
             f"note: --top {options.top}, and {n} cause{'s' * (n != 1)}: no more units push towards the answer, or no "
-            "others would be left at their sites to draw random sets from"
+            "others of their kinds would be left to draw random sets from"
         )
     if options.prompt.endswith(" ") and not seen and not options.chat:
         log("note: the prompt ends in a space, which most vocabularies put before the next word instead")

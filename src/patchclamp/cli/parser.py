@@ -249,7 +249,7 @@ def _explain(verbs: Any) -> None:
     verb.add_argument(
         "--top", type=int, default=20, metavar="K", help="how many causes to name and ablate (default: 20)"
     )
-    verb.add_argument("--controls", type=int, default=20, metavar="N", help="random sets (default and least: 20)")
+    verb.add_argument("--controls", type=int, default=99, metavar="N", help="random sets (default: 99, least: 20)")
     verb.add_argument("--out", metavar="FILE", help="write the graph as JSON")
     verb.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
     verb.add_argument("--atlas", metavar="DIR", help="add the graph to an atlas of the same model, as a layer")

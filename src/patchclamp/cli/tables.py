@@ -192,6 +192,7 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
             f"and m is read {'after it' if q.given else 'along it'}."
         )
     out.print(f"scored by {METHODS[e.method]}, values held against {HELD[e.reference]}\n", style="dim")
+    out.print(f"[bold]Verdict[/]: {escape(e.receipts.receipt.summary)}\n")
     _causes(out, e.causes)
     _receipt(out, e)
     _agreement(out, e.receipts.agreement, e.method)
@@ -263,9 +264,9 @@ def _receipt(out: Console, e: Any) -> None:
     def row(what: str, effect: float, note: str = "", predicted: str = "") -> None:
         table.add_row(what, predicted, _signed(effect), _percent(e.share(effect)), note)
 
-    row(f"these {n} together", e.measured, _p(randoms), _signed(e.predicted))
-    between = _range(randoms.interval.low, randoms.interval.high)
-    row(random_sets(randoms.distinct), randoms.mean, f"mean; 95 % interval {between}")
+    row(f"these {n} together", e.measured, _p(e.receipts.receipt), _signed(e.predicted))
+    between = ABSENT if randoms.interval is None else _range(randoms.interval.low, randoms.interval.high)
+    row(random_sets(randoms.n_different), randoms.mean, f"mean; 95 % interval {between}")
     row("  largest of them, either sign", max(filter(_is_known, randoms.measured), key=abs, default=math.nan))
     for rival in e.receipts.rivals:
         more = (
@@ -279,13 +280,13 @@ def _receipt(out: Console, e: Any) -> None:
         out.print(f"not compared: {rival} ({escape(why)})", style="dim")
     if randoms.size < n:
         out.print(
-            f"Each random set has only {randoms.size} units: so many others remain at these sites and positions. "
-            "p flatters; ask for fewer causes (--top).",
+            f"Each random set has only {randoms.size} units: so many others of their kinds remain. "
+            "They give no p; ask for fewer causes (--top).",
             style="bold dark_orange",
         )
-    if randoms.distinct < randoms.asked:
+    if randoms.n_different < randoms.asked:
         out.print(
-            f"No more than {random_sets(randoms.distinct)} of {randoms.asked} that were asked for: these sites are "
+            f"No more than {random_sets(randoms.n_different)} of {randoms.asked} that were asked for: these sites are "
             "small.",
             style="bold dark_orange",
         )
@@ -297,9 +298,8 @@ def _receipt(out: Console, e: Any) -> None:
         out.print(f"No shares: {why}", style="bold")
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
-        "in number, site and position, and in decile of size where a site has enough others "
-        f"({_percent(randoms.elsewhere)} of their units came from another decile). p: the share of sets at least as "
-        "strong.",
+        f"in number: {randoms.rule} ({_percent(randoms.outside)} of their units came from another decile of size, or "
+        "from a wider match). p: the share of sets at least as strong.",
         style="dim",
     )
     if e.bases:
@@ -345,12 +345,12 @@ def _kept(out: Console, e: Any) -> None:
     _print(out, table)
 
 
-def _p(randoms: Any) -> str:
-    n = randoms.distinct
-    if not _is_known(randoms.p):
+def _p(receipt: Any) -> str:
+    n = receipt.controls.n_different
+    if not _is_known(receipt.p):
         return "no p"
-    least = randoms.p <= 1.5 / (n + 1)
-    return f"p = {randoms.p:.3f}" + (f", the least that {different_sets(n)} can show" if least else "")
+    least = receipt.p <= 1.5 * receipt.controls.floor
+    return f"p = {receipt.p:.3f}" + (f", the least that {different_sets(n)} can show" if least else "")
 
 
 def measured(found: Any) -> None:

@@ -274,6 +274,9 @@ def _is_receipt(x: Any) -> bool:
     told = isinstance(x, dict) and all(name in x and fits(x[name]) for name, fits in _RECEIPT.items())
     if not told or not 0 < len(x["parts"]) == len(x["alone"]) or not _is_count(x.get("asked", 0)):
         return False
+    words = [x.get(name, "") for name in ("verdict", "summary", "rule", "step")]
+    if not all(isinstance(word, str) for word in words) or not _is_words(x.get("reasons", [])):
+        return False
     agreement = x.get("agreement") or {}
     return _is_table(agreement) and all(map(_is_end, (*agreement.values(), x.get("random_predicted"))))
 

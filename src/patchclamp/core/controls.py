@@ -1,5 +1,6 @@
 """Random controls: sets drawn at random that are like a chosen set, by one stated rule."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -42,14 +43,6 @@ class Stratum:
     first: Natural
     sparse: bool = False
 
-    def deciles(self) -> Int[np.ndarray, " key"]:
-        """Return each key's decile of size; where sparse among those above zero, and ``IDLE`` for the others."""
-        ranks: np.ndarray = np.argsort(np.argsort(self.sizes, kind="stable"), kind="stable")
-        if not self.sparse:
-            return ranks * DECILES // len(self.sizes)
-        idle = self.sizes == 0
-        return np.where(idle, IDLE, (ranks - idle.sum()) * DECILES // max(1, int((~idle).sum())))
-
 
 @checked
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ class RandomControls:
     def rule(self) -> str:
         """How they were matched, in words."""
         words = {
-            "size": "same site and position, like size",
+            "size": "same site and position, nearest size",
             "site": "same site and position, any size",
             "kind": "same kind and position, any layer",
             "position": "same kind, any layer and position",
@@ -106,17 +99,27 @@ class RandomControls:
 
     @property
     def mean(self) -> float:
-        """Mean effect of a set; nan without any."""
-        return float(np.mean(self.measured)) if self.measured else float("nan")
+        """Mean effect of a set, of those with a finite one; nan without any."""
+        return float(self._finite.mean()) if len(self._finite) else float("nan")
 
     @property
     def interval(self) -> Interval | None:
-        """95 % interval of the mean; None with fewer than two sets."""
-        return mean_interval(np.array(self.measured), seed=self.seed) if len(self.measured) > 1 else None
+        """95 % interval of the mean; None with fewer than two sets of finite effect."""
+        return mean_interval(self._finite, seed=self.seed) if len(self._finite) > 1 else None
+
+    @property
+    def _finite(self) -> Float[np.ndarray, " set"]:
+        effects = np.array(self.measured, dtype=np.float64)
+        return effects[np.isfinite(effects)]
 
     def p(self, effect: float) -> float:
-        """Return the share of sets at least as strong as an effect, with +1 correction; nan without any."""
-        return rank_of(effect, np.array(self.measured)) if self.measured else float("nan")
+        """Return the share of sets at least as strong as an effect, with +1 correction; nan without any.
+
+        A set without a finite effect broke the network: it is at least as strong as anything.
+        """
+        if not self.measured or np.isnan(effect):
+            return float("nan")
+        return rank_of(effect, np.nan_to_num(np.array(self.measured), nan=np.inf))
 
     @property
     def floor(self) -> float:
@@ -133,19 +136,29 @@ class RandomControls:
 
 @checked
 def draw_controls(
-    strata: Sequence[Stratum], chosen: Sequence[int], n_sets: Positive, *, seed: Natural = 0
+    strata: Sequence[Stratum],
+    chosen: Sequence[int],
+    n_sets: Positive,
+    *,
+    seed: Natural = 0,
+    barred: Sequence[int] = (),
+    sizes: Mapping[int, Float[np.ndarray, " key"]] | None = None,
 ) -> RandomControls:
     """Draw random sets like a chosen one: for each chosen key another of its site, position and decile of size.
 
     No drawn key was chosen, none stands twice in a set, and no two sets are the same. Where a decile has fewer than
-    five others the nearest ones serve too. Where fewer different sets exist than were asked for, the match is widened
-    step by step (``STEPS``), for further sets only.
+    five others the nearest ones serve too. Where a site has fewer others than were chosen of it, the match is widened
+    for these keys, step by step (``STEPS``); where fewer different sets exist than were asked for, it is widened for
+    all keys, for further sets only.
 
     Args:
         strata: all keys that there are, or at least those of the chosen keys' sites; to widen the match, of all sites.
         chosen: places of the chosen keys.
         n_sets: how many sets, at most.
         seed: of the draws.
+        barred: places of keys that stand in no set.
+        sizes: place of a chosen key to the sizes of its stratum, where what is like it depends on the key; the
+            stratum's own where left out.
 
     Returns:
         RandomControls: not measured yet.
@@ -153,27 +166,35 @@ def draw_controls(
     Raises:
         PatchclampError: no key chosen, or nothing else of its kind anywhere.
 
-    Cost: per set O(keys of the chosen sites and positions); wider steps O(keys of the kind).
+    Cost: per set O(keys of the chosen sites and positions); a wider step O(keys of the kind), once.
     """
-    by_place = _locate(strata, chosen)
+    groups = _locate(strata, chosen, barred, sizes or {})
+    taken = np.array([*chosen, *barred], dtype=np.int64)
     draw = np.random.default_rng(seed)
     found: dict[frozenset[int], tuple[tuple[int, ...], int, int]] = {}
     widest: Step = "size"
-    for step in STEPS:
+    short = [int(group.free.sum()) < len(group.own) for group in groups]
+    plans = [(step, which) for which in ([short] if any(short) else []) + [[True] * len(groups)] for step in STEPS]
+    for step, which in plans:
         before = len(found)
+        pools = [
+            _pool(strata, group.stratum, step, taken) if wide and step != "size" else None
+            for group, wide in zip(groups, which, strict=True)
+        ]
         for _ in range(n_sets * PATIENCE):
-            one = _draw_size(by_place, draw) if step == "size" else _draw_wide(strata, by_place, step, draw)
+            one = _draw(groups, pools, draw)
             if not one[0]:
                 break
             # A wider set may be larger than a narrow one; sets of one size only are comparable.
-            if found and len(one[0]) > min(len(places) for places, *_ in found.values()):
+            size = len(next(iter(found.values()))[0]) if found else 0
+            if len(one[0]) > size:
                 found.clear()
                 before = 0
-            found.setdefault(frozenset(one[0]), one)
-            if len(found) == n_sets:
+            elif len(found) == n_sets or len(one[0]) < size:
                 break
-        widest = step if len(found) > before else widest
-        if len(found) == n_sets and min(len(one[0]) for one in found.values()) == len(chosen):
+            found.setdefault(frozenset(one[0]), one)
+        widest = max(widest, step, key=STEPS.index) if len(found) > before else widest
+        if len(found) == n_sets and len(next(iter(found))) == len(set(chosen)):
             break
     if not found:
         raise PatchclampError(
@@ -189,68 +210,146 @@ def draw_controls(
     )  # fmt: skip
 
 
-_Group = tuple[Stratum, list[int]]
+def count_matched(strata: Sequence[Stratum], order: Sequence[int], *, barred: Sequence[int] = ()) -> int:
+    """Return how many of some keys, from the first on, can be chosen so that another of their kinds is left to draw.
+
+    Args:
+        strata: all keys.
+        order: places of some, the first ones first.
+        barred: places of keys that stand in no set.
+
+    Returns:
+        int: 0 where the first key alone is all there is of its kind.
+
+    Example:
+        >>> count_matched(strata_of([("blocks.0.attn.z", "heads", None, 2)], np.ones(2), {}), [1, 0])
+        1
+    """
+    kinds = [strata[at].kind for at in _strata_at(strata, [*order, *barred])]
+    of_kind: Counter[str] = Counter()
+    for stratum in strata:
+        of_kind[stratum.kind] += len(stratum.sizes)
+    of_kind.subtract(kinds[len(order) :])
+    closed, seen = set(map(int, barred)), set()
+    left = most = 0
+    for n, (place, kind) in enumerate(zip(order, kinds, strict=False), 1):
+        # A kind that comes in brings all its keys, of which this one is chosen.
+        left += (0 if kind in seen else of_kind[kind]) - int(place not in closed)
+        seen.add(kind)
+        most = n if left > 0 else most
+    return most
 
 
-def _locate(strata: Sequence[Stratum], chosen: Sequence[int]) -> list[_Group]:
-    """Return the strata of the chosen keys, in the order of the first of each, with the chosen places within it."""
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """The chosen keys of one stratum: which, who else of it is free, and the deciles of all as each key sees them."""
+
+    stratum: Stratum
+    own: list[int]
+    free: np.ndarray
+    deciles: list[np.ndarray]
+
+
+def _strata_at(strata: Sequence[Stratum], places: Sequence[int]) -> list[int]:
+    """Return in which stratum each place lies."""
     firsts = np.array([stratum.first for stratum in strata])
-    groups: dict[int, list[int]] = {}
-    for place in dict.fromkeys(int(i) for i in chosen):
-        [at] = np.flatnonzero((firsts <= place) & (place < firsts + [len(s.sizes) for s in strata])).tolist() or [-1]
-        if at < 0:
-            raise PatchclampError(
-                expected="chosen keys that are in a stratum",
-                got=f"place {place}",
-                remedy="Give the strata of all keys.",
-            )
-        groups.setdefault(at, []).append(place - strata[at].first)
-    if not groups:
+    ends = firsts + [len(stratum.sizes) for stratum in strata]
+    order = np.argsort(firsts, kind="stable")
+    at = order[np.maximum(np.searchsorted(firsts[order], places, side="right") - 1, 0)]
+    outside = [p for p, i in zip(places, at, strict=True) if not firsts[i] <= p < ends[i]]
+    if outside:
+        raise PatchclampError(
+            expected="keys that are in a stratum", got=f"place {outside[0]}", remedy="Give the strata of all keys."
+        )
+    return [int(i) for i in at]
+
+
+def _locate(
+    strata: Sequence[Stratum], chosen: Sequence[int], barred: Sequence[int], sizes: Mapping[int, np.ndarray]
+) -> list[_Group]:
+    """Return the strata of the chosen keys, in the order of the first of each, with the chosen places within it."""
+    places = list(dict.fromkeys(int(i) for i in chosen))
+    if not places:
         raise PatchclampError(expected="at least one chosen key", got="none", remedy="Choose some.")
-    return [(strata[at], places) for at, places in groups.items()]
+    groups: dict[int, list[int]] = {}
+    for place, at in zip(places, _strata_at(strata, places), strict=True):
+        groups.setdefault(at, []).append(place)
+    found = []
+    for at, own in groups.items():
+        stratum = strata[at]
+        free = ~np.isin(stratum.first + np.arange(len(stratum.sizes)), [*own, *barred])
+        shared = _deciles(stratum.sizes, sparse=stratum.sparse)
+        deciles = [_deciles(sizes[i], sparse=stratum.sparse) if i in sizes else shared for i in own]
+        found.append(_Group(stratum, [i - stratum.first for i in own], free, deciles))
+    return found
 
 
-def _draw_size(groups: Sequence[_Group], draw: np.random.Generator) -> tuple[tuple[int, ...], int, int]:
-    """Draw one set by size; return its places, and how many of them are of another decile, and idle."""
+def _deciles(sizes: Float[np.ndarray, " key"], *, sparse: bool) -> Int[np.ndarray, " key"]:
+    """Return each key's decile of size; where sparse among those above zero, and ``IDLE`` for the others."""
+    ranks: np.ndarray = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
+    if not sparse:
+        return ranks * DECILES // len(sizes)
+    idle = sizes == 0
+    return np.where(idle, IDLE, (ranks - idle.sum()) * DECILES // max(1, int((~idle).sum())))
+
+
+_Pool = tuple[np.ndarray, np.ndarray]
+"""What a wider step allows: places of keys, and of those at zero, which are drawn only where no others are left."""
+
+
+def _pool(strata: Sequence[Stratum], stratum: Stratum, step: Step, taken: np.ndarray) -> _Pool:
+    like = [one for one in strata if _is_like(one, stratum, step)]
+    candidates = np.concatenate([one.first + np.arange(len(one.sizes)) for one in like])
+    asleep = np.concatenate([one.sizes == 0 if stratum.sparse else np.zeros(len(one.sizes), bool) for one in like])
+    free = ~np.isin(candidates, taken)
+    return candidates[free & ~asleep], candidates[free & asleep]
+
+
+def _draw(
+    groups: Sequence[_Group], pools: Sequence[_Pool | None], draw: np.random.Generator
+) -> tuple[tuple[int, ...], int, int]:
+    """Draw one set; return its places, and how many of them are of another decile, and idle."""
+    picked: list[list[int]] = [[] for _ in groups]
+    outside = idle = 0
+    for at, (group, pool) in enumerate(zip(groups, pools, strict=True)):
+        if pool is None:
+            picked[at], beyond, resting = _draw_size(group, draw)
+            outside, idle = outside + beyond, idle + resting
+    used = {place for one in picked for place in one}
+    for at, (group, pool) in enumerate(zip(groups, pools, strict=True)):
+        if pool is None:
+            continue
+        for places, is_idle in zip(pool, (False, True), strict=True):
+            missing = len(group.own) - len(picked[at])
+            some = draw.choice(places, min(len(places), missing + len(used)), replace=False).tolist()
+            some = [place for place in some if place not in used][:missing]
+            picked[at] += some
+            used.update(some)
+            idle += is_idle * len(some)
+        # All count as outside: which of them a narrower step would have allowed is not looked up.
+        outside += len(picked[at])
+    return tuple(place for one in picked for place in one), outside, idle
+
+
+def _draw_size(group: _Group, draw: np.random.Generator) -> tuple[list[int], int, int]:
+    """Draw for each chosen key of a stratum another of like size."""
     places: list[int] = []
     outside = idle = 0
-    for stratum, chosen in groups:
-        deciles = stratum.deciles()
-        free = np.ones(len(deciles), dtype=bool)
-        free[chosen] = False
-        for own in chosen:
-            if not free.any():
-                break
-            pool = free & (deciles != IDLE)
-            pool = pool if pool.any() else free
-            distance = np.where(pool, np.abs(deciles - deciles[own]), np.inf)
-            reach = np.sort(distance)[min(NEAREST, int(pool.sum())) - 1]
-            picked = int(draw.choice(np.flatnonzero(distance <= reach)))
-            free[picked] = False
-            outside += int(distance[picked] > 0)
-            idle += int(stratum.sparse and stratum.sizes[picked] == 0)
-            places.append(stratum.first + picked)
-    return tuple(places), outside, idle
-
-
-def _draw_wide(
-    strata: Sequence[Stratum], groups: Sequence[_Group], step: Step, draw: np.random.Generator
-) -> tuple[tuple[int, ...], int, int]:
-    """Draw one set from all that a wider step allows; those at zero only where no others are left."""
-    taken = {stratum.first + own for stratum, chosen in groups for own in chosen}
-    places: list[int] = []
-    idle = 0
-    for stratum, chosen in groups:
-        pools = [one for one in strata if _is_like(one, stratum, step)]
-        candidates = np.concatenate([one.first + np.arange(len(one.sizes)) for one in pools])
-        asleep = np.concatenate([one.sizes == 0 if stratum.sparse else np.zeros(len(one.sizes), bool) for one in pools])
-        free = ~np.isin(candidates, [*taken, *places])
-        members = draw.permutation(candidates[free & ~asleep])[: len(chosen)].tolist()
-        resting = draw.permutation(candidates[free & asleep])[: len(chosen) - len(members)].tolist()
-        idle += len(resting)
-        places += members + resting
-    # All of them count as outside but those that a narrower step would have allowed, which nobody can tell apart.
-    return tuple(places), len(places), idle
+    stratum, free = group.stratum, group.free.copy()
+    for own, deciles in zip(group.own, group.deciles, strict=True):
+        if not free.any():
+            break
+        pool = free & (deciles != IDLE)
+        pool = pool if pool.any() else free
+        distance = np.where(pool, np.abs(deciles - deciles[own]), len(deciles) + DECILES)
+        nearest = min(NEAREST, int(pool.sum())) - 1
+        reach = np.partition(distance, nearest)[nearest]
+        one = int(draw.choice(np.flatnonzero(distance <= reach)))
+        free[one] = False
+        outside += int(distance[one] > 0)
+        idle += int(stratum.sparse and stratum.sizes[one] == 0)
+        places.append(stratum.first + one)
+    return places, outside, idle
 
 
 def _is_like(one: Stratum, other: Stratum, step: Step) -> bool:
@@ -259,6 +358,16 @@ def _is_like(one: Stratum, other: Stratum, step: Step) -> bool:
     if step == "kind":
         return one.kind == other.kind and one.position == other.position
     return one.kind == other.kind
+
+
+def kind_at(site: str, basis: str) -> str:
+    """Return a site without its layer, with the basis of its units.
+
+    Example:
+        >>> kind_at("blocks.3.mlp.act", "neurons")
+        'mlp.act/neurons'
+    """
+    return f"{'.'.join(site.split('.')[2:]) if site.startswith('blocks.') else site}/{basis}"
 
 
 def strata_of(
@@ -273,7 +382,7 @@ def strata_of(
     """
     found, first = [], 0
     for site, basis, n_places, n_units in blocks:
-        kind = f"{'.'.join(site.split('.')[2:]) if site.startswith('blocks.') else site}/{basis}"
+        kind = kind_at(site, basis)
         for place in range(n_places or 1):
             part = sizes[first : first + n_units]
             position = None if n_places is None else place

@@ -15,7 +15,7 @@ ENOUGH_SETS = 99
 """Different random sets with which p can fall to .01."""
 STRONG, SOME = 0.01, 0.05
 LARGEST_ACTIVATIONS = "largest activations"
-"""The rival that a claim must beat: as many units, chosen by the size of their activation alone."""
+"""The rival that a claim must beat: as many other units, chosen by the size of their activation alone."""
 
 
 @checked
@@ -29,7 +29,8 @@ class Receipt:
         predicted: the effect that their scores add up to; nan where nothing was predicted.
         measured: the effect of replacing all of them, with its interval over cases (None with one case).
         controls: random sets like them, measured.
-        rivals: name → effect of as many units that were chosen in a simpler way.
+        rivals: name → effect of as many units that were chosen in a simpler way; none of them among the
+            keys: what shares units with a claim confirms it.
 
     Raises:
         PatchclampError: no key, or controls that were not measured.
@@ -69,9 +70,9 @@ class Receipt:
         """What the measurement says of the claim.
 
         *holds*: the measured effect has the predicted sign, its interval excludes 0 (where there are several cases), it
-        exceeds that of the units of largest activation, and p ≤ .01 against at least 99 different random sets. *weak*:
-        the sign is right and p ≤ .05, or it exceeds all random sets and fewer than 99 different ones exist. Else
-        *no evidence*.
+        exceeds that of the other units of largest activation, and p ≤ .01 against at least 99 different random sets.
+        *weak*: the sign is right and p ≤ .05, or it exceeds all random sets and fewer than 99 different ones exist.
+        Else *no evidence*.
         """
         sign = math.copysign(1.0, self.predicted) if math.isfinite(self.predicted) and self.predicted else 1.0
         if not sign * self.measured.value > 0:
@@ -90,6 +91,8 @@ class Receipt:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the verdict is not *holds*, in words; empty where it is."""
+        if math.isnan(self.measured.value):
+            return ("the measured effect is undefined",)
         found = []
         sign = math.copysign(1.0, self.predicted) if math.isfinite(self.predicted) and self.predicted else 1.0
         if not sign * self.measured.value > 0:
@@ -98,7 +101,7 @@ class Receipt:
         if interval is not None and interval.low <= 0 <= interval.high:
             found.append("its interval includes 0")
         if not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
-            found.append("the units of largest activation do as much")
+            found.append("other units, of largest activation, do as much")
         if self.controls.n_different < ENOUGH_SETS:
             found.append(f"only {self.controls.n_different} different random sets exist ({self.controls.rule})")
         if self.controls.size != len(self.keys):
@@ -107,6 +110,13 @@ class Receipt:
             found.append(f"p = {self.p:.2g}")
         return tuple(found)
 
+    @property
+    def summary(self) -> str:
+        """The verdict in one sentence: with its reasons, or with what it rests on."""
+        sets = f"{self.controls.n_different} different random sets, {self.controls.rule}"
+        grounds = "; ".join(self.reasons) or f"p = {self.p:.2g} beside {sets}"
+        return f"{self.verdict} ({grounds})"
+
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON-ready data."""
         return {
@@ -114,4 +124,5 @@ class Receipt:
             "measured": self.measured.to_json(), "controls": self.controls.to_json(),
             "rivals": {name: finite(effect) for name, effect in self.rivals.items()},
             "p": finite(self.p), "p_floor": self.controls.floor, "verdict": self.verdict, "reasons": list(self.reasons),
+            "summary": self.summary,
         }  # fmt: skip

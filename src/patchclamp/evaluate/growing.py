@@ -112,6 +112,9 @@ def random_orders(
 ) -> Int[np.ndarray, "circuit part"]:
     """Draw orders of parts in which every size has as many parts of each kind as the circuit's own order.
 
+    An order is not a set: its first parts are random circuits of every size at once, up to half of all parts, where few
+    others of one site and decile are left to match. So orders match by kind alone, and ``core.controls`` draws sets.
+
     Two orders whose first parts are the same sets at every size are one random circuit, and are drawn once.
 
     Args:

@@ -1,5 +1,7 @@
 """Answer: score every MLP neuron, head or feature at every position, and check the best by replacing them."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,22 +16,25 @@ from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.nodes import level_sites, shape_of
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.controls import count_matched, kind_at
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
+from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import DIRECTLY, N_OPPONENTS, Receipts, count_matched, gather, normalised
+from patchclamp.explain.receipts import DIRECTLY, N_OPPONENTS, Receipts, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.reading import Question, ask, unknown_words
 
-N_CONTROLS, N_PROMOTED, N_LIKELIEST = 20, 4, 5
-MOST_CONTROLS = 1000
+LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
+"""Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
+N_PROMOTED, N_LIKELIEST = 4, 5
 NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
 LEAST_MOVED = 1e-5
@@ -134,9 +139,10 @@ class Explanation:
         measures = {
             "baseline": self.baseline, "floor": self.floor, "predicted": self.predicted, "measured": self.measured,
             "total": self.total, "overlap": self.total - (self.baseline - self.floor),
-            "control_mean": r.randoms.mean, "control_low": r.randoms.interval.low,
-            "control_high": r.randoms.interval.high, "p": r.randoms.p,
+            "control_mean": r.randoms.mean, "p": r.receipt.p,
         }  # fmt: skip
+        if (interval := r.randoms.interval) is not None:
+            measures |= {"control_low": interval.low, "control_high": interval.high}
         if self.gap is not None:
             measures["completeness_gap"] = self.gap
         about = {
@@ -163,8 +169,18 @@ class Explanation:
 
         ``normalised`` holds shares of m(clean) − m(reference), or null where that is below 0.1.
         """
-        q, receipts = self.question, asdict(self.receipts)
-        receipts["randoms"]["mean"] = self.receipts.randoms.mean
+        q, r = self.question, self.receipts
+        receipt = r.receipt.to_json()
+        interval = r.randoms.interval or Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
+        receipts = {
+            **{name: receipt[name] for name in ("verdict", "reasons", "summary")},
+            "together": r.together, "singly": r.singly,
+            "randoms": {
+                **receipt["controls"], "mean": r.randoms.mean, "interval": asdict(interval),
+                "p": receipt["p"],
+            },
+            "rivals": [asdict(rival) for rival in r.rivals], "agreement": asdict(r.agreement), "kept": asdict(r.kept),
+        }  # fmt: skip
         own = (
             "subject",
             "method",
@@ -236,7 +252,7 @@ def explain_answer(
             over all its places), ``feature`` (every unit of the bases that were added to the model), or patterns of
             site paths; neurons and heads, or channels, where left out.
         top: how many causes to name and replace, at most: fewer where no others would be left at their sites.
-        n_controls: random sets, at least 20: fewer cannot show p < 0.05.
+        n_controls: random sets, 20 to 1,000: with fewer than 99 no claim can hold.
         seed: of every draw.
         progress: called with replacements done and replacements in all.
 
@@ -285,7 +301,14 @@ def explain_answer(
             got="none with a positive score",
             remedy="Swap target and contrast, or give a corrupted prompt.",
         )
-    chosen = chosen[: count_matched(found, chosen)]
+    n_matched = count_matched(found.strata, [found.index(node) for node in chosen])
+    if not n_matched:
+        raise PatchclampError(
+            expected="units to draw random sets from",
+            got=f"{chosen[0]}, the only one of its kind",
+            remedy="Choose another --level.",
+        )
+    chosen = chosen[:n_matched]
     receipts = gather(
         model, shown, metric, found, direct, chosen, opposing, n_controls=n_controls, seed=seed, progress=progress
     )
@@ -325,18 +348,19 @@ def check_counts(top: int, n_controls: int) -> None:
     Raises:
         PatchclampError: no cause, or too few or too many sets.
     """
-    if top < 1 or not N_CONTROLS <= n_controls <= MOST_CONTROLS:
+    if top < 1 or not LEAST_CONTROLS <= n_controls <= MOST_CONTROLS:
         raise PatchclampError(
-            expected=f"at least 1 cause, and {N_CONTROLS} random sets to {MOST_CONTROLS:,}",
+            expected=f"at least 1 cause, and {LEAST_CONTROLS} random sets to {MOST_CONTROLS:,}",
             got=f"{top} and {n_controls}",
-            remedy="Twenty sets can show p < 0.05, a thousand p < 0.001.",
+            remedy="Twenty sets can show p < 0.05, ninety-nine p = 0.01, a thousand p < 0.001.",
         )
 
 
 def _check_others(model: Model, shown: Shown, levels: Sequence[str] | None) -> None:
-    """Refuse, before anything is scored, sites that have one unit each: nothing is left to draw random sets from."""
+    """Refuse, before anything is scored, units that are the only ones of their kinds: no random sets can be drawn."""
     sites = level_sites(model, model.levels if levels is None else levels)
-    if all(shape_of(model, path, basis, len(shown))[1] < 2 for path, basis in sites.items()):
+    kinds = Counter(kind_at(path, basis) for path, basis in sites.items())
+    if all(kinds[kind_at(*site)] * math.prod(shape_of(model, *site, len(shown))) < 2 for site in sites.items()):
         raise PatchclampError(
             expected="sites with units to draw random sets from",
             got=f"{', '.join(list(sites)[:3])}, with one unit each",

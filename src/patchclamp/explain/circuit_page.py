@@ -227,8 +227,12 @@ def _receipt(d: Mapping[str, Any]) -> str:
         p = "No p: no other part of these kinds is left to draw random sets from."
     elif not known(r["p"]):
         p = f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left."
+    if rule := r.get("rule"):
+        p += f" Random sets: {inline(rule)}."
+    verdict = f"<p><b>Verdict: {inline(r['summary'])}</b></p>" if r.get("summary") else ""
     return (
-        f"<p>What m {_done(d)}.</p><table><thead><tr><th></th><th class='n'>predicted</th><th class='n'>measured</th>"
+        f"{verdict}<p>What m {_done(d)}.</p><table><thead><tr><th></th><th class='n'>predicted</th>"
+        "<th class='n'>measured</th>"
         f"<th class='n'>of m(clean) − m(corrupted)</th></tr></thead><tbody>{cells}</tbody></table>{_agreement(r)}"
         f"<p class='note'>95&nbsp;% interval over pairs {span(*r['interval'], signed=True)}; "
         f"{p}</p>"

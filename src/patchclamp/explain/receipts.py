@@ -1,16 +1,18 @@
 """Receipts: what happens to a metric when the nodes that are said to carry it are replaced, beside controls."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.nodes import Attribution
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.controls import RandomControls, draw_controls
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.metric import Metric
-from patchclamp.core.stats import Interval, bootstrap_interval, mean_interval, rank_of, slope, spearman
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
+from patchclamp.core.stats import Interval, bootstrap_interval, slope, spearman
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -23,44 +25,8 @@ NEAR = 0.01
 """A score counts as near zero at one hundredth of the largest."""
 N_ORDERS, N_OPPONENTS, N_RIVALS = 5, 5, 2
 SMALLEST_SCALE = 0.1
-DECILES, POOL, PATIENCE = 10, 5, 10
-IDLE = -1
-"""The decile of features that are at their reference."""
 DIRECTLY = "direct logit attribution"
 """What that rival is called."""
-
-
-@dataclass(frozen=True)
-class Randoms:
-    """Random sets, each of as many nodes as were chosen, at the same sites and positions and of like size.
-
-    Args:
-        measured: ``(set,)`` what m loses when one is replaced; no two sets are the same.
-        size: nodes in each; fewer than were chosen where most of a site was chosen.
-        distinct: how many there are; fewer than were asked for where small sites have few others to draw from.
-        elsewhere: share of the drawn nodes that came from another decile of size.
-        idle: share of the drawn nodes that are features at their reference, so that replacing them does nothing: they
-            stand in where too few others of their place are away from it.
-        interval: 95 % interval of the mean.
-        p: share of the sets at least as strong as the chosen nodes, with +1 correction.
-        seed: of the draws.
-        asked: how many sets were asked for.
-    """
-
-    measured: tuple[float, ...]
-    size: int
-    distinct: int
-    elsewhere: float
-    interval: Interval
-    p: float
-    seed: int
-    idle: float = 0.0
-    asked: int = 0
-
-    @property
-    def mean(self) -> float:
-        """Mean effect of a random set."""
-        return float(np.mean(self.measured))
 
 
 @dataclass(frozen=True)
@@ -135,20 +101,28 @@ class Receipts:
     """Everything that was measured about some chosen nodes.
 
     Args:
-        together: what m loses when all of them are replaced.
+        receipt: what m loses when all of them are replaced, beside random sets; with the verdict.
         singly: ``(node,)`` what it loses to each alone, chosen first, then opponents.
-        randoms: random sets.
         rivals: sets chosen in simpler ways.
         agreement: predictions against single replacements.
         kept: the keep-only curve.
     """
 
-    together: float
+    receipt: Receipt
     singly: tuple[float, ...]
-    randoms: Randoms
     rivals: tuple[Rival, ...]
     agreement: Agreement
     kept: Kept
+
+    @property
+    def together(self) -> float:
+        """What m loses when all of them are replaced."""
+        return self.receipt.measured.value
+
+    @property
+    def randoms(self) -> RandomControls:
+        """Random sets."""
+        return self.receipt.controls
 
 
 def gather(
@@ -182,13 +156,15 @@ def gather(
 
     Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
     """
-    sets, elsewhere = matched_sets(sizes_of(found, chosen), n_controls, seed)
-    rivals = {"largest activations": _loudest(found, chosen)}
+    controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_controls, seed=seed)
+    sets = [[found.key(place) for place in one] for one in controls.sets]
+    rivals = {LARGEST_ACTIVATIONS: _loudest(found, chosen)}
+    rival = loudest_others(found, chosen)
     if direct is not None:
         rivals[DIRECTLY] = direct.top(len(chosen))
     singles, near = _sample(found, seed)
     sizes, orders = _kept_sizes(found), _orders(model, found, seed)
-    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles)]
+    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles), rival]
     cells = [found.reference.replace_all(group) for group in groups]
     n_groups = len(cells)
     bases = {site: model.basis_at(site, basis) for site, basis in found.scores if kind_of(basis) == "feature"}
@@ -196,22 +172,21 @@ def gather(
     values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
     effects, kept = found.baseline - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
-    together, singly, drawn, rival_effects, checked = (
-        part for part in np.split(effects, np.cumsum([1, n_single, len(sets), len(rivals)]))
+    together, singly, drawn, rival_effects, checked, other = (
+        part for part in np.split(effects, np.cumsum([1, n_single, len(sets), len(rivals), len(singles)]))
+    )
+    compared = tuple(
+        _rival(name, nodes, chosen, float(effect))
+        for (name, nodes), effect in zip(rivals.items(), rival_effects, strict=True)
     )
     return Receipts(
-        together=float(together[0]),
+        receipt=Receipt(
+            "these units carry m", tuple(map(str, chosen)), float(sum(found.score(node) for node in chosen)),
+            Estimate(float(together[0]), None, 1, "m"), controls.measure(drawn),
+            {LARGEST_ACTIVATIONS: float(other[0])} if rival else {},
+        ),
         singly=tuple(map(float, singly)),
-        randoms=Randoms(
-            measured=tuple(map(float, drawn)), size=min(map(len, sets)),
-            distinct=len(sets), elsewhere=elsewhere,
-            interval=mean_interval(drawn, seed=seed), p=rank_of(float(together[0]), drawn), seed=seed,
-            idle=_idle_share(found, sets), asked=n_controls,
-        ),
-        rivals=tuple(
-            _rival(name, nodes, chosen, float(effect))
-            for (name, nodes), effect in zip(rivals.items(), rival_effects, strict=True)
-        ),
+        rivals=compared,
         agreement=_agreement(found, singles, near, checked, seed),
         kept=_curve(sizes, kept, len(found.flat)),
     )  # fmt: skip
@@ -241,120 +216,15 @@ def normalised(effect: float, clean: float, floor: float) -> float | None:
     return None if scale < SMALLEST_SCALE else effect / scale
 
 
-def count_matched(found: Attribution, nodes: Sequence[UnitKey]) -> int:
-    """Return how many of some nodes, from the first on, can be chosen so that others are left to draw random sets from.
+def loudest_others(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
+    """Return the largest activations among units that were not chosen, as many of each basis; fewer where few are left.
 
-    Args:
-        found: the scores, which hold every site's units.
-        nodes: the first ones first.
-
-    Raises:
-        PatchclampError: the first nodes are all there is at their sites and positions, however few are chosen.
+    What shares units with the chosen ones confirms them, and cannot contest them.
     """
-    seen: set[tuple[str, str, int | None]] = set()
-    left = most = 0
-    for n, node in enumerate(nodes, 1):
-        place = (node.site, node.basis, node.position)
-        left += (0 if place in seen else found.sizes[node.site, node.basis].shape[1]) - 1
-        seen.add(place)
-        most = n if left > 0 else most
-    if not most:
-        raise PatchclampError(
-            expected="units to draw random sets from",
-            got=f"{nodes[0]}, the only one at its site",
-            remedy="Choose another --level.",
-        )
-    return most
+    return _loudest(found, chosen, without=set(chosen))
 
 
-def sizes_of(found: Attribution, nodes: Sequence[UnitKey]) -> dict[UnitKey, Float[np.ndarray, " unit"]]:
-    """Return for every node ‖a − r‖ of all units at its place."""
-    return {node: found.sizes[node.site, node.basis][node.position or 0] for node in nodes}
-
-
-def matched_sets(
-    sizes: Mapping[UnitKey, Float[np.ndarray, " unit"]], n_sets: int, seed: int
-) -> tuple[list[list[UnitKey]], float]:
-    """Draw random sets: for each chosen node another of its site and position, and of its decile of size.
-
-    None was chosen, and none stands twice in a set. Where a decile has fewer than five others the nearest ones serve
-    too. No two sets are the same: a set that was drawn before is one control, not two. Most features of a sparse basis
-    are zero, and to replace them by zero does nothing: for a feature the deciles are those of the features of its place
-    that are away from their reference, and one of the others is drawn only where none of these is left.
-
-    Args:
-        sizes: chosen node to the sizes of all units at its place, its own among them.
-        n_sets: how many sets, at most.
-        seed: of the draws.
-
-    Returns:
-        The sets, each in the order of sites and positions among the chosen, fewer than ``n_sets`` where there are not
-        so many, and the share of their nodes that came from another decile.
-
-    Raises:
-        PatchclampError: everything that there is was chosen.
-    """
-    draw = np.random.default_rng(seed)
-    deciles = {node: _deciles(own, sparse=kind_of(node.basis) == "feature") for node, own in sizes.items()}
-    groups: dict[tuple[str, str, int | None], list[UnitKey]] = {}
-    for node in sizes:
-        groups.setdefault((node.site, node.basis, node.position), []).append(node)
-    found: dict[frozenset[UnitKey], tuple[list[UnitKey], int]] = {}
-    for _ in range(n_sets * PATIENCE):
-        nodes, outside = _drawn(deciles, list(groups.values()), draw)
-        found.setdefault(frozenset(nodes), (nodes, outside))
-        if len(found) == n_sets or not nodes:
-            break
-    sets = [nodes for nodes, _ in found.values()]
-    if not sets[0]:
-        raise PatchclampError(
-            expected="units to draw controls from",
-            got=f"{len(sizes)} units, which are all there are at their sites and positions",
-            remedy="Choose fewer (--top).",
-        )
-    return sets, float(np.mean([outside for _, outside in found.values()])) / len(sets[0])
-
-
-def _drawn(
-    deciles: Mapping[UnitKey, np.ndarray], groups: Sequence[Sequence[UnitKey]], draw: np.random.Generator
-) -> tuple[list[UnitKey], int]:
-    """Draw one set, and count its nodes from another decile."""
-    nodes: list[UnitKey] = []
-    outside = 0
-    for group in groups:
-        free = np.ones(len(deciles[group[0]]), dtype=bool)
-        free[[node.index for node in group]] = False
-        for node in group:
-            if not free.any():
-                break
-            decile = deciles[node]
-            pool = free & (decile != IDLE)
-            pool = pool if pool.any() else free
-            distance = np.where(pool, np.abs(decile - decile[node.index]), np.inf)
-            reach = np.sort(distance)[min(POOL, int(pool.sum())) - 1]
-            picked = int(draw.choice(np.flatnonzero(distance <= reach)))
-            free[picked] = False
-            outside += int(distance[picked] > 0)
-            nodes.append(replace(node, index=picked))
-    return nodes, outside
-
-
-def _deciles(sizes: Float[np.ndarray, " unit"], *, sparse: bool) -> np.ndarray:
-    """Return each unit's decile of size; where ``sparse`` among those above zero, and ``IDLE`` for the others."""
-    ranks: np.ndarray = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
-    if not sparse:
-        return ranks * DECILES // len(sizes)
-    idle = sizes == 0
-    return np.where(idle, IDLE, (ranks - idle.sum()) * DECILES // max(1, int((~idle).sum())))
-
-
-def _idle_share(found: Attribution, sets: Sequence[Sequence[UnitKey]]) -> float:
-    features = [kind_of(node.basis) == "feature" for nodes in sets for node in nodes]
-    sizes = [found.sizes[n.site, n.basis][n.position or 0, n.index] for nodes in sets for n in nodes]
-    return float(np.mean(np.array(features) & (np.array(sizes) == 0)))
-
-
-def _loudest(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
+def _loudest(found: Attribution, chosen: Sequence[UnitKey], *, without: Set[UnitKey] = frozenset()) -> list[UnitKey]:
     """Return the largest activations, as many neurons and as many heads as were chosen: the two have no one scale."""
     nodes: list[UnitKey] = []
     for basis in dict.fromkeys(node.basis for node in chosen):
@@ -362,11 +232,17 @@ def _loudest(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
         k = sum(node.basis == basis for node in chosen)
         flat = np.concatenate([x.ravel() for x in parts.values()])
         ends = np.cumsum([0, *(x.size for x in parts.values())])
-        for i in np.argsort(-flat, kind="stable")[:k]:
+        n_left = k
+        for i in np.argsort(-flat, kind="stable")[: k + len(without)]:
+            if not n_left:
+                break
             block = int(np.searchsorted(ends, i, side="right")) - 1
             (site, _), x = list(parts.items())[block]
             position, unit = divmod(int(i - ends[block]), x.shape[1])
-            nodes.append(UnitKey(site, unit, basis, found.subject, None if basis == "channels" else position))
+            node = UnitKey(site, unit, basis, found.subject, None if basis == "channels" else position)
+            if node not in without:
+                nodes.append(node)
+                n_left -= 1
     return nodes
 
 

@@ -203,17 +203,18 @@ def _likeliest(d: Mapping[str, Any]) -> str:
 def _receipt(d: Mapping[str, Any]) -> str:
     randoms = d["receipts"]["randoms"]
     n_sets, doubts = len(randoms["measured"]), "".join(f'<p class="warn">{line}</p>' for line in _doubts(d))
-    distinct = randoms["distinct"]
+    distinct = randoms["different"]
     return (
         '<section aria-labelledby="receipt"><h2 id="receipt">The receipt</h2>\n'
+        f'<p class="lead">Verdict: {safe(d["receipts"]["summary"])}</p>\n'
         f'<p class="lead">{_sentence(d)}</p>\n<p>{_against_chance(d)} {_against_rivals(d)}</p>\n{doubts}'
         f"<figure>{effects(d)}<figcaption>What m loses: m on the prompt − m with the nodes replaced. For the random "
         f"sets the bar is their mean, the bracket its {between(randoms['interval'])}, and each circle one set."
         f"</figcaption></figure>\n<p>{_shares(d)}</p>\n"
         f'<p class="note">Predicted is the sum over {_nodes(len(d["causes"]))}, each scored by itself; effects of '
         f"nodes that are replaced together need not add up. Each of the {n_sets} random sets has "
-        f"{_nodes(randoms['size'])} of the same sites and positions, and of the same decile of size where a site has "
-        f"enough others: {percent(randoms['elsewhere'])} of them came from another decile.{_idle(d)} {_p(randoms)} is "
+        f"{_nodes(randoms['size'])} matched by {safe(randoms['rule'])}; {percent(randoms['outside'])} of them came "
+        f"from another decile of size, or from a wider match.{_idle(d)} {_p(randoms)} is "
         "the share of sets whose effect is at least as large, whatever its sign, counting the chosen nodes as one; "
         f"with {distinct} different sets it cannot fall below {number(1 / (1 + distinct))}.</p></section>"
     )
@@ -287,12 +288,12 @@ def _doubts(d: Mapping[str, Any]) -> list[str]:
         doubts.append("Replacing these nodes does not lower m: they do not carry the answer.")
     if randoms["size"] < n:
         doubts.append(
-            f"Each random set has only {_nodes(randoms['size'])}, for no more others remain at these sites and "
-            "positions: p flatters. Ask for fewer causes (<code>--top</code>)."
+            f"Each random set has only {_nodes(randoms['size'])}, for no more others of their kinds "
+            "remain: sets of fewer nodes give no p. Ask for fewer causes (<code>--top</code>)."
         )
     asked = randoms.get("asked", n_sets)
-    if randoms["distinct"] < asked:
-        doubts.append(f"Only {randoms['distinct']} of {asked} random sets could be drawn: these sites are small.")
+    if randoms["different"] < asked:
+        doubts.append(f"Only {randoms['different']} of {asked} random sets could be drawn: these sites are small.")
     return doubts
 
 

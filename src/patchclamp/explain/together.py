@@ -4,26 +4,35 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from patchclamp.attribute.direction import orient
+from patchclamp.attribute.features import kind_of
+from patchclamp.attribute.gradients import recorded
+from patchclamp.attribute.nodes import by_unit
 from patchclamp.core.circuit import Circuit, Part
+from patchclamp.core.controls import RandomControls, Stratum, draw_controls, kind_at
+from patchclamp.core.controls import count_matched as count_in_strata
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stats import Interval, mean_interval, rank_of
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.growing import kinds_of
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.bases import encode
 from patchclamp.subjects.edges import edge_map, measure_edges
+from patchclamp.subjects.edits import widened
 from patchclamp.subjects.interchange import measure_interchanged
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 
-AT_ONCE = 8
-"""Sets that are measured in one go; whoever else asks has their turn between."""
-PATIENCE = 10
-EMBEDDING = "embed/"
+AT_ONCE, PAIRS_AT_ONCE = 8, 16
+"""Sets that are measured in one go, and pairs recorded; whoever else asks has their turn between."""
+EMBEDDING = "embed"
 """To replace it is to show the corrupted prompt: it takes all of m(x) − m(x′), and stands in no set."""
 Turn = Callable[[], AbstractContextManager[object]]
 
@@ -36,46 +45,24 @@ class Together:
 
     Args:
         places: which parts of the circuit.
-        predicted: sum of their scores, which counts what parts in series carry more than once.
-        measured: what m loses when all are replaced.
-        interval: its 95 % interval over pairs.
+        receipt: what m loses when all are replaced, beside random sets and the units of largest activation.
         alone: ``(part,)`` what it loses to each by itself; empty where that was not asked.
         random_predicted: mean over random sets of the sum of their scores; nan without any.
-        randoms: ``(set,)`` what it loses to random sets of as many parts of the same kinds, none of them chosen; no two
-            sets are the same.
-        size: parts of a random set; fewer than were chosen where a kind has too few others.
-        asked: how many sets were asked for; there are fewer where few others of these kinds are left.
-        random_interval: 95 % interval of their mean; nan with fewer than two sets.
-        p: share of the sets that take at least as much, with +1 correction; nan where sets are smaller, or none.
         clean: m(x).
         corrupted: m(x′).
-        seed: of the draws.
     """
 
     places: tuple[int, ...]
-    predicted: float
-    measured: float
-    interval: Interval
+    receipt: Receipt
     alone: tuple[float, ...]
     random_predicted: float
-    randoms: tuple[float, ...]
-    size: int
-    asked: int
-    random_interval: Interval
-    p: float
     clean: float
     corrupted: float
-    seed: int
 
     @property
-    def mean(self) -> float:
-        """Mean effect of a random set; nan without any."""
-        return float(np.mean(self.randoms)) if self.randoms else math.nan
-
-    @property
-    def distinct(self) -> int:
-        """How many random sets there are."""
-        return len(self.randoms)
+    def measured(self) -> float:
+        """What m loses when all are replaced."""
+        return self.receipt.measured.value
 
     def share(self, effect: float) -> float:
         """Return an effect as a share of m(x) − m(x′); nan where that is not above 0.1, and a share of nothing."""
@@ -89,7 +76,7 @@ def replace_together(
     pairs: PairSet,
     places: Sequence[int],
     *,
-    n_sets: int = 20,
+    n_sets: int = 99,
     seed: int = 0,
     alone: bool = True,
     turn: Turn = nullcontext,
@@ -97,7 +84,9 @@ def replace_together(
 ) -> Together:
     """Replace parts of a circuit by what they are under each pair's counterpart, and random sets like them.
 
-    It is done in the direction that the circuit's scores foretell, so that both can be compared.
+    It is done in the direction that the circuit's scores foretell, so that both can be compared. Random sets are those
+    of ``draw_controls``: of a unit those of its site and position are alike, by the mean over pairs of ‖n(x) − n(x′)‖,
+    summed over positions where it has none; of an edge those into readers of one site, by that of their sources.
 
     Args:
         model: the subject.
@@ -113,7 +102,7 @@ def replace_together(
     Raises:
         PatchclampError: no parts, or nothing else to draw random ones from.
 
-    Cost: per pair 1 + ``n_sets`` forward passes, and one more per part where ``alone``; of edges see ``measure_edges``.
+    Cost: per pair 4 + ``n_sets`` forward passes, and one more per part where ``alone``; of edges see ``measure_edges``.
 
     Example:
         >>> from patchclamp.attribute.over_pairs import attribute_pairs
@@ -133,60 +122,39 @@ def replace_together(
             got=f"{len(chosen)} and {n_sets}",
             remedy="Choose some.",
         )
-    drawn = sets_like(circuit.parts, chosen, n_sets, seed) if n_sets else []
+    ends, sign = orient(pairs, str(dict(circuit.about.get("settings", {})).get("direction", "noise")))
+    order, strata, barred = _arrange(circuit.parts)
+    sizes, loudness = _moves(model, circuit.parts, ends, turn)
+    strata = [replace(s, sizes=sizes[order[s.first : s.first + len(s.sizes)]]) for s in strata]
+    controls = RandomControls((), "size", 0.0, 0.0, n_sets, len(chosen), seed)
+    if n_sets:
+        places_of = np.argsort(order)
+        found = draw_controls(strata, places_of[chosen].tolist(), n_sets, seed=seed, barred=places_of[barred].tolist())
+        controls = replace(found, sets=tuple(tuple(order[list(one)].tolist()) for one in found.sets))
+    rival = [] if circuit.level == "edge" else _loudest(circuit.parts, chosen, loudness)
+    rivals = [rival] if rival else []
     singles = [[int(i)] for i in chosen] if alone and len(chosen) > 1 else []
-    groups: list[Sequence[int]] = [chosen.tolist(), *singles, *drawn]
+    groups: list[Sequence[int]] = [chosen.tolist(), *singles, *rivals, *controls.sets]
     marks = np.zeros((len(groups), len(circuit)), dtype=bool)
     for row, group in zip(marks, groups, strict=True):
         row[list(group)] = True
-    ends, sign = orient(pairs, str(dict(circuit.about.get("settings", {})).get("direction", "noise")))
     effects = sign * (ends.m_clean - _measured(model, circuit, ends, marks, turn, progress))
     means = effects.mean(1)
-    randoms = means[1 + len(singles) :]
-    size = min(map(len, drawn), default=0)
-    # Fewer parts than were chosen take less by their number alone.
-    p = rank_of(float(means[0]), randoms) if size == len(chosen) else math.nan
-    undefined = Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
-    random_interval = mean_interval(randoms, seed=seed) if drawn else undefined
-    single = means[1 : 1 + len(singles)] if singles else means[:1] if alone else means[:0]
-    return Together(
-        places=tuple(chosen.tolist()), predicted=float(circuit.scores[chosen].sum()), measured=float(means[0]),
-        interval=mean_interval(effects[0], seed=seed), alone=tuple(map(float, single)),
-        random_predicted=float(np.mean([circuit.scores[group].sum() for group in drawn])) if drawn else math.nan,
-        randoms=tuple(map(float, randoms)), size=size, asked=n_sets, random_interval=random_interval, p=p,
-        clean=float(pairs.m_clean.mean()), corrupted=float(pairs.m_corrupted.mean()), seed=seed,
+    n_single, n_rivals = len(singles), len(rivals)
+    single = means[1 : 1 + n_single] if singles else means[:1] if alone else means[:0]
+    interval = mean_interval(effects[0], seed=seed) if len(pairs) > 1 else None
+    names = circuit.names()
+    receipt = Receipt(
+        "these parts carry m", tuple(names[i] for i in chosen), float(circuit.scores[chosen].sum()),
+        Estimate(float(means[0]), interval, len(pairs), "m"), controls.measure(means[1 + n_single + n_rivals :]),
+        {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
     )  # fmt: skip
-
-
-def sets_like(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], n_sets: int, seed: int) -> list[list[int]]:
-    """Draw sets with as many parts of each kind as were chosen, none of them chosen, the embedding in none.
-
-    No two sets are the same: a set that was drawn before is one control, not two.
-
-    Args:
-        parts: all there are.
-        chosen: places of some.
-        n_sets: how many sets, at most; fewer are returned where there are not so many.
-        seed: of the draws.
-
-    Raises:
-        PatchclampError: every part of these kinds was chosen.
-    """
-    wanted, pools = _pools(parts, chosen)
-    if not any(map(len, pools.values())):
-        raise PatchclampError(
-            expected="parts to draw random sets from",
-            got=f"{len(chosen)}, which are all there are of their kinds",
-            remedy="Choose fewer (--top).",
-        )
-    draw = np.random.default_rng(seed)
-    sets: dict[frozenset[int], list[int]] = {}
-    for _ in range(n_sets * PATIENCE):
-        one = [int(i) for kind, n in wanted.items() for i in draw.permutation(pools[kind])[:n]]
-        sets.setdefault(frozenset(one), one)
-        if len(sets) == n_sets:
-            break
-    return list(sets.values())
+    sums = [circuit.scores[list(one)].sum() for one in controls.sets]
+    return Together(
+        places=tuple(chosen.tolist()), receipt=receipt, alone=tuple(map(float, single)),
+        random_predicted=float(np.mean(sums)) if sums else math.nan,
+        clean=float(pairs.m_clean.mean()), corrupted=float(pairs.m_corrupted.mean()),
+    )  # fmt: skip
 
 
 def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
@@ -203,16 +171,9 @@ def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
         >>> count_matched(["blocks.0.mlp.write/whole/0", "blocks.1.mlp.write/whole/0"], [1, 0])
         1
     """
-    kinds, free = kinds_of(parts), _free(parts)
-    of_kind = Counter(kind for kind, is_free in zip(kinds, free, strict=True) if is_free)
-    seen: set[str] = set()
-    left = most = 0
-    for n, i in enumerate(order, 1):
-        # A kind that comes in brings all its parts, of which this one is chosen.
-        left += (0 if kinds[i] in seen else of_kind[kinds[i]]) - int(free[i])
-        seen.add(kinds[i])
-        most = n if left > 0 else most
-    return most
+    arranged, strata, barred = _arrange(parts)
+    places = np.argsort(arranged)
+    return count_in_strata(strata, places[list(order)].tolist(), barred=places[barred].tolist())
 
 
 def count_same_size(parts: Sequence[Part], order: Sequence[int], n_sets: int) -> int:
@@ -221,34 +182,139 @@ def count_same_size(parts: Sequence[Part], order: Sequence[int], n_sets: int) ->
     Args:
         parts: all there are.
         order: places of some, the first ones first.
-        n_sets: how many different sets there must be.
+        n_sets: how many different sets there should be, where the match may be as wide as it gets.
 
     Returns:
-        int: 0 where there is no such number.
+        int: the largest such number; where there is none, that with the most sets; 0 where none has any.
 
     Example:
         >>> count_same_size([f"blocks.0.attn.z/heads/{h}" for h in range(8)], [0, 1, 2, 3, 4, 5], 2)
-        3
+        4
     """
-    for n in range(len(order), 0, -1):
-        wanted, pools = _pools(parts, np.array(order[:n], dtype=np.int64))
-        if math.prod(math.comb(len(pools[kind]), most) for kind, most in wanted.items()) >= n_sets:
-            return n
-    return 0
+    arranged, strata, barred = _arrange(parts)
+    kinds = np.repeat([stratum.kind for stratum in strata], [len(stratum.sizes) for stratum in strata])
+    kinds = kinds[np.argsort(arranged)]
+    sets = []
+    for n in range(1, len(order) + 1):
+        wanted = Counter(kinds[list(order[:n])].tolist())
+        closed = kinds[list({*map(int, order[:n]), *barred})].tolist()
+        left = {kind: int((kinds == kind).sum()) - closed.count(kind) for kind in wanted}
+        sets.append(math.prod(math.comb(left[kind], most) for kind, most in wanted.items()))
+    most = max(sets, default=0)
+    return max((n for n, different in enumerate(sets, 1) if most and different >= min(n_sets, most)), default=0)
 
 
-def _free(parts: Sequence[Part]) -> Bool[np.ndarray, " part"]:
-    return np.array([not isinstance(part, str) or not part.startswith(EMBEDDING) for part in parts])
+@dataclass(frozen=True)
+class _Place:
+    """A site and basis, a position (None where a unit stands for all), and the kind of what is there."""
+
+    site: str
+    basis: str
+    position: int | None
+    kind: str
 
 
-def _pools(
-    parts: Sequence[Part], chosen: Int[np.ndarray, " n"]
-) -> tuple[dict[str, int], dict[str, Int[np.ndarray, " free"]]]:
-    """Return how many parts of each kind were chosen, and which others of it there are."""
-    kinds, free = np.array(kinds_of(parts)), _free(parts)
-    free[chosen] = False
-    wanted = {kind: int((kinds[chosen] == kind).sum()) for kind in dict.fromkeys(kinds[chosen])}
-    return wanted, {kind: np.flatnonzero(free & (kinds == kind)) for kind in wanted}
+def _read(parts: Sequence[str]) -> tuple[list[_Place], Int[np.ndarray, " part"]]:
+    """Return where every unit is, and its index there; a key is parsed once a site."""
+    heads: dict[str, UnitKey] = {}
+    places: dict[tuple[str, str], _Place] = {}
+    found, units = [], np.zeros(len(parts), dtype=np.int64)
+    for i, part in enumerate(parts):
+        head, _, tail = part.rpartition("/")
+        unit, _, at = tail.partition("@")
+        if head not in heads:
+            heads[head] = UnitKey.parse(part)
+        if (head, at) not in places:
+            key = replace(heads[head], position=None) if not at else UnitKey.parse(part)
+            places[head, at] = _Place(key.site, key.basis, key.position, kind_at(key.site, key.basis))
+        found.append(places[head, at])
+        units[i] = int(unit)
+    return found, units
+
+
+def _arrange(
+    parts: Sequence[Part],
+) -> tuple[Int[np.ndarray, " part"], list[Stratum], list[int]]:
+    """Return parts stratum by stratum, their strata without sizes, and which of them stand in no set.
+
+    The embedding is such a one: to replace it is to show the corrupted prompt.
+    """
+    whole = [isinstance(part, str) for part in parts]
+    places, units = _read([part if isinstance(part, str) else part[1] for part in parts])
+    numbers = {place: n for n, place in enumerate(dict.fromkeys(places))}
+    strata_of_parts = np.array([numbers[place] for place in places])
+    # Edges into readers of one site are one stratum, in their own order.
+    order = np.lexsort((np.where(whole, units, 0), strata_of_parts))
+    counts = np.bincount(strata_of_parts, minlength=len(numbers))
+    firsts = np.cumsum(counts) - counts
+    strata = [
+        Stratum(
+            place.site,
+            place.kind,
+            place.position,
+            np.zeros(n),
+            int(first),
+            is_unit and kind_of(place.basis) == "feature",
+        )
+        for place, n, first, is_unit in zip(numbers, counts, firsts, [whole[i] for i in order[firsts]], strict=True)
+    ]
+    barred = [i for i, place in enumerate(places) if whole[i] and place.site == EMBEDDING]
+    return order, strata, barred
+
+
+def _moves(
+    model: LanguageModel, parts: Sequence[Part], ends: PairSet, turn: Turn
+) -> tuple[Float[np.ndarray, " part"], Float[np.ndarray, " part"]]:
+    """Return the mean over pairs of ‖n(x) − n(x′)‖ and of ‖n(x)‖ of every part; of an edge, of its source."""
+    keys = [part if isinstance(part, str) else part[0] for part in parts]
+    names = list(dict.fromkeys(keys))
+    places, units = _read(names)
+    members: dict[tuple[str, str], list[int]] = {}
+    for i, place in enumerate(places):
+        members.setdefault((place.site, place.basis), []).append(i)
+    at = np.array([-1 if place.position is None else place.position for place in places])
+    found = np.zeros((2, len(names)))
+    paths = list(dict.fromkeys(site for site, _ in members))
+    for some in ends.of_equal_length(PAIRS_AT_ONCE):
+        with turn():
+            here, there = (
+                recorded(model, [side[int(i)] for i in some], paths) for side in (ends.clean, ends.corrupted)
+            )
+        for (site, basis), own in members.items():
+            for row, values in zip(found, _norms(model, site, basis, here[site], there[site]), strict=True):
+                by_position = values.reshape(len(some), -1, values.shape[-1]).sum(0)
+                summed = np.concatenate([by_position, by_position.sum(0, keepdims=True)])  # −1 is everywhere
+                is_there = at[own] < len(by_position)
+                row[own] += np.where(is_there, summed[np.where(is_there, at[own], 0), units[own]], 0.0)
+    numbers = {name: i for i, name in enumerate(names)}
+    sizes, loudness = found[:, [numbers[key] for key in keys]] / len(ends)
+    return sizes, loudness
+
+
+def _norms(
+    model: LanguageModel, path: str, basis: str, x: Tensor, other: Tensor
+) -> tuple[Float[np.ndarray, "position unit"], Float[np.ndarray, "position unit"]]:
+    """Return ‖n(x) − n(x′)‖ and ‖n(x)‖ of every unit at a site."""
+    if kind_of(basis) == "feature":
+        f, other_f = (widened(encode(model.basis_at(path, basis), v)).cpu().double().numpy() for v in (x, other))
+        return np.abs(f - other_f), np.abs(f)
+    site = model.site(path)
+    moved, own = (np.linalg.norm(by_unit(v, site, basis), axis=-1) for v in (x - other, x))
+    return moved, own
+
+
+def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Float[np.ndarray, " part"]) -> list[int]:
+    """Return the largest activations among units that were not chosen, as many of each basis, without the embedding."""
+    places, _ = _read([str(part) for part in parts])
+    bases = np.array([place.basis for place in places])
+    loud = np.where([place.site == EMBEDDING for place in places], -np.inf, loudness)
+    loud[chosen] = -np.inf
+    found: list[int] = []
+    for basis in dict.fromkeys(bases[chosen].tolist()):
+        of_basis = np.flatnonzero((bases == basis) & np.isfinite(loud))
+        k = int((bases[chosen] == basis).sum())
+        found += of_basis[np.argsort(-loud[of_basis], kind="stable")[:k]].tolist()
+    return found
 
 
 def _measured(

@@ -10,6 +10,8 @@ import numpy as np
 from patchclamp.atlas import pages
 from patchclamp.atlas.lab.clamps import finite, movement, on_prompt, unit_values
 from patchclamp.atlas.lab.run import Turn, read_at, unit_of
+from patchclamp.attribute.features import kind_of
+from patchclamp.core.controls import draw_controls, strata_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
@@ -17,7 +19,6 @@ from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import matched_sets
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
 
@@ -31,7 +32,7 @@ def compare(
     changes: Sequence[Intervention],
     *,
     target: int,
-    n_sets: int = 20,
+    n_sets: int = 99,
     seed: int = 0,
     measured: float | None = None,
     spell: Callable[[int], pages.TokenView] | None = None,
@@ -128,25 +129,35 @@ def _drawn(
     for change in now:
         site, basis, index = unit_of(change)
         own.setdefault(UnitKey(site, index, basis), []).append(change)
-    places = dict.fromkeys((key.site, key.basis) for key in own)
-    values = {place: unit_values(model, *place, recording[place[0]]) for place in places}
+    sites = dict.fromkeys((key.site, key.basis) for key in own)
+    values = {at: unit_values(model, *at, recording[at[0]]) for at in sites}
     # Sets come in the order of sites among the chosen: that of the clamps follows it.
-    chosen = [key for place in places for key in own if (key.site, key.basis) == place]
-    for place in places:
-        n_chosen, n_units = sum((key.site, key.basis) == place for key in chosen), values[place].shape[1]
+    chosen = [key for at in sites for key in own if (key.site, key.basis) == at]
+    for at in sites:
+        n_chosen, n_units = sum((key.site, key.basis) == at for key in chosen), values[at].shape[1]
         if 2 * n_chosen > n_units:
             raise PatchclampError(
-                expected=f"as many other units as clamped ones at {place[0]}",
+                expected=f"as many other units as clamped ones at {at[0]}",
                 got=f"{n_units - n_chosen} beside {n_chosen}",
                 remedy="Clamp fewer units there, or ask for no random sets.",
             )
     # NaN compares with nothing: such a unit counts as moved farthest.
-    sizes = {
+    moved = {
         key: np.nan_to_num(movement(model, values[key.site, key.basis], own[key]), nan=np.inf, posinf=np.inf)
         for key in chosen
     }
-    sets, elsewhere = matched_sets(sizes, n_sets, seed)
+    # One stratum a site. What is like a unit depends on how it was clamped, so that each has sizes of its own.
+    farthest = [np.max([moved[key] for key in chosen if (key.site, key.basis) == at], axis=0) for at in sites]
+    blocks = [(*at, None, values[at].shape[1]) for at in sites]
+    units = [(*at, i) for at in sites for i in range(values[at].shape[1])]
+    sizes = {units.index((key.site, key.basis, key.index)): x for key, x in moved.items()}
+    strata = strata_of(blocks, np.concatenate(farthest), {basis: kind_of(basis) == "feature" for _, basis in sites})
+    controls = draw_controls(strata, list(sizes), n_sets, seed=seed, sizes=sizes)
     return [
-        [replace(change, units=(other.index,)) for key, other in zip(chosen, one, strict=True) for change in own[key]]
-        for one in sets
-    ], elsewhere
+        [
+            replace(change, site=units[other][0], units=(units[other][2],))
+            for key, other in zip(chosen, one, strict=True)
+            for change in own[key]
+        ]
+        for one in controls.sets
+    ], controls.outside

@@ -1,5 +1,7 @@
 """Verify: nodes of an explained answer, or of a circuit, replaced together, and as many others like them."""
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,6 +17,7 @@ from patchclamp.atlas.lab.run import Turn
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import kind_of
 from patchclamp.core.circuit import Circuit
+from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.metric import Metric, MetricKind
@@ -23,11 +26,12 @@ from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import Question, ask
-from patchclamp.explain.receipts import matched_sets, sizes_of
 from patchclamp.explain.together import replace_together
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import PairSet, read_by
+
+BLOCK = re.compile(r"^blocks\.\d+\.")
 
 
 def verify(
@@ -35,7 +39,7 @@ def verify(
     graph: Graph,
     nodes: Sequence[str],
     *,
-    n_sets: int = 20,
+    n_sets: int = 99,
     seed: int = 0,
     asked: tuple[Question, Metric] | PairSet | None = None,
     turn: Turn = nullcontext,
@@ -43,8 +47,8 @@ def verify(
 ) -> pages.Verified:
     """Replace nodes of an explained answer together: predicted = Σ scores, measured = m(clean) − m(replaced).
 
-    They are replaced by the graph's own reference. Random sets are those of `patchclamp explain`: units of the same
-    sites and positions, from the same decile of ‖a − r‖. Of a circuit that was found over pairs every figure is a mean
+    They are replaced by the graph's own reference. Random sets are those of `patchclamp explain`: see
+    ``draw_controls``. Of a circuit that was found over pairs every figure is a mean
     over them, a node without a position is replaced at all positions, and random sets have as many units of each kind.
 
     Args:
@@ -70,19 +74,21 @@ def verify(
     question, metric = asked or question_of(model, graph)
     with turn():
         found = _sized(model, question, metric, chosen)
-    sets, _ = matched_sets(sizes_of(found, chosen), n_sets, seed)
+    controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_sets, seed=seed)
+    sets = [[found.key(place) for place in one] for one in controls.sets]
     cells = [found.reference.replace_all(group) for group in (chosen, *sets)]
     values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
     together, randoms = float(found.baseline - values[0]), found.baseline - values[1:]
     whole = randoms[np.isfinite(randoms)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
+    p = p if controls.size == len(chosen) else math.nan  # fewer units do less by their number alone
     return pages.Verified(
         nodes=len(chosen), baseline=finite(found.baseline), predicted=finite(predicted), measured=finite(together),
         randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=p, reference=found.reference.kind, seed=seed,
+        different=len(sets), p=finite(p), reference=found.reference.kind, seed=seed,
     )  # fmt: skip
 
 
@@ -187,11 +193,14 @@ def _over_pairs(
     found = replace_together(
         model, circuit, pairs, range(len(own)), n_sets=n_sets, seed=seed, alone=False, turn=turn, progress=progress
     )
+    receipt, controls = found.receipt, found.receipt.controls
+    interval = controls.interval
     return pages.Verified(
-        nodes=len(own), baseline=finite(found.clean), predicted=finite(found.predicted),
-        measured=finite(found.measured), randoms=[finite(x) for x in found.randoms], size=found.size,
-        mean=finite(found.mean), low=finite(found.random_interval.low), high=finite(found.random_interval.high),
-        different=found.distinct, p=finite(found.p), reference="corrupted", seed=seed,
+        nodes=len(own), baseline=finite(found.clean), predicted=finite(receipt.predicted),
+        measured=finite(found.measured), randoms=[finite(x) for x in controls.measured], size=controls.size,
+        mean=finite(controls.mean), low=finite(interval.low) if interval else None,
+        high=finite(interval.high) if interval else None,
+        different=controls.n_different, p=finite(receipt.p), reference="corrupted", seed=seed,
     )  # fmt: skip
 
 
@@ -201,7 +210,7 @@ def _local(key: UnitKey) -> str:
 
 
 def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
-    """Yield all units of the kinds of some: heads of every block, what every MLP writes, neurons of every MLP."""
+    """Yield the units that sets are drawn from: heads of every block, what every MLP writes, neurons of every MLP."""
     for basis, kind, position in dict.fromkeys((n.basis, model.site(n.site).kind, n.position) for n in chosen):
         whole = model.of_level("node") if basis == "whole" else {}
         for site in model.sites():
@@ -212,9 +221,9 @@ def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
 
 
 def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Attribution:
-    """Return what every unit of the chosen nodes' sites does, and its reference; no scores are computed."""
+    """Return what every unit of the chosen nodes' kinds does, and its reference; no scores are computed."""
     kinds = ((kind_of(node.basis), node.site) for node in chosen)
-    levels = list(dict.fromkeys(site if kind == "neuron" else kind for kind, site in kinds))
+    levels = list(dict.fromkeys(BLOCK.sub("blocks.*.", site) if kind == "neuron" else kind for kind, site in kinds))
     found = attribute_nodes(
         model, question.shown, metric, corrupted=question.corrupted, method="activation", levels=levels
     )

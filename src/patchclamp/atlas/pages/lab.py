@@ -84,7 +84,7 @@ class VerifyAsked:
 
     graph: Key
     nodes: Annotated[list[Key], Field(min_length=1, max_length=MOST_NODES_VERIFIED)]
-    controls: Annotated[int, Field(strict=True, ge=20, le=MOST_SETS)] = 20
+    controls: Annotated[int, Field(strict=True, ge=20, le=MOST_SETS)] = 99
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
 
 

@@ -8,7 +8,7 @@ import { count, number, plural } from "../../format";
 import { ENDS, type Item } from "./merge";
 
 const MOST = 200;
-const SETS = 20;
+const SETS = 99;
 
 type State =
   | { at: "rest" }
