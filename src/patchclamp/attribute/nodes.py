@@ -56,6 +56,26 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
     return {path: chosen[path] for path in dict.fromkeys([*forward, *chosen])}
 
 
+def pattern_sites(model: Model, patterns: Sequence[str], level: str) -> dict[str, str]:
+    """Return the sites that patterns name in forward order, each with the basis of a level's units there.
+
+    A pattern may end in ``/`` and a basis. Else a node is a head where a site has heads and the whole site where it
+    has none, and a neuron is a head, a map's channel or a column.
+
+    Raises:
+        PatchclampError: a pattern that names nothing, or units that the site has not.
+    """
+    chosen: dict[str, str] = {}
+    for pattern in patterns:
+        path, _, basis = pattern.partition("/")
+        for site in model.select(path):
+            usual = "whole" if level == "node" else "channels" if len(site.places) == 2 else "neurons"
+            chosen[site.path] = basis or ("heads" if site.n_heads else usual)
+            count_units(model.basis_at(site.path, chosen[site.path]), site)
+    forward = [site.path for site in model.sites()]
+    return {path: chosen[path] for path in dict.fromkeys([*(p for p in forward if p in chosen), *chosen])}
+
+
 def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:
     """Return how many nodes a prompt of some length has; an image has as many positions as each site has places."""
     sites = level_sites(model, levels)

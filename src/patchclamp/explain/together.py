@@ -15,10 +15,12 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import Interval, mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.growing import kinds_of
-from patchclamp.subjects.edges import edge_map, measure_edges
+from patchclamp.subjects.edges import edge_map, measure_edges, with_edges
 from patchclamp.subjects.interchange import measure_interchanged
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
+from patchclamp.subjects.plain import model_of
 
 AT_ONCE = 8
 """Sets that are measured in one go; whoever else asks has their turn between."""
@@ -84,7 +86,7 @@ class Together:
 
 
 def replace_together(
-    model: LanguageModel,
+    model: Network,
     circuit: Circuit,
     pairs: PairSet,
     places: Sequence[int],
@@ -230,7 +232,7 @@ def _pools(
 
 
 def _measured(
-    model: LanguageModel,
+    model: Network,
     circuit: Circuit,
     pairs: PairSet,
     replaced: Bool[np.ndarray, "set part"],
@@ -244,12 +246,13 @@ def _measured(
         part = replaced[start : start + AT_ONCE]
         with turn():
             if circuit.level == "edge":
-                kept = np.ones((len(part), len(edge_map(model))), dtype=bool)
-                kept[:, _edges_of(model, circuit, used)] = ~part[:, used]
-                found.append(measure_edges(model, pairs, kept))
+                language = with_edges(model)
+                kept = np.ones((len(part), len(edge_map(language))), dtype=bool)
+                kept[:, _edges_of(language, circuit, used)] = ~part[:, used]
+                found.append(measure_edges(language, pairs, kept))
             else:
                 keys = [str(circuit.parts[int(i)]) for i in used]
-                found.append(measure_interchanged(model, pairs, keys, part[:, used]))
+                found.append(measure_interchanged(model_of(model, pairs), pairs, keys, part[:, used]))
         if progress is not None:
             progress(min(start + AT_ONCE, len(replaced)), len(replaced))
     return np.concatenate(found)
