@@ -16,7 +16,7 @@ from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.site import Site, find_sites
-from patchclamp.core.stimulus import Shown, Stimulus
+from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Differentiated, Progress, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
@@ -129,6 +129,8 @@ class PlainModel(Model):
         """
         if isinstance(shown, Row):
             return [shown]
+        if isinstance(shown, list | tuple) and shown and all(isinstance(one, Picture) for one in shown):
+            shown = torch.stack([torch.as_tensor(one.pixels, device=self.device) for one in shown])
         if isinstance(shown, list | tuple) and shown and all(isinstance(row, Row) for row in shown):
             return list(shown)
         inputs = self.net.inputs(shown)
@@ -244,6 +246,27 @@ class PlainModel(Model):
         values = {path: x.detach().flatten(0, 1) for path, x in held.items()}
         gradients = {path: g.flatten(0, 1) for path, g in found.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
+
+    def watch(self, stimuli: Any, sites: str | Sequence[str], see: Callable[[str, Tensor], None]) -> None:
+        """Show inputs in one batch and hand over what each site does as it is computed; nothing is kept.
+
+        Args:
+            stimuli: tensors, rows, or pictures that hold one row each.
+            sites: site paths or patterns.
+            see: called with each site's path and its ``(rows, width)`` values, places of one input after the other.
+
+        Cost: one forward pass; memory of one site.
+        """
+        met: set[str] = set()
+
+        def keep(path: str, x: Tensor) -> Tensor:
+            once(path, met)
+            met.add(path)
+            see(path, x.flatten(0, 1))
+            return x
+
+        with torch.no_grad():
+            self._forward(self.stimuli(stimuli), self._paths(sites), keep, ())
 
     def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
         shown = self.stimuli(stimuli)

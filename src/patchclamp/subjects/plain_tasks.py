@@ -67,7 +67,7 @@ def read_inputs(net: PlainNetwork, task: Task) -> PairSet:
     if lacking:
         raise PatchclampError(
             expected="cases with a counterpart and an answer",
-            got=f"{len(lacking)} without, the first {_name(lacking[0].shown)}",
+            got=f"{len(lacking)} without, the first {name_of(lacking[0].shown)}",
             remedy=f"{_CASES}.",
         )
     clean = [tensor_of(net, case.shown) for case in task.cases]
@@ -96,7 +96,7 @@ def read_row(net: PlainNetwork, task: Task) -> tuple[Tensor, Metric]:
     """
     [case] = task.cases
     if not case.answers:
-        raise PatchclampError(expected="a case with an answer", got=_name(case.shown), remedy=f"{_CASES}.")
+        raise PatchclampError(expected="a case with an answer", got=name_of(case.shown), remedy=f"{_CASES}.")
     x = tensor_of(net, case.shown)
     model = PlainModel(net, x)
     return x, metric_of(model, model.stimuli(x)[0], task, case)
@@ -166,11 +166,12 @@ def _class_of(answer: str) -> int:
     return int(answer)
 
 
-def _name(shown: Shown | None) -> str:
+def name_of(shown: Shown | None) -> str:
+    """Return what an input is called in tables: its ids or text, of an array the shape."""
     if isinstance(shown, np.ndarray):
         return f"array {' x '.join(map(str, shown.shape))}"
     return str(shown)[:60]
 
 
 def _pair_of(case: Case) -> InputPair:
-    return InputPair(_name(case.shown), _name(case.counterpart), case.answers, case.wrongs, case.group, case.id)
+    return InputPair(name_of(case.shown), name_of(case.counterpart), case.answers, case.wrongs, case.group, case.id)
