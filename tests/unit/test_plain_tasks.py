@@ -195,6 +195,24 @@ def test_a_circuit_keeps_its_units_and_takes_the_others_from_the_counterpart(mak
             assert values[s, k] == pytest.approx(m_with(net.module, read, x, other, out), rel=1e-5, abs=1e-5)
 
 
+def test_what_a_circuit_leaves_out_is_its_mean_per_position_over_chosen_inputs():
+    net, pairs, rows, names, sites = opened(transformer)
+    circuit = attribute_pairs(net, pairs, level="neuron", sites=sites, method="atp")
+    kept = np.zeros((1, len(circuit)), dtype=bool)
+    values = interchange(net, circuit, pairs, means=pairs).measure(kept)
+    seen = [outputs_of(net.module, end, names) for row in rows for end in row]
+    means = {name: torch.stack([one[name] for one in seen]).mean(0) for name in names}
+    handles = [
+        net.module.get_submodule(name).register_forward_hook(lambda _m, _i, _y, name=name: means[name])
+        for name in names
+    ]
+    by_hand = [m_with(net.module, reader(), x, x, {}) for x, _ in rows]
+    for handle in handles:
+        handle.remove()
+    assert np.allclose(values[0], by_hand, atol=1e-5)
+    assert not torch.allclose(means[names[0]][:, 0], means[names[0]][:, -1])
+
+
 def planted():
     """Return a network whose class 2 is neuron 3 alone, and a task that reads it."""
     module = nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 3))
