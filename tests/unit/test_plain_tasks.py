@@ -381,3 +381,20 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy():
         with pytest.raises(PatchclampError, match=words) as problem:
             ask()
         assert problem.value.remedy
+
+
+@pytest.mark.parametrize("against_zero", [True, False])
+def test_explain_answer_names_the_planted_neuron_with_its_receipts(against_zero):
+    net, cases = planted()
+    x, other = (torch.as_tensor(end)[None].float() for end in (cases[0].shown, cases[0].counterpart))
+    corrupt = None if against_zero else other
+    found = pc.explain_answer(net, x, 2, contrast=0, corrupt=corrupt, levels=["module.1.out"], method="exact", top=2)
+    assert found.causes[0].key == "sequential/module.1.out/neurons/3@0"
+    if not against_zero:
+        by_hand = m_with(net.module, reader(), x, x, {}) - m_with(net.module, reader(), x, other, {"1": [([3], None)]})
+        assert found.causes[0].measured == pytest.approx(by_hand, rel=1e-5)
+    assert found.receipts.randoms.mean < found.measured / 2
+    assert found.to_json()["question"]["target"] == "2"
+    for answer in ("2", 7):
+        with pytest.raises(PatchclampError, match=r"class numbers|tokens 0 to 2"):
+            pc.explain_answer(net, x, answer, levels=["module.1.out"])

@@ -36,6 +36,12 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
     Raises:
         PatchclampError: an unknown level, or a model without such sites.
     """
+    if levels == () and not model.levels:
+        raise PatchclampError(
+            expected="levels that name sites of a plain network",
+            got="none",
+            remedy=f"For example levels=[{model.sites()[-1].path!r}]; net.sites() lists them.",
+        )
     unknown = [level for level in levels if level not in LEVELS and "." not in level]
     if unknown or not levels or not isinstance(levels, list | tuple):
         raise PatchclampError(

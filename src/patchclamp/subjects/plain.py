@@ -404,6 +404,14 @@ def model_of(subject: Network, pairs: PairSet) -> Model:
     return PlainModel(subject, first.tensors)
 
 
+def lay_out(subject: Network, shown: Any) -> Model:
+    """Return a model as it is, and a plain network laid out for what it is shown.
+
+    Cost: one forward pass of a plain network.
+    """
+    return subject if isinstance(subject, Model) else PlainModel(subject, shown)
+
+
 def check_places(model: Model, paths: Sequence[str], n: int, remedy: str) -> None:
     """Refuse to keep positions apart at sites whose places are not the positions that m is read at.
 

@@ -14,7 +14,7 @@ from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import PairSet, fill, read_by
-from patchclamp.subjects.plain import PlainNetwork
+from patchclamp.subjects.plain import PlainModel, PlainNetwork
 from patchclamp.subjects.plain_tasks import read_inputs, read_row
 from patchclamp.subjects.vision import VisionModel
 
@@ -118,6 +118,8 @@ def ask(
             got="both" if metric is not None else "neither",
             remedy="A metric says by itself which tokens it reads.",
         )
+    if isinstance(model, PlainModel):
+        return _classed(model, prompt, target, contrast, corrupt, metric)
     if isinstance(model, VisionModel):
         return _seen(model, prompt, target, contrast, corrupt, metric)
     if (
@@ -185,6 +187,36 @@ def _seen(model: VisionModel, image: Any, target: Any, contrast: Any, corrupt: A
     if target is None:
         return Question(known, "", None, other_name, shown, corrupted, metric, answers, against=against)
     return Question(known, names[0] or "", names[1], other_name, shown, corrupted, metric, (*answers, *against))
+
+
+def _classed(
+    model: PlainModel, shown: Any, target: Any, contrast: Any, corrupt: Any, metric: Metric | None
+) -> Question:
+    """Return the question why a plain network gave a class, which is a number."""
+    rows = [None if one is None else model.stimuli(one) for one in (shown, corrupt)]
+    if any(row is not None and len(row) != 1 for row in rows):
+        raise PatchclampError(expected="one input", got="several rows", remedy="Explain them one by one.")
+    if not all(isinstance(one, int | None) and not isinstance(one, bool) for one in (target, contrast)):
+        raise PatchclampError(
+            expected=f"answers that are class numbers of {model.name}",
+            got=f"{target!r} and {contrast!r}",
+            remedy="Give the output's columns, such as 2 and contrast=0.",
+        )
+    clean, other = (None if row is None else row[0] for row in rows)
+    assert clean is not None
+    if metric is None:
+        metric = Metric("logit" if contrast is None else "logit_difference", (target,), tuple({contrast} - {None}))
+    check_metric(model, clean, metric)
+    if other is not None and other.id == clean.id:
+        raise PatchclampError(
+            expected="a corrupted input that differs from the input", got="the same", remedy="Change what decides."
+        )
+    answers, against = (tuple(map(model.answer_name, ids)) for ids in (metric.target, metric.contrast))
+    names = f"input {clean.id[:12]}", None if other is None else f"input {other.id[:12]}"
+    if target is None:
+        return Question(names[0], "", None, names[1], clean, other, metric, answers, against=against)
+    said = None if contrast is None else str(contrast)
+    return Question(names[0], str(target), said, names[1], clean, other, metric, (*answers, *against))
 
 
 def _picture(model: VisionModel, image: Any) -> Picture:
