@@ -360,7 +360,9 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy():
     found = attribute_pairs(net, pairs, level="neuron", sites=["module.embed.out"])
     assert found.scores.sum() == pytest.approx(pairs.m_clean[0] - pairs.m_corrupted[0], abs=1e-5)
     site = ["module.embed.out"]
+    alone = Task((Case((1, 2, 3), answers=("2",)),), "logit")
     refused = [
+        (lambda: score_task(net, alone, method="ig", level="node", sites=site), "level 'neuron' with sites"),
         (lambda: attribute_pairs(net, pairs, sites=site, by_position=True), "answer's positions"),
         (lambda: patch_sites(net, pairs, site), "answer's positions"),
         (lambda: attribute_pairs(net, pairs, sites=site, method="relp"), "relevance rules"),

@@ -38,7 +38,8 @@ def score_task(
 ) -> Scores:
     """Return a score for every unit or edge of a subject over a task's cases.
 
-    A task of one case is scored position by position; without a counterpart its baseline is zero.
+    A task of one case is scored position by position, unless ``sites`` are named; without a counterpart its baseline is
+    zero, and every position is scored by itself.
 
     Args:
         subject: the network.
@@ -63,6 +64,12 @@ def score_task(
             remedy="Give counterparts, or score one prompt's units.",
         )
     if bare:
+        if sites is not None and level != "neuron":
+            raise PatchclampError(
+                expected="level 'neuron' with sites, for a case without a counterpart",
+                got=repr(level),
+                remedy="Name the basis behind a pattern, such as module.0.out/whole, or give a counterpart.",
+            )
         shown, metric = read_alone(subject, task)
         found = attribute_nodes(
             subject, shown, metric, method="exact" if method == "patch" else method,

@@ -324,7 +324,7 @@ def _checked(
             got=f"prompts of {', '.join(map(str, lengths))} tokens",
             remedy="Leave positions together, or keep the pairs of one template.",
         )
-    if (method == "relp" or rules) and not model.rules:
+    if (method == "relp" or rules) and not model.levels:
         raise CannotIntervene(
             expected="a model of a known family, for relevance rules",
             got=model.name,
