@@ -1,12 +1,13 @@
 """Opening: from a name, a folder or a module to a subject."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any, Literal
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.pairs import Pair, read_pairs
+from patchclamp.core.task import Task
 
 ORGANISM = "organism:"
 TASK, TRAIN = "task:", "/train"
@@ -105,7 +106,7 @@ def load_basis(
 @checked
 def open_pairs(
     model: Any,
-    source: str | PathLike[str] | Sequence[Pair],
+    source: str | PathLike[str] | Sequence[Pair] | Task,
     *,
     layout: str | None = None,
     n: int | None = None,
@@ -116,10 +117,11 @@ def open_pairs(
     """Open pairs of clean and corrupted prompts as one model reads them.
 
     Args:
-        model: a language model.
-        source: a CSV or JSONL file; ``task:NAME``, questions of a language organism that its training never saw
-            (``task:NAME/train``: of the kind that it saw); ``planted``, the prompts of a planted organism's card; or
-            pairs.
+        model: a language model, or a wrapped plain network.
+        source: a Task, which a plain network needs: its cases show token ids, vectors or images, answers are class
+            numbers, and parts named ``position`` say where m is read; or of a language model a CSV or JSONL file;
+            ``task:NAME``, questions of a language organism that its training never saw (``task:NAME/train``: of the
+            kind that it saw); ``planted``, the prompts of a planted organism's card; or pairs.
         layout: of a file: see ``read_pairs``; found by its columns where left out.
         n: how many, drawn by ``seed`` in the source's order (default: all of a file or list, 64 of a task); those that
             are then set aside are among them.
@@ -143,13 +145,23 @@ def open_pairs(
     from patchclamp.core.errors import PatchclampError
     from patchclamp.subjects.language import LanguageModel
     from patchclamp.subjects.pairs import read_by
+    from patchclamp.subjects.plain import PlainNetwork
+    from patchclamp.subjects.reading import read_pairs_of
 
-    if not isinstance(model, LanguageModel):
+    if isinstance(source, Task) and isinstance(model, LanguageModel | PlainNetwork):
+        if not (layout is None and n is None and kind is None) or chat:
+            raise PatchclampError(
+                expected="a Task alone",
+                got="further options",
+                remedy="A task holds its cases and measure: change these instead.",
+            )
+        return read_pairs_of(model, source)
+    if isinstance(source, Task) or not isinstance(model, LanguageModel):
         raise PatchclampError(
-            expected="a language model", got=str(getattr(model, "name", model)), remedy="Pairs are of prompts."
+            expected="a language model, or a wrapped plain network and a Task of its inputs",
+            got=str(getattr(model, "name", model)),
+            remedy="Task((Case(ids, counterpart, ('2',), ('0',)),)) asks a network of your own.",
         )
-    # Elsewhere m would be read at the last token, and a masked model answers at its mask.
-    model.require("generate")
     if n is not None and not 1 <= n <= MOST_PAIRS:
         raise PatchclampError(
             expected=f"1 to {MOST_PAIRS:,} pairs", got=str(n), remedy="Give another number, or leave it out."
@@ -204,7 +216,14 @@ def _pairs_of(model: Any, source: str, layout: str | None, n: int | None, seed: 
 
 @checked
 def wrap(
-    module: Any, example_inputs: Any = None, *, tokenizer: Any = None, prepare: Any = None, name: str | None = None
+    module: Any,
+    example_inputs: Any = None,
+    *,
+    tokenizer: Any = None,
+    prepare: Any = None,
+    name: str | None = None,
+    output: Sequence[str] | None = None,
+    heads: Mapping[str, int] | None = None,
 ) -> Any:
     """Lay a module that is already in memory in the rig.
 
@@ -216,12 +235,15 @@ def wrap(
         prepare: for a module that is shown images: a transformers image processor, a function from ``(y, x, channel)``
             whole numbers to ``(channel, y, x)``, or ``"scale"``, which divides by 255.
         name: what to call it in keys.
+        output: of a plain module, the axes of what it returns, such as ``("stimulus", "class", "position")``; without
+            them it is read as ``(stimulus, position, class)`` or ``(stimulus, class)``.
+        heads: of a plain module, pattern of site paths to the number of heads that share its width, block by block.
 
     Returns:
         LanguageModel | VisionModel | PlainNetwork: the subject.
 
     Raises:
-        PatchclampError: a plain module without example inputs.
+        PatchclampError: a plain module without example inputs, or axes or heads of another kind of model.
 
     Example:
         >>> import torch
@@ -230,7 +252,15 @@ def wrap(
     """
     from patchclamp.core.errors import PatchclampError
 
-    if prepare is not None or type(module).__name__.endswith("ForImageClassification"):
+    pictured = prepare is not None or type(module).__name__.endswith("ForImageClassification")
+    known = hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None
+    if (pictured or known) and not (output is None and heads is None):
+        raise PatchclampError(
+            expected="output= and heads= only with a plain module",
+            got=f"one of them with {type(module).__name__}",
+            remedy="Leave them out: such a model's axes and heads are known.",
+        )
+    if pictured:
         if tokenizer is not None:
             raise PatchclampError(
                 expected="a tokenizer only with a module that takes token ids",
@@ -238,7 +268,7 @@ def wrap(
                 remedy="Leave tokenizer= out.",
             )
         return _wrap_images(module, example_inputs, prepare, name)
-    if hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None:
+    if known:
         from patchclamp.subjects.language import LanguageModel
 
         return LanguageModel(module, tokenizer, name=name)
@@ -250,7 +280,7 @@ def wrap(
         )
     from patchclamp.subjects.plain import PlainNetwork
 
-    return PlainNetwork(module, example_inputs, tokenizer=tokenizer, name=name)
+    return PlainNetwork(module, example_inputs, tokenizer=tokenizer, name=name, output=output, heads=heads)
 
 
 def _wrap_images(module: Any, example: Any, prepare: Any, name: str | None) -> Any:

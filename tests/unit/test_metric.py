@@ -1,6 +1,7 @@
 """Every kind of metric against its formula, one row and one token at a time, in NumPy and in PyTorch."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,6 +101,14 @@ def test_kl_is_zero_at_its_reference_and_positive_elsewhere():
     assert (metric(LOGITS) > 0.1).all()
 
 
+@pytest.mark.parametrize("metric", [m for m, _ in CASES if m.kind != "sequence_log_probability"], ids=lambda m: m.kind)
+def test_a_metric_of_several_positions_is_its_mean_over_them(metric):
+    several = replace(metric, positions=(-3, 0, -1))
+    expected = [sum(plain(metric, [row.tolist()]) for row in rows) / 3 for rows in SEQUENCE]
+    assert np.allclose(several(SEQUENCE), expected, rtol=1e-12, atol=1e-12)
+    assert np.allclose(several(torch.from_numpy(SEQUENCE)), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -108,7 +117,7 @@ def test_kl_is_zero_at_its_reference_and_positive_elsewhere():
         {"kind": "logit_difference", "target": (1,)},
         {"kind": "logit_difference", "contrast": (1,)},
         {"kind": "probability_difference", "target": (1,)},
-        {"kind": "log_probability", "target": (1,), "positions": (0, 1)},
+        {"kind": "log_probability", "target": (1,), "positions": ()},
         {"kind": "sequence_log_probability", "target": (1, 2), "positions": (-1,)},
         {"kind": "kl"},
         {"kind": "kl", "reference": REFERENCE, "positions": ()},

@@ -16,7 +16,8 @@ from patchclamp.core.provenance import Provenance
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.reading import ask, read_pairs_of
+from patchclamp.subjects.edges import with_edges
+from patchclamp.subjects.reading import read_alone, read_pairs_of
 
 Level = Literal["node", "neuron", "feature", "edge"]
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
@@ -28,6 +29,7 @@ def score_task(
     *,
     method: str,
     level: Level,
+    sites: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
     direction: str = "noise",
     by_position: bool = False,
@@ -36,13 +38,15 @@ def score_task(
 ) -> Scores:
     """Return a score for every unit or edge of a subject over a task's cases.
 
-    A task of one case is scored position by position; without a counterpart its baseline is zero.
+    A task of one case is scored position by position, unless ``sites`` are named; without a counterpart its baseline is
+    zero, and every position is scored by itself.
 
     Args:
         subject: the network.
         task: what is asked.
         method: the engine's rule: ``relp``, ``atp``, ``ig``, ``patch`` of units; ``eap``, ``eap-ig`` of edges.
         level: what is scored.
+        sites: patterns of site paths instead of the level's own; a plain network needs them.
         rules: relevance rules that replace the backward pass.
         direction: ``noise`` or ``denoise``.
         by_position: keep positions apart; all cases must be of one length.
@@ -60,16 +64,29 @@ def score_task(
             remedy="Give counterparts, or score one prompt's units.",
         )
     if bare:
-        [case] = task.cases
-        answers = (*case.answers[:1], *case.wrongs[:1])
-        question = ask(subject, case.shown, answers[0], contrast=answers[1] if len(answers) > 1 else None)
+        if sites is not None and level != "neuron":
+            raise PatchclampError(
+                expected="level 'neuron' with sites, for a case without a counterpart",
+                got=repr(level),
+                remedy="Name the basis behind a pattern, such as module.0.out/whole, or give a counterpart.",
+            )
+        shown, metric = read_alone(subject, task)
         found = attribute_nodes(
-            subject, question.shown, question.metric, method="exact" if method == "patch" else method,
-            levels=SITES[level], rules=rules, direction=direction, progress=progress, **settings,
+            subject, shown, metric, method="exact" if method == "patch" else method,
+            levels=SITES[level] if sites is None else sites, rules=rules, direction=direction, progress=progress,
+            **settings,
         )  # fmt: skip
         return _of_nodes(found, task)
+    if level == "edge":
+        subject = with_edges(subject)
     pairs = read_pairs_of(subject, task)
     if level == "edge":
+        if sites is not None:
+            raise PatchclampError(
+                expected="edges without sites",
+                got=", ".join(sites)[:80],
+                remedy="Leave sites out: edges have their own.",
+            )
         edges = attribute_edges(
             subject, pairs, method=method, rules=rules or (), direction=direction, progress=progress, **settings
         )
@@ -80,8 +97,8 @@ def score_task(
             EdgeIndex(tuple(units), ends, subject.name), edges.mean, task, pairs, edges.scores, edges.settings
         )
     circuit = attribute_pairs(
-        subject, pairs, level=level, method=method, rules=rules, denoise=direction == "denoise",
-        by_position=by_position or len(task) == 1, progress=progress, **settings,
+        subject, pairs, level=level, sites=sites, method=method, rules=rules, denoise=direction == "denoise",
+        by_position=by_position or (len(task) == 1 and sites is None), progress=progress, **settings,
     )  # fmt: skip
     return _signed(
         _index_of(circuit, subject.name), circuit.scores, task, pairs, circuit.per_pair, circuit.about["settings"]

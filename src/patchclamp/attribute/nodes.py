@@ -39,6 +39,12 @@ def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
     Raises:
         PatchclampError: an unknown level, or a model without such sites.
     """
+    if levels == () and not model.levels:
+        raise PatchclampError(
+            expected="levels that name sites of a plain network",
+            got="none",
+            remedy=f"For example levels=[{model.sites()[-1].path!r}]; net.sites() lists them.",
+        )
     unknown = [level for level in levels if level not in LEVELS and "." not in level]
     if unknown or not levels or not isinstance(levels, list | tuple):
         raise PatchclampError(
@@ -66,6 +72,26 @@ def _choices(model: Model) -> str:
     paths = [site.path for site in model.sites()]
     more = ", …" if len(paths) > MOST_NAMED else ""
     return f"Name sites of this plain network by their paths: {', '.join(paths[:MOST_NAMED])}{more}."
+
+
+def pattern_sites(model: Model, patterns: Sequence[str], level: str) -> dict[str, str]:
+    """Return the sites that patterns name in forward order, each with the basis of a level's units there.
+
+    A pattern may end in ``/`` and a basis. Else a node is a head where a site has heads and the whole site where it
+    has none, and a neuron is a head, a map's channel or a column.
+
+    Raises:
+        PatchclampError: a pattern that names nothing, or units that the site has not.
+    """
+    chosen: dict[str, str] = {}
+    for pattern in patterns:
+        path, _, basis = pattern.partition("/")
+        for site in model.select(path):
+            usual = "whole" if level == "node" else "channels" if len(site.places) == 2 else "neurons"
+            chosen[site.path] = basis or ("heads" if site.n_heads else usual)
+            count_units(model.basis_at(site.path, chosen[site.path]), site)
+    forward = [site.path for site in model.sites()]
+    return {path: chosen[path] for path in dict.fromkeys([*(p for p in forward if p in chosen), *chosen])}
 
 
 def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:

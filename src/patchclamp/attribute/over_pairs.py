@@ -13,12 +13,12 @@ from jaxtyping import Float, Int
 from patchclamp.attribute.direction import orient
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
-from patchclamp.attribute.nodes import level_sites
+from patchclamp.attribute.nodes import level_sites, pattern_sites
 from patchclamp.attribute.reference import Reference
 from patchclamp.attribute.scoring import STEPS
 from patchclamp.core.arguments import checked
 from patchclamp.core.circuit import Circuit
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.recording import Recording
@@ -27,8 +27,10 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import widened
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import PairSet
+from patchclamp.subjects.plain import check_places, model_of
 
 UnitLevel = Literal["node", "neuron", "feature"]
 METHODS = ("relp", "atp", "ig", "patch")
@@ -83,10 +85,11 @@ class _Tally:
 
 @checked
 def attribute_pairs(
-    model: LanguageModel,
+    model: Network,
     pairs: PairSet,
     *,
     level: UnitLevel = "node",
+    sites: Sequence[str] | None = None,
     method: str | None = None,
     rules: Sequence[str] | None = None,
     steps: int = STEPS,
@@ -111,10 +114,12 @@ def attribute_pairs(
     m(x′ with n := n(x)) − m(x′), and that is what the others then predict.
 
     Args:
-        model: the subject.
-        pairs: what it is asked.
+        model: the subject; of a wrapped plain network units at module sites, which ``sites`` names.
+        pairs: what ``pc.open_pairs`` gave.
         level: ``node``: the embedding, heads, MLPs; ``neuron``: MLP neurons and heads; ``feature``: units of the bases
             that were added, neurons where a site has none, heads.
+        sites: patterns of site paths instead of the level's own; a node is then a head or a whole site, a neuron a
+            head, a channel or a column, and ``/`` and a basis behind a pattern says otherwise.
         method: one of the table; where left out ``patch`` for up to 2,000 parts, of which none can then be missed, and
             above them relp for nodes, atp for neurons and features.
         rules: others than the method's own, for relp and atp; relp where no method is named.
@@ -146,19 +151,20 @@ def attribute_pairs(
         >>> found.parts[int(found.order()[0])], round(float(found.scores.max()), 2)
         ('blocks.0.mlp.act/neurons/7', 8.0)
     """
-    sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
+    model = model_of(model, pairs)
+    bases = _checked(model, pairs, level, sites, method, rules, steps, batch_size, by_position=by_position)
     n_places = len(pairs.clean[0]) if by_position else 1
-    parts = UnitIndex(_blocks(model, sites, n_places if by_position else None))
+    parts = UnitIndex(_blocks(model, bases, n_places if by_position else None))
     method = method or default_method(level, len(parts), rules=rules)
     if method != "patch":
         model.require("differentiate")
-    firsts = dict(zip(sites, parts.firsts, strict=False))
+    firsts = dict(zip(bases, parts.firsts, strict=False))
     direction = "denoise" if denoise else "noise"
     ends, sign = orient(pairs, direction)
     kept = len(pairs) * len(parts) * 4 <= MOST_KEPT
     tally = _Tally(np.zeros(len(parts)), np.zeros((len(pairs), len(parts)), dtype=np.float32) if kept else None)
     if method == "patch":
-        _patched(model, ends, sites, firsts, tally, n_places * by_position, batch_size, progress, keep)
+        _patched(model, ends, bases, firsts, tally, n_places * by_position, batch_size, progress, keep)
     else:
         ruled = tuple(rules if rules is not None else RELP if method == "relp" else ())
         batches = list(ends.of_equal_length(batch_size))
@@ -167,9 +173,9 @@ def attribute_pairs(
             def scored(some: np.ndarray = some) -> dict[str, np.ndarray]:
                 gaps: dict[str, float] = {}
                 scores = (
-                    _integrated(model, ends, some, sites, steps, gaps)
+                    _integrated(model, ends, some, bases, steps, gaps)
                     if method == "ig"
-                    else _shares(model, _ends(model, ends, some, list(sites), ruled), sites)
+                    else _shares(model, _ends(model, ends, some, list(bases), ruled), bases)
                 )
                 found: dict[str, np.ndarray] = {}
                 for path, values in scores:
@@ -190,7 +196,7 @@ def attribute_pairs(
         settings["rules"] = list(ruled)
     elif method == "ig":
         settings |= {"steps": steps, "gap": max(tally.gaps.values()) / len(pairs)}
-    used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in sites.items() if _learnt(basis)}
+    used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in bases.items() if _learnt(basis)}
     about = {**about_pairs(pairs), "settings": settings, "bases": used, "versions": versions()}
     subject = {"slug": model.name, "hash": model.hash}
     each = tally.each
@@ -238,10 +244,11 @@ def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = No
 
 
 def cost_of(
-    model: LanguageModel,
+    model: Network,
     pairs: PairSet,
     *,
     level: UnitLevel = "node",
+    sites: Sequence[str] | None = None,
     method: str | None = None,
     rules: Sequence[str] | None = None,
     steps: int = STEPS,
@@ -254,10 +261,11 @@ def cost_of(
         PatchclampError: whatever ``attribute_pairs`` refuses.
         CannotIntervene: a model without gradients, for a method that needs them.
     """
-    sites = _checked(model, pairs, level, method, rules, steps, batch_size, by_position=by_position)
-    longest = max(map(len, pairs.clean))
-    widths = {path: model.site(path).width for path in sites}
-    parts, n = len(UnitIndex(_blocks(model, sites, longest if by_position else None))), len(pairs)
+    model = model_of(model, pairs)
+    bases = _checked(model, pairs, level, sites, method, rules, steps, batch_size, by_position=by_position)
+    longest = max(model.site(path).n_places for path in bases) or max(map(len, pairs.clean))
+    widths = {path: model.site(path).width for path in bases}
+    parts, n = len(UnitIndex(_blocks(model, bases, longest if by_position else None))), len(pairs)
     method = method or default_method(level, parts, rules=rules)
     if method != "patch":
         model.require("differentiate")
@@ -265,11 +273,13 @@ def cost_of(
     size = torch.finfo(model.dtype).bits // 8
     ends = 3 * sum(widths.values()) * tokens * size + 3 * max(widths.values()) * tokens * 8
     # What a backward pass keeps of a block is some twenty times its stream, besides attention's pattern.
-    stream = model.site("blocks.0.resid_in").width
-    within = tokens * model.n_layers * (20 * stream + 4 * longest * max(model.site("blocks.0.attn.z").n_heads, 1)) * 4
+    within = 20 * sum(widths.values()) * tokens * 4
+    if model.n_layers:
+        stream, n_heads = model.site("blocks.0.resid_in").width, max(model.site("blocks.0.attn.z").n_heads, 1)
+        within = tokens * model.n_layers * (20 * stream + 4 * longest * n_heads) * 4
     kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0
     rows: dict[str, tuple[int, int]] = {
-        "relp": (2 * n, n), "atp": (2 * n, n), "ig": (n * (2 + len(sites) * (steps + 1)), n * len(sites) * steps),
+        "relp": (2 * n, n), "atp": (2 * n, n), "ig": (n * (2 + len(bases) * (steps + 1)), n * len(bases) * steps),
         "patch": (n * (2 + parts), 0),
     }  # fmt: skip
     forward, backward = rows[method]
@@ -281,9 +291,10 @@ def _learnt(basis: str) -> bool:
 
 
 def _checked(
-    model: LanguageModel,
+    model: Model,
     pairs: PairSet,
     level: str,
+    patterns: Sequence[str] | None,
     method: str | None,
     rules: Sequence[str] | None,
     steps: int,
@@ -313,10 +324,25 @@ def _checked(
             got=f"prompts of {', '.join(map(str, lengths))} tokens",
             remedy="Leave positions together, or keep the pairs of one template.",
         )
-    return level_sites(model, SITES[level])
+    if (method == "relp" or rules) and not model.levels:
+        raise CannotIntervene(
+            expected="a model of a known family, for relevance rules",
+            got=model.name,
+            remedy="Take method='atp', 'ig' or 'patch'.",
+        )
+    if patterns is None and not model.levels and level != "feature":
+        raise PatchclampError(
+            expected="sites of a plain network",
+            got="none",
+            remedy=f"For example sites=[{model.sites()[-1].path!r}]; net.sites() lists them.",
+        )
+    sites = level_sites(model, SITES[level]) if patterns is None else pattern_sites(model, patterns, level)
+    if by_position:
+        check_places(model, list(sites), lengths[0], "Leave positions together.")
+    return sites
 
 
-def _blocks(model: LanguageModel, sites: Mapping[str, str], n_places: int | None) -> list[Block]:
+def _blocks(model: Model, sites: Mapping[str, str], n_places: int | None) -> list[Block]:
     return [
         Block(path, basis, count_units(model.basis_at(path, basis), model.site(path)), n_places)
         for path, basis in sites.items()
@@ -324,19 +350,24 @@ def _blocks(model: LanguageModel, sites: Mapping[str, str], n_places: int | None
 
 
 def _ends(
-    model: LanguageModel, pairs: PairSet, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
+    model: Model, pairs: PairSet, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
 ) -> Ends:
     clean, other = [pairs.clean[i] for i in some], [pairs.corrupted[i] for i in some]
     return differentiated(model, clean, other, pairs.metric(some), paths, rules, plain=Reference("zero"))
 
 
-def _shares(model: LanguageModel, ends: Ends, sites: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
+def _shares(model: Model, ends: Ends, sites: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
     for path, basis in sites.items():
-        yield path, shared(model, path, basis, ends.values[path], ends.reference, ends.gradients[path])
+        yield path, shared(model, path, _rowwise(basis), ends.values[path], ends.reference, ends.gradients[path])
+
+
+def _rowwise(basis: str) -> str:
+    """Return the basis by which rows of several maps are scored: a channel's are summed per pair, not over all."""
+    return "neurons" if basis == "channels" else basis
 
 
 def _integrated(
-    model: LanguageModel,
+    model: Model,
     pairs: PairSet,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
@@ -349,7 +380,7 @@ def _integrated(
     other = recorded(model, [pairs.corrupted[i] for i in some], list(sites))
     for path, basis in sites.items():
         own = integrated(
-            model, clean, metric, path, basis, values[path], against(other), steps, rows=len(some)
+            model, clean, metric, path, _rowwise(basis), values[path], against(other), steps, rows=len(some)
         )  # fmt: skip
         whole = basis if _learnt(basis) else "neurons"
         changes = [
@@ -362,7 +393,7 @@ def _integrated(
 
 
 def _patched(
-    model: LanguageModel,
+    model: Model,
     pairs: PairSet,
     sites: Mapping[str, str],
     firsts: Mapping[str, int],
@@ -401,9 +432,7 @@ def _patched(
             progress(i + 1, len(pairs))
 
 
-def _moved(
-    model: LanguageModel, path: str, basis: str, there: Recording | None, reference: Reference
-) -> np.ndarray | None:
+def _moved(model: Model, path: str, basis: str, there: Recording | None, reference: Reference) -> np.ndarray | None:
     """Return where features differ between the ends; None for units that are all replaced."""
     if there is None or not _learnt(basis):
         return None

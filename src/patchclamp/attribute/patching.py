@@ -17,8 +17,10 @@ from patchclamp.core.intervention import Intervention, Source, Span, spans
 from patchclamp.core.recording import Recording
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.bases import count_units, encode
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import PairSet
+from patchclamp.subjects.plain import check_places, model_of
 
 SITES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "resid": (("resid_in", "resid_out"), "whole"),
@@ -39,7 +41,7 @@ PAGE_BYTES, CELL_BYTES = 24_000, 250
 
 @checked
 def patch_sites(
-    model: LanguageModel,
+    model: Network,
     pairs: PairSet,
     sites: str | Sequence[str] = USUAL,
     *,
@@ -60,7 +62,7 @@ def patch_sites(
     value to the bit, such as before the first token that differs, is 0 without being run.
 
     Args:
-        model: the subject.
+        model: the subject; of a wrapped plain network patterns of module sites.
         pairs: what ``open_pairs`` gave.
         sites: some of ``resid`` (every block's input and the last one's output), ``attn`` and ``mlp`` (what they
             write), ``head``, ``neuron``, ``feature`` (of the bases that were added), or patterns of site paths: the
@@ -89,12 +91,12 @@ def patch_sites(
         >>> [(cell.key, cell.place, round(cell.mean, 2)) for cell in found.strongest(1)]
         [('blocks.0.mlp.act/neurons/7', '3', 1.0)]
     """
-    job = Patching(model, pairs, sites_named(model, sites), _grid(pairs, positions), direction, batch_size)
+    job = plan_patching(model, pairs, sites, positions=positions, direction=direction, batch_size=batch_size)
     return job.gathered(job.parts(progress=progress))
 
 
 def plan_patching(
-    model: LanguageModel,
+    model: Network,
     pairs: PairSet,
     sites: str | Sequence[str] = USUAL,
     *,
@@ -103,10 +105,11 @@ def plan_patching(
     batch_size: int = 64,
 ) -> "Patching":
     """Return a job of patching without doing it: what it costs, and its parts one by one; see ``patch_sites``."""
-    return Patching(model, pairs, sites_named(model, sites), _grid(pairs, positions), direction, batch_size)
+    laid = model_of(model, pairs)
+    return Patching(laid, pairs, sites_named(laid, sites), _grid(pairs, positions), direction, batch_size)
 
 
-def sites_named(model: LanguageModel, sites: str | Sequence[str]) -> list[tuple[str, str]]:
+def sites_named(model: Model, sites: str | Sequence[str]) -> list[tuple[str, str]]:
     """Return the sites that kinds and patterns name, each with the basis whose units are patched.
 
     Raises:
@@ -121,7 +124,8 @@ def sites_named(model: LanguageModel, sites: str | Sequence[str]) -> list[tuple[
         )
     for name in (part.strip() for part in (sites.split(",") if isinstance(sites, str) else sites)):
         if name in SITES:
-            model.covered()
+            if model.levels:
+                model.covered()
             kinds, basis = SITES[name]
             last = max((site.layer or 0 for site in model.sites()), default=0)
             chosen = [
@@ -141,8 +145,8 @@ def sites_named(model: LanguageModel, sites: str | Sequence[str]) -> list[tuple[
             raise PatchclampError(
                 expected=f"sites among {', '.join(SITES)}, feature, or patterns of site paths",
                 got=repr(name),
-                remedy="`patchclamp sites MODEL` lists paths; attention patterns and single experts, which not every "
-                "token comes by, cannot be patched.",
+                remedy="`patchclamp sites MODEL` lists paths, of a plain network net.sites(); attention patterns and "
+                "single experts, which not every token comes by, cannot be patched.",
             )
         found.update(dict.fromkeys(wide))
     return list(found)
@@ -213,7 +217,7 @@ class Patching:
         PatchclampError: an unknown direction, or more effects than memory should hold.
     """
 
-    model: LanguageModel
+    model: Model
     pairs: PairSet
     sites: list[tuple[str, str]]
     grid: Grid
@@ -226,6 +230,10 @@ class Patching:
                 expected="direction denoise or noise, and at least 1 cell per pass",
                 got=f"{self.direction!r}, {self.batch_size}",
                 remedy="denoise patches clean values into corrupted runs, noise the other way round.",
+            )
+        if self.grid.how != "all":
+            check_places(
+                self.model, [path for path, _ in self.sites], len(self.pairs.clean[0]), "Take positions='all'."
             )
         if self.n_bytes > MOST_BYTES:
             raise PatchclampError(
@@ -265,8 +273,9 @@ class Patching:
 
     @property
     def _per_pair(self) -> int:
-        longest = max(len(x) for x in self.pairs.clean)
-        wide = sum(self.model.site(path).width for path in dict.fromkeys(path for path, _ in self.sites))
+        sites = [self.model.site(path) for path in dict.fromkeys(path for path, _ in self.sites)]
+        longest = max(*(len(x) for x in self.pairs.clean), *(site.n_places for site in sites))
+        wide = sum(site.width for site in sites)
         stream = self.model.site("blocks.0.resid_in").width * self.model.n_layers if self.model.n_layers else 0
         return longest * (2 * wide + stream) * torch.finfo(self.model.dtype).bits // 8
 
@@ -339,11 +348,11 @@ class Patching:
         found, cells = [], []
         for number, ((path, basis), n_units) in enumerate(zip(self.sites, self.n_units, strict=True)):
             effects = np.full((len(members), n_units, len(spots)), np.nan)
-            moved = self._moved(both, path, basis, len(members), length)
+            moved = self._moved(both, path, basis, len(members))
             for place, spot in enumerate(spots):
                 if spot:
                     effects[:, :, place] = 0.0
-                    rows = np.argwhere(moved[:, list(spot)].any(1))
+                    rows = np.argwhere((moved if self.grid.how == "all" else moved[:, list(spot)]).any(1))
                     cells.append(np.insert(rows, [1, 1], [number, place], axis=1))
             found.append(effects)
         which = np.concatenate(cells)
@@ -361,15 +370,13 @@ class Patching:
             effects[pair, unit, place] = shares[own]
         return found, len(which)
 
-    def _moved(
-        self, both: Recording, path: str, basis: str, n: int, length: int
-    ) -> Bool[np.ndarray, "some position unit"]:
+    def _moved(self, both: Recording, path: str, basis: str, n: int) -> Bool[np.ndarray, "some position unit"]:
         """Return where the two runs differ."""
         values = both[path]
         known = self.model.basis_at(path, basis)
         if known.kind == "directions":
             values = encode(known, values)
-        a, b = values.unflatten(0, (2, n, length))
+        a, b = values.unflatten(0, (2, n, -1))
         n_units = count_units(known, self.model.site(path))
         different = (a != b).unflatten(-1, (n_units, -1)).any(-1)
         moved: np.ndarray = different.cpu().numpy()
@@ -397,7 +404,7 @@ class Patching:
         for place in range(len(self.grid.places)):
             at = [(x, self.grid.at(place, len(x))) for x in self.pairs.clean]
             ids = {int(x.ids[spot[0]]) for x, spot in at if len(spot) == 1}
-            single = len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
+            single = hasattr(self.model, "tokenizer") and len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
             found.append(self.model.tokenizer.token(ids.pop()) if single else "")
         return tuple(found)
 

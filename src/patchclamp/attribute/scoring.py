@@ -138,12 +138,6 @@ def attribute_nodes(
         return replace(found, scores={place: -values for place, values in found.scores.items()})
     if method != "exact" and method != "activation":
         model.require("differentiate")
-    if levels is None and not model.levels:
-        raise PatchclampError(
-            expected="levels that name sites of a plain network",
-            got="none",
-            remedy=f"For example levels=[{model.sites()[-1].path!r}]; net.sites() lists them.",
-        )
     sites = level_sites(model, model.levels if levels is None else levels)
     paths = list(sites)
     features = [path for path, basis in sites.items() if kind_of(basis) == "feature"]

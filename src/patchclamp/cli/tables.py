@@ -531,11 +531,11 @@ def bundle(found: Any) -> None:
     text = (
         f"{facts['tokens']:,} of {plan.get('n_tokens', 0):,} {tokens}, {shown} {cut} of {plan.get('window')} {tokens}"
     )
-    images = found.manifest.get("stimuli") == "images"
+    kind = found.manifest.get("stimuli", "text")
     rows = {
         "subject": f"{subject.get('slug')}  {str(subject.get('hash'))[:12]}  {subject.get('dtype')}",
         "sites": f"{len(paths)}: {named}; {units:,} units",
-        "images" if images else source: shown if images else text,
+        source if kind == "text" else kind: text if kind == "text" else shown,
         "on disk": f"{human_bytes(facts['bytes'])} in {pieces}{stored}",
         "hash": facts["hash"][:16],
     }

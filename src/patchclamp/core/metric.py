@@ -33,7 +33,7 @@ class Metric:
         target: token ids t; for a sequence, the answer's ids in order.
         contrast: token ids c.
         positions: logical positions whose logits are read; negative ones count from the stimulus' end. A sequence
-            has one per target id, every other kind exactly one.
+            has one per target id; of every other kind m is the mean over its positions.
         reference: logits that ``kl`` compares with, as a tuple.
 
     Raises:
@@ -58,14 +58,16 @@ class Metric:
                 got=repr(self.kind),
                 remedy="A function of your own can be differentiated on a wrapped network: pc.wrap(module, example).",
             )
-        wants = len(self.target) if self.kind == "sequence_log_probability" else 1
+        sequence = self.kind == "sequence_log_probability"
         if self.kind == "kl":
             whole = self.reference is not None
         else:
             whole = bool(self.target) and bool(self.contrast) == (self.kind in _NEEDS_CONTRAST)
-        if not whole or len(self.positions) != wants:
+        unfit = len(self.positions) != len(self.target) if sequence else not self.positions
+        if not whole or unfit:
+            positions = "a position for every target" if sequence else "at least one position"
             raise PatchclampError(
-                expected=f"for {self.kind}: targets, contrasts where it takes them, and {wants} position(s)",
+                expected=f"for {self.kind}: targets, contrasts where it takes them, and {positions}",
                 got=f"target {self.target}, contrast {self.contrast}, positions {self.positions}",
                 remedy="See the table in Metric's documentation.",
             )
@@ -97,14 +99,18 @@ class Metric:
         """
         self._check(logits)
         xp = sys.modules[type(logits).__module__.split(".")[0]]
-        z = logits[:, 0]
+        if self.kind == "sequence_log_probability":
+            steps = _log_softmax(xp, logits)
+            return sum(steps[:, i, t] for i, t in enumerate(self.target))
+        each = [self._at(xp, logits[:, i]) for i in range(len(self.positions))]
+        return each[0] if len(each) == 1 else sum(each) / len(each)
+
+    def _at(self, xp: Any, z: Any) -> Any:
+        """Return m of ``(batch, token)`` logits at one position."""
         if self.kind == "logit":
             return z[:, list(self.target)].mean(-1)
         if self.kind == "logit_difference":
             return z[:, list(self.target)].mean(-1) - z[:, list(self.contrast)].mean(-1)
-        if self.kind == "sequence_log_probability":
-            steps = _log_softmax(xp, logits)
-            return sum(steps[:, i, t] for i, t in enumerate(self.target))
         log_p = _log_softmax(xp, z)
         if self.kind == "log_probability":
             return _log_sum(xp, log_p[:, list(self.target)])

@@ -249,7 +249,7 @@ def _sibling(tensor: Any, name: str) -> Any:
     return getattr(sys.modules[type(tensor).__module__.split(".")[0]], name)
 
 
-def kind_of(bundle: Bundle) -> Literal["text", "images"]:
+def kind_of(bundle: Bundle) -> Literal["text", "images", "arrays"]:
     """Return what a bundle's stimuli are.
 
     Raises:
@@ -262,7 +262,7 @@ def kind_of(bundle: Bundle) -> Literal["text", "images"]:
             got=f"{kind!r}",
             remedy="Update patchclamp, or record again.",
         )
-    return "images" if kind == "images" else "text"
+    return "images" if kind == "images" else "arrays" if kind == "arrays" else "text"
 
 
 def sites_of(bundle: Bundle) -> dict[str, Site]:
@@ -322,7 +322,7 @@ def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site])
         return {f"{path}|{name}": (site.width, *more) for path, site in sites.items() for name, more in shapes.items()}
     if bundle.manifest["kind"] != "recording":
         return {}
-    n, pictures = int(entry.get("stimuli", 0)), kind_of(bundle) == "images"
+    n, pictures = int(entry.get("stimuli", 0)), kind_of(bundle) != "text"
     rows = {path: n * (site.n_places or 1) if pictures else int(entry.get("tokens", 0)) for path, site in sites.items()}
     found: dict[str, tuple[int, ...]] = {path: (rows[path], site.width) for path, site in sites.items()}
     if pictures:

@@ -114,7 +114,8 @@ class Picture:
         id: content hash: the same picture has the same id everywhere.
         name: where it comes from, such as ``cat.png`` or ``digits:17``; it is no part of the identity.
         pixels: whole numbers from 0 to 255, ``(y, x)`` or ``(y, x, channel)``, or fractions ``(channel, y, x)`` that a
-            network is shown as they are; None where a recording kept only the name.
+            network is shown as they are; of a plain network one row of its input; None where a recording kept only the
+            name.
 
     Example:
         >>> p = Picture.of(np.zeros((8, 8), dtype=np.uint8), name="black")
@@ -159,8 +160,9 @@ Shown = Stimulus | Picture
 KINDS: Mapping[str, tuple[str, ...]] = {
     "text": ("ids", "roles", "spans", "offsets"),
     "images": ("images", "names", "name_offsets"),
+    "arrays": ("images", "names", "name_offsets"),
 }
-"""What stimuli are, and the arrays that keep them on disk."""
+"""What stimuli are, and the arrays that keep them on disk; of arrays, a plain network's inputs, as of images."""
 
 
 def changed_meanwhile(what: str) -> PatchclampError:

@@ -126,7 +126,7 @@ class StoredSurvey:
         tables = self.bundle.read("exemplars", names)
         contexts = self.bundle.read("contexts")
         index = contexts["stimulus"]
-        pictures = unpacked(contexts) if self.kind == "images" else ()
+        pictures = unpacked(contexts) if self.kind != "text" else ()
         found = []
         for kind in kinds:
             values, at = tables[f"{site}|{kind}_value"][unit], tables[f"{site}|{kind}_at"][unit]

@@ -24,7 +24,7 @@ from patchclamp.evaluate.growing import (
     unique_circuits,
 )
 from patchclamp.evaluate.interchange import Interchange, interchange
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 
 RANDOM = 20
@@ -97,7 +97,7 @@ class Faithfulness:
 
 
 def evaluate_circuit(
-    model: LanguageModel,
+    model: Network,
     circuit: Circuit,
     pairs: PairSet,
     *,
@@ -240,7 +240,7 @@ def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True, random_r
     return 2 + n_sizes * (2 + n_random * (1 + random_rest)) + (2 * CHECKED if minimal else 0)
 
 
-def check_subject(model: LanguageModel, circuit: Circuit) -> None:
+def check_subject(model: Network, circuit: Circuit) -> None:
     """Refuse a circuit of another model, or of other features than those that were added.
 
     Raises:

@@ -12,10 +12,12 @@ from torch import Tensor
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.edges import SETS_MEMORY, edge_map, mean_writes, measure_edges, row_bytes
+from patchclamp.subjects.edges import SETS_MEMORY, edge_map, mean_writes, measure_edges, row_bytes, with_edges
 from patchclamp.subjects.interchange import measure_interchanged, members_of
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import ROWS, PairSet
+from patchclamp.subjects.plain import model_of
 
 COPIES = 6
 """Values of the widest site that one forward pass holds at a time, as the memory estimate counts them."""
@@ -63,8 +65,8 @@ class UnitInterchange:
         [[4.0], [-4.0]]
     """
 
-    def __init__(self, model: LanguageModel, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> None:
-        self.model = model
+    def __init__(self, model: Network, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> None:
+        self.model = model = model_of(model, pairs)
         self.parts = [str(part) for part in circuit.parts]
         self.pairs = pairs
         self.members = members_of(model, self.parts)
@@ -191,7 +193,7 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
     return lambda done, _: progress(before + done, total)
 
 
-def interchange(model: LanguageModel, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
+def interchange(model: Network, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
     """Return what measures pairs with only some of a circuit's parts kept.
 
     Args:
@@ -204,5 +206,5 @@ def interchange(model: LanguageModel, circuit: Circuit, pairs: PairSet, *, means
         PatchclampError: parts that the model has not, or a mean where there can be none.
     """
     if circuit.level == "edge":
-        return EdgeInterchange(model, circuit, pairs, means=means)
+        return EdgeInterchange(with_edges(model), circuit, pairs, means=means)
     return UnitInterchange(model, circuit, pairs, means=means)

@@ -30,6 +30,8 @@ from patchclamp.explain.receipts import DIRECTLY, N_OPPONENTS, Receipts, gather,
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.network import Network
+from patchclamp.subjects.plain import lay_out
 from patchclamp.subjects.reading import Question, ask, unknown_words
 
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
@@ -215,7 +217,7 @@ class Explanation:
 
 @checked
 def explain_answer(
-    model: Model,
+    model: Network,
     prompt: Any,
     target: str | int | None = None,
     *,
@@ -239,9 +241,11 @@ def explain_answer(
     predicted near zero. The keep-only curve replaces everything but the strongest nodes.
 
     Args:
-        model: the subject.
-        prompt: the text, without a space at its end; of an image model the image: a path, an array, ``digits:17``.
-        target: the answer, with its leading space; of an image model a class, by name or number.
+        model: the subject; of a wrapped plain network ``levels`` names the sites.
+        prompt: the text, without a space at its end; of an image model the image: a path, an array, ``digits:17``; of a
+            plain network a tensor, or a tuple of tensors, with one row.
+        target: the answer, with its leading space; of an image model a class, by name or number; of a plain network a
+            number.
         contrast: the answer it is held against.
         corrupt: a prompt of as many tokens (or another image) under which the answer should be lost: the reference
             ``corrupted``.
@@ -274,6 +278,7 @@ def explain_answer(
         >>> found.causes[0].key, round(found.causes[0].measured, 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
+    model = lay_out(model, prompt)
     check_counts(top, n_controls)
     if method not in EXPLAINING:
         raise PatchclampError(

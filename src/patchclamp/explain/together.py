@@ -24,11 +24,14 @@ from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import encode
-from patchclamp.subjects.edges import edge_map, measure_edges
+from patchclamp.subjects.edges import edge_map, measure_edges, with_edges
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.interchange import measure_interchanged
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
+from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
+from patchclamp.subjects.plain import model_of
 
 AT_ONCE, PAIRS_AT_ONCE = 8, 16
 """Sets that are measured in one go, and pairs recorded; whoever else asks has their turn between."""
@@ -71,7 +74,7 @@ class Together:
 
 
 def replace_together(
-    model: LanguageModel,
+    model: Network,
     circuit: Circuit,
     pairs: PairSet,
     places: Sequence[int],
@@ -124,7 +127,7 @@ def replace_together(
         )
     ends, sign = orient(pairs, str(dict(circuit.about.get("settings", {})).get("direction", "noise")))
     order, strata, barred = _arrange(circuit.parts)
-    sizes, loudness = _moves(model, circuit.parts, ends, turn)
+    sizes, loudness = _moves(model_of(model, ends), circuit.parts, ends, turn)
     strata = [replace(s, sizes=sizes[order[s.first : s.first + len(s.sizes)]]) for s in strata]
     controls = RandomControls((), "size", 0.0, 0.0, n_sets, len(chosen), seed)
     if n_sets:
@@ -263,7 +266,7 @@ def _arrange(
 
 
 def _moves(
-    model: LanguageModel, parts: Sequence[Part], ends: PairSet, turn: Turn
+    model: Model, parts: Sequence[Part], ends: PairSet, turn: Turn
 ) -> tuple[Float[np.ndarray, " part"], Float[np.ndarray, " part"]]:
     """Return the mean over pairs of ‖n(x) − n(x′)‖ and of ‖n(x)‖ of every part; of an edge, of its source."""
     keys = [part if isinstance(part, str) else part[0] for part in parts]
@@ -281,7 +284,7 @@ def _moves(
                 recorded(model, [side[int(i)] for i in some], paths) for side in (ends.clean, ends.corrupted)
             )
         for (site, basis), own in members.items():
-            for row, values in zip(found, _norms(model, site, basis, here[site], there[site]), strict=True):
+            for row, values in zip(found, _norms(model, site, basis, here[site], there[site], len(some)), strict=True):
                 by_position = values.reshape(len(some), -1, values.shape[-1]).sum(0)
                 summed = np.concatenate([by_position, by_position.sum(0, keepdims=True)])  # −1 is everywhere
                 is_there = at[own] < len(by_position)
@@ -292,13 +295,16 @@ def _moves(
 
 
 def _norms(
-    model: LanguageModel, path: str, basis: str, x: Tensor, other: Tensor
+    model: Model, path: str, basis: str, x: Tensor, other: Tensor, n: int
 ) -> tuple[Float[np.ndarray, "position unit"], Float[np.ndarray, "position unit"]]:
-    """Return ‖n(x) − n(x′)‖ and ‖n(x)‖ of every unit at a site."""
+    """Return ‖n(x) − n(x′)‖ and ‖n(x)‖ of every unit at a site; of a channel over all places of each of n images."""
     if kind_of(basis) == "feature":
         f, other_f = (widened(encode(model.basis_at(path, basis), v)).cpu().double().numpy() for v in (x, other))
         return np.abs(f - other_f), np.abs(f)
     site = model.site(path)
+    if basis == "channels":
+        by_image = [widened(v).cpu().double().numpy().reshape(n, -1, site.width) for v in (x - other, x)]
+        return np.linalg.norm(by_image[0], axis=1), np.linalg.norm(by_image[1], axis=1)
     moved, own = (np.linalg.norm(by_unit(v, site, basis), axis=-1) for v in (x - other, x))
     return moved, own
 
@@ -318,7 +324,7 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
 
 
 def _measured(
-    model: LanguageModel,
+    model: Network,
     circuit: Circuit,
     pairs: PairSet,
     replaced: Bool[np.ndarray, "set part"],
@@ -332,12 +338,13 @@ def _measured(
         part = replaced[start : start + AT_ONCE]
         with turn():
             if circuit.level == "edge":
-                kept = np.ones((len(part), len(edge_map(model))), dtype=bool)
-                kept[:, _edges_of(model, circuit, used)] = ~part[:, used]
-                found.append(measure_edges(model, pairs, kept))
+                language = with_edges(model)
+                kept = np.ones((len(part), len(edge_map(language))), dtype=bool)
+                kept[:, _edges_of(language, circuit, used)] = ~part[:, used]
+                found.append(measure_edges(language, pairs, kept))
             else:
                 keys = [str(circuit.parts[int(i)]) for i in used]
-                found.append(measure_interchanged(model, pairs, keys, part[:, used]))
+                found.append(measure_interchanged(model_of(model, pairs), pairs, keys, part[:, used]))
         if progress is not None:
             progress(min(start + AT_ONCE, len(replaced)), len(replaced))
     return np.concatenate(found)

@@ -21,6 +21,7 @@ from patchclamp.core.stimulus import Shown, Stimulus, as_planned, changed_meanwh
 from patchclamp.record.features import Features
 from patchclamp.subjects.images import Gallery, gallery
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.text import conversations, windows
 from patchclamp.subjects.vision import VisionModel
 
@@ -260,16 +261,21 @@ def _cut(
 
 
 def manifest_of(
-    model: LanguageModel | VisionModel | Features, sites: Sequence[Site], plan: Plan | ImagePlan, **more: Any
+    model: LanguageModel | VisionModel | PlainModel | Features,
+    sites: Sequence[Site],
+    plan: Plan | ImagePlan,
+    **more: Any,
 ) -> dict[str, Any]:
     """Return the manifest: subject, sites, plan and versions; of images also that they are, of features their bases."""
-    prepared = {"preparation": model.prepare.hash} if isinstance(model, VisionModel) else {
-        "tokenizer": model.tokenizer_hash
-    }  # fmt: skip
+    prepared: dict[str, Any] = {}
+    if isinstance(model, VisionModel):
+        prepared = {"preparation": model.prepare.hash}
+    elif not isinstance(model, PlainModel):
+        prepared = {"tokenizer": model.tokenizer_hash}
     if isinstance(model, Features):
         more = {**more, "bases": {path: basis.hash for path, basis in model.bases.items()}}
     if isinstance(plan, ImagePlan):
-        more = {**more, "stimuli": "images"}
+        more = {**more, "stimuli": "arrays" if isinstance(model, PlainModel) else "images"}
     return {
         "subject": {
             "slug": model.name,
@@ -309,7 +315,7 @@ def begun(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool)
         fresh["plan.threads"] = kept.get("plan.threads")
         changed = [f"{k}: {kept.get(k)!s:.60} then, {fresh.get(k)!s:.60} now" for k in fresh if fresh[k] != kept.get(k)]
         if changed or fresh.keys() != kept.keys():
-            what = "pairs" if kind == "finding" else "images" if "stimuli" in manifest else "text"
+            what = "pairs" if kind == "finding" else manifest.get("stimuli", "text")
             raise PatchclampError(
                 expected=f"the same model, {what} and plan as {out} was begun with",
                 got="; ".join(changed[:4]) or "another set of sites",

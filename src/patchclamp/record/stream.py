@@ -31,6 +31,7 @@ from patchclamp.record.plan import (
 )
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
+from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.vision import VisionModel
 
 SHARD_BYTES = 16 * 2**20
@@ -122,7 +123,7 @@ def record_images(
 
 
 def record_shown(
-    model: LanguageModel | VisionModel,
+    model: LanguageModel | VisionModel | PlainModel,
     showing: Showing,
     sites: str | Sequence[str],
     out: str | Path,
@@ -143,7 +144,7 @@ def record_shown(
 
 
 def _stream(
-    model: LanguageModel | VisionModel,
+    model: LanguageModel | VisionModel | PlainModel,
     showing: Showing,
     sites: Sequence[Site],
     kind: str,
@@ -179,7 +180,7 @@ def _stream(
     bundle.finish(**counts)
 
 
-def storable(store: str | None, model: LanguageModel | VisionModel) -> str:
+def storable(store: str | None, model: LanguageModel | VisionModel | PlainModel) -> str:
     """Return the type that values are stored in: the model's own where none is named.
 
     Raises:

@@ -32,6 +32,7 @@ from patchclamp.record.plan import (
 )
 from patchclamp.record.stream import MOST_NAMED, recordable
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
@@ -126,7 +127,7 @@ def survey_images(
 
 
 def survey_shown(
-    model: LanguageModel | VisionModel | Features,
+    model: LanguageModel | VisionModel | PlainModel | Features,
     showing: Showing,
     sites: str | Sequence[str],
     out: str | Path,
@@ -146,7 +147,7 @@ def survey_shown(
 
 
 def _survey(
-    model: LanguageModel | VisionModel | Features,
+    model: LanguageModel | VisionModel | PlainModel | Features,
     showing: Showing,
     sites: Sequence[Site],
     bundle: Bundle,

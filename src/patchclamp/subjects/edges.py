@@ -19,6 +19,7 @@ from patchclamp.subjects.backward import check_norm, held
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import PairSet
 
 MEMORY = 256 * 2**20
@@ -29,6 +30,21 @@ SETS_MEMORY = MEMORY // 8
 
 PROJECTED = 200_000
 """Numbers of the streams of one block whose queries, keys and values are made at once."""
+
+
+def with_edges(subject: Network) -> LanguageModel:
+    """Return a subject that can have edges: a language model.
+
+    Raises:
+        CannotIntervene: another kind of subject.
+    """
+    if not isinstance(subject, LanguageModel):
+        raise CannotIntervene(
+            expected="a language model of a known family, for edges",
+            got=subject.name,
+            remedy="Score units: attribute_pairs(net, pairs, sites=[…]).",
+        )
+    return subject
 
 
 def edge_map(model: LanguageModel) -> EdgeMap:

@@ -16,8 +16,9 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
-from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
 from patchclamp.subjects.pairs import ROWS, PairSet
+from patchclamp.subjects.plain import check_places
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Members:
     positions: Int[np.ndarray, " member"]
 
 
-def members_of(model: LanguageModel, parts: Sequence[str]) -> list[Members]:
+def members_of(model: Model, parts: Sequence[str]) -> list[Members]:
     """Sort parts by site and basis, in forward order.
 
     Args:
@@ -78,7 +79,7 @@ def members_of(model: LanguageModel, parts: Sequence[str]) -> list[Members]:
 
 
 def measure_interchanged(
-    model: LanguageModel,
+    model: Model,
     pairs: PairSet,
     parts: Sequence[str],
     replaced: Bool[np.ndarray, "set part"],
@@ -123,6 +124,9 @@ def measure_interchanged(
     """
     members = members_of(model, parts)
     longest = max((int(m.positions.max()) for m in members), default=-1)
+    if longest >= 0:
+        placed = [m.path for m in members if m.positions.max() >= 0]
+        check_places(model, placed, len(pairs.clean[0]), "Name units without a position.")
     shortest = min(map(len, pairs.clean))
     if longest >= shortest:
         raise PatchclampError(
@@ -152,7 +156,7 @@ def measure_interchanged(
                 if layer > 0 and streams is not None:
                     residual = streams[f"blocks.{layer}.resid_in"].unflatten(0, (len(own), -1))
                     restart = Restart(int(layer), residual.repeat(len(sets), 1, 1))
-                changes = list(_of_sets(members, replaced[sets], there, len(own[0])))
+                changes = list(_of_sets(model, members, replaced[sets], there, len(own[0])))
                 metric = pairs.metric(np.tile(some, len(sets)))
                 values = model.measure(own * len(sets), metric, interventions=changes, restart=restart)
                 measured[np.ix_(sets, some)] = widened(values).cpu().double().numpy().reshape(len(sets), len(own))
@@ -162,19 +166,19 @@ def measure_interchanged(
     return measured
 
 
-def _first_layer(model: LanguageModel, members: Sequence[Members], chosen: Bool[np.ndarray, " part"]) -> int:
+def _first_layer(model: Model, members: Sequence[Members], chosen: Bool[np.ndarray, " part"]) -> int:
     return min((model.site(m.path).layer or 0 for m in members if chosen[m.places].any()), default=0)
 
 
 def _of_sets(
-    members: Sequence[Members], chosen: Bool[np.ndarray, "set part"], there: Mapping[str, Tensor], n: int
+    model: Model, members: Sequence[Members], chosen: Bool[np.ndarray, "set part"], there: Mapping[str, Tensor], n: int
 ) -> Iterator[Intervention]:
     """Yield a change for every site that any set has units at; rows are sets, pairs within."""
     for member in members:
         own = chosen[:, member.places]
         if not own.any():
             continue
-        mask = torch.zeros(len(chosen), n, member.n_units, dtype=torch.bool)
+        mask = torch.zeros(len(chosen), model.site(member.path).n_places or n, member.n_units, dtype=torch.bool)
         everywhere = member.positions < 0
         mask[:, :, member.units[everywhere]] = torch.from_numpy(own[:, everywhere])[:, None]
         mask[:, member.positions[~everywhere], member.units[~everywhere]] |= torch.from_numpy(own[:, ~everywhere])

@@ -63,7 +63,8 @@ class Model(Network):
 
         Args:
             level: ``neuron``, ``head``, ``node`` (what writes to the residual stream: the embedding, heads, MLPs),
-                ``channel``, ``feature`` (the bases that were added, each at its site), or a pattern of site paths.
+                ``channel``, ``feature`` (the bases that were added, each at its site), or a pattern of site paths, with
+                ``/whole`` or another basis behind it where its units are not the neurons or channels.
 
         Raises:
             PatchclampError: ``feature`` without a basis, or with two at one site.
@@ -78,11 +79,10 @@ class Model(Network):
         }
         if level in kinds:
             return {site.path: kinds[level][site.kind] for site in self.sites() if site.kind in kinds[level]}
-        return (
-            {s.path: "channels" if len(s.places) == 2 else "neurons" for s in self.select(level)}
-            if "." in level
-            else {}
-        )
+        if "." not in level:
+            return {}
+        pattern, _, basis = level.partition("/")
+        return {s.path: basis or ("channels" if len(s.places) == 2 else "neurons") for s in self.select(pattern)}
 
     def _features(self) -> dict[str, str]:
         """Return the site of every basis of directions that was added at one, with its name."""

@@ -66,10 +66,13 @@ class Network:
 
     instead = (
         "A plain network can run, record, intervene, differentiate, measure and sweep; pc.attribute_nodes(net, inputs, "
-        "metric, levels=['module.….out']) scores its units. Text and pairs of prompts need a language model of "
-        "transformers, images pc.wrap(…, prepare=…)."
+        "metric, levels=['module.….out']) scores its units, pc.attribute_pairs(net, pc.open_pairs(net, task), "
+        "sites=['module.….out']) over a Task. Text needs a language model of transformers, pictures in files "
+        "pc.wrap(…, prepare=…)."
     )
     """What a caller can do who handed it to something that takes another kind of subject."""
+    output: tuple[str, ...] | None = None
+    """Axes of what the module returns, where they were named."""
 
     def __init__(
         self, module: nn.Module, example_inputs: Any, *, tokenizer: Any = None, name: str | None = None
@@ -437,7 +440,7 @@ class Network:
             with self.refusing(inputs):
                 output = self.module(*inputs)
             refuse_uncalled(unseen)
-            measured = measured_from(output, metric, len(shown), positions_of(inputs[0]))
+            measured = measured_from(output, metric, len(shown), positions_of(inputs[0]), self.output)
         gradients = gradients_of(measured, held)
         values = {path: x.detach() for path, x in held.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
@@ -446,7 +449,7 @@ class Network:
         """Return a metric's value for each row; arguments as for ``differentiate``."""
         inputs = self.inputs(stimuli)
         output = self.run(inputs, interventions=interventions).logits
-        return measured_from(output, metric, len(inputs[0]), positions_of(inputs[0]))
+        return measured_from(output, metric, len(inputs[0]), positions_of(inputs[0]), self.output)
 
     def require(self, capability: str) -> None:
         """Raise what is missing, with its reason, where the subject lacks a capability."""

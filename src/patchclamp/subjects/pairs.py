@@ -11,6 +11,7 @@ from patchclamp.core.metric import EachMetric, Metric, MetricKind
 from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.model import Model
 
 LEAST_DIFFERENCE = 0.1
 """|m(clean) − m(corrupted)| below which a pair asks nothing, and effects divided by it are noise."""
@@ -43,10 +44,10 @@ class PairSet:
         return len(self.pairs)
 
     def of_equal_length(self, most: int = ROWS) -> Iterator[Int[np.ndarray, " some"]]:
-        """Yield the places of pairs that fit one batch: of one length, at most so many."""
-        lengths = np.array([len(x) for x in self.clean])
-        for length in np.unique(lengths):
-            members = np.flatnonzero(lengths == length)
+        """Yield the places of pairs that fit one batch: of one length, read at the same positions, at most so many."""
+        kinds = [(len(x), metric.positions) for x, metric in zip(self.clean, self.metrics, strict=True)]
+        for kind in sorted(set(kinds)):
+            members = np.array([i for i, own in enumerate(kinds) if own == kind])
             yield from (members[k : k + most] for k in range(0, len(members), most))
 
     def some(self, chosen: Bool[np.ndarray, " pair"]) -> "PairSet":
@@ -88,8 +89,8 @@ def read_by(
 ) -> PairSet:
     """Turn pairs into a model's tokens and measure both ends; set aside what cannot be compared.
 
-    m is read at the last position, of the answers' first tokens: the difference of logits (of their means, where a side
-    has several answers), or another kind.
+    m is read at the last position, of a masked model at its mask, of the answers' first tokens: the difference of
+    logits (of their means, where a side has several answers), or another kind.
 
     Args:
         model: who reads.
@@ -124,21 +125,41 @@ def read_by(
         else:
             read.append((pair, *found))
     whole = _set_of(read, np.zeros((2, len(read))), aside)
-    for some in whole.of_equal_length():
-        for values, prompts in ((whole.m_clean, whole.clean), (whole.m_corrupted, whole.corrupted)):
-            values[some] = model.measure([prompts[i] for i in some], whole.metric(some)).cpu().double().numpy()
-    apart = np.abs(whole.m_clean - whole.m_corrupted)
-    far = (apart >= least) & np.isfinite(apart)
-    aside += [(whole.pairs[i], "m that is not finite") for i in np.flatnonzero(~np.isfinite(apart))]
-    aside += [(whole.pairs[i], f"|m(clean) − m(corrupted)| below {least:g}") for i in np.flatnonzero(apart < least)]
-    kept = [read[i] for i in np.flatnonzero(far)]
-    chosen = _set_of(kept, np.stack([whole.m_clean[far], whole.m_corrupted[far]]), aside)
-    if not kept:
+    measure_ends(model, whole)
+    remedy = "Corrupted prompts need as many tokens as clean ones; answers differ, with their leading space."
+    return keep_apart(whole, model.name, remedy, least)
+
+
+def measure_ends(model: Model, pairs: PairSet) -> None:
+    """Write m of both ends into pairs.
+
+    Cost: two forward passes per 64 pairs of one length.
+    """
+    for some in pairs.of_equal_length():
+        for values, shown in ((pairs.m_clean, pairs.clean), (pairs.m_corrupted, pairs.corrupted)):
+            values[some] = model.measure([shown[i] for i in some], pairs.metric(some)).cpu().double().numpy()
+
+
+def keep_apart(pairs: PairSet, name: str, remedy: str, least: float = LEAST_DIFFERENCE) -> PairSet:
+    """Return the pairs whose two ends differ; the others are set aside.
+
+    Args:
+        pairs: with m at both ends.
+        name: whose they are.
+        remedy: what to do where none is left.
+        least: smallest |m(x) − m(x′)|.
+
+    Raises:
+        PatchclampError: nothing is left.
+    """
+    apart = np.abs(pairs.m_clean - pairs.m_corrupted)
+    aside = [(pairs.pairs[i], "m that is not finite") for i in np.flatnonzero(~np.isfinite(apart))]
+    aside += [(pairs.pairs[i], f"|m(clean) − m(corrupted)| below {least:g}") for i in np.flatnonzero(apart < least)]
+    chosen = replace(pairs.some((apart >= least) & np.isfinite(apart)), aside=(*pairs.aside, *aside))
+    if not len(chosen):
         told = "; ".join(f"{n} with {reason}" for reason, n in chosen.counted_aside().items())
         raise PatchclampError(
-            expected=f"at least one pair that {model.name} can be asked",
-            got=told or "no pairs",
-            remedy="Corrupted prompts need as many tokens as clean ones; answers differ, with their leading space.",
+            expected=f"at least one pair that {name} can be asked", got=told or "no pairs", remedy=remedy
         )
     return chosen
 
@@ -156,12 +177,15 @@ def _set_of(
 
 def _read(model: LanguageModel, pair: Pair, kind: MetricKind, chat: bool) -> tuple[Stimulus, Stimulus, Metric] | str:
     """Return a pair's stimuli and metric, or why there are none."""
+    follows = model.capabilities.generate
     try:
-        clean, corrupted = (model.tokenize(p, chat=chat, answered=True) for p in (pair.clean, pair.corrupted))
+        clean, corrupted = (model.tokenize(p, chat=chat, answered=follows) for p in (pair.clean, pair.corrupted))
     except PatchclampError:
         return "prompts that do not fit the model's context"
     if len(clean) != len(corrupted):
         return "prompts of unequal length"
+    if not follows:
+        return _read_filled(model, pair, kind, clean, corrupted)
     try:
         target, contrast = (
             tuple(dict.fromkeys(model.continuation(prompt, answer)[0] for answer in answers))
@@ -172,3 +196,38 @@ def _read(model: LanguageModel, pair: Pair, kind: MetricKind, chat: bool) -> tup
     if set(target) & set(contrast):
         return "answers that begin with the same token"
     return clean, corrupted, Metric(kind, target, contrast)
+
+
+def fill(model: LanguageModel, shown: Stimulus, prompt: str, answer: str) -> tuple[int, int] | None:
+    """Return where a prompt's one mask is and which token an answer is there; None where it is no single token.
+
+    Args:
+        model: a masked language model.
+        shown: the prompt's tokens, among them the mask.
+        prompt: the text.
+        answer: what is put in the mask's place.
+    """
+    bare = model.tokenizer.bare
+    at = np.flatnonzero(shown.ids == bare.mask_token_id).tolist()
+    whole = model.tokenize(prompt.replace(str(bare.mask_token), answer.strip())).ids
+    if len(at) != 1 or len(whole) != len(shown) or np.flatnonzero(whole != shown.ids).tolist() != at:
+        return None
+    return at[0], int(whole[at[0]])
+
+
+def _read_filled(
+    model: LanguageModel, pair: Pair, kind: MetricKind, clean: Stimulus, corrupted: Stimulus
+) -> tuple[Stimulus, Stimulus, Metric] | str:
+    """Return the stimuli and metric of a pair whose answers stand at a mask, or why there are none."""
+    mask = model.tokenizer.bare.mask_token_id
+    masks = [np.flatnonzero(shown.ids == mask).tolist() for shown in (clean, corrupted)]
+    if len(masks[0]) != 1 or masks[0] != masks[1]:
+        return "prompts without one mask at the same place"
+    filled = [[fill(model, clean, pair.clean, answer) for answer in side] for side in (pair.answers, pair.wrongs)]
+    target, contrast = (tuple(dict.fromkeys(one[1] for one in side if one is not None)) for side in filled)
+    unknown = model.tokenizer.bare.unk_token_id
+    if any(one is None or one[1] == unknown for side in filled for one in side):
+        return "answers that are not one known token at the mask"
+    if set(target) & set(contrast):
+        return "answers that begin with the same token"
+    return clean, corrupted, Metric(kind, target, contrast, tuple(masks[0]))

@@ -1,8 +1,9 @@
 """Lay a wrapped plain network out for attribution, for inputs of one shape: every site as places by units."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +15,8 @@ from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
-from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Shown, Stimulus
+from patchclamp.core.site import Site, find_sites
+from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Differentiated, Progress, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
@@ -24,7 +25,8 @@ from patchclamp.subjects.grids import Grid, site_at
 from patchclamp.subjects.inputs import described, positions_of
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.outputs import measured_from, read_positions
+from patchclamp.subjects.outputs import check_axes, measured_from, read_positions
+from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.visits import gradients_of, holder, noting_calls, once, refuse_uncalled
 
 VALUE = Metric("logit", (0,))
@@ -106,7 +108,16 @@ class PlainModel(Model):
             if sizes[0] == len(self.example_inputs[0]):
                 own = site_at(path, "module", None, laid, sizes, 0)
                 found[path] = (replace(own, calls=site.calls), laid)
-        return found
+        return with_heads(found, getattr(self.net, "heads", {}))
+
+    def of_level(self, level: str) -> dict[str, str]:
+        """Return the sites of a pattern, with their units: heads where these were declared; see ``Model.of_level``."""
+        found = super().of_level(level)
+        return (
+            found
+            if "/" in level
+            else {path: "heads" if self.site(path).n_heads else basis for path, basis in found.items()}
+        )
 
     # -- what it is shown, and what it says ---------------------------------------------------------------------------
 
@@ -118,6 +129,8 @@ class PlainModel(Model):
         """
         if isinstance(shown, Row):
             return [shown]
+        if isinstance(shown, list | tuple) and shown and all(isinstance(one, Picture) for one in shown):
+            shown = torch.stack([torch.as_tensor(one.pixels, device=self.device) for one in shown])
         if isinstance(shown, list | tuple) and shown and all(isinstance(row, Row) for row in shown):
             return list(shown)
         inputs = self.net.inputs(shown)
@@ -143,7 +156,7 @@ class PlainModel(Model):
         """Return ``(batch, read position, class)``, of all positions where none are named."""
         if self._metric is not None:
             return measured_from(output, self._metric, n_rows, None)[:, None, None]
-        return read_positions(output, positions, n_rows, positions_of(self.example_inputs[0]))
+        return read_positions(output, positions, n_rows, positions_of(self.example_inputs[0]), self.net.output)
 
     @property
     def n_answers(self) -> int:
@@ -234,6 +247,27 @@ class PlainModel(Model):
         gradients = {path: g.flatten(0, 1) for path, g in found.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
 
+    def watch(self, stimuli: Any, sites: str | Sequence[str], see: Callable[[str, Tensor], None]) -> None:
+        """Show inputs in one batch and hand over what each site does as it is computed; nothing is kept.
+
+        Args:
+            stimuli: tensors, rows, or pictures that hold one row each.
+            sites: site paths or patterns.
+            see: called with each site's path and its ``(rows, width)`` values, places of one input after the other.
+
+        Cost: one forward pass; memory of one site.
+        """
+        met: set[str] = set()
+
+        def keep(path: str, x: Tensor) -> Tensor:
+            once(path, met)
+            met.add(path)
+            see(path, x.flatten(0, 1))
+            return x
+
+        with torch.no_grad():
+            self._forward(self.stimuli(stimuli), self._paths(sites), keep, ())
+
     def _repeated(self, stimuli: Any, interventions: Sequence[Any]) -> list[Row]:
         shown = self.stimuli(stimuli)
         return shown * len(interventions) if by_row(interventions) and len(shown) == 1 else shown
@@ -265,7 +299,41 @@ class PlainModel(Model):
 
 @checked
 class PlainNetwork(Network):
-    """Lay a plain module in the rig: a ``Network`` that can also be swept; arguments as there."""
+    """Lay a plain module in the rig: a ``Network`` that can also be swept, and scored over a Task.
+
+    Args:
+        module: the network.
+        example_inputs: what it accepts; see ``Network``.
+        tokenizer: of a module that takes token ids.
+        name: what to call it in keys.
+        output: axes of what the module returns, such as ``("stimulus", "class", "position")``, for a ``Metric``.
+        heads: pattern of site paths to the number of heads that share its width, block by block.
+
+    Raises:
+        PatchclampError: other axes, heads that do not divide a site's width, or what ``Network`` refuses.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        example_inputs: Any,
+        *,
+        tokenizer: Any = None,
+        name: str | None = None,
+        output: Sequence[str] | None = None,
+        heads: Mapping[str, Positive] | None = None,
+    ) -> None:
+        self.heads: dict[str, int] = dict(heads or {})
+        super().__init__(module, example_inputs, tokenizer=tokenizer, name=name)
+        self.output = check_axes(output)
+        if self.heads:
+            self.sites()
+
+    @cached_property
+    def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
+        found = with_heads(super()._module_places, self.heads)
+        find_sites(list(self.heads), [site for site, _ in found.values()])
+        return found
 
     def sweep(
         self,
@@ -292,6 +360,71 @@ class PlainNetwork(Network):
         """
         model, read = as_model(self, stimulus, metric)
         return model.sweep(stimulus, read, cells, batch_size=batch_size, progress=progress)
+
+
+def with_heads(
+    places: Mapping[str, tuple[Site, Place | Tap]], heads: Mapping[str, int]
+) -> dict[str, tuple[Site, Place | Tap]]:
+    """Return sites with the number of heads that patterns of their paths name.
+
+    Raises:
+        PatchclampError: a width that so many heads do not divide, or a map, whose channels are its units.
+    """
+    found = dict(places)
+    for path, (site, place) in places.items():
+        n_heads = next((n for pattern, n in heads.items() if fnmatchcase(path, pattern)), 0)
+        if n_heads and (site.width % n_heads or "channel" in site.axes):
+            raise PatchclampError(
+                expected=f"heads that share the width of {path}, {site.width}, evenly",
+                got=f"{n_heads} heads{' on a map' if 'channel' in site.axes else ''}",
+                remedy="Name the site whose columns are the heads', block by block.",
+            )
+        if n_heads:
+            found[path] = (replace(site, n_heads=n_heads), place)
+    return found
+
+
+def model_of(subject: Network, pairs: PairSet) -> Model:
+    """Return what engines over pairs run: a model as it is, a plain network laid out for the pairs' inputs.
+
+    Raises:
+        PatchclampError: pairs that were not read for a plain network.
+
+    Cost: one forward pass of a plain network.
+    """
+    if isinstance(subject, Model):
+        return subject
+    first = pairs.clean[0]
+    if not isinstance(first, Row):
+        raise PatchclampError(
+            expected=f"pairs of {subject.name}'s own inputs",
+            got="pairs of prompts",
+            remedy="Read a Task of its inputs: pc.open_pairs(net, task).",
+        )
+    return PlainModel(subject, first.tensors)
+
+
+def lay_out(subject: Network, shown: Any) -> Model:
+    """Return a model as it is, and a plain network laid out for what it is shown.
+
+    Cost: one forward pass of a plain network.
+    """
+    return subject if isinstance(subject, Model) else PlainModel(subject, shown)
+
+
+def check_places(model: Model, paths: Sequence[str], n: int, remedy: str) -> None:
+    """Refuse to keep positions apart at sites whose places are not the positions that m is read at.
+
+    Raises:
+        PatchclampError: a map, a pooled vector, or a sequence of another length.
+    """
+    for site in map(model.site, paths):
+        if site.places and site.places != (n,):
+            raise PatchclampError(
+                expected=f"sites with the answer's positions, {n}, to keep positions apart",
+                got=f"{site.path} with {' x '.join(map(str, site.places))}",
+                remedy=remedy,
+            )
 
 
 def as_model(subject: Network, shown: Any, metric: Any) -> tuple[Model, Metric]:

@@ -12,7 +12,10 @@ from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.task import Task
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.pairs import PairSet, read_by
+from patchclamp.subjects.network import Network
+from patchclamp.subjects.pairs import PairSet, fill, read_by
+from patchclamp.subjects.plain import PlainModel, PlainNetwork
+from patchclamp.subjects.plain_tasks import read_inputs, read_row
 from patchclamp.subjects.vision import VisionModel
 
 
@@ -120,6 +123,8 @@ def ask(
             got="both" if metric is not None else "neither",
             remedy="A metric says by itself which tokens it reads.",
         )
+    if isinstance(model, PlainModel):
+        return _classed(model, prompt, target, contrast, corrupt, metric)
     if isinstance(model, VisionModel):
         return _seen(model, prompt, target, contrast, corrupt, metric)
     if (
@@ -199,6 +204,36 @@ def _seen(model: VisionModel, image: Any, target: Any, contrast: Any, corrupt: A
     return Question(known, names[0] or "", names[1], other_name, shown, corrupted, metric, (*answers, *against))
 
 
+def _classed(
+    model: PlainModel, shown: Any, target: Any, contrast: Any, corrupt: Any, metric: Metric | None
+) -> Question:
+    """Return the question why a plain network gave a class, which is a number."""
+    rows = [None if one is None else model.stimuli(one) for one in (shown, corrupt)]
+    if any(row is not None and len(row) != 1 for row in rows):
+        raise PatchclampError(expected="one input", got="several rows", remedy="Explain them one by one.")
+    if not all(isinstance(one, int | None) and not isinstance(one, bool) for one in (target, contrast)):
+        raise PatchclampError(
+            expected=f"answers that are class numbers of {model.name}",
+            got=f"{target!r} and {contrast!r}",
+            remedy="Give the output's columns, such as 2 and contrast=0.",
+        )
+    clean, other = (None if row is None else row[0] for row in rows)
+    assert clean is not None
+    if metric is None:
+        metric = Metric("logit" if contrast is None else "logit_difference", (target,), tuple({contrast} - {None}))
+    check_metric(model, clean, metric)
+    if other is not None and other.id == clean.id:
+        raise PatchclampError(
+            expected="a corrupted input that differs from the input", got="the same", remedy="Change what decides."
+        )
+    answers, against = (tuple(map(model.answer_name, ids)) for ids in (metric.target, metric.contrast))
+    names = f"input {clean.id[:12]}", None if other is None else f"input {other.id[:12]}"
+    if target is None:
+        return Question(names[0], "", None, names[1], clean, other, metric, answers, against=against)
+    said = None if contrast is None else str(contrast)
+    return Question(names[0], str(target), said, names[1], clean, other, metric, (*answers, *against))
+
+
 def _picture(model: VisionModel, image: Any) -> Picture:
     found = model.stimuli(image)
     if len(found) != 1:
@@ -234,14 +269,14 @@ def _filled(
         )
     ids = []
     for answer in (target, *([] if contrast is None else [contrast])):
-        whole = model.tokenize(prompt.replace(mask, answer.strip())).ids
-        if len(whole) != len(clean) or np.flatnonzero(whole != clean.ids).tolist() != at:
+        filled = fill(model, clean, prompt, answer)
+        if filled is None:
             raise PatchclampError(
                 expected="an answer of one token, which leaves the others as they are",
                 got=repr(answer),
                 remedy="Choose a word that the vocabulary has whole.",
             )
-        ids.append(int(whole[at[0]]))
+        ids.append(filled[1])
         _known(model, answer, (ids[-1],))
     if len(set(ids)) < len(ids):
         raise PatchclampError(
@@ -343,12 +378,22 @@ def _aligned(model: LanguageModel, clean: Stimulus, corrupted: Stimulus) -> None
     )
 
 
-def read_pairs_of(model: LanguageModel, task: Task) -> PairSet:
-    """Return a task whose every case has a counterpart, answers and wrong answers, in a model's tokens.
+def read_pairs_of(model: Network, task: Task) -> PairSet:
+    """Return a task whose every case has a counterpart, answers and wrong answers, as a model reads them.
+
+    A language model reads texts, a plain network its own inputs; see ``read_inputs``.
 
     Raises:
         PatchclampError: a case without one of these, or nothing that the model can be asked.
     """
+    if isinstance(model, PlainNetwork):
+        return read_inputs(model, task)
+    if not isinstance(model, LanguageModel):
+        raise PatchclampError(
+            expected="a language model, or a wrapped plain network",
+            got=model.name,
+            remedy="Images are read one by one: attribute(subject, task).",
+        )
     lacking = [case for case in task.cases if not (isinstance(case.counterpart, str) and case.answers and case.wrongs)]
     if lacking:
         raise PatchclampError(
@@ -358,6 +403,24 @@ def read_pairs_of(model: LanguageModel, task: Task) -> PairSet:
         )
     pairs = [Pair(str(case.shown), str(case.counterpart), case.answers, case.wrongs, case.group) for case in task.cases]
     return read_by(model, pairs, kind=task.measure)
+
+
+def read_alone(model: Network, task: Task) -> tuple[Any, Metric]:
+    """Return what a task of one case shows, and what is read of it; a counterpart is not looked at.
+
+    Raises:
+        PatchclampError: several cases, or what ``ask`` or ``read_inputs`` refuses.
+    """
+    [case] = task.cases
+    if isinstance(model, PlainNetwork):
+        return read_row(model, task)
+    if not isinstance(model, Model):
+        raise PatchclampError(
+            expected="a model, or what pc.wrap returned", got=model.name, remedy="Wrap the module: pc.wrap(module, …)."
+        )
+    answers = (*case.answers[:1], *case.wrongs[:1])
+    question = ask(model, case.shown, answers[0], contrast=answers[1] if len(answers) > 1 else None)
+    return question.shown, question.metric
 
 
 def read_images(model: Any, task: Task) -> tuple[list[Picture], list[Metric]]:

@@ -98,9 +98,9 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
         m = <strong class="num">{number(page.graph.metric, true)}</strong>
         <span class="soft">
           {page.graph.contrast !== null && <>, by how much the answer's logit leads</>}; scored by {METHODS[page.graph.method] ?? (page.graph.method || "a method that is not named")};{" "}
-          {pairsOf(page) ? "the first parts" : "all causes"} replaced together take away{" "}
+          {page.graph.measured_together === null ? "no unit was replaced, and these are predictions" : <>{pairsOf(page) ? "the first parts" : "all causes"} replaced together take away{" "}</>}
         </span>
-        <Together row={page.graph} />
+        {page.graph.measured_together !== null && <Together row={page.graph} />}
       </p>
       <p class="small soft" data-testid="reading">
         {page.measures.floor !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.floor, true)}. </> : null}</>}

@@ -1,0 +1,96 @@
+"""Circuits on encoders: pairs are read at the mask, and units are scored and kept there as by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.pairs import Pair
+from patchclamp.evaluate.interchange import interchange
+from patchclamp.opening import open_pairs
+from patchclamp.subjects.families.spec import family
+from patchclamp.subjects.language import LanguageModel
+
+PAIRS = [
+    Pair("w1 [MASK] w7 .", "w2 [MASK] w7 .", ("w3",), ("w4",)),
+    Pair("w1 w5 [MASK] .", "w1 w6 [MASK] .", ("w3", "w8"), ("w4",)),
+]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20)), "."]
+    rules = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    rules.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    rules.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    bare = PreTrainedTokenizerFast(
+        tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]",
+    )  # fmt: skip
+    module = family("bert").tiny()
+    with torch.no_grad():  # so that no pair is too faint to be asked
+        module.get_output_embeddings().weight.mul_(30)
+    return LanguageModel(module, bare, name="tiny-bert")
+
+
+def m_of(model, pair, prompt, at):
+    """Return the logit difference at the mask."""
+    ids = model.tokenizer.bare(prompt, return_tensors="pt").input_ids
+    index = model.tokenizer.bare.convert_tokens_to_ids
+    with torch.no_grad():
+        z = model.module(ids).logits[0, at]
+    return float(z[[index(w) for w in pair.answers]].mean() - z[[index(w) for w in pair.wrongs]].mean())
+
+
+def test_pairs_of_a_masked_model_are_read_at_the_mask(encoder):
+    pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
+    assert [m.positions for m in pairs.metrics] == [(2,), (3,)]
+    for k, (pair, at) in enumerate(zip(PAIRS, (2, 3), strict=True)):
+        assert pairs.m_clean[k] == pytest.approx(m_of(encoder, pair, pair.clean, at), rel=1e-5)
+        assert pairs.m_corrupted[k] == pytest.approx(m_of(encoder, pair, pair.corrupted, at), rel=1e-5)
+
+
+def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
+    pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
+    circuit = attribute_pairs(encoder, pairs, level="neuron", method="patch")
+    layer, unit = 1, 5
+    place = list(circuit.parts).index(f"blocks.{layer}.mlp.act/neurons/{unit}")
+    act = encoder.module.bert.encoder.layer[layer].intermediate
+    for k, (pair, at) in enumerate(zip(PAIRS, (2, 3), strict=True)):
+        seen = {}
+        hook = act.register_forward_hook(lambda _m, _i, y, seen=seen: seen.update(y=y))
+        m_of(encoder, pair, pair.corrupted, at)
+        hook.remove()
+
+        def put(_module, _args, y, seen=seen):
+            new = y.clone()
+            new[..., unit] = seen["y"][..., unit]
+            return new
+
+        hook = act.register_forward_hook(put)
+        m = m_of(encoder, pair, pair.clean, at)
+        hook.remove()
+        assert circuit.per_pair[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
+    kept = np.ones((1, len(circuit)), dtype=bool)
+    assert np.allclose(interchange(encoder, circuit, pairs).measure(kept), pairs.m_clean, atol=1e-4)
+
+
+def test_a_prompt_without_one_mask_and_unknown_answers_are_set_aside(encoder):
+    strange = [
+        Pair("w1 w2 w7", "w2 w2 w7", ("w3",), ("w4",)),
+        Pair("w1 [MASK] w7", "[MASK] w1 w7", ("w3",), ("w4",)),
+        Pair("w1 [MASK] w7", "w2 [MASK] w7", ("nothing",), ("w4",)),
+    ]
+    found = open_pairs(encoder, [*strange, *PAIRS], kind="logit_difference")
+    assert found.counted_aside() == {
+        "prompts without one mask at the same place": 2,
+        "answers that are not one known token at the mask": 1,
+    }
+    with pytest.raises(PatchclampError, match="without one mask"):
+        open_pairs(encoder, strange, kind="logit_difference")
