@@ -26,7 +26,7 @@ from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import Question, ask
-from patchclamp.explain.together import replace_together
+from patchclamp.explain.together import count_matched, replace_together
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import PairSet, read_by
@@ -190,8 +190,10 @@ def _over_pairs(
     circuit = Circuit(
         "node", "graph", tuple(parts), np.array([scores.get(part, 0.0) for part in parts]), dict(graph.subject)
     )  # fmt: skip
+    # Nothing is like the embedding: it is replaced, with no random sets beside it.
+    drawn = n_sets if count_matched(parts, range(len(own))) else 0
     found = replace_together(
-        model, circuit, pairs, range(len(own)), n_sets=n_sets, seed=seed, alone=False, turn=turn, progress=progress
+        model, circuit, pairs, range(len(own)), n_sets=drawn, seed=seed, alone=False, turn=turn, progress=progress
     )
     receipt, controls = found.receipt, found.receipt.controls
     interval = controls.interval
