@@ -144,8 +144,7 @@ def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
     assert code == 0
     assert "blocks.0.mlp.act/neurons/7@3" in causes
     assert "blocks.0.mlp.act/neurons/3@3" not in causes
-    assert "5 random sets" in out
-    assert "No more than 5 random sets of 20 that were asked for" in out
+    assert "Verdict: holds (p = 0.01 beside 99 different random sets, same kind, any layer and position)" in out
 
 
 def test_a_corrupted_prompt_is_the_reference_where_one_is_given(say):

@@ -142,6 +142,8 @@ def test_the_command_itself_reads_a_recording_and_refuses_a_broken_one(cells):
     "option", [("--rate", "-1"), ("--axes", "x"), ("--variable", ""), ("--labels", "a"), ("--measure", "V")]
 )
 def test_options_of_a_recorded_brain_are_refused_for_what_is_none(option, tmp_path, capsys):
-    for words in (["info", str(tmp_path)], ["survey", "organism:cat", "--text", "x", "--sites", "x", "--out", "x"]):
+    (tmp_path / "text.txt").write_text("the old cat")
+    survey = ["survey", "organism:cat", "--text", str(tmp_path / "text.txt"), "--sites", "x", "--out", "x"]
+    for words in (["info", str(tmp_path)], survey):
         assert main([*words, *option]) == 2
         assert f"with {option[0]}" in capsys.readouterr().err

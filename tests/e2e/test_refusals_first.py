@@ -142,11 +142,11 @@ def test_a_circuit_that_changes_nothing_is_refused_after_two_subsets():
 def test_a_site_with_one_unit_has_nothing_to_draw_from(tiny_language_model, no_forward):
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    bare = GPT2LMHeadModel(GPT2Config(vocab_size=61, n_positions=12, n_embd=8, n_layer=2, n_head=1)).eval()
+    bare = GPT2LMHeadModel(GPT2Config(vocab_size=61, n_positions=12, n_embd=8, n_layer=1, n_head=1)).eval()
     model = tiny_language_model("gpt2", bare)
     metric = pc.Metric("logit_difference", (3,), (4,))
     with pytest.raises(pc.PatchclampError, match="sites with units to draw random sets from"):
-        explain_answer(model, "w1 w2 w3", metric=metric, levels=["head"])
+        explain_answer(model, pc.Stimulus.of(np.array([1])), metric=metric, levels=["head"])
 
 
 def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_language_model):

@@ -31,7 +31,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.evaluate.judging import check_subject
 from patchclamp.evaluate.labelled import is_labelled
 from patchclamp.record.features import Features
-from patchclamp.record.plan import computing, show_text
+from patchclamp.record.plan import check_counts, computing, show_text
 from patchclamp.record.survey import survey_shown
 from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.language import LanguageModel
@@ -219,8 +219,9 @@ def _text(
     """Return the text, and how it is cut.
 
     Raises:
-        PatchclampError: no text was named, and the baked one is not where it was.
+        PatchclampError: no text was named, and the baked one is not where it was; counts below 1.
     """
+    check_counts({"max_tokens": max_tokens, "batch_size": batch_size})
     plan, baked = reading.about["plan"], reading.about["corpus"]["hash"]
     if text is None:
         remembered = reading.runs[reading.base_run].options.get("text", "")

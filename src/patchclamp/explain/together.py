@@ -192,7 +192,7 @@ def count_same_size(parts: Sequence[Part], order: Sequence[int], n_sets: int) ->
 
     Example:
         >>> count_same_size([f"blocks.0.attn.z/heads/{h}" for h in range(8)], [0, 1, 2, 3, 4, 5], 2)
-        4
+        3
     """
     arranged, strata, barred = _arrange(parts)
     kinds = np.repeat([stratum.kind for stratum in strata], [len(stratum.sizes) for stratum in strata])
