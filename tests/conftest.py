@@ -39,7 +39,9 @@ def pytest_collection_modifyitems(config, items) -> None:
         items.sort(key=lambda item: groups.order_of(place_of(item)))
         names = groups.subjects()
         for item in items:
-            item.add_marker(pytest.mark.xdist_group(groups.group_of(place_of(item), *_sharing_of(item), names)))
+            # Tests that draw from one generator of their file need its order, and so one process.
+            shared = frozenset() if hasattr(getattr(item, "module", None), "RNG") else names
+            item.add_marker(pytest.mark.xdist_group(groups.group_of(place_of(item), *_sharing_of(item), shared)))
 
 
 def place_of(item) -> str:
