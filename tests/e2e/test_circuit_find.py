@@ -77,7 +77,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     found = Circuit.load(tmp_path / "c")
     mlps = [i for i, part in enumerate(found.parts) if ".mlp." in part]
     heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
-    pairs = pc.open_pairs(model, tmp_path / "turned.jsonl")
+    pairs = model.read(pc.open_task(tmp_path / "turned.jsonl", model))
     together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
     assert together.receipt.controls.size == 1  # a head: no other MLP is left
     assert np.isnan(together.receipt.p)

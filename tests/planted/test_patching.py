@@ -12,7 +12,7 @@ SERIES = ("copy", "induction", "mover", "neuron", "facts", "broadcast")
 
 def moved(name: str, direction: str, least: float = 0.1) -> set[str]:
     model = pc.load(f"organism:{name}")
-    found = patch_sites(model, pc.open_pairs(model, "planted"), ["neuron", "head"], direction=direction)
+    found = patch_sites(model, model.read(pc.open_task("planted", model)), ["neuron", "head"], direction=direction)
     return {f"{cell.key}@{cell.place}" for cell in found.strongest() if abs(cell.mean) > least}
 
 
@@ -31,7 +31,7 @@ def test_denoise_finds_the_same_where_units_stand_in_series(circuit):
 
 def test_where_two_units_are_summed_each_carries_half():
     model = pc.load("organism:backup-gpt2")
-    pairs = pc.open_pairs(model, "planted")
+    pairs = model.read(pc.open_task("planted", model))
     found = patch_sites(model, pairs, "head", positions=["-1"])
     shares = {cell.key: round(cell.mean, 2) for cell in found.strongest(2)}
     assert shares == {"blocks.0.attn.z/heads/0": 0.5, "blocks.0.attn.z/heads/2": 0.5}

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.columns import least_p, mean_intervals, sign_flip_ps
-from patchclamp.core.pairs import Pair
+from patchclamp.core.task import Case
 from patchclamp.core.unit import UnitKey
 
 SHOWN = 20_000
@@ -85,7 +85,7 @@ class Patched:
     effects: Mapping[tuple[str, str], Float[np.ndarray, "pair unit place"]]
     places: tuple[str, ...]
     tokens: tuple[str, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Case, ...]
     m_clean: Float[np.ndarray, " pair"]
     m_corrupted: Float[np.ndarray, " pair"]
     aside: Mapping[str, int]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
-from patchclamp.core.pairs import Pair
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import Case
 
 KIND = "patching"
 SUMMARY, PAGE = "patching.json", "patching.html"
@@ -62,7 +61,7 @@ def patch_to_folder(
             first = len(bundle.pieces)
             for number, (effects, run) in enumerate(job.parts(first, progress), first):
                 arrays = dict(zip(_names(job.sites), effects, strict=True))
-                bundle.append(f"shard-{number:05d}", arrays, run=run, pairs=[int(i) for i in job.members[number]])
+                bundle.append(f"shard-{number:05d}", arrays, run=run, cases=[int(i) for i in job.members[number]])
         found = job.gathered(_stored(bundle, job.sites))
         if not bundle.whole:
             bundle.attach(SUMMARY, _text(_finite(found.to_json())).encode())
@@ -110,17 +109,15 @@ def open_patched(folder: str | Path) -> Patched:
 def _reopened(bundle: Bundle) -> Patched:
     m = bundle.manifest
     sites = [(site["path"], site["basis"]) for site in m["sites"]]
-    pairs = tuple(
-        Pair(p["clean"], p["corrupted"], tuple(p["answers"]), tuple(p["wrongs"]), p["group"]) for p in m["pairs"]
-    )
+    cases = tuple(map(Case.from_json, m["pairs"]))
     effects: dict[tuple[str, str], Any] = {}
     for entry, (parts, _) in zip(bundle.pieces, _stored(bundle, sites), strict=True):
         for at, part in zip(sites, parts, strict=True):
-            whole = effects.setdefault(at, np.full((len(pairs), *part.shape[1:]), np.nan))
+            whole = effects.setdefault(at, np.full((len(cases), *part.shape[1:]), np.nan))
             whole[entry["pairs"]] = part
     run = sum(entry["run"] for entry in bundle.pieces)
     return Patched(
-        m["plan"]["direction"], effects, tuple(m["places"]), tuple(m["tokens"]), pairs, np.array(m["m_clean"]),
+        m["plan"]["direction"], effects, tuple(m["places"]), tuple(m["tokens"]), cases, np.array(m["m_clean"]),
         np.array(m["m_corrupted"]), m["aside"], {k: m["subject"][k] for k in ("slug", "hash")},
         {"metric": m["plan"]["metric"], "aligned": m["plan"]["aligned"], "run": run, "agree": m["n_cells"] - run},
     )  # fmt: skip
@@ -137,7 +134,7 @@ def _names(sites: list[tuple[str, str]]) -> list[str]:
 
 
 def _manifest(job: Patching) -> dict[str, Any]:
-    pairs, model = job.pairs, job.model
+    cases, model = job.cases, job.model
     sites = [
         {"path": path, "basis": basis, "width": n} for (path, basis), n in zip(job.sites, job.n_units, strict=True)
     ]
@@ -145,11 +142,11 @@ def _manifest(job: Patching) -> dict[str, Any]:
         "subject": {"slug": model.name, "hash": model.hash, "tokenizer": model.tokenizer_hash,
                     "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type},
         "sites": sites,
-        "plan": {"direction": job.direction, "metric": pairs.metrics[0].kind, "aligned": job.grid.how,
+        "plan": {"direction": job.direction, "metric": cases.metrics[0].kind, "aligned": job.grid.how,
                  "batch_size": job.batch_size, "members": [len(m) for m in job.members]},
-        "places": list(job.grid.places), "tokens": list(job.tokens), "aside": pairs.counted_aside(),
-        "pairs": [asdict(pair) for pair in pairs.pairs], "n_cells": job.n_cells,
-        "m_clean": pairs.m_clean.tolist(), "m_corrupted": pairs.m_corrupted.tolist(),
+        "places": list(job.grid.places), "tokens": list(job.tokens), "aside": cases.count_skipped(),
+        "pairs": [case.worded().to_json() for case in cases.task.cases], "n_cells": job.n_cells,
+        "m_clean": cases.m_clean.tolist(), "m_corrupted": cases.m_counterpart.tolist(),
     }  # fmt: skip
 
 

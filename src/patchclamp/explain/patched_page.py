@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from patchclamp.attribute.patched import Cell, Map, Patched
 from patchclamp.core.few_values import caution
+from patchclamp.core.task import words_of
 from patchclamp.explain.markup import boxed, general, inline, known, number, page, percent, safe, span, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
@@ -35,9 +36,9 @@ def patched_page(found: Patched, *, command: str | None = None) -> str:
 
     Example:
         >>> from patchclamp.attribute.patching import patch_sites
-        >>> from patchclamp.opening import load, open_pairs
+        >>> from patchclamp.opening import load, open_task
         >>> cat = load("organism:cat")
-        >>> page = patched_page(patch_sites(cat, open_pairs(cat, "planted")))
+        >>> page = patched_page(patch_sites(cat, cat.read(open_task("planted", cat))))
         >>> page[:15], "blocks.0.mlp.write/whole/0" in page, "<script" in page
         ('<!doctype html>', True, False)
     """
@@ -190,8 +191,8 @@ def _pairs(found: Patched) -> str:
     cells = len(found.means) * len(found.pairs)
     share = percent(found.about["agree"] / max(found.about["run"] + found.about["agree"], 1))
     return (
-        f"<p class='quoted'>{visible(first.clean)}</p><p class='quoted'>{visible(first.corrupted)}</p>"
-        f"<p class='note'>The first of {len(found.pairs):,} pairs; {cells:,} cells. In {share} of them both runs have "
-        "the same value, so that nothing changes; the others were run.</p>"
+        "".join(f"<p class='quoted'>{visible(words_of(x))}</p>" for x in (first.shown, first.counterpart))
+        + f"<p class='note'>The first of {len(found.pairs):,} pairs; {cells:,} cells. In {share} of them both runs "
+        "have the same value, so that nothing changes; the others were run.</p>"
         + (f"<p>Set aside:</p><ul>{aside}</ul>" if aside else "")
     )

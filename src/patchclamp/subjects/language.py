@@ -21,6 +21,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.context import context_of, counted_from
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
@@ -174,6 +175,12 @@ class LanguageModel(Unembeds):
     def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
         """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli; see ``tokenize``."""
         return read_stimuli(shown, partial(self.tokenize, answered=answered), self._fits)
+
+    def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
+        """Turn a prompt and its answers into tokens and a metric; see ``Model.read_case``, and ``read_prompt``."""
+        from patchclamp.subjects.reading import read_prompt
+
+        return read_prompt(self, shown, targets, contrasts, **how)
 
     def _fits(self, stimulus: Stimulus) -> Stimulus:
         vocabulary = self.module.get_input_embeddings().num_embeddings

@@ -20,6 +20,7 @@ from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.families.spec import why_uncovered
@@ -185,6 +186,12 @@ class VisionModel(Model):
         if not found:
             raise PatchclampError(expected="at least one image", got="none", remedy="Give a path or an array.")
         return found
+
+    def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
+        """Turn an image and its classes into a picture and a metric; see ``Model.read_case``."""
+        from patchclamp.subjects.reading import read_image
+
+        return read_image(self, shown, targets, contrasts, **how)
 
     @cached_property
     def n_answers(self) -> int:
