@@ -62,7 +62,7 @@ def measure(model: Any, name: str, task: str, level: str, n: int) -> list[dict[s
         area, agreed = told.area, recover(own, exact)
         rows.append({
             "of": name, "task": task, "level": level, "method": method, "parts": len(circuit), "find_s": seconds,
-            "train": min(most, len(train)), "held_out": len(told.pairs), "seen": told.seen,
+            "train": min(most, len(train)), "held_out": len(told.cases), "seen": told.seen,
             "left_out": dict(told.left_out), "sizes": [p.size for p in told.points],
             "curve": [p.kept.value for p in told.points],
             "area": pack(area.kept), "random": pack(area.random), "ahead": pack(area.ahead), "rest": pack(area.rest),

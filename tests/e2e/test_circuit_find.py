@@ -41,7 +41,7 @@ def test_a_circuit_is_told_kept_and_drawn(tmp_path):
     found = Circuit.load(tmp_path / "c")
     assert len(found) == 21
     assert found.per_pair.shape == (8, 21)
-    assert len(found.about["pairs"]) == len(found.about["asked"]) == 8
+    assert len(found.about["pairs"]) == len(found.about["task"]["cases"]) == 8
     assert found.about["settings"] == {"by_position": False, "direction": "noise", "seed": 0}
     np.testing.assert_allclose(found.per_pair.mean(0), found.scores, rtol=1e-5)
     page = (tmp_path / "c" / "circuit.html").read_text()

@@ -1,5 +1,7 @@
 """Edges against a GPT-2 written out, and against the sums that they must have in every family."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,7 @@
 """Faithfulness equals what plain forward hooks give, one pair and one subset at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,7 +83,7 @@ def test_a_mean_by_position_is_that_of_both_prompts_of_the_train_pairs(model, ci
     train = model.read(open_task("task:ioi/train", model, n=12))
     length = len(train.clean[0])
     alike = train.subset(np.array([len(x) == length for x in train.clean]))
-    one = alike.some(np.arange(len(alike)) == 0)
+    one = alike.subset(np.arange(len(alike)) == 0)
     measured = interchange(model, circuit, one, means=train).measure(np.zeros((1, len(circuit)), dtype=bool))
     # With no part left, the embedding and every write are the means: so is their sum, and m is that of one stream.
     paths = list(model.of_level("node"))
@@ -113,7 +115,7 @@ def test_all_edges_into_heads_of_a_block_gone_is_those_heads_gone(model, pairs, 
     train = model.read(open_task("task:ioi/train", model, n=60))
     one = pairs.subset(np.arange(len(pairs)) == 0)
     alike = train.subset(np.array([len(x) == len(one.clean[0]) for x in train.clean]))
-    means = alike.some(np.arange(len(alike)) == 0) if baseline == "mean" else None
+    means = alike.subset(np.arange(len(alike)) == 0) if baseline == "mean" else None
     subject = {"slug": model.name, "hash": model.hash}
     if baseline == "mean":  # of one pair, whose two prompts are one: attention of means is the mean of attention
         means = Cases(

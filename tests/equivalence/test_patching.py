@@ -194,7 +194,7 @@ def test_means_are_over_the_pairs_that_have_the_place(models, asked):
     assert ordered == sorted(ordered, reverse=True)
     assert found.tokens[0] == "<bos>"
     assert found.least_p == 0.25
-    four = found.subset([i for i, pair in enumerate(found.pairs) if pair.group == "four"])
+    four = found.some([i for i, pair in enumerate(found.pairs) if pair.group == "four"])
     assert len(four.pairs) == 2
     assert np.array_equal(four.mean("blocks.1.attn.z", "heads"), values_of(four, "blocks.1.attn.z"))
 

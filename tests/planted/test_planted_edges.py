@@ -42,7 +42,7 @@ def asked(name: str) -> tuple[object, Cases]:
     """Return an organism and its card's question as a pair."""
     model, about = build(name), card(name)
     pair = Case(about["prompt"], truth(name).about["corrupt"], (about["target"],), (about["contrast"],))
-    return model, model.read(Task(tuple([pair])))
+    return model, model.read(Task((pair,)))
 
 
 def shared(parts: set[tuple[str, str]], edges: EdgeMap) -> set[tuple[str, str]]:

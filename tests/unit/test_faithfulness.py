@@ -72,11 +72,11 @@ def test_a_decoys_circuit_is_not_faithful():
 def test_left_out_parts_are_counted_and_only_unseen_pairs_measured(cat, pairs):
     on_one = circuit_of(cat, PARTS[7], pairs=[pairs.task.cases[0].id])
     found = evaluate_circuit(cat, on_one, pairs, minimal=False)
-    assert found.task.cases == (pairs.task.cases[1].id,)
+    assert found.cases == (pairs.task.cases[1].id,)
     assert found.left_out == {SEEN: 1}
     assert found.seen == 0
     everything = evaluate_circuit(cat, on_one, pairs, minimal=False, seen=True)
-    assert (len(everything.pairs), everything.seen, everything.left_out) == (2, 1, {})
+    assert (len(everything.cases), everything.seen, everything.left_out) == (2, 1, {})
 
 
 def test_intervals_are_those_of_a_bootstrap_of_ratios_of_means():
@@ -211,7 +211,7 @@ def test_settings_out_of_range_are_refused(cat, pairs, options):
 
 def test_means_must_be_over_pairs_of_the_circuit_and_of_the_length(cat, pairs):
     long, short = (pairs.subset(np.array(own)) for own in ((True, False), (False, True)))
-    on_short = circuit_of(cat, PARTS[7], pairs=[short.pairs[0].id])
+    on_short = circuit_of(cat, PARTS[7], pairs=[short.task.cases[0].id])
     with pytest.raises(PatchclampError, match="none of them such"):
         evaluate_circuit(cat, on_short, long, means=long)
     with pytest.raises(PatchclampError, match="other lengths"):

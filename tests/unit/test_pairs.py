@@ -190,7 +190,11 @@ def test_a_planted_organism_has_one_pair():
         ("task:nothing", {}, "task"),
         ("task:ioi", {"n": 0}, "1 to 100,000 cases"),
         ("nowhere.csv", {}, "is not there"),
-        (Task((UNEQUAL,)), {}, "a corrupted prompt of 3 tokens, as the prompt has; got 4 tokens; they depart at"),
+        (
+            Task((UNEQUAL,)),
+            {},
+            "a corrupted prompt of 4 tokens, as the prompt has; got 5 tokens; they depart at position 4",
+        ),
         (Task((UNEQUAL, UNEQUAL)), {}, "at least one case that language-gpt2 can read; got 2 with prompts of unequal"),
     ],
 )

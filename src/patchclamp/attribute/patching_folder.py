@@ -61,7 +61,7 @@ def patch_to_folder(
             first = len(bundle.pieces)
             for number, (effects, run) in enumerate(job.parts(first, progress), first):
                 arrays = dict(zip(_names(job.sites), effects, strict=True))
-                bundle.append(f"shard-{number:05d}", arrays, run=run, cases=[int(i) for i in job.members[number]])
+                bundle.append(f"shard-{number:05d}", arrays, run=run, pairs=[int(i) for i in job.members[number]])
         found = job.gathered(_stored(bundle, job.sites))
         if not bundle.whole:
             bundle.attach(SUMMARY, _text(_finite(found.to_json())).encode())

@@ -130,7 +130,7 @@ def print_pairs(model: Any, cases: Any) -> None:
         lines.append(f"set aside: {more} more")
     if cases.n_reversed:
         lines.append(
-            f"in {cases.turned} of {_pairs(n)} m is lower on the clean prompt than on the corrupted one: the model "
+            f"in {cases.n_reversed} of {_pairs(n)} m is lower on the clean prompt than on the corrupted one: the model "
             "does not do what they ask, or answer and wrong answer are the wrong way round"
         )
     log("\n".join(lines))
