@@ -87,7 +87,7 @@ def test_a_mean_by_position_is_that_of_both_prompts_of_the_train_pairs(model, ci
     measured = interchange(model, circuit, one, means=train).measure(np.zeros((1, len(circuit)), dtype=bool))
     # With no part left, the embedding and every write are the means: so is their sum, and m is that of one stream.
     paths = list(model.of_level("node"))
-    run = model.run([*alike.clean, *alike.corrupted], record=paths, logits=False).recording
+    run = model.run([*alike.clean, *alike.counterpart], record=paths, logits=False).recording
     means = {
         path: run[path]
         .unflatten(
@@ -106,7 +106,7 @@ def test_a_mean_by_position_is_that_of_both_prompts_of_the_train_pairs(model, ci
     ]
     expected = model.measure([one.clean[0]], one.metrics[0], interventions=held)
     assert measured[0, 0] == pytest.approx(float(expected[0]), abs=1e-4)
-    assert abs(measured[0, 0] - one.m_corrupted[0]) > 0.5
+    assert abs(measured[0, 0] - one.m_counterpart[0]) > 0.5
 
 
 @pytest.mark.parametrize("baseline", ["corrupted", "mean"])

@@ -55,7 +55,7 @@ def test_every_step_of_a_program_is_found_by_replacing_it(name):
 def test_the_head_before_a_step_is_missed_by_slopes_and_found_along_a_path(name):
     model, card = organisms.build(name), organisms.card(name)
     case = model.read_case(card["prompt"], [card["target"]], [card["contrast"]])
-    scores = {method: attribute_nodes(model, case.shown, case.metric, method=method) for method in NAMES}
+    scores = {method: attribute_nodes(model, case.clean, case.metric, method=method) for method in NAMES}
     head = scores["exact"].index(UnitKey.parse(card["true"][0]))
     assert scores["exact"].flat[head] == pytest.approx(scores["ig"].flat[head], rel=0.05)
     assert scores["exact"].flat[head] > 7.9

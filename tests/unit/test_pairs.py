@@ -193,7 +193,7 @@ def test_a_planted_organism_has_one_pair():
         (
             Task((UNEQUAL,)),
             {},
-            "a corrupted prompt of 4 tokens, as the prompt has; got 5 tokens; they depart at position 4",
+            "a corrupted prompt of 4 tokens, as the prompt has; got 5 tokens; they depart at",
         ),
         (Task((UNEQUAL, UNEQUAL)), {}, "at least one case that language-gpt2 can read; got 2 with prompts of unequal"),
     ],

@@ -199,8 +199,6 @@ def load_prompt(model: Any, words: str | None, chat: bool) -> Any:
 
 def note_unknown(model: Any, shown: Any) -> None:
     """Print on standard error which words of a prompt the vocabulary lacks: the model reads none of them."""
-    from patchclamp.subjects.reading import unknown_words
-
-    if words := unknown_words(model, shown):
+    if words := model.unknown_words(shown):
         token = model.tokenizer.bare.unk_token
         log(f"note: the vocabulary lacks {', '.join(map(repr, words))}, and reads {token} instead")

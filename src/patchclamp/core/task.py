@@ -54,7 +54,8 @@ class Case:
         parts: named spans, regions or steps.
 
     Raises:
-        PatchclampError: nothing shown, a target that is a contrast too, or a counterpart of another kind.
+        PatchclampError: nothing shown, a target that is a contrast too, contrasts without a target, or a counterpart of
+            another kind.
 
     Example:
         >>> Case("the old cat", "the old dog", (" sat",), (" ran",)).id
@@ -76,8 +77,17 @@ class Case:
             for side in (self.shown, self.counterpart)
         )
         other = self.counterpart is not None and type(self.counterpart) is not type(self.shown)
-        if both or empty or other or not all((*self.targets, *self.contrasts)):
-            what = f"{both[0]!r} as both" if both else "another kind of counterpart" if other else "an empty part"
+        unheld = bool(self.contrasts) and not self.targets
+        if both or empty or other or unheld or not all((*self.targets, *self.contrasts)):
+            what = (
+                "contrasts without a target"
+                if unheld
+                else f"{both[0]!r} as both"
+                if both
+                else "another kind of counterpart"
+                if other
+                else "an empty part"
+            )
             raise PatchclampError(
                 expected="something shown, a counterpart of the same kind, and targets other than the contrasts",
                 got=f"{what} in {words_of(self.shown)!r:.60}",

@@ -34,7 +34,6 @@ from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import lay_out, model_of
-from patchclamp.subjects.reading import unknown_words
 
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
@@ -430,7 +429,7 @@ def _check_moved(model: Model, case: ReadCase, found: Attribution) -> None:
     """Refuse to rank what is rounding: an answer that no unit moves has no causes."""
     if case.metric.kind not in ("logit", "logit_difference") or np.abs(found.flat).max() >= LEAST_MOVED:
         return
-    words = unknown_words(model, case.clean)
+    words = model.unknown_words(case.clean)
     raise PatchclampError(
         expected=f"an answer that some unit is predicted to move by {LEAST_MOVED:g} logits or more",
         got=f"m = {found.metric_clean:.2f}, which none moves: there is nothing to explain",

@@ -185,14 +185,18 @@ class Cases:
         return count_reasons(self.task.skipped)
 
 
-class Reader(Protocol):
-    """A model that reads one case, and measures m."""
-
-    name: str
+class Answers(Protocol):
+    """A model that answers with logits."""
 
     @property
     def n_answers(self) -> int:
         """Number of logits."""
+
+
+class Reader(Protocol):
+    """A model that reads one case, and measures m."""
+
+    name: str
 
     def read_case(self, *shown: Any, **how: Any) -> ReadCase:
         """Turn what is shown and its answers into ids and a metric."""
@@ -288,7 +292,7 @@ def settle_measure(
     return measure or ("logit_difference" if differs else "logit"), contrasts if differs else ()
 
 
-def check_metric(model: Reader, shown: Shown, metric: Metric) -> None:
+def check_metric(model: Answers, shown: Shown, metric: Metric) -> None:
     """Refuse a metric that reads where the prompt or the vocabulary has nothing.
 
     Args:

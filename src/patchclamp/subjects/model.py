@@ -207,6 +207,10 @@ class Model(Network):
         """
         raise NotImplementedError
 
+    def unknown_words(self, shown: Any) -> list[str]:
+        """Return the words of a prompt that its vocabulary lacks; none where it is shown something else."""
+        return []
+
     def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
         """Return what values at a site promote through the residual stream alone; None where there is none."""
         return None

@@ -1,7 +1,7 @@
 """Read a task with a plain network: each case's ids or array is one row, its answers are classes of the output."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,10 +10,9 @@ from torch import Tensor
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric, MetricKind
 from patchclamp.core.task import Case, Shown, Task
-from patchclamp.subjects.cases import Cases, ReadCase, check_metric, read_cases, settle_measure
+from patchclamp.subjects.cases import ReadCase, check_metric, settle_measure
 from patchclamp.subjects.inputs import described
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.reading import same_counterpart
 
 POSITION = "position"
@@ -21,30 +20,11 @@ POSITION = "position"
 _CASES = "Case(ids or array, counterpart, targets=('2',), contrasts=('0',))"
 
 
-def read_inputs(net: Network, task: Task, *, least: float | None) -> Cases:
-    """Read a task of a network's own inputs: a row and its counterpart, a metric, and m at both ends.
-
-    Args:
-        net: the wrapped network, of one input.
-        task: cases that show token ids or one row of the input, without the batch; counterparts are of the same shape,
-            targets and contrasts class numbers as text. Parts named ``position`` say where m is read.
-        least: smallest |m(x) − m(x′)|; None measures nothing.
-
-    Returns:
-        Cases: rows in the task's order; cases whose two ends hardly differ are skipped.
+def rows_of(net: Network, task: Task) -> list[tuple[Any, Any, dict[str, Any]]]:
+    """Return what every case shows and its counterpart as batches of one row, and where m is read.
 
     Raises:
-        PatchclampError: several inputs, a case without a target, a class or position that the output does not have,
-            rows of several shapes, or nothing left.
-
-    Cost: two forward passes per 64 cases.
-
-    Example:
-        >>> from torch import nn
-        >>> net = PlainNetwork(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5)), torch.zeros(1, 3, dtype=torch.int64))
-        >>> cases = net.read(Task((Case((1, 2, 3), (1, 2, 4), ("2",), ("0",)),)))
-        >>> len(cases), cases.metrics[0].target, len(cases.clean[0])
-        (1, (2,), 3)
+        PatchclampError: rows of several shapes, or what ``tensor_of`` refuses.
     """
     shown: list[tuple[Any, Any, dict[str, Any]]] = []
     for case in task.cases:
@@ -57,7 +37,7 @@ def read_inputs(net: Network, task: Task, *, least: float | None) -> Cases:
             got=" and ".join(map(str, sorted(shape[1:] for shape in shapes))),
             remedy="Make a task of the cases of each shape.",
         )
-    return read_cases(PlainModel(net, shown[0][0]), task, shown, least)
+    return shown
 
 
 def _positions(case: Case) -> tuple[int, ...]:
@@ -65,8 +45,24 @@ def _positions(case: Case) -> tuple[int, ...]:
     return tuple(i for part in spans for i in range(part.start, max(part.stop, part.start + 1))) or (-1,)
 
 
+class ReadsRows(Protocol):
+    """What reading needs of a plain network that is laid out."""
+
+    name: str
+
+    @property
+    def n_answers(self) -> int:
+        """Number of classes."""
+
+    def stimuli(self, shown: Any) -> list[Any]:
+        """Turn tensors into rows."""
+
+    def answer_name(self, index: int) -> str:
+        """Return a class's number."""
+
+
 def read_row(
-    model: PlainModel,
+    model: ReadsRows,
     shown: Any,
     targets: Sequence[str | int],
     contrasts: Sequence[str | int],
@@ -153,7 +149,7 @@ def tensor_of(net: Network, shown: Shown) -> Tensor:
     return torch.as_tensor(x.copy(), dtype=example.dtype, device=example.device)[None]
 
 
-def _class_of(model: PlainModel, answer: str | int) -> int:
+def _class_of(model: ReadsRows, answer: str | int) -> int:
     whole = isinstance(answer, int) and not isinstance(answer, bool)
     if not whole and not (isinstance(answer, str) and answer.strip().isascii() and answer.strip().isdigit()):
         raise PatchclampError(

@@ -2,23 +2,67 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric, MetricKind
-from patchclamp.core.stimulus import Picture, Shown, Stimulus
+from patchclamp.core.stimulus import Picture, Stimulus
+from patchclamp.core.subject import Capabilities
 from patchclamp.subjects.cases import CannotRead, ReadCase, check_metric, settle_measure
-from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.model import Model
-from patchclamp.subjects.vision import VisionModel
+from patchclamp.subjects.text import Tokenizer
 
 ALIKE = "answers that begin with the same token"
 
 
+class ReadsPrompts(Protocol):
+    """What reading needs of a language model."""
+
+    name: str
+    module: Any
+
+    @property
+    def n_answers(self) -> int:
+        """Number of tokens."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Whether it continues text."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer; raises where it has none."""
+
+    def tokenize(self, text: str, *, chat: bool = False, answered: bool = False) -> Stimulus:
+        """Turn text into a stimulus."""
+
+    def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
+        """Turn text, ids or stimuli into stimuli."""
+
+    def continuation(self, prompt: str | Stimulus, answer: str) -> tuple[int, ...]:
+        """Return the ids that an answer adds after a prompt."""
+
+
+class ReadsImages(Protocol):
+    """What reading needs of a model of images."""
+
+    @property
+    def n_answers(self) -> int:
+        """Number of classes."""
+
+    def stimuli(self, shown: Any) -> list[Picture]:
+        """Turn paths, arrays or pictures into pictures."""
+
+    def class_index(self, name: str | int) -> int:
+        """Return the class that a name or a number means."""
+
+    def answer_name(self, index: int) -> str:
+        """Return a class's name."""
+
+
 def read_prompt(
-    model: LanguageModel,
+    model: ReadsPrompts,
     shown: Any,
     targets: Sequence[str | int],
     contrasts: Sequence[str | int],
@@ -74,7 +118,7 @@ def read_prompt(
     return _worded(model, case, words)
 
 
-def _prompt(model: LanguageModel, shown: Any, chat: bool) -> Stimulus:
+def _prompt(model: ReadsPrompts, shown: Any, chat: bool) -> Stimulus:
     """Return the one prompt that an answer follows, or in which it fills the mask."""
     try:
         found = (
@@ -92,7 +136,7 @@ def _prompt(model: LanguageModel, shown: Any, chat: bool) -> Stimulus:
     return found[0]
 
 
-def _worded(model: LanguageModel, case: ReadCase, words: Sequence[str | None]) -> ReadCase:
+def _worded(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None]) -> ReadCase:
     """Return the case with its prompts in words, and its text where that has just these tokens."""
     prompt = str(words[0])
     whole = prompt + case.beginning
@@ -109,7 +153,7 @@ Found = tuple[tuple[int, ...], Metric, tuple[tuple[str, ...], tuple[str, ...]]]
 
 
 def _continued(
-    model: LanguageModel,
+    model: ReadsPrompts,
     clean: Stimulus,
     other: Stimulus | None,
     kind: MetricKind,
@@ -153,7 +197,7 @@ def _continued(
 
 
 def _at_mask(
-    model: LanguageModel,
+    model: ReadsPrompts,
     clean: Stimulus,
     other: Stimulus | None,
     kind: MetricKind,
@@ -183,7 +227,7 @@ def _at_mask(
     return (), Metric(kind, read[0], read[1], tuple(places[0])), (names[0], names[1])
 
 
-def fill(model: LanguageModel, shown: Stimulus, prompt: str, answer: str) -> int | None:
+def fill(model: ReadsPrompts, shown: Stimulus, prompt: str, answer: str) -> int | None:
     """Return which token an answer is at a prompt's one mask; None where it is no single token.
 
     Args:
@@ -201,7 +245,7 @@ def fill(model: LanguageModel, shown: Stimulus, prompt: str, answer: str) -> int
 
 
 def read_image(
-    model: VisionModel,
+    model: ReadsImages,
     shown: Any,
     targets: Sequence[str | int],
     contrasts: Sequence[str | int],
@@ -242,7 +286,7 @@ def same_counterpart(what: str) -> CannotRead:
     )
 
 
-def _picture(model: VisionModel, image: Any) -> Picture:
+def _picture(model: ReadsImages, image: Any) -> Picture:
     found = model.stimuli(image)
     if len(found) != 1:
         raise PatchclampError(
@@ -251,7 +295,7 @@ def _picture(model: VisionModel, image: Any) -> Picture:
     return found[0]
 
 
-def _check_known(model: LanguageModel, answer: str, ids: tuple[int, ...], *, masked: bool = False) -> None:
+def _check_known(model: ReadsPrompts, answer: str, ids: tuple[int, ...], *, masked: bool = False) -> None:
     """Refuse an answer that the vocabulary does not have: what is read would be its unknown word."""
     unknown = model.tokenizer.bare.unk_token_id
     if masked and not ids:
@@ -272,7 +316,7 @@ def _check_known(model: LanguageModel, answer: str, ids: tuple[int, ...], *, mas
         )
 
 
-def _check_apart(model: LanguageModel, targets: tuple[int, ...], contrasts: tuple[int, ...]) -> None:
+def _check_apart(model: ReadsPrompts, targets: tuple[int, ...], contrasts: tuple[int, ...]) -> None:
     if both := set(targets) & set(contrasts):
         raise CannotRead(
             expected="a contrast that departs from the target",
@@ -282,19 +326,12 @@ def _check_apart(model: LanguageModel, targets: tuple[int, ...], contrasts: tupl
         )
 
 
-def unknown_words(model: Model, shown: Shown) -> list[str]:
-    """Return the words of a prompt that a model's vocabulary lacks, each once, in their order; none of an image.
-
-    Example:
-        >>> from patchclamp.opening import load
-        >>> cat = load("organism:cat")
-        >>> unknown_words(cat, cat.tokenize("the old unicorn"))
-        ['unicorn']
-    """
-    if not isinstance(model, LanguageModel) or isinstance(shown, Picture) or shown.text is None:
+def unknown_words(tokenizer: Tokenizer, shown: Stimulus) -> list[str]:
+    """Return the words of a prompt that a vocabulary lacks, each once, in their order."""
+    unknown = tokenizer.bare.unk_token_id
+    if unknown is None or shown.text is None:
         return []
-    unknown = model.tokenizer.bare.unk_token_id
-    spans = shown.spans[shown.ids == unknown].tolist() if unknown is not None else []
+    spans = shown.spans[shown.ids == unknown].tolist()
     return list(dict.fromkeys(shown.text[start:stop].strip() for start, stop in spans if stop > start))
 
 
@@ -311,7 +348,7 @@ def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
     )
 
 
-def _check_aligned(model: LanguageModel, clean: Stimulus, other: Stimulus) -> None:
+def _check_aligned(model: ReadsPrompts, clean: Stimulus, other: Stimulus) -> None:
     if clean.ids.tolist() == other.ids.tolist():
         raise same_counterpart("prompt")
     if len(clean) == len(other):

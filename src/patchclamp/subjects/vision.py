@@ -29,6 +29,7 @@ from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.probing import MODULE, shapes_inside
+from patchclamp.subjects.reading import read_image
 from patchclamp.subjects.visits import gradients_of, holder, once
 
 
@@ -189,8 +190,6 @@ class VisionModel(Model):
 
     def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
         """Turn an image and its classes into a picture and a metric; see ``Model.read_case``."""
-        from patchclamp.subjects.reading import read_image
-
         return read_image(self, shown, targets, contrasts, **how)
 
     @cached_property
