@@ -1,4 +1,4 @@
-"""Reading pairs: the layouts, what is drawn, and what is refused and how."""
+"""Reading tasks from files and by name: the layouts, what is drawn, and what is refused and how."""
 
 import json
 
