@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
+from patchclamp.core import task as tasks
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.task import LARGEST_ARRAY, Case, Part, Task
+from patchclamp.core.task import Case, Part, Task
 
 EVERY = Task(
     (
@@ -60,14 +61,15 @@ def test_a_file_that_is_no_task_is_refused(tmp_path, change, says):
         Task.load(tmp_path / "task.json")
 
 
-def test_what_a_folder_keeps_of_a_task_fits_json():
-    large = Case(np.zeros(LARGEST_ARRAY // 2), np.ones(LARGEST_ARRAY // 2), ("1",))
+def test_what_a_folder_keeps_of_a_task_fits_json(monkeypatch):
+    monkeypatch.setattr(tasks, "LARGEST_ARRAY", 64)
+    large = Case(np.zeros(32), np.ones(32), ("1",))
     whole = Task((large, large, Case("a")))
     kept = whole.portable(3)
     assert len(kept) == 1
     assert Task.from_json(json.loads(json.dumps(kept.to_json()))).cases == (large,)
     assert EVERY.portable(2).cases == EVERY.cases[:2]
-    assert Task((Case(np.zeros(LARGEST_ARRAY + 1)),)).portable(3) is None
+    assert Task((Case(np.zeros(65)),)).portable(3) is None
 
 
 def test_a_draw_of_a_task_is_one_of_its_file(tmp_path):
@@ -83,10 +85,9 @@ def test_a_draw_of_a_task_is_one_of_its_file(tmp_path):
 def test_explain_takes_a_task_of_one_case_alone(organism):
     cat = organism("cat")
     task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
-    by_task = pc.explain_answer(cat, task, top=2, n_controls=20)
-    by_words = pc.explain_answer(
-        cat, "the old cat", " sat", contrast=" ran", corrupt="the old dog", top=2, n_controls=20
-    )
+    how = {"method": "atp", "levels": ["neuron"], "top": 2, "n_controls": 20}
+    by_task = pc.explain_answer(cat, task, **how)
+    by_words = pc.explain_answer(cat, "the old cat", " sat", contrast=" ran", corrupt="the old dog", **how)
     assert by_task.to_json() == by_words.to_json()
     for asked, given in ((Task(task.cases * 2), {}), (task, {"target": " sat"}), (task, {"corrupt": "the old dog"})):
         with pytest.raises(PatchclampError, match="a task of one case, and nothing beside it"):
