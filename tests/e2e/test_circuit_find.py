@@ -186,7 +186,7 @@ def test_features_come_from_bases(say, tmp_path):
         (["--batch-size", "0"], "options that go together"),
         (["--pairs", "nowhere.csv"], "file of pairs"),
         (["--by-position", "--n", "60"], "pairs of one length"),
-        (["--n", "0"], "1 to 100,000 pairs"),
+        (["--n", "0"], "1 to 100,000 cases"),
     ],
 )
 def test_what_cannot_be_is_said_in_three_parts_before_a_cost_is_stated(say, tmp_path, words, expected):

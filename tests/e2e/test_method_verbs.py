@@ -117,7 +117,10 @@ def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"], "among occlusion, relp"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--rules", "nope"], "'nope'"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--top", "-1"], "at least 0"),
-        (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"], "one image"),
+        (
+            ["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"],
+            "an image in every case",
+        ),
         (["compare", "nowhere", "nowhere"], "nowhere"),
         (["describe", "organism:cat", "--text", "nowhere"], "a text file"),
         (["describe", "organism:cat", "--side", "gate"], "gated MLPs"),

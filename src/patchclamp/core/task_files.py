@@ -98,7 +98,7 @@ def _text(file: Path) -> str:
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "is not there"
         raise PatchclampError(
-            expected="a CSV or JSONL file of prompts", got=f"{file}, which {what}", remedy="Check the path."
+            expected="a CSV or JSONL file of pairs", got=f"{file}, which {what}", remedy="Check the path."
         )
     try:
         if file.stat().st_size > MAX_FILE:

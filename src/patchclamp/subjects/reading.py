@@ -100,11 +100,12 @@ def read_prompt(
     if other is not None:
         _check_aligned(model, clean, other)
     words = [None if one is None else model.tokenizer.text_of(one) for one in (clean, other)]
+    given = shown if isinstance(shown, str) and not chat else None
     token = model.tokenizer.token
     if metric is not None:
         check_metric(model, clean, metric)
         case = ReadCase(clean, other, metric, contrast_names=tuple(map(token, metric.contrast)))
-        return _worded(model, replace(case, target_names=tuple(map(token, metric.target))), words)
+        return _worded(model, replace(case, target_names=tuple(map(token, metric.target))), words, given)
     kind, against = settle_measure(measure, targets, contrasts)
     wanted, unwanted = ([str(answer) for answer in side] for side in (targets, against))
     find = _at_mask if not model.capabilities.generate else _continued
@@ -115,7 +116,7 @@ def read_prompt(
         target_names=names[0], contrast_names=names[1], beginning="".join(map(token, before)),
         masked=not model.capabilities.generate,
     )  # fmt: skip
-    return _worded(model, case, words)
+    return _worded(model, case, words, given)
 
 
 def _prompt(model: ReadsPrompts, shown: Any, chat: bool) -> Stimulus:
@@ -136,15 +137,17 @@ def _prompt(model: ReadsPrompts, shown: Any, chat: bool) -> Stimulus:
     return found[0]
 
 
-def _worded(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None]) -> ReadCase:
+def _worded(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None], shown: Any) -> ReadCase:
     """Return the case with its prompts in words, and its text where that has just these tokens."""
     prompt = str(words[0])
     whole = prompt + case.beginning
-    try:
-        found = model.stimuli(whole, answered=True)
-    except PatchclampError:  # the decoded text of ids may be longer than they are
-        found = []
-    same = len(found) == 1 and found[0].id == case.clean.id
+    same = shown == whole  # a text as it was given; anything else is tokenized again
+    if not same:
+        try:
+            found = model.stimuli(whole, answered=True)
+        except PatchclampError:  # the decoded text of ids may be longer than they are
+            found = []
+        same = len(found) == 1 and found[0].id == case.clean.id
     return replace(case, prompt=prompt, corrupt=words[1], text=whole if same else None)
 
 
