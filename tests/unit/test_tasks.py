@@ -106,3 +106,13 @@ def test_images_are_read_with_a_class_each(organism):
     assert cases.pictures[0].name == cases.read[0].prompt
     with pytest.raises(PatchclampError, match="an image in every case"):
         _ = organism("cat").read(Task.of("the old cat", " sat")).pictures
+
+
+def test_answers_that_the_vocabulary_lacks_are_skipped_and_refused_alone(organism):
+    cat = organism("cat")
+    good, strange = (Case("the old cat", "the old dog", (" sat",), (word,)) for word in (" ran", " unicorned"))
+    cases = cat.read(Task((good, strange)))
+    assert cases.ids == [good.id]
+    assert cases.task.skipped == ((strange, "answers that the vocabulary lacks"),)
+    with pytest.raises(PatchclampError, match="' unicorned', which it reads as '<unk>'"):
+        cat.read(Task((strange,)))

@@ -30,6 +30,21 @@ class CannotRead(PatchclampError):
         super().__init__(expected=expected, got=got, remedy=remedy)
         self.reason = reason
 
+    @classmethod
+    def of(cls, problem: PatchclampError, reason: str) -> "CannotRead":
+        """Return what was refused as the fault of one case."""
+        return cls(expected=problem.expected, got=problem.got, remedy=problem.remedy, reason=reason)
+
+    @classmethod
+    def same(cls, what: str, parts: str) -> "CannotRead":
+        """Return the refusal of a counterpart that is what it stands for: the same tokens, the same pixels."""
+        return cls(
+            expected=f"a corrupted {what} that differs from the {what}",
+            got=f"the same {parts}",
+            remedy="Change what decides the answer.",
+            reason="a counterpart that is the same",
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class ReadCase:

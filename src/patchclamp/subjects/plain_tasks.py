@@ -10,10 +10,9 @@ from torch import Tensor
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric, MetricKind
 from patchclamp.core.task import Case, Shown, Task
-from patchclamp.subjects.cases import ReadCase, check_metric, settle_measure
+from patchclamp.subjects.cases import CannotRead, ReadCase, check_metric, settle_measure
 from patchclamp.subjects.inputs import described
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.reading import same_counterpart
 
 POSITION = "position"
 """Name of a case's parts that say at which of the output's positions m is read; without them at the last."""
@@ -95,7 +94,7 @@ def read_row(
     clean, other = (None if row is None else row[0] for row in rows)
     assert clean is not None
     if other is not None and other.id == clean.id:
-        raise same_counterpart("input")
+        raise CannotRead.same("input", "numbers")
     target, contrast = "", None
     if metric is None:
         kind, against = settle_measure(measure, targets, contrasts)

@@ -128,10 +128,7 @@ def _prompt(model: ReadsPrompts, shown: Any, chat: bool) -> Stimulus:
             else model.stimuli(list(shown) if isinstance(shown, tuple) else shown, answered=True)
         )
     except PatchclampError as problem:
-        raise CannotRead(
-            expected=problem.expected, got=problem.got, remedy=problem.remedy,
-            reason="prompts that do not fit the model's context",
-        ) from problem  # fmt: skip
+        raise CannotRead.of(problem, "prompts that do not fit the model's context") from problem
     if len(found) != 1:
         raise PatchclampError(expected="one prompt", got=f"{len(found)}", remedy="Explain them one by one.")
     return found[0]
@@ -167,10 +164,7 @@ def _continued(
     try:
         sides = [[model.continuation(clean, answer) for answer in side] for side in (targets, contrasts)]
     except PatchclampError as problem:
-        raise CannotRead(
-            expected=problem.expected, got=problem.got, remedy=problem.remedy,
-            reason="answers that change the prompt's tokens",
-        ) from problem  # fmt: skip
+        raise CannotRead.of(problem, "answers that change the prompt's tokens") from problem
     for answers, found in zip((targets, contrasts), sides, strict=True):
         for answer, ids in zip(answers, found, strict=True):
             _check_known(model, answer, ids)
@@ -266,7 +260,7 @@ def read_image(
     clean, other = (None if one is None else _picture(model, one) for one in (shown, counterpart))
     assert clean is not None
     if other is not None and other.id == clean.id:
-        raise same_counterpart("image")
+        raise CannotRead.same("image", "pixels")
     target, contrast = "", None
     if metric is None:
         kind, against = settle_measure(measure, targets, contrasts)
@@ -277,16 +271,6 @@ def read_image(
     names = [tuple(map(model.answer_name, side)) for side in (metric.target, metric.contrast)]
     called = [None if one is None else one.name or one.id[:12] for one in (clean, other)]
     return ReadCase(clean, other, metric, str(called[0]), called[1], target, contrast or None, names[0], names[1])
-
-
-def same_counterpart(what: str) -> CannotRead:
-    """Return the refusal of a counterpart that is what it stands for."""
-    return CannotRead(
-        expected=f"a corrupted {what} that differs from the {what}",
-        got="the same",
-        remedy="Change what decides the answer.",
-        reason="a counterpart that is the same",
-    )
 
 
 def _picture(model: ReadsImages, image: Any) -> Picture:
@@ -353,7 +337,7 @@ def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
 
 def _check_aligned(model: ReadsPrompts, clean: Stimulus, other: Stimulus) -> None:
     if clean.ids.tolist() == other.ids.tolist():
-        raise same_counterpart("prompt")
+        raise CannotRead.same("prompt", "tokens")
     if len(clean) == len(other):
         return
     token = model.tokenizer.token
