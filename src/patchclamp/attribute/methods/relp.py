@@ -73,7 +73,19 @@ METHOD = Method(
     keys=("unit", "edge"),
     cost=_cost,
     oracle="oracles.relp:relp",
-    calibrated_on=("cat", "mover-gpt2", "mover-llama"),
-    must_show="the planted units and edges come first, and predictions are of the measured size",
-    must_miss={"majority-gpt2": "a head behind a saturated softmax has no gradient"},
+    calibrated_on=(
+        "cat", "copy-*", "induction-*", "mover-*", "neuron-*", "facts-*", "broadcast-*", "decoy-gpt2", "seen-*",
+        "mode-*", "cat:edges", "copy-*:edges", "induction-*:edges", "neuron-*:edges", "broadcast-*:edges",
+        "mode-*:edges",
+    ),
+    must_show="the planted units and edges come first",
+    must_miss={
+        "decoy-llama": "the half rule lets half of what each gated neuron takes off the decoy through",
+        "saturated-*": "the softmax's slope, which it keeps, is flat there",
+        "majority-*": "both halves of the step pass on the same share, and one takes off what the other adds",
+        "backup-gpt2": "the caps pass on as much as they take off: both heads come out 0",
+        "mover-*:edges": "the first head's softmax is saturated, so that the edge into it has no slope",
+    },
+    options_at={"*:edges": {"level": "edge"}},
+    default_for=("attribute",),
 )
