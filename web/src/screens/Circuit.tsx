@@ -103,7 +103,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
         {page.graph.measured_together !== null && <Together row={page.graph} />}
       </p>
       <p class="small soft" data-testid="reading">
-        {page.measures.floor !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.floor, true)}. </> : null}</>}
+        {page.measures.metric_baseline !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.metric_baseline, true)}. </> : null}</>}
         {!pairsOf(page) && <Left page={page} />}
         {(page.measures.predicted ?? 0) > 1.2 * (page.measures.measured ?? Number.POSITIVE_INFINITY) && <>Predictions are summed, and units in series count the same effect more than once. </>}
         {star(page) && <>Each unit is scored by itself, for its effect on the answer: no relation between units was computed, and a line that passes another node has nothing to do with it.</>}
@@ -140,11 +140,11 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
 /** What is left of m: with the causes replaced together, and at the end to which shares are taken. */
 function Left({ page }: { page: GraphPage }): JSX.Element {
   const { metric, measured_together: taken } = page.graph;
-  const { floor } = page.measures;
+  const { metric_baseline: floor } = page.measures;
   return (
     <>
       {metric !== null && taken !== null && <>With all causes replaced together m is {number(metric - taken, true)}. </>}
-      {floor !== undefined && <>{FLOORS[String(page.about.reference)] ?? "With every unit replaced"} m is {number(floor, true)}. </>}
+      {floor !== undefined && <>{FLOORS[String(page.about.baseline)] ?? "With every unit replaced"} m is {number(floor, true)}. </>}
       {metric !== null && taken !== null && taken > metric && metric > 0 && <>More than m itself can be taken away. </>}
     </>
   );
