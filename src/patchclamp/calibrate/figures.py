@@ -32,7 +32,7 @@ class Figure:
 
     @property
     def failure(self) -> str:
-        """What is lacking: empty where it lies above its random row and what it must reach, and not above its oracle."""
+        """What is lacking; empty where it lies above its random row and what it must reach, not above its oracle."""
         if not self.own.value >= self.least:
             return f"{self.name}: {self.own} is below {self.least:.3g}"
         low = _low(self.own)

@@ -24,6 +24,8 @@ def show(noun: Any, top: int) -> None:
         _similarity(noun)
     elif isinstance(noun, Readout):
         _readout(noun, top)
+    if noun.provenance.tier == "experimental":
+        _console().print(f"{escape(noun.provenance.method)} is [bold]experimental[/]: see `patchclamp methods`")
 
 
 def sentence(estimate: Estimate) -> str:

@@ -123,8 +123,8 @@ class Method:
         keys: what its result is keyed by: ``unit``, ``edge``, ``region``, ``time``, ``step``; empty where by nothing.
         cost: sizes and options → what it will take.
         oracle: the slow function that it is tested against, ``oracles.FILE:FUNCTION``.
-        calibrated_on: places at which it must find what was planted, ``ORGANISM`` or ``ORGANISM:TASK``; ``*`` stands for
-            several. What is measured there follows from the noun that it gives (``patchclamp.calibrate.measures``).
+        calibrated_on: places at which it must find what was planted, ``ORGANISM`` or ``ORGANISM:TASK``; ``*`` stands
+            for several. What is measured there follows from the noun that it gives (``patchclamp.calibrate.measures``).
         must_show: what it must find there, in one sentence.
         must_miss: place → why it cannot find what was planted there.
         options_at: place → the options that it is tried with there; ``*`` stands for several, later places win.

@@ -21,7 +21,7 @@ class Provenance:
         subject: slug of what lay in the rig; empty where none did.
         subject_hash: hash of its weights, or of the recording.
         method: name of the method, with its room: ``attribute/relp``; empty where no card made it.
-        tier: of the method when it ran: ``calibrated``, ``reproduced`` or ``experimental``; empty where no card made it.
+        tier: of the method when it ran: ``calibrated``, ``reproduced`` or ``experimental``; empty where no card was.
         options: the method's options, as JSON-ready data.
         seed: of everything random.
         versions: package to version.

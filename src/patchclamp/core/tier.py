@@ -17,8 +17,8 @@ class Tier:
     """Say how far a method has been proven.
 
     Args:
-        name: ``calibrated`` (it equals its oracle, shows what it must on every organism that its card names, misses what
-            it must miss), ``reproduced`` (that, and a published figure on real data), or ``experimental``.
+        name: ``calibrated`` (it equals its oracle, shows what it must on every organism that its card names, and misses
+            what it must miss), ``reproduced`` (that, and a published figure on real data), or ``experimental``.
         reason: what it rests on, or what is lacking.
     """
 

@@ -44,7 +44,8 @@ def measure(trial: Trial, noun: Basis) -> list[Figure]:
 def _apart(trial: Trial, truth: LabelledText, noun: Basis) -> Figure:
     """Return the AUROC of held-out texts along the direction, beside random directions."""
     subject = trial.inputs["subject"]
-    assert noun.site is not None and noun.decoder is not None
+    assert noun.site is not None
+    assert noun.decoder is not None
     recording = subject.run([case.shown for case in truth.held_out.cases], record=[noun.site], logits=False).recording
     rows = [np.asarray(as_numpy(recording.of(noun.site, i)), np.float64) for i in range(len(truth.held_out))]
     means = np.stack([row[1:].mean(0) for row in rows])

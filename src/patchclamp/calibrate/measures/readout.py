@@ -5,7 +5,7 @@ import numpy as np
 from patchclamp.calibrate.figures import Figure, auroc_of, chance_of, known, mean_of, noise_like
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import ReadTargets
-from patchclamp.core.conditions import condition_matrix, only_site
+from patchclamp.core.conditions import Pool, condition_matrix, only_site
 from patchclamp.core.readout import Readout
 from patchclamp.core.stats import auroc, pearson
 
@@ -18,7 +18,8 @@ def measure(trial: Trial, noun: Readout) -> list[Figure]:
     truth = trial.truth
     assert isinstance(truth, ReadTargets)
     recordings = [trial.inputs[name] for name, taken in trial.method.takes.items() if taken == "Recording"]
-    targets = condition_matrix(recordings[-1], only_site(recordings[-1]), noun.pool)
+    pool: Pool = "last" if noun.pool == "last" else "mean"
+    targets = condition_matrix(recordings[-1], only_site(recordings[-1]), pool)
     best = np.array([_pearson(p, y) for p, y in zip(truth.predicted.T, targets.T, strict=True)])
     scores = np.array([one.value for one in noun.scores])
     random = trial.run(**{trial.parameter("Recording"): noise_like(recordings[0], trial.seed)})

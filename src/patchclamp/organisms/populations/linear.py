@@ -53,7 +53,7 @@ class LinearBrain:
         return signal
 
     def rotate(self, seed: Natural = 0) -> "LinearBrain":
-        """Return a brain of as many voxels as features: the features in a random rotation, and noise of unit variance."""
+        """Return a brain of as many voxels as features: a random rotation of them, and noise of unit variance."""
         draw = np.random.default_rng(seed)
         x = self.features["features"]
         turned, upper = np.linalg.qr(draw.standard_normal((x.shape[1], x.shape[1])))
@@ -118,8 +118,7 @@ def make(
     """Make the organism: stimuli shown in blocks, every block's stimuli shown several times within it.
 
     Args:
-        variant: ``rotated``, ``drift`` or ``mute``, as ``LinearBrain.rotate`` and its like make them; empty for the brain
-            itself.
+        variant: ``rotated``, ``drift`` or ``mute``, as the methods of ``LinearBrain`` make them; empty for itself.
         n_stimuli: different stimuli.
         n_showings: of each.
         snr: variance of a reader's signal over that of its noise.
@@ -177,7 +176,7 @@ def _slow(n: int, width: int, draw: np.random.Generator) -> Float[np.ndarray, "r
     return signal
 
 
-def _recording(stimuli: tuple[Stimulus, ...], site: str, values: np.ndarray) -> Recording:
+def _recording(stimuli: tuple[Any, ...], site: str, values: np.ndarray) -> Recording:
     return Recording(
         stimuli, {site: values}, {site: Site(site, site, values.shape[1])}, {"subject": {"slug": "brain-linear"}}
     )

@@ -1,0 +1,99 @@
+"""The stored calibration is of the present cards, oracles and organisms, and one row of each comes out as stored."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from patchclamp.calibrate.hashes import hash_method, hash_organisms
+from patchclamp.calibrate.runner import run_row
+from patchclamp.calibrate.trials import list_places
+from patchclamp.core.method_index import methods
+from patchclamp.core.options import to_json
+from patchclamp.core.rooms import FOLDERS
+from patchclamp.core.tier import derive_tier, find_tier, read_calibration
+
+TESTS = Path(__file__).resolve().parents[1]
+CARDS = {f"{card.room}/{card.name}": card for kind in FOLDERS for card in methods(kind=kind)}
+STALE = "the stored calibration is of another {}: run `make calibrate` and commit calibration.json with the pages"
+NEAR = 0.02
+"""Largest difference from a stored figure, relative to it where it is above 1: sampled text may differ by a draw."""
+
+
+def test_every_card_is_calibrated_and_nothing_else_is():
+    assert set(read_calibration()) == set(CARDS), STALE.format("list of cards")
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_what_is_stored_is_not_stale(name: str):
+    method, entry = CARDS[name].load(), read_calibration()[name]
+    for what, found in hash_method(method, TESTS).items():
+        assert entry["hashes"][what] == found, STALE.format(what)
+    assert entry["organisms"] == hash_organisms(method), STALE.format("organism")
+    assert [(row["place"], row["claim"]) for row in entry["rows"]] == list_places(method), STALE.format(
+        "list of places"
+    )
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_one_row_comes_out_as_stored(name: str):
+    method, entry = CARDS[name].load(), read_calibration()[name]
+    stored = min((row for row in entry["rows"] if row["claim"] == "show"), key=lambda row: row["seconds"])
+    found = run_row(method, stored["place"], stored["claim"], seed=stored["seed"])
+    assert found["held"] == stored["held"]
+    for new, old in zip(found["figures"], stored["figures"], strict=True):
+        assert new["name"] == old["name"], STALE.format("figure")
+        for part in ("own", "random", "oracle"):
+            assert _apart(new[part], old[part]) <= NEAR, f"{new['name']}, {part}: {STALE.format('figure')}"
+
+
+def _apart(new: list | None, old: list | None) -> float:
+    """Return the largest difference of value and ends, relative to what is above 1."""
+    if new is None or old is None:
+        return 0.0 if new == old else math.inf
+    pairs = [(a, b) for a, b in zip(new, old, strict=True) if (a, b) != (None, None)]
+    return max(math.inf if None in (a, b) else abs(a - b) / max(1.0, abs(b)) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_default_is_not_experimental(name: str):
+    assert not (CARDS[name].data["default_for"] and CARDS[name].tier.experimental), CARDS[name].tier.reason
+
+
+def test_options_that_a_card_states_for_places_are_its_own():
+    for card in CARDS.values():
+        for given in card.data["options_at"].values():
+            made = to_json(card.load().make_options(given))
+            assert {name: made[name] for name in given} == given
+
+
+def _entry(**changes) -> dict:
+    row = {"place": "cat", "claim": "show", "held": True}
+    return {
+        "oracle": {"apart": 1e-7},
+        "rows": [row, row | {"claim": "miss", "place": "dog"}],
+        "published": [],
+    } | changes
+
+
+def test_a_tier_is_experimental_for_each_thing_that_is_lacking():
+    assert derive_tier(_entry()).name == "calibrated"
+    rows = _entry()["rows"]
+    lacking = {
+        "not compared with an oracle": _entry(oracle={"apart": None}),
+        "away from its oracle": _entry(oracle={"apart": 0.1}),
+        "nan of the largest": _entry(oracle={"apart": math.nan}),
+        "no organism": _entry(rows=[]),
+        "does not show what it must on cat": _entry(rows=[rows[0] | {"held": False}, rows[1]]),
+        "shows what it must miss on dog": _entry(rows=[rows[0], rows[1] | {"held": False}]),
+    }
+    for words, entry in lacking.items():
+        assert derive_tier(entry).experimental
+        assert words in derive_tier(entry).reason
+
+
+def test_a_published_figure_that_comes_out_makes_a_method_reproduced():
+    one = {"figure": "mean r", "data": "some texts", "published": 0.9, "found": 0.91, "tolerance": 0.02, "script": "x"}
+    assert derive_tier(_entry(published=[one])).name == "reproduced"
+    assert derive_tier(_entry(published=[one, one | {"found": 0.5}])).name == "calibrated"
+    assert find_tier("attribute/nothing_of_the_kind").experimental
