@@ -75,8 +75,11 @@ format: $(TOOLS) ## rewrite the sources as `make check` wants them
 families: $(TOOLS) ## measure every family anew and rewrite the table that `patchclamp families` prints
 	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/families/test_contract.py
 
-calibrate: $(TOOLS) ## run every method on every organism that its card names, and keep its tier and its figures
-	$(BIN)/python -m patchclamp.calibrate tests
+# `make calibrate CARDS=attribute/relp` runs one card and keeps what is stored of the others.
+CARDS ?=
+
+calibrate: $(TOOLS) ## run every method on every organism that its card names, and keep its figures and its tier
+	$(BIN)/python -m patchclamp.calibrate tests $(CARDS)
 	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/conformance
 
 soak: $(TOOLS) ## the repeated tests at their long counts

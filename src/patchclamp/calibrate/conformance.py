@@ -93,7 +93,7 @@ def check_method(
 
     Example:
         >>> from patchclamp.core.method_files import find_method
-        >>> found = check_method(find_method("rsa", "compare"), n_null=19, n_bootstrap=100)
+        >>> found = check_method(find_method("rsa", "compare"), organisms=False, n_null=19, n_bootstrap=100)
         >>> all(check.passed for check in found), found.tier.name, found.tier.reason
         (True, 'experimental', 'it was not compared with an oracle')
     """

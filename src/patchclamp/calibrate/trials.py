@@ -14,6 +14,7 @@ from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
+from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
 from patchclamp.organisms import digits, language, planted, populations
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
@@ -115,13 +116,17 @@ def _plain(pattern: str) -> str:
 
 def _of_planted(method: Method, name: str, task: str) -> Made | None:
     subject = planted.build(name)
-    if task == "edges":
-        graph = edge_map(subject)
-        inputs = {"subject": subject, "task": word_by_word(name)}
-        return inputs, known.PlantedEdges(planted_folds(name, graph), lambda u, v: (writer_of(u), reader_of(v, graph)))
-    if task or method.gives != "Scores":
+    if task not in ("", "edges"):
         return None
-    return {"subject": subject, "task": planted.task(name)}, known.PlantedUnits(planted.card(name)["effects"])
+    asked = word_by_word(name) if task else planted.task(name)
+    options = {"level": "edge"} if task else {}
+    inputs = _ask(method, subject, asked, "", options)
+    if inputs is None or method.gives == "Estimate":
+        return inputs and (inputs, known.ScoredOrder())
+    if not task:
+        return inputs, known.PlantedUnits(planted.card(name)["effects"])
+    graph = edge_map(subject)
+    return inputs, known.PlantedEdges(planted_folds(name, graph), lambda u, v: (writer_of(u), reader_of(v, graph)))
 
 
 def word_by_word(name: str) -> Task:
@@ -137,15 +142,20 @@ def word_by_word(name: str) -> Task:
 
 
 def _of_digits(method: Method, name: str, task: str) -> Made | None:
-    subject, asked = digits.build(name), digits.task()
-    if task:
-        return None
+    inputs = None if task else _ask(method, digits.build(name), digits.task(), "region", {})
+    return inputs and (inputs, known.ScoredOrder() if method.gives == "Estimate" else known.Regions())
+
+
+def _ask(method: Method, subject: Any, task: Task, key: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a method of a question takes; Scores are those of the default method of the kind of key."""
     makers: Mapping[str, Callable[[], Any]] = {
-        "Task": lambda: asked,
-        "Scores": lambda: find_method("occlusion", "attribute")(subject, asked),
+        "Task": lambda: task,
+        "Scores": lambda: find_method(find_default("attribute", key=key), "attribute")(subject, task, **options),
     }
-    nouns = {parameter: makers[noun.rstrip("?")]() for parameter, noun in method.takes.items()}
-    return {"subject": subject, **nouns}, known.ScoredOrder() if method.gives == "Estimate" else known.Regions()
+    nouns = {parameter: makers.get(noun.rstrip("?")) for parameter, noun in method.takes.items()}
+    if method.gives not in ("Scores", "Estimate") or None in nouns.values():
+        return None
+    return {"subject": subject, **{parameter: make() for parameter, make in nouns.items() if make is not None}}
 
 
 def _of_brain(method: Method, name: str, task: str) -> Made | None:

@@ -45,6 +45,11 @@ class Provenance:
     seconds: float = math.nan
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """The method's name as it is shown: an experimental one is called so."""
+        return f"{self.method} (experimental)" if self.tier == "experimental" else self.method
+
     def to_json(self) -> dict[str, Any]:
         """Return the provenance as JSON-ready data."""
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}
