@@ -121,8 +121,10 @@ def _of_planted(method: Method, name: str, task: str) -> Made | None:
     asked = word_by_word(name) if task else planted.task(name)
     options = {"level": "edge"} if task else {}
     inputs = _ask(method, subject, asked, "", options)
-    if inputs is None or method.gives == "Estimate":
-        return inputs and (inputs, known.ScoredOrder())
+    if inputs is None:
+        return None
+    if method.gives == "Estimate":
+        return inputs, known.ScoredOrder()
     if not task:
         return inputs, known.PlantedUnits(planted.card(name)["effects"])
     graph = edge_map(subject)
@@ -143,7 +145,9 @@ def word_by_word(name: str) -> Task:
 
 def _of_digits(method: Method, name: str, task: str) -> Made | None:
     inputs = None if task else _ask(method, digits.build(name), digits.task(), "region", {})
-    return inputs and (inputs, known.ScoredOrder() if method.gives == "Estimate" else known.Regions())
+    if inputs is None:
+        return None
+    return inputs, known.ScoredOrder() if method.gives == "Estimate" else known.Regions()
 
 
 def _ask(method: Method, subject: Any, task: Task, key: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
