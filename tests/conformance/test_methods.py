@@ -32,6 +32,17 @@ def test_a_method_keeps_the_conformance_suite(name: str):
     assert len(checks) >= 7
 
 
+def test_a_method_of_one_s_own_would_get_the_tier_that_is_stored_of_the_same():
+    rsa = CARDS["compare/rsa"]
+    module, _, function = rsa.data["oracle"].partition(":")
+    oracle = getattr(importlib.import_module(module), function)
+    found = check_method(rsa.load(), oracle=oracle, n_null=19, n_bootstrap=100)
+    assert (found.tier, len(found.rows)) == (rsa.tier, 2)
+    wrong = check_method(rsa.load(), oracle=lambda first, second, options: [0.0], organisms=False, n_null=19)
+    assert wrong.tier.experimental
+    assert "away from its oracle" in wrong.tier.reason
+
+
 def test_the_index_is_what_the_cards_say():
     if os.environ.get("PATCHCLAMP_REWRITE"):
         FILE.write_text(write_index(), encoding="utf-8")

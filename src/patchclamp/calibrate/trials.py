@@ -163,6 +163,9 @@ def _ask(method: Method, subject: Any, task: Task, key: str, options: Mapping[st
 
 
 def _of_brain(method: Method, name: str, task: str) -> Made | None:
+    taken = [noun.rstrip("?") for noun in method.takes.values()]
+    if method.needs or set(taken) - {"Recording", "Split"} or taken.count("Recording") > 2:
+        return None
     brain = populations.make(name, variant=task)
     readable = np.array([kind in brain.readable for kind in brain.kinds])
     return brain.inputs(method.takes), known.ReadTargets(readable, brain.signal)
