@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from patchclamp.calibrate.hashes import hash_method, hash_organisms
+from patchclamp.calibrate.measures.estimate import shuffle
 from patchclamp.calibrate.runner import run_row
 from patchclamp.calibrate.trials import list_places
 from patchclamp.core.method_index import methods
 from patchclamp.core.options import to_json
 from patchclamp.core.rooms import FOLDERS
-from patchclamp.core.scores import Scores
 from patchclamp.core.tier import derive_tier, find_tier, read_calibration
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -68,7 +68,8 @@ def test_a_figure_is_near_within_its_interval():
 
 
 SPOIL = {
-    "Scores": lambda noun, draw: _shuffle(noun, draw),
+    "Scores": lambda noun, draw: shuffle(noun, 0),
+    "Descriptions": lambda noun, draw: shuffle(noun, 0),
     "Readout": lambda noun, draw: replace(noun, scores=tuple(replace(one, value=0.0) for one in noun.scores)),
     "Similarity": lambda noun, draw: replace(noun, estimate=replace(noun.estimate, value=0.0, interval=None)),
     "Basis": lambda noun, draw: replace(noun, decoder=_like(noun.decoder, draw)),
@@ -76,11 +77,6 @@ SPOIL = {
     "Estimate": lambda noun, draw: replace(noun, value=noun.null.low, interval=None),
 }
 """Noun given → the same from a method that found nothing."""
-
-
-def _shuffle(scores: Scores, draw: np.random.Generator) -> Scores:
-    each = None if scores.per_case is None else draw.permuted(scores.per_case, axis=1)
-    return replace(scores, values=draw.permutation(scores.values) if each is None else each.mean(0), per_case=each)
 
 
 def _like(decoder: np.ndarray, draw: np.random.Generator) -> np.ndarray:

@@ -265,6 +265,7 @@ _GENERAL: tuple[Callable[[_Context], None], ...] = (
 )  # fmt: skip
 _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
     "Scores": (_saves_and_loads, _has_valid_keys),
+    "Descriptions": (_saves_and_loads,),
     "Basis": (_saves_and_loads,),
     "Edit": (_saves_and_loads, _is_undone_to_the_bit, _refuses_other_weights),
     "Readout": (_saves_and_loads,),

@@ -12,6 +12,7 @@ import numpy as np
 from patchclamp.calibrate.figures import Figure
 from patchclamp.calibrate.hashes import hash_method, hash_organisms
 from patchclamp.calibrate.trials import Trial, list_places, make_trial
+from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse
 from patchclamp.core.method import Method
@@ -89,14 +90,16 @@ def distance_from_oracle(oracle: Callable[..., Any], trial: Trial, noun: Any) ->
 def comparable(noun: Any) -> np.ndarray:
     """Return the numbers of a noun that an oracle gives too.
 
-    Of a Similarity or an Estimate its value, of a Readout the held-out predictions, of a Basis the directions, of an
-    Edit its deltas end to end.
+    Of a Similarity or an Estimate its value, of a Readout the held-out predictions, of a Basis the directions, of
+    Descriptions the weights of their terms, of an Edit its deltas end to end.
 
     Raises:
         PatchclampError: a noun without numbers.
     """
     if isinstance(noun, Scores):
         return noun.values
+    if isinstance(noun, Descriptions):
+        return noun.weights.ravel()
     if getattr(noun, "deltas", None) is not None:
         return np.concatenate([delta.ravel() for delta in noun.deltas.values()])
     for name in ("decoder", "predicted", "estimate", "value"):

@@ -16,6 +16,7 @@ from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
+from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import digits, language, planted, populations
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
@@ -118,15 +119,22 @@ def _of_planted(method: Method, name: str, task: str) -> Made | None:
     subject = planted.build(name)
     if task not in ("", "edges"):
         return None
-    asked = word_by_word(name) if task else planted.task(name)
-    options = {"level": "edge"} if task else {}
-    inputs = _ask(method, subject, asked, "", options)
+    inputs = _ask(method, subject, word_by_word(name) if task else planted.task(name), "", edges=task == "edges")
     if inputs is None:
         return None
+    card = planted.card(name)
     if method.gives == "Estimate":
-        return inputs, known.ScoredOrder()
+        return _explained(method, inputs)
+    if method.gives == "Descriptions":
+        # A neuron that works against the answer says the other one.
+        words = {
+            str(UnitKey.parse(key).without_place()): card["target" if effect > 0 else "contrast"]
+            for key, effect in card["effects"].items()
+            if "/neurons/" in key
+        }
+        return inputs, known.PlantedWords(words)
     if not task:
-        return inputs, known.PlantedUnits(planted.card(name)["effects"])
+        return inputs, known.PlantedUnits(card["effects"])
     graph = edge_map(subject)
     return inputs, known.PlantedEdges(planted_folds(name, graph), lambda u, v: (writer_of(u), reader_of(v, graph)))
 
@@ -144,22 +152,30 @@ def word_by_word(name: str) -> Task:
 
 
 def _of_digits(method: Method, name: str, task: str) -> Made | None:
-    inputs = None if task else _ask(method, digits.build(name), digits.task(), "region", {})
-    if inputs is None:
+    inputs = None if task else _ask(method, digits.build(name), digits.task(), "region")
+    if inputs is None or method.gives == "Descriptions":
         return None
-    return inputs, known.ScoredOrder() if method.gives == "Estimate" else known.Regions()
+    return _explained(method, inputs) if method.gives == "Estimate" else (inputs, known.Regions())
 
 
-def _ask(method: Method, subject: Any, task: Task, key: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+def _ask(method: Method, subject: Any, task: Task, key: str, *, edges: bool = False) -> dict[str, Any] | None:
     """Return what a method of a question takes; Scores are those of the default method of the kind of key."""
+    options = {"level": "edge"} if edges else {}
     makers: Mapping[str, Callable[[], Any]] = {
         "Task": lambda: task,
         "Scores": lambda: find_method(find_default("attribute", key=key), "attribute")(subject, task, **options),
     }
     nouns = {parameter: makers.get(noun.rstrip("?")) for parameter, noun in method.takes.items()}
-    if method.gives not in ("Scores", "Estimate") or None in nouns.values():
+    if method.gives not in ("Scores", "Estimate", "Descriptions") or None in nouns.values():
         return None
     return {"subject": subject, **{parameter: make() for parameter, make in nouns.items() if make is not None}}
+
+
+def _explained(method: Method, inputs: dict[str, Any]) -> Made | None:
+    """Return what a benchmark is given, and which of it can be shuffled."""
+    nouns = {parameter: noun.rstrip("?") for parameter, noun in method.takes.items()}
+    explained = next((name for name, noun in nouns.items() if noun in ("Scores", "Descriptions")), None)
+    return None if explained is None else (inputs, known.Explained(explained))
 
 
 def _of_brain(method: Method, name: str, task: str) -> Made | None:
@@ -184,7 +200,14 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
         return {"subject": subject, "task": examples(wanted, other, 40)}, known.LabelledText(
             wanted, examples(wanted, other, 24, seed=1), prompts(wanted, 32, seed=1), half, read_dialect
         )
-    return None
+    nouns = {noun.rstrip("?"): parameter for parameter, noun in method.takes.items()}
+    if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
+        return None
+    texts = Task.of_labels({"text": [str(one.stimulus.text) for one in language.text(3, seed=3, name=name)]})
+    side = {"side": task} if task else {}
+    described = find_method(find_default("describe"), "describe")(subject, task=texts, **side)
+    inputs = {"subject": subject, nouns["Task"]: texts, nouns["Descriptions"]: described}
+    return _explained(method, inputs)
 
 
 MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (

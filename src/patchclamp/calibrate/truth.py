@@ -21,6 +21,17 @@ class PlantedUnits:
 
 
 @dataclass(frozen=True)
+class PlantedWords:
+    """Name the planted neurons by what they say.
+
+    Args:
+        words: key of a neuron, without its position → the answer that it gives.
+    """
+
+    words: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class PlantedEdges:
     """Name the planted edges, as coarse as they are known.
 
@@ -84,8 +95,14 @@ class RewrittenFact:
 
 
 @dataclass(frozen=True)
-class ScoredOrder:
-    """Say that a benchmark is given scores of a method, which shuffled scores must not reach."""
+class Explained:
+    """Say that a benchmark is given scores or descriptions of a method, which the same ones shuffled must not reach.
+
+    Args:
+        parameter: of the benchmark, that takes them.
+    """
+
+    parameter: str
 
 
-Truth = PlantedUnits | PlantedEdges | Regions | ReadTargets | LabelledText | RewrittenFact | ScoredOrder
+Truth = PlantedUnits | PlantedWords | PlantedEdges | Regions | ReadTargets | LabelledText | RewrittenFact | Explained
