@@ -160,7 +160,7 @@ def _of_digits(method: Method, name: str, task: str) -> Made | None:
 
 def _ask(method: Method, subject: Any, task: Task, key: str, *, edges: bool = False) -> dict[str, Any] | None:
     """Return what a method of a question takes; Scores are those of the default method of the kind of key."""
-    options = {"level": "edge"} if edges else {}
+    options: dict[str, Any] = {"level": "edge"} if edges else {}
     makers: Mapping[str, Callable[[], Any]] = {
         "Task": lambda: task,
         "Scores": lambda: find_method(find_default("attribute", key=key), "attribute")(subject, task, **options),
@@ -204,7 +204,7 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
     if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
         return None
     texts = Task.of_labels({"text": [str(one.stimulus.text) for one in language.text(3, seed=3, name=name)]})
-    side = {"side": task} if task else {}
+    side: dict[str, Any] = {"side": task} if task else {}
     described = find_method(find_default("describe"), "describe")(subject, task=texts, **side)
     inputs = {"subject": subject, nouns["Task"]: texts, nouns["Descriptions"]: described}
     return _explained(method, inputs)
