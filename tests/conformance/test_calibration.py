@@ -10,8 +10,9 @@ import pytest
 
 from patchclamp.calibrate.hashes import hash_method, hash_organisms
 from patchclamp.calibrate.measures.estimate import shuffle
-from patchclamp.calibrate.runner import run_row
+from patchclamp.calibrate.runner import calibrate_method, run_row
 from patchclamp.calibrate.trials import list_places
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import methods
 from patchclamp.core.options import to_json
 from patchclamp.core.rooms import FOLDERS
@@ -34,6 +35,7 @@ def test_what_is_stored_is_not_stale(name: str):
     for what, found in hash_method(method, TESTS).items():
         assert entry["hashes"][what] == found, STALE.format(what)
     assert entry["organisms"] == hash_organisms(method), STALE.format("organism")
+    assert entry["options_at"] == CARDS[name].data["options_at"], STALE.format("choice of options")
     assert [(row["place"], row["claim"]) for row in entry["rows"]] == list_places(method), STALE.format(
         "list of places"
     )
@@ -134,6 +136,20 @@ def test_a_tier_is_experimental_for_each_thing_that_is_lacking():
     for words, entry in lacking.items():
         assert derive_tier(entry).experimental
         assert words in derive_tier(entry).reason
+
+
+def test_a_card_that_names_what_there_is_not_is_refused_before_work(tmp_path):
+    rsa = CARDS["compare/rsa"].load()
+    for changes in (
+        {"reproduced": ("figures/none.json",)},
+        {"sources": ("compare/none.py",)},
+        {"oracle": "oracles.a:b"},
+    ):
+        with pytest.raises(PatchclampError):
+            calibrate_method(replace(rsa, **changes), TESTS)
+    (tmp_path / "figure.json").write_text('{"figure": "mean r"}')
+    with pytest.raises(PatchclampError, match="lacks some of these"):
+        calibrate_method(replace(rsa, reproduced=("figure.json",)), tmp_path / "tests")
 
 
 def test_a_published_figure_that_comes_out_makes_a_method_reproduced():

@@ -128,6 +128,8 @@ def calibrate_method(
         PatchclampError: a card that names what there is not.
     """
     places = list_places(method)
+    published = [_read_published(tests.parent / file) for file in method.reproduced]
+    hashes, organisms = hash_method(method, tests), hash_organisms(method)
     module, _, function = method.oracle.partition(":")
     oracle = getattr(importlib.import_module(module), function)
     trial = make_trial(method, places[0][0], seed=seed)
@@ -139,9 +141,9 @@ def calibrate_method(
         words = "; ".join(figure["failure"] for figure in row["figures"] if figure["failure"]) or "all shown"
         report(f"  {place} must {claim}: {'holds' if row['held'] else 'DOES NOT HOLD'} ({words})")
     return {
-        "hashes": hash_method(method, tests), "organisms": hash_organisms(method), "options_at": _plain(method),
+        "hashes": hashes, "organisms": organisms, "options_at": _plain(method),
         "oracle": {"place": places[0][0], "apart": float(f"{apart:.1g}")}, "rows": rows,
-        "published": [_read_published(tests.parent / file) for file in method.reproduced],
+        "published": published,
     }  # fmt: skip
 
 

@@ -56,8 +56,9 @@ def derive_tier(entry: Mapping[str, Any]) -> Tier:
         failed = [row["place"] for row in rows if not row["held"]]
         if failed:
             return Tier("experimental", f"it {words} {', '.join(failed)}")
-    reason = f"it equals its oracle, and shows what it must on {len(shown)} of {len(shown)} organisms and tasks"
-    reason += f", as it misses what it must on {len(missed)} of {len(missed)}" if missed else ""
+    at = f"at {len(shown)} place" + "s" * (len(shown) > 1)
+    reason = f"it equals its oracle, and shows what it must {at}"
+    reason += f", and misses what it must at {len(missed)}" if missed else ""
     published = [one for one in entry["published"] if abs(one["found"] - one["published"]) <= one["tolerance"]]
     if published and len(published) == len(entry["published"]):
         return Tier("reproduced", f"{reason}; {published[0]['figure']} as published on {published[0]['data']}")
