@@ -74,8 +74,8 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode")
-"""Rooms, which can be called where a verb has their name: ``pc.compare(first, second)``."""
+_ROOMS = ("atlas", "attribute", "compare", "decode", "train")
+"""Rooms and floors, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
 
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from patchclamp import attribute as attribute
     from patchclamp import compare as compare
     from patchclamp import decode as decode
+    from patchclamp import train as train
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
