@@ -428,6 +428,31 @@ def test_it_computes_with_the_threads_of_its_plan(tmp_path):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_folder_says_how_its_training_went(stop, tmp_path, capsys):
+    from patchclamp.cli import main
+
+    with pytest.raises(Stopped):
+        Case("list", stop).run(tmp_path / "o", pull=("progress", 5))
+    under_way = Training.load(tmp_path / "o")
+    assert (under_way.planned, under_way.steps, under_way.kept) == (STEPS, 4, 4)
+    made = Case("list", stop).run(tmp_path / "o", resume=True)
+    read = Training.load(tmp_path / "o")
+    assert (read.planned, read.steps, read.kept, read.curves) == (made.planned, made.steps, made.kept, made.curves)
+    assert math.isinf(dict(read.curves["a/largest"])[5])
+    assert read.provenance.seed == 2
+    assert main(["info", str(tmp_path / "o")]) == 0
+    told = capsys.readouterr().out
+    assert f"{made.steps} of 11 steps" in told
+    assert ("after step 3" in told) is stop
+    assert main(["info", str(tmp_path / "o"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["curves"].keys() == made.curves.keys()
+    [state] = (tmp_path / "o").glob("*.safetensors")
+    state.write_bytes(state.read_bytes()[:-1])
+    assert main(["info", str(tmp_path / "o")]) == 2
+    assert "as it was committed" in capsys.readouterr().err
+
+
 def test_a_training_is_read_again_as_it_was_written():
     made = train(**line(), about={"data": "ones"})
     data = json.loads(json.dumps(made.to_json()))

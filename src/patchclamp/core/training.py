@@ -3,12 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError, fitting
 from patchclamp.core.provenance import Provenance
 
+KIND = "training"
+"""Kind of the bundle in which a training's states lie."""
 Curve = tuple[tuple[int, float], ...]
 """Points ``(step, value)``, a step being how many had been taken."""
 
@@ -81,3 +85,37 @@ class Training:
                 for name, points in data["curves"].items()
             }
             return cls(data["planned"], data["steps"], data["kept"], curves, Provenance.from_json(data["provenance"]))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Training":
+        """Read what a training left in its folder, ended or under way, and check that it is what was written.
+
+        Raises:
+            PatchclampError: no training there.
+            Damaged: a part is missing or changed.
+        """
+        bundle = Bundle.open(folder, kind=KIND)
+        entries = bundle.pieces[-1:]
+        with fitting(folder, "Restore it from a copy, or begin again in another folder."):
+            plan, versions = bundle.manifest["plan"], bundle.manifest["versions"]
+            training, state = plan["training"], {"step": 0, "curves": {}, "best": None}
+            for entry in entries:
+                bundle.check(entry["piece"])
+                state = entry["state"]
+            steps, best = int(state["step"]), state["best"]
+            kept = int(best["step"]) if bundle.whole and best is not None else steps
+            curves = {
+                str(name): tuple((int(step), _number(value)) for step, value in points)
+                for name, points in state["curves"].items()
+            }
+            options = {name: value for name, value in training.items() if name != "objectives"}
+            about = {name: value for name, value in plan.items() if name != "training"}
+            provenance = Provenance(
+                method="train", options=options, seed=training["seed"], versions=dict(versions), extra=about
+            )
+            return cls(training["steps"], steps, kept, curves, provenance)
+
+
+def _number(value: Any) -> float:
+    """Return a number of a state, in which those that are not finite are spelt out."""
+    return float(value["is"] if isinstance(value, Mapping) else value)

@@ -16,10 +16,9 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.resuming import begin_or_resume
+from patchclamp.core.training import KIND
 from patchclamp.train.loop import Loop, Part
 from patchclamp.train.state import pack, unpack
-
-KIND = "training"
 
 
 class Folder:
