@@ -120,7 +120,7 @@ class Loop:
         """Take one step of every objective on the next batch.
 
         Raises:
-            PatchclampError: no batch, or a loss that is not finite, with the step; the weights are those before it.
+            PatchclampError: no batch, or a loss that is not finite, with the step: its gradient changes no weight.
         """
         batch = self.reader.take()
         for part in self.parts:
