@@ -69,6 +69,7 @@ _HOME = {
     "survey_recording": "record",
     "survey_text": "record",
     "Task": "core.task",
+    "Training": "core.training",
     "UnitKey": "core.unit",
     "verify": "subjects.verifying",
     "VisionModel": "subjects.vision",
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
     from patchclamp.core.task import Case as Case
     from patchclamp.core.task import Task as Task
+    from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
     from patchclamp.explain import Explanation as Explanation

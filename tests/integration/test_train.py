@@ -229,6 +229,7 @@ print(calls)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, soak):
@@ -414,20 +415,27 @@ def test_plans_that_make_no_sense_are_refused(make, words):
         make()
 
 
-def test_it_computes_with_the_threads_of_its_plan(tmp_path):
+def test_it_computes_with_the_threads_of_its_plan_and_of_its_beginning(tmp_path):
     seen, net = [], nn.Linear(2, 1)
 
     def loss(batch, step):
         seen.append(torch.get_num_threads())
         return net(batch).mean()
 
-    before = torch.get_num_threads()
+    def interrupt(_done, _total):
+        raise KeyboardInterrupt
+
+    before, drawn = torch.get_num_threads(), torch.get_rng_state()
+    objective, batches = Objective(net, loss), [torch.ones(1, 2)] * 2
     for plan in (Plan(threads=2), Plan()):
-        train(Objective(net, loss), [torch.ones(1, 2)], plan)
-    train(Objective(net, loss), [torch.ones(1, 2)], Plan(threads=3), out=tmp_path / "o")
+        train(objective, batches, plan)
+    with pytest.raises(KeyboardInterrupt):
+        train(objective, batches, Plan(threads=3), out=tmp_path / "o", progress=interrupt)
+    assert (torch.get_num_threads(), torch.get_rng_state().equal(drawn)) == (before, True)
+    train(objective, batches, Plan(threads=2), out=tmp_path / "o", resume=True)
+    assert seen == [2, 2, before, before, 3, 3, 3]
     assert json.loads((tmp_path / "o" / "manifest.json").read_text())["plan"]["threads"] == 3
-    assert seen == [2, before, 3]
-    assert torch.get_num_threads() == before
+    assert (torch.get_num_threads(), torch.get_rng_state().equal(drawn)) == (before, True)
 
 
 @pytest.mark.parametrize("stop", [False, True])

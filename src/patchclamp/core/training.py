@@ -98,7 +98,8 @@ class Training:
         entries = bundle.pieces[-1:]
         with fitting(folder, "Restore it from a copy, or begin again in another folder."):
             plan, versions = bundle.manifest["plan"], bundle.manifest["versions"]
-            training, state = plan["training"], {"step": 0, "curves": {}, "best": None}
+            training = plan["training"]
+            state: dict[str, Any] = {"step": 0, "curves": {}, "best": None}
             for entry in entries:
                 bundle.check(entry["piece"])
                 state = entry["state"]
