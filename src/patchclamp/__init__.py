@@ -18,6 +18,7 @@ _HOME = {
     "check_method": "calibrate.conformance",
     "Circuit": "core.circuit",
     "clamp": "core.intervention",
+    "Corpus": "core.corpus",
     "Description": "core.description",
     "Dictionary": "core.dictionary",
     "Edit": "core.edit",
@@ -49,11 +50,11 @@ _HOME = {
     "Picture": "core.stimulus",
     "push": "control",
     "RandomControls": "core.controls",
+    "read_corpus": "subjects.corpora",
     "read_pairs": "core.pairs",
     "Readout": "core.readout",
     "Receipt": "core.receipt",
-    "record_images": "record",
-    "record_text": "record",
+    "record_corpus": "record",
     "Recording": "core.recording",
     "Scores": "core.scores",
     "Similarity": "core.similarity",
@@ -64,9 +65,8 @@ _HOME = {
     "Stimulus": "core.stimulus",
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
-    "survey_images": "record",
     "survey_recording": "record",
-    "survey_text": "record",
+    "survey_corpus": "record",
     "Task": "core.task",
     "UnitKey": "core.unit",
     "verify": "subjects.verifying",
@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.circuit import Circuit as Circuit
     from patchclamp.core.controls import RandomControls as RandomControls
+    from patchclamp.core.corpus import Corpus as Corpus
     from patchclamp.core.description import Description as Description
     from patchclamp.core.dictionary import Dictionary as Dictionary
     from patchclamp.core.edit import Edit as Edit
@@ -144,11 +145,10 @@ if TYPE_CHECKING:
     from patchclamp.opening import load_basis as load_basis
     from patchclamp.opening import open_pairs as open_pairs
     from patchclamp.opening import wrap as wrap
-    from patchclamp.record import record_images as record_images
-    from patchclamp.record import record_text as record_text
-    from patchclamp.record import survey_images as survey_images
+    from patchclamp.record import record_corpus as record_corpus
+    from patchclamp.record import survey_corpus as survey_corpus
     from patchclamp.record import survey_recording as survey_recording
-    from patchclamp.record import survey_text as survey_text
+    from patchclamp.subjects.corpora import read_corpus as read_corpus
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
     from patchclamp.subjects.neural import NeuralRecording as NeuralRecording

@@ -15,7 +15,7 @@ from patchclamp.atlas.look import STRIP
 from patchclamp.atlas.reading import Reading
 from patchclamp.atlas.store import BASE, content_hash, written
 from patchclamp.core.stats import auroc
-from patchclamp.record.plan import batches, make_plan
+from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 
@@ -38,7 +38,7 @@ def model(models):
 @pytest.fixture(scope="module")
 def folder(model, text, tmp_path_factory):
     out = tmp_path_factory.mktemp("atlas") / "tiny.atlas"
-    pc.atlas.bake_atlas(model, text, out, window=60, batch_size=3)
+    pc.atlas.bake_atlas(model, pc.Corpus(text, window=60), out, batch_size=3)
     return out
 
 
@@ -50,8 +50,7 @@ def atlas(folder):
 @pytest.fixture(scope="module")
 def truth(model, text):
     """Every stimulus with the values of both sites, one stimulus per forward pass."""
-    plan = make_plan(model, text, window=60)
-    stimuli = [s for batch in batches(model, text, plan) for s in batch]
+    stimuli = [s for batch in read_corpus(model, pc.Corpus(text, window=60)) for s in batch]
     runs = [model.run(s, record=SITES, logits=False).recording for s in stimuli]
     return [(s, {site: np.asarray(r[site]) for site in SITES}) for s, r in zip(stimuli, runs, strict=True)]
 
@@ -180,9 +179,9 @@ def test_neighbours_are_the_nearest(atlas, model):
 
 
 def test_the_text_alone_decides_the_hash(model, text, folder, tmp_path):
-    again = pc.atlas.bake_atlas(model, text, tmp_path / "other name", window=60, batch_size=3)
+    again = pc.atlas.bake_atlas(model, pc.Corpus(text, window=60), tmp_path / "other name", batch_size=3)
     assert again == pc.atlas.open(folder).page().base
-    other = pc.atlas.bake_atlas(model, text, tmp_path / "shorter", window=60, batch_size=3, max_tokens=300)
+    other = pc.atlas.bake_atlas(model, pc.Corpus(text, window=60, max_tokens=300), tmp_path / "shorter", batch_size=3)
     assert other != again
 
 
@@ -198,7 +197,7 @@ def test_values_that_are_not_finite_become_none(tiny_language_model, text, tmp_p
     broken = tiny_language_model("llama")
     with torch.no_grad():
         broken.module.model.layers[1].mlp.gate_proj.weight[5] = torch.nan
-    pc.atlas.bake_atlas(broken, text, tmp_path / "nan.atlas", window=60, max_tokens=200)
+    pc.atlas.bake_atlas(broken, pc.Corpus(text, window=60, max_tokens=200), tmp_path / "nan.atlas")
     atlas = pc.atlas.open(tmp_path / "nan.atlas")
     page = atlas.unit("blocks.1.mlp.act/neurons/5")
     assert page.histogram is None
@@ -224,7 +223,7 @@ def test_labels_become_concepts(tmp_path):
     ]  # fmt: skip
     path = tmp_path / "labelled.jsonl"
     path.write_text("\n".join(lines) + "\n")
-    pc.atlas.bake_atlas(model, path, tmp_path / "l.atlas", sites="blocks.0.mlp.act", max_tokens=2000)
+    pc.atlas.bake_atlas(model, pc.Corpus(path, max_tokens=2000), tmp_path / "l.atlas", sites="blocks.0.mlp.act")
     atlas = pc.atlas.open(tmp_path / "l.atlas")
     assert atlas.page().corpus.labelled == sum(int(d.stimulus.counted.sum()) for d in documents)
     # Every document stands alone, in the very tokens that carry the labels.

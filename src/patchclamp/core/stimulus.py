@@ -2,7 +2,7 @@
 
 import enum
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -163,33 +163,6 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "arrays": ("images", "names", "name_offsets"),
 }
 """What stimuli are, and the arrays that keep them on disk; of arrays, a plain network's inputs, as of images."""
-
-
-def changed_meanwhile(what: str) -> PatchclampError:
-    """Return the refusal of a text or of images that are no longer those that a run was planned on."""
-    return PatchclampError(
-        expected=f"the {what} that the run was planned on",
-        got=f"another: the {what} changed meanwhile",
-        remedy="Begin again, in another folder: nothing of the new one is kept as of the old one.",
-    )
-
-
-def as_planned(stimuli: Iterable[Stimulus], planned: str) -> Iterator[Stimulus]:
-    """Pass the stimuli of a text on, from its first, and refuse at their end where they are not the planned ones.
-
-    Args:
-        stimuli: all of a text.
-        planned: SHA-256 over their ids in order.
-
-    Raises:
-        PatchclampError: others came; what was done with them must not be kept.
-    """
-    digest = hashlib.sha256()
-    for stimulus in stimuli:
-        digest.update(stimulus.id.encode())
-        yield stimulus
-    if digest.hexdigest() != planned:
-        raise changed_meanwhile("text")
 
 
 def packed(stimuli: Sequence[Shown]) -> dict[str, np.ndarray]:
