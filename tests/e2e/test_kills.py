@@ -98,7 +98,9 @@ def fingerprint(folder: Path) -> dict[str, str]:
 def test_a_killed_run_resumes_to_the_same_bytes(verb, runner, stories, shared, tmp_path, soak):
     options = {
         "corpus": {
-            "source": str(shared / "data" / "text" / "wikitext-2" / "valid.txt"), "window": 32, "max_tokens": 2000
+            "source": str(shared / "data" / "text" / "wikitext-2" / "valid.txt"),
+            "window": 32,
+            "max_tokens": 2000,
         },
         "sites": "blocks.*.mlp.act",
         "batch_size": 2,

@@ -169,7 +169,7 @@ def test_a_text_of_special_tokens_alone_has_no_exemplars(models, tmp_path):
     (tmp_path / "text.txt").write_text("<eos> strange <eos>")
     found = survey_corpus(models["llama"], pc.Corpus(tmp_path / "text.txt", window=8), SITES, tmp_path / "out")
     assert found.n_tokens == 0
-    assert found.exemplars(SITES[0], 0) == []
+    assert len(found.exemplars(SITES[0], 0)) == 0
     assert np.isnan(found.statistics(SITES[0])["quantiles"]).all()
 
 
@@ -194,7 +194,7 @@ def test_values_that_are_not_finite_are_counted_by_unit_and_leave_the_others_alo
         expected = np.delete(clean.statistics("blocks.0.mlp.act")[name], 9, axis=0)
         assert np.array_equal(np.delete(values, 9, axis=0), expected), name
     assert np.isnan(found.mean("blocks.0.mlp.act")[9])
-    assert found.exemplars("blocks.0.mlp.act", 9, ["top"]) == []
+    assert len(found.exemplars("blocks.0.mlp.act", 9, ["top"])) == 0
 
 
 # -- batches, resuming, use -------------------------------------------------------------------------------------------

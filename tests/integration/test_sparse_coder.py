@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import patchclamp as pc
 from patchclamp import PatchclampError
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.decompose import (

@@ -8,7 +8,7 @@ from os import fspath
 from pathlib import Path
 from typing import Any, Literal
 
-from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.arguments import checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import canonical, parse
@@ -53,7 +53,7 @@ class Corpus:
     kind: Kind = "text"
     window: int | None = None
     bos: bool = True
-    skip_first: Natural = 0
+    skip_first: int = 0
     max_tokens: int | None = None
     max_images: int | None = None
     content: str = ""
@@ -71,9 +71,10 @@ class Corpus:
                 got=f"{strange[0]}={getattr(self, strange[0])!r}",
                 remedy="Leave it out, or choose another kind.",
             )
-        if self.window is not None and self.skip_first >= self.window:
+        if not 0 <= self.skip_first < (self.window or LARGEST):
+            most = "" if self.window is None else f" to {self.window - 1}, below the window of {self.window} tokens"
             raise PatchclampError(
-                expected=f"--skip-first from 0 to {self.window - 1}, below the window of {self.window} tokens",
+                expected=f"--skip-first from 0{most}",
                 got=str(self.skip_first),
                 remedy="Give a smaller number.",
             )

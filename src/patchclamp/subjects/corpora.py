@@ -103,7 +103,7 @@ def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
         >>> _ = story.write_text("the old cat sat on the mat. " * 3)
         >>> batches = read_corpus(load("organism:cat"), Corpus(story, window=8), batch_size=2)
         >>> [[len(stimulus) for stimulus in batch] for batch in batches]
-        [[8, 8], [8]]
+        [[8, 8], [8, 4]]
     """
     if isinstance(corpus, Batches):
         return corpus
