@@ -25,6 +25,7 @@ _HOME = {
     "edit": "control",
     "encode": "decode.encode",
     "Estimate": "core.estimate",
+    "Exemplars": "core.exemplars",
     "explain_answer": "explain",
     "Explanation": "explain",
     "Graph": "core.graph",
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
     from patchclamp.core.edit import Edit as Edit
     from patchclamp.core.errors import PatchclampError as PatchclampError
     from patchclamp.core.estimate import Estimate as Estimate
+    from patchclamp.core.exemplars import Exemplars as Exemplars
     from patchclamp.core.graph import Graph as Graph
     from patchclamp.core.intervention import (
         Intervention as Intervention,

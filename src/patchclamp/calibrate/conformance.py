@@ -19,6 +19,7 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.keys import parse_key
 from patchclamp.core.method import Method
 from patchclamp.core.readout import Readout
@@ -92,7 +93,7 @@ def check_method(
 
 def comparable(noun: Any) -> np.ndarray:
     """Return the numbers of a noun that an oracle gives too: a Similarity's value, a Readout's held-out predictions,
-    a Basis' directions, an Edit's deltas end to end.
+    a Basis' directions, an Edit's deltas end to end, of Exemplars units, positions and values.
 
     An oracle of Scores gives a mapping from key to score instead.
     """
@@ -102,6 +103,8 @@ def comparable(noun: Any) -> np.ndarray:
         return np.array([noun.value])
     if isinstance(noun, Basis) and noun.decoder is not None:
         return noun.decoder.ravel()
+    if isinstance(noun, Exemplars):
+        return np.concatenate([noun.unit, noun.position, noun.value])
     if isinstance(noun, Edit):
         return np.concatenate([delta.ravel() for delta in noun.deltas.values()])
     if isinstance(noun, Similarity):
@@ -328,6 +331,26 @@ def _changes_the_answer(context: _Context) -> None:
     _refuse(effects.efficacy.p is not None and effects.efficacy.p > 0.05, f"random edits: {effects.efficacy.null}")
 
 
+def _holds_what_units_do(context: _Context) -> None:
+    """A fresh run of the subject gives every exemplar its value at its position."""
+    subject, found = context.inputs.get("subject"), context.noun
+    if subject is None or found.stimuli.pictures or found.basis != "neurons":
+        return
+    path = found.site.path
+    for row in np.linspace(0, len(found) - 1, 20, dtype=int).tolist() if len(found) else ():
+        one = found[row]
+        values = as_numpy(subject.run([list(one.ids)], record=[path], logits=False).recording[path])
+        fresh = float(values[one.position, one.unit])
+        near = abs(fresh - one.value) <= CLOSE * max(1.0, float(np.abs(values).max()))
+        _refuse(not near, f"unit {one.unit} at {one.position}: {one.value} held, {fresh} in a fresh run")
+
+
+def _parts_training_from_test(context: _Context) -> None:
+    """What is drawn for training is never drawn for testing."""
+    sides = [{(one.ids, one.image) for one in side} for side in context.noun.split(context.seed)]
+    _refuse(sides[0] & sides[1], "a stimulus is on both sides")
+
+
 def _estimates(noun: Any) -> Iterator[Any]:
     """Yield the one estimate that sums a noun up."""
     yield noun if isinstance(noun, Estimate) else noun.estimate if isinstance(noun, Similarity) else noun.summary
@@ -347,6 +370,7 @@ _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
     "Similarity": (_finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
     "Estimate": (_finds_what_is_planted, _shuffled_scores_are_at_chance),
     "Basis": (_saves_and_loads, _tells_held_out_labels_apart),
+    "Exemplars": (_saves_and_loads, _holds_what_units_do, _parts_training_from_test),
     "Edit": (_saves_and_loads, _is_undone_to_the_bit, _refuses_other_weights, _changes_the_answer),
     "Readout": (_saves_and_loads, _finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
 }

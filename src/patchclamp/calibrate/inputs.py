@@ -1,14 +1,23 @@
 """What a method is tried on, from the first organism that its card names."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
+from patchclamp.core.corpus import Corpus
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.organisms import digits, language, planted, populations
 from patchclamp.organisms.language.dialects import examples
 from patchclamp.organisms.language.rewrites import background, rewrite
+from patchclamp.record import survey_corpus
+from patchclamp.record.stream import recordable
 
 
 def _dialects(name: str) -> dict[str, Any]:
@@ -28,14 +37,44 @@ LANGUAGE: Mapping[str, Callable[[str], dict[str, Any]]] = {"Basis": _dialects, "
 
 def _question(name: str, method: Method) -> dict[str, Any]:
     """Return an organism, the question on its card, and what else is made of these."""
-    home = planted if name in planted.names() else digits
-    subject, task = home.build(name), planted.task(name) if home is planted else digits.task()
+    [home] = [one for one in (planted, language, digits) if name in one.names()]
+    subject = home.build(name)
+    tasks = {planted: lambda: planted.task(name), language: lambda: examples("java", "cpp", 24), digits: digits.task}
+    task: Callable[[], Any] = tasks[home]
     makers: Mapping[str, Callable[[], Any]] = {
-        "Task": lambda: task,
-        "Scores": lambda: find_method("occlusion", "attribute")(subject, task),
+        "Task": task,
+        "Corpus": lambda: make_corpus(subject),
+        "Exemplars": lambda: make_exemplars(subject),
+        "Scores": lambda: find_method("occlusion", "attribute")(subject, task()),
     }
     nouns = {parameter: makers[noun.rstrip("?")]() for parameter, noun in method.takes.items()}
     return {"subject": subject, **nouns}
+
+
+def make_corpus(subject: Any) -> Corpus:
+    """Return a small corpus for an organism: words of its vocabulary in an order of chance, or digits."""
+    if subject.name in digits.names():
+        return Corpus("digits:0:40", "images")
+    file = Path(_place().name) / f"{subject.name}.txt"
+    if not file.exists():
+        tokenizer, special = subject.tokenizer, subject.tokenizer.special
+        words = sorted({tokenizer.token(id).strip() for id in tokenizer.bare.get_vocab().values() if id not in special})
+        chosen = np.random.default_rng(0).choice([word for word in words if word.isascii() and word.isalpha()], 400)
+        file.write_text("\n".join(" ".join(line) for line in chosen.reshape(-1, 10)), encoding="utf-8")
+    return Corpus(file, window=20)
+
+
+def make_exemplars(subject: Any) -> Exemplars:
+    """Return what a survey of the small corpus finds for the units of a subject's first activations."""
+    [site, *_] = [one for one in recordable(subject, "*") if one.kind.endswith("act")]
+    with TemporaryDirectory() as folder:
+        return survey_corpus(subject, make_corpus(subject), site.path, f"{folder}/new").exemplars(site.path)
+
+
+@cache
+def _place() -> TemporaryDirectory[str]:
+    """Return a folder that lasts as long as the process: a corpus is read anew each time."""
+    return TemporaryDirectory(prefix="patchclamp-corpora-")
 
 
 def make_inputs(method: Method) -> dict[str, Any]:
@@ -50,7 +89,7 @@ def make_inputs(method: Method) -> dict[str, Any]:
             return inputs
         if name in language.names() and method.gives in LANGUAGE:
             return LANGUAGE[method.gives](name)
-        if name in (*planted.names(), *digits.names()):
+        if name in (*planted.names(), *language.names(), *digits.names()):
             return _question(name, method)
     known = (*populations.names(), *language.names(), *planted.names(), *digits.names())
     raise PatchclampError(

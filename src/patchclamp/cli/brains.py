@@ -1,7 +1,6 @@
 """What info and survey show of a recorded brain."""
 
 from argparse import Namespace
-from itertools import islice
 from typing import Any
 
 from rich.markup import escape
@@ -152,7 +151,7 @@ def _unit(brain: NeuralRecording, stored: StoredSurvey, unit: int) -> dict[str, 
     """Return one unit's line."""
     found = stored.statistics(SITE)
     moments = []
-    for e in islice(stored.exemplars(SITE, unit, kinds=["top"]), TOP):
+    for e in stored.exemplars(SITE, unit, kinds=["top"])[:TOP]:
         trial, sample = divmod(e.ids[e.position], brain.n_samples)
         time = None if brain.rate is None else brain.when(e.ids[e.position])[1]
         moments.append({"value": e.value, "trial": trial, "sample": sample, "time": time})

@@ -23,7 +23,11 @@ from patchclamp.core.options import describe_value
 from patchclamp.core.rooms import FOLDERS, ROOMS
 
 TOP = 10
-NOUNS = {"scores": ("patchclamp.core.scores", "Scores"), "readout": ("patchclamp.core.readout", "Readout")}
+NOUNS = {
+    "exemplars": ("patchclamp.core.exemplars", "Exemplars"),
+    "readout": ("patchclamp.core.readout", "Readout"),
+    "scores": ("patchclamp.core.scores", "Scores"),
+}
 """Kind of folder → where the noun that it holds is defined."""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -162,7 +162,13 @@ class Exemplars:
     def __len__(self) -> int:
         return len(self.unit)
 
-    def __getitem__(self, row: int) -> Exemplar:
+    @overload
+    def __getitem__(self, row: int) -> Exemplar: ...
+    @overload
+    def __getitem__(self, row: slice) -> "Exemplars": ...
+    def __getitem__(self, row: int | slice) -> "Exemplar | Exemplars":
+        if isinstance(row, slice):
+            return self.take(row)
         at = range(len(self))[row]
         shown, position = self.stimuli[int(self.stimulus[at])], int(self.position[at])
         picture = isinstance(shown, Picture)
@@ -174,7 +180,7 @@ class Exemplars:
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Exemplar]:
-        return (self[row] for row in range(len(self)))
+        return map(self.__getitem__, range(len(self)))
 
     @property
     def lengths(self) -> Int[np.ndarray, " row"]:
