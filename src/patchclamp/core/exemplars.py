@@ -200,8 +200,8 @@ class Exemplars:
 
         Cost: one pass over the columns.
         """
-        digest = hashlib.sha256(f"{self.site.path} {self.basis}".encode())
-        for name, array in sorted({**self._columns(), **self.stimuli.arrays}.items()):
+        digest, whole = hashlib.sha256(f"{self.site.path} {self.basis}".encode()), self.compact()
+        for name, array in sorted({**whole._columns(), **whole.stimuli.arrays}.items()):
             digest.update(f"{name}{array.shape}{array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -273,7 +273,7 @@ class Exemplars:
         counts = np.bincount(self.kind, minlength=len(KINDS)).tolist()
         return {
             "site": self.site.path, "basis": self.basis, "n": len(self), "units": len(self.units),
-            "stimuli": len(self.stimuli), "kinds": {kind: n for kind, n in zip(KINDS, counts, strict=True) if n},
+            "stimuli": len(np.unique(self.stimulus)), "kinds": {kind: n for kind, n in zip(KINDS, counts, strict=True) if n},
             "exemplars": [
                 {
                     "unit": one.unit, "kind": one.kind, "value": finite(one.value), "stimulus": one.stimulus,
