@@ -59,7 +59,7 @@ def make_corpus(subject: Any) -> Corpus:
     if not file.exists():
         tokenizer, special = subject.tokenizer, subject.tokenizer.special
         words = sorted({tokenizer.token(id).strip() for id in tokenizer.bare.get_vocab().values() if id not in special})
-        chosen = np.random.default_rng(0).choice([word for word in words if word.isascii() and word.isalpha()], 400)
+        chosen = np.random.default_rng(0).choice([word for word in words if word.isascii() and word.isalpha()], 200)
         file.write_text("\n".join(" ".join(line) for line in chosen.reshape(-1, 10)), encoding="utf-8")
     return Corpus(file, window=20)
 
