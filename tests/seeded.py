@@ -94,9 +94,9 @@ def planted_circuit(model):
     )  # fmt: skip
     about = {
         "prompt": "the old cat", "target": " sat", "contrast": " ran", "corrupt": None, "method": PLANTED,
-        "reference": "zero", "seed": 0, "tokens": ["<bos>", " the", " old", " cat"], "layers": 2,
+        "baseline": "zero", "seed": 0, "tokens": ["<bos>", " the", " old", " cat"], "layers": 2,
     }  # fmt: skip
-    measures = {"baseline": graph.measures["metric"], **graph.measures}
+    measures = {"metric_clean": graph.measures["metric"], **graph.measures}
     return replace(graph, nodes=(*graph.nodes, *more), edges=(*graph.edges, *edges), measures=measures, about=about)
 
 

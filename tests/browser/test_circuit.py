@@ -76,7 +76,7 @@ def test_what_is_left_of_m_is_told_apart_from_every_unit_at_zero(reader, api, an
         float(re.search(rf"{words} m is ([-+]?\d+\.\d+)", said)[1]) for words in ("together", "set to zero")
     )
     assert causes == pytest.approx(left, abs=0.01)
-    assert floor == pytest.approx(page["measures"]["floor"], abs=0.01)
+    assert floor == pytest.approx(page["measures"]["metric_baseline"], abs=0.01)
     assert "random sets' mean" in reader.page.locator(".lead").inner_text()
 
 

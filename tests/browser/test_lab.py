@@ -11,7 +11,7 @@ import pytest
 import patchclamp as pc
 
 TOKEN = "[data-testid=next-token]"
-NUMBERS = ("data-text", "data-baseline", "data-changed", "data-delta")
+NUMBERS = ("data-text", "data-unclamped", "data-changed", "data-delta")
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 DECOY, ANIMAL = 3, 5
 
@@ -77,7 +77,7 @@ def test_a_clamp_changes_the_answer_to_what_python_gives(bench, truth, cat):
     expected = truth("the cat", pc.change("set", "blocks.0.mlp.act", 7, value=0.0))
     assert probability(bench, " sat") == pytest.approx(expected[" sat"], abs=1e-4)
     assert probability(bench, " ran") == pytest.approx(expected[" ran"], abs=1e-4)
-    assert probability(bench, " sat", "data-baseline") == pytest.approx(truth("the cat")[" sat"], abs=1e-4)
+    assert probability(bench, " sat", "data-unclamped") == pytest.approx(truth("the cat")[" sat"], abs=1e-4)
     assert expected[" sat"] < 0.05 < 0.9 < truth("the cat")[" sat"]
     # What is said is what is held: percent with a tenth, the sign of Δ as a shape.
     cells = bench.page.locator(f"{TOKEN}[data-text=' sat'] td").all_inner_texts()
@@ -254,7 +254,7 @@ def test_the_continuation_says_where_it_parts(bench, cat):
     bench.visit(lab("the old cat", clamps=[f"{cat} set 0"]))
     page = bench.page
     assert page.get_by_test_id("written").get_attribute("data-first") == "0"
-    sides = [bench.all(f"[data-testid=written-{side}] .w", "data-text") for side in ("baseline", "changed")]
+    sides = [bench.all(f"[data-testid=written-{side}] .w", "data-text") for side in ("unclamped", "changed")]
     assert ["".join(side) for side in sides] == [" sat on the mat.", " ran to the park."]
     assert bench.all(".written .differs", "data-text") == [" sat", " ran"]
     assert page.get_by_test_id("difference").inner_text() == "They part at the 1st token."
@@ -301,7 +301,7 @@ def test_the_exported_python_gives_the_same_numbers(bench, cat):
     shown = {int(row.get_attribute("data-id")): row for row in bench.page.locator(TOKEN).all()}
     assert set(shown) <= set(names["table"])
     for i, row in shown.items():
-        sides = [float(row.get_attribute(name)) for name in ("data-baseline", "data-changed")]
+        sides = [float(row.get_attribute(name)) for name in ("data-unclamped", "data-changed")]
         assert sides == pytest.approx(names["table"][i], abs=1e-4)
     assert " ran to the park." in said.getvalue()
     command = bench.page.get_by_test_id("export-command").inner_text()

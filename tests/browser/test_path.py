@@ -62,7 +62,7 @@ def test_from_home_to_the_neuron_that_made_the_answer(lab_opened, pictured, sche
     model = pc.load("organism:cat")
     answer = model.continuation("the old cat", " sat")[0]
     off = pc.change("ablate", "blocks.0.mlp.act", 7, at="3")
-    for side, clamps in (("baseline", []), ("changed", [off])):
+    for side, clamps in (("unclamped", []), ("changed", [off])):
         truth = model.run("the old cat", interventions=clamps, logits=[-1]).logits[0, 0].softmax(-1)[answer]
         assert float(sat.get_attribute(f"data-{side}")) == pytest.approx(float(truth), abs=1e-4)
     assert float(sat.get_attribute("data-delta")) < -0.5

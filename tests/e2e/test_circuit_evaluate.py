@@ -57,11 +57,11 @@ def test_as_json_it_holds_every_pair(say, folders, tmp_path):
 
 def test_a_mean_over_train_pairs_stands_outside(say, folders):
     code, found, _ = say(
-        "circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", 8, "--reference", "mean",
+        "circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", 8, "--baseline", "mean",
         "--train", "task:agreement/train",
     )  # fmt: skip
     assert code == 0
-    assert "6 train pairs" in found["reference"]
+    assert "6 train pairs" in found["baseline"]
     assert found["pairs"] + found["left_out"].get("a length that no train pair has", 0) == 8
 
 
@@ -105,8 +105,8 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--reference", "mean"], "--train"),
-        (["--train", "task:agreement/train"], "--reference corrupted and --train"),
+        (["--baseline", "mean"], "--train"),
+        (["--train", "task:agreement/train"], "--baseline corrupted and --train"),
         (["--sizes", "ten"], "'ten'"),
         (["--sizes", "100"], "100"),
         (["--random", "3"], "3"),

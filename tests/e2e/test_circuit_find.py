@@ -305,7 +305,7 @@ def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
     found = verify(model, graph, [head])
     assert found.predicted == pytest.approx(7.844, abs=0.01)
     assert found.measured == pytest.approx(7.844, abs=0.01)
-    assert found.reference == "corrupted"
+    assert found.baseline == "corrupted"
     assert found.mean < found.measured
     both = verify(model, graph, [head, reader, head])
     assert both.nodes == 2

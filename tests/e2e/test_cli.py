@@ -55,24 +55,24 @@ def test_explain_gives_the_same_numbers_in_every_form(say, cat, tmp_path, words,
 def test_means_of_a_survey_are_a_reference(say, cat, story, tmp_path):
     sites = "blocks.*.mlp.act,blocks.*.attn.z"
     assert say("survey", "organism:cat", "--text", story, "--sites", sites, "--out", tmp_path / "s")[0] == 0
-    code, told, _ = say("explain", *CAT, *ANSWERS, "--reference", tmp_path / "s")
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--baseline", tmp_path / "s")
     found = pc.explain_answer(cat, CAT[1], " sat", contrast=" ran", means=pc.StoredSurvey(tmp_path / "s"))
-    assert (code, told["reference"]) == (0, "mean")
+    assert (code, told["baseline"]) == (0, "mean")
     assert told == found.to_json()
     say("survey", "organism:cat", "--text", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "part")
-    code, told, _ = say("explain", *CAT, *ANSWERS, "--reference", tmp_path / "part")
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--baseline", tmp_path / "part")
     assert code == 2
     assert "blocks.1.mlp.act" in told["error"]["got"]
     pieces = tmp_path / "s" / "statistics.safetensors"
     data = bytearray(pieces.read_bytes())
     data[-2] ^= 0x40
     pieces.write_bytes(data)
-    code, told, _ = say("explain", *CAT, *ANSWERS, "--reference", tmp_path / "s")
+    code, told, _ = say("explain", *CAT, *ANSWERS, "--baseline", tmp_path / "s")
     assert code == 2
     assert "statistics" in told["error"]["got"]
     card = say("organism", "card", "copy-gpt2")[1]
     words = (card["prompt"], "--target", card["target"], "--contrast", card["contrast"])
-    code, told, _ = say("explain", "organism:copy-gpt2", *words, "--reference", tmp_path / "part")
+    code, told, _ = say("explain", "organism:copy-gpt2", *words, "--baseline", tmp_path / "part")
     assert "a survey of this model" in told["error"]["expected"]
 
 
@@ -150,9 +150,9 @@ def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
 def test_a_corrupted_prompt_is_the_reference_where_one_is_given(say):
     code, told, _ = say("explain", *CAT, *ANSWERS, "--corrupt", "the old dog")
     assert code == 0
-    assert told["reference"] == "corrupted"
+    assert told["baseline"] == "corrupted"
     assert told["method"] == "ig"
-    assert told["floor"] < 0 < told["baseline"]
+    assert told["metric_baseline"] < 0 < told["metric_clean"]
     assert told["causes"][0]["key"] == "cat/blocks.0.mlp.act/neurons/7@3"
 
 
@@ -160,15 +160,15 @@ def test_generate_says_what_python_says_with_and_without_the_clamp(say, cat):
     code, told, _ = say("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7=0", "--at", "3")
     clamped = cat.generate(CAT[1], interventions=[pc.clamp("blocks.0.mlp.act/neurons/7=0", at="3")])[0]
     assert code == 0
-    assert told["baseline"]["text"] == cat.generate(CAT[1])[0].text
+    assert told["unclamped"]["text"] == cat.generate(CAT[1])[0].text
     assert told["clamped"]["ids"] == clamped.ids.tolist()
-    assert told["clamped"]["text"] != told["baseline"]["text"]
+    assert told["clamped"]["text"] != told["unclamped"]["text"]
 
 
 def test_a_key_may_carry_its_own_step(say):
     everywhere = say("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7=0")[1]
     late = say("generate", *CAT, "--clamp", "blocks.0.mlp.act/neurons/7@+3=0")[1]
-    assert late["clamped"]["text"] == late["baseline"]["text"] != everywhere["clamped"]["text"]
+    assert late["clamped"]["text"] == late["unclamped"]["text"] != everywhere["clamped"]["text"]
 
 
 def test_record_survey_and_info_agree_with_a_fresh_forward(say, cat, story, tmp_path):
@@ -247,8 +247,8 @@ TROUBLE = {
     "unknown level": ("explain", *CAT, *ANSWERS, "--level", "layer"),
     "unknown method": ("explain", *CAT, *ANSWERS, "--method", "saliency"),
     "too few controls": ("explain", *CAT, *ANSWERS, "--controls", "5"),
-    "two references": ("explain", *CAT, *ANSWERS, "--corrupt", "the old dog", "--reference", "zero"),
-    "a reference that is no folder": ("explain", *CAT, *ANSWERS, "--reference", "no/such/survey"),
+    "two baselines": ("explain", *CAT, *ANSWERS, "--corrupt", "the old dog", "--baseline", "zero"),
+    "a baseline that is no folder": ("explain", *CAT, *ANSWERS, "--baseline", "no/such/survey"),
     "a prompt that changes when the answer is appended": ("explain", *CAT, "--target", "s"),
     "report in no folder": ("explain", *CAT, *ANSWERS, "--report", "no/such/folder/report.html"),
     "report into a folder": ("explain", *CAT, *ANSWERS, "--report", "."),
@@ -328,8 +328,8 @@ def test_the_main_job_on_a_real_network_as_a_process(stories):
     command = [sys.executable, "-m", "patchclamp", "generate", str(stories), prompt, "--json"]
     done = subprocess.run([*command, "--clamp", f"{best}=9"], capture_output=True, text=True, check=True)
     story = json.loads(done.stdout)
-    assert story["baseline"]["text"].startswith(" Lily")
-    assert story["clamped"]["text"] != story["baseline"]["text"]
+    assert story["unclamped"]["text"].startswith(" Lily")
+    assert story["clamped"]["text"] != story["unclamped"]["text"]
 
 
 # -- what an attack found ---------------------------------------------------------------------------------------------

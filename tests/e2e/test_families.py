@@ -118,7 +118,7 @@ def test_explain_at_a_mask_in_the_middle(folders, tmp_path):
     model = pc.load(folders("bert"))
     logits = model.run("the [MASK] sat on", logits=(2,)).logits[0, 0]
     m = float(logits[3 + WORDS.index("cat")] - logits[3 + WORDS.index("dog")])
-    assert found["baseline"] == pytest.approx(m, abs=1e-4)
+    assert found["metric_clean"] == pytest.approx(m, abs=1e-4)
     # Seen later words too: a neuron after the mask may be a cause.
     assert len(found["causes"]) == 4
     key, measured = found["causes"][0]["key"], found["causes"][0]["measured"]
@@ -153,7 +153,7 @@ def test_a_masked_answer_against_a_corrupted_prompt(folders):
         model.run(p, logits=(2,)).logits[0, 0, 3 + WORDS.index("cat")]
         for p in ("the [MASK] sat on", "the [MASK] ran on")
     )
-    assert found.baseline - found.floor == pytest.approx(float(clean - other), abs=1e-4)
+    assert found.metric_clean - found.metric_baseline == pytest.approx(float(clean - other), abs=1e-4)
 
 
 def test_explain_a_mixture_by_heads_and_dense_neurons(folders, say):

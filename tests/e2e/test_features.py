@@ -84,7 +84,7 @@ def test_generate_clamps_a_feature_where_it_is_told_to(model, made):
     model.add_dictionary(pc.load_basis(made / "own"))
     [expected] = model.generate(PROMPT, interventions=[pc.clamp(f"{SITE}/lab/2=-4", at="3")], max_new_tokens=5)
     assert found["clamped"]["text"] == expected.text == " ran to the park."
-    assert found["baseline"]["text"] == " sat on the mat."
+    assert found["unclamped"]["text"] == " sat on the mat."
     assert found["interventions"][0]["basis"] == "lab"
 
 
@@ -111,14 +111,14 @@ def test_the_table_says_how_features_are_drawn_and_how_to_clamp_one(made, capsys
     words = ["explain", "organism:cat", PROMPT, "--target", " sat", "--contrast", " ran", "--level", "feature"]
     assert main([*words, "--basis", str(made / "own"), "--method", "atp"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "away from their reference" in out
+    assert "away from their baseline" in out
     assert re.search(rf"--clamp {SITE}/lab/\d+@3=0 --basis {made / 'own'}", out)
 
 
 @pytest.mark.parametrize(("words", "said"), [
     (("stranger",), "made on another"),
     (("transcoder",), "reads blocks.0.mlp.pre and writes"),
-    (("own", "--reference", "means"), "folder"),
+    (("own", "--baseline", "means"), "folder"),
     (("nothing",), "nothing"),
     (("own", "--level", "features"), "a list or tuple of levels"),
 ])  # fmt: skip

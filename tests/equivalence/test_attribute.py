@@ -12,7 +12,7 @@ from torch import nn
 import patchclamp as pc
 from oracles import hooks, relevance
 from oracles import integrated as oracle
-from patchclamp.attribute import METHODS, Attribution, Reference, attribute_nodes, gradients
+from patchclamp.attribute import METHODS, Attribution, Baseline, attribute_nodes, gradients
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
@@ -88,7 +88,7 @@ def reference_values(model, kind):
 
 
 def given_as(kind, means):
-    """Return the arguments that name a reference."""
+    """Return the arguments that name a baseline."""
     return {"zero": {}, "corrupted": {"corrupted": CORRUPT}, "mean": {"means": means}}[kind]
 
 
@@ -125,7 +125,7 @@ def test_atp_and_relp_are_the_change_times_the_coefficient_of_the_run_patched_in
             other[site] = (n - r[site]) * oracle.gradient(backward, y, place, r[site], difference)
     found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
     assert_scores(model, found, expected)
-    assert (found.method, found.reference.kind, found.gap, found.subject) == (method, kind, None, model.name)
+    assert (found.method, found.baseline.kind, found.gap, found.subject) == (method, kind, None, model.name)
     if kind == "corrupted":  # the corrupted run's gradient foretells what is patched into that run
         with pytest.raises(AssertionError):
             assert_scores(model, found, other, rel=1e-2)
@@ -217,7 +217,7 @@ def test_metrics_of_every_kind_are_scored(models, measured, kind):
     found = attribute_nodes(model, PROMPT, metric, method="atp", **given_as(kind, None))
     assert_scores(model, found, expected)
     with torch.no_grad():
-        assert found.baseline == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
+        assert found.metric_clean == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
     for method in ("relp", "ig", "direct") if kind == "zero" else ():
         scores = attribute_nodes(model, PROMPT, metric, method=method, **given_as(kind, None))
         assert np.isfinite(scores.flat).all()
@@ -236,7 +236,7 @@ def test_activation_scores_and_the_sizes_beside_every_method(models, means, name
         m = float(difference(model.module(x).logits))
     for method in ("activation", "relp", "ig"):
         found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
-        assert found.baseline == pytest.approx(m, abs=1e-4)
+        assert found.metric_clean == pytest.approx(m, abs=1e-4)
         assert found.scores.keys() == found.sizes.keys() == found.activations.keys()
         for site, place in places(model).items():
             n, key, width = oracle.value(model.module, x, place), keyed(model, site), block(model, site)
@@ -363,7 +363,7 @@ def test_on_a_linear_end_every_method_is_the_weight_times_the_change(tiny_langua
         assert own.sum() == pytest.approx(whole, abs=1e-4), method
 
 
-# -- references -------------------------------------------------------------------------------------------------------
+# -- baselines -------------------------------------------------------------------------------------------------------
 
 
 def test_a_survey_s_means_are_a_reference(models, tmp_path):
@@ -392,7 +392,7 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
 def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(models, means, kind):
     model = models["llama"]
     found = attribute_nodes(model, PROMPT, METRIC, method="relp", **given_as(kind, means["llama"]))
-    sites, reference = list(places(model)), found.reference
+    sites, baseline = list(places(model)), found.baseline
     rank = np.argsort(found.order()).astype(np.int64)
     ends = np.cumsum([scores.size for scores in found.scores.values()])[:-1]
     ranks = {
@@ -400,17 +400,17 @@ def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(mo
         for (site, _), scores, part in zip(found.scores, found.scores.values(), np.split(rank, ends), strict=True)
     }
     clean = model.run(PROMPT, record=sites)
-    whole = model.run(PROMPT, interventions=reference.keep_only(ranks, len(rank)), record=sites)
+    whole = model.run(PROMPT, interventions=baseline.keep_only(ranks, len(rank)), record=sites)
     assert torch.equal(whole.logits, clean.logits)
-    bare = model.run(PROMPT, interventions=reference.keep_only(ranks, 0), record=sites)
-    replaced = model.run(PROMPT, interventions=[reference.replace_site(site) for site in sites])
+    bare = model.run(PROMPT, interventions=baseline.keep_only(ranks, 0), record=sites)
+    replaced = model.run(PROMPT, interventions=[baseline.replace_site(site) for site in sites])
     assert torch.equal(bare.logits, replaced.logits)
     r = reference_values(model, kind)
     for site in sites:
         assert torch.allclose(bare.recording[site], r[site], atol=1e-5)
-    # In between: the first nodes stand, the others are at their reference.
+    # In between: the first nodes stand, the others are at their baseline.
     kept = found.top(20)
-    some = model.run(PROMPT, interventions=reference.keep_only(ranks, 20), record=sites[0]).recording[sites[0]]
+    some = model.run(PROMPT, interventions=baseline.keep_only(ranks, 20), record=sites[0]).recording[sites[0]]
     inside = np.zeros(some.shape, bool)
     for key in kept:
         if key.site == sites[0]:
@@ -420,7 +420,7 @@ def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(mo
     assert torch.allclose(some[~inside], r[sites[0]][~inside], atol=1e-5)
     assert torch.equal(some[inside], clean.recording[sites[0]][inside])
     # Several sizes in one sweep, each a row of its own.
-    cells = [reference.keep_only(ranks, size) for size in (0, 20, len(rank))]
+    cells = [baseline.keep_only(ranks, size) for size in (0, 20, len(rank))]
     swept = model.sweep(PROMPT, METRIC, cells)
     each = [float(model.measure(PROMPT, METRIC, interventions=cell)[0]) for cell in cells]
     assert swept.tolist() == pytest.approx(each, abs=1e-5)
@@ -429,7 +429,7 @@ def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(mo
 @pytest.mark.parametrize(("kind", "with_values"), [("zero", True), ("mean", False), ("corrupted", False)])
 def test_a_reference_and_its_values_belong_together(means, kind, with_values):
     with pytest.raises(PatchclampError, match="zero without values, or mean or corrupted with them") as caught:
-        Reference(kind, means["gpt2"] if with_values else None)
+        Baseline(kind, means["gpt2"] if with_values else None)
     assert caught.value.got == f"'{kind}' {'with' if with_values else 'without'} values"
 
 
@@ -439,8 +439,8 @@ def test_a_reference_and_its_values_belong_together(means, kind, with_values):
 )
 def test_a_reference_replaces_a_node_where_it_stands_and_a_site_everywhere(means, kind, operation, mode):
     values = None if kind == "zero" else means["gpt2"]
-    one = Reference(kind, values).replace(UnitKey("blocks.1.attn.z", 1, "heads", None, 3))
-    site = Reference(kind, values).replace_site("blocks.1.attn.z")
+    one = Baseline(kind, values).replace(UnitKey("blocks.1.attn.z", 1, "heads", None, 3))
+    site = Baseline(kind, values).replace_site("blocks.1.attn.z")
     assert (one.operation, one.mode, one.units, one.basis, str(one.at[0])) == (operation, mode, (1,), "heads", "3")
     assert (site.operation, site.mode, site.units, site.at) == (operation, mode, None, None)
     assert all(values is (None if made.source is None else made.source.values) for made in (one, site))
@@ -460,7 +460,7 @@ def attributions(draw):
     for i, (head, units) in enumerate(shapes):
         site = (f"blocks.{i}.attn.z", "heads") if head else (f"blocks.{i}.mlp.act", "neurons")
         scores[site] = rng.integers(-3, 4, size=(n_positions, units)).astype(float)
-    return Attribution("exact", Reference("zero"), "any", scores, scores, scores, 0.0)
+    return Attribution("exact", Baseline("zero"), "any", scores, scores, scores, 0.0)
 
 
 @given(attributions())
@@ -553,7 +553,7 @@ def refused(match, model, prompt=PROMPT, metric=METRIC, **options):
 def test_what_cannot_be_scored_is_refused(models, means):
     model = models["gpt2"]
     refused("a method among relp, atp, ig, exact, direct, activation", model, method="lrp")
-    refused("one reference", model, corrupted=CORRUPT, means=means["gpt2"])
+    refused("one baseline", model, corrupted=CORRUPT, means=means["gpt2"])
     for steps in (0, -1):
         refused("at least 1 step", model, method="ig", steps=steps)
     for levels in ((), ["neurons"], ("neuron", "layer")):

@@ -134,7 +134,7 @@ def test_to_denoise_is_to_noise_with_the_prompts_exchanged(asked, method):
     back = attribute_nodes(model, x, m, corrupted=y, method=method, direction="denoise")
     forth = attribute_nodes(model, y, m, corrupted=x, method=method)
     np.testing.assert_array_equal(back.flat, -forth.flat)
-    assert back.baseline == forth.baseline == pytest.approx(pairs.m_corrupted[0], abs=1e-9)
+    assert back.metric_clean == forth.metric_clean == pytest.approx(pairs.m_corrupted[0], abs=1e-9)
 
 
 @pytest.mark.parametrize("method", ["relp", "atp", "ig", "patch"])

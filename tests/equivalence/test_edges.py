@@ -399,13 +399,13 @@ def test_the_mean_over_other_pairs_can_stand_for_what_is_left_out(gpt2):
     model, pairs, graph = gpt2
     means = mean_writes(model, asked(model, lengths=(6, 4, 6), seed=5))
     ends = measure_edges(
-        model, pairs, np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)]), reference=means
+        model, pairs, np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)]), baseline=means
     )
     np.testing.assert_allclose(ends[0], pairs.m_clean, atol=1e-9)
     # With nothing kept all prompts of one length are one network's constant, whatever they say.
     same = PairSet(*(getattr(pairs, f)[:2] for f in ("pairs", "clean", "corrupted")), (pairs.metrics[0],) * 2,
                    pairs.m_clean[:2], pairs.m_corrupted[:2])  # fmt: skip
-    nothing = measure_edges(model, same, np.zeros(len(graph), bool), reference=means)
+    nothing = measure_edges(model, same, np.zeros(len(graph), bool), baseline=means)
     assert nothing[0] == pytest.approx(nothing[1], abs=1e-12)
     assert abs(nothing[0] - pairs.m_corrupted[0]) > 1e-3
     where = means.streams[graph.stream(None)][:, -1]
@@ -414,8 +414,8 @@ def test_the_mean_over_other_pairs_can_stand_for_what_is_left_out(gpt2):
 
 def test_a_mean_stands_for_as_many_positions_as_it_has(gpt2):
     model, pairs, graph = gpt2
-    with pytest.raises(PatchclampError, match="reference of 6 positions"):
-        measure_edges(model, pairs, np.ones(len(graph), bool), reference=mean_writes(model, asked(model, lengths=(5,))))
+    with pytest.raises(PatchclampError, match="baseline of 6 positions"):
+        measure_edges(model, pairs, np.ones(len(graph), bool), baseline=mean_writes(model, asked(model, lengths=(5,))))
 
 
 def test_marks_must_be_those_of_the_models_edges(gpt2):

@@ -10,7 +10,7 @@ import patchclamp as pc
 from oracles import explain as oracle
 from oracles import hooks
 from oracles import stats as plain
-from patchclamp.attribute import Attribution, Reference, attribute_nodes
+from patchclamp.attribute import Attribution, Baseline, attribute_nodes
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
@@ -122,9 +122,9 @@ def test_every_score_matches_the_formula(models, name, question):
     assert [c.predicted for c in e.opposing] == pytest.approx(lowest, rel=1e-3, abs=1e-4)
     x, x_, m = posed(model, PROMPT, **asked)
     with torch.no_grad():
-        assert e.baseline == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
+        assert e.metric_clean == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
         if x_ is not None:
-            assert e.floor == pytest.approx(float(m(model.module(x_).logits)), abs=1e-4)
+            assert e.metric_baseline == pytest.approx(float(m(model.module(x_).logits)), abs=1e-4)
         first = model.module(x).logits[0, e.question.metric.positions[0]].softmax(-1)
     assert e.probability == pytest.approx(float(first[e.question.metric.target[0]]), abs=1e-5)
     assert e.likeliest[0][0] == model.tokenizer.token(int(first.argmax()))
@@ -176,16 +176,16 @@ def test_the_keep_only_curve_replaces_all_but_the_strongest(models, question):
     kept = e.receipts.kept
     found = attribute_nodes(model, e.question.shown, **nodes_asked(model, asked))
     assert kept.nodes == len(found.flat) == kept.sizes[-1]
-    assert (kept.sizes[0], kept.measured[-1]) == (0, pytest.approx(e.baseline, abs=1e-5))
+    assert (kept.sizes[0], kept.measured[-1]) == (0, pytest.approx(e.metric_clean, abs=1e-5))
     for size, measured in zip(kept.sizes, kept.measured, strict=True):
         others = [found.key(int(i)) for i in found.order(signed=False)[size:]]
         effect = oracle.effect(model.module, x, sites(model), m, [columns(model, key) for key in others], x_)
-        assert measured == pytest.approx(e.baseline - effect, abs=1e-4)
+        assert measured == pytest.approx(e.metric_clean - effect, abs=1e-4)
     for low, mean, high in zip(kept.random_low, kept.random, kept.random_high, strict=True):
         assert low <= mean + 1e-9
         assert mean <= high + 1e-9
     if x_ is None:
-        assert e.floor == kept.measured[0]
+        assert e.metric_baseline == kept.measured[0]
 
 
 def test_single_nodes_are_checked_some_of_them_predicted_near_zero(models):
@@ -291,7 +291,7 @@ def test_controls_come_from_the_same_decile_where_there_are_enough():
 def attribution(sizes):
     """Return an Attribution of some sizes, every score 1."""
     scores = {where: np.ones_like(x) for where, x in sizes.items()}
-    return Attribution("atp", Reference("zero"), "toy", scores, sizes, sizes, 1.0)
+    return Attribution("atp", Baseline("zero"), "toy", scores, sizes, sizes, 1.0)
 
 
 def test_the_model_is_as_it_was(models):
@@ -453,7 +453,7 @@ def test_an_explanation_is_json_and_a_graph_that_comes_back_as_it_was(models, qu
     assert {(edge.source, edge.target, edge.weight) for edge in graph.edges} == {
         (c.key, "output", c.predicted) for c in named
     }
-    assert graph.measures["overlap"] == pytest.approx(e.total - (e.baseline - e.floor))
+    assert graph.measures["overlap"] == pytest.approx(e.total - (e.metric_clean - e.metric_baseline))
     assert graph.measures["completeness_gap"] == e.gap
     assert graph.subject == {"slug": "tiny-llama", "hash": model.hash}
 
@@ -509,6 +509,6 @@ def test_any_metric_can_be_explained(models, metric):
     model = models["gpt2"]
     e = explain_answer(model, PROMPT, metric=metric)
     at = metric.positions[0]
-    assert e.baseline == pytest.approx(float(metric(model.run(PROMPT).logits[:, [at]])[0]), abs=1e-5)
+    assert e.metric_clean == pytest.approx(float(metric(model.run(PROMPT).logits[:, [at]])[0]), abs=1e-5)
     assert e.question.explained.startswith(metric.kind.replace("_", " "))
     assert json.loads(json.dumps(e.to_json(), allow_nan=False))["question"]["metric"]["kind"] == metric.kind

@@ -107,15 +107,15 @@ def test_a_mean_by_position_is_that_of_both_prompts_of_the_train_pairs(model, ci
     assert abs(measured[0, 0] - one.m_corrupted[0]) > 0.5
 
 
-@pytest.mark.parametrize("reference", ["corrupted", "mean"])
-def test_all_edges_into_heads_of_a_block_gone_is_those_heads_gone(model, pairs, reference):
+@pytest.mark.parametrize("baseline", ["corrupted", "mean"])
+def test_all_edges_into_heads_of_a_block_gone_is_those_heads_gone(model, pairs, baseline):
     """No edge to the queries, keys and values of the last block, or its heads replaced: m is the same."""
     train = open_pairs(model, "task:ioi/train", n=60)
     one = pairs.some(np.arange(len(pairs)) == 0)
     alike = train.some(np.array([len(x) == len(one.clean[0]) for x in train.clean]))
-    means = alike.some(np.arange(len(alike)) == 0) if reference == "mean" else None
+    means = alike.some(np.arange(len(alike)) == 0) if baseline == "mean" else None
     subject = {"slug": model.name, "hash": model.hash}
-    if reference == "mean":  # of one pair, whose two prompts are one: attention of means is the mean of attention
+    if baseline == "mean":  # of one pair, whose two prompts are one: attention of means is the mean of attention
         means = PairSet(means.pairs, means.clean, means.clean, means.metrics, means.m_clean, means.m_clean)
     edges = tuple(part for part in edge_map(model).parts if part[1].startswith("blocks.3.attn."))
     heads = tuple(f"blocks.3.attn.z/heads/{h}" for h in range(4))

@@ -7,7 +7,7 @@ import torch
 import patchclamp as pc
 from oracles import features as oracle
 from oracles import hooks, integrated
-from patchclamp.attribute import Reference, attribute_nodes
+from patchclamp.attribute import Baseline, attribute_nodes
 from patchclamp.core.basis import Basis
 from patchclamp.core.controls import draw_controls, strata_of
 from patchclamp.core.dictionary import Dictionary
@@ -100,15 +100,15 @@ def test_features_are_replaced_together_not_one_after_another(with_basis, corrup
     model, k = with_basis
     place, ids, x, f, r, *_ = told(model, k, corrupted)
     nodes = [(4, u) for u in range(N)] + [(2, 1), (2, 3)]
-    reference = Reference("zero")
+    baseline = Baseline("zero")
     if corrupted:
-        reference = Reference("corrupted", model.run(CORRUPT, record=SITE).recording)
-    changes = reference.replace_all([UnitKey(SITE, u, "lab", None, p) for p, u in nodes])
+        baseline = Baseline("corrupted", model.run(CORRUPT, record=SITE).recording)
+    changes = baseline.replace_all([UnitKey(SITE, u, "lab", None, p) for p, u in nodes])
     clean, changed = (float(model.measure(PROMPT, METRIC, interventions=i)[0]) for i in ([], changes))
     expected = oracle.effect(model.module, ids, place, x, f, r, torch.tensor(D), difference, nodes)
     assert clean - changed == pytest.approx(expected, abs=1e-4)
     # E D is far from the identity here: one after another they do something else.
-    singly = [reference.replace(UnitKey(SITE, u, "lab", None, p)) for p, u in nodes]
+    singly = [baseline.replace(UnitKey(SITE, u, "lab", None, p)) for p, u in nodes]
     assert abs(float(model.measure(PROMPT, METRIC, interventions=singly)[0]) - changed) > 1e-3
 
 
@@ -116,13 +116,13 @@ def test_keeping_none_replaces_all_and_keeping_all_changes_nothing(with_basis):
     model, _ = with_basis
     bases = {SITE: model.basis_at(SITE, "lab")}
     ranks = {SITE: np.arange(5 * N).reshape(5, N)}
-    reference = Reference("zero")
+    baseline = Baseline("zero")
     clean, none, every, site, some, half = (
         model.run(PROMPT, interventions=i, record=SITE)
         for i in (
-            [], reference.keep_only(ranks, 0, bases), reference.keep_only(ranks, 5 * N, bases),
-            [reference.replace_site(SITE, "lab")], reference.keep_only(ranks, 2 * N + 4, bases),
-            reference.replace_all(UnitKey(SITE, i % N, "lab", None, i // N) for i in range(2 * N + 4, 5 * N)),
+            [], baseline.keep_only(ranks, 0, bases), baseline.keep_only(ranks, 5 * N, bases),
+            [baseline.replace_site(SITE, "lab")], baseline.keep_only(ranks, 2 * N + 4, bases),
+            baseline.replace_all(UnitKey(SITE, i % N, "lab", None, i // N) for i in range(2 * N + 4, 5 * N)),
         )
     )  # fmt: skip
     assert torch.equal(every.logits, clean.logits)
@@ -138,7 +138,7 @@ def test_features_stand_beside_heads_and_in_the_place_of_their_sites_neurons(wit
     found = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=levels, top=6)
     sites = dict(attribute_nodes(model, PROMPT, METRIC, method="atp", levels=levels).scores)
     assert [key for key in sites if "mlp" in key[0]] == [(SITE, "lab"), ("blocks.1.mlp.act", "neurons")]
-    assert found.receipts.kept.measured[-1] == pytest.approx(found.baseline, abs=1e-5)
+    assert found.receipts.kept.measured[-1] == pytest.approx(found.metric_clean, abs=1e-5)
     alone = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=("feature",), top=3)
     assert {cause.kind for cause in alone.causes} == {"feature"}
     assert alone.bases == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
@@ -147,8 +147,8 @@ def test_features_stand_beside_heads_and_in_the_place_of_their_sites_neurons(wit
     assert graph.about["bases"] == alone.bases
     for cause in alone.causes:
         key = UnitKey.parse(cause.key)
-        without = model.measure(PROMPT, METRIC, interventions=Reference("zero").replace_all([key]))
-        assert cause.measured == pytest.approx(alone.baseline - float(without[0]), abs=1e-4)
+        without = model.measure(PROMPT, METRIC, interventions=Baseline("zero").replace_all([key]))
+        assert cause.measured == pytest.approx(alone.metric_clean - float(without[0]), abs=1e-4)
 
 
 def test_random_features_are_drawn_among_active_ones_first():
@@ -180,7 +180,7 @@ def test_most_features_of_a_sparse_basis_are_idle_and_said_to_be(with_basis):
 def test_trouble_has_three_parts(with_basis):
     model, _ = with_basis
     means = model.run(PROMPT, record="blocks.*.mlp.act").recording
-    with pytest.raises(PatchclampError, match="reference of features"):
+    with pytest.raises(PatchclampError, match="baseline of features"):
         attribute_nodes(model, PROMPT, METRIC, levels=("feature",), means=means)
     lab = model.basis_at(SITE, "lab")
     with pytest.raises(PatchclampError, match="made on toy"):

@@ -166,7 +166,7 @@ def _circuits() -> Sequence[Case]:
         _evaluate("find-language-edge", LANGUAGE, "task:ioi", "--n", "4", "--magnitude", soak=True),
         _evaluate("find-language-neuron-atp", LANGUAGE, "task:ioi", "--n", "4", "--sizes", "3,7.5%"),
         _evaluate(
-            "find-language", LANGUAGE, "task:ioi", "--n", "6", "--reference", "mean", "--train", "task:ioi/train",
+            "find-language", LANGUAGE, "task:ioi", "--n", "6", "--baseline", "mean", "--train", "task:ioi/train",
             name="evaluate-find-language-mean", soak=True,
         ),
         _evaluate("find-stories", STORIES, "{pairs}", "--seen"),

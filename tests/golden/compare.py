@@ -20,7 +20,7 @@ COARSE = {"r": 1e-4, "share": 1e-5, "m:total": 5e-5, "m:score.sum": 5e-5, "m:gap
 """ATOL of measures and quantities that add up the rounding of many: sums over all parts, slopes over few,
 shares of pairs whose two ends differ little, a planted answer that is absent."""
 LEAST_SCALE = {"share": 1.0}
-"""A share is of m(clean) − m(reference): however small the shares of a case, their rounding is the whole's."""
+"""A share is of m(clean) − m(baseline): however small the shares of a case, their rounding is the whole's."""
 LOOSE = (
     ("explain-mover*", "*:rival*", "four heads are equally loud, and rounding decides which of them is taken"),
     ("patch-*", "n:run", "counts places whose two values agree to the bit"),

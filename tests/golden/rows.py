@@ -5,7 +5,7 @@ A quantity is written ``measure:name``. All of one measure are of one unit and a
 | measure | what |
 |---|---|
 | m | the metric and effects on it, in logits |
-| share | an effect as a share of m(clean) − m(reference) |
+| share | an effect as a share of m(clean) − m(baseline) |
 | probability | of a token, or p of a test |
 | r | a correlation or a slope |
 | n | a number of things |
@@ -78,7 +78,8 @@ def _explain(document: Any, _: Path) -> Found:
     receipts, normal = document["receipts"], document["normalised"]
     randoms, kept, agreement = receipts["randoms"], receipts["kept"], receipts["agreement"]
     yield from _one(
-        m_clean=document["baseline"], m_reference=document["floor"], m_total=document["total"], m_gap=document["gap"],
+        m_clean=document["metric_clean"], m_baseline=document["metric_baseline"], m_total=document["total"],
+        m_gap=document["gap"],
         m_predicted__all=document["predicted"], m_together=receipts["together"], share_predicted=normal["predicted"],
         share_measured=normal["measured"], probability_target=document["probability"], n_units=kept["nodes"],
     )  # fmt: skip

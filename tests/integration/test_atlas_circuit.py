@@ -40,7 +40,7 @@ def made(n_nodes: int, n_edges: int, seed: int = 0, places: int = 20) -> Graph:
     weight = draw.standard_t(3, n_edges)
     edges = [Edge(keys[ranked[a]], keys[ranked[b]], float(w)) for (a, b), w in zip(at, weight, strict=True)]
     about = {"prompt": "made", "target": " up", "method": "none", "tokens": [f" t{i}" for i in range(20)], "layers": 12}
-    return Graph({"slug": "cat", "hash": ""}, {}, (*inner, *ends), tuple(edges), {"baseline": 4.0}, about)
+    return Graph({"slug": "cat", "hash": ""}, {}, (*inner, *ends), tuple(edges), {"metric_clean": 4.0}, about)
 
 
 @pytest.fixture

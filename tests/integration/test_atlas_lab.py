@@ -157,7 +157,7 @@ def test_ranks_are_of_the_recording_and_of_the_attribution(bench, cat):
     assert found["units"][0]["key"] == CAT
     for unit in found["units"]:
         assert unit["effect"] == pytest.approx(expected.score(pc.UnitKey.parse(f"{unit['key']}@3")), rel=1e-5)
-    assert found["metric"] == pytest.approx(expected.baseline, rel=1e-5)
+    assert found["metric"] == pytest.approx(expected.metric_clean, rel=1e-5)
     assert "RelP" in found["method"]
     one = bench.get("/api/lab/rank", text=TEXT, position=3, site="blocks.1.mlp.act").json()
     assert one["total"] == 16
@@ -207,8 +207,8 @@ def same_as_python(bench, text, asked, changes, now=None):
     p, q = bare.softmax(-1), changed.softmax(-1)
     for row in table["rows"]:
         i = row["id"]
-        assert (row["baseline"], row["changed"]) == (float(p[i]), float(q[i]))
-        assert (row["baseline_logit"], row["changed_logit"]) == (float(bare[i]), float(changed[i]))
+        assert (row["unclamped"], row["changed"]) == (float(p[i]), float(q[i]))
+        assert (row["unclamped_logit"], row["changed_logit"]) == (float(bare[i]), float(changed[i]))
     top = asked.get("top", 10)
     wanted = {*p.topk(top).indices.tolist(), *q.topk(top).indices.tolist()}
     assert {row["id"] for row in table["rows"]} == wanted
@@ -217,7 +217,7 @@ def same_as_python(bench, text, asked, changes, now=None):
     n = asked.get("new_tokens", 0)
     if n:
         steps = [data for name, data in events if name == "step"]
-        for side, on in (("baseline", []), ("changed", changes)):
+        for side, on in (("unclamped", []), ("changed", changes)):
             told = [step[side]["id"] for step in steps if step[side] is not None]
             assert told == model.generate(text, interventions=on, max_new_tokens=n)[0].ids.tolist()
     return events
@@ -271,8 +271,8 @@ def test_sliders_at_neutral_give_the_baseline_itself(bench):
     table = only(moved, "table")
     assert table["rows"] == only(bare, "table")["rows"]
     assert (table["neutral"], table["divergence"], table["clamps"]) == (True, 0.0, [])
-    assert all(row["changed"] == row["baseline"] and row["delta"] == 0 for row in table["rows"])
-    assert all(step["baseline"] == step["changed"] for name, step in moved if name == "step")
+    assert all(row["changed"] == row["unclamped"] and row["delta"] == 0 for row in table["rows"])
+    assert all(step["unclamped"] == step["changed"] for name, step in moved if name == "step")
     assert "control" not in [name for name, _ in moved], "where nothing is clamped there is nothing to compare"
 
 
@@ -305,20 +305,20 @@ def test_the_export_gives_the_same_numbers(bench, tmp_path):
     events = bench.run(clamps=clamps, new_tokens=4, controls=20, seed=3)
     said = {}
     exec(compile(only(events, "finished")["python"], "export", "exec"), said)
-    rows = {row["id"]: (row["baseline"], row["changed"]) for row in only(events, "table")["rows"]}
+    rows = {row["id"]: (row["unclamped"], row["changed"]) for row in only(events, "table")["rows"]}
     assert said["table"] == rows
     control = only(events, "control")
     assert said["control"].randoms == pytest.approx(control["randoms"], abs=1e-5)
     assert said["control"].measured == pytest.approx(control["measured"], abs=1e-5)
     steps = [data for name, data in events if name == "step"]
-    ids = {side: [s[side]["id"] for s in steps if s[side]] for side in ("baseline", "changed")}
-    assert (said["without"].ids.tolist(), said["clamped"].ids.tolist()) == (ids["baseline"], ids["changed"])
+    ids = {side: [s[side]["id"] for s in steps if s[side]] for side in ("unclamped", "changed")}
+    assert (said["without"].ids.tolist(), said["clamped"].ids.tolist()) == (ids["unclamped"], ids["changed"])
 
     words = shlex.split(only(events, "finished")["command"])
     assert words[0] == "patchclamp"
     command = [sys.executable, "-m", *words, "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert (told["baseline"]["ids"], told["clamped"]["ids"]) == (ids["baseline"], ids["changed"])
+    assert (told["unclamped"]["ids"], told["clamped"]["ids"]) == (ids["unclamped"], ids["changed"])
 
 
 def test_a_prompt_that_looks_like_an_option_is_exported_as_a_prompt(bench):
@@ -356,7 +356,7 @@ def test_the_oldest_runs_are_forgotten(bench):
 def test_numbers_that_are_none_are_none(bench):
     events = bench.run(clamps=[clamp("blocks.1.mlp.act/neurons/0", "set", 3e38), clamp(mode="scale", value=1e38)])
     assert events[-1][0] == "finished"
-    assert all(row["baseline"] is not None for row in only(events, "table")["rows"])
+    assert all(row["unclamped"] is not None for row in only(events, "table")["rows"])
 
 
 @pytest.mark.parametrize(
@@ -499,10 +499,10 @@ def test_the_causes_replaced_together_do_what_explain_measured(bench, answer):
     found = only(events, "verified")
     assert found["measured"] == pytest.approx(graph.measures["measured"], abs=1e-4)
     assert found["predicted"] == pytest.approx(graph.measures["predicted"], abs=1e-4)
-    assert found["baseline"] == pytest.approx(graph.measures["baseline"], abs=1e-4)
+    assert found["metric_clean"] == pytest.approx(graph.measures["metric_clean"], abs=1e-4)
     assert found["mean"] == pytest.approx(graph.measures["control_mean"], abs=1e-4)
     assert found["p"] == pytest.approx(graph.measures["p"])
-    assert (found["nodes"], found["reference"]) == (len(causes), "zero")
+    assert (found["nodes"], found["baseline"]) == (len(causes), "zero")
     assert found["different"] == len(found["randoms"]) == 99
     assert "progressed" in [name for name, _ in events]
     said = {}
@@ -521,8 +521,8 @@ def test_what_cannot_be_verified(bench, answer, cat):
         assert name == "refused"
         assert "with their places" in data["error"]["expected"]
     for about, words in (
-        ({"reference": "mean"}, "zero or a corrupted"),
-        ({"reference": None}, "zero or a corrupted"),
+        ({"baseline": "mean"}, "zero or a corrupted"),
+        ({"baseline": None}, "zero or a corrupted"),
         ({"prompt": None}, "prompt"),
     ):
         other = Graph(graph.subject, graph.metric, graph.nodes, graph.edges, graph.measures, {**graph.about, **about})
@@ -537,7 +537,7 @@ def test_a_corrupted_prompt_stands_in_as_it_did_in_explain(cat):
     found = pc.explain_answer(cat, TEXT, " sat", contrast=" ran", corrupt="the old dog", top=2)
     graph = found.graph()
     told = verify(cat, graph, [cause.key for cause in found.causes])
-    assert told.reference == "corrupted"
+    assert told.baseline == "corrupted"
     assert told.measured == pytest.approx(found.measured, abs=1e-4)
     assert told.randoms == pytest.approx(found.receipts.randoms.measured, abs=1e-4)
 

@@ -97,7 +97,7 @@ def test_every_run_ends_and_unclamped_runs_change_nothing(ask, asked):
         return
     assert len(table["rows"]) >= min(asked.get("top", 10), 40)
     if table["neutral"]:
-        assert all(row["changed"] == row["baseline"] for row in table["rows"])
+        assert all(row["changed"] == row["unclamped"] for row in table["rows"])
     acting = [c for c in asked.get("clamps", []) if c.get("mode") == "ablate" or c.get("value") is not None]
     assert len(table["clamps"]) <= len(acting)
     if events[-1][0] == "finished":

@@ -1,6 +1,6 @@
 """Features of a basis as nodes, with plain hooks and autograd, one feature and one run at a time.
 
-Letters: x a site's values ``(position, width)``, E and D the rows that read and write, f = φ(E x), r its reference.
+Letters: x a site's values ``(position, width)``, E and D the rows that read and write, f = φ(E x), r its baseline.
 """
 
 import torch

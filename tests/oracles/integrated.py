@@ -1,6 +1,6 @@
 """Scores of a site's values with plain hooks and autograd, one run per point and one run per node.
 
-Letters: x the prompt, n a site's values there ``(position, width)``, r their reference, m the metric of the logits z.
+Letters: x the prompt, n a site's values there ``(position, width)``, r their baseline, m the metric of the logits z.
 """
 
 import torch

@@ -68,11 +68,13 @@ def test_the_named_units_carry_more_than_random_ones(models, name):
 def test_another_image_is_a_reference_and_so_are_the_means_of_a_survey(models, tmp_path):
     model = models["digits-cnn"]
     found = pc.explain_answer(model, "digits:17", "7", contrast="4", corrupt="digits:4", top=5)
-    assert found.reference == "corrupted"
-    assert found.floor == pytest.approx(float(model.measure("digits:4", pc.Metric("logit_difference", (7,), (4,)))[0]))
+    assert found.baseline == "corrupted"
+    assert found.metric_baseline == pytest.approx(
+        float(model.measure("digits:4", pc.Metric("logit_difference", (7,), (4,)))[0])
+    )
     means = pc.survey_corpus(model, "digits:0:200", "blocks.*.conv1.act", tmp_path / "s")
     mean = pc.explain_answer(model, "digits:17", 7, contrast=4, means=means, top=5)
-    assert mean.reference == "mean"
+    assert mean.baseline == "mean"
     assert mean.measured > max(mean.receipts.randoms.measured)
     exact = pc.explain_answer(model, "digits:17", 7, contrast=4, means=means, top=3, method="exact")
     assert exact.causes[0].predicted == pytest.approx(exact.causes[0].measured, abs=1e-4)

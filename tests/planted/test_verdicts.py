@@ -40,9 +40,9 @@ def receipts(name, n_draws, seed=0):
         tuple(sorted(one)) for c, r, some in zip(claims, rivals, controls, strict=True) for one in (c, r, *some.sets)
     ]
     once = list(dict.fromkeys(sets))
-    cells = [found.reference.replace_all([found.key(i) for i in one]) for one in once]
+    cells = [found.baseline.replace_all([found.key(i) for i in one]) for one in once]
     values = model.sweep(question.shown, question.metric, cells).double().numpy()
-    effects = dict(zip(once, (found.baseline - values).tolist(), strict=True))
+    effects = dict(zip(once, (found.metric_clean - values).tolist(), strict=True))
 
     def effect(one):
         return effects[tuple(sorted(one))]

@@ -150,7 +150,7 @@ def test_units_lead_to_the_output_with_their_scores():
     assert {(e.source, e.target, e.weight) for e in graph.edges} == {
         (n.key, "output", n.score) for n in graph.nodes if n.kind != "output"
     }
-    assert graph.measures == {"baseline": 4.0, "floor": -1.0, "measured": 1.5}
+    assert graph.measures == {"metric_clean": 4.0, "metric_baseline": -1.0, "measured": 1.5}
     assert graph.about["prompt"] == "a b"
     assert graph.about["layers"] == 1
     assert Graph.from_json(json.loads(json.dumps(graph.to_json()))) == graph

@@ -101,7 +101,7 @@ def test_a_masked_model_reads_the_whole_text_as_transformers_does():
         expected = model.module(input_ids=ids).logits
     assert torch.equal(model.run(prompt).logits, expected)
     e = explain_answer(model, prompt, "w9", contrast="w8", top=3)
-    assert e.baseline == pytest.approx(float(expected[0, 3, 14] - expected[0, 3, 13]), abs=1e-5)
+    assert e.metric_clean == pytest.approx(float(expected[0, 3, 14] - expected[0, 3, 13]), abs=1e-5)
     again = ask(model, model.tokenize(prompt), "w9", contrast="w8")
     assert again.metric == e.question.metric
     assert again.shown.ids.tolist() == e.question.shown.ids.tolist() == ids[0].tolist()
@@ -172,11 +172,11 @@ def test_the_command_line_asks_in_the_chat_template(folder, tmp_path, capsys):
         return json.loads(capsys.readouterr().out)
 
     written = say("generate", folder, "w3 w4", "--chat", "--max-new-tokens", 4)
-    assert written["baseline"]["ids"] == model.generate(shown, max_new_tokens=4)[0].ids.tolist()
+    assert written["unclamped"]["ids"] == model.generate(shown, max_new_tokens=4)[0].ids.tolist()
     asked = ("w3 w4", "--target", " w5", "--contrast", " w6", "--method", "atp", "--top", 2, "--level", "head")
     explained = say("explain", folder, *asked, "--chat")
     metric = ask(model, shown, " w5", contrast=" w6").metric
-    assert explained["baseline"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)
+    assert explained["metric_clean"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)
     assert explained["question"]["prompt"] == "user : w3 w4 [SEP] bot :"
     (tmp_path / "pairs.jsonl").write_text(
         json.dumps({"clean": "w3 w4", "corrupted": "w30 w9", "answer": " w5", "wrong": " w6"}) + "\n"

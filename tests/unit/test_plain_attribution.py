@@ -76,7 +76,7 @@ def test_scores_equal_gradients_and_replacements_by_hand(make, corrupted):
             net.module(other)
         there = torch.zeros_like(here) if other is None else seen["x"]
     handle.remove()
-    assert exact.baseline == pytest.approx(clean, abs=1e-6)
+    assert exact.metric_clean == pytest.approx(clean, abs=1e-6)
     n_units = places(here).shape[1]
     n_places = 1 if make is picture else len(places(here))
     assert exact.scores[site, basis].shape == (n_places, n_units)

@@ -76,8 +76,8 @@ def example_document():
             "answers": [" sat", " ran"], "explained": "logit(' sat') − logit(' ran')",
             "metric": {"kind": "logit_difference", "target": [3], "positions": [-1], "contrast": [4]},
         },
-        "subject": {"slug": "toy", "hash": "0123abcd"}, "method": "atp", "reference": "zero",
-        "baseline": 4.25, "floor": -1.5, "probability": 0.75,
+        "subject": {"slug": "toy", "hash": "0123abcd"}, "method": "atp", "baseline": "zero",
+        "metric_clean": 4.25, "metric_baseline": -1.5, "probability": 0.75,
         "likeliest": [[" sat", 0.75], [" ran", 0.125], [".", 0.00005]],
         "total": 3.25, "gap": None, "seed": 7,
         "tokens": [
@@ -135,7 +135,7 @@ def test_numbers_are_those_of_the_document(explained, document):
             *receipts["randoms"]["measured"],
         ]  # fmt: skip
         a = receipts["agreement"]
-        plainly = [d["baseline"], d["floor"], receipts["randoms"]["p"], a["spearman"], a["slope"]]
+        plainly = [d["metric_clean"], d["metric_baseline"], receipts["randoms"]["p"], a["spearman"], a["slope"]]
         shown = [number(v, signed=True) for v in effects] + [number(v) for v in plainly]
         shown += [percent(v) for v in (d["probability"], *d["normalised"].values())]
         shown += [percent(p) for _, p in d["likeliest"]]
@@ -255,14 +255,14 @@ def test_poor_agreement_is_said_with_another_method(document, method, other):
 def test_shares_are_given_or_the_reason(document):
     assert "measured 58.7 %, predicted 73.9 %" in Page(render(document)).text
     document["normalised"] = {"predicted": None, "measured": None}
-    document["floor"] = 4.2
+    document["metric_baseline"] = 4.2
     assert "below 0.1, and then there is nothing to share" in Page(render(document)).text
 
 
 def test_the_reference_is_named_and_the_corrupted_prompt_shown(document):
     assert "replaced by zero" in Page(render(document)).text
-    assert "replaced by their means over a text" in Page(render(document | {"reference": "mean"})).text
-    document["question"]["corrupt"], document["reference"] = "the dog", "corrupted"
+    assert "replaced by their means over a text" in Page(render(document | {"baseline": "mean"})).text
+    document["question"]["corrupt"], document["baseline"] = "the dog", "corrupted"
     page = Page(render(document))
     assert ("mark", "dog") in page.within
     assert "m on the corrupted prompt" in page.text
@@ -292,7 +292,7 @@ def test_questions_of_other_kinds(document):
 
 def test_nothing_known_is_said_to_be_unknown(document):
     receipts = document["receipts"]
-    receipts["together"] = document["floor"] = document["gap"] = document["probability"] = None
+    receipts["together"] = document["metric_baseline"] = document["gap"] = document["probability"] = None
     receipts["randoms"] |= {"measured": [None, None], "mean": None, "interval": UNKNOWN, "p": None}
     receipts["agreement"] |= {
         "spearman": None, "slope": math.nan, "spearman_interval": UNKNOWN, "slope_interval": UNKNOWN
@@ -345,7 +345,7 @@ def test_hostile_text_stays_text(text):
     document["question"] |= {
         "prompt": text, "corrupt": text, "target": text, "contrast": text, "answers": [text, text], "explained": text
     }  # fmt: skip
-    document["reference"] = "corrupted"
+    document["baseline"] = "corrupted"
     page = Page(render(document, command=text))
     new = {tag for tag, _ in page.elements} - {tag for tag, _ in before.elements}
     assert new <= {"mark", "br"}

@@ -244,7 +244,7 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None) -> pages.GraphR
     return pages.GraphRow(
         id=id, prompt=str(about.get("prompt", "")), target=str(about.get("target", "")),
         contrast=None if contrast is None else str(contrast), method=str(about.get("method", "")),
-        n_nodes=len(graph.nodes), metric=number_or_none(graph.measures.get("baseline")),
+        n_nodes=len(graph.nodes), metric=number_or_none(graph.measures.get("metric_clean")),
         score=number_or_none(asking.score) if asking else None,
         measured=number_or_none(asking.measures.get("measured")) if asking else None, position=position,
         predicted_together=whole["predicted"], measured_together=whole["measured"], control_low=whole["control_low"],

@@ -4,7 +4,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.pairs import PairSet
 
 DIRECTIONS = ("noise", "denoise")
-"""noise: values of x′ (or a reference) into the run on x, where scores predict m(x) − m(x with the part as in x′);
+"""noise: values of x′ (or a baseline) into the run on x, where scores predict m(x) − m(x with the part as in x′);
 denoise: values of x into the run on x′, where they predict m(x′ with the part as in x) − m(x′)."""
 
 

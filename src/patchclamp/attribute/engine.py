@@ -116,7 +116,7 @@ def _of_nodes(found: Attribution, task: Task) -> Scores:
     }
     extra = {} if found.gap is None else {"gap": found.gap}
     return Scores(
-        UnitIndex(blocks, found.subject), found.flat, "m", found.reference.kind, found.baseline, measures=measures,
+        UnitIndex(blocks, found.subject), found.flat, "m", found.baseline.kind, found.metric_clean, measures=measures,
         task=task.hash, provenance=Provenance(extra=extra),
     )  # fmt: skip
 

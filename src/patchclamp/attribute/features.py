@@ -1,10 +1,10 @@
-"""Features: units of a basis of directions as nodes: how far each is from its reference, and what that carries."""
+"""Features: units of a basis of directions as nodes: how far each is from its baseline, and what that carries."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.attribute.reference import Reference
+from patchclamp.attribute.baseline import Baseline
 from patchclamp.core.basis import Basis
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.edits import widened
@@ -24,23 +24,23 @@ def kind_of(basis: str) -> str:
 
 
 def away(
-    basis: Basis, site: str, x: Float[Tensor, "position width"], reference: Reference
+    basis: Basis, site: str, x: Float[Tensor, "position width"], baseline: Baseline
 ) -> Float[Tensor, "position unit"]:
-    """Return f − r: by how much every feature exceeds its reference."""
-    return encode(basis, x) - reference.features(basis, site, x)
+    """Return f − r: by how much every feature exceeds its baseline."""
+    return encode(basis, x) - baseline.features(basis, site, x)
 
 
-def at_reference(
-    basis: Basis, site: str, x: Float[Tensor, "position width"], reference: Reference
+def at_baseline(
+    basis: Basis, site: str, x: Float[Tensor, "position width"], baseline: Baseline
 ) -> Float[Tensor, "position width"]:
-    """Return x − (f − r) D: every feature at its reference, the error x − x̂ as it is."""
-    return x - away(basis, site, x, reference) @ directions(basis, x)
+    """Return x − (f − r) D: every feature at its baseline, the error x − x̂ as it is."""
+    return x - away(basis, site, x, baseline) @ directions(basis, x)
 
 
 def carried(
     basis: Basis, change: Float[Tensor, "position unit"], gradient: Float[Tensor, "position width"]
 ) -> Float[Tensor, "position unit"]:
-    """Return (f − r) · (∂m/∂x Dᵀ): what each feature's way from its reference carries of m."""
+    """Return (f − r) · (∂m/∂x Dᵀ): what each feature's way from its baseline carries of m."""
     wide = widened(gradient)
     return widened(change) * (wide @ directions(basis, wide).T)
 

@@ -1,4 +1,4 @@
-"""Gradients: what units carry from their reference to their value, for one prompt or for many of one length at once.
+"""Gradients: what units carry from their baseline to their value, for one prompt or for many of one length at once.
 
 Rows are tokens: those of the first prompt, then those of the second, and so on; scores of one prompt and scores over
 pairs are made by the same few functions.
@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.attribute.features import at_reference, away, carried, kind_of
-from patchclamp.attribute.reference import Reference
+from patchclamp.attribute.baseline import Baseline
+from patchclamp.attribute.features import at_baseline, away, carried, kind_of
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -34,19 +34,19 @@ class Ends:
     Args:
         values: what sites do in the run that is patched into.
         gradients: ∂m/∂n in that run, or what rules put in its place.
-        baseline: ``(prompt,)`` m in that run.
-        reference: what values are held against.
+        metric_clean: ``(prompt,)`` m in that run.
+        baseline: what values are held against.
     """
 
     values: Recording
     gradients: Recording
-    baseline: Float[np.ndarray, " prompt"]
-    reference: Reference
+    metric_clean: Float[np.ndarray, " prompt"]
+    baseline: Baseline
 
 
-def against(values: Recording) -> Reference:
-    """Return the reference that corrupted runs are: of one prompt, or of all, row by row."""
-    return Reference("corrupted", values, 0 if len(values.stimuli) == 1 else None)
+def against(values: Recording) -> Baseline:
+    """Return the baseline that corrupted runs are: of one prompt, or of all, row by row."""
+    return Baseline("corrupted", values, 0 if len(values.stimuli) == 1 else None)
 
 
 def measured(
@@ -70,7 +70,7 @@ def differentiated(
     paths: Sequence[str],
     rules: Sequence[str],
     *,
-    plain: Reference,
+    plain: Baseline,
 ) -> Ends:
     """Run both ends, and differentiate the one that is patched into; see ``attribute.direction``.
 
@@ -81,13 +81,13 @@ def differentiated(
         metric: m.
         paths: sites.
         rules: of the backward pass.
-        plain: the reference where there are no others.
+        plain: the baseline where there are no others.
 
     Cost: two forward passes and one backward; one and one without others.
     """
     found = model.differentiate(list(shown), metric, paths, rules=rules)
-    reference = plain if others is None else against(recorded(model, others, paths))
-    return Ends(found.values, found.gradients, np.asarray(found.metric.cpu().double().numpy()), reference)
+    baseline = plain if others is None else against(recorded(model, others, paths))
+    return Ends(found.values, found.gradients, np.asarray(found.metric.cpu().double().numpy()), baseline)
 
 
 def shared(
@@ -95,14 +95,14 @@ def shared(
     path: str,
     basis: str,
     x: Float[Tensor, "*places"],
-    reference: Reference,
+    baseline: Baseline,
     gradient: Float[Tensor, "*places"],
 ) -> Float[Tensor, "row unit"]:
     """Return (n − r) · ∂m/∂n for every unit at a site, in double precision; a head's is the sum over its z."""
     if kind_of(basis) == "feature":
         directions = model.basis_at(path, basis)
-        return carried(directions, away(directions, path, x, reference), gradient).double()
-    products = (widened(x - reference.at(path, x)) * widened(gradient)).double()
+        return carried(directions, away(directions, path, x, baseline), gradient).double()
+    products = (widened(x - baseline.at(path, x)) * widened(gradient)).double()
     if basis == "channels":
         return products.T.sum(-1)[None]
     return products.unflatten(-1, (count_units(model.basis_at(path, basis), model.site(path)), -1)).sum(-1)
@@ -115,7 +115,7 @@ def integrated(
     path: str,
     basis: str,
     x: Float[Tensor, "*places"],
-    reference: Reference,
+    baseline: Baseline,
     steps: int,
     *,
     rows: int | None = None,
@@ -129,7 +129,7 @@ def integrated(
         path: the site.
         basis: of its units.
         x: the site's values.
-        reference: r.
+        baseline: r.
         steps: Gauss-Legendre points.
         rows: points of the path, of all prompts, in one batch; 16 where left out.
 
@@ -137,9 +137,9 @@ def integrated(
     """
     site = model.site(path)
     if kind_of(basis) == "feature":
-        r = at_reference(model.basis_at(path, basis), path, x, reference)
+        r = at_baseline(model.basis_at(path, basis), path, x, baseline)
     else:
-        r = reference.at(path, x)
+        r = baseline.at(path, x)
     n = len(shown)
     ends = x.unflatten(0, (n, -1)), r.unflatten(0, (n, -1))
     stream = None
@@ -162,4 +162,4 @@ def integrated(
         each = widened(found.gradients[path]).unflatten(0, (len(part), -1))
         for (i, _, share), one in zip(part, each, strict=True):
             gradient[i] += float(share) * one
-    return shared(model, path, basis, x, reference, gradient.flatten(0, 1))
+    return shared(model, path, basis, x, baseline, gradient.flatten(0, 1))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.attribute.baseline import Baseline
 from patchclamp.attribute.features import away, kind_of
-from patchclamp.attribute.reference import Reference
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.controls import Stratum, strata_of
 from patchclamp.core.errors import PatchclampError
@@ -124,12 +124,12 @@ class Attribution:
 
     Args:
         method: how the scores were made.
-        reference: what a value is held against, and replaced by.
+        baseline: what a value is held against, and replaced by.
         subject: slug of the model.
         scores: ``(site, basis)`` to ``(position, unit)`` scores in the metric's units.
-        sizes: ``(site, basis)`` to ``(position, unit)`` ‖a − r‖: how far a value lies from its reference.
+        sizes: ``(site, basis)`` to ``(position, unit)`` ‖a − r‖: how far a value lies from its baseline.
         activations: the same of ‖a‖, signed for neurons and features.
-        baseline: m on the prompt.
+        metric_clean: m on the prompt.
         gap: by how much the scores of one site fail to sum to what replacing the whole site does, at the worst site;
             None where the method promises no such sum.
 
@@ -144,12 +144,12 @@ class Attribution:
     """
 
     method: str
-    reference: Reference
+    baseline: Baseline
     subject: str
     scores: Mapping[tuple[str, str], np.ndarray]
     sizes: Mapping[tuple[str, str], np.ndarray]
     activations: Mapping[tuple[str, str], np.ndarray]
-    baseline: float
+    metric_clean: float
     gap: float | None = None
 
     @cached_property
@@ -163,7 +163,7 @@ class Attribution:
 
     @cached_property
     def idle(self) -> Bool[np.ndarray, " node"]:
-        """Which nodes are features at their reference: to replace one does nothing. Most of a sparse basis are."""
+        """Which nodes are features at their baseline: to replace one does nothing. Most of a sparse basis are."""
         parts = [
             sizes.ravel() == 0 if kind_of(basis) == "feature" else np.zeros(sizes.size, dtype=bool)
             for (_, basis), sizes in self.sizes.items()
@@ -236,11 +236,11 @@ class Attribution:
         return np.sum(sums if len({len(s) for s in sums}) == 1 else [s.sum(keepdims=True) for s in sums], axis=0)
 
 
-def distances(model: Model, path: str, basis: str, x: Any, reference: Reference) -> Float[np.ndarray, "position unit"]:
+def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -> Float[np.ndarray, "position unit"]:
     """Return ‖n − r‖ for every unit at a site."""
     if kind_of(basis) == "feature":
-        return widened(away(model.basis_at(path, basis), path, x, reference)).abs().cpu().double().numpy()
-    return np.linalg.norm(by_unit(x - reference.at(path, x), model.site(path), basis), axis=-1)
+        return widened(away(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
+    return np.linalg.norm(by_unit(x - baseline.at(path, x), model.site(path), basis), axis=-1)
 
 
 def collect(
@@ -248,7 +248,7 @@ def collect(
     sites: Mapping[str, str],
     values: Recording,
     scored: Mapping[str, np.ndarray],
-    reference: Reference,
+    baseline: Baseline,
 ) -> dict[str, dict[tuple[str, str], np.ndarray]]:
     """Return ``scores``, ``sizes`` and ``activations`` of an Attribution.
 
@@ -257,12 +257,12 @@ def collect(
         sites: site to basis.
         values: the clean run.
         scored: site to ``(position, unit)`` scores.
-        reference: what ``values`` is held against.
+        baseline: what ``values`` is held against.
     """
     found: dict[str, dict[tuple[str, str], np.ndarray]] = {"scores": {}, "sizes": {}, "activations": {}}
     for path, basis in sites.items():
         found["scores"][path, basis] = scored[path]
-        found["sizes"][path, basis] = distances(model, path, basis, values[path], reference)
+        found["sizes"][path, basis] = distances(model, path, basis, values[path], baseline)
         if kind_of(basis) == "feature":
             f = encode(model.basis_at(path, basis), values[path])
             found["activations"][path, basis] = widened(f).cpu().double().numpy()

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from patchclamp.attribute.baseline import Baseline
 from patchclamp.attribute.direction import orient
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
 from patchclamp.attribute.nodes import level_sites, pattern_sites
-from patchclamp.attribute.reference import Reference
 from patchclamp.attribute.scoring import STEPS
 from patchclamp.core.arguments import checked
 from patchclamp.core.circuit import Circuit
@@ -353,12 +353,12 @@ def _ends(
     model: Model, pairs: PairSet, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
 ) -> Ends:
     clean, other = [pairs.clean[i] for i in some], [pairs.corrupted[i] for i in some]
-    return differentiated(model, clean, other, pairs.metric(some), paths, rules, plain=Reference("zero"))
+    return differentiated(model, clean, other, pairs.metric(some), paths, rules, plain=Baseline("zero"))
 
 
 def _shares(model: Model, ends: Ends, sites: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
     for path, basis in sites.items():
-        yield path, shared(model, path, _rowwise(basis), ends.values[path], ends.reference, ends.gradients[path])
+        yield path, shared(model, path, _rowwise(basis), ends.values[path], ends.baseline, ends.gradients[path])
 
 
 def _rowwise(basis: str) -> str:
@@ -376,7 +376,7 @@ def _integrated(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
     clean, metric = [pairs.clean[i] for i in some], pairs.metric(some)
-    values, baseline = measured(model, clean, metric, list(sites))
+    values, metric_clean = measured(model, clean, metric, list(sites))
     other = recorded(model, [pairs.corrupted[i] for i in some], list(sites))
     for path, basis in sites.items():
         own = integrated(
@@ -386,7 +386,7 @@ def _integrated(
         changes = [
             [Intervention(path, "patch", None, whole, source=Source(other, stimulus=i))] for i in range(len(some))
         ]
-        effects = baseline - widened(model.measure(clean, metric, interventions=changes)).cpu().double().numpy()
+        effects = metric_clean - widened(model.measure(clean, metric, interventions=changes)).cpu().double().numpy()
         sums = own.unflatten(0, (len(some), -1)).sum((1, 2)).cpu().numpy()
         gaps[path] = float(np.abs(sums - effects).sum())
         yield path, own
@@ -409,16 +409,16 @@ def _patched(
     def scored(i: int) -> dict[str, np.ndarray]:
         source = recorded(model, [pairs.corrupted[i]], list(sites))
         there = recorded(model, [pairs.clean[i]], list(sites)) if any(map(_learnt, sites.values())) else None
-        reference = Reference("corrupted", source)
+        baseline = Baseline("corrupted", source)
         places: Sequence[int | None] = range(n_places) if n_places else (None,)
         chosen, cells = [], []
         for path, basis in sites.items():
-            moved = _moved(model, path, basis, there, reference)
+            moved = _moved(model, path, basis, there, baseline)
             for k, place in enumerate(places):
                 for unit in range(counts[path]):
                     if moved is None or (moved[:, unit].any() if place is None else moved[place, unit]):
                         chosen.append(firsts[path] + k * counts[path] + unit)
-                        cells.append([reference.replace(UnitKey(path, unit, basis, None, place))])
+                        cells.append([baseline.replace(UnitKey(path, unit, basis, None, place))])
         values = model.sweep(pairs.clean[i], pairs.metrics[i], cells, batch_size=4 * batch_size)
         effects = pairs.m_clean[i] - widened(values).cpu().double().numpy()
         scores = np.zeros(len(tally.total))
@@ -432,9 +432,9 @@ def _patched(
             progress(i + 1, len(pairs))
 
 
-def _moved(model: Model, path: str, basis: str, there: Recording | None, reference: Reference) -> np.ndarray | None:
+def _moved(model: Model, path: str, basis: str, there: Recording | None, baseline: Baseline) -> np.ndarray | None:
     """Return where features differ between the ends; None for units that are all replaced."""
     if there is None or not _learnt(basis):
         return None
-    found: np.ndarray = (away(model.basis_at(path, basis), path, there[path], reference) != 0).cpu().numpy()
+    found: np.ndarray = (away(model.basis_at(path, basis), path, there[path], baseline) != 0).cpu().numpy()
     return found

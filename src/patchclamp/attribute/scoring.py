@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.attribute.baseline import Baseline, check_means
 from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import against, differentiated, integrated, measured, recorded, shared
 from patchclamp.attribute.nodes import Attribution, collect, distances, level_sites, shape_of
-from patchclamp.attribute.reference import Reference, check_means
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric
@@ -53,7 +53,7 @@ def attribute_nodes(
 ) -> Attribution:
     r"""Score every MLP neuron and every head at every position for a metric.
 
-    With n(x) a node's value on the prompt x and r its reference (0, its mean μ over a text, or n(x′) on a corrupted
+    With n(x) a node's value on the prompt x and r its baseline (0, its mean μ over a text, or n(x′) on a corrupted
     prompt x′), a head's score being the sum over its z:
 
     | method | score |
@@ -69,16 +69,16 @@ def attribute_nodes(
     ig a site's features go together from r to f along x(α) = x − (1 − α) (f − r) D, so that their scores sum to
     m(x) − m(x − (f − r) D). The error x − x̂, which no feature explains, is never replaced.
 
-    All of it happens in the run on x, which is the one that is patched into, with every reference: scores predict
+    All of it happens in the run on x, which is the one that is patched into, with every baseline: scores predict
     m(x) − m(x with n := r). With ``direction="denoise"`` it is the run on x′: scores predict m(x′ with n := n(x)) −
-    m(x′), and baseline, activations and reference are those of that run.
+    m(x′), and metric_clean, activations and baseline are those of that run.
 
     Args:
         model: the subject; of a wrapped plain network units at module sites, which ``levels`` names.
         prompt: x, text or image, or a stimulus; for a plain network a tensor, or a tuple of tensors, with one row.
         metric: m; of a plain network also a function from output to ``(batch,)``.
         corrupted: x′, of as many tokens.
-        means: a survey (or recording) whose means are the reference.
+        means: a survey (or recording) whose means are the baseline.
         method: one of the table.
         levels: ``neuron``, ``head``, ``channel`` (a map's unit over all its places), ``feature`` (units of the bases
             that were added, in the place of their sites' neurons), or patterns of site paths; neurons and heads, or
@@ -92,8 +92,8 @@ def attribute_nodes(
         Attribution: scores, sizes, m(x), and for ig the completeness gap.
 
     Raises:
-        PatchclampError: an unknown method or level, prompts of unequal length, two references, a survey of another
-            model or without a site, means as the reference of features, features without a basis.
+        PatchclampError: an unknown method or level, prompts of unequal length, two baselines, a survey of another
+            model or without a site, means as the baseline of features, features without a basis.
 
     Source: 2508.21258 for relp and atp; 1703.01365 for ig. Departs from the first, which denoises, in its default
     direction, in scoring neurons and heads instead of whole layers, and in leaving scores in the metric's units instead
@@ -117,7 +117,7 @@ def attribute_nodes(
         )
     if corrupted is not None and means is not None:
         raise PatchclampError(
-            expected="one reference", got="a corrupted prompt and means", remedy="Leave one of them out."
+            expected="one baseline", got="a corrupted prompt and means", remedy="Leave one of them out."
         )
     if steps < 1:
         raise PatchclampError(expected="at least 1 step", got=str(steps), remedy="10 are the usual number.")
@@ -143,41 +143,41 @@ def attribute_nodes(
     features = [path for path, basis in sites.items() if kind_of(basis) == "feature"]
     if means is not None and features:
         raise PatchclampError(
-            expected="zero or a corrupted prompt as the reference of features",
+            expected="zero or a corrupted prompt as the baseline of features",
             got=f"means, and features at {features[0]}",
             remedy="A survey holds means of neurons, and what a basis reads in a mean is not its features' mean. "
-            "Leave --reference out, or give --corrupt.",
+            "Leave --baseline out, or give --corrupt.",
         )
     if means is not None:
         check_means(model, means, paths)
     [shown] = _one(model, prompt)
     check_metric(model, shown, metric)
     other = None if corrupted is None else _aligned(model, shown, corrupted)
-    plain = Reference("zero") if means is None else Reference("mean", means)
+    plain = Baseline("zero") if means is None else Baseline("mean", means)
     gap = None
     if method in ("relp", "atp", "direct"):
         ruled = rules if rules is not None else {"relp": RELP, "atp": (), "direct": DIRECT}[method]
         others = None if other is None else [other]
         ends = differentiated(model, [shown], others, metric, paths, ruled, plain=plain)
-        values, baseline, reference = ends.values, float(ends.baseline[0]), ends.reference
-        scored = {p: shared(model, p, sites[p], values[p], reference, ends.gradients[p]).cpu().numpy() for p in paths}
+        values, metric_clean, baseline = ends.values, float(ends.metric_clean[0]), ends.baseline
+        scored = {p: shared(model, p, sites[p], values[p], baseline, ends.gradients[p]).cpu().numpy() for p in paths}
     else:
         values, clean = measured(model, [shown], metric, paths)
-        baseline = float(clean[0])
-        reference = plain if other is None else against(recorded(model, [other], paths))
+        metric_clean = float(clean[0])
+        baseline = plain if other is None else against(recorded(model, [other], paths))
         if method == "ig":
-            scored, gap = _integrated(model, shown, metric, sites, values, reference, baseline, steps, progress)
+            scored, gap = _integrated(model, shown, metric, sites, values, baseline, metric_clean, steps, progress)
         elif method == "exact":
-            scored = _replaced(model, shown, metric, sites, values, reference, baseline, progress)
+            scored = _replaced(model, shown, metric, sites, values, baseline, metric_clean, progress)
         else:
-            nothing = Reference("zero")
+            nothing = Baseline("zero")
             scored = {p: distances(model, p, sites[p], values[p], nothing) for p in paths}
     return Attribution(
         method=method,
-        reference=reference,
-        subject=model.name,
-        **collect(model, sites, values, scored, reference),
         baseline=baseline,
+        subject=model.name,
+        **collect(model, sites, values, scored, baseline),
+        metric_clean=metric_clean,
         gap=gap,
     )
 
@@ -206,21 +206,21 @@ def _integrated(
     metric: Metric,
     sites: Mapping[str, str],
     values: Recording,
-    reference: Reference,
-    baseline: float,
+    baseline: Baseline,
+    metric_clean: float,
     steps: int,
     progress: Progress | None,
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Integrate along the straight path from reference to value, all nodes of one site together."""
+    """Integrate along the straight path from baseline to value, all nodes of one site together."""
     # The whole site replaced: what its scores must sum to.
     cells = [
-        [reference.replace_site(name, basis if kind_of(basis) == "feature" else "neurons")]
+        [baseline.replace_site(name, basis if kind_of(basis) == "feature" else "neurons")]
         for name, basis in sites.items()
     ]
-    effects = baseline - widened(model.sweep(shown, metric, cells)).cpu().double().numpy()
+    effects = metric_clean - widened(model.sweep(shown, metric, cells)).cpu().double().numpy()
     scored, gaps = {}, []
     for i, (name, basis) in enumerate(sites.items()):
-        scored[name] = integrated(model, [shown], metric, name, basis, values[name], reference, steps).cpu().numpy()
+        scored[name] = integrated(model, [shown], metric, name, basis, values[name], baseline, steps).cpu().numpy()
         gaps.append(abs(float(scored[name].sum() - effects[i])))
         if progress is not None:
             progress(i + 1, len(sites))
@@ -233,23 +233,23 @@ def _replaced(
     metric: Metric,
     sites: Mapping[str, str],
     values: Recording,
-    reference: Reference,
-    baseline: float,
+    baseline: Baseline,
+    metric_clean: float,
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
-    """Replace every node by itself; a feature that is at its reference already is left out, for that does nothing."""
+    """Replace every node by itself; a feature that is at its baseline already is left out, for that does nothing."""
     scored, nodes = {}, []
     for path, basis in sites.items():
         scored[path] = np.zeros(shape_of(model, path, basis, len(shown)))
         moved = np.ones(scored[path].shape, dtype=bool)
         if kind_of(basis) == "feature":
-            moved = distances(model, path, basis, values[path], reference) > 0
+            moved = distances(model, path, basis, values[path], baseline) > 0
         nodes += [(path, int(position), int(unit)) for position, unit in np.argwhere(moved)]
     cells = [
-        [reference.replace(UnitKey(path, unit, sites[path], None, None if sites[path] == "channels" else position))]
+        [baseline.replace(UnitKey(path, unit, sites[path], None, None if sites[path] == "channels" else position))]
         for path, position, unit in nodes
     ]
-    effects = baseline - widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
+    effects = metric_clean - widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
     for (path, position, unit), effect in zip(nodes, effects, strict=True):
         scored[path][position, unit] = effect
     return scored

@@ -49,7 +49,7 @@ def calibrate_circuits(
 ) -> list[Finding]:
     """Score the units of planted circuits by every method, and count the planted ones among the highest.
 
-    Every organism is asked its card's question, values held against its card's reference. The random row is the
+    Every organism is asked its card's question, values held against its card's baseline. The random row is the
     expectation over all orders; the oracle row is the truth.
 
     Args:
@@ -106,7 +106,7 @@ def summary(found: Sequence[Finding]) -> dict[str, tuple[float, Interval]]:
 def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     card = organisms.card(name)
     model = organisms.build(name)
-    corrupt = card["corrupt"] if card["reference"] == "corrupted" else None
+    corrupt = card["corrupt"] if card["baseline"] == "corrupted" else None
     question = ask(model, card["prompt"], card["target"], contrast=card["contrast"], corrupt=corrupt)
     asked: dict[str, Any] = {"metric": question.metric, "corrupted": question.corrupted}
     exact = attribute_nodes(model, question.shown, method="exact", **asked)

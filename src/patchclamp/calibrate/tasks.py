@@ -76,7 +76,7 @@ def calibrate_tasks(
 ) -> list[Holding]:
     """Hold every method's predictions against measured replacements, on pairs of every task.
 
-    On each pair every node (neuron or head at a position) is scored with the corrupted prompt as reference. Then the
+    On each pair every node (neuron or head at a position) is scored with the corrupted prompt as baseline. Then the
     same single nodes are replaced for all methods alike, each method's six strongest and others drawn at random, 64 in
     all; and each method's twenty highest together, beside twenty random sets of the same sites and positions and of
     like size.
@@ -151,7 +151,7 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     """Score one pair by every method and measure what they say; None where the two prompts hardly differ in m."""
     question = ask(model, item.clean, item.answer, contrast=item.wrong, corrupt=item.corrupted)
     assert question.corrupted is not None
-    floor = float(model.measure([question.corrupted], question.metric)[0])
+    metric_baseline = float(model.measure([question.corrupted], question.metric)[0])
     scored: dict[str, Attribution] = {}
     seconds: dict[str, float] = {}
     for name, options in COMPARED.items():
@@ -159,7 +159,7 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
         scored[name] = attribute_nodes(model, question.shown, question.metric, corrupted=question.corrupted, **options)
         seconds[name] = time.perf_counter() - began
     some = next(iter(scored.values()))
-    if normalised(0.0, some.baseline, floor) is None:
+    if normalised(0.0, some.metric_clean, metric_baseline) is None:
         return None
     draw = np.random.default_rng(seed)
     orders = {name: found.order() for name, found in scored.items()}
@@ -175,9 +175,9 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
         top = [some.key(int(i)) for i in order[:TOP]]
         controls = draw_controls(some.strata, order[:TOP].tolist(), SETS, seed=seed)
         groups += [top, *([some.key(i) for i in one] for one in controls.sets)]
-    effects = some.baseline - _measured(model, question, some, groups)
+    effects = some.metric_clean - _measured(model, question, some, groups)
     alone, *together = np.split(effects, starts)
-    scale = some.baseline - floor
+    scale = some.metric_clean - metric_baseline
     return {
         name: _Held(spearman(scores[name][singles], alone), float(row[0]) / scale, row[1:] / scale, seconds[name])
         for name, row in zip(orders, together, strict=True)
@@ -195,7 +195,7 @@ def _singles(scores: Mapping[str, np.ndarray], draw: np.random.Generator) -> np.
 def _measured(
     model: LanguageModel, question: Any, found: Attribution, groups: Sequence[Sequence[UnitKey]]
 ) -> Float[np.ndarray, " group"]:
-    cells = [[found.reference.replace(node) for node in group] for group in groups]
+    cells = [[found.baseline.replace(node) for node in group] for group in groups]
     return widened(model.sweep(question.shown, question.metric, cells)).cpu().double().numpy()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from patchclamp.core.errors import PatchclampError
 
-OPTIONS = ("model", "target", "contrast", "corrupt", "reference", "method", "level", "basis", "top")
+OPTIONS = ("model", "target", "contrast", "corrupt", "baseline", "method", "level", "basis", "top")
 
 
 def refuse_if_unwritable(path: str, model: Any) -> None:

@@ -15,7 +15,7 @@ def calibration(found: Sequence[Any], overall: Any) -> None:
     _findings(out, found, overall)
     out.print(
         "Each cell: how many planted units stand among as many of the largest scores (neurons and heads at every "
-        "position, values held against each card's reference), and in brackets the rank of the last of them where some "
+        "position, values held against each card's baseline), and in brackets the rank of the last of them where some "
         "are missed; `patchclamp organism card NAME` says why. The circuits were built to tell methods apart: the "
         "interval over circuits says how much hangs on their choice, not how a method does in a trained network.",
         style="dim",

@@ -76,10 +76,10 @@ def evaluate(options: Namespace) -> int:
 
 
 def _check(options: Namespace) -> None:
-    if (options.reference == "mean") != (options.train is not None):
+    if (options.baseline == "mean") != (options.train is not None):
         raise PatchclampError(
-            expected="--reference mean together with --train PAIRS",
-            got=f"--reference {options.reference}" + ("" if options.train is None else " and --train"),
+            expected="--baseline mean together with --train PAIRS",
+            got=f"--baseline {options.baseline}" + ("" if options.train is None else " and --train"),
             remedy="The mean is taken over the pairs that the circuit was found on: name them.",
         )
     if options.out is not None and not options.out.endswith(ENDINGS):
@@ -141,12 +141,12 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
     )
     held = "pairs, SOME OF WHICH IT WAS FOUND ON" if found.seen else "held-out pairs"
     told = (
-        f"{len(found.pairs)} {held}; outside the circuit stands {found.reference}; "
+        f"{len(found.pairs)} {held}; outside the circuit stands {found.baseline}; "
         f"m {_general(m[0])}, with no part kept {_general(m[1])}"
     )
     document: dict[str, Any] = {
         "title": title, "told": told, "circuit": found.circuit, "found_on": len(circuit.about.get("pairs", ())),
-        "pairs": len(found.pairs), "left_out": dict(found.left_out), "seen": found.seen, "reference": found.reference,
+        "pairs": len(found.pairs), "left_out": dict(found.left_out), "seen": found.seen, "baseline": found.baseline,
         "signed": found.signed, "m": {"model": m[0], "empty": m[1]},
         "points": [
             {

@@ -85,12 +85,12 @@ def _evaluate(whats: Any) -> None:
         "--sizes", metavar="SIZES", help="more sizes than 1 to 50%%, such as 12,7.5%% (parts, or a share)"
     )
     made.add_argument(
-        "--reference",
+        "--baseline",
         choices=("corrupted", "mean"),
         default="corrupted",
         help="what stands outside the circuit: each pair's corrupted prompt (default), or the mean over --train",
     )
-    made.add_argument("--train", metavar="PAIRS", help="--reference mean: the pairs that the circuit was found on")
+    made.add_argument("--train", metavar="PAIRS", help="--baseline mean: the pairs that the circuit was found on")
     made.add_argument("--random", type=int, default=20, metavar="N", help="random circuits (default and least: 20)")
     made.add_argument("--magnitude", action="store_true", help="take parts by magnitude, not from the highest down")
     made.add_argument("--seen", action="store_true", help="ask the pairs that it was found on too, and say so")

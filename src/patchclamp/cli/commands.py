@@ -252,7 +252,7 @@ def generate(options: Namespace) -> int:
             {
                 "prompt": options.prompt,
                 "interventions": [c.to_json() for c in clamps],
-                "baseline": {"text": bare.text, "ids": bare.ids.tolist()},
+                "unclamped": {"text": bare.text, "ids": bare.ids.tolist()},
                 "clamped": None if changed is None else {"text": changed.text, "ids": changed.ids.tolist()},
             }
         )

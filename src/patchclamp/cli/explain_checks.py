@@ -30,16 +30,14 @@ def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -
 
 
 def means_of(options: Namespace) -> Any:
-    """Return the survey whose means are the reference, or None."""
-    if options.reference is not None and options.corrupt is not None:
-        raise PatchclampError(
-            expected="one reference", got="--reference and --corrupt", remedy="Leave one of them out."
-        )
-    if options.reference in (None, "zero"):
+    """Return the survey whose means are the baseline, or None."""
+    if options.baseline is not None and options.corrupt is not None:
+        raise PatchclampError(expected="one baseline", got="--baseline and --corrupt", remedy="Leave one of them out.")
+    if options.baseline in (None, "zero"):
         return None
     from patchclamp.core.survey import StoredSurvey
 
-    return StoredSurvey(options.reference)
+    return StoredSurvey(options.baseline)
 
 
 def check_writable(name: str, option: str) -> None:

@@ -45,7 +45,7 @@ def sentence(estimate: Estimate) -> str:
 def _scores(scores: Scores, top: int) -> None:
     out = _console()
     ends = f"; m {_signed(scores.metric_clean)}" + (
-        f", on the counterpart {_signed(scores.metric_counterpart)}" if scores.baseline == "corrupted" else ""
+        f", on the counterpart {_signed(scores.metric_baseline)}" if scores.baseline == "corrupted" else ""
     )
     out.print(f"{len(scores):,} keys scored by {scores.provenance.method}, in units of {scores.unit}{ends}")
     table = _grid("key", "score", *scores.measures, numbers=("score", *scores.measures))

@@ -228,7 +228,7 @@ def _explain(verbs: Any) -> None:
         help="a prompt of as many tokens, or an image, under which the answer should be lost",
     )
     verb.add_argument(
-        "--reference",
+        "--baseline",
         metavar="zero|DIR",
         help="what values are held against and replaced by: zero (default), or the means of a survey's folder",
     )

@@ -184,14 +184,16 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
     out, q = _console(), e.question
     first = ", ".join(f"{escape(_shown(t))} {_percent(p, 1)}" for t, p in e.likeliest)
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
-    floor = "on the corrupted prompt" if e.reference == "corrupted" else f"with every unit {REPLACED[e.reference]}"
-    out.print(f"explained: m = {escape(q.explained)} = {_signed(e.baseline, 2)}; {_signed(e.floor, 2)} {floor}")
+    floor = "on the corrupted prompt" if e.baseline == "corrupted" else f"with every unit {REPLACED[e.baseline]}"
+    out.print(
+        f"explained: m = {escape(q.explained)} = {_signed(e.metric_clean, 2)}; {_signed(e.metric_baseline, 2)} {floor}"
+    )
     if q.beginning:
         out.print(
             f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
             f"and m is read {'after it' if q.given else 'along it'}."
         )
-    out.print(f"scored by {METHODS[e.method]}, values held against {HELD[e.reference]}\n", style="dim")
+    out.print(f"scored by {METHODS[e.method]}, values held against {HELD[e.baseline]}\n", style="dim")
     out.print(f"[bold]Verdict[/]: {escape(e.receipts.receipt.summary)}\n")
     _causes(out, e.causes)
     _receipt(out, e)
@@ -258,7 +260,7 @@ def different_sets(n: int) -> str:
 
 def _receipt(out: Console, e: Any) -> None:
     randoms, n = e.receipts.randoms, len(e.causes)
-    out.print(f"\n[bold]Receipt[/]: what m loses when units are {REPLACED[e.reference]}")
+    out.print(f"\n[bold]Receipt[/]: what m loses when units are {REPLACED[e.baseline]}")
     table = _grid("", "predicted", "measured", "share", "", numbers=("predicted", "measured", "share"))
 
     def row(what: str, effect: float, note: str = "", predicted: str = "") -> None:
@@ -291,10 +293,10 @@ def _receipt(out: Console, e: Any) -> None:
             style="bold dark_orange",
         )
     if e.share(1.0) is None:
-        moved = e.baseline - e.floor
-        why = f"m(clean) − m(reference) is {_signed(moved)}, and below 0.1 there is nothing to share."
-        if _is_known(moved) and moved < 0 and e.reference != "corrupted":
-            why += f" With every unit {REPLACED[e.reference]} m favours the answer: --corrupt takes another reference."
+        moved = e.metric_clean - e.metric_baseline
+        why = f"m(clean) − m(baseline) is {_signed(moved)}, and below 0.1 there is nothing to share."
+        if _is_known(moved) and moved < 0 and e.baseline != "corrupted":
+            why += f" With every unit {REPLACED[e.baseline]} m favours the answer: --corrupt takes another baseline."
         out.print(f"No shares: {why}", style="bold")
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
@@ -305,7 +307,7 @@ def _receipt(out: Console, e: Any) -> None:
     if e.bases:
         out.print(
             "A feature is replaced along its direction, what no feature explains stays; sets draw features that are "
-            f"away from their reference where there are any ({_percent(randoms.idle)} of the drawn units are none "
+            f"away from their baseline where there are any ({_percent(randoms.idle)} of the drawn units are none "
             "such: replacing them does nothing).",
             style="dim",
         )
@@ -337,7 +339,7 @@ def _kept(out: Console, e: Any) -> None:
     # Every other power of two is enough to see the curve.
     points = [i for i, size in enumerate(kept.sizes) if size in (0, kept.nodes) or size.bit_length() % 2]
     points = [points[0], *points[1:-1][-5:], points[-1]]
-    out.print(f"\n[bold]Kept alone[/], all others {REPLACED[e.reference]}: m by number kept")
+    out.print(f"\n[bold]Kept alone[/], all others {REPLACED[e.baseline]}: m by number kept")
     sizes = [f"{kept.sizes[i]:,}" for i in points]
     table = _grid("", *sizes, numbers=sizes)
     for what, values in (("largest scores, either sign", kept.measured), ("random", kept.random)):
@@ -422,7 +424,7 @@ def card(found: Any) -> None:
     out.print(f"{escape(asked)}: logit difference {_signed(found['logit_difference'])}")
     if found["corrupt"]:
         out.print(f"corrupted: {escape(repr(found['corrupt']))}")
-    out.print(f"\n[bold]True units[/], and what m loses when each is {REPLACED[found['reference']]} by itself")
+    out.print(f"\n[bold]True units[/], and what m loses when each is {REPLACED[found['baseline']]} by itself")
     table = _grid("unit", "effect", numbers=("effect",))
     for key in found["true"]:
         table.add_row(escape(key), _signed(found["effects"][key]))

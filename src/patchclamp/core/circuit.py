@@ -124,8 +124,8 @@ class Circuit:
         slug = self.subject.get("slug")
         head = f"{slug}/" if slug else ""
         told = dict(self.about)
-        ends = {"baseline": float(told.get("m_clean", 0.0)), "floor": float(told.get("m_corrupted", 0.0))}
-        output = Node(OUTPUT, OUTPUT, ends["baseline"] - ends["floor"])
+        ends = {"metric_clean": float(told.get("m_clean", 0.0)), "metric_baseline": float(told.get("m_corrupted", 0.0))}
+        output = Node(OUTPUT, OUTPUT, ends["metric_clean"] - ends["metric_baseline"])
         if self.level == "edge":
             edges = [edge for i in shown for edge in self._folded(int(i), head)]
             out_of = self._out_of()
@@ -140,7 +140,7 @@ class Circuit:
         about = {
             "prompt": first.get("clean", ""), "target": "".join(first.get("answers", [])[:1]),
             "contrast": "".join(first.get("wrongs", [])[:1]) or None, "corrupt": first.get("corrupted"),
-            "reference": "corrupted", "method": self.method, "level": self.level, "n_pairs": len(told.get("pairs", [])),
+            "baseline": "corrupted", "method": self.method, "level": self.level, "n_pairs": len(told.get("pairs", [])),
             "asked": told.get("asked", []), "tokens": list(tokens), "layers": 1 + max(map(_block_of, self.names())),
             "settings": told.get("settings", {}), "bases": told.get("bases", {}),
         }  # fmt: skip

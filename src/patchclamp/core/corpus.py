@@ -61,9 +61,9 @@ class Corpus:
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", fspath(self.source))
         check_counts({"--window": self.window, "--max-tokens": self.max_tokens, "--max-images": self.max_images})
-        of_text = {"window": None, "bos": True, "skip_first": 0, "max_tokens": None}
+        of_text: dict[str, Any] = {"window": None, "bos": True, "skip_first": 0, "max_tokens": None}
         of_others = {"images": of_text, "documents": {"bos": True, "max_images": None}}
-        usual = of_others.get(self.kind, {"max_images": None})
+        usual: dict[str, Any] = of_others.get(self.kind, {"max_images": None})
         strange = [name for name, value in usual.items() if getattr(self, name) != value]
         if strange:
             raise PatchclampError(

@@ -149,7 +149,7 @@ class Exemplars:
         """
         if kind not in KINDS:
             raise PatchclampError(expected=f"a kind among {', '.join(KINDS)}", got=kind, remedy="Choose one of these.")
-        columns = {
+        columns: dict[str, Any] = {
             "unit": np.asarray(unit, dtype=np.int32), "kind": np.full(len(unit), KINDS.index(kind), dtype=np.int8),
             "value": np.asarray(value, dtype=np.float32), "position": np.asarray(position, dtype=np.int32),
             "stimulus": np.arange(len(unit), dtype=np.int32) if stimulus is None else np.asarray(stimulus, np.int32),
@@ -171,12 +171,10 @@ class Exemplars:
             return self.take(row)
         at = range(len(self))[row]
         shown, position = self.stimuli[int(self.stimulus[at])], int(self.position[at])
-        picture = isinstance(shown, Picture)
+        ids, name = ((), shown.name or shown.id) if isinstance(shown, Picture) else (tuple(shown.ids.tolist()), "")
         return Exemplar(
             int(self.unit[at]), KINDS[self.kind[at]], float(self.value[at]),
-            int(self.stimuli.numbers[self.stimulus[at]]), position,
-            () if isinstance(shown, Picture) else tuple(shown.ids.tolist()),
-            (shown.name or shown.id) if picture else "", self.site.place(position),
+            int(self.stimuli.numbers[self.stimulus[at]]), position, ids, name, self.site.place(position),
         )  # fmt: skip
 
     def __iter__(self) -> Iterator[Exemplar]:
@@ -273,7 +271,8 @@ class Exemplars:
         counts = np.bincount(self.kind, minlength=len(KINDS)).tolist()
         return {
             "site": self.site.path, "basis": self.basis, "n": len(self), "units": len(self.units),
-            "stimuli": len(np.unique(self.stimulus)), "kinds": {kind: n for kind, n in zip(KINDS, counts, strict=True) if n},
+            "stimuli": len(np.unique(self.stimulus)),
+            "kinds": {kind: n for kind, n in zip(KINDS, counts, strict=True) if n},
             "exemplars": [
                 {
                     "unit": one.unit, "kind": one.kind, "value": finite(one.value), "stimulus": one.stimulus,

@@ -60,7 +60,7 @@ class Graph:
         metric: the explained number, as ``Metric.to_json`` gives it.
         nodes: scored nodes.
         edges: weighted edges.
-        measures: baseline, completeness gap and other numbers of the whole.
+        measures: metric_clean, completeness gap and other numbers of the whole.
         about: prompt, its tokens, blocks of the model, method, seeds and versions; no part must be there.
 
     Example:

@@ -38,7 +38,7 @@ class Scores:
         unit: unit of measure: ``m`` where scores predict changes of a metric.
         baseline: what a value is held against and replaced by: ``zero``, ``mean``, ``corrupted``, …; empty for none.
         metric_clean: m on what was shown, its mean over cases; nan without a metric.
-        metric_counterpart: m on the counterparts; nan without any.
+        metric_baseline: m on the counterparts; nan without any.
         per_case: ``(case, key)`` scores of every case, whose mean ``values`` are; None where they were not kept.
         ranking: ``(rank,)`` places of keys from the first down, where the order is not by value; None where it is.
         measures: ``(key,)`` other numbers of every key, by name: size of its change, activation.
@@ -60,7 +60,7 @@ class Scores:
     unit: str = "m"
     baseline: str = ""
     metric_clean: float = float("nan")
-    metric_counterpart: float = float("nan")
+    metric_baseline: float = float("nan")
     per_case: Float[np.ndarray, "case key"] | None = None
     ranking: Int[np.ndarray, " rank"] | None = None
     measures: Mapping[str, Float[np.ndarray, " key"]] = field(default_factory=dict)
@@ -199,16 +199,16 @@ class Scores:
                 edges.append(Edge(str(key.source), str(key.target), value))
         output = Node("output", "output", finite(self.metric_clean) or 0.0)
         subject = {"slug": self.provenance.subject, "hash": self.provenance.subject_hash}
-        ends = {"baseline": self.metric_clean, "floor": self.metric_counterpart, "total": self.total}
+        ends = {"metric_clean": self.metric_clean, "metric_baseline": self.metric_baseline, "total": self.total}
         measures = {name: value for name, value in ends.items() if math.isfinite(value)}
-        own = {"method": self.provenance.method, "reference": self.baseline, **(about or {})}
+        own = {"method": self.provenance.method, "baseline": self.baseline, **(about or {})}
         return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), measures, own)
 
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:
         """Return the ``limit`` keys of largest magnitude and what the scores are of, as JSON-ready data."""
         return {
             "n": len(self), "unit": self.unit, "baseline": self.baseline, "task": self.task, "total": self.total,
-            "metric_clean": finite(self.metric_clean), "metric_counterpart": finite(self.metric_counterpart),
+            "metric_clean": finite(self.metric_clean), "metric_baseline": finite(self.metric_baseline),
             "scores": [
                 {
                     "key": str(self.key(int(i))), "score": float(self.values[i]),
@@ -230,7 +230,7 @@ class Scores:
         columns = {"values": self.values, **{f"measure-{i}": x for i, x in enumerate(self.measures.values())}}
         manifest = {
             "index": self.index.to_json(), "n": len(self), "unit": self.unit, "baseline": self.baseline,
-            "metric_clean": finite(self.metric_clean), "metric_counterpart": finite(self.metric_counterpart),
+            "metric_clean": finite(self.metric_clean), "metric_baseline": finite(self.metric_baseline),
             "measures": list(self.measures), "task": self.task, "provenance": self.provenance.to_json(),
             "dtypes": {name: str(column.dtype) for name, column in columns.items()},
         }  # fmt: skip
@@ -268,7 +268,7 @@ class Scores:
             raise ValueError(f"{len(index)} keys instead of {told['n']}")
         columns = {name: _join(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
         names = [str(name) for name in told["measures"]]
-        ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_counterpart")]
+        ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_baseline")]
         return cls(
             index, columns["values"], str(told["unit"]), str(told["baseline"]), ends[0], ends[1],
             whole.get("per_case"), whole.get("ranking"),

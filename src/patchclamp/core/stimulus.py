@@ -245,7 +245,7 @@ class PackedStimuli:
             raise PatchclampError(
                 expected="stimuli of one kind", got="text and pictures", remedy="Keep them in two Exemplars."
             )
-        empty = {"ids": np.zeros(0, dtype=np.int32), "offsets": np.zeros(1, dtype=np.int64)}
+        empty: dict[str, np.ndarray] = {"ids": np.zeros(0, dtype=np.int32), "offsets": np.zeros(1, dtype=np.int64)}
         return cls(packed(shown) if shown else empty, own)
 
     @classmethod

@@ -66,7 +66,7 @@ class Faithfulness:
         pairs: ids of the pairs it was measured on.
         left_out: how many were not used, by reason.
         seen: pairs among ``pairs`` that the circuit was found on: 0 unless that was asked for.
-        reference: what stands outside the circuit, in words.
+        baseline: what stands outside the circuit, in words.
         signed: whether parts were taken from the highest score down, else by magnitude.
         m_model: ``(pair,)`` m with all parts kept.
         m_empty: ``(pair,)`` m with none.
@@ -83,7 +83,7 @@ class Faithfulness:
     pairs: tuple[str, ...]
     left_out: Mapping[str, int]
     seen: int
-    reference: str
+    baseline: str
     signed: bool
     m_model: Float[np.ndarray, " pair"]
     m_empty: Float[np.ndarray, " pair"]
@@ -115,7 +115,7 @@ def evaluate_circuit(
     """Measure on held-out pairs how much of m a circuit carries: faithfulness, completeness, minimality, by size.
 
     With C the circuit's first n parts, M all of them, and m(S) the mean over pairs of m with every part outside S as in
-    the reference run,
+    the baseline run,
 
     F(C) = [m(C) − m(∅)] / [m(M) − m(∅)], completeness F(M ∖ C),
 
@@ -126,9 +126,9 @@ def evaluate_circuit(
         model: the subject.
         circuit: parts in an order, found on other pairs.
         pairs: those to be asked; pairs the circuit was found on are left out and counted.
-        means: pairs over which the reference is the mean by position, over clean and corrupted prompts; only those that
+        means: pairs over which the baseline is the mean by position, over clean and corrupted prompts; only those that
             the circuit was found on are used, and pairs of a length that none of them has are left out and counted. The
-            corrupted prompt of each pair is the reference where left out.
+            corrupted prompt of each pair is the baseline where left out.
         shares: sizes as shares of all parts; ``area`` is taken over sizes from 1 to 50 %.
         sizes: more sizes, as numbers of parts.
         n_random: random circuits, at least 20; no two are the same, so there are fewer where parts are few.
@@ -208,7 +208,7 @@ def evaluate_circuit(
         pairs=tuple(pair.id for pair in chosen.pairs),
         left_out=evaluated.left_out,
         seen=evaluated.seen,
-        reference=CORRUPTED if train is None else f"the mean by position over both prompts of {len(train)} train pairs",
+        baseline=CORRUPTED if train is None else f"the mean by position over both prompts of {len(train)} train pairs",
         signed=signed,
         m_model=m[0],
         m_empty=m[1],
@@ -269,7 +269,7 @@ class EvaluatedPairs:
 
     Args:
         pairs: those to be measured.
-        means: pairs over which the reference is the mean; None where it is each pair's corrupted prompt.
+        means: pairs over which the baseline is the mean; None where it is each pair's corrupted prompt.
         left_out: how many pairs are not measured, by reason.
         seen: how many of ``pairs`` the circuit was found on.
     """
@@ -308,7 +308,7 @@ def choose_pairs(
             raise PatchclampError(
                 expected="pairs as long as some that the circuit was found on, for a mean by position",
                 got=f"{len(pairs)} pairs of other lengths",
-                remedy="Take the corrupted prompts as the reference.",
+                remedy="Take the corrupted prompts as the baseline.",
             )
         if not fit.all():
             left_out["a length that no train pair has"] = int((~fit).sum())

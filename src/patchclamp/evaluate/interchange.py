@@ -40,7 +40,7 @@ class Interchange(Protocol):
 class UnitInterchange:
     """Keep some units (nodes, neurons, heads, features), and replace the others at every position at once.
 
-    In one forward pass from the first block to the last, what is not kept takes its value of the reference run and what
+    In one forward pass from the first block to the last, what is not kept takes its value of the baseline run and what
     is kept computes its own from what reaches it. Of features the part along their direction is replaced and the error
     x − x̂ stays.
 
@@ -48,7 +48,7 @@ class UnitInterchange:
         model: the subject.
         circuit: whose parts they are; whatever the model has beside them is never replaced.
         pairs: whom it is measured on.
-        means: pairs over whose clean and corrupted prompts the reference is the mean, position by position; the
+        means: pairs over whose clean and corrupted prompts the baseline is the mean, position by position; the
             corrupted prompt of each pair where left out.
 
     Raises:
@@ -73,15 +73,15 @@ class UnitInterchange:
         featured = [member.path for member in self.members if member.basis.kind == "directions"]
         if featured and means is not None:
             raise PatchclampError(
-                expected="the corrupted prompts as the reference of features",
+                expected="the corrupted prompts as the baseline of features",
                 got=f"a mean, and features at {featured[0]}",
-                remedy="What a basis reads in a mean is not its features' mean: leave --reference out.",
+                remedy="What a basis reads in a mean is not its features' mean: leave --baseline out.",
             )
         self.means = means
 
     @property
     def memory_bytes(self) -> int:
-        """Estimate of what one batch holds: the reference's values, and the widest site a few times over."""
+        """Estimate of what one batch holds: the baseline's values, and the widest site a few times over."""
         longest = max(len(x) for x in self.pairs.clean)
         widths = [max(member.n_units, self.model.site(member.path).width) for member in self.members]
         values = min(len(self.pairs), ROWS) * longest * (sum(widths) + COPIES * max(widths))
@@ -98,8 +98,8 @@ class UnitInterchange:
 
         Cost: one forward pass per subset and pair, those of one length together.
         """
-        reference = None if self.means is None else self._mean_of
-        return measure_interchanged(self.model, self.pairs, self.parts, ~kept, reference=reference, progress=progress)
+        baseline = None if self.means is None else self._mean_of
+        return measure_interchanged(self.model, self.pairs, self.parts, ~kept, baseline=baseline, progress=progress)
 
     def _mean_of(self, some: Int[np.ndarray, " pair"]) -> Mapping[str, Tensor]:
         own = self._averages[len(self.pairs.clean[int(some[0])])]
@@ -131,13 +131,13 @@ class UnitInterchange:
 
 
 class EdgeInterchange:
-    """Keep some edges: every reader sees the writers of its kept edges as they are now, the others as the reference.
+    """Keep some edges: every reader sees the writers of its kept edges as they are now, the others as the baseline.
 
     Args:
         model: the subject.
         circuit: whose parts they are; edges of the model that are none of its parts are kept.
         pairs: whom it is measured on.
-        means: pairs over which the reference is the mean of what writers write, by length and position, over clean and
+        means: pairs over which the baseline is the mean of what writers write, by length and position, over clean and
             corrupted prompts; the corrupted prompt of each pair where left out.
 
     Raises:
@@ -182,10 +182,10 @@ class EdgeInterchange:
         lengths, of_means = (np.array([len(x) for x in one.clean]) for one in (self.pairs, self.means))
         for length in np.unique(lengths):
             own = lengths == length
-            reference = mean_writes(self.model, self.means.some(of_means == length))
+            baseline = mean_writes(self.model, self.means.some(of_means == length))
             done = int((lengths < length).sum())
             then = None if progress is None else _shifted(progress, done * len(kept), found.size)
-            found[:, own] = measure_edges(self.model, self.pairs.some(own), marks, reference=reference, progress=then)
+            found[:, own] = measure_edges(self.model, self.pairs.some(own), marks, baseline=baseline, progress=then)
         return found
 
 
@@ -200,7 +200,7 @@ def interchange(model: Network, circuit: Circuit, pairs: PairSet, *, means: Pair
         model: the subject.
         circuit: of units or of edges.
         pairs: whom it is measured on.
-        means: pairs over which the reference is the mean; each pair's corrupted prompt where left out.
+        means: pairs over which the baseline is the mean; each pair's corrupted prompt where left out.
 
     Raises:
         PatchclampError: parts that the model has not, or a mean where there can be none.

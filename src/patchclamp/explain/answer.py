@@ -80,9 +80,9 @@ class Explanation:
         question: what was asked.
         subject: slug and hash.
         method: how nodes were scored.
-        reference: what replaces a value: ``zero``, ``corrupted`` or ``mean``.
-        baseline: m on the clean prompt.
-        floor: m where the answer's causes are gone: on the corrupted prompt, else with every node replaced.
+        baseline: what replaces a value: ``zero``, ``corrupted`` or ``mean``.
+        metric_clean: m on the clean prompt.
+        metric_baseline: m where the answer's causes are gone: on the corrupted prompt, else with every node replaced.
         probability: of the target's deciding token at the place that the metric reads first; nan without a target.
         likeliest: the model's own first answers with their probabilities.
         tokens: every token of the prompt, and the sum of the scores at its position.
@@ -101,9 +101,9 @@ class Explanation:
     question: Question
     subject: dict[str, str]
     method: str
-    reference: str
-    baseline: float
-    floor: float
+    baseline: str
+    metric_clean: float
+    metric_baseline: float
     probability: float
     likeliest: tuple[tuple[str, float], ...]
     tokens: tuple[tuple[str, float], ...]
@@ -124,23 +124,24 @@ class Explanation:
         return self.receipts.together
 
     def share(self, effect: float) -> float | None:
-        """Return an effect as a share of m(clean) − m(reference); None where that is below 0.1."""
-        return normalised(effect, self.baseline, self.floor)
+        """Return an effect as a share of m(clean) − m(baseline); None where that is below 0.1."""
+        return normalised(effect, self.metric_clean, self.metric_baseline)
 
     def graph(self) -> Graph:
         """Return the explanation as a Graph: one node per cause and opponent, an edge from each to the output.
 
-        ``overlap`` is by how much all scores exceed m(clean) − m(reference): units in series carry the same effect.
+        ``overlap`` is by how much all scores exceed m(clean) − m(baseline): units in series carry the same effect.
         """
         q, r = self.question, self.receipts
         nodes = [
             Node(c.key, c.kind, c.predicted, {"activation": c.activation, "measured": c.measured})
             for c in (*self.causes, *self.opposing)
         ]
-        output = Node("output", "output", self.baseline)
+        output = Node("output", "output", self.metric_clean)
         measures = {
-            "baseline": self.baseline, "floor": self.floor, "predicted": self.predicted, "measured": self.measured,
-            "total": self.total, "overlap": self.total - (self.baseline - self.floor),
+            "metric_clean": self.metric_clean, "metric_baseline": self.metric_baseline,
+            "predicted": self.predicted, "measured": self.measured,
+            "total": self.total, "overlap": self.total - (self.metric_clean - self.metric_baseline),
             "control_mean": r.randoms.mean, "p": r.receipt.p,
         }  # fmt: skip
         if (interval := r.randoms.interval) is not None:
@@ -149,7 +150,7 @@ class Explanation:
             measures["completeness_gap"] = self.gap
         about = {
             "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
-            "method": self.method, "reference": self.reference, "seed": self.seed,
+            "method": self.method, "baseline": self.baseline, "seed": self.seed,
             "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
             **({"beginning": q.beginning, "text": q.text} if isinstance(q.shown, Stimulus) else {}),
             **({"bases": dict(self.bases)} if self.bases else {}),
@@ -169,7 +170,7 @@ class Explanation:
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-ready data: the one document that tables and report are made of.
 
-        ``normalised`` holds shares of m(clean) − m(reference), or null where that is below 0.1.
+        ``normalised`` holds shares of m(clean) − m(baseline), or null where that is below 0.1.
         """
         q, r = self.question, self.receipts
         receipt = r.receipt.to_json()
@@ -186,9 +187,9 @@ class Explanation:
         own = (
             "subject",
             "method",
-            "reference",
             "baseline",
-            "floor",
+            "metric_clean",
+            "metric_baseline",
             "probability",
             "likeliest",
             "total",
@@ -235,7 +236,7 @@ def explain_answer(
     r"""Find which neurons and heads gave an answer, and prove it by replacing them.
 
     Every node gets a score (see ``attribute_nodes``): the part of m that it is predicted to carry. The top k are then
-    replaced by the same reference (0, their mean over a text, or their value on the corrupted prompt) together and one
+    replaced by the same baseline (0, their mean over a text, or their value on the corrupted prompt) together and one
     by one: measured = m(clean) − m(replaced). Beside them are replaced: random sets of like size at the same sites and
     positions, the largest activations, the strongest direct logit attributions, and 64 single nodes of which 16 are
     predicted near zero. The keep-only curve replaces everything but the strongest nodes.
@@ -247,9 +248,9 @@ def explain_answer(
         target: the answer, with its leading space; of an image model a class, by name or number; of a plain network a
             number.
         contrast: the answer it is held against.
-        corrupt: a prompt of as many tokens (or another image) under which the answer should be lost: the reference
+        corrupt: a prompt of as many tokens (or another image) under which the answer should be lost: the baseline
             ``corrupted``.
-        means: a survey of this model whose means are the reference.
+        means: a survey of this model whose means are the baseline.
         metric: any other number to explain, instead of target and contrast.
         method: ``ig relp atp exact``.
         levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map,
@@ -324,9 +325,11 @@ def explain_answer(
         question=question,
         subject={"slug": model.name, "hash": model.hash},
         method=found.method,
-        reference=kind,
-        baseline=found.baseline,
-        floor=receipts.kept.measured[0] if question.corrupted is None else _measure(model, question.corrupted, metric),
+        baseline=kind,
+        metric_clean=found.metric_clean,
+        metric_baseline=receipts.kept.measured[0]
+        if question.corrupted is None
+        else _measure(model, question.corrupted, metric),
         probability=probability,
         likeliest=likeliest,
         tokens=tuple(zip(_tokens(model, shown, found), map(float, found.by_position()), strict=True)),
@@ -383,10 +386,10 @@ def _tokens(model: Model, shown: Shown, found: Attribution) -> list[str]:
 
 
 def _check_finite(found: Attribution) -> None:
-    if not np.isfinite(found.baseline) or not np.isfinite(found.flat).all():
+    if not np.isfinite(found.metric_clean) or not np.isfinite(found.flat).all():
         raise PatchclampError(
             expected="a finite metric with finite scores",
-            got=str(found.baseline) if not np.isfinite(found.baseline) else "scores that are not",
+            got=str(found.metric_clean) if not np.isfinite(found.metric_clean) else "scores that are not",
             remedy="The model overflows in this dtype; try --dtype float32.",
         )
 
@@ -398,7 +401,7 @@ def _check_moved(model: Model, question: Question, found: Attribution) -> None:
     words = unknown_words(model, question.shown)
     raise PatchclampError(
         expected=f"an answer that some unit is predicted to move by {LEAST_MOVED:g} logits or more",
-        got=f"m = {found.baseline:.2f}, which none moves: there is nothing to explain",
+        got=f"m = {found.metric_clean:.2f}, which none moves: there is nothing to explain",
         remedy=f"The vocabulary lacks {', '.join(map(repr, words))}: use other words in the prompt."
         if words
         else "Give a prompt that decides between the answers.",

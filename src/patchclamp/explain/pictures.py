@@ -121,11 +121,11 @@ def scatter(checks: Sequence[Mapping[str, Any]], slug: str) -> str:
     return picture("scatter", "Predicted against measured, one node at a time", f"{len(checks)} nodes", parts)
 
 
-def kept_curve(kept: Mapping[str, Any], baseline: Number) -> str:
+def kept_curve(kept: Mapping[str, Any], metric_clean: Number) -> str:
     """Return m by number of nodes kept: the strongest first as a line, random orders as a band with its mean."""
     sizes = kept["sizes"]
     lines = [kept[name] for name in ("measured", "random", "random_low", "random_high")]
-    axis = Axis.over([baseline, *(v for line in lines for v in line)], margin=0.12)
+    axis = Axis.over([metric_clean, *(v for line in lines for v in line)], margin=0.12)
     places = [_place(size) for size in sizes]
     wide = max(places) or 1.0
     xs = [round(100 * place / wide, 3) for place in places]
@@ -144,7 +144,7 @@ def kept_curve(kept: Mapping[str, Any], baseline: Number) -> str:
     parts += f'<polygon class="band" points="{_points(axis, [*low, *reversed(high)])}"/>'
     parts += f'<polyline class="mean" points="{_points(axis, mean)}"/>'
     parts += f'<polyline class="own" points="{_points(axis, own)}"/></svg>'
-    parts += _level(axis, baseline, "m on the prompt", "start") + _level(
+    parts += _level(axis, metric_clean, "m on the prompt", "start") + _level(
         axis, kept["measured"][0], "all replaced", "end"
     )
     parts += "".join(

@@ -82,7 +82,7 @@ class Kept:
     Args:
         sizes: ``(point,)`` how many nodes are kept, by magnitude of their scores.
         measured: ``(point,)`` m then.
-        random: ``(point,)`` mean m with as many random nodes kept; features at their reference come last.
+        random: ``(point,)`` mean m with as many random nodes kept; features at their baseline come last.
         random_low: ``(point,)`` lowest among the random orders.
         random_high: ``(point,)`` highest.
         nodes: all there are.
@@ -140,13 +140,13 @@ def gather(
 ) -> Receipts:
     """Replace the chosen nodes, and everything that they are compared with, in one sweep.
 
-    Effects are m(clean) − m(replaced), every node replaced by the attribution's own reference.
+    Effects are m(clean) − m(replaced), every node replaced by the attribution's own baseline.
 
     Args:
         model: the subject.
         shown: the prompt.
         metric: m.
-        found: scores, sizes and reference.
+        found: scores, sizes and baseline.
         direct: direct logit attribution of the same prompt; None where nothing writes straight to the logits.
         chosen: nodes that are said to carry m.
         opposing: nodes that are said to work against it.
@@ -165,12 +165,12 @@ def gather(
     singles, near = _sample(found, seed)
     sizes, orders = _kept_sizes(found), _orders(model, found, seed)
     groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles), rival]
-    cells = [found.reference.replace_all(group) for group in groups]
+    cells = [found.baseline.replace_all(group) for group in groups]
     n_groups = len(cells)
     bases = {site: model.basis_at(site, basis) for site, basis in found.scores if kind_of(basis) == "feature"}
-    cells += [found.reference.keep_only(order, size, bases) for order in orders for size in sizes]
+    cells += [found.baseline.keep_only(order, size, bases) for order in orders for size in sizes]
     values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
-    effects, kept = found.baseline - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
+    effects, kept = found.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
     together, singly, drawn, rival_effects, checked, other = (
         part for part in np.split(effects, np.cumsum([1, n_single, len(sets), len(rivals), len(singles)]))
@@ -205,7 +205,7 @@ def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
 
 
 def normalised(effect: float, clean: float, floor: float) -> float | None:
-    """Return an effect as a share of m(clean) − m(reference); None below 0.1, where there is nothing to share.
+    """Return an effect as a share of m(clean) − m(baseline); None below 0.1, where there is nothing to share.
 
     Args:
         effect: in the metric's units.
@@ -260,7 +260,7 @@ def _sample(found: Attribution, seed: int) -> tuple[list[UnitKey], list[bool]]:
     strong = [*likely[:STRONGEST], *rest]
     # Where few scores are away from zero, more of the others are checked: what is missed lies among them.
     shuffled = draw.permutation(unlikely)
-    # That a feature at its reference does nothing is no prediction: such come last.
+    # That a feature at its baseline does nothing is no prediction: such come last.
     shuffled = shuffled[np.argsort(found.idle[shuffled], kind="stable")]
     picked = [*strong, *shuffled[: NEAR_ZERO + STRONGEST + OTHERS - len(strong)]]
     return [found.key(int(i)) for i in picked], [bool(is_near[i]) for i in picked]
@@ -292,7 +292,7 @@ def _kept_sizes(found: Attribution) -> list[int]:
 def _orders(model: Model, found: Attribution, seed: int) -> list[dict[str, np.ndarray]]:
     """Return the ranks by magnitude of score, then in some random orders: per site ``(position, width)``.
 
-    Of features ``(position, unit)``, and those at their reference after all others, in random orders too.
+    Of features ``(position, unit)``, and those at their baseline after all others, in random orders too.
     """
     n = len(found.flat)
     draw = np.random.default_rng(seed)

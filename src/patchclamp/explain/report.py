@@ -87,7 +87,7 @@ def _question(d: Mapping[str, Any]) -> str:
             heading += f" rather than <span class=\"against\">'{inline(q['contrast'])}'</span>"
         heading += "?"
     largest = max((abs(t["predicted"]) for t in d["tokens"] if known(t["predicted"])), default=0.0)
-    facts = [("m on the prompt", number(d["baseline"])), (FLOOR[d["reference"]], number(d["floor"]))]
+    facts = [("m on the prompt", number(d["metric_clean"])), (FLOOR[d["baseline"]], number(d["metric_baseline"]))]
     if known(d["probability"]):
         facts.append((f"probability of {boxed(_first_answer(d))}", percent(d["probability"])))
     shading = (
@@ -160,13 +160,13 @@ def _prompt(d: Mapping[str, Any], largest: float) -> str:
 def _reference(d: Mapping[str, Any]) -> str:
     q = d["question"]
     what = "feature, neuron or attention head" if d.get("bases") else "neuron or attention head"
-    words = f"A node is one {what} at one position. Nodes are replaced by {INSTEAD[d['reference']]}"
+    words = f"A node is one {what} at one position. Nodes are replaced by {INSTEAD[d['baseline']]}"
     if d.get("bases"):
         words += (
             ", a feature along its own direction: what no feature of its basis explains stays as it is. Where a site "
             "has a basis, features stand in the place of its neurons"
         )
-    if d["reference"] != "corrupted" or q["corrupt"] is None:
+    if d["baseline"] != "corrupted" or q["corrupt"] is None:
         return f"<p>{words}.</p>"
     return f'<p>{words}:</p>\n<p class="quoted">{changed(q["prompt"], q["corrupt"])}</p>'
 
@@ -225,8 +225,8 @@ def _idle(d: Mapping[str, Any]) -> str:
     if not d.get("bases"):
         return ""
     return (
-        " Features are drawn among those away from their reference where there are any: "
-        f"{percent(d['receipts']['randoms']['idle'])} of the drawn nodes are features at their reference, which to "
+        " Features are drawn among those away from their baseline where there are any: "
+        f"{percent(d['receipts']['randoms']['idle'])} of the drawn nodes are features at their baseline, which to "
         "replace does nothing."
     )
 
@@ -244,7 +244,7 @@ def _sentence(d: Mapping[str, Any]) -> str:
         return f"{subject} has an effect that is {UNDEFINED}; predicted {number(d['predicted'])}."
     did = "takes {} from" if effect >= 0 else "does not lower m: it adds {} to"
     size = f"<b>{number(abs(effect))}</b>"
-    before = f'<span class="tight">m = {number(d["baseline"])}</span>'
+    before = f'<span class="tight">m = {number(d["metric_clean"])}</span>'
     return f"{subject} {did.format(size)} {before}; predicted {number(d['predicted'])}."
 
 
@@ -299,16 +299,16 @@ def _doubts(d: Mapping[str, Any]) -> list[str]:
 
 def _shares(d: Mapping[str, Any]) -> str:
     predicted, measured = d["normalised"]["predicted"], d["normalised"]["measured"]
-    scale = f"m on the prompt ({number(d['baseline'])}) − {FLOOR[d['reference']]} ({number(d['floor'])})"
-    if not (known(d["baseline"]) and known(d["floor"])):
+    scale = f"m on the prompt ({number(d['metric_clean'])}) − {FLOOR[d['baseline']]} ({number(d['metric_baseline'])})"
+    if not (known(d["metric_clean"]) and known(d["metric_baseline"])):
         return "No shares are given: there is nothing known to divide by."
     if not known(measured):
         none = f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
-        if d["baseline"] >= d["floor"] or d["reference"] == "corrupted":
+        if d["metric_clean"] >= d["metric_baseline"] or d["baseline"] == "corrupted":
             return none
-        return f"{none} That reference favours the answer: a corrupted prompt (<code>--corrupt</code>) is another."
+        return f"{none} That baseline favours the answer: a corrupted prompt (<code>--corrupt</code>) is another."
     words = f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {percent(predicted)}."
-    return words + (f" Above 100 %: m falls below {FLOOR[d['reference']]}." if measured > 1 + EVEN else "")
+    return words + (f" Above 100 %: m falls below {FLOOR[d['baseline']]}." if measured > 1 + EVEN else "")
 
 
 def _causes(d: Mapping[str, Any]) -> str:
@@ -394,24 +394,24 @@ def _agreement(d: Mapping[str, Any]) -> str:
 
 
 def _kept(d: Mapping[str, Any]) -> str:
-    kept, baseline = d["receipts"]["kept"], d["baseline"]
+    kept, metric_clean = d["receipts"]["kept"], d["metric_clean"]
     return (
         '<section aria-labelledby="kept"><h2 id="kept">Keeping only the strongest</h2>\n'
         "<p>Here everything is replaced except some nodes: the strongest by predicted size, or as many at random. "
         "The further left the blue line reaches m on the prompt, the fewer nodes suffice. "
-        f"{_brought_back(kept, baseline)}</p>\n<figure>{kept_curve(kept, baseline)}"
+        f"{_brought_back(kept, metric_clean)}</p>\n<figure>{kept_curve(kept, metric_clean)}"
         '<figcaption><span class="swatch line"></span>strongest nodes kept &emsp; <span class="swatch"></span>random '
         "nodes kept: mean, and lowest to highest of their orders</figcaption></figure></section>"
     )
 
 
-def _brought_back(kept: Mapping[str, Any], baseline: Number) -> str:
+def _brought_back(kept: Mapping[str, Any], metric_clean: Number) -> str:
     """Return the fewest kept nodes that bring m most of the way back, beside as many random ones."""
     none = kept["measured"][0]
-    if not (known(none) and known(baseline)) or abs(baseline - none) < 0.1:
+    if not (known(none) and known(metric_clean)) or abs(metric_clean - none) < 0.1:
         return "Here m hardly differs between the two ends, so the curve says little."
     for size, value, random in zip(kept["sizes"], kept["measured"], kept["random"], strict=True):
-        if size < kept["nodes"] and known(value) and (value - none) / (baseline - none) >= MOSTLY:
+        if size < kept["nodes"] and known(value) and (value - none) / (metric_clean - none) >= MOSTLY:
             return (
                 f"Nine tenths of the way are first covered with {size:,} of {_nodes(kept['nodes'])} kept: "
                 f'<span class="tight">m = {number(value)}</span>. As many random ones leave '
@@ -432,7 +432,7 @@ def _made(d: Mapping[str, Any], command: str | None) -> str:
     gap = number(d["gap"], signed=True) if known(d["gap"]) else "not promised by this method"
     facts = [
         ("Method", f"{inline(METHODS.get(short, short))} (<code>{inline(short)}</code>)"),
-        ("Replaced by", INSTEAD[d["reference"]]),
+        ("Replaced by", INSTEAD[d["baseline"]]),
         ("Metric", f"<code>{inline(json.dumps(metric))}</code>"),
         ("Model", f"{inline(subject['slug'])}, <code>{inline(subject['hash'])}</code>"),
         ("Sum over all nodes", f"{_effect(d['total'])} predicted"),

@@ -26,7 +26,7 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
         found: an evaluation as the command writes it in JSON.
 
     Returns:
-        str: SVG without script or outside reference; values stand in titles.
+        str: SVG without script or outside baseline; values stand in titles.
     """
     points = [p for p in found["points"] if known(p["share"])]
     shares = [0.0, *(p["share"] for p in points)]

@@ -59,7 +59,7 @@ def truth(name: str) -> Graph:
 
     Returns:
         Graph: every node and edge that carries the answer to the card's prompt, and no other; ``about`` says what
-        scores and weights mean; a unit's ``effect`` is what replacing it alone by the card's reference takes from m.
+        scores and weights mean; a unit's ``effect`` is what replacing it alone by the card's baseline takes from m.
 
     Raises:
         PatchclampError: no such organism, or one that was trained.
@@ -85,9 +85,9 @@ def card(name: str) -> dict[str, Any]:
         name: one of ``names()``.
 
     Returns:
-        dict[str, Any]: JSON-ready data. Every card has ``name circuit architecture what prompt corrupt reference target
+        dict[str, Any]: JSON-ready data. Every card has ``name circuit architecture what prompt corrupt baseline target
         contrast logit_difference``, ``true`` (node keys with position), ``effects`` (true node to m(clean) − m(clean
-        with it replaced by the reference)), ``decoys`` (unit, activation, why_inert), ``must_find`` (methods that rank
+        with it replaced by the baseline)), ``decoys`` (unit, activation, why_inert), ``must_find`` (methods that rank
         the true nodes first) and ``must_miss`` (method to why it cannot); ``either`` (nodes, effect) where any one of
         some nodes is enough. Numbers are those of float32. A language organism has no true nodes; its card has
         ``tasks`` (accuracy, interval, chance; ``corrupted``, the same on the other side of every pair), ``loss``,

@@ -192,26 +192,26 @@ def measure_edges(
     pairs: PairSet,
     kept: Bool[np.ndarray, "..."],
     *,
-    reference: Writes | None = None,
+    baseline: Writes | None = None,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "..."]:
     r"""Return m(x) of a network in which every reader sees only some writers.
 
-    The input of reader v is its stream under the reference plus Σ_u (u_now − u_reference) over the edges u → v that are
-    kept, u_now being what u writes in this very run. With all edges it is the clean run, with none the reference.
+    The input of reader v is its stream under the baseline plus Σ_u (u_now − u_baseline) over the edges u → v that are
+    kept, u_now being what u writes in this very run. With all edges it is the clean run, with none the baseline.
 
     Args:
         model: the subject.
-        pairs: prompts x, and x′, which is the reference where none is given.
+        pairs: prompts x, and x′, which is the baseline where none is given.
         kept: ``(edge,)`` or ``(subset, edge)`` marks, in the order of ``edge_map(model)``.
-        reference: what stands in for the others: ``mean_writes`` of other pairs.
+        baseline: what stands in for the others: ``mean_writes`` of other pairs.
         progress: called with rows done and rows in all.
 
     Returns:
         ``(pair,)`` or ``(subset, pair)`` values of m.
 
     Raises:
-        PatchclampError: not as many marks as edges, or a reference shorter than the prompts.
+        PatchclampError: not as many marks as edges, or a baseline shorter than the prompts.
         CannotIntervene: a model without such edges; see ``edge_map``.
 
     Cost: per pair and subset one forward pass in three pieces per block; the first piece, up to queries, keys and
@@ -221,11 +221,11 @@ def measure_edges(
     graph = edge_map(model)
     subsets = np.atleast_2d(np.asarray(kept, dtype=bool))
     longest = max(map(len, pairs.clean))
-    short = reference is not None and reference.each.shape[2] < longest
+    short = baseline is not None and baseline.each.shape[2] < longest
     if subsets.shape[1:] != (len(graph),) or short:
         raise PatchclampError(
-            expected=f"a reference of {longest} positions" if short else f"marks of {len(graph):,} edges",
-            got=f"{reference.each.shape[2]}" if reference is not None and short else f"{kept.shape}",
+            expected=f"a baseline of {longest} positions" if short else f"marks of {len(graph):,} edges",
+            got=f"{baseline.each.shape[2]}" if baseline is not None and short else f"{kept.shape}",
             remedy="Take means over prompts as long." if short else "Edges are those of edge_map(model), in its order.",
         )
     found = np.zeros((len(subsets), len(pairs)))
@@ -238,7 +238,7 @@ def measure_edges(
             shown = [pairs.clean[i] for i in own]
             # Masks of a few rows at a time: those of hundreds of subsets take more than the writes.
             masks = torch.from_numpy(graph.dense(subsets[[s for _, s in part]])).to(model.device)
-            m = measured_with(model, graph, shown, pairs.metric(own), masks, _base(model, pairs, own, reference))
+            m = measured_with(model, graph, shown, pairs.metric(own), masks, _base(model, pairs, own, baseline))
             for (i, s), value in zip(part, widened(m).cpu().double().numpy(), strict=True):
                 found[s, i] = value
             done += len(part)
@@ -247,13 +247,13 @@ def measure_edges(
     return found if np.ndim(kept) > 1 else found[0]
 
 
-def _base(model: LanguageModel, pairs: PairSet, own: Sequence[int], reference: Writes | None) -> Writes:
-    """Return the reference's writes, a row for each of some pairs; a pair's prompt runs once however often it is there.
+def _base(model: LanguageModel, pairs: PairSet, own: Sequence[int], baseline: Writes | None) -> Writes:
+    """Return the baseline's writes, a row for each of some pairs; a pair's prompt runs once however often it is there.
 
     Nobody else holds ``each``: it may be overwritten.
     """
-    if reference is not None:
-        one = reference.first(len(pairs.clean[own[0]]))
+    if baseline is not None:
+        one = baseline.first(len(pairs.clean[own[0]]))
         streams = {path: x.expand(len(own), -1, -1) for path, x in one.streams.items()}
         return Writes(one.each.repeat(len(own), 1, 1, 1), streams)
     once = list(dict.fromkeys(own))
@@ -276,9 +276,9 @@ def measured_with(
         shown: prompts x, a row each.
         metric: m, or one per row.
         kept: which edges.
-        base: the reference of each row; ``base.each`` is overwritten with the difference from it.
+        base: the baseline of each row; ``base.each`` is overwritten with the difference from it.
     """
-    # What has run holds u_now − u_reference, what has not u_reference: of all that is held, this is the most.
+    # What has run holds u_now − u_baseline, what has not u_baseline: of all that is held, this is the most.
     moved = base.each
     first = graph.stream(0)
     embedded = _square(model.run(list(shown), record=first, logits=False).recording[first], len(shown))

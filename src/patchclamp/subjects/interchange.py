@@ -85,7 +85,7 @@ def measure_interchanged(
     replaced: Bool[np.ndarray, "set part"],
     *,
     denoise: bool = False,
-    reference: Callable[[Int[np.ndarray, " some"]], Mapping[str, Tensor]] | None = None,
+    baseline: Callable[[Int[np.ndarray, " some"]], Mapping[str, Tensor]] | None = None,
     batch_size: int = ROWS,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "set pair"]:
@@ -100,7 +100,7 @@ def measure_interchanged(
         parts: keys of units, without place (everywhere) or with a position.
         replaced: ``(set, part)`` which parts are replaced.
         denoise: run the counterpart x′ and put in the values of x, instead of the reverse.
-        reference: given the places of some pairs of one length, returns ``(token, width)`` values by site that are put
+        baseline: given the places of some pairs of one length, returns ``(token, width)`` values by site that are put
             in instead of the counterpart's.
         batch_size: rows of a forward pass: pairs of one length, times sets that begin at one block.
         progress: called with rows done and in all.
@@ -140,12 +140,12 @@ def measure_interchanged(
     done = 0
     for some in batches:
         own = [into[i] for i in some]
-        if reference is None:
+        if baseline is None:
             there = model.run(
                 [out_of[i] for i in some], record=[m.path for m in members], logits=False
             ).recording.values
         else:
-            there = reference(some)
+            there = baseline(some)
         starts = np.array([_first_layer(model, members, chosen) for chosen in replaced])
         paths = [f"blocks.{layer}.resid_in" for layer in np.unique(starts) if layer > 0]
         streams = model.run(own, record=paths, logits=False).recording if paths else None

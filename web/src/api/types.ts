@@ -208,10 +208,10 @@ export interface NextToken {
   id: number;
   text: string;
   bytes: boolean;
-  baseline: number | null;
+  unclamped: number | null;
   changed: number | null;
   delta: number | null;
-  baseline_logit: number | null;
+  unclamped_logit: number | null;
   changed_logit: number | null;
 }
 
@@ -354,7 +354,7 @@ export interface Statistics {
 
 export interface Step {
   step: number;
-  baseline: TokenView | null;
+  unclamped: TokenView | null;
   changed: TokenView | null;
 }
 
@@ -465,7 +465,7 @@ export interface UnitRow {
 
 export interface Verified {
   nodes: number;
-  baseline: number | null;
+  metric_clean: number | null;
   predicted: number | null;
   measured: number | null;
   randoms: (number | null)[];
@@ -475,7 +475,7 @@ export interface Verified {
   high: number | null;
   different: number;
   p: number | null;
-  reference: string;
+  baseline: string;
   seed: number;
 }
 

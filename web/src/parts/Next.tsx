@@ -38,7 +38,7 @@ interface Props {
 export function Next({ rows: all, caption, target = null, first = all.length, testid = "next" }: Props): JSX.Element {
   const [whole, showWhole] = useState(false);
   const rows = whole || all.length <= first + 1 ? all : likeliest(all, first, target);
-  const most = Math.max(...rows.flatMap((row) => [row.baseline ?? 0, row.changed ?? 0]), 1e-12);
+  const most = Math.max(...rows.flatMap((row) => [row.unclamped ?? 0, row.changed ?? 0]), 1e-12);
   const width = (p: number | null) => ({ width: `${((p ?? 0) / most) * 100}%` });
   return (
     <>
@@ -70,7 +70,7 @@ export function Next({ rows: all, caption, target = null, first = all.length, te
                 data-testid="next-token"
                 data-id={row.id}
                 data-text={row.text}
-                data-baseline={row.baseline ?? ""}
+                data-unclamped={row.unclamped ?? ""}
                 data-changed={row.changed ?? ""}
                 data-delta={row.delta ?? ""}
               >
@@ -78,11 +78,11 @@ export function Next({ rows: all, caption, target = null, first = all.length, te
                   <Chip token={row} />
                 </th>
                 <td class="twin" aria-hidden="true">
-                  <i class="before" style={width(row.baseline)} />
+                  <i class="before" style={width(row.unclamped)} />
                   <i class={delta < 0 ? "neg" : "pos"} style={width(row.changed)} />
                 </td>
-                <td class="n" title={`logit ${number(row.baseline_logit)}`}>
-                  {chance(row.baseline)}
+                <td class="n" title={`logit ${number(row.unclamped_logit)}`}>
+                  {chance(row.unclamped)}
                 </td>
                 <td class="n" title={`logit ${number(row.changed_logit)}`}>
                   {chance(row.changed)}
@@ -114,7 +114,7 @@ export function Next({ rows: all, caption, target = null, first = all.length, te
 
 /** The rows that are likeliest on either side, and the target, in the order in which they came. */
 function likeliest(rows: NextToken[], n: number, target: number | null): NextToken[] {
-  const size = (row: NextToken) => (row.id === target ? 2 : Math.max(row.baseline ?? 0, row.changed ?? 0));
+  const size = (row: NextToken) => (row.id === target ? 2 : Math.max(row.unclamped ?? 0, row.changed ?? 0));
   const kept = new Set([...rows].sort((a, b) => size(b) - size(a)).slice(0, n));
   return rows.filter((row) => kept.has(row));
 }

@@ -233,7 +233,7 @@ def _add_graph(atlas: Atlas, id: str, graph: Graph, tables: dict[str, _Table]) -
     tables["graphs"].add({
         "graph": id, "prompt": str(about.get("prompt", "")), "target": str(about.get("target", "")),
         "contrast": None if about.get("contrast") is None else str(about["contrast"]),
-        "method": str(about.get("method", "")), "metric": graph.measures.get("baseline"),
+        "method": str(about.get("method", "")), "metric": graph.measures.get("metric_clean"),
         "nodes": len(graph.nodes), "edges": len(graph.edges),
     })  # fmt: skip
     for node in graph.nodes:

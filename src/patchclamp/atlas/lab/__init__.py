@@ -38,7 +38,7 @@ class Lab:
     """
 
     def __init__(self, model: Any, atlas: Reading, name: str | None = None) -> None:
-        from patchclamp.atlas.lab.run import Baselines
+        from patchclamp.atlas.lab.run import UnclampedRuns
 
         self.model = model
         self._attached: set[str] = set()
@@ -46,7 +46,7 @@ class Lab:
         self.name = name or usual_model(atlas)
         self.turns = Turns()
         self.worker = Worker(self.turns)
-        self.baselines = Baselines()
+        self.unclamped_runs = UnclampedRuns()
         # Tokenizers of Hugging Face fail where two threads use one at once.
         self._words = threading.Lock()
         self._spelt: dict[int, pages.TokenView] = {}

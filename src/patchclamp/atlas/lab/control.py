@@ -81,11 +81,11 @@ def compare(
     sites = list(dict.fromkeys(change.site for change in now))
     with turn():
         run = model.run(stimulus, record=sites, logits=metric.positions)
-    baseline = float(metric(widened(run.logits).double())[0])
+    metric_clean = float(metric(widened(run.logits).double())[0])
     sets, elsewhere = _drawn(model, run.recording, now, n_sets, seed)
     cells = sets if measured is not None else [now, *sets]
     values = measure_cells(model, stimulus, metric, cells, turn=turn, progress=progress)
-    effects = values - baseline
+    effects = values - metric_clean
     if measured is None:
         measured, effects = float(effects[0]), effects[1:]
     whole = effects[np.isfinite(effects)]

@@ -53,13 +53,13 @@ def as_python(
         held = "now"
     lines += [
         "",
-        "baseline, changed = (",
+        "unclamped, changed = (",
         f"    model.run(text, interventions=on, logits=({read_at},)).logits[0, 0].double().softmax(-1) "
         f"for on in ([], {held})",
         ")",
-        f"n = min({top}, len(baseline))",
-        "likeliest = {*baseline.topk(n).indices.tolist(), *changed.topk(n).indices.tolist()}",
-        "table = {i: (float(baseline[i]), float(changed[i])) for i in sorted(likeliest, key=lambda i: -changed[i])}",
+        f"n = min({top}, len(unclamped))",
+        "likeliest = {*unclamped.topk(n).indices.tolist(), *changed.topk(n).indices.tolist()}",
+        "table = {i: (float(unclamped[i]), float(changed[i])) for i in sorted(likeliest, key=lambda i: -changed[i])}",
         "for i, (before, after) in table.items():",
         '    print(f"{model.answer_name(i)!r:20} {before:.4f} → {after:.4f}")',
     ]

@@ -75,7 +75,7 @@ def rank(
     sites = {place: where for place, where in sites.items() if place[1] == "neurons" or "/".join(place) in model.bases}
     effects: dict[Place, np.ndarray] = {}
     metric: Metric | None = None
-    baseline, method = 0.0, ""
+    metric_clean, method = 0.0, ""
     if by == "effect":
         # `final` and `embed` are no levels of nodes.
         sites = {place: where for place, where in sites.items() if "." in place[0]}
@@ -84,11 +84,11 @@ def rank(
         values = {}
         if neurons:
             found = _attributed(model, stimulus, metric, [path for path, _ in neurons])
-            baseline, method = found.baseline, found.method
+            metric_clean, method = found.metric_clean, found.method
             effects = {place: found.scores[place][position] for place in neurons}
             values = {place: found.activations[place][position] for place in neurons}
         if features:
-            slopes, baseline, method = _slopes(model, stimulus, metric, [path for path, _ in features])
+            slopes, metric_clean, method = _slopes(model, stimulus, metric, [path for path, _ in features])
             values |= _values(model, stimulus, features, position)
             for place in features:
                 # f · (ρ D): ρ is the gradient at the site that the feature writes.
@@ -112,7 +112,7 @@ def rank(
     return pages.Ranking(
         position=position, by=by, target=spell(metric.target[0]) if metric else None,
         contrast=spell(metric.contrast[0]) if metric and metric.contrast else None,
-        metric=number_or_none(baseline) if metric else None, method=METHODS[method] if metric else "",
+        metric=number_or_none(metric_clean) if metric else None, method=METHODS[method] if metric else "",
         units=units, total=len(firsts), source=source,
     )  # fmt: skip
 

@@ -23,13 +23,13 @@ Turn = Callable[[], AbstractContextManager[None]]
 """What the model is used in, so that others have theirs between."""
 Ranges = dict[str, tuple[float | None, float | None]]
 Unit = tuple[str, str, int]
-BASELINES = 32
+UNCLAMPED_RUNS = 32
 _SLACK = 1e-5
 """Extremes come to the browser with six digits: a slider at its end is not outside."""
 
 
 @dataclass
-class Baseline:
+class Unclamped:
     """What a model does with a prompt by itself.
 
     Args:
@@ -45,15 +45,15 @@ class Baseline:
     ended: bool = False
 
 
-class Baselines:
-    """The last few baselines, so that a slider that is dragged costs one forward pass each time."""
+class UnclampedRuns:
+    """The last few unclamped runs, so that a slider that is dragged costs one forward pass each time."""
 
-    def __init__(self, most: int = BASELINES) -> None:
+    def __init__(self, most: int = UNCLAMPED_RUNS) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[bytes, frozenset[Unit]], Baseline] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, frozenset[Unit]], Unclamped] = OrderedDict()
 
-    def of(self, model: LanguageModel, stimulus: Stimulus, units: Sequence[Unit], turn: Turn) -> Baseline:
-        """Return a prompt's baseline with the values of some units; one forward pass where it is new.
+    def of(self, model: LanguageModel, stimulus: Stimulus, units: Sequence[Unit], turn: Turn) -> Unclamped:
+        """Return a prompt's unclamped run with the values of some units; one forward pass where it is new.
 
         Raises:
             PatchclampError: the model's own logits are not finite: no clamp could be seen to change them.
@@ -63,7 +63,7 @@ class Baselines:
             with turn():
                 logits, values = looked(model, stimulus, units, ())
             check_logits(logits)
-            self._kept[name] = Baseline(logits, values)
+            self._kept[name] = Unclamped(logits, values)
         self._kept.move_to_end(name)
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
@@ -104,7 +104,7 @@ def tabulate(
     model: LanguageModel,
     stimulus: Stimulus,
     changes: Sequence[tuple[str, Intervention]],
-    baseline: Baseline,
+    unclamped: Unclamped,
     *,
     top: int,
     ranges: Ranges,
@@ -118,7 +118,7 @@ def tabulate(
         model: the subject.
         stimulus: the prompt.
         changes: key and intervention of every clamp.
-        baseline: of the prompt, with the clamped units' values.
+        unclamped: the run without clamps, with the clamped units' values.
         top: how many of each side's likeliest tokens.
         ranges: key to the lowest and highest value that the atlas saw.
         spell: token id to how it is shown.
@@ -128,23 +128,23 @@ def tabulate(
     Cost: one forward pass; none where nothing changes.
     """
     on = [own for _, change in changes if (own := on_prompt(change)) is not None]
-    logits, after = baseline.logits, baseline.values
+    logits, after = unclamped.logits, unclamped.values
     if on:
         with turn():
-            logits, after = looked(model, stimulus, list(baseline.values), on)
-    p, q = baseline.logits.softmax(-1), logits.softmax(-1)
+            logits, after = looked(model, stimulus, list(unclamped.values), on)
+    p, q = unclamped.logits.softmax(-1), logits.softmax(-1)
     n = min(top, len(p))
     ids = {*p.topk(n).indices.tolist(), *q.topk(n).indices.tolist()}
     # NaN, which compares with nothing, comes last.
     ordered = sorted(ids, key=lambda i: (-float(q[i].nan_to_num(-1.0)), i))
-    log_p, log_q = baseline.logits.log_softmax(-1), logits.log_softmax(-1)
+    log_p, log_q = unclamped.logits.log_softmax(-1), logits.log_softmax(-1)
     divergence = float(torch.where(p > 0, p * (log_p - log_q), torch.zeros_like(p)).sum()) if on else 0.0
     rows = []
     for i in ordered:
         token = spell(i)
         rows.append(pages.NextToken(
-            id=i, text=token.text, bytes=token.bytes, baseline=_finite(p[i]), changed=_finite(q[i]),
-            delta=_finite(q[i] - p[i]), baseline_logit=_finite(baseline.logits[i]), changed_logit=_finite(logits[i]),
+            id=i, text=token.text, bytes=token.bytes, unclamped=_finite(p[i]), changed=_finite(q[i]),
+            delta=_finite(q[i] - p[i]), unclamped_logit=_finite(unclamped.logits[i]), changed_logit=_finite(logits[i]),
         ))  # fmt: skip
     clamped = []
     for key, change in changes:
@@ -153,7 +153,7 @@ def tabulate(
         beyond = _outside(after[unit], acting(model, change, len(stimulus)), low, high)
         # What is set at generated steps only shows nowhere along the prompt.
         beyond |= change.operation == "set" and _outside([float(change.value)], np.ones(1, dtype=bool), low, high)
-        clamped.append(pages.Clamped(key, baseline.values[unit], after[unit], beyond))
+        clamped.append(pages.Clamped(key, unclamped.values[unit], after[unit], beyond))
     apart = max(divergence, 0.0) if np.isfinite(divergence) else None
     return pages.Table(rows, clamped, apart, not on, clock()), logits
 
@@ -168,17 +168,17 @@ def continued(
     model: LanguageModel,
     stimulus: Stimulus,
     changes: Sequence[Intervention],
-    baseline: Baseline,
+    unclamped: Unclamped,
     *,
     new_tokens: int,
     turn: Turn = nullcontext,
 ) -> Iterator[tuple[int | None, int | None]]:
     """Yield step by step what is written without and with changes; None on a side that has ended.
 
-    Cost: a forward pass per side and step; the baseline's only where it was not written before.
+    Cost: a forward pass per side and step; the unclamped one only where it was not written before.
     """
-    known = baseline.written[:new_tokens]
-    known_whole = len(known) == new_tokens or baseline.ended
+    known = unclamped.written[:new_tokens]
+    known_whole = len(known) == new_tokens or unclamped.ended
     bare = iter(known) if known_whole else model.steps(stimulus, max_new_tokens=new_tokens)
     clamped = model.steps(stimulus, interventions=list(changes), max_new_tokens=new_tokens) if changes else None
     written: list[int] = []
@@ -190,8 +190,8 @@ def continued(
                 left = next(bare, None)
             if left is not None:
                 written.append(left)
-            if len(written) > len(baseline.written) or left is None:
-                baseline.written, baseline.ended = list(written), left is None
+            if len(written) > len(unclamped.written) or left is None:
+                unclamped.written, unclamped.ended = list(written), left is None
         right = left
         if clamped is not None:
             with turn():

@@ -49,25 +49,25 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
         on = [change for _, change in changes]
         now = [own for change in on if (own := on_prompt(change)) is not None]
         units = list(dict.fromkeys(map(unit_of, on)))
-        baseline = lab.baselines.of(model, stimulus, units, job.turn)
+        unclamped = lab.unclamped_runs.of(model, stimulus, units, job.turn)
         table, logits = tabulate(
-            model, stimulus, changes, baseline, top=asked.top, ranges=ranges, spell=lab.spell, turn=job.turn,
+            model, stimulus, changes, unclamped, top=asked.top, ranges=ranges, spell=lab.spell, turn=job.turn,
             clock=lambda: job.seconds,
         )  # fmt: skip
         seen["table"] = table
         job.tell(table)
         if asked.new_tokens:
-            written = continued(model, stimulus, on, baseline, new_tokens=asked.new_tokens, turn=job.turn)
+            written = continued(model, stimulus, on, unclamped, new_tokens=asked.new_tokens, turn=job.turn)
             for number, pair in enumerate(written):
                 left, right = (None if token is None else lab.spell(token) for token in pair)
                 seen["steps"].append(pages.Step(number, left, right))
                 job.tell(seen["steps"][-1])
-        target = asked.target if asked.target is not None else int(baseline.logits.argmax())
+        target = asked.target if asked.target is not None else int(unclamped.logits.argmax())
         # Where nothing is clamped there is nothing to compare.
         if asked.controls and now:
             from patchclamp.atlas.lab.control import compare
 
-            effect = float(logits.log_softmax(-1)[target] - baseline.logits.log_softmax(-1)[target])
+            effect = float(logits.log_softmax(-1)[target] - unclamped.logits.log_softmax(-1)[target])
             seen["control"] = compare(
                 model, stimulus, now, target=target, n_sets=asked.controls, seed=asked.seed, measured=effect,
                 spell=lab.spell, turn=job.turn, progress=lambda done, n: job.tell(pages.Progressed(done, n)),

@@ -47,7 +47,7 @@ def verify(
 ) -> pages.Verified:
     """Replace nodes of an explained answer together: predicted = Σ scores, measured = m(clean) − m(replaced).
 
-    They are replaced by the graph's own reference. Random sets are those of `patchclamp explain`: see
+    They are replaced by the graph's own baseline. Random sets are those of `patchclamp explain`: see
     ``draw_controls``. Of a circuit that was found over pairs every figure is a mean
     over them, a node without a position is replaced at all positions, and random sets have as many units of each kind.
 
@@ -62,7 +62,7 @@ def verify(
         progress: called with sets done and in all.
 
     Raises:
-        PatchclampError: a node that the graph has not or that is no unit, a reference that the graph does not hold, or
+        PatchclampError: a node that the graph has not or that is no unit, a baseline that the graph does not hold, or
             a graph that does not say what was asked.
 
     Cost: two forward passes (three with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
@@ -76,19 +76,20 @@ def verify(
         found = _sized(model, question, metric, chosen)
     controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_sets, seed=seed)
     sets = [[found.key(place) for place in one] for one in controls.sets]
-    cells = [found.reference.replace_all(group) for group in (chosen, *sets)]
+    cells = [found.baseline.replace_all(group) for group in (chosen, *sets)]
     values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
-    together, randoms = float(found.baseline - values[0]), found.baseline - values[1:]
+    together, randoms = float(found.metric_clean - values[0]), found.metric_clean - values[1:]
     whole = randoms[np.isfinite(randoms)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
     p = p if controls.size == len(chosen) else math.nan  # fewer units do less by their number alone
     return pages.Verified(
-        nodes=len(chosen), baseline=finite(found.baseline), predicted=finite(predicted), measured=finite(together),
+        nodes=len(chosen), metric_clean=finite(found.metric_clean), predicted=finite(predicted),
+        measured=finite(together),
         randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=finite(p), reference=found.reference.kind, seed=seed,
+        different=len(sets), p=finite(p), baseline=found.baseline.kind, seed=seed,
     )  # fmt: skip
 
 
@@ -110,16 +111,16 @@ def question_of(model: LanguageModel, graph: Graph) -> tuple[Question, Metric]:
     """Return what was asked and its metric, from what a graph says of itself.
 
     Raises:
-        PatchclampError: its reference is not at hand, or it does not say what was asked.
+        PatchclampError: its baseline is not at hand, or it does not say what was asked.
     """
     about: dict[str, Any] = dict(graph.about)
-    reference = about.get("reference")
-    if reference not in ("zero", "corrupted"):
+    baseline = about.get("baseline")
+    if baseline not in ("zero", "corrupted"):
         raise PatchclampError(
             expected="an answer explained against zero or a corrupted prompt",
-            got=f"one against {reference!r:.40}",
-            remedy="Means need the survey that they came from: `patchclamp explain … --reference SURVEY` measures them."
-            if reference == "mean"
+            got=f"one against {baseline!r:.40}",
+            remedy="Means need the survey that they came from: `patchclamp explain … --baseline SURVEY` measures them."
+            if baseline == "mean"
             else "Explain it again with this version: `patchclamp explain … --atlas ATLAS`.",
         )
     words = {name: about.get(name) or None for name in ("prompt", "target", "contrast", "corrupt")}
@@ -198,11 +199,11 @@ def _over_pairs(
     receipt, controls = found.receipt, found.receipt.controls
     interval = controls.interval
     return pages.Verified(
-        nodes=len(own), baseline=finite(found.clean), predicted=finite(receipt.predicted),
+        nodes=len(own), metric_clean=finite(found.clean), predicted=finite(receipt.predicted),
         measured=finite(found.measured), randoms=[finite(x) for x in controls.measured], size=controls.size,
         mean=finite(controls.mean), low=finite(interval.low) if interval else None,
         high=finite(interval.high) if interval else None,
-        different=controls.n_different, p=finite(receipt.p), reference="corrupted", seed=seed,
+        different=controls.n_different, p=finite(receipt.p), baseline="corrupted", seed=seed,
     )  # fmt: skip
 
 
@@ -223,7 +224,7 @@ def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
 
 
 def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Attribution:
-    """Return what every unit of the chosen nodes' kinds does, and its reference; no scores are computed."""
+    """Return what every unit of the chosen nodes' kinds does, and its baseline; no scores are computed."""
     kinds = ((kind_of(node.basis), node.site) for node in chosen)
     levels = list(dict.fromkeys(BLOCK.sub("blocks.*.", site) if kind == "neuron" else kind for kind, site in kinds))
     found = attribute_nodes(

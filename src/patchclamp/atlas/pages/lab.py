@@ -54,7 +54,7 @@ class RunAsked:
         top: how many of the likeliest next tokens each side's table wants.
         new_tokens: how many tokens to write after the prompt, the likeliest each time; 0 for none.
         controls: how many random sets of like units are clamped instead; 0 for none.
-        target: the token whose log-probability the control measures; the baseline's first where None.
+        target: the token whose log-probability the control measures; the likeliest without clamps where None.
         seed: of the random sets.
     """
 
@@ -206,10 +206,10 @@ class NextToken:
     id: int
     text: str
     bytes: bool
-    baseline: float | None
+    unclamped: float | None
     changed: float | None
     delta: float | None
-    baseline_logit: float | None
+    unclamped_logit: float | None
     changed_logit: float | None
 
 
@@ -237,7 +237,7 @@ class Table:
     Args:
         rows: the union of both sides' likeliest, by the changed probability, the highest first.
         clamps: what each clamp that is not neutral did.
-        divergence: KL(baseline ‖ changed) of the next token, in nats.
+        divergence: KL(unclamped ‖ changed) of the next token, in nats.
         neutral: whether nothing was changed; both columns are then the same numbers.
         seconds: since the run began.
     """
@@ -254,7 +254,7 @@ class Step:
     """The tokens written at one step; None on a side that has ended."""
 
     step: int
-    baseline: TokenView | None
+    unclamped: TokenView | None
     changed: TokenView | None
 
 
@@ -292,7 +292,7 @@ class Verified:
 
     Args:
         nodes: how many were replaced.
-        baseline: m with nothing replaced.
+        metric_clean: m with nothing replaced.
         predicted: Σ of the nodes' scores.
         measured: m − m with them replaced.
         randoms: the same for every random set of like nodes.
@@ -303,12 +303,12 @@ class Verified:
         different: how many of the sets differ from one another: the fewer, the less p can show.
         p: (1 + different sets whose effect is at least the measured one) / (1 + different sets); of a circuit None
             where sets are smaller.
-        reference: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
+        baseline: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
         seed: of the draw.
     """
 
     nodes: int
-    baseline: float | None
+    metric_clean: float | None
     predicted: float | None
     measured: float | None
     randoms: list[float | None]
@@ -318,7 +318,7 @@ class Verified:
     high: float | None
     different: int
     p: float | None
-    reference: str
+    baseline: str
     seed: int
 
 

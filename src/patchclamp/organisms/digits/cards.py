@@ -87,7 +87,7 @@ def write_card(folder: Path, name: str) -> dict[str, Any]:
         "target": str(labels[asked]),
         "contrast": str(rival),
         "corrupt": None,
-        "reference": "zero",
+        "baseline": "zero",
         "logit_difference": float(logits[labels[asked]] - logits[rival]),
         "true": [],
         "effects": {},

@@ -48,7 +48,7 @@ def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 6
         "target": " Mary",
         "contrast": " Tom",
         "corrupt": "Mary and Tom went to the park. Mary gave a book to",
-        "reference": "corrupted",
+        "baseline": "corrupted",
         "true": [],
         "effects": {},
         "decoys": [],

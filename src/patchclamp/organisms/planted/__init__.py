@@ -61,7 +61,7 @@ def card(name: str) -> dict[str, Any]:
 def task(name: str) -> Task:
     """Return the question on a planted organism's card as a task of one case."""
     about = card(name)
-    counterpart = about["corrupt"] if about["reference"] == "corrupted" else None
+    counterpart = about["corrupt"] if about["baseline"] == "corrupted" else None
     return Task.of(about["prompt"], about["target"], contrast=about["contrast"], counterpart=counterpart)
 
 

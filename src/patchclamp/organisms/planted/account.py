@@ -23,7 +23,7 @@ def card_of(circuit: Circuit, architecture: str) -> dict[str, Any]:
         "what": circuit.what,
         "prompt": circuit.prompt,
         "corrupt": circuit.corrupt,
-        "reference": "zero",
+        "baseline": "zero",
         "target": circuit.target,
         "contrast": circuit.contrast,
         "logit_difference": circuit.logit_difference,
@@ -56,7 +56,7 @@ def graph_of(circuit: Circuit, subject: LanguageModel) -> Graph:
         "prompt": circuit.prompt,
         "corrupt": circuit.corrupt,
         "method": "planted",
-        "reference": "zero",
+        "baseline": "zero",
         "scores": SCORES,
         "weights": WEIGHTS + (", the other one of the pair being 0" if circuit.either else ""),
     }

@@ -84,7 +84,7 @@ _CARD: Mapping[str, Any] = {
     "what": "One neuron fires on the cat and makes it sit, against another that makes every animal run.",
     "prompt": "the old cat",
     "corrupt": "the old dog",
-    "reference": "zero",
+    "baseline": "zero",
     "target": " sat",
     "contrast": " ran",
     "continuation": " sat on the mat.",

@@ -64,7 +64,7 @@ function ToLab({ page, chosen }: { page: GraphPage; chosen: Item[] }): JSX.Eleme
       <a href={labAddress(text, clamps, answerOf(page))} data-testid="open-lab">
         set {units.length === 1 ? "it" : "them"} to zero in the lab
       </a>
-      {page.about.reference === "corrupted" && <span class="soft">; verify, below, puts the corrupted prompt's values in place, which can do more</span>}
+      {page.about.baseline === "corrupted" && <span class="soft">; verify, below, puts the corrupted prompt's values in place, which can do more</span>}
     </p>
   );
 }

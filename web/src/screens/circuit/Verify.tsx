@@ -1,7 +1,8 @@
 // Verify by ablation: replace what is chosen in the model itself, and hold it against random nodes of like size.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type Failure, useAnswer } from "../../api/ask";
+import { useAnswer } from "../../api/ask";
+import type { Failure } from "../../api/failure";
 import { streamed } from "../../api/stream";
 import type { GraphPage, LabPage, Progressed, Verified, VerifyAsked } from "../../api/types";
 import { count, number, plural } from "../../format";
@@ -110,8 +111,8 @@ function Shown({ found }: { found: Verified }): JSX.Element {
       </dl>
       <Scale found={found} />
       <p class="small soft">
-        What {plural(found.nodes, "node")} {found.nodes === 1 ? "takes" : "take"} from m = {number(found.baseline, true)}, with{" "}
-        {found.reference === "zero" ? "zero" : found.reference === "mean" ? "the mean" : "the corrupted prompt's values"} in place. The filled mark is measured, the
+        What {plural(found.nodes, "node")} {found.nodes === 1 ? "takes" : "take"} from m = {number(found.metric_clean, true)}, with{" "}
+        {found.baseline === "zero" ? "zero" : found.baseline === "mean" ? "the mean" : "the corrupted prompt's values"} in place. The filled mark is measured, the
         ring around it or beside it predicted, each small circle a random set, the bar the interval of their mean, {number(found.mean, true)}.
       </p>
       <p class="small" data-testid="verified-p">

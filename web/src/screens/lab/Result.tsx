@@ -54,7 +54,7 @@ function Table({ ran }: { ran: Ran }): JSX.Element {
           <Next rows={table.rows} first={ROWS} target={ran.asked?.target ?? null} caption={table.neutral ? "nothing is changed: both columns are the same numbers" : "probability without and with the clamps, and the difference in points"} />
           {!table.neutral && (
             <p class="small" data-testid="divergence">
-              <abbr title="Kullback–Leibler divergence of the next token, baseline from changed">KL</abbr>(without ‖ with) = <strong class="num">{number(table.divergence)}</strong> nats
+              <abbr title="Kullback–Leibler divergence of the next token, unclamped from changed">KL</abbr>(without ‖ with) = <strong class="num">{number(table.divergence)}</strong> nats
             </p>
           )}
         </div>

@@ -5,14 +5,14 @@ import { Visible } from "../../parts/Text";
 
 /** Return the first step at which the two sides differ; -1 where they do not. */
 export function firstDifference(steps: Step[]): number {
-  return steps.findIndex(({ baseline, changed }) => baseline?.id !== changed?.id);
+  return steps.findIndex(({ unclamped, changed }) => unclamped?.id !== changed?.id);
 }
 
 /** Draw both sides; the first difference is marked, and what follows it is darker. */
 export function Written({ steps, busy, wanted }: { steps: Step[]; busy: boolean; wanted: number }): JSX.Element {
   const from = firstDifference(steps);
   const sides = [
-    ["without", "baseline"],
+    ["without", "unclamped"],
     ["with", "changed"],
   ] as const;
   return (

@@ -1,4 +1,4 @@
-"""Reference: what a neuron's or head's value is held against, and replaced by."""
+"""Baseline: what a neuron's or head's value is held against, and replaced by."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Kind = Literal["zero", "mean", "corrupted"]
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class Baseline:
     """Say what stands in for a value: nothing, its mean over a text, or its value under a corrupted prompt.
 
     Attribution holds values against it, and receipts put it in their place: prediction and measurement speak of one
@@ -34,7 +34,7 @@ class Reference:
 
     Example:
         >>> from patchclamp.core.unit import UnitKey
-        >>> Reference("zero").replace(UnitKey.parse("blocks.0.mlp.act/neurons/7@3")).operation
+        >>> Baseline("zero").replace(UnitKey.parse("blocks.0.mlp.act/neurons/7@3")).operation
         'ablate'
     """
 
@@ -51,7 +51,7 @@ class Reference:
             )
 
     def at(self, site: str, like: Tensor) -> Float[Tensor, "position width"]:
-        """Return the reference's values beside the clean run's, in the same type and on the same device."""
+        """Return the baseline's values beside the clean run's, in the same type and on the same device."""
         if self.values is None:
             return torch.zeros_like(like)
         if self.stimulus is None and isinstance(self.values, Recording):
@@ -72,11 +72,11 @@ class Reference:
         return encode(basis, self.at(site, x))
 
     def replace(self, node: UnitKey) -> Intervention:
-        """Return the intervention that puts the reference in a node's place."""
+        """Return the intervention that puts the baseline in a node's place."""
         return self.replace_all([node])[0]
 
     def replace_all(self, nodes: Iterable[UnitKey]) -> list[Intervention]:
-        """Return the interventions that put the reference in the place of several nodes at once.
+        """Return the interventions that put the baseline in the place of several nodes at once.
 
         Units of one basis at one place are one intervention: features that were replaced one after another would each
         be read off what the ones before had left.
@@ -90,7 +90,7 @@ class Reference:
         ]
 
     def replace_site(self, site: str, basis: str = "neurons") -> Intervention:
-        """Return the intervention that puts the reference in place of a whole site, at every position.
+        """Return the intervention that puts the baseline in place of a whole site, at every position.
 
         Of features all are replaced; the error x − x̂, which none of them explains, stays.
         """
