@@ -180,6 +180,17 @@ def batches_word(model, word):
     return model.tokenize(word).ids[-1]
 
 
+@pytest.mark.parametrize("n", [14 * 4, 14 * 6])
+def test_a_text_that_ends_sooner_or_later_at_a_batch_s_end_is_another(subjects, tmp_path, n):
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(["w1"] * 14 * 5))
+    batches = read_corpus(subjects["llama"], Corpus(path, window=8), batch_size=2)
+    assert [len(some) for some in batches] == [2] * 5
+    path.write_text(" ".join(["w1"] * n))
+    with pytest.raises(PatchclampError, match="the text changed meanwhile"):
+        list(batches)
+
+
 def test_a_window_fits_the_model(subjects):
     context = subjects["gpt2"].context
     assert Corpus("x").fit(context).window == min(128, context)

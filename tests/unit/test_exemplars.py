@@ -22,7 +22,7 @@ MAP = Site("blocks.0.conv1.act", "conv1.act", 12, places=(2, 3), layer=0)
 def exemplars(draw, n_units=12):
     pictures = draw(st.booleans())
     if pictures:
-        grey = draw(st.lists(st.integers(0, 255), min_size=1, max_size=6))
+        grey = draw(st.lists(st.integers(0, 2), min_size=1, max_size=6))
         shown = [Picture.of(np.full((2, 2), g, dtype=np.uint8), name=f"é{i}") for i, g in enumerate(grey)]
     else:
         # Few tokens and short stimuli, so that several have the same content.
