@@ -102,6 +102,28 @@ def test_examples_show_what_the_model_does_there(atlas, truth, kind):
                 assert one.value >= np.delete(one.acts, one.special).max() - 1e-2 * abs(one.value) - 1e-3
 
 
+def test_exemplars_are_the_examples_with_their_whole_stimuli(atlas, truth):
+    for site, unit in units(12):
+        found = atlas.exemplars(f"{site}/neurons/{unit}")
+        assert (found.site.path, found.basis, found.units.tolist()) == (site, "neurons", [unit])
+        for kind in ("top", "quantile", "random"):
+            some = found.of_kinds(kind)
+            examples = atlas.examples(f"{site}/neurons/{unit}", kind, limit=50).examples
+            assert len(some) == len(examples)
+            for row, (one, example) in enumerate(zip(some, examples, strict=True)):
+                assert (one.value, one.stimulus, one.position) == (example.value, example.stimulus, example.position)
+                assert one.ids == tuple(truth[one.stimulus][0].ids.tolist())
+                start, near = one.position - example.mark, 1e-2 * abs(one.value)  # acts are shown rounded
+                along = np.delete(np.array(example.acts), example.special) if one.value > 0 else np.zeros(0)
+                n_marks = int(some.mask(row).sum())
+                assert some.mask(row)[one.position]
+                assert not some.mask(row)[[start + at for at in example.special if at != example.mark]].any()
+                least, most = (int((along >= 0.5 * one.value + e).sum()) for e in (near, -near))
+                assert max(least, 1) <= n_marks <= max(most, 1)
+        training, test = found.split(seed=1)
+        assert not {one.ids for one in training} & {one.ids for one in test}
+
+
 def test_an_interval_gives_pieces_whose_maximum_lies_in_it(atlas):
     for site, unit in units(20):
         page = atlas.unit(f"{site}/neurons/{unit}")

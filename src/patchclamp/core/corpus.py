@@ -11,7 +11,8 @@ from typing import Any, Literal
 from patchclamp.core.arguments import checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import canonical, parse
+from patchclamp.core.json_text import canonical
+from patchclamp.core.noun_folder import check_format, read_object
 
 FORMAT, VERSION = "patchclamp-corpus", 1
 WINDOW = 128
@@ -125,12 +126,7 @@ class Corpus:
             PatchclampError: no corpus, or one of a newer version.
             Damaged: a part is missing or of another type.
         """
-        if data.get("format") != FORMAT or data.get("version") != VERSION:
-            raise PatchclampError(
-                expected=f"{FORMAT} version {VERSION}",
-                got=f"{data.get('format')!r} version {data.get('version')!r}",
-                remedy="`Corpus.save` writes one.",
-            )
+        check_format(data, FORMAT, VERSION, "Corpus.save")
         try:
             return cls(**{name: data[name] for name in cls._names()})
         except (KeyError, PatchclampError) as problem:
@@ -148,13 +144,7 @@ class Corpus:
         Raises:
             Damaged: not a whole corpus.
         """
-        try:
-            data = parse(Path(path).read_bytes())
-            if not isinstance(data, dict):
-                raise ValueError("no JSON object")
-        except (OSError, ValueError, RecursionError) as problem:
-            raise Damaged(expected="a corpus in JSON", got=f"{path}: {problem}", remedy="Write it again.") from problem
-        return cls.from_json(data)
+        return cls.from_json(read_object(path, "corpus"))
 
     @classmethod
     def _names(cls) -> list[str]:
