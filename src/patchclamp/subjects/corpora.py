@@ -129,11 +129,10 @@ def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
 
 def _read_text(model: LanguageModel, corpus: Corpus, batch_size: int) -> Batches:
     fixed = corpus.fit(model.context)
-    made = plan_batches(lambda: cut_text(model.tokenizer, fixed), "text", batch_size)
-    content = file_hash(fixed.path)
-    if fixed.content not in ("", content):
+    if fixed.content and fixed.path.is_file() and file_hash(fixed.path) != fixed.content:
         raise changed_meanwhile("text")
-    return replace(made, corpus=replace(fixed, content=content))
+    made = plan_batches(lambda: cut_text(model.tokenizer, fixed), "text", batch_size)
+    return replace(made, corpus=replace(fixed, content=file_hash(fixed.path)))
 
 
 def _read_images(model: VisionModel, corpus: Any, batch_size: int) -> Batches:
