@@ -28,6 +28,7 @@ NOUNS = {
     "exemplars": ("patchclamp.core.exemplars", "Exemplars"),
     "readout": ("patchclamp.core.readout", "Readout"),
     "scores": ("patchclamp.core.scores", "Scores"),
+    "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""
 

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ import torch
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import free_bytes, writing
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.resuming import begin_or_resume
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
+from patchclamp.subjects.threads import computing_with
 from patchclamp.subjects.vision import VisionModel
 
 
@@ -77,47 +79,13 @@ def open_or_resume(out: str | Path, kind: str, manifest: dict[str, Any], *, resu
         PatchclampError: ``resume`` with another model, text or images, plan or version; each difference is named.
     """
     with writing(out):
-        if not resume or not (Path(out) / "manifest.json").exists():
-            yield Bundle.create(out, kind=kind, manifest=manifest)
-            return
-        bundle = Bundle.open(out, kind=kind)
-        fresh, kept = _flat(manifest), _flat({k: bundle.manifest.get(k) for k in manifest})
-        # A resume computes with the threads that the run was begun with, whatever this process has.
-        fresh["plan.threads"] = kept.get("plan.threads")
-        changed = [
-            f"{name}: {kept.get(name)!s:.60} then, {fresh.get(name)!s:.60} now"
-            for name in dict.fromkeys([*fresh, *kept])
-            if fresh.get(name) != kept.get(name)
-        ]
-        if changed:
-            what = "pairs" if kind == "finding" else manifest.get("stimuli", "text")
-            raise PatchclampError(
-                expected=f"the same model, {what} and plan as {out} was begun with",
-                got="; ".join(changed[:4]),
-                remedy="Resume with the same options, or choose a new --out.",
-            )
-        bundle.resume()
-        yield bundle
+        what = "pairs" if kind == "finding" else manifest.get("stimuli", "text")
+        yield begin_or_resume(out, kind=kind, manifest=manifest, resume=resume, what=f"model, {what} and plan")
 
 
-@contextmanager
-def pin_threads(bundle: Bundle) -> Iterator[None]:
+def pin_threads(bundle: Bundle) -> AbstractContextManager[None]:
     """Compute with as many threads as the bundle's plan says; afterwards with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(int(bundle.manifest["plan"]["threads"]), 1))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(data, dict):
-        return {k: v for name, value in data.items() for k, v in _flat(value, f"{prefix}{name}.").items()}
-    if isinstance(data, list):
-        # sites: what matters to a reader is which
-        data = ", ".join(str(item["path"] if isinstance(item, dict) else item) for item in data)
-    return {prefix.rstrip("."): data}
+    return computing_with(int(bundle.manifest["plan"]["threads"]))
 
 
 def refuse_if_too_large(out: str | Path, n_bytes: int) -> None:
