@@ -45,6 +45,7 @@ BASES = {
     "attribute": [*ASKED],
     "compare": ["RECORDING", "RECORDING"],
     "encode": ["RECORDING", "RECORDING", "--split", "blocks:2"],
+    "describe": ["organism:cat"],
     "basis info": ["BASIS"],
     "basis evaluate": ["organism:cat", "BASIS", "--text", "STORY", "--max-tokens", "48", "--window", "8"],
     "basis compare": ["BASIS", "BASIS"],

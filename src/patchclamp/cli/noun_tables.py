@@ -34,6 +34,8 @@ def show(noun: Any, top: int) -> None:
         _descriptions(noun, top)
     elif isinstance(noun, Training):
         _training(noun)
+    if noun.provenance.tier == "experimental":
+        _console().print(f"{escape(noun.provenance.method)} is [bold]experimental[/]: docs/method.md says why")
 
 
 def sentence(estimate: Estimate) -> str:
@@ -53,7 +55,7 @@ def _scores(scores: Scores, top: int) -> None:
     ends = f"; m {_signed(scores.metric_clean)}" + (
         f", on the counterpart {_signed(scores.metric_baseline)}" if scores.baseline == "corrupted" else ""
     )
-    out.print(f"{len(scores):,} keys scored by {scores.provenance.method}, in units of {scores.unit}{ends}")
+    out.print(f"{len(scores):,} keys scored by {escape(scores.provenance.label)}, in units of {scores.unit}{ends}")
     table = _grid("key", "score", *scores.measures, numbers=("score", *scores.measures))
     for i in scores.places(top, signed=False).tolist():
         more = [_signed(float(column[i])) for column in scores.measures.values()]
