@@ -20,7 +20,7 @@ import torch
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.over_pairs import attribute_pairs
-from patchclamp.core.circuit import Circuit
+from patchclamp.core.scores import Scores
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.growing import Estimate
 from patchclamp.evaluate.recovering import recover
@@ -38,12 +38,11 @@ EXACT_PAIRS = {"neuron": 16, "edge": 16}
 """Of how many train pairs exact patching is taken where it has hundreds or thousands of parts."""
 
 
-def found(model: Any, pairs: Any, level: str, method: str) -> Circuit:
+def found(model: Any, pairs: Any, level: str, method: str) -> Scores:
     """Return the circuit that a method finds."""
     if level != "edge":
         return attribute_pairs(model, pairs, level=level, method=method)
-    scored = patch_edges(model, pairs) if method == "patch" else attribute_edges(model, pairs, method=method)
-    return scored.circuit(model, pairs)
+    return patch_edges(model, pairs) if method == "patch" else attribute_edges(model, pairs, method=method)
 
 
 def measure(model: Any, name: str, task: str, level: str, n: int) -> list[dict[str, Any]]:

@@ -16,7 +16,6 @@ _HOME = {
     "Case": "core.task",
     "change": "core.intervention",
     "check_method": "calibrate.conformance",
-    "Circuit": "core.circuit",
     "clamp": "core.intervention",
     "Description": "core.description",
     "Dictionary": "core.dictionary",
@@ -96,7 +95,6 @@ if TYPE_CHECKING:
     from patchclamp.control import push as push
     from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
-    from patchclamp.core.circuit import Circuit as Circuit
     from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.description import Description as Description
     from patchclamp.core.dictionary import Dictionary as Dictionary

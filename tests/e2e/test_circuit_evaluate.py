@@ -3,15 +3,15 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
+from hand_made import circuit as by_hand
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.basis import Basis
-from patchclamp.core.circuit import Circuit
+from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 
 MODEL = "organism:language-gpt2"
@@ -70,7 +70,7 @@ def test_edges_are_judged_as_units_are(say, tmp_path):
 
     model = pc.load("organism:copy-gpt2")
     pairs = pc.open_pairs(model, "planted")
-    attribute_edges(model, pairs).circuit(model, pairs).save(tmp_path / "edges")
+    attribute_edges(model, pairs).save(tmp_path / "edges")
     asked = ("circuit", "evaluate", "organism:copy-gpt2", tmp_path / "edges", "--pairs", "planted")
     assert say(*asked)[0] == 2  # found on this very pair
     code, found, _ = say(*asked, "--seen")
@@ -88,8 +88,10 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     basis = Dictionary({"blocks.0.mlp.act": lab}, {"slug": "cat", "hash": cat.hash}, "by hand")
     basis.save(tmp_path / "lab")
     parts = tuple(f"blocks.0.mlp.act/lab/{i}" for i in range(16))
-    own = Circuit("feature", "by hand", parts, np.eye(16)[7], {"slug": "cat", "hash": cat.hash})
-    own.save(tmp_path / "circuit")
+    asked = {"level": "feature", "subject": "cat", "subject_hash": cat.hash}
+    by_hand(parts, np.eye(16)[7], **asked).save(tmp_path / "circuit")
+    other = by_hand(parts, np.eye(16)[7], **asked, bases={"blocks.0.mlp.act/lab": "0" * 64})
+    other.save(tmp_path / "other")
     asked = ("circuit", "evaluate", "organism:cat", tmp_path / "circuit", "--pairs", "planted")
     code, found, _ = say(*asked)
     assert (code, found["error"]["got"]) == (2, "'lab'")
@@ -97,7 +99,6 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     code, found, _ = say(*asked, "--basis", tmp_path / "lab")
     assert code == 0
     assert found["points"][0]["kept"]["value"] == pytest.approx(1.0, abs=1e-4)
-    replace(own, about={"bases": {"blocks.0.mlp.act/lab": "0" * 64}}).save(tmp_path / "other")
     code, found, _ = say(*asked[:3], tmp_path / "other", "--pairs", "planted", "--basis", tmp_path / "lab")
     assert (code, "lab 000000000000" in found["error"]["expected"]) == (2, True)
 
@@ -128,7 +129,7 @@ def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, wo
 def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folders, tmp_path):
     code, found, _ = say("circuit", "evaluate", "organism:cat", folders / "atp", "--pairs", "planted")
     assert (code, "this model" in found["error"]["expected"]) == (2, True)
-    Circuit.load(folders / "atp").save(tmp_path / "hurt")
+    load_circuit(folders / "atp").save(tmp_path / "hurt")
     arrays = next(path for path in sorted((tmp_path / "hurt").rglob("*")) if path.suffix in (".npz", ".safetensors"))
     data = bytearray(arrays.read_bytes())
     data[-3] ^= 1

@@ -5,17 +5,18 @@ import re
 import subprocess
 import sys
 from argparse import Namespace
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
+from hand_made import circuit as by_hand
 from patchclamp.cli import main
 from patchclamp.cli.circuit import _measured_parts
+from patchclamp.cli.circuit_folder import with_extra
 from patchclamp.core.basis import Basis
-from patchclamp.core.circuit import Circuit
+from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.explain.together import replace_together
@@ -38,12 +39,12 @@ def test_a_circuit_is_told_kept_and_drawn(tmp_path):
     assert done.stderr.index("of memory") < done.stderr.index("circuit written")
     assert "these 3 together" in done.stdout
     assert re.search(r"embed/whole/0 +\+\d", done.stdout)
-    found = Circuit.load(tmp_path / "c")
+    found = load_circuit(tmp_path / "c")
     assert len(found) == 21
-    assert found.per_pair.shape == (8, 21)
-    assert len(found.about["pairs"]) == len(found.about["asked"]) == 8
-    assert found.about["settings"] == {"by_position": False, "direction": "noise", "seed": 0}
-    np.testing.assert_allclose(found.per_pair.mean(0), found.scores, rtol=1e-5)
+    assert found.per_case.shape == (8, 21)
+    assert len(found.provenance.extra["cases"]) == len(found.provenance.extra["asked"]) == 8
+    assert found.provenance.options == {"level": "node", "by_position": False, "direction": "noise"}
+    np.testing.assert_allclose(found.per_case.mean(0), found.values, rtol=1e-5)
     page = (tmp_path / "c" / "circuit.html").read_text()
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="', page)
@@ -74,15 +75,15 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     assert (told["measured_share"], told["random_share"]) == (None, None)
 
     model = pc.load("organism:cat")
-    found = Circuit.load(tmp_path / "c")
+    found = load_circuit(tmp_path / "c")
     mlps = [i for i, part in enumerate(found.parts) if ".mlp." in part]
     heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
     pairs = pc.open_pairs(model, tmp_path / "turned.jsonl")
     together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
     assert together.receipt.controls.size == 1  # a head: no other MLP is left
     assert np.isnan(together.receipt.p)
-    smaller = {**found.about["receipt"], "p": None, "size": 1}
-    replace(found, about={**found.about, "receipt": smaller}).save(tmp_path / "d")
+    smaller = {**found.provenance.extra["receipt"], "p": None, "size": 1}
+    with_extra(found, receipt=smaller).save(tmp_path / "d")
     told = command("info", tmp_path / "d").stdout
     assert "No p: random sets have only 1 parts" in told
     assert "as many parts of each kind" not in told
@@ -150,9 +151,10 @@ def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
     assert "predicted  95" not in measured_all.stdout
     assert "trust what is measured" not in (tmp_path / "d" / "circuit.html").read_text()
     # A folder of before, whose receipt has neither.
-    old = Circuit.load(tmp_path / "c")
-    receipt = {k: v for k, v in old.about["receipt"].items() if k not in ("agreement", "random_predicted")}
-    replace(old, about={**old.about, "receipt": receipt}).save(tmp_path / "e")
+    old = load_circuit(tmp_path / "c")
+    receipt = old.provenance.extra["receipt"]
+    receipt = {k: v for k, v in receipt.items() if k not in ("agreement", "random_predicted")}
+    with_extra(old, receipt=receipt).save(tmp_path / "e")
     assert command("info", tmp_path / "e").returncode == 0
 
 
@@ -234,7 +236,7 @@ def test_pairs_that_are_set_aside_are_named(say, tmp_path):
 
 def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(3))
-    found = Circuit("node", "patch", parts, np.array([2.0, 3.0, 1.0]), {})
+    found = by_hand(parts, [2.0, 3.0, 1.0])
     asked = Namespace(top=10, controls=20)
     assert _measured_parts(found, asked) == ([1, 0], 20)
     assert "--top 10 leaves no other part of these kinds among 3" in capsys.readouterr().err
@@ -330,7 +332,7 @@ def test_a_page_or_a_layer_that_fails_costs_no_result(say, atlas, tmp_path, monk
     assert "the page could not be made" in err
     assert "the atlas layer could not be made" in err
     assert "got      TypeError: unsupported format string" in err
-    assert Circuit.load(tmp_path / "c").names() == Circuit.load(tmp_path / "whole").names()
+    assert load_circuit(tmp_path / "c").names() == load_circuit(tmp_path / "whole").names()
     assert not (tmp_path / "c" / "circuit.html").exists()
 
 

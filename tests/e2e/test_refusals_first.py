@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import patchclamp as pc
+from hand_made import circuit as by_hand
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.cli import main
-from patchclamp.core.circuit import Circuit
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.explain import explain_answer
 from patchclamp.subjects.language import LanguageModel
@@ -117,10 +117,10 @@ def test_of_text(say, story, tmp_path, monkeypatch, no_forward, words, expected)
 )
 def test_of_words(say, tmp_path, monkeypatch, no_forward, words, expected):
     monkeypatch.chdir(tmp_path)
-    subject = {"slug": "cat", "hash": "0"}
     parts = ("blocks.0.mlp.write/whole/0", "blocks.1.mlp.write/whole/0")
-    Circuit("node", "atp", parts, np.array([1.0, 2.0]), subject).save("circuit")
-    Circuit("node", "patch", (parts[0], "embed/whole/0"), np.array([1.0, 2.0]), subject).save("other")
+    own = {"level": "node", "subject": "cat", "subject_hash": "0"}
+    by_hand(parts, [1.0, 2.0], method="atp", **own).save("circuit")
+    by_hand((parts[0], "embed/whole/0"), [1.0, 2.0], method="patch", **own).save("other")
     code, told, _ = say(*words)
     assert code == 2
     assert expected in told["error"]["expected"]
@@ -130,9 +130,9 @@ def test_a_circuit_that_changes_nothing_is_refused_after_two_subsets():
     cat = pc.load(CAT)
     pairs = pc.open_pairs(cat, "planted")
     found = attribute_pairs(cat, pairs, level="node", method="patch")
-    idle = [i for i, part in enumerate(found.parts) if abs(found.scores[i]) < 1e-3]
+    idle = [i for i, part in enumerate(found.parts) if abs(found.values[i]) < 1e-3]
     assert idle
-    nothing = Circuit("node", "patch", tuple(found.parts[i] for i in idle), np.zeros(len(idle)), found.subject)
+    nothing = by_hand(tuple(found.parts[i] for i in idle), np.zeros(len(idle)))
     done = []
     with pytest.raises(pc.PatchclampError, match="parts that change m"):
         evaluate_circuit(cat, nothing, pairs, seen=True, progress=lambda n, _: done.append(n))

@@ -74,7 +74,7 @@ def test_units_carry_the_change_times_the_slope_where_they_are_patched(asked, le
             each = integrated.blocks(scores, width).numpy()
             np.testing.assert_allclose(one.scores[path, basis], each, atol=2e-5 * np.abs(each).max())
             own = [k for k, key in enumerate(keys) if key.site == path]
-            np.testing.assert_allclose(found.per_pair[i, own], each.sum(0), atol=2e-5 * np.abs(each).max())
+            np.testing.assert_allclose(found.per_case[i, own], each.sum(0), atol=2e-5 * np.abs(each).max())
 
 
 @pytest.mark.parametrize("direction", ["noise", "denoise"])
@@ -85,9 +85,9 @@ def test_edges_carry_the_change_times_the_slope_where_they_are_patched(asked, me
     backward = relevance.rewritten(model.module, RULES[method])
     for i in range(len(pairs)):
         run, here, other, sign, m = written_out(name, model, pairs, i, direction)
-        wanted = sign * edges.eap(run, model.module, here, other, m, found.edges.parts, backward=backward)
-        np.testing.assert_allclose(found.scores[i], wanted, atol=1e-4 * wanted.abs().max())
-    assert found.settings["direction"] == direction
+        wanted = sign * edges.eap(run, model.module, here, other, m, found.parts, backward=backward)
+        np.testing.assert_allclose(found.per_case[i], wanted, atol=1e-4 * wanted.abs().max())
+    assert found.provenance.options["direction"] == direction
 
 
 def test_integrated_edges_are_those_of_the_authors_points_where_both_have_many(asked):
@@ -96,13 +96,13 @@ def test_integrated_edges_are_those_of_the_authors_points_where_both_have_many(a
     found = attribute_edges(model, pairs, method="eap-ig", steps=20)
     run, clean, corrupted, _, m = written_out(name, model, pairs, 0, "noise")
     few, many = (
-        edges.eap_ig(run, model.module, clean, corrupted, m, found.edges.parts, n).numpy() for n in (4, 40)
+        edges.eap_ig(run, model.module, clean, corrupted, m, found.parts, n).numpy() for n in (4, 40)
     )  # fmt: skip
-    away = [np.abs(scores - found.scores[0]).max() / np.abs(many).max() for scores in (few, many)]
+    away = [np.abs(scores - found.per_case[0]).max() / np.abs(many).max() for scores in (few, many)]
     assert away[1] < 0.1
     assert away[0] > 2 * away[1]
     back = attribute_edges(model, pairs, method="eap-ig", steps=20, direction="denoise")
-    np.testing.assert_allclose(back.scores, found.scores, atol=1e-6 * np.abs(found.scores).max())
+    np.testing.assert_allclose(back.per_case, found.per_case, atol=1e-6 * np.abs(found.per_case).max())
 
 
 @pytest.mark.parametrize("asked", ["llama"], indirect=True)
@@ -124,7 +124,7 @@ def test_an_edge_into_a_shared_key_is_the_sum_of_those_into_the_keys_of_its_head
 
     each = edges.eap(run, model.module, here, other, m, [edge for group in groups for edge in group])
     wanted = each.unflatten(0, (-1, share)).sum(1)
-    np.testing.assert_allclose(found.scores[0, into_shared], wanted, atol=1e-4 * wanted.abs().max())
+    np.testing.assert_allclose(found.per_case[0, into_shared], wanted, atol=1e-4 * wanted.abs().max())
 
 
 @pytest.mark.parametrize("method", ["relp", "atp", "ig", "exact", "direct"])
@@ -142,15 +142,15 @@ def test_over_pairs_too(asked, method):
     _, model, pairs = asked
     back = attribute_pairs(model, pairs, method=method, denoise=True)
     forth = attribute_pairs(model, pairs.exchange(), method=method)
-    np.testing.assert_array_equal(back.per_pair, -forth.per_pair)
-    assert (back.about["settings"]["direction"], forth.about["settings"]["direction"]) == ("denoise", "noise")
-    assert back.about["m_clean"] == pytest.approx(pairs.m_clean.mean())
+    np.testing.assert_array_equal(back.per_case, -forth.per_case)
+    assert (back.provenance.options["direction"], forth.provenance.options["direction"]) == ("denoise", "noise")
+    assert back.metric_clean == pytest.approx(pairs.m_clean.mean())
 
 
 def test_edges_measured_too(asked):
     _, model, pairs = asked
     back, forth = patch_edges(model, pairs, direction="denoise"), patch_edges(model, pairs.exchange())
-    np.testing.assert_array_equal(back.scores, -forth.scores)
+    np.testing.assert_array_equal(back.per_case, -forth.per_case)
 
 
 @pytest.mark.parametrize(

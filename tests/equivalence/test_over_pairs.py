@@ -53,13 +53,13 @@ def test_they_are_the_scores_of_one_prompt_at_a_time(told, level, method, batch_
     _, model, pairs = told
     found = attribute_pairs(model, pairs, level=level, method=method, batch_size=batch_size, steps=2)
     levels = ["node"] if level == "node" else ["neuron", "head"]
-    for row, clean, other, metric in zip(found.per_pair, pairs.clean, pairs.corrupted, pairs.metrics, strict=True):
+    for row, clean, other, metric in zip(found.per_case, pairs.clean, pairs.corrupted, pairs.metrics, strict=True):
         options = {"steps": 2} if method == "ig" else {}
         alone = attribute_nodes(model, clean, metric, corrupted=other, method=method, levels=levels, **options)
         own = np.concatenate([scores.sum(0) for scores in alone.scores.values()])
         assert list(alone.scores) == list(dict.fromkeys((k.site, k.basis) for k in parts_of(model, found)))
         np.testing.assert_allclose(row, own, rtol=2e-4, atol=2e-5)
-    np.testing.assert_allclose(found.scores, found.per_pair.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.values, found.per_case.mean(0), rtol=1e-5, atol=1e-6)
 
 
 def test_by_position_they_are_those_of_every_place(told):
@@ -68,16 +68,16 @@ def test_by_position_they_are_those_of_every_place(told):
     found = attribute_pairs(model, pairs, level="neuron", method="atp", by_position=True)
     whole = attribute_pairs(model, pairs, level="neuron", method="atp")
     alone = attribute_nodes(model, pairs.clean[0], pairs.metrics[0], corrupted=pairs.corrupted[0], method="atp")
-    for key, score in zip(parts_of(model, found), found.per_pair[0], strict=True):
+    for key, score in zip(parts_of(model, found), found.per_case[0], strict=True):
         own = alone.scores[key.site, key.basis][key.position, key.index]
         assert score == pytest.approx(own, rel=2e-4, abs=2e-5)
     places = {str(key.without_place()): 0.0 for key in parts_of(model, found)}
-    for key, score in zip(parts_of(model, found), found.scores, strict=True):
+    for key, score in zip(parts_of(model, found), found.values, strict=True):
         places[str(key.without_place())] += score
-    np.testing.assert_allclose([places[part] for part in whole.parts], whole.scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose([places[part] for part in whole.parts], whole.values, rtol=1e-4, atol=1e-5)
 
 
-def test_patching_is_one_run_with_a_plain_hook_per_pair_and_unit(told):
+def test_patching_is_one_run_with_a_plain_hook_per_case_and_unit(told):
     name, model, pairs = told
     module, where = model.module, hooks.places(name, model.n_layers)
     found = attribute_pairs(model, pairs, level="node", method="patch")
@@ -88,7 +88,7 @@ def test_patching_is_one_run_with_a_plain_hook_per_pair_and_unit(told):
         def m(z, t=t, c=c):
             return z[0, -1, t].mean() - z[0, -1, c].mean()
 
-        for key, score in zip(parts_of(model, found), found.per_pair[i], strict=True):
+        for key, score in zip(parts_of(model, found), found.per_case[i], strict=True):
             there = integrated.value(module, other, where[key.site])
             width = there.shape[1] // {"heads": model.site(key.site).n_heads, "whole": 1}[key.basis]
             columns = slice(key.index * width, (key.index + 1) * width)
@@ -101,15 +101,13 @@ def test_denoising_puts_the_clean_value_into_the_corrupted_run(told):
     forth = attribute_pairs(model, pairs, method="patch", denoise=True)
     turned = read_by(model, [Pair(p.corrupted, p.clean, p.answers, p.wrongs) for p in pairs.pairs], least=0.0)
     back = attribute_pairs(model, turned, method="patch")
-    np.testing.assert_allclose(forth.scores, -back.scores, rtol=1e-4, atol=1e-5)
-    assert forth.about["settings"]["direction"] == "denoise"
+    np.testing.assert_allclose(forth.values, -back.values, rtol=1e-4, atol=1e-5)
+    assert forth.provenance.options["direction"] == "denoise"
 
 
 def test_integrated_gradients_miss_their_sum_by_what_they_say(told):
     _, model, pairs = told
-    coarse, fine = (
-        attribute_pairs(model, pairs, method="ig", steps=steps).about["settings"]["gap"] for steps in (1, 6)
-    )
+    coarse, fine = (attribute_pairs(model, pairs, method="ig", steps=steps).provenance.extra["gap"] for steps in (1, 6))
     assert 2 * fine < coarse
 
 
@@ -121,9 +119,9 @@ def test_scoring_writes_no_key_of_a_unit(told, method, monkeypatch):
     bare = UnitKey.__str__
     monkeypatch.setattr(UnitKey, "__str__", lambda key: written.append(key) or bare(key))
     found = attribute_pairs(model, pairs, level="neuron", method=method, by_position=True, steps=1)
-    assert len(written) < 10 < len(found.scores)  # a check of types looks at one or two
+    assert len(written) < 10 < len(found.values)  # a check of types looks at one or two
     monkeypatch.undo()
-    assert len(found.parts) == len(set(found.parts)) == len(found.scores)
+    assert len(found.parts) == len(set(found.parts)) == len(found.values)
     assert [found.parts[i] for i in range(-3, 3)] == [*found.parts[-3:], *found.parts[:3]]
     assert found.parts == tuple(found.parts[i] for i in range(len(found)))
     assert all(str(UnitKey.parse(part)) == part for part in found.parts)
@@ -140,8 +138,8 @@ def test_without_a_method_few_parts_are_measured_and_many_predicted(told, monkey
 
 def test_rules_are_those_that_are_named(told):
     _, model, pairs = told
-    bare, ruled = (attribute_pairs(model, pairs, method="relp", rules=rules).scores for rules in ((), ("ln",)))
-    np.testing.assert_allclose(bare, attribute_pairs(model, pairs, method="atp").scores, rtol=1e-5)
+    bare, ruled = (attribute_pairs(model, pairs, method="relp", rules=rules).values for rules in ((), ("ln",)))
+    np.testing.assert_allclose(bare, attribute_pairs(model, pairs, method="atp").values, rtol=1e-5)
     assert np.abs(bare - ruled).max() > 1e-3
 
 
@@ -150,8 +148,8 @@ def test_without_room_for_every_pair_the_mean_is_the_same(told, monkeypatch):
     kept = attribute_pairs(model, pairs, method="atp")
     monkeypatch.setattr(over, "MOST_KEPT", 0)
     bare = attribute_pairs(model, pairs, method="atp")
-    assert bare.per_pair is None
-    np.testing.assert_array_equal(bare.scores, kept.scores)
+    assert bare.per_case is None
+    np.testing.assert_array_equal(bare.values, kept.values)
 
 
 # -- features ---------------------------------------------------------------------------------------------------------
@@ -176,19 +174,19 @@ def test_features_stand_in_the_place_of_their_sites_neurons(with_features, metho
     keys = parts_of(model, found)
     assert {key.basis for key in keys if key.site == SITE} == {"lab"}
     features = [i for i, key in enumerate(keys) if key.basis == "lab"]
-    assert found.about["bases"] == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
+    assert found.provenance.hashes == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
     for i in range(len(pairs)):
         asked = {"corrupted": pairs.corrupted[i], "levels": ["feature"]}
         if method != "patch":
             options = {"steps": 3} if method == "ig" else {}
             alone = attribute_nodes(model, pairs.clean[i], pairs.metrics[i], method=method, **asked, **options)
             np.testing.assert_allclose(
-                found.per_pair[i, features], alone.scores[SITE, "lab"].sum(0), rtol=2e-4, atol=2e-5
+                found.per_case[i, features], alone.scores[SITE, "lab"].sum(0), rtol=2e-4, atol=2e-5
             )
     if method == "patch":
         parts = [found.parts[i] for i in features]
         effects = pairs.m_clean - measure_interchanged(model, pairs, parts, np.eye(len(parts), dtype=bool))
-        np.testing.assert_allclose(found.per_pair[:, features].T, effects, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(found.per_case[:, features].T, effects, rtol=1e-4, atol=2e-5)
         assert np.abs(effects).max() > 1e-2
 
 
@@ -214,7 +212,7 @@ def test_at_positions_only_these_are_replaced(told):
     some = found.order(signed=False)[:6]
     marks = np.eye(len(found), dtype=bool)[some]
     effects = pairs.m_clean - measure_interchanged(model, pairs, list(found.parts), marks)
-    np.testing.assert_allclose(effects.mean(1), found.scores[some], rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(effects.mean(1), found.values[some], rtol=1e-4, atol=2e-5)
 
 
 # -- what cannot be ---------------------------------------------------------------------------------------------------

@@ -22,5 +22,5 @@ def test_what_is_planted_is_found_at_its_place(name, kind):
     units = {part.split("@")[0] for part in true}
     order = whole.order(signed=False)
     assert {whole.parts[i] for i in order[: len(units)]} == units
-    rest = np.abs(whole.scores[order[len(units) :]])
-    assert rest.max() < 0.05 * np.abs(whole.scores).max()
+    rest = np.abs(whole.values[order[len(units) :]])
+    assert rest.max() < 0.05 * np.abs(whole.values).max()

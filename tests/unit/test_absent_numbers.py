@@ -18,6 +18,7 @@ from patchclamp.cli import basis_tables, brains, calibrate_tables, circuit, circ
 from patchclamp.cli.circuit_evaluate_tables import show
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.output import emit
+from patchclamp.core.circuit import draw_graph
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
 from patchclamp.core.stats import Interval
@@ -94,9 +95,13 @@ def found(cat, pairs):
     """A circuit with the receipt that the command keeps beside it."""
     one = attribute_pairs(cat, pairs, level="node", method="patch")
     receipt = replace_together(cat, one, pairs, [int(i) for i in one.order()[:2]])
-    about = {**one.about, "settings": {"gap": 0.5, "steps": 3}, "receipt": circuit._receipt_data(one, receipt)}
-    per_pair = np.stack([one.scores, one.scores / 2]).astype(np.float32)
-    return replace(one, about=about, per_pair=per_pair)
+    made = replace(
+        one.provenance,
+        options={**one.provenance.options, "steps": 3},
+        extra={**one.provenance.extra, "gap": 0.5, "receipt": circuit._receipt_data(one, receipt)},
+    )
+    per_case = np.stack([one.values, one.values / 2]).astype(np.float32)
+    return replace(one, provenance=made, per_case=per_case)
 
 
 def test_an_explained_answer(cat, capsys):
@@ -111,7 +116,7 @@ def test_an_explained_answer(cat, capsys):
 
 def test_a_circuit(found, capsys):
     document = circuit._document(found)
-    graph = found.graph(60)
+    graph = draw_graph(found, 60)
 
     def as_table(changed):
         print_circuit(found, changed)

@@ -76,7 +76,7 @@ def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
         hook = act.register_forward_hook(put)
         m = m_of(encoder, pair, pair.clean, at)
         hook.remove()
-        assert circuit.per_pair[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
+        assert circuit.per_case[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
     kept = np.ones((1, len(circuit)), dtype=bool)
     assert np.allclose(interchange(encoder, circuit, pairs).measure(kept), pairs.m_clean, atol=1e-4)
 

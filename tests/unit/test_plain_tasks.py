@@ -120,7 +120,7 @@ def test_patching_over_a_task_equals_hooks_by_hand(make, level, denoise):
         whole = m_with(module, read, into, into, {})
         for i, (name, columns) in enumerate(units):
             expected = sign * (whole - m_with(module, read, into, source, {name: [(columns, None)]}))
-            assert found.per_pair[k, i] == pytest.approx(expected, rel=1e-5, abs=1e-5), found.parts[i]
+            assert found.per_case[k, i] == pytest.approx(expected, rel=1e-5, abs=1e-5), found.parts[i]
 
 
 @pytest.mark.parametrize("make", NETS)
@@ -134,7 +134,7 @@ def test_predictions_are_differences_times_gradients_read_at_the_cases_position(
     read, module = reader(-1 if position is None else position), net.module
     atp = attribute_pairs(net, pairs, level="neuron", sites=sites, method="atp")
     ig = attribute_pairs(net, pairs, level="neuron", sites=sites, method="ig", steps=20)
-    assert ig.about["settings"]["gap"] < 1e-4
+    assert ig.provenance.extra["gap"] < 1e-4
     for k, (x, other) in enumerate(rows):
         assert pairs.m_clean[k] == pytest.approx(m_with(module, read, x, x, {}), rel=1e-6, abs=1e-6)
         there = outputs_of(module, other, names)
@@ -156,7 +156,7 @@ def test_predictions_are_differences_times_gradients_read_at_the_cases_position(
             blocks = carried.reshape(-1, carried.shape[-1]).sum(0)
             heads = net.site(f"module.{name}.out").n_heads
             products[name] = blocks.reshape(heads, -1).sum(1) if heads else blocks
-        for part, score in zip(atp.parts, atp.per_pair[k], strict=True):
+        for part, score in zip(atp.parts, atp.per_case[k], strict=True):
             path, _, index = part.split("/")
             name = path.removeprefix("module.").removesuffix(".out")
             assert score == pytest.approx(float(products[name][int(index)]), rel=1e-5, abs=1e-5), part
@@ -291,8 +291,8 @@ def test_a_map_is_scored_by_channel_and_case():
             x = module[1](module[0](one[None])).clone()
             x[:, channel] = there[:, channel]
             m = float(read(module[3](module[2](x)))[0].detach())
-            assert patch.per_pair[k, channel] == pytest.approx(pairs.m_clean[k] - m, rel=1e-5, abs=1e-5)
-        assert ig.per_pair[k].sum() == pytest.approx(pairs.m_clean[k] - pairs.m_corrupted[k], abs=1e-5)
+            assert patch.per_case[k, channel] == pytest.approx(pairs.m_clean[k] - m, rel=1e-5, abs=1e-5)
+        assert ig.per_case[k].sum() == pytest.approx(pairs.m_clean[k] - pairs.m_corrupted[k], abs=1e-5)
     kept = interchange(net, patch, pairs).measure(np.array([[True] * 4, [False] * 4]))
     assert np.allclose(kept, [pairs.m_clean, pairs.m_corrupted])
 
@@ -316,7 +316,7 @@ def test_named_axes_and_several_positions_are_read_as_stated():
     pairs = open_pairs(net, Task((Case((1, 2, 3), (4, 5, 0), ("2",), ("0",), parts=parts),)))
     assert pairs.m_clean[0] == pytest.approx(float(net.measure(x, both)[0]))
     found = attribute_pairs(net, pairs, level="neuron", sites=["module.embed.out"], by_position=True, method="patch")
-    by_place = found.scores.reshape(3, 4)
+    by_place = found.values.reshape(3, 4)
     assert (by_place[1] == 0).all()
     assert (by_place[[0, 2]] != 0).all()
 
@@ -358,7 +358,7 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy():
     net, case = classifier(), Case((1, 2, 3), (4, 5, 0), ("2",), ("0",))
     pairs = open_pairs(net, Task((case,)))
     found = attribute_pairs(net, pairs, level="neuron", sites=["module.embed.out"])
-    assert found.scores.sum() == pytest.approx(pairs.m_clean[0] - pairs.m_corrupted[0], abs=1e-5)
+    assert found.values.sum() == pytest.approx(pairs.m_clean[0] - pairs.m_corrupted[0], abs=1e-5)
     site = ["module.embed.out"]
     alone = Task((Case((1, 2, 3), answers=("2",)),), "logit")
     refused = [

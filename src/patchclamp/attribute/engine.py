@@ -1,6 +1,7 @@
 """Score a task: the one engine under the methods that attribute, for one case or many, units or edges."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,9 +10,8 @@ from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.nodes import Attribution
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.scoring import attribute_nodes
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.keys import Block, EdgeIndex, UnitIndex
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
@@ -71,12 +71,12 @@ def score_task(
                 remedy="Name the basis behind a pattern, such as module.0.out/whole, or give a counterpart.",
             )
         shown, metric = read_alone(subject, task)
-        found = attribute_nodes(
+        nodes = attribute_nodes(
             subject, shown, metric, method="exact" if method == "patch" else method,
             levels=SITES[level] if sites is None else sites, rules=rules, direction=direction, progress=progress,
             **settings,
         )  # fmt: skip
-        return _of_nodes(found, task)
+        return _of_nodes(nodes, task)
     if level == "edge":
         subject = with_edges(subject)
     pairs = read_pairs_of(subject, task)
@@ -87,22 +87,15 @@ def score_task(
                 got=", ".join(sites)[:80],
                 remedy="Leave sites out: edges have their own.",
             )
-        edges = attribute_edges(
+        found = attribute_edges(
             subject, pairs, method=method, rules=rules or (), direction=direction, progress=progress, **settings
         )
-        units = dict.fromkeys((*edges.edges.writers, *edges.edges.readers))
-        numbers = {unit: i for i, unit in enumerate(units)}
-        ends = np.array([[numbers[source], numbers[target]] for source, target in edges.edges.parts])
-        return _signed(
-            EdgeIndex(tuple(units), ends, subject.name), edges.mean, task, pairs, edges.scores, edges.settings
-        )
-    circuit = attribute_pairs(
+        return replace(found, task=task.hash)
+    found = attribute_pairs(
         subject, pairs, level=level, sites=sites, method=method, rules=rules, denoise=direction == "denoise",
         by_position=by_position or (len(task) == 1 and sites is None), progress=progress, **settings,
     )  # fmt: skip
-    return _signed(
-        _index_of(circuit, subject.name), circuit.scores, task, pairs, circuit.per_pair, circuit.about["settings"]
-    )
+    return replace(found, task=task.hash)
 
 
 def _of_nodes(found: Attribution, task: Task) -> Scores:
@@ -118,18 +111,4 @@ def _of_nodes(found: Attribution, task: Task) -> Scores:
     return Scores(
         UnitIndex(blocks, found.subject), found.flat, "m", found.baseline.kind, found.metric_clean, measures=measures,
         task=task.hash, provenance=Provenance(extra=extra),
-    )  # fmt: skip
-
-
-def _index_of(circuit: Circuit, subject: str) -> UnitIndex:
-    """Return the index of a circuit's parts, which lie site by site, position by position."""
-    units: Any = circuit.parts
-    return UnitIndex(units.blocks, subject)
-
-
-def _signed(index: UnitIndex | EdgeIndex, values: Any, task: Task, pairs: Any, each: Any, settings: Any) -> Scores:
-    return Scores(
-        index, np.asarray(values, dtype=np.float64), "m", "corrupted", float(pairs.m_clean.mean()),
-        float(pairs.m_corrupted.mean()), per_case=None if each is None else np.asarray(each), task=task.hash,
-        provenance=Provenance(extra={"settings": dict(settings), "skipped": pairs.counted_aside()}),
     )  # fmt: skip

@@ -1,9 +1,8 @@
 """Over pairs: every node, neuron and feature scored on many pairs of prompts, many prompts in one pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -11,17 +10,18 @@ import torch
 from jaxtyping import Float, Int
 
 from patchclamp.attribute.baseline import Baseline
-from patchclamp.attribute.direction import orient
+from patchclamp.attribute.direction import check_one_length, orient
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
 from patchclamp.attribute.nodes import level_sites, pattern_sites
+from patchclamp.attribute.provenance import scores_over
 from patchclamp.attribute.scoring import STEPS
 from patchclamp.core.arguments import checked
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
@@ -45,8 +45,6 @@ SITES: Mapping[str, tuple[str, ...]] = {
 BATCH, GAP = 16, "|gap"
 MOST_KEPT = 256 * 2**20
 """Bytes up to which the scores of every pair are kept beside their mean."""
-MOST_TOLD = 256
-"""Pairs whose words a circuit holds, so that it can be asked again; ids are held of all."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def attribute_pairs(
     batch_size: int = BATCH,
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
-) -> Circuit:
+) -> Scores:
     r"""Score every node, neuron or feature over pairs: what m(x) owes to its being as under x, not as under x′.
 
     With n(x) what a unit does on the clean prompt, n(x′) on the corrupted one, d = n(x) − n(x′), one score per unit is
@@ -131,7 +129,7 @@ def attribute_pairs(
         keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
-        Circuit: parts in forward order with the mean of their scores, and the scores of every pair where they take no
+        Scores: parts in forward order with the mean of their scores, and the scores of every pair where they take no
         more than 256 MB.
 
     Raises:
@@ -148,13 +146,13 @@ def attribute_pairs(
         >>> cat = load("organism:cat")
         >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
         >>> found = attribute_pairs(cat, pairs, level="neuron", method="patch")
-        >>> found.parts[int(found.order()[0])], round(float(found.scores.max()), 2)
-        ('blocks.0.mlp.act/neurons/7', 8.0)
+        >>> str(found.top(1)[0]), round(float(found.values.max()), 2)
+        ('cat/blocks.0.mlp.act/neurons/7', 8.0)
     """
     model = model_of(model, pairs)
     bases = _checked(model, pairs, level, sites, method, rules, steps, batch_size, by_position=by_position)
     n_places = len(pairs.clean[0]) if by_position else 1
-    parts = UnitIndex(_blocks(model, bases, n_places if by_position else None))
+    parts = UnitIndex(_blocks(model, bases, n_places if by_position else None), model.name)
     method = method or default_method(level, len(parts), rules=rules)
     if method != "patch":
         model.require("differentiate")
@@ -191,39 +189,19 @@ def attribute_pairs(
                     tally.gaps[path] = tally.gaps.get(path, 0.0) + values.item()
             if progress is not None:
                 progress(done, len(batches))
-    settings: dict[str, Any] = {"by_position": by_position, "direction": direction}
+    options: dict[str, Any] = {"level": level, "by_position": by_position, "direction": direction}
+    extra: dict[str, Any] = {}
     if method in ("relp", "atp"):
-        settings["rules"] = list(ruled)
+        options["rules"] = list(ruled)
     elif method == "ig":
-        settings |= {"steps": steps, "gap": max(tally.gaps.values()) / len(pairs)}
+        options["steps"], extra["gap"] = steps, max(tally.gaps.values()) / len(pairs)
     used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in bases.items() if _learnt(basis)}
-    about = {**about_pairs(pairs), "settings": settings, "bases": used, "versions": versions()}
-    subject = {"slug": model.name, "hash": model.hash}
     each = tally.each
     if each is not None:
         each *= np.float32(sign)
-    return Circuit(level, method, parts, sign * tally.total / len(pairs), subject, about, each)
-
-
-def about_pairs(pairs: PairSet) -> dict[str, Any]:
-    """Return what a circuit says of the pairs that it was found on.
-
-    Returns:
-        Ids, kind of metric, mean m of both ends, how many were set aside by reason, and the words of the first 256.
-    """
-    return {
-        "pairs": [pair.id for pair in pairs.pairs],
-        "metric": pairs.metrics[0].kind,
-        "m_clean": float(pairs.m_clean.mean()),
-        "m_corrupted": float(pairs.m_corrupted.mean()),
-        "aside": pairs.counted_aside(),
-        "asked": [asdict(pair) for pair in pairs.pairs[:MOST_TOLD]],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return versions of what computes."""
-    return {name: version(name) for name in ("patchclamp", "torch", "transformers")}
+    return scores_over(
+        model, pairs, parts, sign * tally.total / len(pairs), each, method=method, options=options, hashes=used, **extra
+    )
 
 
 def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = None) -> str:
@@ -317,13 +295,7 @@ def _checked(
             got=f"{steps} and {batch_size}",
             remedy="Give larger ones.",
         )
-    lengths = sorted({len(prompt) for prompt in pairs.clean})
-    if by_position and len(lengths) > 1:
-        raise PatchclampError(
-            expected="pairs of one length, whose positions are the same places",
-            got=f"prompts of {', '.join(map(str, lengths))} tokens",
-            remedy="Leave positions together, or keep the pairs of one template.",
-        )
+    n_places = check_one_length(pairs) if by_position else 0
     if (method == "relp" or rules) and not model.levels:
         raise CannotIntervene(
             expected="a model of a known family, for relevance rules",
@@ -338,7 +310,7 @@ def _checked(
         )
     sites = level_sites(model, SITES[level]) if patterns is None else pattern_sites(model, patterns, level)
     if by_position:
-        check_places(model, list(sites), lengths[0], "Leave positions together.")
+        check_places(model, list(sites), n_places, "Leave positions together.")
     return sites
 
 

@@ -119,9 +119,9 @@ def pairs_of(model: LanguageModel, name: str) -> PairSet:
 
 def _scores(model: LanguageModel, pairs: PairSet, method: str) -> Float[np.ndarray, "pair edge"]:
     if method == "patch":
-        return patch_edges(model, pairs).scores
+        return patch_edges(model, pairs).per_case
     rules = RELP if method == "relp" else ()
-    return attribute_edges(model, pairs, method="eap" if method == "relp" else method, rules=rules).scores
+    return attribute_edges(model, pairs, method="eap" if method == "relp" else method, rules=rules).per_case
 
 
 def strengths(

@@ -34,7 +34,7 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     several = "s" if n != 1 else ""
     clean, corrupted = (_signed(about.get(name), 2) for name in ("m_clean", "m_corrupted"))
     out.print(
-        f"[bold]{escape(str(found.subject.get('slug')))}[/]: m = {escape(metric)}, mean of {n} pair{several}: "
+        f"[bold]{escape(found.provenance.subject)}[/]: m = {escape(metric)}, mean of {n} pair{several}: "
         f"{clean} clean, {corrupted} corrupted"
     )
     out.print(_how(document), style="dim")
@@ -56,7 +56,7 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     if document["n_parts"] > len(document["parts"]):
         out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")
     if document["receipt"]:
-        _receipt(out, document, edges=found.level == "edge")
+        _receipt(out, document, edges=found.of_edges)
 
 
 def _how(document: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Scores: one number per unit or edge, whose keys cost nothing until they are read."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.graph import Edge, Graph, Node
-from patchclamp.core.keys import EdgeIndex, Index, Key, UnitIndex, read_index
+from patchclamp.core.keys import EdgeIndex, Index, Key, Part, UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.unit import UnitKey
@@ -88,6 +88,30 @@ class Scores:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The keys without their subject, edges as pairs of keys."""
+        return self.index.parts
+
+    @property
+    def of_edges(self) -> bool:
+        """Whether they are scores of edges."""
+        return isinstance(self.index, EdgeIndex)
+
+    @property
+    def method(self) -> str:
+        """Name of the method that made them, without its room."""
+        return self.provenance.method.rpartition("/")[2]
+
+    @property
+    def level(self) -> str:
+        """What is scored: ``edge``, or the level of units that the method was given; ``unit`` where it was not."""
+        return "edge" if self.of_edges else str(self.provenance.options.get("level", "unit"))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the keys as people write them: without their subject, edges as ``source → target``."""
+        return tuple(part if isinstance(part, str) else " → ".join(part) for part in self.parts)
 
     @property
     def total(self) -> float:
@@ -219,8 +243,12 @@ class Scores:
             "provenance": self.provenance.to_json(),
         }  # fmt: skip
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, files: Mapping[str, bytes] | None = None) -> None:
         """Write the scores to a new or empty folder, whole or not at all.
+
+        Args:
+            folder: where.
+            files: what people look at, such as ``circuit.html``, kept beside the scores and checked as they are.
 
         Raises:
             PatchclampError: the folder holds something, or cannot be written.
@@ -244,6 +272,8 @@ class Scores:
                     bundle.append(f"{name}-{number:05d}", {"part": column[start : start + CHUNK]})
             if whole:
                 bundle.append("whole", whole)
+            for name, data in (files or {}).items():
+                bundle.attach(name, data)
             bundle.finish()
 
     @classmethod

@@ -16,12 +16,13 @@ from patchclamp.atlas.lab.control import measure_cells
 from patchclamp.atlas.lab.run import Turn
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import kind_of
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
+from patchclamp.core.keys import UnitList
 from patchclamp.core.metric import Metric, MetricKind
 from patchclamp.core.pairs import Pair
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -188,9 +189,7 @@ def _over_pairs(
     scores = {_local(UnitKey.parse(node.key)): node.score for node in graph.nodes if node.kind not in ENDS}
     own = [_local(node) for node in chosen]
     parts = list(dict.fromkeys([*own, *_like(model, chosen)]))
-    circuit = Circuit(
-        "node", "graph", tuple(parts), np.array([scores.get(part, 0.0) for part in parts]), dict(graph.subject)
-    )  # fmt: skip
+    circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
     found = replace_together(
