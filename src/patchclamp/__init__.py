@@ -11,7 +11,6 @@ __version__ = "0.1.0"
 _HOME = {
     "attribute_nodes": "attribute",
     "attribute_pairs": "attribute.over_pairs",
-    "Attribution": "attribute",
     "Basis": "core.basis",
     "Case": "core.task",
     "change": "core.intervention",
@@ -83,7 +82,6 @@ if TYPE_CHECKING:
     from patchclamp import attribute as attribute
     from patchclamp import compare as compare
     from patchclamp import decode as decode
-    from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
     from patchclamp.attribute.patched import Patched as Patched

@@ -12,10 +12,13 @@ from torch import nn
 import patchclamp as pc
 from oracles import hooks, relevance
 from oracles import integrated as oracle
-from patchclamp.attribute import METHODS, Attribution, Baseline, attribute_nodes, gradients
+from patchclamp.attribute import METHODS, Baseline, attribute_nodes, gradients
+from patchclamp.attribute.gradients import make_baseline
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.families.spec import enlarged
@@ -96,11 +99,16 @@ def keyed(model, site):
     return site, "heads" if site.endswith("attn.z") else "neurons"
 
 
+def blocks_of(found):
+    """Return the sites of scores, each with its basis."""
+    return [(one.site, one.basis) for one in found.units.blocks]
+
+
 def assert_scores(model, found, expected, rel=1e-4):
     """Compare every site's ``(position, unit)`` scores, to a share of the largest."""
-    assert list(found.scores) == [keyed(model, site) for site in places(model) if site in expected]
+    assert blocks_of(found) == [keyed(model, site) for site in places(model) if site in expected]
     for site, scores in expected.items():
-        own = found.scores[keyed(model, site)]
+        own = found.matrix(*keyed(model, site))
         summed = oracle.blocks(scores, block(model, site)).detach().double().numpy()
         assert own.shape == summed.shape
         assert np.abs(own - summed).max() <= rel * np.abs(summed).max(), site
@@ -125,7 +133,8 @@ def test_atp_and_relp_are_the_change_times_the_coefficient_of_the_run_patched_in
             other[site] = (n - r[site]) * oracle.gradient(backward, y, place, r[site], difference)
     found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
     assert_scores(model, found, expected)
-    assert (found.method, found.baseline.kind, found.gap, found.subject) == (method, kind, None, model.name)
+    assert (found.method, found.baseline, found.units.subject) == (method, kind, model.name)
+    assert "gap" not in found.provenance.extra
     if kind == "corrupted":  # the corrupted run's gradient foretells what is patched into that run
         with pytest.raises(AssertionError):
             assert_scores(model, found, other, rel=1e-2)
@@ -148,7 +157,7 @@ def test_rules_may_be_given_in_place_of_the_method_s_own(models, rules, kind):
         for method in ("relp", "atp")
     ]
     assert_scores(model, found[0], expected)
-    assert np.array_equal(found[0].flat, found[1].flat)
+    assert np.array_equal(found[0].values, found[1].values)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
@@ -171,7 +180,7 @@ def test_direct_scores_are_what_the_change_writes_to_the_logits(models, means, n
             expected[site][-1] = change[-1] * (rho @ W.detach().double())[0]
     found = attribute_nodes(model, PROMPT, METRIC, method="direct", **given_as(kind, means[name]))
     assert_scores(model, found, expected)
-    assert not found.by_position()[:-1].any()
+    assert not found.by_place()[:-1].any()
 
 
 def metrics(model):
@@ -220,8 +229,8 @@ def test_metrics_of_every_kind_are_scored(models, measured, kind):
         assert found.metric_clean == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
     for method in ("relp", "ig", "direct") if kind == "zero" else ():
         scores = attribute_nodes(model, PROMPT, metric, method=method, **given_as(kind, None))
-        assert np.isfinite(scores.flat).all()
-        assert scores.flat.any()
+        assert np.isfinite(scores.values).all()
+        assert scores.values.any()
 
 
 # -- activation, exact ------------------------------------------------------------------------------------------------
@@ -237,15 +246,17 @@ def test_activation_scores_and_the_sizes_beside_every_method(models, means, name
     for method in ("activation", "relp", "ig"):
         found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
         assert found.metric_clean == pytest.approx(m, abs=1e-4)
-        assert found.scores.keys() == found.sizes.keys() == found.activations.keys()
+        assert list(found.measures) == ["size", "activation"]
         for site, place in places(model).items():
             n, key, width = oracle.value(model.module, x, place), keyed(model, site), block(model, site)
             size = oracle.blocks((n - r[site]) ** 2, width).sqrt().numpy()
             norm = oracle.blocks(n**2, width).sqrt().numpy()
-            assert found.sizes[key] == pytest.approx(size, rel=1e-4, abs=1e-6)
-            assert found.activations[key] == pytest.approx(n.numpy() if width == 1 else norm, rel=1e-4, abs=1e-6)
+            assert found.matrix(*key, "size") == pytest.approx(size, rel=1e-4, abs=1e-6)
+            assert found.matrix(*key, "activation") == pytest.approx(
+                n.numpy() if width == 1 else norm, rel=1e-4, abs=1e-6
+            )
             if method == "activation":
-                assert found.scores[key] == pytest.approx(norm, rel=1e-4, abs=1e-6)
+                assert found.matrix(*key) == pytest.approx(norm, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
@@ -255,7 +266,7 @@ def test_exact_scores_are_one_run_per_node(models, means, name, kind):
     options = {"method": "exact", "progress": lambda done, total: told.append((done, total))}
     found = attribute_nodes(model, PROMPT, METRIC, **options, **given_as(kind, means[name]))
     x, n_nodes = ids(model, PROMPT), 2 * 5 * (12 + 2)
-    assert len(found.flat) == n_nodes
+    assert len(found) == n_nodes
     assert told[-1] == (n_nodes, n_nodes)
     for i in range(n_nodes):
         key = found.key(i)
@@ -281,8 +292,8 @@ def test_ig_is_the_integral_along_the_path_and_sums_to_the_whole_site_s_effect(m
     assert_scores(model, found, expected, rel=1e-2)
     for site, place in places(model).items():
         whole = oracle.replaced(model.module, x, place, r[site], difference)
-        assert found.scores[keyed(model, site)].sum() == pytest.approx(whole, abs=1e-4), site
-    assert found.gap <= 1e-4
+        assert found.matrix(*keyed(model, site)).sum() == pytest.approx(whole, abs=1e-4), site
+    assert found.provenance.extra["gap"] <= 1e-4
 
 
 @pytest.mark.parametrize(("name", "kind"), [("gpt2", "zero"), ("gpt2", "corrupted"), ("llama", "mean")])
@@ -295,9 +306,9 @@ def test_the_completeness_gap_is_the_worst_site_s_and_closes_with_more_steps(mod
     gaps = []
     for steps in (1, 4, 16):
         found = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=steps, **given_as(kind, means[name]))
-        missed = [abs(float(found.scores[key].sum()) - effect) for key, effect in whole.items()]
-        assert found.gap == pytest.approx(max(missed), abs=1e-4)
-        gaps.append(found.gap)
+        missed = [abs(float(found.matrix(*key).sum()) - effect) for key, effect in whole.items()]
+        assert found.provenance.extra["gap"] == pytest.approx(max(missed), abs=1e-4)
+        gaps.append(found.provenance.extra["gap"])
     assert gaps[0] > 0.1 > 1e-2 > gaps[2]
     assert gaps[0] > gaps[1] > gaps[2]
 
@@ -312,9 +323,9 @@ def test_few_steps_miss_what_many_find_where_only_the_clean_end_is_looked_at(mod
         for site, place in places(model).items()
     }
     assert_scores(model, one, expected)
-    assert np.array_equal(attribute_nodes(model, PROMPT, METRIC, steps=1).flat, one.flat)
+    assert np.array_equal(attribute_nodes(model, PROMPT, METRIC, steps=1).values, one.values)
     atp = attribute_nodes(model, PROMPT, METRIC, method="atp")
-    assert np.abs(one.flat - atp.flat).max() > 1e-2
+    assert np.abs(one.values - atp.values).max() > 1e-2
 
 
 @pytest.mark.parametrize("steps", [1, 5, 17])
@@ -334,9 +345,9 @@ def test_scores_do_not_depend_on_how_the_steps_are_batched(models, steps, monkey
         assert max(shapes) == min(rows, steps)
         assert sum(shapes) == 2 * steps
     for other in found[1:]:
-        assert np.abs(other.flat - found[0].flat).max() <= 1e-5
+        assert np.abs(other.values - found[0].values).max() <= 1e-5
         assert other.total == pytest.approx(found[0].total, abs=1e-4)
-        assert other.gap == pytest.approx(found[0].gap, abs=1e-4)
+        assert other.provenance.extra["gap"] == pytest.approx(found[0].provenance.extra["gap"], abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
@@ -356,7 +367,7 @@ def test_on_a_linear_end_every_method_is_the_weight_times_the_change(tiny_langua
         found = attribute_nodes(
             model, PROMPT, METRIC, method=method, levels=["neuron"], steps=steps, **given_as(kind, means)
         )
-        own = found.scores[site, "neurons"]
+        own = found.matrix(site, "neurons")
         assert own == pytest.approx(expected.numpy(), abs=2e-5), method
         # Summed, it is the whole site's effect: additive, so no order of replacing matters.
         whole = oracle.replaced(module, x, places(model)[site], r[site], difference)
@@ -385,19 +396,21 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
     one = oracle.replaced(model.module, x, places(model)[key.site], r[key.site], difference, (4, slice(8, 16)))
     assert exact.score(key) == pytest.approx(one, abs=1e-4)
     reopened = attribute_nodes(model, PROMPT, METRIC, method="atp", means=pc.StoredSurvey(tmp_path / "survey"))
-    assert np.array_equal(reopened.flat, found.flat)
+    assert np.array_equal(reopened.values, found.values)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(models, means, kind):
     model = models["llama"]
-    found = attribute_nodes(model, PROMPT, METRIC, method="relp", **given_as(kind, means["llama"]))
-    sites, baseline = list(places(model)), found.baseline
+    given = given_as(kind, means["llama"])
+    found = attribute_nodes(model, PROMPT, METRIC, method="relp", **given)
+    given |= {"corrupted": model.stimuli(CORRUPT)[0]} if "corrupted" in given else {}
+    sites = list(places(model))
+    baseline = make_baseline(model, sites, **given)
     rank = np.argsort(found.order()).astype(np.int64)
-    ends = np.cumsum([scores.size for scores in found.scores.values()])[:-1]
     ranks = {
-        site: np.repeat(part.reshape(scores.shape), block(model, site), axis=1)
-        for (site, _), scores, part in zip(found.scores, found.scores.values(), np.split(rank, ends), strict=True)
+        site: np.repeat(rank[found.units.span(site, basis)].reshape(-1, one.n_units), block(model, site), axis=1)
+        for (site, basis), one in zip(blocks_of(found), found.units.blocks, strict=True)
     }
     clean = model.run(PROMPT, record=sites)
     whole = model.run(PROMPT, interventions=baseline.keep_only(ranks, len(rank)), record=sites)
@@ -454,36 +467,36 @@ def attributions(draw):
     """Any number of sites with any numbers of units; one number of positions."""
     n_positions = draw(st.integers(1, 3))
     shapes = draw(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), min_size=1, max_size=3))
-    values = draw(st.integers(0, 2**32 - 1))
-    rng = np.random.default_rng(values)
-    scores = {}
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    blocks, values = [], []
     for i, (head, units) in enumerate(shapes):
         site = (f"blocks.{i}.attn.z", "heads") if head else (f"blocks.{i}.mlp.act", "neurons")
-        scores[site] = rng.integers(-3, 4, size=(n_positions, units)).astype(float)
-    return Attribution("exact", Baseline("zero"), "any", scores, scores, scores, 0.0)
+        blocks.append(Block(*site, units, n_positions))
+        values.append(rng.integers(-3, 4, size=n_positions * units).astype(float))
+    return Scores(UnitIndex(blocks, "any"), np.concatenate(values))
 
 
 @given(attributions())
 def test_keys_and_places_are_inverse(found):
-    keys = [found.key(i) for i in range(len(found.flat))]
+    keys = [found.key(i) for i in range(len(found))]
     assert len(set(keys)) == len(keys)
     for i, key in enumerate(keys):
-        assert found.index(key) == i
+        assert found.index.place(key) == i
         assert key.subject == "any"
-        assert found.score(key) == found.flat[i] == found.scores[key.site, key.basis][key.position, key.index]
-        assert found.index(UnitKey(key.site, key.index, key.basis, None, key.position)) == i
+        assert found.score(key) == found.values[i] == found.matrix(key.site, key.basis)[key.position, key.index]
+        assert found.index.place(UnitKey(key.site, key.index, key.basis, None, key.position)) == i
 
 
 @given(attributions(), st.booleans())
 def test_order_top_total_and_positions_are_sums_and_sorts(found, signed):
-    scores = found.flat.tolist()
+    scores = found.values.tolist()
     expected = sorted(range(len(scores)), key=lambda i: -(scores[i] if signed else abs(scores[i])))
     assert found.order(signed=signed).tolist() == expected
     for k in (0, 1, 3, len(scores) + 2):
         assert found.top(k, signed=signed) == [found.key(i) for i in expected[:k]]
     assert found.total == sum(scores)
     at = [sum(found.score(key) for key in map(found.key, range(len(scores))) if key.position == t) for t in range(9)]
-    positions = found.by_position().tolist()
+    positions = found.by_place().tolist()
     assert positions == at[: len(positions)]
     assert not any(at[len(positions) :])
 
@@ -495,10 +508,10 @@ def test_order_top_total_and_positions_are_sums_and_sorts(found, signed):
 )  # fmt: skip
 def test_a_node_that_there_is_not_is_refused(models, key):
     found = attribute_nodes(models["gpt2"], PROMPT, METRIC, method="activation")
-    with pytest.raises(PatchclampError, match="a node among 140, such as "):
-        found.index(UnitKey.parse(key))
-    for place in (-1, len(found.flat)):
-        with pytest.raises(PatchclampError, match="a place from 0 to 139"):
+    with pytest.raises(PatchclampError, match="a key among 140, such as "):
+        found.index.place(UnitKey.parse(key))
+    for place, said in ((-1, "a whole number from 0"), (len(found), "a place from 0 to 139")):
+        with pytest.raises(PatchclampError, match=said):
             found.key(place)
 
 
@@ -509,9 +522,9 @@ def test_levels_choose_what_is_scored_and_change_no_score(models, method, levels
     whole = attribute_nodes(model, PROMPT, METRIC, method=method, steps=3)
     some = attribute_nodes(model, PROMPT, METRIC, method=method, levels=levels, steps=3)
     bases = {"neuron": "neurons", "head": "heads"}
-    assert list(some.scores) == [key for key in whole.scores if key[1] in {bases[level] for level in levels}]
-    for key, scores in some.scores.items():
-        assert np.abs(scores - whole.scores[key]).max() <= 1e-5
+    assert blocks_of(some) == [key for key in blocks_of(whole) if key[1] in {bases[level] for level in levels}]
+    for key in blocks_of(some):
+        assert np.abs(some.matrix(*key) - whole.matrix(*key)).max() <= 1e-5
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -521,7 +534,7 @@ def test_the_model_and_a_second_answer_are_what_they_were(models, method):
     with torch.no_grad():
         before = model.module(x).logits
     one, again = (attribute_nodes(model, PROMPT, METRIC, method=method, corrupted=CORRUPT) for _ in range(2))
-    assert np.array_equal(one.flat, again.flat)
+    assert np.array_equal(one.values, again.values)
     with torch.no_grad():
         assert torch.equal(model.module(x).logits, before)
     assert all(p.requires_grad and p.grad is None for p in model.module.parameters())
@@ -578,7 +591,7 @@ def test_means_that_do_not_fit_are_refused(models, means, tmp_path):
     lacking = model.run(list(TEXTS), record=["blocks.0.mlp.act", "blocks.1.mlp.act", "blocks.0.attn.z"]).recording
     for method in METHODS:
         refused(r"all 4 sites that are scored; got one without blocks\.1\.attn\.z", model, means=lacking, method=method)
-    assert attribute_nodes(model, PROMPT, METRIC, means=lacking, levels=["neuron"]).flat.any()
+    assert attribute_nodes(model, PROMPT, METRIC, means=lacking, levels=["neuron"]).values.any()
     refused("a survey or a recording", model, means={"blocks.0.mlp.act": 0.0})
     narrow = Recording(lacking.stimuli, {s: x[:, :3] for s, x in means["gpt2"].values.items()}, means["gpt2"].sites)
     refused(r"16 finite means at blocks\.0\.attn\.z; got an array of shape \(3,\)", model, means=narrow)

@@ -72,7 +72,7 @@ def test_units_carry_the_change_times_the_slope_where_they_are_patched(asked, le
             )
             width = scores.shape[1] // {"heads": model.site(path).n_heads, "whole": 1}.get(basis, scores.shape[1])
             each = integrated.blocks(scores, width).numpy()
-            np.testing.assert_allclose(one.scores[path, basis], each, atol=2e-5 * np.abs(each).max())
+            np.testing.assert_allclose(one.matrix(path, basis), each, atol=2e-5 * np.abs(each).max())
             own = [k for k, key in enumerate(keys) if key.site == path]
             np.testing.assert_allclose(found.per_case[i, own], each.sum(0), atol=2e-5 * np.abs(each).max())
 
@@ -133,7 +133,7 @@ def test_to_denoise_is_to_noise_with_the_prompts_exchanged(asked, method):
     x, y, m = pairs.clean[0], pairs.corrupted[0], pairs.metrics[0]
     back = attribute_nodes(model, x, m, corrupted=y, method=method, direction="denoise")
     forth = attribute_nodes(model, y, m, corrupted=x, method=method)
-    np.testing.assert_array_equal(back.flat, -forth.flat)
+    np.testing.assert_array_equal(back.values, -forth.values)
     assert back.metric_clean == forth.metric_clean == pytest.approx(pairs.m_corrupted[0], abs=1e-9)
 
 

@@ -237,7 +237,7 @@ def test_edges_out_of_a_node_sum_to_its_attribution(name: str, rules: tuple[str,
         nodes = attribute_nodes(
             model, pairs.clean[i], metric, corrupted=pairs.corrupted[i], method="atp", levels=["node"], rules=rules
         )
-        wanted = np.concatenate([scores.sum(0) for scores in nodes.scores.values()])
+        wanted = np.concatenate([nodes.matrix(b.site, b.basis).sum(0) for b in nodes.units.blocks])
         np.testing.assert_allclose(out[i], wanted, atol=1e-4 * np.abs(wanted).max())
 
 

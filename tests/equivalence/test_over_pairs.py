@@ -56,8 +56,10 @@ def test_they_are_the_scores_of_one_prompt_at_a_time(told, level, method, batch_
     for row, clean, other, metric in zip(found.per_case, pairs.clean, pairs.corrupted, pairs.metrics, strict=True):
         options = {"steps": 2} if method == "ig" else {}
         alone = attribute_nodes(model, clean, metric, corrupted=other, method=method, levels=levels, **options)
-        own = np.concatenate([scores.sum(0) for scores in alone.scores.values()])
-        assert list(alone.scores) == list(dict.fromkeys((k.site, k.basis) for k in parts_of(model, found)))
+        own = np.concatenate([alone.matrix(b.site, b.basis).sum(0) for b in alone.units.blocks])
+        assert [(b.site, b.basis) for b in alone.units.blocks] == list(
+            dict.fromkeys((k.site, k.basis) for k in parts_of(model, found))
+        )
         np.testing.assert_allclose(row, own, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(found.values, found.per_case.mean(0), rtol=1e-5, atol=1e-6)
 
@@ -69,7 +71,7 @@ def test_by_position_they_are_those_of_every_place(told):
     whole = attribute_pairs(model, pairs, level="neuron", method="atp")
     alone = attribute_nodes(model, pairs.clean[0], pairs.metrics[0], corrupted=pairs.corrupted[0], method="atp")
     for key, score in zip(parts_of(model, found), found.per_case[0], strict=True):
-        own = alone.scores[key.site, key.basis][key.position, key.index]
+        own = alone.matrix(key.site, key.basis)[key.position, key.index]
         assert score == pytest.approx(own, rel=2e-4, abs=2e-5)
     places = {str(key.without_place()): 0.0 for key in parts_of(model, found)}
     for key, score in zip(parts_of(model, found), found.values, strict=True):
@@ -181,7 +183,7 @@ def test_features_stand_in_the_place_of_their_sites_neurons(with_features, metho
             options = {"steps": 3} if method == "ig" else {}
             alone = attribute_nodes(model, pairs.clean[i], pairs.metrics[i], method=method, **asked, **options)
             np.testing.assert_allclose(
-                found.per_case[i, features], alone.scores[SITE, "lab"].sum(0), rtol=2e-4, atol=2e-5
+                found.per_case[i, features], alone.matrix(SITE, "lab").sum(0), rtol=2e-4, atol=2e-5
             )
     if method == "patch":
         parts = [found.parts[i] for i in features]

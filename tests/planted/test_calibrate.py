@@ -57,11 +57,11 @@ def test_the_head_before_a_step_is_missed_by_slopes_and_found_along_a_path(name)
     model, card = organisms.build(name), organisms.card(name)
     question = ask(model, card["prompt"], card["target"], contrast=card["contrast"])
     scores = {method: attribute_nodes(model, question.shown, question.metric, method=method) for method in NAMES}
-    head = scores["exact"].index(UnitKey.parse(card["true"][0]))
-    assert scores["exact"].flat[head] == pytest.approx(scores["ig"].flat[head], rel=0.05)
-    assert scores["exact"].flat[head] > 7.9
+    head = scores["exact"].index.place(UnitKey.parse(card["true"][0]))
+    assert scores["exact"].values[head] == pytest.approx(scores["ig"].values[head], rel=0.05)
+    assert scores["exact"].values[head] > 7.9
     for method in ("atp", "relp"):
-        assert abs(scores[method].flat[head]) < 0.001
+        assert abs(scores[method].values[head]) < 0.001
         assert NAMES[method] in card["must_miss"]
 
 

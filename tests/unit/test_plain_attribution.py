@@ -79,7 +79,7 @@ def test_scores_equal_gradients_and_replacements_by_hand(make, corrupted):
     assert exact.metric_clean == pytest.approx(clean, abs=1e-6)
     n_units = places(here).shape[1]
     n_places = 1 if make is picture else len(places(here))
-    assert exact.scores[site, basis].shape == (n_places, n_units)
+    assert exact.matrix(site, basis).shape == (n_places, n_units)
     for place in range(n_places):
         for unit in range(n_units):
 
@@ -92,13 +92,13 @@ def test_scores_equal_gradients_and_replacements_by_hand(make, corrupted):
                     new[:, unit] = there[:, unit]
 
             expected = clean - replaced(net, x, dotted, change)
-            assert exact.scores[site, basis][place, unit] == pytest.approx(expected, abs=1e-6)
+            assert exact.matrix(site, basis)[place, unit] == pytest.approx(expected, abs=1e-6)
 
     ig = pc.attribute_nodes(net, x, read, method="ig", steps=40, **options)
-    assert ig.gap == pytest.approx(0.0, abs=1e-4)
+    assert ig.provenance.extra["gap"] == pytest.approx(0.0, abs=1e-4)
     total = clean - replaced(net, x, dotted, lambda new: new.copy_(there))
     assert ig.total == pytest.approx(total, abs=1e-4)
-    size = pc.attribute_nodes(net, x, read, method="activation", **options).scores[site, basis]
+    size = pc.attribute_nodes(net, x, read, method="activation", **options).matrix(site, basis)
     if make is picture:
         assert np.allclose(size, places(here).norm(dim=0)[None], atol=1e-6)
     else:
@@ -113,8 +113,7 @@ def test_attribution_patching_is_value_times_gradient(make):
     found = net.differentiate(x, read, site)
     products = places(found.values[site] * found.gradients[site])
     expected = products.sum(0)[None] if make is picture else products
-    [values] = scores.scores.values()
-    assert np.allclose(values, expected, atol=1e-6)
+    assert np.allclose(scores.values.reshape(expected.shape), expected, atol=1e-6)
     key = scores.top(1)[0]
     assert isinstance(key, UnitKey)
     assert (key.subject, key.site) == ("sequential", site)
@@ -124,12 +123,12 @@ def test_a_metric_is_read_at_its_position_and_a_bases_features_are_nodes():
     net, x = sequence()
     for position in (0, 2, -1):
         metric = pc.Metric("logit_difference", (2,), (0,), (position,))
-        scores = pc.attribute_nodes(net, x, metric, method="atp", levels=[HIDDEN]).scores[HIDDEN, "neurons"]
+        scores = pc.attribute_nodes(net, x, metric, method="atp", levels=[HIDDEN]).matrix(HIDDEN, "neurons")
         assert np.flatnonzero(np.abs(scores).sum(1)).tolist() == [position % 4]
     basis = pc.Basis("two", "directions", decoder=np.eye(6, dtype=np.float32)[[1, 4]])
     net.add_basis(basis, HIDDEN)
-    plain = pc.attribute_nodes(net, x, read, method="exact", levels=[HIDDEN]).scores[HIDDEN, "neurons"]
-    found = pc.attribute_nodes(net, x, read, method="exact", levels=["feature"]).scores[HIDDEN, "two"]
+    plain = pc.attribute_nodes(net, x, read, method="exact", levels=[HIDDEN]).matrix(HIDDEN, "neurons")
+    found = pc.attribute_nodes(net, x, read, method="exact", levels=["feature"]).matrix(HIDDEN, "two")
     assert np.allclose(found, plain[:, [1, 4]], atol=1e-5)
 
 
@@ -160,7 +159,7 @@ def test_several_inputs_stay_together():
     scores = pc.attribute_nodes(net, (x, shift), lambda y: y[:, 1], method="exact", levels=["module.first.out"])
     with torch.no_grad():
         expected = net.module.second.weight[1] * net.module.first(x)[0]
-    assert np.allclose(scores.scores["module.first.out", "neurons"][0], expected, atol=1e-6)
+    assert np.allclose(scores.matrix("module.first.out", "neurons")[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-
 from patchclamp.attribute.edges import attribute_edges
-from patchclamp.attribute.nodes import Attribution
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.keys import Block, UnitIndex
-from patchclamp.core.provenance import Provenance
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -76,7 +71,7 @@ def score_task(
             levels=SITES[level] if sites is None else sites, rules=rules, direction=direction, progress=progress,
             **settings,
         )  # fmt: skip
-        return _of_nodes(nodes, task)
+        return replace(nodes, task=task.hash)
     if level == "edge":
         subject = with_edges(subject)
     pairs = read_pairs_of(subject, task)
@@ -96,19 +91,3 @@ def score_task(
         by_position=by_position or (len(task) == 1 and sites is None), progress=progress, **settings,
     )  # fmt: skip
     return replace(found, task=task.hash)
-
-
-def _of_nodes(found: Attribution, task: Task) -> Scores:
-    blocks = [
-        Block(site, basis, values.shape[1], None if basis == "channels" else values.shape[0])
-        for (site, basis), values in found.scores.items()
-    ]
-    measures = {
-        name: np.concatenate([values.ravel() for values in columns.values()])
-        for name, columns in (("size", found.sizes), ("activation", found.activations))
-    }
-    extra = {} if found.gap is None else {"gap": found.gap}
-    return Scores(
-        UnitIndex(blocks, found.subject), found.flat, "m", found.baseline.kind, found.metric_clean, measures=measures,
-        task=task.hash, provenance=Provenance(extra=extra),
-    )  # fmt: skip

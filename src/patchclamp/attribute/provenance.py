@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Index
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.scores import Scores
@@ -15,6 +16,20 @@ from patchclamp.subjects.pairs import PairSet
 
 MOST_WRITTEN = 256
 """Cases whose words scores hold, so that they can be asked again; ids are held of all."""
+
+
+def check_finite(values: Float[np.ndarray, " key"], metric: float) -> None:
+    """Refuse scores of a run that overflowed.
+
+    Raises:
+        PatchclampError: a metric or a score that is not finite.
+    """
+    if not np.isfinite(metric) or not np.isfinite(values).all():
+        raise PatchclampError(
+            expected="a finite metric with finite scores",
+            got=str(metric) if not np.isfinite(metric) else "scores that are not",
+            remedy="The model overflows in this dtype; try --dtype float32.",
+        )
 
 
 def scores_over(
@@ -42,6 +57,7 @@ def scores_over(
         hashes: hashes of bases whose units are scored, by ``SITE/BASIS``.
         extra: what this method alone has to say.
     """
+    check_finite(values, float(pairs.m_clean.mean()))
     told = {
         "cases": [pair.id for pair in pairs.pairs],
         "metric": pairs.metrics[0].kind,

@@ -9,12 +9,16 @@ import numpy as np
 from patchclamp.attribute.baseline import Baseline, check_means
 from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.features import kind_of
-from patchclamp.attribute.gradients import against, differentiated, integrated, measured, recorded, shared
-from patchclamp.attribute.nodes import Attribution, collect, distances, level_sites, shape_of
+from patchclamp.attribute.gradients import differentiated, integrated, make_baseline, measured, shared
+from patchclamp.attribute.nodes import distances, level_sites, measure_units, shape_of
+from patchclamp.attribute.provenance import check_finite
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
+from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -50,7 +54,7 @@ def attribute_nodes(
     steps: int = STEPS,
     direction: str = "noise",
     progress: Progress | None = None,
-) -> Attribution:
+) -> Scores:
     r"""Score every MLP neuron and every head at every position for a metric.
 
     With n(x) a node's value on the prompt x and r its baseline (0, its mean μ over a text, or n(x′) on a corrupted
@@ -89,7 +93,9 @@ def attribute_nodes(
         progress: called with passes done and passes in all, for ig and exact.
 
     Returns:
-        Attribution: scores, sizes, m(x), and for ig the completeness gap.
+        Scores: of every unit at every position, with ``size`` ‖n − r‖ and ``activation``; for ig ``extra`` holds the
+            completeness gap: by how much the scores of one site fail to sum to what replacing the whole site does, at
+            the worst site.
 
     Raises:
         PatchclampError: an unknown method or level, prompts of unequal length, two baselines, a survey of another
@@ -107,7 +113,7 @@ def attribute_nodes(
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> found = attribute_nodes(cat, "the old cat", m, method="exact")
-        >>> str(found.top(1)[0]), round(float(found.flat.max()), 2)
+        >>> str(found.top(1)[0]), round(float(found.values.max()), 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
     model, metric = as_model(model, prompt, metric)
@@ -135,7 +141,8 @@ def attribute_nodes(
             )
         asked: dict[str, Any] = {"method": method, "levels": levels, "rules": rules, "steps": steps}
         found = attribute_nodes(model, corrupted, metric, corrupted=prompt, progress=progress, **asked)
-        return replace(found, scores={place: -values for place, values in found.scores.items()})
+        options = {**found.provenance.options, "direction": direction}
+        return replace(found, values=-found.values, provenance=replace(found.provenance, options=options))
     if method != "exact" and method != "activation":
         model.require("differentiate")
     sites = level_sites(model, model.levels if levels is None else levels)
@@ -154,9 +161,11 @@ def attribute_nodes(
     check_metric(model, shown, metric)
     other = None if corrupted is None else _aligned(model, shown, corrupted)
     plain = Baseline("zero") if means is None else Baseline("mean", means)
-    gap = None
+    extra: dict[str, Any] = {}
+    options: dict[str, Any] = {"levels": list(model.levels if levels is None else levels), "direction": direction}
     if method in ("relp", "atp", "direct"):
         ruled = rules if rules is not None else {"relp": RELP, "atp": (), "direct": DIRECT}[method]
+        options["rules"] = list(ruled)
         others = None if other is None else [other]
         ends = differentiated(model, [shown], others, metric, paths, ruled, plain=plain)
         values, metric_clean, baseline = ends.values, float(ends.metric_clean[0]), ends.baseline
@@ -164,22 +173,26 @@ def attribute_nodes(
     else:
         values, clean = measured(model, [shown], metric, paths)
         metric_clean = float(clean[0])
-        baseline = plain if other is None else against(recorded(model, [other], paths))
+        baseline = make_baseline(model, paths, corrupted=other, means=means)
         if method == "ig":
             scored, gap = _integrated(model, shown, metric, sites, values, baseline, metric_clean, steps, progress)
+            options["steps"], extra["gap"] = steps, gap
         elif method == "exact":
             scored = _replaced(model, shown, metric, sites, values, baseline, metric_clean, progress)
         else:
             nothing = Baseline("zero")
             scored = {p: distances(model, p, sites[p], values[p], nothing) for p in paths}
-    return Attribution(
-        method=method,
-        baseline=baseline,
-        subject=model.name,
-        **collect(model, sites, values, scored, baseline),
-        metric_clean=metric_clean,
-        gap=gap,
-    )
+    blocks = [
+        Block(path, basis, scored[path].shape[1], None if basis == "channels" else len(scored[path]))
+        for path, basis in sites.items()
+    ]
+    scores = np.concatenate([scored[path].ravel() for path in paths])
+    check_finite(scores, metric_clean)
+    return Scores(
+        UnitIndex(blocks, model.name), scores, "m", baseline.kind, metric_clean,
+        measures=measure_units(model, sites, values, baseline),
+        provenance=Provenance(model.name, model.hash, method, options, versions=read_versions(), extra=extra),
+    )  # fmt: skip
 
 
 def _one(model: Model, prompt: Any) -> list[Shown]:

@@ -110,13 +110,13 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     question = ask(model, card["prompt"], card["target"], contrast=card["contrast"], corrupt=corrupt)
     asked: dict[str, Any] = {"metric": question.metric, "corrupted": question.corrupted}
     exact = attribute_nodes(model, question.shown, method="exact", **asked)
-    planted = [exact.index(UnitKey.parse(key)) for key in card["true"]]
+    planted = [exact.units.place(UnitKey.parse(key)) for key in card["true"]]
     scored = {}
     for method in methods:
         began = time.perf_counter()
-        scores = attribute_nodes(model, question.shown, method=method, **asked).flat
+        scores = attribute_nodes(model, question.shown, method=method, **asked).values
         scored[method] = scores, time.perf_counter() - began
-    return findings(name, planted, exact.flat, scored)
+    return findings(name, planted, exact.values, scored)
 
 
 def findings(

@@ -191,6 +191,17 @@ class UnitIndex(_Keys):
                 return self.firsts[number] + place * block.n_units + unit.index
         raise _not_listed(self, str(unit))
 
+    def span(self, site: str, basis: str) -> slice:
+        """Return the places of the units of a site in a basis.
+
+        Raises:
+            PatchclampError: there are none.
+        """
+        number = self._numbers.get((site, basis))
+        if number is None:
+            raise _not_listed(self, f"{site}/{basis}")
+        return slice(self.firsts[number], self.firsts[number + 1])
+
     @property
     def parts(self) -> "UnitIndex":
         """The keys without their subject."""

@@ -11,10 +11,11 @@ from patchclamp.atlas import pages
 from patchclamp.atlas.lab.clamps import read_by, unit_values
 from patchclamp.atlas.lab.run import read_at
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
-from patchclamp.attribute import METHODS, Attribution, attribute_nodes
+from patchclamp.attribute import METHODS, attribute_nodes
 from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.metric import Metric
+from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
@@ -85,8 +86,8 @@ def rank(
         if neurons:
             found = _attributed(model, stimulus, metric, [path for path, _ in neurons])
             metric_clean, method = found.metric_clean, found.method
-            effects = {place: found.scores[place][position] for place in neurons}
-            values = {place: found.activations[place][position] for place in neurons}
+            effects = {place: found.matrix(*place)[position] for place in neurons}
+            values = {place: found.matrix(*place, "activation")[position] for place in neurons}
         if features:
             slopes, metric_clean, method = _slopes(model, stimulus, metric, [path for path, _ in features])
             values |= _values(model, stimulus, features, position)
@@ -160,7 +161,7 @@ def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contra
     return Metric("logit_difference", (target,), (contrast,), positions=(place,))
 
 
-def _attributed(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Attribution:
+def _attributed(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Scores:
     _refuse_if_too_large(model, stimulus, sites)
     try:
         return attribute_nodes(model, stimulus, metric, method="relp", levels=sites)
