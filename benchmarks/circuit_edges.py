@@ -27,7 +27,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "eap": {},
     "eap, RelP's rules": {"rules": ("ln", "identity", "half")},
     "eap, rule ln alone": {"rules": ("ln",)},
-    "eap-ig": {"method": "eap-ig"},
+    "eap_ig": {"method": "eap_ig"},
 }
 N_PAIRS = 64
 

@@ -5,6 +5,7 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.attribute.edges import attribute_edges
+from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.method_files import find_method
@@ -35,7 +36,7 @@ def task():
 
 def test_edges_are_those_of_edge_attribution_under_the_rules(mover, task):
     scores = RELP(mover, task, level="edge")
-    found = attribute_edges(mover, read_pairs_of(mover, task), rules=("ln", "identity", "half"))
+    found = attribute_edges(mover, read_pairs_of(mover, task), method=Gradient(("ln", "identity", "half")))
     np.testing.assert_allclose(scores.values, found.values)
     assert isinstance(scores.key(0), EdgeKey)
     source, target = found.parts[17]

@@ -23,13 +23,13 @@ def folders(tmp_path_factory):
     model = pc.load(MODEL)
     train = pc.open_pairs(model, "task:agreement/train", n=6)
     made = tmp_path_factory.mktemp("circuits")
-    for method in ("atp", "patch"):
+    for method in ("attribution_patching", "activation_patching"):
         attribute_pairs(model, train, method=method).save(made / method)
     return made
 
 
 def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
-    words = [sys.executable, "-m", "patchclamp", "circuit", "evaluate", MODEL, str(folders / "atp")]
+    words = [sys.executable, "-m", "patchclamp", "circuit", "evaluate", MODEL, str(folders / "attribution_patching")]
     words += ["--pairs", "task:agreement", "--n", "3", "--exact", str(folders / "patch")]
     done = subprocess.run([*words, "--out", str(tmp_path / "c.svg")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -42,8 +42,8 @@ def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
 
 def test_as_json_it_holds_every_pair(say, folders, tmp_path):
     code, found, _ = say(
-        "circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", 3, "--sizes", "3,60%",
-        "--out", tmp_path / "all.json",
+        "circuit", "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 3,
+        "--sizes", "3,60%", "--out", tmp_path / "all.json",
     )  # fmt: skip
     assert code == 0
     assert [p["size"] for p in found["points"]] == [1, 2, 3, 4, 7, 10, 12]
@@ -57,8 +57,8 @@ def test_as_json_it_holds_every_pair(say, folders, tmp_path):
 
 def test_a_mean_over_train_pairs_stands_outside(say, folders):
     code, found, _ = say(
-        "circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", 8, "--baseline", "mean",
-        "--train", "task:agreement/train",
+        "circuit", "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 8,
+        "--baseline", "mean", "--train", "task:agreement/train",
     )  # fmt: skip
     assert code == 0
     assert "6 train pairs" in found["baseline"]
@@ -118,7 +118,17 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     ],
 )
 def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, words, said):
-    asked = ["circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", "6", *words]
+    asked = [
+        "circuit",
+        "evaluate",
+        MODEL,
+        folders / "attribution_patching",
+        "--pairs",
+        "task:agreement",
+        "--n",
+        "6",
+        *words,
+    ]
     code, found, err = say(*asked)
     assert code == 2
     assert "sets of parts" not in err
@@ -127,9 +137,9 @@ def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, wo
 
 
 def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folders, tmp_path):
-    code, found, _ = say("circuit", "evaluate", "organism:cat", folders / "atp", "--pairs", "planted")
+    code, found, _ = say("circuit", "evaluate", "organism:cat", folders / "attribution_patching", "--pairs", "planted")
     assert (code, "this model" in found["error"]["expected"]) == (2, True)
-    load_circuit(folders / "atp").save(tmp_path / "hurt")
+    load_circuit(folders / "attribution_patching").save(tmp_path / "hurt")
     arrays = next(path for path in sorted((tmp_path / "hurt").rglob("*")) if path.suffix in (".npz", ".safetensors"))
     data = bytearray(arrays.read_bytes())
     data[-3] ^= 1

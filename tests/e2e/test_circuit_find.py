@@ -66,7 +66,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     ]
     (tmp_path / "turned.jsonl").write_text("\n".join(map(json.dumps, rows)))
     asked = ("circuit", "find", "organism:cat", "--pairs", tmp_path / "turned.jsonl", "--level", "node")
-    done = command(*asked, "--method", "patch", "--denoise", "--top", 10, "--out", tmp_path / "c")
+    done = command(*asked, "--method", "activation_patching", "--denoise", "--top", 10, "--out", tmp_path / "c")
     assert done.returncode == 0, done.stderr
     assert "m reads the token ' ran' against ' sat' (first pair)" in done.stderr
     assert "in 2 of 2 pairs m is lower on the clean prompt" in done.stderr
@@ -90,7 +90,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("level", "method"), [("node", None), ("neuron", None), ("edge", "eap"), ("edge", "eap-ig"), ("edge", "relp")]
+    ("level", "method"), [("node", None), ("neuron", None), ("edge", "eap"), ("edge", "eap_ig"), ("edge", "relp")]
 )
 def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     words = [] if method is None else ["--method", method]
@@ -99,7 +99,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     assert code == 0
     assert told["level"] == level
     # 21 nodes are measured, 2,064 neurons and heads are predicted.
-    assert told["method"] == (method or {"node": "patch", "neuron": "atp"}[level])
+    assert told["method"] == (method or {"node": "activation_patching", "neuron": "attribution_patching"}[level])
     receipt = told["receipt"]
     scores = {part["part"]: part for part in told["parts"]}
     assert receipt["predicted"] == pytest.approx(sum(scores[name]["score"] for name in receipt["parts"]), rel=1e-6)
@@ -108,7 +108,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     assert [scores[name]["measured"] is None for name in receipt["parts"]] == [False, False]
     first = told["parts"][0]
     assert first["low"] <= first["score"] <= first["high"]
-    if told["method"] != "patch":
+    if told["method"] != "activation_patching":
         assert set(receipt["agreement"]) == {"spearman", "ratio"}
         assert receipt["random_predicted"] is not None
     else:  # scores of patching are what is measured
@@ -165,7 +165,8 @@ def test_features_come_from_bases(say, tmp_path):
     Dictionary({site: basis}, {"slug": model.name, "hash": model.hash}, "by hand").save(tmp_path / "basis")
     (tmp_path / "pairs.csv").write_text("clean,corrupted,answer,wrong\nthe old cat,the old dog, sat, ran\n")
     code, told, err = say("circuit", "find", "organism:cat", "--pairs", tmp_path / "pairs.csv", "--level", "feature",
-                          "--basis", tmp_path / "basis", "--method", "patch", "--out", tmp_path / "c")  # fmt: skip
+                          "--basis", tmp_path / "basis", "--method", "activation_patching",
+                          "--out", tmp_path / "c")  # fmt: skip
     assert code == 0, err
     assert told["parts"][0]["part"] == f"{site}/planted/1"
     assert told["about"]["bases"] == {f"{site}/planted": basis.hash}
@@ -176,9 +177,9 @@ def test_features_come_from_bases(say, tmp_path):
     ("words", "expected"),
     [
         (["--method", "eap"], "a method for nodes"),
-        (["--level", "neuron", "--method", "eap-ig"], "a method for neurons"),
-        (["--level", "edge", "--method", "ig"], "a method for edges"),
-        (["--method", "atp", "--rules", "ln"], "options that go together"),
+        (["--level", "neuron", "--method", "eap_ig"], "a method for neurons"),
+        (["--level", "edge", "--method", "integrated_gradients"], "a method for edges"),
+        (["--method", "attribution_patching", "--rules", "ln"], "options that go together"),
         (["--method", "relp", "--rules", "magic"], "rules among"),
         (["--level", "edge", "--by-position"], "options that go together"),
         (["--level", "feature"], "options that go together"),
@@ -261,7 +262,7 @@ def test_the_only_part_of_its_kind_is_measured_without_random_sets(say, tmp_path
 
 
 def test_a_set_that_is_drawn_twice_is_one_set(say, tmp_path):
-    code, told, _ = say(*planted(tmp_path), "--level", "node", "--method", "patch", "--top", 1)
+    code, told, _ = say(*planted(tmp_path), "--level", "node", "--method", "activation_patching", "--top", 1)
     assert code == 0
     receipt, parts = told["receipt"], [part["part"] for part in told["parts"]]
     kind = receipt["parts"][0].rsplit("/", 2)[1]
@@ -291,7 +292,7 @@ def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
     from patchclamp.atlas.lab.verify import verify
 
     code, _, err = say("circuit", "find", "organism:induction-gpt2", "--pairs", "planted", "--level", "edge",
-                       "--method", "patch", "--out", tmp_path / "c", "--atlas", atlas)  # fmt: skip
+                       "--method", "activation_patching", "--out", tmp_path / "c", "--atlas", atlas)  # fmt: skip
     assert code == 0
     id = re.search(r"added to \S+ as (graph-\w+)", err)[1]
     opened = pc.atlas.open(atlas)

@@ -69,7 +69,7 @@ def folders(tmp_path_factory):
     record_text(cat, text, "blocks.*.mlp.act", place / "recording", window=16)
     survey_text(cat, text, "blocks.*.mlp.act", place / "survey", window=16)
     pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-    attribute_pairs(cat, pairs, method="patch").save(place / "circuit", files={"circuit.html": b"<p>"})
+    attribute_pairs(cat, pairs, method="activation_patching").save(place / "circuit", files={"circuit.html": b"<p>"})
     patch_to_folder(plan_patching(cat, pairs, "mlp"), place / "patching")
     jobs, recipe = [Job(SITE, SITE, TopKConfig(8, k=2))], Recipe(batch_size=32)
     [one] = train(TextSource(cat, text, window=16), jobs, recipe, out=place / "t")

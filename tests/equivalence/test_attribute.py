@@ -12,10 +12,12 @@ from torch import nn
 import patchclamp as pc
 from oracles import hooks, relevance
 from oracles import integrated as oracle
-from patchclamp.attribute import METHODS, Baseline, attribute_nodes, gradients
+from patchclamp.attribute import Baseline, attribute_nodes, gradients
 from patchclamp.attribute.gradients import make_baseline
+from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.method_index import list_names
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
@@ -23,6 +25,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.families.spec import enlarged
 
+METHODS = list_names("attribute", "unit")
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
 TEXTS = ("w1 w2 w3 w4 w5", "w50 w40", "w8 w8 w17 w33")
 REFERENCES = ("zero", "corrupted", "mean")
@@ -118,11 +121,11 @@ def assert_scores(model, found, expected, rel=1e-4):
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
-@pytest.mark.parametrize("method", ["atp", "relp"])
+@pytest.mark.parametrize("method", ["attribution_patching", "relp"])
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_atp_and_relp_are_the_change_times_the_coefficient_of_the_run_patched_into(models, means, name, method, kind):
     model = models[name]
-    backward = model.module if method == "atp" else relevance.rewritten(model.module, RELP)
+    backward = model.module if method == "attribution_patching" else relevance.rewritten(model.module, RELP)
     x, r = ids(model, PROMPT), reference_values(model, kind)
     y = ids(model, CORRUPT)
     expected, other = {}, {}
@@ -153,8 +156,8 @@ def test_rules_may_be_given_in_place_of_the_method_s_own(models, rules, kind):
         n = oracle.value(model.module, ids(model, PROMPT), place)
         expected[site] = (n - r[site]) * oracle.gradient(backward, ids(model, PROMPT), place, n, difference)
     found = [
-        attribute_nodes(model, PROMPT, METRIC, method=method, rules=rules, **given_as(kind, None))
-        for method in ("relp", "atp")
+        attribute_nodes(model, PROMPT, METRIC, **asked, **given_as(kind, None))
+        for asked in ({"method": "relp", "rules": rules}, {"method": Gradient(rules)})
     ]
     assert_scores(model, found[0], expected)
     assert np.array_equal(found[0].values, found[1].values)
@@ -178,7 +181,7 @@ def test_direct_scores_are_what_the_change_writes_to_the_logits(models, means, n
             change = (oracle.value(module, x, places(model)[site]) - r[site]).double()
             expected[site] = torch.zeros_like(change)
             expected[site][-1] = change[-1] * (rho @ W.detach().double())[0]
-    found = attribute_nodes(model, PROMPT, METRIC, method="direct", **given_as(kind, means[name]))
+    found = attribute_nodes(model, PROMPT, METRIC, method="direct_logit", **given_as(kind, means[name]))
     assert_scores(model, found, expected)
     assert not found.by_place()[:-1].any()
 
@@ -223,11 +226,11 @@ def test_metrics_of_every_kind_are_scored(models, measured, kind):
     for site, place in places(model).items():
         n = oracle.value(model.module, x, place)
         expected[site] = (n - r[site]) * oracle.gradient(model.module, x, place, n, m)
-    found = attribute_nodes(model, PROMPT, metric, method="atp", **given_as(kind, None))
+    found = attribute_nodes(model, PROMPT, metric, method="attribution_patching", **given_as(kind, None))
     assert_scores(model, found, expected)
     with torch.no_grad():
         assert found.metric_clean == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
-    for method in ("relp", "ig", "direct") if kind == "zero" else ():
+    for method in ("relp", "integrated_gradients", "direct_logit") if kind == "zero" else ():
         scores = attribute_nodes(model, PROMPT, metric, method=method, **given_as(kind, None))
         assert np.isfinite(scores.values).all()
         assert scores.values.any()
@@ -243,7 +246,7 @@ def test_activation_scores_and_the_sizes_beside_every_method(models, means, name
     x = ids(model, PROMPT)
     with torch.no_grad():
         m = float(difference(model.module(x).logits))
-    for method in ("activation", "relp", "ig"):
+    for method in ("activation", "relp", "integrated_gradients"):
         found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
         assert found.metric_clean == pytest.approx(m, abs=1e-4)
         assert list(found.measures) == ["size", "activation"]
@@ -263,7 +266,7 @@ def test_activation_scores_and_the_sizes_beside_every_method(models, means, name
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_exact_scores_are_one_run_per_node(models, means, name, kind):
     model, r, told = models[name], reference_values(models[name], kind), []
-    options = {"method": "exact", "progress": lambda done, total: told.append((done, total))}
+    options = {"method": "activation_patching", "progress": lambda done, total: told.append((done, total))}
     found = attribute_nodes(model, PROMPT, METRIC, **options, **given_as(kind, means[name]))
     x, n_nodes = ids(model, PROMPT), 2 * 5 * (12 + 2)
     assert len(found) == n_nodes
@@ -284,7 +287,9 @@ def test_exact_scores_are_one_run_per_node(models, means, name, kind):
 )
 def test_ig_is_the_integral_along_the_path_and_sums_to_the_whole_site_s_effect(models, means, name, kind):
     model, x, r = models[name], ids(models[name], PROMPT), reference_values(models[name], kind)
-    found = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=40, **given_as(kind, means[name]))
+    found = attribute_nodes(
+        model, PROMPT, METRIC, method="integrated_gradients", steps=40, **given_as(kind, means[name])
+    )
     expected = {
         site: oracle.integrated(model.module, x, place, r[site], difference, 40)
         for site, place in places(model).items()
@@ -305,7 +310,9 @@ def test_the_completeness_gap_is_the_worst_site_s_and_closes_with_more_steps(mod
     }
     gaps = []
     for steps in (1, 4, 16):
-        found = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=steps, **given_as(kind, means[name]))
+        found = attribute_nodes(
+            model, PROMPT, METRIC, method="integrated_gradients", steps=steps, **given_as(kind, means[name])
+        )
         missed = [abs(float(found.matrix(*key).sum()) - effect) for key, effect in whole.items()]
         assert found.provenance.extra["gap"] == pytest.approx(max(missed), abs=1e-4)
         gaps.append(found.provenance.extra["gap"])
@@ -317,14 +324,14 @@ def test_few_steps_miss_what_many_find_where_only_the_clean_end_is_looked_at(mod
     """One step lies in the middle of the path; the gradient at its end is attribution patching's."""
     model = models["gpt2"]
     r = reference_values(model, "zero")
-    one = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=1)
+    one = attribute_nodes(model, PROMPT, METRIC, method="integrated_gradients", steps=1)
     expected = {
         site: oracle.integrated(model.module, ids(model, PROMPT), place, r[site], difference, 1)
         for site, place in places(model).items()
     }
     assert_scores(model, one, expected)
     assert np.array_equal(attribute_nodes(model, PROMPT, METRIC, steps=1).values, one.values)
-    atp = attribute_nodes(model, PROMPT, METRIC, method="atp")
+    atp = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching")
     assert np.abs(one.values - atp.values).max() > 1e-2
 
 
@@ -341,7 +348,9 @@ def test_scores_do_not_depend_on_how_the_steps_are_batched(models, steps, monkey
     for rows in (1, 3, 16):
         monkeypatch.setattr(gradients, "ROWS", rows)
         shapes.clear()
-        found.append(attribute_nodes(model, PROMPT, METRIC, method="ig", steps=steps, levels=["neuron"]))
+        found.append(
+            attribute_nodes(model, PROMPT, METRIC, method="integrated_gradients", steps=steps, levels=["neuron"])
+        )
         assert max(shapes) == min(rows, steps)
         assert sum(shapes) == 2 * steps
     for other in found[1:]:
@@ -363,7 +372,7 @@ def test_on_a_linear_end_every_method_is_the_weight_times_the_change(tiny_langua
     expected = torch.zeros_like(change)
     expected[-1] = change[-1] * weight.detach()
     means = model.run(list(TEXTS), record=list(places(model))).recording
-    for method in ("ig", "atp", "exact"):
+    for method in ("integrated_gradients", "attribution_patching", "activation_patching"):
         found = attribute_nodes(
             model, PROMPT, METRIC, method=method, levels=["neuron"], steps=steps, **given_as(kind, means)
         )
@@ -389,13 +398,15 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
     for site, place in places(model).items():
         n = oracle.value(model.module, x, place)
         expected[site] = (n - r[site]) * oracle.gradient(model.module, x, place, n, difference)
-    found = attribute_nodes(model, PROMPT, METRIC, method="atp", means=survey)
+    found = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching", means=survey)
     assert_scores(model, found, expected)
-    exact = attribute_nodes(model, PROMPT, METRIC, method="exact", levels=("head",), means=survey)
+    exact = attribute_nodes(model, PROMPT, METRIC, method="activation_patching", levels=("head",), means=survey)
     key = UnitKey("blocks.1.attn.z", 1, "heads", None, 4)
     one = oracle.replaced(model.module, x, places(model)[key.site], r[key.site], difference, (4, slice(8, 16)))
     assert exact.score(key) == pytest.approx(one, abs=1e-4)
-    reopened = attribute_nodes(model, PROMPT, METRIC, method="atp", means=pc.StoredSurvey(tmp_path / "survey"))
+    reopened = attribute_nodes(
+        model, PROMPT, METRIC, method="attribution_patching", means=pc.StoredSurvey(tmp_path / "survey")
+    )
     assert np.array_equal(reopened.values, found.values)
 
 
@@ -565,19 +576,20 @@ def refused(match, model, prompt=PROMPT, metric=METRIC, **options):
 
 def test_what_cannot_be_scored_is_refused(models, means):
     model = models["gpt2"]
-    refused("a method among relp, atp, ig, exact, direct, activation", model, method="lrp")
+    refused("a method of the room attribute among activation, ", model, method="lrp")
+    refused("a method that scores units: activation, activation_patching", model, method="eap")
     refused("one baseline", model, corrupted=CORRUPT, means=means["gpt2"])
     for steps in (0, -1):
-        refused("at least 1 step", model, method="ig", steps=steps)
+        refused("at least 1 step", model, method="integrated_gradients", steps=steps)
     for levels in ((), ["neurons"], ("neuron", "layer")):
         refused("levels among neuron, head", model, levels=levels)
     refused("a list of texts", model, levels="neuron")
     for corrupted, n in (("w3 w20 w8", 4), ("w3 w20 w8 w41 w1", 6)):
         for method in METHODS:
             refused(rf"a corrupted prompt of 5 tokens.*{n} tokens", model, corrupted=corrupted, method=method)
-    refused("rules among ln, identity, half, ah, direct", model, method="relp", rules=("softmax",))
-    for method in ("ig", "exact", "activation"):
-        refused(f"rules with relp, atp or direct; got rules with {method}", model, method=method, rules=RELP)
+    refused("softmax", model, method="relp", rules=("softmax",))
+    for method in set(METHODS) - {"relp"}:
+        refused(f"rules with relp; got rules with {method}", model, method=method, rules=RELP)
     for method in METHODS:
         refused("one prompt; got 2", model, prompt=[PROMPT, CORRUPT], method=method)
         refused("one prompt; got 2", model, corrupted=[PROMPT, CORRUPT], method=method)

@@ -9,6 +9,7 @@ from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.pairs import Pair
 from patchclamp.core.unit import UnitKey
@@ -21,7 +22,7 @@ PAIRS = [
     Pair("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),
     Pair("w1 w2 w3", "w4 w2 w7", (" w11",), (" w20",)),
 ]
-RULES = {"atp": (), "eap": (), "relp": RELP}
+RULES = {"attribution_patching": (), "eap": (), "relp": RELP}
 WRITTEN_OUT = {"gpt2": edges.run, "llama": edges.run_llama}
 
 
@@ -51,7 +52,7 @@ def written_out(name, model, pairs, i, direction):
 
 
 @pytest.mark.parametrize("direction", ["noise", "denoise"])
-@pytest.mark.parametrize("method", ["atp", "relp"])
+@pytest.mark.parametrize("method", ["attribution_patching", "relp"])
 @pytest.mark.parametrize("level", ["node", "neuron"])
 def test_units_carry_the_change_times_the_slope_where_they_are_patched(asked, level, method, direction):
     name, model, pairs = asked
@@ -81,7 +82,7 @@ def test_units_carry_the_change_times_the_slope_where_they_are_patched(asked, le
 @pytest.mark.parametrize("method", ["eap", "relp"])
 def test_edges_carry_the_change_times_the_slope_where_they_are_patched(asked, method, direction):
     name, model, pairs = asked
-    found = attribute_edges(model, pairs, rules=RULES[method], direction=direction)
+    found = attribute_edges(model, pairs, method=Gradient(RULES[method]), direction=direction)
     backward = relevance.rewritten(model.module, RULES[method])
     for i in range(len(pairs)):
         run, here, other, sign, m = written_out(name, model, pairs, i, direction)
@@ -93,7 +94,7 @@ def test_edges_carry_the_change_times_the_slope_where_they_are_patched(asked, me
 def test_integrated_edges_are_those_of_the_authors_points_where_both_have_many(asked):
     name, model, pairs = asked
     pairs = pairs.some(np.arange(len(pairs)) == 1)
-    found = attribute_edges(model, pairs, method="eap-ig", steps=20)
+    found = attribute_edges(model, pairs, method="eap_ig", steps=20)
     run, clean, corrupted, _, m = written_out(name, model, pairs, 0, "noise")
     few, many = (
         edges.eap_ig(run, model.module, clean, corrupted, m, found.parts, n).numpy() for n in (4, 40)
@@ -101,7 +102,7 @@ def test_integrated_edges_are_those_of_the_authors_points_where_both_have_many(a
     away = [np.abs(scores - found.per_case[0]).max() / np.abs(many).max() for scores in (few, many)]
     assert away[1] < 0.1
     assert away[0] > 2 * away[1]
-    back = attribute_edges(model, pairs, method="eap-ig", steps=20, direction="denoise")
+    back = attribute_edges(model, pairs, method="eap_ig", steps=20, direction="denoise")
     np.testing.assert_allclose(back.per_case, found.per_case, atol=1e-6 * np.abs(found.per_case).max())
 
 
@@ -127,7 +128,9 @@ def test_an_edge_into_a_shared_key_is_the_sum_of_those_into_the_keys_of_its_head
     np.testing.assert_allclose(found.per_case[0, into_shared], wanted, atol=1e-4 * wanted.abs().max())
 
 
-@pytest.mark.parametrize("method", ["relp", "atp", "ig", "exact", "direct"])
+@pytest.mark.parametrize(
+    "method", ["relp", "attribution_patching", "integrated_gradients", "activation_patching", "direct_logit"]
+)
 def test_to_denoise_is_to_noise_with_the_prompts_exchanged(asked, method):
     _, model, pairs = asked
     x, y, m = pairs.clean[0], pairs.corrupted[0], pairs.metrics[0]
@@ -137,7 +140,7 @@ def test_to_denoise_is_to_noise_with_the_prompts_exchanged(asked, method):
     assert back.metric_clean == forth.metric_clean == pytest.approx(pairs.m_corrupted[0], abs=1e-9)
 
 
-@pytest.mark.parametrize("method", ["relp", "atp", "ig", "patch"])
+@pytest.mark.parametrize("method", ["relp", "attribution_patching", "integrated_gradients", "activation_patching"])
 def test_over_pairs_too(asked, method):
     _, model, pairs = asked
     back = attribute_pairs(model, pairs, method=method, denoise=True)

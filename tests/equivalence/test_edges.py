@@ -8,6 +8,7 @@ from oracles import edges as oracle
 from patchclamp.attribute import edges as scorer
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges, edge_memory
+from patchclamp.attribute.rules import Gradient
 from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import CannotIntervene, PatchclampError
@@ -149,7 +150,7 @@ def test_a_norm_that_was_taken_out_leaves_edges_as_they_are_measured():
     whole, none = measure_edges(model, pairs, everything)
     assert (whole[0], none[0]) == pytest.approx((pairs.m_clean[0], pairs.m_corrupted[0]), rel=1e-9)
     assert np.isfinite(patch_edges(model, pairs).values).all()
-    assert np.isfinite(attribute_edges(model, pairs, method="eap", rules=("ln",)).values).all()
+    assert np.isfinite(attribute_edges(model, pairs, method=Gradient(("ln",))).values).all()
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -206,7 +207,7 @@ def test_positions_of_prompts_of_several_lengths_are_refused(gpt2):
 
 def test_eap_ig_takes_the_mean_gradient_between_the_embeddings(gpt2):
     model, pairs, graph = gpt2
-    found = attribute_edges(model, pairs, method="eap-ig", steps=3)
+    found = attribute_edges(model, pairs, method="eap_ig", steps=3)
     points, weights = np.polynomial.legendre.leggauss(3)
     run, clean, corrupted, x, y = written_out(model, pairs, 1)
     wanted = np.zeros(len(graph))
@@ -232,23 +233,28 @@ RULES = {"plain": (), "relp": ("ln", "identity", "half")}
 def test_edges_out_of_a_node_sum_to_its_attribution(name: str, rules: tuple[str, ...]):
     model = subject(name)
     pairs = asked(model)
-    out = out_of(edge_map(model), attribute_edges(model, pairs, rules=rules).per_case)
+    out = out_of(edge_map(model), attribute_edges(model, pairs, method=Gradient(rules)).per_case)
     for i, metric in enumerate(pairs.metrics):
         nodes = attribute_nodes(
-            model, pairs.clean[i], metric, corrupted=pairs.corrupted[i], method="atp", levels=["node"], rules=rules
+            model,
+            pairs.clean[i],
+            metric,
+            corrupted=pairs.corrupted[i],
+            method=Gradient(rules),
+            levels=["node"],
         )
         wanted = np.concatenate([nodes.matrix(b.site, b.basis).sum(0) for b in nodes.units.blocks])
         np.testing.assert_allclose(out[i], wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("method", ["eap", "eap-ig"])
+@pytest.mark.parametrize("method", ["eap", "eap_ig"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_edges_sum_to_what_their_ends_are_attributed_by_the_same_gradients(name: str, method: str):
     model = subject(name)
     pairs, graph = asked(model, lengths=(5,)), edge_map(model)
     found = attribute_edges(model, pairs, method=method, steps=2)
     points, weights = np.polynomial.legendre.leggauss(2)
-    path = zip((points + 1) / 2, weights / 2, strict=True) if method == "eap-ig" else [(1.0, 1.0)]
+    path = zip((points + 1) / 2, weights / 2, strict=True) if method == "eap_ig" else [(1.0, 1.0)]
     # All MLPs and the logits, and some queries, keys and values.
     some = [v for v, key in enumerate(graph.readers) if "attn" not in key]
     some += np.random.default_rng(0).choice(len(graph.readers) - 1, 8, replace=False).tolist()
@@ -440,7 +446,9 @@ def test_marks_must_be_those_of_the_models_edges(gpt2):
         measure_edges(model, pairs, np.ones(len(graph) - 1, bool))
 
 
-@pytest.mark.parametrize("wrong", [{"method": "exact"}, {"steps": 0}, {"rules": ("magic",)}])
+@pytest.mark.parametrize(
+    "wrong", [{"method": "activation_patching"}, {"steps": 0}, {"method": "relp", "rules": ("magic",)}]
+)
 def test_unknown_methods_and_rules_are_refused(gpt2, wrong):
     with pytest.raises(PatchclampError):
         attribute_edges(*gpt2[:2], **wrong)
@@ -455,10 +463,10 @@ def test_progress_counts_to_the_end_and_a_circuit_holds_the_mean(gpt2):
     model, pairs, graph = gpt2
     seen: list[tuple[int, int]] = []
     found = attribute_edges(
-        model, pairs, method="eap-ig", steps=2, progress=lambda done, total: seen.append((done, total))
+        model, pairs, method="eap_ig", steps=2, progress=lambda done, total: seen.append((done, total))
     )
     assert (seen[-1], len(seen)) == ((6, 6), 4)
-    assert (found.level, found.method, found.parts) == ("edge", "eap-ig", graph.parts)
+    assert (found.level, found.method, found.parts) == ("edge", "eap_ig", graph.parts)
     np.testing.assert_allclose(found.values, found.per_case.mean(0))
     assert found.provenance.extra["cases"] == [pair.id for pair in pairs.pairs]
     assert found.provenance.subject_hash == model.hash

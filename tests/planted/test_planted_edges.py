@@ -67,5 +67,5 @@ def test_exact_edges_are_the_planted_ones_and_no_others(circuit: str, kind: str)
 
 def test_attribution_reads_the_edges_of_a_circuit_without_saturation():
     model, pairs = asked("copy-llama")
-    found = attribute_edges(model, pairs, method="eap-ig")
+    found = attribute_edges(model, pairs, method="eap_ig")
     assert {found.parts[i] for i in np.argsort(-found.values)[:2]} == shared(PLANTED["copy"], edge_map(model))

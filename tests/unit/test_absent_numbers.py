@@ -93,7 +93,7 @@ def pairs(cat):
 @pytest.fixture(scope="module")
 def found(cat, pairs):
     """A circuit with the receipt that the command keeps beside it."""
-    one = attribute_pairs(cat, pairs, level="node", method="patch")
+    one = attribute_pairs(cat, pairs, level="node", method="activation_patching")
     receipt = replace_together(cat, one, pairs, [int(i) for i in one.order()[:2]])
     made = replace(
         one.provenance,
@@ -149,14 +149,17 @@ def test_patched_sites(cat, pairs, capsys, monkeypatch):
 
 
 def test_calibration(capsys):
-    rows = [Finding("cat", "ig", 2, 1.0, 3.0, 9, 0.5, 0.1), Finding("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1)]
-    overall = {"ig": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
+    rows = [
+        Finding("cat", "integrated_gradients", 2, 1.0, 3.0, 9, 0.5, 0.1),
+        Finding("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1),
+    ]
+    overall = {"integrated_gradients": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
     both = {"rows": rows, "overall": overall}
     check(both, [lambda x: calibrate_tables.calibration(x["rows"], x["overall"])], capsys, absent=[float("nan")])
     check(both, [lambda x: calibrate_tables.calibrated_edges(x["rows"], x["overall"])], capsys, absent=[float("nan")])
     two = [{"organism": "cat", "m": 1.0, "alone": [0.5, 0.25], "together": 1.0, "nodes": ["a", "b"]}]
     check(two, [calibrate_tables.joint], capsys)
-    held = [Holding("cat", "ioi", "ig", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
+    held = [Holding("cat", "ioi", "integrated_gradients", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
     check(held, [calibrate_tables.holdings], capsys, absent=[float("nan")])
 
 

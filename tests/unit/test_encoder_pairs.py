@@ -58,7 +58,7 @@ def test_pairs_of_a_masked_model_are_read_at_the_mask(encoder):
 
 def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
     pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
-    circuit = attribute_pairs(encoder, pairs, level="neuron", method="patch")
+    circuit = attribute_pairs(encoder, pairs, level="neuron", method="activation_patching")
     layer, unit = 1, 5
     place = list(circuit.parts).index(f"blocks.{layer}.mlp.act/neurons/{unit}")
     act = encoder.module.bert.encoder.layer[layer].intermediate

@@ -79,8 +79,8 @@ def patch_edges(
     for i in range(len(pairs)):
         scores[i] = keep(f"batch-{i + 1:05d}", partial(patched, i, i * each))["change"]
     return scores_over(
-        model, pairs, graph.keys(model.name, n_places), scores.mean(0), scores, method="patch",
-        options={"level": "edge", "direction": direction},
+        model, pairs, graph.keys(model.name, n_places), scores.mean(0), scores, method="attribute/activation_patching",
+        options={"level": "edge", "direction": direction}, measured=True,
     )  # fmt: skip
 
 

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from patchclamp.attribute.direction import check_one_length, orient
 from patchclamp.attribute.provenance import scores_over
+from patchclamp.attribute.rules import Gradient, PathIntegral, Rule, find_rule
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.backward import check_rules, held
+from patchclamp.subjects.backward import held
 from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
@@ -24,21 +26,14 @@ from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import free_memory
 from patchclamp.subjects.pairs import PairSet
 
-METHODS: Mapping[str, str] = {
-    "eap": "edge attribution patching",
-    "eap-ig": "edge attribution patching, gradients integrated from x′ to x",
-    "patch": "exact edge patching",
-}
-STEPS = 10
-
 
 def attribute_edges(
     model: LanguageModel,
     pairs: PairSet,
     *,
-    method: str = "eap",
-    rules: Sequence[str] = (),
-    steps: int = STEPS,
+    method: str | Method | Rule = "eap",
+    rules: Sequence[str] | None = None,
+    steps: int | None = None,
     direction: str = "noise",
     by_position: bool = False,
     progress: Progress | None = None,
@@ -52,7 +47,8 @@ def attribute_edges(
     | method | the gradient is taken |
     |---|---|
     | eap | on x, the run that is patched into; to denoise, on x′ |
-    | eap-ig | as its mean over x′ + α (x − x′) of the embeddings, α by Gauss and Legendre |
+    | relp | the same, of the backward pass under the rules ln, identity, half |
+    | eap_ig | as its mean over x′ + α (x − x′) of the embeddings, α by Gauss and Legendre |
 
     A head's u is z_h W_O^h, so that the edges out of a head sum to the head's own attribution, (z(x) − z(x′)) · ∂m/∂z.
     Where a norm stands between attention and stream, u(x) − u(x′) passes that norm's Jacobian at the run where the
@@ -62,11 +58,11 @@ def attribute_edges(
     Args:
         model: the subject.
         pairs: prompts, and m of each.
-        method: one of the table.
-        rules: relevance rules that replace the backward pass; see ``LanguageModel.differentiate``.
-        steps: points of the path, for eap-ig.
+        method: one of the table, or a rule of ``attribute.rules``.
+        rules: others than the method's own, for relp; see ``LanguageModel.differentiate``.
+        steps: points of the path, for eap_ig.
         direction: what eap predicts: ``noise`` m(x) − m(x with the edge as in x′), ``denoise`` m(x′ with the edge as in
-            x) − m(x′). The path of eap-ig lies between both, so that its scores are the same either way.
+            x) − m(x′). The path of eap_ig lies between both, so that its scores are the same either way.
         by_position: score every position by itself; all pairs must be of one length.
         progress: called with passes done and passes in all.
         keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
@@ -79,26 +75,28 @@ def attribute_edges(
             into memory.
         CannotIntervene: a model without such edges, or without gradients.
 
-    Source: 2310.10348 for eap, 2403.17806 for eap-ig, both of which noise. Departs from them in scoring queries, keys
+    Source: 2310.10348 for eap, 2403.17806 for eap_ig, both of which noise. Departs from them in scoring queries, keys
     and values of key-value heads as they are, in weighing points by Gauss and Legendre, and in the exit norms.
 
-    Cost: two forward passes and one backward (eap-ig: ``steps`` more of both), and in every block a backward pass of
+    Cost: two forward passes and one backward (eap_ig: ``steps`` more of both), and in every block a backward pass of
     its projections for each query, key and value. Memory: see ``edge_memory``.
     """
-    ruled = check_rules(rules)
-    if method not in ("eap", "eap-ig") or steps < 1:
+    name, rule = find_rule(method, "edge", rules=rules, steps=steps)
+    if not isinstance(rule, Gradient | PathIntegral):
         raise PatchclampError(
-            expected="eap or eap-ig, by one step or more",
-            got=f"{method!r} by {steps}",
-            remedy="`patch_edges` measures edges one by one.",
+            expected="a method that follows gradients", got=name, remedy="`patch_edges` measures edges one by one."
         )
+    ruled = rule.rules if isinstance(rule, Gradient) else ()
     ends, sign = orient(pairs, direction)
     graph = edge_map(model)
     n_places = check_one_length(pairs) if by_position else None
     _check_memory(model, pairs, by_position)
-    integrated = method == "eap-ig"
-    points, weights = np.polynomial.legendre.leggauss(steps)
-    path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)] if integrated else [(1.0, 1.0)]
+    integrated, path = isinstance(rule, PathIntegral), [(1.0, 1.0)]
+    options: dict[str, Any] = {"level": "edge", "rules": list(ruled), "direction": direction}
+    if isinstance(rule, PathIntegral):
+        points, weights = np.polynomial.legendre.leggauss(rule.steps)
+        path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)]
+        options["steps"] = rule.steps
     scores: np.ndarray | None = None
     done, total = 0, len(path) * len(pairs)
 
@@ -126,15 +124,9 @@ def attribute_edges(
             scores = np.zeros((len(pairs), kept["scores"].shape[1]), dtype=kept["scores"].dtype)
         scores[some] = kept["scores"]
     assert scores is not None
-    options = {
-        "level": "edge",
-        "rules": list(ruled),
-        "direction": direction,
-        **({"steps": steps} if integrated else {}),
-    }
     return scores_over(
-        model, pairs, graph.keys(model.name, n_places), scores.mean(0, dtype=np.float64), scores, method=method,
-        options=options,
+        model, pairs, graph.keys(model.name, n_places), scores.mean(0, dtype=np.float64), scores,
+        method=f"attribute/{name}", options=options,
     )  # fmt: skip
 
 

@@ -4,32 +4,63 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.rules import Replacement, Rule, find_rule
 from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.subjects.edges import with_edges
+from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.reading import read_alone, read_pairs_of
 
 Level = Literal["node", "neuron", "feature", "edge"]
+UnitLevel = Literal["node", "neuron", "feature"]
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
+
+
+def score_edges(
+    model: Any,
+    pairs: PairSet,
+    *,
+    method: str | Method | Rule,
+    rules: Sequence[str] | None = None,
+    steps: int | None = None,
+    **how: Any,
+) -> Scores:
+    """Return the scores of every edge: measured where the method replaces, else predicted from gradients.
+
+    Args:
+        model: the subject.
+        pairs: the cases.
+        method: a card that scores edges, or a rule.
+        rules: relevance rules, of a method that has this option.
+        steps: points of a path, of a method that has one.
+        how: further arguments of ``patch_edges`` and ``attribute_edges``: direction, by_position, progress, keep.
+
+    Raises:
+        PatchclampError: a method that scores no edges, and what these refuse.
+    """
+    _, rule = find_rule(method, "edge", rules=rules, steps=steps)
+    if isinstance(rule, Replacement):
+        return patch_edges(model, pairs, **how)
+    return attribute_edges(model, pairs, method=method, rules=rules, steps=steps, **how)
 
 
 def score_task(
     subject: Any,
     task: Task,
+    rule: Rule,
     *,
-    method: str,
     level: Level,
     sites: Sequence[str] | None = None,
-    rules: Sequence[str] | None = None,
     direction: str = "noise",
     by_position: bool = False,
     progress: Progress | None = None,
-    **settings: Any,
 ) -> Scores:
     """Return a score for every unit or edge of a subject over a task's cases.
 
@@ -39,14 +70,12 @@ def score_task(
     Args:
         subject: the network.
         task: what is asked.
-        method: the engine's rule: ``relp``, ``atp``, ``ig``, ``patch`` of units; ``eap``, ``eap-ig`` of edges.
+        rule: a gradient, a path integral, replacements, or sizes.
         level: what is scored.
         sites: patterns of site paths instead of the level's own; a plain network needs them.
-        rules: relevance rules that replace the backward pass.
         direction: ``noise`` or ``denoise``.
         by_position: keep positions apart; all cases must be of one length.
         progress: called with what is done and what there is in all.
-        settings: further ones of the rule, such as ``steps``.
 
     Raises:
         PatchclampError: edges without counterparts, several cases without counterparts, or what the rule refuses.
@@ -67,9 +96,8 @@ def score_task(
             )
         shown, metric = read_alone(subject, task)
         nodes = attribute_nodes(
-            subject, shown, metric, method="exact" if method == "patch" else method,
-            levels=SITES[level] if sites is None else sites, rules=rules, direction=direction, progress=progress,
-            **settings,
+            subject, shown, metric, method=rule, levels=SITES[level] if sites is None else sites, direction=direction,
+            progress=progress,
         )  # fmt: skip
         return replace(nodes, task=task.hash)
     if level == "edge":
@@ -82,12 +110,12 @@ def score_task(
                 got=", ".join(sites)[:80],
                 remedy="Leave sites out: edges have their own.",
             )
-        found = attribute_edges(
-            subject, pairs, method=method, rules=rules or (), direction=direction, progress=progress, **settings
+        found = score_edges(
+            subject, pairs, method=rule, direction=direction, by_position=by_position, progress=progress
         )
         return replace(found, task=task.hash)
     found = attribute_pairs(
-        subject, pairs, level=level, sites=sites, method=method, rules=rules, denoise=direction == "denoise",
-        by_position=by_position or (len(task) == 1 and sites is None), progress=progress, **settings,
+        subject, pairs, level=level, sites=sites, method=rule, denoise=direction == "denoise",
+        by_position=by_position or (len(task) == 1 and sites is None), progress=progress,
     )  # fmt: skip
     return replace(found, task=task.hash)

@@ -1,5 +1,6 @@
 """Build Scores over cases: what they were found on stands in their provenance."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -62,7 +63,7 @@ def scores_over(
         "cases": [pair.id for pair in pairs.pairs],
         "metric": pairs.metrics[0].kind,
         "skipped": pairs.counted_aside(),
-        "asked": [asdict(pair) for pair in pairs.pairs[:MOST_WRITTEN]],
+        "asked": [json.loads(json.dumps(asdict(pair))) for pair in pairs.pairs[:MOST_WRITTEN]],
     }
     provenance = Provenance(
         model.name, model.hash, method, dict(options), versions=read_versions(), hashes=dict(hashes or {}),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
 from patchclamp.calibrate.inputs import make_inputs
 from patchclamp.control import measure_edit
 from patchclamp.core import options as opts
@@ -29,6 +30,7 @@ from patchclamp.core.similarity import Similarity
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import planted
+from patchclamp.subjects.edges import edge_map
 
 CLOSE = 1e-5
 """Largest difference from an oracle, relative to its largest value."""
@@ -289,9 +291,20 @@ def _finds_the_planted_units(context: _Context) -> None:
     name = str(getattr(context.inputs.get("subject"), "name", ""))
     if name not in planted.names():
         return
+    if context.noun.of_edges:
+        graph = edge_map(context.inputs["subject"])
+        source, target = (str(end) for end in (context.noun.parts[int(context.noun.places(1, signed=False)[0])]))
+        highest_edge = (writer_of(source), reader_of(target, graph))
+        _refuse(
+            highest_edge not in planted_folds(name, graph), f"the highest edge {highest_edge} is none that is planted"
+        )
+        return
     scores, true = context.noun, [str(key) for key in planted.card(name)["true"]]
     places = {scores.index.place(key) for key in true}
     highest = set(scores.places(len(places), signed=False).tolist())
+    if name in context.method.must_miss:
+        _refuse(highest == places, "it finds what it must miss")
+        return
     _refuse(highest != places, f"{len(highest & places)} of {len(places)} planted units among as many highest")
     draw = np.random.default_rng(context.seed)
     by_chance = [len(places & set(draw.permutation(len(scores))[: len(places)].tolist())) for _ in range(100)]

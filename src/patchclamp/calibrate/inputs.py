@@ -40,7 +40,9 @@ LANGUAGE: Mapping[str, Callable[[str], dict[str, Any]]] = {"Basis": _dialects, "
 def _question(name: str, method: Method) -> dict[str, Any]:
     """Return an organism, the question on its card, and what else is made of these."""
     home = planted if name in planted.names() else digits
-    subject, task = home.build(name), planted.task(name) if home is planted else digits.task()
+    of_edges = method.keys == ("edge",)  # they are held against a counterpart
+    task = planted.task(name, counterpart=of_edges) if home is planted else digits.task()
+    subject = home.build(name)
     makers: Mapping[str, Callable[[], Any]] = {
         "Task": lambda: task,
         "Scores": lambda: find_method("occlusion", "attribute")(subject, task),

@@ -29,8 +29,8 @@ COMPARED: Mapping[str, Mapping[str, Any]] = {
     "relp, ln alone": {"method": "relp", "rules": ("ln",)},
     "relp, identity alone": {"method": "relp", "rules": ("identity",)},
     "relp, half alone": {"method": "relp", "rules": ("half",)},
-    "atp": {"method": "atp"},
-    "ig": {"method": "ig"},
+    "attribution_patching": {"method": "attribution_patching"},
+    "integrated_gradients": {"method": "integrated_gradients"},
 }
 RANDOM = "random"
 PAIRS, TOP, SETS, CHECKED, STRONGEST = 64, 20, 20, 64, 6

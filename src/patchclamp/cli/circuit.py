@@ -25,17 +25,19 @@ from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.loading import add_bases, load_model, load_pairs
 from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter, human_bytes
-from patchclamp.core.circuit import PAGE, draw_graph, found_on, load_circuit
+from patchclamp.core.circuit import PAGE, draw_graph, found_on, is_measured, load_circuit
 from patchclamp.core.disk import refuse_unwritable
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method_index import find_default, list_names
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, spearman
 from patchclamp.core.subject import Keep
 
-OF_UNITS, OF_EDGES = ("relp", "atp", "ig", "patch"), ("eap-ig", "eap", "relp", "patch")
+OF_UNITS, OF_EDGES = (list_names("attribute", key, option="direction") for key in ("unit", "edge"))
 DRAWN = {"edge": 80}
 TOLD, DRAWN_UNITS, IN_ATLAS = 20, 60, 1000
 """Parts that a table shows; parts of the picture, and those that an atlas takes."""
+WITH_RULES = list_names("attribute", option="rules")
 TOP = 10
 """Parts that are measured together by default, at most."""
 LEAST_SETS, MOST_SETS, MOST_STEPS = 20, 10_000, 1000
@@ -52,7 +54,7 @@ def _find(options: Namespace) -> int:
     from patchclamp.explain.circuit_page import circuit_page
     from patchclamp.explain.together import replace_together
 
-    _check(options, options.method or ("relp" if options.rules is not None else None))
+    _check(options, options.method or (find_default("circuit", "attribute", key="rules") if options.rules else None))
     model = load_model(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
@@ -151,12 +153,14 @@ def _check(options: Namespace, method: str | None) -> None:
         raise PatchclampError(
             expected=f"a method for {options.level}s: {', '.join(fitting)}",
             got=method,
-            remedy="Edges have eap and eap-ig; nodes, neurons and features have atp and ig."
-            if method in ("eap", "eap-ig", "atp", "ig")
-            else "Choose one of these.",
+            remedy="Choose one of these, or another --level.",
         )
     wrong = [
-        (options.rules is not None and method != "relp", f"--rules with {method}", "They are of relp."),
+        (
+            options.rules is not None and method not in WITH_RULES,
+            f"--rules with {method}",
+            f"They are of {WITH_RULES[0]}.",
+        ),
         (options.by_position and options.level == "edge", "--by-position with edges", "Edges are of all positions."),
         (options.basis and options.level != "feature", f"--basis with {options.level}s", "Add --level feature."),
         (options.level == "feature" and not options.basis, "features without --basis", "Add --basis DIR."),
@@ -193,6 +197,7 @@ def _method(model: Any, pairs: Any, options: Namespace) -> str:
 
 def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Scores:
     from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
+    from patchclamp.attribute.rules import Replacement, find_rule
 
     asked: dict[str, Any] = {
         "level": options.level, "method": method, "rules": _rules(options), "steps": options.steps,
@@ -204,32 +209,30 @@ def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) 
         f"{cost.parts:,} parts, by {cost.method}: {cost.forward:,} rows of forward passes{backward}, "
         f"{human_bytes(cost.bytes)} of memory"
     )
-    with Meter("find", "pairs" if method == "patch" else "batches") as meter:
+    replaces = isinstance(find_rule(method)[1], Replacement)
+    with Meter("find", "pairs" if replaces else "batches") as meter:
         return attribute_pairs(model, pairs, denoise=options.denoise, progress=meter, keep=keep, **asked)
 
 
 def _edges(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Scores:
-    from patchclamp.attribute.edge_patching import patch_edges
-    from patchclamp.attribute.edges import attribute_edges, edge_memory
-    from patchclamp.subjects.backward import RELP
+    from patchclamp.attribute.edges import edge_memory
+    from patchclamp.attribute.engine import score_edges
+    from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
     from patchclamp.subjects.edges import edge_map
 
     n, n_pairs = len(edge_map(model)), len(pairs)
-    direction = "denoise" if options.denoise else "noise"
-    passes = {
-        "patch": f"{n * n_pairs:,} rows of forward passes that begin at the reader's block",
-        "eap-ig": f"{n_pairs * options.steps:,} rows of backward passes",
-    }.get(method, f"{n_pairs:,} rows of backward passes")
+    _, rule = find_rule(method, rules=_rules(options), steps=options.steps)
+    passes = f"{n_pairs:,} rows of backward passes"
+    if isinstance(rule, Replacement):
+        passes = f"{n * n_pairs:,} rows of forward passes that begin at the reader's block"
+    elif isinstance(rule, PathIntegral):
+        passes = f"{n_pairs * rule.steps:,} rows of backward passes"
     log(f"{n:,} edges, by {method}: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
-    with Meter("find", "edges" if method == "patch" else "passes") as meter:
-        if method == "patch":
-            return patch_edges(model, pairs, direction=direction, progress=meter, keep=keep)
-        rules = (_rules(options) or RELP) if method == "relp" else ()
-        found = attribute_edges(
-            model, pairs, method="eap-ig" if method == "eap-ig" else "eap", rules=rules, steps=options.steps,
-            direction=direction, progress=meter, keep=keep,
+    with Meter("find", "edges" if isinstance(rule, Replacement) else "passes") as meter:
+        return score_edges(
+            model, pairs, method=method, rules=_rules(options), steps=options.steps,
+            direction="denoise" if options.denoise else "noise", progress=meter, keep=keep,
         )  # fmt: skip
-    return replace(found, provenance=replace(found.provenance, method=method))
 
 
 def info(options: Namespace) -> int:
@@ -246,7 +249,7 @@ def info(options: Namespace) -> int:
 def _receipt_data(found: Scores, receipt: Any) -> dict[str, Any]:
     """Return a receipt as JSON-ready data."""
     predicted = found.values[list(receipt.places)]
-    own = None if found.method == "patch" else agreement(predicted, np.array(receipt.alone))
+    own = None if is_measured(found) else agreement(predicted, np.array(receipt.alone))
     r, controls = receipt.receipt, receipt.receipt.controls
     return {
         "verdict": r.verdict, "reasons": list(r.reasons), "summary": r.summary,
@@ -299,8 +302,8 @@ def _document(found: Scores) -> dict[str, Any]:
         })  # fmt: skip
     subject = {"slug": found.provenance.subject, "hash": found.provenance.subject_hash}
     return {
-        "subject": subject, "level": found.level, "method": found.method, "about": found_on(found),
-        "n_parts": len(found), "parts": parts, "receipt": receipt,
+        "subject": subject, "level": found.level, "method": found.method, "is_measured": is_measured(found),
+        "about": found_on(found), "n_parts": len(found), "parts": parts, "receipt": receipt,
     }  # fmt: skip
 
 

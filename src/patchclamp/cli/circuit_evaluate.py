@@ -23,7 +23,7 @@ ENOUGH, COARSE = 19, 0.1
 
 def evaluate(options: Namespace) -> int:
     """Evaluate a circuit's folder on pairs, and show it."""
-    from patchclamp.core.circuit import load_circuit
+    from patchclamp.core.circuit import is_measured, load_circuit
     from patchclamp.evaluate import evaluate_circuit
     from patchclamp.evaluate.faithfulness import check_subject, choose_pairs, count_subsets
     from patchclamp.evaluate.growing import SHARES, sizes_of
@@ -34,11 +34,11 @@ def evaluate(options: Namespace) -> int:
     _check(options)
     circuit = load_circuit(options.folder)
     exact = None if options.exact is None else load_circuit(options.exact)
-    if exact is not None and exact.method != "patch":
+    if exact is not None and not is_measured(exact):
         raise PatchclampError(
-            expected="--exact with a circuit that was found by --method patch",
+            expected="--exact with a circuit that was found by --method activation_patching",
             got=f"{options.exact}, found by {exact.method}",
-            remedy="patchclamp circuit find MODEL --method patch --pairs PAIRS --out DIR",
+            remedy="patchclamp circuit find MODEL --method activation_patching --pairs PAIRS --out DIR",
         )
     recovery = None if exact is None else asdict(recover(circuit, exact, signed=not options.magnitude))
     shares, sizes = _sizes(options.sizes)

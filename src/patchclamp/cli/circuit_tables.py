@@ -18,6 +18,7 @@ from patchclamp.cli.tables import (
     different_sets,
     random_sets,
 )
+from patchclamp.core.circuit import is_measured
 from patchclamp.core.few_values import caution
 
 
@@ -41,7 +42,7 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     if verdict := (document["receipt"] or {}).get("summary"):
         out.print(f"[bold]Verdict[/]: {escape(verdict)}")
     # Scores of patching are measurements: to replace the first parts once more adds nothing.
-    again = [] if found.method == "patch" else ["measured"]
+    again = [] if is_measured(found) else ["measured"]
     kind = "predicted" if again else "measured"
     table = _grid("", found.level, kind, "95 % interval", *again, "", numbers=("", "predicted", "measured"))
     scale = _largest(part["score"] for part in document["parts"]) or 1.0
@@ -141,5 +142,6 @@ def agreed(r: dict[str, Any]) -> str:
         said += f" (median over the {n} parts). " if n > 1 else ". "
     return (
         f"{said}Where the two differ, trust what is measured: it is what the model did; predictions follow slopes. "
-        "Other parts were not measured, and one that is predicted near zero may matter: --method patch measures all."
+        "Other parts were not measured, and one that is predicted near zero may matter: --method "
+        "activation_patching measures all."
     )

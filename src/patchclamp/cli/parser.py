@@ -235,9 +235,10 @@ def _explain(verbs: Any) -> None:
     )
     verb.add_argument(
         "--method",
-        choices=("ig", "relp", "atp", "exact"),
-        default="ig",
-        help="integrated gradients (default); quicker: relevance or attribution patching; exact replaces every unit",
+        choices=list_names("attribute", "unit", option="direction"),
+        default=find_default("explain", "attribute"),
+        help="how units are scored (default: integrated_gradients); quicker: relp or attribution_patching; "
+        "activation_patching replaces every unit",
     )
     verb.add_argument(
         "--level",

@@ -32,6 +32,11 @@ def holds_circuit(bundle: Bundle) -> bool:
     return bundle.manifest.get("kind") == FOLDER and isinstance(extra, dict) and "receipt" in extra
 
 
+def is_measured(scores: Scores) -> bool:
+    """Say whether every score was measured by replacing its part: nothing is predicted then."""
+    return bool(scores.provenance.extra.get("measured"))
+
+
 def load_circuit(folder: str | Path) -> Scores:
     """Read the folder of scores that ``circuit find`` wrote, and check what it says of its cases and its receipt.
 
@@ -66,7 +71,8 @@ def found_on(scores: Scores) -> dict[str, Any]:
     return {
         "pairs": list(extra.get("cases", ())), "metric": extra.get("metric", ""), "m_clean": scores.metric_clean,
         "m_corrupted": scores.metric_baseline, "aside": dict(extra.get("skipped", {})),
-        "settings": {**settings, "seed": made.seed}, "bases": dict(made.hashes), "versions": dict(made.versions),
+        "settings": {**settings, "seed": made.seed}, "versions": dict(made.versions),
+        "bases": {name: own for name, own in made.hashes.items() if "/" in name},  # other inputs have names without /
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.core.circuit import found_on
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
@@ -255,7 +256,7 @@ def check_subject(model: Network, circuit: Scores) -> None:
             got=f"one of {circuit.provenance.subject} {own[:12]}",
             remedy="Name the model that it was found in, or find one in this model.",
         )
-    for place, known in circuit.provenance.hashes.items():
+    for place, known in found_on(circuit)["bases"].items():
         path, _, name = place.rpartition("/")
         if model.basis_at(path, name).hash != known:
             raise PatchclampError(

@@ -66,7 +66,7 @@ def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool 
         raise PatchclampError(
             expected=f"exact patching of the same {len(circuit):,} parts",
             got=f"{len(exact):,} parts of level {exact.level}",
-            remedy="Find it with `circuit find --method patch` at the same level.",
+            remedy="Find it with `circuit find --method activation_patching` at the same level.",
         )
     places = {part: i for i, part in enumerate(exact.parts)}
     truth = exact.values[[places[part] for part in circuit.parts]]

@@ -21,6 +21,7 @@ from patchclamp.core.controls import count_matched, kind_at
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.method_index import find_default, list_names
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
@@ -43,9 +44,9 @@ NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
 LEAST_MOVED = 1e-5
 """Logits: what moves m by less is rounding too."""
-METHOD = "ig"
+METHOD = find_default("explain", "attribute")
 """It alone finds every unit of the planted circuits (`patchclamp calibrate`), at ten times the cost of one gradient."""
-EXPLAINING = ("ig", "relp", "atp", "exact")
+EXPLAINING = list_names("attribute", "unit", option="direction")
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def explain_answer(
             ``corrupted``.
         means: a survey of this model whose means are the baseline.
         metric: any other number to explain, instead of target and contrast.
-        method: ``ig relp atp exact``.
+        method: a card of the room attribute that predicts changes of m.
         levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map,
             over all its places), ``feature`` (every unit of the bases that were added to the model), or patterns of
             site paths; neurons and heads, or channels, where left out.
@@ -294,7 +295,7 @@ def explain_answer(
     _check_others(model, shown, levels)
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
-    direct = None if why else attribute_nodes(model, shown, metric, method="direct", **asked)
+    direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **asked)
     found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
     _check_moved(model, question, found)
     least = NOTHING * np.abs(found.values).max()

@@ -115,7 +115,7 @@ def replace_together(
         >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
         >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="atp")
+        >>> found = attribute_pairs(cat, pairs, level="neuron", method="attribution_patching")
         >>> round(replace_together(cat, found, pairs, found.order()[:1].tolist()).measured, 1)
         8.0
     """
