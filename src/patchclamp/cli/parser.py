@@ -10,6 +10,7 @@ from patchclamp.cli.options import BASIS, CHAT, CODERS, MODEL, Parser, add_prepe
 from patchclamp.cli.options import seed as _seed
 from patchclamp.cli.options import verb as _verb
 from patchclamp.cli.patch_parser import add_patch
+from patchclamp.core.method_index import find_default, list_names
 
 
 def build_parser() -> Parser:
