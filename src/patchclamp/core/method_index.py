@@ -10,6 +10,7 @@ from typing import Any
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.rooms import FOLDERS, ROOMS
+from patchclamp.core.tier import Tier, find_tier
 
 FILE = Path(__file__).parents[1] / "methods.json"
 
@@ -33,6 +34,11 @@ class Card:
     def room(self) -> str:
         """The room that it belongs to."""
         return str(self.data["room"])
+
+    @property
+    def tier(self) -> Tier:
+        """Its tier by the stored calibration, and why."""
+        return find_tier(f"{self.room}/{self.name}")
 
     def load(self) -> Any:
         """Import the method itself, a ``Method``."""

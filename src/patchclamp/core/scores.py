@@ -267,7 +267,7 @@ class Scores:
         subject = {"slug": self.provenance.subject, "hash": self.provenance.subject_hash}
         ends = {"metric_clean": self.metric_clean, "metric_baseline": self.metric_baseline, "total": self.total}
         measures = {name: value for name, value in ends.items() if math.isfinite(value)}
-        own = {"method": self.provenance.method, "baseline": self.baseline, **(about or {})}
+        own = {"method": self.provenance.label, "baseline": self.baseline, **(about or {})}
         return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), measures, own)
 
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:

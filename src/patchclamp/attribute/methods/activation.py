@@ -65,10 +65,13 @@ METHOD = Method(
     keys=("unit",),
     cost=_cost,
     oracle="oracles.attribution:activation",
-    calibrated_on=(
-        "cat",
-        "mover-gpt2",
-    ),
+    calibrated_on=("cat",),
     must_show="the largest activations come first, whatever is asked",
-    must_miss={"cat": "the loudest unit is not the cause", "decoy-gpt2": "the loudest unit is the decoy"},
+    must_miss={
+        "cat": "the loudest unit is not the cause",
+        "copy-*": "the loudest unit is not the cause",
+        "induction-*": "the loudest unit is not the cause",
+        "mover-*": "the loudest unit is not the cause",
+        "decoy-*": "the loudest unit is not the cause",
+    },
 )

@@ -81,11 +81,20 @@ METHOD = Method(
     oracle="oracles.attribution:direct_logit",
     calibrated_on=(
         "cat",
-        "copy-gpt2",
+        "copy-*",
+        "neuron-*",
+        "backup-*",
     ),
     must_show="the unit that writes the answer comes first",
     must_miss={
-        "facts-gpt2": "what a later unit reads is not written to the logits",
-        "induction-gpt2": "a head that feeds another writes no answer",
+        "induction-*": "what a later unit reads is not written to the logits",
+        "mover-*": "what a later unit reads is not written to the logits",
+        "facts-*": "what a later unit reads is not written to the logits",
+        "broadcast-*": "what a later unit reads is not written to the logits",
+        "decoy-*": "what a later unit reads is not written to the logits",
+        "saturated-*": "what a later unit reads is not written to the logits",
+        "majority-*": "what a later unit reads is not written to the logits",
+        "seen-*": "what a later unit reads is not written to the logits",
+        "mode-*": "what a later unit reads is not written to the logits",
     },
 )

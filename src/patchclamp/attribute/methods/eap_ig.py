@@ -74,7 +74,14 @@ METHOD = Method(
     keys=("edge",),
     cost=_cost,
     oracle="oracles.attribution:eap_ig",
-    calibrated_on=("mover-gpt2",),
+    calibrated_on=(
+        "cat:edges",
+        "copy-*:edges",
+        "induction-*:edges",
+        "neuron-*:edges",
+        "broadcast-*:edges",
+        "mode-*:edges",
+    ),
     must_show="the planted edges come first",
     default_for=("circuit:edge",),
 )
