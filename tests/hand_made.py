@@ -21,6 +21,6 @@ def circuit(
         index: Any = EdgeIndex(units, np.array([[units.index(a), units.index(b)] for a, b in parts]), subject)
     else:
         index = UnitList(parts, subject)
-    made = Provenance(subject, subject_hash, method, {"level": level}, hashes=bases or {}, extra=extra)
+    made = Provenance(subject, subject_hash, method, options={"level": level}, hashes=bases or {}, extra=extra)
     values = np.asarray(values, dtype=np.float64)
     return Scores(index, values, "m", "corrupted", *ends, per_case=per_case, provenance=made)

@@ -13,8 +13,13 @@ FAMILY = {"GPT2LMHeadModel": "gpt2", "LlamaForCausalLM": "llama"}
 
 
 def prompts(subject, task):
-    """Return the ids of x and of x′ (None without one), and m of the logits."""
+    """Return the ids of a task's only x and of its x′ (None without one), and m of the logits."""
     [case] = task.cases
+    return ends(subject, case)
+
+
+def ends(subject, case):
+    """Return the ids of x and of x′ (None without one), and m of the logits."""
     x, other = (
         None if text is None else torch.tensor(subject.stimuli(text)[0].ids[None])
         for text in (case.shown, case.counterpart)
@@ -124,8 +129,7 @@ def eap_ig(subject, task, options):
 
 
 def _edges(subject, task, score):
-    x, other, m = prompts(subject, task)
-    x, other = (edges.embedded(subject.module, one[0].tolist()).detach() for one in (x, other))
+    """Return the mean over cases of every edge's score."""
     n_layers, n_heads = subject.n_layers, subject.module.config.n_head
     writers, parts = ["embed/whole/0"], []
     for i in range(n_layers):
@@ -135,5 +139,9 @@ def _edges(subject, task, score):
         parts += [(u, f"blocks.{i}.mlp.pre/whole/0") for u in writers]
         writers.append(f"blocks.{i}.mlp.write/whole/0")
     parts += [(u, "final/whole/0") for u in writers]
-    values = score(edges.run, subject.module, x, other, m, parts)
-    return {f"{u}->{v}": float(value) for (u, v), value in zip(parts, values, strict=True)}
+    total = 0.0
+    for case in task.cases:
+        x, other, m = ends(subject, case)
+        x, other = (edges.embedded(subject.module, one[0].tolist()).detach() for one in (x, other))
+        total = total + score(edges.run, subject.module, x, other, m, parts)
+    return {f"{u}->{v}": float(value) / len(task) for (u, v), value in zip(parts, total, strict=True)}

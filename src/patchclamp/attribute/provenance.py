@@ -66,7 +66,7 @@ def scores_over(
         "asked": [json.loads(json.dumps(asdict(pair))) for pair in pairs.pairs[:MOST_WRITTEN]],
     }
     provenance = Provenance(
-        model.name, model.hash, method, dict(options), versions=read_versions(), hashes=dict(hashes or {}),
+        model.name, model.hash, method, options=dict(options), versions=read_versions(), hashes=dict(hashes or {}),
         extra={**told, **extra},
     )  # fmt: skip
     return Scores(

@@ -122,8 +122,8 @@ def attribute_nodes(
             )
         asked: dict[str, Any] = {"method": method, "levels": levels, "rules": rules, "steps": steps}
         found = attribute_nodes(model, corrupted, metric, corrupted=prompt, progress=progress, **asked)
-        options = {**found.provenance.options, "direction": direction}
-        return replace(found, values=-found.values, provenance=replace(found.provenance, options=options))
+        made = replace(found.provenance, options={**found.provenance.options, "direction": direction})
+        return replace(found, values=-found.values, provenance=made)
     if isinstance(rule, Gradient | PathIntegral):
         model.require("differentiate")
     sites = level_sites(model, model.levels if levels is None else levels)
@@ -173,7 +173,7 @@ def attribute_nodes(
         UnitIndex(blocks, model.name), scores, "m", baseline.kind, metric_clean,
         measures=measure_units(model, sites, values, baseline),
         provenance=Provenance(
-            model.name, model.hash, f"attribute/{name}", options, versions=read_versions(), extra=extra
+            model.name, model.hash, f"attribute/{name}", options=options, versions=read_versions(), extra=extra
         ),
     )  # fmt: skip
 

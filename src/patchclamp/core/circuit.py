@@ -156,7 +156,7 @@ class _Folding:
 
     def edges(self, i: int) -> list[Edge]:
         """Return an edge between units: several where heads share a key or value."""
-        source, reader = self.parts[i]
+        source, reader = self.parts[i][0], self.parts[i][1]
         source, weight = self.head + source, float(self.scores.values[i])
         found = _READER.match(reader)
         if found is None:
