@@ -11,12 +11,10 @@ __version__ = "0.1.0"
 _HOME = {
     "attribute_nodes": "attribute",
     "attribute_pairs": "attribute.over_pairs",
-    "Attribution": "attribute",
     "Basis": "core.basis",
     "Case": "core.task",
     "change": "core.intervention",
     "check_method": "calibrate.conformance",
-    "Circuit": "core.circuit",
     "clamp": "core.intervention",
     "Corpus": "core.corpus",
     "Description": "core.description",
@@ -89,7 +87,6 @@ if TYPE_CHECKING:
     from patchclamp import decode as decode
     from patchclamp import describe as describe
     from patchclamp import train as train
-    from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
     from patchclamp.attribute.patched import Patched as Patched
@@ -101,7 +98,6 @@ if TYPE_CHECKING:
     from patchclamp.control import push as push
     from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
-    from patchclamp.core.circuit import Circuit as Circuit
     from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.corpus import Corpus as Corpus
     from patchclamp.core.description import Description as Description

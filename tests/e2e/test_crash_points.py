@@ -179,7 +179,7 @@ VERBS = {
     ),
     "patch": Verb("patch organism:cat --pairs GROUND/pairs.jsonl --out OUT", resumes=True),
     "circuit find": Verb(
-        "circuit find organism:cat --pairs GROUND/pairs.jsonl --method patch --out OUT", resumes=True
+        "circuit find organism:cat --pairs GROUND/pairs.jsonl --method activation_patching --out OUT", resumes=True
     ),
     "circuit find edges": Verb(
         "circuit find organism:copy-gpt2 --pairs planted --n 2 --level edge --out OUT", resumes=True

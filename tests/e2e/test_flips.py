@@ -17,7 +17,7 @@ from patchclamp.attribute.patching import plan_patching
 from patchclamp.attribute.patching_folder import open_patched, patch_to_folder
 from patchclamp.cli import main
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.circuit import Circuit
+from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.pairs import Pair
@@ -54,7 +54,7 @@ def shown(folder: Path) -> None:
 OF_BUNDLES = ("manifest.json", "journal.jsonl")
 KINDS = {
     "recording": Kind(OF_BUNDLES, shown), "survey": Kind(OF_BUNDLES, shown),
-    "circuit": Kind(OF_BUNDLES, Circuit.load), "patching": Kind(OF_BUNDLES, open_patched),
+    "circuit": Kind(OF_BUNDLES, load_circuit), "patching": Kind(OF_BUNDLES, open_patched),
     "training": Kind(OF_BUNDLES, Bundle.open), "basis": Kind(("basis.json",), Dictionary.load),
     "atlas": Kind(("atlas.json",), lambda folder: open_atlas(folder).page()),
 }  # fmt: skip
@@ -69,7 +69,7 @@ def folders(tmp_path_factory):
     record_corpus(cat, pc.Corpus(text, window=16), "blocks.*.mlp.act", place / "recording")
     survey_corpus(cat, pc.Corpus(text, window=16), "blocks.*.mlp.act", place / "survey")
     pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-    attribute_pairs(cat, pairs, method="patch").save(place / "circuit", page=b"<p>")
+    attribute_pairs(cat, pairs, method="activation_patching").save(place / "circuit", files={"circuit.html": b"<p>"})
     patch_to_folder(plan_patching(cat, pairs, "mlp"), place / "patching")
     jobs, recipe = [Job(SITE, SITE, TopKConfig(8, k=2))], Recipe(batch_size=32)
     [one] = train(TextSource(cat, pc.Corpus(text, window=16)), jobs, recipe, out=place / "t")

@@ -488,7 +488,11 @@ def test_where_nothing_is_left_to_compare_with_the_stream_says_so(bench):
 @pytest.fixture(scope="module")
 def answer(bench):
     graphs = {layer.id: layer.graph for layer in bench.atlas.reading.layers if layer.graph}
-    [id] = [id for id, one in graphs.items() if (one.about["prompt"], one.about["method"]) == ("the old cat", "ig")]
+    [id] = [
+        id
+        for id, one in graphs.items()
+        if (one.about["prompt"], one.about["method"]) == ("the old cat", "integrated_gradients")
+    ]
     return id, graphs[id]
 
 

@@ -76,7 +76,7 @@ def test_another_image_is_a_reference_and_so_are_the_means_of_a_survey(models, t
     mean = pc.explain_answer(model, "digits:17", 7, contrast=4, means=means, top=5)
     assert mean.baseline == "mean"
     assert mean.measured > max(mean.receipts.randoms.measured)
-    exact = pc.explain_answer(model, "digits:17", 7, contrast=4, means=means, top=3, method="exact")
+    exact = pc.explain_answer(model, "digits:17", 7, contrast=4, means=means, top=3, method="activation_patching")
     assert exact.causes[0].predicted == pytest.approx(exact.causes[0].measured, abs=1e-4)
 
 

@@ -173,7 +173,19 @@ def test_the_command_line_asks_in_the_chat_template(folder, tmp_path, capsys):
 
     written = say("generate", folder, "w3 w4", "--chat", "--max-new-tokens", 4)
     assert written["unclamped"]["ids"] == model.generate(shown, max_new_tokens=4)[0].ids.tolist()
-    asked = ("w3 w4", "--target", " w5", "--contrast", " w6", "--method", "atp", "--top", 2, "--level", "head")
+    asked = (
+        "w3 w4",
+        "--target",
+        " w5",
+        "--contrast",
+        " w6",
+        "--method",
+        "attribution_patching",
+        "--top",
+        2,
+        "--level",
+        "head",
+    )
     explained = say("explain", folder, *asked, "--chat")
     metric = ask(model, shown, " w5", contrast=" w6").metric
     assert explained["metric_clean"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)

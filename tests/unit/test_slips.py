@@ -38,7 +38,7 @@ def names(tmp_path_factory):
         "seen": cnn.run(one, record="blocks.0.conv1.act").recording,
         "brain": pc.NeuralRecording(np.random.default_rng(0).normal(size=(2, 50, 3)), rate=10.0, name="brain"),
         "basis": pc.Basis("two", "directions", decoder=np.eye(16, dtype=np.float32)[:2]),
-        "scores": pc.attribute_nodes(model, "the old cat", metric, method="atp"),
+        "scores": pc.attribute_nodes(model, "the old cat", metric, method="attribution_patching"),
         "circuit": pc.attribute_pairs(model, pairs, level="node", method="relp"),
         "change": pc.change("ablate", SITE, 7), "key": pc.UnitKey(SITE, 7),
         "nothing": SimpleNamespace(),
@@ -341,7 +341,7 @@ pc.attribute_nodes(brain, 0, metric)
 pc.attribute_nodes("organism:cat", prompt, metric)
 pc.attribute_nodes(model, prompt, "logit")
 pc.attribute_nodes(model, prompt, metric, method="gradient")
-pc.attribute_nodes(model, prompt, metric, methods="atp")
+pc.attribute_nodes(model, prompt, metric, methods="attribution_patching")
 pc.attribute_nodes(model, prompt, metric, levels="neuron")
 pc.attribute_nodes(model, prompt, metric, levels=("neurons",))
 pc.attribute_nodes(model, prompt, metric, levels=())
@@ -376,8 +376,8 @@ circuit.first(-1)
 circuit.first(1.5)
 circuit.first(True)
 circuit.save(5)
-pc.Circuit.load(5)
-pc.Circuit.load(dir / "recording")
+pc.Scores.load(5)
+pc.Scores.load(dir / "recording")
 pc.patch_sites(model, "planted", ["neuron"])
 pc.patch_sites(model, pairs, ["neurons"])
 pc.patch_sites(model, pairs, [])
@@ -419,7 +419,7 @@ pc.explain_answer(model, prompt, " sat", top=2.5)
 pc.explain_answer(model, prompt, " sat", top=True)
 pc.explain_answer(model, prompt, " sat", seed="x")
 pc.explain_answer(model, prompt, " sat", method="gradient")
-pc.explain_answer(model, prompt, " sat", methods="ig")
+pc.explain_answer(model, prompt, " sat", methods="integrated_gradients")
 pc.explain_answer(model, prompt, metric="logit")
 pc.explain_answer(net, x, 1, contrast=0)
 pc.explain_answer(brain, 0, 1)

@@ -43,6 +43,7 @@ from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.patch import info as show_patching
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.core.circuit import holds_circuit
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -324,7 +325,7 @@ def info(options: Namespace) -> int:
     bundle = Bundle.open(options.folder)
     if bundle.manifest["kind"] == "patching":
         return show_patching(options)
-    if bundle.manifest["kind"] == "circuit":
+    if holds_circuit(bundle):
         return show_circuit(options)
     if bundle.manifest["kind"] in NOUNS:
         return show_noun(options, bundle.manifest["kind"])

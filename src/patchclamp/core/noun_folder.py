@@ -25,8 +25,10 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
     """
     bundle = Bundle.open(folder, kind=kind)
     try:
-        if not bundle.whole or bundle.damaged():
-            raise ValueError("it was changed, or its writing was cut off")
+        if not bundle.whole:
+            raise ValueError("its writing was cut off")
+        if damaged := bundle.damaged():
+            raise ValueError(f"{', '.join(damaged)} was changed or is missing")
         return build(bundle)
     except (
         KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError, MemoryError, PatchclampError
