@@ -44,7 +44,9 @@ def test_what_is_stored_is_not_stale(name: str):
 @pytest.mark.parametrize("name", CARDS)
 def test_one_row_comes_out_as_stored(name: str):
     method, entry = CARDS[name].load(), read_calibration()[name]
-    stored = min((row for row in entry["rows"] if row["claim"] == "show"), key=lambda row: row["seconds"])
+    # A rival that finds nothing anywhere has rows of what it must miss alone.
+    shown = [row for row in entry["rows"] if row["claim"] == "show"] or entry["rows"]
+    stored = min(shown, key=lambda row: row["seconds"])
     found = run_row(method, stored["place"], stored["claim"], seed=stored["seed"])
     assert found["held"] == stored["held"]
     for new, old in zip(found["figures"], stored["figures"], strict=True):

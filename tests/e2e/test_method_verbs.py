@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import patchclamp as pc
 from patchclamp import organisms
 from patchclamp.cli import main, noun_tables
 from patchclamp.core.estimate import Estimate
@@ -70,6 +71,21 @@ def test_scores_are_kept_and_shown_again(capsys, tmp_path):
     assert Scores.load(tmp_path / "scores").top(1)[0].index == 7
     code, out, _ = run(capsys, "info", str(tmp_path / "scores"))
     assert (code, "attribute/relp" in out) == (0, True)
+
+
+def test_exemplars_are_shown_in_a_table_and_as_json(capsys, tmp_path):
+    (tmp_path / "story.txt").write_text("the old cat sat on the mat. the dog ran to the park. " * 9)
+    survey = pc.survey_corpus(
+        pc.load("organism:cat"), pc.Corpus(tmp_path / "story.txt", window=16), "blocks.0.mlp.act", tmp_path / "survey"
+    )
+    survey.exemplars("blocks.0.mlp.act").save(tmp_path / "found")
+    code, out, _ = run(capsys, "info", str(tmp_path / "found"))
+    assert code == 0
+    assert "exemplars of 16 units of blocks.0.mlp.act" in " ".join(out.split())
+    assert "blocks.0.mlp.act/neurons/0" in out
+    shown = json.loads(run(capsys, "info", str(tmp_path / "found"), "--json")[1])
+    assert (shown["kind"], shown["units"], shown["kinds"]["top"]) == ("exemplars", 16, 16 * 9)
+    assert shown["exemplars"][0]["ids"][shown["exemplars"][0]["position"]]
 
 
 def test_options_of_the_named_method_reach_it(capsys):

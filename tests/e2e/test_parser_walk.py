@@ -32,7 +32,7 @@ BASES = {
     "survey": ["organism:cat", *SHOWN, "--out", "NEW"],
     "decompose": ["organism:cat", "--site", "blocks.0.mlp.act", "--text", "STORY", "--method", "random",
                   "--n-features", "4", "--k", "2", "--max-tokens", "48", "--window", "8", "--out", "NEW"],
-    "explain": [*ASKED, "--method", "atp", "--top", "2"],
+    "explain": [*ASKED, "--method", "attribution_patching", "--top", "2"],
     "generate": ["organism:cat", "the old cat", "--max-new-tokens", "2"],
     "classify": ["organism:digits-cnn", "digits:17"],
     "info": ["RECORDING"],

@@ -85,7 +85,7 @@ def test_a_draw_of_a_task_is_one_of_its_file(tmp_path):
 def test_explain_takes_a_task_of_one_case_alone(organism):
     cat = organism("cat")
     task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
-    how = {"method": "atp", "levels": ["neuron"], "top": 2, "n_controls": 20}
+    how = {"method": "attribution_patching", "levels": ["neuron"], "top": 2, "n_controls": 20}
     by_task = pc.explain_answer(cat, task, **how)
     by_words = pc.explain_answer(cat, "the old cat", " sat", contrast=" ran", corrupt="the old dog", **how)
     assert by_task.to_json() == by_words.to_json()

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.attribute import attribute_nodes
+from patchclamp.attribute.gradients import make_baseline
+from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -26,8 +29,8 @@ COMPARED: Mapping[str, Mapping[str, Any]] = {
     "relp, ln alone": {"method": "relp", "rules": ("ln",)},
     "relp, identity alone": {"method": "relp", "rules": ("identity",)},
     "relp, half alone": {"method": "relp", "rules": ("half",)},
-    "atp": {"method": "atp"},
-    "ig": {"method": "ig"},
+    "attribution_patching": {"method": "attribution_patching"},
+    "integrated_gradients": {"method": "integrated_gradients"},
 }
 RANDOM = "random"
 PAIRS, TOP, SETS, CHECKED, STRONGEST = 64, 20, 20, 64, 6
@@ -151,7 +154,7 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     """Score one pair by every method and measure what they say; None where the two prompts hardly differ in m."""
     case = model.read_case(item.clean, (item.answer,), (item.wrong,), counterpart=item.corrupted)
     metric_baseline = float(model.measure([case.counterpart], case.metric)[0])
-    scored: dict[str, Attribution] = {}
+    scored: dict[str, Scores] = {}
     seconds: dict[str, float] = {}
     for name, options in COMPARED.items():
         began = time.perf_counter()
@@ -162,18 +165,18 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
         return None
     draw = np.random.default_rng(seed)
     orders = {name: found.order() for name, found in scored.items()}
-    scores = {name: found.flat for name, found in scored.items()}
-    scores[RANDOM] = draw.permutation(len(some.flat)).astype(float)
+    scores = {name: found.values for name, found in scored.items()}
+    scores[RANDOM] = draw.permutation(len(some)).astype(float)
     orders[RANDOM] = np.argsort(-scores[RANDOM])
     seconds[RANDOM] = 0.0
     singles = _singles({name: scores[name] for name in scored}, draw)
-    groups = [[some.key(int(i))] for i in singles]
-    starts = []
+    groups = [[some.units.key(int(i))] for i in singles]
+    strata, starts = unit_strata(some), []
     for order in orders.values():
         starts.append(len(groups))
-        top = [some.key(int(i)) for i in order[:TOP]]
-        controls = draw_controls(some.strata, order[:TOP].tolist(), SETS, seed=seed)
-        groups += [top, *([some.key(i) for i in one] for one in controls.sets)]
+        top = [some.units.key(int(i)) for i in order[:TOP]]
+        controls = draw_controls(strata, order[:TOP].tolist(), SETS, seed=seed)
+        groups += [top, *([some.units.key(i) for i in one] for one in controls.sets)]
     effects = some.metric_clean - _measured(model, case, some, groups)
     alone, *together = np.split(effects, starts)
     scale = some.metric_clean - metric_baseline
@@ -192,9 +195,11 @@ def _singles(scores: Mapping[str, np.ndarray], draw: np.random.Generator) -> np.
 
 
 def _measured(
-    model: LanguageModel, case: ReadCase, found: Attribution, groups: Sequence[Sequence[UnitKey]]
+    model: LanguageModel, case: ReadCase, found: Scores, groups: Sequence[Sequence[UnitKey]]
 ) -> Float[np.ndarray, " group"]:
-    cells = [[found.baseline.replace(node) for node in group] for group in groups]
+    sites = [block.site for block in found.units.blocks]
+    baseline = make_baseline(model, sites, corrupted=case.counterpart)
+    cells = [[baseline.replace(node) for node in group] for group in groups]
     return widened(model.sweep(case.clean, case.metric, cells)).cpu().double().numpy()
 
 

@@ -89,6 +89,36 @@ def find_default(verb: str, room: str | None = None, *, key: str = "") -> str:
     )
 
 
+def list_names(room: str, *keys: str, option: str = "") -> tuple[str, ...]:
+    """Return the names of a room's methods, of those whose results are keyed by one of some kinds of key.
+
+    Args:
+        room: theirs.
+        keys: ``unit``, ``edge``, …; all methods where none is named.
+        option: only those with this option.
+
+    Example:
+        >>> list_names("attribute", "edge")
+        ('activation_patching', 'eap', 'eap_ig', 'relp')
+    """
+    return tuple(
+        card.name
+        for card in methods(room)
+        if (not keys or set(keys) & set(card.data["keys"]))
+        and (not option or option in {one["name"] for one in card.data["options"]})
+    )
+
+
+def find_title(name: str, room: str) -> str:
+    """Return a method's name as people write it; the name itself where no card has it.
+
+    Example:
+        >>> find_title("relp", "attribute")
+        'relevance patching (RelP)'
+    """
+    return next((str(card.data["title"]) for card in methods(room) if card.name == name), name)
+
+
 @cache
 def _index() -> tuple[Card, ...]:
     return tuple(map(Card, json.loads(FILE.read_text(encoding="utf-8"))))

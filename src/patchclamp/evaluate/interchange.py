@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.cases import ROWS, Cases
 from patchclamp.subjects.edges import SETS_MEMORY, edge_map, mean_writes, measure_edges, row_bytes, with_edges
@@ -60,12 +60,13 @@ class UnitInterchange:
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = cat.read(task)
-        >>> circuit = Circuit("neuron", "by hand", ("blocks.0.mlp.act/neurons/7",), np.ones(1), {"slug": "cat"})
+        >>> from patchclamp.core.keys import UnitList
+        >>> circuit = Scores(UnitList(["blocks.0.mlp.act/neurons/7"]), np.ones(1))
         >>> UnitInterchange(cat, circuit, cases).measure(np.array([[True], [False]])).round(1).tolist()
         [[4.0], [-4.0]]
     """
 
-    def __init__(self, model: Network, circuit: Circuit, cases: Cases, *, means: Cases | None = None) -> None:
+    def __init__(self, model: Network, circuit: Scores, cases: Cases, *, means: Cases | None = None) -> None:
         self.model = model = model_of(model, cases)
         self.parts = [str(part) for part in circuit.parts]
         self.cases = cases
@@ -145,7 +146,7 @@ class EdgeInterchange:
         CannotIntervene: a model without such edges.
     """
 
-    def __init__(self, model: LanguageModel, circuit: Circuit, cases: Cases, *, means: Cases | None = None) -> None:
+    def __init__(self, model: LanguageModel, circuit: Scores, cases: Cases, *, means: Cases | None = None) -> None:
         self.model = model
         self.cases = cases
         self.means = means
@@ -193,7 +194,7 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
     return lambda done, _: progress(before + done, total)
 
 
-def interchange(model: Network, circuit: Circuit, cases: Cases, *, means: Cases | None = None) -> Interchange:
+def interchange(model: Network, circuit: Scores, cases: Cases, *, means: Cases | None = None) -> Interchange:
     """Return what measures pairs with only some of a circuit's parts kept.
 
     Args:
@@ -205,6 +206,6 @@ def interchange(model: Network, circuit: Circuit, cases: Cases, *, means: Cases 
     Raises:
         PatchclampError: parts that the model has not, or a mean where there can be none.
     """
-    if circuit.level == "edge":
+    if circuit.of_edges:
         return EdgeInterchange(with_edges(model), circuit, cases, means=means)
     return UnitInterchange(model, circuit, cases, means=means)

@@ -14,13 +14,16 @@ from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
 from patchclamp.atlas.lab.control import measure_cells
 from patchclamp.atlas.lab.run import Turn
-from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
-from patchclamp.core.circuit import Circuit
+from patchclamp.attribute.gradients import make_baseline
+from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
+from patchclamp.core.keys import UnitList
 from patchclamp.core.metric import Metric
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -64,7 +67,7 @@ def verify(
         PatchclampError: a node that the graph has not or that is no unit, a baseline that the graph does not hold, or
             a graph that does not say what was asked.
 
-    Cost: two forward passes (three with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
+    Cost: two forward passes (four with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
     chosen, predicted = _chosen(graph, nodes)
     if isinstance(asked, Cases) or (asked is None and over_pairs(graph)):
@@ -73,9 +76,11 @@ def verify(
     case = asked or case_of(model, graph)
     with turn():
         found = _sized(model, case, chosen)
-    controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_sets, seed=seed)
-    sets = [[found.key(place) for place in one] for one in controls.sets]
-    cells = [found.baseline.replace_all(group) for group in (chosen, *sets)]
+        sites = [block.site for block in found.units.blocks]
+        baseline = make_baseline(model, sites, corrupted=case.counterpart)
+    controls = draw_controls(unit_strata(found), [found.units.place(node) for node in chosen], n_sets, seed=seed)
+    sets = [[found.units.key(place) for place in one] for one in controls.sets]
+    cells = [baseline.replace_all(group) for group in (chosen, *sets)]
     values = measure_cells(model, case.clean, case.metric, cells, turn=turn, progress=progress)
     together, randoms = float(found.metric_clean - values[0]), found.metric_clean - values[1:]
     whole = randoms[np.isfinite(randoms)]
@@ -88,7 +93,7 @@ def verify(
         randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=finite(p), baseline=found.baseline.kind, seed=seed,
+        different=len(sets), p=finite(p), baseline=baseline.kind, seed=seed,
     )  # fmt: skip
 
 
@@ -179,9 +184,7 @@ def _over_pairs(
     scores = {_local(UnitKey.parse(node.key)): node.score for node in graph.nodes if node.kind not in ENDS}
     own = [_local(node) for node in chosen]
     parts = list(dict.fromkeys([*own, *_like(model, chosen)]))
-    circuit = Circuit(
-        "node", "graph", tuple(parts), np.array([scores.get(part, 0.0) for part in parts]), dict(graph.subject)
-    )  # fmt: skip
+    circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
     found = replace_together(
@@ -214,7 +217,7 @@ def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
                     yield str(UnitKey(site.path, unit, basis, None, position))
 
 
-def _sized(model: LanguageModel, case: ReadCase, chosen: Sequence[UnitKey]) -> Attribution:
+def _sized(model: LanguageModel, case: ReadCase, chosen: Sequence[UnitKey]) -> Scores:
     """Return what every unit of the chosen nodes' kinds does, and its baseline; no scores are computed."""
     kinds = ((kind_of(node.basis), node.site) for node in chosen)
     levels = list(dict.fromkeys(BLOCK.sub("blocks.*.", site) if kind == "neuron" else kind for kind, site in kinds))
@@ -222,5 +225,5 @@ def _sized(model: LanguageModel, case: ReadCase, chosen: Sequence[UnitKey]) -> A
         model, case.clean, case.metric, corrupted=case.counterpart, method="activation", levels=levels
     )
     for node in chosen:
-        found.index(node)  # raises where the model has no such node
+        found.units.place(node)  # raises where the model has no such node
     return found

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from patchclamp.attribute.engine import Level, score_task
+from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
@@ -26,6 +27,11 @@ class RelPOptions:
     )
     direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
     by_position: bool = option(False, "score every position by itself; always so with one case")
+
+
+def rule(options: RelPOptions) -> Gradient:
+    """Return what relevance patching asks of the engine."""
+    return Gradient(options.rules)
 
 
 def relp(subject: Subject, task: Task, options: RelPOptions, *, progress: Progress) -> Scores:
@@ -54,9 +60,14 @@ def relp(subject: Subject, task: Task, options: RelPOptions, *, progress: Progre
     and value besides.
     """
     return score_task(
-        subject, task, method="eap" if options.level == "edge" else "relp", level=options.level, rules=options.rules,
-        direction=options.direction, by_position=options.by_position, progress=progress,
-    )  # fmt: skip
+        subject,
+        task,
+        rule(options),
+        level=options.level,
+        direction=options.direction,
+        by_position=options.by_position,
+        progress=progress,
+    )
 
 
 def _cost(sizes: Sizes, _options: RelPOptions) -> Cost:
@@ -100,5 +111,5 @@ METHOD = Method(
         "mover-*:edges": "the first head's softmax is saturated, so that the edge into it has no slope",
     },
     options_at={"*:edges": {"level": "edge"}},
-    default_for=("attribute",),
+    default_for=("attribute", "circuit:node", "circuit:rules"),
 )
