@@ -7,6 +7,8 @@ from typing import Any, Literal
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.pairs import Pair, read_pairs
+from patchclamp.core.recording import Recording
+from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 
 ORGANISM = "organism:"
@@ -177,6 +179,58 @@ def open_pairs(
     several = any(len(pair.answers) > 1 or len(pair.wrongs) > 1 for pair in pairs)
     kind = kind or ("probability_difference" if several else "logit_difference")
     return read_by(model, pairs, kind=kind, chat=chat)
+
+
+@checked
+def open_text(
+    model: Any,
+    sites: str | Sequence[str],
+    n_tokens: Natural,
+    *,
+    source: str | PathLike[str] | None = None,
+    seed: Natural = 0,
+    progress: Progress | None = None,
+) -> Recording:
+    """Record a language model over ordinary text, in memory: a file's, or what the model itself writes.
+
+    Args:
+        model: a language model.
+        sites: what to record.
+        n_tokens: tokens at least; a file that has fewer is recorded whole.
+        source: a UTF-8 text file; by default text that the model samples at temperature 1, after the token that begins
+            or ends its texts.
+        seed: of the sampling.
+        progress: called with tokens recorded and in all.
+
+    Returns:
+        Recording: windows of 48 tokens.
+
+    Raises:
+        PatchclampError: no text, or a model that does not continue text or has no token to begin with.
+
+    Cost: a forward pass per window; without a source also the writing of it, 48 steps per window.
+
+    Example:
+        >>> len(open_text(load("organism:cat"), "blocks.0.mlp.act", 20).stimuli) > 0
+        True
+    """
+    from patchclamp.record import show_text
+    from patchclamp.subjects.ordinary import WINDOW, join_recordings, write_text
+
+    if source is None:
+        batches = write_text(model, seed=seed)
+    else:
+        batches = show_text(model, source, window=WINDOW, max_tokens=max(n_tokens, 1)).batches(0)
+    parts, done = [], 0
+    for batch in batches:
+        run = model.run(list(batch), record=sites, logits=False)
+        parts.append(run.recording.to_numpy())
+        done += sum(int(one.counted.sum()) for one in batch)
+        if progress is not None:
+            progress(min(done, n_tokens), max(n_tokens, 1))
+        if done >= n_tokens:
+            break
+    return join_recordings(parts, model)
 
 
 def _pairs_of(model: Any, source: str, layout: str | None, n: int | None, seed: int) -> list[Pair]:

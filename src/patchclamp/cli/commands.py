@@ -19,6 +19,7 @@ from patchclamp.cli.calibrate import calibrate as calibrate
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.circuit import info as show_circuit
 from patchclamp.cli.decompose import decompose as decompose
+from patchclamp.cli.edit import edit as edit
 from patchclamp.cli.explain_checks import check_writable, means_of, state_cost
 from patchclamp.cli.loading import (
     add_bases,
@@ -42,6 +43,7 @@ from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.patch import info as show_patching
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.steer import steer as steer
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -255,7 +257,7 @@ def generate(options: Namespace) -> int:
             }
         )
     else:
-        tables.generation(options.prompt, bare, changed, options.clamp, at)
+        tables.generation(options.prompt, bare.text, changed and changed.text, options.clamp, at)
     return 0
 
 

@@ -20,9 +20,10 @@ class MethodParser(Parser):
     room = ""
     default = ""
     kind = "method"
+    gives = ""
     added: Card | None = None
 
-    def use(self, room: str, verb: str, *, default: str = "", kind: str = "method") -> None:
+    def use(self, room: str, verb: str, *, default: str = "", kind: str = "method", gives: str = "") -> None:
         """Add --method, for the methods of a room.
 
         Args:
@@ -30,10 +31,11 @@ class MethodParser(Parser):
             verb: the verb, whose default method the index names.
             default: the default method, where no card names itself.
             kind: of card.
+            gives: only the methods that give this noun.
         """
-        self.room, self.kind = room, kind
+        self.room, self.kind, self.gives = room, kind, gives
         self.default = default or find_default(verb, room)
-        names = ", ".join(card.name for card in methods(room, kind=kind))
+        names = ", ".join(card.name for card in known_cards(room, kind, gives))
         self.add_argument(
             "--method", default=self.default, metavar="NAME",
             help=f"{names} (default: {self.default}); its own options follow below: VERB --method NAME --help",
@@ -48,7 +50,7 @@ class MethodParser(Parser):
     def _add(self, name: str) -> None:
         if self.added is not None:
             return
-        card = find_card(name, self.room, self.kind)
+        card = find_card(name, self.room, self.kind, self.gives)
         self.added = card
         group = self.add_argument_group(f"options of {card.name}")
         for entry in card.data["options"]:
@@ -61,13 +63,18 @@ class MethodParser(Parser):
             )  # fmt: skip
 
 
-def find_card(name: str, room: str, kind: str = "method") -> Card:
+def known_cards(room: str, kind: str = "method", gives: str = "") -> list[Card]:
+    """Return the cards of a room, those that give one noun where it is named."""
+    return [card for card in methods(room, kind=kind) if gives in ("", card.data["gives"])]
+
+
+def find_card(name: str, room: str, kind: str = "method", gives: str = "") -> Card:
     """Return a method's card without importing the method.
 
     Raises:
         PatchclampError: no such method in this room.
     """
-    known = methods(room, kind=kind)
+    known = known_cards(room, kind, gives)
     for card in known:
         if card.name == name:
             return card

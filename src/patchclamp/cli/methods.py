@@ -23,7 +23,11 @@ from patchclamp.core.options import describe_value
 from patchclamp.core.rooms import FOLDERS, ROOMS
 
 TOP = 10
-NOUNS = {"scores": ("patchclamp.core.scores", "Scores"), "readout": ("patchclamp.core.readout", "Readout")}
+NOUNS = {
+    "scores": ("patchclamp.core.scores", "Scores"),
+    "readout": ("patchclamp.core.readout", "Readout"),
+    "edit": ("patchclamp.core.edit", "Edit"),
+}
 """Kind of folder → where the noun that it holds is defined."""
 
 

@@ -16,9 +16,9 @@ def add_methods(verbs: Any) -> None:
     )
     listing.add_argument("name", nargs="?", metavar="ROOM/NAME", help="one method, described whole")
     listing.add_argument("--room", metavar="ROOM", help="only those of one room, such as attribute or compare")
-    _json(listing)
+    add_json(listing)
 
-    one = _verb(
+    one = method_verb(
         verbs, "attribute", "Score the units or edges of a model over a prompt or over pairs of prompts.",
         "patchclamp attribute organism:cat 'the old cat' --target ' sat' --contrast ' ran'",
     )  # fmt: skip
@@ -32,24 +32,22 @@ def add_methods(verbs: Any) -> None:
     one.add_argument(
         "--pairs", metavar="FILE", help="a CSV or JSONL file of pairs, or task:NAME of a language organism"
     )
-    one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
-    one.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
-    add_prepend_bos(one)
+    add_loading(one)
     one.add_argument("--top", type=int, default=10, metavar="K", help="how many keys to list (default: 10)")
     one.add_argument("--atlas", metavar="DIR", help="add the units of one prompt to an atlas of this model")
     one.use("attribute", "attribute", default="relp")
-    _common(one)
+    add_common(one)
 
-    two = _verb(
+    two = method_verb(
         verbs, "compare", "Compare two recordings of the same stimuli: layers, models, brains.",
         "patchclamp compare first-recording second-recording",
     )  # fmt: skip
     two.add_argument("first", metavar="DIR", help="a recording")
     two.add_argument("second", metavar="DIR", help="another, of the same stimuli in the same order")
     two.use("compare", "compare")
-    _common(two, out=False)
+    add_common(two, out=False)
 
-    three = _verb(
+    three = method_verb(
         verbs, "encode", "Predict one recording from another, on stimuli that were not fitted on.",
         "patchclamp encode layer-recording brain-recording --split blocks:5:2 --out readout",
     )  # fmt: skip
@@ -61,22 +59,32 @@ def add_methods(verbs: Any) -> None:
     )  # fmt: skip
     three.add_argument("--top", type=int, default=10, metavar="K", help="how many targets to list (default: 10)")
     three.use("decode", "encode")
-    _common(three)
+    add_common(three)
 
 
-def _verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
+def method_verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
+    """Return the parser of a verb that runs methods."""
     previous, verbs._parser_class = verbs._parser_class, MethodParser
     made: MethodParser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
     verbs._parser_class = previous
     return made
 
 
-def _common(verb: Parser, *, out: bool = True) -> None:
+def add_common(verb: Parser, *, out: bool = True) -> None:
+    """Add --seed, --out and --json."""
     verb.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     if out:
         verb.add_argument("--out", metavar="DIR", help="a new or empty folder to keep the result in")
-    _json(verb)
+    add_json(verb)
 
 
-def _json(verb: Parser) -> None:
+def add_loading(verb: Parser) -> None:
+    """Add what says how a model is loaded."""
+    verb.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
+    verb.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
+    add_prepend_bos(verb)
+
+
+def add_json(verb: Parser) -> None:
+    """Add --json."""
     verb.add_argument("--json", action="store_true", help="print one JSON document on standard output")

@@ -5,6 +5,7 @@ from typing import Any
 from rich.markup import escape
 
 from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _print, _range, _signed
+from patchclamp.core.edit import Edit
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.readout import Readout
 from patchclamp.core.scores import Scores
@@ -24,10 +25,12 @@ def show(noun: Any, top: int) -> None:
         _similarity(noun)
     elif isinstance(noun, Readout):
         _readout(noun, top)
+    elif isinstance(noun, Edit):
+        _edit(noun)
 
 
-def sentence(estimate: Estimate) -> str:
-    """Return what an estimate says: the value between its null and its ceiling."""
+def sentence(estimate: Estimate, *, bare: bool = False) -> str:
+    """Return what an estimate says: the value between its null and its ceiling; ``bare`` where it can have none."""
     words = f"{estimate.unit} {_fixed(estimate.value, 3)}"
     if estimate.interval is not None:
         low, high = estimate.interval.low, estimate.interval.high
@@ -35,7 +38,12 @@ def sentence(estimate: Estimate) -> str:
     if estimate.null is not None:
         ends = _range(estimate.null.low, estimate.null.high, lambda x: _fixed(x, 3))
         words += f"; by chance {ends}, p = {ABSENT if estimate.p is None else format(estimate.p, '.2g')}"
-    return words + (f"; ceiling {_fixed(estimate.ceiling, 3)}" if estimate.ceiling is not None else "; ceiling unknown")
+    return (
+        words
+        if bare
+        else words
+        + (f"; ceiling {_fixed(estimate.ceiling, 3)}" if estimate.ceiling is not None else "; ceiling unknown")
+    )
 
 
 def _scores(scores: Scores, top: int) -> None:
@@ -76,6 +84,16 @@ def _readout(readout: Readout, top: int) -> None:
         p = ABSENT if one.p is None else format(one.p, ".2g")
         table.add_row(escape(readout.names[t]), _signed(one.value), interval, null, p, _fixed(one.ceiling))
     _print(out, table)
+
+
+def _edit(edit: Edit) -> None:
+    out = _console()
+    out.print(f"[bold]edit[/] {escape(edit.claim)}, by {escape(edit.provenance.method or 'hand')}")
+    table = _grid("parameter", "shape", "norm of the change", numbers=("norm of the change",))
+    for entry in edit.to_json()["parameters"]:
+        table.add_row(escape(entry["name"]), "×".join(map(str, entry["shape"])), _fixed(entry["norm"]))
+    _print(out, table)
+    out.print(f"weights {edit.before[:12]} before, {edit.after[:12]} with it")
 
 
 def _known(value: float) -> float:

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
+from patchclamp.cli.control_parser import add_control
 from patchclamp.cli.methods_parser import add_methods
 from patchclamp.cli.options import BASIS, CHAT, MODEL, Parser, add_prepend_bos
 from patchclamp.cli.options import seed as _seed
@@ -35,6 +36,7 @@ def build_parser() -> Parser:
     add_patch(verbs)
     add_circuit(verbs)
     add_methods(verbs)
+    add_control(verbs)
     _basis(verbs)
     _atlas(verbs)
     return parser

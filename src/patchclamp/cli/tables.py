@@ -447,27 +447,29 @@ def _bar(value: float | None, scale: float) -> Text:
     return Text(("" if value >= 0 else "−") + "█" * size, style="blue" if value >= 0 else "dark_orange")
 
 
-def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: str | None) -> None:
-    """Print a continuation without and with clamps, the changed part marked."""
+def generation(
+    prompt: str, bare: str, changed: str | None, clamps: Sequence[str], at: str | None, *, word: str = "clamped"
+) -> None:
+    """Print a continuation without and with clamps (or what ``word`` says), the changed part marked."""
     out = _console()
     prompt = plain(prompt)
-    out.print(Text.assemble(("without  ", "bold"), (prompt, "dim"), plain(bare.text)))
+    out.print(Text.assemble(("without  ", "bold"), (prompt, "dim"), plain(bare)))
     if changed is None:
         return
-    same = next((i for i, (a, b) in enumerate(zip(bare.text, changed.text, strict=False)) if a != b), None)
+    same = next((i for i, (a, b) in enumerate(zip(bare, changed, strict=False)) if a != b), None)
     if same is None:
-        same = min(len(bare.text), len(changed.text))
+        same = min(len(bare), len(changed))
     where = f" at {at}" if at else ""
     label = f"{', '.join(clamps)}{where}"
     out.print(
         Text.assemble(
-            ("clamped  ", "bold"),
+            (f"{word:<9}", "bold"),
             (prompt, "dim"),
-            plain(changed.text[:same]),
-            (plain(changed.text[same:]), "bold blue"),
+            plain(changed[:same]),
+            (plain(changed[same:]), "bold blue"),
         )
     )
-    out.print(Text(f"         {label}" + ("" if bare.text != changed.text else " (no change)"), style="dim"))
+    out.print(Text(f"         {label}" + ("" if bare != changed else " (no change)"), style="dim"))
 
 
 def classes(image: str, found: Sequence[Any], clamps: Sequence[str], at: str | None) -> None:

@@ -103,7 +103,7 @@ class Receipt:
         if not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
             found.append("other units, of largest activation, do as much")
         if self.controls.n_different < ENOUGH_SETS:
-            found.append(f"only {self.controls.n_different} different random sets exist ({self.controls.rule})")
+            found.append(f"only {self.controls.count}")
         if self.controls.size != len(self.keys):
             found.append(f"random sets have {self.controls.size} keys, not {len(self.keys)}")
         elif not self.p <= STRONG:
@@ -113,8 +113,7 @@ class Receipt:
     @property
     def summary(self) -> str:
         """The verdict in one sentence: with its reasons, or with what it rests on."""
-        sets = f"{self.controls.n_different} different random sets, {self.controls.rule}"
-        grounds = "; ".join(self.reasons) or f"p = {self.p:.2g} beside {sets}"
+        grounds = "; ".join(self.reasons) or f"p = {self.p:.2g} beside {self.controls.count}"
         return f"{self.verdict} ({grounds})"
 
     def to_json(self) -> dict[str, Any]:
