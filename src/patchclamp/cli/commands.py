@@ -44,6 +44,7 @@ from patchclamp.cli.patch import info as show_patching
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.steer import steer as steer
+from patchclamp.cli.text_tables import generation
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
 
@@ -257,7 +258,7 @@ def generate(options: Namespace) -> int:
             }
         )
     else:
-        tables.generation(options.prompt, bare.text, changed and changed.text, options.clamp, at)
+        generation(options.prompt, bare.text, changed and changed.text, options.clamp, at)
     return 0
 
 

@@ -11,7 +11,8 @@ from patchclamp.cli.method_options import given_options
 from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.steer import read_lines
-from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _print, _range, _signed, generation
+from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _print, _range, _signed
+from patchclamp.cli.text_tables import generation
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
@@ -43,7 +44,7 @@ def edit(options: Namespace) -> int:
     cost = method.cost(Sizes(units=width), method.make_options(given))
     log(
         f"{n_tokens:,} tokens of ordinary text at {site}; {cost.forward:,} forward and {cost.backward:,} backward "
-        f"passes and {human_bytes(cost.bytes)} for the edit, {2 + options.controls} passes over all prompts to measure it"
+        f"passes and {human_bytes(cost.bytes)} for the edit; {2 + options.controls} passes over all prompts measure it"
     )
     with Meter("ordinary text") as meter:
         text = open_text(model, site, n_tokens, source=options.text, seed=options.seed, progress=meter)
@@ -132,7 +133,8 @@ def _show(options: Namespace, made: Any, effects: Any, texts: tuple[Any, Any]) -
     _print(out, table)
     if not effects.efficacy.value:
         out.print(
-            f"The new answer does not come first: other options may do, see `patchclamp methods control/{options.method}`"
+            f"The new answer is not the likeliest: try other options, `patchclamp methods control/{options.method}` "
+            "lists them"
         )
     out.print(
         f"weights {made.before[:12]} before, {made.after[:12]} with the edit; taken away again, they are "

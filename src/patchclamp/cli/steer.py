@@ -12,7 +12,8 @@ from patchclamp.cli.method_options import given_options
 from patchclamp.cli.noun_tables import sentence
 from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
-from patchclamp.cli.tables import _console, _fixed, _signed, generation
+from patchclamp.cli.tables import _console, _fixed, _signed
+from patchclamp.cli.text_tables import generation
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError

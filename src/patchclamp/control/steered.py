@@ -106,7 +106,8 @@ def continue_steered(
     Cost: 2 + (2 + n_random) · n continuations, a forward pass over each, and 20 · n more for the default strength.
     """
     push(basis, 0.0, unit=unit)
-    assert basis.decoder is not None and basis.site is not None
+    assert basis.decoder is not None
+    assert basis.site is not None
     shown = [prompt] * n
     [bare] = continue_text(subject, shown, [push(basis, 0.0, unit=unit)], max_new_tokens, 1.0, seed)
     if strength is None:

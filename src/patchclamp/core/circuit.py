@@ -143,6 +143,7 @@ class Circuit:
             "baseline": "corrupted", "method": self.method, "level": self.level, "n_pairs": len(told.get("pairs", [])),
             "asked": told.get("asked", []), "tokens": list(tokens), "layers": 1 + max(map(_block_of, self.names())),
             "settings": told.get("settings", {}), "bases": told.get("bases", {}),
+            "verdict": (told.get("receipt") or {}).get("summary", ""),
         }  # fmt: skip
         metric = {"kind": told.get("metric", "logit_difference")}
         return Graph(self.subject, metric, (*nodes, output), tuple(edges), {**ends, **(measures or {})}, about)

@@ -14,6 +14,12 @@ Verdict = Literal["holds", "weak", "no evidence"]
 ENOUGH_SETS = 99
 """Different random sets with which p can fall to .01."""
 STRONG, SOME = 0.01, 0.05
+RULE = (
+    "It holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as many "
+    f"other units of largest activation, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; it is "
+    f"weak where the sign is right and p ≤ {SOME:g}, or where it exceeds all of fewer sets; else there is no evidence."
+)
+"""The rule of the verdict in words, for pages that show one."""
 LARGEST_ACTIVATIONS = "largest activations"
 """The rival that a claim must beat: as many other units, chosen by the size of their activation alone."""
 
@@ -112,9 +118,10 @@ class Receipt:
 
     @property
     def summary(self) -> str:
-        """The verdict in one sentence: with its reasons, or with what it rests on."""
-        grounds = "; ".join(self.reasons) or f"p = {self.p:.2g} beside {self.controls.count}"
-        return f"{self.verdict} ({grounds})"
+        """The verdict in one sentence: with its reasons where it does not hold, and what it rests on."""
+        few = self.controls.n_different < ENOUGH_SETS  # a reason that names the sets already
+        grounds = "; ".join(self.reasons) or f"p = {self.p:.2g}"
+        return f"{self.verdict} ({grounds}{'' if few else f' beside {self.controls.count}'})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON-ready data."""

@@ -1,7 +1,6 @@
 """Ordinary text: what a language model writes by itself, and recordings of it joined in memory."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 

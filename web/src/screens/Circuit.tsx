@@ -8,6 +8,7 @@ import { useKeys } from "../keys";
 import { Origin, Title, useTitle } from "../parts/Frame";
 import { Awaited, Nothing } from "../parts/States";
 import { Visible } from "../parts/Text";
+import { Verdict } from "../parts/Verdict";
 import { go, withQuery } from "../route";
 import { Asked, Together } from "./circuit/Answers";
 import { Compare } from "./circuit/Compare";
@@ -102,6 +103,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
         </span>
         {page.graph.measured_together !== null && <Together row={page.graph} />}
       </p>
+      <Verdict verdict={page.graph.verdict} rule={page.rule} />
       <p class="small soft" data-testid="reading">
         {page.measures.metric_baseline !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.metric_baseline, true)}. </> : null}</>}
         {!pairsOf(page) && <Left page={page} />}
