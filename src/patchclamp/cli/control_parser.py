@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from patchclamp.cli.methods_parser import add_common, add_loading, method_verb
+from patchclamp.cli.methods_parser import add_common, add_loading, add_method_verb
 from patchclamp.cli.options import MODEL, Parser, number, verb
 
 
@@ -20,7 +20,7 @@ def _steer(verbs: Any) -> None:
         "patchclamp steer fit organism:language-gpt2 --positive java.txt --negative cpp.txt --out java", model=False,
     )  # fmt: skip
     whats = made.add_subparsers(dest="what", metavar="WHAT", parser_class=Parser, required=True)
-    fit = method_verb(
+    fit = add_method_verb(
         whats, "fit", "Find a direction from texts of two kinds, and keep it in a folder.",
         "patchclamp steer fit organism:language-gpt2 --positive java.txt --negative cpp.txt --out java",
     )  # fmt: skip
@@ -56,7 +56,7 @@ def _steer(verbs: Any) -> None:
 
 
 def _edit(verbs: Any) -> None:
-    made = method_verb(
+    made = add_method_verb(
         verbs, "edit", "Change a model's weights so that one fact is told otherwise, and measure what else changed.",
         "patchclamp edit organism:language-gpt2 --prompt 'Arbon lies in' --subject Arbon --target ' Norland' "
         "--position last",

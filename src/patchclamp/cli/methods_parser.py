@@ -18,7 +18,7 @@ def add_methods(verbs: Any) -> None:
     listing.add_argument("--room", metavar="ROOM", help="only those of one room, such as attribute or compare")
     add_json(listing)
 
-    one = method_verb(
+    one = add_method_verb(
         verbs, "attribute", "Score the units or edges of a model over a prompt or over pairs of prompts.",
         "patchclamp attribute organism:cat 'the old cat' --target ' sat' --contrast ' ran'",
     )  # fmt: skip
@@ -38,7 +38,7 @@ def add_methods(verbs: Any) -> None:
     one.use("attribute", "attribute", default="relp")
     add_common(one)
 
-    two = method_verb(
+    two = add_method_verb(
         verbs, "compare", "Compare two recordings of the same stimuli: layers, models, brains.",
         "patchclamp compare first-recording second-recording",
     )  # fmt: skip
@@ -47,7 +47,7 @@ def add_methods(verbs: Any) -> None:
     two.use("compare", "compare")
     add_common(two, out=False)
 
-    three = method_verb(
+    three = add_method_verb(
         verbs, "encode", "Predict one recording from another, on stimuli that were not fitted on.",
         "patchclamp encode layer-recording brain-recording --split blocks:5:2 --out readout",
     )  # fmt: skip
@@ -62,8 +62,8 @@ def add_methods(verbs: Any) -> None:
     add_common(three)
 
 
-def method_verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
-    """Return the parser of a verb that runs methods."""
+def add_method_verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
+    """Add a verb whose options follow its method."""
     previous, verbs._parser_class = verbs._parser_class, MethodParser
     made: MethodParser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
     verbs._parser_class = previous
