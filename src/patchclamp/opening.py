@@ -30,8 +30,8 @@ def load(
     Args:
         name: a local folder, a Hugging Face name, or ``organism:NAME`` for a network that ships with the package.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
-        dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
-        attention: ``eager`` or ``sdpa``; transformers' choice where left out.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; by default the checkpoint's own.
+        attention: ``eager`` or ``sdpa``; by default transformers' choice.
         prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.
 
     Returns:
@@ -124,7 +124,7 @@ def open_pairs(
             numbers, and parts named ``position`` say where m is read; or of a language model a CSV or JSONL file;
             ``task:NAME``, questions of a language organism that its training never saw (``task:NAME/train``: of the
             kind that it saw); ``planted``, the prompts of a planted organism's card; or pairs.
-        layout: of a file: see ``read_pairs``; found by its columns where left out.
+        layout: of a file: see ``read_pairs``; by default found by its columns.
         n: how many, drawn by ``seed`` in the source's order (default: all of a file or list, 64 of a task); those that
             are then set aside are among them.
         seed: of the draw.

@@ -82,7 +82,7 @@ def measure_steering(
         prompts: openings that were not fitted on and say nothing of the label.
         wanted: the label that is counted.
         read: continuation → its label, or an empty text.
-        strengths: in the site's units of activation; where left out 0, ½, 1, 2 and 3 times the distance between the
+        strengths: in the site's units of activation; by default 0, ½, 1, 2 and 3 times the distance between the
             labels' means.
         unit: which direction.
         n_random: random directions of the same norm, each at every strength.
@@ -155,25 +155,25 @@ def match_kl(
         raise PatchclampError(expected="a budget above 0 nats", got=str(nats), remedy="0.1 is the default.")
     before = [_log_softmax(logits) for logits in _logits(subject, shown)]
 
-    def moved(strength: float) -> float:
+    def divergence(strength: float) -> float:
         after = _logits(subject, shown, [push(basis, strength, unit=unit, at=at)])
         rows = [(np.exp(b) * (b - _log_softmax(a))).sum(-1) for b, a in zip(before, after, strict=True)]
         return float(np.nan_to_num(np.concatenate(rows).mean(), nan=np.inf))
 
     low, high = 0.0, float(basis.provenance.extra.get("distance", 1.0)) / 16
     for _ in range(DOUBLINGS):
-        if moved(high) >= nats:
+        if divergence(high) >= nats:
             break
         low, high = high, 2 * high
     else:
         raise PatchclampError(
             expected=f"a strength that moves predictions by {nats:g} nats",
-            got=f"{moved(low):.3g} nats at {low:.3g}",
+            got=f"{divergence(low):.3g} nats at {low:.3g}",
             remedy="Give a strength, or a smaller budget.",
         )
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        found = moved(middle)
+        found = divergence(middle)
         if abs(found - nats) <= 0.01 * nats:
             return middle
         low, high = (low, middle) if found > nats else (middle, high)

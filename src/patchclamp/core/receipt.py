@@ -15,7 +15,7 @@ ENOUGH_SETS = 99
 """Different random sets with which p can fall to .01."""
 STRONG, SOME = 0.01, 0.05
 RULE = (
-    "It holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as many "
+    "A claim holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as many "
     f"other units of largest activation, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; it is "
     f"weak where the sign is right and p ≤ {SOME:g}, or where it exceeds all of fewer sets; else there is no evidence."
 )
@@ -113,14 +113,14 @@ class Receipt:
         if self.controls.size != len(self.keys):
             found.append(f"random sets have {self.controls.size} keys, not {len(self.keys)}")
         elif not self.p <= STRONG:
-            found.append(f"p = {self.p:.2g}")
+            found.append(_say_p(self.p))
         return tuple(found)
 
     @property
     def summary(self) -> str:
         """The verdict in one sentence: with its reasons where it does not hold, and what it rests on."""
         few = self.controls.n_different < ENOUGH_SETS  # a reason that names the sets already
-        grounds = "; ".join(self.reasons) or f"p = {self.p:.2g}"
+        grounds = "; ".join(self.reasons) or _say_p(self.p)
         return f"{self.verdict} ({grounds}{'' if few else f' beside {self.controls.count}'})"
 
     def to_json(self) -> dict[str, Any]:
@@ -132,3 +132,8 @@ class Receipt:
             "p": finite(self.p), "p_floor": self.controls.floor, "verdict": self.verdict, "reasons": list(self.reasons),
             "summary": self.summary,
         }  # fmt: skip
+
+
+def _say_p(p: float) -> str:
+    """Return p with two digits, halves rounded up as pages do."""
+    return f"p = {p * (1 + 1e-12):.2g}"

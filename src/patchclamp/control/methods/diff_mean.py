@@ -70,7 +70,7 @@ def diff_mean(subject: Records, task: Task, options: DiffMeanOptions, *, seed: i
         for start in range(0, len(shown), BATCH):
             part = shown[start : start + BATCH]
             recording = subject.run(part, record=[site], logits=False).recording
-            rows = _counted(recording, site)
+            rows = _count_rows(recording, site)
             sums[label], counts[label] = sums[label] + rows.sum(0), counts[label] + len(rows)
             progress(done := done + len(part), len(task))
     means = {label: sums[label] / max(counts[label], 1) for label in labels}
@@ -105,7 +105,7 @@ def _only_site(subject: Records, pattern: str) -> str:
     return stream[len(stream) // 2]
 
 
-def _counted(recording: object, site: str) -> Float[np.ndarray, "row width"]:
+def _count_rows(recording: object, site: str) -> Float[np.ndarray, "row width"]:
     """Return the rows of a site that statistics count, in double precision."""
     values = np.asarray(as_numpy(recording[site]), dtype=np.float64)  # type: ignore[index]
     counted = getattr(recording, "counted", None)
