@@ -15,9 +15,10 @@ ENOUGH_SETS = 99
 """Different random sets with which p can fall to .01."""
 STRONG, SOME = 0.01, 0.05
 RULE = (
-    "A claim holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as many "
-    f"other units of largest activation, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; it is "
-    f"weak where the sign is right and p ≤ {SOME:g}, or where it exceeds all of fewer sets; else there is no evidence."
+    "A claim holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as "
+    f"many other units of largest activation, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; "
+    f"it is weak where the sign is right and p ≤ {SOME:g}, or where it exceeds all of fewer sets; else there is no "
+    "evidence."
 )
 """The rule of the verdict in words, for pages that show one."""
 LARGEST_ACTIVATIONS = "largest activations"
