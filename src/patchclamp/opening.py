@@ -220,7 +220,7 @@ def open_text(
     if source is None:
         batches = write_text(model, seed=seed)
     else:
-        batches = show_text(model, source, window=WINDOW, max_tokens=max(n_tokens, 1)).batches(0)
+        batches = show_text(model, source, window=WINDOW, max_tokens=2 * max(n_tokens, 1)).batches(0)
     parts, done = [], 0
     for batch in batches:
         run = model.run(list(batch), record=sites, logits=False)

@@ -14,7 +14,7 @@ import pytest
 import patchclamp as pc
 from conftest import SOAK
 from patchclamp.cli import main
-from patchclamp.cli.method_options import MethodParser, known_cards
+from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.parser import build_parser
 
 SAMPLE = 6
@@ -41,6 +41,7 @@ BASES = {
     "circuit find": ["organism:mover-gpt2", "--pairs", "planted", "--n", "2", "--top", "2", "--out", "NEW"],
     "circuit evaluate": ["CIRCUIT", "organism:mover-gpt2", "--pairs", "planted", "--n", "2"],
     "methods": [],
+    "evaluate": ["organism:digits-cnn", "--images", "digits:3", "--n-random", "19"],
     "attribute": [*ASKED],
     "compare": ["RECORDING", "RECORDING"],
     "encode": ["RECORDING", "RECORDING", "--split", "blocks:2"],
@@ -96,7 +97,7 @@ def cases_of(verb):
     parser = VERBS[verb]
     found = list(cases_of_parser(parser, base))
     if isinstance(parser, MethodParser):
-        for card in known_cards(parser.room, parser.kind, parser.gives):
+        for card in parser.cards:
             named = dict(verbs_of(build_parser()))[verb]
             named._add(card.name)
             own = [action for action in named._actions if action.dest.startswith("option_")]

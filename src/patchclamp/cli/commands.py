@@ -21,6 +21,7 @@ from patchclamp.cli.circuit import info as show_circuit
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.describe import describe as describe
 from patchclamp.cli.edit import edit as edit
+from patchclamp.cli.evaluate import evaluate as evaluate
 from patchclamp.cli.explain_checks import check_writable, means_of, state_cost
 from patchclamp.cli.loading import (
     add_bases,

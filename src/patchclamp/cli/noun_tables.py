@@ -60,6 +60,12 @@ def _scores(scores: Scores, top: int) -> None:
         more = [_signed(float(column[i])) for column in scores.measures.values()]
         table.add_row(escape(str(scores.key(i))), _signed(float(scores.values[i])), *more)
     _print(out, table)
+    if str(scores.index[0]).partition("@")[0].rpartition("/")[0].rpartition("/")[2].startswith("grid-"):
+        out.print(
+            "each region by itself, rows from the top left; `patchclamp evaluate` says whether their order holds",
+            style="dim",
+        )
+        return
     out.print("predicted, not measured: `patchclamp explain` and `circuit find` replace what they name", style="dim")
 
 
