@@ -5,14 +5,16 @@ import json
 import numpy as np
 import pytest
 
+from patchclamp.attribute import attribute
 from patchclamp.cli import main
 from patchclamp.control import steer
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.edit import Edit
+from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import methods
 from patchclamp.core.scores import Scores
-from patchclamp.core.task import Task
-from patchclamp.organisms import language
+from patchclamp.core.task import Case, Task
+from patchclamp.organisms import digits, language
 from patchclamp.organisms.language.dialects import examples
 from patchclamp.organisms.language.rewrites import rewrite
 
@@ -115,6 +117,21 @@ def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
     assert "the old cat" in json.dumps(layers)
     code, _, err = run(capsys, *words, "--level", "edge")
     assert (code, "circuit find --atlas" in err) == (2, True)
+
+
+def test_an_explainer_of_images_is_evaluated_on_the_models_own_answers(capsys):
+    words = ["evaluate", "organism:digits-cnn", "--images", "digits:0:2", "--curve", "insertion", "--n-random", "19"]
+    found = json.loads(run(capsys, *words, "--json")[1])
+    model = digits.build("digits-cnn")
+    classes = [model.answer_name(int(model.run(f"digits:{i}").logits[0].argmax())) for i in range(2)]
+    task = Task(tuple(Case(f"digits:{i}", answers=(name,)) for i, name in enumerate(classes)), "logit", "digits:0:2")
+    scores = attribute(model, task, method="occlusion")
+    by_hand = find_method("insertion_deletion", "evaluate", kind="benchmark")(
+        model, task, scores, curve="insertion", n_random=19
+    )
+    assert found["value"] == pytest.approx(by_hand.value)
+    assert found["images"] == ["digits:0", "digits:1"]
+    assert found["null_high"] < found["value"]
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +251,9 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
             ],
             "two folders",
         ),
+        (["evaluate", "organism:digits-cnn", "--images", "digits:3", "--explainer", "relp"], "keys are regions"),
+        (["evaluate", "organism:digits-cnn", "--images", "digits:3", "--method", "token_effect"], "among insertion"),
+        (["evaluate", "organism:cat", "--images", "digits:3"], "a model of images"),
         (["edit", "organism:digits-cnn", "--prompt", "x", "--subject", "x", "--target", " a"], "text for digits-cnn"),
         (["attribute", "organism:cat"], "a prompt with its --target, or --pairs"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"], "among occlusion, relp"),

@@ -67,7 +67,7 @@ def evaluate(options: Namespace) -> int:
     out = _console()
     out.print(f"[bold]{escape(options.explainer)}[/] on {escape(options.images)}, the model's own answers")
     out.print(escape(sentence(found)))
-    out.print("by chance: random orders of the regions; ceiling: a greedy order, which sees every answer", style="dim")
+    out.print("by chance: random orders of the regions; ceiling: a greedy order, seldom beaten", style="dim")
     return 0
 
 
