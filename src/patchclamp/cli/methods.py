@@ -28,6 +28,7 @@ NOUNS = {
     "readout": ("patchclamp.core.readout", "Readout"),
     "edit": ("patchclamp.core.edit", "Edit"),
     "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
+    "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""
 

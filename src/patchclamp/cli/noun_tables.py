@@ -4,13 +4,14 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _print, _range, _shown, _signed
+from patchclamp.cli.tables import ABSENT, _console, _fixed, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.edit import Edit
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.readout import Readout
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
+from patchclamp.core.training import Training
 
 
 def show(noun: Any, top: int) -> None:
@@ -30,6 +31,8 @@ def show(noun: Any, top: int) -> None:
         _edit(noun)
     elif isinstance(noun, Descriptions):
         _descriptions(noun, top)
+    elif isinstance(noun, Training):
+        _training(noun)
 
 
 def sentence(estimate: Estimate, *, bare: bool = False) -> str:
@@ -116,6 +119,16 @@ def _edit(edit: Edit) -> None:
         table.add_row(escape(entry["name"]), "×".join(map(str, entry["shape"])), _fixed(entry["norm"]))
     _print(out, table)
     out.print(f"weights {edit.before[:12]} before, {edit.after[:12]} with it")
+
+
+def _training(training: Training) -> None:
+    out = _console()
+    kept = f"; the weights are those after step {training.kept:,}" if training.kept < training.steps else ""
+    out.print(f"{training.steps:,} of {training.planned:,} steps were taken{kept}")
+    table = _grid("measure", "first", "last", "points", numbers=("first", "last", "points"))
+    for name, points in training.curves.items():
+        table.add_row(escape(name), _general(points[0][1]), _general(points[-1][1]), f"{len(points):,}")
+    _print(out, table)
 
 
 def _known(value: float) -> float:
