@@ -1,6 +1,6 @@
 """Opening: from a name, a folder or a module to a subject."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any, Literal
 
@@ -217,10 +217,11 @@ def open_text(
     from patchclamp.record import show_text
     from patchclamp.subjects.ordinary import WINDOW, join_recordings, write_text
 
+    batches: Iterator[Any]
     if source is None:
         batches = write_text(model, seed=seed)
     else:
-        batches = show_text(model, source, window=WINDOW, max_tokens=2 * max(n_tokens, 1)).batches(0)
+        batches = show_text(model, fspath(source), window=WINDOW, max_tokens=2 * max(n_tokens, 1)).batches(0)
     parts, done = [], 0
     for batch in batches:
         run = model.run(list(batch), record=sites, logits=False)

@@ -98,10 +98,9 @@ def measure_edit(
             progress(i + 1, 1 + n_random)
     table = np.array(rows)
     counts = [len(task), len(paraphrases), len(others)]
-    return EditEffects(
-        *(_estimate(table[:, k], n, rises=k < 2) for k, n in enumerate(counts)),
-        receipt=_receipt(edit, gains, seed), undone=parameter_hash(subject, edit) == begun,
-    )  # fmt: skip
+    efficacy, paraphrase, specificity = (_estimate(table[:, k], n, rises=k < 2) for k, n in enumerate(counts))
+    undone = parameter_hash(subject, edit) == begun
+    return EditEffects(efficacy, paraphrase, specificity, _receipt(edit, gains, seed), undone)
 
 
 def parameter_hash(subject: Weights, edit: Edit) -> str:
