@@ -214,14 +214,16 @@ def open_text(
         >>> len(open_text(load("organism:cat"), "blocks.0.mlp.act", 20).stimuli) > 0
         True
     """
-    from patchclamp.record import show_text
+    from patchclamp.core.corpus import Corpus
+    from patchclamp.subjects.corpora import read_corpus
     from patchclamp.subjects.ordinary import WINDOW, join_recordings, write_text
 
     batches: Iterator[Any]
     if source is None:
         batches = write_text(model, seed=seed)
     else:
-        batches = show_text(model, fspath(source), window=WINDOW, max_tokens=2 * max(n_tokens, 1)).batches(0)
+        corpus = Corpus(fspath(source), window=WINDOW, max_tokens=2 * max(n_tokens, 1))
+        batches = iter(read_corpus(model, corpus))
     parts, done = [], 0
     for batch in batches:
         run = model.run(list(batch), record=sites, logits=False)

@@ -28,7 +28,7 @@ def add_evaluate(verbs: Any) -> None:
         metavar="NAME",
         help="of the room attribute, over regions (default: occlusion)",
     )
-    verb.use("evaluate", "evaluate", default="insertion_deletion", kind="benchmark", takes="Scores")
+    verb.use("evaluate", "evaluate", kind="benchmark", takes="Scores")
     add_common(verb, out=False)
 
 

@@ -23,21 +23,18 @@ class MethodParser(Parser):
     gives = takes = ""
     added: Card | None = None
 
-    def use(
-        self, room: str, verb: str, *, default: str = "", kind: str = "method", gives: str = "", takes: str = ""
-    ) -> None:
+    def use(self, room: str, verb: str, *, kind: str = "method", gives: str = "", takes: str = "") -> None:
         """Add --method, for the methods of a room.
 
         Args:
             room: whose methods they are.
             verb: the verb, whose default method the index names.
-            default: the default method, where no card names itself.
             kind: of card.
             gives: only the methods that give this noun.
             takes: only those that take this one.
         """
         self.room, self.kind, self.gives, self.takes = room, kind, gives, takes
-        self.default = default or find_default(verb, room)
+        self.default = find_default(verb, room) if kind == "method" else self.cards[0].name
         names = ", ".join(card.name for card in self.cards)
         self.add_argument(
             "--method", default=self.default, metavar="NAME",

@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from patchclamp.core.circuit import Circuit, Part
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.keys import Part
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, sign_flip_p
 from patchclamp.core.unit import UnitKey
 
@@ -108,7 +109,7 @@ def kinds_of(parts: Sequence[Part]) -> list[str]:
 
 
 def random_orders(
-    circuit: Circuit, n: int, sizes: Sequence[int], *, signed: bool = True, seed: int = 0
+    circuit: Scores, n: int, sizes: Sequence[int], *, signed: bool = True, seed: int = 0
 ) -> Int[np.ndarray, "circuit part"]:
     """Draw orders of parts in which every size has as many parts of each kind as the circuit's own order.
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.edges import SETS_MEMORY, edge_map, mean_writes, measure_edges, row_bytes, with_edges
 from patchclamp.subjects.interchange import measure_interchanged, members_of
@@ -60,12 +60,13 @@ class UnitInterchange:
         >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
         >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> circuit = Circuit("neuron", "by hand", ("blocks.0.mlp.act/neurons/7",), np.ones(1), {"slug": "cat"})
+        >>> from patchclamp.core.keys import UnitList
+        >>> circuit = Scores(UnitList(["blocks.0.mlp.act/neurons/7"]), np.ones(1))
         >>> UnitInterchange(cat, circuit, pairs).measure(np.array([[True], [False]])).round(1).tolist()
         [[4.0], [-4.0]]
     """
 
-    def __init__(self, model: Network, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> None:
+    def __init__(self, model: Network, circuit: Scores, pairs: PairSet, *, means: PairSet | None = None) -> None:
         self.model = model = model_of(model, pairs)
         self.parts = [str(part) for part in circuit.parts]
         self.pairs = pairs
@@ -145,7 +146,7 @@ class EdgeInterchange:
         CannotIntervene: a model without such edges.
     """
 
-    def __init__(self, model: LanguageModel, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> None:
+    def __init__(self, model: LanguageModel, circuit: Scores, pairs: PairSet, *, means: PairSet | None = None) -> None:
         self.model = model
         self.pairs = pairs
         self.means = means
@@ -193,7 +194,7 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
     return lambda done, _: progress(before + done, total)
 
 
-def interchange(model: Network, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
+def interchange(model: Network, circuit: Scores, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
     """Return what measures pairs with only some of a circuit's parts kept.
 
     Args:
@@ -205,6 +206,6 @@ def interchange(model: Network, circuit: Circuit, pairs: PairSet, *, means: Pair
     Raises:
         PatchclampError: parts that the model has not, or a mean where there can be none.
     """
-    if circuit.level == "edge":
+    if circuit.of_edges:
         return EdgeInterchange(with_edges(model), circuit, pairs, means=means)
     return UnitInterchange(model, circuit, pairs, means=means)

@@ -14,12 +14,13 @@ from patchclamp.attribute.direction import orient
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import recorded
 from patchclamp.attribute.nodes import by_unit
-from patchclamp.core.circuit import Circuit, Part
 from patchclamp.core.controls import RandomControls, Stratum, draw_controls, kind_at
 from patchclamp.core.controls import count_matched as count_in_strata
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.keys import Part
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -75,7 +76,7 @@ class Together:
 
 def replace_together(
     model: Network,
-    circuit: Circuit,
+    circuit: Scores,
     pairs: PairSet,
     places: Sequence[int],
     *,
@@ -114,7 +115,7 @@ def replace_together(
         >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
         >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="atp")
+        >>> found = attribute_pairs(cat, pairs, level="neuron", method="attribution_patching")
         >>> round(replace_together(cat, found, pairs, found.order()[:1].tolist()).measured, 1)
         8.0
     """
@@ -125,7 +126,7 @@ def replace_together(
             got=f"{len(chosen)} and {n_sets}",
             remedy="Choose some.",
         )
-    ends, sign = orient(pairs, str(dict(circuit.about.get("settings", {})).get("direction", "noise")))
+    ends, sign = orient(pairs, str(circuit.provenance.options.get("direction", "noise")))
     order, strata, barred = _arrange(circuit.parts)
     sizes, loudness = _moves(model_of(model, ends), circuit.parts, ends, turn)
     strata = [replace(s, sizes=sizes[order[s.first : s.first + len(s.sizes)]]) for s in strata]
@@ -134,7 +135,7 @@ def replace_together(
         places_of = np.argsort(order)
         found = draw_controls(strata, places_of[chosen].tolist(), n_sets, seed=seed, barred=places_of[barred].tolist())
         controls = replace(found, sets=tuple(tuple(order[list(one)].tolist()) for one in found.sets))
-    rival = [] if circuit.level == "edge" else _loudest(circuit.parts, chosen, loudness)
+    rival = [] if circuit.of_edges else _loudest(circuit.parts, chosen, loudness)
     rivals = [rival] if rival else []
     singles = [[int(i)] for i in chosen] if alone and len(chosen) > 1 else []
     groups: list[Sequence[int]] = [chosen.tolist(), *singles, *rivals, *controls.sets]
@@ -148,11 +149,11 @@ def replace_together(
     interval = mean_interval(effects[0], seed=seed) if len(pairs) > 1 else None
     names = circuit.names()
     receipt = Receipt(
-        "these parts carry m", tuple(names[i] for i in chosen), float(circuit.scores[chosen].sum()),
+        "these parts carry m", tuple(names[i] for i in chosen), float(circuit.values[chosen].sum()),
         Estimate(float(means[0]), interval, len(pairs), "m"), controls.measure(means[1 + n_single + n_rivals :]),
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
     )  # fmt: skip
-    sums = [circuit.scores[list(one)].sum() for one in controls.sets]
+    sums = [circuit.values[list(one)].sum() for one in controls.sets]
     return Together(
         places=tuple(chosen.tolist()), receipt=receipt, alone=tuple(map(float, single)),
         random_predicted=float(np.mean(sums)) if sums else math.nan,
@@ -325,7 +326,7 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
 
 def _measured(
     model: Network,
-    circuit: Circuit,
+    circuit: Scores,
     pairs: PairSet,
     replaced: Bool[np.ndarray, "set part"],
     turn: Turn,
@@ -337,7 +338,7 @@ def _measured(
     for start in range(0, len(replaced), AT_ONCE):
         part = replaced[start : start + AT_ONCE]
         with turn():
-            if circuit.level == "edge":
+            if circuit.of_edges:
                 language = with_edges(model)
                 kept = np.ones((len(part), len(edge_map(language))), dtype=bool)
                 kept[:, _edges_of(language, circuit, used)] = ~part[:, used]
@@ -350,6 +351,6 @@ def _measured(
     return np.concatenate(found)
 
 
-def _edges_of(model: LanguageModel, circuit: Circuit, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+def _edges_of(model: LanguageModel, circuit: Scores, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     graph = edge_map(model)
     return np.array([graph.index(*circuit.parts[int(i)]) for i in places], dtype=np.int64)

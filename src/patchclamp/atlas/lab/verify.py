@@ -14,16 +14,19 @@ from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
 from patchclamp.atlas.lab.control import measure_cells
 from patchclamp.atlas.lab.run import Turn
-from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
-from patchclamp.core.circuit import Circuit
+from patchclamp.attribute.gradients import make_baseline
+from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph
+from patchclamp.core.keys import UnitList
 from patchclamp.core.metric import Metric, MetricKind
 from patchclamp.core.pairs import Pair
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -68,7 +71,7 @@ def verify(
         PatchclampError: a node that the graph has not or that is no unit, a baseline that the graph does not hold, or
             a graph that does not say what was asked.
 
-    Cost: two forward passes (three with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
+    Cost: two forward passes (four with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
     chosen, predicted = _chosen(graph, nodes)
     if isinstance(asked, PairSet) or (asked is None and over_pairs(graph)):
@@ -77,10 +80,12 @@ def verify(
     question, metric = asked or question_of(model, graph)
     with turn():
         found = _sized(model, question, metric, chosen)
-    controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_sets, seed=seed)
-    sets = [[found.key(place) for place in one] for one in controls.sets]
+        sites = [block.site for block in found.units.blocks]
+        baseline = make_baseline(model, sites, corrupted=question.corrupted)
+    controls = draw_controls(unit_strata(found), [found.units.place(node) for node in chosen], n_sets, seed=seed)
+    sets = [[found.units.key(place) for place in one] for one in controls.sets]
     rival = loudest_others(found, chosen)
-    cells = [found.baseline.replace_all(group) for group in (chosen, *sets, *([rival] if rival else []))]
+    cells = [baseline.replace_all(group) for group in (chosen, *sets, *([rival] if rival else []))]
     values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
     effects = found.metric_clean - values
     together, randoms = float(effects[0]), effects[1 : 1 + len(sets)]
@@ -98,7 +103,7 @@ def verify(
         randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=finite(p), baseline=found.baseline.kind, seed=seed, verdict=receipt.summary, rule=RULE,
+        different=len(sets), p=finite(p), baseline=baseline.kind, seed=seed, verdict=receipt.summary, rule=RULE,
     )  # fmt: skip
 
 
@@ -197,9 +202,7 @@ def _over_pairs(
     scores = {_local(UnitKey.parse(node.key)): node.score for node in graph.nodes if node.kind not in ENDS}
     own = [_local(node) for node in chosen]
     parts = list(dict.fromkeys([*own, *_like(model, chosen)]))
-    circuit = Circuit(
-        "node", "graph", tuple(parts), np.array([scores.get(part, 0.0) for part in parts]), dict(graph.subject)
-    )  # fmt: skip
+    circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
     found = replace_together(
@@ -233,7 +236,7 @@ def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
                     yield str(UnitKey(site.path, unit, basis, None, position))
 
 
-def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Attribution:
+def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Scores:
     """Return what every unit of the chosen nodes' kinds does, and its baseline; no scores are computed."""
     kinds = ((kind_of(node.basis), node.site) for node in chosen)
     levels = list(dict.fromkeys(BLOCK.sub("blocks.*.", site) if kind == "neuron" else kind for kind, site in kinds))
@@ -241,5 +244,5 @@ def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Seq
         model, question.shown, metric, corrupted=question.corrupted, method="activation", levels=levels
     )
     for node in chosen:
-        found.index(node)  # raises where the model has no such node
+        found.units.place(node)  # raises where the model has no such node
     return found
