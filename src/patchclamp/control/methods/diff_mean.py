@@ -134,6 +134,6 @@ METHOD = Method(
         "language-gpt2:julia-python": "after its middle block no better than random directions",
         "language-*:french-english": "after names the rate rises only where the text breaks down",
     },
-    options_at={"language-*": {"site": "blocks.3.resid_out"}, "language-gpt2:julia-python": {"site": ""}},
+    options_at={"language-*": {"sites": "blocks.3.resid_out"}, "language-gpt2:julia-python": {"sites": ""}},
     default_for=("steer",),
 )
