@@ -71,6 +71,7 @@ _HOME = {
     "UnitKey": "core.unit",
     "verify": "subjects.verifying",
     "VisionModel": "subjects.vision",
+    "When": "core.condition",
     "wrap": "opening",
 }
 
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.circuit import Circuit as Circuit
+    from patchclamp.core.condition import When as When
     from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.description import Description as Description
     from patchclamp.core.dictionary import Dictionary as Dictionary

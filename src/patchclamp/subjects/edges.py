@@ -408,7 +408,7 @@ def measured_from(
 
 def put(site: str, values: Float[Tensor, "row position width"]) -> Intervention:
     """Return the intervention that gives every row's site values of its own, for rows of one length."""
-    return Intervention(site, "call", fn=lambda x: values.flatten(0, 1).to(x))
+    return Intervention(site, "rows", value=values)
 
 
 # -- what heads write -------------------------------------------------------------------------------------------------
