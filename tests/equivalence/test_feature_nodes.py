@@ -7,11 +7,13 @@ import torch
 import patchclamp as pc
 from oracles import features as oracle
 from oracles import hooks, integrated
+from patchclamp.ablate import Cases, First, UnitSets, measure_sets
 from patchclamp.attribute import Baseline, attribute_nodes
 from patchclamp.core.basis import Basis
 from patchclamp.core.controls import draw_controls, strata_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.families.spec import enlarged
@@ -114,21 +116,20 @@ def test_features_are_replaced_together_not_one_after_another(with_basis, corrup
 
 def test_keeping_none_replaces_all_and_keeping_all_changes_nothing(with_basis):
     model, _ = with_basis
-    bases = {SITE: model.basis_at(SITE, "lab")}
-    ranks = {SITE: np.arange(5 * N).reshape(5, N)}
-    baseline = Baseline("zero")
-    clean, none, every, site, some, half = (
-        model.run(PROMPT, interventions=i, record=SITE)
-        for i in (
-            [], baseline.keep_only(ranks, 0, bases), baseline.keep_only(ranks, 5 * N, bases),
-            [baseline.replace_site(SITE, "lab")], baseline.keep_only(ranks, 2 * N + 4, bases),
+    baseline, ranks = Baseline("zero"), np.arange(5 * N)
+    clean, site, half = (
+        float(model.measure(PROMPT, METRIC, interventions=changes)[0])
+        for changes in (
+            [],
+            [baseline.replace_site(SITE, "lab")],
             baseline.replace_all(UnitKey(SITE, i % N, "lab", None, i // N) for i in range(2 * N + 4, 5 * N)),
         )
-    )  # fmt: skip
-    assert torch.equal(every.logits, clean.logits)
-    torch.testing.assert_close(none.recording[SITE], site.recording[SITE], atol=1e-6, rtol=0)
-    torch.testing.assert_close(some.recording[SITE], half.recording[SITE], atol=1e-6, rtol=0)
-    assert not torch.equal(some.logits, clean.logits)
+    )
+    sets = UnitSets(UnitIndex([Block(SITE, "lab", N, 5)]), [First(ranks, size) for size in (0, 5 * N, 2 * N + 4)])
+    [[none, every, some]] = measure_sets(model, Cases.of(model.stimuli(PROMPT), METRIC), sets, baseline, keep=True)
+    assert every == pytest.approx(clean, abs=1e-6)
+    assert (none, some) == pytest.approx((site, half), abs=1e-5)
+    assert abs(some - clean) > 1e-3
 
 
 @pytest.mark.parametrize("method", ["ig", "relp", "atp", "exact"])

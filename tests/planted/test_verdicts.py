@@ -12,6 +12,7 @@ import pytest
 
 from conftest import SOAK
 from patchclamp import organisms
+from patchclamp.ablate import Cases, UnitSets, measure_sets
 from patchclamp.attribute import attribute_nodes
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.estimate import Estimate
@@ -40,8 +41,8 @@ def receipts(name, n_draws, seed=0):
         tuple(sorted(one)) for c, r, some in zip(claims, rivals, controls, strict=True) for one in (c, r, *some.sets)
     ]
     once = list(dict.fromkeys(sets))
-    cells = [found.baseline.replace_all([found.key(i) for i in one]) for one in once]
-    values = model.sweep(question.shown, question.metric, cells).double().numpy()
+    sets = UnitSets(found.unit_index, [np.array(one) for one in once])
+    [values] = measure_sets(model, Cases.of([question.shown], question.metric), sets, found.baseline)
     effects = dict(zip(once, (found.metric_clean - values).tolist(), strict=True))
 
     def effect(one):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from patchclamp.attribute.baseline import Baseline
+from patchclamp.ablate import Baseline
 from patchclamp.attribute.nodes import LEVELS, Attribution
 from patchclamp.attribute.scoring import METHODS, attribute_nodes
 from patchclamp.core.arguments import Natural, checked

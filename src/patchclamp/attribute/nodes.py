@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from patchclamp.attribute.baseline import Baseline
+from patchclamp.ablate import Baseline
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.controls import Stratum, strata_of
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.unit import UnitKey
@@ -179,6 +180,15 @@ class Attribution:
         ]
         sparse = {basis: kind_of(basis) == "feature" for _, basis in self.sizes}
         return strata_of(blocks, np.concatenate([sizes.ravel() for sizes in self.sizes.values()]), sparse)
+
+    @property
+    def unit_index(self) -> UnitIndex:
+        """Keys of the nodes, in the order of ``flat``."""
+        blocks = [
+            Block(site, basis, values.shape[1], None if basis == "channels" else len(values))
+            for (site, basis), values in self.scores.items()
+        ]
+        return UnitIndex(blocks, self.subject)
 
     @property
     def total(self) -> float:

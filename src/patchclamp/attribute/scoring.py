@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.attribute.baseline import Baseline, check_means
+from patchclamp.ablate import Baseline, check_means
 from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import against, differentiated, integrated, measured, recorded, shared

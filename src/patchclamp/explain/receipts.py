@@ -4,9 +4,9 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from patchclamp.attribute.features import kind_of
+from patchclamp.ablate import Cases, First, UnitSets, measure_sets
 from patchclamp.attribute.nodes import Attribution
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
@@ -16,7 +16,6 @@ from patchclamp.core.stats import Interval, bootstrap_interval, slope, spearman
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
 STRONGEST, OTHERS, NEAR_ZERO = 24, 24, 16
@@ -157,23 +156,25 @@ def gather(
     Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
     """
     controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_controls, seed=seed)
-    sets = [[found.key(place) for place in one] for one in controls.sets]
     rivals = {LARGEST_ACTIVATIONS: _loudest(found, chosen)}
     rival = loudest_others(found, chosen)
     if direct is not None:
         rivals[DIRECTLY] = direct.top(len(chosen))
     singles, near = _sample(found, seed)
-    sizes, orders = _kept_sizes(found), _orders(model, found, seed)
-    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles), rival]
-    cells = [found.baseline.replace_all(group) for group in groups]
-    n_groups = len(cells)
-    bases = {site: model.basis_at(site, basis) for site, basis in found.scores if kind_of(basis) == "feature"}
-    cells += [found.baseline.keep_only(order, size, bases) for order in orders for size in sizes]
-    values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
+    sizes, orders = _kept_sizes(found), _orders(found, seed)
+    groups = [chosen, *([n] for n in (*chosen, *opposing)), *rivals.values(), *([n] for n in singles), rival]
+    named = [np.array([found.index(node) for node in group], dtype=np.int64) for group in groups]
+    one = 1 + len(chosen) + len(opposing)
+    drawn_sets = [np.array(places, dtype=np.int64) for places in controls.sets]
+    rows = [*named[:one], *drawn_sets, *named[one:]]
+    n_groups = len(rows)
+    rows += [First(order, size, rest=True) for order in orders for size in sizes]
+    cases, units = Cases.of([shown], metric), UnitSets(found.unit_index, rows)
+    [values] = measure_sets(model, cases, units, found.baseline, progress=progress)
     effects, kept = found.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
     together, singly, drawn, rival_effects, checked, other = (
-        part for part in np.split(effects, np.cumsum([1, n_single, len(sets), len(rivals), len(singles)]))
+        part for part in np.split(effects, np.cumsum([1, n_single, len(drawn_sets), len(rivals), len(singles)]))
     )
     compared = tuple(
         _rival(name, nodes, chosen, float(effect))
@@ -289,25 +290,16 @@ def _kept_sizes(found: Attribution) -> list[int]:
     return [0, *(2**i for i in range(n_moved.bit_length()) if 2**i < n_moved), len(found.flat)]
 
 
-def _orders(model: Model, found: Attribution, seed: int) -> list[dict[str, np.ndarray]]:
-    """Return the ranks by magnitude of score, then in some random orders: per site ``(position, width)``.
+def _orders(found: Attribution, seed: int) -> list[Int[np.ndarray, " node"]]:
+    """Return the ranks of nodes by magnitude of score, then in some random orders.
 
-    Of features ``(position, unit)``, and those at their baseline after all others, in random orders too.
+    Features at their baseline come after all others, in random orders too.
     """
     n = len(found.flat)
     draw = np.random.default_rng(seed)
     ranks = np.empty(n, dtype=np.int64)
     ranks[found.order(signed=False)] = np.arange(n)
-    ends = np.cumsum([scores.size for scores in found.scores.values()])[:-1]
-    orders = []
-    for order in (ranks, *(_idle_last(draw.permutation(n), found.idle) for _ in range(N_ORDERS))):
-        by_site: dict[str, np.ndarray] = {}
-        for ((site, basis), scores), own in zip(found.scores.items(), np.split(order, ends), strict=True):
-            # A head's values all have the head's rank.
-            block = 1 if kind_of(basis) == "feature" else model.site(site).width // scores.shape[1]
-            by_site[site] = np.repeat(own.reshape(scores.shape), block, axis=1)
-        orders.append(by_site)
-    return orders
+    return [ranks, *(_idle_last(draw.permutation(n), found.idle) for _ in range(N_ORDERS))]
 
 
 def _idle_last(ranks: np.ndarray, idle: np.ndarray) -> np.ndarray:

@@ -2,14 +2,15 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from patchclamp.ablate import Baseline, Cases, EdgeSets, Turn, UnitSets, measure_sets
 from patchclamp.attribute.direction import orient
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import recorded
@@ -24,20 +25,17 @@ from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import encode
-from patchclamp.subjects.edges import edge_map, measure_edges, with_edges
+from patchclamp.subjects.edges import with_edges
 from patchclamp.subjects.edits import widened
-from patchclamp.subjects.interchange import measure_interchanged
-from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 from patchclamp.subjects.plain import model_of
 
-AT_ONCE, PAIRS_AT_ONCE = 8, 16
-"""Sets that are measured in one go, and pairs recorded; whoever else asks has their turn between."""
+PAIRS_AT_ONCE = 16
+"""Pairs that are recorded in one go; others have their turn between."""
 EMBEDDING = "embed"
 """To replace it is to show the corrupted prompt: it takes all of m(x) − m(x′), and stands in no set."""
-Turn = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +103,7 @@ def replace_together(
     Raises:
         PatchclampError: no parts, or nothing else to draw random ones from.
 
-    Cost: per pair 4 + ``n_sets`` forward passes, and one more per part where ``alone``; of edges see ``measure_edges``.
+    Cost: per pair 4 + ``n_sets`` forward passes, and one more per part where ``alone``; of edges see ``measure_sets``.
 
     Example:
         >>> from patchclamp.attribute.over_pairs import attribute_pairs
@@ -331,25 +329,11 @@ def _measured(
     turn: Turn,
     progress: Progress | None,
 ) -> Float[np.ndarray, "set pair"]:
-    """Return m of every pair with each set replaced, some sets at a time."""
+    """Return m of every pair with each set replaced."""
+    laid = with_edges(model) if circuit.level == "edge" else model_of(model, pairs)
     used = np.flatnonzero(replaced.any(0))
-    found = []
-    for start in range(0, len(replaced), AT_ONCE):
-        part = replaced[start : start + AT_ONCE]
-        with turn():
-            if circuit.level == "edge":
-                language = with_edges(model)
-                kept = np.ones((len(part), len(edge_map(language))), dtype=bool)
-                kept[:, _edges_of(language, circuit, used)] = ~part[:, used]
-                found.append(measure_edges(language, pairs, kept))
-            else:
-                keys = [str(circuit.parts[int(i)]) for i in used]
-                found.append(measure_interchanged(model_of(model, pairs), pairs, keys, part[:, used]))
-        if progress is not None:
-            progress(min(start + AT_ONCE, len(replaced)), len(replaced))
-    return np.concatenate(found)
-
-
-def _edges_of(model: LanguageModel, circuit: Circuit, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    graph = edge_map(model)
-    return np.array([graph.index(*circuit.parts[int(i)]) for i in places], dtype=np.int64)
+    parts, rows = [circuit.parts[int(i)] for i in used], replaced[:, used]
+    sets = EdgeSets(parts, rows) if circuit.level == "edge" else UnitSets([str(part) for part in parts], rows)
+    then = None if progress is None else (lambda done, total: progress(done * len(rows) // total, len(rows)))
+    baseline = Baseline("corrupted", shown=pairs.corrupted)
+    return measure_sets(laid, Cases(pairs.clean, pairs.metrics), sets, baseline, turn=turn, progress=then).T

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from patchclamp.ablate import Cases, Turn, UnitSets, measure_sets
 from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
-from patchclamp.atlas.lab.control import measure_cells
-from patchclamp.atlas.lab.run import Turn
+from patchclamp.atlas.lab.control import rows_of_turn
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.attribute.features import kind_of
 from patchclamp.core.circuit import Circuit
@@ -75,9 +75,12 @@ def verify(
     with turn():
         found = _sized(model, question, metric, chosen)
     controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_sets, seed=seed)
-    sets = [[found.key(place) for place in one] for one in controls.sets]
-    cells = [found.baseline.replace_all(group) for group in (chosen, *sets)]
-    values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
+    groups = [[found.index(node) for node in chosen], *controls.sets]
+    sets = UnitSets(found.unit_index, [np.array(places, dtype=np.int64) for places in groups])
+    [values] = measure_sets(
+        model, Cases.of([question.shown], metric), sets, found.baseline, batch_size=rows_of_turn(question.shown),
+        turn=turn, progress=progress,
+    )  # fmt: skip
     together, randoms = float(found.metric_clean - values[0]), found.metric_clean - values[1:]
     whole = randoms[np.isfinite(randoms)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
@@ -86,10 +89,10 @@ def verify(
     return pages.Verified(
         nodes=len(chosen), metric_clean=finite(found.metric_clean), predicted=finite(predicted),
         measured=finite(together),
-        randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
+        randoms=[finite(x) for x in randoms], size=controls.size,
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=finite(p), baseline=found.baseline.kind, seed=seed,
+        different=controls.n_different, p=finite(p), baseline=found.baseline.kind, seed=seed,
     )  # fmt: skip
 
 

@@ -1,18 +1,21 @@
-"""Baseline: what a neuron's or head's value is held against, and replaced by."""
+"""Baseline: what a unit's value is held against, and replaced by."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchclamp.ablate.cases import ROWS
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Span, Values
 from patchclamp.core.recording import Recording, as_numpy
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.model import Model
@@ -31,6 +34,8 @@ class Baseline:
         kind: ``zero``, ``mean`` or ``corrupted``.
         values: a survey (or anything with means) for ``mean``, the corrupted run for ``corrupted``.
         stimulus: which of the corrupted runs; None for all of them, row by row beside as many clean ones.
+        shown: stimuli instead of values, run where they are needed: for ``corrupted`` the counterpart of every case,
+            for ``mean`` those whose mean is taken, position by position, among stimuli of one length.
 
     Example:
         >>> from patchclamp.core.unit import UnitKey
@@ -41,14 +46,73 @@ class Baseline:
     kind: Kind
     values: Values | None = None
     stimulus: int | None = 0
+    shown: tuple[Shown, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in ("zero", "mean", "corrupted") or (self.kind == "zero") != (self.values is None):
+        n_given = (self.values is not None) + bool(self.shown)
+        if self.kind not in ("zero", "mean", "corrupted") or n_given != (self.kind != "zero"):
             raise PatchclampError(
                 expected="zero without values, or mean or corrupted with them",
-                got=f"{self.kind!r} {'without' if self.values is None else 'with'} values",
+                got=f"{self.kind!r} {'without' if not n_given else 'with'} values",
                 remedy="Give a survey for mean, a recording of the corrupted prompt for corrupted.",
             )
+
+    def rows(
+        self, model: Model, paths: Sequence[str], some: Int[np.ndarray, " some"], n: int
+    ) -> dict[str, Float[Tensor, "*case position width"]]:
+        """Return what stands in the place of sites' values in some cases of one length.
+
+        Args:
+            model: the subject.
+            paths: sites.
+            some: places of the cases.
+            n: their length.
+
+        Returns:
+            By site ``(position, width)`` where all cases take the same, else ``(case, position, width)``.
+
+        Raises:
+            PatchclampError: no mean at so many positions.
+
+        Cost: a forward pass per case where counterparts are shown; of a mean, one per stimulus at the first call.
+        """
+        if self.shown and self.kind == "corrupted":
+            recording = model.run([self.shown[int(i)] for i in some], record=list(paths), logits=False).recording
+            return {path: recording[path].unflatten(0, (len(some), -1)) for path in paths}
+        if self.shown:
+            return {path: self._mean(model, path, paths, n) for path in paths}
+        found = {}
+        for path in paths:
+            site = model.site(path)
+            shape = (site.n_places or n, site.width or site.n_heads * n)
+            if self.stimulus is None and isinstance(self.values, Recording):
+                found[path] = self.values[path].unflatten(0, (len(self.values.stimuli), -1))[torch.from_numpy(some)]
+            else:
+                found[path] = self.at(path, torch.zeros(1, dtype=model.dtype, device=model.device).expand(shape))
+        return found
+
+    def _mean(self, model: Model, path: str, paths: Sequence[str], n: int) -> Float[Tensor, "position width"]:
+        missing = [one for one in paths if (one, n) not in self._means]
+        if missing:
+            own = [x for x in self.shown if len(x) == n]
+            if not own:
+                raise PatchclampError(
+                    expected=f"stimuli of {n} tokens among those whose mean is taken",
+                    got=", ".join(str(k) for k in sorted({len(x) for x in self.shown})) + " tokens",
+                    remedy="Take means over stimuli as long, or the counterparts as the baseline.",
+                )
+            sums: dict[str, Tensor] = {}
+            for some in (own[k : k + ROWS] for k in range(0, len(own), ROWS)):
+                recording = model.run(some, record=missing, logits=False).recording
+                for one in missing:
+                    total = recording[one].unflatten(0, (len(some), -1)).double().sum(0)
+                    sums[one] = sums[one] + total if one in sums else total
+            self._means.update({(one, n): (total / len(own)).to(model.dtype) for one, total in sums.items()})
+        return self._means[path, n]
+
+    @cached_property
+    def _means(self) -> dict[tuple[str, int], Tensor]:
+        return {}
 
     def at(self, site: str, like: Tensor) -> Float[Tensor, "position width"]:
         """Return the baseline's values beside the clean run's, in the same type and on the same device."""
@@ -95,33 +159,6 @@ class Baseline:
         Of features all are replaced; the error x − x̂, which none of them explains, stays.
         """
         return self._put(site, None, basis, None)
-
-    def keep_only(
-        self, ranks: Mapping[str, np.ndarray], size: int, bases: Mapping[str, Basis] | None = None
-    ) -> list[Intervention]:
-        """Return interventions that replace everything but the first nodes of an order, in process only.
-
-        Args:
-            ranks: site to ``(position, width)`` rank of the node that each value belongs to, from 0; where the site has
-                a basis of directions ``(position, unit)``.
-            size: how many nodes keep their values.
-            bases: site to basis, where the nodes are features.
-        """
-        found = bases or {}
-        return [
-            Intervention(site, "call", fn=self._keeping(site, own, size, found.get(site)))
-            for site, own in ranks.items()
-        ]
-
-    def _keeping(self, site: str, ranks: np.ndarray, size: int, basis: Basis | None) -> Callable[[Tensor], Tensor]:
-        def fn(x: Tensor) -> Tensor:
-            kept = torch.as_tensor(ranks < size, device=x.device)
-            if basis is None:
-                return torch.where(kept, x, self.at(site, x))
-            change = (self.features(basis, site, x) - encode(basis, x)).masked_fill(kept, 0)
-            return x + change @ torch.as_tensor(basis.decoder, dtype=x.dtype, device=x.device)
-
-        return fn
 
     def _put(self, site: str, units: tuple[int, ...] | None, basis: str, at: Any) -> Intervention:
         if self.values is None:

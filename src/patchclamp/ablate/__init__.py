@@ -1,0 +1,24 @@
+"""Ablate: replace sets of units, edges, positions or regions, and measure what a metric becomes."""
+
+from patchclamp.ablate.baseline import Baseline, check_means
+from patchclamp.ablate.cases import Cases
+from patchclamp.ablate.edges import EdgeSets
+from patchclamp.ablate.engine import Sets, Turn, count_rows, measure_changes, measure_sets
+from patchclamp.ablate.regions import RegionSets
+from patchclamp.ablate.units import First, UnitSets, locate_units
+
+__all__ = [
+    "Baseline",
+    "Cases",
+    "EdgeSets",
+    "First",
+    "RegionSets",
+    "Sets",
+    "Turn",
+    "UnitSets",
+    "check_means",
+    "count_rows",
+    "locate_units",
+    "measure_changes",
+    "measure_sets",
+]

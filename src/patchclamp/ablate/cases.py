@@ -1,0 +1,67 @@
+"""Cases: what a subject is shown, and the metric that is read of each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.stimulus import Shown
+
+ROWS = 64
+"""Rows of one forward pass, where no other number is given."""
+
+Measured = tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"], Float[np.ndarray, " row"]]
+"""What one pass measured: the case and the set of each row, and m."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Hold stimuli, and the metric that is read of each.
+
+    Args:
+        shown: the stimuli.
+        metrics: m of each.
+
+    Raises:
+        PatchclampError: no stimulus, or not one metric each.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> len(Cases.of(cat.stimuli(["the cat", "the old cat"]), Metric("logit", (3,))))
+        2
+    """
+
+    shown: Sequence[Shown]
+    metrics: Sequence[Metric]
+
+    def __post_init__(self) -> None:
+        if len(self.shown) != len(self.metrics) or not len(self.shown):
+            raise PatchclampError(
+                expected="at least one stimulus, and a metric for each",
+                got=f"{len(self.shown)} stimuli, {len(self.metrics)} metrics",
+                remedy="Cases.of(stimuli, metric) reads one metric of all.",
+            )
+
+    def __len__(self) -> int:
+        return len(self.shown)
+
+    @classmethod
+    def of(cls, shown: Sequence[Shown], metric: Metric) -> "Cases":
+        """Return stimuli of which one metric is read."""
+        return cls(tuple(shown), (metric,) * len(shown))
+
+    def batches(self, most: int = ROWS) -> Iterator[Int[np.ndarray, " some"]]:
+        """Yield the places of cases that fit one pass: of one length, read at the same positions, at most so many."""
+        kinds = [(len(x), metric.positions) for x, metric in zip(self.shown, self.metrics, strict=True)]
+        for kind in sorted(set(kinds)):
+            members = np.array([i for i, own in enumerate(kinds) if own == kind])
+            yield from (members[k : k + most] for k in range(0, len(members), most))
+
+    def metric(self, some: Sequence[int] | Int[np.ndarray, " some"], copies: int = 1) -> Metric | EachMetric:
+        """Return the metric of some cases' rows, the whole batch of them repeated so many times."""
+        own = [self.metrics[int(i)] for i in some]
+        return own[0] if all(one is own[0] for one in own) else EachMetric(tuple(own) * copies)

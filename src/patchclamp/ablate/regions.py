@@ -1,0 +1,64 @@
+"""Sets of regions: images with some regions filled."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from patchclamp.ablate.cases import Cases, Measured
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.regions import Fill, fill_regions, grid_regions
+from patchclamp.core.stimulus import Picture
+
+
+@dataclass(frozen=True, eq=False)
+class RegionSets:
+    """Hold sets of regions of images: squares of a grid.
+
+    Args:
+        size: side of a square, in pixels.
+        rows: ``(set, region)`` marks; of images of one size.
+    """
+
+    size: int
+    rows: Bool[np.ndarray, "set region"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def regions(self, picture: Picture) -> Int[np.ndarray, "y x"]:
+        """Return the region that each pixel of an image is of.
+
+        Raises:
+            PatchclampError: another number of regions than the sets have marks.
+        """
+        found = grid_regions(picture, self.size)
+        if int(found.max()) + 1 != self.rows.shape[1]:
+            raise PatchclampError(
+                expected=f"images of {self.rows.shape[1]} regions",
+                got=f"one of {int(found.max()) + 1}",
+                remedy="Measure images of one size, with a mark for every square.",
+            )
+        return found
+
+    def measure(self, subject: Any, cases: Cases, fill: Fill, *, keep: bool, batch_size: int) -> Iterator[Measured]:
+        """Yield what each pass measured; see ``measure_sets``.
+
+        Cost: a forward pass per image and set; memory of the images of one pass.
+        """
+        strange = [x for x in cases.shown if not isinstance(x, Picture)]
+        if strange:
+            raise PatchclampError(
+                expected="images, for regions", got=type(strange[0]).__name__, remedy="Replace units or positions."
+            )
+        pictures: Sequence[Picture] = cases.shown  # type: ignore[assignment]  # checked above
+        regions = [self.regions(picture) for picture in pictures]
+        for i, picture in enumerate(pictures):
+            for start in range(0, len(self), batch_size):
+                sets = np.arange(start, min(start + batch_size, len(self)))
+                marks = self.rows[sets] != keep
+                shown = fill_regions(picture, regions[i], marks, fill)
+                values = subject.measure(shown, cases.metrics[i]).cpu().double().numpy()
+                yield np.full(len(sets), i), sets, values
