@@ -28,20 +28,22 @@ class RegionSets:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def regions(self, picture: Picture) -> Int[np.ndarray, "y x"]:
-        """Return the region that each pixel of an image is of.
+    def regions(self, pictures: Sequence[Picture]) -> Int[np.ndarray, "y x"]:
+        """Return the region that each pixel of the images is of.
 
         Raises:
-            PatchclampError: another number of regions than the sets have marks.
+            PatchclampError: images of several sizes, or another number of regions than the sets have marks.
         """
-        found = grid_regions(picture, self.size)
-        if int(found.max()) + 1 != self.rows.shape[1]:
+        grids = [grid_regions(picture, self.size) for picture in pictures]
+        sizes = {grid.shape for grid in grids}
+        n = int(grids[0].max()) + 1
+        if len(sizes) != 1 or n != self.rows.shape[1]:
             raise PatchclampError(
-                expected=f"images of {self.rows.shape[1]} regions",
-                got=f"one of {int(found.max()) + 1}",
-                remedy="Measure images of one size, with a mark for every square.",
+                expected=f"images of one size, of {self.rows.shape[1]} regions",
+                got=f"{len(sizes)} sizes" if len(sizes) != 1 else f"{n} regions",
+                remedy="Resize them, or give a mark for every square.",
             )
-        return found
+        return grids[0]
 
     def measure(self, subject: Any, cases: Cases, fill: Fill, *, keep: bool, batch_size: int) -> Iterator[Measured]:
         """Yield what each pass measured; see ``measure_sets``.
@@ -54,11 +56,11 @@ class RegionSets:
                 expected="images, for regions", got=type(strange[0]).__name__, remedy="Replace units or positions."
             )
         pictures: Sequence[Picture] = cases.shown  # type: ignore[assignment]  # checked above
-        regions = [self.regions(picture) for picture in pictures]
+        regions = self.regions(pictures)
         for i, picture in enumerate(pictures):
             for start in range(0, len(self), batch_size):
                 sets = np.arange(start, min(start + batch_size, len(self)))
                 marks = self.rows[sets] != keep
-                shown = fill_regions(picture, regions[i], marks, fill)
+                shown = fill_regions(picture, regions, marks, fill)
                 values = subject.measure(shown, cases.metrics[i]).cpu().double().numpy()
                 yield np.full(len(sets), i), sets, values
