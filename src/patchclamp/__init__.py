@@ -19,6 +19,7 @@ _HOME = {
     "Circuit": "core.circuit",
     "clamp": "core.intervention",
     "Description": "core.description",
+    "Descriptions": "core.descriptions",
     "Dictionary": "core.dictionary",
     "Edit": "core.edit",
     "edit": "control",
@@ -75,7 +76,7 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode")
+_ROOMS = ("atlas", "attribute", "compare", "decode", "describe")
 """Rooms, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from patchclamp import attribute as attribute
     from patchclamp import compare as compare
     from patchclamp import decode as decode
+    from patchclamp import describe as describe
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
     from patchclamp.core.condition import When as When
     from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.description import Description as Description
+    from patchclamp.core.descriptions import Descriptions as Descriptions
     from patchclamp.core.dictionary import Dictionary as Dictionary
     from patchclamp.core.edit import Edit as Edit
     from patchclamp.core.errors import PatchclampError as PatchclampError
