@@ -61,7 +61,7 @@ class Cases:
             members = np.array([i for i, own in enumerate(kinds) if own == kind])
             yield from (members[k : k + most] for k in range(0, len(members), most))
 
-    def metric(self, some: Sequence[int] | Int[np.ndarray, " some"], copies: int = 1) -> Metric | EachMetric:
-        """Return the metric of some cases' rows, the whole batch of them repeated so many times."""
-        own = [self.metrics[int(i)] for i in some]
-        return own[0] if all(one is own[0] for one in own) else EachMetric(tuple(own) * copies)
+    def metric(self, rows: Sequence[int] | Int[np.ndarray, " row"]) -> Metric | EachMetric:
+        """Return the metric of rows that are cases: one where all have the same."""
+        own = [self.metrics[int(i)] for i in rows]
+        return own[0] if all(one is own[0] for one in own) else EachMetric(tuple(own))

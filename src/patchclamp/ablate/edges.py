@@ -59,7 +59,14 @@ class EdgeSets:
             )
 
     def measure(
-        self, model: Network, cases: Cases, baseline: Baseline, *, keep: bool, batch_size: int
+        self,
+        model: Network,
+        cases: Cases,
+        baseline: Baseline,
+        *,
+        keep: bool,
+        only: Bool[np.ndarray, "case set"] | None,
+        batch_size: int,
     ) -> Iterator[Measured]:
         """Yield what each pass measured; see ``measure_sets``.
 
@@ -76,7 +83,7 @@ class EdgeSets:
             n = len(cases.shown[int(members[0])])
             if baseline.kind == "mean" and n not in means:
                 means[n] = mean_writes(language, [x for x in baseline.shown if len(x) == n], n)
-            spots = [(int(i), s) for i in members for s in range(len(self))]
+            spots = [(int(i), s) for i in members for s in range(len(self)) if only is None or only[i, s]]
             step = max(1, SETS_MEMORY // row_bytes(language, n, each=1))
             for part in (spots[k : k + step] for k in range(0, len(spots), step)):
                 own = [i for i, _ in part]

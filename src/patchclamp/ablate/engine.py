@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import ROWS, Cases
@@ -35,6 +35,7 @@ def measure_sets(
     baseline: Baseline | Fill,
     *,
     keep: bool = False,
+    only: Bool[np.ndarray, "case set"] | None = None,
     batch_size: Positive = ROWS,
     turn: Turn = nullcontext,
     progress: Progress | None = None,
@@ -49,6 +50,7 @@ def measure_sets(
         sets: of units, at positions or everywhere; of edges; or of regions of images.
         baseline: what stands in the place of units and edges; of regions the filling, ``zero`` or ``mean``.
         keep: replace all keys but those of a set.
+        only: which sets are measured of which case; the others are nan. All where left out.
         batch_size: rows of a forward pass: cases of one length, times sets.
         turn: what forward passes run in.
         progress: called with rows done and in all.
@@ -75,9 +77,13 @@ def measure_sets(
             got=f"{type(baseline).__name__} for {type(sets).__name__}",
             remedy="Baseline('zero') puts nothing in a unit's place.",
         )
-    measured = np.zeros((len(cases), len(sets)))
-    runs = sets.measure(subject, cases, baseline, keep=keep, batch_size=batch_size)  # type: ignore[arg-type]
-    done = 0
+    if only is not None and only.shape != (len(cases), len(sets)):
+        raise PatchclampError(
+            expected=f"marks of {len(cases)} cases and {len(sets)} sets", got=f"{only.shape}", remedy="Leave them out."
+        )
+    measured = np.full((len(cases), len(sets)), np.nan)
+    runs = sets.measure(subject, cases, baseline, keep=keep, only=only, batch_size=batch_size)  # type: ignore[arg-type]
+    done, total = 0, measured.size if only is None else int(only.sum())
     while True:
         with turn():
             part = next(runs, None)
@@ -87,7 +93,7 @@ def measure_sets(
         measured[own, some] = values
         done += values.size
         if progress is not None:
-            progress(done, measured.size)
+            progress(done, total)
 
 
 def count_rows(n_cases: Natural, n_sets: Natural, *, counterparts: bool = True) -> int:

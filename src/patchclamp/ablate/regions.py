@@ -58,8 +58,8 @@ class RegionSets:
         pictures: Sequence[Picture] = cases.shown  # type: ignore[assignment]  # checked above
         regions = self.regions(pictures)
         for i, picture in enumerate(pictures):
-            for start in range(0, len(self), batch_size):
-                sets = np.arange(start, min(start + batch_size, len(self)))
+            asked = np.arange(len(self)) if only is None else np.flatnonzero(only[i])
+            for sets in (asked[k : k + batch_size] for k in range(0, len(asked), batch_size)):
                 marks = self.rows[sets] != keep
                 shown = fill_regions(picture, regions, marks, fill)
                 values = subject.measure(shown, cases.metrics[i]).cpu().double().numpy()

@@ -1,6 +1,6 @@
 """Sets of units: neurons, heads, channels, whole sites or features, everywhere or at a position, replaced together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import check_places
 
+MOST = np.iinfo(np.int64).max
 COPIES = 6
 """Values of the widest site that one forward pass holds at a time, as the memory estimate counts them."""
 
@@ -129,7 +130,14 @@ class UnitSets:
         _check(model, locate_units(model, self.keys), cases, baseline)
 
     def measure(
-        self, model: Model, cases: Cases, baseline: Baseline, *, keep: bool, batch_size: int
+        self,
+        model: Model,
+        cases: Cases,
+        baseline: Baseline,
+        *,
+        keep: bool,
+        only: Bool[np.ndarray, "case set"] | None,
+        batch_size: int,
     ) -> Iterator[Measured]:
         """Yield what each pass measured; see ``measure_sets``.
 
@@ -139,24 +147,45 @@ class UnitSets:
         """
         job = _Job(model, locate_units(model, self.keys), self.rows, keep, baseline.kind == "zero")
         _check(model, job.members, cases, baseline)
-        starts = np.array([job.first_layer(i) for i in range(len(self))], dtype=np.int64)
+        starts = job.first_layers
         paths = list(dict.fromkeys(member.path for member in job.members))
         for some in cases.batches(batch_size):
+            asked = starts if only is None else starts[only[some].any(0)]
+            if not len(asked):
+                continue
             own = [cases.shown[int(i)] for i in some]
             there = baseline.rows(model, paths, some, len(own[0]))
-            sites = [f"blocks.{layer}.resid_in" for layer in np.unique(starts) if layer > 0]
+            sites = [f"blocks.{layer}.resid_in" for layer in np.unique(asked) if layer > 0]
             streams = model.run(own, record=sites, logits=False).recording if sites else None
-            for layer in np.unique(starts):
-                alike, at_once = np.flatnonzero(starts == layer), max(1, batch_size // len(own))
-                for sets in (alike[k : k + at_once] for k in range(0, len(alike), at_once)):
+            for layer in np.unique(asked):
+                for sets, cells in _parts(np.flatnonzero(starts == layer), len(own), only, some, batch_size):
+                    rows = np.tile(np.arange(len(own)), len(sets)) if cells is None else cells
                     restart = None
                     if layer > 0 and streams is not None:
                         residual = streams[f"blocks.{layer}.resid_in"].unflatten(0, (len(own), -1))
-                        restart = Restart(int(layer), residual.repeat(len(sets), 1, 1))
-                    changes = list(job.changes(sets, there, len(own)))
-                    metric = cases.metric(some, len(sets))
-                    values = model.measure(own * len(sets), metric, interventions=changes, restart=restart)
-                    yield np.tile(some, len(sets)), np.repeat(sets, len(own)), widened(values).cpu().double().numpy()
+                        restart = Restart(int(layer), residual[torch.from_numpy(rows).to(residual.device)])
+                    changes = list(job.changes(sets, there, len(own) if cells is None else cells))
+                    shown, metric = [own[i] for i in rows], cases.metric(some[rows])
+                    values = model.measure(shown, metric, interventions=changes, restart=restart)
+                    own_sets = np.repeat(sets, len(own)) if cells is None else sets
+                    yield some[rows], own_sets, widened(values).cpu().double().numpy()
+
+
+def _parts(
+    sets: Int[np.ndarray, " set"],
+    n_cases: int,
+    only: Bool[np.ndarray, "case set"] | None,
+    some: Int[np.ndarray, " some"],
+    batch_size: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yield sets that run together, each on all of some cases; or the set of every row, and its case."""
+    if only is None:
+        at_once = max(1, batch_size // n_cases)
+        yield from ((sets[k : k + at_once], None) for k in range(0, len(sets), at_once))
+        return
+    which, cells = np.nonzero(only[np.ix_(some, sets)].T)
+    for k in range(0, len(which), batch_size):
+        yield sets[which[k : k + batch_size]], cells[k : k + batch_size]
 
 
 def locate_units(model: Model, keys: Sequence[str] | Sequence[UnitKey] | UnitIndex) -> list[Members]:
@@ -271,42 +300,63 @@ class _Job:
         found = np.searchsorted(second, places, side="right") - 1
         return first[found], places - second[found]
 
-    def _own(self, k: int, sets: Sequence[int]) -> Bool[np.ndarray, "set member"]:
+    @cached_property
+    def _listed(self) -> Int[np.ndarray, "3 key"]:
+        """Set, member and place there of every key of the sets that list their keys."""
+        listed = [(i, row) for i, row in enumerate(self.rows) if row.dtype != bool]
+        if not listed:
+            return np.zeros((3, 0), dtype=np.int64)
+        sets = np.repeat([i for i, _ in listed], [len(row) for _, row in listed])  # type: ignore[arg-type]
+        return np.stack([sets, *self._locate(np.concatenate([row for _, row in listed]).astype(np.int64))])
+
+    def _own(self, k: int, sets: Int[np.ndarray, " row"]) -> Bool[np.ndarray, "row member"]:
         """Return which keys of one site are replaced in each of some sets."""
         own = np.zeros((len(sets), self.members[k].size), dtype=bool)
-        for mark, i in zip(own, sets, strict=True):
-            row = self.rows[int(i)]
-            if row.dtype == bool:
-                mark[:] = row[self.members[k].places]
-            else:
-                number, at = self._locate(row)
-                mark[at[number == k]] = True
+        firsts, ends = (np.searchsorted(self._listed[0], sets, side=side) for side in ("left", "right"))
+        for mark, i, first, end in zip(own, sets, firsts, ends, strict=True):
+            if self.rows[i].dtype == bool:
+                mark[:] = self.rows[i][self.members[k].places]
+            elif end > first:
+                _, members, at = self._listed[:, first:end]
+                mark[at[members == k]] = True
         return ~own if self.keep else own
 
     @cached_property
-    def touched(self) -> list[list[int]]:
-        """The members at which each set replaces something."""
-        found = []
+    def touched(self) -> Bool[np.ndarray, "set member"]:
+        """At which members each set replaces something."""
+        found = np.zeros((len(self.rows), len(self.members)), dtype=bool)
+        found[self._listed[0], self._listed[1]] = True
         for i, row in enumerate(self.rows):
             if row.dtype == bool or self.keep:
-                found.append([k for k in range(len(self.members)) if self._own(k, [i]).any()])
-            else:
-                found.append(np.unique(self._locate(row)[0]).tolist())
+                found[i] = [self._own(k, np.array([i])).any() for k in range(len(self.members))]
         return found
 
-    def first_layer(self, i: int) -> int:
-        """Return the first block that a set changes."""
-        if not self.model.restarts:
-            return 0
-        return min((self.model.first_layer(self.members[k].path) for k in self.touched[i]), default=0)
+    @cached_property
+    def first_layers(self) -> Int[np.ndarray, " set"]:
+        """The first block that each set changes."""
+        layers = [self.model.first_layer(member.path) if self.model.restarts else 0 for member in self.members]
+        first = np.where(self.touched, np.array(layers, dtype=np.int64)[None], MOST).min(1, initial=MOST)
+        return np.where(self.touched.any(1), first, 0)
 
-    def changes(self, sets: Sequence[int], there: dict[str, Tensor], n_cases: int) -> Iterator[Intervention]:
-        """Yield a change for every site that any of some sets has units at; rows are sets, cases within."""
-        for k in sorted({k for i in sets for k in self.touched[int(i)]}):
-            yield self._change(k, self._own(k, sets), there[self.members[k].path], n_cases)
+    def changes(
+        self, sets: Int[np.ndarray, " row"], there: Mapping[str, Tensor], cells: Int[np.ndarray, " row"] | int
+    ) -> Iterator[Intervention]:
+        """Yield a change for every site that any of some sets has units at.
+
+        Args:
+            sets: by row.
+            there: by site what is put in.
+            cells: the case of each row; or how many cases stand beside each set.
+        """
+        for k in np.flatnonzero(self.touched[sets].any(0)).tolist():
+            yield self._change(k, self._own(k, sets), there[self.members[k].path], cells)
 
     def _change(
-        self, k: int, own: Bool[np.ndarray, "set member"], value: Float[Tensor, "*case position width"], n_cases: int
+        self,
+        k: int,
+        own: Bool[np.ndarray, "row member"],
+        value: Float[Tensor, "*case position width"],
+        cells: Int[np.ndarray, " row"] | int,
     ) -> Intervention:
         """Return what puts the baseline in the place of units at one site, of each set its own."""
         member = self.members[k]
@@ -328,6 +378,10 @@ class _Job:
             value = value.new_zeros(1).expand(*value.shape[:-1], len(units.chosen()))
         else:
             value = units.encode(value.flatten(0, -2)).unflatten(0, value.shape[:-1])
-        mask = (mask if some is None else mask[..., used])[:, None].to(value.device)
-        value = value.expand(n_cases, *value.shape[-2:])
+        mask = (mask if some is None else mask[..., used]).to(value.device)
+        if isinstance(cells, int):
+            # Sets, and cases within: neither is repeated for the other.
+            value, mask = value.expand(cells, *value.shape[-2:]), mask[:, None]
+        elif value.ndim > 2:
+            value = value[torch.from_numpy(cells).to(value.device)]
         return Intervention(member.path, "rows", some, member.basis.name, value=value, mask=mask)
