@@ -1,6 +1,7 @@
 """Cases: what a subject is shown, and the metric that is read of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from patchclamp.core.stimulus import Shown
 ROWS = 64
 """Rows of one forward pass, where no other number is given."""
 
+Turn = Callable[[], AbstractContextManager[object]]
+"""What forward passes run in: where others use the subject too, they have their turn between."""
 Measured = tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"], Float[np.ndarray, " row"]]
 """What one pass measured: the case and the set of each row, and m."""
 

@@ -106,7 +106,14 @@ class EdgeSets:
             PatchclampError: an edge that it has not.
         """
         graph = edge_map(model)
-        ends = ((str(k.source), str(k.target)) if isinstance(k, EdgeKey) else k for k in self.keys)
+        strange = [key for key in self.keys if isinstance(key, str)]
+        if strange:
+            raise PatchclampError(
+                expected="keys that are all edges",
+                got=f"{len(strange)} that are none, such as {strange[0]}",
+                remedy="Replace units by UnitSets; find a circuit of edges with --level edge.",
+            )
+        ends = ((str(key.source), str(key.target)) if isinstance(key, EdgeKey) else key for key in self.keys)
         return np.array([graph.index(*one) for one in ends], dtype=np.int64)
 
     def _marks(self, s: int) -> Bool[np.ndarray, " key"]:

@@ -1,14 +1,14 @@
 """Replace sets and measure: one loop for units, edges, positions and regions."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.baseline import Baseline
-from patchclamp.ablate.cases import ROWS, Cases
+from patchclamp.ablate.cases import ROWS, Cases, Turn
 from patchclamp.ablate.edges import EdgeSets
 from patchclamp.ablate.regions import RegionSets
 from patchclamp.ablate.units import UnitSets
@@ -23,8 +23,6 @@ from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
 Sets = UnitSets | EdgeSets | RegionSets
-Turn = Callable[[], AbstractContextManager[object]]
-"""What forward passes run in: where others use the subject too, they have their turn between."""
 
 
 @checked
