@@ -45,7 +45,16 @@ class RegionSets:
             )
         return grids[0]
 
-    def measure(self, subject: Any, cases: Cases, fill: Fill, *, keep: bool, batch_size: int) -> Iterator[Measured]:
+    def measure(
+        self,
+        subject: Any,
+        cases: Cases,
+        fill: Fill,
+        *,
+        keep: bool,
+        only: Bool[np.ndarray, "case set"] | None,
+        batch_size: int,
+    ) -> Iterator[Measured]:
         """Yield what each pass measured; see ``measure_sets``.
 
         Cost: a forward pass per image and set; memory of the images of one pass.

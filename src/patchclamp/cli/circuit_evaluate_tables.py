@@ -48,8 +48,8 @@ def show(d: Mapping[str, Any]) -> None:
     out.print(
         r"Faithfulness F = \[m(C) − m(∅)] / \[m(M) − m(∅)] of means over pairs, 95 % bootstrap over pairs; everything "
         "else: F of all parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, "
-        f"{d['about']['random']} of them, part by part of the {d['about']['match']}. Area: trapezoids over the share, by "
-        "its range.",
+        f"{d['about']['random']} of them, part by part of the {d['about']['match']}. Area: trapezoids over the "
+        "share, by its range.",
         style="dim",
     )
 
