@@ -1,6 +1,6 @@
 """Baseline: what a unit's value is held against, and replaced by."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,10 +13,9 @@ from torch import Tensor
 from patchclamp.ablate.cases import ROWS
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.intervention import Intervention, Source, Span, Values
+from patchclamp.core.intervention import Intervention, Source, Values
 from patchclamp.core.recording import Recording, as_numpy
 from patchclamp.core.stimulus import Shown
-from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.model import Model
 
@@ -38,8 +37,7 @@ class Baseline:
             for ``mean`` those whose mean is taken, position by position, among stimuli of one length.
 
     Example:
-        >>> from patchclamp.core.unit import UnitKey
-        >>> Baseline("zero").replace(UnitKey.parse("blocks.0.mlp.act/neurons/7@3")).operation
+        >>> Baseline("zero").replace_site("blocks.0.mlp.act").operation
         'ablate'
     """
 
@@ -135,38 +133,17 @@ class Baseline:
             return torch.zeros(len(x), basis.n_units, dtype=x.dtype, device=x.device)
         return encode(basis, self.at(site, x))
 
-    def replace(self, node: UnitKey) -> Intervention:
-        """Return the intervention that puts the baseline in a node's place."""
-        return self.replace_all([node])[0]
-
-    def replace_all(self, nodes: Iterable[UnitKey]) -> list[Intervention]:
-        """Return the interventions that put the baseline in the place of several nodes at once.
-
-        Units of one basis at one place are one intervention: features that were replaced one after another would each
-        be read off what the ones before had left.
-        """
-        places: dict[tuple[str, str, int | None], list[int]] = {}
-        for node in nodes:
-            places.setdefault((node.site, node.basis, node.position), []).append(node.index)
-        return [
-            self._put(site, tuple(units), basis, None if position is None else (Span(position, position + 1),))
-            for (site, basis, position), units in places.items()
-        ]
-
     def replace_site(self, site: str, basis: str = "neurons") -> Intervention:
         """Return the intervention that puts the baseline in place of a whole site, at every position.
 
         Of features all are replaced; the error x − x̂, which none of them explains, stays.
         """
-        return self._put(site, None, basis, None)
-
-    def _put(self, site: str, units: tuple[int, ...] | None, basis: str, at: Any) -> Intervention:
         if self.values is None:
-            return Intervention(site, "ablate", units, basis, at)
+            return Intervention(site, "ablate", basis=basis)
         source = Source(self.values, stimulus=self.stimulus or 0)
         if self.kind == "mean":
-            return Intervention(site, "ablate", units, basis, at, mode="mean", source=source)
-        return Intervention(site, "patch", units, basis, at, source=source)
+            return Intervention(site, "ablate", basis=basis, mode="mean", source=source)
+        return Intervention(site, "patch", basis=basis, source=source)
 
 
 def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.ablate import Cases, UnitSets, measure_sets
 from patchclamp.attribute import Attribution, attribute_nodes
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
@@ -17,7 +18,6 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask
 from patchclamp.explain.receipts import normalised
 from patchclamp.organisms import language
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
 
 MAIN_TASKS = ("ioi", "agreement", "pronouns", "days", "months", "facts", "two_hop")
@@ -195,8 +195,8 @@ def _singles(scores: Mapping[str, np.ndarray], draw: np.random.Generator) -> np.
 def _measured(
     model: LanguageModel, question: Any, found: Attribution, groups: Sequence[Sequence[UnitKey]]
 ) -> Float[np.ndarray, " group"]:
-    cells = [[found.baseline.replace(node) for node in group] for group in groups]
-    return widened(model.sweep(question.shown, question.metric, cells)).cpu().double().numpy()
+    cases = Cases.of([question.shown], question.metric)
+    return measure_sets(model, cases, UnitSets.of(groups), found.baseline)[0]
 
 
 def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: int) -> list[Holding]:
