@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
@@ -13,6 +13,22 @@ from patchclamp.core.stimulus import Shown
 
 ROWS = 64
 """Rows of one forward pass, where no other number is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class How:
+    """Say how sets are measured.
+
+    Args:
+        keep: all keys but those of a set are replaced.
+        only: which sets are measured of which case; None for all.
+        batch_size: rows of a forward pass.
+    """
+
+    keep: bool = False
+    only: Bool[np.ndarray, "case set"] | None = None
+    batch_size: int = ROWS
+
 
 Turn = Callable[[], AbstractContextManager[object]]
 """What forward passes run in: where others use the subject too, they have their turn between."""

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Int
 
 from patchclamp.ablate.baseline import Baseline
-from patchclamp.ablate.cases import Cases, Measured
+from patchclamp.ablate.cases import Cases, How, Measured
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
-from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.subjects.edges import Writes, edge_map, measured_with, row_bytes, rows_at_once, with_edges, writes_of
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
@@ -33,8 +33,8 @@ class EdgeSets:
         rows: ``(set,)`` marks of its keys, or places of some.
     """
 
-    keys: Sequence[EdgeKey] | Sequence[tuple[str, str]]
-    rows: Sequence[Bool[np.ndarray, " key"]] | Sequence[Int[np.ndarray, " n"]]
+    keys: Sequence[EdgeKey | tuple[str, str] | str]
+    rows: Sequence[Bool[np.ndarray, " key"] | Int[np.ndarray, " n"]] | Bool[np.ndarray, "set key"]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,16 +58,7 @@ class EdgeSets:
                 remedy="Baseline('corrupted', shown=…), or Baseline('mean', shown=…).",
             )
 
-    def measure(
-        self,
-        model: Network,
-        cases: Cases,
-        baseline: Baseline,
-        *,
-        keep: bool,
-        only: Bool[np.ndarray, "case set"] | None,
-        batch_size: int,
-    ) -> Iterator[Measured]:
+    def measure(self, model: Network, cases: Cases, baseline: Baseline, how: How) -> Iterator[Measured]:
         """Yield what each pass measured; see ``measure_sets``.
 
         Cost: per case and set one forward pass in three pieces per block; the first piece, up to queries, keys and
@@ -82,17 +73,17 @@ class EdgeSets:
         for members in cases.batches(len(cases)):
             n = len(cases.shown[int(members[0])])
             if baseline.kind == "mean" and n not in means:
-                means[n] = mean_writes(language, [x for x in baseline.shown if len(x) == n], n)
-            spots = [(int(i), s) for i in members for s in range(len(self)) if only is None or only[i, s]]
+                means[n] = mean_writes(language, _texts([x for x in baseline.shown if len(x) == n]), n)
+            spots = [(int(i), s) for i in members for s in range(len(self)) if how.only is None or how.only[i, s]]
             step = max(1, SETS_MEMORY // row_bytes(language, n, each=1))
             for part in (spots[k : k + step] for k in range(0, len(spots), step)):
                 own = [i for i, _ in part]
                 # Masks of a few rows at a time: those of hundreds of sets take more than the writes.
                 kept = np.ones((len(part), len(graph)), dtype=bool)
                 for row, (_, s) in zip(kept, part, strict=True):
-                    row[places] = self._marks(s) if keep else ~self._marks(s)
+                    row[places] = self._marks(s) if how.keep else ~self._marks(s)
                 masks = torch.from_numpy(graph.dense(kept)).to(language.device)
-                shown = [cases.shown[i] for i in own]
+                shown = _texts([cases.shown[i] for i in own])
                 # What the baseline writes has no name here: it is given up before the next rows' is made.
                 m = measured_with(
                     language, graph, shown, cases.metric(own), masks, _base(language, baseline, own, means.get(n))
@@ -113,7 +104,8 @@ class EdgeSets:
                 got=f"{len(strange)} that are none, such as {strange[0]}",
                 remedy="Replace units by UnitSets; find a circuit of edges with --level edge.",
             )
-        ends = ((str(key.source), str(key.target)) if isinstance(key, EdgeKey) else key for key in self.keys)
+        edges = (key for key in self.keys if not isinstance(key, str))
+        ends = ((str(key.source), str(key.target)) if isinstance(key, EdgeKey) else key for key in edges)
         return np.array([graph.index(*one) for one in ends], dtype=np.int64)
 
     def _marks(self, s: int) -> Bool[np.ndarray, " key"]:
@@ -138,8 +130,12 @@ def _base(model: LanguageModel, baseline: Baseline, own: Sequence[int], mean: Wr
         streams = {path: x.expand(len(own), -1, -1) for path, x in mean.streams.items()}
         return Writes(mean.each.repeat(len(own), 1, 1, 1), streams)
     once = list(dict.fromkeys(own))
-    shown = [baseline.shown[i] for i in once]
-    return writes_of(model, shown, [once.index(i) for i in own])  # type: ignore[arg-type]  # a model of text is shown text
+    return writes_of(model, _texts([baseline.shown[i] for i in once]), [once.index(i) for i in own])
+
+
+def _texts(shown: Sequence[Shown]) -> list[Stimulus]:
+    """Return stimuli that are tokens, as a model with edges is shown."""
+    return [x for x in shown if isinstance(x, Stimulus)]
 
 
 def mean_writes(model: LanguageModel, shown: Sequence[Stimulus], n: int) -> Writes:

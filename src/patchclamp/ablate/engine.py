@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.baseline import Baseline
-from patchclamp.ablate.cases import ROWS, Cases, Turn
+from patchclamp.ablate.cases import ROWS, Cases, How, Turn
 from patchclamp.ablate.edges import EdgeSets
 from patchclamp.ablate.regions import RegionSets
 from patchclamp.ablate.units import UnitSets
@@ -80,7 +80,7 @@ def measure_sets(
             expected=f"marks of {len(cases)} cases and {len(sets)} sets", got=f"{only.shape}", remedy="Leave them out."
         )
     measured = np.full((len(cases), len(sets)), np.nan)
-    runs = sets.measure(subject, cases, baseline, keep=keep, only=only, batch_size=batch_size)  # type: ignore[arg-type]
+    runs = sets.measure(subject, cases, baseline, How(keep, only, batch_size))  # type: ignore[arg-type]
     done, total = 0, measured.size if only is None else int(only.sum())
     while True:
         with turn():

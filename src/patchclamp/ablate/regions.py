@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from patchclamp.ablate.cases import Cases, Measured
+from patchclamp.ablate.cases import Cases, How, Measured
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.regions import Fill, fill_regions, grid_regions
 from patchclamp.core.stimulus import Picture
@@ -45,16 +45,7 @@ class RegionSets:
             )
         return grids[0]
 
-    def measure(
-        self,
-        subject: Any,
-        cases: Cases,
-        fill: Fill,
-        *,
-        keep: bool,
-        only: Bool[np.ndarray, "case set"] | None,
-        batch_size: int,
-    ) -> Iterator[Measured]:
+    def measure(self, subject: Any, cases: Cases, fill: Fill, how: How) -> Iterator[Measured]:
         """Yield what each pass measured; see ``measure_sets``.
 
         Cost: a forward pass per image and set; memory of the images of one pass.
@@ -67,9 +58,9 @@ class RegionSets:
         pictures: Sequence[Picture] = cases.shown  # type: ignore[assignment]  # checked above
         regions = self.regions(pictures)
         for i, picture in enumerate(pictures):
-            asked = np.arange(len(self)) if only is None else np.flatnonzero(only[i])
-            for sets in (asked[k : k + batch_size] for k in range(0, len(asked), batch_size)):
-                marks = self.rows[sets] != keep
+            asked = np.arange(len(self)) if how.only is None else np.flatnonzero(how.only[i])
+            for sets in (asked[k : k + how.batch_size] for k in range(0, len(asked), how.batch_size)):
+                marks = self.rows[sets] != how.keep
                 shown = fill_regions(picture, regions, marks, fill)
                 values = subject.measure(shown, cases.metrics[i]).cpu().double().numpy()
                 yield np.full(len(sets), i), sets, values

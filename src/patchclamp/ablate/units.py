@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from patchclamp.ablate.baseline import Baseline
-from patchclamp.ablate.cases import ROWS, Cases, Measured
+from patchclamp.ablate.cases import ROWS, Cases, How, Measured
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
@@ -49,6 +49,8 @@ class First:
 
 Row = Bool[np.ndarray, " key"] | Int[np.ndarray, " n"] | First
 """A set: a mark for every key, or the places of its keys."""
+Rows = Sequence[Row] | Bool[np.ndarray, "set key"] | Int[np.ndarray, "set n"]
+"""Sets, one a row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +102,15 @@ class UnitSets:
         (['blocks.0.mlp.act/neurons/7', 'embed/whole/0@1'], [[0], [0, 1]])
     """
 
-    keys: Sequence[str] | Sequence[UnitKey] | UnitIndex
-    rows: Sequence[Row]
+    keys: Sequence[str | UnitKey] | UnitIndex
+    rows: Rows
 
     @classmethod
     def of(cls, sets: Sequence[Sequence[str | UnitKey]]) -> "UnitSets":
         """Return sets that are listed by key."""
         places: dict[str | UnitKey, int] = {}
         rows = [np.array([places.setdefault(key, len(places)) for key in one], dtype=np.int64) for one in sets]
-        return cls(list(places), rows)  # type: ignore[arg-type]  # keys of one kind, as they were given
+        return cls(list(places), rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -129,28 +131,19 @@ class UnitSets:
         """
         _check(model, locate_units(model, self.keys), cases, baseline)
 
-    def measure(
-        self,
-        model: Model,
-        cases: Cases,
-        baseline: Baseline,
-        *,
-        keep: bool,
-        only: Bool[np.ndarray, "case set"] | None,
-        batch_size: int,
-    ) -> Iterator[Measured]:
+    def measure(self, model: Model, cases: Cases, baseline: Baseline, how: How) -> Iterator[Measured]:
         """Yield what each pass measured; see ``measure_sets``.
 
         Cost: per batch of cases one run of the counterparts, where these are the baseline, and one of the cases, whose
         residual streams are kept; a row of a forward pass per set and case, restarted at the first block that the set
         changes.
         """
-        job = _Job(model, locate_units(model, self.keys), self.rows, keep, baseline.kind == "zero")
+        job = _Job(model, locate_units(model, self.keys), self.rows, how.keep, baseline.kind == "zero")
         _check(model, job.members, cases, baseline)
         starts = job.first_layers
         paths = list(dict.fromkeys(member.path for member in job.members))
-        for some in cases.batches(batch_size):
-            asked = starts if only is None else starts[only[some].any(0)]
+        for some in cases.batches(how.batch_size):
+            asked = starts if how.only is None else starts[how.only[some].any(0)]
             if not len(asked):
                 continue
             own = [cases.shown[int(i)] for i in some]
@@ -158,7 +151,7 @@ class UnitSets:
             sites = [f"blocks.{layer}.resid_in" for layer in np.unique(asked) if layer > 0]
             streams = model.run(own, record=sites, logits=False).recording if sites else None
             for layer in np.unique(asked):
-                for sets, cells in _parts(np.flatnonzero(starts == layer), len(own), only, some, batch_size):
+                for sets, cells in _parts(np.flatnonzero(starts == layer), len(own), how, some):
                     rows = np.tile(np.arange(len(own)), len(sets)) if cells is None else cells
                     restart = None
                     if layer > 0 and streams is not None:
@@ -174,21 +167,20 @@ class UnitSets:
 def _parts(
     sets: Int[np.ndarray, " set"],
     n_cases: int,
-    only: Bool[np.ndarray, "case set"] | None,
+    how: How,
     some: Int[np.ndarray, " some"],
-    batch_size: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Yield sets that run together, each on all of some cases; or the set of every row, and its case."""
-    if only is None:
-        at_once = max(1, batch_size // n_cases)
+    if how.only is None:
+        at_once = max(1, how.batch_size // n_cases)
         yield from ((sets[k : k + at_once], None) for k in range(0, len(sets), at_once))
         return
-    which, cells = np.nonzero(only[np.ix_(some, sets)].T)
-    for k in range(0, len(which), batch_size):
-        yield sets[which[k : k + batch_size]], cells[k : k + batch_size]
+    which, cells = np.nonzero(how.only[np.ix_(some, sets)].T)
+    for k in range(0, len(which), how.batch_size):
+        yield sets[which[k : k + how.batch_size]], cells[k : k + how.batch_size]
 
 
-def locate_units(model: Model, keys: Sequence[str] | Sequence[UnitKey] | UnitIndex) -> list[Members]:
+def locate_units(model: Model, keys: Sequence[str | UnitKey] | UnitIndex) -> list[Members]:
     """Sort keys by site and basis, in forward order.
 
     Args:
@@ -274,7 +266,7 @@ class _Job:
 
     model: Model
     members: list[Members]
-    rows: Sequence[Row]
+    rows: Rows
     keep: bool
     zero: bool
 

@@ -166,9 +166,9 @@ def gather(
     named = [np.array([found.index(node) for node in group], dtype=np.int64) for group in groups]
     one = 1 + len(chosen) + len(opposing)
     drawn_sets = [np.array(places, dtype=np.int64) for places in controls.sets]
-    rows = [*named[:one], *drawn_sets, *named[one:]]
-    n_groups = len(rows)
-    rows += [First(order, size, rest=True) for order in orders for size in sizes]
+    listed = [*named[:one], *drawn_sets, *named[one:]]
+    n_groups = len(listed)
+    rows = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
     cases, units = Cases.of([shown], metric), UnitSets(found.unit_index, rows)
     [values] = measure_sets(model, cases, units, found.baseline, progress=progress)
     effects, kept = found.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))

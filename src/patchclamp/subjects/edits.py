@@ -452,8 +452,11 @@ def _bound(
         others = tuple(i for i in range(count_units(basis, site)) if i not in kept)
         if not others:
             return None
-        operation, mode = ("patch", "zero") if item.mode == "patch" else ("ablate", item.mode)
-        item, units = replace(item, operation=operation, mode=mode, units=None), Units(basis, site, others)
+        units = Units(basis, site, others)
+        if item.mode == "patch":
+            item = replace(item, operation="patch", mode="zero", units=None)
+        else:
+            item = replace(item, operation="ablate", units=None)
     return Edit(item, units, rows, condition)
 
 
