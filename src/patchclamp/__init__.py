@@ -69,6 +69,7 @@ _HOME = {
     "survey_recording": "record",
     "survey_text": "record",
     "Task": "core.task",
+    "Training": "core.training",
     "UnitKey": "core.unit",
     "verify": "subjects.verifying",
     "VisionModel": "subjects.vision",
@@ -76,8 +77,8 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode", "describe")
-"""Rooms, which can be called where a verb has their name: ``pc.compare(first, second)``."""
+_ROOMS = ("atlas", "attribute", "compare", "decode", "describe", "train")
+"""Rooms and floors, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
 
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from patchclamp import compare as compare
     from patchclamp import decode as decode
     from patchclamp import describe as describe
+    from patchclamp import train as train
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
@@ -141,6 +143,7 @@ if TYPE_CHECKING:
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
     from patchclamp.core.task import Case as Case
     from patchclamp.core.task import Task as Task
+    from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
     from patchclamp.explain import Explanation as Explanation

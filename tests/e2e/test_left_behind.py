@@ -13,7 +13,7 @@ from patchclamp.atlas.store import written
 from patchclamp.cli import commands, main
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
-from patchclamp.decompose.training import disk_bytes
+from patchclamp.decompose.recipe import disk_bytes
 
 PAIR = {"clean": "the old cat", "corrupted": "the old dog", "answer": " sat", "wrong": " ran"}
 
@@ -94,7 +94,7 @@ def test_a_training_states_its_two_states_and_refuses_a_disk_without_room(cat, s
     train(source, jobs, recipe, out=tmp_path / "o")
     state = sum(file.stat().st_size for file in (tmp_path / "o" / "training").glob("*.safetensors"))
     assert disk_bytes(source, jobs) == pytest.approx(2 * state, rel=0.2)
-    monkeypatch.setattr("patchclamp.decompose.training.free_bytes", lambda _: disk_bytes(source, jobs) - 1)
+    monkeypatch.setattr("patchclamp.train.needs.free_bytes", lambda _: disk_bytes(source, jobs) - 1)
     with pytest.raises(PatchclampError, match="two states of the training"):
         train(source, jobs, recipe, out=tmp_path / "p")
 

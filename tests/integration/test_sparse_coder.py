@@ -21,11 +21,12 @@ from patchclamp.decompose import (
     train,
     train_dictionary,
 )
-from patchclamp.decompose import training as training_module
 from patchclamp.decompose.baselines import principal_components, random_directions
 from patchclamp.decompose.buffer import Position, ShuffleBuffer
 from patchclamp.decompose.estimator import SparseAutoencoder, config_of
+from patchclamp.decompose.recipe import memory_bytes
 from patchclamp.decompose.transcoding import mlp_sites
+from patchclamp.train import needs
 
 METHODS = ("l1", "topk", "batchtopk", "jumprelu")
 RECIPE = Recipe(batch_size=64, passes=2, buffer_bytes=4 * 8 * 64 * 2)
@@ -336,8 +337,8 @@ def test_nan_is_refused_with_its_unit(activity, bad):
 
 def test_memory_is_stated_and_refused(source, monkeypatch):
     job = [Job("x", "x", TopKConfig(16, k=2))]
-    little, much = (training_module.memory_bytes(source, job, Recipe(batch_size=b)) for b in (64, 512))
+    little, much = (memory_bytes(source, job, Recipe(batch_size=b)) for b in (64, 512))
     assert 16 * 16 * 2 * 8 < little < much
-    monkeypatch.setattr(training_module, "free_memory", lambda device: little - 1)
+    monkeypatch.setattr(needs, "free_memory", lambda device: little - 1)
     with pytest.raises(PatchclampError, match="of memory"):
         train(source, job, Recipe(batch_size=64))

@@ -5,7 +5,7 @@ from patchclamp.ablate.cases import Cases, Turn
 from patchclamp.ablate.edges import EdgeSets
 from patchclamp.ablate.engine import Sets, count_rows, measure_changes, measure_sets
 from patchclamp.ablate.regions import RegionSets
-from patchclamp.ablate.units import First, UnitSets, locate_units
+from patchclamp.ablate.units import First, Row, UnitSets, locate_units
 
 __all__ = [
     "Baseline",
@@ -13,6 +13,7 @@ __all__ = [
     "EdgeSets",
     "First",
     "RegionSets",
+    "Row",
     "Sets",
     "Turn",
     "UnitSets",

@@ -298,7 +298,7 @@ class _Job:
         listed = [(i, row) for i, row in enumerate(self.rows) if row.dtype != bool]
         if not listed:
             return np.zeros((3, 0), dtype=np.int64)
-        sets = np.repeat([i for i, _ in listed], [len(row) for _, row in listed])  # type: ignore[arg-type]
+        sets = np.repeat([i for i, _ in listed], [len(row) for _, row in listed])
         return np.stack([sets, *self._locate(np.concatenate([row for _, row in listed]).astype(np.int64))])
 
     def _own(self, k: int, sets: Int[np.ndarray, " row"]) -> Bool[np.ndarray, "row member"]:

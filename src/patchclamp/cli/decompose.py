@@ -104,7 +104,7 @@ def _features(options: Namespace, width: int) -> int:
 def _train(options: Namespace, model: Any, source: Any) -> Any:
     from patchclamp.decompose import Job, Recipe, train_dictionary
     from patchclamp.decompose.estimator import config_of
-    from patchclamp.decompose.training import disk_bytes, memory_bytes
+    from patchclamp.decompose.recipe import disk_bytes, memory_bytes
     from patchclamp.decompose.transcoding import mlp_sites
     from patchclamp.record.stream import recordable
 
@@ -153,8 +153,8 @@ def _factorise(options: Namespace, model: Any, source: Any) -> Any:
     from patchclamp.core.disk import refuse_unwritable
     from patchclamp.decompose import gather
     from patchclamp.decompose.first_tokens import measure_first_tokens
-    from patchclamp.decompose.training import refuse_if_no_room
     from patchclamp.record.stream import recordable
+    from patchclamp.train import refuse_if_no_memory
 
     bases, curves = {}, {}
     sites = recordable(model, options.site)
@@ -165,7 +165,7 @@ def _factorise(options: Namespace, model: Any, source: Any) -> Any:
         # the activations, and a copy that the method works on
         memory = 2 * source.n_rows * site.width * 4
         log(f"{site.path}: {source.n_rows:,} activations, about {human_bytes(memory)} of memory")
-        refuse_if_no_room(memory)
+        refuse_if_no_memory(memory, remedy="Give fewer sites, or a smaller --max-tokens.")
         bases[site.path], curves[site.path] = _factors(options, gather(source, site.path), site.width)
     about = {
         "plan": {**source.about, "seed": options.seed, "sparsity": options.sparsity, "k": options.k},

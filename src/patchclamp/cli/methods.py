@@ -27,6 +27,7 @@ NOUNS = {
     "scores": ("patchclamp.core.scores", "Scores"),
     "readout": ("patchclamp.core.readout", "Readout"),
     "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
+    "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""
 

@@ -4,12 +4,13 @@ from typing import Any
 
 from rich.markup import escape
 
-from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _print, _range, _shown, _signed
+from patchclamp.cli.tables import ABSENT, _console, _fixed, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.readout import Readout
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
+from patchclamp.core.training import Training
 
 
 def show(noun: Any, top: int) -> None:
@@ -27,6 +28,8 @@ def show(noun: Any, top: int) -> None:
         _readout(noun, top)
     elif isinstance(noun, Descriptions):
         _descriptions(noun, top)
+    elif isinstance(noun, Training):
+        _training(noun)
 
 
 def sentence(estimate: Estimate) -> str:
@@ -91,6 +94,16 @@ def _readout(readout: Readout, top: int) -> None:
         null = ABSENT if one.null is None else _range(one.null.low, one.null.high)
         p = ABSENT if one.p is None else format(one.p, ".2g")
         table.add_row(escape(readout.names[t]), _signed(one.value), interval, null, p, _fixed(one.ceiling))
+    _print(out, table)
+
+
+def _training(training: Training) -> None:
+    out = _console()
+    kept = f"; the weights are those after step {training.kept:,}" if training.kept < training.steps else ""
+    out.print(f"{training.steps:,} of {training.planned:,} steps were taken{kept}")
+    table = _grid("measure", "first", "last", "points", numbers=("first", "last", "points"))
+    for name, points in training.curves.items():
+        table.add_row(escape(name), _general(points[0][1]), _general(points[-1][1]), f"{len(points):,}")
     _print(out, table)
 
 

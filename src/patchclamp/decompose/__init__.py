@@ -1,6 +1,7 @@
 """Decompose: parts of activity that mean more than single neurons do, as bases."""
 
 from patchclamp.decompose.buffer import ArraySource, RecordingSource, TextSource, gather
+from patchclamp.decompose.recipe import Job, Recipe
 from patchclamp.decompose.sparse_coder import (
     BatchTopKConfig,
     JumpReLUConfig,
@@ -9,7 +10,7 @@ from patchclamp.decompose.sparse_coder import (
     TopKConfig,
     make_coder,
 )
-from patchclamp.decompose.training import Job, Recipe, Trained, train, train_dictionary
+from patchclamp.decompose.training import Trained, train, train_dictionary
 
 __all__ = [
     "ArraySource",

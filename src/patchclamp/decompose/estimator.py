@@ -10,8 +10,9 @@ from jaxtyping import Float
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.buffer import ArraySource
+from patchclamp.decompose.recipe import Job, Recipe
 from patchclamp.decompose.sparse_coder import CONFIGS, CoderConfig, SparseCoder
-from patchclamp.decompose.training import Job, Recipe, train
+from patchclamp.decompose.training import train
 
 BLOCK = 4096
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from patchclamp.ablate import Cases, First, UnitSets, measure_sets
+from patchclamp.ablate import Cases, First, Row, UnitSets, measure_sets
 from patchclamp.attribute.nodes import Attribution
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
@@ -168,7 +168,7 @@ def gather(
     drawn_sets = [np.array(places, dtype=np.int64) for places in controls.sets]
     listed = [*named[:one], *drawn_sets, *named[one:]]
     n_groups = len(listed)
-    rows = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
+    rows: list[Row] = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
     cases, units = Cases.of([shown], metric), UnitSets(found.unit_index, rows)
     [values] = measure_sets(model, cases, units, found.baseline, progress=progress)
     effects, kept = found.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))

@@ -1,8 +1,11 @@
-"""Training: how a folder says that its model was made."""
+"""What the training recipes share: which weights decay, and how a folder says that its model was made."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from patchclamp.core.errors import PatchclampError
 
@@ -22,3 +25,10 @@ def training_of(folder: Path) -> dict[str, Any]:
         got=f"{folder}, without either",
         remedy="`patchclamp organism train NAME --out DIR` writes it.",
     )
+
+
+def decaying(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """Return an optimizer's groups: matrices and kernels, whose weights decay, and the rest, whose weights do not."""
+    heavy = [p for p in parameters if p.ndim > 1]
+    light = [p for p in parameters if p.ndim <= 1]
+    return [{"params": heavy, "weight_decay": decay}, {"params": light, "weight_decay": 0.0}]

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.organisms.training import decaying
 from patchclamp.subjects.images import digits
+from patchclamp.train import Objective, Plan
+from patchclamp.train import train as train_modules
 
 NAMES = ("digits-vit", "digits-cnn")
 STEPS = {"digits-vit": 3000, "digits-cnn": 1500}
@@ -133,26 +136,27 @@ def _fit(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Take the optimizer steps, every image moved by at most one of its own pixels in each direction."""
-    heavy = [p for p in model.parameters() if p.ndim > 1]
-    light = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": heavy, "weight_decay": recipe.decay}, {"params": light, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.rate)
     step_of_one = pixels.shape[-1] // 8
-    for step in range(recipe.steps):
-        warm, done = recipe.steps // 20 + 1, step / recipe.steps
-        share = min((step + 1) / warm, (1 + math.cos(math.pi * done)) / 2)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * share
-        chosen = torch.randint(len(pixels), (recipe.images,))
-        dy, dx = (int(i) * step_of_one for i in torch.randint(-1, 2, (2,)))
-        batch = _moved(pixels[chosen], dy, dx)
-        loss = cross_entropy(model(batch).logits, targets[chosen], label_smoothing=recipe.smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if progress is not None:
-            progress(step + 1, recipe.steps)
+    draws = torch.Generator()
+    draws.set_state(torch.get_rng_state())
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            chosen = torch.randint(len(pixels), (recipe.images,), generator=draws)
+            dy, dx = (int(i) * step_of_one for i in torch.randint(-1, 2, (2,), generator=draws))
+            yield _moved(pixels[chosen], dy, dx), targets[chosen]
+
+    def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
+        return cross_entropy(model(batch[0]).logits, batch[1], label_smoothing=recipe.smoothing)
+
+    def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(decaying(parameters, recipe.decay), lr=recipe.rate)
+
+    def share(step: int, steps: int) -> float:
+        return min((step + 1) / (steps // 20 + 1), (1 + math.cos(math.pi * (step / steps))) / 2)
+
+    plan = Plan(steps=recipe.steps, clip=1.0, seed=recipe.seed)
+    train_modules(Objective(model, loss, optimizer, share), batches(), plan, progress=progress)
 
 
 def _moved(x: Float[Tensor, "image channel y x"], dy: int, dx: int) -> Float[Tensor, "image channel y x"]:

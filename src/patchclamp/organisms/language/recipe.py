@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.language.documents import documents
 from patchclamp.organisms.language.tokens import BEGINNING, VOCABULARY, train_tokenizer
+from patchclamp.organisms.training import decaying
+from patchclamp.train import Objective, Plan
+from patchclamp.train import train as train_modules
 
 STEPS = {"language-gpt2": 24_000, "language-llama": 24_000}
 """How long the shipped ones were trained: until facts about new people were put together."""
@@ -183,31 +186,29 @@ def train(
     config = architecture(recipe.name)
     rules = rules or train_tokenizer()
     text = rows_of_text(rules, recipe.seed, recipe.documents, progress=writing)
-    model = fresh(config, recipe.seed).to(device)
-    optimizer = _optimizer(model, recipe)
-    order = torch.Generator().manual_seed(recipe.seed)
-    queue = torch.empty(0, dtype=torch.int64)
+    model = fresh(config, recipe.seed).to(device).train()
     marks = _checkpoint_steps(recipe.steps) if checkpoints else set()
-    start, total = time.monotonic(), 0.0
-    model.train()
-    for step in range(recipe.steps):
-        while len(queue) < recipe.rows:
-            queue = torch.cat([queue, torch.randperm(len(text.ids), generator=order)])
-        chosen, queue = queue[: recipe.rows], queue[recipe.rows :]
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * schedule(step, recipe)
-        total += step_once(
-            model,
-            optimizer,
-            text.ids[chosen].to(device),
-            1 + (recipe.weight - 1) * text.answers[chosen].to(device),
-            mixed=recipe.mixed,
-        )
-        if step + 1 in marks:
-            _save(model, rules, folder / "checkpoints" / f"step-{step + 1:05d}")
-        if progress and (step + 1) % every == 0:
-            progress(Progress(step + 1, recipe.steps, total / every, time.monotonic() - start))
-            total = 0.0
+    start, losses = time.monotonic(), list[float]()
+
+    def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
+        found, plain = _losses(model, *batch, mixed=recipe.mixed)
+        losses.append(float(plain))
+        return found
+
+    def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(decaying(parameters, recipe.decay), lr=recipe.rate, betas=(0.9, 0.98), fused=True)
+
+    def note(step: int, steps: int) -> None:
+        if step in marks:
+            _save(model, rules, folder / "checkpoints" / f"step-{step:05d}")
+        if step % every == 0:
+            if progress:
+                progress(Progress(step, steps, sum(losses) / every, time.monotonic() - start))
+            losses.clear()
+
+    objective = Objective(model, loss, optimizer, lambda step, _: schedule(step, recipe))
+    plan = Plan(steps=recipe.steps, clip=1.0, seed=recipe.seed)
+    train_modules(objective, _batches(text, recipe, device), plan, progress=note)
     _save(model, rules, folder)
     (folder / "recipe.json").write_text(
         json.dumps({**recipe.__dict__, "minutes": round((time.monotonic() - start) / 60, 1)}, indent=1) + "\n"
@@ -232,26 +233,28 @@ def schedule(step: int, recipe: Recipe) -> float:
     return 0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2
 
 
-def step_once(
-    model: Any,
-    optimizer: Any,
-    rows: Int[Tensor, "row token"],
-    weights: Float[Tensor, "row token"],
-    *,
-    mixed: bool,
-) -> float:
-    """Take one optimizer step on rows of text and return the plain loss before it, every token counted once."""
+def _batches(text: Rows, recipe: Recipe, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows and how often each of their tokens counts, without end, every row once before any comes again."""
+    order = torch.Generator().manual_seed(recipe.seed)
+    queue = torch.empty(0, dtype=torch.int64)
+    while True:
+        while len(queue) < recipe.rows:
+            queue = torch.cat([queue, torch.randperm(len(text.ids), generator=order)])
+        chosen, queue = queue[: recipe.rows], queue[recipe.rows :]
+        yield text.ids[chosen].to(device), 1 + (recipe.weight - 1) * text.answers[chosen].to(device)
+
+
+def _losses(
+    model: Any, rows: Int[Tensor, "row token"], weights: Float[Tensor, "row token"], *, mixed: bool
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the loss that is followed, and the plain one, every token counted once."""
     cast = torch.autocast(rows.device.type, torch.bfloat16) if mixed else nullcontext()
     positions, mask = apart(rows)
     with cast:
         logits = model(input_ids=rows.clamp(min=0), position_ids=positions, attention_mask=mask, use_cache=False).logits
     losses = losses_of(logits, rows)
-    n = (rows[:, 1:] >= 0).sum()
-    optimizer.zero_grad()
-    ((losses * weights[:, 1:]).sum() / (weights[:, 1:] * (rows[:, 1:] >= 0)).sum()).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    return (losses.detach().sum() / n).item()
+    shown = rows[:, 1:] >= 0
+    return (losses * weights[:, 1:]).sum() / (weights[:, 1:] * shown).sum(), losses.detach().sum() / shown.sum()
 
 
 def apart(
@@ -279,13 +282,6 @@ def losses_of(
         logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
     )
     return flat.view_as(targets)
-
-
-def _optimizer(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    rest = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98), fused=True)
 
 
 def _checkpoint_steps(steps: int) -> set[int]:

@@ -1,0 +1,80 @@
+"""Begin a bundle, or go on with the interrupted one that has the same plan."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.errors import PatchclampError
+
+THREADS = "plan.threads"
+"""What a resume may have otherwise: it computes with as many threads as the run was begun with."""
+
+
+def begin_or_resume(
+    folder: str | Path, *, kind: str, manifest: Mapping[str, Any], resume: bool, what: str = "data and options"
+) -> Bundle:
+    """Start a bundle in a new or empty folder, or open the interrupted one whose manifest says the same.
+
+    Args:
+        folder: where it lies.
+        kind: of the bundle.
+        manifest: everything that decides its bytes.
+        resume: whether an interrupted one is to go on; where none was begun, it is begun.
+        what: what the manifest is about, in words.
+
+    Raises:
+        PatchclampError: the folder holds something, or what was begun there has another manifest.
+        Damaged: what was begun there cannot be read.
+    """
+    place = Path(folder)
+    if not resume or not (place / "manifest.json").exists():
+        return Bundle.create(place, kind=kind, manifest=manifest)
+    bundle = Bundle.open(place, kind=kind)
+    refuse_other_plan(place, manifest, {name: bundle.manifest.get(name) for name in manifest}, what)
+    bundle.resume()
+    return bundle
+
+
+def refuse_other_plan(place: str | Path, now: Mapping[str, Any], then: Mapping[str, Any], what: str) -> None:
+    """Refuse to go on with what was begun with another plan, whatever the number of threads.
+
+    Args:
+        place: the folder.
+        now: the manifest that a run would have now.
+        then: the one that it was begun with.
+        what: what they are about, in words.
+
+    Raises:
+        PatchclampError: the first differences, each with its place, what it was and what it is.
+
+    Example:
+        >>> refuse_other_plan("d", {"seed": 1}, {"seed": 0}, "options")
+        Traceback (most recent call last):
+        patchclamp.core.errors.PatchclampError: expected the same options as d was begun with; got seed: 0 then, 1 ...
+    """
+    fresh, kept = _flat(json.loads(json.dumps(now))), _flat(then)
+    changed = [
+        f"{name}: {kept.get(name)!s:.60} then, {fresh.get(name)!s:.60} now"
+        for name in dict.fromkeys([*fresh, *kept])
+        if fresh.get(name) != kept.get(name) and name != THREADS
+    ]
+    if changed:
+        raise PatchclampError(
+            expected=f"the same {what} as {place} was begun with",
+            got="; ".join(changed[:4]),
+            remedy="Resume with the same options, or choose a new --out.",
+        )
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested data by the place of each value; a list of plain values is one value."""
+    pairs: Collection[tuple[Any, Any]]
+    if isinstance(data, Mapping):
+        pairs = data.items()
+    elif isinstance(data, list) and any(isinstance(one, Mapping | list) for one in data):
+        pairs = list(enumerate(data))
+    else:
+        return {prefix.rstrip("."): data}
+    return {k: v for name, value in pairs for k, v in _flat(value, f"{prefix}{name}.").items()}

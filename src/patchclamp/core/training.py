@@ -1,0 +1,122 @@
+"""Training: how weights came to be, step by step, and which step's were kept."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.provenance import Provenance
+
+KIND = "training"
+"""Kind of the bundle in which a training's states lie."""
+Curve = tuple[tuple[int, float], ...]
+"""Points ``(step, value)``, a step being how many had been taken."""
+
+
+@checked
+@dataclass(frozen=True)
+class Training:
+    """Hold what is known of a training beside the weights.
+
+    Args:
+        planned: steps that the plan has.
+        steps: steps that were taken; fewer where it stopped early.
+        kept: step after which the weights were as they are now: the last, or the best by a held-out measure.
+        curves: points by measure, after the objective's name and a slash where there are several. A value is the mean
+            since the point before; of ``held_out`` it is what was measured at that step.
+        provenance: plan, seed, versions and seconds.
+
+    Raises:
+        PatchclampError: steps that do not fit together.
+
+    Example:
+        >>> made = Training(4, 2, 1, {"loss": ((1, 0.5), (2, 0.25))})
+        >>> made.stopped_early, Training.from_json(made.to_json()) == made
+        (True, True)
+    """
+
+    planned: Natural
+    steps: Natural
+    kept: Natural
+    curves: Mapping[str, Curve]
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def __post_init__(self) -> None:
+        if not self.kept <= self.steps <= self.planned:
+            raise PatchclampError(
+                expected="a kept step among those taken, and no more of these than planned",
+                got=f"{self.kept}, {self.steps} and {self.planned}",
+                remedy="Give kept ≤ steps ≤ planned.",
+            )
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether fewer steps were taken than planned."""
+        return self.steps < self.planned
+
+    def to_json(self, limit: int | None = None) -> dict[str, Any]:
+        """Return the training as JSON-ready data; of every curve the last ``limit`` points."""
+        first = 0 if limit is None else -limit
+        return {
+            "planned": self.planned,
+            "steps": self.steps,
+            "kept": self.kept,
+            "curves": {
+                name: [[step, value if math.isfinite(value) else None] for step, value in points[first:]]
+                for name, points in self.curves.items()
+            },
+            "provenance": self.provenance.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Training":
+        """Read a training; the inverse of ``to_json``, but that a value which was infinite is NaN.
+
+        Raises:
+            Damaged: no such data.
+        """
+        with fitting("a training", "Train again."):
+            curves = {
+                str(name): tuple((int(step), math.nan if value is None else float(value)) for step, value in points)
+                for name, points in data["curves"].items()
+            }
+            return cls(data["planned"], data["steps"], data["kept"], curves, Provenance.from_json(data["provenance"]))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Training":
+        """Read what a training left in its folder, ended or under way, and check that it is what was written.
+
+        Raises:
+            PatchclampError: no training there.
+            Damaged: a part is missing or changed.
+        """
+        bundle = Bundle.open(folder, kind=KIND)
+        entries = bundle.pieces[-1:]
+        with fitting(folder, "Restore it from a copy, or begin again in another folder."):
+            plan, versions = bundle.manifest["plan"], bundle.manifest["versions"]
+            training = plan["training"]
+            state: dict[str, Any] = {"step": 0, "curves": {}, "best": None}
+            for entry in entries:
+                bundle.check(entry["piece"])
+                state = entry["state"]
+            steps, best = int(state["step"]), state["best"]
+            kept = int(best["step"]) if bundle.whole and best is not None else steps
+            curves = {
+                str(name): tuple((int(step), _number(value)) for step, value in points)
+                for name, points in state["curves"].items()
+            }
+            options = {name: value for name, value in training.items() if name != "objectives"}
+            about = {name: value for name, value in plan.items() if name != "training"}
+            provenance = Provenance(
+                method="train", options=options, seed=training["seed"], versions=dict(versions), extra=about
+            )
+            return cls(training["steps"], steps, kept, curves, provenance)
+
+
+def _number(value: Any) -> float:
+    """Return a number of a state, in which those that are not finite are spelt out."""
+    return float(value["is"] if isinstance(value, Mapping) else value)

@@ -1,0 +1,143 @@
+"""Recipe: which sparse coders are trained, how, and what that takes."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.decompose.buffer import Source
+from patchclamp.decompose.sparse_coder import CoderConfig
+from patchclamp.train import Plan
+
+MOST_DEAD = 10_000_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One coder to train.
+
+    Args:
+        reads: site that it reads.
+        writes: site that it writes; the one that it reads for an autoencoder.
+        config: kind and size.
+    """
+
+    reads: str
+    writes: str
+    config: CoderConfig
+
+    @property
+    def transcodes(self) -> bool:
+        """Whether it writes another site than it reads."""
+        return self.reads != self.writes
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How coders are trained.
+
+    Args:
+        batch_size: activations per step.
+        learning_rate: of Adam; 0.0015 · √(4096 / latents), at most 0.005, where left out.
+        warmup: share of the steps over which the learning rate and the sparsity penalty rise.
+        decay: share of the steps, at the end, over which the learning rate falls.
+        passes: how often the text is gone through.
+        buffer_bytes: most memory of the mixing buffer.
+        dead_after: activations without firing that make a latent dead; a tenth of all, at most ten million, where
+            left out.
+        seed: of the directions at first and of the order of activations.
+
+    Raises:
+        PatchclampError: numbers that make no sense.
+    """
+
+    batch_size: int = 2048
+    learning_rate: float | None = None
+    warmup: float = 0.05
+    decay: float = 0.2
+    passes: int = 1
+    buffer_bytes: int = 2**28
+    dead_after: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        numbers: dict[str, float] = {
+            "batch size": self.batch_size,
+            "number of passes": self.passes,
+            "buffer": self.buffer_bytes,
+        }
+        numbers |= {"learning rate": 1 if self.learning_rate is None else self.learning_rate}
+        numbers |= {"age of dead latents": 1 if self.dead_after is None else self.dead_after}
+        for what, value in numbers.items():
+            if not 0 < value < float("inf"):
+                raise PatchclampError(expected=f"a positive {what}", got=str(value), remedy="Give another.")
+        if not (0 <= self.warmup < 1 and 0 <= self.decay < 1):
+            raise PatchclampError(
+                expected="warm-up and decay from 0 to below 1",
+                got=f"{self.warmup}, {self.decay}",
+                remedy="Shorten them.",
+            )
+
+    def peak(self, n_latents: int) -> float:
+        """Return the full learning rate of a coder."""
+        return self.learning_rate or min(1.5e-3 * (4096 / n_latents) ** 0.5, 5e-3)
+
+    def plan(self, n_steps: int) -> Plan:
+        """Return the steps, and the rise and fall of the learning rate."""
+        return Plan(steps=n_steps, warmup=self.warmup, decay=self.decay, seed=self.seed)
+
+    def age_of_dead(self, n_rows: int) -> int:
+        """Return the activations without firing that make a latent dead, of so many in all."""
+        return self.dead_after or min(max(n_rows // 10, self.batch_size), MOST_DEAD)
+
+
+def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:
+    """Return everything that decides the weights, as JSON-ready data."""
+    coders = [{"reads": j.reads, "writes": j.writes, "method": j.config.method, **asdict(j.config)} for j in jobs]
+    return {
+        "subject": dict(source.subject),
+        "plan": {
+            **source.about, "recipe": asdict(recipe), "coders": coders, "device": torch.device(device).type,
+            "threads": torch.get_num_threads(),
+        },
+        "versions": {
+            "patchclamp": version("patchclamp"), "python": platform.python_version(), "torch": torch.__version__
+        },
+    }  # fmt: skip
+
+
+def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:
+    """Return what a training takes: buffer, a chunk; weights, gradients and Adam's two moments; one step's own."""
+    sites = list(dict.fromkeys(site for job in jobs for site in (job.reads, job.writes)))
+    widths = sum(source.width(site) for site in sites)
+    rows = recipe.batch_size * min(
+        buffer_batches(source, sites, recipe), max(source.n_rows * recipe.passes // recipe.batch_size, 1)
+    )
+    held, step = 4 * widths * (rows + recipe.batch_size), 0
+    for job in jobs:
+        read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
+        held += 16 * _n_weights(source, job)
+        # TopK and BatchTopK form the pre-activations alone; the others keep them, the latents and both gradients.
+        dense = 2 if job.config.method in ("topk", "batchtopk") else 6
+        step = max(step, 4 * recipe.batch_size * (dense * n + 4 * (read + width)))
+    return held + step
+
+
+def disk_bytes(source: Source, jobs: Sequence[Job]) -> int:
+    """Return what a training takes on disk at most: two states, each of weights and both moments of Adam."""
+    return sum(2 * 3 * 4 * _n_weights(source, job) for job in jobs)
+
+
+def _n_weights(source: Source, job: Job) -> int:
+    read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
+    return n * (read + width + 2) + read + width + (read * width if job.config.skip else 0)
+
+
+def buffer_batches(source: Source, sites: Sequence[str], recipe: Recipe) -> int:
+    """Return how many batches the mixing buffer holds."""
+    widths = sum(source.width(site) for site in dict.fromkeys(sites))
+    return min(max(recipe.buffer_bytes // (4 * widths * recipe.batch_size), 1), 64)
