@@ -57,7 +57,7 @@ class Baseline:
 
     def rows(
         self, model: Model, paths: Sequence[str], some: Int[np.ndarray, " some"], n: int
-    ) -> dict[str, Float[Tensor, "*case position width"]]:
+    ) -> dict[str, Float[Tensor, "..."]]:
         """Return what stands in the place of sites' values in some cases of one length.
 
         Args:

@@ -34,7 +34,7 @@ class EdgeSets:
     """
 
     keys: Sequence[EdgeKey | tuple[str, str] | str]
-    rows: Sequence[Bool[np.ndarray, " key"] | Int[np.ndarray, " n"]] | Bool[np.ndarray, "set key"]
+    rows: Sequence[Bool[np.ndarray, " _"] | Int[np.ndarray, " _"]] | Bool[np.ndarray, "_ _"]
 
     def __len__(self) -> int:
         return len(self.rows)

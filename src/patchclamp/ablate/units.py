@@ -47,9 +47,9 @@ class First:
         return (self.ranks[places] < self.size) != self.rest
 
 
-Row = Bool[np.ndarray, " key"] | Int[np.ndarray, " n"] | First
+Row = Bool[np.ndarray, " _"] | Int[np.ndarray, " _"] | First
 """A set: a mark for every key, or the places of its keys."""
-Rows = Sequence[Row] | Bool[np.ndarray, "set key"] | Int[np.ndarray, "set n"]
+Rows = Sequence[Row] | Bool[np.ndarray, "_ _"] | Int[np.ndarray, "_ _"]
 """Sets, one a row."""
 
 
@@ -347,7 +347,7 @@ class _Job:
         self,
         k: int,
         own: Bool[np.ndarray, "row member"],
-        value: Float[Tensor, "*case position width"],
+        value: Float[Tensor, "..."],
         cells: Int[np.ndarray, " row"] | int,
     ) -> Intervention:
         """Return what puts the baseline in the place of units at one site, of each set its own."""
