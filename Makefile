@@ -32,7 +32,7 @@ SERVE ?= 1
 DEMO := "When Mary and John went to the store, John gave a drink to"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-shapes check format families soak newest oldest pictures bench
+.PHONY: help demo test quick test-shapes check format families calibrate soak newest oldest pictures bench
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,13 @@ format: $(TOOLS) ## rewrite the sources as `make check` wants them
 
 families: $(TOOLS) ## measure every family anew and rewrite the table that `patchclamp families` prints
 	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/families/test_contract.py
+
+# `make calibrate CARDS=attribute/relp` runs one card and keeps what is stored of the others.
+CARDS ?=
+
+calibrate: $(TOOLS) ## run every method on every organism that its card names, and keep its figures and its tier
+	$(BIN)/python -m patchclamp.calibrate tests $(CARDS)
+	PATCHCLAMP_REWRITE=1 $(BIN)/pytest -n 0 -q tests/conformance
 
 soak: $(TOOLS) ## the repeated tests at their long counts
 	PATCHCLAMP_SOAK=1 $(BIN)/pytest $(WORKERS) -m soak

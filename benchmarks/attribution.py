@@ -44,14 +44,16 @@ def main() -> None:
         "bare, all unembedded": lambda: bare(model.module, ids, 0),
         "differentiate, 24 sites": lambda: model.differentiate(ids, metric, SITES),
         "bare, two forwards": lambda: (forward(model.module, ids), bare(model.module, corrupted, 1)),
-        "attribution patching": lambda: attribute_nodes(model, ids, metric, corrupted=corrupted, method="atp"),
+        "attribution patching": lambda: attribute_nodes(
+            model, ids, metric, corrupted=corrupted, method="attribution_patching"
+        ),
         "relevance patching": lambda: attribute_nodes(model, ids, metric, corrupted=corrupted, method="relp"),
         "bare, two forwards, pairs": lambda: (forward(model.module, clean), bare(model.module, other, 1)),
-        "nodes over pairs, atp": lambda: attribute_pairs(model, pairs, method="atp", batch_size=PAIRS),
+        "nodes over pairs, atp": lambda: attribute_pairs(model, pairs, method="attribution_patching", batch_size=PAIRS),
         "nodes over pairs, relp": lambda: attribute_pairs(model, pairs, method="relp", batch_size=PAIRS),
         "bare, two forwards, one pair": lambda: (forward(model.module, short), bare(model.module, other_short, 1)),
         "positions of one pair, atp": lambda: attribute_pairs(
-            model, one, level="neuron", method="atp", by_position=True
+            model, one, level="neuron", method="attribution_patching", by_position=True
         ),
     }
     timing.alternate(tasks, 2)

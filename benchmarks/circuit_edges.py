@@ -27,7 +27,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "eap": {},
     "eap, RelP's rules": {"rules": ("ln", "identity", "half")},
     "eap, rule ln alone": {"rules": ("ln",)},
-    "eap-ig": {"method": "eap-ig"},
+    "eap_ig": {"method": "eap_ig"},
 }
 N_PAIRS = 64
 
@@ -39,11 +39,11 @@ def measure(name: str, task: str, n: int) -> list[dict[str, Any]]:
     rows = []
     for direction in ("noise", "denoise"):
         began = time.process_time()
-        exact = patch_edges(model, pairs, direction=direction).scores
+        exact = patch_edges(model, pairs, direction=direction).per_case
         exact_s = time.process_time() - began
         for method, asked in METHODS.items():
             began = time.process_time()
-            guess = attribute_edges(model, pairs, direction=direction, **asked).scores
+            guess = attribute_edges(model, pairs, direction=direction, **asked).per_case
             seconds = time.process_time() - began
             r = np.array([pearson(a, b) for a, b in zip(guess, exact, strict=True)])
             rows.append({

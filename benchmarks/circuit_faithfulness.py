@@ -20,7 +20,7 @@ import torch
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.over_pairs import attribute_pairs
-from patchclamp.core.circuit import Circuit
+from patchclamp.core.scores import Scores
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.growing import Estimate
 from patchclamp.evaluate.recovering import recover
@@ -29,21 +29,22 @@ from patchclamp.opening import load, open_pairs
 ORGANISMS = ("language-gpt2", "language-llama")
 TASKS = ("ioi", "agreement")
 METHODS: Mapping[str, tuple[str, ...]] = {
-    "node": ("patch", "atp", "relp", "ig"),
-    "neuron": ("patch", "atp", "relp", "ig"),
-    "edge": ("patch", "eap", "eap-ig"),
+    "node": ("activation_patching", "attribution_patching", "relp", "integrated_gradients"),
+    "neuron": ("activation_patching", "attribution_patching", "relp", "integrated_gradients"),
+    "edge": ("activation_patching", "eap", "eap_ig"),
 }
 N_PAIRS = 64
 EXACT_PAIRS = {"neuron": 16, "edge": 16}
 """Of how many train pairs exact patching is taken where it has hundreds or thousands of parts."""
 
 
-def found(model: Any, pairs: Any, level: str, method: str) -> Circuit:
+def found(model: Any, pairs: Any, level: str, method: str) -> Scores:
     """Return the circuit that a method finds."""
     if level != "edge":
         return attribute_pairs(model, pairs, level=level, method=method)
-    scored = patch_edges(model, pairs) if method == "patch" else attribute_edges(model, pairs, method=method)
-    return scored.circuit(model, pairs)
+    return (
+        patch_edges(model, pairs) if method == "activation_patching" else attribute_edges(model, pairs, method=method)
+    )
 
 
 def measure(model: Any, name: str, task: str, level: str, n: int) -> list[dict[str, Any]]:
@@ -52,7 +53,7 @@ def measure(model: Any, name: str, task: str, level: str, n: int) -> list[dict[s
     rows, exact = [], None
     for method in METHODS[level]:
         began = time.perf_counter()
-        most = EXACT_PAIRS.get(level, n) if method == "patch" else n
+        most = EXACT_PAIRS.get(level, n) if method == "activation_patching" else n
         circuit = found(model, train.some(np.arange(len(train)) < most), level, method)
         seconds = time.perf_counter() - began
         exact = circuit if exact is None else exact

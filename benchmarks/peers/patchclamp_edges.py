@@ -23,7 +23,7 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
         clean, corrupted = (Stimulus.of(row.numpy()) for row in ids)
         pair, metric = Pair("clean", "corrupted", (" a",), (" b",)), Metric("logit_difference", (11,), (12,))
         pairs = PairSet((pair,), (clean,), (corrupted,), (metric,), np.zeros(1), np.ones(1))
-        return Named(attribute_edges(subject, pairs, positions=True))
+        return Named(attribute_edges(subject, pairs, by_position=True))
 
     return f"patchclamp {patchclamp.__version__}", {"edges": edges}
 
@@ -37,7 +37,7 @@ class Named(dict):
     def items(self) -> Any:
         import torch
 
-        return {"edges": torch.from_numpy(self.found.at[0])}.items()
+        return {"edges": torch.from_numpy(self.found.values)}.items()
 
 
 if __name__ == "__main__":

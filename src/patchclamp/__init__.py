@@ -11,13 +11,12 @@ __version__ = "0.1.0"
 _HOME = {
     "attribute_nodes": "attribute",
     "attribute_pairs": "attribute.over_pairs",
-    "Attribution": "attribute",
     "Basis": "core.basis",
     "Case": "core.task",
     "change": "core.intervention",
     "check_method": "calibrate.conformance",
-    "Circuit": "core.circuit",
     "clamp": "core.intervention",
+    "Corpus": "core.corpus",
     "Description": "core.description",
     "Descriptions": "core.descriptions",
     "Dictionary": "core.dictionary",
@@ -25,6 +24,7 @@ _HOME = {
     "edit": "control",
     "encode": "decode.encode",
     "Estimate": "core.estimate",
+    "Exemplars": "core.exemplars",
     "explain_answer": "explain",
     "Explanation": "explain",
     "Graph": "core.graph",
@@ -50,11 +50,11 @@ _HOME = {
     "Picture": "core.stimulus",
     "push": "control",
     "RandomControls": "core.controls",
+    "read_corpus": "subjects.corpora",
     "read_pairs": "core.pairs",
     "Readout": "core.readout",
     "Receipt": "core.receipt",
-    "record_images": "record",
-    "record_text": "record",
+    "record_corpus": "record",
     "Recording": "core.recording",
     "Scores": "core.scores",
     "Similarity": "core.similarity",
@@ -65,9 +65,8 @@ _HOME = {
     "Stimulus": "core.stimulus",
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
-    "survey_images": "record",
     "survey_recording": "record",
-    "survey_text": "record",
+    "survey_corpus": "record",
     "Task": "core.task",
     "Training": "core.training",
     "UnitKey": "core.unit",
@@ -89,7 +88,6 @@ if TYPE_CHECKING:
     from patchclamp import decode as decode
     from patchclamp import describe as describe
     from patchclamp import train as train
-    from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
     from patchclamp.attribute.patched import Patched as Patched
@@ -101,15 +99,16 @@ if TYPE_CHECKING:
     from patchclamp.control import push as push
     from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
-    from patchclamp.core.circuit import Circuit as Circuit
     from patchclamp.core.condition import When as When
     from patchclamp.core.controls import RandomControls as RandomControls
+    from patchclamp.core.corpus import Corpus as Corpus
     from patchclamp.core.description import Description as Description
     from patchclamp.core.descriptions import Descriptions as Descriptions
     from patchclamp.core.dictionary import Dictionary as Dictionary
     from patchclamp.core.edit import Edit as Edit
     from patchclamp.core.errors import PatchclampError as PatchclampError
     from patchclamp.core.estimate import Estimate as Estimate
+    from patchclamp.core.exemplars import Exemplars as Exemplars
     from patchclamp.core.graph import Graph as Graph
     from patchclamp.core.intervention import (
         Intervention as Intervention,
@@ -152,11 +151,10 @@ if TYPE_CHECKING:
     from patchclamp.opening import load_basis as load_basis
     from patchclamp.opening import open_pairs as open_pairs
     from patchclamp.opening import wrap as wrap
-    from patchclamp.record import record_images as record_images
-    from patchclamp.record import record_text as record_text
-    from patchclamp.record import survey_images as survey_images
+    from patchclamp.record import record_corpus as record_corpus
+    from patchclamp.record import survey_corpus as survey_corpus
     from patchclamp.record import survey_recording as survey_recording
-    from patchclamp.record import survey_text as survey_text
+    from patchclamp.subjects.corpora import read_corpus as read_corpus
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
     from patchclamp.subjects.neural import NeuralRecording as NeuralRecording

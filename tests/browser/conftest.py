@@ -179,7 +179,18 @@ def pairs_server(tmp_path_factory: Any) -> Iterator[str]:
     folder, model = tmp_path_factory.mktemp("pairs"), "organism:induction-gpt2"
     text, atlas = folder / "t.txt", str(folder / "a")
     text.write_text("Ada Lane met Tom Reed. Later Ada\n" * 20)
-    found = ["circuit", "find", model, "--pairs", "planted", "--method", "patch", "--atlas", atlas, "--out"]
+    found = [
+        "circuit",
+        "find",
+        model,
+        "--pairs",
+        "planted",
+        "--method",
+        "activation_patching",
+        "--atlas",
+        atlas,
+        "--out",
+    ]
     assert main(["atlas", "bake", model, "--text", str(text), "--out", atlas]) == 0
     assert main([*found, str(folder / "edges"), "--level", "edge"]) == 0
     assert main([*found, str(folder / "places"), "--level", "neuron", "--by-position"]) == 0

@@ -40,7 +40,13 @@ def test_from_home_to_the_neuron_that_made_the_answer(lab_opened, pictured, sche
 
     reader.visit("/")
     click(page.get_by_role("navigation", name="screens").get_by_role("link", name="Answers"))
-    click(page.get_by_role("row").filter(has_text="the old cat").filter(has_text="ig").get_by_role("link").first)
+    click(
+        page.get_by_role("row")
+        .filter(has_text="the old cat")
+        .filter(has_text="integrated_gradients")
+        .get_by_role("link")
+        .first
+    )
     # The largest node of the circuit is the one to doubt first.
     nodes = page.locator("[data-testid=item]:not([data-kind=output])")
     largest = max(nodes.all(), key=lambda one: float(one.get_attribute("data-score")))

@@ -5,6 +5,7 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.attribute.edges import attribute_edges
+from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.method_files import find_method
@@ -35,11 +36,11 @@ def task():
 
 def test_edges_are_those_of_edge_attribution_under_the_rules(mover, task):
     scores = RELP(mover, task, level="edge")
-    found = attribute_edges(mover, read_pairs_of(mover, task), rules=("ln", "identity", "half"))
-    np.testing.assert_allclose(scores.values, found.mean)
+    found = attribute_edges(mover, read_pairs_of(mover, task), method=Gradient(("ln", "identity", "half")))
+    np.testing.assert_allclose(scores.values, found.values)
     assert isinstance(scores.key(0), EdgeKey)
-    source, target = found.edges.parts[17]
-    assert scores.score(f"{source}->{target}") == pytest.approx(float(found.mean[17]))
+    source, target = found.parts[17]
+    assert scores.score(f"{source}->{target}") == pytest.approx(float(found.values[17]))
 
 
 def test_a_task_of_many_cases_is_the_mean_of_tasks_of_one(mover, task):

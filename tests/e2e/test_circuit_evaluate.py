@@ -3,15 +3,15 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
+from hand_made import circuit as by_hand
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.basis import Basis
-from patchclamp.core.circuit import Circuit
+from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 
 MODEL = "organism:language-gpt2"
@@ -23,13 +23,13 @@ def folders(tmp_path_factory):
     model = pc.load(MODEL)
     train = pc.open_pairs(model, "task:agreement/train", n=6)
     made = tmp_path_factory.mktemp("circuits")
-    for method in ("atp", "patch"):
+    for method in ("attribution_patching", "activation_patching"):
         attribute_pairs(model, train, method=method).save(made / method)
     return made
 
 
 def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
-    words = [sys.executable, "-m", "patchclamp", "circuit", "evaluate", MODEL, str(folders / "atp")]
+    words = [sys.executable, "-m", "patchclamp", "circuit", "evaluate", MODEL, str(folders / "attribution_patching")]
     words += ["--pairs", "task:agreement", "--n", "3", "--exact", str(folders / "patch")]
     done = subprocess.run([*words, "--out", str(tmp_path / "c.svg")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -42,8 +42,8 @@ def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
 
 def test_as_json_it_holds_every_pair(say, folders, tmp_path):
     code, found, _ = say(
-        "circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", 3, "--sizes", "3,60%",
-        "--out", tmp_path / "all.json",
+        "circuit", "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 3,
+        "--sizes", "3,60%", "--out", tmp_path / "all.json",
     )  # fmt: skip
     assert code == 0
     assert [p["size"] for p in found["points"]] == [1, 2, 3, 4, 7, 10, 12]
@@ -57,8 +57,8 @@ def test_as_json_it_holds_every_pair(say, folders, tmp_path):
 
 def test_a_mean_over_train_pairs_stands_outside(say, folders):
     code, found, _ = say(
-        "circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", 8, "--baseline", "mean",
-        "--train", "task:agreement/train",
+        "circuit", "evaluate", MODEL, folders / "attribution_patching", "--pairs", "task:agreement", "--n", 8,
+        "--baseline", "mean", "--train", "task:agreement/train",
     )  # fmt: skip
     assert code == 0
     assert "6 train pairs" in found["baseline"]
@@ -70,7 +70,7 @@ def test_edges_are_judged_as_units_are(say, tmp_path):
 
     model = pc.load("organism:copy-gpt2")
     pairs = pc.open_pairs(model, "planted")
-    attribute_edges(model, pairs).circuit(model, pairs).save(tmp_path / "edges")
+    attribute_edges(model, pairs).save(tmp_path / "edges")
     asked = ("circuit", "evaluate", "organism:copy-gpt2", tmp_path / "edges", "--pairs", "planted")
     assert say(*asked)[0] == 2  # found on this very pair
     code, found, _ = say(*asked, "--seen")
@@ -88,8 +88,10 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     basis = Dictionary({"blocks.0.mlp.act": lab}, {"slug": "cat", "hash": cat.hash}, "by hand")
     basis.save(tmp_path / "lab")
     parts = tuple(f"blocks.0.mlp.act/lab/{i}" for i in range(16))
-    own = Circuit("feature", "by hand", parts, np.eye(16)[7], {"slug": "cat", "hash": cat.hash})
-    own.save(tmp_path / "circuit")
+    asked = {"level": "feature", "subject": "cat", "subject_hash": cat.hash}
+    by_hand(parts, np.eye(16)[7], **asked).save(tmp_path / "circuit")
+    other = by_hand(parts, np.eye(16)[7], **asked, bases={"blocks.0.mlp.act/lab": "0" * 64})
+    other.save(tmp_path / "other")
     asked = ("circuit", "evaluate", "organism:cat", tmp_path / "circuit", "--pairs", "planted")
     code, found, _ = say(*asked)
     assert (code, found["error"]["got"]) == (2, "'lab'")
@@ -97,7 +99,6 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     code, found, _ = say(*asked, "--basis", tmp_path / "lab")
     assert code == 0
     assert found["points"][0]["kept"]["value"] == pytest.approx(1.0, abs=1e-4)
-    replace(own, about={"bases": {"blocks.0.mlp.act/lab": "0" * 64}}).save(tmp_path / "other")
     code, found, _ = say(*asked[:3], tmp_path / "other", "--pairs", "planted", "--basis", tmp_path / "lab")
     assert (code, "lab 000000000000" in found["error"]["expected"]) == (2, True)
 
@@ -117,7 +118,17 @@ def test_a_circuit_of_features_needs_its_basis(say, tmp_path):
     ],
 )
 def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, words, said):
-    asked = ["circuit", "evaluate", MODEL, folders / "atp", "--pairs", "task:agreement", "--n", "6", *words]
+    asked = [
+        "circuit",
+        "evaluate",
+        MODEL,
+        folders / "attribution_patching",
+        "--pairs",
+        "task:agreement",
+        "--n",
+        "6",
+        *words,
+    ]
     code, found, err = say(*asked)
     assert code == 2
     assert "sets of parts" not in err
@@ -126,9 +137,9 @@ def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, wo
 
 
 def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folders, tmp_path):
-    code, found, _ = say("circuit", "evaluate", "organism:cat", folders / "atp", "--pairs", "planted")
+    code, found, _ = say("circuit", "evaluate", "organism:cat", folders / "attribution_patching", "--pairs", "planted")
     assert (code, "this model" in found["error"]["expected"]) == (2, True)
-    Circuit.load(folders / "atp").save(tmp_path / "hurt")
+    load_circuit(folders / "attribution_patching").save(tmp_path / "hurt")
     arrays = next(path for path in sorted((tmp_path / "hurt").rglob("*")) if path.suffix in (".npz", ".safetensors"))
     data = bytearray(arrays.read_bytes())
     data[-3] ^= 1

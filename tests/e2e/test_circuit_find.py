@@ -5,17 +5,18 @@ import re
 import subprocess
 import sys
 from argparse import Namespace
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
+from hand_made import circuit as by_hand
 from patchclamp.cli import main
 from patchclamp.cli.circuit import _measured_parts
+from patchclamp.cli.circuit_folder import with_extra
 from patchclamp.core.basis import Basis
-from patchclamp.core.circuit import Circuit
+from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.explain.together import replace_together
@@ -38,12 +39,12 @@ def test_a_circuit_is_told_kept_and_drawn(tmp_path):
     assert done.stderr.index("of memory") < done.stderr.index("circuit written")
     assert "these 3 together" in done.stdout
     assert re.search(r"embed/whole/0 +\+\d", done.stdout)
-    found = Circuit.load(tmp_path / "c")
+    found = load_circuit(tmp_path / "c")
     assert len(found) == 21
-    assert found.per_pair.shape == (8, 21)
-    assert len(found.about["pairs"]) == len(found.about["asked"]) == 8
-    assert found.about["settings"] == {"by_position": False, "direction": "noise", "seed": 0}
-    np.testing.assert_allclose(found.per_pair.mean(0), found.scores, rtol=1e-5)
+    assert found.per_case.shape == (8, 21)
+    assert len(found.provenance.extra["cases"]) == len(found.provenance.extra["asked"]) == 8
+    assert found.provenance.options == {"level": "node", "by_position": False, "direction": "noise"}
+    np.testing.assert_allclose(found.per_case.mean(0), found.values, rtol=1e-5)
     page = (tmp_path / "c" / "circuit.html").read_text()
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="', page)
@@ -65,7 +66,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     ]
     (tmp_path / "turned.jsonl").write_text("\n".join(map(json.dumps, rows)))
     asked = ("circuit", "find", "organism:cat", "--pairs", tmp_path / "turned.jsonl", "--level", "node")
-    done = command(*asked, "--method", "patch", "--denoise", "--top", 10, "--out", tmp_path / "c")
+    done = command(*asked, "--method", "activation_patching", "--denoise", "--top", 10, "--out", tmp_path / "c")
     assert done.returncode == 0, done.stderr
     assert "m reads the token ' ran' against ' sat' (first pair)" in done.stderr
     assert "in 2 of 2 pairs m is lower on the clean prompt" in done.stderr
@@ -74,22 +75,22 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     assert (told["measured_share"], told["random_share"]) == (None, None)
 
     model = pc.load("organism:cat")
-    found = Circuit.load(tmp_path / "c")
+    found = load_circuit(tmp_path / "c")
     mlps = [i for i, part in enumerate(found.parts) if ".mlp." in part]
     heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
     pairs = pc.open_pairs(model, tmp_path / "turned.jsonl")
     together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
     assert together.receipt.controls.size == 1  # a head: no other MLP is left
     assert np.isnan(together.receipt.p)
-    smaller = {**found.about["receipt"], "p": None, "size": 1}
-    replace(found, about={**found.about, "receipt": smaller}).save(tmp_path / "d")
+    smaller = {**found.provenance.extra["receipt"], "p": None, "size": 1}
+    with_extra(found, receipt=smaller).save(tmp_path / "d")
     told = command("info", tmp_path / "d").stdout
     assert "No p: random sets have only 1 parts" in told
     assert "as many parts of each kind" not in told
 
 
 @pytest.mark.parametrize(
-    ("level", "method"), [("node", None), ("neuron", None), ("edge", "eap"), ("edge", "eap-ig"), ("edge", "relp")]
+    ("level", "method"), [("node", None), ("neuron", None), ("edge", "eap"), ("edge", "eap_ig"), ("edge", "relp")]
 )
 def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     words = [] if method is None else ["--method", method]
@@ -98,7 +99,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     assert code == 0
     assert told["level"] == level
     # 21 nodes are measured, 2,064 neurons and heads are predicted.
-    assert told["method"] == (method or {"node": "patch", "neuron": "atp"}[level])
+    assert told["method"] == (method or {"node": "activation_patching", "neuron": "attribution_patching"}[level])
     receipt = told["receipt"]
     scores = {part["part"]: part for part in told["parts"]}
     assert receipt["predicted"] == pytest.approx(sum(scores[name]["score"] for name in receipt["parts"]), rel=1e-6)
@@ -107,7 +108,7 @@ def test_as_json_every_claim_has_its_receipt(say, tmp_path, level, method):
     assert [scores[name]["measured"] is None for name in receipt["parts"]] == [False, False]
     first = told["parts"][0]
     assert first["low"] <= first["score"] <= first["high"]
-    if told["method"] != "patch":
+    if told["method"] != "activation_patching":
         assert set(receipt["agreement"]) == {"spearman", "ratio"}
         assert receipt["random_predicted"] is not None
     else:  # scores of patching are what is measured
@@ -150,9 +151,10 @@ def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
     assert "predicted  95" not in measured_all.stdout
     assert "trust what is measured" not in (tmp_path / "d" / "circuit.html").read_text()
     # A folder of before, whose receipt has neither.
-    old = Circuit.load(tmp_path / "c")
-    receipt = {k: v for k, v in old.about["receipt"].items() if k not in ("agreement", "random_predicted")}
-    replace(old, about={**old.about, "receipt": receipt}).save(tmp_path / "e")
+    old = load_circuit(tmp_path / "c")
+    receipt = old.provenance.extra["receipt"]
+    receipt = {k: v for k, v in receipt.items() if k not in ("agreement", "random_predicted")}
+    with_extra(old, receipt=receipt).save(tmp_path / "e")
     assert command("info", tmp_path / "e").returncode == 0
 
 
@@ -163,7 +165,8 @@ def test_features_come_from_bases(say, tmp_path):
     Dictionary({site: basis}, {"slug": model.name, "hash": model.hash}, "by hand").save(tmp_path / "basis")
     (tmp_path / "pairs.csv").write_text("clean,corrupted,answer,wrong\nthe old cat,the old dog, sat, ran\n")
     code, told, err = say("circuit", "find", "organism:cat", "--pairs", tmp_path / "pairs.csv", "--level", "feature",
-                          "--basis", tmp_path / "basis", "--method", "patch", "--out", tmp_path / "c")  # fmt: skip
+                          "--basis", tmp_path / "basis", "--method", "activation_patching",
+                          "--out", tmp_path / "c")  # fmt: skip
     assert code == 0, err
     assert told["parts"][0]["part"] == f"{site}/planted/1"
     assert told["about"]["bases"] == {f"{site}/planted": basis.hash}
@@ -174,9 +177,9 @@ def test_features_come_from_bases(say, tmp_path):
     ("words", "expected"),
     [
         (["--method", "eap"], "a method for nodes"),
-        (["--level", "neuron", "--method", "eap-ig"], "a method for neurons"),
-        (["--level", "edge", "--method", "ig"], "a method for edges"),
-        (["--method", "atp", "--rules", "ln"], "options that go together"),
+        (["--level", "neuron", "--method", "eap_ig"], "a method for neurons"),
+        (["--level", "edge", "--method", "integrated_gradients"], "a method for edges"),
+        (["--method", "attribution_patching", "--rules", "ln"], "options that go together"),
         (["--method", "relp", "--rules", "magic"], "rules among"),
         (["--level", "edge", "--by-position"], "options that go together"),
         (["--level", "feature"], "options that go together"),
@@ -234,7 +237,7 @@ def test_pairs_that_are_set_aside_are_named(say, tmp_path):
 
 def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(3))
-    found = Circuit("node", "patch", parts, np.array([2.0, 3.0, 1.0]), {})
+    found = by_hand(parts, [2.0, 3.0, 1.0])
     asked = Namespace(top=10, controls=20)
     assert _measured_parts(found, asked) == ([1, 0], 20)
     assert "--top 10 leaves no other part of these kinds among 3" in capsys.readouterr().err
@@ -259,7 +262,7 @@ def test_the_only_part_of_its_kind_is_measured_without_random_sets(say, tmp_path
 
 
 def test_a_set_that_is_drawn_twice_is_one_set(say, tmp_path):
-    code, told, _ = say(*planted(tmp_path), "--level", "node", "--method", "patch", "--top", 1)
+    code, told, _ = say(*planted(tmp_path), "--level", "node", "--method", "activation_patching", "--top", 1)
     assert code == 0
     receipt, parts = told["receipt"], [part["part"] for part in told["parts"]]
     kind = receipt["parts"][0].rsplit("/", 2)[1]
@@ -289,7 +292,7 @@ def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
     from patchclamp.atlas.lab.verify import verify
 
     code, _, err = say("circuit", "find", "organism:induction-gpt2", "--pairs", "planted", "--level", "edge",
-                       "--method", "patch", "--out", tmp_path / "c", "--atlas", atlas)  # fmt: skip
+                       "--method", "activation_patching", "--out", tmp_path / "c", "--atlas", atlas)  # fmt: skip
     assert code == 0
     id = re.search(r"added to \S+ as (graph-\w+)", err)[1]
     opened = pc.atlas.open(atlas)
@@ -330,7 +333,7 @@ def test_a_page_or_a_layer_that_fails_costs_no_result(say, atlas, tmp_path, monk
     assert "the page could not be made" in err
     assert "the atlas layer could not be made" in err
     assert "got      TypeError: unsupported format string" in err
-    assert Circuit.load(tmp_path / "c").names() == Circuit.load(tmp_path / "whole").names()
+    assert load_circuit(tmp_path / "c").names() == load_circuit(tmp_path / "whole").names()
     assert not (tmp_path / "c" / "circuit.html").exists()
 
 

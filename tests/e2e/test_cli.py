@@ -26,7 +26,10 @@ ANSWERS = ("--target", " sat", "--contrast", " ran")
     ("words", "asked"),
     [
         ((), {}),
-        (("--corrupt", "the old dog", "--method", "atp"), {"corrupt": "the old dog", "method": "atp"}),
+        (
+            ("--corrupt", "the old dog", "--method", "attribution_patching"),
+            {"corrupt": "the old dog", "method": "attribution_patching"},
+        ),
         (
             ("--method", "relp", "--level", "neuron", "--top", "2", "--controls", "25", "--seed", "3"),
             {"method": "relp", "levels": ["neuron"], "top": 2, "n_controls": 25, "seed": 3},
@@ -118,7 +121,7 @@ def test_calibrate_prints_one_table(say):
     assert code == 0
     assert by["cat", "exact"]["found"] == by["cat", "oracle"]["found"] == 2
     assert by["decoy-gpt2", "activation"]["found"] < by["decoy-gpt2", "exact"]["found"]
-    assert all(f["found"] == f["true"] for f in told["edges"] if f["method"] in ("patch", "oracle"))
+    assert all(f["found"] == f["true"] for f in told["edges"] if f["method"] in ("activation_patching", "oracle"))
     assert told["joint"] == []
     code, out, _ = say("calibrate", "cat", json_too=False)
     assert code == 0
@@ -131,8 +134,8 @@ def test_calibrate_holds_predictions_against_replacements_where_no_circuit_is_kn
     code, told, _ = say(*words)
     by = {row["method"]: row for row in told["tasks"]}
     assert code == 0
-    assert by["ig"]["receipt"] > by["ig"]["control"]
-    assert by["ig"]["spearman"] > by["random"]["spearman"]
+    assert by["integrated_gradients"]["receipt"] > by["integrated_gradients"]["control"]
+    assert by["integrated_gradients"]["spearman"] > by["random"]["spearman"]
     code, out, _ = say(*words, json_too=False)
     assert code == 0
     assert f"{by['ig']['spearman']:.2f}" in out
@@ -151,7 +154,7 @@ def test_a_corrupted_prompt_is_the_reference_where_one_is_given(say):
     code, told, _ = say("explain", *CAT, *ANSWERS, "--corrupt", "the old dog")
     assert code == 0
     assert told["baseline"] == "corrupted"
-    assert told["method"] == "ig"
+    assert told["method"] == "integrated_gradients"
     assert told["metric_baseline"] < 0 < told["metric_clean"]
     assert told["causes"][0]["key"] == "cat/blocks.0.mlp.act/neurons/7@3"
 
@@ -359,7 +362,9 @@ def interrupted(cat, story, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pc.record_text(cat, story, "blocks.0.mlp.act", tmp_path / "r", window=16, batch_size=2, progress=stop)
+        pc.record_corpus(
+            cat, pc.Corpus(story, window=16), "blocks.0.mlp.act", tmp_path / "r", batch_size=2, progress=stop
+        )
     return tmp_path / "r"
 
 
@@ -410,15 +415,15 @@ def test_a_damaged_checkpoint_is_not_trusted(cat, story, tmp_path):
         if done > total / 2:
             raise KeyboardInterrupt
 
-    how = {"window": 16, "batch_size": 2, "checkpoint_s": 0.0}
+    how, corpus = {"batch_size": 2, "checkpoint_s": 0.0}, pc.Corpus(story, window=16)
     with pytest.raises(KeyboardInterrupt):
-        pc.survey_text(cat, story, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
+        pc.survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
     [state] = (tmp_path / "s").glob("state-*")
     data = bytearray(state.read_bytes())
     data[-1] ^= 1
     state.write_bytes(data)
     with pytest.raises(pc.PatchclampError, match="changed or is missing"):
-        pc.survey_text(cat, story, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
+        pc.survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -516,10 +521,20 @@ def test_a_path_that_leads_round_in_a_circle_is_refused(say, tmp_path):
 
 
 def test_integrated_gradients_find_a_circuit(say, tmp_path):
-    words = ["circuit", "find", "organism:cat", "--pairs", "planted", "--method", "ig", "--out", tmp_path / "c"]
+    words = [
+        "circuit",
+        "find",
+        "organism:cat",
+        "--pairs",
+        "planted",
+        "--method",
+        "integrated_gradients",
+        "--out",
+        tmp_path / "c",
+    ]
     code, told, _ = say(*words)
     assert code == 0, told
-    assert told["method"] == "ig"
+    assert told["method"] == "integrated_gradients"
 
 
 def test_the_root_is_no_atlas(say):

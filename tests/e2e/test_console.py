@@ -76,7 +76,12 @@ def test_a_token_that_is_half_a_character_is_shown_as_its_bytes(capsys):
     assert not any("�" in token for token in shown)
     halves = [token.removeprefix("<0x").removesuffix(">") for token in shown if token.startswith("<0x")]
     assert bytes.fromhex("".join(halves)) in "猫😀".encode()
-    assert main(["explain", "organism:language-gpt2", "The 猫 cat", "--target", " sat", "--method", "atp"]) == 0
+    assert (
+        main(
+            ["explain", "organism:language-gpt2", "The 猫 cat", "--target", " sat", "--method", "attribution_patching"]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "�" not in out
 

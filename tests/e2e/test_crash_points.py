@@ -33,7 +33,7 @@ from patchclamp.record import stream, survey
 import patchclamp.atlas.export, patchclamp.explain.circuit_page, patchclamp.explain.patched_page, patchclamp.evaluate
 
 stream.SHARD_BYTES = 2**11
-for function in (survey.survey_shown, bake.bake_atlas, features.add_basis, bake.look_again, training.train):
+for function in (survey.survey_corpus, bake.bake_atlas, features.add_basis, bake.look_again, training.train):
     inspect.unwrap(function).__kwdefaults__["checkpoint_s"] = float(os.environ["CHECKPOINT_S"])
 for name in ("organism:cat", "organism:copy-gpt2"):
     opening.load(name).hash
@@ -179,7 +179,7 @@ VERBS = {
     ),
     "patch": Verb("patch organism:cat --pairs GROUND/pairs.jsonl --out OUT", resumes=True),
     "circuit find": Verb(
-        "circuit find organism:cat --pairs GROUND/pairs.jsonl --method patch --out OUT", resumes=True
+        "circuit find organism:cat --pairs GROUND/pairs.jsonl --method activation_patching --out OUT", resumes=True
     ),
     "circuit find edges": Verb(
         "circuit find organism:copy-gpt2 --pairs planted --n 2 --level edge --out OUT", resumes=True

@@ -35,12 +35,16 @@ def hostile(monkeypatch):
 def test_tables_and_pages_stay_plain(verb, token, hostile, tmp_path, capsys):
     if verb == "explain":
         words = ["explain", "hostile", f"w1 {token} w2", "--target", f" {token}", "--contrast", " w3", "--top", "2"]
-        words += ["--method", "atp", "--level", "neuron", "--report", str(tmp_path / "page.html")]
+        words += ["--method", "attribution_patching", "--level", "neuron", "--report", str(tmp_path / "page.html")]
     else:
         row = {"clean": f"w1 {token} w2", "corrupted": "w1 w4 w2", "answer": f" {token}", "wrong": " w3"}
         (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, [row, {**row, "corrupted": "w5 w4 w2"}])))
         words = [*verb.split(), "hostile", "--pairs", str(tmp_path / "pairs.jsonl"), "--out", str(tmp_path / "out")]
-        words += ["--top", "2", *(["--method", "atp"] if verb == "circuit find" else ["--sites", "resid"])]
+        words += [
+            "--top",
+            "2",
+            *(["--method", "attribution_patching"] if verb == "circuit find" else ["--sites", "resid"]),
+        ]
     if "\0" in token and verb == "explain":
         assert main(words) == 2  # no shell passes it
         return

@@ -1,13 +1,19 @@
 """The verbs that run methods: their options follow --method, and what they give is kept and shown again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from patchclamp.cli import main
+import patchclamp as pc
+from patchclamp import organisms
+from patchclamp.cli import main, noun_tables
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import methods
 from patchclamp.core.scores import Scores
+from patchclamp.core.similarity import Similarity
 
 
 def run(capsys, *words: str) -> tuple[int, str, str]:
@@ -31,12 +37,29 @@ def test_methods_are_listed_by_question_and_described_with_their_options(capsys)
     code, out, _ = run(capsys, "methods")
     assert code == 0
     assert all(card.name in out for card in methods())
+    assert out.count("calibrated") == sum(
+        not card.tier.experimental for card in [*methods(), *methods(kind="benchmark")]
+    )
     code, out, _ = run(capsys, "methods", "decode/ridge")
     assert code == 0
     assert "--inner-folds" in out
+    assert "calibrated: it equals its oracle" in out
     assert "himalaya" not in out
     code, out, _ = run(capsys, "methods", "--room", "compare", "--json")
-    assert [entry["name"] for entry in json.loads(out)] == ["rsa"]
+    assert [(entry["name"], entry["tier"]) for entry in json.loads(out)] == [("rsa", "calibrated")]
+
+
+@pytest.mark.parametrize("tier", ["calibrated", "experimental"])
+def test_what_an_experimental_method_gives_is_named_so_wherever_it_is_shown(capsys, tier):
+    scores = find_method("relp", "attribute")(organisms.build("cat"), organisms.planted.task("cat"))
+    similarity = Similarity(("a", "b"), Estimate(0.5, None, 4, "Spearman r"))
+    for noun in (scores, similarity):
+        noun = replace(noun, provenance=replace(noun.provenance, method="attribute/any", tier=tier))
+        noun_tables.show(noun, 3)
+        assert ("experimental" in capsys.readouterr().out) == (tier == "experimental")
+        assert noun.to_json(1)["provenance"]["tier"] == tier
+    marked = replace(scores, provenance=replace(scores.provenance, tier=tier)).graph().about["method"]
+    assert marked == {"calibrated": "attribute/relp", "experimental": "attribute/relp (experimental)"}[tier]
 
 
 def test_scores_are_kept_and_shown_again(capsys, tmp_path):
@@ -48,6 +71,21 @@ def test_scores_are_kept_and_shown_again(capsys, tmp_path):
     assert Scores.load(tmp_path / "scores").top(1)[0].index == 7
     code, out, _ = run(capsys, "info", str(tmp_path / "scores"))
     assert (code, "attribute/relp" in out) == (0, True)
+
+
+def test_exemplars_are_shown_in_a_table_and_as_json(capsys, tmp_path):
+    (tmp_path / "story.txt").write_text("the old cat sat on the mat. the dog ran to the park. " * 9)
+    survey = pc.survey_corpus(
+        pc.load("organism:cat"), pc.Corpus(tmp_path / "story.txt", window=16), "blocks.0.mlp.act", tmp_path / "survey"
+    )
+    survey.exemplars("blocks.0.mlp.act").save(tmp_path / "found")
+    code, out, _ = run(capsys, "info", str(tmp_path / "found"))
+    assert code == 0
+    assert "exemplars of 16 units of blocks.0.mlp.act" in " ".join(out.split())
+    assert "blocks.0.mlp.act/neurons/0" in out
+    shown = json.loads(run(capsys, "info", str(tmp_path / "found"), "--json")[1])
+    assert (shown["kind"], shown["units"], shown["kinds"]["top"]) == ("exemplars", 16, 16 * 9)
+    assert shown["exemplars"][0]["ids"][shown["exemplars"][0]["position"]]
 
 
 def test_options_of_the_named_method_reach_it(capsys):

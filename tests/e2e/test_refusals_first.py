@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import patchclamp as pc
+from hand_made import circuit as by_hand
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.cli import main
-from patchclamp.core.circuit import Circuit
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.explain import explain_answer
 from patchclamp.subjects.language import LanguageModel
@@ -117,10 +117,10 @@ def test_of_text(say, story, tmp_path, monkeypatch, no_forward, words, expected)
 )
 def test_of_words(say, tmp_path, monkeypatch, no_forward, words, expected):
     monkeypatch.chdir(tmp_path)
-    subject = {"slug": "cat", "hash": "0"}
     parts = ("blocks.0.mlp.write/whole/0", "blocks.1.mlp.write/whole/0")
-    Circuit("node", "atp", parts, np.array([1.0, 2.0]), subject).save("circuit")
-    Circuit("node", "patch", (parts[0], "embed/whole/0"), np.array([1.0, 2.0]), subject).save("other")
+    own = {"level": "node", "subject": "cat", "subject_hash": "0"}
+    by_hand(parts, [1.0, 2.0], method="attribution_patching", **own).save("circuit")
+    by_hand((parts[0], "embed/whole/0"), [1.0, 2.0], method="activation_patching", **own).save("other")
     code, told, _ = say(*words)
     assert code == 2
     assert expected in told["error"]["expected"]
@@ -129,10 +129,10 @@ def test_of_words(say, tmp_path, monkeypatch, no_forward, words, expected):
 def test_a_circuit_that_changes_nothing_is_refused_after_two_subsets():
     cat = pc.load(CAT)
     pairs = pc.open_pairs(cat, "planted")
-    found = attribute_pairs(cat, pairs, level="node", method="patch")
-    idle = [i for i, part in enumerate(found.parts) if abs(found.scores[i]) < 1e-3]
+    found = attribute_pairs(cat, pairs, level="node", method="activation_patching")
+    idle = [i for i, part in enumerate(found.parts) if abs(found.values[i]) < 1e-3]
     assert idle
-    nothing = Circuit("node", "patch", tuple(found.parts[i] for i in idle), np.zeros(len(idle)), found.subject)
+    nothing = by_hand(tuple(found.parts[i] for i in idle), np.zeros(len(idle)))
     done = []
     with pytest.raises(pc.PatchclampError, match="parts that change m"):
         evaluate_circuit(cat, nothing, pairs, seen=True, progress=lambda n, _: done.append(n))
@@ -159,7 +159,7 @@ def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_languag
     assert model.family is None
     metric = pc.Metric("logit_difference", (3,), (4,))
     sites = [f"module.transformer.h.{block}.mlp.c_proj.in" for block in range(2)]
-    for method in ("ig", "exact"):
+    for method in ("integrated_gradients", "activation_patching"):
         e = explain_answer(model, "w1 w2 w3", metric=metric, levels=sites, method=method, top=3)
         assert [rival.name for rival in e.receipts.rivals] == ["largest activations"]
         assert len(e.causes) == 3
@@ -187,7 +187,7 @@ def test_what_takes_less_memory_is_what_the_command_has(say, monkeypatch, words,
     assert told["error"]["remedy"].endswith("a smaller model.")
 
 
-@pytest.mark.parametrize("method", ["ig", "exact", "atp"])
+@pytest.mark.parametrize("method", ["integrated_gradients", "activation_patching", "attribution_patching"])
 def test_what_an_explanation_costs_is_said_before_the_work(monkeypatch, capsys, method):
     rows, sweep = [], LanguageModel.sweep
 
@@ -198,6 +198,10 @@ def test_what_an_explanation_costs_is_said_before_the_work(monkeypatch, capsys, 
     monkeypatch.setattr(LanguageModel, "sweep", count)
     assert main(["explain", CAT, "the old cat", "--target", " sat", "--contrast", " ran", "--method", method]) == 0
     said = capsys.readouterr().err.splitlines()[0]
-    assert {"ig": "40 rows of backward", "exact": "160 rows of forward", "atp": "1 backward pass"}[method] in said
+    assert {
+        "integrated_gradients": "40 rows of backward",
+        "activation_patching": "160 rows of forward",
+        "attribution_patching": "1 backward pass",
+    }[method] in said
     receipts = int(re.search(r"about (\d+) rows of forward passes for the receipts", said)[1])
     assert rows[-1] <= receipts <= 1.3 * rows[-1]

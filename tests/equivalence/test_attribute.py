@@ -13,14 +13,20 @@ import patchclamp as pc
 from oracles import hooks, relevance
 from oracles import integrated as oracle
 from patchclamp.ablate import Cases, First, UnitSets, measure_sets
-from patchclamp.attribute import METHODS, Attribution, Baseline, attribute_nodes, gradients
+from patchclamp.attribute import Baseline, attribute_nodes, gradients
+from patchclamp.attribute.gradients import make_baseline
+from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.method_index import list_names
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.families.spec import enlarged
 
+METHODS = list_names("attribute", "unit")
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
 TEXTS = ("w1 w2 w3 w4 w5", "w50 w40", "w8 w8 w17 w33")
 REFERENCES = ("zero", "corrupted", "mean")
@@ -97,11 +103,16 @@ def keyed(model, site):
     return site, "heads" if site.endswith("attn.z") else "neurons"
 
 
+def blocks_of(found):
+    """Return the sites of scores, each with its basis."""
+    return [(one.site, one.basis) for one in found.units.blocks]
+
+
 def assert_scores(model, found, expected, rel=1e-4):
     """Compare every site's ``(position, unit)`` scores, to a share of the largest."""
-    assert list(found.scores) == [keyed(model, site) for site in places(model) if site in expected]
+    assert blocks_of(found) == [keyed(model, site) for site in places(model) if site in expected]
     for site, scores in expected.items():
-        own = found.scores[keyed(model, site)]
+        own = found.matrix(*keyed(model, site))
         summed = oracle.blocks(scores, block(model, site)).detach().double().numpy()
         assert own.shape == summed.shape
         assert np.abs(own - summed).max() <= rel * np.abs(summed).max(), site
@@ -111,11 +122,11 @@ def assert_scores(model, found, expected, rel=1e-4):
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
-@pytest.mark.parametrize("method", ["atp", "relp"])
+@pytest.mark.parametrize("method", ["attribution_patching", "relp"])
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_atp_and_relp_are_the_change_times_the_coefficient_of_the_run_patched_into(models, means, name, method, kind):
     model = models[name]
-    backward = model.module if method == "atp" else relevance.rewritten(model.module, RELP)
+    backward = model.module if method == "attribution_patching" else relevance.rewritten(model.module, RELP)
     x, r = ids(model, PROMPT), reference_values(model, kind)
     y = ids(model, CORRUPT)
     expected, other = {}, {}
@@ -126,7 +137,8 @@ def test_atp_and_relp_are_the_change_times_the_coefficient_of_the_run_patched_in
             other[site] = (n - r[site]) * oracle.gradient(backward, y, place, r[site], difference)
     found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
     assert_scores(model, found, expected)
-    assert (found.method, found.baseline.kind, found.gap, found.subject) == (method, kind, None, model.name)
+    assert (found.method, found.baseline, found.units.subject) == (method, kind, model.name)
+    assert "gap" not in found.provenance.extra
     if kind == "corrupted":  # the corrupted run's gradient foretells what is patched into that run
         with pytest.raises(AssertionError):
             assert_scores(model, found, other, rel=1e-2)
@@ -145,11 +157,11 @@ def test_rules_may_be_given_in_place_of_the_method_s_own(models, rules, kind):
         n = oracle.value(model.module, ids(model, PROMPT), place)
         expected[site] = (n - r[site]) * oracle.gradient(backward, ids(model, PROMPT), place, n, difference)
     found = [
-        attribute_nodes(model, PROMPT, METRIC, method=method, rules=rules, **given_as(kind, None))
-        for method in ("relp", "atp")
+        attribute_nodes(model, PROMPT, METRIC, **asked, **given_as(kind, None))
+        for asked in ({"method": "relp", "rules": rules}, {"method": Gradient(rules)})
     ]
     assert_scores(model, found[0], expected)
-    assert np.array_equal(found[0].flat, found[1].flat)
+    assert np.array_equal(found[0].values, found[1].values)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
@@ -170,9 +182,9 @@ def test_direct_scores_are_what_the_change_writes_to_the_logits(models, means, n
             change = (oracle.value(module, x, places(model)[site]) - r[site]).double()
             expected[site] = torch.zeros_like(change)
             expected[site][-1] = change[-1] * (rho @ W.detach().double())[0]
-    found = attribute_nodes(model, PROMPT, METRIC, method="direct", **given_as(kind, means[name]))
+    found = attribute_nodes(model, PROMPT, METRIC, method="direct_logit", **given_as(kind, means[name]))
     assert_scores(model, found, expected)
-    assert not found.by_position()[:-1].any()
+    assert not found.by_place()[:-1].any()
 
 
 def metrics(model):
@@ -215,14 +227,14 @@ def test_metrics_of_every_kind_are_scored(models, measured, kind):
     for site, place in places(model).items():
         n = oracle.value(model.module, x, place)
         expected[site] = (n - r[site]) * oracle.gradient(model.module, x, place, n, m)
-    found = attribute_nodes(model, PROMPT, metric, method="atp", **given_as(kind, None))
+    found = attribute_nodes(model, PROMPT, metric, method="attribution_patching", **given_as(kind, None))
     assert_scores(model, found, expected)
     with torch.no_grad():
         assert found.metric_clean == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
-    for method in ("relp", "ig", "direct") if kind == "zero" else ():
+    for method in ("relp", "integrated_gradients", "direct_logit") if kind == "zero" else ():
         scores = attribute_nodes(model, PROMPT, metric, method=method, **given_as(kind, None))
-        assert np.isfinite(scores.flat).all()
-        assert scores.flat.any()
+        assert np.isfinite(scores.values).all()
+        assert scores.values.any()
 
 
 # -- activation, exact ------------------------------------------------------------------------------------------------
@@ -235,28 +247,30 @@ def test_activation_scores_and_the_sizes_beside_every_method(models, means, name
     x = ids(model, PROMPT)
     with torch.no_grad():
         m = float(difference(model.module(x).logits))
-    for method in ("activation", "relp", "ig"):
+    for method in ("activation", "relp", "integrated_gradients"):
         found = attribute_nodes(model, PROMPT, METRIC, method=method, **given_as(kind, means[name]))
         assert found.metric_clean == pytest.approx(m, abs=1e-4)
-        assert found.scores.keys() == found.sizes.keys() == found.activations.keys()
+        assert list(found.measures) == ["size", "activation"]
         for site, place in places(model).items():
             n, key, width = oracle.value(model.module, x, place), keyed(model, site), block(model, site)
             size = oracle.blocks((n - r[site]) ** 2, width).sqrt().numpy()
             norm = oracle.blocks(n**2, width).sqrt().numpy()
-            assert found.sizes[key] == pytest.approx(size, rel=1e-4, abs=1e-6)
-            assert found.activations[key] == pytest.approx(n.numpy() if width == 1 else norm, rel=1e-4, abs=1e-6)
+            assert found.matrix(*key, "size") == pytest.approx(size, rel=1e-4, abs=1e-6)
+            assert found.matrix(*key, "activation") == pytest.approx(
+                n.numpy() if width == 1 else norm, rel=1e-4, abs=1e-6
+            )
             if method == "activation":
-                assert found.scores[key] == pytest.approx(norm, rel=1e-4, abs=1e-6)
+                assert found.matrix(*key) == pytest.approx(norm, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_exact_scores_are_one_run_per_node(models, means, name, kind):
     model, r, told = models[name], reference_values(models[name], kind), []
-    options = {"method": "exact", "progress": lambda done, total: told.append((done, total))}
+    options = {"method": "activation_patching", "progress": lambda done, total: told.append((done, total))}
     found = attribute_nodes(model, PROMPT, METRIC, **options, **given_as(kind, means[name]))
     x, n_nodes = ids(model, PROMPT), 2 * 5 * (12 + 2)
-    assert len(found.flat) == n_nodes
+    assert len(found) == n_nodes
     assert told[-1] == (n_nodes, n_nodes)
     for i in range(n_nodes):
         key = found.key(i)
@@ -274,7 +288,9 @@ def test_exact_scores_are_one_run_per_node(models, means, name, kind):
 )
 def test_ig_is_the_integral_along_the_path_and_sums_to_the_whole_site_s_effect(models, means, name, kind):
     model, x, r = models[name], ids(models[name], PROMPT), reference_values(models[name], kind)
-    found = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=40, **given_as(kind, means[name]))
+    found = attribute_nodes(
+        model, PROMPT, METRIC, method="integrated_gradients", steps=40, **given_as(kind, means[name])
+    )
     expected = {
         site: oracle.integrated(model.module, x, place, r[site], difference, 40)
         for site, place in places(model).items()
@@ -282,8 +298,8 @@ def test_ig_is_the_integral_along_the_path_and_sums_to_the_whole_site_s_effect(m
     assert_scores(model, found, expected, rel=1e-2)
     for site, place in places(model).items():
         whole = oracle.replaced(model.module, x, place, r[site], difference)
-        assert found.scores[keyed(model, site)].sum() == pytest.approx(whole, abs=1e-4), site
-    assert found.gap <= 1e-4
+        assert found.matrix(*keyed(model, site)).sum() == pytest.approx(whole, abs=1e-4), site
+    assert found.provenance.extra["gap"] <= 1e-4
 
 
 @pytest.mark.parametrize(("name", "kind"), [("gpt2", "zero"), ("gpt2", "corrupted"), ("llama", "mean")])
@@ -295,10 +311,12 @@ def test_the_completeness_gap_is_the_worst_site_s_and_closes_with_more_steps(mod
     }
     gaps = []
     for steps in (1, 4, 16):
-        found = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=steps, **given_as(kind, means[name]))
-        missed = [abs(float(found.scores[key].sum()) - effect) for key, effect in whole.items()]
-        assert found.gap == pytest.approx(max(missed), abs=1e-4)
-        gaps.append(found.gap)
+        found = attribute_nodes(
+            model, PROMPT, METRIC, method="integrated_gradients", steps=steps, **given_as(kind, means[name])
+        )
+        missed = [abs(float(found.matrix(*key).sum()) - effect) for key, effect in whole.items()]
+        assert found.provenance.extra["gap"] == pytest.approx(max(missed), abs=1e-4)
+        gaps.append(found.provenance.extra["gap"])
     assert gaps[0] > 0.1 > 1e-2 > gaps[2]
     assert gaps[0] > gaps[1] > gaps[2]
 
@@ -307,15 +325,15 @@ def test_few_steps_miss_what_many_find_where_only_the_clean_end_is_looked_at(mod
     """One step lies in the middle of the path; the gradient at its end is attribution patching's."""
     model = models["gpt2"]
     r = reference_values(model, "zero")
-    one = attribute_nodes(model, PROMPT, METRIC, method="ig", steps=1)
+    one = attribute_nodes(model, PROMPT, METRIC, method="integrated_gradients", steps=1)
     expected = {
         site: oracle.integrated(model.module, ids(model, PROMPT), place, r[site], difference, 1)
         for site, place in places(model).items()
     }
     assert_scores(model, one, expected)
-    assert np.array_equal(attribute_nodes(model, PROMPT, METRIC, steps=1).flat, one.flat)
-    atp = attribute_nodes(model, PROMPT, METRIC, method="atp")
-    assert np.abs(one.flat - atp.flat).max() > 1e-2
+    assert np.array_equal(attribute_nodes(model, PROMPT, METRIC, steps=1).values, one.values)
+    atp = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching")
+    assert np.abs(one.values - atp.values).max() > 1e-2
 
 
 @pytest.mark.parametrize("steps", [1, 5, 17])
@@ -331,13 +349,15 @@ def test_scores_do_not_depend_on_how_the_steps_are_batched(models, steps, monkey
     for rows in (1, 3, 16):
         monkeypatch.setattr(gradients, "ROWS", rows)
         shapes.clear()
-        found.append(attribute_nodes(model, PROMPT, METRIC, method="ig", steps=steps, levels=["neuron"]))
+        found.append(
+            attribute_nodes(model, PROMPT, METRIC, method="integrated_gradients", steps=steps, levels=["neuron"])
+        )
         assert max(shapes) == min(rows, steps)
         assert sum(shapes) == 2 * steps
     for other in found[1:]:
-        assert np.abs(other.flat - found[0].flat).max() <= 1e-5
+        assert np.abs(other.values - found[0].values).max() <= 1e-5
         assert other.total == pytest.approx(found[0].total, abs=1e-4)
-        assert other.gap == pytest.approx(found[0].gap, abs=1e-4)
+        assert other.provenance.extra["gap"] == pytest.approx(found[0].provenance.extra["gap"], abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
@@ -353,11 +373,11 @@ def test_on_a_linear_end_every_method_is_the_weight_times_the_change(tiny_langua
     expected = torch.zeros_like(change)
     expected[-1] = change[-1] * weight.detach()
     means = model.run(list(TEXTS), record=list(places(model))).recording
-    for method in ("ig", "atp", "exact"):
+    for method in ("integrated_gradients", "attribution_patching", "activation_patching"):
         found = attribute_nodes(
             model, PROMPT, METRIC, method=method, levels=["neuron"], steps=steps, **given_as(kind, means)
         )
-        own = found.scores[site, "neurons"]
+        own = found.matrix(site, "neurons")
         assert own == pytest.approx(expected.numpy(), abs=2e-5), method
         # Summed, it is the whole site's effect: additive, so no order of replacing matters.
         whole = oracle.replaced(module, x, places(model)[site], r[site], difference)
@@ -372,28 +392,33 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
     words = [f"w{i}" for i in np.random.default_rng(0).integers(56, size=120)]
     (tmp_path / "text.txt").write_text(" ".join(words))
     sites = ["blocks.*.mlp.act", "blocks.*.attn.z"]
-    survey = pc.survey_text(model, tmp_path / "text.txt", sites, tmp_path / "survey", window=16)
+    survey = pc.survey_corpus(model, pc.Corpus(tmp_path / "text.txt", window=16), sites, tmp_path / "survey")
     x = ids(model, PROMPT)
     r = {site: torch.tensor(survey.mean(site)).float().expand(5, -1) for site in places(model)}
     expected = {}
     for site, place in places(model).items():
         n = oracle.value(model.module, x, place)
         expected[site] = (n - r[site]) * oracle.gradient(model.module, x, place, n, difference)
-    found = attribute_nodes(model, PROMPT, METRIC, method="atp", means=survey)
+    found = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching", means=survey)
     assert_scores(model, found, expected)
-    exact = attribute_nodes(model, PROMPT, METRIC, method="exact", levels=("head",), means=survey)
+    exact = attribute_nodes(model, PROMPT, METRIC, method="activation_patching", levels=("head",), means=survey)
     key = UnitKey("blocks.1.attn.z", 1, "heads", None, 4)
     one = oracle.replaced(model.module, x, places(model)[key.site], r[key.site], difference, (4, slice(8, 16)))
     assert exact.score(key) == pytest.approx(one, abs=1e-4)
-    reopened = attribute_nodes(model, PROMPT, METRIC, method="atp", means=pc.StoredSurvey(tmp_path / "survey"))
-    assert np.array_equal(reopened.flat, found.flat)
+    reopened = attribute_nodes(
+        model, PROMPT, METRIC, method="attribution_patching", means=pc.StoredSurvey(tmp_path / "survey")
+    )
+    assert np.array_equal(reopened.values, found.values)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(models, means, kind, monkeypatch):
     model = models["llama"]
-    found = attribute_nodes(model, PROMPT, METRIC, method="relp", **given_as(kind, means["llama"]))
-    sites, baseline = list(places(model)), found.baseline
+    given = given_as(kind, means["llama"])
+    found = attribute_nodes(model, PROMPT, METRIC, method="relp", **given)
+    given |= {"corrupted": model.stimuli(CORRUPT)[0]} if "corrupted" in given else {}
+    sites = list(places(model))
+    baseline = make_baseline(model, sites, **given)
     rank = np.argsort(found.order()).astype(np.int64)
     caught, bare = [], model.measure
 
@@ -404,7 +429,7 @@ def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(mo
     monkeypatch.setattr(model, "measure", measure)
     cases = Cases.of(model.stimuli(PROMPT), METRIC)
     each = [
-        measure_sets(model, cases, UnitSets(found.unit_index, [First(rank, size)]), baseline, keep=True)[0, 0]
+        measure_sets(model, cases, UnitSets(found.units, [First(rank, size)]), baseline, keep=True)[0, 0]
         for size in (len(rank), 0, 20)
     ]
     monkeypatch.undo()
@@ -427,7 +452,7 @@ def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(mo
     assert torch.allclose(some[~inside], r[sites[0]][~inside], atol=1e-5)
     assert torch.equal(some[inside], clean.recording[sites[0]][inside])
     # Several sizes in one pass, each a row of its own.
-    rest = UnitSets(found.unit_index, [First(rank, size, rest=True) for size in (len(rank), 0, 20)])
+    rest = UnitSets(found.units, [First(rank, size, rest=True) for size in (len(rank), 0, 20)])
     assert measure_sets(model, cases, rest, baseline)[0].tolist() == pytest.approx(each, abs=1e-5)
 
 
@@ -457,36 +482,36 @@ def attributions(draw):
     """Any number of sites with any numbers of units; one number of positions."""
     n_positions = draw(st.integers(1, 3))
     shapes = draw(st.lists(st.tuples(st.booleans(), st.integers(1, 4)), min_size=1, max_size=3))
-    values = draw(st.integers(0, 2**32 - 1))
-    rng = np.random.default_rng(values)
-    scores = {}
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    blocks, values = [], []
     for i, (head, units) in enumerate(shapes):
         site = (f"blocks.{i}.attn.z", "heads") if head else (f"blocks.{i}.mlp.act", "neurons")
-        scores[site] = rng.integers(-3, 4, size=(n_positions, units)).astype(float)
-    return Attribution("exact", Baseline("zero"), "any", scores, scores, scores, 0.0)
+        blocks.append(Block(*site, units, n_positions))
+        values.append(rng.integers(-3, 4, size=n_positions * units).astype(float))
+    return Scores(UnitIndex(blocks, "any"), np.concatenate(values))
 
 
 @given(attributions())
 def test_keys_and_places_are_inverse(found):
-    keys = [found.key(i) for i in range(len(found.flat))]
+    keys = [found.key(i) for i in range(len(found))]
     assert len(set(keys)) == len(keys)
     for i, key in enumerate(keys):
-        assert found.index(key) == i
+        assert found.index.place(key) == i
         assert key.subject == "any"
-        assert found.score(key) == found.flat[i] == found.scores[key.site, key.basis][key.position, key.index]
-        assert found.index(UnitKey(key.site, key.index, key.basis, None, key.position)) == i
+        assert found.score(key) == found.values[i] == found.matrix(key.site, key.basis)[key.position, key.index]
+        assert found.index.place(UnitKey(key.site, key.index, key.basis, None, key.position)) == i
 
 
 @given(attributions(), st.booleans())
 def test_order_top_total_and_positions_are_sums_and_sorts(found, signed):
-    scores = found.flat.tolist()
+    scores = found.values.tolist()
     expected = sorted(range(len(scores)), key=lambda i: -(scores[i] if signed else abs(scores[i])))
     assert found.order(signed=signed).tolist() == expected
     for k in (0, 1, 3, len(scores) + 2):
         assert found.top(k, signed=signed) == [found.key(i) for i in expected[:k]]
     assert found.total == sum(scores)
     at = [sum(found.score(key) for key in map(found.key, range(len(scores))) if key.position == t) for t in range(9)]
-    positions = found.by_position().tolist()
+    positions = found.by_place().tolist()
     assert positions == at[: len(positions)]
     assert not any(at[len(positions) :])
 
@@ -498,10 +523,10 @@ def test_order_top_total_and_positions_are_sums_and_sorts(found, signed):
 )  # fmt: skip
 def test_a_node_that_there_is_not_is_refused(models, key):
     found = attribute_nodes(models["gpt2"], PROMPT, METRIC, method="activation")
-    with pytest.raises(PatchclampError, match="a node among 140, such as "):
-        found.index(UnitKey.parse(key))
-    for place in (-1, len(found.flat)):
-        with pytest.raises(PatchclampError, match="a place from 0 to 139"):
+    with pytest.raises(PatchclampError, match="a key among 140, such as "):
+        found.index.place(UnitKey.parse(key))
+    for place, said in ((-1, "a whole number from 0"), (len(found), "a place from 0 to 139")):
+        with pytest.raises(PatchclampError, match=said):
             found.key(place)
 
 
@@ -512,9 +537,9 @@ def test_levels_choose_what_is_scored_and_change_no_score(models, method, levels
     whole = attribute_nodes(model, PROMPT, METRIC, method=method, steps=3)
     some = attribute_nodes(model, PROMPT, METRIC, method=method, levels=levels, steps=3)
     bases = {"neuron": "neurons", "head": "heads"}
-    assert list(some.scores) == [key for key in whole.scores if key[1] in {bases[level] for level in levels}]
-    for key, scores in some.scores.items():
-        assert np.abs(scores - whole.scores[key]).max() <= 1e-5
+    assert blocks_of(some) == [key for key in blocks_of(whole) if key[1] in {bases[level] for level in levels}]
+    for key in blocks_of(some):
+        assert np.abs(some.matrix(*key) - whole.matrix(*key)).max() <= 1e-5
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -524,7 +549,7 @@ def test_the_model_and_a_second_answer_are_what_they_were(models, method):
     with torch.no_grad():
         before = model.module(x).logits
     one, again = (attribute_nodes(model, PROMPT, METRIC, method=method, corrupted=CORRUPT) for _ in range(2))
-    assert np.array_equal(one.flat, again.flat)
+    assert np.array_equal(one.values, again.values)
     with torch.no_grad():
         assert torch.equal(model.module(x).logits, before)
     assert all(p.requires_grad and p.grad is None for p in model.module.parameters())
@@ -555,19 +580,20 @@ def refused(match, model, prompt=PROMPT, metric=METRIC, **options):
 
 def test_what_cannot_be_scored_is_refused(models, means):
     model = models["gpt2"]
-    refused("a method among relp, atp, ig, exact, direct, activation", model, method="lrp")
+    refused("a method of the room attribute among activation, ", model, method="lrp")
+    refused("a method that scores units: activation, activation_patching", model, method="eap")
     refused("one baseline", model, corrupted=CORRUPT, means=means["gpt2"])
     for steps in (0, -1):
-        refused("at least 1 step", model, method="ig", steps=steps)
+        refused("at least 1 step", model, method="integrated_gradients", steps=steps)
     for levels in ((), ["neurons"], ("neuron", "layer")):
         refused("levels among neuron, head", model, levels=levels)
     refused("a list of texts", model, levels="neuron")
     for corrupted, n in (("w3 w20 w8", 4), ("w3 w20 w8 w41 w1", 6)):
         for method in METHODS:
             refused(rf"a corrupted prompt of 5 tokens.*{n} tokens", model, corrupted=corrupted, method=method)
-    refused("rules among ln, identity, half, ah, direct", model, method="relp", rules=("softmax",))
-    for method in ("ig", "exact", "activation"):
-        refused(f"rules with relp, atp or direct; got rules with {method}", model, method=method, rules=RELP)
+    refused("softmax", model, method="relp", rules=("softmax",))
+    for method in set(METHODS) - {"relp"}:
+        refused(f"rules with relp; got rules with {method}", model, method=method, rules=RELP)
     for method in METHODS:
         refused("one prompt; got 2", model, prompt=[PROMPT, CORRUPT], method=method)
         refused("one prompt; got 2", model, corrupted=[PROMPT, CORRUPT], method=method)
@@ -581,14 +607,16 @@ def test_means_that_do_not_fit_are_refused(models, means, tmp_path):
     lacking = model.run(list(TEXTS), record=["blocks.0.mlp.act", "blocks.1.mlp.act", "blocks.0.attn.z"]).recording
     for method in METHODS:
         refused(r"all 4 sites that are scored; got one without blocks\.1\.attn\.z", model, means=lacking, method=method)
-    assert attribute_nodes(model, PROMPT, METRIC, means=lacking, levels=["neuron"]).flat.any()
+    assert attribute_nodes(model, PROMPT, METRIC, means=lacking, levels=["neuron"]).values.any()
     refused("a survey or a recording", model, means={"blocks.0.mlp.act": 0.0})
     narrow = Recording(lacking.stimuli, {s: x[:, :3] for s, x in means["gpt2"].values.items()}, means["gpt2"].sites)
     refused(r"16 finite means at blocks\.0\.attn\.z; got an array of shape \(3,\)", model, means=narrow)
     spoilt = Recording(lacking.stimuli, {s: x * math.inf for s, x in means["gpt2"].values.items()}, lacking.sites)
     refused("some that are not finite", model, means=spoilt, levels=["neuron"])
     (tmp_path / "text.txt").write_text(" ".join(TEXTS) * 4)
-    survey = pc.survey_text(model, tmp_path / "text.txt", "blocks.*.mlp.act", tmp_path / "survey", window=8)
+    survey = pc.survey_corpus(
+        model, pc.Corpus(tmp_path / "text.txt", window=8), "blocks.*.mlp.act", tmp_path / "survey"
+    )
     refused(r"without blocks\.0\.attn\.z, blocks\.1\.attn\.z", model, means=survey)
     refused(r"a survey of this model, tiny-llama", models["llama"], means=survey, levels=["neuron"])
 

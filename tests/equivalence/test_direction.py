@@ -9,6 +9,7 @@ from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.pairs import Pair
 from patchclamp.core.unit import UnitKey
@@ -21,7 +22,7 @@ PAIRS = [
     Pair("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),
     Pair("w1 w2 w3", "w4 w2 w7", (" w11",), (" w20",)),
 ]
-RULES = {"atp": (), "eap": (), "relp": RELP}
+RULES = {"attribution_patching": (), "eap": (), "relp": RELP}
 WRITTEN_OUT = {"gpt2": edges.run, "llama": edges.run_llama}
 
 
@@ -51,7 +52,7 @@ def written_out(name, model, pairs, i, direction):
 
 
 @pytest.mark.parametrize("direction", ["noise", "denoise"])
-@pytest.mark.parametrize("method", ["atp", "relp"])
+@pytest.mark.parametrize("method", ["attribution_patching", "relp"])
 @pytest.mark.parametrize("level", ["node", "neuron"])
 def test_units_carry_the_change_times_the_slope_where_they_are_patched(asked, level, method, direction):
     name, model, pairs = asked
@@ -72,37 +73,37 @@ def test_units_carry_the_change_times_the_slope_where_they_are_patched(asked, le
             )
             width = scores.shape[1] // {"heads": model.site(path).n_heads, "whole": 1}.get(basis, scores.shape[1])
             each = integrated.blocks(scores, width).numpy()
-            np.testing.assert_allclose(one.scores[path, basis], each, atol=2e-5 * np.abs(each).max())
+            np.testing.assert_allclose(one.matrix(path, basis), each, atol=2e-5 * np.abs(each).max())
             own = [k for k, key in enumerate(keys) if key.site == path]
-            np.testing.assert_allclose(found.per_pair[i, own], each.sum(0), atol=2e-5 * np.abs(each).max())
+            np.testing.assert_allclose(found.per_case[i, own], each.sum(0), atol=2e-5 * np.abs(each).max())
 
 
 @pytest.mark.parametrize("direction", ["noise", "denoise"])
 @pytest.mark.parametrize("method", ["eap", "relp"])
 def test_edges_carry_the_change_times_the_slope_where_they_are_patched(asked, method, direction):
     name, model, pairs = asked
-    found = attribute_edges(model, pairs, rules=RULES[method], direction=direction)
+    found = attribute_edges(model, pairs, method=Gradient(RULES[method]), direction=direction)
     backward = relevance.rewritten(model.module, RULES[method])
     for i in range(len(pairs)):
         run, here, other, sign, m = written_out(name, model, pairs, i, direction)
-        wanted = sign * edges.eap(run, model.module, here, other, m, found.edges.parts, backward=backward)
-        np.testing.assert_allclose(found.scores[i], wanted, atol=1e-4 * wanted.abs().max())
-    assert found.settings["direction"] == direction
+        wanted = sign * edges.eap(run, model.module, here, other, m, found.parts, backward=backward)
+        np.testing.assert_allclose(found.per_case[i], wanted, atol=1e-4 * wanted.abs().max())
+    assert found.provenance.options["direction"] == direction
 
 
 def test_integrated_edges_are_those_of_the_authors_points_where_both_have_many(asked):
     name, model, pairs = asked
     pairs = pairs.some(np.arange(len(pairs)) == 1)
-    found = attribute_edges(model, pairs, method="eap-ig", steps=20)
+    found = attribute_edges(model, pairs, method="eap_ig", steps=20)
     run, clean, corrupted, _, m = written_out(name, model, pairs, 0, "noise")
     few, many = (
-        edges.eap_ig(run, model.module, clean, corrupted, m, found.edges.parts, n).numpy() for n in (4, 40)
+        edges.eap_ig(run, model.module, clean, corrupted, m, found.parts, n).numpy() for n in (4, 40)
     )  # fmt: skip
-    away = [np.abs(scores - found.scores[0]).max() / np.abs(many).max() for scores in (few, many)]
+    away = [np.abs(scores - found.per_case[0]).max() / np.abs(many).max() for scores in (few, many)]
     assert away[1] < 0.1
     assert away[0] > 2 * away[1]
-    back = attribute_edges(model, pairs, method="eap-ig", steps=20, direction="denoise")
-    np.testing.assert_allclose(back.scores, found.scores, atol=1e-6 * np.abs(found.scores).max())
+    back = attribute_edges(model, pairs, method="eap_ig", steps=20, direction="denoise")
+    np.testing.assert_allclose(back.per_case, found.per_case, atol=1e-6 * np.abs(found.per_case).max())
 
 
 @pytest.mark.parametrize("asked", ["llama"], indirect=True)
@@ -124,33 +125,35 @@ def test_an_edge_into_a_shared_key_is_the_sum_of_those_into_the_keys_of_its_head
 
     each = edges.eap(run, model.module, here, other, m, [edge for group in groups for edge in group])
     wanted = each.unflatten(0, (-1, share)).sum(1)
-    np.testing.assert_allclose(found.scores[0, into_shared], wanted, atol=1e-4 * wanted.abs().max())
+    np.testing.assert_allclose(found.per_case[0, into_shared], wanted, atol=1e-4 * wanted.abs().max())
 
 
-@pytest.mark.parametrize("method", ["relp", "atp", "ig", "exact", "direct"])
+@pytest.mark.parametrize(
+    "method", ["relp", "attribution_patching", "integrated_gradients", "activation_patching", "direct_logit"]
+)
 def test_to_denoise_is_to_noise_with_the_prompts_exchanged(asked, method):
     _, model, pairs = asked
     x, y, m = pairs.clean[0], pairs.corrupted[0], pairs.metrics[0]
     back = attribute_nodes(model, x, m, corrupted=y, method=method, direction="denoise")
     forth = attribute_nodes(model, y, m, corrupted=x, method=method)
-    np.testing.assert_array_equal(back.flat, -forth.flat)
+    np.testing.assert_array_equal(back.values, -forth.values)
     assert back.metric_clean == forth.metric_clean == pytest.approx(pairs.m_corrupted[0], abs=1e-9)
 
 
-@pytest.mark.parametrize("method", ["relp", "atp", "ig", "patch"])
+@pytest.mark.parametrize("method", ["relp", "attribution_patching", "integrated_gradients", "activation_patching"])
 def test_over_pairs_too(asked, method):
     _, model, pairs = asked
     back = attribute_pairs(model, pairs, method=method, denoise=True)
     forth = attribute_pairs(model, pairs.exchange(), method=method)
-    np.testing.assert_array_equal(back.per_pair, -forth.per_pair)
-    assert (back.about["settings"]["direction"], forth.about["settings"]["direction"]) == ("denoise", "noise")
-    assert back.about["m_clean"] == pytest.approx(pairs.m_clean.mean())
+    np.testing.assert_array_equal(back.per_case, -forth.per_case)
+    assert (back.provenance.options["direction"], forth.provenance.options["direction"]) == ("denoise", "noise")
+    assert back.metric_clean == pytest.approx(pairs.m_clean.mean())
 
 
 def test_edges_measured_too(asked):
     _, model, pairs = asked
     back, forth = patch_edges(model, pairs, direction="denoise"), patch_edges(model, pairs.exchange())
-    np.testing.assert_array_equal(back.scores, -forth.scores)
+    np.testing.assert_array_equal(back.per_case, -forth.per_case)
 
 
 @pytest.mark.parametrize(

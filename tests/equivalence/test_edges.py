@@ -9,6 +9,7 @@ from patchclamp.ablate import edges as ablated
 from patchclamp.attribute import edges as scorer
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges, edge_memory
+from patchclamp.attribute.rules import Gradient
 from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import CannotIntervene, PatchclampError
@@ -63,6 +64,11 @@ def written_out(model: LanguageModel, pairs: PairSet, i: int):
     plain = [run(end, lambda v, stream, writes: stream) for end in (x, y)]
     np.testing.assert_allclose([m.item() for m, _ in plain], [pairs.m_clean[i], pairs.m_corrupted[i]], atol=1e-9)
     return run, plain[0][1], plain[1][1], x, y
+
+
+def out_of(graph: EdgeMap, scores: np.ndarray) -> np.ndarray:
+    """Return the sums over the edges out of each writer, pair by pair."""
+    return np.stack([scores[:, graph.ends[:, 0] == u].sum(1) for u in range(len(graph.writers))], 1)
 
 
 def gradients(run, x):
@@ -132,7 +138,7 @@ def test_edges_into_an_mlp_that_reads_what_attention_added_are_those_of_hooks():
         m = float(model.measure(pairs.clean, pairs.metrics[0])[0])
         handle.remove()
         edge = graph.index(writer, "blocks.0.mlp.pre/whole/0")
-        assert found.scores[0, edge] == pytest.approx(pairs.m_clean[0] - m, abs=1e-9)
+        assert found.values[edge] == pytest.approx(pairs.m_clean[0] - m, abs=1e-9)
         assert abs(pairs.m_clean[0] - m) > 1e-3
 
 
@@ -145,8 +151,8 @@ def test_a_norm_that_was_taken_out_leaves_edges_as_they_are_measured():
     everything = np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)])
     whole, none = with_edges_kept(model, pairs, everything)
     assert (whole[0], none[0]) == pytest.approx((pairs.m_clean[0], pairs.m_corrupted[0]), rel=1e-9)
-    assert np.isfinite(patch_edges(model, pairs).scores).all()
-    assert np.isfinite(attribute_edges(model, pairs, method="eap", rules=("ln",)).scores).all()
+    assert np.isfinite(patch_edges(model, pairs).values).all()
+    assert np.isfinite(attribute_edges(model, pairs, method=Gradient(("ln",))).values).all()
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -183,26 +189,35 @@ def test_a_stream_that_is_no_sum_is_refused(name: str):
 
 def test_eap_is_the_gradient_at_each_readers_own_input(gpt2):
     model, pairs, graph = gpt2
-    found = attribute_edges(model, pairs, positions=True)
+    found = attribute_edges(model, pairs)
     for i in range(len(pairs)):
+        one = attribute_edges(model, pairs.some(np.arange(len(pairs)) == i), by_position=True)
         run, clean, corrupted, x, _ = written_out(model, pairs, i)
         at_x = gradients(run, x)
         wanted = torch.stack([((clean[u] - corrupted[u]) * at_x[v]).sum(-1) for u, v in graph.parts]).detach()
-        np.testing.assert_allclose(found.at[i], wanted, atol=1e-10)
-        np.testing.assert_allclose(found.scores[i], wanted.sum(1), atol=1e-10)
+        np.testing.assert_allclose(one.values.reshape(wanted.shape), wanted, atol=1e-10)
+        u, v = graph.parts[5]
+        assert one.score(f"{u}@2->{v}@2") == pytest.approx(float(wanted[5, 2]), abs=1e-10)
+        np.testing.assert_allclose(found.per_case[i], wanted.sum(1), atol=1e-10)
+
+
+def test_positions_of_prompts_of_several_lengths_are_refused(gpt2):
+    for score in (attribute_edges, patch_edges):
+        with pytest.raises(PatchclampError, match="pairs of one length"):
+            score(*gpt2[:2], by_position=True)
 
 
 def test_eap_ig_takes_the_mean_gradient_between_the_embeddings(gpt2):
     model, pairs, graph = gpt2
-    found = attribute_edges(model, pairs, method="eap-ig", steps=3)
+    found = attribute_edges(model, pairs, method="eap_ig", steps=3)
     points, weights = np.polynomial.legendre.leggauss(3)
     run, clean, corrupted, x, y = written_out(model, pairs, 1)
     wanted = np.zeros(len(graph))
     for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
         between = gradients(run, (y + point * (x - y)).detach())
         wanted += weight * np.array([((clean[u] - corrupted[u]) * between[v]).sum().item() for u, v in graph.parts])
-    np.testing.assert_allclose(found.scores[1], wanted, atol=1e-10)
-    assert found.settings["steps"] == 3
+    np.testing.assert_allclose(found.per_case[1], wanted, atol=1e-10)
+    assert found.provenance.options["steps"] == 3
 
 
 RULES = {"plain": (), "relp": ("ln", "identity", "half")}
@@ -220,23 +235,28 @@ RULES = {"plain": (), "relp": ("ln", "identity", "half")}
 def test_edges_out_of_a_node_sum_to_its_attribution(name: str, rules: tuple[str, ...]):
     model = subject(name)
     pairs = asked(model)
-    out = attribute_edges(model, pairs, rules=rules).out_of()
+    out = out_of(edge_map(model), attribute_edges(model, pairs, method=Gradient(rules)).per_case)
     for i, metric in enumerate(pairs.metrics):
         nodes = attribute_nodes(
-            model, pairs.clean[i], metric, corrupted=pairs.corrupted[i], method="atp", levels=["node"], rules=rules
+            model,
+            pairs.clean[i],
+            metric,
+            corrupted=pairs.corrupted[i],
+            method=Gradient(rules),
+            levels=["node"],
         )
-        wanted = np.concatenate([scores.sum(0) for scores in nodes.scores.values()])
+        wanted = np.concatenate([nodes.matrix(b.site, b.basis).sum(0) for b in nodes.units.blocks])
         np.testing.assert_allclose(out[i], wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("method", ["eap", "eap-ig"])
+@pytest.mark.parametrize("method", ["eap", "eap_ig"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_edges_sum_to_what_their_ends_are_attributed_by_the_same_gradients(name: str, method: str):
     model = subject(name)
     pairs, graph = asked(model, lengths=(5,)), edge_map(model)
     found = attribute_edges(model, pairs, method=method, steps=2)
     points, weights = np.polynomial.legendre.leggauss(2)
-    path = zip((points + 1) / 2, weights / 2, strict=True) if method == "eap-ig" else [(1.0, 1.0)]
+    path = zip((points + 1) / 2, weights / 2, strict=True) if method == "eap_ig" else [(1.0, 1.0)]
     # All MLPs and the logits, and some queries, keys and values.
     some = [v for v, key in enumerate(graph.readers) if "attn" not in key]
     some += np.random.default_rng(0).choice(len(graph.readers) - 1, 8, replace=False).tolist()
@@ -246,8 +266,9 @@ def test_edges_sum_to_what_their_ends_are_attributed_by_the_same_gradients(name:
         one = Point(model, graph, pairs, clean.streams, corrupted.streams, point)
         into += weight * np.array([one.into(reader) for reader in some])
         out += weight * one.out_of()
-    np.testing.assert_allclose(found.into()[0, some], into, atol=1e-4 * np.abs(into).max())
-    np.testing.assert_allclose(found.out_of()[0], out, atol=1e-4 * np.abs(out).max())
+    own = np.array([found.values[graph.ends[:, 1] == v].sum() for v in some])
+    np.testing.assert_allclose(own, into, atol=1e-4 * np.abs(into).max())
+    np.testing.assert_allclose(out_of(graph, found.per_case)[0], out, atol=1e-4 * np.abs(out).max())
 
 
 class Point:
@@ -335,7 +356,8 @@ def cut(site, heads: list[int] | None) -> Intervention:
 def test_exact_edges_are_paths_patched_by_hand(gpt2, direction: str):
     model, _, graph = gpt2
     pairs = asked(model, lengths=(4,))
-    found = patch_edges(model, pairs, direction=direction, positions=True, batch_size=50)
+    found = patch_edges(model, pairs, direction=direction, batch_size=50)
+    apart = patch_edges(model, pairs, direction=direction, by_position=True).values.reshape(len(graph), -1)
     run, clean, corrupted, x, y = written_out(model, pairs, 0)
     start, sign = (x, 1) if direction == "noise" else (y, -1)
     base = pairs.m_clean[0] if direction == "noise" else pairs.m_corrupted[0]
@@ -348,7 +370,7 @@ def test_exact_edges_are_paths_patched_by_hand(gpt2, direction: str):
                 if spot is not None:
                     change[torch.arange(len(change)) != spot] = 0
                 m, _ = run(start, lambda w, stream, writes, v=v, c=change: stream + c if w == v else stream)
-                measured = found.scores[0, i] if spot is None else found.at[0][i, spot]
+                measured = found.values[i] if spot is None else apart[i, spot]
                 assert measured == pytest.approx(sign * (base - float(m)), abs=1e-9)
 
 
@@ -381,7 +403,7 @@ def test_all_edges_are_the_clean_run_none_the_corrupted_and_one_left_out_its_pat
     )
     np.testing.assert_allclose(found[0], pairs.m_clean, atol=2e-5)
     np.testing.assert_allclose(found[1], pairs.m_corrupted, atol=2e-5)
-    exact = patch_edges(model, pairs).scores
+    exact = patch_edges(model, pairs).per_case
     assert exact.std() > 0.01
     np.testing.assert_allclose(pairs.m_clean - found[2:], exact[:, some].T, atol=5e-5)
 
@@ -389,12 +411,12 @@ def test_all_edges_are_the_clean_run_none_the_corrupted_and_one_left_out_its_pat
 def test_neither_batches_nor_company_change_what_is_measured(gpt2, monkeypatch):
     model, pairs, graph = gpt2
     kept = np.random.default_rng(3).random((2, len(graph))) < 0.5
-    together, scores = with_edges_kept(model, pairs, kept), attribute_edges(model, pairs).scores
+    together, scores = with_edges_kept(model, pairs, kept), attribute_edges(model, pairs).per_case
     for where, budget in ((pieces, "MEMORY"), (pieces, "PROJECTED"), (ablated, "SETS_MEMORY")):
         monkeypatch.setattr(where, budget, 1)
     np.testing.assert_allclose(with_edges_kept(model, pairs, kept), together, atol=1e-10)
     np.testing.assert_allclose(with_edges_kept(model, pairs, kept[1]), together[1], atol=1e-10)
-    np.testing.assert_allclose(attribute_edges(model, pairs).scores, scores, atol=1e-10)
+    np.testing.assert_allclose(attribute_edges(model, pairs).per_case, scores, atol=1e-10)
 
 
 def test_the_mean_over_other_pairs_can_stand_for_what_is_left_out(gpt2):
@@ -423,7 +445,9 @@ def test_marks_must_be_those_of_the_models_edges(gpt2):
         with_edges_kept(model, pairs, np.ones(len(graph) - 1, bool))
 
 
-@pytest.mark.parametrize("wrong", [{"method": "exact"}, {"steps": 0}, {"rules": ("magic",)}])
+@pytest.mark.parametrize(
+    "wrong", [{"method": "activation_patching"}, {"steps": 0}, {"method": "relp", "rules": ("magic",)}]
+)
 def test_unknown_methods_and_rules_are_refused(gpt2, wrong):
     with pytest.raises(PatchclampError):
         attribute_edges(*gpt2[:2], **wrong)
@@ -438,21 +462,21 @@ def test_progress_counts_to_the_end_and_a_circuit_holds_the_mean(gpt2):
     model, pairs, graph = gpt2
     seen: list[tuple[int, int]] = []
     found = attribute_edges(
-        model, pairs, method="eap-ig", steps=2, progress=lambda done, total: seen.append((done, total))
+        model, pairs, method="eap_ig", steps=2, progress=lambda done, total: seen.append((done, total))
     )
     assert (seen[-1], len(seen)) == ((6, 6), 4)
-    circuit = found.circuit(model, pairs)
-    assert (circuit.level, circuit.method, circuit.parts) == ("edge", "eap-ig", graph.parts)
-    np.testing.assert_allclose(circuit.scores, found.scores.mean(0))
-    assert circuit.about["pairs"] == [pair.id for pair in pairs.pairs]
-    assert circuit.subject["hash"] == model.hash
+    assert (found.level, found.method, found.parts) == ("edge", "eap_ig", graph.parts)
+    np.testing.assert_allclose(found.values, found.per_case.mean(0))
+    assert found.provenance.extra["cases"] == [pair.id for pair in pairs.pairs]
+    assert found.provenance.subject_hash == model.hash
 
 
 def test_scores_that_do_not_fit_are_refused_before_anything_runs(gpt2, monkeypatch):
     model, pairs, graph = gpt2
-    needed = edge_memory(model, pairs, positions=True)
-    assert needed - edge_memory(model, pairs) == pytest.approx(4 * len(graph) * sum(map(len, pairs.clean)), abs=1)
+    pairs = pairs.some(np.array([True, True, False]))
+    needed = edge_memory(model, pairs, by_position=True)
+    assert needed - edge_memory(model, pairs) == pytest.approx(4 * len(graph) * (sum(map(len, pairs.clean)) - 2), abs=1)
     monkeypatch.setattr(scorer, "free_memory", lambda: needed - 1)
     with pytest.raises(PatchclampError, match="fewer pairs"):
-        attribute_edges(model, pairs, positions=True)
+        attribute_edges(model, pairs, by_position=True)
     attribute_edges(model, pairs)

@@ -10,11 +10,14 @@ import patchclamp as pc
 from oracles import explain as oracle
 from oracles import hooks
 from oracles import stats as plain
-from patchclamp.attribute import Attribution, Baseline, attribute_nodes
+from patchclamp.attribute import attribute_nodes
+from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
+from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask, explain_answer, receipts
 from patchclamp.explain.receipts import normalised
@@ -81,7 +84,7 @@ def expected_scores(model, x, x_, m):
 def nodes_asked(model, asked):
     """Return the attribution's arguments for a question, by plain gradients."""
     q = ask(model, PROMPT, **asked)
-    return {"metric": q.metric, "corrupted": q.corrupted, "method": "atp"}
+    return {"metric": q.metric, "corrupted": q.corrupted, "method": "attribution_patching"}
 
 
 def caught_cells(monkeypatch):
@@ -110,10 +113,10 @@ def test_every_score_matches_the_formula(models, name, question):
     model, asked = models[name], QUESTIONS[question]
     expected = expected_scores(model, *posed(model, PROMPT, **asked))
     found = attribute_nodes(model, ask(model, PROMPT, **asked).shown, **nodes_asked(model, asked))
-    assert len(found.flat) == len(expected)
-    for i, score in enumerate(found.flat):
+    assert len(found.values) == len(expected)
+    for i, score in enumerate(found.values):
         assert score == pytest.approx(expected[str(found.key(i))], rel=1e-3, abs=1e-4)
-    e = explain_answer(model, PROMPT, method="atp", **asked)
+    e = explain_answer(model, PROMPT, method="attribution_patching", **asked)
     ranked = [cause.predicted for cause in e.causes]
     assert ranked == pytest.approx(sorted(expected.values())[::-1][:20], rel=1e-3, abs=1e-4)
     assert [text for text, _ in e.tokens] == [model.tokenizer.token(int(i)) for i in e.question.shown.ids]
@@ -137,7 +140,7 @@ def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypat
     model, asked = models[name], QUESTIONS[question]
     x, x_, m = posed(model, PROMPT, **asked)
     cells = caught_cells(monkeypatch)
-    e = explain_answer(model, PROMPT, top=12, method="atp", **asked)
+    e = explain_answer(model, PROMPT, top=12, method="attribution_patching", **asked)
     r = e.receipts
 
     def effect(keys):
@@ -173,10 +176,10 @@ def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypat
 def test_the_keep_only_curve_replaces_all_but_the_strongest(models, question):
     model, asked = models["llama"], QUESTIONS[question]
     x, x_, m = posed(model, PROMPT, **asked)
-    e = explain_answer(model, PROMPT, method="atp", **asked)
+    e = explain_answer(model, PROMPT, method="attribution_patching", **asked)
     kept = e.receipts.kept
     found = attribute_nodes(model, e.question.shown, **nodes_asked(model, asked))
-    assert kept.nodes == len(found.flat) == kept.sizes[-1]
+    assert kept.nodes == len(found.values) == kept.sizes[-1]
     assert (kept.sizes[0], kept.measured[-1]) == (0, pytest.approx(e.metric_clean, abs=1e-5))
     for size, measured in zip(kept.sizes, kept.measured, strict=True):
         others = [found.key(int(i)) for i in found.order(signed=False)[size:]]
@@ -231,7 +234,7 @@ def test_causes_say_what_stands_at_their_place(models):
 def test_levels_choose_what_is_scored(models, levels):
     model = models["gpt2"]
     x, x_, m = posed(model, PROMPT, " w5", " w6")
-    e = explain_answer(model, PROMPT, " w5", contrast=" w6", levels=levels, method="atp")
+    e = explain_answer(model, PROMPT, " w5", contrast=" w6", levels=levels, method="attribution_patching")
     assert {c.kind for c in e.causes} == set(levels)
     expected = oracle.scores(model.module, x, sites(model, levels), m, x_)
     assert e.total == pytest.approx(sum(expected.values()), rel=1e-3, abs=1e-3)
@@ -275,24 +278,25 @@ def test_the_same_seed_gives_the_same_explanation_and_another_one_other_controls
 
 def test_controls_come_from_the_same_decile_where_there_are_enough():
     found = attribution({("blocks.0.mlp.act", "neurons"): np.arange(100.0)[None]})
-    controls = draw_controls(found.strata, [3, 4, 97], 30)
+    controls = draw_controls(unit_strata(found), [3, 4, 97], 30)
     assert controls.outside == 0.0
     for places in controls.sets:
         assert sorted(i // 10 for i in places) == [0, 0, 9]
         assert not set(places) & {3, 4, 97}
         assert len(set(places)) == 3
-    crowded = draw_controls(found.strata, range(8), 30)
+    crowded = draw_controls(unit_strata(found), range(8), 30)
     assert crowded.outside >= 6 / 8
     assert all(len(places) == 8 and max(places) < 30 for places in crowded.sets)
     few = attribution({("blocks.0.attn.z", "heads"): np.arange(4.0)[None]})
     # Three other heads are three sets: one that is drawn again is no other control.
-    assert sorted(draw_controls(few.strata, [1], 30).sets) == [(0,), (2,), (3,)]
+    assert sorted(draw_controls(unit_strata(few), [1], 30).sets) == [(0,), (2,), (3,)]
 
 
 def attribution(sizes):
-    """Return an Attribution of some sizes, every score 1."""
-    scores = {where: np.ones_like(x) for where, x in sizes.items()}
-    return Attribution("atp", Baseline("zero"), "toy", scores, sizes, sizes, 1.0)
+    """Return scores of units of some sizes, every score 1."""
+    index = UnitIndex([Block(*where, x.shape[1], len(x)) for where, x in sizes.items()], "toy")
+    column = np.concatenate([x.ravel() for x in sizes.values()])
+    return Scores(index, np.ones(len(index)), measures={"size": column, "activation": column})
 
 
 def test_the_model_is_as_it_was(models):
@@ -402,7 +406,7 @@ def uncovered(kind, tokenizer):
 
 
 @pytest.mark.parametrize("kind", ["gpt_neo", "mamba"])
-@pytest.mark.parametrize("method", ["ig", "exact"])
+@pytest.mark.parametrize("method", ["integrated_gradients", "activation_patching"])
 def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, method):
     model, sites = uncovered(kind, models["gpt2"].tokenizer.bare)
     e = explain_answer(model, "w3 w9", " w5", contrast=" w7", levels=[sites], top=2, method=method)
@@ -422,7 +426,7 @@ def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, met
 def test_quantised_weights_are_explained_by_exact_replacement(tiny_language_model):
     model = tiny_language_model("gpt2")
     model.module.hf_quantizer = object()
-    e = explain_answer(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, method="exact")
+    e = explain_answer(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, method="activation_patching")
     assert dict(e.omitted) == {"direct logit attribution": "weights are quantised"}
     assert all(cause.promotes for cause in e.causes)
 
@@ -477,7 +481,7 @@ def test_a_graph_of_another_version_is_refused():
 def test_a_real_answer_matches_the_oracle(stories):
     model = pc.load(str(stories))
     prompt = "Once upon a time, there was a little girl named"
-    e = explain_answer(model, prompt, " Lily", contrast=" Tom", top=10, method="atp")
+    e = explain_answer(model, prompt, " Lily", contrast=" Tom", top=10, method="attribution_patching")
     x, x_, m = posed(model, prompt, " Lily", " Tom")
     expected = expected_scores(model, x, x_, m)
     best = sorted(expected, key=expected.get, reverse=True)[:10]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from hand_made import circuit as circuit_of
 from oracles.faithfulness import faithfulness
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.intervention import Intervention
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
@@ -33,7 +33,7 @@ def circuit(model):
         for unit in range(count_units(model.basis_at(path, basis), model.site(path)))
     )
     scores = np.random.default_rng(0).normal(size=len(parts))
-    return Circuit("node", "drawn", parts, scores, {"slug": model.name, "hash": model.hash})
+    return circuit_of(parts, scores, level="node", subject=model.name, subject_hash=model.hash)
 
 
 def by_hand(part):
@@ -115,16 +115,15 @@ def test_all_edges_into_heads_of_a_block_gone_is_those_heads_gone(model, pairs, 
     one = pairs.some(np.arange(len(pairs)) == 0)
     alike = train.some(np.array([len(x) == len(one.clean[0]) for x in train.clean]))
     means = alike.some(np.arange(len(alike)) == 0) if baseline == "mean" else None
-    subject = {"slug": model.name, "hash": model.hash}
     if baseline == "mean":  # of one pair, whose two prompts are one: attention of means is the mean of attention
         means = PairSet(means.pairs, means.clean, means.clean, means.metrics, means.m_clean, means.m_clean)
     edges = tuple(part for part in edge_map(model).parts if part[1].startswith("blocks.3.attn."))
     heads = tuple(f"blocks.3.attn.z/heads/{h}" for h in range(4))
     gone = [
-        interchange(model, Circuit(level, "by hand", parts, np.ones(len(parts)), subject), one, means=means).measure(
+        interchange(model, circuit_of(parts, np.ones(len(parts))), one, means=means).measure(
             np.zeros((1, len(parts)), dtype=bool)
         )[0, 0]
-        for level, parts in (("edge", edges), ("node", heads))
+        for parts in (edges, heads)
     ]
     assert gone[0] == pytest.approx(gone[1], abs=1e-4)
     assert abs(gone[0] - one.m_clean[0]) > 0.5
@@ -134,7 +133,7 @@ def test_edges_are_kept_by_name_whatever_their_order(model, pairs):
     one, edges = pairs.some(np.arange(len(pairs)) == 0), edge_map(model).parts
     order = np.random.default_rng(0).permutation(len(edges))
     scores = np.arange(len(edges), 0, -1.0)
-    circuit = Circuit("edge", "drawn", tuple(edges[i] for i in order), scores, {"slug": model.name})
+    circuit = circuit_of(tuple(edges[i] for i in order), scores)
     kept = np.stack([circuit.first(n) for n in (100, 400)])
     marks = np.zeros_like(kept)
     marks[0, order[:100]] = marks[1, order[:400]] = True

@@ -9,6 +9,7 @@ from oracles import features as oracle
 from oracles import hooks, integrated
 from patchclamp.ablate import Cases, First, UnitSets, measure_sets
 from patchclamp.attribute import Baseline, attribute_nodes
+from patchclamp.attribute.nodes import idle_units
 from patchclamp.core.basis import Basis
 from patchclamp.core.controls import draw_controls, strata_of
 from patchclamp.core.dictionary import Dictionary
@@ -73,25 +74,25 @@ def test_scores_are_those_of_one_feature_and_one_run_at_a_time(with_basis, corru
     asked = {"corrupted": CORRUPT if corrupted else None, "levels": ("feature",)}
     gradient = integrated.gradient(model.module, ids, place, x, difference)
     expected = {
-        "atp": oracle.patched(f, r, gradient, directions),
-        "ig": oracle.path(model.module, ids, place, x, f, r, directions, difference, 200),
+        "attribution_patching": oracle.patched(f, r, gradient, directions),
+        "integrated_gradients": oracle.path(model.module, ids, place, x, f, r, directions, difference, 200),
     }
     for method, scores in expected.items():
         found = attribute_nodes(model, PROMPT, METRIC, method=method, steps=30, **asked)
-        assert list(found.scores) == [(SITE, "lab")]
-        np.testing.assert_allclose(found.scores[SITE, "lab"], scores, atol=2e-4)
-        np.testing.assert_allclose(found.activations[SITE, "lab"], f, atol=1e-5)
-        np.testing.assert_allclose(found.sizes[SITE, "lab"], (f - r).abs(), atol=1e-5)
+        assert [(b.site, b.basis) for b in found.units.blocks] == [(SITE, "lab")]
+        np.testing.assert_allclose(found.matrix(SITE, "lab"), scores, atol=2e-4)
+        np.testing.assert_allclose(found.matrix(SITE, "lab", "activation"), f, atol=1e-5)
+        np.testing.assert_allclose(found.matrix(SITE, "lab", "size"), (f - r).abs(), atol=1e-5)
     if corrupted:
         there = oracle.patched(f, r, integrated.gradient(model.module, other, place, x_, difference), directions)
-        back = attribute_nodes(model, PROMPT, METRIC, method="atp", direction="denoise", **asked)
-        np.testing.assert_allclose(back.scores[SITE, "lab"], there, atol=2e-4)
-    assert found.gap < 1e-3
+        back = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching", direction="denoise", **asked)
+        np.testing.assert_allclose(back.matrix(SITE, "lab"), there, atol=2e-4)
+    assert found.provenance.extra["gap"] < 1e-3
     together = oracle.effect(
         model.module, ids, place, x, f, r, directions, difference, [(p, u) for p in range(len(f)) for u in range(N)]
     )
     assert found.total == pytest.approx(together, abs=2e-3)
-    exact = attribute_nodes(model, PROMPT, METRIC, method="exact", **asked).scores[SITE, "lab"]
+    exact = attribute_nodes(model, PROMPT, METRIC, method="activation_patching", **asked).matrix(SITE, "lab")
     for p, u in ((0, 0), (2, 4), (4, 8), *map(tuple, np.argwhere((f - r).numpy() != 0)[:4])):
         one = oracle.effect(model.module, ids, place, x, f, r, directions, difference, [(p, u)])
         assert exact[p, u] == pytest.approx(one, abs=1e-4)
@@ -132,12 +133,13 @@ def test_keeping_none_replaces_all_and_keeping_all_changes_nothing(with_basis):
     assert abs(some - clean) > 1e-3
 
 
-@pytest.mark.parametrize("method", ["ig", "relp", "atp", "exact"])
+@pytest.mark.parametrize("method", ["integrated_gradients", "relp", "attribution_patching", "activation_patching"])
 def test_features_stand_beside_heads_and_in_the_place_of_their_sites_neurons(with_basis, method):
     model, _ = with_basis
     levels = ("feature", "neuron", "head")
     found = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=levels, top=6)
-    sites = dict(attribute_nodes(model, PROMPT, METRIC, method="atp", levels=levels).scores)
+    blocks = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching", levels=levels).units.blocks
+    sites = {(one.site, one.basis): one for one in blocks}
     assert [key for key in sites if "mlp" in key[0]] == [(SITE, "lab"), ("blocks.1.mlp.act", "neurons")]
     assert found.receipts.kept.measured[-1] == pytest.approx(found.metric_clean, abs=1e-5)
     alone = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=("feature",), top=3)
@@ -172,9 +174,9 @@ def test_random_features_are_drawn_among_active_ones_first():
 
 def test_most_features_of_a_sparse_basis_are_idle_and_said_to_be(with_basis):
     model, k = with_basis
-    found = attribute_nodes(model, PROMPT, METRIC, method="atp", levels=("feature", "head"))
-    idle = found.sizes[SITE, "lab"] == 0
-    assert found.idle.sum() == idle.sum() >= (5 * (N - K) if k else 1)
+    found = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching", levels=("feature", "head"))
+    idle = found.matrix(SITE, "lab", "size") == 0
+    assert idle_units(found).sum() == idle.sum() >= (5 * (N - K) if k else 1)
     why = pc.explain_answer(model, PROMPT, metric=METRIC, levels=("feature",), top=20)
     assert why.receipts.randoms.idle > 0
     assert why.receipts.kept.sizes[-2] <= (~idle).sum()

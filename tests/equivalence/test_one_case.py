@@ -26,7 +26,7 @@ def test_explain_and_circuit_give_one_receipt_of_one_case(case, monkeypatch):
         model, clean, answer, contrast=wrong, corrupt=corrupted, levels=["neuron", "head"], top=top
     )
     pairs = read_by(model, [Pair(clean, corrupted, (answer,), (wrong,))])
-    circuit = attribute_pairs(model, pairs, level="neuron", method="ig", by_position=True)
+    circuit = attribute_pairs(model, pairs, level="neuron", method="integrated_gradients", by_position=True)
     place = {part: i for i, part in enumerate(circuit.parts)}
     keys = [str(UnitKey.parse(cause.key)).split("/", 1)[1] for cause in explained.causes]
     found = replace_together(model, circuit, pairs, [place[key] for key in keys]).receipt

@@ -47,40 +47,50 @@ def test_pairs_that_cannot_be_compared_are_counted(told):
 
 @pytest.mark.parametrize(
     ("level", "method", "batch_size"),
-    [("node", "relp", 1), ("node", "relp", 2), ("neuron", "atp", 2), ("node", "ig", 2), ("neuron", "ig", 1)],
+    [
+        ("node", "relp", 1),
+        ("node", "relp", 2),
+        ("neuron", "attribution_patching", 2),
+        ("node", "integrated_gradients", 2),
+        ("neuron", "integrated_gradients", 1),
+    ],
 )
 def test_they_are_the_scores_of_one_prompt_at_a_time(told, level, method, batch_size):
     _, model, pairs = told
     found = attribute_pairs(model, pairs, level=level, method=method, batch_size=batch_size, steps=2)
     levels = ["node"] if level == "node" else ["neuron", "head"]
-    for row, clean, other, metric in zip(found.per_pair, pairs.clean, pairs.corrupted, pairs.metrics, strict=True):
-        options = {"steps": 2} if method == "ig" else {}
+    for row, clean, other, metric in zip(found.per_case, pairs.clean, pairs.corrupted, pairs.metrics, strict=True):
+        options = {"steps": 2} if method == "integrated_gradients" else {}
         alone = attribute_nodes(model, clean, metric, corrupted=other, method=method, levels=levels, **options)
-        own = np.concatenate([scores.sum(0) for scores in alone.scores.values()])
-        assert list(alone.scores) == list(dict.fromkeys((k.site, k.basis) for k in parts_of(model, found)))
+        own = np.concatenate([alone.matrix(b.site, b.basis).sum(0) for b in alone.units.blocks])
+        assert [(b.site, b.basis) for b in alone.units.blocks] == list(
+            dict.fromkeys((k.site, k.basis) for k in parts_of(model, found))
+        )
         np.testing.assert_allclose(row, own, rtol=2e-4, atol=2e-5)
-    np.testing.assert_allclose(found.scores, found.per_pair.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.values, found.per_case.mean(0), rtol=1e-5, atol=1e-6)
 
 
 def test_by_position_they_are_those_of_every_place(told):
     _, model, _ = told
     pairs = read_by(model, ALIKE, least=0.0)
-    found = attribute_pairs(model, pairs, level="neuron", method="atp", by_position=True)
-    whole = attribute_pairs(model, pairs, level="neuron", method="atp")
-    alone = attribute_nodes(model, pairs.clean[0], pairs.metrics[0], corrupted=pairs.corrupted[0], method="atp")
-    for key, score in zip(parts_of(model, found), found.per_pair[0], strict=True):
-        own = alone.scores[key.site, key.basis][key.position, key.index]
+    found = attribute_pairs(model, pairs, level="neuron", method="attribution_patching", by_position=True)
+    whole = attribute_pairs(model, pairs, level="neuron", method="attribution_patching")
+    alone = attribute_nodes(
+        model, pairs.clean[0], pairs.metrics[0], corrupted=pairs.corrupted[0], method="attribution_patching"
+    )
+    for key, score in zip(parts_of(model, found), found.per_case[0], strict=True):
+        own = alone.matrix(key.site, key.basis)[key.position, key.index]
         assert score == pytest.approx(own, rel=2e-4, abs=2e-5)
     places = {str(key.without_place()): 0.0 for key in parts_of(model, found)}
-    for key, score in zip(parts_of(model, found), found.scores, strict=True):
+    for key, score in zip(parts_of(model, found), found.values, strict=True):
         places[str(key.without_place())] += score
-    np.testing.assert_allclose([places[part] for part in whole.parts], whole.scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose([places[part] for part in whole.parts], whole.values, rtol=1e-4, atol=1e-5)
 
 
-def test_patching_is_one_run_with_a_plain_hook_per_pair_and_unit(told):
+def test_patching_is_one_run_with_a_plain_hook_per_case_and_unit(told):
     name, model, pairs = told
     module, where = model.module, hooks.places(name, model.n_layers)
-    found = attribute_pairs(model, pairs, level="node", method="patch")
+    found = attribute_pairs(model, pairs, level="node", method="activation_patching")
     for i in range(len(pairs)):
         x, other = (torch.tensor(ends[i].ids[None]) for ends in (pairs.clean, pairs.corrupted))
         t, c = list(pairs.metrics[i].target), list(pairs.metrics[i].contrast)
@@ -88,7 +98,7 @@ def test_patching_is_one_run_with_a_plain_hook_per_pair_and_unit(told):
         def m(z, t=t, c=c):
             return z[0, -1, t].mean() - z[0, -1, c].mean()
 
-        for key, score in zip(parts_of(model, found), found.per_pair[i], strict=True):
+        for key, score in zip(parts_of(model, found), found.per_case[i], strict=True):
             there = integrated.value(module, other, where[key.site])
             width = there.shape[1] // {"heads": model.site(key.site).n_heads, "whole": 1}[key.basis]
             columns = slice(key.index * width, (key.index + 1) * width)
@@ -98,22 +108,23 @@ def test_patching_is_one_run_with_a_plain_hook_per_pair_and_unit(told):
 
 def test_denoising_puts_the_clean_value_into_the_corrupted_run(told):
     _, model, pairs = told
-    forth = attribute_pairs(model, pairs, method="patch", denoise=True)
+    forth = attribute_pairs(model, pairs, method="activation_patching", denoise=True)
     turned = read_by(model, [Pair(p.corrupted, p.clean, p.answers, p.wrongs) for p in pairs.pairs], least=0.0)
-    back = attribute_pairs(model, turned, method="patch")
-    np.testing.assert_allclose(forth.scores, -back.scores, rtol=1e-4, atol=1e-5)
-    assert forth.about["settings"]["direction"] == "denoise"
+    back = attribute_pairs(model, turned, method="activation_patching")
+    np.testing.assert_allclose(forth.values, -back.values, rtol=1e-4, atol=1e-5)
+    assert forth.provenance.options["direction"] == "denoise"
 
 
 def test_integrated_gradients_miss_their_sum_by_what_they_say(told):
     _, model, pairs = told
     coarse, fine = (
-        attribute_pairs(model, pairs, method="ig", steps=steps).about["settings"]["gap"] for steps in (1, 6)
+        attribute_pairs(model, pairs, method="integrated_gradients", steps=steps).provenance.extra["gap"]
+        for steps in (1, 6)
     )
     assert 2 * fine < coarse
 
 
-@pytest.mark.parametrize("method", ["atp", "relp", "ig"])
+@pytest.mark.parametrize("method", ["attribution_patching", "relp", "integrated_gradients"])
 def test_scoring_writes_no_key_of_a_unit(told, method, monkeypatch):
     _, model, _ = told
     pairs = read_by(model, ALIKE, least=0.0)
@@ -121,9 +132,9 @@ def test_scoring_writes_no_key_of_a_unit(told, method, monkeypatch):
     bare = UnitKey.__str__
     monkeypatch.setattr(UnitKey, "__str__", lambda key: written.append(key) or bare(key))
     found = attribute_pairs(model, pairs, level="neuron", method=method, by_position=True, steps=1)
-    assert len(written) < 10 < len(found.scores)  # a check of types looks at one or two
+    assert len(written) < 10 < len(found.values)  # a check of types looks at one or two
     monkeypatch.undo()
-    assert len(found.parts) == len(set(found.parts)) == len(found.scores)
+    assert len(found.parts) == len(set(found.parts)) == len(found.values)
     assert [found.parts[i] for i in range(-3, 3)] == [*found.parts[-3:], *found.parts[:3]]
     assert found.parts == tuple(found.parts[i] for i in range(len(found)))
     assert all(str(UnitKey.parse(part)) == part for part in found.parts)
@@ -131,27 +142,27 @@ def test_scoring_writes_no_key_of_a_unit(told, method, monkeypatch):
 
 def test_without_a_method_few_parts_are_measured_and_many_predicted(told, monkeypatch):
     _, model, pairs = told
-    assert attribute_pairs(model, pairs).method == cost_of(model, pairs).method == "patch"
+    assert attribute_pairs(model, pairs).method == cost_of(model, pairs).method == "activation_patching"
     assert attribute_pairs(model, pairs, rules=("ln",)).method == "relp"
     monkeypatch.setattr(over, "MEASURED", 5)
     assert attribute_pairs(model, pairs).method == cost_of(model, pairs).method == "relp"
-    assert attribute_pairs(model, pairs, level="neuron").method == "atp"
+    assert attribute_pairs(model, pairs, level="neuron").method == "attribution_patching"
 
 
 def test_rules_are_those_that_are_named(told):
     _, model, pairs = told
-    bare, ruled = (attribute_pairs(model, pairs, method="relp", rules=rules).scores for rules in ((), ("ln",)))
-    np.testing.assert_allclose(bare, attribute_pairs(model, pairs, method="atp").scores, rtol=1e-5)
+    bare, ruled = (attribute_pairs(model, pairs, method="relp", rules=rules).values for rules in ((), ("ln",)))
+    np.testing.assert_allclose(bare, attribute_pairs(model, pairs, method="attribution_patching").values, rtol=1e-5)
     assert np.abs(bare - ruled).max() > 1e-3
 
 
 def test_without_room_for_every_pair_the_mean_is_the_same(told, monkeypatch):
     _, model, pairs = told
-    kept = attribute_pairs(model, pairs, method="atp")
+    kept = attribute_pairs(model, pairs, method="attribution_patching")
     monkeypatch.setattr(over, "MOST_KEPT", 0)
-    bare = attribute_pairs(model, pairs, method="atp")
-    assert bare.per_pair is None
-    np.testing.assert_array_equal(bare.scores, kept.scores)
+    bare = attribute_pairs(model, pairs, method="attribution_patching")
+    assert bare.per_case is None
+    np.testing.assert_array_equal(bare.values, kept.values)
 
 
 # -- features ---------------------------------------------------------------------------------------------------------
@@ -169,26 +180,26 @@ def with_features(told):
     model.bases = before
 
 
-@pytest.mark.parametrize("method", ["atp", "ig", "patch"])
+@pytest.mark.parametrize("method", ["attribution_patching", "integrated_gradients", "activation_patching"])
 def test_features_stand_in_the_place_of_their_sites_neurons(with_features, method):
     model, pairs = with_features
     found = attribute_pairs(model, pairs, level="feature", method=method, steps=3)
     keys = parts_of(model, found)
     assert {key.basis for key in keys if key.site == SITE} == {"lab"}
     features = [i for i, key in enumerate(keys) if key.basis == "lab"]
-    assert found.about["bases"] == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
+    assert found.provenance.hashes == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
     for i in range(len(pairs)):
         asked = {"corrupted": pairs.corrupted[i], "levels": ["feature"]}
-        if method != "patch":
-            options = {"steps": 3} if method == "ig" else {}
+        if method != "activation_patching":
+            options = {"steps": 3} if method == "integrated_gradients" else {}
             alone = attribute_nodes(model, pairs.clean[i], pairs.metrics[i], method=method, **asked, **options)
             np.testing.assert_allclose(
-                found.per_pair[i, features], alone.scores[SITE, "lab"].sum(0), rtol=2e-4, atol=2e-5
+                found.per_case[i, features], alone.matrix(SITE, "lab").sum(0), rtol=2e-4, atol=2e-5
             )
-    if method == "patch":
+    if method == "activation_patching":
         parts = [found.parts[i] for i in features]
         effects = pairs.m_clean - with_units_replaced(model, pairs, parts, np.eye(len(parts), dtype=bool))
-        np.testing.assert_allclose(found.per_pair[:, features].T, effects, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(found.per_case[:, features].T, effects, rtol=1e-4, atol=2e-5)
         assert np.abs(effects).max() > 1e-2
 
 
@@ -198,7 +209,7 @@ def test_features_stand_in_the_place_of_their_sites_neurons(with_features, metho
 @pytest.mark.parametrize("denoise", [False, True])
 def test_all_nodes_replaced_are_the_other_run_and_none_is_this_one(told, denoise):
     _, model, pairs = told
-    parts = attribute_pairs(model, pairs, method="atp").parts
+    parts = attribute_pairs(model, pairs, method="attribution_patching").parts
     marks = np.zeros((2, len(parts)), dtype=bool)
     marks[1] = True
     none, all_ = with_units_replaced(model, pairs, parts, marks, denoise=denoise, batch_size=1)
@@ -210,11 +221,11 @@ def test_all_nodes_replaced_are_the_other_run_and_none_is_this_one(told, denoise
 def test_at_positions_only_these_are_replaced(told):
     _, model, _ = told
     pairs = read_by(model, ALIKE, least=0.0)
-    found = attribute_pairs(model, pairs, method="patch", level="node", by_position=True)
+    found = attribute_pairs(model, pairs, method="activation_patching", level="node", by_position=True)
     some = found.order(signed=False)[:6]
     marks = np.eye(len(found), dtype=bool)[some]
     effects = pairs.m_clean - with_units_replaced(model, pairs, list(found.parts), marks)
-    np.testing.assert_allclose(effects.mean(1), found.scores[some], rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(effects.mean(1), found.values[some], rtol=1e-4, atol=2e-5)
 
 
 # -- what cannot be ---------------------------------------------------------------------------------------------------
@@ -224,10 +235,10 @@ def test_at_positions_only_these_are_replaced(told):
     ("asked", "said"),
     [
         ({"level": "edge"}, "level among"),
-        ({"method": "eap"}, "method among"),
-        ({"method": "ig", "rules": ("ln",)}, "rules with relp or atp"),
-        ({"method": "ig", "steps": 0}, "at least 1 step"),
-        ({"batch_size": 0}, "at least 1 step and 1 pair"),
+        ({"method": "eap"}, "a method that scores units"),
+        ({"method": "integrated_gradients", "rules": ("ln",)}, "rules with relp"),
+        ({"method": "integrated_gradients", "steps": 0}, "at least 1 step"),
+        ({"batch_size": 0}, "at least 1 pair"),
         ({"by_position": True}, "pairs of one length"),
         ({"level": "feature"}, "a basis for the level feature"),
     ],
@@ -250,6 +261,6 @@ def test_the_cost_is_counted(told):
     _, model, pairs = told
     n = 1 + model.n_layers * (model.site("blocks.0.attn.z").n_heads + 1)
     assert cost_of(model, pairs, method="relp").parts == n
-    assert cost_of(model, pairs, method="atp").forward == 2 * len(pairs)
-    assert cost_of(model, pairs, method="patch").forward == len(pairs) * (2 + n)
+    assert cost_of(model, pairs, method="attribution_patching").forward == 2 * len(pairs)
+    assert cost_of(model, pairs, method="activation_patching").forward == len(pairs) * (2 + n)
     assert cost_of(model, pairs, level="neuron").bytes > cost_of(model, pairs).bytes > 0

@@ -122,18 +122,41 @@ def _explanations() -> Sequence[Case]:
     return (
         _explain("explain-mover", *mover),
         _explain("explain-mover-alone", MOVER, STORE, " Mary", None, "--top", "3"),
-        _explain("explain-mover-exact", *mover, "--method", "exact", "--level", "head"),
+        _explain("explain-mover-exact", *mover, "--method", "activation_patching", "--level", "head"),
         _explain("explain-mover-corrupt", *mover[:4], "--corrupt", OTHER, "--method", "relp", "--top", "3"),
         _explain("explain-language", *park),
-        _explain("explain-language-corrupt", *park, "--corrupt", other, "--method", "atp", "--seed", "1"),
+        _explain(
+            "explain-language-corrupt", *park, "--corrupt", other, "--method", "attribution_patching", "--seed", "1"
+        ),
         _explain("explain-language-relp", *park, "--method", "relp", "--controls", "30"),
-        _explain("explain-language-exact", *park, "--method", "exact", "--level", "head"),
+        _explain("explain-language-exact", *park, "--method", "activation_patching", "--level", "head"),
         _explain("explain-language-alone", *park[:3], None, "--level", "neuron", "--top", "12"),
-        _explain("explain-language-feature", *park, "--level", "feature", "--basis", "{basis}", "--method", "atp"),
+        _explain(
+            "explain-language-feature",
+            *park,
+            "--level",
+            "feature",
+            "--basis",
+            "{basis}",
+            "--method",
+            "attribution_patching",
+        ),
         _explain("explain-cnn", CNN, "digits:17", "3", "8", "--top", "6"),
-        _explain("explain-cnn-corrupt", CNN, "digits:3", "3", "8", "--corrupt", "digits:8", "--method", "atp"),
+        _explain(
+            "explain-cnn-corrupt",
+            CNN,
+            "digits:3",
+            "3",
+            "8",
+            "--corrupt",
+            "digits:8",
+            "--method",
+            "attribution_patching",
+        ),
         _explain("explain-vit", VIT, "digits:13", "3", "8", "--top", "8", "--method", "relp"),
-        _explain("explain-vit-exact", VIT, "digits:13", "3", None, "--method", "exact", "--level", "head"),
+        _explain(
+            "explain-vit-exact", VIT, "digits:13", "3", None, "--method", "activation_patching", "--level", "head"
+        ),
         _explain("explain-stories", *tale),
         _explain("explain-stories-corrupt", *tale, "--corrupt", BOY, "--method", "relp"),
     )
@@ -143,22 +166,23 @@ def _circuits() -> Sequence[Case]:
     train = (LANGUAGE, "task:ioi/train", "--n", "8")
     few = (LANGUAGE, "task:ioi/train", "--n", "4")
     edges, neurons = (*few, "--level", "edge"), (*few, "--level", "neuron")
+    atp, ig = ("--method", "attribution_patching"), ("--method", "integrated_gradients")
     return (
         _find("find-mover", MOVER, "planted"),
         _find("find-mover-edge", MOVER, "planted", "--level", "edge"),
         _find("find-mover-neuron", MOVER, "planted", "--level", "neuron", "--top", "4"),
         _find("find-language", *train),
         _find("find-language-relp", *train, "--method", "relp"),
-        _find("find-language-atp-denoise", *train, "--method", "atp", "--denoise"),
-        _find("find-language-denoise", *train, "--method", "patch", "--denoise"),
-        _find("find-language-ig-positions", LANGUAGE, "{park}", "--method", "ig", "--steps", "4", "--by-position"),
-        _find("find-language-edge", *edges, "--method", "eap-ig", "--steps", "5"),
+        _find("find-language-atp-denoise", *train, *atp, "--denoise"),
+        _find("find-language-denoise", *train, "--method", "activation_patching", "--denoise"),
+        _find("find-language-ig-positions", LANGUAGE, "{park}", "--by-position", *ig, "--steps", "4"),
+        _find("find-language-edge", *edges, "--method", "eap_ig", "--steps", "5"),
         _find("find-language-edge-patch", LANGUAGE, "task:ioi/train", "--n", "3", "--level", "edge", soak=True),
         _find("find-language-edge-eap-denoise", *edges, "--method", "eap", "--denoise"),
         _find("find-language-edge-relp", *edges, "--method", "relp", "--controls", "25", "--seed", "2"),
-        _find("find-language-neuron-atp", *neurons, "--method", "atp"),
-        _find("find-language-neuron-ig", *neurons, "--method", "ig"),
-        _find("find-language-feature", *train, "--level", "feature", "--basis", "{basis}", "--method", "atp"),
+        _find("find-language-neuron-atp", *neurons, *atp),
+        _find("find-language-neuron-ig", *neurons, *ig),
+        _find("find-language-feature", *train, "--level", "feature", "--basis", "{basis}", *atp),
         _find("find-stories", STORIES, "{pairs}"),
         _find("find-stories-edge", STORIES, "{pairs}", "--level", "edge", "--method", "relp", soak=True),
         _find("find-stories-neuron", STORIES, "{pairs}", "--level", "neuron", "--method", "relp"),

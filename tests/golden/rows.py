@@ -112,16 +112,16 @@ def _explain(document: Any, _: Path) -> Found:
 
 
 def _find(document: Any, folder: Path) -> Found:
-    from patchclamp.core.circuit import Circuit
+    from patchclamp.core.circuit import load_circuit
 
-    found, about, receipt = Circuit.load(folder), document["about"], document["receipt"]
+    found, about, receipt = load_circuit(folder), document["about"], document["receipt"]
     names = found.names()
     yield from _one(
-        m_clean=about["m_clean"], m_corrupt=about["m_corrupted"], m_score__sum=found.scores.sum(),
-        m_score__magnitude=np.abs(found.scores).sum(), n_parts=document["n_parts"], n_pairs=len(about["pairs"]),
+        m_clean=about["m_clean"], m_corrupt=about["m_corrupted"], m_score__sum=found.values.sum(),
+        m_score__magnitude=np.abs(found.values).sum(), n_parts=document["n_parts"], n_pairs=len(about["pairs"]),
     )  # fmt: skip
     yield from _each("n:aside", about["aside"])
-    yield from _each("m:score", {names[i]: found.scores[i] for i in even(len(names), MOST)})
+    yield from _each("m:score", {names[i]: found.values[i] for i in even(len(names), MOST)})
     measured = set(receipt["parts"])
     for part in document["parts"]:
         if part["part"] in measured:

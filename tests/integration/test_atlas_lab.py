@@ -93,7 +93,11 @@ def world(tmp_path_factory, organism):
     text = folder / "text.txt"
     text.write_text("\n".join(d.stimulus.text for d in language.text(8, seed=1)) + "\n")
     pc.atlas.bake_atlas(
-        model, text, folder / "world.atlas", sites="blocks.1.mlp.act", max_tokens=200, name="organism:language-gpt2"
+        model,
+        pc.Corpus(text, max_tokens=200),
+        folder / "world.atlas",
+        sites="blocks.1.mlp.act",
+        name="organism:language-gpt2",
     )
     return Bench(folder / "world.atlas", model)
 
@@ -484,7 +488,11 @@ def test_where_nothing_is_left_to_compare_with_the_stream_says_so(bench):
 @pytest.fixture(scope="module")
 def answer(bench):
     graphs = {layer.id: layer.graph for layer in bench.atlas.reading.layers if layer.graph}
-    [id] = [id for id, one in graphs.items() if (one.about["prompt"], one.about["method"]) == ("the old cat", "ig")]
+    [id] = [
+        id
+        for id, one in graphs.items()
+        if (one.about["prompt"], one.about["method"]) == ("the old cat", "integrated_gradients")
+    ]
     return id, graphs[id]
 
 

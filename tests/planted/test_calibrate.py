@@ -9,19 +9,13 @@ from patchclamp.calibrate import calibrate_circuits, calibrate_edges, calibrate_
 from patchclamp.calibrate.tasks import COMPARED
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
+from patchclamp.core.method_index import list_names
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask
 from patchclamp.organisms import language
 
-NAMES = {
-    "exact": "exact replacement one at a time",
-    "ig": "integrated gradients",
-    "atp": "attribution patching",
-    "relp": "RelP",
-    "direct": "direct logit attribution",
-    "activation": "activation",
-}
-QUICK = [method for method in NAMES if method != "exact"]
+NAMES = list_names("attribute", "unit")
+QUICK = [method for method in NAMES if method != "activation_patching"]
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +27,11 @@ def table():
 @pytest.mark.parametrize("method", QUICK)
 def test_a_method_misses_what_the_card_says_and_nothing_else(table, name, method):
     missed = table[name, method].found < table[name, method].true
-    assert missed == (NAMES[method] in organisms.card(name)["must_miss"])
+    assert missed == (method in organisms.card(name)["must_miss"])
 
 
 def test_no_card_names_a_method_that_is_not_measured():
-    known = {*NAMES.values(), "write norm times activation", "probing"}
+    known = {*NAMES, "write norm times activation", "probing"}
     assert all(set(organisms.card(name)["must_miss"]) <= known for name in organisms.planted.names())
 
 
@@ -46,9 +40,9 @@ PROGRAMS = [f"{program}-{kind}" for program in ("majority", "seen", "mode") for 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_step_of_a_program_is_found_by_replacing_it(name):
-    [exact, *_] = calibrate_circuits([name], methods=["exact"])
+    [exact, *_] = calibrate_circuits([name], methods=["activation_patching"])
     assert exact.found == exact.true == exact.worst
-    [edges, *_] = calibrate_edges([name], methods=["patch"])
+    [edges, *_] = calibrate_edges([name], methods=["activation_patching"])
     assert edges.found == edges.true == edges.worst
 
 
@@ -57,17 +51,19 @@ def test_the_head_before_a_step_is_missed_by_slopes_and_found_along_a_path(name)
     model, card = organisms.build(name), organisms.card(name)
     question = ask(model, card["prompt"], card["target"], contrast=card["contrast"])
     scores = {method: attribute_nodes(model, question.shown, question.metric, method=method) for method in NAMES}
-    head = scores["exact"].index(UnitKey.parse(card["true"][0]))
-    assert scores["exact"].flat[head] == pytest.approx(scores["ig"].flat[head], rel=0.05)
-    assert scores["exact"].flat[head] > 7.9
-    for method in ("atp", "relp"):
-        assert abs(scores[method].flat[head]) < 0.001
-        assert NAMES[method] in card["must_miss"]
+    head = scores["activation_patching"].index.place(UnitKey.parse(card["true"][0]))
+    assert scores["activation_patching"].values[head] == pytest.approx(
+        scores["integrated_gradients"].values[head], rel=0.05
+    )
+    assert scores["activation_patching"].values[head] > 7.9
+    for method in ("attribution_patching", "relp"):
+        assert abs(scores[method].values[head]) < 0.001
+        assert method in card["must_miss"]
 
 
 @pytest.mark.parametrize("name", ["cat", "mover-llama", "backup-gpt2"])
 def test_exact_replacement_finds_all_but_the_pair(name):
-    [exact, chance, truth] = calibrate_circuits([name], methods=["exact"])
+    [exact, chance, truth] = calibrate_circuits([name], methods=["activation_patching"])
     assert (exact.found == exact.true) == (name != "backup-gpt2")
     assert chance.found < 0.1 < truth.found == truth.true
     assert exact.pearson == pytest.approx(1.0)
@@ -84,18 +80,18 @@ def test_random_and_oracle_rows_are_what_chance_and_truth_give(table):
 
 def test_the_summary_is_the_mean_share(table):
     found = summary(list(table.values()))
-    mean, interval = found["direct"]
+    mean, interval = found["direct_logit"]
     by_circuit: dict[str, list[float]] = {}
     for f in table.values():
-        if f.method == "direct":
+        if f.method == "direct_logit":
             by_circuit.setdefault(f.organism.removesuffix("-gpt2").removesuffix("-llama"), []).append(f.found / f.true)
     assert len(by_circuit) == 13
     assert mean == pytest.approx(np.mean([np.mean(x) for x in by_circuit.values()]))
     assert interval.low < mean < interval.high
-    assert found["ig"][0] == found["oracle"][0] == 1.0
+    assert found["integrated_gradients"][0] == found["oracle"][0] == 1.0
 
 
-@pytest.mark.parametrize(("names", "methods"), [(["unicorn"], ["atp"]), (["cat"], ["saliency"])])
+@pytest.mark.parametrize(("names", "methods"), [(["unicorn"], ["attribution_patching"]), (["cat"], ["saliency"])])
 def test_unknown_names_are_refused(names, methods):
     with pytest.raises(PatchclampError):
         calibrate_circuits(names, methods=methods)
@@ -111,9 +107,9 @@ def held():
 
 def test_random_scores_predict_nothing_and_methods_do(held):
     assert [*held] == [*COMPARED, "random"]
-    assert abs(held["random"].spearman) < 0.3 < held["ig"].spearman <= 1
-    assert held["random"].receipt < 0.2 < held["ig"].receipt
-    assert held["ig"].ahead == 1.0
+    assert abs(held["random"].spearman) < 0.3 < held["integrated_gradients"].spearman <= 1
+    assert held["random"].receipt < 0.2 < held["integrated_gradients"].receipt
+    assert held["integrated_gradients"].ahead == 1.0
     assert all(abs(row.control) < 0.5 for row in held.values())
 
 
@@ -122,7 +118,9 @@ def test_a_receipt_is_what_replacing_the_highest_nodes_by_hand_takes_away(held):
     for item in language.tasks("agreement", 2):
         asked = ask(model, item.clean, item.answer, contrast=item.wrong, corrupt=item.corrupted)
         clean, corrupted = (model.run([x], record="*") for x in (asked.shown, asked.corrupted))
-        top = attribute_nodes(model, asked.shown, asked.metric, corrupted=asked.corrupted, method="atp").top(20)
+        top = attribute_nodes(
+            model, asked.shown, asked.metric, corrupted=asked.corrupted, method="attribution_patching"
+        ).top(20)
         edits = [
             change("set", k.site, k.index, basis=k.basis, at=k.position, value=_at(corrupted.recording, k, model))
             for k in top
@@ -132,7 +130,7 @@ def test_a_receipt_is_what_replacing_the_highest_nodes_by_hand_takes_away(held):
         )
         floor = asked.metric(corrupted.logits[:, -1:])[0]
         shares.append(float((before - without) / (before - floor)))
-    assert held["atp"].receipt == pytest.approx(np.mean(shares), abs=1e-4)
+    assert held["attribution_patching"].receipt == pytest.approx(np.mean(shares), abs=1e-4)
 
 
 def _at(recording, key, model):

@@ -16,16 +16,16 @@ def table(request):
 
 
 def test_exact_edges_reach_precision_and_recall_of_one(table):
-    exact = table["patch"]
+    exact = table["activation_patching"]
     assert exact.found == exact.true == exact.worst == table["oracle"].found
     assert exact.true >= 2
     assert table["random"].found < 0.25 * exact.true
-    assert all(table[method].found <= exact.true for method in ("eap-ig", "eap", "relp"))
+    assert all(table[method].found <= exact.true for method in ("eap_ig", "eap", "relp"))
 
 
 def test_a_flat_softmax_hides_edges_from_a_gradient_and_not_from_its_path():
-    table = {f.method: f for f in calibrate_edges(["saturated-gpt2"], methods=["eap-ig", "eap"])}
-    assert table["eap"].found < table["eap"].true == table["eap-ig"].found
+    table = {f.method: f for f in calibrate_edges(["saturated-gpt2"], methods=["eap_ig", "eap"])}
+    assert table["eap"].found < table["eap"].true == table["eap_ig"].found
 
 
 def test_alone_neither_of_a_pair_matters_and_together_they_are_everything():
@@ -64,7 +64,10 @@ def test_every_word_in_turn_is_made_unknown():
         assert np.flatnonzero(other.ids != pairs.clean[0].ids).tolist() == [place]
 
 
-@pytest.mark.parametrize(("names", "methods"), [(["unicorn"], ["patch"]), (["cat"], ["ig"]), (["language-gpt2"], None)])
+@pytest.mark.parametrize(
+    ("names", "methods"),
+    [(["unicorn"], ["activation_patching"]), (["cat"], ["integrated_gradients"]), (["language-gpt2"], None)],
+)
 def test_unknown_names_are_refused(names, methods):
     with pytest.raises(PatchclampError):
         calibrate_edges(names, **({} if methods is None else {"methods": methods}))

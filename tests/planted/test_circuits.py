@@ -15,6 +15,7 @@ from patchclamp import organisms
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.intervention import Source, change
+from patchclamp.core.method_index import list_names
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.unit import UnitKey
@@ -26,14 +27,7 @@ from patchclamp.subjects.loading import load_language_model
 
 NAMES = organisms.planted.names()
 LAID = tuple(name for name in NAMES if name != "cat")
-METHODS = {
-    "activation",
-    "direct logit attribution",
-    "attribution patching",
-    "RelP",
-    "integrated gradients",
-    "exact replacement one at a time",
-}
+METHODS = set(list_names("attribute", "unit"))
 
 
 @pytest.fixture(scope="module", autouse=True)

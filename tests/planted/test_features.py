@@ -40,7 +40,7 @@ def directions():
     return rows
 
 
-@pytest.mark.parametrize("method", ["ig", "relp", "atp", "exact"])
+@pytest.mark.parametrize("method", ["integrated_gradients", "relp", "attribution_patching", "activation_patching"])
 def test_explain_finds_the_direction_and_not_the_decoy(spread, method):
     why = pc.explain_answer(
         spread, "the old cat", " sat", contrast=" ran", method=method, levels=("feature", "neuron", "head"), top=3

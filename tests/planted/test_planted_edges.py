@@ -8,6 +8,7 @@ from patchclamp.attribute.edges import attribute_edges
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.pairs import Pair
 from patchclamp.organisms import build, card, truth
+from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.pairs import PairSet, read_by
 
 EMBED, FINAL = "embed/whole/0", "final/whole/0"
@@ -60,11 +61,11 @@ def shared(parts: set[tuple[str, str]], edges: EdgeMap) -> set[tuple[str, str]]:
 def test_exact_edges_are_the_planted_ones_and_no_others(circuit: str, kind: str):
     model, pairs = asked(f"{circuit}-{kind}")
     found = patch_edges(model, pairs)
-    large = np.abs(found.scores[0]) > 0.1 * np.abs(found.scores[0]).max()
-    assert {found.edges.parts[i] for i in np.flatnonzero(large)} == shared(PLANTED[circuit], found.edges)
+    large = np.abs(found.values) > 0.1 * np.abs(found.values).max()
+    assert {found.parts[i] for i in np.flatnonzero(large)} == shared(PLANTED[circuit], edge_map(model))
 
 
 def test_attribution_reads_the_edges_of_a_circuit_without_saturation():
     model, pairs = asked("copy-llama")
-    found = attribute_edges(model, pairs, method="eap-ig")
-    assert {found.edges.parts[i] for i in np.argsort(-found.mean)[:2]} == shared(PLANTED["copy"], found.edges)
+    found = attribute_edges(model, pairs, method="eap_ig")
+    assert {found.parts[i] for i in np.argsort(-found.values)[:2]} == shared(PLANTED["copy"], edge_map(model))

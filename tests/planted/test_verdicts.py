@@ -12,8 +12,9 @@ import pytest
 
 from conftest import SOAK
 from patchclamp import organisms
-from patchclamp.ablate import Cases, UnitSets, measure_sets
+from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
 from patchclamp.attribute import attribute_nodes
+from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
@@ -33,16 +34,18 @@ def receipts(name, n_draws, seed=0):
     question = ask(model, card["prompt"], card["target"], contrast=card["contrast"])
     found = attribute_nodes(model, question.shown, question.metric, method="activation")
     draw = np.random.default_rng(seed)
-    planted = [found.index(UnitKey.parse(key)) for key in card["true"]]
-    claims = [planted, *(draw.permutation(len(found.flat))[: len(planted)].tolist() for _ in range(n_draws))]
-    controls = [draw_controls(found.strata, claim, 99, seed=seed) for claim in claims]
-    rivals = [[found.index(key) for key in loudest_others(found, [found.key(i) for i in claim])] for claim in claims]
+    planted = [found.units.place(UnitKey.parse(key)) for key in card["true"]]
+    claims = [planted, *(draw.permutation(len(found))[: len(planted)].tolist() for _ in range(n_draws))]
+    controls = [draw_controls(unit_strata(found), claim, 99, seed=seed) for claim in claims]
+    rivals = [
+        [found.units.place(key) for key in loudest_others(found, [found.key(i) for i in claim])] for claim in claims
+    ]
     sets = [
         tuple(sorted(one)) for c, r, some in zip(claims, rivals, controls, strict=True) for one in (c, r, *some.sets)
     ]
     once = list(dict.fromkeys(sets))
-    sets = UnitSets(found.unit_index, [np.array(one) for one in once])
-    [values] = measure_sets(model, Cases.of([question.shown], question.metric), sets, found.baseline)
+    sets = UnitSets(found.units, [np.array(one) for one in once])
+    [values] = measure_sets(model, Cases.of([question.shown], question.metric), sets, Baseline("zero"))
     effects = dict(zip(once, (found.metric_clean - values).tolist(), strict=True))
 
     def effect(one):

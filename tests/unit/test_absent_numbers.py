@@ -18,6 +18,7 @@ from patchclamp.cli import basis_tables, brains, calibrate_tables, circuit, circ
 from patchclamp.cli.circuit_evaluate_tables import show
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.output import emit
+from patchclamp.core.circuit import draw_graph
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
 from patchclamp.core.stats import Interval
@@ -92,11 +93,15 @@ def pairs(cat):
 @pytest.fixture(scope="module")
 def found(cat, pairs):
     """A circuit with the receipt that the command keeps beside it."""
-    one = attribute_pairs(cat, pairs, level="node", method="patch")
+    one = attribute_pairs(cat, pairs, level="node", method="activation_patching")
     receipt = replace_together(cat, one, pairs, [int(i) for i in one.order()[:2]])
-    about = {**one.about, "settings": {"gap": 0.5, "steps": 3}, "receipt": circuit._receipt_data(one, receipt)}
-    per_pair = np.stack([one.scores, one.scores / 2]).astype(np.float32)
-    return replace(one, about=about, per_pair=per_pair)
+    made = replace(
+        one.provenance,
+        options={**one.provenance.options, "steps": 3},
+        extra={**one.provenance.extra, "gap": 0.5, "receipt": circuit._receipt_data(one, receipt)},
+    )
+    per_case = np.stack([one.values, one.values / 2]).astype(np.float32)
+    return replace(one, provenance=made, per_case=per_case)
 
 
 def test_an_explained_answer(cat, capsys):
@@ -111,7 +116,7 @@ def test_an_explained_answer(cat, capsys):
 
 def test_a_circuit(found, capsys):
     document = circuit._document(found)
-    graph = found.graph(60)
+    graph = draw_graph(found, 60)
 
     def as_table(changed):
         print_circuit(found, changed)
@@ -144,14 +149,17 @@ def test_patched_sites(cat, pairs, capsys, monkeypatch):
 
 
 def test_calibration(capsys):
-    rows = [Finding("cat", "ig", 2, 1.0, 3.0, 9, 0.5, 0.1), Finding("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1)]
-    overall = {"ig": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
+    rows = [
+        Finding("cat", "integrated_gradients", 2, 1.0, 3.0, 9, 0.5, 0.1),
+        Finding("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1),
+    ]
+    overall = {"integrated_gradients": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
     both = {"rows": rows, "overall": overall}
     check(both, [lambda x: calibrate_tables.calibration(x["rows"], x["overall"])], capsys, absent=[float("nan")])
     check(both, [lambda x: calibrate_tables.calibrated_edges(x["rows"], x["overall"])], capsys, absent=[float("nan")])
     two = [{"organism": "cat", "m": 1.0, "alone": [0.5, 0.25], "together": 1.0, "nodes": ["a", "b"]}]
     check(two, [calibrate_tables.joint], capsys)
-    held = [Holding("cat", "ioi", "ig", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
+    held = [Holding("cat", "ioi", "integrated_gradients", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
     check(held, [calibrate_tables.holdings], capsys, absent=[float("nan")])
 
 

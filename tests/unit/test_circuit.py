@@ -3,14 +3,16 @@
 import itertools
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchclamp.core.circuit import Circuit
+from hand_made import circuit as by_hand
+from patchclamp.cli.circuit_folder import with_extra
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.circuit import PAGE, draw_graph, found_on, load_circuit
 from patchclamp.core.disk import writing
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -20,19 +22,19 @@ from patchclamp.explain.together import _arrange, count_matched, count_same_size
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
 PAIR = {"clean": "a b", "corrupted": "a c", "answers": [" d"], "wrongs": [" e"], "group": ""}
-ABOUT = {"pairs": ["1234abcd"], "metric": "logit_difference", "m_clean": 4.0, "m_corrupted": -1.0, "asked": [PAIR]}
+ABOUT = {"cases": ["1234abcd"], "metric": "logit_difference", "asked": [PAIR]}
 
 
 def nodes(scores=(1.0, -3.0, 2.0, 0.5), **more):
-    per_pair = np.stack([np.array(scores), np.array(scores) * 2]).astype(np.float32)
-    own = {"slug": "toy", "hash": "0" * 64}
-    return Circuit("node", "relp", PARTS, np.array(scores, dtype=float), own, ABOUT, per_pair, **more)
+    per_case = np.stack([np.array(scores), np.array(scores) * 2]).astype(np.float32)
+    own = {"level": "node", "method": "relp", "subject": "toy", "subject_hash": "0" * 64, **ABOUT}
+    return by_hand(PARTS, scores, per_case=per_case, **own, **more)
 
 
 def edges():
     graph = EdgeMap(2, 4, 2)
     scores = np.random.default_rng(0).normal(size=len(graph))
-    return Circuit("edge", "eap", graph.parts, scores, {"slug": "toy"}, ABOUT)
+    return by_hand(graph.parts, scores, method="eap", subject="toy", **ABOUT)
 
 
 # -- the folder -------------------------------------------------------------------------------------------------------
@@ -41,16 +43,18 @@ def edges():
 @pytest.mark.parametrize("make", [nodes, edges])
 def test_a_folder_holds_all_of_it(make, tmp_path):
     circuit = make()
-    circuit.save(tmp_path / "c")
-    back = Circuit.load(tmp_path / "c")
-    assert (back.level, back.method, back.parts, back.subject) == (
-        circuit.level, circuit.method, circuit.parts, circuit.subject,
+    circuit.save(tmp_path / "c", files={PAGE: b"<p>"})
+    back = load_circuit(tmp_path / "c")
+    assert (back.level, back.method, back.parts, back.index) == (
+        circuit.level, circuit.method, circuit.parts, circuit.index,
     )  # fmt: skip
-    assert back.about == circuit.about
-    np.testing.assert_array_equal(back.scores, circuit.scores)
-    assert (back.per_pair is None) == (circuit.per_pair is None)
-    if back.per_pair is not None:
-        np.testing.assert_array_equal(back.per_pair, circuit.per_pair)
+    assert back.to_json() == circuit.to_json()
+    assert found_on(back) == found_on(circuit)
+    np.testing.assert_array_equal(back.values, circuit.values)
+    assert (back.per_case is None) == (circuit.per_case is None)
+    if back.per_case is not None:
+        np.testing.assert_array_equal(back.per_case, circuit.per_case)
+    assert (tmp_path / "c" / PAGE).read_bytes() == b"<p>"
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):
@@ -66,25 +70,16 @@ def _cut(folder):
 
 
 def _flipped(folder):
-    data = bytearray((folder / "scores.safetensors").read_bytes())
+    data = bytearray((folder / "values-00000.safetensors").read_bytes())
     # The first number behind the header: still a number, and another one.
     data[8 + int.from_bytes(data[:8], "little") + 2] ^= 1
-    (folder / "scores.safetensors").write_bytes(bytes(data))
+    (folder / "values-00000.safetensors").write_bytes(bytes(data))
 
 
-def _of_level(level):
+def _with(**manifest):
     def change(folder):
-        manifest = json.loads((folder / "manifest.json").read_text())
-        (folder / "manifest.json").write_text(json.dumps({**manifest, "level": level}))
-
-    return change
-
-
-def _saying(**about):
-    def change(folder):
-        manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["about"] |= about
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        told = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**told, **manifest}))
 
     return change
 
@@ -106,25 +101,38 @@ def _without(name):
 @pytest.mark.parametrize(
     "change",
     [
-        _cut, _flipped, _of_level("layer"), _of_level(3), _without("about"), _without("method"),
-        lambda folder: (folder / "scores.safetensors").unlink(),
+        _cut, _flipped, _with(provenance=7), _with(index={}), _without("index"), _without("provenance"),
+        lambda folder: (folder / "values-00000.safetensors").unlink(),
         lambda folder: (folder / "manifest.json").write_text("{"),
-        _saying(pairs=None), _saying(pairs=[["a"]]), _saying(metric=3), _saying(m_clean="x"), _saying(settings=7),
-        _saying(bases=[1]), _saying(receipt={"parts": []}), _saying(receipt=7), _piped, _without("kind"),
+        lambda folder: (folder / PAGE).write_text("<script>"),
+        _with(metric_clean="x"), _piped, _without("kind"),
     ],
 )  # fmt: skip
 def test_what_was_changed_is_refused(change, tmp_path):
-    nodes().save(tmp_path / "c")
+    nodes().save(tmp_path / "c", files={PAGE: b"<p>"})
     change(tmp_path / "c")
     with pytest.raises(Damaged) as said:
-        Circuit.load(tmp_path / "c")
+        load_circuit(tmp_path / "c")
     assert said.value.remedy
 
 
-def test_scores_that_are_no_numbers_are_refused(tmp_path):
-    replace(nodes(), scores=np.array([1.0, np.nan, 2.0, 0.5])).save(tmp_path / "c")
-    with pytest.raises(Damaged, match="no numbers"):
-        Circuit.load(tmp_path / "c")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cases", None), ("cases", [["a"]]), ("metric", 3), ("skipped", 7), ("asked", ["a"]), ("gap", "x"),
+        ("receipt", {"parts": []}), ("receipt", 7), ("plan", []),
+    ],
+)  # fmt: skip
+def test_what_a_circuit_says_of_itself_is_checked(name, value, tmp_path):
+    circuit = with_extra(nodes(), **{name: value})
+    circuit.save(tmp_path / "c")
+    with pytest.raises(Damaged, match=f"{name} in it"):
+        load_circuit(tmp_path / "c")
+
+
+def test_scores_that_are_no_numbers_are_refused():
+    with pytest.raises(PatchclampError, match="not finite"):
+        nodes((1.0, np.nan, 2.0, 0.5))
 
 
 def test_two_writers_of_one_folder_do_not_mix(tmp_path):
@@ -135,14 +143,24 @@ def test_two_writers_of_one_folder_do_not_mix(tmp_path):
 
 def test_another_folder_is_no_circuit(tmp_path):
     with pytest.raises(PatchclampError, match="folder that patchclamp wrote"):
-        Circuit.load(tmp_path)
+        load_circuit(tmp_path)
+
+
+def test_a_circuit_of_an_earlier_version_is_refused_in_three_parts(tmp_path):
+    bundle = Bundle.create(tmp_path / "old", kind="circuit", manifest={"level": "node", "about": {}})
+    bundle.finish()
+    with pytest.raises(PatchclampError) as said:
+        load_circuit(tmp_path / "old")
+    assert said.value.expected == "a folder of scores"
+    assert "a circuit of an earlier version" in said.value.got
+    assert "patchclamp circuit find" in said.value.remedy
 
 
 # -- the graph --------------------------------------------------------------------------------------------------------
 
 
 def test_units_lead_to_the_output_with_their_scores():
-    graph = nodes().graph(3, measures={"measured": 1.5})
+    graph = draw_graph(nodes(), 3, measures={"measured": 1.5})
     assert {n.key: (n.kind, n.score) for n in graph.nodes} == {
         "toy/blocks.0.attn.z/heads/0": ("head", -3.0), "toy/blocks.0.attn.z/heads/1": ("head", 2.0),
         "toy/embed/whole/0": ("site", 1.0), "output": ("output", 5.0),
@@ -158,22 +176,22 @@ def test_units_lead_to_the_output_with_their_scores():
 
 def test_readers_are_folded_into_units_and_nothing_is_lost():
     circuit = edges()
-    graph = circuit.graph(len(circuit))
+    graph = draw_graph(circuit, len(circuit))
     assert {n.kind for n in graph.nodes} == {"site", "head", "output"}
     # Two heads share a key: the edge to it stands at each, in halves.
-    assert sum(e.weight for e in graph.edges) == pytest.approx(circuit.scores.sum())
+    assert sum(e.weight for e in graph.edges) == pytest.approx(circuit.values.sum())
     [half, other] = [e for e in graph.edges if e.source == "toy/embed/whole/0" and e.slot == "k"
                      and e.target in ("toy/blocks.1.attn.z/heads/2", "toy/blocks.1.attn.z/heads/3")]  # fmt: skip
-    whole = circuit.scores[circuit.parts.index(("embed/whole/0", "blocks.1.attn.k/heads/1"))]
+    whole = circuit.values[circuit.parts.index(("embed/whole/0", "blocks.1.attn.k/heads/1"))]
     assert half.weight == other.weight == pytest.approx(whole / 2)
     scores = {n.key: n.score for n in graph.nodes}
     for part in ("embed/whole/0", "blocks.0.attn.z/heads/3"):
-        out = sum(s for p, s in zip(circuit.parts, circuit.scores, strict=True) if p[0] == part)
+        out = sum(s for p, s in zip(circuit.parts, circuit.values, strict=True) if p[0] == part)
         assert scores[f"toy/{part}"] == pytest.approx(out)
     assert {e.slot for e in graph.edges} == {"", "q", "k", "v"}
     assert all(e.slot == "" for e in graph.edges if e.target == "output" or "mlp" in e.target)
     # Of a part only: nodes keep the sum of all their edges.
-    few = circuit.graph(3)
+    few = draw_graph(circuit, 3)
     assert len(few.edges) <= 6
     assert {n.key: n.score for n in few.nodes}.items() <= scores.items()
 
@@ -182,7 +200,7 @@ def test_edges_that_are_rounding_are_not_drawn():
     graph = EdgeMap(1, 1, 1)
     scores = np.full(len(graph), 1e-9)
     scores[-1] = 2.0
-    assert len(Circuit("edge", "patch", graph.parts, scores, {"slug": "toy"}).graph().edges) == 1
+    assert len(draw_graph(by_hand(graph.parts, scores, subject="toy")).edges) == 1
 
 
 # -- random sets ------------------------------------------------------------------------------------------------------

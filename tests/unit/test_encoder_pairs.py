@@ -58,7 +58,7 @@ def test_pairs_of_a_masked_model_are_read_at_the_mask(encoder):
 
 def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
     pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
-    circuit = attribute_pairs(encoder, pairs, level="neuron", method="patch")
+    circuit = attribute_pairs(encoder, pairs, level="neuron", method="activation_patching")
     layer, unit = 1, 5
     place = list(circuit.parts).index(f"blocks.{layer}.mlp.act/neurons/{unit}")
     act = encoder.module.bert.encoder.layer[layer].intermediate
@@ -76,7 +76,7 @@ def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
         hook = act.register_forward_hook(put)
         m = m_of(encoder, pair, pair.clean, at)
         hook.remove()
-        assert circuit.per_pair[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
+        assert circuit.per_case[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
     kept = np.ones((1, len(circuit)), dtype=bool)
     assert np.allclose(interchange(encoder, circuit, pairs).measure(kept), pairs.m_clean, atol=1e-4)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import patchclamp as pc
-from patchclamp.core.circuit import Circuit
+from hand_made import circuit as by_hand
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.pairs import Pair
 from patchclamp.core.stats import bootstrap_interval
@@ -36,7 +36,7 @@ def circuit_of(cat, first, **about):
     """Return a circuit whose first part is a given one."""
     scores = np.linspace(0.5, 0.0, len(PARTS))
     scores[PARTS.index(first)] = 1.0
-    return Circuit("neuron", "by hand", PARTS, scores, {"slug": cat.name, "hash": cat.hash}, about)
+    return by_hand(PARTS, scores, subject=cat.name, subject_hash=cat.hash, **about)
 
 
 # -- planted answers --------------------------------------------------------------------------------------------------
@@ -65,13 +65,13 @@ def test_a_decoys_circuit_is_not_faithful():
     for first, faithful in (("blocks.0.mlp.act/neurons/6", False), ("blocks.0.mlp.act/neurons/11", True)):
         scores = np.zeros(len(parts))
         scores[parts.index(first)] = 1.0
-        own = Circuit("neuron", "by hand", parts, scores, {"slug": decoy.name, "hash": decoy.hash})
+        own = by_hand(parts, scores, subject=decoy.name, subject_hash=decoy.hash)
         alone = evaluate_circuit(decoy, own, asked, shares=(0.01,), minimal=False).points[0].kept.value
         assert (alone > 0.4) == faithful
 
 
 def test_left_out_parts_are_counted_and_only_unseen_pairs_measured(cat, pairs):
-    on_one = circuit_of(cat, PARTS[7], pairs=[pairs.pairs[0].id])
+    on_one = circuit_of(cat, PARTS[7], cases=[pairs.pairs[0].id])
     found = evaluate_circuit(cat, on_one, pairs, minimal=False)
     assert found.pairs == (pairs.pairs[1].id,)
     assert found.left_out == {SEEN: 1}
@@ -123,7 +123,7 @@ def test_weights_give_a_constant_its_value_and_a_line_its_middle(shares):
 @given(st.integers(0, 10_000), st.booleans())
 def test_random_circuits_are_like_the_circuit_part_by_part_at_every_size(seed, signed):
     draw = np.random.default_rng(seed)
-    own = Circuit("neuron", "drawn", PARTS, draw.normal(size=len(PARTS)), {})
+    own = by_hand(PARTS, draw.normal(size=len(PARTS)))
     kinds = np.array([part.split("/")[1] for part in PARTS])
     assert sorted(set(kinds)) == ["heads", "neurons"]
     sizes = range(1, len(PARTS) + 1)
@@ -139,7 +139,7 @@ def test_random_circuits_are_like_the_circuit_part_by_part_at_every_size(seed, s
 def test_random_circuits_take_parts_of_like_size_at_the_site_and_none_of_the_circuit():
     parts = tuple(f"blocks.{b}.mlp.act/neurons/{i}" for b in range(2) for i in range(200))
     draw = np.random.default_rng(0)
-    moves, own = draw.random(400), Circuit("neuron", "drawn", parts, draw.normal(size=400), {})
+    moves, own = draw.random(400), by_hand(parts, draw.normal(size=400))
     drawn = random_orders(own, moves, 30, [5, 20], seed=0)
     chosen = own.order()
     layer = np.arange(400) // 200
@@ -156,7 +156,7 @@ def test_random_circuits_take_parts_of_like_size_at_the_site_and_none_of_the_cir
 
 def test_a_kind_that_one_site_has_once_is_matched_in_other_layers_and_the_embedding_by_itself():
     parts = ("embed/whole/0", *(f"blocks.{b}.mlp.write/whole/0" for b in range(4)))
-    own = Circuit("node", "drawn", parts, np.arange(5.0, 0.0, -1.0), {})
+    own = by_hand(parts, np.arange(5.0, 0.0, -1.0))
     drawn = random_orders(own, np.ones(5), 3, [1, 2, 3], seed=1)
     assert drawn.step == "kind"
     assert (drawn.orders[:, 0] == 0).all()
@@ -166,7 +166,7 @@ def test_a_kind_that_one_site_has_once_is_matched_in_other_layers_and_the_embedd
 @given(st.integers(0, 10_000), st.integers(2, 5))
 def test_random_circuits_that_are_the_same_at_every_size_count_once(seed, n_parts):
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(n_parts))
-    own = Circuit("node", "drawn", parts, np.arange(float(n_parts)), {})
+    own = by_hand(parts, np.arange(float(n_parts)))
     orders = random_orders(own, np.ones(n_parts), 20, [1], seed=seed).orders
     # At size 1 there are as many random circuits as other parts.
     assert len(orders) == n_parts - 1
@@ -178,7 +178,7 @@ def test_random_circuits_that_are_the_same_at_every_size_count_once(seed, n_part
 
 def test_edges_are_drawn_by_their_reader():
     parts = tuple(("embed/whole/0", f"blocks.{b}.attn.{slot}/heads/0") for b in (0, 1) for slot in "qk")
-    own = Circuit("edge", "drawn", parts, np.arange(4.0, 0.0, -1.0), {})
+    own = by_hand(parts, np.arange(4.0, 0.0, -1.0))
     assert (random_orders(own, np.ones(4), 5, [1], seed=0).orders[:, 0] == 2).all()
 
 
@@ -187,20 +187,20 @@ def test_edges_are_drawn_by_their_reader():
 def test_recovery_of_itself_is_whole_and_of_its_reverse_none(seed, n):
     scores = np.random.default_rng(seed).permutation(n).astype(float)
     parts = tuple(f"blocks.0.mlp.act/neurons/{i}" for i in range(n))
-    exact = Circuit("neuron", "patch", parts, scores, {})
-    same, reverse = recover(exact, exact), recover(replace(exact, scores=-scores), exact)
+    exact = by_hand(parts, scores)
+    same, reverse = recover(exact, exact), recover(replace(exact, values=-scores), exact)
     assert (same.spearman, same.precision, same.auroc) == (pytest.approx(1.0), 1.0, 1.0)
     assert (reverse.spearman, reverse.precision, reverse.auroc) == (pytest.approx(-1.0), 0.0, 0.0)
     assert same.chance == same.true / n
 
 
 def test_parts_are_matched_by_name_and_ties_find_nothing():
-    exact = Circuit("neuron", "patch", ("a", "b", "c"), np.array([3.0, 2.0, 1.0]), {})
-    other = Circuit("neuron", "atp", ("c", "a", "b"), np.array([1.0, 3.0, 2.0]), {})
+    a, b, c = (f"{site}/neurons/0" for site in "abc")
+    exact, other = by_hand((a, b, c), [3.0, 2.0, 1.0]), by_hand((c, a, b), [1.0, 3.0, 2.0])
     assert recover(other, exact, share=0.4).spearman == pytest.approx(1.0)
-    flat = Circuit("neuron", "none", ("a", "b", "c"), np.ones(3), {})
-    assert recover_planted(flat, ["a"]).precision == 0.0
-    assert recover_planted(flat, ["a"]).auroc == 0.5
+    flat = by_hand((a, b, c), np.ones(3))
+    assert recover_planted(flat, [a]).precision == 0.0
+    assert recover_planted(flat, [a]).auroc == 0.5
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -209,24 +209,22 @@ def test_parts_are_matched_by_name_and_ties_find_nothing():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"subject": {"slug": "other", "hash": "0" * 64}}, "this model"),
-        ({"about": {"pairs": "both"}}, "not found on"),
+        ({"subject_hash": "0" * 64}, "this model"),
+        ({"cases": "both"}, "not found on"),
         ({"parts": ("blocks.9.mlp.act/neurons/1", *PARTS[1:])}, "blocks"),
         ({"parts": ("blocks.0.mlp.act/strange/1", *PARTS[1:])}, "basis"),
         ({"parts": ("blocks.0.mlp.act/neurons/99", *PARTS[1:])}, "units"),
-        ({"level": "edge"}, "edges"),
-        ({"parts": PARTS[8:], "scores": np.ones(len(PARTS) - 8)}, "change m"),
+        ({"parts": [("blocks.1.mlp.write/whole/0", "embed/whole/0")]}, "edges"),
+        ({"parts": PARTS[8:]}, "change m"),  # without neuron 7 nothing that is left changes m
     ],
 )
 def test_circuits_that_cannot_be_judged_are_refused(cat, pairs, change, said):
-    own = circuit_of(cat, PARTS[7])
-    if change.get("about"):
-        change = {"about": {"pairs": [pair.id for pair in pairs.pairs]}}
-    if "scores" in change:
-        # Without neuron 7 nothing that is left changes m.
-        change = {"parts": change["parts"], "scores": change["scores"]}
+    if "cases" in change:
+        change = {"cases": [pair.id for pair in pairs.pairs]}
+    asked = {"parts": PARTS, "subject": cat.name, "subject_hash": cat.hash, **change}
+    scores = np.linspace(1.0, 0.0, len(asked["parts"]))
     with pytest.raises(PatchclampError) as caught:
-        evaluate_circuit(cat, replace(own, **change), pairs, minimal=False)
+        evaluate_circuit(cat, by_hand(values=scores, **asked), pairs, minimal=False)
     assert said in f"{caught.value.expected} {caught.value.got}"
 
 
@@ -240,7 +238,7 @@ def test_settings_out_of_range_are_refused(cat, pairs, options):
 
 def test_means_must_be_over_pairs_of_the_circuit_and_of_the_length(cat, pairs):
     long, short = (pairs.some(np.array(own)) for own in ((True, False), (False, True)))
-    on_short = circuit_of(cat, PARTS[7], pairs=[short.pairs[0].id])
+    on_short = circuit_of(cat, PARTS[7], cases=[short.pairs[0].id])
     with pytest.raises(PatchclampError, match="none of them such"):
         evaluate_circuit(cat, on_short, long, means=long)
     with pytest.raises(PatchclampError, match="other lengths"):

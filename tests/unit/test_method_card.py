@@ -105,6 +105,7 @@ def test_a_run_is_signed_with_method_options_and_seed():
     own = noun.provenance
     assert (own.method, own.seed, own.options["share"]) == ("compare/alike", 2, 0.25)
     assert own.hashes.keys() == {"first", "second"}
+    assert (own.tier, own.label) == ("experimental", "compare/alike (experimental)")  # nothing of it is stored
     assert Provenance.from_json(own.to_json()) == own
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import patchclamp as pc
-from patchclamp.core.circuit import Circuit
+from hand_made import circuit as circuit_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.pairs import Pair
@@ -110,9 +110,9 @@ def test_a_whole_site_is_all_of_its_neurons(model, operation):
 
 
 def test_a_circuit_takes_the_highest_first():
-    circuit = Circuit("node", "ig", ("a", "b", "c", "d"), np.array([0.5, -3.0, 2.0, 0.5]), {"slug": "toy"})
+    circuit = circuit_of([f"a/heads/{i}" for i in range(4)], [0.5, -3.0, 2.0, 0.5])
     assert circuit.first(3).tolist() == [True, False, True, True]
     assert circuit.first(2, signed=False).tolist() == [False, True, True, False]
     assert circuit.first(0).sum() == 0
-    with pytest.raises(PatchclampError, match="2 parts, 1 scores"):
-        Circuit("node", "ig", ("a", "b"), np.array([1.0]), {})
+    with pytest.raises(PatchclampError, match="each of 2 keys"):
+        circuit_of(["a/heads/0", "a/heads/1"], [1.0])

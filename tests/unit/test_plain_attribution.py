@@ -65,7 +65,7 @@ def test_scores_equal_gradients_and_replacements_by_hand(make, corrupted):
         dotted, site = "0", "module.0.out"
     other = None if not corrupted else (x.flip(-1) if make is sequence else torch.randn_like(x))
     options = {"levels": [site], "corrupted": other}
-    exact = pc.attribute_nodes(net, x, read, method="exact", **options)
+    exact = pc.attribute_nodes(net, x, read, method="activation_patching", **options)
     basis = "channels" if make is picture else "neurons"
     seen = {}
     handle = net.module.get_submodule(dotted).register_forward_hook(lambda _m, _i, out: seen.update(x=out.detach()))
@@ -79,7 +79,7 @@ def test_scores_equal_gradients_and_replacements_by_hand(make, corrupted):
     assert exact.metric_clean == pytest.approx(clean, abs=1e-6)
     n_units = places(here).shape[1]
     n_places = 1 if make is picture else len(places(here))
-    assert exact.scores[site, basis].shape == (n_places, n_units)
+    assert exact.matrix(site, basis).shape == (n_places, n_units)
     for place in range(n_places):
         for unit in range(n_units):
 
@@ -92,13 +92,13 @@ def test_scores_equal_gradients_and_replacements_by_hand(make, corrupted):
                     new[:, unit] = there[:, unit]
 
             expected = clean - replaced(net, x, dotted, change)
-            assert exact.scores[site, basis][place, unit] == pytest.approx(expected, abs=1e-6)
+            assert exact.matrix(site, basis)[place, unit] == pytest.approx(expected, abs=1e-6)
 
-    ig = pc.attribute_nodes(net, x, read, method="ig", steps=40, **options)
-    assert ig.gap == pytest.approx(0.0, abs=1e-4)
+    ig = pc.attribute_nodes(net, x, read, method="integrated_gradients", steps=40, **options)
+    assert ig.provenance.extra["gap"] == pytest.approx(0.0, abs=1e-4)
     total = clean - replaced(net, x, dotted, lambda new: new.copy_(there))
     assert ig.total == pytest.approx(total, abs=1e-4)
-    size = pc.attribute_nodes(net, x, read, method="activation", **options).scores[site, basis]
+    size = pc.attribute_nodes(net, x, read, method="activation", **options).matrix(site, basis)
     if make is picture:
         assert np.allclose(size, places(here).norm(dim=0)[None], atol=1e-6)
     else:
@@ -109,12 +109,11 @@ def test_scores_equal_gradients_and_replacements_by_hand(make, corrupted):
 def test_attribution_patching_is_value_times_gradient(make):
     net, x = make()
     site = HIDDEN if make is sequence else "module.0.out"
-    scores = pc.attribute_nodes(net, x, read, method="atp", levels=[site])
+    scores = pc.attribute_nodes(net, x, read, method="attribution_patching", levels=[site])
     found = net.differentiate(x, read, site)
     products = places(found.values[site] * found.gradients[site])
     expected = products.sum(0)[None] if make is picture else products
-    [values] = scores.scores.values()
-    assert np.allclose(values, expected, atol=1e-6)
+    assert np.allclose(scores.values.reshape(expected.shape), expected, atol=1e-6)
     key = scores.top(1)[0]
     assert isinstance(key, UnitKey)
     assert (key.subject, key.site) == ("sequential", site)
@@ -124,12 +123,14 @@ def test_a_metric_is_read_at_its_position_and_a_bases_features_are_nodes():
     net, x = sequence()
     for position in (0, 2, -1):
         metric = pc.Metric("logit_difference", (2,), (0,), (position,))
-        scores = pc.attribute_nodes(net, x, metric, method="atp", levels=[HIDDEN]).scores[HIDDEN, "neurons"]
+        scores = pc.attribute_nodes(net, x, metric, method="attribution_patching", levels=[HIDDEN]).matrix(
+            HIDDEN, "neurons"
+        )
         assert np.flatnonzero(np.abs(scores).sum(1)).tolist() == [position % 4]
     basis = pc.Basis("two", "directions", decoder=np.eye(6, dtype=np.float32)[[1, 4]])
     net.add_basis(basis, HIDDEN)
-    plain = pc.attribute_nodes(net, x, read, method="exact", levels=[HIDDEN]).scores[HIDDEN, "neurons"]
-    found = pc.attribute_nodes(net, x, read, method="exact", levels=["feature"]).scores[HIDDEN, "two"]
+    plain = pc.attribute_nodes(net, x, read, method="activation_patching", levels=[HIDDEN]).matrix(HIDDEN, "neurons")
+    found = pc.attribute_nodes(net, x, read, method="activation_patching", levels=["feature"]).matrix(HIDDEN, "two")
     assert np.allclose(found, plain[:, [1, 4]], atol=1e-5)
 
 
@@ -157,10 +158,12 @@ def test_several_inputs_stay_together():
     torch.manual_seed(0)
     net = pc.wrap(Two(), (torch.zeros(1, 3), torch.zeros(1, 4)))
     x, shift = torch.randn(1, 3), torch.randn(1, 4)
-    scores = pc.attribute_nodes(net, (x, shift), lambda y: y[:, 1], method="exact", levels=["module.first.out"])
+    scores = pc.attribute_nodes(
+        net, (x, shift), lambda y: y[:, 1], method="activation_patching", levels=["module.first.out"]
+    )
     with torch.no_grad():
         expected = net.module.second.weight[1] * net.module.first(x)[0]
-    assert np.allclose(scores.scores["module.first.out", "neurons"][0], expected, atol=1e-6)
+    assert np.allclose(scores.matrix("module.first.out", "neurons")[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_several_inputs_stay_together():
         (lambda net, x: pc.attribute_nodes(net, x, read, levels=["neuron"]), "none. Name sites .*module.1.out"),
         (lambda net, x: pc.attribute_nodes(net, x, read, levels=["unit"]), "Name sites of .*module.1.out"),
         (lambda net, x: pc.attribute_nodes(net, x, read, levels=[HIDDEN], method="relp"), "a known family"),
-        (lambda net, x: pc.attribute_nodes(net, x, read, levels=[HIDDEN], method="direct"), "a known family"),
+        (lambda net, x: pc.attribute_nodes(net, x, read, levels=[HIDDEN], method="direct_logit"), "a known family"),
         (lambda net, x: pc.attribute_nodes(net, x, read, levels=[HIDDEN], corrupted=x[:, :2]), "of one shape"),
         (lambda net, x: pc.attribute_nodes(net, x.repeat(2, 1), read, levels=[HIDDEN]), "one prompt"),
         (lambda net, x: pc.attribute_nodes(net, x, lambda y: y, levels=[HIDDEN]), "one number per row"),
@@ -179,8 +182,8 @@ def test_several_inputs_stay_together():
         (lambda net, x: net.sweep(x.repeat(2, 1), read, [[]]), "one stimulus"),
         (lambda net, x: pc.explain_answer(net, x, 1, contrast=0), "levels that name sites"),
         (lambda net, x: pc.explain_answer(net, x, "a", levels=[HIDDEN]), "class numbers"),
-        (lambda net, x: pc.record_text(net, "story.txt", HIDDEN, "out"), r"pc\.attribute_nodes\(net, inputs"),
-        (lambda net, x: pc.survey_text(net, "story.txt", HIDDEN, "out"), r"pc\.attribute_nodes\(net, inputs"),
+        (lambda net, x: pc.record_corpus(net, "story.txt", HIDDEN, "out"), r"pc\.attribute_nodes\(net, inputs"),
+        (lambda net, x: pc.survey_corpus(net, "story.txt", HIDDEN, "out"), r"pc\.attribute_nodes\(net, inputs"),
         (lambda net, x: pc.verify(net), r"pc\.attribute_nodes\(net, inputs"),
         (lambda net, x: pc.open_pairs(net, "pairs.csv"), "a Task of its inputs"),
         (lambda net, x: net.generate(x), r"pc\.attribute_nodes\(net, inputs"),

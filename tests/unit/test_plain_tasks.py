@@ -10,6 +10,7 @@ from oracles.plain import m_with, outputs_of
 from patchclamp.attribute.engine import score_task
 from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
 from patchclamp.attribute.patching import patch_sites
+from patchclamp.attribute.rules import Gradient, PathIntegral, Replacement
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Part, Task
 from patchclamp.evaluate.faithfulness import evaluate_circuit
@@ -111,7 +112,7 @@ def units_by_hand(net, names, level):
 @pytest.mark.parametrize("denoise", [False, True])
 def test_patching_over_a_task_equals_hooks_by_hand(make, level, denoise):
     net, pairs, rows, _, sites = opened(make)
-    found = attribute_pairs(net, pairs, level=level, sites=sites, method="patch", denoise=denoise)
+    found = attribute_pairs(net, pairs, level=level, sites=sites, method="activation_patching", denoise=denoise)
     read, module = reader(), net.module
     forward = [part.split("/")[0].removeprefix("module.").removesuffix(".out") for part in found.parts]
     units = units_by_hand(net, dict.fromkeys(forward), level)
@@ -120,7 +121,7 @@ def test_patching_over_a_task_equals_hooks_by_hand(make, level, denoise):
         whole = m_with(module, read, into, into, {})
         for i, (name, columns) in enumerate(units):
             expected = sign * (whole - m_with(module, read, into, source, {name: [(columns, None)]}))
-            assert found.per_pair[k, i] == pytest.approx(expected, rel=1e-5, abs=1e-5), found.parts[i]
+            assert found.per_case[k, i] == pytest.approx(expected, rel=1e-5, abs=1e-5), found.parts[i]
 
 
 @pytest.mark.parametrize("make", NETS)
@@ -132,9 +133,9 @@ def test_predictions_are_differences_times_gradients_read_at_the_cases_position(
         return
     net, pairs, rows, names, sites = opened(make, position)
     read, module = reader(-1 if position is None else position), net.module
-    atp = attribute_pairs(net, pairs, level="neuron", sites=sites, method="atp")
-    ig = attribute_pairs(net, pairs, level="neuron", sites=sites, method="ig", steps=20)
-    assert ig.about["settings"]["gap"] < 1e-4
+    atp = attribute_pairs(net, pairs, level="neuron", sites=sites, method="attribution_patching")
+    ig = attribute_pairs(net, pairs, level="neuron", sites=sites, method="integrated_gradients", steps=20)
+    assert ig.provenance.extra["gap"] < 1e-4
     for k, (x, other) in enumerate(rows):
         assert pairs.m_clean[k] == pytest.approx(m_with(module, read, x, x, {}), rel=1e-6, abs=1e-6)
         there = outputs_of(module, other, names)
@@ -156,7 +157,7 @@ def test_predictions_are_differences_times_gradients_read_at_the_cases_position(
             blocks = carried.reshape(-1, carried.shape[-1]).sum(0)
             heads = net.site(f"module.{name}.out").n_heads
             products[name] = blocks.reshape(heads, -1).sum(1) if heads else blocks
-        for part, score in zip(atp.parts, atp.per_pair[k], strict=True):
+        for part, score in zip(atp.parts, atp.per_case[k], strict=True):
             path, _, index = part.split("/")
             name = path.removeprefix("module.").removesuffix(".out")
             assert score == pytest.approx(float(products[name][int(index)]), rel=1e-5, abs=1e-5), part
@@ -181,7 +182,7 @@ def test_patch_sites_equals_hooks_at_every_position(make):
 def test_a_circuit_keeps_its_units_and_takes_the_others_from_the_counterpart(make):
     net, pairs, rows, _, sites = opened(make)
     circuit = attribute_pairs(net, pairs, level="neuron", sites=sites)
-    assert circuit.method == "patch"
+    assert circuit.method == "activation_patching"
     forward = dict.fromkeys(part.split("/")[0].removeprefix("module.").removesuffix(".out") for part in circuit.parts)
     units, read = units_by_hand(net, forward, "neuron"), reader()
     kept = np.random.default_rng(5).random((4, len(circuit))) < 0.5
@@ -197,7 +198,7 @@ def test_a_circuit_keeps_its_units_and_takes_the_others_from_the_counterpart(mak
 
 def test_what_a_circuit_leaves_out_is_its_mean_per_position_over_chosen_inputs():
     net, pairs, rows, names, sites = opened(transformer)
-    circuit = attribute_pairs(net, pairs, level="neuron", sites=sites, method="atp")
+    circuit = attribute_pairs(net, pairs, level="neuron", sites=sites, method="attribution_patching")
     kept = np.zeros((1, len(circuit)), dtype=bool)
     values = interchange(net, circuit, pairs, means=pairs).measure(kept)
     seen = [outputs_of(net.module, end, names) for row in rows for end in row]
@@ -235,9 +236,9 @@ def planted():
 def test_the_planted_neuron_comes_first_and_its_circuit_is_faithful():
     net, cases = planted()
     train, test = (Task(tuple(some)) for some in (cases[:6], cases[6:]))
-    for method in ("patch", "atp", "ig"):
-        scores = score_task(net, train, method=method, level="neuron", sites=["module.1.out"])
-        if method != "atp":
+    for rule in (Replacement(), Gradient(), PathIntegral()):
+        scores = score_task(net, train, rule, level="neuron", sites=["module.1.out"])
+        if rule != Gradient():
             assert str(scores.top(1)[0]) == "sequential/module.1.out/neurons/3"
     circuit = attribute_pairs(net, open_pairs(net, train), level="neuron", sites=["module.1.out"])
     found = evaluate_circuit(net, circuit, open_pairs(net, test), minimal=False)
@@ -268,7 +269,7 @@ def test_a_receipt_replaces_the_units_together_and_random_ones_beside_them():
 def test_one_case_without_a_counterpart_is_held_against_zero():
     net, cases = planted()
     alone = Task((Case(cases[0].shown, answers=("2",)),), "logit")
-    scores = score_task(net, alone, method="patch", level="neuron", sites=["module.1.out"])
+    scores = score_task(net, alone, Replacement(), level="neuron", sites=["module.1.out"])
     assert str(scores.top(1)[0]) == "sequential/module.1.out/neurons/3@0"
     assert scores.metric_clean == pytest.approx(
         float(net.run(torch.as_tensor(cases[0].shown)[None].float()).logits[0, 2])
@@ -282,17 +283,17 @@ def test_a_map_is_scored_by_channel_and_case():
     net = pc.wrap(module, torch.zeros(1, 1, 6, 6, dtype=torch.float64))
     pairs = open_pairs(net, Task(tuple(Case(one, other, ("2",), ("0",)) for one, other in images)))
     read = reader()
-    patch = attribute_pairs(net, pairs, level="neuron", sites=["module.1.out"], method="patch")
+    patch = attribute_pairs(net, pairs, level="neuron", sites=["module.1.out"], method="activation_patching")
     assert patch.parts[1] == "module.1.out/channels/1"
-    ig = attribute_pairs(net, pairs, level="neuron", sites=["module.1.out"], method="ig", steps=20)
+    ig = attribute_pairs(net, pairs, level="neuron", sites=["module.1.out"], method="integrated_gradients", steps=20)
     for k, (one, other) in enumerate(torch.as_tensor(images)):
         there = module[1](module[0](other[None]))
         for channel in range(4):
             x = module[1](module[0](one[None])).clone()
             x[:, channel] = there[:, channel]
             m = float(read(module[3](module[2](x)))[0].detach())
-            assert patch.per_pair[k, channel] == pytest.approx(pairs.m_clean[k] - m, rel=1e-5, abs=1e-5)
-        assert ig.per_pair[k].sum() == pytest.approx(pairs.m_clean[k] - pairs.m_corrupted[k], abs=1e-5)
+            assert patch.per_case[k, channel] == pytest.approx(pairs.m_clean[k] - m, rel=1e-5, abs=1e-5)
+        assert ig.per_case[k].sum() == pytest.approx(pairs.m_clean[k] - pairs.m_corrupted[k], abs=1e-5)
     kept = interchange(net, patch, pairs).measure(np.array([[True] * 4, [False] * 4]))
     assert np.allclose(kept, [pairs.m_clean, pairs.m_corrupted])
 
@@ -315,8 +316,10 @@ def test_named_axes_and_several_positions_are_read_as_stated():
     parts = (Part("position", 0, 1), Part("position", 2, 3))
     pairs = open_pairs(net, Task((Case((1, 2, 3), (4, 5, 0), ("2",), ("0",), parts=parts),)))
     assert pairs.m_clean[0] == pytest.approx(float(net.measure(x, both)[0]))
-    found = attribute_pairs(net, pairs, level="neuron", sites=["module.embed.out"], by_position=True, method="patch")
-    by_place = found.scores.reshape(3, 4)
+    found = attribute_pairs(
+        net, pairs, level="neuron", sites=["module.embed.out"], by_position=True, method="activation_patching"
+    )
+    by_place = found.values.reshape(3, 4)
     assert (by_place[1] == 0).all()
     assert (by_place[[0, 2]] != 0).all()
 
@@ -337,7 +340,7 @@ def test_heads_and_metrics_of_a_clamped_network_equal_hooks_to_the_bit():
 def test_cost_is_counted_before_work():
     net, pairs, _, _, sites = opened(transformer)
     cost = cost_of(net, pairs, level="neuron", sites=sites)
-    assert (cost.parts, cost.method, cost.forward) == (16, "patch", len(pairs) * (2 + 2 * 2 + 2 * 6))
+    assert (cost.parts, cost.method, cost.forward) == (16, "activation_patching", len(pairs) * (2 + 2 * 2 + 2 * 6))
 
 
 def classifier():
@@ -358,17 +361,20 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy():
     net, case = classifier(), Case((1, 2, 3), (4, 5, 0), ("2",), ("0",))
     pairs = open_pairs(net, Task((case,)))
     found = attribute_pairs(net, pairs, level="neuron", sites=["module.embed.out"])
-    assert found.scores.sum() == pytest.approx(pairs.m_clean[0] - pairs.m_corrupted[0], abs=1e-5)
+    assert found.values.sum() == pytest.approx(pairs.m_clean[0] - pairs.m_corrupted[0], abs=1e-5)
     site = ["module.embed.out"]
     alone = Task((Case((1, 2, 3), answers=("2",)),), "logit")
     refused = [
-        (lambda: score_task(net, alone, method="ig", level="node", sites=site), "level 'neuron' with sites"),
+        (
+            lambda: score_task(net, alone, PathIntegral(), level="node", sites=site),
+            "level 'neuron' with sites",
+        ),
         (lambda: attribute_pairs(net, pairs, sites=site, by_position=True), "answer's positions"),
         (lambda: patch_sites(net, pairs, site), "answer's positions"),
         (lambda: attribute_pairs(net, pairs, sites=site, method="relp"), "relevance rules"),
         (lambda: attribute_pairs(net, pairs), "sites of a plain network"),
         (lambda: attribute_pairs(net, pairs, sites=["module.embed.out/heads"]), "site with heads"),
-        (lambda: score_task(net, Task((case,)), method="eap", level="edge"), "edges"),
+        (lambda: score_task(net, Task((case,)), Gradient(), level="edge"), "edges"),
         (lambda: open_pairs(net, Task((Case((1, 2, 3), answers=("2",)),))), "counterpart"),
         (lambda: open_pairs(net, Task((Case((1, 2), (3, 4, 5), ("2",), ("0",)),))), "one shape"),
         (lambda: open_pairs(net, Task((Case((1, 2), (3, 4), ("cat",), ("0",)),))), "class numbers"),
@@ -390,7 +396,9 @@ def test_explain_answer_names_the_planted_neuron_with_its_receipts(against_zero)
     net, cases = planted()
     x, other = (torch.as_tensor(end)[None].float() for end in (cases[0].shown, cases[0].counterpart))
     corrupt = None if against_zero else other
-    found = pc.explain_answer(net, x, 2, contrast=0, corrupt=corrupt, levels=["module.1.out"], method="exact", top=2)
+    found = pc.explain_answer(
+        net, x, 2, contrast=0, corrupt=corrupt, levels=["module.1.out"], method="activation_patching", top=2
+    )
     assert found.causes[0].key == "sequential/module.1.out/neurons/3@0"
     if not against_zero:
         by_hand = m_with(net.module, reader(), x, x, {}) - m_with(net.module, reader(), x, other, {"1": [([3], None)]})

@@ -76,7 +76,7 @@ def example_document():
             "answers": [" sat", " ran"], "explained": "logit(' sat') − logit(' ran')",
             "metric": {"kind": "logit_difference", "target": [3], "positions": [-1], "contrast": [4]},
         },
-        "subject": {"slug": "toy", "hash": "0123abcd"}, "method": "atp", "baseline": "zero",
+        "subject": {"slug": "toy", "hash": "0123abcd"}, "method": "attribution_patching", "baseline": "zero",
         "metric_clean": 4.25, "metric_baseline": -1.5, "probability": 0.75,
         "likeliest": [[" sat", 0.75], [" ran", 0.125], [".", 0.00005]],
         "total": 3.25, "gap": None, "seed": 7,
@@ -121,7 +121,7 @@ def explained():
     return [
         explain_answer(cat, "the old cat", " sat", **asked).to_json(),
         explain_answer(cat, "the old cat", " sat", corrupt="the old rabbit", **asked).to_json(),
-        explain_answer(cat, "the old cat", " sat", method="ig").to_json(),
+        explain_answer(cat, "the old cat", " sat", method="integrated_gradients").to_json(),
     ]
 
 
@@ -243,7 +243,14 @@ def test_small_sets_few_sets_and_effects_the_wrong_way_are_admitted(document):
     assert "does not lower m: it adds 0.250 to m = 4.25" in text
 
 
-@pytest.mark.parametrize(("method", "other"), [("atp", "ig"), ("relp", "ig"), ("ig", "exact")])
+@pytest.mark.parametrize(
+    ("method", "other"),
+    [
+        ("attribution_patching", "integrated_gradients"),
+        ("relp", "integrated_gradients"),
+        ("integrated_gradients", "activation_patching"),
+    ],
+)
 def test_poor_agreement_is_said_with_another_method(document, method, other):
     assert "agree poorly" not in render(document)
     document["receipts"]["agreement"]["spearman"], document["method"] = 0.49, method

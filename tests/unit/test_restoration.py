@@ -271,10 +271,10 @@ def test_threads_take_turns_and_leave_the_model_as_it_was(tiny_language_model):
     from patchclamp.attribute import attribute_nodes
 
     model, metric = tiny_language_model("llama"), Metric("logit_difference", (3,), (5,))
-    alone = attribute_nodes(model, "w3 w4 w5", metric, method="relp").flat
+    alone = attribute_nodes(model, "w3 w4 w5", metric, method="relp").values
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(attribute_nodes, model, "w3 w4 w5", metric, method="relp") for _ in range(12)]
-        assert all(np.array_equal(job.result().flat, alone) for job in jobs)
+        assert all(np.array_equal(job.result().values, alone) for job in jobs)
     assert not any("forward" in module.__dict__ for module in model.module.modules())
 
 

@@ -95,7 +95,7 @@ def test_edges_have_keys_places_and_a_graph():
         ("toy/embed/whole/0", "toy/blocks.0.attn.q/heads/1", 1.0),
         ("toy/embed/whole/0", "toy/final/whole/0", -2.0),
     }
-    with pytest.raises(PatchclampError, match="no one position"):
+    with pytest.raises(PatchclampError, match="units of whole sites"):
         found.by_place()
 
 

@@ -14,6 +14,7 @@ from patchclamp.core.survey import PROBABILITIES
 from patchclamp.core.unit import UnitKey
 
 STORED: tuple[pages.Kind, ...] = ("top", "quantile", "random", "interval")
+"""Kinds by the number that an atlas keeps: the first of ``core.exemplars.KINDS``."""
 _NOTES: dict[str, str] = {
     "top": "The stimuli with the highest activation, marked at its token.",
     "quantile": "One token per decile of a uniform sample of tokens, from the lowest to the highest activation.",

@@ -3,8 +3,8 @@
 from typing import Any
 
 from patchclamp.ablate import Baseline
-from patchclamp.attribute.nodes import LEVELS, Attribution
-from patchclamp.attribute.scoring import METHODS, attribute_nodes
+from patchclamp.attribute.nodes import LEVELS
+from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
@@ -13,7 +13,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 
-__all__ = ["LEVELS", "METHODS", "Attribution", "Baseline", "attribute", "attribute_nodes"]
+__all__ = ["LEVELS", "Baseline", "attribute", "attribute_nodes"]
 
 
 @checked

@@ -33,3 +33,19 @@ def orient(pairs: PairSet, direction: str) -> tuple[PairSet, float]:
     """
     check_direction(direction)
     return (pairs, 1.0) if direction == "noise" else (pairs.exchange(), -1.0)
+
+
+def check_one_length(pairs: PairSet) -> int:
+    """Return of how many positions all pairs are.
+
+    Raises:
+        PatchclampError: pairs of several lengths, whose positions are not the same places.
+    """
+    lengths = sorted({len(prompt) for prompt in pairs.clean})
+    if len(lengths) > 1:
+        raise PatchclampError(
+            expected="pairs of one length, whose positions are the same places",
+            got=f"prompts of {', '.join(map(str, lengths))} tokens",
+            remedy="Leave positions together, or keep the pairs of one template.",
+        )
+    return lengths[0]

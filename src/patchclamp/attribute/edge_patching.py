@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.attribute.direction import orient
-from patchclamp.attribute.edges import EdgeAttribution
+from patchclamp.attribute.direction import check_one_length, orient
+from patchclamp.attribute.provenance import scores_over
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.metric import Metric
+from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.subjects.edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
@@ -28,11 +29,11 @@ def patch_edges(
     pairs: PairSet,
     *,
     direction: str = "noise",
-    positions: bool = False,
+    by_position: bool = False,
     batch_size: int = ROWS,
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
-) -> EdgeAttribution:
+) -> Scores:
     """Measure every edge: what m changes by where v alone reads u as it is under the other prompt.
 
     noise: m(x) − m(x with v reading u(x′)); denoise: m(x′ with v reading u(x)) − m(x′). Everything that follows from v
@@ -42,44 +43,45 @@ def patch_edges(
         model: the subject.
         pairs: prompts, and m of each.
         direction: into which run is patched.
-        positions: measure every position apart, too.
+        by_position: measure every position by itself; all pairs must be of one length.
         batch_size: rows of one forward pass.
-        progress: called with edges done and edges in all, times positions where these are measured.
+        progress: called with edges done and edges in all, times positions where these are measured apart.
         keep: where the effects of every pair are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
-        EdgeAttribution: method ``patch``; scores are of all positions patched at once.
+        Scores: of every pair, and their mean; of all positions patched at once, or of each.
 
     Raises:
-        PatchclampError: an unknown direction.
+        PatchclampError: an unknown direction, or pairs of several lengths by position.
         CannotIntervene: a model without such edges.
 
     Cost: per pair and edge a forward pass that begins at the reader's block, and per block its projections (or its
-    MLP) once for every writer before; with positions all of it times one and the positions. Memory of ``batch_size``
+    MLP) once for every writer before; by position all of it for each. Memory of ``batch_size``
     rows.
     """
     ends, sign = orient(pairs, direction)
     graph = edge_map(model)
-    spots = [1 + (len(x) if positions else 0) for x in ends.clean]
-    total = sum(spots) * len(graph)
-    scores = np.zeros((len(pairs), len(graph)))
-    at: list[np.ndarray] = []
+    n_places = check_one_length(pairs) if by_position else None
+    spots: list[int | None] = [None] if n_places is None else list(range(n_places))
+    each, total = len(spots) * len(graph), len(pairs) * len(spots) * len(graph)
+    scores = np.zeros((len(pairs), each))
 
     def patched(i: int, done: int) -> dict[str, np.ndarray]:
         into = ends.clean[i]
         one = _Patching(model, graph, into, ends.corrupted[i], ends.metrics[i], batch_size)
         own = []
-        for spot in [None, *range(len(into))] if positions else [None]:
+        for spot in spots:
             own.append(one.measured(spot))
             if progress is not None:
                 progress(done + len(own) * len(graph), total)
-        return {"change": sign * (ends.m_clean[i] - np.stack(own))}
+        return {"change": sign * (ends.m_clean[i] - np.stack(own, axis=1)).ravel()}
 
     for i in range(len(pairs)):
-        change = keep(f"batch-{i + 1:05d}", partial(patched, i, sum(spots[:i]) * len(graph)))["change"]
-        scores[i] = change[0]
-        at += [change[1:].T] if positions else []
-    return EdgeAttribution("patch", graph, scores, tuple(at), {"direction": direction})
+        scores[i] = keep(f"batch-{i + 1:05d}", partial(patched, i, i * each))["change"]
+    return scores_over(
+        model, pairs, graph.keys(model.name, n_places), scores.mean(0), scores, method="attribute/activation_patching",
+        options={"level": "edge", "direction": direction}, measured=True,
+    )  # fmt: skip
 
 
 class _Patching:

@@ -1,8 +1,7 @@
 """Edges: how much of m(x) − m(x′) every edge carries, all of them from one backward pass or a few."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.attribute.direction import orient
-from patchclamp.core.circuit import Circuit
+from patchclamp.attribute.direction import check_one_length, orient
+from patchclamp.attribute.provenance import scores_over
+from patchclamp.attribute.rules import Gradient, PathIntegral, Rule, find_rule
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method import Method
+from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.backward import check_rules, held
+from patchclamp.subjects.backward import held
 from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
@@ -24,76 +26,19 @@ from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import free_memory
 from patchclamp.subjects.pairs import PairSet
 
-METHODS: Mapping[str, str] = {
-    "eap": "edge attribution patching",
-    "eap-ig": "edge attribution patching, gradients integrated from x′ to x",
-    "patch": "exact edge patching",
-}
-STEPS = 10
-
-
-@dataclass(frozen=True, eq=False)
-class EdgeAttribution:
-    """Hold one score per pair and edge.
-
-    Args:
-        method: how the scores were made, with rules and steps in ``settings``.
-        edges: which edges there are, in the order of the scores.
-        scores: ``(pair, edge)`` predicted (or, for ``patch``, measured) m(x) − m(x with this edge as in x′), summed
-            over positions (or, for ``patch``, at all positions at once).
-        at: for each pair ``(edge, position)`` scores, where they were asked for.
-        settings: what is stated beside the result.
-    """
-
-    method: str
-    edges: EdgeMap
-    scores: Float[np.ndarray, "pair edge"]
-    at: tuple[Float[np.ndarray, "edge _"], ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def mean(self) -> Float[np.ndarray, " edge"]:
-        """Mean over pairs."""
-        return self.scores.mean(0, dtype=np.float64)
-
-    def out_of(self) -> Float[np.ndarray, "pair writer"]:
-        """Return Σ over the edges out of each writer: what the writer itself is attributed by the same gradients."""
-        return self._summed(0, len(self.edges.writers))
-
-    def into(self) -> Float[np.ndarray, "pair reader"]:
-        """Return Σ over the edges into each reader: what its whole input is attributed."""
-        return self._summed(1, len(self.edges.readers))
-
-    def _summed(self, end: int, n: int) -> np.ndarray:
-        found = np.zeros((len(self.scores), n))
-        np.add.at(found.T, self.edges.ends[:, end], self.scores.T)
-        return found
-
-    def circuit(self, model: LanguageModel, pairs: PairSet) -> Circuit:
-        """Return the mean scores as a circuit of level edge."""
-        about = {
-            "pairs": [pair.id for pair in pairs.pairs],
-            "metric": pairs.metrics[0].kind,
-            "m_clean": float(pairs.m_clean.mean()),
-            "m_corrupted": float(pairs.m_corrupted.mean()),
-            **self.settings,
-        }
-        subject = {"slug": model.name, "hash": model.hash}
-        return Circuit("edge", self.method, self.edges.parts, self.mean, subject, about)
-
 
 def attribute_edges(
     model: LanguageModel,
     pairs: PairSet,
     *,
-    method: str = "eap",
-    rules: Sequence[str] = (),
-    steps: int = STEPS,
+    method: str | Method | Rule = "eap",
+    rules: Sequence[str] | None = None,
+    steps: int | None = None,
     direction: str = "noise",
-    positions: bool = False,
+    by_position: bool = False,
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
-) -> EdgeAttribution:
+) -> Scores:
     r"""Score every edge u → v by (u(x) − u(x′)) · ∂m/∂(input of v), summed over positions.
 
     The input of v is the residual stream as v alone reads it: before the norm, once for every head's query, key and
@@ -102,7 +47,8 @@ def attribute_edges(
     | method | the gradient is taken |
     |---|---|
     | eap | on x, the run that is patched into; to denoise, on x′ |
-    | eap-ig | as its mean over x′ + α (x − x′) of the embeddings, α by Gauss and Legendre |
+    | relp | the same, of the backward pass under the rules ln, identity, half |
+    | eap_ig | as its mean over x′ + α (x − x′) of the embeddings, α by Gauss and Legendre |
 
     A head's u is z_h W_O^h, so that the edges out of a head sum to the head's own attribution, (z(x) − z(x′)) · ∂m/∂z.
     Where a norm stands between attention and stream, u(x) − u(x′) passes that norm's Jacobian at the run where the
@@ -112,43 +58,46 @@ def attribute_edges(
     Args:
         model: the subject.
         pairs: prompts, and m of each.
-        method: one of the table.
-        rules: relevance rules that replace the backward pass; see ``LanguageModel.differentiate``.
-        steps: points of the path, for eap-ig.
+        method: one of the table, or a rule of ``attribute.rules``.
+        rules: others than the method's own, for relp; see ``LanguageModel.differentiate``.
+        steps: points of the path, for eap_ig.
         direction: what eap predicts: ``noise`` m(x) − m(x with the edge as in x′), ``denoise`` m(x′ with the edge as in
-            x) − m(x′). The path of eap-ig lies between both, so that its scores are the same either way.
-        positions: keep the scores of every position too.
+            x) − m(x′). The path of eap_ig lies between both, so that its scores are the same either way.
+        by_position: score every position by itself; all pairs must be of one length.
         progress: called with passes done and passes in all.
         keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
-        EdgeAttribution: scores of every pair.
+        Scores: of every pair, and their mean.
 
     Raises:
-        PatchclampError: an unknown method or rule, or scores that would not fit into memory.
+        PatchclampError: an unknown method or rule, pairs of several lengths by position, or scores that would not fit
+            into memory.
         CannotIntervene: a model without such edges, or without gradients.
 
-    Source: 2310.10348 for eap, 2403.17806 for eap-ig, both of which noise. Departs from them in scoring queries, keys
+    Source: 2310.10348 for eap, 2403.17806 for eap_ig, both of which noise. Departs from them in scoring queries, keys
     and values of key-value heads as they are, in weighing points by Gauss and Legendre, and in the exit norms.
 
-    Cost: two forward passes and one backward (eap-ig: ``steps`` more of both), and in every block a backward pass of
+    Cost: two forward passes and one backward (eap_ig: ``steps`` more of both), and in every block a backward pass of
     its projections for each query, key and value. Memory: see ``edge_memory``.
     """
-    ruled = check_rules(rules)
-    if method not in ("eap", "eap-ig") or steps < 1:
+    name, rule = find_rule(method, "edge", rules=rules, steps=steps)
+    if not isinstance(rule, Gradient | PathIntegral):
         raise PatchclampError(
-            expected="eap or eap-ig, by one step or more",
-            got=f"{method!r} by {steps}",
-            remedy="`patch_edges` measures edges one by one.",
+            expected="a method that follows gradients", got=name, remedy="`patch_edges` measures edges one by one."
         )
+    ruled = rule.rules if isinstance(rule, Gradient) else ()
     ends, sign = orient(pairs, direction)
     graph = edge_map(model)
-    _check_memory(model, pairs, positions)
-    integrated = method == "eap-ig"
-    points, weights = np.polynomial.legendre.leggauss(steps)
-    path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)] if integrated else [(1.0, 1.0)]
+    n_places = check_one_length(pairs) if by_position else None
+    _check_memory(model, pairs, by_position)
+    integrated, path = isinstance(rule, PathIntegral), [(1.0, 1.0)]
+    options: dict[str, Any] = {"level": "edge", "rules": list(ruled), "direction": direction}
+    if isinstance(rule, PathIntegral):
+        points, weights = np.polynomial.legendre.leggauss(rule.steps)
+        path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)]
+        options["steps"] = rule.steps
     scores: np.ndarray | None = None
-    at: dict[int, np.ndarray] = {}
     done, total = 0, len(path) * len(pairs)
 
     def scored(some: np.ndarray, done: int) -> dict[str, np.ndarray]:
@@ -160,45 +109,44 @@ def attribute_edges(
             start = None if clean is None else _between(graph, clean, other, float(alpha))
             traced = _Traced(model, graph, shown, ends.metric(some), ruled, start)
             moved = _moved(model, graph, traced.values if clean is None else clean, other)
-            here = traced.edges(moved, positions) * (sign * float(weight))
+            here = traced.edges(moved, by_position) * (sign * float(weight))
             found = here if found is None else found.add_(here)
             done += len(some)
             if progress is not None:
                 progress(done, total)
         assert found is not None
-        own = {"scores": (found.sum(-1) if positions else found).cpu().numpy()}
-        return own | ({"at": found.cpu().numpy()} if positions else {})
+        return {"scores": found.flatten(1).cpu().numpy()}
 
     for number, some in enumerate(ends.of_equal_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
         kept = keep(f"batch-{number:05d}", partial(scored, some, done))
         done += len(path) * len(some)
-        if positions:
-            at |= dict(zip(map(int, some), kept["at"], strict=True))
         if scores is None:
-            scores = np.zeros((len(pairs), len(graph)), dtype=kept["scores"].dtype)
+            scores = np.zeros((len(pairs), kept["scores"].shape[1]), dtype=kept["scores"].dtype)
         scores[some] = kept["scores"]
     assert scores is not None
-    settings = {"rules": list(ruled), "direction": direction, **({"steps": steps} if integrated else {})}
-    return EdgeAttribution(method, graph, scores, tuple(at[i] for i in sorted(at)), settings)
+    return scores_over(
+        model, pairs, graph.keys(model.name, n_places), scores.mean(0, dtype=np.float64), scores,
+        method=f"attribute/{name}", options=options,
+    )  # fmt: skip
 
 
-def edge_memory(model: LanguageModel, pairs: PairSet, *, positions: bool = False) -> int:
+def edge_memory(model: LanguageModel, pairs: PairSet, *, by_position: bool = False) -> int:
     """Return how many bytes ``attribute_edges`` takes beside the model and the graph of its forward pass.
 
     Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
     """
-    per_edge = 1 + (float(np.mean([len(x) for x in pairs.clean])) if positions else 0)
+    per_edge = max(map(len, pairs.clean)) if by_position else 1
     scores = 4 * len(pairs) * len(edge_map(model)) * per_edge
     return int(scores) + max(MEMORY, row_bytes(model, max(map(len, pairs.clean))))
 
 
-def _check_memory(model: LanguageModel, pairs: PairSet, positions: bool) -> None:
-    free, needed = free_memory(), edge_memory(model, pairs, positions=positions)
+def _check_memory(model: LanguageModel, pairs: PairSet, by_position: bool) -> None:
+    free, needed = free_memory(), edge_memory(model, pairs, by_position=by_position)
     if free is not None and needed > free:
         raise PatchclampError(
             expected=f"scores that fit into {free / 1e9:.1f} GB of free memory",
             got=f"{needed / 1e9:.1f} GB for {len(pairs)} pairs",
-            remedy="Take fewer pairs at once" + (", or no scores of single positions." if positions else "."),
+            remedy="Take fewer pairs at once" + (", or no scores of single positions." if by_position else "."),
         )
 
 

@@ -1,40 +1,66 @@
 """Score a task: the one engine under the methods that attribute, for one case or many, units or edges."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-
+from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
-from patchclamp.attribute.nodes import Attribution
 from patchclamp.attribute.over_pairs import attribute_pairs
+from patchclamp.attribute.rules import Replacement, Rule, find_rule
 from patchclamp.attribute.scoring import attribute_nodes
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.keys import Block, EdgeIndex, UnitIndex
-from patchclamp.core.provenance import Provenance
+from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.subjects.edges import with_edges
+from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.reading import read_alone, read_pairs_of
 
 Level = Literal["node", "neuron", "feature", "edge"]
+UnitLevel = Literal["node", "neuron", "feature"]
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
+
+
+def score_edges(
+    model: Any,
+    pairs: PairSet,
+    *,
+    method: str | Method | Rule,
+    rules: Sequence[str] | None = None,
+    steps: int | None = None,
+    **how: Any,
+) -> Scores:
+    """Return the scores of every edge: measured where the method replaces, else predicted from gradients.
+
+    Args:
+        model: the subject.
+        pairs: the cases.
+        method: a card that scores edges, or a rule.
+        rules: relevance rules, of a method that has this option.
+        steps: points of a path, of a method that has one.
+        how: further arguments of ``patch_edges`` and ``attribute_edges``: direction, by_position, progress, keep.
+
+    Raises:
+        PatchclampError: a method that scores no edges, and what these refuse.
+    """
+    _, rule = find_rule(method, "edge", rules=rules, steps=steps)
+    if isinstance(rule, Replacement):
+        return patch_edges(model, pairs, **how)
+    return attribute_edges(model, pairs, method=method, rules=rules, steps=steps, **how)
 
 
 def score_task(
     subject: Any,
     task: Task,
+    rule: Rule,
     *,
-    method: str,
     level: Level,
     sites: Sequence[str] | None = None,
-    rules: Sequence[str] | None = None,
     direction: str = "noise",
     by_position: bool = False,
     progress: Progress | None = None,
-    **settings: Any,
 ) -> Scores:
     """Return a score for every unit or edge of a subject over a task's cases.
 
@@ -44,14 +70,12 @@ def score_task(
     Args:
         subject: the network.
         task: what is asked.
-        method: the engine's rule: ``relp``, ``atp``, ``ig``, ``patch`` of units; ``eap``, ``eap-ig`` of edges.
+        rule: a gradient, a path integral, replacements, or sizes.
         level: what is scored.
         sites: patterns of site paths instead of the level's own; a plain network needs them.
-        rules: relevance rules that replace the backward pass.
         direction: ``noise`` or ``denoise``.
         by_position: keep positions apart; all cases must be of one length.
         progress: called with what is done and what there is in all.
-        settings: further ones of the rule, such as ``steps``.
 
     Raises:
         PatchclampError: edges without counterparts, several cases without counterparts, or what the rule refuses.
@@ -71,12 +95,11 @@ def score_task(
                 remedy="Name the basis behind a pattern, such as module.0.out/whole, or give a counterpart.",
             )
         shown, metric = read_alone(subject, task)
-        found = attribute_nodes(
-            subject, shown, metric, method="exact" if method == "patch" else method,
-            levels=SITES[level] if sites is None else sites, rules=rules, direction=direction, progress=progress,
-            **settings,
+        nodes = attribute_nodes(
+            subject, shown, metric, method=rule, levels=SITES[level] if sites is None else sites, direction=direction,
+            progress=progress,
         )  # fmt: skip
-        return _of_nodes(found, task)
+        return replace(nodes, task=task.hash)
     if level == "edge":
         subject = with_edges(subject)
     pairs = read_pairs_of(subject, task)
@@ -87,49 +110,12 @@ def score_task(
                 got=", ".join(sites)[:80],
                 remedy="Leave sites out: edges have their own.",
             )
-        edges = attribute_edges(
-            subject, pairs, method=method, rules=rules or (), direction=direction, progress=progress, **settings
+        found = score_edges(
+            subject, pairs, method=rule, direction=direction, by_position=by_position, progress=progress
         )
-        units = dict.fromkeys((*edges.edges.writers, *edges.edges.readers))
-        numbers = {unit: i for i, unit in enumerate(units)}
-        ends = np.array([[numbers[source], numbers[target]] for source, target in edges.edges.parts])
-        return _signed(
-            EdgeIndex(tuple(units), ends, subject.name), edges.mean, task, pairs, edges.scores, edges.settings
-        )
-    circuit = attribute_pairs(
-        subject, pairs, level=level, sites=sites, method=method, rules=rules, denoise=direction == "denoise",
-        by_position=by_position or (len(task) == 1 and sites is None), progress=progress, **settings,
+        return replace(found, task=task.hash)
+    found = attribute_pairs(
+        subject, pairs, level=level, sites=sites, method=rule, denoise=direction == "denoise",
+        by_position=by_position or (len(task) == 1 and sites is None), progress=progress,
     )  # fmt: skip
-    return _signed(
-        _index_of(circuit, subject.name), circuit.scores, task, pairs, circuit.per_pair, circuit.about["settings"]
-    )
-
-
-def _of_nodes(found: Attribution, task: Task) -> Scores:
-    blocks = [
-        Block(site, basis, values.shape[1], None if basis == "channels" else values.shape[0])
-        for (site, basis), values in found.scores.items()
-    ]
-    measures = {
-        name: np.concatenate([values.ravel() for values in columns.values()])
-        for name, columns in (("size", found.sizes), ("activation", found.activations))
-    }
-    extra = {} if found.gap is None else {"gap": found.gap}
-    return Scores(
-        UnitIndex(blocks, found.subject), found.flat, "m", found.baseline.kind, found.metric_clean, measures=measures,
-        task=task.hash, provenance=Provenance(extra=extra),
-    )  # fmt: skip
-
-
-def _index_of(circuit: Circuit, subject: str) -> UnitIndex:
-    """Return the index of a circuit's parts, which lie site by site, position by position."""
-    units: Any = circuit.parts
-    return UnitIndex(units.blocks, subject)
-
-
-def _signed(index: UnitIndex | EdgeIndex, values: Any, task: Task, pairs: Any, each: Any, settings: Any) -> Scores:
-    return Scores(
-        index, np.asarray(values, dtype=np.float64), "m", "corrupted", float(pairs.m_clean.mean()),
-        float(pairs.m_corrupted.mean()), per_case=None if each is None else np.asarray(each), task=task.hash,
-        provenance=Provenance(extra={"settings": dict(settings), "skipped": pairs.counted_aside()}),
-    )  # fmt: skip
+    return replace(found, task=task.hash)

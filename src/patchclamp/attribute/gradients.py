@@ -6,6 +6,7 @@ pairs are made by the same few functions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,22 @@ class Ends:
 def against(values: Recording) -> Baseline:
     """Return the baseline that corrupted runs are: of one prompt, or of all, row by row."""
     return Baseline("corrupted", values, 0 if len(values.stimuli) == 1 else None)
+
+
+def make_baseline(model: Model, sites: Sequence[str], *, corrupted: Shown | None = None, means: Any = None) -> Baseline:
+    """Return what values at sites are held against, and replaced by: a corrupted run, means, or zero.
+
+    Args:
+        model: the subject.
+        sites: paths of the sites.
+        corrupted: the prompt under which values are taken.
+        means: a survey, or a recording, whose means are taken.
+
+    Cost: a forward pass where there is a corrupted prompt.
+    """
+    if corrupted is not None:
+        return against(recorded(model, [corrupted], sites))
+    return Baseline("zero") if means is None else Baseline("mean", means)
 
 
 def measured(

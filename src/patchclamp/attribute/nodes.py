@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,13 +9,11 @@ from jaxtyping import Bool, Float
 
 from patchclamp.ablate import Baseline
 from patchclamp.attribute.features import away, kind_of
-from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.controls import Stratum, strata_of
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
 from patchclamp.core.site import Site
-from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
@@ -118,132 +114,23 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
     return widened(values).cpu().double().numpy().reshape(len(values), n_units, -1)
 
 
-@checked
-@dataclass(frozen=True, eq=False)
-class Attribution:
-    """Hold one score per node, and what they explain.
+def idle_units(scores: Scores) -> Bool[np.ndarray, " node"]:
+    """Return which units are features at their baseline: to replace one does nothing. Most of a sparse basis are."""
+    sizes = scores.measures["size"]
+    found = np.zeros(len(scores), dtype=bool)
+    for block in scores.units.blocks:
+        if kind_of(block.basis) == "feature":
+            span = scores.units.span(block.site, block.basis)
+            found[span] = sizes[span] == 0
+    return found
 
-    Args:
-        method: how the scores were made.
-        baseline: what a value is held against, and replaced by.
-        subject: slug of the model.
-        scores: ``(site, basis)`` to ``(position, unit)`` scores in the metric's units.
-        sizes: ``(site, basis)`` to ``(position, unit)`` ‖a − r‖: how far a value lies from its baseline.
-        activations: the same of ‖a‖, signed for neurons and features.
-        metric_clean: m on the prompt.
-        gap: by how much the scores of one site fail to sum to what replacing the whole site does, at the worst site;
-            None where the method promises no such sum.
 
-    Example:
-        >>> from patchclamp.opening import load
-        >>> cat = load("organism:cat")
-        >>> from patchclamp.core.metric import Metric
-        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
-        >>> from patchclamp.attribute import attribute_nodes
-        >>> str(attribute_nodes(cat, "the old cat", m).top(1)[0])
-        'cat/blocks.0.mlp.act/neurons/7@3'
-    """
-
-    method: str
-    baseline: Baseline
-    subject: str
-    scores: Mapping[tuple[str, str], np.ndarray]
-    sizes: Mapping[tuple[str, str], np.ndarray]
-    activations: Mapping[tuple[str, str], np.ndarray]
-    metric_clean: float
-    gap: float | None = None
-
-    @cached_property
-    def flat(self) -> Float[np.ndarray, " node"]:
-        """Every node's score: sites in forward order, then positions, then units."""
-        return np.concatenate([values.ravel() for values in self.scores.values()])
-
-    @cached_property
-    def _first(self) -> np.ndarray:
-        return np.concatenate([[0], np.cumsum([values.size for values in self.scores.values()])])
-
-    @cached_property
-    def idle(self) -> Bool[np.ndarray, " node"]:
-        """Which nodes are features at their baseline: to replace one does nothing. Most of a sparse basis are."""
-        parts = [
-            sizes.ravel() == 0 if kind_of(basis) == "feature" else np.zeros(sizes.size, dtype=bool)
-            for (_, basis), sizes in self.sizes.items()
-        ]
-        return np.concatenate(parts)
-
-    @cached_property
-    def strata(self) -> list[Stratum]:
-        """Nodes that can stand for each other, by size: what random sets are drawn from."""
-        blocks = [
-            (site, basis, None if basis == "channels" else len(sizes), sizes.shape[1])
-            for (site, basis), sizes in self.sizes.items()
-        ]
-        sparse = {basis: kind_of(basis) == "feature" for _, basis in self.sizes}
-        return strata_of(blocks, np.concatenate([sizes.ravel() for sizes in self.sizes.values()]), sparse)
-
-    @property
-    def unit_index(self) -> UnitIndex:
-        """Keys of the nodes, in the order of ``flat``."""
-        blocks = [
-            Block(site, basis, values.shape[1], None if basis == "channels" else len(values))
-            for (site, basis), values in self.scores.items()
-        ]
-        return UnitIndex(blocks, self.subject)
-
-    @property
-    def total(self) -> float:
-        """Σ of all scores."""
-        return float(self.flat.sum())
-
-    def key(self, i: int) -> UnitKey:
-        """Return the node that stands at place ``i`` of ``flat``.
-
-        Raises:
-            PatchclampError: no such place.
-        """
-        if not 0 <= i < len(self.flat):
-            raise PatchclampError(
-                expected=f"a place from 0 to {len(self.flat) - 1}", got=str(i), remedy="Count from 0."
-            )
-        block = int(np.searchsorted(self._first, i, side="right")) - 1
-        (site, basis), values = list(self.scores.items())[block]
-        position, unit = divmod(int(i - self._first[block]), values.shape[1])
-        return UnitKey(site, unit, basis, self.subject, None if basis == "channels" else position)
-
-    def index(self, key: UnitKey) -> int:
-        """Return a node's place in ``flat``; the inverse of ``key``.
-
-        Raises:
-            PatchclampError: no such node.
-        """
-        where = (key.site, key.basis)
-        n_positions, n_units = self.scores[where].shape if where in self.scores else (0, 0)
-        stranger = key.subject not in (None, self.subject)
-        position = 0 if key.basis == "channels" and key.position is None else key.position
-        if stranger or position is None or position >= n_positions or key.index >= n_units:
-            raise PatchclampError(
-                expected=f"a node among {len(self.flat):,}, such as {self.key(0)}",
-                got=str(key),
-                remedy="Name site, basis, unit and position.",
-            )
-        return int(self._first[list(self.scores).index(where)]) + position * n_units + key.index
-
-    def score(self, key: UnitKey) -> float:
-        """Return one node's score."""
-        return float(self.flat[self.index(key)])
-
-    def order(self, *, signed: bool = True) -> np.ndarray:
-        """Return places of ``flat`` from the highest score down; by magnitude where not ``signed``."""
-        return np.argsort(-self.flat if signed else -np.abs(self.flat), kind="stable")
-
-    def top(self, k: Natural, *, signed: bool = True) -> list[UnitKey]:
-        """Return the ``k`` highest nodes."""
-        return [self.key(int(i)) for i in self.order(signed=signed)[:k]]
-
-    def by_position(self) -> Float[np.ndarray, " position"]:
-        """Return Σ of scores at every position; one sum where sites have not the same positions."""
-        sums = [values.sum(1) for values in self.scores.values()]
-        return np.sum(sums if len({len(s) for s in sums}) == 1 else [s.sum(keepdims=True) for s in sums], axis=0)
+def unit_strata(scores: Scores) -> list[Stratum]:
+    """Return the units that can stand for each other, by the size of their change: what random sets are drawn from."""
+    blocks = scores.units.blocks
+    sparse = {block.basis: kind_of(block.basis) == "feature" for block in blocks}
+    where = [(block.site, block.basis, block.n_places, block.n_units) for block in blocks]
+    return strata_of(where, scores.measures["size"], sparse)
 
 
 def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -> Float[np.ndarray, "position unit"]:
@@ -253,30 +140,26 @@ def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -
     return np.linalg.norm(by_unit(x - baseline.at(path, x), model.site(path), basis), axis=-1)
 
 
-def collect(
-    model: Model,
-    sites: Mapping[str, str],
-    values: Recording,
-    scored: Mapping[str, np.ndarray],
-    baseline: Baseline,
-) -> dict[str, dict[tuple[str, str], np.ndarray]]:
-    """Return ``scores``, ``sizes`` and ``activations`` of an Attribution.
+def measure_units(
+    model: Model, sites: Mapping[str, str], values: Recording, baseline: Baseline
+) -> dict[str, Float[np.ndarray, " node"]]:
+    """Return ``size`` ‖n − r‖ and ``activation`` n of every unit, site by site, position by position.
+
+    The activation of a head or a channel is the norm of its values; of neurons and features it has its sign.
 
     Args:
         model: the subject.
         sites: site to basis.
-        values: the clean run.
-        scored: site to ``(position, unit)`` scores.
+        values: the run that is patched into.
         baseline: what ``values`` is held against.
     """
-    found: dict[str, dict[tuple[str, str], np.ndarray]] = {"scores": {}, "sizes": {}, "activations": {}}
+    sizes, activations = [], []
     for path, basis in sites.items():
-        found["scores"][path, basis] = scored[path]
-        found["sizes"][path, basis] = distances(model, path, basis, values[path], baseline)
+        sizes.append(distances(model, path, basis, values[path], baseline).ravel())
         if kind_of(basis) == "feature":
             f = encode(model.basis_at(path, basis), values[path])
-            found["activations"][path, basis] = widened(f).cpu().double().numpy()
+            activations.append(widened(f).cpu().double().numpy().ravel())
             continue
         x = by_unit(values[path], model.site(path), basis)
-        found["activations"][path, basis] = x[..., 0] if x.shape[-1] == 1 else np.linalg.norm(x, axis=-1)
-    return found
+        activations.append((x[..., 0] if x.shape[-1] == 1 else np.linalg.norm(x, axis=-1)).ravel())
+    return {"size": np.concatenate(sizes), "activation": np.concatenate(activations)}

@@ -1,9 +1,8 @@
 """Over pairs: every node, neuron and feature scored on many pairs of prompts, many prompts in one pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -11,18 +10,20 @@ import torch
 from jaxtyping import Float, Int
 
 from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
-from patchclamp.attribute.direction import orient
+from patchclamp.attribute.direction import check_one_length, orient
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
-from patchclamp.attribute.nodes import level_sites, pattern_sites
-from patchclamp.attribute.scoring import STEPS
+from patchclamp.attribute.nodes import distances, level_sites, pattern_sites
+from patchclamp.attribute.provenance import scores_over
+from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Replacement, Rule, find_rule
 from patchclamp.core.arguments import checked
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.method import Method
+from patchclamp.core.method_index import find_default
+from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
@@ -31,11 +32,8 @@ from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.plain import check_places, model_of
 
 UnitLevel = Literal["node", "neuron", "feature"]
-METHODS = ("relp", "atp", "ig", "patch")
 MEASURED = 2000
 """Parts up to which each is replaced by itself where no method is named: a prediction may miss one without a word."""
-PREDICTED: Mapping[str, str] = {"node": "relp", "edge": "eap-ig", "neuron": "atp", "feature": "atp"}
-"""What predicts them where there are more."""
 SITES: Mapping[str, tuple[str, ...]] = {
     "node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")
 }  # fmt: skip
@@ -43,8 +41,6 @@ SITES: Mapping[str, tuple[str, ...]] = {
 BATCH, GAP = 16, "|gap"
 MOST_KEPT = 256 * 2**20
 """Bytes up to which the scores of every pair are kept beside their mean."""
-MOST_TOLD = 256
-"""Pairs whose words a circuit holds, so that it can be asked again; ids are held of all."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +84,15 @@ def attribute_pairs(
     *,
     level: UnitLevel = "node",
     sites: Sequence[str] | None = None,
-    method: str | None = None,
+    method: str | Method | Rule | None = None,
     rules: Sequence[str] | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     denoise: bool = False,
     by_position: bool = False,
     batch_size: int = BATCH,
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
-) -> Circuit:
+) -> Scores:
     r"""Score every node, neuron or feature over pairs: what m(x) owes to its being as under x, not as under x′.
 
     With n(x) what a unit does on the clean prompt, n(x′) on the corrupted one, d = n(x) − n(x′), one score per unit is
@@ -104,12 +100,14 @@ def attribute_pairs(
     | method | score, summed over positions, its mean over pairs |
     |---|---|
     | relp | d · ρ(n), ρ the gradient at x of the backward pass under the rules ln, identity, half |
-    | atp | d · ∂m/∂n at x |
-    | ig | d · ∫₀¹ ∂m/∂n at n(x′) + α d dα in the run on x, one site's units moving together |
-    | patch | m(x) − m(x with n := n(x′) at all positions) |
+    | attribution_patching | d · ∂m/∂n at x |
+    | integrated_gradients | d · ∫₀¹ ∂m/∂n at n(x′) + α d dα in the run on x, one site's units moving together |
+    | direct_logit | d · ∂m/∂n through the residual stream alone |
+    | activation | ‖n(x)‖ |
+    | activation_patching | m(x) − m(x with n := n(x′) at all positions) |
 
-    The run on x is the one that is patched into. With ``denoise`` it is the run on x′, for every method: patch is
-    m(x′ with n := n(x)) − m(x′), and that is what the others then predict.
+    The run on x is the one that is patched into. With ``denoise`` it is the run on x′, for every method:
+    activation_patching is m(x′ with n := n(x)) − m(x′), and that is what the others then predict.
 
     Args:
         model: the subject; of a wrapped plain network units at module sites, which ``sites`` names.
@@ -118,26 +116,26 @@ def attribute_pairs(
             that were added, neurons where a site has none, heads.
         sites: patterns of site paths instead of the level's own; a node is then a head or a whole site, a neuron a
             head, a channel or a column, and ``/`` and a basis behind a pattern says otherwise.
-        method: one of the table; where left out ``patch`` for up to 2,000 parts, of which none can then be missed, and
-            above them relp for nodes, atp for neurons and features.
-        rules: others than the method's own, for relp and atp; relp where no method is named.
-        steps: points of the path, for ig.
+        method: one of the table, or a rule of ``attribute.rules``; where left out ``activation_patching`` for up to
+            2,000 parts, of which none can then be missed, and above them what is the default of the level.
+        rules: others than the method's own, for relp; relp where no method is named.
+        steps: points of the path, for integrated_gradients.
         denoise: patch clean values into the corrupted run.
         by_position: score every position by itself; all pairs must be of one length.
-        batch_size: pairs in one pass; of ``patch``, four times as many rows.
-        progress: called with batches done and in all; of ``patch``, with pairs.
+        batch_size: pairs in one pass; of replacements, four times as many rows.
+        progress: called with batches done and in all; of replacements, with pairs.
         keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
-        Circuit: parts in forward order with the mean of their scores, and the scores of every pair where they take no
+        Scores: parts in forward order with the mean of their scores, and the scores of every pair where they take no
         more than 256 MB.
 
     Raises:
         PatchclampError: an unknown level or method, rules or steps that do not go with it, pairs of several lengths by
             position, features without a basis, a model without gradients.
 
-    Cost: relp, atp: two forward passes and one backward of every pair. ig: ``steps`` of both per pair and site. patch:
-    a row of a forward pass per pair and part. ``cost_of`` counts them.
+    Cost: gradients: two forward passes and one backward of every pair. Integrals: ``steps`` of both per pair and site.
+    Replacements: a row of a forward pass per pair and part. ``cost_of`` counts them.
 
     Example:
         >>> from patchclamp.core.pairs import Pair
@@ -145,36 +143,29 @@ def attribute_pairs(
         >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
         >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="patch")
-        >>> found.parts[int(found.order()[0])], round(float(found.scores.max()), 2)
-        ('blocks.0.mlp.act/neurons/7', 8.0)
+        >>> found = attribute_pairs(cat, pairs, level="neuron", method="activation_patching")
+        >>> str(found.top(1)[0]), round(float(found.values.max()), 2)
+        ('cat/blocks.0.mlp.act/neurons/7', 8.0)
     """
     model = model_of(model, pairs)
-    bases = _checked(model, pairs, level, sites, method, rules, steps, batch_size, by_position=by_position)
+    bases = _checked(model, pairs, level, sites, batch_size, by_position=by_position)
     n_places = len(pairs.clean[0]) if by_position else 1
-    parts = UnitIndex(_blocks(model, bases, n_places if by_position else None))
-    method = method or default_method(level, len(parts), rules=rules)
-    if method != "patch":
-        model.require("differentiate")
+    parts = UnitIndex(_blocks(model, bases, n_places if by_position else None), model.name)
+    method_name, rule = _find_rule(model, method or default_method(level, len(parts), rules=rules), rules, steps)
     firsts = dict(zip(bases, parts.firsts, strict=False))
     direction = "denoise" if denoise else "noise"
     ends, sign = orient(pairs, direction)
     kept = len(pairs) * len(parts) * 4 <= MOST_KEPT
     tally = _Tally(np.zeros(len(parts)), np.zeros((len(pairs), len(parts)), dtype=np.float32) if kept else None)
-    if method == "patch":
+    if isinstance(rule, Replacement):
         _patched(model, ends, bases, parts, tally, batch_size, progress, keep)
     else:
-        ruled = tuple(rules if rules is not None else RELP if method == "relp" else ())
         batches = list(ends.of_equal_length(batch_size))
         for done, some in enumerate(batches, start=1):
 
             def scored(some: np.ndarray = some) -> dict[str, np.ndarray]:
                 gaps: dict[str, float] = {}
-                scores = (
-                    _integrated(model, ends, some, bases, steps, gaps)
-                    if method == "ig"
-                    else _shares(model, _ends(model, ends, some, list(bases), ruled), bases)
-                )
+                scores = _scored(model, ends, some, bases, rule, gaps)
                 found: dict[str, np.ndarray] = {}
                 for path, values in scores:
                     rows = values.unflatten(0, (len(some), -1))
@@ -189,39 +180,29 @@ def attribute_pairs(
                     tally.gaps[path] = tally.gaps.get(path, 0.0) + values.item()
             if progress is not None:
                 progress(done, len(batches))
-    settings: dict[str, Any] = {"by_position": by_position, "direction": direction}
-    if method in ("relp", "atp"):
-        settings["rules"] = list(ruled)
-    elif method == "ig":
-        settings |= {"steps": steps, "gap": max(tally.gaps.values()) / len(pairs)}
+    options: dict[str, Any] = {"level": level, "by_position": by_position, "direction": direction}
+    extra: dict[str, Any] = {}
+    if isinstance(rule, Gradient):
+        options["rules"] = list(rule.rules)
+    elif isinstance(rule, PathIntegral):
+        options["steps"], extra["gap"] = rule.steps, max(tally.gaps.values()) / len(pairs)
+    elif isinstance(rule, Replacement):
+        extra["measured"] = True
     used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in bases.items() if _learnt(basis)}
-    about = {**about_pairs(pairs), "settings": settings, "bases": used, "versions": versions()}
-    subject = {"slug": model.name, "hash": model.hash}
     each = tally.each
     if each is not None:
         each *= np.float32(sign)
-    return Circuit(level, method, parts, sign * tally.total / len(pairs), subject, about, each)
-
-
-def about_pairs(pairs: PairSet) -> dict[str, Any]:
-    """Return what a circuit says of the pairs that it was found on.
-
-    Returns:
-        Ids, kind of metric, mean m of both ends, how many were set aside by reason, and the words of the first 256.
-    """
-    return {
-        "pairs": [pair.id for pair in pairs.pairs],
-        "metric": pairs.metrics[0].kind,
-        "m_clean": float(pairs.m_clean.mean()),
-        "m_corrupted": float(pairs.m_corrupted.mean()),
-        "aside": pairs.counted_aside(),
-        "asked": [asdict(pair) for pair in pairs.pairs[:MOST_TOLD]],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return versions of what computes."""
-    return {name: version(name) for name in ("patchclamp", "torch", "transformers")}
+    return scores_over(
+        model,
+        pairs,
+        parts,
+        sign * tally.total / len(pairs),
+        each,
+        method=f"attribute/{method_name}",
+        options=options,
+        hashes=used,
+        **extra,
+    )
 
 
 def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = None) -> str:
@@ -230,15 +211,31 @@ def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = No
     Args:
         level: what they are.
         n_parts: how many.
-        rules: of relp, which is then what was meant.
+        rules: relevance rules; the method that has them is then what was meant.
 
     Example:
         >>> default_method("node", 157), default_method("neuron", 37_008), default_method("edge", 32_491)
-        ('patch', 'atp', 'eap-ig')
+        ('activation_patching', 'attribution_patching', 'eap_ig')
     """
     if rules is not None:
-        return "relp"
-    return "patch" if n_parts <= MEASURED else PREDICTED[level]
+        return find_default("circuit", "attribute", key="rules")
+    return find_default("circuit", "attribute", key="" if n_parts <= MEASURED else level)
+
+
+def _find_rule(
+    model: Model, method: str | Method | Rule, rules: Sequence[str] | None, steps: int | None
+) -> tuple[str, Rule]:
+    """Return a method's name and rule, once the model has what it needs."""
+    name, rule = find_rule(method, "unit", rules=rules, steps=steps)
+    if isinstance(rule, Gradient) and rule.rules and not model.levels:
+        raise CannotIntervene(
+            expected="a model of a known family, for relevance rules",
+            got=model.name,
+            remedy="Take method='attribution_patching', 'integrated_gradients' or 'activation_patching'.",
+        )
+    if isinstance(rule, Gradient | PathIntegral):
+        model.require("differentiate")
+    return name, rule
 
 
 def cost_of(
@@ -247,9 +244,9 @@ def cost_of(
     *,
     level: UnitLevel = "node",
     sites: Sequence[str] | None = None,
-    method: str | None = None,
+    method: str | Method | Rule | None = None,
     rules: Sequence[str] | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     by_position: bool = False,
     batch_size: int = BATCH,
 ) -> Cost:
@@ -260,13 +257,11 @@ def cost_of(
         CannotIntervene: a model without gradients, for a method that needs them.
     """
     model = model_of(model, pairs)
-    bases = _checked(model, pairs, level, sites, method, rules, steps, batch_size, by_position=by_position)
+    bases = _checked(model, pairs, level, sites, batch_size, by_position=by_position)
     longest = max(model.site(path).n_places for path in bases) or max(map(len, pairs.clean))
     widths = {path: model.site(path).width for path in bases}
     parts, n = len(UnitIndex(_blocks(model, bases, longest if by_position else None))), len(pairs)
-    method = method or default_method(level, parts, rules=rules)
-    if method != "patch":
-        model.require("differentiate")
+    name, rule = _find_rule(model, method or default_method(level, parts, rules=rules), rules, steps)
     tokens = min(n, batch_size) * longest
     size = torch.finfo(model.dtype).bits // 8
     ends = 3 * sum(widths.values()) * tokens * size + 3 * max(widths.values()) * tokens * 8
@@ -276,12 +271,12 @@ def cost_of(
         stream, n_heads = model.site("blocks.0.resid_in").width, max(model.site("blocks.0.attn.z").n_heads, 1)
         within = tokens * model.n_layers * (20 * stream + 4 * longest * n_heads) * 4
     kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0
-    rows: dict[str, tuple[int, int]] = {
-        "relp": (2 * n, n), "atp": (2 * n, n), "ig": (n * (2 + len(bases) * (steps + 1)), n * len(bases) * steps),
-        "patch": (n * (2 + parts), 0),
-    }  # fmt: skip
-    forward, backward = rows[method]
-    return Cost(parts, method, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
+    forward, backward = 2 * n, n
+    if isinstance(rule, PathIntegral):
+        forward, backward = n * (2 + len(bases) * (rule.steps + 1)), n * len(bases) * rule.steps
+    elif not isinstance(rule, Gradient):
+        forward, backward = n * (2 + parts if isinstance(rule, Replacement) else 1), 0
+    return Cost(parts, name, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
 
 
 def _learnt(basis: str) -> bool:
@@ -293,41 +288,18 @@ def _checked(
     pairs: PairSet,
     level: str,
     patterns: Sequence[str] | None,
-    method: str | None,
-    rules: Sequence[str] | None,
-    steps: int,
     batch_size: int,
     *,
     by_position: bool,
 ) -> dict[str, str]:
     """Return the sites of a level with their bases, once everything is in order."""
-    if level not in SITES or method not in (None, *METHODS):
+    if level not in SITES:
         raise PatchclampError(
-            expected=f"a level among {', '.join(SITES)} and a method among {', '.join(METHODS)}",
-            got=f"{level!r} by {method!r}",
-            remedy="Edges have methods of their own: eap, eap-ig, patch.",
+            expected=f"a level among {', '.join(SITES)}", got=repr(level), remedy="attribute_edges scores edges."
         )
-    if rules is not None and method not in (None, "relp", "atp"):
-        raise PatchclampError(expected="rules with relp or atp", got=f"rules with {method}", remedy="Leave them out.")
-    if steps < 1 or batch_size < 1:
-        raise PatchclampError(
-            expected="at least 1 step and 1 pair in a batch",
-            got=f"{steps} and {batch_size}",
-            remedy="Give larger ones.",
-        )
-    lengths = sorted({len(prompt) for prompt in pairs.clean})
-    if by_position and len(lengths) > 1:
-        raise PatchclampError(
-            expected="pairs of one length, whose positions are the same places",
-            got=f"prompts of {', '.join(map(str, lengths))} tokens",
-            remedy="Leave positions together, or keep the pairs of one template.",
-        )
-    if (method == "relp" or rules) and not model.levels:
-        raise CannotIntervene(
-            expected="a model of a known family, for relevance rules",
-            got=model.name,
-            remedy="Take method='atp', 'ig' or 'patch'.",
-        )
+    if batch_size < 1:
+        raise PatchclampError(expected="at least 1 pair in a batch", got=str(batch_size), remedy="Give a larger one.")
+    n_places = check_one_length(pairs) if by_position else 0
     if patterns is None and not model.levels and level != "feature":
         raise PatchclampError(
             expected="sites of a plain network",
@@ -336,7 +308,7 @@ def _checked(
         )
     sites = level_sites(model, SITES[level]) if patterns is None else pattern_sites(model, patterns, level)
     if by_position:
-        check_places(model, list(sites), lengths[0], "Leave positions together.")
+        check_places(model, list(sites), n_places, "Leave positions together.")
     return sites
 
 
@@ -345,6 +317,33 @@ def _blocks(model: Model, sites: Mapping[str, str], n_places: int | None) -> lis
         Block(path, basis, count_units(model.basis_at(path, basis), model.site(path)), n_places)
         for path, basis in sites.items()
     ]
+
+
+def _scored(
+    model: Model,
+    pairs: PairSet,
+    some: Int[np.ndarray, " row"],
+    sites: Mapping[str, str],
+    rule: Rule,
+    gaps: dict[str, float],
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Return the scores of every site over some pairs, ``(row, unit)``, as a rule says."""
+    if isinstance(rule, PathIntegral):
+        return _integrated(model, pairs, some, sites, rule.steps, gaps)
+    if isinstance(rule, Magnitude):
+        return _magnitudes(model, pairs, some, sites)
+    assert isinstance(rule, Gradient)
+    return _shares(model, _ends(model, pairs, some, list(sites), rule.rules), sites)
+
+
+def _magnitudes(
+    model: Model, pairs: PairSet, some: Int[np.ndarray, " row"], sites: Mapping[str, str]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Return ‖n‖ of every unit; of a channel over all places of its image."""
+    values = recorded(model, [pairs.clean[i] for i in some], list(sites))
+    for path, basis in sites.items():
+        parts = values[path].unflatten(0, (len(some), -1)) if basis == "channels" else [values[path]]
+        yield path, torch.cat([torch.as_tensor(distances(model, path, basis, x, Baseline("zero"))) for x in parts])
 
 
 def _ends(

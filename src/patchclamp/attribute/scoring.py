@@ -9,31 +9,25 @@ import numpy as np
 from patchclamp.ablate import Baseline, Cases, UnitSets, check_means, measure_sets
 from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.features import kind_of
-from patchclamp.attribute.gradients import against, differentiated, integrated, measured, recorded, shared
-from patchclamp.attribute.nodes import Attribution, collect, distances, level_sites, shape_of
+from patchclamp.attribute.gradients import differentiated, integrated, make_baseline, measured, shared
+from patchclamp.attribute.nodes import distances, level_sites, measure_units, shape_of
+from patchclamp.attribute.provenance import check_finite
+from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Replacement, Rule, find_rule
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.method import Method
 from patchclamp.core.metric import Metric
+from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.backward import DIRECT, RELP
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import as_model
 from patchclamp.subjects.reading import check_metric
-
-METHODS: Mapping[str, str] = {
-    "relp": "relevance patching (RelP)",
-    "atp": "attribution patching",
-    "ig": "integrated gradients",
-    "exact": "exact replacement, one at a time",
-    "direct": "direct logit attribution",
-    "activation": "size of the activation",
-}
-STEPS = 10
 
 
 @checked
@@ -44,13 +38,13 @@ def attribute_nodes(
     *,
     corrupted: Any = None,
     means: Any = None,
-    method: str = "ig",
+    method: str | Method | Rule = "integrated_gradients",
     levels: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     direction: str = "noise",
     progress: Progress | None = None,
-) -> Attribution:
+) -> Scores:
     r"""Score every MLP neuron and every head at every position for a metric.
 
     With n(x) a node's value on the prompt x and r its baseline (0, its mean μ over a text, or n(x′) on a corrupted
@@ -59,15 +53,15 @@ def attribute_nodes(
     | method | score |
     |---|---|
     | relp | (n(x) − r) · ρ(n), ρ the gradient of the backward pass under the rules ln, identity, half |
-    | atp | (n(x) − r) · ∂m/∂n |
-    | ig | (n(x) − r) · ∫₀¹ ∂m/∂n at r + α (n(x) − r) dα, one site's nodes moving together |
-    | exact | m(x) − m(x with n := r) |
-    | direct | (n(x) − r) · ∂m/∂n through the residual stream alone, the norm's divisor held |
+    | attribution_patching | (n(x) − r) · ∂m/∂n |
+    | integrated_gradients | (n(x) − r) · ∫₀¹ ∂m/∂n at r + α (n(x) − r) dα, one site's nodes moving together |
+    | activation_patching | m(x) − m(x with n := r) |
+    | direct_logit | (n(x) − r) · ∂m/∂n through the residual stream alone, the norm's divisor held |
     | activation | ‖n(x)‖ |
 
     A feature f of a basis that was added to the model has n = f and, with D its direction at x, ∂m/∂n = ∂m/∂x Dᵀ; for
-    ig a site's features go together from r to f along x(α) = x − (1 − α) (f − r) D, so that their scores sum to
-    m(x) − m(x − (f − r) D). The error x − x̂, which no feature explains, is never replaced.
+    a path integral a site's features go together from r to f along x(α) = x − (1 − α) (f − r) D, so that their scores
+    sum to m(x) − m(x − (f − r) D). The error x − x̂, which no feature explains, is never replaced.
 
     All of it happens in the run on x, which is the one that is patched into, with every baseline: scores predict
     m(x) − m(x with n := r). With ``direction="denoise"`` it is the run on x′: scores predict m(x′ with n := n(x)) −
@@ -79,64 +73,57 @@ def attribute_nodes(
         metric: m; of a plain network also a function from output to ``(batch,)``.
         corrupted: x′, of as many tokens.
         means: a survey (or recording) whose means are the baseline.
-        method: one of the table.
+        method: one of the table, or a rule of ``attribute.rules``.
         levels: ``neuron``, ``head``, ``channel`` (a map's unit over all its places), ``feature`` (units of the bases
             that were added, in the place of their sites' neurons), or patterns of site paths; neurons and heads, or
             channels, where left out.
-        rules: others than the method's own; see ``LanguageModel.differentiate``.
-        steps: points of the path, for ig (Gauss-Legendre).
+        rules: others than the method's own, for relp; see ``LanguageModel.differentiate``.
+        steps: points of the path, for integrated_gradients (Gauss-Legendre).
         direction: ``noise``, or ``denoise`` where there is a corrupted prompt.
-        progress: called with passes done and passes in all, for ig and exact.
+        progress: called with passes done and passes in all, for integrated_gradients and activation_patching.
 
     Returns:
-        Attribution: scores, sizes, m(x), and for ig the completeness gap.
+        Scores: of every unit at every position, with ``size`` ‖n − r‖ and ``activation``. Of integrated_gradients
+            ``provenance.extra`` holds the completeness ``gap``: by how much the scores of one site fail to sum to what
+            replacing the whole site does, at the worst site.
 
     Raises:
         PatchclampError: an unknown method or level, prompts of unequal length, two baselines, a survey of another
             model or without a site, means as the baseline of features, features without a basis.
 
-    Source: 2508.21258 for relp and atp; 1703.01365 for ig. Departs from the first, which denoises, in its default
-    direction, in scoring neurons and heads instead of whole layers, and in leaving scores in the metric's units instead
-    of dividing by m(x) − m(x′).
+    Source: see the cards. Departs from 2508.21258, which denoises, in its default direction, in scoring neurons and
+    heads instead of whole layers, and in leaving scores in the metric's units.
 
-    Cost: relp, atp: 2 forwards and 1 backward (1 and 1 without corrupted prompt); ig: ``steps`` rows forward and
-    backward per site; exact: a row of a restarted forward per node; memory of all nodes' values and gradients.
+    Cost: gradients: 2 forwards and 1 backward (1 and 1 without corrupted prompt); integrals: ``steps`` rows forward and
+    backward per site; replacements: a row of a restarted forward per node; memory of all nodes' values and gradients.
 
     Example:
         >>> from patchclamp.opening import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
-        >>> found = attribute_nodes(cat, "the old cat", m, method="exact")
-        >>> str(found.top(1)[0]), round(float(found.flat.max()), 2)
+        >>> found = attribute_nodes(cat, "the old cat", m, method="activation_patching")
+        >>> str(found.top(1)[0]), round(float(found.values.max()), 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
     model, metric = as_model(model, prompt, metric)
-    if method not in METHODS:
-        raise PatchclampError(
-            expected=f"a method among {', '.join(METHODS)}", got=repr(method), remedy="Choose one of these."
-        )
+    name, rule = find_rule(method, "unit", rules=rules, steps=steps)
     if corrupted is not None and means is not None:
         raise PatchclampError(
             expected="one baseline", got="a corrupted prompt and means", remedy="Leave one of them out."
         )
-    if steps < 1:
-        raise PatchclampError(expected="at least 1 step", got=str(steps), remedy="10 are the usual number.")
-    if rules is not None and method not in ("relp", "atp", "direct"):
-        raise PatchclampError(
-            expected="rules with relp, atp or direct", got=f"rules with {method}", remedy="Leave them out."
-        )
     check_direction(direction)
     if direction == "denoise":
-        if corrupted is None or method == "activation":
+        if corrupted is None or isinstance(rule, Magnitude):
             raise PatchclampError(
                 expected="a corrupted prompt, and a method that compares it with the clean one, to denoise",
-                got=f"{method} {'without' if corrupted is None else 'with'} one",
+                got=f"{name} {'without' if corrupted is None else 'with'} one",
                 remedy="Give the corrupted prompt, or leave the direction out.",
             )
         asked: dict[str, Any] = {"method": method, "levels": levels, "rules": rules, "steps": steps}
         found = attribute_nodes(model, corrupted, metric, corrupted=prompt, progress=progress, **asked)
-        return replace(found, scores={place: -values for place, values in found.scores.items()})
-    if method != "exact" and method != "activation":
+        made = replace(found.provenance, options={**found.provenance.options, "direction": direction})
+        return replace(found, values=-found.values, provenance=made)
+    if isinstance(rule, Gradient | PathIntegral):
         model.require("differentiate")
     sites = level_sites(model, model.levels if levels is None else levels)
     paths = list(sites)
@@ -154,32 +141,40 @@ def attribute_nodes(
     check_metric(model, shown, metric)
     other = None if corrupted is None else _aligned(model, shown, corrupted)
     plain = Baseline("zero") if means is None else Baseline("mean", means)
-    gap = None
-    if method in ("relp", "atp", "direct"):
-        ruled = rules if rules is not None else {"relp": RELP, "atp": (), "direct": DIRECT}[method]
+    extra: dict[str, Any] = {}
+    options: dict[str, Any] = {"levels": list(model.levels if levels is None else levels), "direction": direction}
+    if isinstance(rule, Gradient):
+        options["rules"] = list(rule.rules)
         others = None if other is None else [other]
-        ends = differentiated(model, [shown], others, metric, paths, ruled, plain=plain)
+        ends = differentiated(model, [shown], others, metric, paths, rule.rules, plain=plain)
         values, metric_clean, baseline = ends.values, float(ends.metric_clean[0]), ends.baseline
         scored = {p: shared(model, p, sites[p], values[p], baseline, ends.gradients[p]).cpu().numpy() for p in paths}
     else:
         values, clean = measured(model, [shown], metric, paths)
         metric_clean = float(clean[0])
-        baseline = plain if other is None else against(recorded(model, [other], paths))
-        if method == "ig":
-            scored, gap = _integrated(model, shown, metric, sites, values, baseline, metric_clean, steps, progress)
-        elif method == "exact":
+        baseline = make_baseline(model, paths, corrupted=other, means=means)
+        if isinstance(rule, PathIntegral):
+            scored, gap = _integrated(model, shown, metric, sites, values, baseline, metric_clean, rule.steps, progress)
+            options["steps"], extra["gap"] = rule.steps, gap
+        elif isinstance(rule, Replacement):
+            extra["measured"] = True
             scored = _replaced(model, shown, metric, sites, values, baseline, metric_clean, progress)
         else:
             nothing = Baseline("zero")
             scored = {p: distances(model, p, sites[p], values[p], nothing) for p in paths}
-    return Attribution(
-        method=method,
-        baseline=baseline,
-        subject=model.name,
-        **collect(model, sites, values, scored, baseline),
-        metric_clean=metric_clean,
-        gap=gap,
-    )
+    blocks = [
+        Block(path, basis, scored[path].shape[1], None if basis == "channels" else len(scored[path]))
+        for path, basis in sites.items()
+    ]
+    scores = np.concatenate([scored[path].ravel() for path in paths])
+    check_finite(scores, metric_clean)
+    return Scores(
+        UnitIndex(blocks, model.name), scores, "m", baseline.kind, metric_clean,
+        measures=measure_units(model, sites, values, baseline),
+        provenance=Provenance(
+            model.name, model.hash, f"attribute/{name}", options=options, versions=read_versions(), extra=extra
+        ),
+    )  # fmt: skip
 
 
 def _one(model: Model, prompt: Any) -> list[Shown]:

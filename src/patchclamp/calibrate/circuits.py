@@ -9,14 +9,15 @@ import numpy as np
 from jaxtyping import Float
 
 from patchclamp import organisms
-from patchclamp.attribute import METHODS, attribute_nodes
+from patchclamp.attribute import attribute_nodes
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method_index import list_names
 from patchclamp.core.stats import Interval, mean_interval, pearson
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import ask
 
-ORDER = ("exact", "ig", "atp", "relp", "direct", "activation")
+ORDER = list_names("attribute", "unit")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Finding:
 
     Args:
         organism: its name.
-        method: short name, see ``patchclamp.attribute.METHODS``; ``random`` is a random order, ``oracle`` the truth.
+        method: short name, a card of the room attribute; ``random`` is a random order, ``oracle`` the truth.
         true: number of planted units.
         found: how many of them stand among as many of the highest scores, by magnitude: precision and recall in one.
         worst: rank of the planted unit that stands lowest, from 1.
@@ -54,7 +55,7 @@ def calibrate_circuits(
 
     Args:
         names: organisms; all where left out.
-        methods: see ``patchclamp.attribute.METHODS``.
+        methods: a card of the room attribute.
         progress: called with organisms done and organisms in all.
 
     Returns:
@@ -66,13 +67,13 @@ def calibrate_circuits(
     Cost: about a second per organism, most of it exact replacement.
 
     Example:
-        >>> [(f.method, f.found) for f in calibrate_circuits(["cat"], methods=["atp", "activation"])][:2]
-        [('atp', 2.0), ('activation', 0.0)]
+        >>> [(f.method, f.found) for f in calibrate_circuits(["cat"], methods=["relp", "activation"])][:2]
+        [('relp', 2.0), ('activation', 0.0)]
     """
-    unknown = [method for method in methods if method not in METHODS]
+    unknown = [method for method in methods if method not in ORDER]
     if unknown:
         raise PatchclampError(
-            expected=f"methods among {', '.join(METHODS)}", got=", ".join(unknown), remedy="Choose some of these."
+            expected=f"methods among {', '.join(ORDER)}", got=", ".join(unknown), remedy="Choose some of these."
         )
     chosen = list(dict.fromkeys(names)) if names is not None else list(organisms.planted.names())
     for name in chosen:  # before anything is computed
@@ -109,14 +110,14 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     corrupt = card["corrupt"] if card["baseline"] == "corrupted" else None
     question = ask(model, card["prompt"], card["target"], contrast=card["contrast"], corrupt=corrupt)
     asked: dict[str, Any] = {"metric": question.metric, "corrupted": question.corrupted}
-    exact = attribute_nodes(model, question.shown, method="exact", **asked)
-    planted = [exact.index(UnitKey.parse(key)) for key in card["true"]]
+    exact = attribute_nodes(model, question.shown, method="activation_patching", **asked)
+    planted = [exact.units.place(UnitKey.parse(key)) for key in card["true"]]
     scored = {}
     for method in methods:
         began = time.perf_counter()
-        scores = attribute_nodes(model, question.shown, method=method, **asked).flat
+        scores = attribute_nodes(model, question.shown, method=method, **asked).values
         scored[method] = scores, time.perf_counter() - began
-    return findings(name, planted, exact.flat, scored)
+    return findings(name, planted, exact.values, scored)
 
 
 def findings(

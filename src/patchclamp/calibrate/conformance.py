@@ -10,28 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.calibrate.inputs import make_inputs
-from patchclamp.control import measure_edit
+from patchclamp.calibrate.runner import comparable, distance_from_oracle, run_row
+from patchclamp.calibrate.trials import Trial, list_places, make_trial
 from patchclamp.core import options as opts
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.basis import Basis
-from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.keys import parse_key
 from patchclamp.core.method import Method
-from patchclamp.core.readout import Readout
-from patchclamp.core.recording import Recording, as_numpy
-from patchclamp.core.scores import Scores
-from patchclamp.core.similarity import Similarity
-from patchclamp.core.task import Task
-from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import planted
-
-CLOSE = 1e-5
-"""Largest difference from an oracle, relative to its largest value."""
+from patchclamp.core.recording import as_numpy
+from patchclamp.core.tier import CLOSE, Tier, derive_tier
 
 
 @dataclass(frozen=True)
@@ -49,37 +39,69 @@ class Check:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Conformance:
+    """Hold what a method keeps, and the tier that its figures give it.
+
+    Args:
+        checks: what every method must keep, on the first organism that its card names.
+        rows: what it shows and misses on each of its organisms, as ``patchclamp.calibrate.runner.run_row`` gives it.
+        tier: the tier that it would get, with the reason.
+    """
+
+    checks: tuple[Check, ...]
+    rows: tuple[Mapping[str, Any], ...]
+    tier: Tier
+
+    def __iter__(self) -> Iterator[Check]:
+        """Yield the checks."""
+        return iter(self.checks)
+
+    def __len__(self) -> int:
+        """Return how many checks there are."""
+        return len(self.checks)
+
+
 class _Broken(Exception):
     """A check that failed, with its reason."""
 
 
 @checked
 def check_method(
-    method: Method, *, oracle: Callable[..., Any] | None = None, seed: Natural = 0, **options: Any
-) -> tuple[Check, ...]:
-    """Return what a method keeps of the conformance suite, run on the first organism that its card names.
+    method: Method,
+    *,
+    oracle: Callable[..., Any] | None = None,
+    seed: Natural = 0,
+    organisms: bool = True,
+    **options: Any,
+) -> Conformance:
+    """Return what a method keeps of the conformance suite, and the tier that it would get.
 
     Args:
         method: yours or ours.
         oracle: a slow function of the same inputs and options, that returns what ``comparable`` returns of the method's
-            noun; the check is left out without one.
+            noun; without one the check is left out, and the method stays experimental.
         seed: of everything random.
-        options: of the method, to make the checks quick.
+        organisms: run it on every organism that its card names; without, only the checks are run.
+        options: of the method, to make the checks quick; organisms take those of the card.
 
     Returns:
-        tuple[Check, ...]: all that apply to what the method takes and gives.
+        Conformance: all checks that apply to what the method takes and gives, the rows, and the tier with its reason.
 
     Raises:
-        PatchclampError: the card names no organism that there is.
+        PatchclampError: the card names no organism that there is, or nothing is measured of the noun that it gives.
 
-    Cost: the method a few times on a small organism.
+    Cost: the method a few times on a small organism, and three times on each that its card names.
 
     Example:
         >>> from patchclamp.core.method_files import find_method
-        >>> all(check.passed for check in check_method(find_method("rsa", "compare"), n_null=19, n_bootstrap=100))
-        True
+        >>> found = check_method(find_method("rsa", "compare"), organisms=False, n_null=19, n_bootstrap=100)
+        >>> all(check.passed for check in found), found.tier.name, found.tier.reason
+        (True, 'experimental', 'it was not compared with an oracle')
     """
-    context = _Context(method, make_inputs(method), options, seed, oracle)
+    places = list_places(method)
+    trial = make_trial(method, places[0][0], seed=seed)
+    context = _Context(replace(trial, options={**trial.options, **options}), oracle)
     found = []
     for check in _checks_of(method, oracle):
         try:
@@ -89,48 +111,36 @@ def check_method(
             found.append(Check(_name(check), False, str(problem)))
         except Exception as problem:
             found.append(Check(_name(check), False, f"{type(problem).__name__}: {problem}"))
-    return tuple(found)
+    rows = tuple(run_row(method, place, claim, seed=seed) for place, claim in places) if organisms else ()
+    return Conformance(tuple(found), rows, _tier_of(tuple(found), rows, context.apart))
 
 
-def comparable(noun: Any) -> np.ndarray:
-    """Return the numbers of a noun that an oracle gives too: a Similarity's value, a Readout's held-out predictions,
-    a Basis' directions, an Edit's deltas end to end.
-
-    An oracle of Scores gives a mapping from key to score instead.
-    """
-    if isinstance(noun, Scores):
-        return noun.values
-    if isinstance(noun, Descriptions):
-        return noun.weights.ravel()
-    if isinstance(noun, Estimate):
-        return np.array([noun.value])
-    if isinstance(noun, Basis) and noun.decoder is not None:
-        return noun.decoder.ravel()
-    if isinstance(noun, Edit):
-        return np.concatenate([delta.ravel() for delta in noun.deltas.values()])
-    if isinstance(noun, Similarity):
-        return np.array([noun.estimate.value])
-    if isinstance(noun, Readout) and noun.predicted is not None:
-        return noun.predicted
-    raise _Broken(f"{type(noun).__name__} has nothing to compare")
+def _tier_of(checks: tuple[Check, ...], rows: tuple[Mapping[str, Any], ...], apart: float | None) -> Tier:
+    """Return the tier that figures give, where no check failed."""
+    broken = [f"{check.name} ({check.reason})" for check in checks if not check.passed]
+    if broken:
+        return Tier("experimental", f"it does not keep: {'; '.join(broken)}")
+    return derive_tier({"oracle": {"apart": apart}, "rows": rows, "published": []})
 
 
 @dataclass
 class _Context:
-    method: Method
-    inputs: Mapping[str, Any]
-    options: Mapping[str, Any]
-    seed: int
+    trial: Trial
     oracle: Callable[..., Any] | None
+    apart: float | None = None
 
-    def run(self, **changes: Any) -> Any:
-        """Run the method, with some inputs changed."""
-        return self.method(**{**self.inputs, **changes}, **self.options, seed=self.seed)
+    @property
+    def method(self) -> Method:
+        return self.trial.method
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        return self.trial.inputs
 
     @cached_property
     def noun(self) -> Any:
         """What the method gives of the inputs as they are; most checks look at it."""
-        return self.run()
+        return self.trial.run()
 
 
 def _refuse(broken: object, reason: str) -> None:
@@ -148,7 +158,7 @@ def _is_complete(context: _Context) -> None:
 
 def _round_trips_options(context: _Context) -> None:
     """Options come back from JSON as they were, and unknown ones are refused."""
-    first = context.method.make_options(context.options)
+    first = context.method.make_options(context.trial.options)
     again = context.method.make_options(json.loads(json.dumps(opts.to_json(first))))
     _refuse(first != again, f"{first} came back as {again}")
     try:
@@ -169,23 +179,15 @@ def _gives_its_noun(context: _Context) -> None:
 
 def _repeats(context: _Context) -> None:
     """The same seed gives the same bits."""
-    first, second = comparable(context.noun), comparable(context.run())
+    first, second = comparable(context.noun), comparable(context.trial.run())
     _refuse(first.tobytes() != second.tobytes(), "two runs with one seed differ")
 
 
 def _equals_its_oracle(context: _Context) -> None:
     """It equals its slow oracle."""
     assert context.oracle is not None
-    given = context.oracle(**context.inputs, options=context.method.make_options(context.options))
-    noun = context.noun
-    if isinstance(noun, Scores):
-        _refuse(len(given) != len(noun), f"{len(noun)} keys, its oracle {len(given)}")
-        expected, found = np.array(list(given.values())), np.array([noun.score(key) for key in given])
-    else:
-        expected, found = np.asarray(given), comparable(noun)
-    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=1e-30))
-    apart = float(np.nanmax(np.abs(found - expected))) / scale
-    _refuse(not apart <= CLOSE, f"{apart:.2g} of the largest value away from its oracle")
+    context.apart = distance_from_oracle(context.oracle, context.trial, context.noun)
+    _refuse(not context.apart <= CLOSE, f"{context.apart:.2g} of the largest value away from its oracle")
 
 
 def _refuses_too_few(context: _Context) -> None:
@@ -202,7 +204,7 @@ def _refuses_what_is_no_subject(context: _Context) -> None:
     """A subject that lacks what it needs is refused in three parts."""
     if "subject" in context.inputs:
         try:
-            context.run(subject=object())
+            context.trial.run(subject=object())
         except PatchclampError:
             return
         raise _Broken("it took an object without any protocol")
@@ -226,55 +228,6 @@ def _saves_and_loads(context: _Context) -> None:
     _refuse(not same or noun.to_json() != again.to_json(), "it came back changed")
 
 
-def _finds_what_is_planted(context: _Context) -> None:
-    """The estimate lies above its null and not above its ceiling by more than its interval."""
-    for estimate in _estimates(context.noun):
-        _refuse(estimate.null is None or estimate.value <= estimate.null.high, f"{estimate} lies within its null")
-        low = estimate.value if estimate.interval is None else estimate.interval.low
-        above = estimate.ceiling is not None and low > estimate.ceiling
-        _refuse(above, f"{estimate} lies above its ceiling {estimate.ceiling}")
-
-
-def _random_row_is_at_chance(context: _Context) -> None:
-    """Noise in place of the last recording stays within the null."""
-    name = [key for key, noun in context.method.takes.items() if noun == "Recording"][-1]
-    noun = context.run(**{name: _noise_like(context.inputs[name], context.seed)})
-    for estimate in _estimates(noun):
-        _refuse(estimate.p is not None and estimate.p <= 0.01 and estimate.value > 0.2, f"{estimate} on noise")
-
-
-def _shuffled_scores_are_at_chance(context: _Context) -> None:
-    """Scores that are given to the wrong keys come out like random orders."""
-    name = next((key for key, noun in context.method.takes.items() if noun == "Scores"), None)
-    if name is None:
-        return
-    scores, draw = context.inputs[name], np.random.default_rng(context.seed)
-    shuffled = draw.permuted(scores.per_case, axis=1)
-    estimate = context.run(**{name: replace(scores, values=shuffled.mean(0), per_case=shuffled)})
-    own = context.noun
-    _refuse(estimate.value >= own.value, f"{estimate} of shuffled scores")
-    _refuse(estimate.p is not None and estimate.p <= 0.01, f"{estimate} of shuffled scores, p = {estimate.p}")
-
-
-def _shuffled_descriptions_are_at_chance(context: _Context) -> None:
-    """Descriptions that are given to the wrong units come out like those of random units."""
-    name = next((key for key, noun in context.method.takes.items() if noun == "Descriptions"), None)
-    if name is None:
-        return
-    own, draw = context.inputs[name], np.random.default_rng(context.seed)
-    shuffled = replace(own, terms=own.terms[draw.permutation(len(own))])
-    estimate = context.run(**{name: shuffled})
-    _refuse(estimate.value >= context.noun.value, f"{estimate} of shuffled descriptions")
-    _refuse(estimate.p is not None and estimate.p <= 0.01, f"{estimate} of shuffled descriptions, p = {estimate.p}")
-
-
-def _oracle_row_is_at_one(context: _Context) -> None:
-    """A recording beside itself is as alike, or as well predicted, as can be."""
-    first, last = ([key for key, noun in context.method.takes.items() if noun == "Recording"][i] for i in (0, -1))
-    for estimate in _estimates(context.run(**{last: context.inputs[first]})):
-        _refuse(not estimate.value > 0.99, f"{estimate} of a recording beside itself")
-
-
 def _has_valid_keys(context: _Context) -> None:
     """Every key comes back from text and from a URL, and stands where its score does."""
     scores = context.noun
@@ -282,49 +235,6 @@ def _has_valid_keys(context: _Context) -> None:
         key = scores.key(place)
         same = parse_key(str(key)) == key and type(key).from_url(key.to_url()) == key
         _refuse(not same or scores.index.place(key) != place, f"{key} does not come back")
-
-
-def _finds_the_planted_units(context: _Context) -> None:
-    """The planted units are the highest, a random order finds fewer, and the truth as an order finds all."""
-    name = str(getattr(context.inputs.get("subject"), "name", ""))
-    if name not in planted.names():
-        return
-    scores, true = context.noun, [str(key) for key in planted.card(name)["true"]]
-    places = {scores.index.place(key) for key in true}
-    highest = set(scores.places(len(places), signed=False).tolist())
-    _refuse(highest != places, f"{len(highest & places)} of {len(places)} planted units among as many highest")
-    draw = np.random.default_rng(context.seed)
-    by_chance = [len(places & set(draw.permutation(len(scores))[: len(places)].tolist())) for _ in range(100)]
-    _refuse(np.mean(by_chance) > len(places) / 2, "a random order finds half of them")
-
-
-def _describes_the_planted_units(context: _Context) -> None:
-    """A planted neuron is described by the answer that it gives, and few others are."""
-    name, found = str(getattr(context.inputs.get("subject"), "name", "")), context.noun
-    if name not in planted.names():
-        return
-    card = planted.card(name)
-    keys = {str(UnitKey.parse(key).without_place()) for key in card["true"] if "/neurons/" in key}
-    wrong = [key for key in keys if found.text(found.index.place(key), 1) != card["target"]]
-    _refuse(wrong, f"{', '.join(wrong)} not described by {card['target']!r}")
-    same = sum(found.text(place, 1) == card["target"] for place in range(len(found)))
-    _refuse(same > len(found) / 4, f"{same} of {len(found)} units are described so")
-
-
-def _tells_held_out_labels_apart(context: _Context) -> None:
-    """On examples that it was not fitted on a direction tells the labels further apart than 20 random ones."""
-    task, subject = context.inputs["task"], context.inputs["subject"]
-    basis = context.run(task=Task(task.cases[::2], task.measure))
-    means = []
-    for label in task.labels:
-        shown = [case.shown for case in task.cases[1::2] if case.label == label]
-        recording = subject.run(shown, record=[basis.site], logits=False).recording
-        means.append(np.asarray(as_numpy(recording.mean(basis.site)), dtype=np.float64))
-    apart, direction = means[0] - means[1], basis.decoder[0].astype(np.float64)
-    noise = np.random.default_rng(context.seed).standard_normal((20, len(direction)))
-    noise *= np.linalg.norm(direction) / np.linalg.norm(noise, axis=1, keepdims=True)
-    largest = float(np.abs(noise @ apart).max())
-    _refuse(not abs(apart @ direction) > largest, f"{abs(apart @ direction):.3g} apart, a random one {largest:.3g}")
 
 
 def _is_undone_to_the_bit(context: _Context) -> None:
@@ -351,22 +261,24 @@ def _refuses_other_weights(context: _Context) -> None:
     raise _Broken("an edit of other weights was put in force")
 
 
-def _changes_the_answer(context: _Context) -> None:
-    """The new answer is given with the edit, and with no random edit of the same norm."""
-    task = context.inputs["task"]
-    effects = measure_edit(context.inputs["subject"], context.noun, task, task, task, n_random=19, seed=context.seed)
-    _refuse(effects.efficacy.value < 1, f"the new answer in {effects.efficacy}")
-    _refuse(effects.efficacy.p is not None and effects.efficacy.p > 0.05, f"random edits: {effects.efficacy.null}")
+def _holds_what_units_do(context: _Context) -> None:
+    """A fresh run of the subject gives every exemplar its value at its position."""
+    subject, found = context.inputs.get("subject"), context.noun
+    if subject is None or found.stimuli.pictures or found.basis != "neurons":
+        return
+    path = found.site.path
+    for row in np.linspace(0, len(found) - 1, 20, dtype=int).tolist() if len(found) else ():
+        one = found[row]
+        values = as_numpy(subject.run([list(one.ids)], record=[path], logits=False).recording[path])
+        fresh = float(values[one.position, one.unit])
+        near = abs(fresh - one.value) <= CLOSE * max(1.0, float(np.abs(values).max()))
+        _refuse(not near, f"unit {one.unit} at {one.position}: {one.value} held, {fresh} in a fresh run")
 
 
-def _estimates(noun: Any) -> Iterator[Any]:
-    """Yield the one estimate that sums a noun up."""
-    yield noun if isinstance(noun, Estimate) else noun.estimate if isinstance(noun, Similarity) else noun.summary
-
-
-def _noise_like(recording: Recording, seed: int) -> Recording:
-    draw = np.random.default_rng(seed)
-    return replace(recording, values={site: draw.standard_normal(np.shape(x)) for site, x in recording.values.items()})
+def _parts_training_from_test(context: _Context) -> None:
+    """What is drawn for training is never drawn for testing."""
+    sides = [{(one.ids, one.image) for one in side} for side in context.noun.split(context.trial.seed)]
+    _refuse(sides[0] & sides[1], "a stimulus is on both sides")
 
 
 _GENERAL: tuple[Callable[[_Context], None], ...] = (
@@ -374,17 +286,12 @@ _GENERAL: tuple[Callable[[_Context], None], ...] = (
     _is_json,
 )  # fmt: skip
 _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
-    "Scores": (_saves_and_loads, _has_valid_keys, _finds_the_planted_units),
-    "Similarity": (_finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
-    "Estimate": (
-        _finds_what_is_planted,
-        _shuffled_scores_are_at_chance,
-        _shuffled_descriptions_are_at_chance,
-    ),
-    "Descriptions": (_saves_and_loads, _describes_the_planted_units),
-    "Basis": (_saves_and_loads, _tells_held_out_labels_apart),
-    "Edit": (_saves_and_loads, _is_undone_to_the_bit, _refuses_other_weights, _changes_the_answer),
-    "Readout": (_saves_and_loads, _finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
+    "Scores": (_saves_and_loads, _has_valid_keys),
+    "Descriptions": (_saves_and_loads,),
+    "Basis": (_saves_and_loads,),
+    "Exemplars": (_saves_and_loads, _holds_what_units_do, _parts_training_from_test),
+    "Edit": (_saves_and_loads, _is_undone_to_the_bit, _refuses_other_weights),
+    "Readout": (_saves_and_loads,),
 }
 """Noun given → what a method that gives it must keep besides."""
 

@@ -8,23 +8,22 @@ import numpy as np
 from jaxtyping import Float
 
 from patchclamp import organisms
-from patchclamp.attribute.edge_patching import patch_edges
-from patchclamp.attribute.edges import attribute_edges
+from patchclamp.attribute.engine import score_edges
 from patchclamp.calibrate.circuits import Finding, findings
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
+from patchclamp.core.method_index import find_default, list_names
 from patchclamp.core.metric import Metric
 from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.pairs import PairSet
 
-EDGE_METHODS = ("patch", "eap-ig", "eap", "relp")
+EDGE_METHODS = list_names("attribute", "edge")
 Fold = tuple[str, str]
 """Who writes and who reads, as coarse as edges are: an MLP is one node, heads that share keys and values one reader."""
 BESIDE: Mapping[str, tuple[Fold, ...]] = {
@@ -53,7 +52,7 @@ def calibrate_edges(
 
     Args:
         names: planted organisms; all where left out.
-        methods: ``patch`` (exact, one edge at a time), ``eap``, ``eap-ig``, ``relp`` (eap under the rules of RelP).
+        methods: cards of the room attribute that score edges.
         progress: called with organisms done and organisms in all.
 
     Returns:
@@ -65,8 +64,8 @@ def calibrate_edges(
     Cost: about a second per organism, most of it exact patching.
 
     Example:
-        >>> [(f.method, f.found, f.true) for f in calibrate_edges(["cat"], methods=["patch"])][:1]
-        [('patch', 3.0, 3)]
+        >>> [(f.method, f.found, f.true) for f in calibrate_edges(["cat"], methods=["activation_patching"])][:1]
+        [('activation_patching', 3.0, 3)]
     """
     unknown = [method for method in methods if method not in EDGE_METHODS]
     chosen = list(dict.fromkeys(names)) if names is not None else list(organisms.planted.names())
@@ -90,13 +89,12 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     pairs, graph = pairs_of(model, name), edge_map(model)
     folds = [(writer_of(u), reader_of(v, graph)) for u, v in graph.parts]
     names = list(dict.fromkeys(folds))
-    exact = strengths(_scores(model, pairs, "patch"), folds, names)
+    exact = strengths(_scores(model, pairs, find_default("circuit", "attribute")), folds, names)
     planted = [names.index(fold) for fold in planted_folds(name, graph)]
     scored = {}
     for method in methods:
         began = time.perf_counter()
-        scores = exact if method == "patch" else strengths(_scores(model, pairs, method), folds, names)
-        scored[method] = scores, time.perf_counter() - began
+        scored[method] = strengths(_scores(model, pairs, method), folds, names), time.perf_counter() - began
     return findings(name, planted, exact, scored)
 
 
@@ -118,10 +116,9 @@ def pairs_of(model: LanguageModel, name: str) -> PairSet:
 
 
 def _scores(model: LanguageModel, pairs: PairSet, method: str) -> Float[np.ndarray, "pair edge"]:
-    if method == "patch":
-        return patch_edges(model, pairs).scores
-    rules = RELP if method == "relp" else ()
-    return attribute_edges(model, pairs, method="eap" if method == "relp" else method, rules=rules).scores
+    each = score_edges(model, pairs, method=method).per_case
+    assert each is not None
+    return each
 
 
 def strengths(

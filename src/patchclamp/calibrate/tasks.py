@@ -9,9 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from patchclamp.ablate import Cases, UnitSets, measure_sets
-from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.attribute import attribute_nodes
+from patchclamp.attribute.gradients import make_baseline
+from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -26,8 +29,8 @@ COMPARED: Mapping[str, Mapping[str, Any]] = {
     "relp, ln alone": {"method": "relp", "rules": ("ln",)},
     "relp, identity alone": {"method": "relp", "rules": ("identity",)},
     "relp, half alone": {"method": "relp", "rules": ("half",)},
-    "atp": {"method": "atp"},
-    "ig": {"method": "ig"},
+    "attribution_patching": {"method": "attribution_patching"},
+    "integrated_gradients": {"method": "integrated_gradients"},
 }
 RANDOM = "random"
 PAIRS, TOP, SETS, CHECKED, STRONGEST = 64, 20, 20, 64, 6
@@ -152,7 +155,7 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     question = ask(model, item.clean, item.answer, contrast=item.wrong, corrupt=item.corrupted)
     assert question.corrupted is not None
     metric_baseline = float(model.measure([question.corrupted], question.metric)[0])
-    scored: dict[str, Attribution] = {}
+    scored: dict[str, Scores] = {}
     seconds: dict[str, float] = {}
     for name, options in COMPARED.items():
         began = time.perf_counter()
@@ -163,18 +166,18 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
         return None
     draw = np.random.default_rng(seed)
     orders = {name: found.order() for name, found in scored.items()}
-    scores = {name: found.flat for name, found in scored.items()}
-    scores[RANDOM] = draw.permutation(len(some.flat)).astype(float)
+    scores = {name: found.values for name, found in scored.items()}
+    scores[RANDOM] = draw.permutation(len(some)).astype(float)
     orders[RANDOM] = np.argsort(-scores[RANDOM])
     seconds[RANDOM] = 0.0
     singles = _singles({name: scores[name] for name in scored}, draw)
-    groups = [[some.key(int(i))] for i in singles]
-    starts = []
+    groups = [[some.units.key(int(i))] for i in singles]
+    strata, starts = unit_strata(some), []
     for order in orders.values():
         starts.append(len(groups))
-        top = [some.key(int(i)) for i in order[:TOP]]
-        controls = draw_controls(some.strata, order[:TOP].tolist(), SETS, seed=seed)
-        groups += [top, *([some.key(i) for i in one] for one in controls.sets)]
+        top = [some.units.key(int(i)) for i in order[:TOP]]
+        controls = draw_controls(strata, order[:TOP].tolist(), SETS, seed=seed)
+        groups += [top, *([some.units.key(i) for i in one] for one in controls.sets)]
     effects = some.metric_clean - _measured(model, question, some, groups)
     alone, *together = np.split(effects, starts)
     scale = some.metric_clean - metric_baseline
@@ -193,10 +196,12 @@ def _singles(scores: Mapping[str, np.ndarray], draw: np.random.Generator) -> np.
 
 
 def _measured(
-    model: LanguageModel, question: Any, found: Attribution, groups: Sequence[Sequence[UnitKey]]
+    model: LanguageModel, question: Any, found: Scores, groups: Sequence[Sequence[UnitKey]]
 ) -> Float[np.ndarray, " group"]:
+    sites = [block.site for block in found.units.blocks]
+    baseline = make_baseline(model, sites, corrupted=question.corrupted)
     cases = Cases.of([question.shown], question.metric)
-    return measure_sets(model, cases, UnitSets.of(groups), found.baseline)[0]
+    return measure_sets(model, cases, UnitSets.of(groups), baseline)[0]
 
 
 def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: int) -> list[Holding]:

@@ -12,21 +12,32 @@ import numpy as np
 
 from patchclamp.cli.atlas_layer import refuse_if_unwritable
 from patchclamp.cli.circuit_evaluate import evaluate
-from patchclamp.cli.circuit_folder import check_folder, clear, found_before, keep_circuit, plan_of, planned, searching
+from patchclamp.cli.circuit_folder import (
+    check_folder,
+    clear,
+    found_before,
+    keep_circuit,
+    plan_of,
+    searching,
+    with_extra,
+)
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.loading import add_bases, load_model, load_pairs
 from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter, human_bytes
-from patchclamp.core.circuit import PAGE, Circuit
+from patchclamp.core.circuit import PAGE, draw_graph, found_on, is_measured, load_circuit
 from patchclamp.core.disk import refuse_unwritable
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method_index import find_default, list_names
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, spearman
 from patchclamp.core.subject import Keep
 
-OF_UNITS, OF_EDGES = ("relp", "atp", "ig", "patch"), ("eap-ig", "eap", "relp", "patch")
+OF_UNITS, OF_EDGES = (list_names("attribute", key, option="direction") for key in ("unit", "edge"))
 DRAWN = {"edge": 80}
 TOLD, DRAWN_UNITS, IN_ATLAS = 20, 60, 1000
 """Parts that a table shows; parts of the picture, and those that an atlas takes."""
+WITH_RULES = list_names("attribute", option="rules")
 TOP = 10
 """Parts that are measured together by default, at most."""
 LEAST_SETS, MOST_SETS, MOST_STEPS = 20, 10_000, 1000
@@ -43,7 +54,7 @@ def _find(options: Namespace) -> int:
     from patchclamp.explain.circuit_page import circuit_page
     from patchclamp.explain.together import replace_together
 
-    _check(options, options.method or ("relp" if options.rules is not None else None))
+    _check(options, options.method or (find_default("circuit", "attribute", key="rules") if options.rules else None))
     model = load_model(options)
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
@@ -63,17 +74,16 @@ def _find(options: Namespace) -> int:
         with searching(out, plan, resume=options.resume) as kept:
             score = _edges if options.level == "edge" else _units
             found = score(model, pairs, method, options, kept.once)
-            settings = {**found.about.get("settings", {}), "seed": options.seed}
-            found = planned(found, {**plan, "plan": kept.manifest["plan"]}, settings=settings)
+            found = with_extra(found, seed=options.seed, plan={**plan, "plan": kept.manifest["plan"]})
             places, n_sets = _measured_parts(found, options)
             with Meter("receipt", "sets") as meter:
                 receipt = replace_together(
                     model, found, pairs, places, n_sets=n_sets, seed=options.seed, progress=meter
                 )
-        found = replace(found, about={**found.about, "receipt": _receipt_data(found, receipt)})
+        found = with_extra(found, receipt=_receipt_data(found, receipt))
         page: bytes | None = None
         with outputs.attempt("the page"):
-            picture = found.graph(DRAWN.get(options.level, DRAWN_UNITS))
+            picture = draw_graph(found, DRAWN.get(options.level, DRAWN_UNITS))
             page = circuit_page(_document(found), picture, command=command).encode()
         keep_circuit(out, found, page)
     clear(out)
@@ -91,7 +101,7 @@ def _find(options: Namespace) -> int:
     return outputs.code
 
 
-def _measured_parts(found: Circuit, options: Namespace) -> tuple[list[int], int]:
+def _measured_parts(found: Scores, options: Namespace) -> tuple[list[int], int]:
     """Return which parts are measured together, and how many random sets beside them.
 
     Without --top so many, ten at most, that there are random sets of as many parts. Fewer than --top are measured where
@@ -120,14 +130,14 @@ def _measured_parts(found: Circuit, options: Namespace) -> tuple[list[int], int]
     return places[:n], options.controls
 
 
-def _first(found: Circuit, most: int) -> list[int]:
+def _first(found: Scores, most: int) -> list[int]:
     """Return the parts that are measured together: the highest scores, those near zero and the embedding left out.
 
     To replace the embedding is to show the corrupted prompt: it takes all of m(x) − m(x′) in every model.
     """
-    order = [int(i) for i in found.order() if found.level == "edge" or not str(found.parts[i]).startswith("embed/")]
-    least = NEAR * float(np.abs(found.scores).max())
-    return [i for i in order if found.scores[i] > least][:most] or order[:1]
+    order = [int(i) for i in found.order() if found.of_edges or not str(found.parts[i]).startswith("embed/")]
+    least = NEAR * float(np.abs(found.values).max())
+    return [i for i in order if found.values[i] > least][:most] or order[:1]
 
 
 def _check(options: Namespace, method: str | None) -> None:
@@ -143,12 +153,14 @@ def _check(options: Namespace, method: str | None) -> None:
         raise PatchclampError(
             expected=f"a method for {options.level}s: {', '.join(fitting)}",
             got=method,
-            remedy="Edges have eap and eap-ig; nodes, neurons and features have atp and ig."
-            if method in ("eap", "eap-ig", "atp", "ig")
-            else "Choose one of these.",
+            remedy="Choose one of these, or another --level.",
         )
     wrong = [
-        (options.rules is not None and method != "relp", f"--rules with {method}", "They are of relp."),
+        (
+            options.rules is not None and method not in WITH_RULES,
+            f"--rules with {method}",
+            f"They are of {WITH_RULES[0]}.",
+        ),
         (options.by_position and options.level == "edge", "--by-position with edges", "Edges are of all positions."),
         (options.basis and options.level != "feature", f"--basis with {options.level}s", "Add --level feature."),
         (options.level == "feature" and not options.basis, "features without --basis", "Add --basis DIR."),
@@ -183,8 +195,9 @@ def _method(model: Any, pairs: Any, options: Namespace) -> str:
     return cost_of(model, pairs, level=options.level, **how).method
 
 
-def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Circuit:
+def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Scores:
     from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
+    from patchclamp.attribute.rules import Replacement, find_rule
 
     asked: dict[str, Any] = {
         "level": options.level, "method": method, "rules": _rules(options), "steps": options.steps,
@@ -196,41 +209,35 @@ def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) 
         f"{cost.parts:,} parts, by {cost.method}: {cost.forward:,} rows of forward passes{backward}, "
         f"{human_bytes(cost.bytes)} of memory"
     )
-    with Meter("find", "pairs" if method == "patch" else "batches") as meter:
+    replaces = isinstance(find_rule(method)[1], Replacement)
+    with Meter("find", "pairs" if replaces else "batches") as meter:
         return attribute_pairs(model, pairs, denoise=options.denoise, progress=meter, keep=keep, **asked)
 
 
-def _edges(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Circuit:
-    from patchclamp.attribute.edge_patching import patch_edges
-    from patchclamp.attribute.edges import attribute_edges, edge_memory
-    from patchclamp.attribute.over_pairs import about_pairs, versions
-    from patchclamp.subjects.backward import RELP
+def _edges(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Scores:
+    from patchclamp.attribute.edges import edge_memory
+    from patchclamp.attribute.engine import score_edges
+    from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
     from patchclamp.subjects.edges import edge_map
 
     n, n_pairs = len(edge_map(model)), len(pairs)
-    direction = "denoise" if options.denoise else "noise"
-    passes = {
-        "patch": f"{n * n_pairs:,} rows of forward passes that begin at the reader's block",
-        "eap-ig": f"{n_pairs * options.steps:,} rows of backward passes",
-    }.get(method, f"{n_pairs:,} rows of backward passes")
+    _, rule = find_rule(method, rules=_rules(options), steps=options.steps)
+    passes = f"{n_pairs:,} rows of backward passes"
+    if isinstance(rule, Replacement):
+        passes = f"{n * n_pairs:,} rows of forward passes that begin at the reader's block"
+    elif isinstance(rule, PathIntegral):
+        passes = f"{n_pairs * rule.steps:,} rows of backward passes"
     log(f"{n:,} edges, by {method}: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
-    with Meter("find", "edges" if method == "patch" else "passes") as meter:
-        if method == "patch":
-            found = patch_edges(model, pairs, direction=direction, progress=meter, keep=keep)
-        else:
-            rules = (_rules(options) or RELP) if method == "relp" else ()
-            found = attribute_edges(
-                model, pairs, method="eap-ig" if method == "eap-ig" else "eap", rules=rules, steps=options.steps,
-                direction=direction, progress=meter, keep=keep,
-            )  # fmt: skip
-    made = found.circuit(model, pairs)
-    about = {**about_pairs(pairs), "settings": dict(found.settings), "versions": versions()}
-    return replace(made, method=method, about=about, per_pair=np.asarray(found.scores, dtype=np.float32))
+    with Meter("find", "edges" if isinstance(rule, Replacement) else "passes") as meter:
+        return score_edges(
+            model, pairs, method=method, rules=_rules(options), steps=options.steps,
+            direction="denoise" if options.denoise else "noise", progress=meter, keep=keep,
+        )  # fmt: skip
 
 
 def info(options: Namespace) -> int:
     """Show a circuit's folder again: its first parts and the receipt that was made when it was found."""
-    found = Circuit.load(options.folder)
+    found = load_circuit(options.folder)
     document = _document(found)
     if options.json:
         emit(document)
@@ -239,10 +246,10 @@ def info(options: Namespace) -> int:
     return 0
 
 
-def _receipt_data(found: Circuit, receipt: Any) -> dict[str, Any]:
+def _receipt_data(found: Scores, receipt: Any) -> dict[str, Any]:
     """Return a receipt as JSON-ready data."""
-    predicted = found.scores[list(receipt.places)]
-    own = None if found.method == "patch" else agreement(predicted, np.array(receipt.alone))
+    predicted = found.values[list(receipt.places)]
+    own = None if is_measured(found) else agreement(predicted, np.array(receipt.alone))
     r, controls = receipt.receipt, receipt.receipt.controls
     return {
         "verdict": r.verdict, "reasons": list(r.reasons), "summary": r.summary,
@@ -276,32 +283,32 @@ def _number(x: float) -> float | None:
     return x if np.isfinite(x) else None
 
 
-def _document(found: Circuit) -> dict[str, Any]:
+def _document(found: Scores) -> dict[str, Any]:
     """Return what is printed, shown on the page, and given as JSON."""
-    receipt = found.about.get("receipt")
+    receipt = found.provenance.extra.get("receipt")
     order, names = found.order(), found.names()
     alone = dict(zip(receipt["parts"], receipt["alone"], strict=True)) if receipt else {}
     seed = receipt["seed"] if receipt else 0
     parts = []
     for i in map(int, order[: max(TOLD, len(alone))]):
-        each = found.per_pair
+        each = found.per_case
         interval = None
         if each is not None and len(each) > 1:
             interval = mean_interval(each[:, i].astype(np.float64), seed=seed)
         parts.append({
-            "part": names[i], "score": float(found.scores[i]),
+            "part": names[i], "score": float(found.values[i]),
             "low": interval.low if interval else None, "high": interval.high if interval else None,
             "measured": alone.get(names[i]),
         })  # fmt: skip
-    told = {name: value for name, value in found.about.items() if name not in ("asked", "receipt", "plan")}
+    subject = {"slug": found.provenance.subject, "hash": found.provenance.subject_hash}
     return {
-        "subject": dict(found.subject), "level": found.level, "method": found.method, "about": told,
-        "n_parts": len(found), "parts": parts, "receipt": receipt,
+        "subject": subject, "level": found.level, "method": found.method, "is_measured": is_measured(found),
+        "about": found_on(found), "n_parts": len(found), "parts": parts, "receipt": receipt,
     }  # fmt: skip
 
 
 def _add_layer(
-    found: Circuit,
+    found: Scores,
     tokens: list[str],
     options: Namespace,
     command: str,
@@ -312,15 +319,15 @@ def _add_layer(
     from patchclamp.atlas.layers import write_graph
     from patchclamp.atlas.runs import Run, host, versions
 
-    receipt = found.about["receipt"]
+    receipt = found.provenance.extra["receipt"]
     low, high = receipt["random_interval"]
     told = {
         "predicted": receipt["predicted"], "measured": receipt["measured"], "control_mean": receipt["random_mean"],
         "control_low": low, "control_high": high, "p": receipt["p"],
     }  # fmt: skip
     measures = {name: value for name, value in told.items() if value is not None}
-    graph = found.graph(IN_ATLAS, tokens=tokens, measures=measures)
-    slug = found.subject.get("slug")
+    graph = draw_graph(found, IN_ATLAS, tokens=tokens, measures=measures)
+    slug = found.provenance.subject
     alone = {f"{slug}/{name}": value for name, value in zip(receipt["parts"], receipt["alone"], strict=True)}
     nodes = tuple(
         replace(node, measures={"measured": alone[node.key]}) if node.key in alone else node for node in graph.nodes
@@ -330,7 +337,7 @@ def _add_layer(
     run = Run(
         verb="circuit find", command=command, made=made[:200],
         began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
-        seeds={"seed": options.seed}, hashes={"model": str(found.subject.get("hash", ""))},
+        seeds={"seed": options.seed}, hashes={"model": found.provenance.subject_hash},
         options={
             name: str(value)
             for name in ("model", "pairs", "n", "method", "level", "basis", "top")

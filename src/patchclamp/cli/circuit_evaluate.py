@@ -23,7 +23,7 @@ ENOUGH, COARSE = 19, 0.1
 
 def evaluate(options: Namespace) -> int:
     """Evaluate a circuit's folder on pairs, and show it."""
-    from patchclamp.core.circuit import Circuit
+    from patchclamp.core.circuit import is_measured, load_circuit
     from patchclamp.evaluate import evaluate_circuit
     from patchclamp.evaluate.faithfulness import check_subject, choose_pairs, count_subsets
     from patchclamp.evaluate.growing import SHARES, sizes_of
@@ -32,13 +32,13 @@ def evaluate(options: Namespace) -> int:
     from patchclamp.opening import open_pairs
 
     _check(options)
-    circuit = Circuit.load(options.folder)
-    exact = None if options.exact is None else Circuit.load(options.exact)
-    if exact is not None and exact.method != "patch":
+    circuit = load_circuit(options.folder)
+    exact = None if options.exact is None else load_circuit(options.exact)
+    if exact is not None and not is_measured(exact):
         raise PatchclampError(
-            expected="--exact with a circuit that was found by --method patch",
+            expected="--exact with a circuit that was found by --method activation_patching",
             got=f"{options.exact}, found by {exact.method}",
-            remedy="patchclamp circuit find MODEL --method patch --pairs PAIRS --out DIR",
+            remedy="patchclamp circuit find MODEL --method activation_patching --pairs PAIRS --out DIR",
         )
     recovery = None if exact is None else asdict(recover(circuit, exact, signed=not options.magnitude))
     shares, sizes = _sizes(options.sizes)
@@ -47,7 +47,7 @@ def evaluate(options: Namespace) -> int:
     add_bases(model, options)
     for one in (circuit, *([] if exact is None else [exact])):
         check_subject(model, one)
-    kind = circuit.about.get("metric")
+    kind = circuit.provenance.extra.get("metric")
     pairs = load_pairs(model, options, kind=kind)
     how: dict[str, Any] = {"layout": options.layout, "seed": options.seed, "chat": options.chat}
     means = None if options.train is None else open_pairs(model, options.train, n=None, kind=kind, **how)
@@ -56,7 +56,7 @@ def evaluate(options: Namespace) -> int:
     n_pairs, n_subsets = len(chosen.pairs), count_subsets(len(grown), options.random)
     log(
         f"{n_pairs:,} pairs x {n_subsets:,} sets of parts, {n_pairs * n_subsets:,} prompts through the network"
-        + (" (of edges several passes each)" if circuit.level == "edge" else "")
+        + (" (of edges several passes each)" if circuit.of_edges else "")
         + f"; about {human_bytes(memory)} of memory"
     )
     with Meter("evaluate", "sets") as meter:
@@ -145,9 +145,10 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
         f"m {_general(m[0])}, with no part kept {_general(m[1])}"
     )
     document: dict[str, Any] = {
-        "title": title, "told": told, "circuit": found.circuit, "found_on": len(circuit.about.get("pairs", ())),
-        "pairs": len(found.pairs), "left_out": dict(found.left_out), "seen": found.seen, "baseline": found.baseline,
-        "signed": found.signed, "m": {"model": m[0], "empty": m[1]},
+        "title": title, "told": told, "circuit": found.circuit,
+        "found_on": len(circuit.provenance.extra.get("cases", ())), "pairs": len(found.pairs),
+        "left_out": dict(found.left_out), "seen": found.seen, "baseline": found.baseline, "signed": found.signed,
+        "m": {"model": m[0], "empty": m[1]},
         "points": [
             {
                 "size": p.size, "share": p.share, "n_random": p.n_random,

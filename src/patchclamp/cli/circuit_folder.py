@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.circuit import Circuit
+from patchclamp.core.circuit import PAGE, load_circuit
 from patchclamp.core.disk import put_in_place, refuse_interrupted, refuse_occupied, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.provenance import read_versions
+from patchclamp.core.scores import Scores
 
 STATE, WHOLE = "state", "circuit"
 DECIDES = ("level", "steps", "denoise", "by_position", "batch_size", "top", "controls", "seed")
@@ -39,8 +41,6 @@ def check_folder(options: Namespace) -> None:
 
 def plan_of(model: Any, pairs: Any, method: str, rules: Any, options: Namespace) -> dict[str, Any]:
     """Return everything that decides a circuit's folder, as JSON-ready data."""
-    from patchclamp.attribute.over_pairs import versions
-
     torch_threads = _threads()
     bases = {key: basis.hash for key, basis in model.bases.items() if basis.kind == "directions"}
     return {
@@ -54,7 +54,7 @@ def plan_of(model: Any, pairs: Any, method: str, rules: Any, options: Namespace)
             "pairs": [pair.id for pair in pairs.pairs], "metric": pairs.metrics[0].kind, "bases": bases,
             "threads": torch_threads,
         },
-        "versions": versions(),
+        "versions": read_versions(),
     }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def _threads() -> int:
     return int(torch.get_num_threads())
 
 
-def found_before(out: Path, plan: Mapping[str, Any]) -> Circuit | None:
+def found_before(out: Path, plan: Mapping[str, Any]) -> Scores | None:
     """Return the circuit of an earlier run that ended, where it is the one that is looked for; None where none is.
 
     Raises:
@@ -73,8 +73,8 @@ def found_before(out: Path, plan: Mapping[str, Any]) -> Circuit | None:
     """
     if not (out / "manifest.json").exists():
         return None
-    found = Circuit.load(out)
-    same, kept = (json.loads(json.dumps(told)) for told in (plan, found.about.get("plan", {})))
+    found = load_circuit(out)
+    same, kept = (json.loads(json.dumps(told)) for told in (plan, found.provenance.extra.get("plan", {})))
     for one in (same, kept):
         one.get("plan", {}).pop("threads", None)
     if same != kept:
@@ -93,11 +93,11 @@ def searching(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Bund
     Raises:
         PatchclampError: another search runs there, or one with other options was begun.
     """
-    from patchclamp.record.plan import begun, computing
+    from patchclamp.record.run import open_or_resume, pin_threads
 
     aside = staging(out)
     try:
-        with begun(aside / STATE, "finding", plan, resume=resume) as bundle, computing(bundle):
+        with open_or_resume(aside / STATE, "finding", plan, resume=resume) as bundle, pin_threads(bundle):
             yield bundle
     except BaseException:
         if not list(aside.glob(f"{STATE}/*.safetensors")):
@@ -105,7 +105,7 @@ def searching(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Bund
         raise
 
 
-def keep_circuit(out: Path, found: Circuit, page: bytes | None) -> None:
+def keep_circuit(out: Path, found: Scores, page: bytes | None) -> None:
     """Write a circuit's folder beside its place and rename it: it is there whole, or not at all.
 
     Raises:
@@ -115,7 +115,7 @@ def keep_circuit(out: Path, found: Circuit, page: bytes | None) -> None:
     with writing(aside):
         whole = aside / WHOLE
         shutil.rmtree(whole, ignore_errors=True)
-        found.save(whole, page=page)
+        found.save(whole, files={} if page is None else {PAGE: page})
         try:
             put_in_place(whole, out)
         except OSError as problem:
@@ -128,6 +128,8 @@ def clear(out: Path) -> None:
         shutil.rmtree(staging(out))
 
 
-def planned(found: Circuit, plan: Mapping[str, Any], **about: Any) -> Circuit:
-    """Return a circuit that says what it was found with."""
-    return replace(found, about={**found.about, **about, "plan": dict(plan)})
+def with_extra(found: Scores, *, seed: int | None = None, **extra: Any) -> Scores:
+    """Return a circuit that says more of what it was found with."""
+    made = found.provenance
+    own = replace(made, seed=made.seed if seed is None else seed, extra={**made.extra, **extra})
+    return replace(found, provenance=own)

@@ -3,8 +3,9 @@
 from typing import Any
 
 from patchclamp.cli.options import BASIS, CHAT, Parser, verb
+from patchclamp.core.method_index import list_names
 
-METHODS = ("relp", "atp", "ig", "eap", "eap-ig", "patch")
+METHODS = list_names("attribute", "unit", "edge", option="direction")
 LEVELS = ("node", "edge", "neuron", "feature")
 
 
@@ -45,17 +46,18 @@ def _find(whats: Any) -> None:
         whats,
         "find",
         "Score every node, edge, neuron or feature over pairs, keep them in their order, and measure the first.",
-        "patchclamp circuit find organism:copy-gpt2 --pairs planted --method patch --out copy",
+        "patchclamp circuit find organism:copy-gpt2 --pairs planted --method activation_patching --out copy",
     )
     pair_options(made)
     made.add_argument(
         "--method",
         choices=METHODS,
-        help="how parts are scored (default: patch up to 2,000 parts; of more relp, of neurons atp, of edges eap-ig)",
+        help="how parts are scored (default: activation_patching up to 2,000 parts; of more nodes relp, of more "
+        "neurons attribution_patching, of more edges eap_ig)",
     )
     made.add_argument("--level", choices=LEVELS, default="node", help="what the parts are (default: node)")
     made.add_argument("--rules", metavar="RULES", help="relp: others than ln,identity,half")
-    made.add_argument("--steps", type=int, default=10, metavar="N", help="ig, eap-ig: points of the path (default: 10)")
+    made.add_argument("--steps", type=int, default=10, metavar="N", help="points of a path of gradients (default: 10)")
     made.add_argument("--denoise", action="store_true", help="clean values into the corrupted run, not the reverse")
     made.add_argument(
         "--by-position", action="store_true", help="score every position by itself; pairs of one length only"
@@ -94,6 +96,8 @@ def _evaluate(whats: Any) -> None:
     made.add_argument("--random", type=int, default=20, metavar="N", help="random circuits (default and least: 20)")
     made.add_argument("--magnitude", action="store_true", help="take parts by magnitude, not from the highest down")
     made.add_argument("--seen", action="store_true", help="ask the pairs that it was found on too, and say so")
-    made.add_argument("--exact", metavar="DIR", help="a circuit of the same parts by --method patch, to compare with")
+    made.add_argument(
+        "--exact", metavar="DIR", help="a circuit of the same parts by --method activation_patching, to compare with"
+    )
     made.add_argument("--basis", action="append", default=[], metavar="DIR", help=BASIS)
     made.add_argument("--out", metavar="FILE", help="write the curve as .svg or .html, or everything as .json")

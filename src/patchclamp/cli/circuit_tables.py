@@ -18,6 +18,7 @@ from patchclamp.cli.tables import (
     different_sets,
     random_sets,
 )
+from patchclamp.core.circuit import is_measured
 from patchclamp.core.few_values import caution
 
 
@@ -34,14 +35,14 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     several = "s" if n != 1 else ""
     clean, corrupted = (_signed(about.get(name), 2) for name in ("m_clean", "m_corrupted"))
     out.print(
-        f"[bold]{escape(str(found.subject.get('slug')))}[/]: m = {escape(metric)}, mean of {n} pair{several}: "
+        f"[bold]{escape(found.provenance.subject)}[/]: m = {escape(metric)}, mean of {n} pair{several}: "
         f"{clean} clean, {corrupted} corrupted"
     )
     out.print(_how(document), style="dim")
     if verdict := (document["receipt"] or {}).get("summary"):
         out.print(f"[bold]Verdict[/]: {escape(verdict)}")
     # Scores of patching are measurements: to replace the first parts once more adds nothing.
-    again = [] if found.method == "patch" else ["measured"]
+    again = [] if is_measured(found) else ["measured"]
     kind = "predicted" if again else "measured"
     table = _grid("", found.level, kind, "95 % interval", *again, "", numbers=("", "predicted", "measured"))
     scale = _largest(part["score"] for part in document["parts"]) or 1.0
@@ -56,7 +57,7 @@ def print_circuit(found: Any, document: dict[str, Any]) -> None:
     if document["n_parts"] > len(document["parts"]):
         out.print(f"… and {document['n_parts'] - len(document['parts']):,} more, in the folder", style="dim")
     if document["receipt"]:
-        _receipt(out, document, edges=found.level == "edge")
+        _receipt(out, document, edges=found.of_edges)
 
 
 def _how(document: dict[str, Any]) -> str:
@@ -141,5 +142,6 @@ def agreed(r: dict[str, Any]) -> str:
         said += f" (median over the {n} parts). " if n > 1 else ". "
     return (
         f"{said}Where the two differ, trust what is measured: it is what the model did; predictions follow slopes. "
-        "Other parts were not measured, and one that is predicted near zero may matter: --method patch measures all."
+        "Other parts were not measured, and one that is predicted near zero may matter: --method "
+        "activation_patching measures all."
     )

@@ -13,14 +13,16 @@ from patchclamp.core.errors import PatchclampError
 def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -> None:
     """Say what will be scored, and what that costs."""
     from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
-    from patchclamp.attribute.scoring import STEPS
+    from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
     from patchclamp.explain.receipts import count_rows
 
     n_nodes = count_nodes(model, max(map(len, model.stimuli(prompt))), levels)
-    scoring = {
-        "exact": f"{n_nodes:,} rows of forward passes",
-        "ig": f"{STEPS * len(level_sites(model, levels)):,} rows of backward passes",
-    }.get(options.method, "1 backward pass")
+    _, rule = find_rule(options.method)
+    scoring = "1 backward pass"
+    if isinstance(rule, Replacement):
+        scoring = f"{n_nodes:,} rows of forward passes"
+    elif isinstance(rule, PathIntegral):
+        scoring = f"{rule.steps * len(level_sites(model, levels)):,} rows of backward passes"
     receipts = count_rows(n_nodes, top=options.top, n_controls=options.controls)
     memory = human_bytes(n_nodes * BYTES_PER_NODE)
     log(

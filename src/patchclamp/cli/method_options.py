@@ -22,17 +22,16 @@ class MethodParser(Parser):
     kind = "method"
     added: Card | None = None
 
-    def use(self, room: str, verb: str, *, default: str = "", kind: str = "method") -> None:
+    def use(self, room: str, verb: str, *, kind: str = "method") -> None:
         """Add --method, for the methods of a room.
 
         Args:
             room: whose methods they are.
             verb: the verb, whose default method the index names.
-            default: the default method, where no card names itself.
             kind: of card.
         """
         self.room, self.kind = room, kind
-        self.default = default or find_default(verb, room)
+        self.default = find_default(verb, room)
         names = ", ".join(card.name for card in methods(room, kind=kind))
         self.add_argument(
             "--method", default=self.default, metavar="NAME",

@@ -24,9 +24,10 @@ from patchclamp.core.rooms import FOLDERS, ROOMS
 
 TOP = 10
 NOUNS = {
-    "scores": ("patchclamp.core.scores", "Scores"),
-    "readout": ("patchclamp.core.readout", "Readout"),
     "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
+    "exemplars": ("patchclamp.core.exemplars", "Exemplars"),
+    "readout": ("patchclamp.core.readout", "Readout"),
+    "scores": ("patchclamp.core.scores", "Scores"),
     "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""
@@ -44,26 +45,31 @@ def methods(options: Namespace) -> int:
                 expected=f"a method among {', '.join(known)}", got=repr(options.name), remedy="Name its room too."
             )
         if options.json:
-            emit(dict(chosen.data))
+            emit(_entry(chosen))
         else:
             _describe(chosen)
         return 0
     if options.json:
-        emit([dict(card.data) for card in cards])
+        emit([_entry(card) for card in cards])
         return 0
     out = _console()
     for room, question in ROOMS.items():
         own = [card for card in cards if card.room == room]
         if own:
             out.print(f"[bold]{room}[/]  {question}")
-            table = _grid("name", "takes", "gives", "keys", "what it is")
+            table = _grid("name", "tier", "takes", "gives", "keys", "what it is")
             for card in own:
                 takes = ", ".join(dict.fromkeys(noun.rstrip("?") for noun in card.data["takes"].values()))
                 keys = ", ".join(card.data["keys"])
-                table.add_row(card.name, takes, card.data["gives"], keys, escape(card.data["title"]))
+                table.add_row(card.name, card.tier.name, takes, card.data["gives"], keys, escape(card.data["title"]))
             _print(out, table)
     out.print("`patchclamp methods ROOM/NAME` describes one with its options", style="dim")
     return 0
+
+
+def _entry(card: Card) -> dict[str, Any]:
+    """Return what the index says of a method, and its tier with the reason."""
+    return {**card.data, "tier": card.tier.name, "tier_reason": card.tier.reason}
 
 
 def _describe(card: Card) -> None:
@@ -75,6 +81,7 @@ def _describe(card: Card) -> None:
     out.print(f"takes {escape(takes)}{needs}; gives {data['gives']}")
     papers = [f"{one['reference']}" + (f", {one['equation']}" if one["equation"] else "") for one in data["papers"]]
     out.print(f"from {escape('; '.join(papers))}")
+    out.print(f"[bold]{card.tier.name}[/]: {escape(card.tier.reason)}")
     out.print(f"on {', '.join(data['calibrated_on'])} it must show: {escape(data['must_show'])}")
     for where, why in data["must_miss"].items():
         out.print(f"it must miss {escape(where)}: {escape(why)}")

@@ -37,7 +37,7 @@ def add_methods(verbs: Any) -> None:
     add_prepend_bos(one)
     one.add_argument("--top", type=int, default=10, metavar="K", help="how many keys to list (default: 10)")
     one.add_argument("--atlas", metavar="DIR", help="add the units of one prompt to an atlas of this model")
-    one.use("attribute", "attribute", default="relp")
+    one.use("attribute", "attribute")
     add_common(one)
 
     two = add_method_verb(

@@ -1,5 +1,6 @@
 """Nouns that methods give, in a terminal: the finding in one sentence first, then a table."""
 
+from itertools import islice
 from typing import Any
 
 from rich.markup import escape
@@ -7,6 +8,7 @@ from rich.markup import escape
 from patchclamp.cli.tables import ABSENT, _console, _fixed, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.readout import Readout
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
@@ -26,10 +28,14 @@ def show(noun: Any, top: int) -> None:
         _similarity(noun)
     elif isinstance(noun, Readout):
         _readout(noun, top)
+    elif isinstance(noun, Exemplars):
+        _exemplars(noun, top)
     elif isinstance(noun, Descriptions):
         _descriptions(noun, top)
     elif isinstance(noun, Training):
         _training(noun)
+    if noun.provenance.tier == "experimental":
+        _console().print(f"{escape(noun.provenance.method)} is [bold]experimental[/]: docs/method.md says why")
 
 
 def sentence(estimate: Estimate) -> str:
@@ -49,7 +55,7 @@ def _scores(scores: Scores, top: int) -> None:
     ends = f"; m {_signed(scores.metric_clean)}" + (
         f", on the counterpart {_signed(scores.metric_baseline)}" if scores.baseline == "corrupted" else ""
     )
-    out.print(f"{len(scores):,} keys scored by {scores.provenance.method}, in units of {scores.unit}{ends}")
+    out.print(f"{len(scores):,} keys scored by {escape(scores.provenance.label)}, in units of {scores.unit}{ends}")
     table = _grid("key", "score", *scores.measures, numbers=("score", *scores.measures))
     for i in scores.places(top, signed=False).tolist():
         more = [_signed(float(column[i])) for column in scores.measures.values()]
@@ -94,6 +100,23 @@ def _readout(readout: Readout, top: int) -> None:
         null = ABSENT if one.null is None else _range(one.null.low, one.null.high)
         p = ABSENT if one.p is None else format(one.p, ".2g")
         table.add_row(escape(readout.names[t]), _signed(one.value), interval, null, p, _fixed(one.ceiling))
+    _print(out, table)
+
+
+def _exemplars(exemplars: Exemplars, top: int) -> None:
+    out = _console()
+    said = exemplars.to_json(0)
+    kinds = ", ".join(f"{n:,} {kind}" for kind, n in said["kinds"].items()) or "none"
+    out.print(
+        f"{len(exemplars):,} exemplars of {said['units']:,} units of [bold]{escape(exemplars.site.path)}[/] in "
+        f"{said['stimuli']:,} stimuli: {kinds}"
+    )
+    table = _grid("unit", "kind", "value", "stimulus", "position", "tokens", numbers=("value", "stimulus", "position"))
+    for one in islice(exemplars, top):
+        key = f"{exemplars.site.path}/{exemplars.basis}/{one.unit}"
+        shown = one.image or f"{len(one.ids):,}"
+        number = ABSENT if one.stimulus < 0 else str(one.stimulus)
+        table.add_row(escape(key), one.kind, _signed(one.value), number, str(one.position), escape(shown))
     _print(out, table)
 
 

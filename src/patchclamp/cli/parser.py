@@ -10,6 +10,7 @@ from patchclamp.cli.options import BASIS, CHAT, CODERS, MODEL, Parser, add_prepe
 from patchclamp.cli.options import seed as _seed
 from patchclamp.cli.options import verb as _verb
 from patchclamp.cli.patch_parser import add_patch
+from patchclamp.core.method_index import find_default, list_names
 
 
 def build_parser() -> Parser:
@@ -235,9 +236,10 @@ def _explain(verbs: Any) -> None:
     )
     verb.add_argument(
         "--method",
-        choices=("ig", "relp", "atp", "exact"),
-        default="ig",
-        help="integrated gradients (default); quicker: relevance or attribution patching; exact replaces every unit",
+        choices=list_names("attribute", "unit", option="direction"),
+        default=find_default("explain", "attribute"),
+        help="how units are scored (default: integrated_gradients); quicker: relp or attribution_patching; "
+        "activation_patching replaces every unit",
     )
     verb.add_argument(
         "--level",

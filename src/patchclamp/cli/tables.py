@@ -16,6 +16,7 @@ from patchclamp.cli.console import plain, terminal_of
 from patchclamp.cli.layout import print_whole
 from patchclamp.cli.progress import human_bytes
 from patchclamp.cli.terminal import PlainConsole
+from patchclamp.core.method_index import find_default, find_title
 
 BAR, WIDE, GRAPH_ROWS = 12, 120, 20
 ABSENT = "–"
@@ -179,8 +180,6 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
         chat: what was said, where the prompt is a chat.
         how: options under which the model was loaded.
     """
-    from patchclamp.attribute import METHODS  # it brings torch, which the other tables do without
-
     out, q = _console(), e.question
     first = ", ".join(f"{escape(_shown(t))} {_percent(p, 1)}" for t, p in e.likeliest)
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
@@ -193,7 +192,7 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
             f"The answer's beginning {escape(repr(q.beginning))} is shown after the prompt: positions count it too, "
             f"and m is read {'after it' if q.given else 'along it'}."
         )
-    out.print(f"scored by {METHODS[e.method]}, values held against {HELD[e.baseline]}\n", style="dim")
+    out.print(f"scored by {find_title(e.method, 'attribute')}, values held against {HELD[e.baseline]}\n", style="dim")
     out.print(f"[bold]Verdict[/]: {escape(e.receipts.receipt.summary)}\n")
     _causes(out, e.causes)
     _receipt(out, e)
@@ -320,10 +319,12 @@ def _agreement(out: Console, a: Any, method: str) -> None:
         f"\n[bold]Each of {len(a.checks)} units replaced by itself[/] ({near} of them predicted near zero): Spearman's "
         f"ρ between predicted and measured effects {rho}; slope of measured on predicted effects {slope}"
     )
-    if method == "exact":
-        out.print("Exact scores are these very measurements: agreement says nothing here.", style="dim")
+    measured = find_default("circuit", "attribute")
+    if method == measured:
+        out.print("These scores are these very measurements: agreement says nothing here.", style="dim")
     if a.spearman < POOR:
-        other = "exact" if method == "ig" else "ig"
+        usual = find_default("explain", "attribute")
+        other = measured if method == usual else usual
         out.print(f"Predictions agree poorly with measurements here; try --method {other}.", style="bold dark_orange")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import EdgeIndex
 
 SLOTS = ("q", "k", "v")
 """What a head reads the stream for."""
@@ -74,6 +75,20 @@ class EdgeMap:
     def ends(self) -> Int[np.ndarray, "edge 2"]:
         """Places of every edge's writer and reader."""
         return np.concatenate([np.stack([np.arange(n), np.full(n, r)], 1) for r, n in enumerate(self.seen)])
+
+    def keys(self, subject: str = "", n_places: int | None = None) -> EdgeIndex:
+        """Return the keys of every edge, as scores need them.
+
+        Args:
+            subject: slug that keys begin with.
+            n_places: positions, where an edge stands at each by itself: edge by edge, position by position.
+        """
+        ends = self.ends + np.array([0, len(self.writers)])
+        units = [*self.writers, *self.readers]
+        if n_places is not None:
+            units = [f"{unit}@{place}" for unit in units for place in range(n_places)]
+            ends = (ends[:, None] * n_places + np.arange(n_places)[None, :, None]).reshape(-1, 2)
+        return EdgeIndex(units, ends, subject)
 
     @cached_property
     def parts(self) -> tuple[tuple[str, str], ...]:

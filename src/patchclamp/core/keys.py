@@ -66,7 +66,11 @@ class EdgeKey:
 
 
 Key = UnitKey | EdgeKey
-"""What a score can be of: a unit (a neuron, head, channel, feature, or a region of the input), or an edge."""
+Part = str | tuple[str, str]
+"""What a score can be of: a unit (a neuron, head, channel, feature, or a region of the input), or an edge.
+
+A part is either as text without its subject: the key of a unit, or those of who writes and who reads.
+"""
 
 
 def parse_key(text: str) -> Key:
@@ -116,6 +120,11 @@ class _Keys(Sequence[str]):
         if isinstance(i, slice):
             return tuple(str(self.key(k)) for k in range(*i.indices(len(self))))
         return str(self.key(i.__index__()))
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The keys without their subject."""
+        raise NotImplementedError
 
     def _equals(self, other: object) -> bool:
         return isinstance(other, Sequence) and not isinstance(other, str) and tuple(self) == tuple(other)
@@ -182,6 +191,22 @@ class UnitIndex(_Keys):
                 return self.firsts[number] + place * block.n_units + unit.index
         raise _not_listed(self, str(unit))
 
+    def span(self, site: str, basis: str) -> slice:
+        """Return the places of the units of a site in a basis.
+
+        Raises:
+            PatchclampError: there are none.
+        """
+        number = self._numbers.get((site, basis))
+        if number is None:
+            raise _not_listed(self, f"{site}/{basis}")
+        return slice(self.firsts[number], self.firsts[number + 1])
+
+    @property
+    def parts(self) -> "UnitIndex":
+        """The keys without their subject."""
+        return UnitIndex(self.blocks) if self.subject else self
+
     def __iter__(self) -> Iterator[str]:
         head = f"{self.subject}/" if self.subject else ""
         for block in self.blocks:
@@ -203,6 +228,74 @@ class UnitIndex(_Keys):
         return {"kind": "units", "subject": self.subject, "blocks": blocks}
 
 
+class UnitList(_Keys):
+    """List the keys of some units, one by one, where they are no whole blocks.
+
+    Args:
+        units: their keys, without subject.
+        subject: slug that keys begin with; empty for none.
+
+    Raises:
+        PatchclampError: a key that is none, or that has a subject of its own.
+
+    Example:
+        >>> UnitList(["blocks.0.mlp.act/neurons/7@3"], "cat")[0]
+        'cat/blocks.0.mlp.act/neurons/7@3'
+    """
+
+    def __init__(self, units: Sequence[str], subject: str = "") -> None:
+        self.units, self.subject = tuple(units), subject
+        strange = [unit for unit in self.units if UnitKey.parse(unit).subject is not None]
+        if strange:
+            raise PatchclampError(
+                expected="keys without subject", got=strange[0], remedy="Give the subject to the list, once."
+            )
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {unit: i for i, unit in enumerate(self.units)}
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+    def key(self, i: int) -> UnitKey:
+        """Return the key at a place.
+
+        Raises:
+            IndexError: no such place.
+        """
+        head = f"{self.subject}/" if self.subject else ""
+        return UnitKey.parse(head + self.units[i])
+
+    def place(self, key: str | UnitKey) -> int:
+        """Return where a key stands; the inverse of ``key``.
+
+        Raises:
+            PatchclampError: a key that is not in the list.
+        """
+        head = f"{self.subject}/" if self.subject else ""
+        place = self._places.get(str(key).removeprefix(head))
+        if place is None:
+            raise _not_listed(self, str(key))
+        return place
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The keys without their subject."""
+        return self.units
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, UnitList):
+            return (self.units, self.subject) == (other.units, other.subject)
+        return self._equals(other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal to tuples, whose hash needs every key
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the index as JSON-ready data: its keys."""
+        return {"kind": "list", "subject": self.subject, "units": list(self.units)}
+
+
 class EdgeIndex(_Keys):
     """List the keys of edges by two columns: who writes, and who reads.
 
@@ -218,6 +311,11 @@ class EdgeIndex(_Keys):
 
     def __init__(self, units: Sequence[str], ends: Int[np.ndarray, "edge 2"], subject: str = "") -> None:
         self.units, self.ends, self.subject = tuple(units), np.asarray(ends, dtype=np.int32), subject
+
+    @cached_property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """The keys of who writes and who reads, without their subject."""
+        return tuple((self.units[a], self.units[b]) for a, b in self.ends.tolist())
 
     @cached_property
     def _places(self) -> dict[tuple[int, int], int]:
@@ -267,7 +365,7 @@ class EdgeIndex(_Keys):
         return {"kind": "edges", "subject": self.subject, "units": list(self.units)}
 
 
-Index = UnitIndex | EdgeIndex
+Index = UnitIndex | UnitList | EdgeIndex
 
 
 def read_index(data: Mapping[str, Any], ends: np.ndarray | None) -> Index:
@@ -281,6 +379,8 @@ def read_index(data: Mapping[str, Any], ends: np.ndarray | None) -> Index:
         raise ValueError(f"an index of kind {data['kind']!r:.20}")
     if data["kind"] == "units":
         return UnitIndex([Block(*block) for block in data["blocks"]], subject)
+    if data["kind"] == "list":
+        return UnitList(data["units"], subject)
     assert ends is not None
     units = [str(UnitKey.parse(unit)) for unit in data["units"]]
     if ends.ndim != 2 or ends.shape[1] != 2 or (ends.size and not 0 <= ends.min() <= ends.max() < len(units)):

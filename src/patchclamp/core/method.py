@@ -15,6 +15,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.rooms import FOLDERS, ROOMS
 from patchclamp.core.subject import Progress, reason_lacking
+from patchclamp.core.tier import NOT_STORED, Tier, find_tier
 
 TAKES = (
     "Task", "Corpus", "Recording", "Cohort", "Stream", "Split", "Scores", "Basis", "Descriptions", "Exemplars",
@@ -125,9 +126,13 @@ class Method:
         keys: what its result is keyed by: ``unit``, ``edge``, ``region``, ``time``, ``step``; empty where by nothing.
         cost: sizes and options → what it will take.
         oracle: the slow function that it is tested against, ``oracles.FILE:FUNCTION``.
-        calibrated_on: organisms on which it must find what was planted; ``*`` stands for several.
+        calibrated_on: places at which it must find what was planted, ``ORGANISM`` or ``ORGANISM:TASK``; ``*`` stands
+            for several. What is measured there follows from the noun that it gives (``patchclamp.calibrate.measures``).
         must_show: what it must find there, in one sentence.
-        must_miss: organism → why it cannot find what was planted there.
+        must_miss: place → why it cannot find what was planted there.
+        options_at: place → the options that it is tried with there; ``*`` stands for several, later places win.
+        sources: further files of the package that decide its figures, such as an engine; its own is always one.
+        reproduced: stored figures of papers on real data, ``benchmarks/figures/NAME.json`` in the repository.
         default_for: what it is the default of, as ``ROOM`` or ``ROOM:KEY``.
         kind: one of ``core.rooms.FOLDERS``.
 
@@ -147,6 +152,9 @@ class Method:
     must_show: str
     keys: tuple[str, ...] = ()
     must_miss: Mapping[str, str] = field(default_factory=dict)
+    options_at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    reproduced: tuple[str, ...] = ()
     default_for: tuple[str, ...] = ()
     kind: str = "method"
 
@@ -206,6 +214,17 @@ class Method:
     def gives(self) -> str:
         """The noun that it gives."""
         return _noun_of(self._hints.get("return"))[0]
+
+    @property
+    def file(self) -> str:
+        """The file of its function, as the index names it: ``patchclamp/attribute/methods/relp.py``."""
+        return self.run.__module__.replace(".", "/") + ".py"
+
+    @property
+    def tier(self) -> Tier:
+        """Its tier by the stored calibration; a method that is not the package's own is experimental."""
+        ours = self.run.__module__.startswith("patchclamp.")
+        return find_tier(f"{self.room}/{self.name}") if ours else NOT_STORED
 
     @property
     def options(self) -> type:
@@ -324,6 +343,7 @@ class Method:
             method=f"{self.room}/{self.name}",
             options=opts.to_json(options),
             seed=seed,
+            tier=self.tier.name,
             versions=read_versions(),
             hashes={**hashes, **own.hashes},
             seconds=seconds,
@@ -338,7 +358,9 @@ class Method:
             "keys": list(self.keys), "needs": [one.__name__ for one in self.needs], "takes": self.takes,
             "gives": self.gives, "options": opts.read_schema(self.options), "oracle": self.oracle,
             "calibrated_on": list(self.calibrated_on), "must_show": self.must_show, "must_miss": dict(self.must_miss),
-            "default_for": list(self.default_for), "file": self.run.__module__.replace(".", "/") + ".py",
+            "options_at": {place: dict(given) for place, given in self.options_at.items()},
+            "sources": list(self.sources), "reproduced": list(self.reproduced),
+            "default_for": list(self.default_for), "file": self.file,
         }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.rooms import FOLDERS, ROOMS
+from patchclamp.core.tier import Tier, find_tier
 
 FILE = Path(__file__).parents[1] / "methods.json"
 
@@ -33,6 +34,11 @@ class Card:
     def room(self) -> str:
         """The room that it belongs to."""
         return str(self.data["room"])
+
+    @property
+    def tier(self) -> Tier:
+        """Its tier by the stored calibration, and why."""
+        return find_tier(f"{self.room}/{self.name}")
 
     def load(self) -> Any:
         """Import the method itself, a ``Method``."""
@@ -81,6 +87,36 @@ def find_default(verb: str, room: str | None = None, *, key: str = "") -> str:
         got="none that is its default",
         remedy=f"`patchclamp methods {room or verb}`.",
     )
+
+
+def list_names(room: str, *keys: str, option: str = "") -> tuple[str, ...]:
+    """Return the names of a room's methods, of those whose results are keyed by one of some kinds of key.
+
+    Args:
+        room: theirs.
+        keys: ``unit``, ``edge``, …; all methods where none is named.
+        option: only those with this option.
+
+    Example:
+        >>> list_names("attribute", "edge")
+        ('activation_patching', 'eap', 'eap_ig', 'relp')
+    """
+    return tuple(
+        card.name
+        for card in methods(room)
+        if (not keys or set(keys) & set(card.data["keys"]))
+        and (not option or option in {one["name"] for one in card.data["options"]})
+    )
+
+
+def find_title(name: str, room: str) -> str:
+    """Return a method's name as people write it; the name itself where no card has it.
+
+    Example:
+        >>> find_title("relp", "attribute")
+        'relevance patching (RelP)'
+    """
+    return next((str(card.data["title"]) for card in methods(room) if card.name == name), name)
 
 
 @cache

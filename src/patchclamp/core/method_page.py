@@ -6,6 +6,7 @@ from pathlib import Path
 
 from patchclamp.core.method import Method, Paper
 from patchclamp.core.options import describe_value, read_schema
+from patchclamp.core.tier import read_calibration
 
 
 def page_name(method: Method) -> str:
@@ -50,9 +51,13 @@ def write_page(method: Method) -> str:
         "",
         "## What proves it",
         "",
+        f"Tier: **{method.tier.name}**: {method.tier.reason}.",
+        "",
         f"It equals its slow oracle `tests/{method.oracle.partition(':')[0].replace('.', '/')}.py`. On "
         f"{', '.join(method.calibrated_on)} it must show: {method.must_show}.",
         *[f"It must miss {where}: {why}." for where, why in method.must_miss.items()],
+        "",
+        *_figures(method),
     ]
     return "\n".join(lines) + "\n"
 
@@ -71,6 +76,29 @@ def _options(method: Method) -> list[str]:
         for entry in schema
     ]
     return ["| option | takes | default | what it does |", "|---|---|---|---|", *rows]
+
+
+def _figures(method: Method) -> list[str]:
+    """Return the stored figures as a table: each beside its random row and its oracle row."""
+    entry = read_calibration().get(f"{method.room}/{method.name}")
+    if entry is None:
+        return ["No figures are stored."]
+    lines = ["| on | must | figure | value | random | oracle |", "|---|---|---|---|---|---|"]
+    for row in entry["rows"]:
+        must = row["claim"] if row["held"] else f"{row['claim']}, which does not hold"
+        lines += [
+            f"| {row['place']} | {must} | {one['name']} ({one['unit']}) | {_interval(one['own'])} | "
+            f"{_interval(one['random'])} | {_interval(one['oracle'])} |"
+            for one in row["figures"]
+        ]
+    return lines
+
+
+def _interval(row: list[float] | None) -> str:
+    if row is None:
+        return "–"
+    value, low, high, _ = row
+    return f"{value:.3g}" if low is None else f"{value:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _default(value: object) -> str:

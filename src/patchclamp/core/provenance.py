@@ -21,6 +21,7 @@ class Provenance:
         subject: slug of what lay in the rig; empty where none did.
         subject_hash: hash of its weights, or of the recording.
         method: name of the method, with its room: ``attribute/relp``; empty where no card made it.
+        tier: of the method when it ran: ``calibrated``, ``reproduced`` or ``experimental``; empty where no card was.
         options: the method's options, as JSON-ready data.
         seed: of everything random.
         versions: package to version.
@@ -36,12 +37,18 @@ class Provenance:
     subject: str = ""
     subject_hash: str = ""
     method: str = ""
+    tier: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, str] = field(default_factory=dict)
     seconds: float = math.nan
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The method's name as it is shown: an experimental one is called so."""
+        return f"{self.method} (experimental)" if self.tier == "experimental" else self.method
 
     def to_json(self) -> dict[str, Any]:
         """Return the provenance as JSON-ready data."""

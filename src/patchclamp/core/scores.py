@@ -1,7 +1,7 @@
 """Scores: one number per unit or edge, whose keys cost nothing until they are read."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.graph import Edge, Graph, Node
-from patchclamp.core.keys import EdgeIndex, Index, Key, UnitIndex, read_index
+from patchclamp.core.keys import EdgeIndex, Index, Key, Part, UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.unit import UnitKey
@@ -90,12 +90,57 @@ class Scores:
         return len(self.index)
 
     @property
+    def parts(self) -> Sequence[Part]:
+        """The keys without their subject, edges as pairs of keys."""
+        return self.index.parts
+
+    @property
+    def units(self) -> UnitIndex:
+        """The index of scores of units, site by site.
+
+        Raises:
+            PatchclampError: scores of edges, or of single units of sites.
+        """
+        if not isinstance(self.index, UnitIndex):
+            raise PatchclampError(
+                expected="scores of the units of whole sites",
+                got="scores of edges" if self.of_edges else "scores of single units",
+                remedy="Read values and measures key by key.",
+            )
+        return self.index
+
+    @property
+    def of_edges(self) -> bool:
+        """Whether they are scores of edges."""
+        return isinstance(self.index, EdgeIndex)
+
+    @property
+    def method(self) -> str:
+        """Name of the method that made them, without its room."""
+        return self.provenance.method.rpartition("/")[2]
+
+    @property
+    def level(self) -> str:
+        """What is scored: ``edge``, or the level of units that the method was given; ``unit`` where it was not."""
+        return "edge" if self.of_edges else str(self.provenance.options.get("level", "unit"))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the keys as people write them: without their subject, edges as ``source → target``."""
+        return tuple(part if isinstance(part, str) else " → ".join(part) for part in self.parts)
+
+    @property
     def total(self) -> float:
         """Σ of all scores."""
         return float(self.values.sum(dtype=np.float64))
 
-    def key(self, place: int) -> Key:
-        """Return the key at a place of ``values``."""
+    def key(self, place: Natural) -> Key:
+        """Return the key at a place of ``values``.
+
+        Raises:
+            PatchclampError: no such place.
+        """
+        if place >= len(self):
+            raise PatchclampError(expected=f"a place from 0 to {len(self) - 1}", got=str(place), remedy="Count from 0.")
         return self.index.key(int(place))
 
     def score(self, key: str | Key) -> float:
@@ -159,20 +204,41 @@ class Scores:
         chosen[self.places(k, signed=signed)] = True
         return chosen
 
+    def matrix(self, site: str, basis: str, measure: str = "") -> Float[np.ndarray, "position unit"]:
+        """Return the scores of one site, or a measure of its units, by position and unit.
+
+        Args:
+            site: path of the site.
+            basis: of its units.
+            measure: name of one of ``measures``; the scores where left out.
+
+        Returns:
+            Array ``(position, unit)``, a view; one row where units stand for all positions.
+
+        Raises:
+            PatchclampError: scores of edges, a site without scores, or a measure that is not there.
+        """
+        span = self.units.span(site, basis)
+        if measure and measure not in self.measures:
+            raise PatchclampError(
+                expected=f"a measure among {', '.join(self.measures) or 'none'}",
+                got=repr(measure),
+                remedy="Leave it out for the scores.",
+            )
+        column = self.measures[measure] if measure else self.values
+        [n_units] = [one.n_units for one in self.units.blocks if (one.site, one.basis) == (site, basis)]
+        return column[span].reshape(-1, n_units)
+
     def by_place(self) -> Float[np.ndarray, " position"]:
         """Return Σ of scores at every position; one sum where sites have not the same positions.
 
         Raises:
             PatchclampError: scores of edges.
         """
-        if not isinstance(self.index, UnitIndex):
-            raise PatchclampError(
-                expected="scores of units", got="scores of edges", remedy="An edge stands at no one position."
-            )
-        firsts = self.index.firsts
+        firsts = self.units.firsts
         sums = [
             self.values[firsts[i] : firsts[i + 1]].reshape(block.n_places or 1, block.n_units).sum(1)
-            for i, block in enumerate(self.index.blocks)
+            for i, block in enumerate(self.units.blocks)
         ]
         whole = len({len(one) for one in sums}) == 1
         found: np.ndarray = np.sum(sums if whole else [one.sum(keepdims=True) for one in sums], axis=0)
@@ -201,7 +267,7 @@ class Scores:
         subject = {"slug": self.provenance.subject, "hash": self.provenance.subject_hash}
         ends = {"metric_clean": self.metric_clean, "metric_baseline": self.metric_baseline, "total": self.total}
         measures = {name: value for name, value in ends.items() if math.isfinite(value)}
-        own = {"method": self.provenance.method, "baseline": self.baseline, **(about or {})}
+        own = {"method": self.provenance.label, "baseline": self.baseline, **(about or {})}
         return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), measures, own)
 
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:
@@ -219,8 +285,12 @@ class Scores:
             "provenance": self.provenance.to_json(),
         }  # fmt: skip
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, files: Mapping[str, bytes] | None = None) -> None:
         """Write the scores to a new or empty folder, whole or not at all.
+
+        Args:
+            folder: where.
+            files: what people look at, such as ``circuit.html``, kept beside the scores and checked as they are.
 
         Raises:
             PatchclampError: the folder holds something, or cannot be written.
@@ -244,6 +314,8 @@ class Scores:
                     bundle.append(f"{name}-{number:05d}", {"part": column[start : start + CHUNK]})
             if whole:
                 bundle.append("whole", whole)
+            for name, data in (files or {}).items():
+                bundle.attach(name, data)
             bundle.finish()
 
     @classmethod

@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
-from patchclamp.core.circuit import Circuit, Part
+from patchclamp.core.circuit import found_on
 from patchclamp.core.controls import RULES
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import Part
+from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.growing import (
     SHARES,
@@ -100,7 +102,7 @@ class Faithfulness:
 
 def evaluate_circuit(
     model: Network,
-    circuit: Circuit,
+    circuit: Scores,
     pairs: PairSet,
     *,
     means: PairSet | None = None,
@@ -159,8 +161,8 @@ def evaluate_circuit(
         >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
         >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> parts = tuple(f"blocks.0.mlp.act/neurons/{i}" for i in range(16))
-        >>> own = Circuit("neuron", "by hand", parts, np.eye(16)[7], {"slug": "cat", "hash": cat.hash})
+        >>> from patchclamp.core.keys import Block, UnitIndex
+        >>> own = Scores(UnitIndex([Block("blocks.0.mlp.act", "neurons", 16)], "cat"), np.eye(16)[7])
         >>> found = evaluate_circuit(cat, own, pairs)
         >>> round(found.points[0].kept.value, 2), found.points[0].random.value < 0.5
         (1.0, True)
@@ -206,7 +208,8 @@ def evaluate_circuit(
         single = _minimality(measures, circuit, circuits[0, place], kept[0, place], scale, after)
     return Faithfulness(
         circuit={
-            "level": circuit.level, "method": circuit.method, "parts": len(circuit), "subject": dict(circuit.subject)
+            "level": circuit.level, "method": circuit.method, "parts": len(circuit),
+            "subject": {"slug": circuit.provenance.subject, "hash": circuit.provenance.subject_hash},
         },
         pairs=tuple(pair.id for pair in chosen.pairs),
         left_out=evaluated.left_out,
@@ -246,20 +249,20 @@ def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True, random_r
     return 2 + n_sizes * (2 + n_random * (1 + random_rest)) + (2 * CHECKED if minimal else 0)
 
 
-def check_subject(model: Network, circuit: Circuit) -> None:
+def check_subject(model: Network, circuit: Scores) -> None:
     """Refuse a circuit of another model, or of other features than those that were added.
 
     Raises:
         PatchclampError: the circuit names other weights, or other contents of a basis.
     """
-    own = circuit.subject.get("hash")
+    own = circuit.provenance.subject_hash
     if own and own != model.hash:
         raise PatchclampError(
             expected=f"a circuit of this model, {model.name} {model.hash[:12]}",
-            got=f"one of {circuit.subject.get('slug')} {own[:12]}",
+            got=f"one of {circuit.provenance.subject} {own[:12]}",
             remedy="Name the model that it was found in, or find one in this model.",
         )
-    for place, known in dict(circuit.about.get("bases", {})).items():
+    for place, known in found_on(circuit)["bases"].items():
         path, _, name = place.rpartition("/")
         if model.basis_at(path, name).hash != known:
             raise PatchclampError(
@@ -287,7 +290,7 @@ class EvaluatedPairs:
 
 
 def choose_pairs(
-    circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None, seen: bool = False
+    circuit: Scores, pairs: PairSet, *, means: PairSet | None = None, seen: bool = False
 ) -> EvaluatedPairs:
     """Choose the pairs that ``evaluate_circuit`` measures, from the same arguments; nothing is run.
 
@@ -322,13 +325,13 @@ def choose_pairs(
     return EvaluatedPairs(pairs, train, left_out, int(_found_on(circuit, pairs).sum()))
 
 
-def _found_on(circuit: Circuit, pairs: PairSet) -> Bool[np.ndarray, " pair"]:
+def _found_on(circuit: Scores, pairs: PairSet) -> Bool[np.ndarray, " pair"]:
     """Return which pairs a circuit was found on."""
-    known = set(circuit.about.get("pairs", ()))
+    known = set(circuit.provenance.extra.get("cases", ()))
     return np.array([pair.id in known for pair in pairs.pairs])
 
 
-def _of_circuit(circuit: Circuit, means: PairSet) -> PairSet:
+def _of_circuit(circuit: Scores, means: PairSet) -> PairSet:
     """Return those pairs that a circuit was found on."""
     own = _found_on(circuit, means)
     if not own.any():
@@ -349,7 +352,7 @@ def _part_of(progress: Progress | None, before: int, own: int, total: int) -> Pr
 
 def _minimality(
     measures: Interchange,
-    circuit: Circuit,
+    circuit: Scores,
     own: Bool[np.ndarray, " part"],
     kept: Float[np.ndarray, " pair"],
     s: Scale,

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from patchclamp.ablate.strata import arrange_parts, with_sizes
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.controls import RandomOrders, draw_orders
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, sign_flip_p
 
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50)
@@ -97,7 +97,7 @@ def sizes_of(n_parts: int, shares: Sequence[float] = SHARES, more: Sequence[int]
 
 
 def random_orders(
-    circuit: Circuit,
+    circuit: Scores,
     moves: Float[np.ndarray, " part"],
     n: int,
     sizes: Sequence[int],

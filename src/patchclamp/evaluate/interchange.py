@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate import Baseline, Cases, EdgeSets, UnitSets, measure_sets
-from patchclamp.core.circuit import Circuit
 from patchclamp.core.keys import UnitIndex
+from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.edges import with_edges
@@ -34,18 +34,18 @@ class Interchange:
     """
 
     model: Model
-    circuit: Circuit
+    circuit: Scores
     cases: Cases
     baseline: Baseline
 
     @cached_property
     def _units(self) -> UnitIndex | list[UnitKey]:
-        parts = self.circuit.parts
+        parts = self.circuit.index
         return parts if isinstance(parts, UnitIndex) else [UnitKey.parse(str(part)) for part in parts]
 
     def sets(self, kept: Bool[np.ndarray, "subset part"]) -> UnitSets | EdgeSets:
         """Return what is replaced where some parts are kept."""
-        return EdgeSets(self.circuit.parts, ~kept) if self.circuit.level == "edge" else UnitSets(self._units, ~kept)
+        return EdgeSets(self.circuit.parts, ~kept) if self.circuit.of_edges else UnitSets(self._units, ~kept)
 
     @property
     def memory_bytes(self) -> int:
@@ -66,7 +66,7 @@ class Interchange:
         return measure_sets(self.model, self.cases, self.sets(kept), self.baseline, progress=progress).T
 
 
-def interchange(model: Network, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
+def interchange(model: Network, circuit: Scores, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
     """Return what measures pairs with only some of a circuit's parts kept; nothing is run.
 
     Args:
@@ -86,11 +86,12 @@ def interchange(model: Network, circuit: Circuit, pairs: PairSet, *, means: Pair
         >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
         >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> circuit = Circuit("neuron", "by hand", ("blocks.0.mlp.act/neurons/7",), np.ones(1), {"slug": "cat"})
+        >>> from patchclamp.core.keys import UnitList
+        >>> circuit = Scores(UnitList(["blocks.0.mlp.act/neurons/7"]), np.ones(1))
         >>> interchange(cat, circuit, pairs).measure(np.array([[True], [False]])).round(1).tolist()
         [[4.0], [-4.0]]
     """
-    laid = with_edges(model) if circuit.level == "edge" else model_of(model, pairs)
+    laid = with_edges(model) if circuit.of_edges else model_of(model, pairs)
     cases = Cases(pairs.clean, pairs.metrics)
     shown = pairs.corrupted if means is None else (*means.clean, *means.corrupted)
     found = Interchange(laid, circuit, cases, Baseline("corrupted" if means is None else "mean", shown=tuple(shown)))

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from patchclamp.core.circuit import Circuit, Part
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import Part
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, auroc, bootstrap_interval, spearman
 
 RESAMPLES = 500
@@ -38,7 +39,7 @@ class Recovery:
     interval: Interval | None = None
 
 
-def recover(circuit: Circuit, exact: Circuit, *, share: float = TOP, signed: bool = True) -> Recovery:
+def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool = True) -> Recovery:
     """Compare a circuit's order with that of exact patching over the same parts.
 
     Args:
@@ -53,8 +54,10 @@ def recover(circuit: Circuit, exact: Circuit, *, share: float = TOP, signed: boo
     Cost: 500 rank correlations for the interval.
 
     Example:
-        >>> exact = Circuit("neuron", "patch", ("a", "b", "c", "d"), np.array([4.0, 3.0, 2.0, 0.0]), {})
-        >>> guess = Circuit("neuron", "atp", ("d", "c", "b", "a"), np.array([1.0, 2.0, 3.0, 9.0]), {})
+        >>> from patchclamp.core.keys import Block, UnitIndex
+        >>> index = UnitIndex([Block("blocks.0.mlp.act", "neurons", 4)])
+        >>> exact = Scores(index, np.array([4.0, 3.0, 2.0, 0.0]))
+        >>> guess = Scores(index, np.array([9.0, 3.0, 2.0, 1.0]))
         >>> found = recover(guess, exact, share=0.5)
         >>> found.spearman, found.precision, found.auroc
         (1.0, 1.0, 1.0)
@@ -63,20 +66,20 @@ def recover(circuit: Circuit, exact: Circuit, *, share: float = TOP, signed: boo
         raise PatchclampError(
             expected=f"exact patching of the same {len(circuit):,} parts",
             got=f"{len(exact):,} parts of level {exact.level}",
-            remedy="Find it with `circuit find --method patch` at the same level.",
+            remedy="Find it with `circuit find --method activation_patching` at the same level.",
         )
     places = {part: i for i, part in enumerate(exact.parts)}
-    truth = exact.scores[[places[part] for part in circuit.parts]]
+    truth = exact.values[[places[part] for part in circuit.parts]]
     first = exact.first(max(1, int(share * len(exact))), signed=signed)[[places[part] for part in circuit.parts]]
     found = _found(circuit, first, signed=signed)
-    both = np.stack([circuit.scores, truth], axis=1)
+    both = np.stack([circuit.values, truth], axis=1)
     interval = bootstrap_interval(both, lambda rows: spearman(rows[:, 0], rows[:, 1]), n_resamples=RESAMPLES)
     return Recovery(
         found.parts, found.true, found.precision, found.auroc, found.chance, spearman(both[:, 0], both[:, 1]), interval
     )
 
 
-def recover_planted(circuit: Circuit, planted: Collection[Part], *, signed: bool = False) -> Recovery:
+def recover_planted(circuit: Scores, planted: Collection[Part], *, signed: bool = False) -> Recovery:
     """Compare a circuit's order with the parts of a planted graph.
 
     Args:
@@ -88,8 +91,9 @@ def recover_planted(circuit: Circuit, planted: Collection[Part], *, signed: bool
         PatchclampError: a planted part that the circuit does not know, or none.
 
     Example:
-        >>> guess = Circuit("neuron", "atp", ("a", "b", "c"), np.array([-5.0, 1.0, 2.0]), {})
-        >>> recover_planted(guess, ["a", "b"]).precision
+        >>> from patchclamp.core.keys import UnitList
+        >>> guess = Scores(UnitList(["a/neurons/0", "b/neurons/0", "c/neurons/0"]), np.array([-5.0, 1.0, 2.0]))
+        >>> recover_planted(guess, ["a/neurons/0", "b/neurons/0"]).precision
         0.5
     """
     strange = [part for part in planted if part not in set(circuit.parts)]
@@ -102,9 +106,9 @@ def recover_planted(circuit: Circuit, planted: Collection[Part], *, signed: bool
     return _found(circuit, np.array([part in set(planted) for part in circuit.parts]), signed=signed)
 
 
-def _found(circuit: Circuit, true: Bool[np.ndarray, " part"], *, signed: bool) -> Recovery:
+def _found(circuit: Scores, true: Bool[np.ndarray, " part"], *, signed: bool) -> Recovery:
     """Count the true parts among as many of the first; a tie counts against a true part, so equal scores find none."""
-    scores: Float[np.ndarray, " part"] = circuit.scores if signed else np.abs(circuit.scores)
+    scores: Float[np.ndarray, " part"] = circuit.values if signed else np.abs(circuit.values)
     k = int(true.sum())
     slack = 1e-12 * float(np.abs(scores).max(initial=0.0))
     ranks = len(scores) - np.searchsorted(np.sort(scores), scores - slack)

@@ -12,16 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import directions, kind_of
-from patchclamp.attribute.nodes import level_sites, shape_of
+from patchclamp.attribute.gradients import make_baseline
+from patchclamp.attribute.nodes import level_sites, shape_of, unit_strata
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.controls import count_matched, kind_at
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.method_index import find_default, list_names
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Progress
@@ -41,9 +44,9 @@ NOTHING = 1e-4
 """Scores below this share of the largest name no cause: they are rounding."""
 LEAST_MOVED = 1e-5
 """Logits: what moves m by less is rounding too."""
-METHOD = "ig"
+METHOD = find_default("explain", "attribute")
 """It alone finds every unit of the planted circuits (`patchclamp calibrate`), at ten times the cost of one gradient."""
-EXPLAINING = ("ig", "relp", "atp", "exact")
+EXPLAINING = list_names("attribute", "unit", option="direction")
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,7 @@ def explain_answer(
             ``corrupted``.
         means: a survey of this model whose means are the baseline.
         metric: any other number to explain, instead of target and contrast.
-        method: ``ig relp atp exact``.
+        method: a card of the room attribute that predicts changes of m.
         levels: ``neuron`` (every MLP neuron), ``head`` (every attention head), ``channel`` (every channel of a map,
             over all its places), ``feature`` (every unit of the bases that were added to the model), or patterns of
             site paths; neurons and heads, or channels, where left out.
@@ -292,14 +295,13 @@ def explain_answer(
     _check_others(model, shown, levels)
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
-    direct = None if why else attribute_nodes(model, shown, metric, method="direct", **asked)
+    direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **asked)
     found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
-    _check_finite(found)
     _check_moved(model, question, found)
-    least = NOTHING * np.abs(found.flat).max()
+    least = NOTHING * np.abs(found.values).max()
     order = found.order()
-    chosen = [found.key(int(i)) for i in order[:top] if found.flat[i] > least]
-    opposing = [found.key(int(i)) for i in order[::-1][:N_OPPONENTS] if found.flat[i] < -least]
+    chosen = [found.units.key(int(i)) for i in order[:top] if found.values[i] > least]
+    opposing = [found.units.key(int(i)) for i in order[::-1][:N_OPPONENTS] if found.values[i] < -least]
     del order  # eight bytes a node
     if not chosen:
         raise PatchclampError(
@@ -307,7 +309,7 @@ def explain_answer(
             got="none with a positive score",
             remedy="Swap target and contrast, or give a corrupted prompt.",
         )
-    n_matched = count_matched(found.strata, [found.index(node) for node in chosen])
+    n_matched = count_matched(unit_strata(found), [found.units.place(node) for node in chosen])
     if not n_matched:
         raise PatchclampError(
             expected="units to draw random sets from",
@@ -315,9 +317,12 @@ def explain_answer(
             remedy="Choose another --level.",
         )
     chosen = chosen[:n_matched]
+    sites = [block.site for block in found.units.blocks]
+    replaced_by = make_baseline(model, sites, corrupted=question.corrupted, means=means)
     receipts = gather(
-        model, shown, metric, found, direct, chosen, opposing, n_controls=n_controls, seed=seed, progress=progress
-    )
+        model, shown, metric, found, direct, replaced_by, chosen, opposing, n_controls=n_controls, seed=seed,
+        progress=progress,
+    )  # fmt: skip
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
     described = list(_described(model, question, found, clean, [*chosen, *opposing], receipts.singly))
     probability, likeliest = _first_answers(model, question)
@@ -332,19 +337,19 @@ def explain_answer(
         else _measure(model, question.corrupted, metric),
         probability=probability,
         likeliest=likeliest,
-        tokens=tuple(zip(_tokens(model, shown, found), map(float, found.by_position()), strict=True)),
+        tokens=tuple(zip(_tokens(model, shown, found), map(float, found.by_place()), strict=True)),
         causes=tuple(described[: len(chosen)]),
         opposing=tuple(described[len(chosen) :]),
         predicted=float(sum(found.score(node) for node in chosen)),
         receipts=receipts,
         total=found.total,
-        gap=found.gap,
+        gap=found.provenance.extra.get("gap"),
         seed=seed,
         n_layers=model.n_layers,
         bases={
-            f"{site}/{basis}": model.basis_at(site, basis).hash
-            for site, basis in found.scores
-            if kind_of(basis) == "feature"
+            f"{one.site}/{one.basis}": model.basis_at(one.site, one.basis).hash
+            for one in found.units.blocks
+            if kind_of(one.basis) == "feature"
         },
         omitted={DIRECTLY: why} if why else {},
     )
@@ -376,27 +381,18 @@ def _check_others(model: Model, shown: Shown, levels: Sequence[str] | None) -> N
         )
 
 
-def _tokens(model: Model, shown: Shown, found: Attribution) -> list[str]:
+def _tokens(model: Model, shown: Shown, found: Scores) -> list[str]:
     """Return what stands at every position that the scores have; the whole image where they have only one."""
-    n = len(found.by_position())
-    (site, basis), values = next(iter(found.scores.items()))
-    if len(values) != n or basis == "channels":
+    n = len(found.by_place())
+    first = found.units.blocks[0]
+    if first.n_places != n:
         return ["image"] * n
-    return [model.place_name(shown, UnitKey(site, 0, basis, None, i)) for i in range(n)]
+    return [model.place_name(shown, UnitKey(first.site, 0, first.basis, None, i)) for i in range(n)]
 
 
-def _check_finite(found: Attribution) -> None:
-    if not np.isfinite(found.metric_clean) or not np.isfinite(found.flat).all():
-        raise PatchclampError(
-            expected="a finite metric with finite scores",
-            got=str(found.metric_clean) if not np.isfinite(found.metric_clean) else "scores that are not",
-            remedy="The model overflows in this dtype; try --dtype float32.",
-        )
-
-
-def _check_moved(model: Model, question: Question, found: Attribution) -> None:
+def _check_moved(model: Model, question: Question, found: Scores) -> None:
     """Refuse to rank what is rounding: an answer that no unit moves has no causes."""
-    if question.metric.kind not in ("logit", "logit_difference") or np.abs(found.flat).max() >= LEAST_MOVED:
+    if question.metric.kind not in ("logit", "logit_difference") or np.abs(found.values).max() >= LEAST_MOVED:
         return
     words = unknown_words(model, question.shown)
     raise PatchclampError(
@@ -415,13 +411,13 @@ def _measure(model: Model, stimulus: Any, metric: Metric) -> float:
 def _described(
     model: Model,
     question: Question,
-    found: Attribution,
+    found: Scores,
     clean: Recording,
     nodes: Sequence[UnitKey],
     measured: Sequence[float],
 ) -> Iterator[Cause]:
     for node, effect in zip(nodes, measured, strict=True):
-        activation = float(found.activations[node.site, node.basis][node.position or 0, node.index])
+        activation = float(found.measures["activation"][found.units.place(node)])
         promotes: tuple[str, ...] = ()
         if node.position is not None:
             promotes = _promoted(model, node.site, _alone(model, node, clean[node.site][node.position], activation))

@@ -258,7 +258,7 @@ def _agreement(r: Mapping[str, Any]) -> str:
 
 
 def _table(d: Mapping[str, Any], slug: str) -> str:
-    again = d["method"] != "patch"  # scores of patching are measurements: the same twice would say nothing
+    again = not d["is_measured"]  # scores of patching are measurements: the same twice would say nothing
     rows = "".join(
         f"<tr><th scope='row'>{' → '.join(unit(word, slug) for word in part['part'].split(' → '))}</th>"
         f"<td class='n'>{number(part['score'], signed=True)}</td>"

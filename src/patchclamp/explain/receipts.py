@@ -1,17 +1,18 @@
 """Receipts: what happens to a metric when the nodes that are said to carry it are replaced, beside controls."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from patchclamp.ablate import Cases, First, Row, UnitSets, measure_sets
-from patchclamp.attribute.nodes import Attribution
+from patchclamp.ablate import Baseline, Cases, First, Row, UnitSets, measure_sets
+from patchclamp.attribute.nodes import idle_units, unit_strata
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.metric import Metric
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, bootstrap_interval, slope, spearman
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -128,8 +129,9 @@ def gather(
     model: Model,
     shown: Shown,
     metric: Metric,
-    found: Attribution,
-    direct: Attribution | None,
+    found: Scores,
+    direct: Scores | None,
+    baseline: Baseline,
     chosen: Sequence[UnitKey],
     opposing: Sequence[UnitKey],
     *,
@@ -139,14 +141,15 @@ def gather(
 ) -> Receipts:
     """Replace the chosen nodes, and everything that they are compared with, in one sweep.
 
-    Effects are m(clean) − m(replaced), every node replaced by the attribution's own baseline.
+    Effects are m(clean) − m(replaced), every node replaced by the baseline that its score was held against.
 
     Args:
         model: the subject.
         shown: the prompt.
         metric: m.
-        found: scores, sizes and baseline.
+        found: scores and sizes.
         direct: direct logit attribution of the same prompt; None where nothing writes straight to the logits.
+        baseline: what nodes are replaced by.
         chosen: nodes that are said to carry m.
         opposing: nodes that are said to work against it.
         n_controls: random sets.
@@ -155,22 +158,22 @@ def gather(
 
     Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
     """
-    controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_controls, seed=seed)
+    controls = draw_controls(unit_strata(found), [found.units.place(node) for node in chosen], n_controls, seed=seed)
     rivals = {LARGEST_ACTIVATIONS: _loudest(found, chosen)}
     rival = loudest_others(found, chosen)
     if direct is not None:
-        rivals[DIRECTLY] = direct.top(len(chosen))
+        rivals[DIRECTLY] = _nodes(direct, direct.places(len(chosen)))
     singles, near = _sample(found, seed)
     sizes, orders = _kept_sizes(found), _orders(found, seed)
     groups = [chosen, *([n] for n in (*chosen, *opposing)), *rivals.values(), *([n] for n in singles), rival]
-    named = [np.array([found.index(node) for node in group], dtype=np.int64) for group in groups]
+    named = [np.array([found.units.place(node) for node in group], dtype=np.int64) for group in groups]
     one = 1 + len(chosen) + len(opposing)
     drawn_sets = [np.array(places, dtype=np.int64) for places in controls.sets]
     listed = [*named[:one], *drawn_sets, *named[one:]]
     n_groups = len(listed)
     rows: list[Row] = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
-    cases, units = Cases.of([shown], metric), UnitSets(found.unit_index, rows)
-    [values] = measure_sets(model, cases, units, found.baseline, progress=progress)
+    cases, units = Cases.of([shown], metric), UnitSets(found.units, rows)
+    [values] = measure_sets(model, cases, units, baseline, progress=progress)
     effects, kept = found.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
     together, singly, drawn, rival_effects, checked, other = (
@@ -189,7 +192,7 @@ def gather(
         singly=tuple(map(float, singly)),
         rivals=compared,
         agreement=_agreement(found, singles, near, checked, seed),
-        kept=_curve(sizes, kept, len(found.flat)),
+        kept=_curve(sizes, kept, len(found)),
     )  # fmt: skip
 
 
@@ -217,7 +220,7 @@ def normalised(effect: float, clean: float, floor: float) -> float | None:
     return None if scale < SMALLEST_SCALE else effect / scale
 
 
-def loudest_others(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKey]:
+def loudest_others(found: Scores, chosen: Sequence[UnitKey]) -> list[UnitKey]:
     """Return the largest activations among units that were not chosen, as many of each basis; fewer where few are left.
 
     What shares units with the chosen ones confirms them, and cannot contest them.
@@ -225,50 +228,51 @@ def loudest_others(found: Attribution, chosen: Sequence[UnitKey]) -> list[UnitKe
     return _loudest(found, chosen, without=set(chosen))
 
 
-def _loudest(found: Attribution, chosen: Sequence[UnitKey], *, without: Set[UnitKey] = frozenset()) -> list[UnitKey]:
+def _loudest(found: Scores, chosen: Sequence[UnitKey], *, without: Set[UnitKey] = frozenset()) -> list[UnitKey]:
     """Return the largest activations, as many neurons and as many heads as were chosen: the two have no one scale."""
     nodes: list[UnitKey] = []
     for basis in dict.fromkeys(node.basis for node in chosen):
-        parts = {where: np.abs(x) for where, x in found.activations.items() if where[1] == basis}
+        spans = [found.units.span(*where) for where in _sites(found) if where[1] == basis]
+        places = np.concatenate([np.arange(span.start, span.stop) for span in spans])
         k = sum(node.basis == basis for node in chosen)
-        flat = np.concatenate([x.ravel() for x in parts.values()])
-        ends = np.cumsum([0, *(x.size for x in parts.values())])
-        n_left = k
-        for i in np.argsort(-flat, kind="stable")[: k + len(without)]:
-            if not n_left:
-                break
-            block = int(np.searchsorted(ends, i, side="right")) - 1
-            (site, _), x = list(parts.items())[block]
-            position, unit = divmod(int(i - ends[block]), x.shape[1])
-            node = UnitKey(site, unit, basis, found.subject, None if basis == "channels" else position)
-            if node not in without:
-                nodes.append(node)
-                n_left -= 1
+        order = np.argsort(-np.abs(found.measures["activation"][places]), kind="stable")
+        loud = _nodes(found, places[order[: k + len(without)]])
+        nodes += [node for node in loud if node not in without][:k]
     return nodes
+
+
+def _nodes(found: Scores, places: Iterable[int]) -> list[UnitKey]:
+    """Return the units at some places."""
+    return [found.units.key(int(place)) for place in places]
+
+
+def _sites(found: Scores) -> list[tuple[str, str]]:
+    """Return the sites of scores of units, each with its basis."""
+    return [(block.site, block.basis) for block in found.units.blocks]
 
 
 def _rival(name: str, nodes: Sequence[UnitKey], chosen: Sequence[UnitKey], measured: float) -> Rival:
     return Rival(name, tuple(map(str, nodes)), len(set(nodes) & set(chosen)), measured)
 
 
-def _sample(found: Attribution, seed: int) -> tuple[list[UnitKey], list[bool]]:
+def _sample(found: Scores, seed: int) -> tuple[list[UnitKey], list[bool]]:
     """Choose the single nodes whose predictions are checked: strong ones, others, and some predicted near zero."""
     draw = np.random.default_rng(seed)
     order = found.order(signed=False)
-    is_near = np.abs(found.flat) <= NEAR * np.abs(found.flat).max()
+    is_near = np.abs(found.values) <= NEAR * np.abs(found.values).max()
     likely, unlikely = order[~is_near[order]], order[is_near[order]]
     rest = draw.permutation(likely[STRONGEST:])[:OTHERS]
     strong = [*likely[:STRONGEST], *rest]
     # Where few scores are away from zero, more of the others are checked: what is missed lies among them.
     shuffled = draw.permutation(unlikely)
     # That a feature at its baseline does nothing is no prediction: such come last.
-    shuffled = shuffled[np.argsort(found.idle[shuffled], kind="stable")]
+    shuffled = shuffled[np.argsort(idle_units(found)[shuffled], kind="stable")]
     picked = [*strong, *shuffled[: NEAR_ZERO + STRONGEST + OTHERS - len(strong)]]
-    return [found.key(int(i)) for i in picked], [bool(is_near[i]) for i in picked]
+    return _nodes(found, picked), [bool(is_near[i]) for i in picked]
 
 
 def _agreement(
-    found: Attribution, nodes: Sequence[UnitKey], near: Sequence[bool], measured: np.ndarray, seed: int
+    found: Scores, nodes: Sequence[UnitKey], near: Sequence[bool], measured: np.ndarray, seed: int
 ) -> Agreement:
     predicted = np.array([found.score(node) for node in nodes])
     both = np.stack([predicted, measured], axis=1)
@@ -284,22 +288,23 @@ def _agreement(
     )
 
 
-def _kept_sizes(found: Attribution) -> list[int]:
+def _kept_sizes(found: Scores) -> list[int]:
     """Return 0, the powers of two, and all; idle features, which come last in every order, count in the last alone."""
-    n_moved = len(found.flat) - int(found.idle.sum())
-    return [0, *(2**i for i in range(n_moved.bit_length()) if 2**i < n_moved), len(found.flat)]
+    n_moved = len(found) - int(idle_units(found).sum())
+    return [0, *(2**i for i in range(n_moved.bit_length()) if 2**i < n_moved), len(found)]
 
 
-def _orders(found: Attribution, seed: int) -> list[Int[np.ndarray, " node"]]:
+def _orders(found: Scores, seed: int) -> list[Int[np.ndarray, " node"]]:
     """Return the ranks of nodes by magnitude of score, then in some random orders.
 
     Features at their baseline come after all others, in random orders too.
     """
-    n = len(found.flat)
+    n = len(found)
     draw = np.random.default_rng(seed)
     ranks = np.empty(n, dtype=np.int64)
     ranks[found.order(signed=False)] = np.arange(n)
-    return [ranks, *(_idle_last(draw.permutation(n), found.idle) for _ in range(N_ORDERS))]
+    idle = idle_units(found)
+    return [ranks, *(_idle_last(draw.permutation(n), idle) for _ in range(N_ORDERS))]
 
 
 def _idle_last(ranks: np.ndarray, idle: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from patchclamp.attribute import METHODS
+from patchclamp.core.method_index import find_default, find_title
 from patchclamp.explain.markup import (
     UNDEFINED,
     Number,
@@ -30,7 +30,6 @@ EVEN = 0.01
 N_LABELLED, LEAST_LABELLED, TALL = 6, 0.1, 40
 """Tokens with their number below, at most; their least share of the largest; rows beyond which a table scrolls."""
 RIGHT = ' class="n"'
-OTHER_METHOD = {"relp": "ig", "atp": "ig", "ig": "exact"}
 INSTEAD = {"zero": "zero", "mean": "their means over a text", "corrupted": "their values on the corrupted prompt"}
 FLOOR = {
     "zero": "m with every node set to zero",
@@ -378,7 +377,8 @@ def _agreement(d: Mapping[str, Any]) -> str:
     ]
     poor = ""
     if known(a["spearman"]) and a["spearman"] < POOR:
-        other = OTHER_METHOD.get(d["method"])
+        usual, measured = find_default("explain", "attribute"), find_default("circuit", "attribute")
+        other = {usual: measured, measured: ""}.get(d["method"], usual)
         instead = f"; another method may be tried (<code>--method {other}</code>)" if other else ""
         poor = f'<p class="warn">Predictions agree poorly with single replacements here{instead}.</p>'
     if lost:
@@ -431,7 +431,7 @@ def _made(d: Mapping[str, Any], command: str | None) -> str:
         metric["reference"] = f"{len(metric['reference'])} logits"
     gap = number(d["gap"], signed=True) if known(d["gap"]) else "not promised by this method"
     facts = [
-        ("Method", f"{inline(METHODS.get(short, short))} (<code>{inline(short)}</code>)"),
+        ("Method", f"{inline(find_title(short, 'attribute'))} (<code>{inline(short)}</code>)"),
         ("Replaced by", INSTEAD[d["baseline"]]),
         ("Metric", f"<code>{inline(json.dumps(metric))}</code>"),
         ("Model", f"{inline(subject['slug'])}, <code>{inline(subject['hash'])}</code>"),

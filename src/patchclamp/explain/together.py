@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float, Int
 from patchclamp.ablate import Baseline, Cases, EdgeSets, Turn, UnitSets, measure_sets
 from patchclamp.ablate.strata import EMBEDDING, arrange_parts, measure_moves, read_parts, with_sizes
 from patchclamp.attribute.direction import orient
-from patchclamp.core.circuit import Circuit, Part
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.controls import count_matched as count_in_strata
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.keys import Part
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.edges import with_edges
@@ -61,7 +62,7 @@ class Together:
 
 def replace_together(
     model: Network,
-    circuit: Circuit,
+    circuit: Scores,
     pairs: PairSet,
     places: Sequence[int],
     *,
@@ -100,7 +101,7 @@ def replace_together(
         >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
         >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="atp")
+        >>> found = attribute_pairs(cat, pairs, level="neuron", method="attribution_patching")
         >>> round(replace_together(cat, found, pairs, found.order()[:1].tolist()).measured, 1)
         8.0
     """
@@ -111,7 +112,7 @@ def replace_together(
             got=f"{len(chosen)} and {n_sets}",
             remedy="Choose some.",
         )
-    ends, sign = orient(pairs, str(dict(circuit.about.get("settings", {})).get("direction", "noise")))
+    ends, sign = orient(pairs, str(circuit.provenance.options.get("direction", "noise")))
     order, strata, barred = arrange_parts(circuit.parts)
     cases, other = Cases(ends.clean, ends.metrics), Baseline("corrupted", shown=ends.corrupted)
     sizes, loudness = measure_moves(model_of(model, ends), circuit.parts, cases, other, turn=turn)
@@ -121,7 +122,7 @@ def replace_together(
         places_of = np.argsort(order)
         found = draw_controls(strata, places_of[chosen].tolist(), n_sets, seed=seed, barred=places_of[barred].tolist())
         controls = replace(found, sets=tuple(tuple(order[list(one)].tolist()) for one in found.sets))
-    rival = [] if circuit.level == "edge" else _loudest(circuit.parts, chosen, loudness)
+    rival = [] if circuit.of_edges else _loudest(circuit.parts, chosen, loudness)
     rivals = [rival] if rival else []
     singles = [[int(i)] for i in chosen] if alone and len(chosen) > 1 else []
     groups: list[Sequence[int]] = [chosen.tolist(), *singles, *rivals, *controls.sets]
@@ -135,11 +136,11 @@ def replace_together(
     interval = mean_interval(effects[0], seed=seed) if len(pairs) > 1 else None
     names = circuit.names()
     receipt = Receipt(
-        "these parts carry m", tuple(names[i] for i in chosen), float(circuit.scores[chosen].sum()),
+        "these parts carry m", tuple(names[i] for i in chosen), float(circuit.values[chosen].sum()),
         Estimate(float(means[0]), interval, len(pairs), "m"), controls.measure(means[1 + n_single + n_rivals :]),
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
     )  # fmt: skip
-    sums = [circuit.scores[list(one)].sum() for one in controls.sets]
+    sums = [circuit.values[list(one)].sum() for one in controls.sets]
     return Together(
         places=tuple(chosen.tolist()), receipt=receipt, alone=tuple(map(float, single)),
         random_predicted=float(np.mean(sums)) if sums else math.nan,
@@ -210,17 +211,17 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
 
 def _measured(
     model: Network,
-    circuit: Circuit,
+    circuit: Scores,
     pairs: PairSet,
     replaced: Bool[np.ndarray, "set part"],
     turn: Turn,
     progress: Progress | None,
 ) -> Float[np.ndarray, "set pair"]:
     """Return m of every pair with each set replaced."""
-    laid = with_edges(model) if circuit.level == "edge" else model_of(model, pairs)
+    laid = with_edges(model) if circuit.of_edges else model_of(model, pairs)
     used = np.flatnonzero(replaced.any(0))
     parts, rows = [circuit.parts[int(i)] for i in used], replaced[:, used]
-    sets = EdgeSets(parts, rows) if circuit.level == "edge" else UnitSets([str(part) for part in parts], rows)
+    sets = EdgeSets(parts, rows) if circuit.of_edges else UnitSets([str(part) for part in parts], rows)
     then = None if progress is None else (lambda done, total: progress(done * len(rows) // total, len(rows)))
     baseline = Baseline("corrupted", shown=pairs.corrupted)
     return measure_sets(laid, Cases(pairs.clean, pairs.metrics), sets, baseline, turn=turn, progress=then).T

@@ -11,10 +11,12 @@ from patchclamp.atlas import pages
 from patchclamp.atlas.lab.clamps import read_by, unit_values
 from patchclamp.atlas.lab.run import read_at
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
-from patchclamp.attribute import METHODS, Attribution, attribute_nodes
+from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.method_index import find_title
 from patchclamp.core.metric import Metric
+from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
@@ -85,8 +87,8 @@ def rank(
         if neurons:
             found = _attributed(model, stimulus, metric, [path for path, _ in neurons])
             metric_clean, method = found.metric_clean, found.method
-            effects = {place: found.scores[place][position] for place in neurons}
-            values = {place: found.activations[place][position] for place in neurons}
+            effects = {place: found.matrix(*place)[position] for place in neurons}
+            values = {place: found.matrix(*place, "activation")[position] for place in neurons}
         if features:
             slopes, metric_clean, method = _slopes(model, stimulus, metric, [path for path, _ in features])
             values |= _values(model, stimulus, features, position)
@@ -112,7 +114,8 @@ def rank(
     return pages.Ranking(
         position=position, by=by, target=spell(metric.target[0]) if metric else None,
         contrast=spell(metric.contrast[0]) if metric and metric.contrast else None,
-        metric=number_or_none(metric_clean) if metric else None, method=METHODS[method] if metric else "",
+        metric=number_or_none(metric_clean) if metric else None,
+        method=find_title(method, "attribute") if metric else "",
         units=units, total=len(firsts), source=source,
     )  # fmt: skip
 
@@ -144,7 +147,7 @@ def _slopes(
     try:
         found = model.differentiate(stimulus, metric, sites, rules=("ln", "identity", "half"))
     except CannotIntervene:
-        method, found = "atp", model.differentiate(stimulus, metric, sites)
+        method, found = "attribution_patching", model.differentiate(stimulus, metric, sites)
     slopes = {path: widened(found.gradients[path]).cpu().double().numpy() for path in sites}
     return slopes, float(found.metric[0]), method
 
@@ -160,13 +163,13 @@ def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contra
     return Metric("logit_difference", (target,), (contrast,), positions=(place,))
 
 
-def _attributed(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Attribution:
+def _attributed(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Scores:
     _refuse_if_too_large(model, stimulus, sites)
     try:
         return attribute_nodes(model, stimulus, metric, method="relp", levels=sites)
     except CannotIntervene:
         # RelP's rules are not derived for this family: mixtures of experts, for one.
-        return attribute_nodes(model, stimulus, metric, method="atp", levels=sites)
+        return attribute_nodes(model, stimulus, metric, method="attribution_patching", levels=sites)
 
 
 def _refuse_if_too_large(model: LanguageModel, stimulus: Stimulus, sites: Sequence[str]) -> None:

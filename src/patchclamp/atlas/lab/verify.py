@@ -14,14 +14,17 @@ from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
 from patchclamp.atlas.lab.control import rows_of_turn
-from patchclamp.attribute import Attribution, attribute_nodes
+from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
-from patchclamp.core.circuit import Circuit
+from patchclamp.attribute.gradients import make_baseline
+from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
+from patchclamp.core.keys import UnitList
 from patchclamp.core.metric import Metric, MetricKind
 from patchclamp.core.pairs import Pair
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
@@ -65,7 +68,7 @@ def verify(
         PatchclampError: a node that the graph has not or that is no unit, a baseline that the graph does not hold, or
             a graph that does not say what was asked.
 
-    Cost: two forward passes (three with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
+    Cost: two forward passes (four with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
     chosen, predicted = _chosen(graph, nodes)
     if isinstance(asked, PairSet) or (asked is None and over_pairs(graph)):
@@ -74,11 +77,13 @@ def verify(
     question, metric = asked or question_of(model, graph)
     with turn():
         found = _sized(model, question, metric, chosen)
-    controls = draw_controls(found.strata, [found.index(node) for node in chosen], n_sets, seed=seed)
-    groups = [[found.index(node) for node in chosen], *controls.sets]
-    sets = UnitSets(found.unit_index, [np.array(places, dtype=np.int64) for places in groups])
+        sites = [block.site for block in found.units.blocks]
+        baseline = make_baseline(model, sites, corrupted=question.corrupted)
+    own = [found.units.place(node) for node in chosen]
+    controls = draw_controls(unit_strata(found), own, n_sets, seed=seed)
+    sets = UnitSets(found.units, [np.array(places, dtype=np.int64) for places in (own, *controls.sets)])
     [values] = measure_sets(
-        model, Cases.of([question.shown], metric), sets, found.baseline, batch_size=rows_of_turn(question.shown),
+        model, Cases.of([question.shown], metric), sets, baseline, batch_size=rows_of_turn(question.shown),
         turn=turn, progress=progress,
     )  # fmt: skip
     together, randoms = float(found.metric_clean - values[0]), found.metric_clean - values[1:]
@@ -92,7 +97,7 @@ def verify(
         randoms=[finite(x) for x in randoms], size=controls.size,
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=controls.n_different, p=finite(p), baseline=found.baseline.kind, seed=seed,
+        different=controls.n_different, p=finite(p), baseline=baseline.kind, seed=seed,
     )  # fmt: skip
 
 
@@ -191,9 +196,7 @@ def _over_pairs(
     scores = {_local(UnitKey.parse(node.key)): node.score for node in graph.nodes if node.kind not in ENDS}
     own = [_local(node) for node in chosen]
     parts = list(dict.fromkeys([*own, *_like(model, chosen)]))
-    circuit = Circuit(
-        "node", "graph", tuple(parts), np.array([scores.get(part, 0.0) for part in parts]), dict(graph.subject)
-    )  # fmt: skip
+    circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
     found = replace_together(
@@ -226,7 +229,7 @@ def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
                     yield str(UnitKey(site.path, unit, basis, None, position))
 
 
-def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Attribution:
+def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Scores:
     """Return what every unit of the chosen nodes' kinds does, and its baseline; no scores are computed."""
     kinds = ((kind_of(node.basis), node.site) for node in chosen)
     levels = list(dict.fromkeys(BLOCK.sub("blocks.*.", site) if kind == "neuron" else kind for kind, site in kinds))
@@ -234,5 +237,5 @@ def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Seq
         model, question.shown, metric, corrupted=question.corrupted, method="activation", levels=levels
     )
     for node in chosen:
-        found.index(node)  # raises where the model has no such node
+        found.units.place(node)  # raises where the model has no such node
     return found

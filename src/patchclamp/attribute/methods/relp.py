@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from patchclamp.attribute.engine import Level, score_task
+from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
@@ -26,6 +27,11 @@ class RelPOptions:
     )
     direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
     by_position: bool = option(False, "score every position by itself; always so with one case")
+
+
+def rule(options: RelPOptions) -> Gradient:
+    """Return what relevance patching asks of the engine."""
+    return Gradient(options.rules)
 
 
 def relp(subject: Subject, task: Task, options: RelPOptions, *, progress: Progress) -> Scores:
@@ -54,9 +60,14 @@ def relp(subject: Subject, task: Task, options: RelPOptions, *, progress: Progre
     and value besides.
     """
     return score_task(
-        subject, task, method="eap" if options.level == "edge" else "relp", level=options.level, rules=options.rules,
-        direction=options.direction, by_position=options.by_position, progress=progress,
-    )  # fmt: skip
+        subject,
+        task,
+        rule(options),
+        level=options.level,
+        direction=options.direction,
+        by_position=options.by_position,
+        progress=progress,
+    )
 
 
 def _cost(sizes: Sizes, _options: RelPOptions) -> Cost:
@@ -73,7 +84,32 @@ METHOD = Method(
     keys=("unit", "edge"),
     cost=_cost,
     oracle="oracles.relp:relp",
-    calibrated_on=("cat", "mover-gpt2", "mover-llama"),
-    must_show="the planted units and edges come first, and predictions are of the measured size",
-    must_miss={"majority-gpt2": "a head behind a saturated softmax has no gradient"},
+    calibrated_on=(
+        "cat",
+        "copy-*",
+        "induction-*",
+        "mover-*",
+        "neuron-*",
+        "facts-*",
+        "broadcast-*",
+        "decoy-gpt2",
+        "seen-*",
+        "mode-*",
+        "cat:edges",
+        "copy-*:edges",
+        "induction-*:edges",
+        "neuron-*:edges",
+        "broadcast-*:edges",
+        "mode-*:edges",
+    ),
+    must_show="the planted units and edges come first",
+    must_miss={
+        "decoy-llama": "the half rule lets half of what each gated neuron takes off the decoy through",
+        "saturated-*": "the softmax's slope, which it keeps, is flat there",
+        "majority-*": "both halves of the step pass on the same share, and one takes off what the other adds",
+        "backup-gpt2": "the caps pass on as much as they take off: both heads come out 0",
+        "mover-*:edges": "the first head's softmax is saturated, so that the edge into it has no slope",
+    },
+    options_at={"*:edges": {"level": "edge"}},
+    default_for=("attribute", "circuit:node", "circuit:rules"),
 )

@@ -184,7 +184,8 @@ METHOD = Method(
     keys=(),
     cost=_cost,
     oracle="oracles.rsa:rsa",
-    calibrated_on=("brain-linear",),
-    must_show="a rotated copy is alike up to noise, and beats recordings whose conditions were shuffled",
+    calibrated_on=("brain-linear:rotated",),
+    must_show="a rotated copy with noise is more alike than noise, and less than the recording itself",
+    must_miss={"brain-linear:mute": "voxels that read nothing are unlike the features"},
     default_for=("compare",),
 )

@@ -124,8 +124,9 @@ METHOD = Method(
     must_show="after the last block, on openings that fit two programming languages, the rate of the wanted one rises "
     "with strength while perplexity stays bounded, and random directions of the same norm leave it where it was",
     must_miss={
-        "language-gpt2 after its middle block": "from Python to Julia no better than random directions",
-        "language-* from English to French after names": "the rate rises only where the text breaks down",
+        "language-gpt2:julia-python": "after its middle block no better than random directions",
+        "language-*:french-english": "after names the rate rises only where the text breaks down",
     },
+    options_at={"language-*": {"site": "blocks.3.resid_out"}, "language-gpt2:julia-python": {"site": ""}},
     default_for=("steer",),
 )

@@ -213,6 +213,9 @@ METHOD = Method(
     calibrated_on=("language-gpt2", "language-llama"),
     must_show="edited at the prompt's last token, where these networks look facts up, the country of a city changes on "
     "the prompt and on most paraphrases, other facts stay, and a random edit of the same norm does nothing",
-    must_miss={"language-* at the subject's last token": "they look facts up at the prompt's last token"},
+    must_miss={
+        "language-*:lives": "at the subject's last token nothing is looked up: that is done at the prompt's last"
+    },
+    options_at={"language-*": {"position": "last"}, "language-*:lives": {"position": "subject"}},
     default_for=("edit",),
 )

@@ -253,6 +253,9 @@ METHOD = Method(
     oracle="oracles.ridge:ridge",
     calibrated_on=("brain-linear",),
     must_show="voxels that read the features reach their ceiling, mute ones stay within the null",
-    must_miss={"brain-linear:drift": "slow features that are unrelated predict slow voxels only where a split leaks"},
+    must_miss={
+        "brain-linear:drift": "slow features that are unrelated predict slow voxels only where a split leaks",
+        "brain-linear:mute": "voxels that read nothing cannot be predicted",
+    },
     default_for=("decode", "encode"),
 )

@@ -191,5 +191,9 @@ METHOD = Method(
     calibrated_on=("language-gpt2", "language-llama"),
     must_show="what GPT-2's neurons write raises their tokens more than random neurons of their sites do; in a gated "
     "MLP so does the branch up, once what is written takes the sign of the gate",
-    must_miss={"language-llama by what neurons or gates read": "the tokens move no more than under random neurons"},
+    must_miss={
+        "language-llama:read": "the tokens of what neurons read move no more than under random neurons",
+        "language-llama:gate": "nor do those of what their gates read",
+    },
+    options_at={"language-*": {"n_random": 19}, "language-llama*": {"branch": "up"}},
 )

@@ -58,11 +58,16 @@ def card(name: str) -> dict[str, Any]:
     return cat.card() if name == "cat" else card_of(*_parts(name))
 
 
-def task(name: str) -> Task:
-    """Return the question on a planted organism's card as a task of one case."""
+def task(name: str, *, counterpart: bool = False) -> Task:
+    """Return the question on a planted organism's card as a task of one case.
+
+    Args:
+        name: the organism.
+        counterpart: with the corrupted prompt, whatever the card's baseline is.
+    """
     about = card(name)
-    counterpart = about["corrupt"] if about["baseline"] == "corrupted" else None
-    return Task.of(about["prompt"], about["target"], contrast=about["contrast"], counterpart=counterpart)
+    other = about["corrupt"] if counterpart or about["baseline"] == "corrupted" else None
+    return Task.of(about["prompt"], about["target"], contrast=about["contrast"], counterpart=other)
 
 
 def truth(name: str) -> Graph:

@@ -124,11 +124,11 @@ _CARD: Mapping[str, Any] = {
         "blocks.1.mlp.act": "units 0 to 4 fire 1.0 on ' the' after one preposition each, and ask for its place.",
     },
     "must_find": [
-        "direct logit attribution",
-        "attribution patching",
-        "RelP",
-        "integrated gradients",
-        "exact replacement one at a time",
+        "direct_logit",
+        "attribution_patching",
+        "relp",
+        "integrated_gradients",
+        "activation_patching",
     ],
     "must_miss": {
         "activation": "It picks the decoy: 9.0 beside 3.0.",

@@ -66,7 +66,7 @@ COPY = Circuit(
         Decoy("blocks.0.attn.z/heads/0@10", 1.0, "It writes the word before on axes that nothing reads."),
     ),
     claims=Claims(
-        ("direct logit attribution", *GRADIENTS, EXACT),
+        ("direct_logit", *GRADIENTS, EXACT),
         {"activation": "Neuron 9 of block 1 fires 7.0 at the last word and is not read; the head's z has length 1."},
     ),
 )
@@ -115,7 +115,7 @@ INDUCTION = Circuit(
         (*GRADIENTS, EXACT),
         {
             "activation": "Neuron 11 of block 1 fires 6.0 and is not read.",
-            "direct logit attribution": "The previous-word head writes nothing that the unembedding reads.",
+            "direct_logit": "The previous-word head writes nothing that the unembedding reads.",
         },
     ),
 )
@@ -182,7 +182,7 @@ BROADCAST = Circuit(
         (*GRADIENTS, EXACT),
         {
             "activation": "The head is as active at every later word, and neuron 7 of block 1 fires 6.0 unread.",
-            "direct logit attribution": "Only the averaging head writes what the unembedding reads.",
+            "direct_logit": "Only the averaging head writes what the unembedding reads.",
         },
     ),
 )

@@ -33,8 +33,8 @@ SPECIAL = (BOS, EOS, UNKNOWN)
 PUNCTUATION = (".", ",")
 
 # Names of methods, as cards give them.
-GRADIENTS = ("attribution patching", "RelP", "integrated gradients")
-EXACT = "exact replacement one at a time"
+GRADIENTS = ("attribution_patching", "relp", "integrated_gradients")
+EXACT = "activation_patching"
 
 Reading = Mapping[str, float]
 Written = Mapping[str, float]

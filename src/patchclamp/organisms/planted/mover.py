@@ -116,7 +116,7 @@ MOVER = Circuit(
         (*GRADIENTS, EXACT),
         {
             "activation": "Neurons that nothing reads fire 7.0 and 4.0, the one that matters 2.0.",
-            "direct logit attribution": "Only the last of the three steps writes what the unembedding reads.",
+            "direct_logit": "Only the last of the three steps writes what the unembedding reads.",
         },
     ),
     layers=3,

@@ -62,7 +62,7 @@ NEURON = Circuit(
         Decoy("blocks.0.mlp.act/neurons/5@4", 5.0, "It fires on every colour, and nothing reads it."),
     ),
     claims=Claims(
-        ("direct logit attribution", *GRADIENTS, EXACT),
+        ("direct_logit", *GRADIENTS, EXACT),
         {"activation": "Neuron 8 of block 1 fires 6.0 on the same word and is not read."},
     ),
 )
@@ -138,7 +138,7 @@ FACTS = Circuit(
         (*GRADIENTS, EXACT),
         {
             "activation": "The unread neuron of block 1 and the fact that is not asked for fire more strongly.",
-            "direct logit attribution": "The fact's neuron writes at the country, not where the answer is given.",
+            "direct_logit": "The fact's neuron writes at the country, not where the answer is given.",
         },
     ),
 )
@@ -187,17 +187,17 @@ DECOY = Circuit(
         ),
     ),
     claims=Claims(
-        ("attribution patching", "integrated gradients", EXACT),
+        ("attribution_patching", "integrated_gradients", EXACT),
         {
             "activation": "It picks the decoy: 9.0 beside 2.0.",
-            "direct logit attribution": "It picks the decoy: 12 beside 4, for what cancels it comes later.",
+            "direct_logit": "It picks the decoy: 12 beside 4, for what cancels it comes later.",
         },
     ),
     claims_in={
-        "gpt2": Claims(("RelP",)),
+        "gpt2": Claims(("relp",)),
         "llama": Claims(
             miss={
-                "RelP": "The half rule lets half of what each gated neuron takes off through: "
+                "relp": "The half rule lets half of what each gated neuron takes off through: "
                 "6 of the decoy's 12 are left beside 4."
             }
         ),

@@ -95,12 +95,12 @@ MAJORITY = Circuit(
         Decoy("blocks.0.mlp.act/neurons/3@3", 4.0, "It fires on every vote, whichever it is, and nothing reads it."),
     ),
     claims=Claims(
-        ("integrated gradients", EXACT),
+        ("integrated_gradients", EXACT),
         {
             "activation": "A neuron that hardly anything reads fires 7.0; the mean that decides is 0.2.",
-            "direct logit attribution": "The head writes a mean, which only the step's neurons read.",
-            "attribution patching": "The step is flat on either side: at the answer the head's slope is 0.",
-            "RelP": "Both halves of the step pass on the same share of what they read, and one takes off what the "
+            "direct_logit": "The head writes a mean, which only the step's neurons read.",
+            "attribution_patching": "The step is flat on either side: at the answer the head's slope is 0.",
+            "relp": "Both halves of the step pass on the same share of what they read, and one takes off what the "
             "other adds: the head comes out 0.",
         },
     ),
@@ -161,7 +161,7 @@ SEEN = Circuit(
         (*GRADIENTS, EXACT),
         {
             "activation": "Neurons that hardly anything reads fire 6.0 and 4.0, the one that matters 1.0.",
-            "direct logit attribution": NOT_READ_OUT,
+            "direct_logit": NOT_READ_OUT,
         },
     ),
 )
@@ -217,7 +217,7 @@ MODE = Circuit(
         (*GRADIENTS, EXACT),
         {
             "activation": "Neurons that nothing reads fire 7.0 and 4.0, the one that counts 1.8.",
-            "direct logit attribution": "Only the last head writes what the unembedding reads.",
+            "direct_logit": "Only the last head writes what the unembedding reads.",
         },
     ),
 )

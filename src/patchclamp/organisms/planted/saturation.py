@@ -59,12 +59,12 @@ SATURATED = Circuit(
     },
     decoys=(Decoy("blocks.0.mlp.act/neurons/7@8", 4.0, "It tells articles from other words, and nothing reads it."),),
     claims=Claims(
-        ("integrated gradients", EXACT),
+        ("integrated_gradients", EXACT),
         {
             "activation": "Neurons that hardly matter fire 6.0 and 4.0, the one that marks 2.0.",
-            "direct logit attribution": "The marking neuron writes nothing that the unembedding reads.",
-            "attribution patching": "The softmax is flat there: the marking neuron's slope is a hundred-thousandth.",
-            "RelP": "It keeps the softmax's slope, which is flat there.",
+            "direct_logit": "The marking neuron writes nothing that the unembedding reads.",
+            "attribution_patching": "The softmax is flat there: the marking neuron's slope is a hundred-thousandth.",
+            "relp": "It keeps the softmax's slope, which is flat there.",
         },
     ),
 )
@@ -116,14 +116,14 @@ BACKUP = Circuit(
     },
     decoys=(Decoy("blocks.1.mlp.act/neurons/45@4", 6.0, "It writes along a direction that no later weight reads."),),
     claims=Claims(
-        ("direct logit attribution", "integrated gradients"),
+        ("direct_logit", "integrated_gradients"),
         {
             "activation": "An unread neuron fires 6.0, and each of the caps 1.0 as the heads do.",
-            "attribution patching": "At the answer the caps take off whatever a head adds: both slopes are 0.",
+            "attribution_patching": "At the answer the caps take off whatever a head adds: both slopes are 0.",
             EXACT: "Without either head the other one gives the same answer.",
         },
     ),
-    claims_in={"gpt2": Claims(miss={"RelP": "The caps pass on as much as they take off: both heads come out 0."})},
+    claims_in={"gpt2": Claims(miss={"relp": "The caps pass on as much as they take off: both heads come out 0."})},
     either=("blocks.0.attn.z/heads/0@4", "blocks.0.attn.z/heads/2@4"),
     width=48,
 )

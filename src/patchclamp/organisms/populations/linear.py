@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +33,7 @@ class LinearBrain:
         kinds: ``(voxel,)`` ``reader``, ``mute`` or ``slow``.
         blocks: a split in which all showings of a stimulus are in one fold.
         noise: ``(showing, voxel)`` the noise of every voxel, which stays when one is clamped.
+        readable: kinds of voxels of which it is asked whether they can be predicted.
     """
 
     features: Recording
@@ -43,6 +44,39 @@ class LinearBrain:
     kinds: tuple[str, ...]
     blocks: Split
     noise: Float[np.ndarray, "showing voxel"]
+    readable: tuple[str, ...] = ("reader",)
+
+    @property
+    def signal(self) -> Float[np.ndarray, "showing voxel"]:
+        """What the voxels hold of the features: the best prediction of them."""
+        signal: np.ndarray = self.features["features"] @ self.weights
+        return signal
+
+    def rotate(self, seed: Natural = 0) -> "LinearBrain":
+        """Return a brain of as many voxels as features: a random rotation of them, and noise of unit variance."""
+        draw = np.random.default_rng(seed)
+        x = self.features["features"]
+        turned, upper = np.linalg.qr(draw.standard_normal((x.shape[1], x.shape[1])))
+        weights, noise = turned * np.sign(np.diag(upper)), draw.standard_normal(x.shape)
+        targets = _recording(self.targets.stimuli, "voxels", x @ weights + noise)
+        kinds, ceiling = ("reader",) * x.shape[1], np.full(x.shape[1], np.sqrt(0.5))
+        return replace(self, targets=targets, weights=weights, ceiling=ceiling, kinds=kinds, noise=noise)
+
+    def drift(self) -> "LinearBrain":
+        """Return the same voxels beside slow features that none of them reads, and ask for the slow ones."""
+        nothing, ceiling = np.zeros_like(self.weights), np.zeros_like(self.ceiling)
+        return replace(self, features=self.decoy, weights=nothing, ceiling=ceiling, readable=("slow",))
+
+    def mute(self) -> "LinearBrain":
+        """Return the features beside voxels that read nothing, as many as there are, and ask for these."""
+        draw = np.random.default_rng(len(self.noise))
+        noise = draw.standard_normal(self.noise.shape)
+        targets = _recording(self.targets.stimuli, "voxels", noise)
+        nothing, kinds = np.zeros_like(self.weights), ("mute",) * len(self.kinds)
+        ceiling = np.zeros_like(self.ceiling)
+        return replace(
+            self, targets=targets, weights=nothing, ceiling=ceiling, kinds=kinds, noise=noise, readable=("mute",)
+        )
 
     def inputs(self, takes: Mapping[str, str]) -> dict[str, Any]:
         """Return what a method takes: recordings in the order of its parameters, first the features, and the split.
@@ -73,10 +107,18 @@ class LinearBrain:
         return replace(self, features=features, targets=targets)
 
 
-def make(*, n_stimuli: Positive = 60, n_showings: Positive = 2, snr: float = 1.0, seed: Natural = 0) -> LinearBrain:
+def make(
+    *,
+    variant: Literal["", "rotated", "drift", "mute"] = "",
+    n_stimuli: Positive = 60,
+    n_showings: Positive = 2,
+    snr: float = 1.0,
+    seed: Natural = 0,
+) -> LinearBrain:
     """Make the organism: stimuli shown in blocks, every block's stimuli shown several times within it.
 
     Args:
+        variant: ``rotated``, ``drift`` or ``mute``, as the methods of ``LinearBrain`` make them; empty for itself.
         n_stimuli: different stimuli.
         n_showings: of each.
         snr: variance of a reader's signal over that of its noise.
@@ -109,7 +151,7 @@ def make(*, n_stimuli: Positive = 60, n_showings: Positive = 2, snr: float = 1.0
     stimuli = tuple(Stimulus.of(np.array([int(i)])) for i in order)
     kinds = ("reader",) * N_READERS + ("mute",) * N_MUTE + ("slow",) * N_SLOW
     ceiling = np.where(np.array(kinds) == "reader", np.sqrt(snr / (1 + snr)), 0.0)
-    return LinearBrain(
+    brain = LinearBrain(
         _recording(stimuli, "features", x),
         _recording(stimuli, "features", _slow(n, N_FEATURES, draw)),
         _recording(stimuli, "voxels", x @ weights + noise),
@@ -119,6 +161,9 @@ def make(*, n_stimuli: Positive = 60, n_showings: Positive = 2, snr: float = 1.0
         Split(block[order], 0, f"{n_blocks} blocks of stimuli"),
         noise,
     )
+    if variant == "rotated":
+        return brain.rotate(seed)
+    return brain.drift() if variant == "drift" else brain.mute() if variant == "mute" else brain
 
 
 def _slow(n: int, width: int, draw: np.random.Generator) -> Float[np.ndarray, "row width"]:
@@ -131,7 +176,7 @@ def _slow(n: int, width: int, draw: np.random.Generator) -> Float[np.ndarray, "r
     return signal
 
 
-def _recording(stimuli: tuple[Stimulus, ...], site: str, values: np.ndarray) -> Recording:
+def _recording(stimuli: tuple[Any, ...], site: str, values: np.ndarray) -> Recording:
     return Recording(
         stimuli, {site: values}, {site: Site(site, site, values.shape[1])}, {"subject": {"slug": "brain-linear"}}
     )

@@ -80,5 +80,6 @@ METHOD = Method(
     cost=_cost,
     oracle="oracles.occlusion:occlusion",
     calibrated_on=("digits-vit", "digits-cnn"),
+    default_for=("attribute:region",),
     must_show="inserting regions in its order brings the answer back sooner than in a random order",
 )

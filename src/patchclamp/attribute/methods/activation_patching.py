@@ -1,0 +1,110 @@
+"""Activation patching: every part replaced by itself, and m measured."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from patchclamp.attribute.engine import Level, score_task
+from patchclamp.attribute.rules import Replacement
+from patchclamp.core.method import Cost, Method, Paper, Sizes
+from patchclamp.core.options import option
+from patchclamp.core.scores import Scores
+from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
+from patchclamp.subjects.protocols import Intervenes
+
+
+@dataclass(frozen=True)
+class ActivationPatchingOptions:
+    """Options of activation patching."""
+
+    level: Level = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron, feature or edge")
+    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
+    by_position: bool = option(False, "score every position by itself; always so with one case")
+
+
+def rule(_options: ActivationPatchingOptions) -> Replacement:
+    """Return what activation patching asks of the engine."""
+    return Replacement()
+
+
+def activation_patching(
+    subject: Intervenes, task: Task, options: ActivationPatchingOptions, *, progress: Progress
+) -> Scores:
+    r"""Score units or edges by activation patching: what m loses when each is as under the counterpart.
+
+    AP(n) = m(x) − m(x with n := n(x′)), one unit at a time at one position, or at all where positions are not kept
+    apart; n ``(position, unit)``. An edge u → v has m(x) − m(x with v alone reading u(x′)), that is path patching.
+
+    Args:
+        subject: a network that intervenes.
+        task: cases with counterparts; one case may have none, and is then compared with zero.
+        options: level, direction, positions.
+        progress: called with what is done and what there is in all.
+
+    Returns:
+        Scores: of units or edges, their mean over cases, in units of m.
+
+    Raises:
+        PatchclampError: several cases or edges without counterparts.
+
+    Source: 2004.12265, where it is the indirect effect, and 2304.05969 for paths. Departs from them in patching into
+    the clean run by default and in leaving scores in units of m.
+
+    Cost: a forward pass per case and part, begun at the part's block.
+    """
+    return score_task(
+        subject,
+        task,
+        rule(options),
+        level=options.level,
+        direction=options.direction,
+        by_position=options.by_position,
+        progress=progress,
+    )
+
+
+def _cost(sizes: Sizes, _options: ActivationPatchingOptions) -> Cost:
+    return Cost(forward=sizes.cases * (2 + sizes.units * sizes.positions))
+
+
+METHOD = Method(
+    activation_patching,
+    name="activation_patching",
+    room="attribute",
+    title="activation patching",
+    question="Which parts does this answer need?",
+    papers=(
+        Paper("2004.12265", equation="indirect effect"),
+        Paper("2304.05969", equation="path patching"),
+    ),
+    keys=(
+        "unit",
+        "edge",
+    ),
+    cost=_cost,
+    oracle="oracles.attribution:activation_patching",
+    calibrated_on=(
+        "cat",
+        "copy-*",
+        "induction-*",
+        "mover-*",
+        "neuron-*",
+        "facts-*",
+        "broadcast-*",
+        "decoy-*",
+        "seen-*",
+        "mode-*",
+        "saturated-*",
+        "majority-*",
+        "cat:edges",
+        "copy-*:edges",
+        "induction-*:edges",
+        "neuron-*:edges",
+        "broadcast-*:edges",
+        "mode-*:edges",
+    ),
+    must_show="the planted units and edges come first, each with its effect",
+    default_for=("circuit",),
+    must_miss={"backup-*": "a unit whose backup takes over has no effect alone"},
+    options_at={"*:edges": {"level": "edge"}},
+)

@@ -1,0 +1,102 @@
+"""Attribution patching: activation patching to first order, all units from one backward pass."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.rules import Gradient
+from patchclamp.core.method import Cost, Method, Paper, Sizes
+from patchclamp.core.options import option
+from patchclamp.core.scores import Scores
+from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
+from patchclamp.subjects.protocols import Differentiates
+
+
+@dataclass(frozen=True)
+class AttributionPatchingOptions:
+    """Options of attribution patching."""
+
+    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
+    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
+    by_position: bool = option(False, "score every position by itself; always so with one case")
+
+
+def rule(_options: AttributionPatchingOptions) -> Gradient:
+    """Return what attribution patching asks of the engine."""
+    return Gradient()
+
+
+def attribution_patching(
+    subject: Differentiates, task: Task, options: AttributionPatchingOptions, *, progress: Progress
+) -> Scores:
+    r"""Score units by attribution patching: what replacing each would do to m, if m were linear.
+
+    AtP(n) = (n(x) − n(x′)) · ∂m/∂n at x: n ``(position, unit)`` under the prompt x and its counterpart x′; a head's
+    score is the sum over its z, a score over cases their mean.
+
+    Args:
+        subject: a network with gradients.
+        task: cases with counterparts; one case may have none, and is then compared with zero.
+        options: level, direction, positions.
+        progress: called with what is done and what there is in all.
+
+    Returns:
+        Scores: of units, their mean over cases, in units of m.
+
+    Raises:
+        PatchclampError: several cases without counterparts, a subject without gradients.
+
+    Source: 2403.00745, where it is AtP, and 2508.21258. Departs from them in patching into the clean run by
+    default, in scoring neurons, heads and features, and in leaving scores in units of m.
+
+    Cost: two forward passes and one backward per case.
+    """
+    return score_task(
+        subject,
+        task,
+        rule(options),
+        level=options.level,
+        direction=options.direction,
+        by_position=options.by_position,
+        progress=progress,
+    )
+
+
+def _cost(sizes: Sizes, _options: AttributionPatchingOptions) -> Cost:
+    return Cost(forward=2 * sizes.cases, backward=sizes.cases)
+
+
+METHOD = Method(
+    attribution_patching,
+    name="attribution_patching",
+    room="attribute",
+    title="attribution patching",
+    question="Which units carried this answer?",
+    papers=(
+        Paper("2403.00745", equation="definition of AtP"),
+        Paper("2508.21258", equation="attribution patching"),
+    ),
+    keys=("unit",),
+    cost=_cost,
+    oracle="oracles.attribution:attribution_patching",
+    calibrated_on=(
+        "cat",
+        "copy-*",
+        "induction-*",
+        "mover-*",
+        "neuron-*",
+        "facts-*",
+        "broadcast-*",
+        "decoy-*",
+        "seen-*",
+        "mode-*",
+    ),
+    must_show="the planted units come first, and predictions are of the measured size",
+    default_for=("circuit:neuron", "circuit:feature"),
+    must_miss={
+        "saturated-*": "the slope at a saturated softmax is zero",
+        "backup-*": "neither of two heads that back each other up has a slope",
+        "majority-*": "what one half of the step adds the other takes off, to first order",
+    },
+)

@@ -1,0 +1,100 @@
+"""Direct logit attribution: what each unit writes straight to the logits."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.rules import Gradient
+from patchclamp.core.method import Cost, Method, Paper, Sizes
+from patchclamp.core.options import option
+from patchclamp.core.scores import Scores
+from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
+from patchclamp.subjects.backward import DIRECT
+from patchclamp.subjects.protocols import Differentiates, RelevanceRules
+
+
+class Subject(Differentiates, RelevanceRules, Protocol):
+    """What direct logit attribution needs."""
+
+
+@dataclass(frozen=True)
+class DirectLogitOptions:
+    """Options of direct logit attribution."""
+
+    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
+    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
+    by_position: bool = option(False, "score every position by itself; always so with one case")
+
+
+def rule(_options: DirectLogitOptions) -> Gradient:
+    """Return what direct logit attribution asks of the engine."""
+    return Gradient(DIRECT)
+
+
+def direct_logit(subject: Subject, task: Task, options: DirectLogitOptions, *, progress: Progress) -> Scores:
+    r"""Score units by what they write straight to the logits, whatever later blocks do with it.
+
+    DLA(n) = (n(x) − n(x′)) · ∂m/∂n through the residual stream alone, the divisor of the last norm held as it is at x;
+    n ``(position, unit)``. For a head h this is W_U γ W_O^h z_h / σ, read at the answer.
+
+    Args:
+        subject: a network whose blocks have relevance rules.
+        task: cases with counterparts; one case may have none, and is then compared with zero.
+        options: level, direction, positions.
+        progress: called with what is done and what there is in all.
+
+    Returns:
+        Scores: of units, their mean over cases, in units of m.
+
+    Raises:
+        PatchclampError: several cases without counterparts, a subject without rules.
+
+    Source: 2211.00593. Departs from it in holding units against the counterpart or zero, and in scoring neurons.
+
+    Cost: two forward passes and one backward per case.
+    """
+    return score_task(
+        subject,
+        task,
+        rule(options),
+        level=options.level,
+        direction=options.direction,
+        by_position=options.by_position,
+        progress=progress,
+    )
+
+
+def _cost(sizes: Sizes, _options: DirectLogitOptions) -> Cost:
+    return Cost(forward=2 * sizes.cases, backward=sizes.cases)
+
+
+METHOD = Method(
+    direct_logit,
+    name="direct_logit",
+    room="attribute",
+    title="direct logit attribution",
+    question="Which units wrote this answer to the logits?",
+    papers=(Paper("2211.00593", equation="direct effect on the logits"),),
+    keys=("unit",),
+    cost=_cost,
+    oracle="oracles.attribution:direct_logit",
+    calibrated_on=(
+        "cat",
+        "copy-*",
+        "neuron-*",
+        "backup-*",
+    ),
+    must_show="the unit that writes the answer comes first",
+    must_miss={
+        "induction-*": "what a later unit reads is not written to the logits",
+        "mover-*": "what a later unit reads is not written to the logits",
+        "facts-*": "what a later unit reads is not written to the logits",
+        "broadcast-*": "what a later unit reads is not written to the logits",
+        "decoy-*": "what a later unit reads is not written to the logits",
+        "saturated-*": "what a later unit reads is not written to the logits",
+        "majority-*": "what a later unit reads is not written to the logits",
+        "seen-*": "what a later unit reads is not written to the logits",
+        "mode-*": "what a later unit reads is not written to the logits",
+    },
+)

@@ -1,0 +1,87 @@
+"""Edge attribution patching (EAP): path patching to first order, all edges from one backward pass."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.rules import Gradient
+from patchclamp.core.method import Cost, Method, Paper, Sizes
+from patchclamp.core.options import option
+from patchclamp.core.scores import Scores
+from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
+from patchclamp.subjects.protocols import Differentiates
+
+
+@dataclass(frozen=True)
+class EapOptions:
+    """Options of edge attribution patching."""
+
+    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
+    by_position: bool = option(False, "score every position by itself")
+
+
+def rule(_options: EapOptions) -> Gradient:
+    """Return what edge attribution patching asks of the engine."""
+    return Gradient()
+
+
+def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: Progress) -> Scores:
+    r"""Score edges by edge attribution patching: what m owes to each reader's reading each writer as it is.
+
+    EAP(u → v) = (u(x) − u(x′)) · ∂m/∂(input of v) at x, summed over positions: u what a writer adds to the residual
+    stream ``(position, d_model)``, the input of v the stream as v alone reads it.
+
+    Args:
+        subject: a language model whose writers add to one stream.
+        task: cases with counterparts.
+        options: direction, positions.
+        progress: called with what is done and what there is in all.
+
+    Returns:
+        Scores: of edges, their mean over cases, in units of m.
+
+    Raises:
+        PatchclampError: cases without counterparts, a subject without such edges.
+
+    Source: 2310.10348. Departs from it in scoring queries, keys and values of key-value heads as they are.
+
+    Cost: two forward passes and one backward per case, and a backward pass of the projections for each query, key and
+    value.
+    """
+    return score_task(
+        subject,
+        task,
+        rule(options),
+        level="edge",
+        direction=options.direction,
+        by_position=options.by_position,
+        progress=progress,
+    )
+
+
+def _cost(sizes: Sizes, _options: EapOptions) -> Cost:
+    return Cost(forward=2 * sizes.cases, backward=sizes.cases)
+
+
+METHOD = Method(
+    eap,
+    name="eap",
+    room="attribute",
+    title="edge attribution patching",
+    question="Along which edges did this answer come?",
+    papers=(Paper("2310.10348", equation="definition of EAP"),),
+    keys=("edge",),
+    cost=_cost,
+    oracle="oracles.attribution:eap",
+    calibrated_on=(
+        "cat:edges",
+        "copy-*:edges",
+        "induction-*:edges",
+        "neuron-*:edges",
+        "broadcast-*:edges",
+        "mode-*:edges",
+    ),
+    must_show="the planted edges come first",
+    must_miss={"mover-*:edges": "the first head's softmax is saturated, so that the edge into it has no slope"},
+)

@@ -1,0 +1,99 @@
+"""Integrated gradients at hidden units: the gradient averaged along the path from baseline to value."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.rules import PathIntegral
+from patchclamp.core.method import Cost, Method, Paper, Sizes
+from patchclamp.core.options import option
+from patchclamp.core.scores import Scores
+from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
+from patchclamp.subjects.protocols import Differentiates
+
+
+@dataclass(frozen=True)
+class IntegratedGradientsOptions:
+    """Options of integrated gradients."""
+
+    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
+    steps: int = option(10, "points of the path, by Gauss and Legendre", least=1)
+    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
+    by_position: bool = option(False, "score every position by itself; always so with one case")
+
+
+def rule(options: IntegratedGradientsOptions) -> PathIntegral:
+    """Return what integrated gradients asks of the engine."""
+    return PathIntegral(options.steps)
+
+
+def integrated_gradients(
+    subject: Differentiates, task: Task, options: IntegratedGradientsOptions, *, progress: Progress
+) -> Scores:
+    r"""Score units by integrated gradients: their share of what replacing their whole site does to m.
+
+    IG(n) = (n(x) − n(x′)) · ∫₀¹ ∂m/∂n at n(x′) + α (n(x) − n(x′)) dα, in the run on x, the units of one site moving
+    together; n ``(position, unit)``. The scores of a site sum to what replacing the site does, up to the gap that the
+    provenance states.
+
+    Args:
+        subject: a network with gradients.
+        task: cases with counterparts; one case may have none, and is then compared with zero.
+        options: level, steps, direction, positions.
+        progress: called with what is done and what there is in all.
+
+    Returns:
+        Scores: of units, their mean over cases, in units of m.
+
+    Raises:
+        PatchclampError: several cases without counterparts, a subject without gradients.
+
+    Source: 1703.01365, equation 1. Departs from it in taking hidden units for inputs, site by site from the site's own
+    baseline, and in weighing points by Gauss and Legendre.
+
+    Cost: ``steps`` forward and backward passes per case and site.
+    """
+    return score_task(
+        subject,
+        task,
+        rule(options),
+        level=options.level,
+        direction=options.direction,
+        by_position=options.by_position,
+        progress=progress,
+    )
+
+
+def _cost(sizes: Sizes, options: IntegratedGradientsOptions) -> Cost:
+    return Cost(forward=2 * sizes.cases * options.steps, backward=sizes.cases * options.steps)
+
+
+METHOD = Method(
+    integrated_gradients,
+    name="integrated_gradients",
+    room="attribute",
+    title="integrated gradients",
+    question="Which units carried this answer?",
+    papers=(Paper("1703.01365", equation="1"),),
+    keys=("unit",),
+    cost=_cost,
+    oracle="oracles.attribution:integrated_gradients",
+    calibrated_on=(
+        "cat",
+        "copy-*",
+        "induction-*",
+        "mover-*",
+        "neuron-*",
+        "facts-*",
+        "broadcast-*",
+        "decoy-*",
+        "seen-*",
+        "mode-*",
+        "saturated-*",
+        "backup-*",
+        "majority-*",
+    ),
+    must_show="the planted units come first, and the scores of a site sum to its effect",
+    default_for=("explain",),
+)

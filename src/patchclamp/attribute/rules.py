@@ -1,0 +1,94 @@
+"""What a method asks of the engine: a gradient, its integral along a path, replacements, or sizes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import Any
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method import Method
+from patchclamp.core.method_files import find_method
+from patchclamp.core.method_index import list_names
+from patchclamp.subjects.backward import check_rules
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Score (n − r) · ∂m/∂n, from one backward pass.
+
+    Args:
+        rules: relevance rules that replace the backward pass; none for the plain gradient.
+    """
+
+    rules: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_rules(self.rules)
+
+
+@dataclass(frozen=True)
+class PathIntegral:
+    """Score (n − r) · ∫ ∂m/∂n along the straight path from baseline to value.
+
+    Args:
+        steps: Gauss-Legendre points.
+    """
+
+    steps: int = 10
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise PatchclampError(expected="at least 1 step", got=str(self.steps), remedy="10 are the usual number.")
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Score m(x) − m(x with n := r), one part at a time."""
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """Score ‖n‖, which predicts no change of m."""
+
+
+Rule = Gradient | PathIntegral | Replacement | Magnitude
+
+
+def find_rule(
+    method: str | Method | Rule, key: str = "", *, rules: Sequence[str] | None = None, steps: int | None = None
+) -> tuple[str, Rule]:
+    """Return the name of a method and what it asks of the engine.
+
+    Args:
+        method: a card of the room attribute that scores units or edges, by name; or a rule itself.
+        key: ``unit`` or ``edge``: what it must score; either where left out.
+        rules: relevance rules, of a method that has this option.
+        steps: points of a path; a method without one does not look at it.
+
+    Raises:
+        PatchclampError: an unknown method, or one of another engine; rules of a method that has none.
+    """
+    if isinstance(method, Rule):
+        return type(method).__name__.lower(), method
+    PathIntegral(1 if steps is None else steps)
+    card = find_method(method, "attribute")
+    build = getattr(import_module(card.run.__module__), "rule", None)
+    keys = (key,) if key else ("unit", "edge")
+    if build is None or not set(keys) & set(card.keys):
+        known = list_names("attribute", *keys)
+        raise PatchclampError(
+            expected=f"a method that scores {' or '.join(f'{one}s' for one in keys)}: {', '.join(known)}",
+            got=card.name,
+            remedy="Choose one of these.",
+        )
+    names = {field.name for field in fields(card.options)}
+    if rules is not None and "rules" not in names:
+        raise PatchclampError(
+            expected=f"rules with {', '.join(list_names('attribute', 'unit', 'edge', option='rules'))}",
+            got=f"rules with {card.name}",
+            remedy="Leave them out.",
+        )
+    given: dict[str, Any] = {} if rules is None else {"rules": tuple(rules)}
+    given |= {"steps": steps} if steps is not None and "steps" in names else {}
+    found: Rule = build(card.make_options(given))
+    return card.name, found

@@ -1,0 +1,28 @@
+"""Edit: the new answer is given, on paraphrases too, and other answers stay."""
+
+from patchclamp.calibrate.figures import Figure, known, null_of
+from patchclamp.calibrate.trials import Trial
+from patchclamp.calibrate.truth import RewrittenFact
+from patchclamp.control import measure_edit
+from patchclamp.core.edit import Edit
+
+RANDOM = 19
+LEAST_PARAPHRASES, LEAST_KEPT = 0.75, 0.9
+
+
+def measure(trial: Trial, noun: Edit) -> list[Figure]:
+    """Return efficacy, paraphrases and specificity of an edit, beside random edits of the same norm."""
+    truth, task = trial.truth, trial.inputs["task"]
+    assert isinstance(truth, RewrittenFact)
+    found = measure_edit(
+        trial.inputs["subject"], noun, task, truth.paraphrases, truth.others, n_random=RANDOM, seed=trial.seed
+    )
+    figures = [
+        Figure(name, own, null_of(own), known(1.0, own), least)
+        for name, own, least in (
+            ("new answer", found.efficacy, 1.0),
+            ("new answer on paraphrases", found.paraphrase, LEAST_PARAPHRASES),
+        )
+    ]
+    # A random edit leaves other answers alone as well, so that chance is no bar there.
+    return [*figures, Figure("other answers kept", found.specificity, None, None, LEAST_KEPT)]

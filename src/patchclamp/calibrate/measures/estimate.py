@@ -1,0 +1,36 @@
+"""Estimate: a benchmark gives more to an explanation than to the same one shuffled, and less than to the best one."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from patchclamp.calibrate.figures import Figure, known, null_of
+from patchclamp.calibrate.trials import Trial
+from patchclamp.calibrate.truth import Explained
+from patchclamp.core.descriptions import Descriptions
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.scores import Scores
+
+
+def measure(trial: Trial, noun: Estimate) -> list[Figure]:
+    """Return what a benchmark says of an explanation, of the same one shuffled, of its null and of the best one."""
+    assert isinstance(trial.truth, Explained)
+    name = trial.truth.parameter
+    random = trial.run(**{name: shuffle(trial.inputs[name], trial.seed)})
+    return [
+        Figure("beside shuffled ones", noun, random, known(noun.ceiling, noun)),
+        Figure("beside random ones", noun, null_of(noun), known(noun.ceiling, noun)),
+    ]
+
+
+def shuffle(noun: Any, seed: int) -> Any:
+    """Return Scores or Descriptions that are given to the wrong keys."""
+    draw = np.random.default_rng(seed)
+    if isinstance(noun, Descriptions):
+        return replace(noun, terms=noun.terms[draw.permutation(len(noun))])
+    assert isinstance(noun, Scores)
+    if noun.per_case is None:
+        return replace(noun, values=draw.permutation(noun.values))
+    each = draw.permuted(noun.per_case, axis=1)
+    return replace(noun, values=each.mean(0), per_case=each)

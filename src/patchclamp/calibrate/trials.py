@@ -1,0 +1,228 @@
+"""Trials: a method on one organism, with what is known there."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from patchclamp import organisms
+from patchclamp.calibrate import truth as known
+from patchclamp.calibrate.corpora import make_corpus, make_exemplars
+from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method import Method
+from patchclamp.core.method_files import find_method
+from patchclamp.core.method_index import find_default
+from patchclamp.core.task import Case, Task
+from patchclamp.core.unit import UnitKey
+from patchclamp.organisms import digits, language, planted, populations
+from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
+from patchclamp.organisms.language.rewrites import background, rewrite
+from patchclamp.subjects.edges import edge_map
+
+UNKNOWN_WORD = "qzx"
+"""A word that no planted organism knows."""
+Made = tuple[dict[str, Any], known.Truth]
+"""Inputs of a method by the names of its parameters, and what is known of the organism."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Hold what a method is run on, and with what.
+
+    Args:
+        method: which.
+        place: ``ORGANISM`` or ``ORGANISM:TASK``.
+        inputs: by the names of its parameters.
+        options: that its card states for this place.
+        truth: what is known there.
+        seed: of everything random.
+    """
+
+    method: Method
+    place: str
+    inputs: Mapping[str, Any]
+    options: Mapping[str, Any]
+    truth: known.Truth
+    seed: int = 0
+
+    def run(self, **changes: Any) -> Any:
+        """Return what the method gives, with some inputs changed."""
+        return self.method(**{**self.inputs, **changes}, **self.options, seed=self.seed)
+
+    def parameter(self, noun: str) -> str:
+        """Return the name of the first parameter that takes a noun."""
+        return next(name for name, taken in self.method.takes.items() if taken.rstrip("?") == noun)
+
+
+def list_places(method: Method) -> list[tuple[str, str]]:
+    """Return the places at which a method is tried, in the order of its card, each with ``show`` or ``miss``.
+
+    Raises:
+        PatchclampError: a place at an organism that there is not.
+    """
+    found: dict[str, str] = {}
+    for claim, patterns in (("show", method.calibrated_on), ("miss", tuple(method.must_miss))):
+        for pattern in patterns:
+            wanted, colon, task = _plain(pattern).partition(":")
+            matched = fnmatch.filter(_names(), wanted)
+            if not matched:
+                raise PatchclampError(
+                    expected=f"an organism among {', '.join(_names())}",
+                    got=f"{pattern!r} on the card of {method.name}",
+                    remedy="Name ORGANISM or ORGANISM:TASK in calibrated_on and must_miss; * stands for several.",
+                )
+            # What is named to be missed is not to be shown, whatever pattern names it too.
+            found |= {f"{name}{colon}{task}": claim for name in matched}
+    return list(found.items())
+
+
+def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
+    """Return a method's trial at a place.
+
+    Args:
+        method: which.
+        place: ``ORGANISM`` or ``ORGANISM:TASK``.
+        seed: of everything random.
+
+    Raises:
+        PatchclampError: an organism that has nothing for what the method takes and gives.
+
+    Cost: the organism is built.
+    """
+    name, _, task = place.partition(":")
+    options: dict[str, Any] = {}
+    for pattern, given in method.options_at.items():
+        if fnmatch.fnmatch(place, _plain(pattern)):
+            options |= given
+    for home, make in MAKERS:
+        if name in home.names() and (made := make(method, name, task)) is not None:
+            return Trial(method, place, made[0], options, made[1], seed)
+    raise PatchclampError(
+        expected=f"an organism among {', '.join(_names())}, with inputs of a method that gives {method.gives}",
+        got=f"{place} for {method.name}",
+        remedy="Name in calibrated_on where the method can be tried; calibrate/trials.py says on what.",
+    )
+
+
+def _names() -> tuple[str, ...]:
+    return (*organisms.names(), *populations.names())
+
+
+def _plain(pattern: str) -> str:
+    return pattern.removeprefix("planted/")
+
+
+def _of_planted(method: Method, name: str, task: str) -> Made | None:
+    subject = planted.build(name)
+    if task not in ("", "edges"):
+        return None
+    inputs = _ask(method, subject, word_by_word(name) if task else planted.task(name), "", edges=task == "edges")
+    if inputs is None:
+        return None
+    card = planted.card(name)
+    if method.gives == "Estimate":
+        return _explained(method, inputs)
+    if method.gives == "Descriptions":
+        # A neuron that works against the answer says the other one.
+        words = {
+            str(UnitKey.parse(key).without_place()): card["target" if effect > 0 else "contrast"]
+            for key, effect in card["effects"].items()
+            if "/neurons/" in key
+        }
+        return inputs, known.PlantedWords(words)
+    if not task:
+        return inputs, known.PlantedUnits(card["effects"])
+    graph = edge_map(subject)
+    return inputs, known.PlantedEdges(planted_folds(name, graph), lambda u, v: (writer_of(u), reader_of(v, graph)))
+
+
+def word_by_word(name: str) -> Task:
+    """Return a planted organism's prompt beside its card's corrupted one, and beside itself with each word unknown.
+
+    A circuit's edges are those along which any word can change the answer.
+    """
+    card = organisms.card(name)
+    words = list(re.finditer(r"\w+", card["prompt"]))
+    others = [card["prompt"][: word.start()] + UNKNOWN_WORD + card["prompt"][word.end() :] for word in words]
+    cases = [Case(card["prompt"], one, (card["target"],), (card["contrast"],)) for one in (card["corrupt"], *others)]
+    return Task(tuple(cases), name=f"{name} word by word")
+
+
+def _of_digits(method: Method, name: str, task: str) -> Made | None:
+    inputs = None if task else _ask(method, digits.build(name), digits.task(), "region")
+    if inputs is None or method.gives == "Descriptions":
+        return None
+    return _explained(method, inputs) if method.gives == "Estimate" else (inputs, known.Regions())
+
+
+def _ask(method: Method, subject: Any, task: Task, key: str, *, edges: bool = False) -> dict[str, Any] | None:
+    """Return what a method of a question takes; Scores are those of the default method of the kind of key."""
+    options: dict[str, Any] = {"level": "edge"} if edges else {}
+    makers: Mapping[str, Callable[[], Any]] = {
+        "Task": lambda: task,
+        "Scores": lambda: find_method(find_default("attribute", key=key), "attribute")(subject, task, **options),
+    }
+    nouns = {parameter: makers.get(noun.rstrip("?")) for parameter, noun in method.takes.items()}
+    if method.gives not in ("Scores", "Estimate", "Descriptions") or None in nouns.values():
+        return None
+    return {"subject": subject, **{parameter: make() for parameter, make in nouns.items() if make is not None}}
+
+
+def _explained(method: Method, inputs: dict[str, Any]) -> Made | None:
+    """Return what a benchmark is given, and which of it can be shuffled."""
+    nouns = {parameter: noun.rstrip("?") for parameter, noun in method.takes.items()}
+    explained = next((name for name, noun in nouns.items() if noun in ("Scores", "Descriptions")), None)
+    return None if explained is None else (inputs, known.Explained(explained))
+
+
+def _of_brain(method: Method, name: str, task: str) -> Made | None:
+    taken = [noun.rstrip("?") for noun in method.takes.values()]
+    if method.needs or set(taken) - {"Recording", "Split"} or taken.count("Recording") > 2:
+        return None
+    brain = populations.make(name, variant=task)
+    readable = np.array([kind in brain.readable for kind in brain.kinds])
+    return brain.inputs(method.takes), known.ReadTargets(readable, brain.signal)
+
+
+def _of_language(method: Method, name: str, task: str) -> Made | None:
+    subject = language.build(name)
+    if method.gives == "Edit":
+        told = rewrite(task or "lies", 1)
+        inputs = {"subject": subject, "task": told.task, "text": background(subject, "blocks.*.mlp.act", 300)}
+        return inputs, known.RewrittenFact(told.paraphrases, told.others)
+    if method.gives == "Basis":
+        wanted, _, other = (task or "java-cpp").partition("-")
+        started = [case for case in examples(wanted, other, 24, seed=2).cases if case.label == wanted]
+        half = Task(tuple(Case(str(case.shown)[: len(str(case.shown)) // 2]) for case in started), "logit")
+        return {"subject": subject, "task": examples(wanted, other, 40)}, known.LabelledText(
+            wanted, examples(wanted, other, 24, seed=1), prompts(wanted, 32, seed=1), half, read_dialect
+        )
+    nouns = {noun.rstrip("?"): parameter for parameter, noun in method.takes.items()}
+    if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
+        return None
+    texts = Task.of_labels({"text": [str(one.stimulus.text) for one in language.text(3, seed=3, name=name)]})
+    side: dict[str, Any] = {"side": task} if task else {}
+    described = find_method(find_default("describe"), "describe")(subject, task=texts, **side)
+    inputs = {"subject": subject, nouns["Task"]: texts, nouns["Descriptions"]: described}
+    return _explained(method, inputs)
+
+
+def _of_corpus(method: Method, name: str, task: str) -> Made | None:
+    makers: Mapping[str, Callable[[Any], Any]] = {"Corpus": make_corpus, "Exemplars": make_exemplars}
+    nouns = {parameter: makers.get(noun.rstrip("?")) for parameter, noun in method.takes.items()}
+    if task or not nouns or None in nouns.values():
+        return None
+    subject = organisms.build(name)
+    given = {parameter: make(subject) for parameter, make in nouns.items() if make is not None}
+    return {"subject": subject, **given}, known.Unplanted()
+
+
+MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
+    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (language, _of_language),
+    (organisms, _of_corpus),
+)  # fmt: skip
+"""Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""
