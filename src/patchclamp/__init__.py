@@ -77,6 +77,7 @@ _HOME = {
     "UnitKey": "core.unit",
     "verify": "subjects.verifying",
     "VisionModel": "subjects.vision",
+    "When": "core.condition",
     "wrap": "opening",
 }
 
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     from patchclamp.control import push as push
     from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
+    from patchclamp.core.condition import When as When
     from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.corpus import Corpus as Corpus
     from patchclamp.core.description import Description as Description

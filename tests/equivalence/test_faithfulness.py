@@ -10,8 +10,9 @@ from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
 from patchclamp.opening import open_pairs
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.edges import edge_map, measure_edges
+from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.pairs import PairSet
+from replacing import with_edges_kept
 
 
 @pytest.fixture(scope="session")
@@ -137,5 +138,5 @@ def test_edges_are_kept_by_name_whatever_their_order(model, pairs):
     marks = np.zeros_like(kept)
     marks[0, order[:100]] = marks[1, order[:400]] = True
     found = interchange(model, circuit, one).measure(kept)
-    np.testing.assert_allclose(found, measure_edges(model, one, marks), atol=1e-5)
+    np.testing.assert_allclose(found, with_edges_kept(model, one, marks), atol=1e-5)
     assert np.ptp(found) > 0.01

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.ablate.strata import measure_moves
 from patchclamp.core.circuit import found_on
+from patchclamp.core.controls import RULES
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
@@ -122,7 +124,7 @@ def evaluate_circuit(
     F(C) = [m(C) − m(∅)] / [m(M) − m(∅)], completeness F(M ∖ C),
 
     and for minimality [m(C) − m(C ∖ part)] / [m(M) − m(∅)]. Intervals are percentile bootstraps over pairs, of ratios
-    of means; random circuits have as many parts of each kind as C and grow with n as C does.
+    of means; random circuits are like C part by part (site, position, size: see ``draw_orders``) and grow as C does.
 
     Args:
         model: the subject.
@@ -149,7 +151,7 @@ def evaluate_circuit(
         PatchclampError: a circuit of another model, no pairs left, parts that change nothing.
 
     Source: 2403.19647 and 2211.00593 for the measures. Departs from them in judging every size and in matching random
-    circuits by kind.
+    circuits part by part.
 
     Cost: 2 + 2 (1 + n_random) sizes + 80 subsets, each a forward pass per pair (of edges several).
 
@@ -176,9 +178,10 @@ def evaluate_circuit(
     evaluated = choose_pairs(circuit, pairs, means=means, seen=seen)
     chosen, train = evaluated.pairs, evaluated.means
     measures = interchange(model, circuit, chosen, means=train)
-    orders = random_orders(circuit, n_random, grown, signed=signed, seed=seed)
-    n_different = len(orders)
-    circuits = nested(np.concatenate([circuit.order(signed=signed)[None], orders]), grown)
+    moves, _ = measure_moves(measures.model, circuit.parts, measures.cases, measures.baseline)
+    random = random_orders(circuit, moves, n_random, grown, signed=signed, seed=seed)
+    n_different = len(random.orders)
+    circuits = nested(np.concatenate([circuit.order(signed=signed)[None], random.orders]), grown)
     ends = np.repeat([[True], [False]], len(circuit), axis=1)  # all parts, then none
     # The circuit and its rest come first, then random ones, then the rests of these.
     order = [circuits[0], ~circuits[0], *circuits[1:], *(~circuits[1:] if random_rest else ())]
@@ -221,7 +224,10 @@ def evaluate_circuit(
         points=tuple(points),
         area=area_of(np.array(grown)[ours] / len(circuit), kept[:, ours], rest[:, ours], scale),
         minimality=single,
-        about={"seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different},
+        about={
+            "seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different,
+            "match": RULES[random.step], "outside": random.outside,
+        },
     )  # fmt: skip
 
 

@@ -224,7 +224,8 @@ class Model(Network):
                 got=f"of={whose_each!r:.60}",
                 remedy="Leave `of` out for one stimulus.",
             )
-        first = [min((self._first_layer(i.site) for i in cell), default=0) if self.restarts else 0 for cell in cells]
+        touched = ([path for change in cell for path in change.sites] for cell in cells)
+        first = [min(map(self.first_layer, paths), default=0) if self.restarts else 0 for paths in touched]
         starts = sorted({layer for layer in first if layer > 0})
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
         clean = self.run(shown, record=paths, logits=False).recording if paths else None
@@ -246,7 +247,8 @@ class Model(Network):
                     progress(done, len(cells))
         return measured
 
-    def _first_layer(self, path: str) -> int:
+    def first_layer(self, path: str) -> int:
+        """Return the first block that a change at a site touches."""
         site = self.site(path)
         if path == "final" and self.n_layers:
             return self.n_layers - 1

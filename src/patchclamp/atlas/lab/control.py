@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.ablate import Turn, measure_changes
 from patchclamp.atlas import pages
 from patchclamp.atlas.lab.clamps import finite, movement, on_prompt, unit_values
-from patchclamp.atlas.lab.run import Turn, read_at, unit_of
+from patchclamp.atlas.lab.run import read_at, unit_of
 from patchclamp.attribute.features import kind_of
 from patchclamp.core.controls import RandomControls, draw_controls, strata_of
 from patchclamp.core.errors import PatchclampError
@@ -86,7 +87,8 @@ def compare(
     metric_clean = float(metric(widened(run.logits).double())[0])
     sets, rival, controls = _drawn(model, run.recording, now, n_sets, seed)
     cells = [*sets, rival] if measured is not None else [now, *sets, rival]
-    values = measure_cells(model, stimulus, metric, cells, turn=turn, progress=progress)
+    rows = rows_of_turn(stimulus)
+    values = measure_changes(model, stimulus, metric, cells, batch_size=rows, turn=turn, progress=progress)
     effects = values - metric_clean
     if measured is None:
         measured, effects = float(effects[0]), effects[1:]
@@ -109,25 +111,9 @@ def compare(
     )  # fmt: skip
 
 
-def measure_cells(
-    model: LanguageModel,
-    stimulus: Shown,
-    metric: Metric,
-    cells: Sequence[Sequence[Intervention]],
-    *,
-    turn: Turn = nullcontext,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """Return a metric under each of many sets of interventions, some rows at a time; others have their turn between."""
-    rows = max(1, min(ROWS, TOKENS // len(stimulus)))
-    found = []
-    for start in range(0, len(cells), rows):
-        with turn():
-            part = model.sweep(stimulus, metric, cells[start : start + rows], batch_size=rows)
-        found.append(widened(part).cpu().double().numpy())
-        if progress is not None:
-            progress(min(start + rows, len(cells)), len(cells))
-    return np.concatenate(found)
+def rows_of_turn(stimulus: Shown) -> int:
+    """Return how many rows of a prompt run in one turn."""
+    return max(1, min(ROWS, TOKENS // len(stimulus)))
 
 
 def _place_of(change: Intervention) -> tuple[str, int, str]:

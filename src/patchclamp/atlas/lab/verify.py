@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from patchclamp.ablate import Cases, Turn, UnitSets, measure_sets
 from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
-from patchclamp.atlas.lab.control import measure_cells
-from patchclamp.atlas.lab.run import Turn
+from patchclamp.atlas.lab.control import rows_of_turn
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import make_baseline
@@ -82,13 +82,17 @@ def verify(
         found = _sized(model, question, metric, chosen)
         sites = [block.site for block in found.units.blocks]
         baseline = make_baseline(model, sites, corrupted=question.corrupted)
-    controls = draw_controls(unit_strata(found), [found.units.place(node) for node in chosen], n_sets, seed=seed)
-    sets = [[found.units.key(place) for place in one] for one in controls.sets]
-    rival = loudest_others(found, chosen)
-    cells = [baseline.replace_all(group) for group in (chosen, *sets, *([rival] if rival else []))]
-    values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
+    own = [found.units.place(node) for node in chosen]
+    controls = draw_controls(unit_strata(found), own, n_sets, seed=seed)
+    rival = [found.units.place(node) for node in loudest_others(found, chosen)]
+    groups = (own, *controls.sets, *([rival] if rival else []))
+    sets = UnitSets(found.units, [np.array(places, dtype=np.int64) for places in groups])
+    [values] = measure_sets(
+        model, Cases.of([question.shown], metric), sets, baseline, batch_size=rows_of_turn(question.shown),
+        turn=turn, progress=progress,
+    )  # fmt: skip
     effects = found.metric_clean - values
-    together, randoms = float(effects[0]), effects[1 : 1 + len(sets)]
+    together, randoms = float(effects[0]), effects[1 : 1 + len(controls.sets)]
     receipt = Receipt(
         "these nodes carry m", tuple(map(str, chosen)), predicted, Estimate(together, None, 1, "m"),
         controls.measure(randoms), {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
@@ -100,10 +104,11 @@ def verify(
     return pages.Verified(
         nodes=len(chosen), metric_clean=finite(found.metric_clean), predicted=finite(predicted),
         measured=finite(together),
-        randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
+        randoms=[finite(x) for x in randoms], size=controls.size,
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=finite(p), baseline=baseline.kind, seed=seed, verdict=receipt.summary, rule=RULE,
+        different=controls.n_different, p=finite(p), baseline=baseline.kind, seed=seed, verdict=receipt.summary,
+        rule=RULE,
     )  # fmt: skip
 
 
