@@ -155,7 +155,10 @@ def _drawn(
     strata = strata_of(blocks, np.concatenate(farthest), {basis: kind_of(basis) == "feature" for _, basis in sites})
     controls = draw_controls(strata, list(sizes), n_sets, seed=seed, sizes=sizes)
     taken = [units.index((key.site, key.basis, key.index)) for key in chosen]
-    largest = np.concatenate([np.abs(np.nan_to_num(values[at], nan=np.inf)).max(axis=0) for at in sites])
+    # Of a head its norm; (position, unit, block) → (unit,)
+    largest = np.concatenate(
+        [np.linalg.norm(np.nan_to_num(values[at], nan=np.inf), axis=-1).max(axis=0) for at in sites]
+    )
     largest[taken] = -1.0
     loudest = []
     for place in taken:
