@@ -79,7 +79,7 @@ def bake_once(text: Path, out: Path, sites: str, n_tokens: int, threads: int) ->
 
     torch.set_num_threads(threads)
     model = pc.load(f"organism:{MODEL}")
-    spent = timing.spend(lambda: pc.atlas.bake_atlas(model, text, out, sites=sites, max_tokens=n_tokens))
+    spent = timing.spend(lambda: pc.atlas.bake_atlas(model, pc.Corpus(text, max_tokens=n_tokens), out, sites=sites))
     page = pc.atlas.open(out).page()
     # Linux counts in kilobytes, macOS in bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

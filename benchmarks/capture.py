@@ -15,7 +15,8 @@ import shape
 import timing
 import torch
 
-from patchclamp.record import Plan, make_plan, record_text, survey_text
+from patchclamp.record import record_corpus, survey_corpus
+from patchclamp.subjects.corpora import Batches, read_corpus
 
 WINDOW, BATCH = 128, 8
 ACTS = "blocks.*.mlp.act"
@@ -62,8 +63,8 @@ def main() -> None:
 def measure(model: shape.LanguageModel, folder: Path, n_batches: int, rounds: int) -> dict[str, list[timing.Spent]]:
     text = shape.write_text(folder / "text.txt", n_batches * BATCH * WINDOW)
     start = shape.write_text(folder / "start.txt", BATCH * WINDOW)
-    plan, start_plan = make_plan(model, text), make_plan(model, start)
-    assert (plan.n_tokens, plan.window, plan.batch_size) == (n_batches * BATCH * WINDOW, WINDOW, BATCH)
+    plan, start_plan = read_corpus(model, text), read_corpus(model, start)
+    assert (plan.n_tokens, plan.corpus.window, plan.batch_size) == (n_batches * BATCH * WINDOW, WINDOW, BATCH)
     shown = [shape.ids(BATCH, WINDOW, seed=i) for i in range(n_batches)]
     out = folder / "out"
 
@@ -73,10 +74,10 @@ def measure(model: shape.LanguageModel, folder: Path, n_batches: int, rounds: in
                 model.module.transformer(input_ids=ids, use_cache=False)
 
     def record() -> None:
-        record_text(model, text, shape.SITES, out, store="float16", plan=plan)
+        record_corpus(model, plan, shape.SITES, out, store="float16")
 
-    def survey(text: Path, made: Plan) -> Callable[[], object]:
-        return lambda: survey_text(model, text, ACTS, out, plan=made)
+    def survey(made: Batches) -> Callable[[], object]:
+        return lambda: survey_corpus(model, made, ACTS, out)
 
     def cleared(task: Callable[[], object]) -> Callable[[], timing.Spent]:
         """Time a task, not the removal of what it wrote."""
@@ -91,9 +92,9 @@ def measure(model: shape.LanguageModel, folder: Path, n_batches: int, rounds: in
     tasks = {
         "bare forward": bare,
         "record, 36 sites": cleared(record),
-        "planning": lambda: make_plan(model, text),
-        "survey, 12 sites": cleared(survey(text, plan)),
-        "survey, first batch": cleared(survey(start, start_plan)),
+        "planning": lambda: read_corpus(model, text),
+        "survey, 12 sites": cleared(survey(plan)),
+        "survey, first batch": cleared(survey(start_plan)),
     }
     # The first use of everything, the model's hash included, is not what is measured.
     cleared(record)(), tasks["survey, first batch"]()

@@ -74,19 +74,19 @@ def once(what: str, text: Path, out: Path, n_tokens: int, threads: int) -> dict[
     """Load the model and record or survey; return seconds, tokens and this process' peak."""
     import torch
 
-    from patchclamp import load, record_text, survey_text
+    from patchclamp import Corpus, load, record_corpus, survey_corpus
 
     torch.set_num_threads(threads)
     model = load(str(timing.STORIES))
-    options: dict[str, Any] = {"max_tokens": n_tokens, "window": 256, "batch_size": 16}
+    corpus = Corpus(text, max_tokens=n_tokens, window=256)
     stored = None
 
     def run() -> None:
         nonlocal stored
         if what == "record":
-            stored = record_text(model, text, SITE, out, **options)
+            stored = record_corpus(model, corpus, SITE, out, batch_size=16)
         elif what == "survey":
-            stored = survey_text(model, text, SITE, out, **options)
+            stored = survey_corpus(model, corpus, SITE, out, batch_size=16)
 
     spent = timing.spend(run)
     done = 0 if stored is None else stored.bundle.entries[-1]["tokens"]

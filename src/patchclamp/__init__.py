@@ -16,6 +16,8 @@ _HOME = {
     "change": "core.intervention",
     "check_method": "calibrate.conformance",
     "clamp": "core.intervention",
+    "continue_steered": "control",
+    "Corpus": "core.corpus",
     "Description": "core.description",
     "Descriptions": "core.descriptions",
     "Dictionary": "core.dictionary",
@@ -23,8 +25,10 @@ _HOME = {
     "edit": "control",
     "encode": "decode.encode",
     "Estimate": "core.estimate",
+    "Exemplars": "core.exemplars",
     "explain_answer": "explain",
     "Explanation": "explain",
+    "fact": "control",
     "Graph": "core.graph",
     "Interval": "core.stats",
     "Intervention": "core.intervention",
@@ -32,6 +36,7 @@ _HOME = {
     "load": "opening",
     "load_basis": "opening",
     "load_recording": "subjects.neural_layout",
+    "match_kl": "control",
     "measure_edit": "control",
     "measure_steering": "control",
     "Method": "core.method",
@@ -39,7 +44,9 @@ _HOME = {
     "Metric": "core.metric",
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
+    "neighbours": "control",
     "open_pairs": "opening",
+    "open_text": "opening",
     "Pair": "core.pairs",
     "Paper": "core.method",
     "patch_sites": "attribute.patching",
@@ -48,11 +55,11 @@ _HOME = {
     "Picture": "core.stimulus",
     "push": "control",
     "RandomControls": "core.controls",
+    "read_corpus": "subjects.corpora",
     "read_pairs": "core.pairs",
     "Readout": "core.readout",
     "Receipt": "core.receipt",
-    "record_images": "record",
-    "record_text": "record",
+    "record_corpus": "record",
     "Recording": "core.recording",
     "Scores": "core.scores",
     "Similarity": "core.similarity",
@@ -63,9 +70,8 @@ _HOME = {
     "Stimulus": "core.stimulus",
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
-    "survey_images": "record",
     "survey_recording": "record",
-    "survey_text": "record",
+    "survey_corpus": "record",
     "Task": "core.task",
     "Training": "core.training",
     "UnitKey": "core.unit",
@@ -91,19 +97,25 @@ if TYPE_CHECKING:
     from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.calibrate.conformance import check_method as check_method
+    from patchclamp.control import continue_steered as continue_steered
     from patchclamp.control import edit as edit
+    from patchclamp.control import fact as fact
+    from patchclamp.control import match_kl as match_kl
     from patchclamp.control import measure_edit as measure_edit
     from patchclamp.control import measure_steering as measure_steering
+    from patchclamp.control import neighbours as neighbours
     from patchclamp.control import push as push
     from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
     from patchclamp.core.controls import RandomControls as RandomControls
+    from patchclamp.core.corpus import Corpus as Corpus
     from patchclamp.core.description import Description as Description
     from patchclamp.core.descriptions import Descriptions as Descriptions
     from patchclamp.core.dictionary import Dictionary as Dictionary
     from patchclamp.core.edit import Edit as Edit
     from patchclamp.core.errors import PatchclampError as PatchclampError
     from patchclamp.core.estimate import Estimate as Estimate
+    from patchclamp.core.exemplars import Exemplars as Exemplars
     from patchclamp.core.graph import Graph as Graph
     from patchclamp.core.intervention import (
         Intervention as Intervention,
@@ -145,12 +157,12 @@ if TYPE_CHECKING:
     from patchclamp.opening import load as load
     from patchclamp.opening import load_basis as load_basis
     from patchclamp.opening import open_pairs as open_pairs
+    from patchclamp.opening import open_text as open_text
     from patchclamp.opening import wrap as wrap
-    from patchclamp.record import record_images as record_images
-    from patchclamp.record import record_text as record_text
-    from patchclamp.record import survey_images as survey_images
+    from patchclamp.record import record_corpus as record_corpus
+    from patchclamp.record import survey_corpus as survey_corpus
     from patchclamp.record import survey_recording as survey_recording
-    from patchclamp.record import survey_text as survey_text
+    from patchclamp.subjects.corpora import read_corpus as read_corpus
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
     from patchclamp.subjects.neural import NeuralRecording as NeuralRecording

@@ -142,7 +142,7 @@ while line := sys.stdin.readline():
     if child == 0:
         status = 1
         try:
-            bake_atlas(model, **options)
+            bake_atlas(model, pc.Corpus(**options.pop("corpus")), **options)
             status = 0
         except pc.PatchclampError as problem:
             print(problem, file=sys.stderr, flush=True)
@@ -183,7 +183,7 @@ def forks():
 @pytest.mark.soak
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 def test_a_killed_bake_resumes_to_the_same_content(story, tmp_path, soak):
-    options = {"text": str(story), "window": 16, "batch_size": 2, "checkpoint_s": 0.02}
+    options = {"corpus": {"source": str(story), "window": 16}, "batch_size": 2, "checkpoint_s": 0.02}
     with forks() as attempt:
         assert attempt(out=str(tmp_path / "warm"), **options) == 0
         begun = time.monotonic()
@@ -262,7 +262,7 @@ def test_a_full_disk_is_told_and_survived(say, story, tmp_path, monkeypatch, roo
 def test_every_neuron_of_a_story_model_has_examples_that_hold(stories, shared, tmp_path):
     model = pc.load(stories)
     out, text = tmp_path / "stories.atlas", shared / "data" / "text" / "tinyshakespeare.txt"
-    pc.atlas.bake_atlas(model, text, out, max_tokens=6000)
+    pc.atlas.bake_atlas(model, pc.Corpus(text, max_tokens=6000), out)
     atlas = pc.atlas.open(out)
     assert atlas.page().n_units == 860
     counts = [{c.kind: c.n for c in atlas.unit(str(atlas.reading.key(u))).examples} for u in range(0, 860, 10)]

@@ -45,7 +45,7 @@ def folder(cat, dictionary, tmp_path_factory):
         tokens = [cat.tokenizer.token(int(i)) for i in cat.tokenize(text).ids]
         documents.append({"text": text, "tokens": tokens, "concepts": [TRUE.get(token, []) for token in tokens]})
     (place / "labelled.jsonl").write_text("\n".join(map(json.dumps, documents)))
-    pc.atlas.bake_atlas(cat, place / "labelled.jsonl", place / "cat.atlas", name="organism:cat", window=32)
+    pc.atlas.bake_atlas(cat, pc.Corpus(place / "labelled.jsonl", window=32), place / "cat.atlas", name="organism:cat")
     dictionary.save(place / "coder")
     [basis] = dictionary.bases.values()
     other = Basis("planted", "directions", decoder=-basis.decoder, encoder=basis.encoder, activation="relu")

@@ -203,7 +203,7 @@ def test_features_are_added_to_an_atlas(tmp_path):
     model = pc.load("organism:cat")
     basis = Basis("two", "directions", decoder=decoder)
     Dictionary({site: basis}, {"slug": model.name, "hash": model.hash}, "random").save(coder)
-    pc.atlas.bake_atlas(model, text, out, name="organism:cat", window=32)
+    pc.atlas.bake_atlas(model, pc.Corpus(text, window=32), out, name="organism:cat")
     command = [sys.executable, "-m", "patchclamp", "atlas", "add", str(out), "--basis", str(coder), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.pairs import Pair
 from patchclamp.core.recording import check_shapes
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
-from patchclamp.record import record_text, survey_text
+from patchclamp.record import record_corpus, survey_corpus
 from patchclamp.subjects.pairs import read_by
 
 SITE = "blocks.0.mlp.act"
@@ -66,18 +66,18 @@ def folders(tmp_path_factory):
     cat = pc.load("organism:cat")
     text = place / "story.txt"
     text.write_text("the old cat sat on the mat.\n" * 20)
-    record_text(cat, text, "blocks.*.mlp.act", place / "recording", window=16)
-    survey_text(cat, text, "blocks.*.mlp.act", place / "survey", window=16)
+    record_corpus(cat, pc.Corpus(text, window=16), "blocks.*.mlp.act", place / "recording")
+    survey_corpus(cat, pc.Corpus(text, window=16), "blocks.*.mlp.act", place / "survey")
     pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
     attribute_pairs(cat, pairs, method="activation_patching").save(place / "circuit", files={"circuit.html": b"<p>"})
     patch_to_folder(plan_patching(cat, pairs, "mlp"), place / "patching")
     jobs, recipe = [Job(SITE, SITE, TopKConfig(8, k=2))], Recipe(batch_size=32)
-    [one] = train(TextSource(cat, text, window=16), jobs, recipe, out=place / "t")
+    [one] = train(TextSource(cat, pc.Corpus(text, window=16)), jobs, recipe, out=place / "t")
     (place / "t" / "training").rename(place / "training")
     Dictionary({SITE: one.coder.to_basis("lab")}, {"slug": "cat", "hash": cat.hash}, "topk", {"seed": 0}).save(
         place / "basis"
     )
-    bake_atlas(cat, text, place / "atlas", window=16)
+    bake_atlas(cat, pc.Corpus(text, window=16), place / "atlas")
     return place
 
 

@@ -28,7 +28,7 @@ torch.set_num_threads(1)
 stream.SHARD_BYTES = 2**17
 model = pc.load(sys.argv[1])
 model.hash, model.site("embed")
-verbs = {"record": pc.record_text, "survey": pc.survey_text}
+verbs = {"record": pc.record_corpus, "survey": pc.survey_corpus}
 print("ready", flush=True)
 while line := sys.stdin.readline():
     verb, options = json.loads(line)
@@ -36,7 +36,7 @@ while line := sys.stdin.readline():
     if child == 0:
         status = 1
         try:
-            verbs[verb](model, **options)
+            verbs[verb](model, pc.Corpus(**options.pop("corpus")), **options)
             status = 0
         except pc.PatchclampError as problem:
             print(problem, file=sys.stderr, flush=True)
@@ -97,11 +97,13 @@ def fingerprint(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("verb", ["record", "survey"])
 def test_a_killed_run_resumes_to_the_same_bytes(verb, runner, stories, shared, tmp_path, soak):
     options = {
-        "text": str(shared / "data" / "text" / "wikitext-2" / "valid.txt"),
+        "corpus": {
+            "source": str(shared / "data" / "text" / "wikitext-2" / "valid.txt"),
+            "window": 32,
+            "max_tokens": 2000,
+        },
         "sites": "blocks.*.mlp.act",
-        "window": 32,
         "batch_size": 2,
-        "max_tokens": 2000,
     }
     if verb == "survey":
         options["checkpoint_s"] = 0.02

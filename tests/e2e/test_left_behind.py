@@ -89,7 +89,7 @@ def test_patch_states_about_what_it_takes_on_disk(cat, n, tmp_path):
 
 
 def test_a_training_states_its_two_states_and_refuses_a_disk_without_room(cat, story, tmp_path, monkeypatch):
-    source, site = TextSource(cat, story, window=16), "blocks.0.mlp.act"
+    source, site = TextSource(cat, pc.Corpus(story, window=16)), "blocks.0.mlp.act"
     jobs, recipe = [Job(site, site, TopKConfig(512, k=2))], Recipe(batch_size=32)
     train(source, jobs, recipe, out=tmp_path / "o")
     state = sum(file.stat().st_size for file in (tmp_path / "o" / "training").glob("*.safetensors"))
@@ -115,7 +115,7 @@ def test_databases_are_begun_anew_and_never_through_a_link(tmp_path):
 
 
 def test_runs_are_shown_as_unverified(story, tmp_path, capsys):
-    bake_atlas(pc.load("organism:cat"), story, tmp_path / "a", window=16)
+    bake_atlas(pc.load("organism:cat"), pc.Corpus(story, window=16), tmp_path / "a")
     atlas = pc.atlas.open(tmp_path / "a")
     [row] = atlas.runs().rows
     for page in (atlas.runs(), atlas.run(row.id)):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
-from patchclamp.atlas.labels import labels_of, show_labelled
+from patchclamp.atlas.labels import as_documents, labels_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
-from patchclamp.record import record_shown, show_images, show_text, survey_shown
+from patchclamp.record import record_corpus, survey_corpus
+from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.images import gallery
 from patchclamp.subjects.text import conversations
 
@@ -24,23 +25,23 @@ def story(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("verb", [record_shown, survey_shown])
+@pytest.mark.parametrize("verb", [record_corpus, survey_corpus])
 @pytest.mark.parametrize("text", [NEW * 40, OLD * 39 + NEW, OLD * 20, OLD * 60])
 def test_a_text_that_is_edited_after_its_plan(cat, story, tmp_path, verb, text):
-    showing = show_text(cat, story, window=16, batch_size=4)
+    batches = read_corpus(cat, pc.Corpus(story, window=16), batch_size=4)
     story.write_text(text)
     with pytest.raises(PatchclampError, match="the text changed meanwhile"):
-        verb(cat, showing, SITE, tmp_path / "out")
+        verb(cat, batches, SITE, tmp_path / "out")
     assert not pc.core.bundle.Bundle.open(tmp_path / "out").whole
 
 
 def test_a_text_that_is_edited_before_where_a_resume_goes_on(cat, story):
     """What a resume skips is compared all the same."""
-    showing = show_text(cat, story, window=16, batch_size=4)
-    first = next(iter(showing.batches(0)))
+    batches = read_corpus(cat, pc.Corpus(story, window=16), batch_size=4)
+    first = next(iter(batches))
     story.write_text(NEW + OLD * 39)
     with pytest.raises(PatchclampError, match="the text changed meanwhile"):
-        list(show_text(cat, story, showing.plan).batches(len(first)))
+        list(batches.start_at(len(first)))
 
 
 def test_labels_of_a_text_that_is_edited_after_its_plan(cat, tmp_path):
@@ -51,18 +52,19 @@ def test_labels_of_a_text_that_is_edited_after_its_plan(cat, tmp_path):
         file.write_text(json.dumps({"text": words, "tokens": ["x"] * tokens, "concepts": [[]] * tokens}) + "\n")
 
     write("the old cat")
-    showing = show_labelled(cat, file, window=16)
-    assert labels_of(cat, file, showing.plan) is not None
+    batches = read_corpus(cat, as_documents(pc.Corpus(file, window=16)))
+    assert batches.corpus.kind == "documents"
+    assert labels_of(cat, batches) is not None
     write("the old dog")
     with pytest.raises(PatchclampError, match="the text changed meanwhile"):
-        labels_of(cat, file, showing.plan)
+        labels_of(cat, batches)
     with pytest.raises(PatchclampError, match="the text changed meanwhile"):
-        list(showing.batches(0))
+        list(batches)
 
 
 @pytest.mark.parametrize("text", [NEW * 40, OLD * 39 + NEW, OLD * 60])
 def test_a_training_over_a_text_that_is_edited(cat, story, text):
-    source = TextSource(cat, story, window=16, batch_size=4)
+    source = TextSource(cat, pc.Corpus(story, window=16), batch_size=4)
     jobs, recipe = [Job(SITE, SITE, TopKConfig(8, k=2))], Recipe(batch_size=32)
     assert source.n_rows > 100
     story.write_text(text)
@@ -77,11 +79,11 @@ def test_images_that_are_exchanged_after_their_plan(tmp_path):
     for i in range(3):
         Image.fromarray(rng.integers(256, size=(8, 8), dtype=np.uint8)).save(tmp_path / f"{i}.png")
     model = pc.load("organism:digits-cnn")
-    showing = show_images(model, gallery(tmp_path), batch_size=2)
-    assert len(list(showing.batches(0))) == 2
+    batches = read_corpus(model, gallery(tmp_path), batch_size=2)
+    assert len(list(batches)) == 2
     Image.fromarray(rng.integers(256, size=(8, 8), dtype=np.uint8)).save(tmp_path / "2.png")
     with pytest.raises(PatchclampError, match="the images changed meanwhile"):
-        list(showing.batches(0))
+        list(batches)
 
 
 @pytest.mark.parametrize("n", [60_000, 65_520, 65_536, 70_000, 200_000])

@@ -16,7 +16,8 @@ from oracles import hooks
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.recording import StoredRecording
 from patchclamp.core.stimulus import Role
-from patchclamp.record import make_plan, record_text, stream
+from patchclamp.record import record_corpus, stream
+from patchclamp.subjects.corpora import read_corpus
 
 SITES = ("blocks.0.attn.z", "blocks.1.mlp.act", "blocks.2.resid_out")
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -75,7 +76,9 @@ def test_random_rows_of_wikitext_equal_a_fresh_forward_of_the_same_batch(stories
     monkeypatch.setattr(stream, "SHARD_BYTES", 500_000)
     model = pc.load(str(stories))
     wiki = shared / "data" / "text" / "wikitext-2" / "valid.txt"
-    recording = record_text(model, wiki, SITES, tmp_path / "out", window=64, max_tokens=5000, batch_size=4, store=store)
+    recording = record_corpus(
+        model, pc.Corpus(wiki, window=64, max_tokens=5000), SITES, tmp_path / "out", batch_size=4, store=store
+    )
     assert len(recording.bundle.pieces) > 2
     draw = random.Random(0)
     rows = [(79, 7)] + [(draw.randrange(recording.n_stimuli - 1), draw.randrange(64)) for _ in range(19)]
@@ -98,7 +101,7 @@ def test_random_rows_of_wikitext_equal_a_fresh_forward_of_the_same_batch(stories
 def test_every_family_records_what_a_run_of_the_same_batch_records(tiny_language_model, text, tmp_path, name):
     model = tiny_language_model(name)
     sites = ["embed", "blocks.*.mlp.act", "blocks.1.attn.*", "final"]
-    whole = record_text(model, text, sites, tmp_path / "out", window=16, batch_size=3).load()
+    whole = record_corpus(model, pc.Corpus(text, window=16), sites, tmp_path / "out", batch_size=3).load()
     assert "blocks.1.attn.pattern" not in whole.values
     for first in (0, 3, 18):
         run = model.run(whole.stimuli[first : first + 3], record=list(whole.values), logits=False).recording
@@ -110,7 +113,7 @@ def test_every_family_records_what_a_run_of_the_same_batch_records(tiny_language
 def test_the_bare_model_is_as_it_was(model, text, tmp_path):
     before = model.module(torch.tensor([[0, 5, 6]])).logits
     hashed = model.hash
-    record_text(model, text, SITES, tmp_path / "out", window=16)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     assert torch.equal(model.module(torch.tensor([[0, 5, 6]])).logits, before)
     assert type(model)(model.module).hash == hashed
 
@@ -119,7 +122,7 @@ def test_the_bare_model_is_as_it_was(model, text, tmp_path):
 
 
 def test_windows_hold_the_text_in_order_and_begin_with_bos(model, text, tmp_path):
-    whole = record_text(model, text, "embed", tmp_path / "out", window=16).load()
+    whole = record_corpus(model, pc.Corpus(text, window=16), "embed", tmp_path / "out").load()
     assert [len(s) for s in whole.stimuli] == [16] * 20
     assert all(s.ids[0] == 0 and s.roles[0] == Role.BOS for s in whole.stimuli)
     assert [i for s in whole.stimuli for i in s.ids[1:]] == [int(w[1:]) + 2 for w in text.read_text().split()]
@@ -129,14 +132,14 @@ def test_windows_hold_the_text_in_order_and_begin_with_bos(model, text, tmp_path
 
 
 def test_windows_without_bos_hold_text_only(model, text, tmp_path):
-    whole = record_text(model, text, "embed", tmp_path / "out", window=16, bos=False).load()
+    whole = record_corpus(model, pc.Corpus(text, window=16, bos=False), "embed", tmp_path / "out").load()
     assert [len(s) for s in whole.stimuli] == [16] * 18 + [12]
     assert whole.counted.all()
 
 
 @pytest.mark.parametrize("most", [1, 15, 16, 17, 100, 320, 9999])
 def test_max_tokens_is_exact_special_ones_included(model, text, tmp_path, most):
-    recording = record_text(model, text, "embed", tmp_path / "out", window=16, max_tokens=most)
+    recording = record_corpus(model, pc.Corpus(text, window=16, max_tokens=most), "embed", tmp_path / "out")
     expected = min(most, 320)
     assert recording.bundle.manifest["plan"]["n_tokens"] == expected
     assert recording.bundle.entries[-1] == {"done": True, "stimuli": -(-expected // 16), "tokens": expected}
@@ -146,7 +149,9 @@ def test_max_tokens_is_exact_special_ones_included(model, text, tmp_path, most):
 def test_chat_puts_every_line_through_the_template(model, tmp_path):
     turns = [{"role": "user", "content": "w3"}, {"role": "user", "content": "w4 w5"}]
     (tmp_path / "chat.txt").write_text(f"w1 w2\n\n{json.dumps(turns)}\nw1 w2 w3 w4 w5 w6 w7 w8 w9\n")
-    whole = record_text(model, tmp_path / "chat.txt", "embed", tmp_path / "out", window=8, chat=True).load()
+    whole = record_corpus(
+        model, pc.Corpus(tmp_path / "chat.txt", window=8, kind="chat"), "embed", tmp_path / "out"
+    ).load()
     assert [s.ids.tolist() for s in whole.stimuli] == [
         [0, 58, 3, 4, 60],
         [0, 58, 5, 60, 58, 6, 7, 60],
@@ -163,7 +168,9 @@ def test_chat_puts_every_line_through_the_template(model, tmp_path):
 @pytest.mark.parametrize("store", ["float32", "float16", "bfloat16"])
 def test_the_ways_to_read_a_recording_agree(model, text, tmp_path, store, monkeypatch):
     monkeypatch.setattr(stream, "SHARD_BYTES", 5000)
-    recording = record_text(model, text, SITES, tmp_path / "out", window=16, batch_size=2, max_tokens=150, store=store)
+    recording = record_corpus(
+        model, pc.Corpus(text, window=16, max_tokens=150), SITES, tmp_path / "out", batch_size=2, store=store
+    )
     whole = recording.load()
     assert len(recording.bundle.pieces) > 3
     assert recording.n_stimuli == len(whole.stimuli) == 10
@@ -190,7 +197,7 @@ def test_the_ways_to_read_a_recording_agree(model, text, tmp_path, store, monkey
     "ask", [lambda r: r.of("nowhere", 0), lambda r: r.load(["nowhere"]), lambda r: r.mean("nowhere")]
 )
 def test_an_unknown_site_is_named_beside_those_there_are(model, text, tmp_path, ask):
-    recording = record_text(model, text, SITES, tmp_path / "out", window=16)
+    recording = record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     with pytest.raises(PatchclampError, match=r"a site of this recording; got 'nowhere'.*blocks\.0\.attn\.z"):
         ask(recording)
     with pytest.raises(PatchclampError, match="a stimulus from 0 to 19; got 20"):
@@ -199,7 +206,7 @@ def test_an_unknown_site_is_named_beside_those_there_are(model, text, tmp_path, 
 
 @pytest.mark.parametrize("store", ["float32", "bfloat16"])
 def test_a_recording_on_disk_is_a_source_of_patches(model, text, tmp_path, store):
-    recording = record_text(model, text, SITES, tmp_path / "out", window=16, store=store)
+    recording = record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", store=store)
     change = pc.change("patch", SITES[1], [3, 9], at="2:5", source=pc.Source(recording, stimulus=4))
     run = model.run([recording.stimulus(0)], interventions=[change], record=SITES[1])
     after, before = run.recording.of(SITES[1], 0).numpy(), recording.of(SITES[1], 0)
@@ -210,7 +217,7 @@ def test_a_recording_on_disk_is_a_source_of_patches(model, text, tmp_path, store
 
 
 def test_a_bfloat16_recording_is_read_by_a_process_that_did_not_write_it(model, text, tmp_path):
-    recording = record_text(model, text, SITES[0], tmp_path / "out", window=16, store="bfloat16")
+    recording = record_corpus(model, pc.Corpus(text, window=16), SITES[0], tmp_path / "out", store="bfloat16")
     reader = "import sys, patchclamp as pc; print(pc.StoredRecording(sys.argv[1]).of(sys.argv[2], 3).tolist())"
     command = [sys.executable, "-c", reader, str(tmp_path / "out"), SITES[0]]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -223,20 +230,20 @@ def test_a_bfloat16_recording_is_read_by_a_process_that_did_not_write_it(model, 
 @pytest.mark.parametrize("store", ["float32", "bfloat16"])
 def test_an_interrupted_run_resumes_to_the_same_bytes(model, text, tmp_path, store, monkeypatch):
     monkeypatch.setattr(stream, "SHARD_BYTES", 20_000)
-    options = {"window": 16, "batch_size": 3, "store": store}
-    record_text(model, text, SITES, tmp_path / "whole", **options)
+    options, corpus = {"batch_size": 3, "store": store}, pc.Corpus(text, window=16)
+    record_corpus(model, corpus, SITES, tmp_path / "whole", **options)
     whole = contents(tmp_path / "whole")
     assert len(whole) > 3
     for after in range(48, 321, 48):
         out = tmp_path / str(after)
         with pytest.raises(KeyboardInterrupt):
-            record_text(model, text, SITES, out, progress=interrupted(after), **options)
+            record_corpus(model, corpus, SITES, out, progress=interrupted(after), **options)
         assert not StoredRecording(out).bundle.whole
         with pytest.raises(KeyboardInterrupt):
-            record_text(model, text, SITES, out, resume=True, progress=interrupted(min(after + 96, 320)), **options)
+            record_corpus(model, corpus, SITES, out, resume=True, progress=interrupted(min(after + 96, 320)), **options)
         seen = []
-        record_text(
-            model, text, SITES, out, resume=True, progress=lambda *done, seen=seen: seen.append(done), **options
+        record_corpus(
+            model, corpus, SITES, out, resume=True, progress=lambda *done, seen=seen: seen.append(done), **options
         )
         assert contents(out) == whole
         assert all(total == 320 for _, total in seen)
@@ -244,9 +251,16 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(model, text, tmp_path, sto
 
 
 def test_resuming_what_never_began_begins_it(model, text, tmp_path):
-    record_text(model, text, SITES, tmp_path / "whole", window=16)
-    record_text(model, text, SITES, tmp_path / "out", window=16, resume=True)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "whole")
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", resume=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def as_corpus(given):
+    """Return arguments of `record_corpus`: what says how the text is cut becomes a Corpus."""
+    cut = {name: given[name] for name in ("window", "max_tokens", "bos") if name in given}
+    rest = {name: value for name, value in given.items() if name not in (*cut, "text")}
+    return {**rest, "corpus": pc.Corpus(given["text"], **cut)}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +270,6 @@ def test_resuming_what_never_began_begins_it(model, text, tmp_path):
         ({"batch_size": 4}, "plan.batch_size: 8 then, 4 now"),
         ({"max_tokens": 33}, "plan.max_tokens: None then, 33 now"),
         ({"bos": False}, "plan.bos: True then, False now"),
-        ({"seed": 3}, "plan.seed: 0 then, 3 now"),
         ({"store": "float16"}, "dtype: float32 then, float16 now"),
         ({"sites": SITES[:2]}, "sites: blocks.0.attn.z, blocks.1.mlp.act, blocks.2.resid_out then"),
         ({"text": "other"}, "plan.text: "),
@@ -266,7 +279,7 @@ def test_resuming_what_never_began_begins_it(model, text, tmp_path):
 )
 def test_a_resume_with_anything_else_is_refused_by_name(tiny_language_model, model, text, tmp_path, changed, named):
     with pytest.raises(KeyboardInterrupt):
-        record_text(model, text, SITES, tmp_path / "out", window=16, progress=interrupted(100))
+        record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", progress=interrupted(100))
     before = contents(tmp_path / "out")
     given = {"model": model, "text": text, "sites": SITES, "out": tmp_path / "out", "window": 16, **changed}
     if given["text"] == "other":
@@ -278,7 +291,7 @@ def test_a_resume_with_anything_else_is_refused_by_name(tiny_language_model, mod
     elif given["model"] == "other family":
         given["model"] = tiny_language_model("gpt2")
     with pytest.raises(PatchclampError, match="the same model, text and plan") as caught:
-        record_text(resume=True, **given)
+        record_corpus(resume=True, **as_corpus(given))
     assert named in caught.value.got
     if "sites" not in changed:
         assert "sites" not in caught.value.got
@@ -286,26 +299,26 @@ def test_a_resume_with_anything_else_is_refused_by_name(tiny_language_model, mod
 
 
 def test_a_run_into_a_folder_that_holds_something_is_refused(model, text, tmp_path):
-    record_text(model, text, SITES, tmp_path / "out", window=16)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     with pytest.raises(PatchclampError, match="a new or empty folder"):
-        record_text(model, text, SITES, tmp_path / "out", window=16)
+        record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("…")
     for resume in (False, True):
         with pytest.raises(PatchclampError, match="a new or empty folder"):
-            record_text(model, text, SITES, tmp_path / "mine", window=16, resume=resume)
+            record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "mine", resume=resume)
     assert contents(tmp_path / "mine") == {"thesis.tex": "…".encode()}
 
 
 def test_a_resume_touches_nobody_elses_files(model, text, tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "SHARD_BYTES", 20_000)
-    record_text(model, text, SITES, tmp_path / "whole", window=16)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        record_text(model, text, SITES, tmp_path / "out", window=16, progress=interrupted(200))
+        record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", progress=interrupted(200))
     mine = dict.fromkeys(("thesis.part", "weights.safetensors", ".tmp", "notes.txt"), b"mine")
     for name, content in mine.items():
         (tmp_path / "out" / name).write_bytes(content)
-    record_text(model, text, SITES, tmp_path / "out", window=16, resume=True)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", resume=True)
     assert contents(tmp_path / "out") == {**contents(tmp_path / "whole"), **mine}
 
 
@@ -314,11 +327,11 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(model, text, tmp_path)
 
     def intrude(_done, _total):
         with pytest.raises(PatchclampError, match="a folder that nobody else writes") as caught:
-            record_text(model, text, SITES, tmp_path / "out", window=16, resume=True)
+            record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", resume=True)
         refused.append(caught)
 
-    record_text(model, text, SITES, tmp_path / "out", window=16, progress=intrude)
-    record_text(model, text, SITES, tmp_path / "alone", window=16)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", progress=intrude)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "alone")
     assert refused
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
 
@@ -326,10 +339,10 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(model, text, tmp_path)
 def test_a_text_that_shrinks_after_the_plan_was_made_is_noticed(model, text, tmp_path):
     moving = tmp_path / "moving.txt"
     moving.write_text(text.read_text())
-    plan = make_plan(model, moving, window=16)
+    batches = read_corpus(model, pc.Corpus(moving, window=16))
     moving.write_text(text.read_text()[:400])
     with pytest.raises(PatchclampError, match="the text changed meanwhile"):
-        record_text(model, moving, SITES, tmp_path / "out", plan=plan)
+        record_corpus(model, batches, SITES, tmp_path / "out")
 
 
 # -- what is not finite, damaged or impossible ------------------------------------------------------------------------
@@ -340,7 +353,9 @@ def test_values_that_are_not_finite_are_counted_by_unit(tiny_language_model, tex
     model = tiny_language_model("gpt2")
     bias = model.module.transformer.h[0].mlp.c_fc.bias.data
     bias[5], bias[9] = 1e6, torch.nan
-    recording = record_text(model, text, "blocks.0.mlp.act", tmp_path / "out", window=16, store="float16", batch_size=4)
+    recording = record_corpus(
+        model, pc.Corpus(text, window=16), "blocks.0.mlp.act", tmp_path / "out", store="float16", batch_size=4
+    )
     found = [entry["nonfinite"] for entry in recording.bundle.pieces]
     assert len(found) > 2
     for counts, entry in zip(found, recording.bundle.pieces, strict=True):
@@ -352,14 +367,14 @@ def test_values_that_are_not_finite_are_counted_by_unit(tiny_language_model, tex
 
 
 def test_finite_values_are_reported_as_nothing(model, text, tmp_path):
-    recording = record_text(model, text, SITES, tmp_path / "out", window=16)
+    recording = record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     assert all("nonfinite" not in entry for entry in recording.bundle.entries)
 
 
 @pytest.mark.parametrize("harm", ["cut", "header", "gone", "garbage"])
 def test_a_damaged_shard_is_named(model, text, tmp_path, monkeypatch, harm):
     monkeypatch.setattr(stream, "SHARD_BYTES", 20_000)
-    recording = record_text(model, text, SITES, tmp_path / "out", window=16, batch_size=2)
+    recording = record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", batch_size=2)
     file = tmp_path / "out" / "shard-00001.safetensors"
     whole = file.read_bytes()
     if harm == "gone":
@@ -375,7 +390,7 @@ def test_a_damaged_shard_is_named(model, text, tmp_path, monkeypatch, harm):
 
 def test_a_flipped_bit_is_found_by_hash(model, text, tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "SHARD_BYTES", 20_000)
-    recording = record_text(model, text, SITES, tmp_path / "out", window=16, batch_size=2)
+    recording = record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", batch_size=2)
     assert recording.bundle.damaged() == []
     file = tmp_path / "out" / "shard-00002.safetensors"
     flipped = bytearray(file.read_bytes())
@@ -398,7 +413,7 @@ def test_a_flipped_bit_is_found_by_hash(model, text, tmp_path, monkeypatch):
     ],
 )
 def test_a_manifest_or_journal_that_something_else_changed_is_refused(model, text, tmp_path, file, content, error):
-    record_text(model, text, SITES, tmp_path / "out", window=16)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     (tmp_path / "out" / file).write_text(content)
     with pytest.raises(error) as caught:
         StoredRecording(tmp_path / "out").load()
@@ -408,9 +423,9 @@ def test_a_manifest_or_journal_that_something_else_changed_is_refused(model, tex
 def test_attention_patterns_are_refused_by_name_and_left_out_of_globs(model, text, tmp_path):
     for sites in ("blocks.*.attn.pattern", "blocks.0.attn.pattern", "embed,blocks.0.attn.pattern"):
         with pytest.raises(PatchclampError, match="one width per position"):
-            record_text(model, text, sites, tmp_path / "out", window=16)
+            record_corpus(model, pc.Corpus(text, window=16), sites, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    recording = record_text(model, text, "blocks.0.attn.*", tmp_path / "out", window=16)
+    recording = record_corpus(model, pc.Corpus(text, window=16), "blocks.0.attn.*", tmp_path / "out")
     assert list(recording.sites) == [f"blocks.0.attn.{part}" for part in ("q", "k", "v", "z", "write")]
 
 
@@ -430,10 +445,10 @@ def test_attention_patterns_are_refused_by_name_and_left_out_of_globs(model, tex
 def test_what_makes_no_sense_is_refused_before_anything_is_written(model, text, tmp_path, options, words):
     given = {"text": text, "sites": SITES, "window": 16, **options}
     with pytest.raises(PatchclampError, match=words):
-        record_text(model, out=tmp_path / "out", **given)
+        record_corpus(model, out=tmp_path / "out", **as_corpus(given))
     assert not (tmp_path / "out").exists()
 
 
 def test_pieces_are_as_readable_as_the_manifest(model, text, tmp_path):
-    record_text(model, text, SITES, tmp_path / "out", window=16)
+    record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     assert len({file.stat().st_mode for file in (tmp_path / "out").iterdir()}) == 1

@@ -11,7 +11,7 @@ import patchclamp as pc
 from oracles import survey as oracle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
-from patchclamp.record import record_text, survey_text
+from patchclamp.record import record_corpus, survey_corpus
 
 SITES = ("blocks.0.mlp.act", "blocks.1.attn.z", "final")
 # Dvoretzky–Kiefer–Wolfowitz for 1,000 tokens at 99 %, and one rank for the line between two of them.
@@ -69,8 +69,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", ["llama", "relu"])
 def test_every_statistic_of_every_unit_matches_the_oracle(models, name, n, tmp_path):
     model, text = models[name], words(tmp_path / "text.txt", n, vocabulary=8 if name == "relu" else 56)
-    found = survey_text(model, text, SITES, tmp_path / "survey", window=16, batch_size=4)
-    whole = record_text(model, text, SITES, tmp_path / "whole", window=16, batch_size=4, store="float32").load()
+    found = survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "survey", batch_size=4)
+    whole = record_corpus(
+        model, pc.Corpus(text, window=16), SITES, tmp_path / "whole", batch_size=4, store="float32"
+    ).load()
     assert found.n_tokens == int(whole.counted.sum()) < n < len(whole.counted)
     for site in SITES:
         statistics = found.statistics(site)
@@ -87,8 +89,8 @@ def test_every_statistic_of_every_unit_matches_the_oracle(models, name, n, tmp_p
 @pytest.mark.parametrize("name", ["llama", "relu"])
 def test_quantiles_and_deciles_of_a_text_shorter_than_the_sample_are_exact(models, name, tmp_path):
     model, text = models[name], words(tmp_path / "text.txt", 900)
-    found = survey_text(model, text, SITES, tmp_path / "survey", window=16)
-    whole = record_text(model, text, SITES, tmp_path / "whole", window=16, store="float32").load()
+    found = survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "survey")
+    whole = record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "whole", store="float32").load()
     for site in SITES:
         for unit, values in enumerate(by_unit(whole, site)):
             expected = oracle.quantiles(values, PROBABILITIES)
@@ -100,8 +102,8 @@ def test_quantiles_and_deciles_of_a_text_shorter_than_the_sample_are_exact(model
 
 def test_quantiles_of_a_longer_text_keep_the_stated_bound(models, tmp_path):
     model, text = models["llama"], words(tmp_path / "text.txt", 6000)
-    found = survey_text(model, text, SITES, tmp_path / "survey", window=64)
-    whole = record_text(model, text, SITES, tmp_path / "whole", window=64).load()
+    found = survey_corpus(model, pc.Corpus(text, window=64), SITES, tmp_path / "survey")
+    whole = record_corpus(model, pc.Corpus(text, window=64), SITES, tmp_path / "whole").load()
     broken = []
     for site in SITES:
         values = whole[site][whole.counted]
@@ -121,7 +123,9 @@ def test_the_sample_is_uniform_over_the_text(models, tmp_path):
     model, text = models["llama"], words(tmp_path / "text.txt", 6000)
     counts = np.zeros(10)
     for seed in range(4):
-        found = survey_text(model, text, "embed", tmp_path / str(seed), window=64, seed=seed, max_tokens=6000)
+        found = survey_corpus(
+            model, pc.Corpus(text, window=64, max_tokens=6000), "embed", tmp_path / str(seed), seed=seed
+        )
         at = found.bundle.read("exemplars", ["embed|random_at"])["embed|random_at"]
         assert (at == at[0]).all(), "the same tokens for all units"
         counts += np.histogram(at[0, :, 0], bins=10, range=(0, 94))[0]
@@ -131,7 +135,7 @@ def test_the_sample_is_uniform_over_the_text(models, tmp_path):
 
 def test_seeds_draw_other_samples_and_the_same_statistics(models, tmp_path):
     model, text = models["llama"], words(tmp_path / "text.txt", 2500)
-    one, other = (survey_text(model, text, SITES, tmp_path / str(s), window=16, seed=s) for s in (0, 1))
+    one, other = (survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / str(s), seed=s) for s in (0, 1))
     for site in SITES:
         a, b = one.statistics(site), other.statistics(site)
         assert all(np.array_equal(a[k], b[k]) for k in a if k != "quantiles")
@@ -150,7 +154,7 @@ def test_special_tokens_change_nothing(models, tmp_path):
     try:
         for id, value in bias.items():
             embedding.data[id] = value
-        found = survey_text(model, tmp_path / "text.txt", "embed", tmp_path / "out", window=8)
+        found = survey_corpus(model, pc.Corpus(tmp_path / "text.txt", window=8), "embed", tmp_path / "out")
     finally:
         embedding.data.copy_(before)
     assert found.n_tokens == 7
@@ -163,32 +167,34 @@ def test_special_tokens_change_nothing(models, tmp_path):
 
 def test_a_text_of_special_tokens_alone_has_no_exemplars(models, tmp_path):
     (tmp_path / "text.txt").write_text("<eos> strange <eos>")
-    found = survey_text(models["llama"], tmp_path / "text.txt", SITES, tmp_path / "out", window=8)
+    found = survey_corpus(models["llama"], pc.Corpus(tmp_path / "text.txt", window=8), SITES, tmp_path / "out")
     assert found.n_tokens == 0
-    assert found.exemplars(SITES[0], 0) == []
+    assert len(found.exemplars(SITES[0], 0)) == 0
     assert np.isnan(found.statistics(SITES[0])["quantiles"]).all()
 
 
 def test_chat_counts_words_and_template(models, tmp_path):
     (tmp_path / "chat.txt").write_text("w1 w2\nw3\n")
-    found = survey_text(models["llama"], tmp_path / "chat.txt", "embed", tmp_path / "out", chat=True, window=16)
+    found = survey_corpus(
+        models["llama"], pc.Corpus(tmp_path / "chat.txt", kind="chat", window=16), "embed", tmp_path / "out"
+    )
     assert found.n_tokens == 5
 
 
 def test_values_that_are_not_finite_are_counted_by_unit_and_leave_the_others_alone(tiny_language_model, tmp_path):
     text = words(tmp_path / "text.txt", 200)
     model = tiny_language_model("gpt2")
-    clean = survey_text(model, text, "blocks.0.mlp.act", tmp_path / "clean", window=16)
+    clean = survey_corpus(model, pc.Corpus(text, window=16), "blocks.0.mlp.act", tmp_path / "clean")
     model = tiny_language_model("gpt2")
     model.module.transformer.h[0].mlp.c_fc.bias.data[9] = torch.nan
-    found = survey_text(model, text, "blocks.0.mlp.act", tmp_path / "out", window=16)
+    found = survey_corpus(model, pc.Corpus(text, window=16), "blocks.0.mlp.act", tmp_path / "out")
     entry = next(e for e in found.bundle.pieces if e["piece"] == "statistics")
     assert entry["nonfinite"] == {"blocks.0.mlp.act/neurons/9": found.n_tokens}
     for name, values in found.statistics("blocks.0.mlp.act").items():
         expected = np.delete(clean.statistics("blocks.0.mlp.act")[name], 9, axis=0)
         assert np.array_equal(np.delete(values, 9, axis=0), expected), name
     assert np.isnan(found.mean("blocks.0.mlp.act")[9])
-    assert found.exemplars("blocks.0.mlp.act", 9, ["top"]) == []
+    assert len(found.exemplars("blocks.0.mlp.act", 9, ["top"])) == 0
 
 
 # -- batches, resuming, use -------------------------------------------------------------------------------------------
@@ -197,8 +203,8 @@ def test_values_that_are_not_finite_are_counted_by_unit_and_leave_the_others_alo
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_the_batch_size_changes_rounding_only(models, tmp_path, size):
     model, text = models["llama"], words(tmp_path / "text.txt", 2500)
-    one = survey_text(model, text, SITES, tmp_path / "one", window=16, batch_size=8)
-    other = survey_text(model, text, SITES, tmp_path / "other", window=16, batch_size=size)
+    one = survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "one", batch_size=8)
+    other = survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "other", batch_size=size)
     a, b = (s.bundle.read("exemplars") for s in (one, other))
     for site in SITES:
         assert np.array_equal(a[f"{site}|random_at"], b[f"{site}|random_at"])
@@ -213,8 +219,8 @@ def test_the_batch_size_changes_rounding_only(models, tmp_path, size):
 @pytest.mark.parametrize("checkpoint_s", [0.0, 60.0])
 def test_an_interrupted_survey_resumes_to_the_same_bytes(models, tmp_path, checkpoint_s):
     model, text = models["llama"], words(tmp_path / "text.txt", 1500)
-    options = {"window": 16, "batch_size": 16, "checkpoint_s": checkpoint_s}
-    survey_text(model, text, SITES, tmp_path / "whole", **options)
+    options, corpus = {"batch_size": 16, "checkpoint_s": checkpoint_s}, pc.Corpus(text, window=16)
+    survey_corpus(model, corpus, SITES, tmp_path / "whole", **options)
     whole = contents(tmp_path / "whole")
     assert sorted(whole) == [
         "contexts.safetensors", "exemplars.safetensors", "journal.jsonl", "manifest.json", "statistics.safetensors",
@@ -227,10 +233,10 @@ def test_an_interrupted_survey_resumes_to_the_same_bytes(models, tmp_path, check
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            survey_text(model, text, SITES, out, progress=press, **options)
+            survey_corpus(model, corpus, SITES, out, progress=press, **options)
         with pytest.raises(PatchclampError, match="a finished survey"):
             StoredSurvey(out)
-        survey_text(model, text, SITES, out, resume=True, progress=lambda *d, seen=seen: seen.append(d), **options)
+        survey_corpus(model, corpus, SITES, out, resume=True, progress=lambda *d, seen=seen: seen.append(d), **options)
         assert contents(out) == whole
         if checkpoint_s == 0:
             assert not seen or seen[0][0] > after, "nothing is computed again"
@@ -238,15 +244,17 @@ def test_an_interrupted_survey_resumes_to_the_same_bytes(models, tmp_path, check
 
 def test_a_resume_with_another_window_is_refused_by_name(models, tmp_path):
     model, text = models["llama"], words(tmp_path / "text.txt", 300)
-    survey_text(model, text, SITES, tmp_path / "out", window=16)
+    survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     with pytest.raises(PatchclampError, match=r"plan\.window: 16 then, 32 now"):
-        survey_text(model, text, SITES, tmp_path / "out", window=32, resume=True)
+        survey_corpus(model, pc.Corpus(text, window=32), SITES, tmp_path / "out", resume=True)
+    with pytest.raises(PatchclampError, match=r"plan\.seed: 0 then, 3 now"):
+        survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out", resume=True, seed=3)
 
 
 @pytest.mark.parametrize("name", ["llama", "relu"])
 def test_an_exemplar_shows_its_activation_again_in_a_fresh_forward(models, name, tmp_path):
     model, text = models[name], words(tmp_path / "text.txt", 2500)
-    found = survey_text(model, text, SITES, tmp_path / "out", window=16)
+    found = survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     for site, unit in ((SITES[0], 3), (SITES[1], 31), (SITES[2], 0)):
         exemplars = found.exemplars(site, unit)
         assert [e.kind for e in exemplars] == ["top"] * 16 + ["quantile"] * 10 + ["random"] * 8
@@ -260,7 +268,7 @@ def test_an_exemplar_shows_its_activation_again_in_a_fresh_forward(models, name,
 
 def test_the_mean_is_a_source_for_ablation(models, tmp_path):
     model, text = models["llama"], words(tmp_path / "text.txt", 900)
-    found = survey_text(model, text, SITES, tmp_path / "out", window=16)
+    found = survey_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
     change = pc.change("ablate", SITES[0], [1, 5], mode="mean", source=found)
     run = model.run("w1 w2 w3", interventions=[change], record=SITES[0])
     expected = torch.from_numpy(found.mean(SITES[0])[[1, 5]]).float().expand(4, 2)
@@ -275,7 +283,9 @@ def test_the_mean_is_a_source_for_ablation(models, tmp_path):
 
 
 def test_an_unknown_site_is_named(models, tmp_path):
-    found = survey_text(models["llama"], words(tmp_path / "text.txt", 90), SITES, tmp_path / "out", window=16)
+    found = survey_corpus(
+        models["llama"], pc.Corpus(words(tmp_path / "text.txt", 90), window=16), SITES, tmp_path / "out"
+    )
     for ask in (found.mean, found.statistics, lambda site: found.exemplars(site, 0)):
         with pytest.raises(PatchclampError, match=r"a site of this survey.*nowhere"):
             ask("nowhere")
@@ -284,9 +294,9 @@ def test_an_unknown_site_is_named(models, tmp_path):
 def test_a_survey_of_a_real_model_matches_the_oracle(stories, shared, tmp_path):
     model = pc.load(str(stories))
     text = shared / "data" / "text" / "wikitext-2" / "valid.txt"
-    options = {"window": 128, "max_tokens": 6000}
-    found = survey_text(model, text, "blocks.*.mlp.act", tmp_path / "survey", **options)
-    whole = record_text(model, text, "blocks.*.mlp.act", tmp_path / "whole", **options).load()
+    corpus = pc.Corpus(text, window=128, max_tokens=6000)
+    found = survey_corpus(model, corpus, "blocks.*.mlp.act", tmp_path / "survey")
+    whole = record_corpus(model, corpus, "blocks.*.mlp.act", tmp_path / "whole").load()
     outside = []
     for i in range(5):
         site = f"blocks.{i}.mlp.act"

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from patchclamp.core.corpus import Corpus
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
 from patchclamp.decompose.transcoding import mlp_sites
 from patchclamp.subjects.bases import decode, encode
@@ -17,7 +18,7 @@ def circuit(tiny_language_model, tmp_path_factory):
     text = tmp_path_factory.mktemp("text") / "words.txt"
     text.write_text("\n".join(f"w{i % 56} w{i * 7 % 56} w{i * i % 56} w{i % 5}" for i in range(400)))
     jobs = [Job(*mlp_sites(model, layer), TopKConfig(48, k=6, skip=layer == 1)) for layer in range(3)]
-    trained = train(TextSource(model, text, window=24), jobs, Recipe(batch_size=128, passes=2))
+    trained = train(TextSource(model, Corpus(text, window=24)), jobs, Recipe(batch_size=128, passes=2))
     return model, {one.job.writes: one.coder.to_basis("t", one.job.reads) for one in trained}
 
 

@@ -15,7 +15,7 @@ from patchclamp.atlas.look import STRIP
 from patchclamp.atlas.reading import Reading
 from patchclamp.atlas.store import BASE, content_hash, written
 from patchclamp.core.stats import auroc
-from patchclamp.record.plan import batches, make_plan
+from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 
@@ -38,7 +38,7 @@ def model(models):
 @pytest.fixture(scope="module")
 def folder(model, text, tmp_path_factory):
     out = tmp_path_factory.mktemp("atlas") / "tiny.atlas"
-    pc.atlas.bake_atlas(model, text, out, window=60, batch_size=3)
+    pc.atlas.bake_atlas(model, pc.Corpus(text, window=60), out, batch_size=3)
     return out
 
 
@@ -50,8 +50,7 @@ def atlas(folder):
 @pytest.fixture(scope="module")
 def truth(model, text):
     """Every stimulus with the values of both sites, one stimulus per forward pass."""
-    plan = make_plan(model, text, window=60)
-    stimuli = [s for batch in batches(model, text, plan) for s in batch]
+    stimuli = [s for batch in read_corpus(model, pc.Corpus(text, window=60)) for s in batch]
     runs = [model.run(s, record=SITES, logits=False).recording for s in stimuli]
     return [(s, {site: np.asarray(r[site]) for site in SITES}) for s, r in zip(stimuli, runs, strict=True)]
 
@@ -101,6 +100,28 @@ def test_examples_show_what_the_model_does_there(atlas, truth, kind):
             assert (one.before, one.after) == (start > 0, shown.stop < len(stimulus))
             if kind in ("top", "interval"):
                 assert one.value >= np.delete(one.acts, one.special).max() - 1e-2 * abs(one.value) - 1e-3
+
+
+def test_exemplars_are_the_examples_with_their_whole_stimuli(atlas, truth):
+    for site, unit in units(12):
+        found = atlas.exemplars(f"{site}/neurons/{unit}")
+        assert (found.site.path, found.basis, found.units.tolist()) == (site, "neurons", [unit])
+        for kind in ("top", "quantile", "random"):
+            some = found.of_kinds(kind)
+            examples = atlas.examples(f"{site}/neurons/{unit}", kind, limit=50).examples
+            assert len(some) == len(examples)
+            for row, (one, example) in enumerate(zip(some, examples, strict=True)):
+                assert (one.value, one.stimulus, one.position) == (example.value, example.stimulus, example.position)
+                assert one.ids == tuple(truth[one.stimulus][0].ids.tolist())
+                start, near = one.position - example.mark, 1e-2 * abs(one.value)  # acts are shown rounded
+                along = np.delete(np.array(example.acts), example.special) if one.value > 0 else np.zeros(0)
+                n_marks = int(some.mask(row).sum())
+                assert some.mask(row)[one.position]
+                assert not some.mask(row)[[start + at for at in example.special if at != example.mark]].any()
+                least, most = (int((along >= 0.5 * one.value + e).sum()) for e in (near, -near))
+                assert max(least, 1) <= n_marks <= max(most, 1)
+        training, test = found.split(seed=1)
+        assert not {one.ids for one in training} & {one.ids for one in test}
 
 
 def test_an_interval_gives_pieces_whose_maximum_lies_in_it(atlas):
@@ -180,9 +201,9 @@ def test_neighbours_are_the_nearest(atlas, model):
 
 
 def test_the_text_alone_decides_the_hash(model, text, folder, tmp_path):
-    again = pc.atlas.bake_atlas(model, text, tmp_path / "other name", window=60, batch_size=3)
+    again = pc.atlas.bake_atlas(model, pc.Corpus(text, window=60), tmp_path / "other name", batch_size=3)
     assert again == pc.atlas.open(folder).page().base
-    other = pc.atlas.bake_atlas(model, text, tmp_path / "shorter", window=60, batch_size=3, max_tokens=300)
+    other = pc.atlas.bake_atlas(model, pc.Corpus(text, window=60, max_tokens=300), tmp_path / "shorter", batch_size=3)
     assert other != again
 
 
@@ -198,7 +219,7 @@ def test_values_that_are_not_finite_become_none(tiny_language_model, text, tmp_p
     broken = tiny_language_model("llama")
     with torch.no_grad():
         broken.module.model.layers[1].mlp.gate_proj.weight[5] = torch.nan
-    pc.atlas.bake_atlas(broken, text, tmp_path / "nan.atlas", window=60, max_tokens=200)
+    pc.atlas.bake_atlas(broken, pc.Corpus(text, window=60, max_tokens=200), tmp_path / "nan.atlas")
     atlas = pc.atlas.open(tmp_path / "nan.atlas")
     page = atlas.unit("blocks.1.mlp.act/neurons/5")
     assert page.histogram is None
@@ -224,7 +245,7 @@ def test_labels_become_concepts(tmp_path):
     ]  # fmt: skip
     path = tmp_path / "labelled.jsonl"
     path.write_text("\n".join(lines) + "\n")
-    pc.atlas.bake_atlas(model, path, tmp_path / "l.atlas", sites="blocks.0.mlp.act", max_tokens=2000)
+    pc.atlas.bake_atlas(model, pc.Corpus(path, max_tokens=2000), tmp_path / "l.atlas", sites="blocks.0.mlp.act")
     atlas = pc.atlas.open(tmp_path / "l.atlas")
     assert atlas.page().corpus.labelled == sum(int(d.stimulus.counted.sum()) for d in documents)
     # Every document stands alone, in the very tokens that carry the labels.

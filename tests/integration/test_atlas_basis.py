@@ -46,7 +46,7 @@ def planted(model) -> Dictionary:
 def bare(model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("basis")
     (folder / "story.txt").write_text(TEXT)
-    pc.atlas.bake_atlas(model, folder / "story.txt", folder / "cat.atlas", name="organism:cat", window=32)
+    pc.atlas.bake_atlas(model, pc.Corpus(folder / "story.txt", window=32), folder / "cat.atlas", name="organism:cat")
     return folder / "cat.atlas"
 
 
@@ -171,7 +171,7 @@ def test_a_layer_made_beside_another_base_is_left_out(added, model, tmp_path):
     """Also where that base has as many units."""
     (tmp_path / "other.txt").write_text("the young dog sat on the mat.\n" * 30)
     place = tmp_path / "other.atlas"
-    pc.atlas.bake_atlas(model, tmp_path / "other.txt", place, name="organism:cat", window=32)
+    pc.atlas.bake_atlas(model, pc.Corpus(tmp_path / "other.txt", window=32), place, name="organism:cat")
     n_units = pc.atlas.open(place).page().n_units
     shutil.copytree(added / "layers", place / "layers", dirs_exist_ok=True)
     page = pc.atlas.open(place).page()

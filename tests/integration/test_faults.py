@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from patchclamp.core import bundle
+from patchclamp.core.corpus import Corpus
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
-from patchclamp.record import plan, record_text, stream, survey, survey_text
+from patchclamp.record import record_corpus, stream, survey, survey_corpus
 
 SITES = ("blocks.0.mlp.act", "blocks.1.attn.z")
 
@@ -93,9 +94,9 @@ def run(request, setting, monkeypatch):
     monkeypatch.setattr(survey, "N_SAMPLE", 20)
     monkeypatch.setattr(os, "fsync", lambda _handle: None)  # the machine stays on: only the order of calls matters
     if request.param == "record":
-        return lambda out, **more: record_text(model, text, SITES, out, window=8, batch_size=2, **more)
-    options = {"window": 8, "batch_size": 2, "max_tokens": 24, "checkpoint_s": 0.0}
-    return lambda out, **more: survey_text(model, text, SITES, out, **options, **more)
+        return lambda out, **more: record_corpus(model, Corpus(text, window=8), SITES, out, batch_size=2, **more)
+    options, corpus = {"batch_size": 2, "checkpoint_s": 0.0}, Corpus(text, window=8, max_tokens=24)
+    return lambda out, **more: survey_corpus(model, corpus, SITES, out, **options, **more)
 
 
 def cut_off(run, out, at, when, **more) -> bool:
@@ -189,7 +190,7 @@ def full_at(k, bare):
 def test_a_run_that_cannot_fit_is_refused_before_the_first_forward_and_leaves_nothing(
     run, setting, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(plan, "free_bytes", lambda _path: 100)
+    monkeypatch.setattr("patchclamp.record.run.free_bytes", lambda _path: 100)
     monkeypatch.setattr(setting[0], "run", lambda *_args, **_more: pytest.fail("a forward ran"))
     with pytest.raises(PatchclampError, match="free for") as caught:
         run(tmp_path / "out")
@@ -201,7 +202,7 @@ def test_what_is_recorded_already_counts_when_a_run_goes_on_with_little_room(run
     run(tmp_path / "whole")
     assert cut_off(run, tmp_path / "out", 14, "after")
     with_room = max(size(tmp_path / "whole"), 2 * survey.memory_bytes([Site("a", "a", 160)]))
-    monkeypatch.setattr(plan, "free_bytes", lambda _path: with_room - size(tmp_path / "out"))
+    monkeypatch.setattr("patchclamp.record.run.free_bytes", lambda _path: with_room - size(tmp_path / "out"))
     run(tmp_path / "out", resume=True)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 

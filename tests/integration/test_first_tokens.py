@@ -19,9 +19,9 @@ from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.decompose import ArraySource, Job, Recipe, RecordingSource, TextSource, TopKConfig, train_dictionary
 from patchclamp.decompose.first_tokens import measure_first_tokens
 from patchclamp.evaluate import judge
-from patchclamp.record import record_text, survey_text
-from patchclamp.record.plan import make_plan, show_text
+from patchclamp.record import record_corpus, survey_corpus
 from patchclamp.subjects.bases import decode, encode
+from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.foreign import unmet_conditions
 from patchclamp.subjects.text import prepend_bos
 
@@ -51,7 +51,7 @@ def unexplained(x, x_hat):
 
 def by_hand(model, text, basis):
     """Return x, x̂ and which rows come first, stimulus by stimulus, in float64."""
-    shown = [s for batch in show_text(model, text, window=WINDOW).batches(0) for s in batch]
+    shown = [s for batch in read_corpus(model, pc.Corpus(text, window=WINDOW)) for s in batch]
     recordings = [model.run([s], record=SITE, logits=False).recording[SITE].float() for s in shown]
     x = torch.cat(recordings)
     first = np.concatenate([np.arange(len(s)) == 0 for s in shown])
@@ -59,7 +59,7 @@ def by_hand(model, text, basis):
 
 
 def test_what_first_tokens_hide_is_measured_where_a_dictionary_is_trained(model, text, tmp_path):
-    source = TextSource(model, text, window=WINDOW)
+    source = TextSource(model, pc.Corpus(text, window=WINDOW))
     job, recipe = Job(SITE, SITE, TopKConfig(12, k=2)), Recipe(batch_size=64, passes=4)
     made = train_dictionary(source, [job], recipe, out=tmp_path / "made")
     found = Dictionary.load(tmp_path / "made").about["first_tokens"][SITE]
@@ -78,24 +78,24 @@ def test_what_first_tokens_hide_is_measured_where_a_dictionary_is_trained(model,
 
 
 def test_skipped_tokens_are_in_no_training_and_no_statistic(model, text, tmp_path):
-    whole, short = (TextSource(model, text, window=WINDOW, skip_first=n) for n in (0, 1))
+    whole, short = (TextSource(model, pc.Corpus(text, window=WINDOW, skip_first=n)) for n in (0, 1))
     rows = [torch.cat([chunk[SITE] for chunk in source.chunks([SITE], 0)]) for source in (whole, short)]
     x, _, first = by_hand(model, text, _basis(model))
     np.testing.assert_allclose(rows[1], x[~first], atol=1e-4)
     assert (whole.n_rows, short.n_rows) == (len(x), int((~first).sum()))
     assert "skip_first" not in whole.about
     assert short.about["skip_first"] == 1
-    survey = survey_text(model, text, SITE, tmp_path / "survey", window=WINDOW, skip_first=1)
+    survey = survey_corpus(model, pc.Corpus(text, window=WINDOW, skip_first=1), SITE, tmp_path / "survey")
     np.testing.assert_allclose(survey.mean(SITE), x[~first].mean(0), atol=1e-4)
-    stored = record_text(model, text, SITE, tmp_path / "recording", window=WINDOW, skip_first=1)
+    stored = record_corpus(model, pc.Corpus(text, window=WINDOW, skip_first=1), SITE, tmp_path / "recording")
     assert stored.bundle.entries[-1]["tokens"] == len(x)
     assert RecordingSource(stored).n_rows == short.n_rows
     assert stored.bundle.manifest["plan"]["skip_first"] == 1
     for wrong in (-1, WINDOW):
         with pytest.raises(PatchclampError, match="--skip-first"):
-            make_plan(model, text, window=WINDOW, skip_first=wrong)
+            read_corpus(model, pc.Corpus(text, window=WINDOW, skip_first=wrong))
         with pytest.raises(PatchclampError, match="--skip-first"):
-            TextSource(model, text, window=WINDOW, skip_first=wrong)
+            TextSource(model, pc.Corpus(text, window=WINDOW, skip_first=wrong))
 
 
 def _basis(model):
@@ -105,7 +105,7 @@ def _basis(model):
 
 
 def test_a_dictionary_is_judged_with_and_without_first_tokens(model, text):
-    shown = [s for batch in show_text(model, text, window=WINDOW).batches(0) for s in batch]
+    shown = [s for batch in read_corpus(model, pc.Corpus(text, window=WINDOW)) for s in batch]
     # It gets the large first tokens right and nothing else.
     x, _, first = by_hand(model, text, _basis(model))
     top = x[first].mean(0) / np.linalg.norm(x[first].mean(0))

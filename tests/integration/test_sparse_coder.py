@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import patchclamp as pc
 from patchclamp import PatchclampError
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.decompose import (
@@ -175,8 +176,8 @@ def test_text_and_its_recording_give_the_same_rows(tiny_language_model, words, t
 
     model = tiny_language_model("gpt2")
     site = "blocks.1.mlp.act"
-    text = TextSource(model, words, window=16, batch_size=4, max_tokens=500)
-    stored = pc.record_text(model, words, site, tmp_path / "r", window=16, batch_size=4, max_tokens=500)
+    text = TextSource(model, pc.Corpus(words, window=16, max_tokens=500), batch_size=4)
+    stored = pc.record_corpus(model, pc.Corpus(words, window=16, max_tokens=500), site, tmp_path / "r", batch_size=4)
     on_disk, in_memory = RecordingSource(stored), RecordingSource(stored.load())
     assert text.n_rows == on_disk.n_rows == in_memory.n_rows < 500
     straight = gather(text, site)
@@ -250,7 +251,7 @@ def test_a_transcoder_reads_what_the_mlp_reads(tiny_language_model, words, famil
     linear = model.module.get_submodule(reads.removeprefix("module.").removesuffix(".in"))
     with torch.no_grad():
         assert torch.allclose(linear(found[reads]), found["blocks.1.mlp.pre"], atol=1e-5)
-    source = TextSource(model, words, window=16)
+    source = TextSource(model, pc.Corpus(words, window=16))
     assert (source.width(reads), source.width(writes)) == (found[reads].shape[1], found[writes].shape[1])
     job = Job(reads, writes, TopKConfig(16, k=4, skip=True))
     [one] = train(source, [job], Recipe(batch_size=128))

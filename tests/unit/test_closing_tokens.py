@@ -197,3 +197,11 @@ def test_the_command_line_asks_in_the_chat_template(folder, tmp_path, capsys):
     patched = say("patch", folder, *asked, "--out", tmp_path / "patched")
     assert len(patched["tokens"]) == len(shown)
     assert patched["m_clean"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)
+
+
+def test_a_document_that_is_cut_is_closed_again(tmp_path):
+    """A text of a corpus of documents ends as the tokenizer's texts do, wherever the corpus stops."""
+    model, file = subject("bert", "both"), tmp_path / "one.jsonl"
+    file.write_text(json.dumps({"text": "w1 w2 w3 w4 w5", "tokens": [], "concepts": []}) + "\n")
+    [[one]] = pc.read_corpus(model, pc.Corpus(file, "documents", window=16, max_tokens=5))
+    assert one.ids.tolist() == model.tokenize("w1 w2 w3").ids.tolist()

@@ -7,27 +7,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 from patchclamp.atlas.fill import fill_base
-from patchclamp.atlas.labels import labels_of, show_labelled
+from patchclamp.atlas.labels import as_documents, labels_of
 from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.runs import Run, host, now, versions, write_run
 from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
-from patchclamp.core.arguments import checked
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.corpus import Corpus
 from patchclamp.core.disk import file_hash, refuse_interrupted, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.labelled import is_labelled
-from patchclamp.record.plan import Cutting, computing, show_text
+from patchclamp.core.survey import StoredSurvey
+from patchclamp.record.run import pin_threads
 from patchclamp.record.stream import recordable
 from patchclamp.record.survey import memory_bytes as survey_bytes
-from patchclamp.record.survey import survey_shown
+from patchclamp.record.survey import survey_corpus
+from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
 
 SITES = "blocks.*.mlp.act"
-WINDOW = 128
 LOOK_BYTES, BASE_BYTES = 11_000, 10_000
 """Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
 
@@ -35,7 +36,7 @@ LOOK_BYTES, BASE_BYTES = 11_000, 10_000
 @checked
 def bake_atlas(
     model: LanguageModel,
-    text: str | Path,
+    corpus: Corpus | str | Path,
     out: str | Path,
     *,
     sites: str | Sequence[str] = SITES,
@@ -44,7 +45,8 @@ def bake_atlas(
     command: str = "",
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
-    **cutting: Unpack[Cutting],
+    batch_size: int = 8,
+    seed: Natural = 0,
 ) -> str:
     """Bake an atlas: every unit of some sites, with examples, histogram, what it writes and reads, and neighbours.
 
@@ -53,7 +55,7 @@ def bake_atlas(
 
     Args:
         model: the subject.
-        text: a UTF-8 file, plain or labelled.
+        corpus: of text, plain or labelled, or the path of one.
         out: the atlas's folder, which must not exist; it is built in ``OUT.baking`` and renamed.
         sites: site paths or patterns.
         resume: go on with an interrupted bake; the result is the same.
@@ -61,8 +63,8 @@ def bake_atlas(
         command: what was typed, for the run's record.
         progress: called with tokens done and tokens in all, of both passes.
         checkpoint_s: seconds between checkpoints.
-        cutting: how the text is cut, as for ``make_plan``: window (here 128, or the context where that is shorter),
-            max_tokens, batch_size, chat, bos, seed.
+        batch_size: stimuli per forward pass.
+        seed: of samples and of the pieces that are kept.
 
     Returns:
         str: content hash of the base: the same model, text and options give the same.
@@ -78,34 +80,32 @@ def bake_atlas(
     aside = staging(folder)
     refuse_baked(folder, resume=resume)
     refuse_images(model)
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
     if folder.exists():
-        return _finished(folder, aside, model, text)
+        return _finished(folder, aside, model, corpus)
     chosen = recordable(model, sites)
     with writing(aside), _tidy(aside):
-        cutting.setdefault("window", usual_window(model))
-        labelled = is_labelled(text)
-        showing = show_labelled(model, text, **cutting) if labelled else show_text(model, text, **cutting)
-        plan = showing.plan
-        log = [f"{plan.n_tokens:,} tokens in {plan.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
-        survey = survey_shown(
-            model, showing, [s.path for s in chosen], aside / "survey", resume=resume,
+        batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
+        log = [f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
+        survey = survey_corpus(
+            model, batches, [s.path for s in chosen], aside / "survey", resume=resume, seed=seed,
             progress=_half_of(progress, 0), checkpoint_s=checkpoint_s,
         )  # fmt: skip
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
-        with computing(survey.bundle):  # a resume computes with the threads that the bake was begun with
+        with pin_threads(survey.bundle):  # a resume computes with the threads that the bake was begun with
             look = look_again(
-                model, showing, chosen, survey, aside / "look", resume=resume,
-                progress=_half_of(progress, plan.n_tokens), checkpoint_s=checkpoint_s,
+                model, batches, chosen, survey, aside / "look", resume=resume, seed=seed,
+                progress=_half_of(progress, batches.n_tokens), checkpoint_s=checkpoint_s,
             )  # fmt: skip
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
-            labels = labels_of(model, text, plan)
+            labels = labels_of(model, batches)
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
             with written(whole / BASE, files("patchclamp.atlas").joinpath("schema.sql").read_text()) as db:
-                fill_base(db, model, Path(text), showing, chosen, survey, look, labels)
+                fill_base(db, model, batches, chosen, survey, look, labels)
         found = _named(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")
-        _remember(whole, found, model, name, plan, chosen, command, folder, began, time.monotonic() - clock, log, text)
+        _remember(whole, found, model, name, survey, corpus, chosen, command, folder, began, clock, log)
         try:
             whole.rename(folder)
         except OSError as problem:
@@ -147,13 +147,13 @@ def refuse_baked(out: str | Path, *, resume: bool) -> None:
         )
 
 
-def _finished(folder: Path, aside: Path, model: LanguageModel, text: str | Path) -> str:
+def _finished(folder: Path, aside: Path, model: LanguageModel, corpus: Corpus) -> str:
     """Return the hash of an atlas that is whole already: a kill may come after the last step."""
     head = read_head(folder)
     with closing(opened(folder / BASE)) as db:
         about = {n: json.loads(v) for n, v in db.execute("SELECT * FROM about WHERE name IN ('subject', 'corpus')")}
     kept = (about["subject"]["hash"], about["corpus"]["hash"])
-    if kept != (model.hash, file_hash(Path(text))):
+    if kept != (model.hash, file_hash(corpus.path)):
         raise PatchclampError(
             expected="the model and the text that this atlas was baked of",
             got=f"{folder}, an atlas of {about['subject']['slug']} over {about['corpus']['name']}",
@@ -190,29 +190,25 @@ def _named(whole: Path) -> str:
 
 
 def _remember(
-    whole: Path, found: str, model: LanguageModel, name: str | None, plan: Any, sites: Sequence[Site], command: str,
-    folder: Path, began: str, duration_s: float, log: Sequence[str], text: str | Path,
+    whole: Path, found: str, model: LanguageModel, name: str | None, survey: StoredSurvey, corpus: Corpus,
+    sites: Sequence[Site], command: str, folder: Path, began: str, clock: float, log: Sequence[str],
 ) -> None:  # fmt: skip
+    plan = survey.bundle.manifest["plan"]
     options: dict[str, Any] = {
-        "model": name or model.name, "text": str(text), "sites": ", ".join(s.path for s in sites),
-        "window": plan.window, "max_tokens": plan.max_tokens, "batch_size": plan.batch_size, "threads": plan.threads,
+        "model": name or model.name, "text": corpus.source, "sites": ", ".join(s.path for s in sites),
+        **{option: plan[option] for option in ("window", "max_tokens", "batch_size", "threads")},
         "device": model.device.type,
     }  # fmt: skip
-    typed = command or f"patchclamp atlas bake {name or model.name} --text {text} --out {folder}"
+    typed = command or f"patchclamp atlas bake {name or model.name} --text {corpus.source} --out {folder}"
     run = Run(
         verb="atlas bake", command=typed, made=f"the base: {sum(s.width for s in sites):,} units",
-        began=began, duration_s=round(duration_s, 3), host=host(), versions=versions("torch", "transformers"),
-        seeds={"seed": plan.seed},
-        hashes={"model": model.hash, "tokenizer": model.tokenizer_hash, "text": plan.text, "base": found},
+        began=began, duration_s=round(time.monotonic() - clock, 3), host=host(),
+        versions=versions("torch", "transformers"), seeds={"seed": plan["seed"]},
+        hashes={"model": model.hash, "tokenizer": model.tokenizer_hash, "text": plan["text"], "base": found},
         options={k: str(v) for k, v in options.items() if v is not None}, log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
     )  # fmt: skip
     write_run(whole, f"base-{found[:16]}", run)
-
-
-def usual_window(model: LanguageModel) -> int:
-    """Return the window where none is asked for: 128 tokens, or the model's context where that is shorter."""
-    return min(WINDOW, model.context or WINDOW)
 
 
 def cost(sites: Sequence[Site]) -> tuple[int, int]:

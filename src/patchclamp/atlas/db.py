@@ -7,6 +7,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import MOST_NODES, graph_page
+from patchclamp.atlas.exemplars import exemplars_of
 from patchclamp.atlas.find import Asked, find
 from patchclamp.atlas.parts import part_bases
 from patchclamp.atlas.reading import Absent, Reading, number_or_none
@@ -16,6 +17,7 @@ from patchclamp.atlas.unit import examples, graph_row, unit_page
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import fitting
+from patchclamp.core.exemplars import Exemplars
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -124,6 +126,18 @@ class Atlas:
             PatchclampError: an interval without two ends, or ends with another kind.
         """
         return examples(self.reading, key, kind, low, high, limit)
+
+    @page_of
+    def exemplars(self, key: str) -> Exemplars:
+        """Return a unit's stored examples as Exemplars, masked where it is at least half as active as at its mark.
+
+        Args:
+            key: ``[subject/]site/basis/index``.
+
+        Raises:
+            Absent: the atlas has no such unit.
+        """
+        return exemplars_of(self.reading, key)
 
     @page_of
     def bases(self) -> list[tuple[str, Basis]]:

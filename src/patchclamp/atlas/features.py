@@ -15,7 +15,7 @@ import numpy as np
 
 from patchclamp.atlas.bake import cost
 from patchclamp.atlas.fill import fill_base
-from patchclamp.atlas.labels import labels_of, show_labelled
+from patchclamp.atlas.labels import as_documents, labels_of
 from patchclamp.atlas.layers import BASES, LAYERS, name_layer
 from patchclamp.atlas.look import CHECKPOINT_S, look_again
 from patchclamp.atlas.reading import Reading
@@ -24,15 +24,16 @@ from patchclamp.atlas.store import written
 from patchclamp.attribute.features import PLAIN
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
+from patchclamp.core.corpus import Corpus, check_counts
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash, refuse_interrupted, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.judging import check_subject
-from patchclamp.evaluate.labelled import is_labelled
 from patchclamp.record.features import Features
-from patchclamp.record.plan import check_counts, computing, show_text
-from patchclamp.record.survey import survey_shown
+from patchclamp.record.run import pin_threads
+from patchclamp.record.survey import survey_corpus
+from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.language import LanguageModel
 
@@ -85,11 +86,11 @@ def add_basis(
     place, reading = Path(atlas), Reading(Path(atlas))
     dictionary = resolve_sites(model, dictionary)
     _check(reading, model, dictionary)
-    chosen, cutting = _text(reading, text, max_tokens, batch_size)
+    corpus, batch_size, seed = _read_again(reading, text, max_tokens, batch_size)
     digest = dictionary_hash(dictionary)
     for part in reading.parts[1:]:
         kept = part.about["dictionary"]["hash"], part.about["corpus"]["hash"], part.about["plan"]["max_tokens"]
-        if kept == (digest, file_hash(chosen), cutting["max_tokens"]):
+        if kept == (digest, file_hash(corpus.path), corpus.max_tokens):
             _clear(begun_at(place) / digest[:16])  # a kill may come after the last step
             return part.id
     _refuse_names(reading, dictionary)
@@ -98,40 +99,40 @@ def add_basis(
     aside = begun_at(place) / digest[:16]
     refuse_interrupted(aside, "features", resume=resume)
     # Cut before the folder is made: a text or a number that is refused leaves nothing behind.
-    labelled = is_labelled(chosen)
-    showing = show_labelled(model, chosen, **cutting) if labelled else show_text(model, chosen, **cutting)
+    batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
     with writing(aside):
-        n_units, n_tokens = sum(s.width for s in sites), showing.plan.n_tokens
-        log = [f"{n_tokens:,} tokens in {showing.plan.n_stimuli:,} stimuli, {n_units:,} features"]
+        n_units, n_tokens = sum(s.width for s in sites), batches.n_tokens
+        log = [f"{n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {n_units:,} features"]
         paths = [site.path for site in sites]
-        survey = survey_shown(
-            features, showing, paths, aside / "survey", resume=resume, checkpoint_s=checkpoint_s,
+        survey = survey_corpus(
+            features, batches, paths, aside / "survey", resume=resume, seed=seed, checkpoint_s=checkpoint_s,
             progress=None if progress is None else lambda done, total: progress(done, 2 * total),
         )  # fmt: skip
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
-        with computing(survey.bundle):
+        with pin_threads(survey.bundle):
             look = look_again(
-                features, showing, sites, survey, aside / "look", resume=resume, checkpoint_s=checkpoint_s,
+                features, batches, sites, survey, aside / "look", resume=resume, seed=seed, checkpoint_s=checkpoint_s,
                 progress=None if progress is None else lambda done, total: progress(n_tokens + done, 2 * total),
             )  # fmt: skip
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
-            labels = labels_of(model, chosen, showing.plan)
+            labels = labels_of(model, batches)
             beside = [model.site(row[1]) for row in reading.parts[0].sites]
             passing = place / LAYERS / "new-basis.sqlite"
             schema = files("patchclamp.atlas").joinpath("schema.sql").read_text()
             with written(passing, f"{schema}\n{BASES}") as db:
-                fill_base(db, features, chosen, showing, sites, survey, look, labels, beside)
+                fill_base(db, features, batches, sites, survey, look, labels, beside)
                 _fill_bases(db, dictionary, digest, reading)
     log.append(f"layer written after {time.monotonic() - clock:.1f} s")
-    typed = command or f"patchclamp atlas add {place} --basis {folder} --text {chosen}"
+    typed = command or f"patchclamp atlas add {place} --basis {folder} --text {corpus.source}"
     options = {
-        "basis": folder, "name": dictionary.name, "method": dictionary.method, "text": str(chosen),
-        "sites": ", ".join(paths), **cutting,
+        "basis": folder, "name": dictionary.name, "method": dictionary.method, "text": corpus.source,
+        "sites": ", ".join(paths), "window": corpus.window, "chat": corpus.kind == "chat", "bos": corpus.bos,
+        "skip_first": corpus.skip_first, "max_tokens": corpus.max_tokens, "batch_size": batch_size, "seed": seed,
     }  # fmt: skip
     run = Run(
         verb="atlas add", command=typed, made=f"{n_units:,} features of {dictionary.name}", began=began,
         duration_s=round(time.monotonic() - clock, 3), host=host(), versions=versions("torch", "transformers"),
-        seeds={"seed": showing.plan.seed},
+        seeds={"seed": seed},
         hashes={"model": model.hash, "text": survey.bundle.manifest["plan"]["text"], "dictionary": digest},
         options={n: str(v) for n, v in options.items() if v not in (None, "")}, log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
@@ -177,7 +178,7 @@ def check_basis(
     """
     reading = Reading(Path(atlas))
     _check(reading, model, dictionary)
-    _text(reading, text, None, None)
+    _read_again(reading, text, None, None)
 
 
 def array_bytes(dictionary: Dictionary) -> int:
@@ -213,10 +214,10 @@ def _refuse_names(reading: Reading, dictionary: Dictionary) -> None:
         )
 
 
-def _text(
+def _read_again(
     reading: Reading, text: str | Path | None, max_tokens: int | None, batch_size: int | None
-) -> tuple[Path, dict[str, Any]]:
-    """Return the text, and how it is cut.
+) -> tuple[Corpus, int, int]:
+    """Return a text cut as the baked one was, with batch size and seed.
 
     Raises:
         PatchclampError: no text was named, and the baked one is not where it was; counts below 1.
@@ -237,11 +238,12 @@ def _text(
     if not chosen.is_file():
         raise PatchclampError(expected="a text", got=f"{chosen}, which is no file", remedy="Check the path.")
     same = file_hash(chosen) == baked
-    cutting = {name: plan[name] for name in ("window", "chat", "bos", "seed")}
-    cutting["skip_first"] = plan.get("skip_first", 0)
-    cutting["max_tokens"] = (plan["max_tokens"] if same else None) if max_tokens is None else max_tokens
-    cutting["batch_size"] = plan["batch_size"] if batch_size is None else batch_size
-    return chosen, cutting
+    corpus = Corpus(
+        chosen, "chat" if plan["chat"] else "text", window=plan["window"], bos=plan["bos"],
+        skip_first=plan.get("skip_first", 0),
+        max_tokens=(plan["max_tokens"] if same else None) if max_tokens is None else max_tokens,
+    )  # fmt: skip
+    return corpus, plan["batch_size"] if batch_size is None else batch_size, plan["seed"]
 
 
 def _fill_bases(db: sqlite3.Connection, dictionary: Dictionary, digest: str, reading: Reading) -> None:

@@ -4,7 +4,6 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.evaluate.labelled import Labelled
 from patchclamp.record.features import Features
-from patchclamp.record.plan import Showing, manifest_of
+from patchclamp.record.run import manifest_of
+from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
 TOKEN_PANELS = ("promotes", "suppresses", "excited_by", "inhibited_by")
@@ -28,7 +28,7 @@ LOUD = 0.5
 
 
 def fill_base(
-    db: sqlite3.Connection, model: LanguageModel | Features, text: Path, showing: Showing, sites: Sequence[Site],
+    db: sqlite3.Connection, model: LanguageModel | Features, batches: Batches, sites: Sequence[Site],
     survey: StoredSurvey, look: Bundle, labels: Labelled | None, beside: Sequence[Site] = (),
 ) -> None:  # fmt: skip
     """Write every table of the base, or of a layer of features, which is filled like one.
@@ -36,15 +36,14 @@ def fill_base(
     Args:
         db: an empty base, its tables made.
         model: the subject.
-        text: the text that was named.
-        showing: what was read of it.
+        batches: what was read of a corpus of text.
         sites: the baked sites.
         survey: their survey.
         look: the second pass.
         labels: labelled tokens, where the text has them.
         beside: sites whose neurons come before these units, and may be their neighbours.
     """
-    _about(db, model, text, sites, survey, showing.plan, labels)
+    _about(db, model, batches, sites, survey, labels)
     found = directions(model, sites)
     n_before = sum(site.width for site in beside)
     starts = np.cumsum([n_before, *(s.width for s in sites)]).tolist()
@@ -52,7 +51,7 @@ def fill_base(
     ids: set[int] = set()
     used: dict[int, Any] = {}
     samples = {}
-    lengths = np.array([len(s) for batch in showing.batches(0) for s in batch], dtype=np.int64)
+    lengths = np.array([len(s) for batch in batches for s in batch], dtype=np.int64)
     scored = dict(concept_scores(model, labels, list(sites))) if labels is not None else {}
     for number, site in enumerate(sites, len(beside)):
         first = firsts[site.path]
@@ -76,7 +75,7 @@ def fill_base(
     for path, panels in unit_panels(sites, found, samples, firsts, _written(model, beside)):
         _panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(found.reasons, sort_keys=True)])
-    ids |= _contexts(db, showing, used)
+    ids |= _contexts(db, batches, used)
     spelt = [(id, *model.tokenizer.spelling(id)) for id in sorted(ids)]
     db.executemany("INSERT INTO tokens VALUES (?, ?, ?)", [(id, word, int(raw)) for id, word, raw in spelt])
     _fires(db)
@@ -97,13 +96,15 @@ def _written(
 
 
 def _about(
-    db: sqlite3.Connection, model: LanguageModel | Features, text: Path, sites: Sequence[Site], survey: StoredSurvey,
-    plan: Any, labels: Labelled | None,
+    db: sqlite3.Connection, model: LanguageModel | Features, batches: Batches, sites: Sequence[Site],
+    survey: StoredSurvey, labels: Labelled | None,
 ) -> None:  # fmt: skip
-    about = manifest_of(model, sites, plan)
+    read = batches.corpus
+    assert read is not None
+    about = manifest_of(model, sites, batches, seed=survey.bundle.manifest["plan"]["seed"])
     corpus = {
-        "name": text.name, "hash": plan.text, "stimuli": plan.n_stimuli, "tokens": plan.n_tokens,
-        "counted": survey.n_tokens, "window": plan.window, "labelled": 0 if labels is None else len(labels.true),
+        "name": read.path.name, "hash": read.content, "stimuli": batches.n_stimuli, "tokens": batches.n_tokens,
+        "counted": survey.n_tokens, "window": read.window, "labelled": 0 if labels is None else len(labels.true),
     }  # fmt: skip
     about = {n: about[n] for n in ("subject", "plan", "versions")} | {"corpus": corpus, "modality": "language"}
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
@@ -160,11 +161,11 @@ def _panels(db: sqlite3.Connection, first: int, panels: Panels) -> None:
     db.executemany("INSERT INTO panels VALUES (?, ?, ?, ?)", rows())
 
 
-def _contexts(db: sqlite3.Connection, showing: Showing, used: dict[int, Any]) -> set[int]:
+def _contexts(db: sqlite3.Connection, batches: Batches, used: dict[int, Any]) -> set[int]:
     """Keep the stimuli that examples stand in, and return their token ids."""
     ids: set[int] = set()
     number = 0
-    for batch in showing.batches(0):
+    for batch in batches:
         for stimulus in batch:
             assert isinstance(stimulus, Stimulus)
             if number in used:

@@ -1,22 +1,20 @@
 """Labels: labelled text as an atlas is baked over it, and how well each unit tells its concepts."""
 
-import hashlib
 from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
+from patchclamp.core.corpus import Corpus
 from patchclamp.core.disk import file_hash
 from patchclamp.core.site import Site
 from patchclamp.core.stats import rank
-from patchclamp.core.stimulus import Stimulus, as_planned, changed_meanwhile
-from patchclamp.evaluate.labelled import Labelled, documents, is_labelled, read_labels
+from patchclamp.evaluate.labelled import Labelled, read_labels
 from patchclamp.record.features import Features
-from patchclamp.record.plan import ImagePlan, Plan, Showing, check_counts
+from patchclamp.subjects.corpora import Batches, changed_meanwhile
+from patchclamp.subjects.labelled import is_labelled
 from patchclamp.subjects.language import LanguageModel
 
 MOST, PER_UNIT, FEWEST = 8192, 3, 20
@@ -24,75 +22,27 @@ GROUP = 4096
 Z95 = 1.959963984540054
 
 
-def show_labelled(
-    model: LanguageModel,
-    path: str | Path,
-    *,
-    window: int,
-    max_tokens: int | None = None,
-    batch_size: int = 8,
-    seed: int = 0,
-    skip_first: int = 0,
-    **_unasked: object,
-) -> Showing:
-    """Show every document of a labelled file as a stimulus of its own, so that its tokens are those of the labels.
-
-    Args:
-        model: the subject.
-        path: the labelled file.
-        window: tokens per stimulus at most; what is longer is cut off.
-        max_tokens: stop after so many (None: all).
-        batch_size: stimuli per forward pass.
-        seed: of the survey's sample.
-        skip_first: tokens at the beginning of each document that no statistics count; concepts are told of all.
+def as_documents(corpus: Corpus) -> Corpus:
+    """Return a corpus in which each document of a labelled text is a stimulus, so that its tokens are the labels'.
 
     Raises:
-        PatchclampError: a line is no document, or numbers that make no sense.
-
-    Cost: tokenises the file once, and again for every pass.
+        PatchclampError: a first line of JSON that is too long to be read.
     """
-
-    check_counts({"--window": window, "--batch-size": batch_size, "--max-tokens": max_tokens})
-
-    def shown() -> Iterator[Stimulus]:
-        left = max_tokens
-        for document in documents(path):
-            most = window if left is None else min(window, left)
-            if most <= 0:
-                return
-            # A document may be longer than the context, which tokenize would refuse.
-            stimulus = model.tokenizer.stimulus(document.text, longest=most)
-            left = None if left is None else left - len(stimulus)
-            yield stimulus
-
-    digest, n_stimuli, n_tokens = hashlib.sha256(), 0, 0
-    for stimulus in shown():
-        digest.update(stimulus.id.encode())
-        n_stimuli, n_tokens = n_stimuli + 1, n_tokens + len(stimulus)
-    plan = Plan(
-        text=file_hash(Path(path)), window=window, bos=True, chat=False, batch_size=batch_size, max_tokens=max_tokens,
-        n_stimuli=n_stimuli, n_tokens=n_tokens, stimuli=digest.hexdigest(), threads=torch.get_num_threads(), seed=seed,
-        skip_first=skip_first,
-    )  # fmt: skip
-
-    def batches(start: int) -> Iterator[tuple[Stimulus, ...]]:
-        rest = islice(as_planned(shown(), plan.stimuli), start, None)
-        whole = iter(lambda: tuple(islice(rest, batch_size)), ())
-        return (tuple(one.skipping(slice(skip_first, None)) for one in batch) for batch in whole)
-
-    return Showing(plan, batches)
+    labelled = corpus.kind != "images" and is_labelled(corpus.path)
+    return replace(corpus, kind="documents", bos=True) if labelled else corpus
 
 
-def labels_of(model: LanguageModel, text: str | Path, plan: Plan | ImagePlan) -> Labelled | None:
+def labels_of(model: LanguageModel, batches: Batches) -> Labelled | None:
     """Read the labels of a text that was shown; None where it has none.
 
     Raises:
         PatchclampError: labels of another tokenizer, or a text that is no longer the one that was shown.
     """
-    if not isinstance(plan, Plan) or not is_labelled(text):
+    corpus = batches.corpus
+    if corpus is None or corpus.kind != "documents":
         return None
-    found = read_labels(model, text, MOST)
-    if file_hash(Path(text)) != plan.text:
+    found = read_labels(model, corpus.path, MOST)
+    if file_hash(corpus.path) != corpus.content:
         raise changed_meanwhile("text")
     return found
 

@@ -20,7 +20,8 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.record.features import Features
-from patchclamp.record.plan import Showing, begun, computing, manifest_of
+from patchclamp.record.run import manifest_of, open_or_resume, pin_threads
+from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
 BINS, PER_BIN, STRIP, BEFORE, SAMPLE = 20, 2, 32, 20, 1024
@@ -222,12 +223,13 @@ class _Batch:
 
 def look_again(
     model: LanguageModel | Features,
-    showing: Showing,
+    batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
     out: Path,
     *,
     resume: bool,
+    seed: int = 0,
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
 ) -> Bundle:
@@ -235,11 +237,12 @@ def look_again(
 
     Args:
         model: the subject.
-        showing: what was surveyed.
+        batches: what was surveyed.
         sites: the sites that were surveyed.
         survey: their survey.
         out: a folder for checkpoints and results.
         resume: go on with an interrupted pass.
+        seed: of the sample and of the pieces that are kept.
         progress: called with tokens done and tokens in all.
         checkpoint_s: seconds between checkpoints; they do not change the result.
 
@@ -248,25 +251,26 @@ def look_again(
 
     Cost: one forward pass per batch; memory some 11 kB per unit, whatever the text's length.
     """
-    with begun(out, "look", manifest_of(model, sites, showing.plan, survey=survey.hash), resume=resume) as bundle:
+    manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
+    with open_or_resume(out, "look", manifest, resume=resume) as bundle:
         if not bundle.whole:
-            with computing(bundle):
-                _look(model, showing, sites, survey, bundle, progress, checkpoint_s)
+            with pin_threads(bundle):
+                _look(model, batches, sites, survey, seed, bundle, progress, checkpoint_s)
     return bundle
 
 
 def _look(
     model: LanguageModel | Features,
-    showing: Showing,
+    batches: Batches,
     sites: Sequence[Site],
     survey: StoredSurvey,
+    seed: int,
     bundle: Bundle,
     progress: Progress | None,
     checkpoint_s: float,
 ) -> None:
-    plan = showing.plan
     looks = {site.path: _SiteLook(survey, site) for site in sites}
-    chosen = np.sort(np.random.default_rng(plan.seed).choice(
+    chosen = np.sort(np.random.default_rng(seed).choice(
         survey.n_tokens, min(SAMPLE, survey.n_tokens), replace=False
     ))  # fmt: skip
     done = np.zeros(3, dtype=np.int64)  # stimuli, tokens, counted tokens
@@ -279,11 +283,11 @@ def _look(
             look.__dict__.update({n: torch.from_numpy(kept[f"{path}|{n}"].copy()) for n in look.tensors()})
     last = time.monotonic()
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
-        for batch in showing.batches(int(done[0])):
-            laid = _laid_out(batch, done, chosen, plan.seed)
+        for batch in batches.start_at(int(done[0])):
+            laid = _laid_out(batch, done, chosen, seed)
             model.watch(batch, list(looks), lambda path, x, laid=laid: looks[path].see(x.float().cpu(), laid))  # type: ignore[misc]
             if progress is not None:
-                progress(int(done[1]), plan.n_tokens)
+                progress(int(done[1]), batches.n_tokens)
             if time.monotonic() - last >= checkpoint_s:
                 number = int(states[-1].removeprefix("state-")) + 1 if states else 0
                 bundle.append(f"state-{number:05d}", _tensors(looks) | {"progress": done})

@@ -14,6 +14,7 @@ from patchclamp.core.survey import PROBABILITIES
 from patchclamp.core.unit import UnitKey
 
 STORED: tuple[pages.Kind, ...] = ("top", "quantile", "random", "interval")
+"""Kinds by the number that an atlas keeps: the first of ``core.exemplars.KINDS``."""
 _NOTES: dict[str, str] = {
     "top": "The stimuli with the highest activation, marked at its token.",
     "quantile": "One token per decile of a uniform sample of tokens, from the lowest to the highest activation.",
@@ -247,7 +248,7 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None) -> pages.GraphR
         score=number_or_none(asking.score) if asking else None,
         measured=number_or_none(asking.measures.get("measured")) if asking else None, position=position,
         predicted_together=whole["predicted"], measured_together=whole["measured"], control_low=whole["control_low"],
-        control_high=whole["control_high"], p=whole["p"],
+        control_high=whole["control_high"], p=whole["p"], verdict=str(about.get("verdict") or ""),
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from patchclamp.calibrate.runner import comparable, distance_from_oracle, run_row
 from patchclamp.calibrate.trials import Trial, list_places, make_trial
 from patchclamp.core import options as opts
@@ -259,6 +261,26 @@ def _refuses_other_weights(context: _Context) -> None:
     raise _Broken("an edit of other weights was put in force")
 
 
+def _holds_what_units_do(context: _Context) -> None:
+    """A fresh run of the subject gives every exemplar its value at its position."""
+    subject, found = context.inputs.get("subject"), context.noun
+    if subject is None or found.stimuli.pictures or found.basis != "neurons":
+        return
+    path = found.site.path
+    for row in np.linspace(0, len(found) - 1, 20, dtype=int).tolist() if len(found) else ():
+        one = found[row]
+        values = as_numpy(subject.run([list(one.ids)], record=[path], logits=False).recording[path])
+        fresh = float(values[one.position, one.unit])
+        near = abs(fresh - one.value) <= CLOSE * max(1.0, float(np.abs(values).max()))
+        _refuse(not near, f"unit {one.unit} at {one.position}: {one.value} held, {fresh} in a fresh run")
+
+
+def _parts_training_from_test(context: _Context) -> None:
+    """What is drawn for training is never drawn for testing."""
+    sides = [{(one.ids, one.image) for one in side} for side in context.noun.split(context.trial.seed)]
+    _refuse(sides[0] & sides[1], "a stimulus is on both sides")
+
+
 _GENERAL: tuple[Callable[[_Context], None], ...] = (
     _is_complete, _round_trips_options, _gives_its_noun, _repeats, _refuses_too_few, _refuses_what_is_no_subject,
     _is_json,
@@ -267,6 +289,7 @@ _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
     "Scores": (_saves_and_loads, _has_valid_keys),
     "Descriptions": (_saves_and_loads,),
     "Basis": (_saves_and_loads,),
+    "Exemplars": (_saves_and_loads, _holds_what_units_do, _parts_training_from_test),
     "Edit": (_saves_and_loads, _is_undone_to_the_bit, _refuses_other_weights),
     "Readout": (_saves_and_loads,),
 }

@@ -14,6 +14,7 @@ from patchclamp.calibrate.hashes import hash_method, hash_organisms
 from patchclamp.calibrate.trials import Trial, list_places, make_trial
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.json_text import parse
 from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
@@ -91,7 +92,7 @@ def comparable(noun: Any) -> np.ndarray:
     """Return the numbers of a noun that an oracle gives too.
 
     Of a Similarity or an Estimate its value, of a Readout the held-out predictions, of a Basis the directions, of
-    Descriptions the weights of their terms, of an Edit its deltas end to end.
+    Descriptions the weights of their terms, of Exemplars units, positions and values, of an Edit its deltas end to end.
 
     Raises:
         PatchclampError: a noun without numbers.
@@ -100,6 +101,8 @@ def comparable(noun: Any) -> np.ndarray:
         return noun.values
     if isinstance(noun, Descriptions):
         return noun.weights.ravel()
+    if isinstance(noun, Exemplars):
+        return np.concatenate([noun.unit, noun.position, noun.value])
     if getattr(noun, "deltas", None) is not None:
         return np.concatenate([delta.ravel() for delta in noun.deltas.values()])
     for name in ("decoder", "predicted", "estimate", "value"):

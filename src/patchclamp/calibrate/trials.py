@@ -10,6 +10,7 @@ import numpy as np
 
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
+from patchclamp.calibrate.corpora import make_corpus, make_exemplars
 from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
@@ -210,7 +211,18 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
     return _explained(method, inputs)
 
 
+def _of_corpus(method: Method, name: str, task: str) -> Made | None:
+    makers: Mapping[str, Callable[[Any], Any]] = {"Corpus": make_corpus, "Exemplars": make_exemplars}
+    nouns = {parameter: makers.get(noun.rstrip("?")) for parameter, noun in method.takes.items()}
+    if task or not nouns or None in nouns.values():
+        return None
+    subject = organisms.build(name)
+    given = {parameter: make(subject) for parameter, make in nouns.items() if make is not None}
+    return {"subject": subject, **given}, known.Unplanted()
+
+
 MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
     (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (language, _of_language),
+    (organisms, _of_corpus),
 )  # fmt: skip
 """Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""

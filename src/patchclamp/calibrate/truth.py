@@ -105,4 +105,19 @@ class Explained:
     parameter: str
 
 
-Truth = PlantedUnits | PlantedWords | PlantedEdges | Regions | ReadTargets | LabelledText | RewrittenFact | Explained
+@dataclass(frozen=True)
+class Unplanted:
+    """Of a corpus drawn from the vocabulary nothing is planted: what is found in it is what the subject does there."""
+
+
+Truth = (
+    Unplanted
+    | PlantedUnits
+    | PlantedWords
+    | PlantedEdges
+    | Regions
+    | ReadTargets
+    | LabelledText
+    | RewrittenFact
+    | Explained
+)

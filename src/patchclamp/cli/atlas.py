@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from patchclamp.cli import tables
-from patchclamp.cli.loading import load_model, print_conditions
+from patchclamp.cli.loading import corpus_of, load_model, print_conditions
 from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter, human_bytes
 
@@ -20,7 +20,7 @@ def atlas(options: Namespace) -> int:
 
 
 def _bake(options: Namespace) -> int:
-    from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, refuse_images, usual_window
+    from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, refuse_images
     from patchclamp.record.stream import recordable
     from patchclamp.subjects.text import passages
 
@@ -36,11 +36,9 @@ def _bake(options: Namespace) -> int:
     )
     with Meter("bake") as meter:
         bake_atlas(
-            model, options.text, options.out, sites=options.sites, resume=options.resume, name=options.model,
+            model, corpus_of(options), options.out, sites=options.sites, resume=options.resume, name=options.model,
             command=shlex.join(["patchclamp", *options.words]), progress=meter,
-            window=usual_window(model) if options.window is None else options.window,
-            max_tokens=options.max_tokens, batch_size=options.batch_size, chat=options.chat, bos=not options.no_bos,
-            seed=options.seed, skip_first=options.skip_first,
+            batch_size=options.batch_size, seed=options.seed,
         )  # fmt: skip
     return _show(options.out, options.json)
 

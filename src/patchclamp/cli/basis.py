@@ -59,11 +59,13 @@ def _facts(site: str, each: Any) -> dict[str, Any]:
 
 
 def _evaluate(options: Namespace) -> int:
+    from patchclamp.core.corpus import Corpus
     from patchclamp.evaluate import judge
     from patchclamp.evaluate.judging import check_subject, is_training_text
-    from patchclamp.evaluate.labelled import is_labelled, read_labels
-    from patchclamp.record.plan import show_text
+    from patchclamp.evaluate.labelled import read_labels
+    from patchclamp.subjects.corpora import read_corpus
     from patchclamp.subjects.foreign import CONDITIONS, resolve_sites, unmet_conditions
+    from patchclamp.subjects.labelled import is_labelled
     from patchclamp.subjects.text import prepend_bos
 
     if min(options.batch_size, options.max_tokens) < 1:
@@ -94,9 +96,10 @@ def _evaluate(options: Namespace) -> int:
     else:
         labels = None
         bos = conditions.get("prepend_bos") is not False
-        cut = {"window": window, "max_tokens": options.max_tokens, "batch_size": options.batch_size, "bos": bos,
-               "skip_first": options.skip_first}  # fmt: skip
-        shown = [one for batch in show_text(model, options.text, **cut).batches(0) for one in batch]
+        corpus = Corpus(
+            options.text, window=window, max_tokens=options.max_tokens, bos=bos, skip_first=options.skip_first
+        )
+        shown = [one for batch in read_corpus(model, corpus, batch_size=options.batch_size) for one in batch]
     first = slice(options.skip_first, conditions.get("context_size"))
     shown = [one.skipping(outside, conditions.get("excluded", ())).skipping(first) for one in shown]
     with Meter("judge", "batches") as meter:

@@ -93,11 +93,11 @@ def searching(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Bund
     Raises:
         PatchclampError: another search runs there, or one with other options was begun.
     """
-    from patchclamp.record.plan import begun, computing
+    from patchclamp.record.run import open_or_resume, pin_threads
 
     aside = staging(out)
     try:
-        with begun(aside / STATE, "finding", plan, resume=resume) as bundle, computing(bundle):
+        with open_or_resume(aside / STATE, "finding", plan, resume=resume) as bundle, pin_threads(bundle):
             yield bundle
     except BaseException:
         if not list(aside.glob(f"{STATE}/*.safetensors")):

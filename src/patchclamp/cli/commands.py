@@ -20,17 +20,19 @@ from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.circuit import info as show_circuit
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.describe import describe as describe
+from patchclamp.cli.edit import edit as edit
+from patchclamp.cli.evaluate import evaluate as evaluate
 from patchclamp.cli.explain_checks import check_writable, means_of, state_cost
 from patchclamp.cli.loading import (
     add_bases,
     check_kind,
     load_model,
     load_prompt,
-    load_stimuli,
     load_words,
     note_unknown,
     print_cost,
     progress_unit,
+    read_stimuli,
 )
 from patchclamp.cli.methods import NOUNS
 from patchclamp.cli.methods import attribute as attribute
@@ -43,6 +45,8 @@ from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.patch import info as show_patching
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.steer import steer as steer
+from patchclamp.cli.text_tables import generation
 from patchclamp.core.circuit import holds_circuit
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -107,20 +111,21 @@ def families(options: Namespace) -> int:
 
 def record(options: Namespace) -> int:
     """Record to disk."""
-    from patchclamp.record import record_shown
-    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable, refuse_if_too_large, storable
+    from patchclamp.record import record_corpus
+    from patchclamp.record.run import refuse_if_too_large
+    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable, storable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     chosen = recordable(model, options.sites)
     kind = storable(options.store, model)
-    showing = load_stimuli(model, options)
-    refuse_if_too_large(options.out, disk_bytes(chosen, showing.plan, kind))
-    disk, memory = disk_bytes(chosen, showing.plan, kind), 3 * SHARD_BYTES
-    print_cost(model, showing, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
+    batches = read_stimuli(model, options)
+    refuse_if_too_large(options.out, disk_bytes(chosen, batches, kind))
+    disk, memory = disk_bytes(chosen, batches, kind), 3 * SHARD_BYTES
+    print_cost(model, batches, chosen, f"{human_bytes(disk)} on disk, about {human_bytes(memory)} of memory")
     with Meter("record", progress_unit(options)) as meter:
-        stored = record_shown(
-            model, showing, [s.path for s in chosen], options.out, store=options.store, resume=options.resume,
+        stored = record_corpus(
+            model, batches, [s.path for s in chosen], options.out, store=options.store, resume=options.resume,
             progress=meter,
         )  # fmt: skip
     return _show_bundle(stored.bundle, options)
@@ -142,20 +147,21 @@ def survey(options: Namespace) -> int:
             remedy=f"Add {missing}; `patchclamp sites MODEL` lists sites, files of recordings end in .csv, .mat, .nwb, "
             ".npy or .npz.",
         )
-    from patchclamp.record import survey_shown
+    from patchclamp.record import survey_corpus
     from patchclamp.record.stream import recordable
     from patchclamp.record.survey import memory_bytes
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     chosen = recordable(model, options.sites)
-    showing = load_stimuli(model, options)
+    batches = read_stimuli(model, options)
     memory, disk = human_bytes(memory_bytes(chosen)), human_bytes(2 * memory_bytes(chosen))
-    print_cost(model, showing, chosen, f"{memory} of memory, up to {disk} on disk while it runs")
+    print_cost(model, batches, chosen, f"{memory} of memory, up to {disk} on disk while it runs")
     with Meter("survey", progress_unit(options)) as meter:
-        stored = survey_shown(
-            model, showing, [s.path for s in chosen], options.out, resume=options.resume, progress=meter
-        )
+        stored = survey_corpus(
+            model, batches, [s.path for s in chosen], options.out, resume=options.resume, seed=options.seed,
+            progress=meter,
+        )  # fmt: skip
     return _show_bundle(stored.bundle, options)
 
 
@@ -257,7 +263,7 @@ def generate(options: Namespace) -> int:
             }
         )
     else:
-        tables.generation(options.prompt, bare, changed, options.clamp, at)
+        generation(options.prompt, bare.text, changed and changed.text, options.clamp, at)
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.basis_tables import first_lines
-from patchclamp.cli.loading import load_model
+from patchclamp.cli.loading import corpus_of, load_model
 from patchclamp.cli.options import CODERS
 from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter, human_bytes
@@ -40,10 +40,7 @@ def decompose(options: Namespace) -> int:
         raise PatchclampError(
             expected="a language model", got=f"{model.name}, a model of images", remedy="Decompose it in Python."
         )
-    source = TextSource(
-        model, options.text, window=options.window, batch_size=options.batch_size, max_tokens=options.max_tokens,
-        chat=options.chat, bos=not options.no_bos, skip_first=options.skip_first,
-    )  # fmt: skip
+    source = TextSource(model, corpus_of(options), batch_size=options.batch_size)
     made = _train(options, model, source) if coded else _factorise(options, model, source)
     rows = [_row(site, basis, made.curves.get(site, {})) for site, basis in made.bases.items()]
     if options.json:

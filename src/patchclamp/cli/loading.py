@@ -133,19 +133,24 @@ def _pairs(n: int) -> str:
     return f"{n:,} pair{'s' * (n != 1)}"
 
 
-def load_stimuli(model: Any, options: Namespace) -> Any:
-    """Return the stimuli of --text or --images, of which the model must take that kind."""
-    from patchclamp.record import show_images, show_text
+def corpus_of(options: Namespace) -> Any:
+    """Return the corpus that --text or --images names, cut as the options say."""
+    from patchclamp.core.corpus import Corpus
+
+    if getattr(options, "images", None) is not None:
+        return Corpus(options.images, "images", max_images=options.max_images)
+    return Corpus(
+        options.text, "chat" if options.chat else "text", window=options.window, bos=not options.no_bos,
+        skip_first=options.skip_first, max_tokens=options.max_tokens,
+    )  # fmt: skip
+
+
+def read_stimuli(model: Any, options: Namespace) -> Any:
+    """Return the stimuli of --text or --images in batches; the model must take that kind."""
+    from patchclamp.subjects.corpora import read_corpus
 
     check_kind(model, images=options.images is not None)
-    if options.images is not None:
-        return show_images(
-            model, options.images, max_images=options.max_images, batch_size=options.batch_size, seed=options.seed
-        )
-    return show_text(
-        model, options.text, window=options.window, max_tokens=options.max_tokens, batch_size=options.batch_size,
-        chat=options.chat, bos=not options.no_bos, seed=options.seed, skip_first=options.skip_first,
-    )  # fmt: skip
+    return read_corpus(model, corpus_of(options), batch_size=options.batch_size)
 
 
 def check_kind(model: Any, *, images: bool) -> None:
@@ -167,17 +172,17 @@ def progress_unit(options: Namespace) -> str:
     return "tokens" if options.images is None else "images"
 
 
-def print_cost(model: Any, showing: Any, chosen: list[Any], space: str) -> None:
+def print_cost(model: Any, batches: Any, chosen: list[Any], space: str) -> None:
     """Print on standard error what a run costs, its time measured on the first batch."""
-    plan, first = showing.plan, next(iter(showing.batches(0)))
+    first = next(iter(batches))
     model.run(first, record=[s.path for s in chosen], logits=False)  # the first run pays for set-up
     began = time.monotonic()
     model.run(first, record=[s.path for s in chosen], logits=False)
-    seconds = (time.monotonic() - began) * plan.n_stimuli / len(first)
+    seconds = (time.monotonic() - began) * batches.n_stimuli / len(first)
     what = (
-        f"{plan.n_stimuli:,} stimuli, {plan.n_tokens:,} tokens"
-        if hasattr(plan, "text")
-        else f"{plan.n_stimuli:,} images"
+        f"{batches.n_stimuli:,} stimuli, {batches.n_tokens:,} tokens"
+        if batches.kind == "text"
+        else f"{batches.n_stimuli:,} images"
     )
     log(f"{what}, {len(chosen)} sites: {space}, {human_s(seconds)} of computing")
 

@@ -24,9 +24,11 @@ from patchclamp.core.rooms import FOLDERS, ROOMS
 
 TOP = 10
 NOUNS = {
-    "scores": ("patchclamp.core.scores", "Scores"),
-    "readout": ("patchclamp.core.readout", "Readout"),
     "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
+    "edit": ("patchclamp.core.edit", "Edit"),
+    "exemplars": ("patchclamp.core.exemplars", "Exemplars"),
+    "readout": ("patchclamp.core.readout", "Readout"),
+    "scores": ("patchclamp.core.scores", "Scores"),
     "training": ("patchclamp.core.training", "Training"),
 }
 """Kind of folder → where the noun that it holds is defined."""

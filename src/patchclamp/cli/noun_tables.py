@@ -1,12 +1,15 @@
 """Nouns that methods give, in a terminal: the finding in one sentence first, then a table."""
 
+from itertools import islice
 from typing import Any
 
 from rich.markup import escape
 
 from patchclamp.cli.tables import ABSENT, _console, _fixed, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.descriptions import Descriptions
+from patchclamp.core.edit import Edit
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.readout import Readout
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
@@ -26,6 +29,10 @@ def show(noun: Any, top: int) -> None:
         _similarity(noun)
     elif isinstance(noun, Readout):
         _readout(noun, top)
+    elif isinstance(noun, Edit):
+        _edit(noun)
+    elif isinstance(noun, Exemplars):
+        _exemplars(noun, top)
     elif isinstance(noun, Descriptions):
         _descriptions(noun, top)
     elif isinstance(noun, Training):
@@ -34,8 +41,8 @@ def show(noun: Any, top: int) -> None:
         _console().print(f"{escape(noun.provenance.method)} is [bold]experimental[/]: docs/method.md says why")
 
 
-def sentence(estimate: Estimate) -> str:
-    """Return what an estimate says: the value between its null and its ceiling."""
+def sentence(estimate: Estimate, *, bare: bool = False) -> str:
+    """Return what an estimate says: the value between its null and its ceiling; ``bare`` where it can have none."""
     words = f"{estimate.unit} {_fixed(estimate.value, 3)}"
     if estimate.interval is not None:
         low, high = estimate.interval.low, estimate.interval.high
@@ -43,7 +50,12 @@ def sentence(estimate: Estimate) -> str:
     if estimate.null is not None:
         ends = _range(estimate.null.low, estimate.null.high, lambda x: _fixed(x, 3))
         words += f"; by chance {ends}, p = {ABSENT if estimate.p is None else format(estimate.p, '.2g')}"
-    return words + (f"; ceiling {_fixed(estimate.ceiling, 3)}" if estimate.ceiling is not None else "; ceiling unknown")
+    return (
+        words
+        if bare
+        else words
+        + (f"; ceiling {_fixed(estimate.ceiling, 3)}" if estimate.ceiling is not None else "; ceiling unknown")
+    )
 
 
 def _scores(scores: Scores, top: int) -> None:
@@ -57,6 +69,12 @@ def _scores(scores: Scores, top: int) -> None:
         more = [_signed(float(column[i])) for column in scores.measures.values()]
         table.add_row(escape(str(scores.key(i))), _signed(float(scores.values[i])), *more)
     _print(out, table)
+    if str(scores.index[0]).partition("@")[0].rpartition("/")[0].rpartition("/")[2].startswith("grid-"):
+        out.print(
+            "each region by itself, rows from the top left; `patchclamp evaluate` says whether their order holds",
+            style="dim",
+        )
+        return
     out.print("predicted, not measured: `patchclamp explain` and `circuit find` replace what they name", style="dim")
 
 
@@ -96,6 +114,33 @@ def _readout(readout: Readout, top: int) -> None:
         null = ABSENT if one.null is None else _range(one.null.low, one.null.high)
         p = ABSENT if one.p is None else format(one.p, ".2g")
         table.add_row(escape(readout.names[t]), _signed(one.value), interval, null, p, _fixed(one.ceiling))
+    _print(out, table)
+
+
+def _edit(edit: Edit) -> None:
+    out = _console()
+    out.print(f"[bold]edit[/] {escape(edit.claim)}, by {escape(edit.provenance.method or 'hand')}")
+    table = _grid("parameter", "shape", "norm of the change", numbers=("norm of the change",))
+    for entry in edit.to_json()["parameters"]:
+        table.add_row(escape(entry["name"]), "×".join(map(str, entry["shape"])), _fixed(entry["norm"]))
+    _print(out, table)
+    out.print(f"weights {edit.before[:12]} before, {edit.after[:12]} with it")
+
+
+def _exemplars(exemplars: Exemplars, top: int) -> None:
+    out = _console()
+    said = exemplars.to_json(0)
+    kinds = ", ".join(f"{n:,} {kind}" for kind, n in said["kinds"].items()) or "none"
+    out.print(
+        f"{len(exemplars):,} exemplars of {said['units']:,} units of [bold]{escape(exemplars.site.path)}[/] in "
+        f"{said['stimuli']:,} stimuli: {kinds}"
+    )
+    table = _grid("unit", "kind", "value", "stimulus", "position", "tokens", numbers=("value", "stimulus", "position"))
+    for one in islice(exemplars, top):
+        key = f"{exemplars.site.path}/{exemplars.basis}/{one.unit}"
+        shown = one.image or f"{len(one.ids):,}"
+        number = ABSENT if one.stimulus < 0 else str(one.stimulus)
+        table.add_row(escape(key), one.kind, _signed(one.value), number, str(one.position), escape(shown))
     _print(out, table)
 
 

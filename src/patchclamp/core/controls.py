@@ -58,6 +58,7 @@ class RandomControls:
         size: keys in each set; fewer than were chosen where too few others exist.
         seed: of the draws.
         measured: ``(set,)`` the effect of each; empty before they are measured.
+        stated: the rule in words, of sets that were not drawn among keys (directions, edits).
     """
 
     sets: tuple[tuple[int, ...], ...]
@@ -68,6 +69,26 @@ class RandomControls:
     size: int
     seed: int
     measured: tuple[float, ...] = field(default=())
+    stated: str = ""
+
+    @classmethod
+    def of(
+        cls, rule: str, effects: Sequence[float] | Float[np.ndarray, " set"], *, seed: Natural = 0, size: Positive = 1
+    ) -> "RandomControls":
+        """Return controls that are no sets of keys: random directions or edits, each drawn by itself, and measured.
+
+        Args:
+            rule: how they were drawn, in words.
+            effects: ``(set,)`` the effect of each.
+            seed: of the draws.
+            size: keys of the claim that each stands for.
+
+        Example:
+            >>> RandomControls.of("random directions of the same norm", [0.0, 0.1]).rule
+            'random directions of the same norm'
+        """
+        sets = tuple((i,) * size for i in range(len(effects)))
+        return cls(sets, "size", 0.0, 0.0, len(sets), size, seed, tuple(map(float, effects)), rule)
 
     @property
     def n_different(self) -> int:
@@ -83,7 +104,13 @@ class RandomControls:
             "kind": "same kind and position, any layer",
             "position": "same kind, any layer and position",
         }
-        return words[self.step]
+        return self.stated or words[self.step]
+
+    @property
+    def count(self) -> str:
+        """How many there are, with their rule, in words."""
+        n = self.n_different
+        return f"{n} {self.stated}" if self.stated else f"{n} different random sets, {self.rule}"
 
     def measure(self, effects: Sequence[float] | Float[np.ndarray, " set"]) -> "RandomControls":
         """Return the controls with the effect of each set.

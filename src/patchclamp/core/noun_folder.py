@@ -1,11 +1,12 @@
-"""Read a noun from the folder that it was saved in, or say what is wrong with the folder."""
+"""Read a noun from the folder or file that it was saved in, or say what is wrong with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import parse
 
 Noun = TypeVar("Noun")
 
@@ -37,3 +38,42 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
             got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",
             remedy="Restore the folder, or make it again.",
         ) from problem
+
+
+def read_object(path: str | Path, what: str) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Args:
+        path: the file.
+        what: the noun that was written there, in words.
+
+    Raises:
+        Damaged: no such file, or no JSON object.
+    """
+    try:
+        data = parse(Path(path).read_bytes())
+        if not isinstance(data, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError, RecursionError) as problem:
+        raise Damaged(expected=f"a {what} in JSON", got=f"{path}: {problem}", remedy="Write it again.") from problem
+    return data
+
+
+def check_format(data: Mapping[str, Any], format: str, version: int, writer: str) -> None:
+    """Refuse JSON of another format or version.
+
+    Args:
+        data: what was read.
+        format: the format's name.
+        version: the version that is read here.
+        writer: what writes it, such as ``Task.save``.
+
+    Raises:
+        PatchclampError: it names another.
+    """
+    if data.get("format") != format or data.get("version") != version:
+        raise PatchclampError(
+            expected=f"{format} version {version}",
+            got=f"{data.get('format')!r} version {data.get('version')!r}",
+            remedy=f"`{writer}` writes one.",
+        )

@@ -273,9 +273,7 @@ def sites_of(bundle: Bundle) -> dict[str, Site]:
     """
     try:
         listed = bundle.manifest["sites"]
-        return {
-            s["path"]: Site(**{**s, "axes": tuple(s["axes"]), "places": tuple(s.get("places", ()))}) for s in listed
-        }
+        return {one["path"]: Site.from_json(one) for one in listed}
     except (KeyError, TypeError) as problem:
         raise Damaged(
             expected="sites in the manifest",

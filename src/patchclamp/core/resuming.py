@@ -70,6 +70,8 @@ def refuse_other_plan(place: str | Path, now: Mapping[str, Any], then: Mapping[s
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     """Return nested data by the place of each value; a list of plain values is one value."""
+    if isinstance(data, list) and data and all(isinstance(one, Mapping) and "path" in one for one in data):
+        data = ", ".join(str(one["path"]) for one in data)  # of sites a reader asks which they are
     pairs: Collection[tuple[Any, Any]]
     if isinstance(data, Mapping):
         pairs = data.items()

@@ -3,7 +3,7 @@
 import difflib
 import fnmatch
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,6 +105,15 @@ class Site:
         """Return the site as JSON-ready data; ``ragged``, ``places`` and ``calls`` only where they say something."""
         plain: dict[str, Any] = {"ragged": False, "places": (), "calls": 1}
         return {k: v for k, v in asdict(self).items() if k not in plain or v != plain[k]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Site":
+        """Read a site; the inverse of ``to_json``.
+
+        Raises:
+            KeyError, TypeError: it is none; who reads a file says which.
+        """
+        return cls(**{**data, "axes": tuple(data["axes"]), "places": tuple(data.get("places", ()))})
 
     def describe(self) -> str:
         """Return the width as people write it: ``8 x 64`` for heads, ``16 x 8 x 8`` for maps, ``172`` otherwise."""

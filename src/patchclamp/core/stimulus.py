@@ -2,13 +2,13 @@
 
 import enum
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
@@ -165,33 +165,6 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 """What stimuli are, and the arrays that keep them on disk; of arrays, a plain network's inputs, as of images."""
 
 
-def changed_meanwhile(what: str) -> PatchclampError:
-    """Return the refusal of a text or of images that are no longer those that a run was planned on."""
-    return PatchclampError(
-        expected=f"the {what} that the run was planned on",
-        got=f"another: the {what} changed meanwhile",
-        remedy="Begin again, in another folder: nothing of the new one is kept as of the old one.",
-    )
-
-
-def as_planned(stimuli: Iterable[Stimulus], planned: str) -> Iterator[Stimulus]:
-    """Pass the stimuli of a text on, from its first, and refuse at their end where they are not the planned ones.
-
-    Args:
-        stimuli: all of a text.
-        planned: SHA-256 over their ids in order.
-
-    Raises:
-        PatchclampError: others came; what was done with them must not be kept.
-    """
-    digest = hashlib.sha256()
-    for stimulus in stimuli:
-        digest.update(stimulus.id.encode())
-        yield stimulus
-    if digest.hexdigest() != planned:
-        raise changed_meanwhile("text")
-
-
 def packed(stimuli: Sequence[Shown]) -> dict[str, np.ndarray]:
     """Return stimuli as the arrays that keep them on disk; of pictures the id and the name."""
     if stimuli and isinstance(stimuli[0], Picture):
@@ -223,3 +196,124 @@ def unpacked(arrays: Mapping[str, np.ndarray]) -> tuple[Shown, ...]:
 
 def _offsets(parts: Sequence[Sequence[int] | Shown]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class PackedStimuli:
+    """Hold many stimuli as the arrays that keep them on disk, so that a million of them are a few arrays.
+
+    Args:
+        arrays: as ``packed`` gives them; of text ``ids`` and ``offsets`` are enough.
+        numbers: ``(stimulus,)`` the number of each in its corpus; -1 where it is of none.
+
+    Raises:
+        PatchclampError: neither text nor pictures, or offsets that do not part them.
+
+    Example:
+        >>> some = PackedStimuli.of([Stimulus.of(np.array([5, 6])), Stimulus.of(np.array([7]))])
+        >>> len(some), some[1].ids.tolist(), some.lengths_of(np.array([0, 1])).tolist()
+        (2, [7], [2, 1])
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    numbers: Int[np.ndarray, " stimulus"]
+
+    def __post_init__(self) -> None:
+        names = ("images", "names", "name_offsets") if self.pictures else ("ids", "offsets")
+        missing = [name for name in names if name not in self.arrays]
+        if missing or not self._fit(*(self.arrays[name] for name in names)):
+            raise PatchclampError(
+                expected=f"arrays {', '.join(names)} of {len(self.numbers):,} stimuli",
+                got=", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in self.arrays.items()),
+                remedy="PackedStimuli.of makes them.",
+            )
+
+    def _fit(self, first: np.ndarray, *rest: np.ndarray) -> bool:
+        flat, offsets = (first, *rest)[-2:]
+        whole = all(array.dtype.kind in "iu" for array in (first, *rest)) and flat.ndim == offsets.ndim == 1
+        ordered = whole and len(offsets) == len(self.numbers) + 1 and offsets[0] == 0 and offsets[-1] == len(flat)
+        hashes = not self.pictures or (first.ndim == 2 and len(first) == len(self.numbers))
+        along = [self.arrays[name] for name in ("roles", "spans") if name in self.arrays]
+        return ordered and hashes and bool((np.diff(offsets) >= 0).all()) and all(len(x) == len(flat) for x in along)
+
+    @classmethod
+    def of(cls, shown: Sequence[Shown], numbers: Sequence[int] | None = None) -> "PackedStimuli":
+        """Pack stimuli of one kind; without numbers they are of no corpus."""
+        own = np.full(len(shown), -1, dtype=np.int64) if numbers is None else np.asarray(numbers, dtype=np.int64)
+        if len({type(one) for one in shown}) > 1:
+            raise PatchclampError(
+                expected="stimuli of one kind", got="text and pictures", remedy="Keep them in two Exemplars."
+            )
+        empty: dict[str, np.ndarray] = {"ids": np.zeros(0, dtype=np.int32), "offsets": np.zeros(1, dtype=np.int64)}
+        return cls(packed(shown) if shown else empty, own)
+
+    @classmethod
+    def read(cls, arrays: Mapping[str, np.ndarray]) -> "PackedStimuli":
+        """Return what a piece holds, whose ``stimulus`` are the numbers."""
+        return cls({name: array for name, array in arrays.items() if name != "stimulus"}, arrays["stimulus"])
+
+    @property
+    def pictures(self) -> bool:
+        """Whether they are pictures; of these the id and the name are kept."""
+        return "images" in self.arrays
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> Shown:
+        at = range(len(self))[place]
+        one = self.take(np.array([at]))
+        if self.pictures or "roles" in self.arrays:
+            return unpacked(one.arrays)[0]
+        return Stimulus.of(one.arrays["ids"].astype(np.int64))
+
+    def lengths_of(self, places: Int[np.ndarray, " place"]) -> Int[np.ndarray, " place"]:
+        """Return how many tokens some of them have; of a picture 1."""
+        if self.pictures:
+            return np.ones(len(places), dtype=np.int64)
+        offsets = self.arrays["offsets"]
+        lengths: Int[np.ndarray, " place"] = offsets[1:][places] - offsets[:-1][places]
+        return lengths
+
+    def take(self, places: Int[np.ndarray, " place"]) -> "PackedStimuli":
+        """Return some of them, in the order given."""
+        offsets = self.arrays["name_offsets" if self.pictures else "offsets"]
+        chosen, cuts = runs(offsets, places)
+        taken = {
+            name: cuts if name.endswith("offsets") else array[places] if name == "images" else array[chosen]
+            for name, array in self.arrays.items()
+        }
+        return PackedStimuli(taken, self.numbers[places])
+
+    def draw(self, seed: int) -> Float[np.ndarray, " stimulus"]:
+        """Return for each a number from 0 to below 1 that follows from its content and the seed alone.
+
+        Cost: one hash per stimulus.
+        """
+        key = hashlib.sha256(f"stimuli/{seed}".encode()).digest()
+        if self.pictures:
+            contents: Iterator[bytes] = (row.tobytes() for row in self.arrays["images"])
+        else:
+            ids = np.ascontiguousarray(self.arrays["ids"], dtype="<i8")
+            contents = (ids[a:b].tobytes() for a, b in pairwise(self.arrays["offsets"].tolist()))
+        digests = (hashlib.blake2b(one, digest_size=8, key=key).digest() for one in contents)
+        return np.fromiter((int.from_bytes(d[:6], "little") / 2**48 for d in digests), np.float64, len(self))
+
+
+def runs(
+    offsets: Int[np.ndarray, " cut"], places: Int[np.ndarray, " place"]
+) -> tuple[Int[np.ndarray, " element"], Int[np.ndarray, " taken"]]:
+    """Return which elements the chosen runs of a ragged array hold, and the offsets of what is taken.
+
+    Args:
+        offsets: where each run begins, and past the last one's end.
+        places: which runs, in the order wanted.
+
+    Example:
+        >>> [array.tolist() for array in runs(np.array([0, 2, 5]), np.array([1, 0]))]
+        [[2, 3, 4, 0, 1], [0, 3, 5]]
+    """
+    counts = np.diff(offsets)[places]
+    cuts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return np.repeat(offsets[:-1][places] - cuts[:-1], counts) + np.arange(cuts[-1]), cuts

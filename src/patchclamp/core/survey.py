@@ -1,7 +1,6 @@
 """Survey: what every unit of some sites did over a text, without the activations themselves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +8,17 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.exemplars import KINDS as ALL_KINDS
+from patchclamp.core.exemplars import Exemplars
+from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import RESTORE, check_shapes, kind_of, sites_of
-from patchclamp.core.stimulus import Picture, unpacked
+from patchclamp.core.stimulus import PackedStimuli
 
 PROBABILITIES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Where the survey states quantiles."""
-
-
-@dataclass(frozen=True)
-class Exemplar:
-    """One token, or one place of an image, at which a unit was looked at.
-
-    Args:
-        kind: ``top``, ``quantile`` or ``random``.
-        value: the unit's activation there.
-        stimulus: index of the stimulus in the text's windows, or of the image.
-        position: logical position in it.
-        ids: token ids of the whole stimulus; empty of an image.
-        image: the image's name, such as ``digits:17``; empty of text.
-        place: ``(y, x)`` of the position on a map, ``(position,)`` elsewhere.
-    """
-
-    kind: str
-    value: float
-    stimulus: int
-    position: int
-    ids: tuple[int, ...]
-    image: str = ""
-    place: tuple[int, ...] = ()
+KINDS = ALL_KINDS[:3]
+"""How a survey chooses exemplars: ``top``, ``quantile``, ``random``."""
 
 
 @checked
@@ -103,48 +84,63 @@ class StoredSurvey:
         """Return nothing: a survey holds no activations to resample."""
         return []
 
-    def exemplars(
-        self, site: str, unit: Natural, kinds: Sequence[str] = ("top", "quantile", "random")
-    ) -> list[Exemplar]:
-        """Return a unit's exemplars: highest first, then one per decile from low to high, then random ones.
+    def exemplars(self, site: str, unit: Natural | None = None, kinds: Sequence[str] = KINDS) -> Exemplars:
+        """Return a unit's exemplars, or those of every unit of the site.
 
-        Cost: reads the exemplar tables of one site.
+        Args:
+            site: which site.
+            unit: which unit; all of them by default.
+            kinds: ``top`` (highest first), ``quantile`` (one per decile, from low to high) and ``random``; a unit's
+                rows come in the order given.
+
+        Raises:
+            PatchclampError: an unknown site, unit or kind.
+            Damaged: tables that no survey writes.
+
+        Cost: reads the exemplar tables of one site; some 20 bytes per exemplar, and the stimuli that are shown.
         """
         self._known(site)
-        strange = [kind for kind in kinds if kind not in ("top", "quantile", "random")]
-        if strange or unit >= self.sites[site].width:
+        strange = [kind for kind in kinds if kind not in KINDS]
+        if strange or (unit is not None and unit >= self.sites[site].width):
             raise PatchclampError(
-                expected=f"a unit from 0 to {self.sites[site].width - 1}, and kinds among top, quantile, random",
+                expected=f"a unit from 0 to {self.sites[site].width - 1}, and kinds among {', '.join(KINDS)}",
                 got=f"unit {unit}, kinds {', '.join(map(str, kinds))}",
                 remedy="Count from 0.",
             )
-        with fitting(self.bundle.path, RESTORE):
-            return self._exemplars(site, unit, kinds)
+        try:
+            with fitting(self.bundle.path, RESTORE):
+                return self._exemplars(site, unit, kinds)
+        except Damaged:
+            raise
+        except PatchclampError as problem:
+            raise Damaged(expected=problem.expected, got=problem.got, remedy=RESTORE) from problem
 
-    def _exemplars(self, site: str, unit: int, kinds: Sequence[str]) -> list[Exemplar]:
+    def _exemplars(self, site: str, unit: int | None, kinds: Sequence[str]) -> Exemplars:
         names = [f"{site}|{kind}_{part}" for kind in kinds for part in ("value", "at")]
         tables = self.bundle.read("exemplars", names)
-        contexts = self.bundle.read("contexts")
-        index = contexts["stimulus"]
-        pictures = unpacked(contexts) if self.kind != "text" else ()
-        found = []
-        for kind in kinds:
-            values, at = tables[f"{site}|{kind}_value"][unit], tables[f"{site}|{kind}_at"][unit]
-            for value, (stimulus, position) in zip(values, at, strict=True):
-                if stimulus >= 0:
-                    row = int(np.searchsorted(index, stimulus))
-                    if index[row] != stimulus:
-                        raise LookupError(f"no stimulus {stimulus}")
-                    shown = pictures[row] if pictures else None
-                    words: tuple[int, ...] = ()
-                    if isinstance(shown, Picture):
-                        name = shown.name or shown.id
-                    else:
-                        first, last = contexts["offsets"][row : row + 2]
-                        words, name = tuple(int(i) for i in contexts["ids"][first:last]), ""
-                    place = self.sites[site].place(int(position))
-                    found.append(Exemplar(kind, float(value), int(stimulus), int(position), words, name, place))
-        return found
+        first = 0 if unit is None else unit
+        rows = slice(first, self.sites[site].width if unit is None else unit + 1)
+        value = np.concatenate([tables[f"{site}|{kind}_value"][rows] for kind in kinds], axis=1)
+        at = np.concatenate([tables[f"{site}|{kind}_at"][rows] for kind in kinds], axis=1)
+        counts = [tables[f"{site}|{kind}_value"].shape[1] for kind in kinds]
+        kind = np.repeat(np.array([KINDS.index(kind) for kind in kinds], dtype=np.int8), counts)
+        # Too short a text leaves places free; a unit without one finite value has top exemplars nowhere.
+        row, rank = np.nonzero(at[..., 0] >= 0)
+        numbers, position = at[row, rank, 0], at[row, rank, 1]
+        stimuli = PackedStimuli.read(self.bundle.read("contexts"))
+        stimulus = np.searchsorted(stimuli.numbers, numbers)
+        if len(numbers) and not np.array_equal(stimuli.numbers[stimulus], numbers):
+            raise LookupError("exemplars in stimuli that were not kept")
+        said = self.bundle.manifest
+        provenance = Provenance(
+            str(said["subject"]["slug"]), str(said["subject"]["hash"]), "survey", seed=said["plan"]["seed"],
+            versions=said["versions"], hashes={"survey": self.hash},
+        )  # fmt: skip
+        found = Exemplars(
+            self.sites[site], (row + first).astype(np.int32), kind[rank], value[row, rank],
+            position.astype(np.int32), stimulus.astype(np.int32), stimuli, provenance=provenance,
+        )  # fmt: skip
+        return found if unit is None else found.compact()
 
     def _known(self, site: str) -> None:
         if site not in self.sites:

@@ -13,8 +13,8 @@ import numpy as np
 from patchclamp.core.arguments import checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import parse
 from patchclamp.core.metric import MetricKind
+from patchclamp.core.noun_folder import check_format, read_object
 from patchclamp.core.pairs import Pair
 
 FORMAT, VERSION = "patchclamp-task", 1
@@ -206,12 +206,7 @@ class Task:
             PatchclampError: no task, or one of a newer version.
             Damaged: a part is missing or of another type.
         """
-        if data.get("format") != FORMAT or data.get("version") != VERSION:
-            raise PatchclampError(
-                expected=f"{FORMAT} version {VERSION}",
-                got=f"{data.get('format')!r} version {data.get('version')!r}",
-                remedy="`Task.save` writes one.",
-            )
+        check_format(data, FORMAT, VERSION, "Task.save")
         try:
             cases = tuple(map(Case.from_json, data["cases"]))
             skipped = tuple((Case.from_json(case), _word(reason)) for case, reason in data["skipped"])
@@ -232,13 +227,7 @@ class Task:
         Raises:
             Damaged: not a whole task.
         """
-        try:
-            data = parse(Path(path).read_bytes())
-            if not isinstance(data, dict):
-                raise ValueError("no JSON object")
-        except (OSError, ValueError, RecursionError) as problem:
-            raise Damaged(expected="a task in JSON", got=f"{path}: {problem}", remedy="Write it again.") from problem
-        return cls.from_json(data)
+        return cls.from_json(read_object(path, "task"))
 
 
 def _to_json(shown: Shown | None) -> Any:

@@ -1,11 +1,8 @@
 """Buffer: activations from a text, a recording or arrays, mixed in bounded memory, in an order that a seed decides."""
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
-from patchclamp.core.stimulus import Shown, Stimulus, changed_meanwhile
+from patchclamp.core.stimulus import Shown
+from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.text import conversations, windows
 
 Rows = dict[str, Tensor]
 """Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""
@@ -60,13 +56,8 @@ class TextSource(Source):
 
     Args:
         model: the subject.
-        text: a UTF-8 file.
-        window: tokens per stimulus; 128, or the model's context where that is shorter, where left out.
+        corpus: a Corpus of text, the path of one, or what ``read_corpus`` gave.
         batch_size: stimuli per forward pass.
-        max_tokens: stop after so many.
-        chat: put each line through the chat template.
-        bos: begin windows as the tokenizer begins a text.
-        skip_first: tokens at the beginning of each window that are left out, the tokenizer's own beginning among them.
 
     Raises:
         PatchclampError: no text, or numbers that make no sense.
@@ -74,40 +65,8 @@ class TextSource(Source):
     Cost: one tokenisation of the text to count it, and one every pass.
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        text: str | Path,
-        *,
-        window: int | None = None,
-        batch_size: int = 8,
-        max_tokens: int | None = None,
-        chat: bool = False,
-        bos: bool = True,
-        skip_first: int = 0,
-    ) -> None:
-        longest = model.context or 128
-        self.model, self.text = model, Path(text)
-        self.window = min(128, longest) if window is None else window
-        self.batch_size, self.max_tokens, self.chat, self.bos = batch_size, max_tokens, chat, bos
-        self.skip_first = skip_first
-        if model.context is not None and self.window > model.context:
-            raise PatchclampError(
-                expected=f"a window of at most {model.context} tokens, the model's context",
-                got=str(window),
-                remedy="Give a shorter --window.",
-            )
-        for name, value in (("window", self.window), ("batch-size", batch_size), ("max-tokens", max_tokens)):
-            if value is not None and not 1 <= value < 2**31:
-                raise PatchclampError(
-                    expected=f"--{name} from 1 to {2**31 - 1}", got=str(value), remedy="Give a number in that range."
-                )
-        if not 0 <= skip_first < self.window:
-            raise PatchclampError(
-                expected=f"--skip-first from 0 to {self.window - 1}, below the window of {self.window} tokens",
-                got=str(skip_first),
-                remedy="Give a smaller number.",
-            )
+    def __init__(self, model: LanguageModel, corpus: Any, *, batch_size: int = 8) -> None:
+        self.model, self.batches = model, read_corpus(model, corpus, batch_size=batch_size)
 
     @property
     def subject(self) -> Mapping[str, str]:
@@ -117,11 +76,12 @@ class TextSource(Source):
     @property
     def about(self) -> Mapping[str, Any]:
         """Text and cutting."""
+        plan = self.batches.to_json()
+        # What the text's hash and the cutting decide is not said twice.
+        for name in ("n_stimuli", "n_tokens", "stimuli"):
+            del plan[name]
         return {
-            "text": self._hash, "window": self.window, "batch_size": self.batch_size,
-            "max_tokens": self.max_tokens, "chat": self.chat, "bos": self.bos, "rows": self.n_rows,
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            **({"skip_first": self.skip_first} if self.skip_first else {}),
+            **plan, "rows": self.n_rows, "dtype": str(self.model.dtype).removeprefix("torch."),
             # The weights do not say what comes before a text.
             **({"tokenizer": self.model.tokenizer_hash} if self.model.tokenizer.prepends else {}),
         }  # fmt: skip
@@ -129,16 +89,7 @@ class TextSource(Source):
     @property
     def n_rows(self) -> int:
         """Tokens that statistics count."""
-        return self._planned[0]
-
-    @cached_property
-    def _planned(self) -> tuple[int, list[bytes]]:
-        """Counted tokens, and a digest of every chunk's stimuli, by which a text that changes meanwhile is known."""
-        counted, digests = 0, []
-        for batch in self._batches(0):
-            counted += sum(int(s.counted.sum()) for s in batch)
-            digests.append(_digest(batch))
-        return counted, digests
+        return self.batches.n_counted
 
     def width(self, site: str) -> int:
         """Return a site's width."""
@@ -146,12 +97,9 @@ class TextSource(Source):
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every forward pass from number ``start`` on."""
-        digests = self._planned[1]
-        for number, batch in enumerate(self._batches(start), start):
-            if number >= len(digests) or _digest(batch) != digests[number]:
-                raise changed_meanwhile("text")
+        for batch in self.batches.start_at(start * self.batches.batch_size):
             seen: Rows = {}
-            counted = torch.from_numpy(np.concatenate([s.counted for s in batch]))
+            counted = torch.from_numpy(_counted(batch))
 
             def see(path: str, x: Tensor, seen: Rows = seen, counted: Tensor = counted) -> None:
                 seen[path] = x[counted.to(x.device)].float()
@@ -161,44 +109,14 @@ class TextSource(Source):
 
     def first_tokens(self) -> Iterator[Tensor]:
         """Yield for every forward pass which of its rows are the first of their stimulus."""
-        stimuli = self._stimuli()
-        for batch in iter(lambda: tuple(islice(stimuli, self.batch_size)), ()):
-            yield _first_rows(batch)
-
-    @cached_property
-    def _hash(self) -> str:
-        return file_hash(self.text)
-
-    def _batches(self, start: int) -> Iterator[tuple[Stimulus, ...]]:
-        rest = islice(self._stimuli(), start * self.batch_size, None)
-        # itertools.batched needs Python 3.12
-        return iter(lambda: tuple(islice(rest, self.batch_size)), ())
-
-    def _stimuli(self) -> Iterator[Stimulus]:
-        cut = conversations if self.chat else windows
-        left = self.max_tokens
-        for stimulus in cut(self.model.tokenizer, self.text, window=self.window, bos=self.bos):
-            if left is not None:
-                if left <= 0:
-                    return
-                stimulus = stimulus if len(stimulus) <= left else _first(stimulus, left)
-                left -= len(stimulus)
-            yield stimulus.skipping(slice(self.skip_first, None))
-
-
-def _digest(batch: Sequence[Stimulus]) -> bytes:
-    return hashlib.sha256("".join(s.id for s in batch).encode()).digest()[:8]
-
-
-def _first(stimulus: Stimulus, n: int) -> Stimulus:
-    return Stimulus(stimulus.ids[:n], stimulus.roles[:n], stimulus.spans[:n])
+        return map(_first_rows, self.batches)
 
 
 class RecordingSource(Source):
     """Activations of a recording, in memory or on disk.
 
     Args:
-        recording: what ``record_text`` gave, or ``run(...).recording``.
+        recording: what ``record_corpus`` gave, or ``run(...).recording``.
 
     Raises:
         PatchclampError: sites whose rows are not those of the same tokens.

@@ -1,7 +1,6 @@
 """Record and survey a plain network over its own inputs: token ids, vectors or images, row after row."""
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from patchclamp.core.stimulus import Picture
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.core.task import Task
-from patchclamp.record.plan import ImagePlan, Showing
-from patchclamp.record.stream import record_shown
-from patchclamp.record.survey import survey_shown
+from patchclamp.record.stream import record_corpus
+from patchclamp.record.survey import survey_corpus
+from patchclamp.subjects.corpora import Batches, plan_batches
 from patchclamp.subjects.plain import PlainModel, PlainNetwork
 from patchclamp.subjects.plain_tasks import name_of, tensor_of
 
@@ -34,7 +33,7 @@ def record_inputs(
     batch_size: Positive = 32,
     progress: Progress | None = None,
 ) -> StoredRecording:
-    """Record what a wrapped network's sites do over its own inputs, to shards on disk, as ``record_text`` does.
+    """Record what a wrapped network's sites do over its own inputs, to shards on disk, as ``record_corpus`` does.
 
     Rows are the places of each site, input after input: ``recording.of(site, i)`` is ``(place, width)``.
 
@@ -63,8 +62,8 @@ def record_inputs(
         ...     record_inputs(net, torch.eye(2).numpy(), "module.0.out", folder).of("module.0.out", 1).shape
         (1, 3)
     """
-    model, showing = show_inputs(net, inputs, batch_size=batch_size)
-    return record_shown(model, showing, sites, out, store=store, resume=resume, progress=progress)
+    model, batches = read_inputs(net, inputs, batch_size=batch_size)
+    return record_corpus(model, batches, sites, out, store=store, resume=resume, progress=progress)
 
 
 @checked
@@ -94,10 +93,10 @@ def survey_inputs(
     Returns:
         StoredSurvey: statistics of every unit and its strongest inputs, by name.
 
-    Cost: one forward pass per batch; memory as for ``survey_text``.
+    Cost: one forward pass per batch; memory as for ``survey_corpus``.
     """
-    model, showing = show_inputs(net, inputs, batch_size=batch_size, seed=seed)
-    return survey_shown(model, showing, sites, out, resume=resume, progress=progress)
+    model, batches = read_inputs(net, inputs, batch_size=batch_size)
+    return survey_corpus(model, batches, sites, out, resume=resume, seed=seed, progress=progress)
 
 
 def _nothing(_output: Any) -> torch.Tensor:
@@ -105,8 +104,8 @@ def _nothing(_output: Any) -> torch.Tensor:
     return torch.zeros(1)
 
 
-def show_inputs(net: PlainNetwork, inputs: Any, *, batch_size: int, seed: int = 0) -> tuple[PlainModel, Showing]:
-    """Return a network laid out for some inputs, and these as they are shown.
+def read_inputs(net: PlainNetwork, inputs: Any, *, batch_size: int) -> tuple[PlainModel, Batches]:
+    """Return a network laid out for some inputs, and these in batches.
 
     Raises:
         PatchclampError: none, or several shapes.
@@ -130,14 +129,4 @@ def show_inputs(net: PlainNetwork, inputs: Any, *, batch_size: int, seed: int = 
         Picture(row.id, f"input {i}" if isinstance(one, np.ndarray) else name_of(one), x[0].cpu().numpy())
         for i, (one, x, row) in enumerate(zip(shown, rows, model.stimuli(torch.cat(rows)), strict=True))
     ]
-    plan = ImagePlan(
-        batch_size=batch_size, max_images=None, n_stimuli=len(rows),
-        stimuli=hashlib.sha256("".join(picture.id for picture in pictures).encode()).hexdigest(),
-        threads=torch.get_num_threads(), seed=seed,
-    )  # fmt: skip
-
-    def batches_from(start: int) -> Iterator[tuple[Picture, ...]]:
-        for k in range(start, len(pictures), batch_size):
-            yield tuple(pictures[k : k + batch_size])
-
-    return model, Showing(plan, batches_from)
+    return model, plan_batches(lambda: pictures, "arrays", batch_size)

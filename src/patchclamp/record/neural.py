@@ -12,7 +12,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.record.plan import begun, computing, refuse_if_too_large
+from patchclamp.record.run import open_or_resume, pin_threads, refuse_if_too_large
 from patchclamp.record.survey import State, commit_results, memory_bytes
 from patchclamp.subjects.neural import SITE, NeuralRecording
 
@@ -25,7 +25,7 @@ def survey_recording(
 
     Trials are cut into stretches of ``window`` samples; a unit's 16 top exemplars are the highest samples of as many
     stretches, so they are different moments. Sample numbers stand where a text has token ids: ``recording.when`` turns
-    ``exemplar.ids[exemplar.position]`` into trial and seconds. Statistics are those of ``survey_text``, in float32
+    ``exemplar.ids[exemplar.position]`` into trial and seconds. Statistics are those of ``survey_corpus``, in float32
     with sums in float64; a unit that lacks samples has NaN for mean and variance, its missing samples are counted.
 
     Args:
@@ -74,9 +74,9 @@ def survey_recording(
             "patchclamp": version("patchclamp"), "python": platform.python_version(), "torch": torch.__version__
         },
     }  # fmt: skip
-    with begun(out, "survey", manifest, resume=resume) as bundle:
+    with open_or_resume(out, "survey", manifest, resume=resume) as bundle:
         if not bundle.whole:
-            with computing(bundle):
+            with pin_threads(bundle):
                 state = State(sites, seed)
                 for trial, stretches in enumerate(_stretches(recording, window)):
                     state.begin(stretches)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,18 +17,8 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus, packed
 from patchclamp.core.subject import Progress
 from patchclamp.record.features import Features
-from patchclamp.record.plan import (
-    Cutting,
-    ImagePlan,
-    Plan,
-    Showing,
-    begun,
-    computing,
-    manifest_of,
-    refuse_if_too_large,
-    show_images,
-    show_text,
-)
+from patchclamp.record.run import manifest_of, open_or_resume, pin_threads, refuse_if_too_large
+from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import PlainModel
@@ -40,119 +30,65 @@ STORES = ("float32", "float16", "bfloat16")
 
 
 @checked
-def record_text(
-    model: LanguageModel,
-    text: str | Path,
+def record_corpus(
+    model: LanguageModel | VisionModel | PlainModel,
+    corpus: Any,
     sites: str | Sequence[str],
     out: str | Path,
     *,
     store: str | None = None,
     resume: bool = False,
-    plan: Plan | None = None,
-    progress: Progress | None = None,
-    **cutting: Unpack[Cutting],
-) -> StoredRecording:
-    """Record what sites do over a text, to append-only shards on disk.
-
-    Every shard is committed whole, with its hash, before the next begins; a run killed at any moment resumes with
-    ``resume`` and ends with the same bytes (one machine, CPU, same versions).
-
-    Args:
-        model: the subject.
-        text: a UTF-8 file.
-        sites: site paths or patterns.
-        out: a new or empty folder.
-        store: ``float32``, ``float16`` or ``bfloat16``; the model's own type where left out.
-        resume: go on with an interrupted run.
-        plan: a plan made before, to spare its tokenisation; ``cutting`` is then not read.
-        progress: called with tokens done and tokens in all.
-        cutting: how the text is cut, as for ``make_plan``: window, max_tokens, batch_size, chat, bos, seed.
-
-    Returns:
-        StoredRecording: the folder, opened.
-
-    Raises:
-        PatchclampError: unknown sites, no text, no room, or a resume that does not fit; what was committed stays.
-
-    Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes; memory of two shards
-    and one batch as stored, whatever the text's length.
-    """
-    showing = show_text(model, text, plan, **cutting)
-    return record_shown(model, showing, sites, out, store=store, resume=resume, progress=progress)
-
-
-@checked
-def record_images(
-    model: VisionModel,
-    images: Any,
-    sites: str | Sequence[str],
-    out: str | Path,
-    *,
-    store: str | None = None,
-    resume: bool = False,
-    max_images: int | None = None,
     batch_size: int = 8,
     progress: Progress | None = None,
 ) -> StoredRecording:
-    """Record what sites do while images are shown, as ``record_text`` does over a text.
+    """Record what sites do over a corpus, to append-only shards on disk.
 
-    Rows are the places of each site, image after image: ``recording.of(site, image)`` is ``(place, width)``, and
-    ``site.place(p)`` says where p lies.
+    Every shard is committed whole, with its hash, before the next begins; a run killed at any moment resumes with
+    ``resume`` and ends with the same bytes (one machine, CPU, same versions). Rows are tokens; of images they are the
+    places of each site, image after image: ``recording.of(site, image)`` is ``(place, width)``, and ``site.place(p)``
+    says where p lies.
 
     Args:
         model: the subject.
-        images: a path as for ``patchclamp.subjects.images.gallery``, arrays, pictures, or a list of these.
+        corpus: a Corpus, or the path of a text or of images; for a model of images also pictures, arrays, or a list of
+            these; or what ``read_corpus`` gave, to spare its tokenisation.
         sites: site paths or patterns.
         out: a new or empty folder.
-        store: ``float32``, ``float16`` or ``bfloat16``; the model's own type where left out.
+        store: ``float32``, ``float16`` or ``bfloat16``; the model's own type by default.
         resume: go on with an interrupted run.
-        max_images: stop after so many (None: all).
-        batch_size: images per forward pass.
-        progress: called with images done and images in all.
+        batch_size: stimuli per forward pass; not read of what ``read_corpus`` gave.
+        progress: called with tokens (of images: images) done and in all.
 
     Returns:
         StoredRecording: the folder, opened.
 
     Raises:
-        PatchclampError: unknown sites, no images, no room, or a resume that does not fit; what was committed stays.
+        PatchclampError: unknown sites, no text or images, no room, or a resume that does not fit; what was committed
+            stays.
 
-    Cost: one forward pass per batch, stopped at the last site; disk images × Σ places × widths × bytes.
+    Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes (of images: places);
+    memory of two shards and one batch as stored, whatever the corpus' length.
     """
-    showing = show_images(model, images, max_images=max_images, batch_size=batch_size)
-    return record_shown(model, showing, sites, out, store=store, resume=resume, progress=progress)
-
-
-def record_shown(
-    model: LanguageModel | VisionModel | PlainModel,
-    showing: Showing,
-    sites: str | Sequence[str],
-    out: str | Path,
-    *,
-    store: str | None = None,
-    resume: bool = False,
-    progress: Progress | None = None,
-) -> StoredRecording:
-    """Record what sites do over whatever is shown; see ``record_text`` for arguments, errors and cost."""
     chosen = recordable(model, sites)
     kind = storable(store, model)
-    refuse_if_too_large(out, disk_bytes(chosen, showing.plan, kind))
-    with begun(out, "recording", manifest_of(model, chosen, showing.plan, dtype=kind), resume=resume) as bundle:
+    batches = read_corpus(model, corpus, batch_size=batch_size)
+    refuse_if_too_large(out, disk_bytes(chosen, batches, kind))
+    with open_or_resume(out, "recording", manifest_of(model, chosen, batches, dtype=kind), resume=resume) as bundle:
         if not bundle.whole:
-            with computing(bundle):
-                _stream(model, showing, chosen, kind, bundle, progress)
+            with pin_threads(bundle):
+                _stream(model, batches, chosen, kind, bundle, progress)
     return StoredRecording(out)
 
 
 def _stream(
     model: LanguageModel | VisionModel | PlainModel,
-    showing: Showing,
+    batches: Batches,
     sites: Sequence[Site],
     kind: str,
     bundle: Bundle,
     progress: Progress | None,
 ) -> None:
     """Record what the bundle does not hold yet."""
-    made = showing.plan
     done = sum(e["stimuli"] for e in bundle.pieces)
     tokens = sum(e.get("tokens", e["stimuli"]) for e in bundle.pieces)
     shard = _Shard(sites, getattr(torch, kind))
@@ -161,23 +97,22 @@ def _stream(
     with ThreadPoolExecutor(max_workers=1) as committer:
         # One shard is written while the next is computed; the order of commits is that of the text.
         pending: Future[None] | None = None
-        for batch in showing.batches(done):
+        for batch in batches.start_at(done):
             # Values are taken as they come: a network's activations all at once would be far more than its weights.
             model.watch(batch, paths, shard.take)
             shard.stimuli += batch
             done, tokens = done + len(batch), tokens + sum(map(len, batch))
-            if shard.n_bytes >= SHARD_BYTES or done == made.n_stimuli:
+            if shard.n_bytes >= SHARD_BYTES or done == batches.n_stimuli:
                 if pending is not None:
                     pending.result()
                 pending = committer.submit(bundle.append, f"shard-{number:05d}", shard.tensors(), **shard.entry())
                 shard.clear()
                 number += 1
             if progress is not None:
-                progress(tokens, made.n_tokens)
+                progress(tokens, batches.n_tokens)
         if pending is not None:
             pending.result()
-    counts = {"stimuli": done} if isinstance(made, ImagePlan) else {"stimuli": done, "tokens": tokens}
-    bundle.finish(**counts)
+    bundle.finish(stimuli=done, **({"tokens": tokens} if batches.kind == "text" else {}))
 
 
 def storable(store: str | None, model: LanguageModel | VisionModel | PlainModel) -> str:
@@ -220,10 +155,10 @@ def recordable(model: Model | Features, sites: str | Sequence[str]) -> list[Site
     return fixed
 
 
-def disk_bytes(sites: Sequence[Site], plan: Plan | ImagePlan, store: str) -> int:
+def disk_bytes(sites: Sequence[Site], batches: Batches, store: str) -> int:
     """Return what a recording takes on disk, labels of tokens or names of images included."""
     per_value = 4 if store == "float32" else 2
-    return plan.n_tokens * (sum(s.width * (s.n_places or 1) for s in sites) * per_value + 21)
+    return batches.n_tokens * (sum(s.width * (s.n_places or 1) for s in sites) * per_value + 21)
 
 
 class _Shard:

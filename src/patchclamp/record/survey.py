@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +18,9 @@ from patchclamp.core.stimulus import Picture, Shown, packed
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.record.features import Features
-from patchclamp.record.plan import (
-    Cutting,
-    ImagePlan,
-    Plan,
-    Showing,
-    begun,
-    computing,
-    manifest_of,
-    refuse_if_too_large,
-    show_images,
-    show_text,
-)
+from patchclamp.record.run import manifest_of, open_or_resume, pin_threads, refuse_if_too_large
 from patchclamp.record.stream import MOST_NAMED, recordable
+from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
 from patchclamp.subjects.vision import VisionModel
@@ -40,123 +30,67 @@ CHECKPOINT_S = 60.0
 
 
 @checked
-def survey_text(
-    model: LanguageModel,
-    text: str | Path,
+def survey_corpus(
+    model: LanguageModel | VisionModel | PlainModel | Features,
+    corpus: Any,
     sites: str | Sequence[str],
     out: str | Path,
     *,
     resume: bool = False,
-    plan: Plan | None = None,
-    progress: Progress | None = None,
-    checkpoint_s: float = CHECKPOINT_S,
-    **cutting: Unpack[Cutting],
-) -> StoredSurvey:
-    """Survey every unit of some sites over a text: statistics and exemplars, no activations kept.
-
-    Means and variances are exact (Chan's update, float64); minimum, maximum and the top exemplars too. Quantiles and
-    the exemplars by decile come from a uniform sample of 1,000 tokens, the same for all units: the stated rank of a
-    quantile is right to ± 0.053 with 99 % confidence (Dvoretzky–Kiefer–Wolfowitz). Special tokens and padding are
-    left out.
-
-    Args:
-        model: the subject.
-        text: a UTF-8 file.
-        sites: site paths or patterns.
-        out: a new or empty folder.
-        resume: go on with an interrupted survey.
-        plan: a plan made before; ``cutting`` is then not read.
-        progress: called with tokens done and tokens in all.
-        checkpoint_s: seconds between checkpoints; they do not change the result.
-        cutting: how the text is cut, as for ``make_plan``: window, max_tokens, batch_size, chat, bos, seed.
-
-    Returns:
-        StoredSurvey: the folder, opened.
-
-    Raises:
-        PatchclampError: unknown sites, no text, no room, or a resume that does not fit.
-
-    Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
-    about 5 kB per unit, whatever the text's length.
-    """
-    showing = show_text(model, text, plan, **cutting)
-    return survey_shown(model, showing, sites, out, resume=resume, progress=progress, checkpoint_s=checkpoint_s)
-
-
-@checked
-def survey_images(
-    model: VisionModel,
-    images: Any,
-    sites: str | Sequence[str],
-    out: str | Path,
-    *,
-    resume: bool = False,
-    max_images: int | None = None,
     batch_size: int = 8,
     seed: Natural = 0,
     progress: Progress | None = None,
     checkpoint_s: float = CHECKPOINT_S,
 ) -> StoredSurvey:
-    """Survey every unit of some sites over images, as ``survey_text`` does over a text.
+    """Survey every unit of some sites over a corpus: statistics and exemplars, no activations kept.
 
-    Every place of every image counts, a class token's too. The top exemplars are images, each with the place of the
-    unit's maximum.
+    Means and variances are exact (Chan's update, float64); minimum, maximum and the top exemplars too. Quantiles and
+    the exemplars by decile come from a uniform sample of 1,000 tokens, the same for all units: the stated rank of a
+    quantile is right to ± 0.053 with 99 % confidence (Dvoretzky–Kiefer–Wolfowitz). Special tokens and padding are
+    left out. Of images every place counts, a class token's too, and the top exemplars are images, each with the place
+    of the unit's maximum.
 
     Args:
         model: the subject.
-        images: a path as for ``patchclamp.subjects.images.gallery``, arrays, pictures, or a list of these.
+        corpus: as for ``record_corpus``.
         sites: site paths or patterns.
         out: a new or empty folder.
         resume: go on with an interrupted survey.
-        max_images: stop after so many (None: all).
-        batch_size: images per forward pass.
-        seed: of the sample of places behind quantiles.
-        progress: called with images done and images in all.
+        batch_size: stimuli per forward pass; not read of what ``read_corpus`` gave.
+        seed: of the sample behind quantiles.
+        progress: called with tokens (of images: images) done and in all.
         checkpoint_s: seconds between checkpoints; they do not change the result.
 
     Returns:
         StoredSurvey: the folder, opened.
 
     Raises:
-        PatchclampError: unknown sites, no images, no room, or a resume that does not fit.
+        PatchclampError: unknown sites, no text or images, no room, or a resume that does not fit.
 
-    Cost: that of ``survey_text``, places being tokens.
+    Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
+    about 5 kB per unit, whatever the corpus' length.
     """
-    showing = show_images(model, images, max_images=max_images, batch_size=batch_size, seed=seed)
-    return survey_shown(model, showing, sites, out, resume=resume, progress=progress, checkpoint_s=checkpoint_s)
-
-
-def survey_shown(
-    model: LanguageModel | VisionModel | PlainModel | Features,
-    showing: Showing,
-    sites: str | Sequence[str],
-    out: str | Path,
-    *,
-    resume: bool = False,
-    progress: Progress | None = None,
-    checkpoint_s: float = CHECKPOINT_S,
-) -> StoredSurvey:
-    """Survey every unit of some sites over whatever is shown; see ``survey_text`` for arguments, errors and cost."""
     chosen = recordable(model, sites)
+    batches = read_corpus(model, corpus, batch_size=batch_size)
     refuse_if_too_large(out, 2 * memory_bytes(chosen))
-    with begun(out, "survey", manifest_of(model, chosen, showing.plan), resume=resume) as bundle:
+    with open_or_resume(out, "survey", manifest_of(model, chosen, batches, seed=seed), resume=resume) as bundle:
         if not bundle.whole:
-            with computing(bundle):
-                _survey(model, showing, chosen, bundle, checkpoint_s, progress)
+            with pin_threads(bundle):
+                _survey(model, batches, chosen, seed, bundle, checkpoint_s, progress)
     return StoredSurvey(out)
 
 
 def _survey(
     model: LanguageModel | VisionModel | PlainModel | Features,
-    showing: Showing,
+    batches: Batches,
     sites: Sequence[Site],
+    seed: int,
     bundle: Bundle,
     checkpoint_s: float,
     progress: Progress | None,
 ) -> None:
     """Survey from the last checkpoint to the text's end, and commit the results."""
-    made = showing.plan
-    state = State(sites, made.seed)
+    state = State(sites, seed)
     states = [e for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
         bundle.check(states[-1]["piece"])
@@ -164,17 +98,17 @@ def _survey(
     tally = _Tally(bundle, states, checkpoint_s)
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
         paths = [site.path for site in sites]
-        for batch in showing.batches(state.stimuli):
+        for batch in batches.start_at(state.stimuli):
             state.begin(batch)
             model.watch(batch, paths, state.see)
             tally.checkpoint(state)
             if progress is not None:
-                progress(state.tokens, made.n_tokens)
-        commit_results(bundle, state, showing.batches(0), pictures=isinstance(made, ImagePlan))
+                progress(state.tokens, batches.n_tokens)
+        commit_results(bundle, state, batches, pictures=batches.kind != "text")
     tally.drop()
     counted = next(e["counted"] for e in bundle.pieces if e["piece"] == "statistics")
-    told = {} if isinstance(made, ImagePlan) else {"tokens": made.n_tokens}
-    bundle.finish(stimuli=made.n_stimuli, **told, counted=counted)
+    tokens = {"tokens": batches.n_tokens} if batches.kind == "text" else {}
+    bundle.finish(stimuli=batches.n_stimuli, **tokens, counted=counted)
 
 
 def memory_bytes(sites: Sequence[Site]) -> int:

@@ -31,6 +31,9 @@ class Records(Subject, Protocol):
     def sites(self) -> list[Site]:
         """List the places that can be recorded, in forward order."""
 
+    def select(self, patterns: str | Sequence[str]) -> list[Site]:
+        """Return the sites that paths or patterns name."""
+
     def run(self, stimuli: Any, *, record: Sequence[str] = (), logits: Any = True, **options: Any) -> Run:
         """Show stimuli and record."""
 

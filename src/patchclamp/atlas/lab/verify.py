@@ -20,15 +20,18 @@ from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph
 from patchclamp.core.keys import UnitList
 from patchclamp.core.metric import Metric, MetricKind
 from patchclamp.core.pairs import Pair
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import Question, ask
+from patchclamp.explain.receipts import loudest_others
 from patchclamp.explain.together import count_matched, replace_together
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.language import LanguageModel
@@ -81,9 +84,15 @@ def verify(
         baseline = make_baseline(model, sites, corrupted=question.corrupted)
     controls = draw_controls(unit_strata(found), [found.units.place(node) for node in chosen], n_sets, seed=seed)
     sets = [[found.units.key(place) for place in one] for one in controls.sets]
-    cells = [baseline.replace_all(group) for group in (chosen, *sets)]
+    rival = loudest_others(found, chosen)
+    cells = [baseline.replace_all(group) for group in (chosen, *sets, *([rival] if rival else []))]
     values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
-    together, randoms = float(found.metric_clean - values[0]), found.metric_clean - values[1:]
+    effects = found.metric_clean - values
+    together, randoms = float(effects[0]), effects[1 : 1 + len(sets)]
+    receipt = Receipt(
+        "these nodes carry m", tuple(map(str, chosen)), predicted, Estimate(together, None, 1, "m"),
+        controls.measure(randoms), {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
+    )  # fmt: skip
     whole = randoms[np.isfinite(randoms)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
@@ -94,7 +103,7 @@ def verify(
         randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=finite(p), baseline=baseline.kind, seed=seed,
+        different=len(sets), p=finite(p), baseline=baseline.kind, seed=seed, verdict=receipt.summary, rule=RULE,
     )  # fmt: skip
 
 
@@ -207,6 +216,7 @@ def _over_pairs(
         mean=finite(controls.mean), low=finite(interval.low) if interval else None,
         high=finite(interval.high) if interval else None,
         different=controls.n_different, p=finite(receipt.p), baseline="corrupted", seed=seed,
+        verdict=receipt.summary, rule=RULE,
     )  # fmt: skip
 
 

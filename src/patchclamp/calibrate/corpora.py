@@ -1,0 +1,40 @@
+"""A small corpus for every organism, and what a survey of it finds, for methods that take a Corpus or Exemplars."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from patchclamp.core.corpus import Corpus
+from patchclamp.core.exemplars import Exemplars
+from patchclamp.organisms import digits
+from patchclamp.record import survey_corpus
+from patchclamp.record.stream import recordable
+
+
+def make_corpus(subject: Any) -> Corpus:
+    """Return a small corpus for an organism: words of its vocabulary in an order of chance, or digits."""
+    if subject.name in digits.names():
+        return Corpus("digits:0:40", "images")
+    file = Path(_place().name) / f"{subject.name}.txt"
+    if not file.exists():
+        tokenizer, special = subject.tokenizer, subject.tokenizer.special
+        words = sorted({tokenizer.token(id).strip() for id in tokenizer.bare.get_vocab().values() if id not in special})
+        chosen = np.random.default_rng(0).choice([word for word in words if word.isascii() and word.isalpha()], 200)
+        file.write_text("\n".join(" ".join(line) for line in chosen.reshape(-1, 10)), encoding="utf-8")
+    return Corpus(file, window=20)
+
+
+def make_exemplars(subject: Any) -> Exemplars:
+    """Return what a survey of the small corpus finds for the units of a subject's first activations."""
+    [site, *_] = [one for one in recordable(subject, "*") if one.kind.endswith("act")]
+    with TemporaryDirectory() as folder:
+        return survey_corpus(subject, make_corpus(subject), site.path, f"{folder}/new").exemplars(site.path)
+
+
+@cache
+def _place() -> TemporaryDirectory[str]:
+    """Return a folder that lasts as long as the process: a corpus is read anew each time."""
+    return TemporaryDirectory(prefix="patchclamp-corpora-")
