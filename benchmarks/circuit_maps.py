@@ -25,7 +25,7 @@ from patchclamp.attribute.reference import Reference
 from patchclamp.core.stats import mean_interval, pearson, spearman
 from patchclamp.core.task import Case, Task
 from patchclamp.opening import load, open_task
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 
 ORGANISMS = ("language-gpt2", "language-llama")
 TASKS = ("ioi", "agreement", "two_hop")
@@ -80,7 +80,7 @@ def stories() -> list[Case]:
 # -- maps -------------------------------------------------------------------------------------------------------------
 
 
-def truth_of(model: Any, pairs: Cases) -> dict[str, np.ndarray]:
+def truth_of(model: Any, pairs: ReadTask) -> dict[str, np.ndarray]:
     """Return ``(pair, block, place)`` effects of patching, places counted from the end, nan where a pair has none."""
     found = patch_sites(model, pairs, list(MAPS.values()), direction="denoise").effects
     return {name: np.stack([found[path, "whole"][:, 0] for path in paths_of(model, name)], 1) for name in MAPS}
@@ -90,7 +90,7 @@ def paths_of(model: Any, name: str) -> list[str]:
     return [site.path for site in model.select(MAPS[name])]
 
 
-def predicted(model: Any, pairs: Cases, method: str, n_places: int) -> dict[str, np.ndarray]:
+def predicted(model: Any, pairs: ReadTask, method: str, n_places: int) -> dict[str, np.ndarray]:
     """Return the same maps as a method predicts them."""
     found = {name: np.full((len(pairs), len(paths_of(model, name)), n_places), np.nan) for name in MAPS}
     for some in pairs.batches_by_length(16):
@@ -102,7 +102,7 @@ def predicted(model: Any, pairs: Cases, method: str, n_places: int) -> dict[str,
     return found
 
 
-def scored(model: Any, pairs: Cases, some: np.ndarray, method: str) -> Iterator[tuple[str, torch.Tensor]]:
+def scored(model: Any, pairs: ReadTask, some: np.ndarray, method: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield each site's ``(row, 1)`` scores over some pairs of one length."""
     paths = [path for name in MAPS for path in paths_of(model, name)]
     clean, other = [pairs.clean[i] for i in some], [pairs.counterpart[i] for i in some]
@@ -137,7 +137,7 @@ def compared(truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:
     return told
 
 
-def measure(model: Any, pairs: Cases, label: str) -> list[dict[str, Any]]:
+def measure(model: Any, pairs: ReadTask, label: str) -> list[dict[str, Any]]:
     """Return a row for each method and map, and a random one: each pair's true map shuffled."""
     began = time.perf_counter()
     truth = truth_of(model, pairs)

@@ -14,7 +14,7 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
     from patchclamp.core.metric import Metric
     from patchclamp.core.stimulus import Stimulus
     from patchclamp.core.task import Case, Task
-    from patchclamp.subjects.cases import Cases, ReadCase
+    from patchclamp.subjects.cases import ReadCase, ReadTask
     from patchclamp.subjects.language import LanguageModel
 
     subject = LanguageModel(model)
@@ -22,7 +22,7 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
     def edges(ids: Any) -> serve.Values:
         clean, corrupted = (Stimulus.of(row.numpy()) for row in ids)
         pair, metric = Case("clean", "corrupted", (" a",), (" b",)), Metric("logit_difference", (11,), (12,))
-        pairs = Cases(Task((pair,)), (ReadCase(clean, corrupted, metric),), np.zeros(1), np.ones(1))
+        pairs = ReadTask(Task((pair,)), (ReadCase(clean, corrupted, metric),), np.zeros(1), np.ones(1))
         return Named(attribute_edges(subject, pairs, by_position=True))
 
     return f"patchclamp {patchclamp.__version__}", {"edges": edges}

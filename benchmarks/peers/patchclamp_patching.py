@@ -15,7 +15,7 @@ from patchclamp.attribute.patching import patch_sites
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Case, Task
-from patchclamp.subjects.cases import Cases, ReadCase
+from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.language import LanguageModel
 
 METRIC = Metric("logit_difference", (11,), (12,))
@@ -26,14 +26,14 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
 
     subject = LanguageModel(model, AutoTokenizer.from_pretrained(model.name_or_path), name="gpt2-shape", hash="none")
 
-    def opened(ids: Any) -> Cases:
+    def opened(ids: Any) -> ReadTask:
         clean, corrupted = ([Stimulus.of(row) for row in prompts.numpy()] for prompts in ids)
         metrics = (METRIC,) * len(clean)
         ends = [subject.measure(p, EachMetric(metrics)).double().numpy() for p in (clean, corrupted)]
         pair = Case("x", "x′", ("a",), ("b",))
-        return Cases(Task((pair,) * len(clean)), tuple(map(ReadCase, clean, corrupted, metrics)), *ends)
+        return ReadTask(Task((pair,) * len(clean)), tuple(map(ReadCase, clean, corrupted, metrics)), *ends)
 
-    known: list[Cases] = []
+    known: list[ReadTask] = []
 
     def patched(ids: Any) -> serve.Values:
         if not known:

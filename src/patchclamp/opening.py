@@ -1,12 +1,14 @@
 """Opening: from a name, a folder or a module to a subject."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any, Literal
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.metric import MetricKind
+from patchclamp.core.recording import Recording
+from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 
 ORGANISM = "organism:"
@@ -28,8 +30,8 @@ def load(
     Args:
         name: a local folder, a Hugging Face name, or ``organism:NAME`` for a network that ships with the package.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
-        dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
-        attention: ``eager`` or ``sdpa``; transformers' choice where left out.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; by default the checkpoint's own.
+        attention: ``eager`` or ``sdpa``; by default transformers' choice.
         prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.
 
     Returns:
@@ -149,6 +151,61 @@ def open_task(
         if not isinstance(source, Task):
             task = replace(task, measure=measure_of(task.cases))
     return task if measure is None else replace(task, measure=measure)
+
+
+@checked
+def open_text(
+    model: Any,
+    sites: str | Sequence[str],
+    n_tokens: Natural,
+    *,
+    source: str | PathLike[str] | None = None,
+    seed: Natural = 0,
+    progress: Progress | None = None,
+) -> Recording:
+    """Record a language model over ordinary text, in memory: a file's, or what the model itself writes.
+
+    Args:
+        model: a language model.
+        sites: what to record.
+        n_tokens: tokens at least; a file that has fewer is recorded whole.
+        source: a UTF-8 text file; by default text that the model samples at temperature 1, after the token that begins
+            or ends its texts.
+        seed: of the sampling.
+        progress: called with tokens recorded and in all.
+
+    Returns:
+        Recording: windows of 48 tokens.
+
+    Raises:
+        PatchclampError: no text, or a model that does not continue text or has no token to begin with.
+
+    Cost: a forward pass per window; without a source also the writing of it, 48 steps per window.
+
+    Example:
+        >>> len(open_text(load("organism:cat"), "blocks.0.mlp.act", 20).stimuli) > 0
+        True
+    """
+    from patchclamp.core.corpus import Corpus
+    from patchclamp.subjects.corpora import read_corpus
+    from patchclamp.subjects.ordinary import WINDOW, join_recordings, write_text
+
+    batches: Iterator[Any]
+    if source is None:
+        batches = write_text(model, seed=seed)
+    else:
+        corpus = Corpus(fspath(source), window=WINDOW, max_tokens=2 * max(n_tokens, 1))
+        batches = iter(read_corpus(model, corpus))
+    parts, done = [], 0
+    for batch in batches:
+        run = model.run(list(batch), record=sites, logits=False)
+        parts.append(run.recording.to_numpy())
+        done += sum(int(one.counted.sum()) for one in batch)
+        if progress is not None:
+            progress(min(done, n_tokens), max(n_tokens, 1))
+        if done >= n_tokens:
+            break
+    return join_recordings(parts, model)
 
 
 def _task_of(source: str, subject: Any, layout: str | None, n: int | None, seed: int) -> Task:

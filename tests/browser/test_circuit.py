@@ -80,6 +80,18 @@ def test_what_is_left_of_m_is_told_apart_from_every_unit_at_zero(reader, api, an
     assert "random sets' mean" in reader.page.locator(".lead").inner_text()
 
 
+def test_the_verdict_stands_in_words_with_its_rule(reader, api, answers):
+    one = answers["ig", "the old cat"]
+    page = api(f"/graphs/{one}")
+    reader.visit(f"/graphs/{one}")
+    assert page["graph"]["verdict"].split(" (")[0] in ("holds", "weak", "no evidence")
+    assert reader.page.get_by_test_id("verdict").inner_text() == f"Verdict: {page['graph']['verdict']}"
+    assert reader.page.get_by_test_id("rule").inner_text() == page["rule"]
+    # A graph that was not measured has none.
+    reader.visit(f"/graphs/{answers['planted', 'the old cat']}")
+    assert reader.page.get_by_test_id("verdict").count() == 0
+
+
 # -- the list of answers ----------------------------------------------------------------------------------------------
 
 
@@ -458,6 +470,7 @@ def test_verify_prints_what_was_measured_beside_what_was_predicted_and_the_contr
     said = reader.page.get_by_test_id("verified").inner_text()
     assert "+8.05" in said
     assert "+8.00" in said
+    assert re.search(r"Verdict: holds \(p = 0\.01 beside 99 different random sets", said)
     # Another choice is another question: the old answer is gone.
     item(reader, ANIMAL).click(modifiers=["Shift"])
     reader.page.get_by_test_id("verified").wait_for(state="detached")

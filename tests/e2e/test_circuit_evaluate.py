@@ -30,7 +30,7 @@ def folders(tmp_path_factory):
 
 def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
     words = [sys.executable, "-m", "patchclamp", "circuit", "evaluate", MODEL, str(folders / "attribution_patching")]
-    words += ["--pairs", "task:agreement", "--n", "3", "--exact", str(folders / "patch")]
+    words += ["--pairs", "task:agreement", "--n", "3", "--exact", str(folders / "activation_patching")]
     done = subprocess.run([*words, "--out", str(tmp_path / "c.svg")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for said in ("3 held-out pairs", "whole model", "area", "Minimality", "Recovery of exact patching", "random order"):

@@ -147,7 +147,7 @@ def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
         assert "Each of these 5 parts was also replaced by itself." in said
         assert "trust what is measured" in said
     measured_all = command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "d")
-    assert "21 parts, by patch" in measured_all.stderr
+    assert "21 parts, by activation_patching" in measured_all.stderr
     assert "predicted  95" not in measured_all.stdout
     assert "trust what is measured" not in (tmp_path / "d" / "circuit.html").read_text()
     # A folder of before, whose receipt has neither.

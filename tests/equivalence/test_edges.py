@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from oracles import edges as oracle
+from patchclamp.ablate import edges as ablated
 from patchclamp.attribute import edges as scorer
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges, edge_memory
@@ -18,12 +19,13 @@ from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Case, Task
-from patchclamp.subjects import edges as engine
-from patchclamp.subjects.cases import Cases, ReadCase
-from patchclamp.subjects.edges import edge_map, mean_writes, measure_edges, writes_of
+from patchclamp.subjects import edges as pieces
+from patchclamp.subjects.cases import ReadCase, ReadTask
+from patchclamp.subjects.edges import edge_map, writes_of
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import families, family
 from patchclamp.subjects.language import LanguageModel
+from replacing import with_edges_kept
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gpt_neox_sequential", "gemma2", "opt"]
 COVERED = [f.name for f in families() if not f.sum_norms and f.name != "jamba"]
@@ -35,7 +37,7 @@ def subject(name: str) -> LanguageModel:
     return LanguageModel(module if name == "qwen3_moe" else module.double(), name=f"tiny-{name}")
 
 
-def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> Cases:
+def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> ReadTask:
     """Make pairs that differ from the second token to the middle, each with a metric of its own."""
     draw = np.random.default_rng(seed)
     clean = [draw.integers(1, 55, n) for n in lengths]
@@ -44,7 +46,7 @@ def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> Cases:
     prompts = tuple(tuple(map(Stimulus.of, some)) for some in (clean, corrupted))
     ends = [[float(model.measure([x], m)[0]) for x, m in zip(some, metrics, strict=True)] for some in prompts]
     pairs = tuple(Case(f"x{i}", f"y{i}", (" a",), (" b",)) for i in range(len(lengths)))
-    return Cases(Task(pairs), tuple(map(ReadCase, *prompts, metrics)), np.array(ends[0]), np.array(ends[1]))
+    return ReadTask(Task(pairs), tuple(map(ReadCase, *prompts, metrics)), np.array(ends[0]), np.array(ends[1]))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def gpt2():
     return model, asked(model), edge_map(model)
 
 
-def written_out(model: LanguageModel, pairs: Cases, i: int):
+def written_out(model: LanguageModel, pairs: ReadTask, i: int):
     """Return the oracle's runner for a pair, the writes of both ends, and both embeddings."""
 
     def run(x, read):
@@ -149,7 +151,7 @@ def test_a_norm_that_was_taken_out_leaves_edges_as_they_are_measured():
     model = LanguageModel(module)
     pairs, graph = asked(model, lengths=(4,)), edge_map(model)
     everything = np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)])
-    whole, none = measure_edges(model, pairs, everything)
+    whole, none = with_edges_kept(model, pairs, everything)
     assert (whole[0], none[0]) == pytest.approx((pairs.m_clean[0], pairs.m_counterpart[0]), rel=1e-9)
     assert np.isfinite(patch_edges(model, pairs).values).all()
     assert np.isfinite(attribute_edges(model, pairs, method=Gradient(("ln",))).values).all()
@@ -378,7 +380,7 @@ def test_a_network_with_some_edges_is_the_one_written_out(gpt2):
     model, pairs, graph = gpt2
     draw = np.random.default_rng(1)
     kept = np.stack([draw.random(len(graph)) < share for share in (0.1, 0.5, 0.9)])
-    found = measure_edges(model, pairs, kept)
+    found = with_edges_kept(model, pairs, kept)
     for i in (0, 2):
         run, _, corrupted, x, _ = written_out(model, pairs, i)
         for s, marks in enumerate(kept):
@@ -398,7 +400,7 @@ def test_all_edges_are_the_clean_run_none_the_corrupted_and_one_left_out_its_pat
     some = np.random.default_rng(2).choice(len(graph), 8, replace=False)
     without = np.ones((len(some), len(graph)), dtype=bool)
     without[np.arange(len(some)), some] = False
-    found = measure_edges(
+    found = with_edges_kept(
         model, pairs, np.concatenate([np.ones_like(without[:1]), ~np.ones_like(without[:1]), without])
     )
     np.testing.assert_allclose(found[0], pairs.m_clean, atol=2e-5)
@@ -411,41 +413,38 @@ def test_all_edges_are_the_clean_run_none_the_corrupted_and_one_left_out_its_pat
 def test_neither_batches_nor_company_change_what_is_measured(gpt2, monkeypatch):
     model, pairs, graph = gpt2
     kept = np.random.default_rng(3).random((2, len(graph))) < 0.5
-    together, scores = measure_edges(model, pairs, kept), attribute_edges(model, pairs).per_case
-    for budget in ("MEMORY", "SETS_MEMORY", "PROJECTED"):
-        monkeypatch.setattr(engine, budget, 1)
-    np.testing.assert_allclose(measure_edges(model, pairs, kept), together, atol=1e-10)
-    np.testing.assert_allclose(measure_edges(model, pairs, kept[1]), together[1], atol=1e-10)
+    together, scores = with_edges_kept(model, pairs, kept), attribute_edges(model, pairs).per_case
+    for where, budget in ((pieces, "MEMORY"), (pieces, "PROJECTED"), (ablated, "SETS_MEMORY")):
+        monkeypatch.setattr(where, budget, 1)
+    np.testing.assert_allclose(with_edges_kept(model, pairs, kept), together, atol=1e-10)
+    np.testing.assert_allclose(with_edges_kept(model, pairs, kept[1]), together[1], atol=1e-10)
     np.testing.assert_allclose(attribute_edges(model, pairs).per_case, scores, atol=1e-10)
 
 
 def test_the_mean_over_other_pairs_can_stand_for_what_is_left_out(gpt2):
     model, pairs, graph = gpt2
-    means = mean_writes(model, asked(model, lengths=(6, 4, 6), seed=5))
-    ends = measure_edges(
-        model, pairs, np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)]), baseline=means
-    )
+    others = asked(model, lengths=(6, 4, 6, 5), seed=5)
+    means = (*others.clean, *others.counterpart)
+    ends = with_edges_kept(model, pairs, np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)]), means=means)
     np.testing.assert_allclose(ends[0], pairs.m_clean, atol=1e-9)
     # With nothing kept all prompts of one length are one network's constant, whatever they say.
     read = tuple(replace(one, metric=pairs.metrics[0]) for one in pairs.read[:2])
-    same = Cases(Task(pairs.task.cases[:2]), read, pairs.m_clean[:2], pairs.m_counterpart[:2])
-    nothing = measure_edges(model, same, np.zeros(len(graph), bool), baseline=means)
+    same = ReadTask(Task(pairs.task.cases[:2]), read, pairs.m_clean[:2], pairs.m_counterpart[:2])
+    nothing = with_edges_kept(model, same, np.zeros(len(graph), bool), means=means)
     assert nothing[0] == pytest.approx(nothing[1], abs=1e-12)
     assert abs(nothing[0] - pairs.m_counterpart[0]) > 1e-3
-    where = means.streams[graph.stream(None)][:, -1]
-    assert where.shape == (1, 32)
 
 
 def test_a_mean_stands_for_as_many_positions_as_it_has(gpt2):
     model, pairs, graph = gpt2
-    with pytest.raises(PatchclampError, match="baseline of 6 positions"):
-        measure_edges(model, pairs, np.ones(len(graph), bool), baseline=mean_writes(model, asked(model, lengths=(5,))))
+    with pytest.raises(PatchclampError, match="stimuli of 6 tokens"):
+        with_edges_kept(model, pairs, np.ones(len(graph), bool), means=asked(model, lengths=(5, 4)).clean)
 
 
 def test_marks_must_be_those_of_the_models_edges(gpt2):
     model, pairs, graph = gpt2
     with pytest.raises(PatchclampError, match="262 edges"):
-        measure_edges(model, pairs, np.ones(len(graph) - 1, bool))
+        with_edges_kept(model, pairs, np.ones(len(graph) - 1, bool))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import explain_answer
+from patchclamp.explain import explain_answer, receipts
 from patchclamp.explain.receipts import normalised
 from patchclamp.explain.report import render
 
@@ -93,20 +93,21 @@ def nodes_asked(model, asked):
     return {"metric": q.metric, "corrupted": q.counterpart, "method": "attribution_patching"}
 
 
-def caught_cells(monkeypatch, model):
-    """Keep what ``explain_answer`` asks ``sweep`` for."""
-    kept, bare = [], model.sweep
+def caught_cells(monkeypatch):
+    """Keep the sets of keys that receipts are measured of."""
+    kept, bare = [], receipts.measure_sets
 
-    def sweep(stimulus, metric, cells, **options):
-        kept.append(cells)
-        return bare(stimulus, metric, cells, **options)
+    def measure_sets(model, cases, sets, baseline, **options):
+        listed = [row for row in sets.rows if row.dtype != bool]
+        kept.append([[sets.keys.key(int(place)) for place in row] for row in listed])
+        return bare(model, cases, sets, baseline, **options)
 
-    monkeypatch.setattr(model, "sweep", sweep)
+    monkeypatch.setattr(receipts, "measure_sets", measure_sets)
     return kept
 
 
 def nodes_of(cell):
-    return [(c.site, c.basis, c.at[0].start, i) for c in cell for i in c.units]
+    return [(key.site, key.basis, key.position, key.index) for key in cell]
 
 
 # -- scores and receipts ----------------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def test_every_score_matches_the_formula(models, name, question):
 def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypatch):
     model, asked = models[name], QUESTIONS[question]
     x, x_, m = posed(model, PROMPT, **asked)
-    cells = caught_cells(monkeypatch, model)
+    cells = caught_cells(monkeypatch)
     e = explain_answer(model, PROMPT, top=12, method="attribution_patching", **asked)
     r = e.receipts
 
@@ -252,7 +253,7 @@ def test_levels_choose_what_is_scored(models, levels):
 @pytest.mark.parametrize("seed", range(3))
 def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(models, question, seed, monkeypatch):
     model = models["llama"]
-    cells = caught_cells(monkeypatch, model)
+    cells = caught_cells(monkeypatch)
     e = explain_answer(model, PROMPT, top=15, seed=seed, **QUESTIONS[question])
     joint, first = cells[-1][0], 16 + len(e.opposing)
     singles, controls = cells[-1][1:16], cells[-1][first : first + 99]

@@ -12,8 +12,9 @@ from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
 from patchclamp.opening import open_task
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.cases import Cases
-from patchclamp.subjects.edges import edge_map, measure_edges
+from patchclamp.subjects.cases import ReadTask
+from patchclamp.subjects.edges import edge_map
+from replacing import with_edges_kept
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +118,7 @@ def test_all_edges_into_heads_of_a_block_gone_is_those_heads_gone(model, pairs, 
     alike = train.subset(np.array([len(x) == len(one.clean[0]) for x in train.clean]))
     means = alike.subset(np.arange(len(alike)) == 0) if baseline == "mean" else None
     if baseline == "mean":  # of one pair, whose two prompts are one: attention of means is the mean of attention
-        means = Cases(
+        means = ReadTask(
             means.task, tuple(replace(x, counterpart=x.clean) for x in means.read), means.m_clean, means.m_clean
         )
     edges = tuple(part for part in edge_map(model).parts if part[1].startswith("blocks.3.attn."))
@@ -141,5 +142,5 @@ def test_edges_are_kept_by_name_whatever_their_order(model, pairs):
     marks = np.zeros_like(kept)
     marks[0, order[:100]] = marks[1, order[:400]] = True
     found = interchange(model, circuit, one).measure(kept)
-    np.testing.assert_allclose(found, measure_edges(model, one, marks), atol=1e-5)
+    np.testing.assert_allclose(found, with_edges_kept(model, one, marks), atol=1e-5)
     assert np.ptp(found) > 0.01

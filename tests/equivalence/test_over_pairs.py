@@ -15,7 +15,7 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.interchange import measure_interchanged
+from replacing import with_units_replaced
 
 PAIRS = [
     Case("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),
@@ -199,7 +199,7 @@ def test_features_stand_in_the_place_of_their_sites_neurons(with_features, metho
             )
     if method == "activation_patching":
         parts = [found.parts[i] for i in features]
-        effects = pairs.m_clean - measure_interchanged(model, pairs, parts, np.eye(len(parts), dtype=bool))
+        effects = pairs.m_clean - with_units_replaced(model, pairs, parts, np.eye(len(parts), dtype=bool))
         np.testing.assert_allclose(found.per_case[:, features].T, effects, rtol=1e-4, atol=2e-5)
         assert np.abs(effects).max() > 1e-2
 
@@ -213,7 +213,7 @@ def test_all_nodes_replaced_are_the_other_run_and_none_is_this_one(told, denoise
     parts = attribute_pairs(model, pairs, method="attribution_patching").parts
     marks = np.zeros((2, len(parts)), dtype=bool)
     marks[1] = True
-    none, all_ = measure_interchanged(model, pairs, parts, marks, denoise=denoise, batch_size=1)
+    none, all_ = with_units_replaced(model, pairs, parts, marks, denoise=denoise, batch_size=1)
     ends = (pairs.m_counterpart, pairs.m_clean) if denoise else (pairs.m_clean, pairs.m_counterpart)
     np.testing.assert_allclose(none, ends[0], atol=1e-4)
     np.testing.assert_allclose(all_, ends[1], atol=1e-4)
@@ -225,7 +225,7 @@ def test_at_positions_only_these_are_replaced(told):
     found = attribute_pairs(model, pairs, method="activation_patching", level="node", by_position=True)
     some = found.order(signed=False)[:6]
     marks = np.eye(len(found), dtype=bool)[some]
-    effects = pairs.m_clean - measure_interchanged(model, pairs, list(found.parts), marks)
+    effects = pairs.m_clean - with_units_replaced(model, pairs, list(found.parts), marks)
     np.testing.assert_allclose(effects.mean(1), found.values[some], rtol=1e-4, atol=2e-5)
 
 
@@ -255,7 +255,7 @@ def test_what_cannot_be_asked_is_said(told, asked, said):
 def test_what_is_not_there_cannot_be_replaced(told, part):
     _, model, pairs = told
     with pytest.raises(PatchclampError):
-        measure_interchanged(model, pairs, [part], np.ones((1, 1), dtype=bool))
+        with_units_replaced(model, pairs, [part], np.ones((1, 1), dtype=bool))
 
 
 def test_the_cost_is_counted(told):

@@ -8,7 +8,7 @@ from patchclamp.attribute.edges import attribute_edges
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.task import Case, Task
 from patchclamp.organisms import build, card, truth
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import edge_map
 
 EMBED, FINAL = "embed/whole/0", "final/whole/0"
@@ -39,7 +39,7 @@ PLANTED = {
 }
 
 
-def asked(name: str) -> tuple[object, Cases]:
+def asked(name: str) -> tuple[object, ReadTask]:
     """Return an organism and its card's question as a pair."""
     model, about = build(name), card(name)
     pair = Case(about["prompt"], truth(name).about["corrupt"], (about["target"],), (about["contrast"],))

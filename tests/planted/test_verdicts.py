@@ -12,7 +12,8 @@ import pytest
 
 from conftest import SOAK
 from patchclamp import organisms
-from patchclamp.attribute import Baseline, attribute_nodes
+from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
+from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.estimate import Estimate
@@ -42,8 +43,8 @@ def receipts(name, n_draws, seed=0):
         tuple(sorted(one)) for c, r, some in zip(claims, rivals, controls, strict=True) for one in (c, r, *some.sets)
     ]
     once = list(dict.fromkeys(sets))
-    cells = [Baseline("zero").replace_all([found.key(i) for i in one]) for one in once]
-    values = model.sweep(case.clean, case.metric, cells).double().numpy()
+    sets = UnitSets(found.units, [np.array(one) for one in once])
+    [values] = measure_sets(model, Cases.of([case.clean], case.metric), sets, Baseline("zero"))
     effects = dict(zip(once, (found.metric_clean - values).tolist(), strict=True))
 
     def effect(one):

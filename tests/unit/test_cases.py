@@ -1,4 +1,4 @@
-"""Cases as a model reads them: what is measured, what is skipped and why; and a site's whole value as one unit."""
+"""ReadTask as a model reads them: what is measured, what is skipped and why; and a site's whole value as one unit."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.task import Case, Task
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.faithfulness import SEEN
-from patchclamp.evaluate.growing import Scale, area_weights, kinds_of, nested, random_orders, sizes_of, unique_circuits
+from patchclamp.evaluate.growing import Scale, area_weights, nested, random_orders, sizes_of, unique_circuits
 from patchclamp.evaluate.recovering import recover, recover_planted
 from patchclamp.explain.size_curve import draw_sizes
 
@@ -120,14 +120,14 @@ def test_weights_give_a_constant_its_value_and_a_line_its_middle(shares):
 
 
 @given(st.integers(0, 10_000), st.booleans())
-def test_random_circuits_have_as_many_parts_of_each_kind_at_every_size(seed, signed):
+def test_random_circuits_are_like_the_circuit_part_by_part_at_every_size(seed, signed):
     draw = np.random.default_rng(seed)
     own = by_hand(PARTS, draw.normal(size=len(PARTS)))
-    kinds = np.array(kinds_of(PARTS))
+    kinds = np.array([part.split("/")[1] for part in PARTS])
     assert sorted(set(kinds)) == ["heads", "neurons"]
     sizes = range(1, len(PARTS) + 1)
-    orders = np.concatenate([own.order(signed=signed)[None], random_orders(own, 5, sizes, signed=signed, seed=seed)])
-    circuits = nested(orders, sizes)
+    drawn = random_orders(own, draw.random(len(PARTS)), 5, sizes, signed=signed, seed=seed)
+    circuits = nested(np.concatenate([own.order(signed=signed)[None], drawn.orders]), sizes)
     heads = circuits[:, :, kinds == "heads"].sum(-1)
     assert (heads == heads[:1]).all()
     assert (circuits.sum(-1) == np.arange(1, len(PARTS) + 1)).all()
@@ -135,22 +135,50 @@ def test_random_circuits_have_as_many_parts_of_each_kind_at_every_size(seed, sig
     assert (circuits[0, 4] == own.first(5, signed=signed)).all()
 
 
-@given(st.integers(0, 10_000), st.integers(1, 5))
+def test_random_circuits_take_parts_of_like_size_at_the_site_and_none_of_the_circuit():
+    parts = tuple(f"blocks.{b}.mlp.act/neurons/{i}" for b in range(2) for i in range(200))
+    draw = np.random.default_rng(0)
+    moves, own = draw.random(400), by_hand(parts, draw.normal(size=400))
+    drawn = random_orders(own, moves, 30, [5, 20], seed=0)
+    chosen = own.order()
+    layer = np.arange(400) // 200
+    ranks = np.concatenate([np.argsort(np.argsort(moves[layer == k])) for k in (0, 1)]) // 20
+    assert (drawn.step, drawn.outside) == ("size", 0.0)
+    for order in drawn.orders:
+        assert sorted(order.tolist()) == list(range(400))
+        assert (layer[order[:20]] == layer[chosen[:20]]).all()
+        assert (ranks[order[:20]] == ranks[chosen[:20]]).all()
+        # A part comes in where the circuit of that size has not taken it.
+        assert not set(order[:5]) & set(chosen[:5])
+        assert not set(order[5:20]) & set(chosen[:20])
+
+
+def test_a_kind_that_one_site_has_once_is_matched_in_other_layers_and_the_embedding_by_itself():
+    parts = ("embed/whole/0", *(f"blocks.{b}.mlp.write/whole/0" for b in range(4)))
+    own = by_hand(parts, np.arange(5.0, 0.0, -1.0))
+    drawn = random_orders(own, np.ones(5), 3, [1, 2, 3], seed=1)
+    assert drawn.step == "kind"
+    assert (drawn.orders[:, 0] == 0).all()
+    assert (drawn.orders[:, 1] != 1).all()
+
+
+@given(st.integers(0, 10_000), st.integers(2, 5))
 def test_random_circuits_that_are_the_same_at_every_size_count_once(seed, n_parts):
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(n_parts))
     own = by_hand(parts, np.arange(float(n_parts)))
-    orders = random_orders(own, 20, [1], seed=seed)
-    # At size 1 there are as many circuits as parts.
-    assert len(orders) == n_parts
+    orders = random_orders(own, np.ones(n_parts), 20, [1], seed=seed).orders
+    # At size 1 there are as many random circuits as other parts.
+    assert len(orders) == n_parts - 1
     circuits = nested(orders, [1])[:, 0]
-    assert sorted(circuits.argmax(1).tolist()) == list(range(n_parts))
+    assert sorted(circuits.argmax(1).tolist()) == list(range(n_parts - 1))
     twice = np.concatenate([circuits, circuits])
-    assert sorted(twice[unique_circuits(twice)].argmax(1).tolist()) == list(range(n_parts))
+    assert sorted(twice[unique_circuits(twice)].argmax(1).tolist()) == list(range(n_parts - 1))
 
 
 def test_edges_are_drawn_by_their_reader():
-    parts = (("embed/whole/0", "blocks.1.attn.q/heads/0"), ("embed/whole/0", "final/whole/0"))
-    assert kinds_of(parts) == ["attn.q", "final"]
+    parts = tuple(("embed/whole/0", f"blocks.{b}.attn.{slot}/heads/0") for b in (0, 1) for slot in "qk")
+    own = by_hand(parts, np.arange(4.0, 0.0, -1.0))
+    assert (random_orders(own, np.ones(4), 5, [1], seed=0).orders[:, 0] == 2).all()
 
 
 @settings(max_examples=10)

@@ -248,7 +248,7 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None) -> pages.GraphR
         score=number_or_none(asking.score) if asking else None,
         measured=number_or_none(asking.measures.get("measured")) if asking else None, position=position,
         predicted_together=whole["predicted"], measured_together=whole["measured"], control_low=whole["control_low"],
-        control_high=whole["control_high"], p=whole["p"],
+        control_high=whole["control_high"], p=whole["p"], verdict=str(about.get("verdict") or ""),
     )  # fmt: skip
 
 

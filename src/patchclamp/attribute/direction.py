@@ -1,7 +1,7 @@
 """Which run is patched into: there every gradient is taken, and there every part is replaced."""
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 
 DIRECTIONS = ("noise", "denoise")
 """noise: values of x′ (or a baseline) into the run on x, where scores predict m(x) − m(x with the part as in x′);
@@ -18,7 +18,7 @@ def check_direction(direction: str) -> None:
         raise PatchclampError(expected="noise or denoise", got=repr(direction), remedy="Say which run is patched into.")
 
 
-def orient(cases: Cases, direction: str) -> tuple[Cases, float]:
+def orient(cases: ReadTask, direction: str) -> tuple[ReadTask, float]:
     """Return pairs whose clean prompt is the one that is patched into, and the sign that scores then take.
 
     A gradient at x foretells what values of x′ do in the run on x. To denoise is to noise with both ends exchanged,
@@ -35,7 +35,7 @@ def orient(cases: Cases, direction: str) -> tuple[Cases, float]:
     return (cases, 1.0) if direction == "noise" else (cases.exchange(), -1.0)
 
 
-def check_one_length(cases: Cases) -> int:
+def check_one_length(cases: ReadTask) -> int:
     """Return of how many positions all pairs are.
 
     Raises:

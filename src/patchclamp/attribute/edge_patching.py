@@ -15,7 +15,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
@@ -26,7 +26,7 @@ ROWS = 128
 
 def patch_edges(
     model: LanguageModel,
-    cases: Cases,
+    cases: ReadTask,
     *,
     direction: str = "noise",
     by_position: bool = False,

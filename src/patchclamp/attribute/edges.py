@@ -19,7 +19,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.subjects.backward import held
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
@@ -29,7 +29,7 @@ from patchclamp.subjects.memory import free_memory
 
 def attribute_edges(
     model: LanguageModel,
-    cases: Cases,
+    cases: ReadTask,
     *,
     method: str | Method | Rule = "eap",
     rules: Sequence[str] | None = None,
@@ -130,7 +130,7 @@ def attribute_edges(
     )  # fmt: skip
 
 
-def edge_memory(model: LanguageModel, cases: Cases, *, by_position: bool = False) -> int:
+def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = False) -> int:
     """Return how many bytes ``attribute_edges`` takes beside the model and the graph of its forward pass.
 
     Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
@@ -140,7 +140,7 @@ def edge_memory(model: LanguageModel, cases: Cases, *, by_position: bool = False
     return int(scores) + max(MEMORY, row_bytes(model, max(map(len, cases.clean))))
 
 
-def _check_memory(model: LanguageModel, cases: Cases, by_position: bool) -> None:
+def _check_memory(model: LanguageModel, cases: ReadTask, by_position: bool) -> None:
     free, needed = free_memory(), edge_memory(model, cases, by_position=by_position)
     if free is not None and needed > free:
         raise PatchclampError(

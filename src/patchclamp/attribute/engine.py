@@ -14,7 +14,7 @@ from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import with_edges
 from patchclamp.subjects.plain import model_of
 
@@ -25,7 +25,7 @@ SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", 
 
 def score_edges(
     model: Any,
-    cases: Cases,
+    cases: ReadTask,
     *,
     method: str | Method | Rule,
     rules: Sequence[str] | None = None,

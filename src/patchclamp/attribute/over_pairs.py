@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from patchclamp.attribute.baseline import Baseline
+from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
 from patchclamp.attribute.direction import check_one_length, orient
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
@@ -22,12 +22,10 @@ from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default
-from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
@@ -82,7 +80,7 @@ class _Tally:
 @checked
 def attribute_pairs(
     model: Network,
-    cases: Cases,
+    cases: ReadTask,
     *,
     level: UnitLevel = "node",
     sites: Sequence[str] | None = None,
@@ -160,7 +158,7 @@ def attribute_pairs(
     kept = len(cases) * len(parts) * 4 <= MOST_KEPT
     tally = _Tally(np.zeros(len(parts)), np.zeros((len(cases), len(parts)), dtype=np.float32) if kept else None)
     if isinstance(rule, Replacement):
-        _patched(model, ends, bases, firsts, tally, n_places * by_position, batch_size, progress, keep)
+        _patched(model, ends, bases, parts, tally, batch_size, progress, keep)
     else:
         batches = list(ends.batches_by_length(batch_size))
         for done, some in enumerate(batches, start=1):
@@ -242,7 +240,7 @@ def _find_rule(
 
 def cost_of(
     model: Network,
-    cases: Cases,
+    cases: ReadTask,
     *,
     level: UnitLevel = "node",
     sites: Sequence[str] | None = None,
@@ -287,7 +285,7 @@ def _learnt(basis: str) -> bool:
 
 def _checked(
     model: Model,
-    cases: Cases,
+    cases: ReadTask,
     level: str,
     patterns: Sequence[str] | None,
     batch_size: int,
@@ -323,7 +321,7 @@ def _blocks(model: Model, sites: Mapping[str, str], n_places: int | None) -> lis
 
 def _scored(
     model: Model,
-    cases: Cases,
+    cases: ReadTask,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
     rule: Rule,
@@ -339,7 +337,7 @@ def _scored(
 
 
 def _magnitudes(
-    model: Model, cases: Cases, some: Int[np.ndarray, " row"], sites: Mapping[str, str]
+    model: Model, cases: ReadTask, some: Int[np.ndarray, " row"], sites: Mapping[str, str]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Return ‖n‖ of every unit; of a channel over all places of its image."""
     values = recorded(model, [cases.clean[i] for i in some], list(sites))
@@ -349,7 +347,7 @@ def _magnitudes(
 
 
 def _ends(
-    model: Model, cases: Cases, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
+    model: Model, cases: ReadTask, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
 ) -> Ends:
     clean, other = [cases.clean[i] for i in some], [cases.counterpart[i] for i in some]
     return differentiated(model, clean, other, cases.metric(some), paths, rules, plain=Baseline("zero"))
@@ -367,7 +365,7 @@ def _rowwise(basis: str) -> str:
 
 def _integrated(
     model: Model,
-    cases: Cases,
+    cases: ReadTask,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
     steps: int,
@@ -393,35 +391,33 @@ def _integrated(
 
 def _patched(
     model: Model,
-    cases: Cases,
+    cases: ReadTask,
     sites: Mapping[str, str],
-    firsts: Mapping[str, int],
+    parts: UnitIndex,
     tally: _Tally,
-    n_places: int,
     batch_size: int,
     progress: Progress | None,
     keep: Keep,
 ) -> None:
     """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""
-    counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
+    learnt = {path: basis for path, basis in sites.items() if _learnt(basis)}
 
     def scored(i: int) -> dict[str, np.ndarray]:
-        source = recorded(model, [cases.counterpart[i]], list(sites))
-        there = recorded(model, [cases.clean[i]], list(sites)) if any(map(_learnt, sites.values())) else None
-        baseline = Baseline("corrupted", source)
-        places: Sequence[int | None] = range(n_places) if n_places else (None,)
-        chosen, cells = [], []
-        for path, basis in sites.items():
-            moved = _moved(model, path, basis, there, baseline)
-            for k, place in enumerate(places):
-                for unit in range(counts[path]):
-                    if moved is None or (moved[:, unit].any() if place is None else moved[place, unit]):
-                        chosen.append(firsts[path] + k * counts[path] + unit)
-                        cells.append([baseline.replace(UnitKey(path, unit, basis, None, place))])
-        values = model.sweep(cases.clean[i], cases.metrics[i], cells, batch_size=4 * batch_size)
-        effects = cases.m_clean[i] - widened(values).cpu().double().numpy()
-        scores = np.zeros(len(tally.total))
-        scores[chosen] = effects
+        moved = np.ones(len(parts), dtype=bool)
+        if learnt:
+            there, other = (recorded(model, [side[i]], list(learnt)) for side in (cases.clean, cases.counterpart))
+            for block, first in zip(parts.blocks, parts.firsts, strict=False):
+                if block.site in learnt:
+                    basis, baseline = model.basis_at(block.site, block.basis), Baseline("corrupted", other)
+                    differs = (away(basis, block.site, there[block.site], baseline) != 0).cpu().numpy()
+                    own = differs.any(0) if block.n_places is None else differs
+                    moved[first : first + block.size] = own.ravel()
+        chosen, scores = np.flatnonzero(moved), np.zeros(len(parts))
+        if len(chosen):
+            alone, sets = Cases([cases.clean[i]], [cases.metrics[i]]), UnitSets(parts, chosen[:, None])
+            baseline = Baseline("corrupted", shown=(cases.counterpart[i],))
+            [values] = measure_sets(model, alone, sets, baseline, batch_size=4 * batch_size)
+            scores[chosen] = cases.m_clean[i] - values
         return {"scores": scores}
 
     for i in range(len(cases)):
@@ -429,11 +425,3 @@ def _patched(
         tally.add(np.array([i]), 0, scores[None])
         if progress is not None:
             progress(i + 1, len(cases))
-
-
-def _moved(model: Model, path: str, basis: str, there: Recording | None, baseline: Baseline) -> np.ndarray | None:
-    """Return where features differ between the ends; None for units that are all replaced."""
-    if there is None or not _learnt(basis):
-        return None
-    found: np.ndarray = (away(model.basis_at(path, basis), path, there[path], baseline) != 0).cpu().numpy()
-    return found

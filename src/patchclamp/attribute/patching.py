@@ -9,16 +9,19 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
 from patchclamp.attribute.direction import DIRECTIONS
 from patchclamp.attribute.patched import SHOWN, Patched
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.intervention import Intervention, Source, Span, spans
+from patchclamp.core.intervention import Span, spans
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.recording import Recording
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import words_of
 from patchclamp.subjects.bases import count_units, encode
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import check_places, model_of
@@ -43,7 +46,7 @@ PAGE_BYTES, CELL_BYTES = 24_000, 250
 @checked
 def patch_sites(
     model: Network,
-    cases: Cases,
+    cases: ReadTask,
     sites: str | Sequence[str] = USUAL,
     *,
     positions: str | Sequence[str] = "each",
@@ -98,7 +101,7 @@ def patch_sites(
 
 def plan_patching(
     model: Network,
-    cases: Cases,
+    cases: ReadTask,
     sites: str | Sequence[str] = USUAL,
     *,
     positions: str | Sequence[str] = "each",
@@ -181,7 +184,7 @@ class Grid:
         return (position,) if 0 <= position < length else ()
 
 
-def _grid(cases: Cases, positions: str | Sequence[str]) -> Grid:
+def _grid(cases: ReadTask, positions: str | Sequence[str]) -> Grid:
     lengths = {len(x) for x in cases.clean}
     longest = max(lengths)
     if positions == "all":
@@ -219,7 +222,7 @@ class Patching:
     """
 
     model: Model
-    cases: Cases
+    cases: ReadTask
     sites: list[tuple[str, str]]
     grid: Grid
     direction: str
@@ -357,19 +360,45 @@ class Patching:
                     cells.append(np.insert(rows, [1, 1], [number, place], axis=1))
             found.append(effects)
         which = np.concatenate(cells)
-        metric = self.cases.metric(members)
-        measured = self.model.sweep(
-            into, metric, _Cells(self.sites, which, both, spots, whole=self.grid.how == "all"),
-            of=which[:, 0].tolist(), batch_size=self.batch_size, progress=progress,
-        ) if len(which) else torch.zeros(0)  # fmt: skip
+        measured = self._measured(members, into, both, which, spots, progress) if len(which) else np.zeros(0)
         ends = self.cases.m_clean[members], self.cases.m_counterpart[members]
         start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)
-        shares = sign * (measured.cpu().double().numpy() - start[which[:, 0]]) / (ends[0] - ends[1])[which[:, 0]]
+        shares = sign * (measured - start[which[:, 0]]) / (ends[0] - ends[1])[which[:, 0]]
         for number, effects in enumerate(found):
             own = which[:, 1] == number
             pair, _, place, unit = which[own].T
             effects[pair, unit, place] = shares[own]
         return found, len(which)
+
+    def _measured(
+        self,
+        members: Int[np.ndarray, " some"],
+        into: Sequence[Shown],
+        both: Recording,
+        which: Int[np.ndarray, "cell 4"],
+        spots: Sequence[tuple[int, ...]],
+        progress: Progress,
+    ) -> Float[np.ndarray, " cell"]:
+        """Return m of each cell: some pair, site, place and unit, patched from the other half of a recording."""
+        n, whole = len(into), self.grid.how == "all"
+        blocks = [
+            Block(path, basis, k, None if whole else len(into[0]))
+            for (path, basis), k in zip(self.sites, self.n_units, strict=True)
+        ]
+        index = UnitIndex(blocks)
+        sets, cell = np.unique(which[:, 1:], axis=0, return_inverse=True)
+        at = [np.zeros(1, dtype=np.int64) if whole else np.array(spot, dtype=np.int64) for spot in spots]
+        rows = [index.firsts[site] + at[place] * self.n_units[site] + unit for site, place, unit in sets.tolist()]
+        only = np.zeros((n, len(sets)), dtype=bool)
+        only[which[:, 0], cell] = True
+        values = {path: x[len(x) // 2 :] for path, x in both.values.items()}
+        donors = Baseline("corrupted", Recording(both.stimuli[n:], values, both.sites, both.provenance), None)
+        cases = Cases(into, [self.cases.metrics[i] for i in members])
+        measured = measure_sets(
+            self.model, cases, UnitSets(index, rows), donors, only=only, batch_size=self.batch_size, progress=progress
+        )
+        found: np.ndarray = measured[which[:, 0], cell]
+        return found
 
     def _moved(self, both: Recording, path: str, basis: str, n: int) -> Bool[np.ndarray, "some position unit"]:
         """Return where the two runs differ."""
@@ -408,32 +437,3 @@ class Patching:
             single = hasattr(self.model, "tokenizer") and len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
             found.append(self.model.tokenizer.token(ids.pop()) if single else "")
         return tuple(found)
-
-
-class _Cells(Sequence[list[Intervention]]):
-    """Interventions of many cells, each made when it is asked for."""
-
-    def __init__(
-        self,
-        sites: Sequence[tuple[str, str]],
-        which: Int[np.ndarray, "cell 4"],
-        both: Recording,
-        spots: Sequence[tuple[int, ...]],
-        *,
-        whole: bool,
-    ) -> None:
-        self.sites = sites
-        self.which = which
-        n = len(both.stimuli) // 2
-        self.sources = [Source(both, stimulus=n + i) for i in range(n)]
-        self.at = [None if whole or not spot else (Span(spot[0], spot[-1] + 1),) for spot in spots]
-
-    def __len__(self) -> int:
-        return len(self.which)
-
-    def __getitem__(self, i: int) -> list[Intervention]:  # type: ignore[override]
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        pair, site, place, unit = self.which[i].tolist()
-        path, basis = self.sites[site]
-        return [Intervention(path, "patch", (unit,), basis, self.at[place], source=self.sources[pair])]

@@ -10,11 +10,11 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Index
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.scores import Scores
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 
 MOST_WRITTEN = 256
-"""Cases that scores hold as a task, so that they can be read again; ids are held of all."""
+"""ReadTask that scores hold as a task, so that they can be read again; ids are held of all."""
 
 
 def check_finite(values: Float[np.ndarray, " key"], metric: float) -> None:
@@ -33,7 +33,7 @@ def check_finite(values: Float[np.ndarray, " key"], metric: float) -> None:
 
 def scores_over(
     model: Model,
-    cases: Cases,
+    cases: ReadTask,
     index: Index,
     values: Float[np.ndarray, " key"],
     per_case: Float[np.ndarray, "case key"] | None,

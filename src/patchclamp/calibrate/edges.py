@@ -19,7 +19,7 @@ from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.cases import Cases, ReadCase
+from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.language import LanguageModel
 
@@ -98,7 +98,7 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     return findings(name, planted, exact, scored)
 
 
-def cases_of(model: LanguageModel, name: str) -> Cases:
+def cases_of(model: LanguageModel, name: str) -> ReadTask:
     """Return a card's clean prompt, held against its corrupted one and against itself with each word unknown."""
     card = organisms.card(name)
     clean = model.tokenize(card["prompt"])
@@ -112,10 +112,10 @@ def cases_of(model: LanguageModel, name: str) -> Cases:
     n = len(others)
     case = Case(card["prompt"], card["corrupt"], (card["target"],), (card["contrast"],))
     ends = [model.measure(shown, metric).double().cpu().numpy() for shown in ([clean] * n, others)]
-    return Cases(Task((case,) * n), tuple(ReadCase(clean, other, metric) for other in others), ends[0], ends[1])
+    return ReadTask(Task((case,) * n), tuple(ReadCase(clean, other, metric) for other in others), ends[0], ends[1])
 
 
-def _scores(model: LanguageModel, cases: Cases, method: str) -> Float[np.ndarray, "pair edge"]:
+def _scores(model: LanguageModel, cases: ReadTask, method: str) -> Float[np.ndarray, "pair edge"]:
     each = score_edges(model, cases, method=method).per_case
     assert each is not None
     return each

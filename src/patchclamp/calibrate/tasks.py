@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.ablate import Cases, UnitSets, measure_sets
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
@@ -20,7 +21,6 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.explain.receipts import normalised
 from patchclamp.organisms import language
 from patchclamp.subjects.cases import ReadCase
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
 
 MAIN_TASKS = ("ioi", "agreement", "pronouns", "days", "months", "facts", "two_hop")
@@ -199,8 +199,8 @@ def _measured(
 ) -> Float[np.ndarray, " group"]:
     sites = [block.site for block in found.units.blocks]
     baseline = make_baseline(model, sites, corrupted=case.counterpart)
-    cells = [[baseline.replace(node) for node in group] for group in groups]
-    return widened(model.sweep(case.clean, case.metric, cells)).cpu().double().numpy()
+    cases = Cases.of([case.clean], case.metric)
+    return measure_sets(model, cases, UnitSets.of(groups), baseline)[0]
 
 
 def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: int) -> list[Holding]:

@@ -20,6 +20,8 @@ from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.circuit import info as show_circuit
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.describe import describe as describe
+from patchclamp.cli.edit import edit as edit
+from patchclamp.cli.evaluate import evaluate as evaluate
 from patchclamp.cli.explain_checks import check_writable, means_of, state_cost
 from patchclamp.cli.loading import (
     add_bases,
@@ -43,6 +45,8 @@ from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.patch import info as show_patching
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.steer import steer as steer
+from patchclamp.cli.text_tables import generation
 from patchclamp.core.circuit import holds_circuit
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -260,7 +264,7 @@ def generate(options: Namespace) -> int:
             }
         )
     else:
-        tables.generation(options.prompt, bare, changed, options.clamp, at)
+        generation(options.prompt, bare.text, changed and changed.text, options.clamp, at)
     return 0
 
 

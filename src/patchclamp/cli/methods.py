@@ -25,6 +25,7 @@ from patchclamp.core.rooms import FOLDERS, ROOMS
 TOP = 10
 NOUNS = {
     "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
+    "edit": ("patchclamp.core.edit", "Edit"),
     "exemplars": ("patchclamp.core.exemplars", "Exemplars"),
     "readout": ("patchclamp.core.readout", "Readout"),
     "scores": ("patchclamp.core.scores", "Scores"),

@@ -125,6 +125,7 @@ def draw_graph(
         "baseline": "corrupted", "method": scores.method, "level": scores.level, "n_pairs": len(told["pairs"]),
         "task": task, "tokens": list(tokens),
         "layers": 1 + max(map(_block_of, scores.names())), "settings": told["settings"], "bases": told["bases"],
+        "verdict": (made.extra.get("receipt") or {}).get("summary", ""),
     }  # fmt: skip
     subject = {"slug": made.subject, "hash": made.subject_hash}
     metric = {"kind": told["metric"] or "logit_difference"}

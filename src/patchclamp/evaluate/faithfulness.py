@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.ablate.strata import measure_moves
 from patchclamp.core.circuit import found_on
+from patchclamp.core.controls import RULES
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
@@ -26,7 +28,7 @@ from patchclamp.evaluate.growing import (
     unique_circuits,
 )
 from patchclamp.evaluate.interchange import Interchange, interchange
-from patchclamp.subjects.cases import LEAST_DIFFERENCE, Cases
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
 
 RANDOM = 20
@@ -101,9 +103,9 @@ class Faithfulness:
 def evaluate_circuit(
     model: Network,
     circuit: Scores,
-    cases: Cases,
+    cases: ReadTask,
     *,
-    means: Cases | None = None,
+    means: ReadTask | None = None,
     shares: Sequence[float] = SHARES,
     sizes: Sequence[int] = (),
     n_random: int = RANDOM,
@@ -122,7 +124,7 @@ def evaluate_circuit(
     F(C) = [m(C) − m(∅)] / [m(M) − m(∅)], completeness F(M ∖ C),
 
     and for minimality [m(C) − m(C ∖ part)] / [m(M) − m(∅)]. Intervals are percentile bootstraps over pairs, of ratios
-    of means; random circuits have as many parts of each kind as C and grow with n as C does.
+    of means; random circuits are like C part by part (site, position, size: see ``draw_orders``) and grow as C does.
 
     Args:
         model: the subject.
@@ -149,7 +151,7 @@ def evaluate_circuit(
         PatchclampError: a circuit of another model, no pairs left, parts that change nothing.
 
     Source: 2403.19647 and 2211.00593 for the measures. Departs from them in judging every size and in matching random
-    circuits by kind.
+    circuits part by part.
 
     Cost: 2 + 2 (1 + n_random) sizes + 80 subsets, each a forward pass per pair (of edges several).
 
@@ -176,9 +178,10 @@ def evaluate_circuit(
     evaluated = choose_pairs(circuit, cases, means=means, seen=seen)
     chosen, train = evaluated.cases, evaluated.means
     measures = interchange(model, circuit, chosen, means=train)
-    orders = random_orders(circuit, n_random, grown, signed=signed, seed=seed)
-    n_different = len(orders)
-    circuits = nested(np.concatenate([circuit.order(signed=signed)[None], orders]), grown)
+    moves, _ = measure_moves(measures.model, circuit.parts, measures.cases, measures.baseline)
+    random = random_orders(circuit, moves, n_random, grown, signed=signed, seed=seed)
+    n_different = len(random.orders)
+    circuits = nested(np.concatenate([circuit.order(signed=signed)[None], random.orders]), grown)
     ends = np.repeat([[True], [False]], len(circuit), axis=1)  # all parts, then none
     # The circuit and its rest come first, then random ones, then the rests of these.
     order = [circuits[0], ~circuits[0], *circuits[1:], *(~circuits[1:] if random_rest else ())]
@@ -221,7 +224,10 @@ def evaluate_circuit(
         points=tuple(points),
         area=area_of(np.array(grown)[ours] / len(circuit), kept[:, ours], rest[:, ours], scale),
         minimality=single,
-        about={"seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different},
+        about={
+            "seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different,
+            "match": RULES[random.step], "outside": random.outside,
+        },
     )  # fmt: skip
 
 
@@ -277,13 +283,15 @@ class EvaluatedPairs:
         seen: how many of ``pairs`` the circuit was found on.
     """
 
-    cases: Cases
-    means: Cases | None
+    cases: ReadTask
+    means: ReadTask | None
     left_out: Mapping[str, int]
     seen: int
 
 
-def choose_pairs(circuit: Scores, cases: Cases, *, means: Cases | None = None, seen: bool = False) -> EvaluatedPairs:
+def choose_pairs(
+    circuit: Scores, cases: ReadTask, *, means: ReadTask | None = None, seen: bool = False
+) -> EvaluatedPairs:
     """Choose the pairs that ``evaluate_circuit`` measures, from the same arguments; nothing is run.
 
     Raises:
@@ -317,13 +325,13 @@ def choose_pairs(circuit: Scores, cases: Cases, *, means: Cases | None = None, s
     return EvaluatedPairs(cases, train, left_out, int(_found_on(circuit, cases).sum()))
 
 
-def _found_on(circuit: Scores, cases: Cases) -> Bool[np.ndarray, " pair"]:
+def _found_on(circuit: Scores, cases: ReadTask) -> Bool[np.ndarray, " pair"]:
     """Return which pairs a circuit was found on."""
     known = set(circuit.provenance.extra.get("cases", ()))
     return np.array([pair.id in known for pair in cases.task.cases])
 
 
-def _of_circuit(circuit: Scores, means: Cases) -> Cases:
+def _of_circuit(circuit: Scores, means: ReadTask) -> ReadTask:
     """Return those pairs that a circuit was found on."""
     own = _found_on(circuit, means)
     if not own.any():

@@ -158,6 +158,7 @@ class Explanation:
             "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
             **({"beginning": q.beginning, "text": q.text} if isinstance(q.clean, Stimulus) else {}),
             **({"bases": dict(self.bases)} if self.bases else {}),
+            "verdict": r.receipt.summary,
         }  # fmt: skip
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
         return Graph(self.subject, q.metric.to_json(), (*nodes, output), edges, measures, about)

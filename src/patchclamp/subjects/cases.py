@@ -1,4 +1,4 @@
-"""Cases: a task as one subject reads it: ids, a metric each, m at both ends, and what was skipped."""
+"""ReadTask: a task as one subject reads it: ids, a metric each, m at both ends, and what was skipped."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -97,8 +97,8 @@ class ReadCase:
 
 
 @dataclass(frozen=True, eq=False)
-class Cases:
-    """Hold a task's cases as one subject reads them: what is shown, a metric each, and its value at both ends.
+class ReadTask:
+    """Hold a task as one subject reads it: what is shown, a metric each, and its value at both ends.
 
     Args:
         task: the cases that are used, and those that were skipped, each with the reason.
@@ -178,17 +178,17 @@ class Cases:
             members = np.array([i for i, own in enumerate(kinds) if own == kind])
             yield from (members[k : k + most] for k in range(0, len(members), most))
 
-    def subset(self, chosen: Bool[np.ndarray, " case"]) -> "Cases":
+    def subset(self, chosen: Bool[np.ndarray, " case"]) -> "ReadTask":
         """Return some of the cases, at least one; what was skipped stays on record."""
         at = np.flatnonzero(chosen)
         task = replace(self.task, cases=tuple(self.task.cases[i] for i in at))
-        return Cases(task, tuple(self.read[i] for i in at), self.m_clean[at], self.m_counterpart[at])
+        return ReadTask(task, tuple(self.read[i] for i in at), self.m_clean[at], self.m_counterpart[at])
 
-    def exchange(self) -> "Cases":
+    def exchange(self) -> "ReadTask":
         """Return the same cases with both ends exchanged; targets and metrics stay as they are."""
         ends = zip(self.read, self.clean, self.counterpart, strict=True)
         read = tuple(replace(one, clean=other, counterpart=clean) for one, clean, other in ends)
-        return Cases(self.task, read, self.m_counterpart, self.m_clean)
+        return ReadTask(self.task, read, self.m_counterpart, self.m_clean)
 
     @property
     def n_reversed(self) -> int:
@@ -222,7 +222,7 @@ class Reader(Protocol):
 
 def read_cases(
     model: Reader, task: Task, shown: Sequence[tuple[Any, Any, dict[str, Any]]], least: float | None
-) -> Cases:
+) -> ReadTask:
     """Read a task case by case, measure both ends, and skip what cannot be compared.
 
     Args:
@@ -253,7 +253,7 @@ def read_cases(
             skipped.append((case, problem.reason))
     ends = np.full((2, len(read)), np.nan)
     if read and least is not None:
-        kept = Cases(replace(task, cases=tuple(case for case, _ in read)), tuple(one for _, one in read), *ends)
+        kept = ReadTask(replace(task, cases=tuple(case for case, _ in read)), tuple(one for _, one in read), *ends)
         measure_ends(model, kept)
         if some_have:
             apart = np.abs(kept.m_clean - kept.m_counterpart)
@@ -271,10 +271,10 @@ def read_cases(
             "leading space.",
         )
     task = replace(task, cases=tuple(case for case, _ in read), skipped=(*task.skipped, *skipped))
-    return Cases(task, tuple(one for _, one in read), ends[0], ends[1])
+    return ReadTask(task, tuple(one for _, one in read), ends[0], ends[1])
 
 
-def measure_ends(model: Reader, cases: Cases) -> None:
+def measure_ends(model: Reader, cases: ReadTask) -> None:
     """Write m of both ends into cases; nan stays where there is no counterpart.
 
     Cost: two forward passes per 64 cases of one length.

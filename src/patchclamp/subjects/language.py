@@ -23,7 +23,7 @@ from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.context import context_of, counted_from
-from patchclamp.subjects.edits import Edits, Frame, by_row, widened
+from patchclamp.subjects.edits import Edits, Frame, by_row, pick_rows, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, families, family_of, module_path, why_uncovered
@@ -434,7 +434,7 @@ class LanguageModel(Unembeds):
         # A family's contract proves batches and padding; some networks that carry a state mix rows, even of one length.
         for rows in [range(len(shown))] if self.family is not None else [[i] for i in range(len(shown))]:
             batch = self.batch([shown[i] for i in rows], "left")
-            with self.intervene([interventions[i] for i in rows] if by_row(interventions) else interventions):
+            with self.intervene(pick_rows(interventions, rows)):
                 made = continued_ids(
                     self.module, batch, pad=self._pad, max_new_tokens=max_new_tokens, temperature=temperature,
                     seed=seed, cache=cache, progress=progress,
@@ -510,7 +510,7 @@ class LanguageModel(Unembeds):
     ) -> Tensor | None:
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
-        early = [p for p in (*paths, *edits.paths) if restart is not None and self._first_layer(p) < restart.layer]
+        early = [p for p in (*paths, *edits.paths) if restart is not None and self.first_layer(p) < restart.layer]
         if early:
             raise PatchclampError(
                 expected="sites that run after a restart",

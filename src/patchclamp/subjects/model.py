@@ -16,7 +16,7 @@ from patchclamp.core.subject import Differentiated, Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import DIRECT, RULES, stand_ins
-from patchclamp.subjects.cases import LEAST_DIFFERENCE, Cases, ReadCase, read_cases
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import Family
@@ -153,7 +153,7 @@ class Model(Network):
         """Return what stands at a node's place in a stimulus: the token, or where on the image."""
         raise NotImplementedError
 
-    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> Cases:
+    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> ReadTask:
         """Read a task: turn every case into what this model is shown and a metric, and measure m at both ends.
 
         Args:
@@ -163,8 +163,9 @@ class Model(Network):
             chat: wrap every prompt in the model's chat template as a user's message, up to where an answer follows.
 
         Returns:
-            Cases: what can be compared; what was skipped stays in its task, with the reason: prompts of unequal length,
-                answers that change the prompt's tokens or cannot be told apart, cases whose two ends hardly differ.
+            ReadTask: what can be compared; what was skipped stays in its task, with the reason: prompts of unequal
+                length, answers that change the prompt's tokens or cannot be told apart, cases whose two ends hardly
+                differ.
 
         Raises:
             PatchclampError: the only case cannot be read, or nothing is left.
@@ -284,7 +285,8 @@ class Model(Network):
                 got=f"of={whose_each!r:.60}",
                 remedy="Leave `of` out for one stimulus.",
             )
-        first = [min((self._first_layer(i.site) for i in cell), default=0) if self.restarts else 0 for cell in cells]
+        touched = ([path for change in cell for path in change.sites] for cell in cells)
+        first = [min(map(self.first_layer, paths), default=0) if self.restarts else 0 for paths in touched]
         starts = sorted({layer for layer in first if layer > 0})
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
         clean = self.run(shown, record=paths, logits=False).recording if paths else None
@@ -306,7 +308,8 @@ class Model(Network):
                     progress(done, len(cells))
         return measured
 
-    def _first_layer(self, path: str) -> int:
+    def first_layer(self, path: str) -> int:
+        """Return the first block that a change at a site touches."""
         site = self.site(path)
         if path == "final" and self.n_layers:
             return self.n_layers - 1

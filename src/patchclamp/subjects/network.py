@@ -498,7 +498,7 @@ class Network:
     def _bind(self, interventions: Sequence[Any], n_rows: int | None) -> Edits:
         by_row(interventions)
         flat = [i for item in interventions for i in (item if isinstance(item, list | tuple) else [item])]
-        find = {i.site: self.site(i.site) for i in flat if isinstance(i, Intervention)}
+        find = {path: self.site(path) for i in flat if isinstance(i, Intervention) for path in i.sites}
         for path in find:
             self._warn_of_recurrence(path)
         for item in flat:

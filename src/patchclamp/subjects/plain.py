@@ -20,7 +20,7 @@ from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Differentiated, Progress, Run
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.cases import LEAST_DIFFERENCE, Cases, ReadCase, read_cases
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Place, Restart, Tap, Turned, evaluating
 from patchclamp.subjects.grids import Grid, site_at
@@ -152,7 +152,7 @@ class PlainModel(Model):
         """Turn an input and its classes into a row and a metric; see ``Model.read_case``."""
         return read_row(self, shown, targets, contrasts, **how)
 
-    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> Cases:
+    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> ReadTask:
         """Read a task of its own inputs; see ``PlainNetwork.read``."""
         return read_cases(self, task, rows_of(self.net, task), least)
 
@@ -345,7 +345,7 @@ class PlainNetwork(Network):
         find_sites(list(self.heads), [site for site, _ in found.values()])
         return found
 
-    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE) -> Cases:
+    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE) -> ReadTask:
         """Read a task of its own inputs: a row and its counterpart, a metric, and m at both ends.
 
         Args:
@@ -354,7 +354,7 @@ class PlainNetwork(Network):
             least: smallest |m(x) − m(x′)|; None measures nothing.
 
         Returns:
-            Cases: rows in the task's order; cases whose two ends hardly differ are skipped.
+            ReadTask: rows in the task's order; cases whose two ends hardly differ are skipped.
 
         Raises:
             PatchclampError: several inputs, a case without a target, a class or position that the output does not have,
@@ -423,7 +423,7 @@ def with_heads(
     return found
 
 
-def model_of(subject: Network, cases: Cases) -> Model:
+def model_of(subject: Network, cases: ReadTask) -> Model:
     """Return what engines over cases run: a model as it is, a plain network laid out for the cases' inputs.
 
     Raises:

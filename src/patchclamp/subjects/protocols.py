@@ -8,7 +8,7 @@ from patchclamp.core.edit import Edit
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
 from patchclamp.core.task import Task
-from patchclamp.subjects.cases import Cases
+from patchclamp.subjects.cases import ReadTask
 
 
 @runtime_checkable
@@ -33,6 +33,9 @@ class Records(Subject, Protocol):
     def sites(self) -> list[Site]:
         """List the places that can be recorded, in forward order."""
 
+    def select(self, patterns: str | Sequence[str]) -> list[Site]:
+        """Return the sites that paths or patterns name."""
+
     def run(self, stimuli: Any, *, record: Sequence[str] = (), logits: Any = True, **options: Any) -> Run:
         """Show stimuli and record."""
 
@@ -41,7 +44,7 @@ class Records(Subject, Protocol):
 class Reads(Records, Protocol):
     """It can be shown a task, and a number of its answers measured."""
 
-    def read(self, task: Task, **options: Any) -> Cases:
+    def read(self, task: Task, **options: Any) -> ReadTask:
         """Turn every case into what it is shown and a metric; what cannot be read is skipped, with the reason."""
 
     def measure(self, stimuli: Any, metric: Any, **options: Any) -> Any:

@@ -9,28 +9,31 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.ablate import Cases, Turn, UnitSets, measure_sets
 from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
-from patchclamp.atlas.lab.control import measure_cells
-from patchclamp.atlas.lab.run import Turn
+from patchclamp.atlas.lab.control import rows_of_turn
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph
 from patchclamp.core.keys import UnitList
 from patchclamp.core.metric import Metric
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.explain.receipts import loudest_others
 from patchclamp.explain.together import count_matched, replace_together
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.cases import Cases, ReadCase
+from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.language import LanguageModel
 
 BLOCK = re.compile(r"^blocks\.\d+\.")
@@ -43,7 +46,7 @@ def verify(
     *,
     n_sets: int = 99,
     seed: int = 0,
-    asked: ReadCase | Cases | None = None,
+    asked: ReadCase | ReadTask | None = None,
     turn: Turn = nullcontext,
     progress: Progress | None = None,
 ) -> pages.Verified:
@@ -70,7 +73,7 @@ def verify(
     Cost: two forward passes (four with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
     chosen, predicted = _chosen(graph, nodes)
-    if isinstance(asked, Cases) or (asked is None and over_pairs(graph)):
+    if isinstance(asked, ReadTask) or (asked is None and over_pairs(graph)):
         cases = asked or cases_of(model, graph)
         return _over_pairs(model, graph, chosen, cases, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
     case = asked or case_of(model, graph)
@@ -78,11 +81,21 @@ def verify(
         found = _sized(model, case, chosen)
         sites = [block.site for block in found.units.blocks]
         baseline = make_baseline(model, sites, corrupted=case.counterpart)
-    controls = draw_controls(unit_strata(found), [found.units.place(node) for node in chosen], n_sets, seed=seed)
-    sets = [[found.units.key(place) for place in one] for one in controls.sets]
-    cells = [baseline.replace_all(group) for group in (chosen, *sets)]
-    values = measure_cells(model, case.clean, case.metric, cells, turn=turn, progress=progress)
-    together, randoms = float(found.metric_clean - values[0]), found.metric_clean - values[1:]
+    own = [found.units.place(node) for node in chosen]
+    controls = draw_controls(unit_strata(found), own, n_sets, seed=seed)
+    rival = [found.units.place(node) for node in loudest_others(found, chosen)]
+    groups = (own, *controls.sets, *([rival] if rival else []))
+    sets = UnitSets(found.units, [np.array(places, dtype=np.int64) for places in groups])
+    [values] = measure_sets(
+        model, Cases.of([case.clean], case.metric), sets, baseline, batch_size=rows_of_turn(case.clean),
+        turn=turn, progress=progress,
+    )  # fmt: skip
+    effects = found.metric_clean - values
+    together, randoms = float(effects[0]), effects[1 : 1 + len(controls.sets)]
+    receipt = Receipt(
+        "these nodes carry m", tuple(map(str, chosen)), predicted, Estimate(together, None, 1, "m"),
+        controls.measure(randoms), {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
+    )  # fmt: skip
     whole = randoms[np.isfinite(randoms)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
@@ -90,10 +103,11 @@ def verify(
     return pages.Verified(
         nodes=len(chosen), metric_clean=finite(found.metric_clean), predicted=finite(predicted),
         measured=finite(together),
-        randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
+        randoms=[finite(x) for x in randoms], size=controls.size,
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=finite(p), baseline=baseline.kind, seed=seed,
+        different=controls.n_different, p=finite(p), baseline=baseline.kind, seed=seed, verdict=receipt.summary,
+        rule=RULE,
     )  # fmt: skip
 
 
@@ -154,7 +168,7 @@ def over_pairs(graph: Graph) -> bool:
     return bool(graph.about.get("task"))
 
 
-def cases_of(model: LanguageModel, graph: Graph) -> Cases:
+def cases_of(model: LanguageModel, graph: Graph) -> ReadTask:
     """Return the cases that a circuit's graph holds, as the model reads them.
 
     Raises:
@@ -173,7 +187,7 @@ def _over_pairs(
     model: LanguageModel,
     graph: Graph,
     chosen: Sequence[UnitKey],
-    cases: Cases,
+    cases: ReadTask,
     *,
     n_sets: int,
     seed: int,
@@ -198,6 +212,7 @@ def _over_pairs(
         mean=finite(controls.mean), low=finite(interval.low) if interval else None,
         high=finite(interval.high) if interval else None,
         different=controls.n_different, p=finite(receipt.p), baseline="corrupted", seed=seed,
+        verdict=receipt.summary, rule=RULE,
     )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Vision
     Args:
         name: one of ``names()``.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``.
-        dtype: ``float32`` where left out.
+        dtype: by default ``float32``.
 
     Raises:
         PatchclampError: no such organism, dtype or device.

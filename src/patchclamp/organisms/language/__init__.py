@@ -67,7 +67,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
     Args:
         name: one of ``names()``.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``.
-        dtype: ``float32`` where left out; the file holds float16, which float32 holds exactly.
+        dtype: by default ``float32``; the file holds float16, which float32 holds exactly.
 
     Returns:
         LanguageModel: the organism in the rig.

@@ -9,6 +9,7 @@ import { Asked, Together } from "../../parts/Answer";
 import { Awaited, Nothing } from "../../parts/States";
 import { Visible } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
+import { Verdict } from "../../parts/Verdict";
 import { go, withQuery } from "../../route";
 import { Compare } from "./Compare";
 import { exported, save } from "./exported";
@@ -101,6 +102,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
         </span>
         {page.graph.measured_together !== null && <Together row={page.graph} />}
       </p>
+      <Verdict verdict={page.graph.verdict} rule={page.rule} />
       <p class="small soft" data-testid="reading">
         {page.measures.metric_baseline !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.metric_baseline, true)}. </> : null}</>}
         {!pairsOf(page) && <Left page={page} />}
