@@ -377,7 +377,7 @@ def test_kinds_and_signs_differ_without_colour(reader, planted):
 def test_names_place_and_contrast(opened, planted, answers, screen):
     state = f"keep=1&select={CAT}%20{ANIMAL}&groups=adjectives:{ADJECTIVE}%20{NEURONS}/11@3"
     address = (
-        screen if screen[0] == "/" else f"/graphs/{planted}?view={screen}&{state}&with={answers['ig', 'the young dog']}"
+        screen if screen[0] == "/" else f"/graphs/{planted}?view={screen}&{state}&with={answers['integrated gradients', 'the young dog']}"
     )
     reader = opened()
     for width in (1280, 640, 400):
@@ -459,7 +459,7 @@ def attached(seeded_atlas):
 
 def test_verify_prints_what_was_measured_beside_what_was_predicted_and_the_control(reader, attached, answers):
     reader.base = attached
-    reader.visit(f"/graphs/{answers['ig', 'the old cat']}?select={CAT}")
+    reader.visit(f"/graphs/{answers['integrated gradients', 'the old cat']}?select={CAT}")
     reader.page.get_by_test_id("verify-button").click()
     reader.page.get_by_test_id("verified").wait_for()
     assert value(reader, "verified", "data-predicted") == pytest.approx(8.05, abs=0.01)
