@@ -362,7 +362,11 @@ def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
         (PROMPT, {"target": " w5", "n_controls": 19}, "20 random sets to 1,000; got 20 and 19"),
         (PROMPT, {"target": " w5", "levels": ()}, r"patterns of site paths; got \(\)"),
         (PROMPT, {"target": " w5", "levels": ("layer",)}, r"patterns of site paths; got \('layer',\)"),
-        (PROMPT, {"target": " w5", "method": "saliency"}, "a method among activation_patching, .* relp; got 'saliency'"),
+        (
+            PROMPT,
+            {"target": " w5", "method": "saliency"},
+            "a method among activation_patching, .* relp; got 'saliency'",
+        ),
         (PROMPT, {}, "a target .*, or a metric; got neither"),
         (PROMPT, {"target": " w5", "metric": Metric("logit", (3,))}, "a target .*, or a metric; got both"),
         (PROMPT, {"metric": Metric("logit", (61,))}, "tokens 0 to 60; got token 61"),
