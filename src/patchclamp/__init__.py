@@ -45,7 +45,6 @@ _HOME = {
     "Paper": "core.method",
     "patch_sites": "attribute.patching",
     "PatchclampError": "core.errors",
-    "Patched": "attribute.patched",
     "Picture": "core.stimulus",
     "push": "control",
     "RandomControls": "core.controls",
@@ -87,7 +86,6 @@ if TYPE_CHECKING:
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
-    from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.calibrate.conformance import check_method as check_method
     from patchclamp.control import edit as edit

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchclamp.core.columns import least_p, mean_intervals, sign_flip_ps
+from patchclamp.core.columns import least_p, mean_intervals, sign_flips
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval, sign_flip_p
 
@@ -14,7 +14,7 @@ from patchclamp.core.stats import mean_interval, sign_flip_p
 def test_each_column_is_that_of_stats(n, k, seed):
     values = np.random.default_rng(seed).normal(size=(n, k)) * 10.0 ** np.arange(-3, k - 3)
     low, high = mean_intervals(values, n_resamples=200, seed=4)
-    p = sign_flip_ps(values, n_permutations=200, seed=5)
+    p = sign_flips(values, n_permutations=200, seed=5)
     for j in range(k):
         own = mean_interval(values[:, j], n_resamples=200, seed=4)
         assert (low[j], high[j]) == pytest.approx((own.low, own.high), rel=1e-9, abs=1e-12, nan_ok=True)
@@ -25,9 +25,9 @@ def test_blocks_change_nothing(monkeypatch):
     from patchclamp.core import columns
 
     values = np.random.default_rng(0).normal(size=(12, 9))
-    before = *mean_intervals(values), sign_flip_ps(values)
+    before = *mean_intervals(values), sign_flips(values)
     monkeypatch.setattr(columns, "_AT_ONCE", 4000)
-    after = *mean_intervals(values), sign_flip_ps(values)
+    after = *mean_intervals(values), sign_flips(values)
     np.testing.assert_allclose(before[0], after[0], atol=1e-12)
     np.testing.assert_allclose(before[2], after[2])
 
@@ -37,12 +37,12 @@ def test_a_column_of_equal_values_has_no_width_and_zeros_no_effect():
     low, high = mean_intervals(values)
     assert (low == values[0]).all()
     assert (high == values[0]).all()
-    assert sign_flip_ps(values)[1] == 1.0
+    assert sign_flips(values)[1] == 1.0
 
 
 @pytest.mark.parametrize("values", [np.zeros((0, 3)), np.array([[np.nan]]), np.array([[1.0], [np.inf]])])
 def test_what_has_no_mean_is_refused(values):
-    for compute in (mean_intervals, sign_flip_ps):
+    for compute in (mean_intervals, sign_flips):
         with pytest.raises(PatchclampError, match="finite values"):
             compute(values)
 
