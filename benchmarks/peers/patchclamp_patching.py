@@ -40,7 +40,7 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
             known.append(opened(ids))
         [pairs] = known
         found = patch_sites(subject, pairs, "blocks.*.resid_in")
-        effects = np.stack([values[:, 0] for values in found.effects.values()], axis=1)
+        effects = found.cases.reshape(len(found.cases), len(found.index.blocks), -1)
         m = pairs.m_corrupted[:, None, None] + effects * (pairs.m_clean - pairs.m_corrupted)[:, None, None]
         return {"patched": torch.from_numpy(m.mean(0))}
 

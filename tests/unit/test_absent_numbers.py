@@ -140,7 +140,8 @@ def test_patched_sites(cat, pairs, capsys, monkeypatch):
     # An interval and p belong to several pairs.
     every = [Estimate(1.0, INTERVAL, 2, whole.unit, INTERVAL, 0.5) for _ in range(len(whole))]
     for at in numbers(every[:ROWS]):
-        shown = [*without(every[:ROWS], at, float("nan")), *every[ROWS:]]
+        # A p that is not known is None.
+        shown = [*without(every[:ROWS], at, None if at[-1] == "p" else float("nan")), *every[ROWS:]]
         monkeypatch.setattr(Scores, "estimates", lambda _, places, shown=shown: shown[: len(places)])
         patch_tables.show_patching(whole, ROWS)
         emit(whole.to_json())
