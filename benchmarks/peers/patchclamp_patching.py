@@ -6,7 +6,6 @@ m at both ends, by which effects are divided, is known from opening the pairs; t
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import serve
 import torch
 
