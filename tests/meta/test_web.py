@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,30 @@ def contents(folder: Path) -> dict[str, bytes]:
 def asked_for(page: str) -> list[str]:
     """Return what the page loads at once, by address."""
     return re.findall(r'<(?:script|link)[^>]* (?:src|href)="([^"]+)"', page)
+
+
+def imports(path: Path) -> set[Path]:
+    """Return the files of ours that a source imports, types and late imports included."""
+    names = re.findall(r'''(?:from|import\(|import)\s*"(\.[^"]+)"''', path.read_text())
+    places = ((path.parent / f"{name}{end}").resolve() for name in names for end in ("", ".ts", ".tsx"))
+    return {place for place in places if place.is_file()}
+
+
+def test_no_sources_import_one_another_in_a_circle():
+    sorter = TopologicalSorter({path: imports(path) for path in (WEB / "src").resolve().rglob("*.ts*")})
+    assert len(list(sorter.static_order())) > 50  # static_order raises CycleError
+
+
+def test_screens_are_folders_that_know_nothing_of_one_another():
+    screens = (WEB / "src" / "screens").resolve()
+    folders = [path for path in screens.iterdir() if path.is_dir()]
+    assert list(screens.iterdir()) == folders
+    assert len(folders) > 7
+    for folder in folders:
+        assert "export const screen: Screen" in (folder / "screen.ts").read_text()
+        used = {used for path in folder.rglob("*.ts*") for used in imports(path)}
+        others = {used for used in used if used.is_relative_to(screens) and not used.is_relative_to(folder)}
+        assert not others, f"{folder.name} imports {others}"
 
 
 def test_types_follow_the_schema():

@@ -44,3 +44,8 @@ export function duration(seconds: number | null | undefined): string {
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
+
+/** When a run began, to the minute. */
+export function began(run: { began: string | null }): string {
+  return run.began ? run.began.slice(0, 16).replace("T", " ") : "not recorded";
+}

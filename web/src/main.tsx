@@ -5,10 +5,7 @@ import { Frame } from "./parts/Frame";
 import { Failed } from "./parts/States";
 import { path } from "./route";
 import { Later } from "./parts/Later";
-import { Find } from "./screens/Find";
-import { Home } from "./screens/Home";
-import { Run, Runs } from "./screens/Runs";
-import { Unit } from "./screens/Unit";
+import { SCREENS, find } from "./screens";
 
 interface Guarded {
   at: string;
@@ -37,30 +34,24 @@ function decoded(text: string): string {
   }
 }
 
-// Screens that most visits do not open are loaded when they are.
-const lab = () => import("./screens/Lab").then((m) => m.Lab);
-const answers = () => import("./screens/Circuit").then((m) => m.Answers);
-const circuit = () => import("./screens/Circuit").then((m) => m.Circuit);
+const BAR = SCREENS.filter(({ title }) => title).sort((one, other) => (one.order ?? 0) - (other.order ?? 0));
 
-function Screen(): JSX.Element {
-  const at = path.value;
-  if (at === "/") return <Home />;
-  if (at === "/units") return <Find />;
-  if (at.startsWith("/units/")) return <Unit address={decoded(at.slice("/units/".length))} />;
-  if (at === "/lab") return <Later load={lab} />;
-  if (at === "/graphs") return <Later load={answers} />;
-  if (at.startsWith("/graphs/")) return <Later load={circuit} id={decoded(at.slice("/graphs/".length))} />;
-  if (at === "/runs") return <Runs />;
-  if (at.startsWith("/runs/")) return <Run id={decoded(at.slice("/runs/".length))} />;
-  const places = "one of the screens: Home, Find, a unit, Lab, Answers, Runs";
-  return <Failed failure={{ status: 404, expected: places, got: at, remedy: "Go on from Home." }} />;
+function Shown(): JSX.Element {
+  const found = find(path.value);
+  if (!found) {
+    const places = `one of the screens: ${BAR.map(({ title }) => title).join(", ")}, a unit`;
+    return <Failed failure={{ status: 404, expected: places, got: path.value, remedy: "Go on from Home." }} />;
+  }
+  const id = decoded(found.rest);
+  const { load } = found.screen;
+  return <Later load={load} id={id} />;
 }
 
 function Atlas(): JSX.Element {
   return (
-    <Frame>
+    <Frame bar={BAR}>
       <Guard at={path.value}>
-        <Screen />
+        <Shown />
       </Guard>
     </Frame>
   );

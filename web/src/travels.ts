@@ -1,6 +1,6 @@
 // A page that travels as a file: its answers came with it, it can go nowhere else, and it asks nobody.
 import { type VNode, options } from "preact";
-import type { Failure } from "./api/ask";
+import type { Failure } from "./api/failure";
 import type { Examples } from "./api/types";
 
 interface Travels {

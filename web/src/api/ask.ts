@@ -1,14 +1,7 @@
 // Asking the server: one answer or one failure in three parts, never an exception that leaves a blank page.
 import { useEffect, useState } from "preact/hooks";
 import { cameWith, travels } from "../travels";
-
-/** What went wrong, as the server says it: what was expected, what came, and what to do. */
-export interface Failure {
-  status: number;
-  expected: string;
-  got: string;
-  remedy: string;
-}
+import type { Failure } from "./failure";
 
 export type Answer<T> =
   | { state: "waiting"; data?: T }

@@ -1,6 +1,6 @@
 // A run of the lab, as its events come in: a newer question stops the older one, and its last good table stays.
 import { useEffect, useState } from "preact/hooks";
-import type { Failure } from "./ask";
+import type { Failure } from "./failure";
 import { streamed } from "./stream";
 import type { Control, Finished, Queued, RunAsked, Step, Table } from "./types";
 

@@ -1,5 +1,5 @@
 // Answers that come as server-sent events, after a POST: EventSource can only GET.
-import type { Failure } from "./ask";
+import type { Failure } from "./failure";
 
 /** What is told of each event by its name; `refused` ends the stream as a Failure. */
 export type Hears = Record<string, (data: never) => void>;

@@ -1,20 +1,11 @@
-// What surrounds every screen: where one is, where one can go, and where the data stand as JSON.
+// What surrounds every screen: where one is, and where one can go.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import type { Source } from "../api/types";
 import { useKeys } from "../keys";
 import { follow, go, path } from "../route";
+import type { Screen } from "../screen";
 import { THEMES, theme } from "../theme";
-import { Command } from "./Command";
 import { Help, showHelp } from "./Help";
-
-const PLACES: [string, string][] = [
-  ["/", "Home"],
-  ["/units", "Find"],
-  ["/lab", "Lab"],
-  ["/graphs", "Answers"],
-  ["/runs", "Runs"],
-];
 
 /** Go to Find with the words that were typed. */
 function search(event: SubmitEvent): void {
@@ -30,9 +21,10 @@ function toSearch(): void {
   field?.select();
 }
 
-/** The bar on top and the screen below it. */
-export function Frame({ children }: { children: ComponentChildren }): JSX.Element {
-  useKeys({ "/": toSearch, "?": showHelp, h: () => go("/"), f: () => go("/units"), l: () => go("/lab"), a: () => go("/graphs"), r: () => go("/runs") });
+/** The bar on top, with the screens that have a place in it, and the screen below. */
+export function Frame({ bar, children }: { bar: Screen[]; children: ComponentChildren }): JSX.Element {
+  const open = bar.flatMap(({ key, path }) => (key ? [[key, () => go(path)] as const] : []));
+  useKeys({ "/": toSearch, "?": showHelp, ...Object.fromEntries(open) });
   useEffect(() => {
     document.addEventListener("click", follow);
     return () => document.removeEventListener("click", follow);
@@ -52,11 +44,11 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
           <span>atlas</span>
         </a>
         <nav aria-label="screens">
-          {PLACES.map(([to, name]) => {
+          {bar.map(({ path: to, title }) => {
             const here = to === "/" ? at === "/" : at.startsWith(to);
             return (
               <a href={to} aria-current={at === to ? "page" : here ? "true" : undefined}>
-                {name}
+                {title}
               </a>
             );
           })}
@@ -80,44 +72,7 @@ export function Frame({ children }: { children: ComponentChildren }): JSX.Elemen
       <main id="page" tabIndex={-1}>
         {children}
       </main>
-      <Help />
+      <Help bar={bar} />
     </>
-  );
-}
-
-/** Name the screen in the window's title. */
-export function useTitle(title: string): void {
-  useEffect(() => {
-    document.title = `${title} · atlas`;
-  }, [title]);
-}
-
-/** The question that a screen answers, above what it is about, if that has a name. */
-export function Title({ question, children }: { question: string; children?: ComponentChildren }): JSX.Element {
-  if (children === undefined) return <h1 class="question">{question}</h1>;
-  return (
-    <div class="title">
-      <p class="question">{question}</p>
-      <h1>{children}</h1>
-    </div>
-  );
-}
-
-/** Where a screen comes from: the run, the command, the Python, and the same as JSON. */
-export function Origin({ source, twin }: { source: Source; twin: string }): JSX.Element {
-  return (
-    <footer class="origin">
-      <Command command={source.command} python={source.python}>
-        Made by this command; the same data in Python
-      </Command>
-      <p class="small soft row">
-        <a href={`/runs/${source.run}`} data-testid="source">
-          the run that made this
-        </a>
-        <a href={twin} data-testid="twin">
-          this page as JSON
-        </a>
-      </p>
-    </footer>
   );
 }

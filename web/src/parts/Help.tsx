@@ -1,6 +1,7 @@
 // Which keys do what.
 import type { JSX } from "preact";
 import { keysOn } from "../keys";
+import type { Screen } from "../screen";
 
 const KEYS: [string[], string][] = [
   [["/"], "search units"],
@@ -9,7 +10,8 @@ const KEYS: [string[], string][] = [
   [["v"], "what stands under each token: the mark's value, all values, ids"],
   [["u", "U"], "undo and redo a change of clamps in Lab"],
   [["Del"], "on a clamp's slider: neutral"],
-  [["h", "f", "l", "a", "r"], "Home, Find, Lab, Answers, Runs"],
+];
+const LAST: typeof KEYS = [
   [["?"], "this list"],
   [["Esc"], "close it; leave the search field"],
 ];
@@ -20,12 +22,14 @@ export function showHelp(): void {
 }
 
 /** The list of keys, closed until it is asked for. */
-export function Help(): JSX.Element {
+export function Help({ bar }: { bar: Screen[] }): JSX.Element {
+  const keyed = bar.filter(({ key }) => key);
+  const screens: (typeof KEYS)[number] = [keyed.map(({ key }) => key as string), keyed.map(({ title }) => title).join(", ")];
   return (
     <dialog id="help" aria-labelledby="help-title" data-testid="help">
       <h2 id="help-title">Keys</h2>
       <dl class="keys">
-        {KEYS.map(([keys, does]) => (
+        {[...KEYS, screens, ...LAST].map(([keys, does]) => (
           <>
             <dt>
               {keys.map((key) => (

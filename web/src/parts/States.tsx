@@ -1,6 +1,7 @@
 // What stands where the data would: they are coming, they are not there, or asking went wrong.
 import type { ComponentChildren, JSX } from "preact";
-import type { Answer, Failure } from "../api/ask";
+import type { Answer } from "../api/ask";
+import type { Failure } from "../api/failure";
 
 /** A failure in the server's three parts. */
 export function Failed({ failure }: { failure: Failure }): JSX.Element {

@@ -1,7 +1,8 @@
 // Verify by ablation: replace what is chosen in the model itself, and hold it against random nodes of like size.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type Failure, useAnswer } from "../../api/ask";
+import { useAnswer } from "../../api/ask";
+import type { Failure } from "../../api/failure";
 import { streamed } from "../../api/stream";
 import type { GraphPage, LabPage, Progressed, Verified, VerifyAsked } from "../../api/types";
 import { count, number, plural } from "../../format";

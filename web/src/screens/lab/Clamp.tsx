@@ -10,8 +10,7 @@ import { Failed } from "../../parts/States";
 import { Chip, seen } from "../../parts/Text";
 import { named, unitAddress } from "../../route";
 import { Along } from "./Along";
-import { focusNext } from "./Clamps";
-import { asked } from "./state";
+import { asked, focusNext } from "./state";
 
 const MODES: [ClampAsked["mode"], string][] = [
   ["set", "set to"],

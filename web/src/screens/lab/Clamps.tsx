@@ -1,5 +1,4 @@
 // The clamps, in the order in which they apply, and their undoing.
-import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useRef } from "preact/hooks";
 import type { Ran } from "../../api/run";
@@ -8,10 +7,7 @@ import { neutral } from "../../clamps";
 import { plural } from "../../format";
 import { Nothing } from "../../parts/States";
 import { Clamp } from "./Clamp";
-import { canRedo, canUndo, clampTo, redo, shown, undo } from "./state";
-
-/** Which clamp takes the focus when it appears, or now if it is there. */
-export const focusNext = signal<number | null>(null);
+import { canRedo, canUndo, clampTo, focusNext, redo, shown, undo } from "./state";
 
 interface Props {
   lab: LabPage;

@@ -7,8 +7,7 @@ import { count, number } from "../../format";
 import { Awaited, Nothing } from "../../parts/States";
 import { Chip, seen, Visible } from "../../parts/Text";
 import { named, path, placesOf, unitAddress } from "../../route";
-import { focusNext } from "./Clamps";
-import { asked, clampTo, MOST_RANKED, shown } from "./state";
+import { asked, clampTo, focusNext, MOST_RANKED, shown } from "./state";
 
 interface Props {
   lab: LabPage;

@@ -95,3 +95,6 @@ export function beginAnew(): void {
   past.value = [];
   future.value = [];
 }
+
+/** Which clamp takes the focus when it appears, or now if it is there. */
+export const focusNext = signal<number | null>(null);

@@ -3,15 +3,15 @@ import type { JSX } from "preact";
 import { useAnswer } from "../../api/ask";
 import type { GraphList, GraphRow } from "../../api/types";
 import { count, number, plural } from "../../format";
-import { Origin, Title, useTitle } from "../../parts/Frame";
+import { Asked, Together } from "../../parts/Answer";
 import { Awaited, Nothing } from "../../parts/States";
-import { Visible } from "../../parts/Text";
+import { Origin, Title, useTitle } from "../../parts/Title";
 import { graphAddress } from "../../route";
 
 const ADDRESS = "/api/graphs";
 
 /** Every explained answer. */
-export function Answers(): JSX.Element {
+export default function Answers(): JSX.Element {
   useTitle("Answers");
   const answer = useAnswer<GraphList>(ADDRESS);
   return (
@@ -74,39 +74,5 @@ function Table({ rows }: { rows: GraphRow[] }): JSX.Element {
         ))}
       </tbody>
     </table>
-  );
-}
-
-/** What was asked: the prompt, the answer, and the one it was held against. */
-export function Asked({ row }: { row: GraphRow }): JSX.Element {
-  return (
-    <>
-      <bdi>{row.prompt}</bdi> → <b><Visible text={row.target} /></b>
-      {row.contrast !== null && (
-        <span class="soft">
-          {" "}
-          rather than <Visible text={row.contrast} />
-        </span>
-      )}
-    </>
-  );
-}
-
-/** What replacing all causes did, beside what was predicted and what random nodes did. */
-export function Together({ row }: { row: GraphRow }): JSX.Element {
-  if (row.measured_together === null) return <span class="soft">not measured</span>;
-  return (
-    <span class="num">
-      <b>{number(row.measured_together, true)}</b>
-      <span class="soft small">
-        {row.predicted_together !== null && <> predicted {number(row.predicted_together, true)}</>}
-        {row.control_low !== null && row.control_high !== null && (
-          <>
-            ; random sets' mean, 95&nbsp;%: {number(row.control_low, true)} to {number(row.control_high, true)}
-          </>
-        )}
-        {row.p !== null && <>, p = {number(row.p)}</>}
-      </span>
-    </span>
   );
 }

@@ -1,19 +1,19 @@
 // Home: what is in this atlas?
 import type { JSX } from "preact";
-import { useAnswer } from "../api/ask";
-import type { AtlasPage, LayerRow, SiteRow, UnitList } from "../api/types";
-import { bytes, count, number, percent, plural } from "../format";
-import { Command } from "../parts/Command";
-import { Origin, Title, useTitle } from "../parts/Frame";
-import { Awaited, Nothing } from "../parts/States";
-import { Chip } from "../parts/Text";
-import { placesOf, unitAddress } from "../route";
-import { Known } from "./Find";
+import { useAnswer } from "../../api/ask";
+import type { AtlasPage, LayerRow, SiteRow, UnitList } from "../../api/types";
+import { bytes, count, number, percent, plural } from "../../format";
+import { Command } from "../../parts/Command";
+import { Known } from "../../parts/Known";
+import { Awaited, Nothing } from "../../parts/States";
+import { Chip } from "../../parts/Text";
+import { Origin, Title, useTitle } from "../../parts/Title";
+import { placesOf, unitAddress } from "../../route";
 
 const FIRST = 6;
 
 /** The whole atlas at a glance, with a few units to begin at. */
-export function Home(): JSX.Element {
+export default function Home(): JSX.Element {
   const answer = useAnswer<AtlasPage>("/api/atlas");
   useTitle(answer.state === "here" ? answer.data.subject.name : "Home");
   return <Awaited answer={answer}>{(page) => <Whole page={page} />}</Awaited>;

@@ -1,26 +1,25 @@
 // Circuit: how did it get from prompt to answer?
 import type { JSX } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { useAnswer } from "../api/ask";
-import type { GraphPage } from "../api/types";
-import { count, number, percent, plural } from "../format";
-import { useKeys } from "../keys";
-import { Origin, Title, useTitle } from "../parts/Frame";
-import { Awaited, Nothing } from "../parts/States";
-import { Visible } from "../parts/Text";
-import { go, withQuery } from "../route";
-import { Asked, Together } from "./circuit/Answers";
-import { Compare } from "./circuit/Compare";
-import { exported, save } from "./circuit/exported";
-import { Grid } from "./circuit/Grid";
-import { List } from "./circuit/List";
-import { type Item, merge } from "./circuit/merge";
-import { Panel, groupChosen } from "./circuit/Panel";
-import { Hatch, Sign } from "./circuit/Sign";
-import { KEEP, choose, groups, keep, selected, view } from "./circuit/state";
-import { Verify } from "./circuit/Verify";
+import { useAnswer } from "../../api/ask";
+import type { GraphPage } from "../../api/types";
+import { count, number, percent, plural } from "../../format";
+import { useKeys } from "../../keys";
+import { Asked, Together } from "../../parts/Answer";
+import { Awaited, Nothing } from "../../parts/States";
+import { Visible } from "../../parts/Text";
+import { Origin, Title, useTitle } from "../../parts/Title";
+import { go, withQuery } from "../../route";
+import { Compare } from "./Compare";
+import { exported, save } from "./exported";
+import { Grid } from "./Grid";
+import { List } from "./List";
+import { type Item, merge } from "./merge";
+import { Panel, groupChosen } from "./Panel";
+import { Hatch, Sign } from "./Sign";
+import { KEEP, choose, groups, keep, selected, view } from "./state";
+import { Verify } from "./Verify";
 
-export { Answers } from "./circuit/Answers";
 
 const KINDS = ["neuron", "head", "feature", "channel", "site", "input", "output", "error"];
 /** What a kind is called, where that is not its name. */
@@ -52,7 +51,7 @@ const star = (page: GraphPage) => page.edges.length > 0 && page.edges.every((edg
 const pairsOf = (page: GraphPage) => (typeof page.about.n_pairs === "number" ? page.about.n_pairs : 0);
 
 /** One explained answer as a graph. */
-export function Circuit({ id }: { id: string }): JSX.Element {
+export default function Circuit({ id }: { id: string }): JSX.Element {
   const url = `/api/graphs/${encodeURIComponent(id)}?keep=${keep.value}`;
   const answer = useAnswer<GraphPage>(url);
   useTitle(answer.state === "here" ? `${answer.data.graph.prompt} →${answer.data.graph.target}` : "Circuit");

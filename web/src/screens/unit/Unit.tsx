@@ -1,26 +1,26 @@
 // Unit: what does it do, and how sure are we?
 import type { JSX } from "preact";
-import { useAnswer } from "../api/ask";
-import type { LabPage, UnitPage } from "../api/types";
-import { count, number, percent } from "../format";
-import { useKeys } from "../keys";
-import { Copy } from "../parts/Command";
-import { Origin, Title, useTitle } from "../parts/Frame";
-import { Later } from "../parts/Later";
-import { Awaited } from "../parts/States";
-import { Chip } from "../parts/Text";
-import { go, unitAddress, withQuery } from "../route";
-import { Activity } from "./unit/Activity";
-import { Descriptions } from "./unit/Descriptions";
-import { Evidence } from "./unit/Evidence";
-import { Answers, Concepts, Reads, Together, Writes } from "./unit/Panels";
+import { useAnswer } from "../../api/ask";
+import type { LabPage, UnitPage } from "../../api/types";
+import { count, number, percent } from "../../format";
+import { useKeys } from "../../keys";
+import { Copy } from "../../parts/Command";
+import { Later } from "../../parts/Later";
+import { Awaited } from "../../parts/States";
+import { Chip } from "../../parts/Text";
+import { Origin, Title, useTitle } from "../../parts/Title";
+import { go, unitAddress, withQuery } from "../../route";
+import { Activity } from "./Activity";
+import { Descriptions } from "./Descriptions";
+import { Evidence } from "./Evidence";
+import { Answers, Concepts, Reads, Together, Writes } from "./Panels";
 
 // Only where a model is attached.
-const trial = () => import("./unit/Trial").then((m) => m.Trial);
+const trial = () => import("./Trial").then((m) => m.Trial);
 
-/** Everything that is known of one unit; `address` is its key. */
-export function Unit({ address }: { address: string }): JSX.Element {
-  const url = `/api${unitAddress(address)}`;
+/** Everything that is known of one unit; `id` is its key. */
+export default function Unit({ id }: { id: string }): JSX.Element {
+  const url = `/api${unitAddress(id)}`;
   const answer = useAnswer<UnitPage>(url);
   useTitle(answer.state === "here" ? `${answer.data.site} ${answer.data.index}` : "Unit");
   return <Awaited answer={answer}>{(unit) => <Whole unit={unit} url={url} />}</Awaited>;

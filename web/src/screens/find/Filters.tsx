@@ -1,8 +1,8 @@
 // What Find is asked: every field is a parameter of the address, named as the API names it.
 import type { JSX, RefObject } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import type { AtlasPage } from "../api/types";
-import { go, placesOf, query, withQuery } from "../route";
+import type { AtlasPage } from "../../api/types";
+import { go, placesOf, query, withQuery } from "../../route";
 
 const PAUSE_MS = 150;
 const RANGES: [name: string, words: string, unit: string, step: number][] = [

@@ -1,22 +1,22 @@
 // Lab: what is active here, and what happens if it is clamped?
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { useAnswer } from "../api/ask";
-import { useRun } from "../api/run";
-import type { LabPage, Tokens } from "../api/types";
-import { forget } from "../draft";
-import { useKeys } from "../keys";
-import { Copy } from "../parts/Command";
-import { Origin, Title, useTitle } from "../parts/Frame";
-import { Awaited } from "../parts/States";
-import { Clamps } from "./lab/Clamps";
-import { Prompt } from "./lab/Prompt";
-import { Ranked } from "./lab/Ranked";
-import { Result } from "./lab/Result";
-import { asked, beginAnew, redo, runAsked, shown, undo } from "./lab/state";
+import { useAnswer } from "../../api/ask";
+import { useRun } from "../../api/run";
+import type { LabPage, Tokens } from "../../api/types";
+import { forget } from "../../draft";
+import { useKeys } from "../../keys";
+import { Copy } from "../../parts/Command";
+import { Awaited } from "../../parts/States";
+import { Origin, Title, useTitle } from "../../parts/Title";
+import { Clamps } from "./Clamps";
+import { Prompt } from "./Prompt";
+import { Ranked } from "./Ranked";
+import { Result } from "./Result";
+import { asked, beginAnew, redo, runAsked, shown, undo } from "./state";
 
 /** The prompt lab. */
-export function Lab(): JSX.Element {
+export default function Lab(): JSX.Element {
   useTitle("Lab");
   const answer = useAnswer<LabPage>("/api/lab");
   return (

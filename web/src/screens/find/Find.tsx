@@ -1,15 +1,16 @@
 // Find: which units match this?
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { useAnswer } from "../api/ask";
-import type { AtlasPage, UnitList, UnitRow } from "../api/types";
-import { count, number, percent, plural } from "../format";
-import { useKeys } from "../keys";
-import { Origin, Title, useTitle } from "../parts/Frame";
-import { Interval } from "../parts/Interval";
-import { Awaited, Nothing } from "../parts/States";
-import { Chip } from "../parts/Text";
-import { go, query, unitAddress, withQuery } from "../route";
+import { useAnswer } from "../../api/ask";
+import type { AtlasPage, UnitList, UnitRow } from "../../api/types";
+import { count, number, percent, plural } from "../../format";
+import { useKeys } from "../../keys";
+import { Interval } from "../../parts/Interval";
+import { Known } from "../../parts/Known";
+import { Awaited, Nothing } from "../../parts/States";
+import { Chip } from "../../parts/Text";
+import { Origin, Title, useTitle } from "../../parts/Title";
+import { go, query, unitAddress, withQuery } from "../../route";
 import { Filters } from "./Filters";
 
 /** The columns that can be sorted by; frequencies and the like are first wanted from the largest. */
@@ -33,7 +34,7 @@ const SORTS: [sort: UnitList["sort"], words: string][] = [
 ];
 
 /** Search, filter, sort, walk through with the arrow keys. */
-export function Find(): JSX.Element {
+export default function Find(): JSX.Element {
   useTitle("Find");
   const asked = query.value.toString();
   const url = `/api/units${asked && `?${asked}`}`;
@@ -180,21 +181,6 @@ function Row({ row }: { row: UnitRow }): JSX.Element {
         {row.score === null ? <span class="soft small">—</span> : <Interval value={row.score} low={row.score_low} high={row.score_high} />}
       </td>
     </tr>
-  );
-}
-
-/** What is known of a unit in a line or two: its description, and the concept that it tells best. */
-export function Known({ row }: { row: UnitRow }): JSX.Element {
-  return (
-    <span class="words">
-      {row.description !== null && <q>{row.description}</q>}
-      {row.concept && (
-        <span class="soft small">
-          tells <b>{row.concept.concept}</b>, AUROC <span class="num">{number(row.concept.auroc)}</span>
-        </span>
-      )}
-      {row.description === null && !row.concept && <span class="soft small">not described yet</span>}
-    </span>
   );
 }
 

@@ -1,81 +1,18 @@
-// Runs: where did this come from?
+// Run: one command, with what is needed to do it again.
 import type { JSX } from "preact";
-import { useAnswer } from "../api/ask";
-import type { GraphPage, RunList, RunPage, RunRow } from "../api/types";
-import { count, duration, number, percent, plural } from "../format";
-import { Command } from "../parts/Command";
-import { Origin, Title, useTitle } from "../parts/Frame";
-import { Awaited, Nothing } from "../parts/States";
-import { graphAddress, local, unitAddress } from "../route";
+import { useAnswer } from "../../api/ask";
+import type { GraphPage, RunPage } from "../../api/types";
+import { began, count, duration, number, percent, plural } from "../../format";
+import { Command } from "../../parts/Command";
+import { Awaited, Nothing } from "../../parts/States";
+import { Origin, Title, useTitle } from "../../parts/Title";
+import { graphAddress, local, unitAddress } from "../../route";
 
 const ADDRESS = "/api/runs";
 const NODES = 30;
 
-const when = (run: RunRow) => (run.began ? run.began.slice(0, 16).replace("T", " ") : "not recorded");
-
-/** Every run that made a part of the atlas. */
-export function Runs(): JSX.Element {
-  useTitle("Runs");
-  const answer = useAnswer<RunList>(ADDRESS);
-  return (
-    <>
-      <Title question="Where did this come from?" />
-      <Awaited answer={answer}>
-        {(list) => (
-          <>
-            <p class="small" data-testid="shown">
-              showing {count(list.rows.length)} of <strong>{plural(list.total, "run")}</strong>
-            </p>
-            <p class="small soft" data-testid="unverified">
-              {list.unverified}
-            </p>
-            {list.rows.length ? <Table rows={list.rows} /> : <Nothing>No run left a record in this atlas.</Nothing>}
-            <Origin source={list.source} twin={ADDRESS} />
-          </>
-        )}
-      </Awaited>
-    </>
-  );
-}
-
-function Table({ rows }: { rows: RunRow[] }): JSX.Element {
-  return (
-    <table class="runs" data-testid="runs">
-      <thead>
-        <tr>
-          <th scope="col">run</th>
-          <th scope="col">made</th>
-          <th scope="col">began, UTC</th>
-          <th scope="col" class="n">
-            took
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map((run) => (
-          <tr key={run.id} data-testid="run" data-run={run.id}>
-            <th scope="row">
-              <a class="cover" href={`/runs/${encodeURIComponent(run.id)}`} data-row>
-                {run.verb}
-              </a>
-              <pre class="inline">{run.command}</pre>
-            </th>
-            <td data-label="made">{run.made}</td>
-            <td data-label="began" class="tight">
-              {when(run)}
-            </td>
-            <td data-label="took" class="n">
-              {duration(run.duration_s)}
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-}
-
 /** One run, with what is needed to do it again. */
-export function Run({ id }: { id: string }): JSX.Element {
+export default function Run({ id }: { id: string }): JSX.Element {
   const url = `${ADDRESS}/${encodeURIComponent(id)}`;
   const answer = useAnswer<RunPage>(url);
   useTitle(answer.state === "here" ? answer.data.run.verb : "Run");
@@ -91,7 +28,7 @@ function Whole({ page, url }: { page: RunPage; url: string }): JSX.Element {
       <dl class="facts">
         <div>
           <dt>began, UTC</dt>
-          <dd>{when(run)}</dd>
+          <dd>{began(run)}</dd>
         </div>
         <div>
           <dt>took</dt>

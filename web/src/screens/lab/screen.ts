@@ -1,0 +1,9 @@
+import type { Screen } from "../../screen";
+
+export const screen: Screen = {
+  path: "/lab",
+  title: "Lab",
+  key: "l",
+  order: 2,
+  load: () => import("./Lab").then((m) => m.default),
+};
