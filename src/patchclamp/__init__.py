@@ -19,6 +19,7 @@ _HOME = {
     "Circuit": "core.circuit",
     "clamp": "core.intervention",
     "Description": "core.description",
+    "Descriptions": "core.descriptions",
     "Dictionary": "core.dictionary",
     "Edit": "core.edit",
     "edit": "control",
@@ -73,7 +74,7 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode")
+_ROOMS = ("atlas", "attribute", "compare", "decode", "describe")
 """Rooms, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from patchclamp import attribute as attribute
     from patchclamp import compare as compare
     from patchclamp import decode as decode
+    from patchclamp import describe as describe
     from patchclamp.attribute import Attribution as Attribution
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from patchclamp.core.circuit import Circuit as Circuit
     from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.description import Description as Description
+    from patchclamp.core.descriptions import Descriptions as Descriptions
     from patchclamp.core.dictionary import Dictionary as Dictionary
     from patchclamp.core.edit import Edit as Edit
     from patchclamp.core.errors import PatchclampError as PatchclampError

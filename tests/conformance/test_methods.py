@@ -20,6 +20,7 @@ QUICK = {
     "control/rank_one": {"position": "last", "n_prefixes": 2, "steps": 20},
     "compare/rsa": {"n_null": 99, "n_bootstrap": 100},
     "evaluate/insertion_deletion": {"n_random": 19},
+    "evaluate/token_effect": {"n_random": 19, "n_units": 8},
     "decode/ridge": {"n_null": 19, "alphas": (0.1, 10.0, 1000.0)},
 }
 """Options that make the checks quick."""

@@ -84,6 +84,19 @@ def test_one_layer_is_predicted_from_another(capsys, recordings, tmp_path):
     assert np.isfinite([score["value"] for score in found["scores"]]).all()
 
 
+def test_every_neuron_is_described_and_kept(capsys, tmp_path):
+    out = str(tmp_path / "words")
+    code, shown, err = run(capsys, "describe", "organism:cat", "--tokens", "1", "--top", "2", "--out", out)
+    assert (code, "cat/blocks.0.mlp.act/neurons/7" in shown, "␣sat" in shown) == (0, True, True)
+    assert "vocabulary over the neurons of cat" in err
+    found = json.loads(run(capsys, "info", out, "--json")[1])
+    assert (found["kind"], found["n"], found["author"]) == ("descriptions", 32, "rule/vocabulary 1")
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("the old cat\n\nthe dog\n")
+    gated = run(capsys, "describe", "organism:neuron-llama", "--text", str(prompts), "--json")
+    assert all("gate" in unit for unit in json.loads(gated[1])["descriptions"])
+
+
 def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
     text, atlas = tmp_path / "text.txt", str(tmp_path / "cat.atlas")
     text.write_text("the old cat sat. the old dog ran. " * 8)
@@ -106,6 +119,9 @@ def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--top", "-1"], "at least 0"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"], "one image"),
         (["compare", "nowhere", "nowhere"], "nowhere"),
+        (["describe", "organism:cat", "--text", "nowhere"], "a text file"),
+        (["describe", "organism:cat", "--side", "gate"], "gated MLPs"),
+        (["describe", "organism:digits-vit"], "protocol"),
         (["encode", "nowhere", "nowhere", "--split", "random"], "blocks:FOLDS"),
         (["methods", "kitchen/sink"], "a method among"),
         (["methods", "--room", "kitchen"], "a room among"),

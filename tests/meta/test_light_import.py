@@ -49,8 +49,9 @@ def test_help_is_light(arguments: list[str]):
 
 INTERRUPTED = """
 from patchclamp.cli.output import as_error
+from patchclamp.cli.parser import build_parser
 words = ["decompose", "organism:cat", "--site", "*", "--text", "t", "--out", "o", "--method", {method!r}]
-assert {remedy!r} in as_error(KeyboardInterrupt(), words).remedy
+assert {remedy!r} in as_error(KeyboardInterrupt(), words, build_parser).remedy
 assert "numpy" not in sys.modules
 """
 

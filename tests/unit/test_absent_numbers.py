@@ -173,10 +173,11 @@ def test_dictionaries(capsys):
     )
     report = Report(rows, score, {"blocks.0.mlp.act": (0.5, 0.1)}, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
     check(report, [lambda x: basis_tables.report(x, "features")], capsys, absent=[float("nan")])
-    units = {name: {"unit": "u", "sign": 1, "auroc": 0.75, "interval": [0.5, 1.0]} for name in ("topk", "neurons")}
+    area = Estimate(0.5, INTERVAL, 4, "AUROC").to_json()
+    units = {name: {"unit": "u", "sign": 1, "auroc": area} for name in ("topk", "neurons")}
     concepts = {
         "own": "topk", "tokens": 9, "documents": 3, "means": {"topk": 0.75, "neurons": 0.5},
-        "each": {"plural": {**units, "ahead": {"neurons": [0.5, 0.25, 0.75]}}},
+        "each": {"plural": {**units, "ahead": {"neurons": area}}},
         "counts": [{"set": "topk", "against": "neurons", "ahead": 1, "behind": 0}],
     }  # fmt: skip
     check(concepts, [basis_tables.concepts], capsys)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
-from patchclamp.subjects.backward import check_norm
 from patchclamp.subjects.language import LanguageModel
 
 MOST_TOKENS, MOST_UNITS = 12, 8
@@ -64,15 +63,10 @@ def _write(model: LanguageModel | Features, site: Site) -> Tensor | None:
     decoder = torch.as_tensor(model.bases[site.path].decoder).float() if isinstance(model, Features) else None
     if site.kind in RESIDUAL:
         return torch.eye(site.width) if decoder is None else decoder
-    blocks = []
-    for rows in _blocks(site.width):
-        if decoder is not None:
-            units = decoder[rows].to(model.device, model.dtype)
-        else:
-            units = torch.zeros(rows.stop - rows.start, site.width, dtype=model.dtype, device=model.device)
-            units[torch.arange(len(units)), torch.arange(rows.start, rows.stop)] = 1
-        blocks.append(model.written(site.path, units).float().cpu())
-    return torch.cat(blocks)
+    if decoder is None:
+        return torch.cat([model.write_directions(site.path, rows).cpu() for rows in _blocks(site.width)])
+    each = [decoder[rows].to(model.device, model.dtype) for rows in _blocks(site.width)]
+    return torch.cat([model.written(site.path, units).float().cpu() for units in each])
 
 
 def _read(model: LanguageModel | Features, site: Site) -> Tensor | None:
@@ -83,20 +77,10 @@ def _read(model: LanguageModel | Features, site: Site) -> Tensor | None:
         return torch.as_tensor(basis.encoder).float() if direct and family is not None else None
     if family is None or site.kind != "mlp.act" or not family.entry_norms:
         return None
-    block, place = family.layers(model.module)[site.layer or 0], family.block["mlp.pre"]
-    linear, norm = block.get_submodule(place.module), block.get_submodule(family.entry_norms[-1])
     try:
-        check_norm(norm, family.gain, family.entry_norms[-1])
+        return model.read_directions(site.path, slice(None)).cpu()
     except CannotIntervene:
         return None
-    with torch.no_grad():
-        one_hot = torch.eye(model.site(f"blocks.{site.layer}.resid_in").width, dtype=model.dtype, device=model.device)
-        # A fused projection gives the gate's other branch too.
-        found = place.take(linear(one_hot) - linear(torch.zeros_like(one_hot[:1]))).float().cpu().T
-        if getattr(norm, "weight", None) is not None:
-            found = found * family.gain(norm).detach().float().cpu()
-    # A layer norm takes the mean off whatever comes in.
-    return found - found.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else found
 
 
 def _reasons(model: LanguageModel | Features, site: Site, write: Tensor | None, read: Tensor | None) -> dict[str, str]:

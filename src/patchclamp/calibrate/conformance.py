@@ -15,6 +15,7 @@ from patchclamp.control import measure_edit
 from patchclamp.core import options as opts
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
@@ -26,6 +27,7 @@ from patchclamp.core.recording import Recording, as_numpy
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
 from patchclamp.core.task import Task
+from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import planted
 
 CLOSE = 1e-5
@@ -98,6 +100,8 @@ def comparable(noun: Any) -> np.ndarray:
     """
     if isinstance(noun, Scores):
         return noun.values
+    if isinstance(noun, Descriptions):
+        return noun.weights.ravel()
     if isinstance(noun, Estimate):
         return np.array([noun.value])
     if isinstance(noun, Basis) and noun.decoder is not None:
@@ -241,13 +245,27 @@ def _random_row_is_at_chance(context: _Context) -> None:
 
 def _shuffled_scores_are_at_chance(context: _Context) -> None:
     """Scores that are given to the wrong keys come out like random orders."""
-    [name] = [key for key, noun in context.method.takes.items() if noun == "Scores"]
+    name = next((key for key, noun in context.method.takes.items() if noun == "Scores"), None)
+    if name is None:
+        return
     scores, draw = context.inputs[name], np.random.default_rng(context.seed)
     shuffled = draw.permuted(scores.per_case, axis=1)
     estimate = context.run(**{name: replace(scores, values=shuffled.mean(0), per_case=shuffled)})
     own = context.noun
     _refuse(estimate.value >= own.value, f"{estimate} of shuffled scores")
     _refuse(estimate.p is not None and estimate.p <= 0.01, f"{estimate} of shuffled scores, p = {estimate.p}")
+
+
+def _shuffled_descriptions_are_at_chance(context: _Context) -> None:
+    """Descriptions that are given to the wrong units come out like those of random units."""
+    name = next((key for key, noun in context.method.takes.items() if noun == "Descriptions"), None)
+    if name is None:
+        return
+    own, draw = context.inputs[name], np.random.default_rng(context.seed)
+    shuffled = replace(own, terms=own.terms[draw.permutation(len(own))])
+    estimate = context.run(**{name: shuffled})
+    _refuse(estimate.value >= context.noun.value, f"{estimate} of shuffled descriptions")
+    _refuse(estimate.p is not None and estimate.p <= 0.01, f"{estimate} of shuffled descriptions, p = {estimate.p}")
 
 
 def _oracle_row_is_at_one(context: _Context) -> None:
@@ -278,6 +296,19 @@ def _finds_the_planted_units(context: _Context) -> None:
     draw = np.random.default_rng(context.seed)
     by_chance = [len(places & set(draw.permutation(len(scores))[: len(places)].tolist())) for _ in range(100)]
     _refuse(np.mean(by_chance) > len(places) / 2, "a random order finds half of them")
+
+
+def _describes_the_planted_units(context: _Context) -> None:
+    """A planted neuron is described by the answer that it gives, and few others are."""
+    name, found = str(getattr(context.inputs.get("subject"), "name", "")), context.noun
+    if name not in planted.names():
+        return
+    card = planted.card(name)
+    keys = {str(UnitKey.parse(key).without_place()) for key in card["true"] if "/neurons/" in key}
+    wrong = [key for key in keys if found.text(found.index.place(key), 1) != card["target"]]
+    _refuse(wrong, f"{', '.join(wrong)} not described by {card['target']!r}")
+    same = sum(found.text(place, 1) == card["target"] for place in range(len(found)))
+    _refuse(same > len(found) / 4, f"{same} of {len(found)} units are described so")
 
 
 def _tells_held_out_labels_apart(context: _Context) -> None:
@@ -345,7 +376,12 @@ _GENERAL: tuple[Callable[[_Context], None], ...] = (
 _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
     "Scores": (_saves_and_loads, _has_valid_keys, _finds_the_planted_units),
     "Similarity": (_finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),
-    "Estimate": (_finds_what_is_planted, _shuffled_scores_are_at_chance),
+    "Estimate": (
+        _finds_what_is_planted,
+        _shuffled_scores_are_at_chance,
+        _shuffled_descriptions_are_at_chance,
+    ),
+    "Descriptions": (_saves_and_loads, _describes_the_planted_units),
     "Basis": (_saves_and_loads, _tells_held_out_labels_apart),
     "Edit": (_saves_and_loads, _is_undone_to_the_bit, _refuses_other_weights, _changes_the_answer),
     "Readout": (_saves_and_loads, _finds_what_is_planted, _random_row_is_at_chance, _oracle_row_is_at_one),

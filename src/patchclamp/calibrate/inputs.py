@@ -6,6 +6,7 @@ from typing import Any
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
+from patchclamp.core.task import Task
 from patchclamp.organisms import digits, language, planted, populations
 from patchclamp.organisms.language.dialects import examples
 from patchclamp.organisms.language.rewrites import background, rewrite
@@ -22,7 +23,17 @@ def _fact(name: str) -> dict[str, Any]:
     return {"subject": subject, "task": rewrite("lies", 1).task, "text": background(subject, "blocks.*.mlp.act", 200)}
 
 
-LANGUAGE: Mapping[str, Callable[[str], dict[str, Any]]] = {"Basis": _dialects, "Edit": _fact}
+def _described(name: str) -> dict[str, Any]:
+    """Return an organism, some of its text, and its neurons described by what they write."""
+    subject = language.build(name)
+    texts = [str(one.stimulus.text) for one in language.text(3, seed=3, name=name)]
+    return {
+        "subject": subject, "task": Task.of_labels({"text": texts}),
+        "descriptions": find_method("vocabulary", "describe")(subject),
+    }  # fmt: skip
+
+
+LANGUAGE: Mapping[str, Callable[[str], dict[str, Any]]] = {"Basis": _dialects, "Edit": _fact, "Estimate": _described}
 """Noun that a method gives → what it is tried on at a language organism."""
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from patchclamp.cli.basis_tables import first_lines
 from patchclamp.cli.loading import load_model
+from patchclamp.cli.options import CODERS
 from patchclamp.cli.output import emit, log
-from patchclamp.cli.parser import CODERS
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.tables import _console, _general, _grid, _print
 from patchclamp.core.errors import PatchclampError

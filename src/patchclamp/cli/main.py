@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 0
             if os.environ.get(TRACE) and not isinstance(problem, PatchclampError | KeyboardInterrupt):
                 raise
-            return report_error(as_error(problem, words), as_json)
+            return report_error(as_error(problem, words, build_parser), as_json)
 
 
 def _check_words(words: Sequence[str]) -> None:

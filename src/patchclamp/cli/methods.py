@@ -22,9 +22,18 @@ from patchclamp.core.method_index import Card
 from patchclamp.core.options import describe_value
 from patchclamp.core.rooms import FOLDERS, ROOMS
 
+<<<<<<< HEAD
 TOP, LISTED = 10, 20_000
 """Rows of a table, and keys of scores as JSON, of a folder that is shown again."""
 NOUNS = {"scores": ("patchclamp.core.scores", "Scores"), "readout": ("patchclamp.core.readout", "Readout")}
+=======
+TOP = 10
+NOUNS = {
+    "scores": ("patchclamp.core.scores", "Scores"),
+    "readout": ("patchclamp.core.readout", "Readout"),
+    "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
+}
+>>>>>>> main
 """Kind of folder → where the noun that it holds is defined."""
 
 
@@ -88,7 +97,7 @@ def attribute(options: Namespace) -> int:
     """Score units or edges of a model, and list the highest."""
     from patchclamp.attribute import attribute as run
 
-    _refuse_out(options)
+    refuse_out(options)
     _check_question(options)
     model = load_model(options)
     if options.atlas is not None:
@@ -106,7 +115,7 @@ def attribute(options: Namespace) -> int:
             graph = scores.graph(about=_about(model, task.cases[0]))
             layer = add_graph(options.atlas, graph, options, began, time.monotonic() - clock, verb="attribute")
             log(f"graph added to {options.atlas} as {layer}")
-    return _finish(options, scores) or outputs.code
+    return finish(options, scores) or outputs.code
 
 
 def _about(model: Any, case: Any) -> dict[str, Any]:
@@ -128,7 +137,7 @@ def compare(options: Namespace) -> int:
     second = _recording(options.second, given.get("second_site", ""))
     with Meter("compare", "steps") as meter:
         found = run(first, second, method=options.method, seed=options.seed, progress=meter, **given)
-    return _finish(options, found)
+    return finish(options, found)
 
 
 def encode(options: Namespace) -> int:
@@ -136,7 +145,7 @@ def encode(options: Namespace) -> int:
     from patchclamp.core.split import Split
     from patchclamp.decode import encode as run
 
-    _refuse_out(options)
+    refuse_out(options)
     folds, gap = _blocks(options.split)
     given = given_options(options)
     features = _recording(options.features, given.get("feature_site", ""))
@@ -145,7 +154,7 @@ def encode(options: Namespace) -> int:
     log(f"{len(features.stimuli):,} stimuli, {split.rule}")
     with Meter("encode", "fits") as meter:
         found = run(features, targets, split, method=options.method, seed=options.seed, progress=meter, **given)
-    return _finish(options, found)
+    return finish(options, found)
 
 
 def info(options: Namespace, kind: str) -> int:
@@ -159,7 +168,8 @@ def info(options: Namespace, kind: str) -> int:
     return 0
 
 
-def _refuse_out(options: Namespace) -> None:
+def refuse_out(options: Namespace) -> None:
+    """Refuse an occupied --out and a negative --top before any work."""
     from patchclamp.core.disk import refuse_occupied
 
     if options.out is not None:
@@ -214,7 +224,7 @@ def _blocks(rule: str) -> tuple[int, int]:
     )
 
 
-def _finish(options: Namespace, noun: Any) -> int:
+def finish(options: Namespace, noun: Any) -> int:
     """Keep the noun where --out says, and show it."""
     out = getattr(options, "out", None)
     if out is not None:

@@ -18,7 +18,7 @@ def add_methods(verbs: Any) -> None:
     listing.add_argument("--room", metavar="ROOM", help="only those of one room, such as attribute or compare")
     _json(listing)
 
-    one = _verb(
+    one = add_method_verb(
         verbs, "attribute", "Score the units or edges of a model over a prompt or over pairs of prompts.",
         "patchclamp attribute organism:cat 'the old cat' --target ' sat' --contrast ' ran'",
     )  # fmt: skip
@@ -38,18 +38,18 @@ def add_methods(verbs: Any) -> None:
     one.add_argument("--top", type=int, default=10, metavar="K", help="how many keys to list (default: 10)")
     one.add_argument("--atlas", metavar="DIR", help="add the units of one prompt to an atlas of this model")
     one.use("attribute", "attribute", default="relp")
-    _common(one)
+    add_common(one)
 
-    two = _verb(
+    two = add_method_verb(
         verbs, "compare", "Compare two recordings of the same stimuli: layers, models, brains.",
         "patchclamp compare first-recording second-recording",
     )  # fmt: skip
     two.add_argument("first", metavar="DIR", help="a recording")
     two.add_argument("second", metavar="DIR", help="another, of the same stimuli in the same order")
     two.use("compare", "compare")
-    _common(two, out=False)
+    add_common(two, out=False)
 
-    three = _verb(
+    three = add_method_verb(
         verbs, "encode", "Predict one recording from another, on stimuli that were not fitted on.",
         "patchclamp encode layer-recording brain-recording --split blocks:5:2 --out readout",
     )  # fmt: skip
@@ -61,17 +61,19 @@ def add_methods(verbs: Any) -> None:
     )  # fmt: skip
     three.add_argument("--top", type=int, default=10, metavar="K", help="how many targets to list (default: 10)")
     three.use("decode", "encode")
-    _common(three)
+    add_common(three)
 
 
-def _verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
+def add_method_verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
+    """Add a verb whose options follow its method."""
     previous, verbs._parser_class = verbs._parser_class, MethodParser
     made: MethodParser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
     verbs._parser_class = previous
     return made
 
 
-def _common(verb: Parser, *, out: bool = True) -> None:
+def add_common(verb: Parser, *, out: bool = True) -> None:
+    """Add --seed, --out and --json."""
     verb.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     if out:
         verb.add_argument("--out", metavar="DIR", help="a new or empty folder to keep the result in")

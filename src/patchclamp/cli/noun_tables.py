@@ -5,7 +5,8 @@ from typing import Any
 from rich.markup import escape
 
 from patchclamp.cli.patch_tables import show_patching
-from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _print, _range, _signed
+from patchclamp.cli.tables import ABSENT, _console, _fixed, _grid, _print, _range, _shown, _signed
+from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.readout import Readout
 from patchclamp.core.score_maps import SHARES
@@ -28,6 +29,8 @@ def show(noun: Any, top: int) -> None:
         _similarity(noun)
     elif isinstance(noun, Readout):
         _readout(noun, top)
+    elif isinstance(noun, Descriptions):
+        _descriptions(noun, top)
 
 
 def sentence(estimate: Estimate) -> str:
@@ -63,6 +66,19 @@ def _similarity(similarity: Similarity) -> None:
     out.print(escape(sentence(similarity.estimate)))
     for name, rival in similarity.rivals.items():
         out.print(f"{escape(name)}: {escape(sentence(rival))}")
+
+
+def _descriptions(found: Descriptions, top: int) -> None:
+    out, first = _console(), next(iter(found.measures), "")
+    order = f", the highest by {first} first" if first else ""
+    out.print(f"{len(found):,} units described by {found.author}{order}; a description is a hypothesis, not yet tested")
+    table = _grid("unit", *found.measures, "terms", numbers=tuple(found.measures))
+    places = found.order(first) if first else range(len(found))
+    for place in list(places[:top]):
+        numbers = [_fixed(float(column[place]), 3) for column in found.measures.values()]
+        terms = [escape(_shown(found.vocabulary[int(i)])) for i in found.terms[place] if i >= 0]
+        table.add_row(escape(str(found.index.key(int(place)))), *numbers, " ".join(terms) or ABSENT)
+    _print(out, table)
 
 
 def _readout(readout: Readout, top: int) -> None:

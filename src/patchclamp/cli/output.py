@@ -5,12 +5,12 @@ import json
 import os
 import select
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from patchclamp.cli.interrupts import INTERRUPTS
-from patchclamp.cli.parser import CODERS, build_parser
+from patchclamp.cli.options import CODERS, Parser
 from patchclamp.core.errors import PatchclampError, lacks_memory
 
 TRACE = "PATCHCLAMP_TRACEBACK"
@@ -28,9 +28,8 @@ SMALLER = {
 """What takes less memory, by the option or argument that a command must have for it."""
 
 
-def memory_remedy(words: Sequence[str]) -> str:
+def memory_remedy(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
     """Return what would take less memory, among what the command that was typed has."""
-    parser: argparse.ArgumentParser = build_parser()
     for word in words:
         verbs = next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
         if verbs is None:
@@ -41,17 +40,23 @@ def memory_remedy(words: Sequence[str]) -> str:
     return " or ".join(filter(None, (", ".join(remedies), "a smaller model")))
 
 
-def can_resume(words: Sequence[str]) -> bool:
+def can_resume(words: Sequence[str], parser: Parser) -> bool:
     """Return whether a command can be resumed after an interruption."""
     try:
-        options = build_parser().parse_args(words)
+        options = parser.parse_args(words)
     except (PatchclampError, SystemExit):
         return False
     return hasattr(options, "resume") and (options.verb != "decompose" or options.method in CODERS)
 
 
-def as_error(problem: BaseException, words: Sequence[str]) -> PatchclampError:
-    """Return any trouble as one with three parts."""
+def as_error(problem: BaseException, words: Sequence[str], build_parser: Callable[[], Parser]) -> PatchclampError:
+    """Return any trouble as one with three parts.
+
+    Args:
+        problem: what was raised.
+        words: what was typed.
+        build_parser: makes the parser of all verbs, which says what the command has.
+    """
     if isinstance(problem, PatchclampError):
         return problem
     if INTERRUPTS.seen or isinstance(problem, KeyboardInterrupt):
@@ -59,14 +64,14 @@ def as_error(problem: BaseException, words: Sequence[str]) -> PatchclampError:
             expected="to finish",
             got="Ctrl-C",
             remedy="What was committed, if anything was, is kept: go on with --resume."
-            if can_resume(words)
+            if can_resume(words, build_parser())
             else "Run it again: nothing was left half written.",
         )
     if lacks_memory(problem):
         return PatchclampError(
             expected="memory enough",
             got=f"{problem}"[:200] or "none left",
-            remedy=f"Use {memory_remedy(words)}.",
+            remedy=f"Use {memory_remedy(words, build_parser())}.",
         )
     # In Python 3.11 a path that leads round in a circle is no OSError.
     if isinstance(problem, OSError) or str(problem).startswith("Symlink loop"):
@@ -100,7 +105,7 @@ class Outputs:
                 raise
             self.code = 2
             print(f"patchclamp: {what} could not be made; what was computed follows", file=sys.stderr)
-            print_error(as_error(problem, ()))
+            print_error(as_error(problem, (), Parser))
 
 
 def log(text: str) -> None:

@@ -4,8 +4,9 @@ import argparse
 from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
+from patchclamp.cli.describe import add_describe
 from patchclamp.cli.methods_parser import add_methods
-from patchclamp.cli.options import BASIS, CHAT, MODEL, Parser, add_prepend_bos
+from patchclamp.cli.options import BASIS, CHAT, CODERS, MODEL, Parser, add_prepend_bos
 from patchclamp.cli.options import seed as _seed
 from patchclamp.cli.options import verb as _verb
 from patchclamp.cli.patch_parser import add_patch
@@ -35,6 +36,7 @@ def build_parser() -> Parser:
     add_patch(verbs)
     add_circuit(verbs)
     add_methods(verbs)
+    add_describe(verbs)
     _basis(verbs)
     _atlas(verbs)
     return parser
@@ -164,7 +166,6 @@ def _brain_options(verb: Parser) -> None:
     group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
 
 
-CODERS = ("topk", "batchtopk", "jumprelu", "l1")
 METHODS = (*CODERS, "snmf", "nmf", "pca", "random")
 """Sparse coders, whose training can be resumed; all methods of decompose."""
 

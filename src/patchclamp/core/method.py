@@ -16,10 +16,13 @@ from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.rooms import FOLDERS, ROOMS
 from patchclamp.core.subject import Progress, reason_lacking
 
-TAKES = ("Task", "Corpus", "Recording", "Cohort", "Stream", "Split", "Scores", "Basis", "Exemplars", "Rollouts")
+TAKES = (
+    "Task", "Corpus", "Recording", "Cohort", "Stream", "Split", "Scores", "Basis", "Descriptions", "Exemplars",
+    "Rollouts",
+)  # fmt: skip
 """Nouns that a method may take, beside the subject."""
 GIVES = (
-    "Scores", "Graph", "Basis", "Recording", "Intervention", "Edit", "Description", "Exemplars", "Rollouts", "Readout",
+    "Scores", "Graph", "Basis", "Recording", "Intervention", "Edit", "Descriptions", "Exemplars", "Rollouts", "Readout",
     "Similarity", "Training", "Estimate",
 )  # fmt: skip
 """Nouns of which a method gives one."""

@@ -86,8 +86,36 @@ class Generates(Subject, Protocol):
 class Unembeds(Subject, Protocol):
     """What is written to its stream can be read as logits."""
 
+    @property
+    def n_answers(self) -> int:
+        """Number of logits."""
+
+    @property
+    def special_answers(self) -> frozenset[int]:
+        """Logits that stand for no text: those of special tokens."""
+
+    def answer_name(self, index: int) -> str:
+        """Return what a logit stands for, as people read it."""
+
     def unembed(self, values: Any) -> Any:
         """Return the logits of values of the stream."""
+
+    def read_out(self, directions: Any) -> Any:
+        """Return what directions of the stream promote: the logits of each, normed by its own size."""
+
+
+@runtime_checkable
+class WritesAndReads(Subject, Protocol):
+    """What its neurons write to the stream, and read from it, can be read off the weights."""
+
+    def sites(self) -> list[Site]:
+        """List the places that have units, in forward order."""
+
+    def write_directions(self, site: str, units: slice) -> Any:
+        """Return what units write to the stream at activation 1, ``(unit, d_model)``."""
+
+    def read_directions(self, site: str, units: slice, branch: str = "mlp.pre") -> Any:
+        """Return the direction of the stream that each unit reads, ``(unit, d_model)``."""
 
 
 @runtime_checkable

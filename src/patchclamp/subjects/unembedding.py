@@ -1,13 +1,17 @@
 """Unembedding: what vectors of a language model's residual stream say in tokens."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.backward import check_norm
 from patchclamp.subjects.families.spec import Family, families, why_uncovered
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.text import Tokenizer
@@ -26,6 +30,11 @@ class Unembeds(Model):
     def n_answers(self) -> int:
         """Number of logits: the vocabulary's tokens."""
         return int(self.module.get_output_embeddings().out_features)
+
+    @property
+    def special_answers(self) -> frozenset[int]:
+        """Ids of special tokens, which stand for no text."""
+        return frozenset(id for id in self.tokenizer.special if id < self.n_answers)
 
     def answer_name(self, index: int) -> str:
         """Return a token as people read it."""
@@ -82,6 +91,77 @@ class Unembeds(Model):
         with torch.no_grad():
             both = linear(torch.cat([values, torch.zeros_like(values[:1])]))
         return both[:-1] - both[-1:]
+
+    def write_directions(self, site: str, units: slice) -> Float[Tensor, "unit d_model"]:
+        """Return what units of a site write to the residual stream at activation 1, in float32.
+
+        Args:
+            site: an ``mlp.act`` or ``attn.z`` site.
+            units: which of its coordinates.
+
+        Raises:
+            PatchclampError: a site that does not write to the stream through one linear map.
+        """
+        one_hot = self._one_hot(self._writer(site), units)
+        return self.written(site, one_hot).float()
+
+    def read_directions(self, site: str, units: slice, branch: str = "mlp.pre") -> Float[Tensor, "unit d_model"]:
+        """Return the direction of the stream that each unit reads, the gain of the norm before it included.
+
+        Args:
+            site: an ``mlp.act`` site.
+            units: which of its neurons.
+            branch: ``mlp.pre``, what the nonlinearity reads (in a gated MLP the gate), or ``mlp.up``, its other branch.
+
+        Returns:
+            Tensor: ``(unit, d_model)``, float32; without its mean where the norm takes the mean off.
+
+        Raises:
+            PatchclampError: no such branch, or no norm of a known kind before it.
+        """
+        family, layer = self.covered(), self._writer(site).layer or 0
+        if family.block.get("mlp.act") is None or not site.endswith(".mlp.act"):
+            raise PatchclampError(
+                expected="a site of neurons, blocks.N.mlp.act",
+                got=site,
+                remedy="What units of other sites read is no direction of the stream.",
+            )
+        place: Any = family.block.get(branch)
+        if place is None or not family.entry_norms:
+            known = [name for name in ("mlp.pre", "mlp.up") if name in family.block]
+            why = f"{branch}: its MLPs have {', '.join(known)}" if place is None else "no norm before its MLPs"
+            raise PatchclampError(
+                expected=f"for {self.name} a branch of the MLP that reads the normed stream",
+                got=why,
+                remedy="Read what units write: side write.",
+            )
+        block = family.layers(self.module)[layer]
+        linear, norm = block.get_submodule(place.module), block.get_submodule(family.entry_norms[-1])
+        check_norm(norm, family.gain, family.entry_norms[-1])
+        with torch.no_grad():
+            each = torch.eye(self.site(f"blocks.{layer}.resid_in").width, dtype=self.dtype, device=self.device)
+            # A fused projection gives the gate's other branch too.
+            both = place.take(linear(each) - linear(torch.zeros_like(each[:1])))  # (d_model, unit)
+            rows = both[:, units].float().T
+            if getattr(norm, "weight", None) is not None:
+                rows = rows * family.gain(norm).detach().float()
+        return rows - rows.mean(1, keepdim=True) if isinstance(norm, nn.LayerNorm) else rows
+
+    def _writer(self, site: str) -> Site:
+        found = self.site(site)
+        if found.kind not in ("mlp.act", "attn.z"):
+            raise PatchclampError(
+                expected="a site that writes to the stream through one linear map, such as blocks.0.mlp.act",
+                got=site,
+                remedy="`patchclamp sites MODEL` lists them.",
+            )
+        return found
+
+    def _one_hot(self, site: Site, units: slice) -> Tensor:
+        places = range(*units.indices(site.width))
+        rows = torch.zeros(len(places), site.width, dtype=self.dtype, device=self.device)
+        rows[torch.arange(len(places)), torch.tensor(places)] = 1
+        return rows
 
     def covered(self) -> Family:
         """Return the family that covers the model; raise where none does."""
