@@ -22,18 +22,13 @@ from patchclamp.core.method_index import Card
 from patchclamp.core.options import describe_value
 from patchclamp.core.rooms import FOLDERS, ROOMS
 
-<<<<<<< HEAD
 TOP, LISTED = 10, 20_000
 """Rows of a table, and keys of scores as JSON, of a folder that is shown again."""
-NOUNS = {"scores": ("patchclamp.core.scores", "Scores"), "readout": ("patchclamp.core.readout", "Readout")}
-=======
-TOP = 10
 NOUNS = {
     "scores": ("patchclamp.core.scores", "Scores"),
     "readout": ("patchclamp.core.readout", "Readout"),
     "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
 }
->>>>>>> main
 """Kind of folder → where the noun that it holds is defined."""
 
 
