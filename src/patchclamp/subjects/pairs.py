@@ -89,8 +89,8 @@ def read_by(
 ) -> PairSet:
     """Turn pairs into a model's tokens and measure both ends; set aside what cannot be compared.
 
-    m is read at the last position, of a masked model at its mask, of the answers' first tokens: the difference of
-    logits (of their means, where a side has several answers), or another kind.
+    m is read at the last position, of a masked model at its mask (at several, in the mean over them), of the answers'
+    first tokens: the difference of logits (of their means, where a side has several answers), or another kind.
 
     Args:
         model: who reads.
@@ -198,35 +198,36 @@ def _read(model: LanguageModel, pair: Pair, kind: MetricKind, chat: bool) -> tup
     return clean, corrupted, Metric(kind, target, contrast)
 
 
-def fill(model: LanguageModel, shown: Stimulus, prompt: str, answer: str) -> tuple[int, int] | None:
-    """Return where a prompt's one mask is and which token an answer is there; None where it is no single token.
+def fill(model: LanguageModel, shown: Stimulus, prompt: str, answer: str) -> int | None:
+    """Return which token an answer is in the place of a prompt's masks; None where it is not one and the same.
 
     Args:
         model: a masked language model.
-        shown: the prompt's tokens, among them the mask.
+        shown: the prompt's tokens, among them the mask, once or several times.
         prompt: the text.
-        answer: what is put in the mask's place.
+        answer: what is put in every mask's place.
     """
     bare = model.tokenizer.bare
-    at = np.flatnonzero(shown.ids == bare.mask_token_id).tolist()
+    at = np.flatnonzero(shown.ids == bare.mask_token_id)
     whole = model.tokenize(prompt.replace(str(bare.mask_token), answer.strip())).ids
-    if len(at) != 1 or len(whole) != len(shown) or np.flatnonzero(whole != shown.ids).tolist() != at:
+    if not len(at) or len(whole) != len(shown) or not np.array_equal(np.flatnonzero(whole != shown.ids), at):
         return None
-    return at[0], int(whole[at[0]])
+    tokens = set(whole[at].tolist())
+    return tokens.pop() if len(tokens) == 1 else None
 
 
 def _read_filled(
     model: LanguageModel, pair: Pair, kind: MetricKind, clean: Stimulus, corrupted: Stimulus
 ) -> tuple[Stimulus, Stimulus, Metric] | str:
-    """Return the stimuli and metric of a pair whose answers stand at a mask, or why there are none."""
+    """Return the stimuli and metric of a pair whose answers stand at its masks, or why there are none."""
     mask = model.tokenizer.bare.mask_token_id
     masks = [np.flatnonzero(shown.ids == mask).tolist() for shown in (clean, corrupted)]
-    if len(masks[0]) != 1 or masks[0] != masks[1]:
-        return "prompts without one mask at the same place"
+    if not masks[0] or masks[0] != masks[1]:
+        return "prompts without masks at the same places"
     filled = [[fill(model, clean, pair.clean, answer) for answer in side] for side in (pair.answers, pair.wrongs)]
-    target, contrast = (tuple(dict.fromkeys(one[1] for one in side if one is not None)) for side in filled)
+    target, contrast = (tuple(dict.fromkeys(one for one in side if one is not None)) for side in filled)
     unknown = model.tokenizer.bare.unk_token_id
-    if any(one is None or one[1] == unknown for side in filled for one in side):
+    if any(one is None or one == unknown for side in filled for one in side):
         return "answers that are not one known token at the mask"
     if set(target) & set(contrast):
         return "answers that begin with the same token"

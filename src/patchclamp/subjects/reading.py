@@ -98,7 +98,7 @@ def ask(
 
     Args:
         model: the subject.
-        prompt: a text that ends without a space (a masked language model's shows the mask once, wherever it stands), a
+        prompt: a text that ends without a space (a masked language model's shows the mask, wherever it stands), a
             stimulus or token ids; or an image. For a chat, ``model.tokenize(text, chat=True, answered=True)``.
         target: the answer, with its leading space; of an image a class, by name or number.
         contrast: another answer.
@@ -257,13 +257,16 @@ def _measured(model: LanguageModel, clean: Stimulus, other: Stimulus | None, met
 def _filled(
     model: LanguageModel, clean: Stimulus, target: str, contrast: str | None, other: Stimulus | None
 ) -> Question:
-    """Return the question which word belongs at the mask: the logit there, or the difference of two."""
+    """Return the question which word belongs at the mask: the logit there, or the difference of two.
+
+    Where the prompt has several masks, m is the mean over them.
+    """
     mask = str(model.tokenizer.bare.mask_token)
     prompt, corrupt = _words(model, clean, other)
     at = np.flatnonzero(clean.ids == model.tokenizer.bare.mask_token_id).tolist()
-    if prompt.count(mask) != 1 or len(at) != 1:
+    if not at or prompt.count(mask) != len(at):
         raise PatchclampError(
-            expected=f"a prompt with {mask} once, for {type(model.module).__name__} fills in masks",
+            expected=f"a prompt with {mask}, for {type(model.module).__name__} fills in masks",
             got=repr(prompt[-60:]),
             remedy=f"Write {mask} where the answer belongs.",
         )
@@ -276,7 +279,7 @@ def _filled(
                 got=repr(answer),
                 remedy="Choose a word that the vocabulary has whole.",
             )
-        ids.append(filled[1])
+        ids.append(filled)
         _known(model, answer, (ids[-1],))
     if len(set(ids)) < len(ids):
         raise PatchclampError(
