@@ -141,7 +141,9 @@ def test_a_metric_over_several_positions_is_explained_as_the_mean_of_each(models
     )
     # The GELU of RoBERTa's head is a bare function, for which relevance rules have no stand-in.
     for method in ("atp", "ig", "exact", *(["relp"] if name != "roberta" else [])):
-        found, *parts = (pc.attribute_nodes(model, shown, one, method=method) for one in (metric, *each))
+        found, *parts = (
+            pc.attribute_nodes(model, shown, one, method=method, levels=["head"]) for one in (metric, *each)
+        )
         np.testing.assert_allclose(found.flat, np.mean([part.flat for part in parts], axis=0), atol=2e-4)
         assert np.abs(found.flat).max() > 1e-3
 
