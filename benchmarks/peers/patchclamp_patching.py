@@ -12,10 +12,10 @@ import torch
 from patchclamp import __version__
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.core.metric import EachMetric, Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.task import Case, Task
+from patchclamp.subjects.cases import Cases, ReadCase
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
 
 METRIC = Metric("logit_difference", (11,), (12,))
 
@@ -25,14 +25,14 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
 
     subject = LanguageModel(model, AutoTokenizer.from_pretrained(model.name_or_path), name="gpt2-shape", hash="none")
 
-    def opened(ids: Any) -> PairSet:
+    def opened(ids: Any) -> Cases:
         clean, corrupted = ([Stimulus.of(row) for row in prompts.numpy()] for prompts in ids)
         metrics = (METRIC,) * len(clean)
         ends = [subject.measure(p, EachMetric(metrics)).double().numpy() for p in (clean, corrupted)]
-        pair = Pair("x", "x′", ("a",), ("b",))
-        return PairSet((pair,) * len(clean), tuple(clean), tuple(corrupted), metrics, *ends)
+        pair = Case("x", "x′", ("a",), ("b",))
+        return Cases(Task((pair,) * len(clean)), tuple(map(ReadCase, clean, corrupted, metrics)), *ends)
 
-    known: list[PairSet] = []
+    known: list[Cases] = []
 
     def patched(ids: Any) -> serve.Values:
         if not known:
@@ -40,7 +40,7 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
         [pairs] = known
         found = patch_sites(subject, pairs, "blocks.*.resid_in")
         effects = found.cases.reshape(len(found.cases), len(found.index.blocks), -1)
-        m = pairs.m_corrupted[:, None, None] + effects * (pairs.m_clean - pairs.m_corrupted)[:, None, None]
+        m = pairs.m_counterpart[:, None, None] + effects * (pairs.m_clean - pairs.m_counterpart)[:, None, None]
         return {"patched": torch.from_numpy(m.mean(0))}
 
     return f"patchclamp {__version__}", {"patch": patched}

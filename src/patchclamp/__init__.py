@@ -41,15 +41,14 @@ _HOME = {
     "Metric": "core.metric",
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
-    "open_pairs": "opening",
-    "Pair": "core.pairs",
+    "open_task": "opening",
     "Paper": "core.method",
     "patch_sites": "attribute.patching",
     "PatchclampError": "core.errors",
     "Picture": "core.stimulus",
     "push": "control",
     "RandomControls": "core.controls",
-    "read_pairs": "core.pairs",
+    "read_task": "core.task_files",
     "Readout": "core.readout",
     "Receipt": "core.receipt",
     "record_images": "record",
@@ -121,8 +120,6 @@ if TYPE_CHECKING:
     from patchclamp.core.method import Paper as Paper
     from patchclamp.core.method_index import methods as methods
     from patchclamp.core.metric import Metric as Metric
-    from patchclamp.core.pairs import Pair as Pair
-    from patchclamp.core.pairs import read_pairs as read_pairs
     from patchclamp.core.readout import Readout as Readout
     from patchclamp.core.receipt import Receipt as Receipt
     from patchclamp.core.recording import Recording as Recording
@@ -137,13 +134,14 @@ if TYPE_CHECKING:
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
     from patchclamp.core.task import Case as Case
     from patchclamp.core.task import Task as Task
+    from patchclamp.core.task_files import read_task as read_task
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
     from patchclamp.explain import Explanation as Explanation
     from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load
     from patchclamp.opening import load_basis as load_basis
-    from patchclamp.opening import open_pairs as open_pairs
+    from patchclamp.opening import open_task as open_task
     from patchclamp.opening import wrap as wrap
     from patchclamp.record import record_images as record_images
     from patchclamp.record import record_text as record_text

@@ -74,7 +74,7 @@ def test_an_edit_s_effects_are_those_of_a_loop(model):
     before = answers(told.others.cases)
     with model.edited(edit):
         stay = np.mean([a == b for a, b in zip(before, answers(told.others.cases), strict=True)])
-        right = [a == model.continuation(c.shown, c.answers[0])[0] for a, c in
+        right = [a == model.continuation(c.shown, c.targets[0])[0] for a, c in
                  zip(answers(told.paraphrases.cases), told.paraphrases.cases, strict=True)]  # fmt: skip
     assert 0 < stay < 1
     assert effects.specificity.value == pytest.approx(stay)
@@ -102,9 +102,9 @@ def test_a_rewrite_asks_for_another_answer_than_the_world_s(model):
     for kind in ("lives", "lies"):
         told = rewrite(kind, 4)
         [case] = told.task.cases
-        assert case.answers != case.wrongs
+        assert case.targets != case.contrasts
         said = model.run(case.shown, logits=[-1]).logits[0, 0].argmax().item()
-        assert said == model.continuation(case.shown, case.wrongs[0])[0]
+        assert said == model.continuation(case.shown, case.contrasts[0])[0]
         [part] = case.parts
         assert all(case.shown[part.start : part.stop] in one.shown for one in told.paraphrases.cases)
         assert all(case.shown != one.shown for one in told.others.cases)

@@ -41,7 +41,7 @@ def test_a_circuit_is_told_kept_and_drawn(tmp_path):
     found = Circuit.load(tmp_path / "c")
     assert len(found) == 21
     assert found.per_pair.shape == (8, 21)
-    assert len(found.about["pairs"]) == len(found.about["asked"]) == 8
+    assert len(found.about["pairs"]) == len(found.about["task"]["cases"]) == 8
     assert found.about["settings"] == {"by_position": False, "direction": "noise", "seed": 0}
     np.testing.assert_allclose(found.per_pair.mean(0), found.scores, rtol=1e-5)
     page = (tmp_path / "c" / "circuit.html").read_text()
@@ -77,7 +77,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     found = Circuit.load(tmp_path / "c")
     mlps = [i for i, part in enumerate(found.parts) if ".mlp." in part]
     heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
-    pairs = pc.open_pairs(model, tmp_path / "turned.jsonl")
+    pairs = model.read(pc.open_task(tmp_path / "turned.jsonl", model))
     together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
     assert together.receipt.controls.size == 1  # a head: no other MLP is left
     assert np.isnan(together.receipt.p)

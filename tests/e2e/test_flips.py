@@ -20,12 +20,11 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
 from patchclamp.core.recording import check_shapes
 from patchclamp.core.scores import Scores
+from patchclamp.core.task import Case, Task
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
 from patchclamp.record import record_text, survey_text
-from patchclamp.subjects.pairs import read_by
 
 SITE = "blocks.0.mlp.act"
 ALL = 2760
@@ -69,7 +68,7 @@ def folders(tmp_path_factory):
     text.write_text("the old cat sat on the mat.\n" * 20)
     record_text(cat, text, "blocks.*.mlp.act", place / "recording", window=16)
     survey_text(cat, text, "blocks.*.mlp.act", place / "survey", window=16)
-    pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
+    pairs = cat.read(Task((Case("the old cat", "the old dog", (" sat",), (" ran",)),)))
     attribute_pairs(cat, pairs, method="patch").save(place / "circuit", page=b"<p>")
     patch_to_folder(plan_patching(cat, pairs, "mlp"), place / "patching")
     jobs, recipe = [Job(SITE, SITE, TopKConfig(8, k=2))], Recipe(batch_size=32)

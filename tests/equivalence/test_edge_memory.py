@@ -13,12 +13,12 @@ from torch.utils._pytree import tree_leaves
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.task import Case, Task
 from patchclamp.subjects import edges
+from patchclamp.subjects.cases import Cases, ReadCase
 from patchclamp.subjects.edges import edge_map, measure_edges, row_bytes
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
 
 POSITIONS = 12
 
@@ -59,13 +59,12 @@ def model() -> LanguageModel:
     return LanguageModel(GPT2LMHeadModel(config).eval())
 
 
-def asked(n: int) -> PairSet:
+def asked(n: int) -> Cases:
     ids = np.random.default_rng(0).integers(0, 50, (2, n, POSITIONS))
     clean, corrupted = (tuple(Stimulus.of(row) for row in rows) for rows in ids)
-    pairs = tuple(Pair(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
-    return PairSet(
-        pairs, clean, corrupted, (Metric("logit_difference", (1,), (2,)),) * n, np.zeros(n), np.ones(n)
-    )  # fmt: skip
+    pairs = tuple(Case(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
+    metrics = (Metric("logit_difference", (1,), (2,)),) * n
+    return Cases(Task(pairs), tuple(map(ReadCase, clean, corrupted, metrics)), np.zeros(n), np.ones(n))
 
 
 def test_bytes_held_are_counted_and_given_up():

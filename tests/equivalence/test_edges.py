@@ -1,5 +1,7 @@
 """Edges against a GPT-2 written out, and against the sums that they must have in every family."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,14 +15,14 @@ from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.task import Case, Task
 from patchclamp.subjects import edges as engine
+from patchclamp.subjects.cases import Cases, ReadCase
 from patchclamp.subjects.edges import edge_map, mean_writes, measure_edges, writes_of
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import families, family
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gpt_neox_sequential", "gemma2", "opt"]
 COVERED = [f.name for f in families() if not f.sum_norms and f.name != "jamba"]
@@ -32,7 +34,7 @@ def subject(name: str) -> LanguageModel:
     return LanguageModel(module if name == "qwen3_moe" else module.double(), name=f"tiny-{name}")
 
 
-def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> PairSet:
+def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> Cases:
     """Make pairs that differ from the second token to the middle, each with a metric of its own."""
     draw = np.random.default_rng(seed)
     clean = [draw.integers(1, 55, n) for n in lengths]
@@ -40,8 +42,8 @@ def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> PairSet:
     metrics = tuple(Metric("logit_difference", (3 + i,), (9 + i, 20)) for i in range(len(lengths)))
     prompts = tuple(tuple(map(Stimulus.of, some)) for some in (clean, corrupted))
     ends = [[float(model.measure([x], m)[0]) for x, m in zip(some, metrics, strict=True)] for some in prompts]
-    pairs = tuple(Pair(f"x{i}", f"y{i}", (" a",), (" b",)) for i in range(len(lengths)))
-    return PairSet(pairs, *prompts, metrics, np.array(ends[0]), np.array(ends[1]))
+    pairs = tuple(Case(f"x{i}", f"y{i}", (" a",), (" b",)) for i in range(len(lengths)))
+    return Cases(Task(pairs), tuple(map(ReadCase, *prompts, metrics)), np.array(ends[0]), np.array(ends[1]))
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +52,16 @@ def gpt2():
     return model, asked(model), edge_map(model)
 
 
-def written_out(model: LanguageModel, pairs: PairSet, i: int):
+def written_out(model: LanguageModel, pairs: Cases, i: int):
     """Return the oracle's runner for a pair, the writes of both ends, and both embeddings."""
 
     def run(x, read):
         logits, writes = oracle.run(model.module, x, read)
         return pairs.metrics[i](logits[None, None])[0], writes
 
-    x, y = (oracle.embedded(model.module, p[i].ids.tolist()) for p in (pairs.clean, pairs.corrupted))
+    x, y = (oracle.embedded(model.module, p[i].ids.tolist()) for p in (pairs.clean, pairs.counterpart))
     plain = [run(end, lambda v, stream, writes: stream) for end in (x, y)]
-    np.testing.assert_allclose([m.item() for m, _ in plain], [pairs.m_clean[i], pairs.m_corrupted[i]], atol=1e-9)
+    np.testing.assert_allclose([m.item() for m, _ in plain], [pairs.m_clean[i], pairs.m_counterpart[i]], atol=1e-9)
     return run, plain[0][1], plain[1][1], x, y
 
 
@@ -122,7 +124,7 @@ def test_edges_into_an_mlp_that_reads_what_attention_added_are_those_of_hooks():
     model = subject("gpt_neox_sequential")
     pairs, graph = asked(model, lengths=(5,)), edge_map(model)
     found = patch_edges(model, pairs)
-    [clean, corrupted] = [writes_of(model, prompts).each[0] for prompts in (pairs.clean, pairs.corrupted)]
+    [clean, corrupted] = [writes_of(model, prompts).each[0] for prompts in (pairs.clean, pairs.counterpart)]
     for writer in ("embed/whole/0", *(f"blocks.0.attn.z/heads/{h}" for h in range(4))):
         change = (corrupted - clean)[graph.writers.index(writer)]
         norm = model.module.gpt_neox.layers[0].post_attention_layernorm
@@ -142,7 +144,7 @@ def test_a_norm_that_was_taken_out_leaves_edges_as_they_are_measured():
     pairs, graph = asked(model, lengths=(4,)), edge_map(model)
     everything = np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)])
     whole, none = measure_edges(model, pairs, everything)
-    assert (whole[0], none[0]) == pytest.approx((pairs.m_clean[0], pairs.m_corrupted[0]), rel=1e-9)
+    assert (whole[0], none[0]) == pytest.approx((pairs.m_clean[0], pairs.m_counterpart[0]), rel=1e-9)
     assert np.isfinite(patch_edges(model, pairs).scores).all()
     assert np.isfinite(attribute_edges(model, pairs, method="eap", rules=("ln",)).scores).all()
 
@@ -221,7 +223,7 @@ def test_edges_out_of_a_node_sum_to_its_attribution(name: str, rules: tuple[str,
     out = attribute_edges(model, pairs, rules=rules).out_of()
     for i, metric in enumerate(pairs.metrics):
         nodes = attribute_nodes(
-            model, pairs.clean[i], metric, corrupted=pairs.corrupted[i], method="atp", levels=["node"], rules=rules
+            model, pairs.clean[i], metric, corrupted=pairs.counterpart[i], method="atp", levels=["node"], rules=rules
         )
         wanted = np.concatenate([scores.sum(0) for scores in nodes.scores.values()])
         np.testing.assert_allclose(out[i], wanted, atol=1e-4 * np.abs(wanted).max())
@@ -239,7 +241,7 @@ def test_edges_sum_to_what_their_ends_are_attributed_by_the_same_gradients(name:
     some = [v for v, key in enumerate(graph.readers) if "attn" not in key]
     some += np.random.default_rng(0).choice(len(graph.readers) - 1, 8, replace=False).tolist()
     into, out = np.zeros(len(some)), np.zeros(len(graph.writers))
-    clean, corrupted = (writes_of(model, p) for p in (pairs.clean, pairs.corrupted))
+    clean, corrupted = (writes_of(model, p) for p in (pairs.clean, pairs.counterpart))
     for point, weight in path:
         one = Point(model, graph, pairs, clean.streams, corrupted.streams, point)
         into += weight * np.array([one.into(reader) for reader in some])
@@ -252,7 +254,7 @@ class Point:
     """Plain gradients at one point of the path, of heads' queries one by one: the others' gradients are cut."""
 
     def __init__(self, model, graph, pairs, clean, corrupted, alpha: float) -> None:
-        self.model, self.graph, self.prompt, self.metric = model, graph, pairs.corrupted, pairs.metrics[0]
+        self.model, self.graph, self.prompt, self.metric = model, graph, pairs.counterpart, pairs.metrics[0]
         first = graph.stream(0)
         self.start = Restart(0, corrupted[first] + alpha * (clean[first] - corrupted[first]))
         sites = [f"blocks.{i}.{kind}" for i in range(graph.n_layers) for kind in ("resid_in", "attn.z", "mlp.write")]
@@ -260,7 +262,7 @@ class Point:
             sites += [f"blocks.{i}.resid_mid" for i in range(graph.n_layers)]
         self.sites = [*sites, graph.stream(None)]
         self.gradients = self.differentiated([])
-        values = [model.run(p, record=self.sites).recording for p in (pairs.clean, pairs.corrupted)]
+        values = [model.run(p, record=self.sites).recording for p in (pairs.clean, pairs.counterpart)]
         self.change = {path: values[0][path] - values[1][path] for path in self.sites}
         self.streams = self.first_order() if model.family.exit_norms else self.change
 
@@ -336,7 +338,7 @@ def test_exact_edges_are_paths_patched_by_hand(gpt2, direction: str):
     found = patch_edges(model, pairs, direction=direction, positions=True, batch_size=50)
     run, clean, corrupted, x, y = written_out(model, pairs, 0)
     start, sign = (x, 1) if direction == "noise" else (y, -1)
-    base = pairs.m_clean[0] if direction == "noise" else pairs.m_corrupted[0]
+    base = pairs.m_clean[0] if direction == "noise" else pairs.m_counterpart[0]
     chosen = np.random.default_rng(0).choice(len(graph), 40, replace=False)
     with torch.no_grad():
         for spot in (None, 2):
@@ -378,7 +380,7 @@ def test_all_edges_are_the_clean_run_none_the_corrupted_and_one_left_out_its_pat
         model, pairs, np.concatenate([np.ones_like(without[:1]), ~np.ones_like(without[:1]), without])
     )
     np.testing.assert_allclose(found[0], pairs.m_clean, atol=2e-5)
-    np.testing.assert_allclose(found[1], pairs.m_corrupted, atol=2e-5)
+    np.testing.assert_allclose(found[1], pairs.m_counterpart, atol=2e-5)
     exact = patch_edges(model, pairs).scores
     assert exact.std() > 0.01
     np.testing.assert_allclose(pairs.m_clean - found[2:], exact[:, some].T, atol=5e-5)
@@ -403,11 +405,11 @@ def test_the_mean_over_other_pairs_can_stand_for_what_is_left_out(gpt2):
     )
     np.testing.assert_allclose(ends[0], pairs.m_clean, atol=1e-9)
     # With nothing kept all prompts of one length are one network's constant, whatever they say.
-    same = PairSet(*(getattr(pairs, f)[:2] for f in ("pairs", "clean", "corrupted")), (pairs.metrics[0],) * 2,
-                   pairs.m_clean[:2], pairs.m_corrupted[:2])  # fmt: skip
+    read = tuple(replace(one, metric=pairs.metrics[0]) for one in pairs.read[:2])
+    same = Cases(Task(pairs.task.cases[:2]), read, pairs.m_clean[:2], pairs.m_counterpart[:2])
     nothing = measure_edges(model, same, np.zeros(len(graph), bool), baseline=means)
     assert nothing[0] == pytest.approx(nothing[1], abs=1e-12)
-    assert abs(nothing[0] - pairs.m_corrupted[0]) > 1e-3
+    assert abs(nothing[0] - pairs.m_counterpart[0]) > 1e-3
     where = means.streams[graph.stream(None)][:, -1]
     assert where.shape == (1, 32)
 
@@ -445,7 +447,7 @@ def test_progress_counts_to_the_end_and_a_circuit_holds_the_mean(gpt2):
     circuit = found.circuit(model, pairs)
     assert (circuit.level, circuit.method, circuit.parts) == ("edge", "eap-ig", graph.parts)
     np.testing.assert_allclose(circuit.scores, found.scores.mean(0))
-    assert circuit.about["pairs"] == [pair.id for pair in pairs.pairs]
+    assert circuit.about["pairs"] == pairs.ids
     assert circuit.subject["hash"] == model.hash
 
 

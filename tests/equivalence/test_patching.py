@@ -13,18 +13,17 @@ from patchclamp.attribute.patching_folder import patch_to_folder
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import CannotIntervene, Damaged, PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.score_maps import count_run
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, sign_flip_p
+from patchclamp.core.task import Case, Task
 from patchclamp.explain.patched_page import patched_page
 from patchclamp.subjects.families.spec import enlarged
-from patchclamp.subjects.pairs import read_by
 
 PAIRS = [
-    Pair("w3 w17 w8 w40", "w3 w20 w8 w41", (" w7",), (" w9",), "four"),
-    Pair("w5 w1 w8 w2", "w6 w1 w9 w2", (" w11",), (" w7",), "four"),
-    Pair("w30 w8", "w31 w8", (" w7",), (" w12",), "two"),
+    Case("w3 w17 w8 w40", "w3 w20 w8 w41", (" w7",), (" w9",), group="four"),
+    Case("w5 w1 w8 w2", "w6 w1 w9 w2", (" w11",), (" w7",), group="four"),
+    Case("w30 w8", "w31 w8", (" w7",), (" w12",), group="two"),
 ]
 
 
@@ -50,7 +49,7 @@ def models(tiny_language_model):
 
 @pytest.fixture(scope="module")
 def asked(models):
-    return {name: read_by(model, PAIRS, least=0.0) for name, model in models.items()}
+    return {name: model.read(Task(tuple(PAIRS)), least=0.0) for name, model in models.items()}
 
 
 def effects(scores):
@@ -67,7 +66,7 @@ def slow(model, family, pairs, i, site, basis, unit, positions, direction):
     block = {"whole": width, "heads": width // 2, "neurons": 1}[basis]
     metric = pairs.metrics[i]
     return oracle.effect(
-        model.module, hooks.places(family, 2)[site], pairs.clean[i].ids, pairs.corrupted[i].ids,
+        model.module, hooks.places(family, 2)[site], pairs.clean[i].ids, pairs.counterpart[i].ids,
         lambda z: z[0, -1, metric.target[0]] - z[0, -1, metric.contrast[0]],
         columns=slice(unit * block, (unit + 1) * block), positions=positions, direction=direction,
     )  # fmt: skip
@@ -171,14 +170,14 @@ def test_features_are_patched_by_their_difference(models, asked):
     # A feature's patch moves the vector along its direction by the difference of what is read off it.
     module, (path, side) = model.module, hooks.places("gpt2", 2)["blocks.0.mlp.act"]
     d, kept = torch.from_numpy(directions[4]), []
-    clean, corrupted = (torch.as_tensor(p[0].ids)[None] for p in (pairs.clean, pairs.corrupted))
+    clean, corrupted = (torch.as_tensor(p[0].ids)[None] for p in (pairs.clean, pairs.counterpart))
     at = torch.arange(5)[None]
     with torch.no_grad():
         hooks.called(module, clean, at, [(path, side, lambda x: kept.append(x.clone()))])
         z = hooks.called(module, corrupted, at, [(path, side, lambda x: x + ((kept[0] - x) @ d)[..., None] * d)])
     metric = pairs.metrics[0]
     m = float(z[0, -1, metric.target[0]] - z[0, -1, metric.contrast[0]])
-    expected = (m - pairs.m_corrupted[0]) / (pairs.m_clean[0] - pairs.m_corrupted[0])
+    expected = (m - pairs.m_counterpart[0]) / (pairs.m_clean[0] - pairs.m_counterpart[0])
     assert effects(turned)["blocks.0.mlp.act", "turned"][0, 4, 0] == pytest.approx(expected, abs=2e-4)
 
 
@@ -219,7 +218,7 @@ def test_means_are_over_the_pairs_that_have_the_place(models, asked):
         assert one.null.low <= 0 <= one.null.high
     assert found.provenance.extra["tokens"][0] == "<bos>"
     assert found.to_json()["least_p"] == 0.25
-    groups = [pair.group for pair in asked["gpt2"].pairs]
+    groups = [pair.group for pair in asked["gpt2"].task.cases]
     two = found.some([groups.index("two")])
     # The one short prompt has no more than three places.
     assert two.index.spans == ("-3", "-2", "-1")

@@ -35,7 +35,7 @@ def rank_one(subject, task, text, options):
     adam = torch.optim.Adam([delta], lr=options.learning_rate * float(v.norm()) / len(v) ** 0.5)
     for step in range(options.steps):
         logs = run(delta)[0]
-        nll = -sum(log[subject.continuation(case.shown, case.answers[0])[0]] for log in logs[:-1]) / len(logs[:-1])
+        nll = -sum(log[subject.continuation(case.shown, case.targets[0])[0]] for log in logs[:-1]) / len(logs[:-1])
         if nll < options.enough or step == options.steps - 1:
             break
         loss = nll + options.kl * (before.exp() * (before - logs[-1])).sum()

@@ -95,7 +95,7 @@ def check(data, outputs, capsys, absent=(None, float("nan"))):
 
 @pytest.fixture(scope="module")
 def pairs(cat):
-    return pc.open_pairs(cat, "planted")
+    return cat.read(pc.open_task("planted", cat))
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,15 @@ from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.cli import main
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
+from patchclamp.core.task import Case, Task
 from patchclamp.evaluate.interchange import interchange
-from patchclamp.opening import open_pairs
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 
 PAIRS = [
-    Pair("w1 [MASK] w7 [MASK] .", "w2 [MASK] w7 [MASK] .", ("w3",), ("w4",)),
-    Pair("w5 [MASK] w9 [MASK] .", "w6 [MASK] w9 [MASK] .", ("w3", "w8"), ("w4",)),
-    Pair("w10 [MASK] w9 [MASK] .", "w11 [MASK] w7 [MASK] .", ("w3",), ("w4",)),
+    Case("w1 [MASK] w7 [MASK] .", "w2 [MASK] w7 [MASK] .", ("w3",), ("w4",)),
+    Case("w5 [MASK] w9 [MASK] .", "w6 [MASK] w9 [MASK] .", ("w3", "w8"), ("w4",)),
+    Case("w10 [MASK] w9 [MASK] .", "w11 [MASK] w7 [MASK] .", ("w3",), ("w4",)),
 ]
 MASKS, LAYER, UNIT = [2, 4], 1, 5
 ACT = "blocks.1.mlp.act"
@@ -75,57 +74,57 @@ def m_by_hand(model, pair, prompt, change=None, seen=None):
         z = model.module(ids).logits[0, MASKS]
     hook.remove()
     return float(
-        (z[:, [index(w) for w in pair.answers]].mean(1) - z[:, [index(w) for w in pair.wrongs]].mean(1)).mean()
+        (z[:, [index(w) for w in pair.targets]].mean(1) - z[:, [index(w) for w in pair.contrasts]].mean(1)).mean()
     )
 
 
 def test_pairs_with_two_masks_are_read_in_the_mean_over_both(encoder):
-    pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
+    pairs = encoder.read(Task(tuple(PAIRS)))
     assert [metric.positions for metric in pairs.metrics] == [tuple(MASKS)] * 3
     for k, pair in enumerate(PAIRS):
-        assert pairs.m_clean[k] == pytest.approx(m_by_hand(encoder, pair, pair.clean), rel=1e-5)
-        assert pairs.m_corrupted[k] == pytest.approx(m_by_hand(encoder, pair, pair.corrupted), rel=1e-5)
+        assert pairs.m_clean[k] == pytest.approx(m_by_hand(encoder, pair, pair.shown), rel=1e-5)
+        assert pairs.m_counterpart[k] == pytest.approx(m_by_hand(encoder, pair, pair.counterpart), rel=1e-5)
 
 
 def test_patches_and_parts_move_both_masks_as_by_hand(encoder):
-    pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
+    pairs = encoder.read(Task(tuple(PAIRS)))
     circuit = attribute_pairs(encoder, pairs, level="neuron", method="patch")
     patched = patch_sites(encoder, pairs, f"{ACT}/neurons", positions=["-2"])
     place = list(circuit.parts).index(f"{ACT}/neurons/{UNIT}")
     for k, pair in enumerate(PAIRS):
         seen = []
-        other = m_by_hand(encoder, pair, pair.corrupted, seen=seen)
+        other = m_by_hand(encoder, pair, pair.counterpart, seen=seen)
 
         def put(y, seen=seen):
             y[..., UNIT] = seen[0][..., UNIT]
             return y
 
-        m = m_by_hand(encoder, pair, pair.clean, put)
+        m = m_by_hand(encoder, pair, pair.shown, put)
         assert circuit.per_pair[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
         clean = []
-        whole = m_by_hand(encoder, pair, pair.clean, seen=clean) - other
+        whole = m_by_hand(encoder, pair, pair.shown, seen=clean) - other
 
         def put_one(y, clean=clean):
             y[0, -2, UNIT] = clean[0][0, -2, UNIT]
             return y
 
-        share = (m_by_hand(encoder, pair, pair.corrupted, put_one) - other) / whole
+        share = (m_by_hand(encoder, pair, pair.counterpart, put_one) - other) / whole
         assert patched.per_case[k, patched.index.place(f"{ACT}/neurons/{UNIT}@-2")] == pytest.approx(share, abs=1e-4)
 
 
 def test_what_is_left_out_is_the_mean_per_position_over_the_chosen_pairs(encoder):
-    pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
+    pairs = encoder.read(Task(tuple(PAIRS)))
     circuit = attribute_pairs(encoder, pairs, level="neuron", method="atp")
-    chosen = pairs.some(np.array([True, True, False]))
+    chosen = encoder.read(Task(tuple(PAIRS[:2])))
     seen = []
     for pair in PAIRS[:2]:
-        for prompt in (pair.clean, pair.corrupted):
+        for prompt in (pair.shown, pair.counterpart):
             m_by_hand(encoder, pair, prompt, seen=seen)
     mean = torch.cat(seen).mean(0)
     kept = np.array([[not part.startswith(f"{ACT}/neurons/") for part in circuit.parts]])
     values = interchange(encoder, circuit, pairs, means=chosen).measure(kept)
     for k, pair in enumerate(PAIRS):
-        m = m_by_hand(encoder, pair, pair.clean, lambda y: mean.expand_as(y))
+        m = m_by_hand(encoder, pair, pair.shown, lambda y: mean.expand_as(y))
         assert values[0, k] == pytest.approx(m, rel=1e-4, abs=1e-4)
         assert abs(m - pairs.m_clean[k]) > 0.01
 
@@ -170,7 +169,7 @@ def test_the_command_line_finds_and_judges_a_circuit_of_an_encoder(name, tmp_pat
     tokenizer().save_pretrained(folder)
     for file, some in (("train", PAIRS[:2]), ("test", PAIRS[2:])):
         lines = [
-            {"clean": pair.clean, "corrupted": pair.corrupted, "answer": pair.answers[0], "wrong": pair.wrongs[0]}
+            {"clean": pair.shown, "corrupted": pair.counterpart, "answer": pair.targets[0], "wrong": pair.contrasts[0]}
             for pair in some
         ]
         (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

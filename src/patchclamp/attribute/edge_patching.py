@@ -14,18 +14,18 @@ from patchclamp.core.edges import EdgeMap
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
+from patchclamp.subjects.cases import Cases
 from patchclamp.subjects.edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
 
 ROWS = 128
 
 
 def patch_edges(
     model: LanguageModel,
-    pairs: PairSet,
+    cases: Cases,
     *,
     direction: str = "noise",
     positions: bool = False,
@@ -40,7 +40,7 @@ def patch_edges(
 
     Args:
         model: the subject.
-        pairs: prompts, and m of each.
+        cases: prompts, and m of each.
         direction: into which run is patched.
         positions: measure every position apart, too.
         batch_size: rows of one forward pass.
@@ -58,16 +58,16 @@ def patch_edges(
     MLP) once for every writer before; with positions all of it times one and the positions. Memory of ``batch_size``
     rows.
     """
-    ends, sign = orient(pairs, direction)
+    ends, sign = orient(cases, direction)
     graph = edge_map(model)
     spots = [1 + (len(x) if positions else 0) for x in ends.clean]
     total = sum(spots) * len(graph)
-    scores = np.zeros((len(pairs), len(graph)))
+    scores = np.zeros((len(cases), len(graph)))
     at: list[np.ndarray] = []
 
     def patched(i: int, done: int) -> dict[str, np.ndarray]:
         into = ends.clean[i]
-        one = _Patching(model, graph, into, ends.corrupted[i], ends.metrics[i], batch_size)
+        one = _Patching(model, graph, into, ends.counterpart[i], ends.metrics[i], batch_size)
         own = []
         for spot in [None, *range(len(into))] if positions else [None]:
             own.append(one.measured(spot))
@@ -75,7 +75,7 @@ def patch_edges(
                 progress(done + len(own) * len(graph), total)
         return {"change": sign * (ends.m_clean[i] - np.stack(own))}
 
-    for i in range(len(pairs)):
+    for i in range(len(cases)):
         change = keep(f"batch-{i + 1:05d}", partial(patched, i, sum(spots[:i]) * len(graph)))["change"]
         scores[i] = change[0]
         at += [change[1:].T] if positions else []

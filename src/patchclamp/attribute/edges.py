@@ -17,12 +17,12 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.subjects.backward import check_rules, held
+from patchclamp.subjects.cases import Cases
 from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import free_memory
-from patchclamp.subjects.pairs import PairSet
 
 METHODS: Mapping[str, str] = {
     "eap": "edge attribution patching",
@@ -69,13 +69,13 @@ class EdgeAttribution:
         np.add.at(found.T, self.edges.ends[:, end], self.scores.T)
         return found
 
-    def circuit(self, model: LanguageModel, pairs: PairSet) -> Circuit:
+    def circuit(self, model: LanguageModel, cases: Cases) -> Circuit:
         """Return the mean scores as a circuit of level edge."""
         about = {
-            "pairs": [pair.id for pair in pairs.pairs],
-            "metric": pairs.metrics[0].kind,
-            "m_clean": float(pairs.m_clean.mean()),
-            "m_corrupted": float(pairs.m_corrupted.mean()),
+            "pairs": cases.ids,
+            "metric": cases.metrics[0].kind,
+            "m_clean": float(cases.m_clean.mean()),
+            "m_corrupted": float(cases.m_counterpart.mean()),
             **self.settings,
         }
         subject = {"slug": model.name, "hash": model.hash}
@@ -84,7 +84,7 @@ class EdgeAttribution:
 
 def attribute_edges(
     model: LanguageModel,
-    pairs: PairSet,
+    cases: Cases,
     *,
     method: str = "eap",
     rules: Sequence[str] = (),
@@ -111,7 +111,7 @@ def attribute_edges(
 
     Args:
         model: the subject.
-        pairs: prompts, and m of each.
+        cases: prompts, and m of each.
         method: one of the table.
         rules: relevance rules that replace the backward pass; see ``LanguageModel.differentiate``.
         steps: points of the path, for eap-ig.
@@ -141,19 +141,19 @@ def attribute_edges(
             got=f"{method!r} by {steps}",
             remedy="`patch_edges` measures edges one by one.",
         )
-    ends, sign = orient(pairs, direction)
+    ends, sign = orient(cases, direction)
     graph = edge_map(model)
-    _check_memory(model, pairs, positions)
+    _check_memory(model, cases, positions)
     integrated = method == "eap-ig"
     points, weights = np.polynomial.legendre.leggauss(steps)
     path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)] if integrated else [(1.0, 1.0)]
     scores: np.ndarray | None = None
     at: dict[int, np.ndarray] = {}
-    done, total = 0, len(path) * len(pairs)
+    done, total = 0, len(path) * len(cases)
 
     def scored(some: np.ndarray, done: int) -> dict[str, np.ndarray]:
         shown = [ends.clean[i] for i in some]
-        other = _run(model, graph, [ends.corrupted[i] for i in some])
+        other = _run(model, graph, [ends.counterpart[i] for i in some])
         clean = _run(model, graph, shown) if integrated else None
         found: Tensor | None = None
         for alpha, weight in path:
@@ -169,35 +169,35 @@ def attribute_edges(
         own = {"scores": (found.sum(-1) if positions else found).cpu().numpy()}
         return own | ({"at": found.cpu().numpy()} if positions else {})
 
-    for number, some in enumerate(ends.of_equal_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
+    for number, some in enumerate(ends.batches_by_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
         kept = keep(f"batch-{number:05d}", partial(scored, some, done))
         done += len(path) * len(some)
         if positions:
             at |= dict(zip(map(int, some), kept["at"], strict=True))
         if scores is None:
-            scores = np.zeros((len(pairs), len(graph)), dtype=kept["scores"].dtype)
+            scores = np.zeros((len(cases), len(graph)), dtype=kept["scores"].dtype)
         scores[some] = kept["scores"]
     assert scores is not None
     settings = {"rules": list(ruled), "direction": direction, **({"steps": steps} if integrated else {})}
     return EdgeAttribution(method, graph, scores, tuple(at[i] for i in sorted(at)), settings)
 
 
-def edge_memory(model: LanguageModel, pairs: PairSet, *, positions: bool = False) -> int:
+def edge_memory(model: LanguageModel, cases: Cases, *, positions: bool = False) -> int:
     """Return how many bytes ``attribute_edges`` takes beside the model and the graph of its forward pass.
 
     Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
     """
-    per_edge = 1 + (float(np.mean([len(x) for x in pairs.clean])) if positions else 0)
-    scores = 4 * len(pairs) * len(edge_map(model)) * per_edge
-    return int(scores) + max(MEMORY, row_bytes(model, max(map(len, pairs.clean))))
+    per_edge = 1 + (float(np.mean([len(x) for x in cases.clean])) if positions else 0)
+    scores = 4 * len(cases) * len(edge_map(model)) * per_edge
+    return int(scores) + max(MEMORY, row_bytes(model, max(map(len, cases.clean))))
 
 
-def _check_memory(model: LanguageModel, pairs: PairSet, positions: bool) -> None:
-    free, needed = free_memory(), edge_memory(model, pairs, positions=positions)
+def _check_memory(model: LanguageModel, cases: Cases, positions: bool) -> None:
+    free, needed = free_memory(), edge_memory(model, cases, positions=positions)
     if free is not None and needed > free:
         raise PatchclampError(
             expected=f"scores that fit into {free / 1e9:.1f} GB of free memory",
-            got=f"{needed / 1e9:.1f} GB for {len(pairs)} pairs",
+            got=f"{needed / 1e9:.1f} GB for {len(cases)} pairs",
             remedy="Take fewer pairs at once" + (", or no scores of single positions." if positions else "."),
         )
 

@@ -16,8 +16,9 @@ from patchclamp.core.provenance import Provenance
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
+from patchclamp.subjects.cases import Cases
 from patchclamp.subjects.edges import with_edges
-from patchclamp.subjects.reading import read_alone, read_pairs_of
+from patchclamp.subjects.plain import model_of
 
 Level = Literal["node", "neuron", "feature", "edge"]
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
@@ -70,16 +71,16 @@ def score_task(
                 got=repr(level),
                 remedy="Name the basis behind a pattern, such as module.0.out/whole, or give a counterpart.",
             )
-        shown, metric = read_alone(subject, task)
+        cases = subject.read(task, least=None)
         found = attribute_nodes(
-            subject, shown, metric, method="exact" if method == "patch" else method,
+            model_of(subject, cases), cases.clean[0], cases.metrics[0], method="exact" if method == "patch" else method,
             levels=SITES[level] if sites is None else sites, rules=rules, direction=direction, progress=progress,
             **settings,
         )  # fmt: skip
-        return _of_nodes(found, task)
+        return _of_nodes(found, cases.task)
     if level == "edge":
         subject = with_edges(subject)
-    pairs = read_pairs_of(subject, task)
+    cases = subject.read(task)
     if level == "edge":
         if sites is not None:
             raise PatchclampError(
@@ -88,21 +89,17 @@ def score_task(
                 remedy="Leave sites out: edges have their own.",
             )
         edges = attribute_edges(
-            subject, pairs, method=method, rules=rules or (), direction=direction, progress=progress, **settings
+            subject, cases, method=method, rules=rules or (), direction=direction, progress=progress, **settings
         )
         units = dict.fromkeys((*edges.edges.writers, *edges.edges.readers))
         numbers = {unit: i for i, unit in enumerate(units)}
         ends = np.array([[numbers[source], numbers[target]] for source, target in edges.edges.parts])
-        return _signed(
-            EdgeIndex(tuple(units), ends, subject.name), edges.mean, task, pairs, edges.scores, edges.settings
-        )
+        return _signed(EdgeIndex(tuple(units), ends, subject.name), edges.mean, cases, edges.scores, edges.settings)
     circuit = attribute_pairs(
-        subject, pairs, level=level, sites=sites, method=method, rules=rules, denoise=direction == "denoise",
+        subject, cases, level=level, sites=sites, method=method, rules=rules, denoise=direction == "denoise",
         by_position=by_position or (len(task) == 1 and sites is None), progress=progress, **settings,
     )  # fmt: skip
-    return _signed(
-        _index_of(circuit, subject.name), circuit.scores, task, pairs, circuit.per_pair, circuit.about["settings"]
-    )
+    return _signed(_index_of(circuit, subject.name), circuit.scores, cases, circuit.per_pair, circuit.about["settings"])
 
 
 def _of_nodes(found: Attribution, task: Task) -> Scores:
@@ -127,9 +124,9 @@ def _index_of(circuit: Circuit, subject: str) -> UnitIndex:
     return UnitIndex(units.blocks, subject)
 
 
-def _signed(index: UnitIndex | EdgeIndex, values: Any, task: Task, pairs: Any, each: Any, settings: Any) -> Scores:
+def _signed(index: UnitIndex | EdgeIndex, values: Any, cases: Cases, each: Any, settings: Any) -> Scores:
     return Scores(
-        index, np.asarray(values, dtype=np.float64), "m", "corrupted", float(pairs.m_clean.mean()),
-        float(pairs.m_corrupted.mean()), per_case=None if each is None else np.asarray(each), task=task.hash,
-        provenance=Provenance(extra={"settings": dict(settings), "skipped": pairs.counted_aside()}),
+        index, np.asarray(values, dtype=np.float64), "m", "corrupted", float(cases.m_clean.mean()),
+        float(cases.m_counterpart.mean()), per_case=None if each is None else np.asarray(each), task=cases.task.hash,
+        provenance=Provenance(extra={"settings": dict(settings), "skipped": cases.count_skipped()}),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Over pairs: every node, neuron and feature scored on many pairs of prompts, many prompts in one pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
@@ -26,10 +26,10 @@ from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.bases import count_units
+from patchclamp.subjects.cases import Cases
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.plain import check_places, model_of
 
 UnitLevel = Literal["node", "neuron", "feature"]
@@ -46,7 +46,7 @@ BATCH, GAP = 16, "|gap"
 MOST_KEPT = 256 * 2**20
 """Bytes up to which the scores of every pair are kept beside their mean."""
 MOST_TOLD = 256
-"""Pairs whose words a circuit holds, so that it can be asked again; ids are held of all."""
+"""Cases that a circuit holds as a task, so that they can be read again; ids are held of all."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class _Tally:
 @checked
 def attribute_pairs(
     model: Network,
-    pairs: PairSet,
+    cases: Cases,
     *,
     level: UnitLevel = "node",
     sites: Sequence[str] | None = None,
@@ -115,7 +115,7 @@ def attribute_pairs(
 
     Args:
         model: the subject; of a wrapped plain network units at module sites, which ``sites`` names.
-        pairs: what ``pc.open_pairs`` gave.
+        cases: what ``subject.read(task)`` gave.
         level: ``node``: the embedding, heads, MLPs; ``neuron``: MLP neurons and heads; ``feature``: units of the bases
             that were added, neurons where a site has none, heads.
         sites: patterns of site paths instead of the level's own; a node is then a head or a whole site, a neuron a
@@ -142,32 +142,32 @@ def attribute_pairs(
     a row of a forward pass per pair and part. ``cost_of`` counts them.
 
     Example:
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="patch")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
+        >>> found = attribute_pairs(cat, cases, level="neuron", method="patch")
         >>> found.parts[int(found.order()[0])], round(float(found.scores.max()), 2)
         ('blocks.0.mlp.act/neurons/7', 8.0)
     """
-    model = model_of(model, pairs)
-    bases = _checked(model, pairs, level, sites, method, rules, steps, batch_size, by_position=by_position)
-    n_places = len(pairs.clean[0]) if by_position else 1
+    model = model_of(model, cases)
+    bases = _checked(model, cases, level, sites, method, rules, steps, batch_size, by_position=by_position)
+    n_places = len(cases.clean[0]) if by_position else 1
     parts = UnitIndex(_blocks(model, bases, n_places if by_position else None))
     method = method or default_method(level, len(parts), rules=rules)
     if method != "patch":
         model.require("differentiate")
     firsts = dict(zip(bases, parts.firsts, strict=False))
     direction = "denoise" if denoise else "noise"
-    ends, sign = orient(pairs, direction)
-    kept = len(pairs) * len(parts) * 4 <= MOST_KEPT
-    tally = _Tally(np.zeros(len(parts)), np.zeros((len(pairs), len(parts)), dtype=np.float32) if kept else None)
+    ends, sign = orient(cases, direction)
+    kept = len(cases) * len(parts) * 4 <= MOST_KEPT
+    tally = _Tally(np.zeros(len(parts)), np.zeros((len(cases), len(parts)), dtype=np.float32) if kept else None)
     if method == "patch":
         _patched(model, ends, bases, firsts, tally, n_places * by_position, batch_size, progress, keep)
     else:
         ruled = tuple(rules if rules is not None else RELP if method == "relp" else ())
-        batches = list(ends.of_equal_length(batch_size))
+        batches = list(ends.batches_by_length(batch_size))
         for done, some in enumerate(batches, start=1):
 
             def scored(some: np.ndarray = some) -> dict[str, np.ndarray]:
@@ -195,29 +195,30 @@ def attribute_pairs(
     if method in ("relp", "atp"):
         settings["rules"] = list(ruled)
     elif method == "ig":
-        settings |= {"steps": steps, "gap": max(tally.gaps.values()) / len(pairs)}
+        settings |= {"steps": steps, "gap": max(tally.gaps.values()) / len(cases)}
     used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in bases.items() if _learnt(basis)}
-    about = {**about_pairs(pairs), "settings": settings, "bases": used, "versions": versions()}
+    about = {**about_pairs(cases), "settings": settings, "bases": used, "versions": versions()}
     subject = {"slug": model.name, "hash": model.hash}
     each = tally.each
     if each is not None:
         each *= np.float32(sign)
-    return Circuit(level, method, parts, sign * tally.total / len(pairs), subject, about, each)
+    return Circuit(level, method, parts, sign * tally.total / len(cases), subject, about, each)
 
 
-def about_pairs(pairs: PairSet) -> dict[str, Any]:
+def about_pairs(cases: Cases) -> dict[str, Any]:
     """Return what a circuit says of the pairs that it was found on.
 
     Returns:
-        Ids, kind of metric, mean m of both ends, how many were set aside by reason, and the words of the first 256.
+        Ids, kind of metric, mean m of both ends, how many were skipped by reason, and the first 256 as a task.
     """
+    task = cases.task.portable(MOST_TOLD)
     return {
-        "pairs": [pair.id for pair in pairs.pairs],
-        "metric": pairs.metrics[0].kind,
-        "m_clean": float(pairs.m_clean.mean()),
-        "m_corrupted": float(pairs.m_corrupted.mean()),
-        "aside": pairs.counted_aside(),
-        "asked": [asdict(pair) for pair in pairs.pairs[:MOST_TOLD]],
+        "pairs": cases.ids,
+        "metric": cases.metrics[0].kind,
+        "m_clean": float(cases.m_clean.mean()),
+        "m_corrupted": float(cases.m_counterpart.mean()),
+        "aside": cases.count_skipped(),
+        **({} if task is None else {"task": task.to_json()}),
     }
 
 
@@ -245,7 +246,7 @@ def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = No
 
 def cost_of(
     model: Network,
-    pairs: PairSet,
+    cases: Cases,
     *,
     level: UnitLevel = "node",
     sites: Sequence[str] | None = None,
@@ -261,11 +262,11 @@ def cost_of(
         PatchclampError: whatever ``attribute_pairs`` refuses.
         CannotIntervene: a model without gradients, for a method that needs them.
     """
-    model = model_of(model, pairs)
-    bases = _checked(model, pairs, level, sites, method, rules, steps, batch_size, by_position=by_position)
-    longest = max(model.site(path).n_places for path in bases) or max(map(len, pairs.clean))
+    model = model_of(model, cases)
+    bases = _checked(model, cases, level, sites, method, rules, steps, batch_size, by_position=by_position)
+    longest = max(model.site(path).n_places for path in bases) or max(map(len, cases.clean))
     widths = {path: model.site(path).width for path in bases}
-    parts, n = len(UnitIndex(_blocks(model, bases, longest if by_position else None))), len(pairs)
+    parts, n = len(UnitIndex(_blocks(model, bases, longest if by_position else None))), len(cases)
     method = method or default_method(level, parts, rules=rules)
     if method != "patch":
         model.require("differentiate")
@@ -292,7 +293,7 @@ def _learnt(basis: str) -> bool:
 
 def _checked(
     model: Model,
-    pairs: PairSet,
+    cases: Cases,
     level: str,
     patterns: Sequence[str] | None,
     method: str | None,
@@ -317,7 +318,7 @@ def _checked(
             got=f"{steps} and {batch_size}",
             remedy="Give larger ones.",
         )
-    lengths = sorted({len(prompt) for prompt in pairs.clean})
+    lengths = sorted({len(prompt) for prompt in cases.clean})
     if by_position and len(lengths) > 1:
         raise PatchclampError(
             expected="pairs of one length, whose positions are the same places",
@@ -350,10 +351,10 @@ def _blocks(model: Model, sites: Mapping[str, str], n_places: int | None) -> lis
 
 
 def _ends(
-    model: Model, pairs: PairSet, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
+    model: Model, cases: Cases, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
 ) -> Ends:
-    clean, other = [pairs.clean[i] for i in some], [pairs.corrupted[i] for i in some]
-    return differentiated(model, clean, other, pairs.metric(some), paths, rules, plain=Baseline("zero"))
+    clean, other = [cases.clean[i] for i in some], [cases.counterpart[i] for i in some]
+    return differentiated(model, clean, other, cases.metric(some), paths, rules, plain=Baseline("zero"))
 
 
 def _shares(model: Model, ends: Ends, sites: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -368,16 +369,16 @@ def _rowwise(basis: str) -> str:
 
 def _integrated(
     model: Model,
-    pairs: PairSet,
+    cases: Cases,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
     steps: int,
     gaps: dict[str, float],
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
-    clean, metric = [pairs.clean[i] for i in some], pairs.metric(some)
+    clean, metric = [cases.clean[i] for i in some], cases.metric(some)
     values, metric_clean = measured(model, clean, metric, list(sites))
-    other = recorded(model, [pairs.corrupted[i] for i in some], list(sites))
+    other = recorded(model, [cases.counterpart[i] for i in some], list(sites))
     for path, basis in sites.items():
         own = integrated(
             model, clean, metric, path, _rowwise(basis), values[path], against(other), steps, rows=len(some)
@@ -394,7 +395,7 @@ def _integrated(
 
 def _patched(
     model: Model,
-    pairs: PairSet,
+    cases: Cases,
     sites: Mapping[str, str],
     firsts: Mapping[str, int],
     tally: _Tally,
@@ -407,8 +408,8 @@ def _patched(
     counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
 
     def scored(i: int) -> dict[str, np.ndarray]:
-        source = recorded(model, [pairs.corrupted[i]], list(sites))
-        there = recorded(model, [pairs.clean[i]], list(sites)) if any(map(_learnt, sites.values())) else None
+        source = recorded(model, [cases.counterpart[i]], list(sites))
+        there = recorded(model, [cases.clean[i]], list(sites)) if any(map(_learnt, sites.values())) else None
         baseline = Baseline("corrupted", source)
         places: Sequence[int | None] = range(n_places) if n_places else (None,)
         chosen, cells = [], []
@@ -419,17 +420,17 @@ def _patched(
                     if moved is None or (moved[:, unit].any() if place is None else moved[place, unit]):
                         chosen.append(firsts[path] + k * counts[path] + unit)
                         cells.append([baseline.replace(UnitKey(path, unit, basis, None, place))])
-        values = model.sweep(pairs.clean[i], pairs.metrics[i], cells, batch_size=4 * batch_size)
-        effects = pairs.m_clean[i] - widened(values).cpu().double().numpy()
+        values = model.sweep(cases.clean[i], cases.metrics[i], cells, batch_size=4 * batch_size)
+        effects = cases.m_clean[i] - widened(values).cpu().double().numpy()
         scores = np.zeros(len(tally.total))
         scores[chosen] = effects
         return {"scores": scores}
 
-    for i in range(len(pairs)):
+    for i in range(len(cases)):
         scores = keep(f"batch-{i + 1:05d}", partial(scored, i))["scores"]
         tally.add(np.array([i]), 0, scores[None])
         if progress is not None:
-            progress(i + 1, len(pairs))
+            progress(i + 1, len(cases))
 
 
 def _moved(model: Model, path: str, basis: str, there: Recording | None, baseline: Baseline) -> np.ndarray | None:

@@ -21,11 +21,11 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.score_maps import SHARES
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
-from patchclamp.core.task import Task
+from patchclamp.core.task import words_of
 from patchclamp.subjects.bases import count_units, encode
+from patchclamp.subjects.cases import Cases
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.plain import check_places, model_of
 
 PAIRS, CELLS, BYTES = 64, 65_536, 256 * 2**20
@@ -41,7 +41,7 @@ PAGE_BYTES, CELL_BYTES = 24_000, 180
 @checked
 def patch_sites(
     model: Network,
-    pairs: PairSet,
+    cases: Cases,
     sites: str | Sequence[str] = USUAL,
     *,
     positions: str | Sequence[str] = "each",
@@ -62,7 +62,7 @@ def patch_sites(
 
     Args:
         model: the subject; of a wrapped plain network patterns of module sites.
-        pairs: what ``open_pairs`` gave.
+        cases: what ``subject.read(task)`` gave.
         sites: some of ``resid`` (every block's input and the last one's output), ``attn`` and ``mlp`` (what they
             write), ``head``, ``neuron``, ``feature`` (of the bases that were added), or patterns of site paths: the
             whole vector there, or with ``/heads`` or ``/neurons`` behind it each of its units.
@@ -86,14 +86,14 @@ def patch_sites(
     Cost: a row of a forward pass from the site's block on for every pair, place and unit; two forwards per pair.
 
     Example:
-        >>> from patchclamp.opening import load, open_pairs
+        >>> from patchclamp.opening import load, open_task
         >>> cat = load("organism:cat")
-        >>> scores = patch_sites(cat, open_pairs(cat, "planted"), "neuron")
+        >>> scores = patch_sites(cat, cat.read(open_task("planted", cat)), "neuron")
         >>> [(str(key), round(scores.score(key), 2)) for key in scores.top(1, signed=False)]
         [('blocks.0.mlp.act/neurons/7@3', 1.0)]
     """
-    job = plan_patching(model, pairs, sites, positions=positions, direction=direction, batch_size=batch_size)
-    per_case, run = np.empty((len(pairs), len(job.index))), np.zeros(len(job.index))
+    job = plan_patching(model, cases, sites, positions=positions, direction=direction, batch_size=batch_size)
+    per_case, run = np.empty((len(cases), len(job.index))), np.zeros(len(job.index))
     for members, (part, moved) in zip(job.members, job.parts(progress=progress), strict=True):
         per_case[members] = part
         run += moved
@@ -102,7 +102,7 @@ def patch_sites(
 
 def plan_patching(
     model: Network,
-    pairs: PairSet,
+    cases: Cases,
     sites: str | Sequence[str] = USUAL,
     *,
     positions: str | Sequence[str] = "each",
@@ -110,8 +110,8 @@ def plan_patching(
     batch_size: int = 64,
 ) -> "Patching":
     """Return a job of patching without doing it: what it costs, and its parts one by one; see ``patch_sites``."""
-    laid = model_of(model, pairs)
-    return Patching(laid, pairs, sites_named(laid, sites), grid_of(pairs, positions), direction, batch_size)
+    laid = model_of(model, cases)
+    return Patching(laid, cases, sites_named(laid, sites), grid_of(cases, positions), direction, batch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ class Patching:
 
     Args:
         model: the subject.
-        pairs: what is asked.
+        cases: what is asked.
         sites: path and basis of each.
         grid: the places.
         direction: which way.
@@ -131,7 +131,7 @@ class Patching:
     """
 
     model: Model
-    pairs: PairSet
+    cases: Cases
     sites: list[tuple[str, str]]
     grid: Grid
     direction: str
@@ -146,7 +146,7 @@ class Patching:
             )
         if self.grid.how != "all":
             check_places(
-                self.model, [path for path, _ in self.sites], len(self.pairs.clean[0]), "Take positions='all'."
+                self.model, [path for path, _ in self.sites], len(self.cases.clean[0]), "Take positions='all'."
             )
         if self.n_bytes > MOST_BYTES:
             raise PatchclampError(
@@ -170,21 +170,21 @@ class Patching:
     @property
     def n_cells(self) -> int:
         """Cells in all: pairs, places and units; those that need not be run among them."""
-        places = sum(bool(self.grid.at(k, len(x))) for x in self.pairs.clean for k in range(len(self.grid.places)))
+        places = sum(bool(self.grid.at(k, len(x))) for x in self.cases.clean for k in range(len(self.grid.places)))
         return places * sum(self.n_units)
 
     @property
     def n_bytes(self) -> int:
         """Memory of all effects."""
-        return 8 * len(self.pairs) * len(self.index)
+        return 8 * len(self.cases) * len(self.index)
 
     @property
     def disk_bytes(self) -> int:
         """About what the folder takes: effects, the pairs' words, the table of cells and the page."""
-        words = sum(len(part) for pair in self.pairs.pairs for part in (pair.clean, pair.corrupted))
+        words = sum(len(words_of(x)) for case in self.cases.task.cases for x in (case.shown, case.counterpart))
         shown = min(len(self.index), SHOWN)
         means = (16 + len(self.members)) * len(self.index) + 400 * len(self.members)
-        return self.n_bytes + means + PAGE_BYTES + CELL_BYTES * shown + 2 * words + 200 * len(self.pairs)
+        return self.n_bytes + means + PAGE_BYTES + CELL_BYTES * shown + 2 * words + 200 * len(self.cases)
 
     @property
     def held_bytes(self) -> int:
@@ -194,7 +194,7 @@ class Patching:
     @property
     def _per_pair(self) -> int:
         sites = [self.model.site(path) for path in dict.fromkeys(path for path, _ in self.sites)]
-        longest = max(*(len(x) for x in self.pairs.clean), *(site.n_places for site in sites))
+        longest = max(*(len(x) for x in self.cases.clean), *(site.n_places for site in sites))
         wide = sum(site.width for site in sites)
         stream = self.model.site("blocks.0.resid_in").width * self.model.n_layers if self.model.n_layers else 0
         return longest * (2 * wide + stream) * torch.finfo(self.model.dtype).bits // 8
@@ -202,17 +202,17 @@ class Patching:
     @cached_property
     def _most(self) -> int:
         cells = max(len(self.index), 1)
-        return max(1, min(PAIRS, CELLS // cells, BYTES // max(self._per_pair, 1), len(self.pairs)))
+        return max(1, min(PAIRS, CELLS // cells, BYTES // max(self._per_pair, 1), len(self.cases)))
 
     @cached_property
     def members(self) -> list[Int[np.ndarray, " some"]]:
         """The pairs of each part."""
-        return list(self.pairs.of_equal_length(self._most))
+        return list(self.cases.batches_by_length(self._most))
 
     def seconds(self) -> float:
         """Return about how long it takes, from one pass of ``batch_size`` rows; an upper bound where runs agree."""
         rows = min(self.batch_size, 64)
-        shown, metric = [self.pairs.clean[0]] * rows, self.pairs.metric([0] * rows)
+        shown, metric = [self.cases.clean[0]] * rows, self.cases.metric([0] * rows)
         self.model.measure(shown, metric)  # the first pass pays for set-up
         began = time.monotonic()
         self.model.measure(shown, metric)
@@ -253,12 +253,12 @@ class Patching:
                 progress(done, total)
 
     def _cells_of(self, members: Int[np.ndarray, " some"]) -> int:
-        length = len(self.pairs.clean[members[0]])
+        length = len(self.cases.clean[members[0]])
         places = sum(bool(self.grid.at(k, length)) for k in range(len(self.grid.places)))
         return len(members) * places * sum(self.n_units)
 
     def _part(self, members: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-        clean, corrupted = ([those[i] for i in members] for those in (self.pairs.clean, self.pairs.corrupted))
+        clean, corrupted = ([those[i] for i in members] for those in (self.cases.clean, self.cases.counterpart))
         denoise = self.direction == "denoise"
         into, donors = (corrupted, clean) if denoise else (clean, corrupted)
         paths = list(dict.fromkeys(path for path, _ in self.sites))
@@ -275,12 +275,12 @@ class Patching:
                     rows = np.argwhere((moved if self.grid.how == "all" else moved[:, list(spot)]).any(1))
                     cells.append(np.insert(rows, [1, 1], [number, place], axis=1))
         which = np.concatenate(cells)
-        metric = self.pairs.metric(members)
+        metric = self.cases.metric(members)
         measured = self.model.sweep(
             into, metric, _Cells(self.sites, which, both, spots, whole=self.grid.how == "all"),
             of=which[:, 0].tolist(), batch_size=self.batch_size, progress=progress,
         ) if len(which) else torch.zeros(0)  # fmt: skip
-        ends = self.pairs.m_clean[members], self.pairs.m_corrupted[members]
+        ends = self.cases.m_clean[members], self.cases.m_counterpart[members]
         start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)
         shares = sign * (measured.cpu().double().numpy() - start[which[:, 0]]) / (ends[0] - ends[1])[which[:, 0]]
         pair, site, place, unit = which.T
@@ -310,12 +310,12 @@ class Patching:
             run: in how many pairs each key's patch was run.
             known: False where nothing was patched yet, and only what is fixed before is of interest.
         """
-        pairs, first = self.pairs, self.pairs.pairs[0]
-        measure = pairs.metrics[0].kind
+        cases, first = self.cases, self.cases.task.cases[0]
+        measure = cases.metrics[0].kind
         return Scores(
             self.index, mean_columns(per_case)[0] if known else np.zeros(len(self.index)), SHARES[self.direction],
-            "corrupted", float(pairs.m_clean.mean()), float(pairs.m_corrupted.mean()), per_case,
-            measures={"run": run}, task=Task.of_pairs(pairs.pairs, measure=measure).hash,
+            "corrupted", float(cases.m_clean.mean()), float(cases.m_counterpart.mean()), per_case,
+            measures={"run": run}, task=cases.task.hash,
             provenance=Provenance(
                 self.model.name, self.model.hash,
                 options={
@@ -324,8 +324,8 @@ class Patching:
                 },
                 versions=read_versions(),
                 extra={
-                    "aligned": self.grid.how, "tokens": list(self.tokens), "skipped": pairs.counted_aside(),
-                    "example": [first.clean, first.corrupted], "device": self.model.device.type,
+                    "aligned": self.grid.how, "tokens": list(self.tokens), "skipped": cases.count_skipped(),
+                    "example": [words_of(first.shown), words_of(first.counterpart)], "device": self.model.device.type,
                     "dtype": str(self.model.dtype).removeprefix("torch."),
                 },
             ),
@@ -336,7 +336,7 @@ class Patching:
         """The token at each place, where all clean prompts have the same."""
         found = []
         for place in range(len(self.grid.places)):
-            at = [(x, self.grid.at(place, len(x))) for x in self.pairs.clean]
+            at = [(x, self.grid.at(place, len(x))) for x in self.cases.clean]
             ids = {int(x.ids[spot[0]]) for x, spot in at if len(spot) == 1}
             single = hasattr(self.model, "tokenizer") and len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
             found.append(self.model.tokenizer.token(ids.pop()) if single else "")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def patch_to_folder(
         moved = sum(
             (bundle.read(piece, ["run"])["run"].astype(np.float64) for piece in parts), np.zeros(len(job.index))
         )
-        scores = job.scores(read_cases(bundle, len(job.pairs), len(job.index)), moved)
+        scores = job.scores(read_cases(bundle, len(job.cases), len(job.index)), moved)
         if not bundle.whole:
             scores.append(bundle)
             bundle.attach(SUMMARY, _text(to_document(scores)).encode())
@@ -83,10 +82,10 @@ def to_document(scores: Scores) -> dict[str, Any]:
 
 
 def _manifest(job: Patching) -> dict[str, Any]:
-    shape, n = (len(job.pairs), len(job.index)), len(job.index)
+    shape, n = (len(job.cases), len(job.index)), len(job.index)
     nothing = job.scores(np.broadcast_to(np.zeros(1), shape), np.zeros(n), known=False)
     return {
-        **nothing.manifest(), "pairs": [asdict(pair) for pair in job.pairs.pairs],
+        **nothing.manifest(), "pairs": [case.worded().to_json() for case in job.cases.task.cases],
         "members": [len(members) for members in job.members],
     }  # fmt: skip
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Span, spans
+from patchclamp.subjects.cases import Cases
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.pairs import PairSet
 
 SITES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "resid": (("resid_in", "resid_out"), "whole"),
@@ -34,7 +34,7 @@ def sites_named(model: Model, sites: str | Sequence[str]) -> list[tuple[str, str
         )
     for name in (part.strip() for part in (sites.split(",") if isinstance(sites, str) else sites)):
         if name in SITES:
-            if model.levels:
+            if model.levels and hasattr(model, "covered"):  # of texts the family says which sites these are
                 model.covered()
             kinds, basis = SITES[name]
             last = max((site.layer or 0 for site in model.sites()), default=0)
@@ -90,13 +90,13 @@ class Grid:
         return (position,) if 0 <= position < length else ()
 
 
-def grid_of(pairs: PairSet, positions: str | Sequence[str]) -> Grid:
-    """Return the places that ``positions`` means in the prompts of these pairs.
+def grid_of(cases: Cases, positions: str | Sequence[str]) -> Grid:
+    """Return the places that ``positions`` means in the prompts of these cases.
 
     Raises:
         PatchclampError: a span that no prompt has.
     """
-    lengths = {len(x) for x in pairs.clean}
+    lengths = {len(x) for x in cases.clean}
     longest = max(lengths)
     if positions == "all":
         return Grid(("all",), "all")

@@ -19,11 +19,11 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import DIRECT, RELP
+from patchclamp.subjects.cases import check_metric
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import as_model
-from patchclamp.subjects.reading import check_metric
 
 METHODS: Mapping[str, str] = {
     "relp": "relevance patching (RelP)",

@@ -15,14 +15,14 @@ from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
+from patchclamp.subjects.cases import Cases, ReadCase
 from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
 
 EDGE_METHODS = ("patch", "eap-ig", "eap", "relp")
 Fold = tuple[str, str]
@@ -87,20 +87,20 @@ def calibrate_edges(
 
 def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     model = organisms.planted.build(name)
-    pairs, graph = pairs_of(model, name), edge_map(model)
+    cases, graph = cases_of(model, name), edge_map(model)
     folds = [(writer_of(u), reader_of(v, graph)) for u, v in graph.parts]
     names = list(dict.fromkeys(folds))
-    exact = strengths(_scores(model, pairs, "patch"), folds, names)
+    exact = strengths(_scores(model, cases, "patch"), folds, names)
     planted = [names.index(fold) for fold in planted_folds(name, graph)]
     scored = {}
     for method in methods:
         began = time.perf_counter()
-        scores = exact if method == "patch" else strengths(_scores(model, pairs, method), folds, names)
+        scores = exact if method == "patch" else strengths(_scores(model, cases, method), folds, names)
         scored[method] = scores, time.perf_counter() - began
     return findings(name, planted, exact, scored)
 
 
-def pairs_of(model: LanguageModel, name: str) -> PairSet:
+def cases_of(model: LanguageModel, name: str) -> Cases:
     """Return a card's clean prompt, held against its corrupted one and against itself with each word unknown."""
     card = organisms.card(name)
     clean = model.tokenize(card["prompt"])
@@ -112,16 +112,16 @@ def pairs_of(model: LanguageModel, name: str) -> PairSet:
         ids[place] = model.tokenizer.bare.unk_token_id
         others.append(Stimulus.of(ids))
     n = len(others)
-    pair = Pair(card["prompt"], card["corrupt"], (card["target"],), (card["contrast"],))
+    case = Case(card["prompt"], card["corrupt"], (card["target"],), (card["contrast"],))
     ends = [model.measure(shown, metric).double().cpu().numpy() for shown in ([clean] * n, others)]
-    return PairSet((pair,) * n, (clean,) * n, tuple(others), (metric,) * n, ends[0], ends[1])
+    return Cases(Task((case,) * n), tuple(ReadCase(clean, other, metric) for other in others), ends[0], ends[1])
 
 
-def _scores(model: LanguageModel, pairs: PairSet, method: str) -> Float[np.ndarray, "pair edge"]:
+def _scores(model: LanguageModel, cases: Cases, method: str) -> Float[np.ndarray, "pair edge"]:
     if method == "patch":
-        return patch_edges(model, pairs).scores
+        return patch_edges(model, cases).scores
     rules = RELP if method == "relp" else ()
-    return attribute_edges(model, pairs, method="eap" if method == "relp" else method, rules=rules).scores
+    return attribute_edges(model, cases, method="eap" if method == "relp" else method, rules=rules).scores
 
 
 def strengths(

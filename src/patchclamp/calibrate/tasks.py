@@ -14,9 +14,9 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import ask
 from patchclamp.explain.receipts import normalised
 from patchclamp.organisms import language
+from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
 
@@ -149,14 +149,13 @@ class _Held:
 
 def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | None:
     """Score one pair by every method and measure what they say; None where the two prompts hardly differ in m."""
-    question = ask(model, item.clean, item.answer, contrast=item.wrong, corrupt=item.corrupted)
-    assert question.corrupted is not None
-    metric_baseline = float(model.measure([question.corrupted], question.metric)[0])
+    case = model.read_case(item.clean, (item.answer,), (item.wrong,), counterpart=item.corrupted)
+    metric_baseline = float(model.measure([case.counterpart], case.metric)[0])
     scored: dict[str, Attribution] = {}
     seconds: dict[str, float] = {}
     for name, options in COMPARED.items():
         began = time.perf_counter()
-        scored[name] = attribute_nodes(model, question.shown, question.metric, corrupted=question.corrupted, **options)
+        scored[name] = attribute_nodes(model, case.clean, case.metric, corrupted=case.counterpart, **options)
         seconds[name] = time.perf_counter() - began
     some = next(iter(scored.values()))
     if normalised(0.0, some.metric_clean, metric_baseline) is None:
@@ -175,7 +174,7 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
         top = [some.key(int(i)) for i in order[:TOP]]
         controls = draw_controls(some.strata, order[:TOP].tolist(), SETS, seed=seed)
         groups += [top, *([some.key(i) for i in one] for one in controls.sets)]
-    effects = some.metric_clean - _measured(model, question, some, groups)
+    effects = some.metric_clean - _measured(model, case, some, groups)
     alone, *together = np.split(effects, starts)
     scale = some.metric_clean - metric_baseline
     return {
@@ -193,10 +192,10 @@ def _singles(scores: Mapping[str, np.ndarray], draw: np.random.Generator) -> np.
 
 
 def _measured(
-    model: LanguageModel, question: Any, found: Attribution, groups: Sequence[Sequence[UnitKey]]
+    model: LanguageModel, case: ReadCase, found: Attribution, groups: Sequence[Sequence[UnitKey]]
 ) -> Float[np.ndarray, " group"]:
     cells = [[found.baseline.replace(node) for node in group] for group in groups]
-    return widened(model.sweep(question.shown, question.metric, cells)).cpu().double().numpy()
+    return widened(model.sweep(case.clean, case.metric, cells)).cpu().double().numpy()
 
 
 def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: int) -> list[Holding]:

@@ -159,7 +159,7 @@ def survey(options: Namespace) -> int:
 
 def explain(options: Namespace) -> int:
     """Explain an answer."""
-    from patchclamp.explain import ask, explain_answer
+    from patchclamp.explain import explain_answer
     from patchclamp.explain.answer import check_counts
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
@@ -180,8 +180,9 @@ def explain(options: Namespace) -> int:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
     prompt, corrupt = (load_prompt(model, words, options.chat) for words in (options.prompt, options.corrupt))
-    question = ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
-    for shown in () if seen else filter(None, (question.shown, question.corrupted)):
+    contrasts = () if options.contrast is None else (options.contrast,)
+    case = model.read_case(prompt, (options.target,), contrasts, counterpart=corrupt)
+    for shown in () if seen else filter(None, (case.clean, case.counterpart)):
         note_unknown(model, shown)
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()

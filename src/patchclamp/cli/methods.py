@@ -117,7 +117,7 @@ def _about(model: Any, case: Any) -> dict[str, Any]:
     """Return what an atlas shows beside the units of one prompt."""
     [shown] = model.stimuli(case.shown)
     return {
-        "prompt": case.shown, "target": case.answers[0], "contrast": case.wrongs[0] if case.wrongs else None,
+        "prompt": case.shown, "target": case.targets[0], "contrast": case.contrasts[0] if case.contrasts else None,
         "corrupt": case.counterpart, "layers": model.n_layers,
         "tokens": [model.tokenizer.token(int(i)) for i in shown.ids] if hasattr(model, "tokenize") else [],
     }  # fmt: skip
@@ -190,11 +190,10 @@ def _check_question(options: Namespace) -> None:
 
 def _task(model: Any, options: Namespace) -> Any:
     from patchclamp.core.task import Task
-    from patchclamp.opening import open_pairs
+    from patchclamp.opening import open_task
 
     if options.pairs is not None:
-        pairs = open_pairs(model, options.pairs, seed=options.seed)
-        return Task.of_pairs(pairs.pairs, measure=pairs.metrics[0].kind)
+        return open_task(options.pairs, model, seed=options.seed)
     return Task.of(options.prompt, options.target, contrast=options.contrast, counterpart=options.counterpart)
 
 

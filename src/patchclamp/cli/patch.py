@@ -24,9 +24,9 @@ def patch(options: Namespace) -> int:
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
     add_bases(model, options)
-    pairs = load_pairs(model, options, kind=options.metric)
+    cases = load_pairs(model, options, kind=options.metric)
     job = plan_patching(
-        model, pairs, options.sites, positions=options.positions, direction="noise" if options.noise else "denoise",
+        model, cases, options.sites, positions=options.positions, direction="noise" if options.noise else "denoise",
         batch_size=options.batch_size,
     )  # fmt: skip
     log(

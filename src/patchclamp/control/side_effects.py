@@ -95,7 +95,7 @@ def _answer(subject: Answers, cases: Sequence[Case]) -> np.ndarray:
 
 
 def _first_tokens(subject: Answers, cases: Sequence[Case]) -> np.ndarray:
-    return np.array([subject.continuation(case.shown, case.answers[0])[0] for case in cases])
+    return np.array([subject.continuation(case.shown, case.targets[0])[0] for case in cases])
 
 
 def _estimate(values: np.ndarray, n: int, *, rises: bool) -> Estimate:

@@ -17,6 +17,7 @@ from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.json_text import parse
+from patchclamp.core.task import Task, words_of
 from patchclamp.core.unit import UnitKey
 
 FOLDER, PAGE = "circuit", "circuit.html"
@@ -135,13 +136,13 @@ class Circuit:
             keys = [(head + str(self.parts[i]), float(self.scores[i])) for i in shown]
             nodes = [Node(key, _kind_of(key), score) for key, score in keys]
             edges = [Edge(key, OUTPUT, score) for key, score in keys]
-        asked: Any = told.get("asked") or [{}]
-        first = asked[0]
+        first = Task.from_json(told["task"]).cases[0].worded() if told.get("task") else None
         about = {
-            "prompt": first.get("clean", ""), "target": "".join(first.get("answers", [])[:1]),
-            "contrast": "".join(first.get("wrongs", [])[:1]) or None, "corrupt": first.get("corrupted"),
+            "prompt": words_of(first.shown) if first else "", "target": "".join(first.targets[:1]) if first else "",
+            "contrast": ("".join(first.contrasts[:1]) if first else "") or None,
+            "corrupt": (words_of(first.counterpart) if first else "") or None,
             "baseline": "corrupted", "method": self.method, "level": self.level, "n_pairs": len(told.get("pairs", [])),
-            "asked": told.get("asked", []), "tokens": list(tokens), "layers": 1 + max(map(_block_of, self.names())),
+            "task": told.get("task"), "tokens": list(tokens), "layers": 1 + max(map(_block_of, self.names())),
             "settings": told.get("settings", {}), "bases": told.get("bases", {}),
         }  # fmt: skip
         metric = {"kind": told.get("metric", "logit_difference")}
@@ -258,6 +259,10 @@ def _is_words(x: Any) -> bool:
     return isinstance(x, list) and all(isinstance(word, str) for word in x)
 
 
+def _is_task(x: Any) -> bool:
+    return _is_table(x) and len(Task.from_json(x)) > 0
+
+
 def _is_list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda x: isinstance(x, list) and all(map(fits, x))
 
@@ -289,7 +294,7 @@ _RECEIPT: Mapping[str, Callable[[Any], bool]] = {
 }  # fmt: skip
 _TOLD: Mapping[str, Callable[[Any], bool]] = {
     "pairs": _is_words, "metric": lambda x: isinstance(x, str), "m_clean": _is_number, "m_corrupted": _is_number,
-    "aside": _is_table, "settings": _is_table, "versions": _is_table, "asked": _is_list_of(_is_table),
+    "aside": _is_table, "settings": _is_table, "versions": _is_table, "task": _is_task,
     "plan": _is_table, "bases": lambda x: _is_table(x) and _is_words(list(x.values())), "receipt": _is_receipt,
 }  # fmt: skip
 """What a circuit says of itself, where it says it: a folder in which it is something else was changed."""

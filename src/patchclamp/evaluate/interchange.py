@@ -12,11 +12,11 @@ from torch import Tensor
 from patchclamp.core.circuit import Circuit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
+from patchclamp.subjects.cases import ROWS, Cases
 from patchclamp.subjects.edges import SETS_MEMORY, edge_map, mean_writes, measure_edges, row_bytes, with_edges
 from patchclamp.subjects.interchange import measure_interchanged, members_of
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import ROWS, PairSet
 from patchclamp.subjects.plain import model_of
 
 COPIES = 6
@@ -47,7 +47,7 @@ class UnitInterchange:
     Args:
         model: the subject.
         circuit: whose parts they are; whatever the model has beside them is never replaced.
-        pairs: whom it is measured on.
+        cases: whom it is measured on.
         means: pairs over whose clean and corrupted prompts the baseline is the mean, position by position; the
             corrupted prompt of each pair where left out.
 
@@ -55,20 +55,20 @@ class UnitInterchange:
         PatchclampError: a part that the model has not, or means of features.
 
     Example:
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
         >>> circuit = Circuit("neuron", "by hand", ("blocks.0.mlp.act/neurons/7",), np.ones(1), {"slug": "cat"})
-        >>> UnitInterchange(cat, circuit, pairs).measure(np.array([[True], [False]])).round(1).tolist()
+        >>> UnitInterchange(cat, circuit, cases).measure(np.array([[True], [False]])).round(1).tolist()
         [[4.0], [-4.0]]
     """
 
-    def __init__(self, model: Network, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> None:
-        self.model = model = model_of(model, pairs)
+    def __init__(self, model: Network, circuit: Circuit, cases: Cases, *, means: Cases | None = None) -> None:
+        self.model = model = model_of(model, cases)
         self.parts = [str(part) for part in circuit.parts]
-        self.pairs = pairs
+        self.cases = cases
         self.members = members_of(model, self.parts)
         featured = [member.path for member in self.members if member.basis.kind == "directions"]
         if featured and means is not None:
@@ -82,9 +82,9 @@ class UnitInterchange:
     @property
     def memory_bytes(self) -> int:
         """Estimate of what one batch holds: the baseline's values, and the widest site a few times over."""
-        longest = max(len(x) for x in self.pairs.clean)
+        longest = max(len(x) for x in self.cases.clean)
         widths = [max(member.n_units, self.model.site(member.path).width) for member in self.members]
-        values = min(len(self.pairs), ROWS) * longest * (sum(widths) + COPIES * max(widths))
+        values = min(len(self.cases), ROWS) * longest * (sum(widths) + COPIES * max(widths))
         return int(values * torch.finfo(self.model.dtype).bits // 8)
 
     def measure(
@@ -99,10 +99,10 @@ class UnitInterchange:
         Cost: one forward pass per subset and pair, those of one length together.
         """
         baseline = None if self.means is None else self._mean_of
-        return measure_interchanged(self.model, self.pairs, self.parts, ~kept, baseline=baseline, progress=progress)
+        return measure_interchanged(self.model, self.cases, self.parts, ~kept, baseline=baseline, progress=progress)
 
     def _mean_of(self, some: Int[np.ndarray, " pair"]) -> Mapping[str, Tensor]:
-        own = self._averages[len(self.pairs.clean[int(some[0])])]
+        own = self._averages[len(self.cases.clean[int(some[0])])]
         return {path: mean.repeat(len(some), 1) for path, mean in own.items()}
 
     @cached_property
@@ -116,8 +116,8 @@ class UnitInterchange:
         sums: dict[int, dict[str, Tensor]] = {}
         counts: dict[int, int] = {}
         paths = [member.path for member in self.members]
-        for some in means.of_equal_length(ROWS // 2):
-            shown = [x for i in some for x in (means.clean[i], means.corrupted[i])]
+        for some in means.batches_by_length(ROWS // 2):
+            shown = [x for i in some for x in (means.clean[i], means.counterpart[i])]
             recording = self.model.run(shown, record=paths, logits=False).recording
             own = sums.setdefault(len(shown[0]), {})
             for path in paths:
@@ -136,7 +136,7 @@ class EdgeInterchange:
     Args:
         model: the subject.
         circuit: whose parts they are; edges of the model that are none of its parts are kept.
-        pairs: whom it is measured on.
+        cases: whom it is measured on.
         means: pairs over which the baseline is the mean of what writers write, by length and position, over clean and
             corrupted prompts; the corrupted prompt of each pair where left out.
 
@@ -145,9 +145,9 @@ class EdgeInterchange:
         CannotIntervene: a model without such edges.
     """
 
-    def __init__(self, model: LanguageModel, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> None:
+    def __init__(self, model: LanguageModel, circuit: Circuit, cases: Cases, *, means: Cases | None = None) -> None:
         self.model = model
-        self.pairs = pairs
+        self.cases = cases
         self.means = means
         self.graph = edge_map(model)
         self.places = np.array([self.graph.index(*part) for part in circuit.parts if not isinstance(part, str)])
@@ -161,7 +161,7 @@ class EdgeInterchange:
     @property
     def memory_bytes(self) -> int:
         """Estimate of what one batch holds: what writers write, and as much again for what is made of it."""
-        return 2 * max(SETS_MEMORY, row_bytes(self.model, max(map(len, self.pairs.clean)), each=1))
+        return 2 * max(SETS_MEMORY, row_bytes(self.model, max(map(len, self.cases.clean)), each=1))
 
     def measure(
         self, kept: Bool[np.ndarray, "subset part"], *, progress: Progress | None = None
@@ -177,15 +177,15 @@ class EdgeInterchange:
         marks = np.ones((len(kept), len(self.graph)), dtype=bool)
         marks[:, self.places] = kept
         if self.means is None:
-            return measure_edges(self.model, self.pairs, marks, progress=progress)
-        found = np.zeros((len(kept), len(self.pairs)))
-        lengths, of_means = (np.array([len(x) for x in one.clean]) for one in (self.pairs, self.means))
+            return measure_edges(self.model, self.cases, marks, progress=progress)
+        found = np.zeros((len(kept), len(self.cases)))
+        lengths, of_means = (np.array([len(x) for x in one.clean]) for one in (self.cases, self.means))
         for length in np.unique(lengths):
             own = lengths == length
-            baseline = mean_writes(self.model, self.means.some(of_means == length))
+            baseline = mean_writes(self.model, self.means.subset(of_means == length))
             done = int((lengths < length).sum())
             then = None if progress is None else _shifted(progress, done * len(kept), found.size)
-            found[:, own] = measure_edges(self.model, self.pairs.some(own), marks, baseline=baseline, progress=then)
+            found[:, own] = measure_edges(self.model, self.cases.subset(own), marks, baseline=baseline, progress=then)
         return found
 
 
@@ -193,18 +193,18 @@ def _shifted(progress: Progress, before: int, total: int) -> Progress:
     return lambda done, _: progress(before + done, total)
 
 
-def interchange(model: Network, circuit: Circuit, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
+def interchange(model: Network, circuit: Circuit, cases: Cases, *, means: Cases | None = None) -> Interchange:
     """Return what measures pairs with only some of a circuit's parts kept.
 
     Args:
         model: the subject.
         circuit: of units or of edges.
-        pairs: whom it is measured on.
+        cases: whom it is measured on.
         means: pairs over which the baseline is the mean; each pair's corrupted prompt where left out.
 
     Raises:
         PatchclampError: parts that the model has not, or a mean where there can be none.
     """
     if circuit.level == "edge":
-        return EdgeInterchange(with_edges(model), circuit, pairs, means=means)
-    return UnitInterchange(model, circuit, pairs, means=means)
+        return EdgeInterchange(with_edges(model), circuit, cases, means=means)
+    return UnitInterchange(model, circuit, cases, means=means)

@@ -25,14 +25,15 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.receipts import DIRECTLY, N_OPPONENTS, Receipts, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
+from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.plain import lay_out
-from patchclamp.subjects.reading import Question, ask, unknown_words
+from patchclamp.subjects.plain import lay_out, model_of
 
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
@@ -77,7 +78,7 @@ class Explanation:
     """An answer explained, with its receipts.
 
     Args:
-        question: what was asked.
+        case: what was asked, as the subject read it.
         subject: slug and hash.
         method: how nodes were scored.
         baseline: what replaces a value: ``zero``, ``corrupted`` or ``mean``.
@@ -98,7 +99,7 @@ class Explanation:
         omitted: rival that could not be chosen, to the reason.
     """
 
-    question: Question
+    case: ReadCase
     subject: dict[str, str]
     method: str
     baseline: str
@@ -132,7 +133,7 @@ class Explanation:
 
         ``overlap`` is by how much all scores exceed m(clean) − m(baseline): units in series carry the same effect.
         """
-        q, r = self.question, self.receipts
+        q, r = self.case, self.receipts
         nodes = [
             Node(c.key, c.kind, c.predicted, {"activation": c.activation, "measured": c.measured})
             for c in (*self.causes, *self.opposing)
@@ -152,7 +153,7 @@ class Explanation:
             "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
             "method": self.method, "baseline": self.baseline, "seed": self.seed,
             "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
-            **({"beginning": q.beginning, "text": q.text} if isinstance(q.shown, Stimulus) else {}),
+            **({"beginning": q.beginning, "text": q.text} if isinstance(q.clean, Stimulus) else {}),
             **({"bases": dict(self.bases)} if self.bases else {}),
         }  # fmt: skip
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
@@ -172,7 +173,7 @@ class Explanation:
 
         ``normalised`` holds shares of m(clean) − m(baseline), or null where that is below 0.1.
         """
-        q, r = self.question, self.receipts
+        q, r = self.case, self.receipts
         receipt = r.receipt.to_json()
         interval = r.randoms.interval or Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
         receipts = {
@@ -200,8 +201,9 @@ class Explanation:
             "question": {
                 "prompt": q.prompt, "given": q.given, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
                 "beginning": q.beginning, "text": q.text,
-                "answers": q.answers, "metric": q.metric.to_json(), "explained": q.explained,
-                **({"image": True} if isinstance(q.shown, Picture) else {}),
+                "answers": (*q.target_names, *(q.contrast_names if q.target else ())),
+                "metric": q.metric.to_json(), "explained": q.explained,
+                **({"image": True} if isinstance(q.clean, Picture) else {}),
             },
             **{name: getattr(self, name) for name in own},
             "tokens": [{"position": i, "text": t, "predicted": s} for i, (t, s) in enumerate(self.tokens)],
@@ -244,7 +246,8 @@ def explain_answer(
     Args:
         model: the subject; of a wrapped plain network ``levels`` names the sites.
         prompt: the text, without a space at its end; of an image model the image: a path, an array, ``digits:17``; of a
-            plain network a tensor, or a tuple of tensors, with one row.
+            plain network a tensor, or a tuple of tensors, with one row. Or a Task of one case, which says all of what
+            is asked.
         target: the answer, with its leading space; of an image model a class, by name or number; of a plain network a
             number.
         contrast: the answer it is held against.
@@ -265,8 +268,8 @@ def explain_answer(
         Explanation: scores, receipts, controls.
 
     Raises:
-        PatchclampError: see ``ask`` and ``attribute_nodes``; also a metric that is not finite, or nothing that pushes
-            towards the answer.
+        PatchclampError: see ``Model.read_case`` and ``attribute_nodes``; also a metric that is not finite, or nothing
+            that pushes towards the answer.
 
     Source: 2508.21258 for the scores; receipts and controls are ours.
 
@@ -279,23 +282,22 @@ def explain_answer(
         >>> found.causes[0].key, round(found.causes[0].measured, 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
-    model = lay_out(model, prompt)
     check_counts(top, n_controls)
     if method not in EXPLAINING:
         raise PatchclampError(
             expected=f"a method among {', '.join(EXPLAINING)}", got=repr(method), remedy="Choose one of these."
         )
-    question = ask(model, prompt, target, contrast=contrast, corrupt=corrupt, metric=metric)
-    kind = "mean" if means is not None else "zero" if corrupt is None else "corrupted"
-    asked: dict[str, Any] = {"corrupted": question.corrupted, "means": means, "levels": levels}
-    shown, metric = question.shown, question.metric
+    model, case = _read(model, prompt, target, contrast, corrupt, metric)
+    kind = "mean" if means is not None else "zero" if case.counterpart is None else "corrupted"
+    asked: dict[str, Any] = {"corrupted": case.counterpart, "means": means, "levels": levels}
+    shown, metric = case.clean, case.metric
     _check_others(model, shown, levels)
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
     direct = None if why else attribute_nodes(model, shown, metric, method="direct", **asked)
     found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
     _check_finite(found)
-    _check_moved(model, question, found)
+    _check_moved(model, case, found)
     least = NOTHING * np.abs(found.flat).max()
     order = found.order()
     chosen = [found.key(int(i)) for i in order[:top] if found.flat[i] > least]
@@ -319,17 +321,17 @@ def explain_answer(
         model, shown, metric, found, direct, chosen, opposing, n_controls=n_controls, seed=seed, progress=progress
     )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
-    described = list(_described(model, question, found, clean, [*chosen, *opposing], receipts.singly))
-    probability, likeliest = _first_answers(model, question)
+    described = list(_described(model, case, found, clean, [*chosen, *opposing], receipts.singly))
+    probability, likeliest = _first_answers(model, case)
     return Explanation(
-        question=question,
+        case=case,
         subject={"slug": model.name, "hash": model.hash},
         method=found.method,
         baseline=kind,
         metric_clean=found.metric_clean,
         metric_baseline=receipts.kept.measured[0]
-        if question.corrupted is None
-        else _measure(model, question.corrupted, metric),
+        if case.counterpart is None
+        else _measure(model, case.counterpart, metric),
         probability=probability,
         likeliest=likeliest,
         tokens=tuple(zip(_tokens(model, shown, found), map(float, found.by_position()), strict=True)),
@@ -348,6 +350,35 @@ def explain_answer(
         },
         omitted={DIRECTLY: why} if why else {},
     )
+
+
+def _read(
+    model: Network,
+    prompt: Any,
+    target: str | int | None,
+    contrast: str | int | None,
+    corrupt: Any,
+    metric: Metric | None,
+) -> tuple[Model, ReadCase]:
+    """Return the model, laid out for what it is shown, and the one case as it reads it."""
+    if isinstance(prompt, Task):
+        if len(prompt) > 1 or not (target is contrast is corrupt is metric is None):
+            raise PatchclampError(
+                expected="a task of one case, and nothing beside it",
+                got=f"{len(prompt)} cases" if len(prompt) > 1 else "a target, contrast, counterpart or metric too",
+                remedy="pc.attribute(subject, task) takes several. A case holds its targets and counterpart.",
+            )
+        cases = model.read(prompt, least=None)
+        return model_of(model, cases), cases.read[0]
+    if (target is None) == (metric is None) or (metric is not None and contrast is not None):
+        raise PatchclampError(
+            expected="a target (and perhaps a contrast), or a metric",
+            got="both" if metric is not None else "neither",
+            remedy="A metric says by itself which tokens it reads.",
+        )
+    laid = lay_out(model, prompt)
+    targets, contrasts = (() if answer is None else (answer,) for answer in (target, contrast))
+    return laid, laid.read_case(prompt, targets, contrasts, counterpart=corrupt, metric=metric)
 
 
 def check_counts(top: int, n_controls: int) -> None:
@@ -394,11 +425,11 @@ def _check_finite(found: Attribution) -> None:
         )
 
 
-def _check_moved(model: Model, question: Question, found: Attribution) -> None:
+def _check_moved(model: Model, case: ReadCase, found: Attribution) -> None:
     """Refuse to rank what is rounding: an answer that no unit moves has no causes."""
-    if question.metric.kind not in ("logit", "logit_difference") or np.abs(found.flat).max() >= LEAST_MOVED:
+    if case.metric.kind not in ("logit", "logit_difference") or np.abs(found.flat).max() >= LEAST_MOVED:
         return
-    words = unknown_words(model, question.shown)
+    words = model.unknown_words(case.clean)
     raise PatchclampError(
         expected=f"an answer that some unit is predicted to move by {LEAST_MOVED:g} logits or more",
         got=f"m = {found.metric_clean:.2f}, which none moves: there is nothing to explain",
@@ -414,7 +445,7 @@ def _measure(model: Model, stimulus: Any, metric: Metric) -> float:
 
 def _described(
     model: Model,
-    question: Question,
+    case: ReadCase,
     found: Attribution,
     clean: Recording,
     nodes: Sequence[UnitKey],
@@ -429,7 +460,7 @@ def _described(
             key=str(node),
             kind=kind_of(node.basis),
             position=node.position,
-            token=model.place_name(question.shown, node),
+            token=model.place_name(case.clean, node),
             activation=activation,
             predicted=found.score(node),
             measured=effect,
@@ -460,13 +491,13 @@ def _promoted(model: Model, site: str, values: Tensor) -> tuple[str, ...]:
     return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > 0)
 
 
-def _first_answers(model: Model, question: Question) -> tuple[float, tuple[tuple[str, float], ...]]:
+def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...]]:
     """Return the target's probability where the metric first reads, and the model's likeliest answers there."""
-    logits = model.run(question.shown, logits=question.metric.positions[:1]).logits
+    logits = model.run(case.clean, logits=case.metric.positions[:1]).logits
     probabilities = logits[0, 0].float().softmax(-1)
     best = probabilities.topk(min(N_LIKELIEST, len(probabilities)))
     likeliest = [(model.answer_name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
-    target = question.metric.target
+    target = case.metric.target
     return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest)
 
 

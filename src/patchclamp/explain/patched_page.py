@@ -39,9 +39,9 @@ def patched_page(scores: Scores, *, command: str | None = None) -> str:
 
     Example:
         >>> from patchclamp.attribute.patching import patch_sites
-        >>> from patchclamp.opening import load, open_pairs
+        >>> from patchclamp.opening import load, open_task
         >>> cat = load("organism:cat")
-        >>> page = patched_page(patch_sites(cat, open_pairs(cat, "planted")))
+        >>> page = patched_page(patch_sites(cat, cat.read(open_task("planted", cat))))
         >>> page[:15], "blocks.0.mlp.write/whole/0" in page, "<script" in page
         ('<!doctype html>', True, False)
     """

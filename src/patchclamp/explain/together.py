@@ -24,13 +24,13 @@ from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import encode
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, Cases
 from patchclamp.subjects.edges import edge_map, measure_edges, with_edges
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.interchange import measure_interchanged
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 from patchclamp.subjects.plain import model_of
 
 AT_ONCE, PAIRS_AT_ONCE = 8, 16
@@ -76,7 +76,7 @@ class Together:
 def replace_together(
     model: Network,
     circuit: Circuit,
-    pairs: PairSet,
+    cases: Cases,
     places: Sequence[int],
     *,
     n_sets: int = 99,
@@ -94,7 +94,7 @@ def replace_together(
     Args:
         model: the subject.
         circuit: whose parts they are.
-        pairs: whom it is asked of.
+        cases: whom it is asked of.
         places: which parts; one named twice is replaced once.
         n_sets: random sets, at most; 0 draws none.
         seed: of their draw.
@@ -109,13 +109,13 @@ def replace_together(
 
     Example:
         >>> from patchclamp.attribute.over_pairs import attribute_pairs
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="atp")
-        >>> round(replace_together(cat, found, pairs, found.order()[:1].tolist()).measured, 1)
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
+        >>> found = attribute_pairs(cat, cases, level="neuron", method="atp")
+        >>> round(replace_together(cat, found, cases, found.order()[:1].tolist()).measured, 1)
         8.0
     """
     chosen = np.array(list(dict.fromkeys(int(i) for i in places)), dtype=np.int64)
@@ -125,7 +125,7 @@ def replace_together(
             got=f"{len(chosen)} and {n_sets}",
             remedy="Choose some.",
         )
-    ends, sign = orient(pairs, str(dict(circuit.about.get("settings", {})).get("direction", "noise")))
+    ends, sign = orient(cases, str(dict(circuit.about.get("settings", {})).get("direction", "noise")))
     order, strata, barred = _arrange(circuit.parts)
     sizes, loudness = _moves(model_of(model, ends), circuit.parts, ends, turn)
     strata = [replace(s, sizes=sizes[order[s.first : s.first + len(s.sizes)]]) for s in strata]
@@ -145,18 +145,18 @@ def replace_together(
     means = effects.mean(1)
     n_single, n_rivals = len(singles), len(rivals)
     single = means[1 : 1 + n_single] if singles else means[:1] if alone else means[:0]
-    interval = mean_interval(effects[0], seed=seed) if len(pairs) > 1 else None
+    interval = mean_interval(effects[0], seed=seed) if len(cases) > 1 else None
     names = circuit.names()
     receipt = Receipt(
         "these parts carry m", tuple(names[i] for i in chosen), float(circuit.scores[chosen].sum()),
-        Estimate(float(means[0]), interval, len(pairs), "m"), controls.measure(means[1 + n_single + n_rivals :]),
+        Estimate(float(means[0]), interval, len(cases), "m"), controls.measure(means[1 + n_single + n_rivals :]),
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
     )  # fmt: skip
     sums = [circuit.scores[list(one)].sum() for one in controls.sets]
     return Together(
         places=tuple(chosen.tolist()), receipt=receipt, alone=tuple(map(float, single)),
         random_predicted=float(np.mean(sums)) if sums else math.nan,
-        clean=float(pairs.m_clean.mean()), corrupted=float(pairs.m_corrupted.mean()),
+        clean=float(cases.m_clean.mean()), corrupted=float(cases.m_counterpart.mean()),
     )  # fmt: skip
 
 
@@ -266,7 +266,7 @@ def _arrange(
 
 
 def _moves(
-    model: Model, parts: Sequence[Part], ends: PairSet, turn: Turn
+    model: Model, parts: Sequence[Part], ends: Cases, turn: Turn
 ) -> tuple[Float[np.ndarray, " part"], Float[np.ndarray, " part"]]:
     """Return the mean over pairs of ‖n(x) − n(x′)‖ and of ‖n(x)‖ of every part; of an edge, of its source."""
     keys = [part if isinstance(part, str) else part[0] for part in parts]
@@ -278,10 +278,10 @@ def _moves(
     at = np.array([-1 if place.position is None else place.position for place in places])
     found = np.zeros((2, len(names)))
     paths = list(dict.fromkeys(site for site, _ in members))
-    for some in ends.of_equal_length(PAIRS_AT_ONCE):
+    for some in ends.batches_by_length(PAIRS_AT_ONCE):
         with turn():
             here, there = (
-                recorded(model, [side[int(i)] for i in some], paths) for side in (ends.clean, ends.corrupted)
+                recorded(model, [side[int(i)] for i in some], paths) for side in (ends.clean, ends.counterpart)
             )
         for (site, basis), own in members.items():
             for row, values in zip(found, _norms(model, site, basis, here[site], there[site], len(some)), strict=True):
@@ -326,7 +326,7 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
 def _measured(
     model: Network,
     circuit: Circuit,
-    pairs: PairSet,
+    cases: Cases,
     replaced: Bool[np.ndarray, "set part"],
     turn: Turn,
     progress: Progress | None,
@@ -341,10 +341,10 @@ def _measured(
                 language = with_edges(model)
                 kept = np.ones((len(part), len(edge_map(language))), dtype=bool)
                 kept[:, _edges_of(language, circuit, used)] = ~part[:, used]
-                found.append(measure_edges(language, pairs, kept))
+                found.append(measure_edges(language, cases, kept))
             else:
                 keys = [str(circuit.parts[int(i)]) for i in used]
-                found.append(measure_interchanged(model_of(model, pairs), pairs, keys, part[:, used]))
+                found.append(measure_interchanged(model_of(model, cases), cases, keys, part[:, used]))
         if progress is not None:
             progress(min(start + AT_ONCE, len(replaced)), len(replaced))
     return np.concatenate(found)

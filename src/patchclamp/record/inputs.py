@@ -14,12 +14,12 @@ from patchclamp.core.recording import StoredRecording
 from patchclamp.core.stimulus import Picture
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.core.task import Task
+from patchclamp.core.task import Task, words_of
 from patchclamp.record.plan import ImagePlan, Showing
 from patchclamp.record.stream import record_shown
 from patchclamp.record.survey import survey_shown
 from patchclamp.subjects.plain import PlainModel, PlainNetwork
-from patchclamp.subjects.plain_tasks import name_of, tensor_of
+from patchclamp.subjects.plain_tasks import tensor_of
 
 
 @checked
@@ -127,7 +127,7 @@ def show_inputs(net: PlainNetwork, inputs: Any, *, batch_size: int, seed: int = 
         )
     model = PlainModel(net, rows[0], _nothing)
     pictures = [
-        Picture(row.id, f"input {i}" if isinstance(one, np.ndarray) else name_of(one), x[0].cpu().numpy())
+        Picture(row.id, f"input {i}" if isinstance(one, np.ndarray) else words_of(one), x[0].cpu().numpy())
         for i, (one, x, row) in enumerate(zip(shown, rows, model.stimuli(torch.cat(rows)), strict=True))
     ]
     plan = ImagePlan(

@@ -16,11 +16,11 @@ from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.backward import check_norm, held
+from patchclamp.subjects.cases import Cases
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import PairSet
 
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
@@ -42,7 +42,7 @@ def with_edges(subject: Network) -> LanguageModel:
         raise CannotIntervene(
             expected="a language model of a known family, for edges",
             got=subject.name,
-            remedy="Score units: attribute_pairs(net, pairs, sites=[…]).",
+            remedy="Score units: attribute_pairs(net, cases, sites=[…]).",
         )
     return subject
 
@@ -135,12 +135,12 @@ def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus], rows: Sequence[
     return Writes(each, {path: widened(seen[path])[pick] for path in (*read, graph.stream(None))})
 
 
-def mean_writes(model: LanguageModel, pairs: PairSet, *, progress: Progress | None = None) -> Writes:
+def mean_writes(model: LanguageModel, cases: Cases, *, progress: Progress | None = None) -> Writes:
     """Return the mean of what every writer adds at each position, over both prompts of all pairs that reach it.
 
     Args:
         model: the subject.
-        pairs: the pairs that a circuit was found on.
+        cases: the pairs that a circuit was found on.
         progress: called with pairs done and pairs in all.
 
     Returns:
@@ -148,12 +148,12 @@ def mean_writes(model: LanguageModel, pairs: PairSet, *, progress: Progress | No
 
     Cost: two forward passes per pair.
     """
-    longest = max(map(len, pairs.clean))
+    longest = max(map(len, cases.clean))
     counts = torch.zeros(longest, device=model.device)
     total: Writes | None = None
     done = 0
-    for some in pairs.of_equal_length(rows_at_once(model, longest)):
-        for prompts in (pairs.clean, pairs.corrupted):
+    for some in cases.batches_by_length(rows_at_once(model, longest)):
+        for prompts in (cases.clean, cases.counterpart):
             found = writes_of(model, [prompts[i] for i in some])
             n = found.each.shape[2]
             if total is None:
@@ -166,7 +166,7 @@ def mean_writes(model: LanguageModel, pairs: PairSet, *, progress: Progress | No
                 total.streams[path][0, :n] += x.sum(0)
         done += len(some)
         if progress is not None:
-            progress(done, len(pairs))
+            progress(done, len(cases))
     assert total is not None
     return Writes(total.each / counts[:, None], {path: x / counts[:, None] for path, x in total.streams.items()})
 
@@ -189,7 +189,7 @@ def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> in
 
 def measure_edges(
     model: LanguageModel,
-    pairs: PairSet,
+    cases: Cases,
     kept: Bool[np.ndarray, "..."],
     *,
     baseline: Writes | None = None,
@@ -202,7 +202,7 @@ def measure_edges(
 
     Args:
         model: the subject.
-        pairs: prompts x, and x′, which is the baseline where none is given.
+        cases: prompts x, and x′, which is the baseline where none is given.
         kept: ``(edge,)`` or ``(subset, edge)`` marks, in the order of ``edge_map(model)``.
         baseline: what stands in for the others: ``mean_writes`` of other pairs.
         progress: called with rows done and rows in all.
@@ -220,7 +220,7 @@ def measure_edges(
     """
     graph = edge_map(model)
     subsets = np.atleast_2d(np.asarray(kept, dtype=bool))
-    longest = max(map(len, pairs.clean))
+    longest = max(map(len, cases.clean))
     short = baseline is not None and baseline.each.shape[2] < longest
     if subsets.shape[1:] != (len(graph),) or short:
         raise PatchclampError(
@@ -228,17 +228,17 @@ def measure_edges(
             got=f"{baseline.each.shape[2]}" if baseline is not None and short else f"{kept.shape}",
             remedy="Take means over prompts as long." if short else "Edges are those of edge_map(model), in its order.",
         )
-    found = np.zeros((len(subsets), len(pairs)))
+    found = np.zeros((len(subsets), len(cases)))
     done = 0
-    for members in pairs.of_equal_length(len(pairs)):
+    for members in cases.batches_by_length(len(cases)):
         spots = [(int(i), s) for i in members for s in range(len(subsets))]
-        step = max(1, SETS_MEMORY // row_bytes(model, len(pairs.clean[members[0]]), each=1))
+        step = max(1, SETS_MEMORY // row_bytes(model, len(cases.clean[members[0]]), each=1))
         for part in (spots[k : k + step] for k in range(0, len(spots), step)):
             own = [i for i, _ in part]
-            shown = [pairs.clean[i] for i in own]
+            shown = [cases.clean[i] for i in own]
             # Masks of a few rows at a time: those of hundreds of subsets take more than the writes.
             masks = torch.from_numpy(graph.dense(subsets[[s for _, s in part]])).to(model.device)
-            m = measured_with(model, graph, shown, pairs.metric(own), masks, _base(model, pairs, own, baseline))
+            m = measured_with(model, graph, shown, cases.metric(own), masks, _base(model, cases, own, baseline))
             for (i, s), value in zip(part, widened(m).cpu().double().numpy(), strict=True):
                 found[s, i] = value
             done += len(part)
@@ -247,17 +247,17 @@ def measure_edges(
     return found if np.ndim(kept) > 1 else found[0]
 
 
-def _base(model: LanguageModel, pairs: PairSet, own: Sequence[int], baseline: Writes | None) -> Writes:
+def _base(model: LanguageModel, cases: Cases, own: Sequence[int], baseline: Writes | None) -> Writes:
     """Return the baseline's writes, a row for each of some pairs; a pair's prompt runs once however often it is there.
 
     Nobody else holds ``each``: it may be overwritten.
     """
     if baseline is not None:
-        one = baseline.first(len(pairs.clean[own[0]]))
+        one = baseline.first(len(cases.clean[own[0]]))
         streams = {path: x.expand(len(own), -1, -1) for path, x in one.streams.items()}
         return Writes(one.each.repeat(len(own), 1, 1, 1), streams)
     once = list(dict.fromkeys(own))
-    return writes_of(model, [pairs.corrupted[i] for i in once], [once.index(i) for i in own])
+    return writes_of(model, [cases.counterpart[i] for i in once], [once.index(i) for i in own])
 
 
 def measured_with(

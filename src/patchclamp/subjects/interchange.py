@@ -14,10 +14,10 @@ from patchclamp.core.intervention import Intervention
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import count_units, encode
+from patchclamp.subjects.cases import ROWS, Cases
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.pairs import ROWS, PairSet
 from patchclamp.subjects.plain import check_places
 
 
@@ -80,7 +80,7 @@ def members_of(model: Model, parts: Sequence[str]) -> list[Members]:
 
 def measure_interchanged(
     model: Model,
-    pairs: PairSet,
+    cases: Cases,
     parts: Sequence[str],
     replaced: Bool[np.ndarray, "set part"],
     *,
@@ -96,7 +96,7 @@ def measure_interchanged(
 
     Args:
         model: the subject.
-        pairs: what it is asked.
+        cases: what it is asked.
         parts: keys of units, without place (everywhere) or with a position.
         replaced: ``(set, part)`` which parts are replaced.
         denoise: run the counterpart x′ and put in the values of x, instead of the reverse.
@@ -113,30 +113,30 @@ def measure_interchanged(
     memory of the sites' values at one end, and of the residual streams that sets begin from.
 
     Example:
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
         >>> only = np.ones((1, 1), dtype=bool)
-        >>> measure_interchanged(cat, pairs, ["blocks.0.mlp.act/neurons/7"], only).round(1).tolist()
+        >>> measure_interchanged(cat, cases, ["blocks.0.mlp.act/neurons/7"], only).round(1).tolist()
         [[-4.0]]
     """
     members = members_of(model, parts)
     longest = max((int(m.positions.max()) for m in members), default=-1)
     if longest >= 0:
         placed = [m.path for m in members if m.positions.max() >= 0]
-        check_places(model, placed, len(pairs.clean[0]), "Name units without a position.")
-    shortest = min(map(len, pairs.clean))
+        check_places(model, placed, len(cases.clean[0]), "Name units without a position.")
+    shortest = min(map(len, cases.clean))
     if longest >= shortest:
         raise PatchclampError(
             expected=f"positions below {shortest}, the shortest prompt's tokens",
             got=f"position {longest}",
             remedy="Name units without a position, or pairs of one length.",
         )
-    batches = list(pairs.of_equal_length(batch_size))
-    measured = np.zeros((len(replaced), len(pairs)))
-    into, out_of = (pairs.corrupted, pairs.clean) if denoise else (pairs.clean, pairs.corrupted)
+    batches = list(cases.batches_by_length(batch_size))
+    measured = np.zeros((len(replaced), len(cases)))
+    into, out_of = (cases.counterpart, cases.clean) if denoise else (cases.clean, cases.counterpart)
     done = 0
     for some in batches:
         own = [into[i] for i in some]
@@ -157,7 +157,7 @@ def measure_interchanged(
                     residual = streams[f"blocks.{layer}.resid_in"].unflatten(0, (len(own), -1))
                     restart = Restart(int(layer), residual.repeat(len(sets), 1, 1))
                 changes = list(_of_sets(model, members, replaced[sets], there, len(own[0])))
-                metric = pairs.metric(np.tile(some, len(sets)))
+                metric = cases.metric(np.tile(some, len(sets)))
                 values = model.measure(own * len(sets), metric, interventions=changes, restart=restart)
                 measured[np.ix_(sets, some)] = widened(values).cpu().double().numpy().reshape(len(sets), len(own))
                 done += len(sets) * len(own)

@@ -83,11 +83,11 @@ def rank_one(
         )
     linear = subject.reader(act)
     covariance = _covariance(subject, text, act)
-    answer = subject.continuation(case.shown, case.answers[0])
+    answer = subject.continuation(case.shown, case.targets[0])
     if len(answer) != 1:
         raise PatchclampError(
             expected="a new answer of one token",
-            got=f"{case.answers[0]!r} of {len(answer)}",
+            got=f"{case.targets[0]!r} of {len(answer)}",
             remedy="Choose an answer that is one token, with its leading space.",
         )
     prefixes = ["", *_prefixes(text, options)]
@@ -108,7 +108,7 @@ def rank_one(
     return Edit(
         {linear.parameter: (change_of.T if linear.transposed else change_of).astype(np.float32)},
         subject.hash,
-        f"{case.shown}{case.answers[0]}",
+        f"{case.shown}{case.targets[0]}",
         Provenance(extra=told),
     )
 
@@ -117,10 +117,10 @@ def _only_case(task: Task) -> tuple[Case, Any]:
     """Return the one case and its part ``subject``."""
     case = task.cases[0]
     about = next((part for part in case.parts if part.name == "subject"), None)
-    if len(task) != 1 or about is None or not isinstance(case.shown, str) or not case.answers:
+    if len(task) != 1 or about is None or not isinstance(case.shown, str) or not case.targets:
         raise PatchclampError(
             expected="one case: a prompt, its new answer, and the part 'subject' of the prompt",
-            got=f"{len(task)} cases, the first with {len(case.answers)} answers, subject {about}",
+            got=f"{len(task)} cases, the first with {len(case.targets)} answers, subject {about}",
             remedy="Case('Ann lives in', None, (' Arbon',), parts=(Part('subject', 0, 3),)); edit facts one by one.",
         )
     return case, about

@@ -18,11 +18,10 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.protocols import Classifies, Intervenes
-from patchclamp.subjects.reading import read_images
+from patchclamp.subjects.protocols import Classifies, Intervenes, Reads
 
 
-class Subject(Classifies, Intervenes, Protocol):
+class Subject(Classifies, Reads, Intervenes, Protocol):
     """What the benchmark needs."""
 
 
@@ -70,7 +69,8 @@ def insertion_deletion(
 
     Cost: per image (2 + 2 · n_random) · regions forward passes, and regions² for the greedy order.
     """
-    pictures, _ = read_images(subject, task)
+    cases = subject.read(task, least=None)
+    pictures = cases.pictures
     blocks = scores.index.blocks if isinstance(scores.index, UnitIndex) else ()
     size = next((int(one.basis[5:]) for one in blocks if one.basis[:5] == "grid-" and one.basis[5:].isdigit()), 0)
     if scores.per_case is None or len(scores.per_case) != len(pictures) or not size:
@@ -84,7 +84,7 @@ def insertion_deletion(
     for i, picture in enumerate(pictures):
         regions = grid_regions(picture, size)
         shares = np.bincount(regions.ravel()) / regions.size
-        metric = Metric("log_probability", (subject.class_index(task.cases[i].answers[0]),))
+        metric = Metric("log_probability", (subject.class_index(cases.task.cases[i].targets[0]),))
 
         def answer(removed: Bool[np.ndarray, "image region"]) -> Float[np.ndarray, " image"]:
             shown = fill_regions(picture, regions, removed, options.fill)  # noqa: B023  called within this round only

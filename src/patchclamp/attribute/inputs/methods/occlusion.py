@@ -13,11 +13,10 @@ from patchclamp.core.regions import SITE, Fill, basis_name, fill_regions, grid_r
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.protocols import Classifies, Intervenes
-from patchclamp.subjects.reading import read_images
+from patchclamp.subjects.protocols import Classifies, Intervenes, Reads
 
 
-class Subject(Classifies, Intervenes, Protocol):
+class Subject(Classifies, Reads, Intervenes, Protocol):
     """What occlusion needs."""
 
     name: str
@@ -38,7 +37,7 @@ def occlusion(subject: Subject, task: Task, options: OcclusionOptions, *, progre
 
     Args:
         subject: a network that answers with classes.
-        task: images of one size, each with its answer (the class), and wrong ones where m is a difference.
+        task: images of one size, each with its target (the class), and contrasts where m is a difference.
         options: size of the squares, filling.
         progress: called with images done and in all.
 
@@ -53,7 +52,8 @@ def occlusion(subject: Subject, task: Task, options: OcclusionOptions, *, progre
 
     Cost: regions + 1 forward passes per image.
     """
-    pictures, metrics = read_images(subject, task)
+    cases = subject.read(task, least=None)
+    pictures = cases.pictures
     regions = [grid_regions(picture, options.size) for picture in pictures]
     if len({one.shape for one in regions}) != 1:
         raise PatchclampError(
@@ -62,14 +62,14 @@ def occlusion(subject: Subject, task: Task, options: OcclusionOptions, *, progre
     n = int(regions[0].max()) + 1
     removed = np.concatenate([np.zeros((1, n), dtype=bool), np.eye(n, dtype=bool)])
     each, clean = np.empty((len(pictures), n)), np.empty(len(pictures))
-    for i, (picture, metric) in enumerate(zip(pictures, metrics, strict=True)):
+    for i, (picture, metric) in enumerate(zip(pictures, cases.metrics, strict=True)):
         shown = fill_regions(picture, regions[i], removed, options.fill)
         values = subject.measure(shown, metric).cpu().double().numpy()
         clean[i], each[i] = values[0], values[0] - values[1:]
         progress(i + 1, len(pictures))
     index = UnitIndex([Block(SITE, basis_name(options.size), n)], subject.name)
     return Scores(
-        index, each.mean(0), "m", options.fill, float(clean.mean()), per_case=each, task=task.hash
+        index, each.mean(0), "m", options.fill, float(clean.mean()), per_case=each, task=cases.task.hash
     )  # fmt: skip
 
 
