@@ -188,3 +188,36 @@ def test_the_command_line_finds_and_judges_a_circuit_of_an_encoder(name, tmp_pat
     code, told = say("patch", folder, *pairs, "--sites", "mlp", "--out", tmp_path / "p")
     assert code == 0
     assert told["provenance"]["extra"]["tokens"][MASKS[0]] == "[MASK]"
+
+
+def test_the_command_line_finds_and_judges_a_circuit_of_a_vision_transformer(tmp_path, capsys):
+    pytest.importorskip("sklearn", reason="needs scikit-learn's images")
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(
+            json.dumps({"clean": f"digits:{clean}", "corrupted": f"digits:{other}", "answer": "3", "wrong": "8"}) + "\n"
+            for clean, other in ((3, 21), (13, 28), (45, 29))
+        )
+    )
+
+    def say(*words):
+        code = main([*map(str, words), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    model, pairs = "organism:digits-vit", ("--pairs", tmp_path / "pairs.jsonl")
+    code, told = say("circuit", "find", model, *pairs, "--level", "neuron", "--out", tmp_path / "c")
+    assert code == 0, told
+    code, told = say("circuit", "evaluate", model, tmp_path / "c", *pairs, "--seen")
+    assert code == 0, told
+    code, told = say("patch", model, *pairs, "--sites", "resid", "--positions", "all", "--out", tmp_path / "p")
+    assert code == 0, told
+    assert [row["score"] for row in told["scores"]] == pytest.approx([1.0] * len(told["scores"]), abs=1e-4)
+    for more, words in (
+        (("--sites", "resid"), "the answer's positions"),
+        (("--sites", "resid", "--positions", "all", "--chat"), "a language model, for --chat"),
+    ):
+        code, told = say("patch", model, *pairs, *more, "--out", tmp_path / "q")
+        assert code == 2
+        assert words in told["error"]["expected"]
+    code, told = say("circuit", "find", model, *pairs, "--level", "edge", "--out", tmp_path / "e")
+    assert code == 2
+    assert "a language model of a known family, for edges" in told["error"]["expected"]

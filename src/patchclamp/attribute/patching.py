@@ -334,11 +334,13 @@ class Patching:
     @cached_property
     def tokens(self) -> tuple[str, ...]:
         """The token at each place, where all clean prompts have the same."""
+        if not hasattr(self.model, "tokenizer"):
+            return ("",) * len(self.grid.places)
         found = []
         for place in range(len(self.grid.places)):
             at = [(x, self.grid.at(place, len(x))) for x in self.cases.clean]
             ids = {int(x.ids[spot[0]]) for x, spot in at if len(spot) == 1}
-            single = hasattr(self.model, "tokenizer") and len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
+            single = len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
             found.append(self.model.tokenizer.token(ids.pop()) if single else "")
         return tuple(found)
 
