@@ -82,8 +82,11 @@ def stories() -> list[Case]:
 
 def truth_of(model: Any, pairs: ReadTask) -> dict[str, np.ndarray]:
     """Return ``(pair, block, place)`` effects of patching, places counted from the end, nan where a pair has none."""
-    found = patch_sites(model, pairs, list(MAPS.values()), direction="denoise").effects
-    return {name: np.stack([found[path, "whole"][:, 0] for path in paths_of(model, name)], 1) for name in MAPS}
+    found = patch_sites(model, pairs, list(MAPS.values()), direction="denoise")
+    return {
+        name: np.stack([found.cases[:, found.index.grid(path, "whole")[:, 0]] for path in paths_of(model, name)], 1)
+        for name in MAPS
+    }
 
 
 def paths_of(model: Any, name: str) -> list[str]:

@@ -6,7 +6,6 @@ m at both ends, by which effects are divided, is known from opening the pairs; t
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import serve
 import torch
 
@@ -40,7 +39,7 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
             known.append(opened(ids))
         [pairs] = known
         found = patch_sites(subject, pairs, "blocks.*.resid_in")
-        effects = np.stack([values[:, 0] for values in found.effects.values()], axis=1)
+        effects = found.cases.reshape(len(found.cases), len(found.index.blocks), -1)
         m = pairs.m_counterpart[:, None, None] + effects * (pairs.m_clean - pairs.m_counterpart)[:, None, None]
         return {"patched": torch.from_numpy(m.mean(0))}
 

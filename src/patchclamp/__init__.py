@@ -50,7 +50,6 @@ _HOME = {
     "Paper": "core.method",
     "patch_sites": "attribute.patching",
     "PatchclampError": "core.errors",
-    "Patched": "attribute.patched",
     "Picture": "core.stimulus",
     "push": "control",
     "RandomControls": "core.controls",
@@ -94,7 +93,6 @@ if TYPE_CHECKING:
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
-    from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.calibrate.conformance import check_method as check_method
     from patchclamp.control import continue_steered as continue_steered

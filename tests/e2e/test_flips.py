@@ -14,13 +14,14 @@ from patchclamp.atlas.bake import bake_atlas
 from patchclamp.atlas.db import open_atlas
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import plan_patching
-from patchclamp.attribute.patching_folder import open_patched, patch_to_folder
+from patchclamp.attribute.patching_folder import patch_to_folder
 from patchclamp.cli import main
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import check_shapes
+from patchclamp.core.scores import Scores
 from patchclamp.core.task import Case, Task
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
 from patchclamp.record import record_corpus, survey_corpus
@@ -53,7 +54,7 @@ def shown(folder: Path) -> None:
 OF_BUNDLES = ("manifest.json", "journal.jsonl")
 KINDS = {
     "recording": Kind(OF_BUNDLES, shown), "survey": Kind(OF_BUNDLES, shown),
-    "circuit": Kind(OF_BUNDLES, load_circuit), "patching": Kind(OF_BUNDLES, open_patched),
+    "circuit": Kind(OF_BUNDLES, load_circuit), "patching": Kind(OF_BUNDLES, Scores.load),
     "training": Kind(OF_BUNDLES, Bundle.open), "basis": Kind(("basis.json",), Dictionary.load),
     "atlas": Kind(("atlas.json",), lambda folder: open_atlas(folder).page()),
 }  # fmt: skip

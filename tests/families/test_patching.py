@@ -26,5 +26,5 @@ def test_the_whole_stream_makes_all_the_difference(models, name, direction):
     pair = Case("x", "x′", ("a",), ("b",))
     pairs = ReadTask(Task((pair, pair)), tuple(map(ReadCase, clean, corrupted, METRICS)), *ends)
     found = patch_sites(model, pairs, "resid", positions="all", direction=direction)
-    assert found.flat.shape == (2, model.n_layers + 1)
-    np.testing.assert_allclose(found.flat, 1.0, atol=2e-3)
+    assert found.per_case.shape == (2, model.n_layers + 1)
+    np.testing.assert_allclose(found.per_case, 1.0, atol=2e-3)

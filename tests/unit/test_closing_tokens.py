@@ -200,8 +200,8 @@ def test_the_command_line_asks_in_the_chat_template(folder, tmp_path, capsys):
     )
     asked = ("--pairs", tmp_path / "pairs.jsonl", "--sites", "attn", "--chat")
     patched = say("patch", folder, *asked, "--out", tmp_path / "patched")
-    assert len(patched["tokens"]) == len(shown)
-    assert patched["m_clean"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)
+    assert len(patched["provenance"]["extra"]["tokens"]) == len(shown)
+    assert patched["metric_clean"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)
 
 
 def test_a_document_that_is_cut_is_closed_again(tmp_path):

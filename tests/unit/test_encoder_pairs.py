@@ -80,7 +80,7 @@ def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
     assert np.allclose(interchange(encoder, circuit, pairs).measure(kept), pairs.m_clean, atol=1e-4)
 
 
-def test_a_prompt_without_one_mask_and_unknown_answers_are_set_aside(encoder):
+def test_prompts_without_masks_and_unknown_answers_are_set_aside(encoder):
     strange = [
         Case("w1 w2 w7", "w2 w2 w7", ("w3",), ("w4",)),
         Case("w1 [MASK] w7", "[MASK] w1 w7", ("w3",), ("w4",)),
@@ -88,8 +88,8 @@ def test_a_prompt_without_one_mask_and_unknown_answers_are_set_aside(encoder):
     ]
     found = encoder.read(Task((*strange, *PAIRS)))
     assert found.count_skipped() == {
-        "prompts without one mask at the same place": 2,
+        "prompts without masks at the same places": 2,
         "answers that are not one known token at the mask": 1,
     }
-    with pytest.raises(PatchclampError, match="without one mask"):
+    with pytest.raises(PatchclampError, match="without masks"):
         encoder.read(Task(tuple(strange)))

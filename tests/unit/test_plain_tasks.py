@@ -167,7 +167,8 @@ def test_patch_sites_equals_hooks_at_every_position(make):
     net, pairs, rows, names, sites = opened(make)
     found = patch_sites(net, pairs, [f"{sites[0]}/neurons"], direction="noise")
     read, module, [name] = reader(), net.module, names[:1]
-    [effects] = found.effects.values()
+    [block] = found.index.blocks
+    effects = found.per_case[:, found.index.grid(block.site, block.basis)].transpose(0, 2, 1)
     for k, (x, other) in enumerate(rows):
         ends = [m_with(module, read, end, end, {}) for end in (x, other)]
         for unit in range(effects.shape[1]):

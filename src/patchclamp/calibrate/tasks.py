@@ -170,13 +170,13 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     orders[RANDOM] = np.argsort(-scores[RANDOM])
     seconds[RANDOM] = 0.0
     singles = _singles({name: scores[name] for name in scored}, draw)
-    groups = [[some.units.key(int(i))] for i in singles]
+    groups = [[some.units.unit(int(i))] for i in singles]
     strata, starts = unit_strata(some), []
     for order in orders.values():
         starts.append(len(groups))
-        top = [some.units.key(int(i)) for i in order[:TOP]]
+        top = [some.units.unit(int(i)) for i in order[:TOP]]
         controls = draw_controls(strata, order[:TOP].tolist(), SETS, seed=seed)
-        groups += [top, *([some.units.key(i) for i in one] for one in controls.sets)]
+        groups += [top, *([some.units.unit(i) for i in one] for one in controls.sets)]
     effects = some.metric_clean - _measured(model, case, some, groups)
     alone, *together = np.split(effects, starts)
     scale = some.metric_clean - metric_baseline

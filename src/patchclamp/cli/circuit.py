@@ -91,7 +91,8 @@ def _find(options: Namespace) -> int:
     log(f"circuit written to {out}" + (f", as a page to {out / PAGE}" if (out / PAGE).exists() else ""))
     if options.atlas is not None:
         with outputs.attempt("the atlas layer"):
-            tokens = [model.tokenizer.token(int(i)) for i in cases.clean[0].ids] if options.by_position else []
+            named = options.by_position and hasattr(model, "tokenizer")
+            tokens = [model.tokenizer.token(int(i)) for i in cases.clean[0].ids] if named else []
             layer = _add_layer(found, tokens, options, command, began, time.monotonic() - clock)
             log(f"circuit added to {options.atlas} as {layer}")
     if options.json:

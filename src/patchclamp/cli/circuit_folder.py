@@ -45,7 +45,7 @@ def plan_of(model: Any, cases: Any, method: str, rules: Any, options: Namespace)
     bases = {key: basis.hash for key, basis in model.bases.items() if basis.kind == "directions"}
     return {
         "subject": {
-            "slug": model.name, "hash": model.hash, "tokenizer": model.tokenizer_hash,
+            "slug": model.name, "hash": model.hash, "tokenizer": getattr(model, "tokenizer_hash", ""),
             "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type,
         },
         "plan": {

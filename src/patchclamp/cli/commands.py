@@ -42,7 +42,6 @@ from patchclamp.cli.methods import info as show_noun
 from patchclamp.cli.methods import methods as methods
 from patchclamp.cli.organism import organism as organism
 from patchclamp.cli.output import Outputs, emit, log
-from patchclamp.cli.patch import info as show_patching
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.steer import steer as steer
@@ -328,8 +327,6 @@ def info(options: Namespace) -> int:
             remedy="Ask `patchclamp atlas info` about it.",
         )
     bundle = Bundle.open(options.folder)
-    if bundle.manifest["kind"] == "patching":
-        return show_patching(options)
     if holds_circuit(bundle):
         return show_circuit(options)
     if bundle.manifest["kind"] in NOUNS:

@@ -109,7 +109,8 @@ def open_cases(model: Any, source: str, options: Namespace, *, n: int | None, ki
     """Return the cases of --pairs or --train as the model reads them."""
     from patchclamp.opening import open_task
 
-    check_kind(model, images=False)
+    if options.chat and not hasattr(model, "tokenizer"):
+        raise PatchclampError(expected="a language model, for --chat", got=model.name, remedy="Leave --chat out.")
     task = open_task(source, model, layout=options.layout, n=n, seed=options.seed, measure=kind)
     return model.read(task, chat=options.chat)
 
@@ -120,11 +121,13 @@ def print_pairs(model: Any, cases: Any) -> None:
 
     n, aside = len(cases), ", ".join(f"{k} with {reason}" for reason, k in cases.count_skipped().items())
     lines = [f"{_pairs(n)} used, {len(cases.task.skipped)} set aside{': ' + aside if aside else ''}"]
+    first = cases.read[0]
     sides = [
-        ", ".join(repr(model.tokenizer.token(t)) for t in tokens[:BOTH]) + (", …" if len(tokens) > BOTH else "")
-        for tokens in (cases.metrics[0].target, cases.metrics[0].contrast)
+        ", ".join(map(repr, names[:BOTH])) + (", …" if len(names) > BOTH else "")
+        for names in (first.target_names, first.contrast_names)
     ]
-    lines.append(f"m reads the token {sides[0]} against {sides[1]} (first pair)")
+    what = "token" if hasattr(model, "tokenizer") else "class"
+    lines.append(f"m reads the {what} {sides[0]} against {sides[1]} (first pair)")
     lines += [f"set aside: {words_of(case.shown)!r}, {reason}" for case, reason in cases.task.skipped[:BOTH]]
     if (more := len(cases.task.skipped) - BOTH) > 0:
         lines.append(f"set aside: {more} more")

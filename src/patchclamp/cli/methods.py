@@ -22,7 +22,8 @@ from patchclamp.core.method_index import Card
 from patchclamp.core.options import describe_value
 from patchclamp.core.rooms import FOLDERS, ROOMS
 
-TOP = 10
+TOP, LISTED = 10, 20_000
+"""Rows of a table, and keys of scores as JSON, of a folder that is shown again."""
 NOUNS = {
     "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
     "edit": ("patchclamp.core.edit", "Edit"),
@@ -165,7 +166,7 @@ def info(options: Namespace, kind: str) -> int:
     module, name = NOUNS[kind]
     noun = getattr(importlib.import_module(module), name).load(options.folder)
     if options.json:
-        emit({"kind": kind, **noun.to_json()})
+        emit({"path": options.folder, "kind": kind, **(noun.to_json(LISTED) if kind == "scores" else noun.to_json())})
     else:
         noun_tables.show(noun, TOP)
     return 0

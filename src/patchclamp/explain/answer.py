@@ -303,8 +303,8 @@ def explain_answer(
     _check_moved(model, case, found)
     least = NOTHING * np.abs(found.values).max()
     order = found.order()
-    chosen = [found.units.key(int(i)) for i in order[:top] if found.values[i] > least]
-    opposing = [found.units.key(int(i)) for i in order[::-1][:N_OPPONENTS] if found.values[i] < -least]
+    chosen = [found.units.unit(int(i)) for i in order[:top] if found.values[i] > least]
+    opposing = [found.units.unit(int(i)) for i in order[::-1][:N_OPPONENTS] if found.values[i] < -least]
     del order  # eight bytes a node
     if not chosen:
         raise PatchclampError(

@@ -201,17 +201,17 @@ def _at_mask(
     targets: Sequence[str],
     contrasts: Sequence[str],
 ) -> Found:
-    """Return what is read of answers that stand at a prompt's one mask."""
+    """Return what is read of answers that stand at a prompt's mask, or in the mean at each of several."""
     bare = model.tokenizer.bare
     prompt, mask = model.tokenizer.text_of(clean), str(bare.mask_token)
     places = [np.flatnonzero(shown.ids == bare.mask_token_id).tolist() for shown in (clean, other) if shown is not None]
-    if prompt.count(mask) != 1 or len(places[0]) != 1 or places[-1] != places[0]:
+    if not places[0] or prompt.count(mask) != len(places[0]) or places[-1] != places[0]:
         raise CannotRead(
-            expected=f"a prompt with {mask} once, and a counterpart with it at the same place, for "
+            expected=f"a prompt with {mask}, and a counterpart with it at the same places, for "
             f"{type(model.module).__name__} fills in masks",
             got=repr(prompt[-60:]),
             remedy=f"Write {mask} where the answer belongs.",
-            reason="prompts without one mask at the same place",
+            reason="prompts without masks at the same places",
         )
     read = []
     for side in (targets, contrasts):
@@ -225,20 +225,21 @@ def _at_mask(
 
 
 def fill(model: ReadsPrompts, shown: Stimulus, prompt: str, answer: str) -> int | None:
-    """Return which token an answer is at a prompt's one mask; None where it is no single token.
+    """Return which token an answer is in the place of a prompt's masks; None where it is not one and the same.
 
     Args:
         model: a masked language model.
-        shown: the prompt's tokens, among them the mask.
+        shown: the prompt's tokens, among them the mask, once or several times.
         prompt: the text.
-        answer: what is put in the mask's place.
+        answer: what is put in every mask's place.
     """
     bare = model.tokenizer.bare
-    at = np.flatnonzero(shown.ids == bare.mask_token_id).tolist()
+    at = np.flatnonzero(shown.ids == bare.mask_token_id)
     whole = model.tokenize(prompt.replace(str(bare.mask_token), answer.strip())).ids
-    if len(at) != 1 or len(whole) != len(shown) or np.flatnonzero(whole != shown.ids).tolist() != at:
+    if not len(at) or len(whole) != len(shown) or not np.array_equal(np.flatnonzero(whole != shown.ids), at):
         return None
-    return int(whole[at[0]])
+    tokens = set(whole[at].tolist())
+    return tokens.pop() if len(tokens) == 1 else None
 
 
 def read_image(

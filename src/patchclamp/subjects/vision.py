@@ -365,19 +365,13 @@ class VisionModel(Model):
                 got=self.name,
                 remedy="Convolutions have no stand-ins: use integrated gradients, attribution patching or exact.",
             )
-        if any(position not in (0, -1) for position in metric.positions):
-            raise PatchclampError(
-                expected="position −1, the only one at which an image is answered",
-                got=str(list(metric.positions)),
-                remedy="Leave positions out.",
-            )
         shown = self._repeated(stimuli, interventions)
         held: dict[str, Tensor] = {}
         hold = holder(held)
         with torch.enable_grad():
             output = self._forward(
-                shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, (-1,), "native",
-                restart, ruled, True,
+                shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, metric.positions,
+                "native", restart, ruled, True,
             )  # fmt: skip
             assert output is not None
             measured = metric(widened(output))
