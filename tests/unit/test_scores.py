@@ -61,6 +61,7 @@ def test_keys_at_spans_come_back_too(spans, n_units):
         assert (index.place(key), index.place(text), index.place(text.removeprefix("toy/"))) == (place,) * 3
         assert parse_key(text) == key == type(key).from_url(key.to_url())
         assert str(key) == text
+        assert str(index.unit(place)) == (text.partition("@")[0] if isinstance(key, SpanKey) else text)
         unit, at = split_key(key)
         assert (unit, at) == ("toy/embed/whole/0", "all") if place == 0 else at in spans
     # A position from the start is a unit's own.

@@ -196,6 +196,15 @@ class UnitIndex(_Keys):
         span = self.spans[place] if self.spans else str(place)
         return replace(unit, position=int(span)) if span.isdigit() else SpanKey(unit, span)
 
+    def unit(self, i: int) -> UnitKey:
+        """Return the unit at a place, without the span where it has one.
+
+        Raises:
+            IndexError: no such place.
+        """
+        key = self.key(i)
+        return key.unit if isinstance(key, SpanKey) else key
+
     def place(self, key: str | UnitKey | SpanKey) -> int:
         """Return where a key stands; the inverse of ``key``.
 
