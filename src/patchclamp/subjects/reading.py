@@ -309,7 +309,7 @@ def unknown_words(model: Model, shown: Shown) -> list[str]:
         >>> unknown_words(cat, cat.tokenize("the old unicorn"))
         ['unicorn']
     """
-    if not isinstance(model, LanguageModel) or isinstance(shown, Picture) or shown.text is None:
+    if not isinstance(model, LanguageModel) or not isinstance(shown, Stimulus) or shown.text is None:
         return []
     unknown = model.tokenizer.bare.unk_token_id
     spans = shown.spans[shown.ids == unknown].tolist() if unknown is not None else []

@@ -40,7 +40,7 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
     """
     kind = kind_of(model)
     precision = torch.finfo(model.dtype).eps / torch.finfo(torch.float32).eps
-    family = model.family  # type: ignore[attr-defined]
+    family = model.family
     excluded = {} if family is None else family.excluded
 
     def check(number: int) -> Verdict:
