@@ -143,12 +143,10 @@ def open_pairs(
         4
     """
     from patchclamp.core.errors import PatchclampError
-    from patchclamp.subjects.language import LanguageModel
     from patchclamp.subjects.pairs import read_by
-    from patchclamp.subjects.plain import PlainNetwork
     from patchclamp.subjects.reading import read_pairs_of
 
-    if isinstance(source, Task) and isinstance(model, LanguageModel | PlainNetwork):
+    if isinstance(source, Task) and getattr(model, "reads_tasks", False):
         if not (layout is None and n is None and kind is None) or chat:
             raise PatchclampError(
                 expected="a Task alone",
@@ -156,7 +154,7 @@ def open_pairs(
                 remedy="A task holds its cases and measure: change these instead.",
             )
         return read_pairs_of(model, source)
-    if isinstance(source, Task) or not isinstance(model, LanguageModel):
+    if isinstance(source, Task) or getattr(model, "stimulus_kind", "") != "text":
         raise PatchclampError(
             expected="a language model, or a wrapped plain network and a Task of its inputs",
             got=str(getattr(model, "name", model)),

@@ -66,7 +66,7 @@ def rewrite(name, new):
     RESULTS.write_text(f'{{"parts": {json.dumps(parts, ensure_ascii=False)},\n"families": {{\n{lines}\n}}}}\n')
 
 
-def test_the_file_of_standings_names_every_family_and_part():
+def test_the_stored_results_name_every_family_and_part():
     found = results.stored_results()
     assert tuple(found["families"]) == family_names()
     assert [(p["name"], p["limit"]) for p in found["parts"]] == [(p.name, p.limit) for p in PARTS]
@@ -82,7 +82,7 @@ def test_the_file_of_standings_names_every_family_and_part():
         ({"parts": [{"deviation": 5e-7, "rejected": 1.0}]}, []),
     ],
 )
-def test_a_drift_from_the_file_is_told(changed, told):
+def test_what_changed_since_the_stored_results_is_named(changed, told):
     old = {"classes": ["One"], "parts": [{"deviation": 1e-7, "rejected": 1.0}]}
     assert results.changed_since(old, {**old, **changed}, [1e-5]) == told
 

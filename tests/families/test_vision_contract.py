@@ -49,7 +49,7 @@ def test_a_family_keeps_the_contract_and_a_wrong_mapping_is_accepted_nowhere(nam
     assert results.changed_since(known["families"][name], new, [p.limit for p in PARTS]) == []
 
 
-def test_the_file_of_standings_names_every_family():
+def test_the_stored_results_name_every_family():
     assert set(results.stored_results(results.IMAGES)["families"]) == set(NAMES)
 
 

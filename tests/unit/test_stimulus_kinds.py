@@ -11,6 +11,9 @@ from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.recording import StoredRecording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import PackedStimuli, Picture, Stimulus, kind, kind_names, packed, unpacked
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.network import Network
+from patchclamp.subjects.vision import VisionModel
 
 SERIES = '''
 """A series of values over time."""
@@ -71,6 +74,7 @@ def test_the_kinds_are_the_files_of_their_folder():
     files = {file.stem for path in kind.folder.__path__ for file in Path(path).glob("[a-z]*.py")}
     assert files == {"tokens", "picture"}
     assert set(kind_names()) == {"text", "images", "arrays"}
+    assert {subject.stimulus_kind for subject in (LanguageModel, VisionModel, Network)} == set(kind_names())
 
 
 def test_a_new_kind_is_packed_taken_apart_and_drawn_from(series):

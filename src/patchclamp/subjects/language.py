@@ -56,6 +56,8 @@ class LanguageModel(Unembeds):
     """
 
     module: Any
+    stimulus_kind = "text"
+    reads_tasks = True
 
     def __init__(
         self,
@@ -151,6 +153,11 @@ class LanguageModel(Unembeds):
         """
         follows = answered and self.capabilities.generate
         return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat, answered=follows))
+
+    @property
+    def input_hashes(self) -> dict[str, str]:
+        """Hash of the tokenizer."""
+        return {"tokenizer": self.tokenizer_hash}
 
     def continuation(self, prompt: str | Stimulus, answer: str) -> tuple[int, ...]:
         """Return the ids that ``answer`` adds after ``prompt``: ids(prompt + answer) past ids(prompt).

@@ -313,6 +313,8 @@ class PlainNetwork(Network):
         PatchclampError: other axes, heads that do not divide a site's width, or what ``Network`` refuses.
     """
 
+    reads_tasks = True
+
     def __init__(
         self,
         module: Any,
