@@ -325,7 +325,7 @@ def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site])
     for path, site in sites.items():
         found[path] = (tokens if kind.positions else n * (site.n_places or 1), site.width)
     # What a stimulus without positions keeps, such as its name, may have any length.
-    length = tokens if kind.positions else bundle.shapes(entry["piece"]).get(kind.ragged[0], (0,))[0]
+    length = tokens if kind.positions else next(iter(bundle.shapes(entry["piece"]).get(kind.ragged[0], ())), 0)
     return {**found, **kind.shapes(n, length)}
 
 

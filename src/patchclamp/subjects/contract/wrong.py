@@ -9,7 +9,7 @@ from torch import Tensor
 from patchclamp.subjects.contract.part import Family
 
 
-class Rounded:
+class RoundsWrites:
     """Write values back in steps of 1/64."""
 
     def give(self, new: Tensor, raw: Tensor) -> Any:
@@ -17,7 +17,7 @@ class Rounded:
         return super().give((new * 64).round() / 64, raw)  # type: ignore[misc]
 
 
-class Deaf:
+class WritesNothing:
     """Write nothing back."""
 
     def give(self, new: Tensor, raw: Tensor) -> Any:
@@ -25,7 +25,7 @@ class Deaf:
         return raw
 
 
-class Transposed:
+class TransposesPattern:
     """Read the last two axes of a tensor in the wrong order."""
 
     def take(self, raw: Tensor) -> Any:
@@ -33,7 +33,7 @@ class Transposed:
         return super().take(raw.transpose(-1, -2))  # type: ignore[misc]
 
 
-class Meddling:
+class ScalesInput:
     """Change what is read, in place."""
 
     factor = 2.0
@@ -43,13 +43,13 @@ class Meddling:
         return super().take(raw.mul_(self.factor))  # type: ignore[misc]
 
 
-class SlightlyMeddling(Meddling):
+class ScalesInputSlightly(ScalesInput):
     """Change what is read by a thousandth."""
 
     factor = 1.001
 
 
-class Sideways:
+class TransposesPlaces:
     """Read a map's columns for its rows, or a sequence from its end."""
 
     def take(self, raw: Tensor) -> Any:

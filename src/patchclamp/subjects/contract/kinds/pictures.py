@@ -88,7 +88,7 @@ def _misread(f: VisionFamily) -> Mapping[str, Any]:
 
 
 PARTS: tuple[Part, ...] = (
-    Part("empty run = bare network, to the bit", laws.native, 0.0, wrong.recast(wrong.SlightlyMeddling)),
+    Part("empty run = bare network, to the bit", laws.native, 0.0, wrong.recast(wrong.ScalesInputSlightly)),
     Part(
         "resid_in + writes = resid_out",
         picture_laws.residual,
@@ -96,13 +96,13 @@ PARTS: tuple[Part, ...] = (
         wrong.map_sites(lambda f: {f.summed[-1]: Grid("", "in")}),
     ),
     Part("unembed(final) = logits", laws.unembedded, 1e-5, lambda f: replace(f, last=f.stem)),
-    Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.Transposed, "attn.pattern")),
-    Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.Rounded)),
+    Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.TransposesPattern, "attn.pattern")),
+    Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.RoundsWrites)),
     Part("leaving restores everything", laws.restores, 0.0, wrong.leak_hooks("listed")),
-    Part("row y·X + x = the module's own value there", picture_laws.layout, 0.0, wrong.recast(wrong.Sideways)),
+    Part("row y·X + x = the module's own value there", picture_laws.layout, 0.0, wrong.recast(wrong.TransposesPlaces)),
     Part("φ(pre) = act, the rest of the branch = write", picture_laws.neurons, 1e-5, wrong.map_sites(_misread)),
     Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale),
-    Part("a change = the same by hand", laws.by_hand, 0.0, wrong.recast(wrong.Deaf)),
+    Part("a change = the same by hand", laws.by_hand, 0.0, wrong.recast(wrong.WritesNothing)),
 )
 
 

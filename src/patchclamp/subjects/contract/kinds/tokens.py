@@ -142,13 +142,13 @@ def _hidden(n: int, *, window: int | None, causal: bool) -> Tensor:
 # -- the parts --------------------------------------------------------------------------------------------------------
 
 
-def _meddle(family: Family) -> Family:
+def _forget_positions(family: Family) -> Family:
     """Forget the position ids; where there are none, let a place change what it reads."""
-    return replace(family, positions=False) if family.positions else wrong.recast(wrong.Meddling)(family)
+    return replace(family, positions=False) if family.positions else wrong.recast(wrong.ScalesInput)(family)
 
 
 PARTS: tuple[Part, ...] = (
-    Part("empty run = bare network, to the bit", laws.native, 0.0, _meddle),
+    Part("empty run = bare network, to the bit", laws.native, 0.0, _forget_positions),
     Part(
         "resid_in + writes = resid_out",
         token_laws.residual,
@@ -156,8 +156,8 @@ PARTS: tuple[Part, ...] = (
         wrong.map_sites(lambda f: {"mlp.write": Place("", "out")}),
     ),
     Part("unembed(final) = logits", laws.unembedded, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0")),
-    Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.Transposed, "attn.pattern")),
-    Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.Rounded)),
+    Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.TransposesPattern, "attn.pattern")),
+    Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.RoundsWrites)),
     Part("leaving restores everything", laws.restores, 0.0, wrong.leak_hooks("places")),
     Part("shapes match the axes", token_laws.shapes, 0.0, wrong.map_sites(lambda f: {"mlp.act": f.block["mlp.write"]})),
     Part(
@@ -167,7 +167,7 @@ PARTS: tuple[Part, ...] = (
         wrong.map_sites(lambda f: {"mlp.act": f.block["mlp.pre"]}),
     ),
     Part("softmax(q·k) = pattern, pattern·v = z", laws.attends, 1e-5, wrong.double_scale),
-    Part("a change = the same by hand", laws.by_hand, 0.0, wrong.recast(wrong.Deaf)),
+    Part("a change = the same by hand", laws.by_hand, 0.0, wrong.recast(wrong.WritesNothing)),
     Part("readers read what the map says", token_laws.readers, 1e-5, lambda f: replace(f, parallel=not f.parallel)),
 )
 
