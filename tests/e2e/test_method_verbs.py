@@ -161,7 +161,7 @@ def test_an_explainer_of_images_is_evaluated_on_the_models_own_answers(capsys):
     found = json.loads(run(capsys, *words, "--json")[1])
     model = digits.build("digits-cnn")
     classes = [model.answer_name(int(model.run(f"digits:{i}").logits[0].argmax())) for i in range(2)]
-    task = Task(tuple(Case(f"digits:{i}", answers=(name,)) for i, name in enumerate(classes)), "logit", "digits:0:2")
+    task = Task(tuple(Case(f"digits:{i}", targets=(name,)) for i, name in enumerate(classes)), "logit", "digits:0:2")
     scores = attribute(model, task, method="occlusion")
     by_hand = find_method("insertion_deletion", "evaluate", kind="benchmark")(
         model, task, scores, curve="insertion", n_random=19
@@ -293,7 +293,7 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
         (["evaluate", "organism:cat", "--images", "digits:3"], "a model of images"),
         (["edit", "organism:digits-cnn", "--prompt", "x", "--subject", "x", "--target", " a"], "text for digits-cnn"),
         (["attribute", "organism:cat"], "a prompt with its --target, or --pairs"),
-        (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"], "among occlusion, relp"),
+        (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"], "among activation, activation_patching, "),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--rules", "nope"], "'nope'"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--top", "-1"], "at least 0"),
         (
