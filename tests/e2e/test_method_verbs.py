@@ -293,7 +293,10 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
         (["evaluate", "organism:cat", "--images", "digits:3"], "a model of images"),
         (["edit", "organism:digits-cnn", "--prompt", "x", "--subject", "x", "--target", " a"], "text for digits-cnn"),
         (["attribute", "organism:cat"], "a prompt with its --target, or --pairs"),
-        (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"], "among activation, activation_patching, "),
+        (
+            ["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"],
+            "among activation, activation_patching, ",
+        ),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--rules", "nope"], "'nope'"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--top", "-1"], "at least 0"),
         (
