@@ -26,10 +26,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    from patchclamp.atlas.db import open_atlas
-    from patchclamp.atlas.guard import LOOPBACK, Guard
     from patchclamp.atlas.lab import Lab
-    from patchclamp.atlas.server import make_app
+    from patchclamp.atlas.read.atlas import open_atlas
+    from patchclamp.atlas.serve.app import make_app
+    from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
     from patchclamp.subjects.language import LanguageModel
 
     model = LanguageModel(shape.gpt2(), shape.words(), name="gpt2-shape", hash="0" * 64)

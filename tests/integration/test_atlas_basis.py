@@ -12,7 +12,7 @@ import torch
 
 import patchclamp as pc
 from patchclamp.atlas import pages, write_descriptions
-from patchclamp.atlas.features import add_basis, begun_at
+from patchclamp.atlas.bake.features import add_basis, begun_at
 from patchclamp.atlas.lab import Lab
 from patchclamp.atlas.lab.verify import verify
 from patchclamp.core.basis import Basis
@@ -228,7 +228,7 @@ def asked_of(lab, atlas, clamps, **more):
     heard = []
     asked = pages.RunAsked(text="the old cat", clamps=clamps, **{"new_tokens": 0, "controls": 0, "top": 5, **more})
     work = lab.run(atlas.reading, asked)
-    from patchclamp.atlas.lab.worker import Job
+    from patchclamp.atlas.lab.job_queue import Job
 
     Job(work, heard.append, lab.turns, 60.0).run()
     return [one for one in heard if one is not None]

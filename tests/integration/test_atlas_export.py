@@ -14,11 +14,11 @@ from jsonschema import Draft202012Validator
 from pyarrow import parquet
 
 import patchclamp as pc
-from patchclamp.atlas.export import place
+from patchclamp.atlas.export import output_path
 from patchclamp.atlas.export.neuronpedia import _activation, _Names, positive_bars
 from patchclamp.atlas.export.page import inlined
 from patchclamp.atlas.export.parquet import COLUMNS
-from patchclamp.atlas.unit import STORED
+from patchclamp.atlas.read.unit_page import STORED
 from patchclamp.core.errors import Damaged, PatchclampError
 
 CAT = "blocks.0.mlp.act/neurons/7"
@@ -59,7 +59,7 @@ class Elements(HTMLParser):
 def test_a_page_holds_what_the_api_answers(atlas, seeded_atlas):
     from fastapi.testclient import TestClient
 
-    from patchclamp.atlas.server import make_app
+    from patchclamp.atlas.serve.app import make_app
 
     page = Elements(pc.atlas.to_html(CAT, atlas=seeded_atlas))
     came = json.loads(page.texts["travels"])["answers"]
@@ -186,7 +186,7 @@ def test_tables_are_written_group_by_group_and_say_what_they_hold(tables, atlas)
 
 
 def test_columns_are_documented():
-    page = (place.Path(__file__).parents[2] / "docs" / "atlas.md").read_text()
+    page = (output_path.Path(__file__).parents[2] / "docs" / "atlas.md").read_text()
     named = set(re.findall(r"`(\w+)`", page))
     assert {column for columns in COLUMNS.values() for column in columns} | set(COLUMNS) <= named
 
@@ -427,7 +427,7 @@ def test_show_asks_for_an_atlas():
 def test_show_serves_each_atlas_once_until_it_is_stopped(atlas, seeded_atlas):
     import httpx
 
-    from patchclamp.atlas.notebook import stop_all
+    from patchclamp.atlas.serve.notebook import stop_all
 
     first, second = (
         pc.atlas.show(CAT, atlas=atlas, height=500),

@@ -16,12 +16,12 @@ import uvicorn
 import patchclamp as pc
 from apart import run_apart
 from patchclamp.atlas import pages
-from patchclamp.atlas.guard import LOOPBACK, Guard
 from patchclamp.atlas.lab import MOST_RUNS, Lab
-from patchclamp.atlas.lab.control import compare
+from patchclamp.atlas.lab.job_queue import Busy, Turns, Worker
+from patchclamp.atlas.lab.random_controls import compare
 from patchclamp.atlas.lab.verify import verify
-from patchclamp.atlas.lab.worker import Busy, Turns, Worker
-from patchclamp.atlas.server import make_app
+from patchclamp.atlas.serve.app import make_app
+from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
 from patchclamp.attribute import attribute_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.graph import Graph
@@ -169,7 +169,7 @@ def test_where_relp_is_not_derived_the_answer_says_what_took_its_place(bench, mo
             raise CannotIntervene(expected="rules", got="none", remedy="Use atp.")
         return attribute_nodes(*args, method=method, **options)
 
-    monkeypatch.setattr("patchclamp.atlas.lab.rank.attribute_nodes", without_rules)
+    monkeypatch.setattr("patchclamp.atlas.lab.unit_ranking.attribute_nodes", without_rules)
     found = bench.get("/api/lab/rank", text=TEXT, position=3, by="effect").json()
     assert found["method"] == "attribution patching"
     assert found["units"]
@@ -440,7 +440,7 @@ def test_the_planted_unit_beats_random_ones_and_the_decoy_does_not(bench, cat):
 
 def test_random_sets_are_other_units_of_the_site_that_the_change_moves_as_far(world):
     from patchclamp.atlas.lab.clamps import movement, unit_values
-    from patchclamp.atlas.lab.control import _drawn
+    from patchclamp.atlas.lab.random_controls import _drawn
 
     model, site = world.model, "blocks.1.mlp.act"
     changes = [

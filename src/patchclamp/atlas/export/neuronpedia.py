@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.export.place import Exported, new_folder, sizes
+from patchclamp.atlas.export.output_path import Exported, new_folder, sizes
+from patchclamp.atlas.read.atlas import Atlas
 
 BATCH = 1024
 CREATOR = "clkht01d40000jv08hvalcvly"

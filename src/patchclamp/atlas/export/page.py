@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.export.place import Exported, new_file
+from patchclamp.atlas.export.output_path import Exported, new_file
+from patchclamp.atlas.read.atlas import Atlas
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 

@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import Any
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.export.place import Exported, new_folder, sizes
-from patchclamp.atlas.reading import Absent
-from patchclamp.atlas.unit import STORED
+from patchclamp.atlas.export.output_path import Exported, new_folder, sizes
+from patchclamp.atlas.read.atlas import Atlas
+from patchclamp.atlas.read.reader import Absent
+from patchclamp.atlas.read.unit_page import STORED
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.unit import UnitKey

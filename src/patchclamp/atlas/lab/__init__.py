@@ -16,10 +16,10 @@ import numpy as np
 
 from patchclamp.atlas import pages
 from patchclamp.atlas.lab.export import verified_in_python
-from patchclamp.atlas.lab.worker import Job, Turns, Worker
+from patchclamp.atlas.lab.job_queue import Job, Turns, Worker
 from patchclamp.atlas.pages.lab import MOST_CLAMPS, MOST_NEW
-from patchclamp.atlas.parts import part_bases
-from patchclamp.atlas.reading import Absent, Reading, number_or_none
+from patchclamp.atlas.read.attached_layers import part_bases
+from patchclamp.atlas.read.reader import Absent, Reading, number_or_none
 from patchclamp.core.errors import PatchclampError
 
 MOST_RUNS = 200
@@ -38,7 +38,7 @@ class Lab:
     """
 
     def __init__(self, model: Any, atlas: Reading, name: str | None = None) -> None:
-        from patchclamp.atlas.lab.run import UnclampedRuns
+        from patchclamp.atlas.lab.next_token import UnclampedRuns
 
         self.model = model
         self._attached: set[str] = set()
@@ -174,7 +174,7 @@ class Lab:
 
     def rank(self, atlas: Reading, text: str, position: int, **asked: Any) -> pages.Ranking:
         """Return the atlas's units that do most at one token; see ``rank.rank``."""
-        from patchclamp.atlas.lab.rank import rank
+        from patchclamp.atlas.lab.unit_ranking import rank
 
         stimulus = self.cut(text)
         shown = f".run({text!r}, record={list(dict.fromkeys(row[1] for row in atlas.sites))!r}, logits=False)"
@@ -191,7 +191,7 @@ class Lab:
             Absent: a clamp names a unit that the model has not.
             PatchclampError: what was asked cannot be done.
         """
-        from patchclamp.atlas.lab.session import prepare
+        from patchclamp.atlas.lab.run_job import prepare
 
         return prepare(self, atlas, asked)
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.reading import Absent, Reading
+from patchclamp.atlas.read.reader import Absent, Reading
 from patchclamp.attribute.nodes import by_unit
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import CannotIntervene, PatchclampError

@@ -73,7 +73,7 @@ def as_python(
     if controls:
         lines += [
             "",
-            "from patchclamp.atlas.lab.control import compare",
+            "from patchclamp.atlas.lab.random_controls import compare",
             "",
             f"control = compare(model, text, {held}, target={target}, n_sets={controls}, seed={seed})",
             "print(control.measured, control.mean, control.p)",

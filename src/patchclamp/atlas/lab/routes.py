@@ -8,13 +8,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.db import Atlas
 from patchclamp.atlas.lab import Lab, without_model
-from patchclamp.atlas.lab.stream import EventStream
-from patchclamp.atlas.lab.worker import Job
+from patchclamp.atlas.lab.job_queue import Job
+from patchclamp.atlas.lab.sse import EventStream
 from patchclamp.atlas.pages.lab import LONGEST_KEY, LONGEST_TEXT
-from patchclamp.atlas.reading import Absent, Reading
-from patchclamp.atlas.store import DAMAGED
+from patchclamp.atlas.read.atlas import Atlas
+from patchclamp.atlas.read.reader import Absent, Reading
+from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.errors import fitting
 
 MOST_RANKED = 100

@@ -11,9 +11,9 @@ import numpy as np
 
 from patchclamp.ablate import Cases, Turn, UnitSets, measure_sets
 from patchclamp.atlas import pages
-from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
-from patchclamp.atlas.lab.control import rows_of_turn
+from patchclamp.atlas.lab.random_controls import rows_of_turn
+from patchclamp.atlas.read.graph_pruning import ENDS
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import make_baseline

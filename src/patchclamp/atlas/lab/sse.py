@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from patchclamp.atlas.lab.worker import Job, Worker
+from patchclamp.atlas.lab.job_queue import Job, Worker
 
 QUIET_S = 5.0
 """After so long without an event a comment is sent: a connection that is gone shows itself."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.reading import Absent, Reading, number_or_none
-from patchclamp.atlas.unit import graph_row
+from patchclamp.atlas.read.reader import Absent, Reading, number_or_none
+from patchclamp.atlas.read.unit_page import graph_row
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.receipt import RULE

@@ -12,16 +12,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.find import Asked
 from patchclamp.atlas.lab import Lab
+from patchclamp.atlas.lab.job_queue import Busy
 from patchclamp.atlas.lab.routes import add_lab
-from patchclamp.atlas.lab.worker import Busy
-from patchclamp.atlas.reading import Absent
-from patchclamp.atlas.store import DAMAGED
+from patchclamp.atlas.read.atlas import Atlas
+from patchclamp.atlas.read.reader import Absent
+from patchclamp.atlas.read.search import Asked
+from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.errors import Damaged, PatchclampError
 
-STATIC = Path(__file__).with_name("static")
+STATIC = Path(__file__).resolve().parents[1] / "static"
 MOST_ROWS, MOST_EXAMPLES, MOST_NODES = 200, 50, 1500
 LONGEST, LONGEST_TEXT = 300, 2000
 VERSION = "1"

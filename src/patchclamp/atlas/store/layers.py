@@ -17,8 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.atlas.runs import Run, write_run
-from patchclamp.atlas.store import BASE, HASHED, as_os_error, check_values, content_hash, opened, read_head, written
+from patchclamp.atlas.store.provenance import Run, write_run
+from patchclamp.atlas.store.sqlite_files import (
+    BASE,
+    HASHED,
+    as_os_error,
+    check_values,
+    content_hash,
+    opened,
+    read_head,
+    written,
+)
 from patchclamp.core.arguments import checked
 from patchclamp.core.description import Description
 from patchclamp.core.disk import refuse_write

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.atlas.bake import cost
-from patchclamp.atlas.fill import fill_base
-from patchclamp.atlas.labels import as_documents, labels_of
-from patchclamp.atlas.layers import BASES, LAYERS, name_layer
-from patchclamp.atlas.look import CHECKPOINT_S, look_again
-from patchclamp.atlas.reading import Reading
-from patchclamp.atlas.runs import Run, host, now, versions
-from patchclamp.atlas.store import written
+from patchclamp.atlas.bake.base import cost
+from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
+from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, look_again
+from patchclamp.atlas.bake.write_rows import fill_base
+from patchclamp.atlas.read.reader import Reading
+from patchclamp.atlas.store.layers import BASES, LAYERS, name_layer
+from patchclamp.atlas.store.provenance import Run, host, now, versions
+from patchclamp.atlas.store.sqlite_files import written
 from patchclamp.attribute.features import PLAIN
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
@@ -118,7 +118,7 @@ def add_basis(
             labels = labels_of(model, batches)
             beside = [model.site(row[1]) for row in reading.parts[0].sites]
             passing = place / LAYERS / "new-basis.sqlite"
-            schema = files("patchclamp.atlas").joinpath("schema.sql").read_text()
+            schema = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
             with written(passing, f"{schema}\n{BASES}") as db:
                 fill_base(db, features, batches, sites, survey, look, labels, beside)
                 _fill_bases(db, dictionary, digest, reading)

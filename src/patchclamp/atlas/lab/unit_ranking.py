@@ -9,8 +9,8 @@ from torch import Tensor
 
 from patchclamp.atlas import pages
 from patchclamp.atlas.lab.clamps import read_by, unit_values
-from patchclamp.atlas.lab.run import read_at
-from patchclamp.atlas.reading import Absent, Reading, number_or_none
+from patchclamp.atlas.lab.next_token import read_at
+from patchclamp.atlas.read.reader import Absent, Reading, number_or_none
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError

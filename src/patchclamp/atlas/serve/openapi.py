@@ -1,6 +1,6 @@
 """OpenAPI: print the schema of the server's answers, from which the browser's types are made.
 
-``python -m patchclamp.atlas.openapi`` prints it; no atlas is needed.
+``python -m patchclamp.atlas.serve.openapi`` prints it; no atlas is needed.
 """
 
 import json
@@ -14,7 +14,7 @@ def schema() -> dict[str, Any]:
         >>> "UnitPage" in schema()["components"]["schemas"]
         True
     """
-    from patchclamp.atlas.server import make_app
+    from patchclamp.atlas.serve.app import make_app
 
     def none() -> Any:
         raise RuntimeError("the schema needs no atlas")

@@ -9,11 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from patchclamp.atlas.fill import fill_base
-from patchclamp.atlas.labels import as_documents, labels_of
-from patchclamp.atlas.look import CHECKPOINT_S, look_again
-from patchclamp.atlas.runs import Run, host, now, versions, write_run
-from patchclamp.atlas.store import BASE, content_hash, opened, read_head, staging, write_head, written
+from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
+from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, look_again
+from patchclamp.atlas.bake.write_rows import fill_base
+from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run
+from patchclamp.atlas.store.sqlite_files import BASE, content_hash, opened, read_head, staging, write_head, written
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.corpus import Corpus
 from patchclamp.core.disk import file_hash, refuse_interrupted, refuse_write, writing
@@ -101,7 +101,7 @@ def bake_atlas(
             labels = labels_of(model, batches)
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
-            with written(whole / BASE, files("patchclamp.atlas").joinpath("schema.sql").read_text()) as db:
+            with written(whole / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
                 fill_base(db, model, batches, chosen, survey, look, labels)
         found = _named(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")

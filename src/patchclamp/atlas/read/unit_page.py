@@ -5,9 +5,9 @@ from typing import Any, get_args
 import numpy as np
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.find import concepts_of
-from patchclamp.atlas.parts import Part
-from patchclamp.atlas.reading import Reading, Said, number_or_none
+from patchclamp.atlas.read.attached_layers import Part
+from patchclamp.atlas.read.reader import Reading, Said, number_or_none
+from patchclamp.atlas.read.search import concepts_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph, Node
 from patchclamp.core.method_index import find_title

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.reading import Absent, Reading, number_or_none
+from patchclamp.atlas.read.reader import Absent, Reading, number_or_none
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from patchclamp.atlas.db import Atlas
+from patchclamp.atlas.read.atlas import Atlas
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import UnitKey
@@ -49,7 +49,7 @@ class _Served:
     def __init__(self, path: Path, model: str | None) -> None:
         import uvicorn
 
-        from patchclamp.atlas.serve import guarded
+        from patchclamp.atlas.serve.server import guarded
 
         app = guarded(path, model=model)
         listening = socket.create_server((HOST, 0))

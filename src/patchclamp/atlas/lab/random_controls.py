@@ -10,7 +10,7 @@ import numpy as np
 from patchclamp.ablate import Turn, measure_changes
 from patchclamp.atlas import pages
 from patchclamp.atlas.lab.clamps import finite, movement, on_prompt, unit_values
-from patchclamp.atlas.lab.run import read_at, unit_of
+from patchclamp.atlas.lab.next_token import read_at, unit_of
 from patchclamp.attribute.features import kind_of
 from patchclamp.core.controls import RandomControls, draw_controls, strata_of
 from patchclamp.core.errors import PatchclampError

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.atlas.directions import Panels, directions, token_panels, unit_panels
-from patchclamp.atlas.labels import as_rows, concept_scores
-from patchclamp.atlas.look import KINDS, STRIP, Strips, results
+from patchclamp.atlas.bake.concept_labels import as_rows, concept_scores
+from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Strips, results
+from patchclamp.atlas.bake.weight_panels import Panels, directions, token_panels, unit_panels
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus

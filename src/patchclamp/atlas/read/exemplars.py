@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from patchclamp.atlas.reading import Reading
+from patchclamp.atlas.read.reader import Reading
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site

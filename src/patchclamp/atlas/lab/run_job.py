@@ -6,9 +6,9 @@ from typing import Any
 from patchclamp.atlas import pages
 from patchclamp.atlas.lab.clamps import interventions, on_prompt
 from patchclamp.atlas.lab.export import as_command, as_python
-from patchclamp.atlas.lab.run import Ranges, continued, read_at, tabulate, unit_of
-from patchclamp.atlas.lab.worker import Job
-from patchclamp.atlas.reading import Absent, Reading
+from patchclamp.atlas.lab.job_queue import Job
+from patchclamp.atlas.lab.next_token import Ranges, continued, read_at, tabulate, unit_of
+from patchclamp.atlas.read.reader import Absent, Reading
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.generation import check_request
 
@@ -65,7 +65,7 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
         target = asked.target if asked.target is not None else int(unclamped.logits.argmax())
         # Where nothing is clamped there is nothing to compare.
         if asked.controls and now:
-            from patchclamp.atlas.lab.control import compare
+            from patchclamp.atlas.lab.random_controls import compare
 
             effect = float(logits.log_softmax(-1)[target] - unclamped.logits.log_softmax(-1)[target])
             seen["control"] = compare(

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from patchclamp.atlas import pages
-from patchclamp.atlas.circuit import MOST_NODES, graph_page
-from patchclamp.atlas.exemplars import exemplars_of
-from patchclamp.atlas.find import Asked, find
-from patchclamp.atlas.parts import part_bases
-from patchclamp.atlas.reading import Absent, Reading, number_or_none
-from patchclamp.atlas.runs import UNVERIFIED, Run
-from patchclamp.atlas.store import DAMAGED, VERSION
-from patchclamp.atlas.unit import examples, graph_row, unit_page
+from patchclamp.atlas.read.attached_layers import part_bases
+from patchclamp.atlas.read.exemplars import exemplars_of
+from patchclamp.atlas.read.graph_pruning import MOST_NODES, graph_page
+from patchclamp.atlas.read.reader import Absent, Reading, number_or_none
+from patchclamp.atlas.read.search import Asked, find
+from patchclamp.atlas.read.unit_page import examples, graph_row, unit_page
+from patchclamp.atlas.store.provenance import UNVERIFIED, Run
+from patchclamp.atlas.store.sqlite_files import DAMAGED, VERSION
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import fitting

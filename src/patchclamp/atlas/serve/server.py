@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.guard import LOOPBACK, Guard
 from patchclamp.atlas.lab import Lab
-from patchclamp.atlas.reading import stamp
-from patchclamp.atlas.server import STATIC, make_app
+from patchclamp.atlas.read.atlas import Atlas
+from patchclamp.atlas.read.reader import stamp
+from patchclamp.atlas.serve.app import STATIC, make_app
+from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
 from patchclamp.core.errors import PatchclampError
 
 
@@ -102,7 +102,7 @@ def serve(
     """
     import uvicorn
 
-    from patchclamp.atlas.connections import BACKLOG, LARGEST_HEAD, BoundedProtocol
+    from patchclamp.atlas.serve.connections import BACKLOG, LARGEST_HEAD, BoundedProtocol
 
     if not (STATIC / "index.html").is_file():
         raise PatchclampError(

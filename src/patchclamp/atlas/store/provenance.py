@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from patchclamp.atlas.store import as_os_error, check_tables, check_values
+from patchclamp.atlas.store.sqlite_files import as_os_error, check_tables, check_values
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas import pages
-from patchclamp.atlas import parts as joined
-from patchclamp.atlas.layers import LAYERS, Counter, Layer, layer_files, read_layer
-from patchclamp.atlas.parts import Part
-from patchclamp.atlas.runs import RUNS, Run, read_runs
-from patchclamp.atlas.store import BASE, DAMAGED, SUBJECT, check_values, opened, read_head
+from patchclamp.atlas.read import attached_layers as joined
+from patchclamp.atlas.read.attached_layers import Part
+from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
+from patchclamp.atlas.store.provenance import RUNS, Run, read_runs
+from patchclamp.atlas.store.sqlite_files import BASE, DAMAGED, SUBJECT, check_values, opened, read_head
 from patchclamp.core.description import Description
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
