@@ -26,8 +26,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
+    from patchclamp.atlas.atlas import open_atlas
     from patchclamp.atlas.lab import Lab
-    from patchclamp.atlas.read.atlas import open_atlas
     from patchclamp.atlas.serve.app import make_app
     from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
     from patchclamp.subjects.language import LanguageModel
@@ -37,7 +37,7 @@ def main() -> None:
         atlas = open_atlas(made_up.large(Path(name) / "large.atlas", UNITS))
         lab = Lab(model, atlas.reading)
         lab.worker.longest_s = 3600.0  # a busy machine is slow, not wrong
-        app = Guard(make_app(lambda: atlas, lab), hosts=LOOPBACK, etag=lambda: atlas.hash)
+        app = Guard(make_app(lambda: atlas.reading, lab), hosts=LOOPBACK, etag=lambda: atlas.hash)
         asyncio.run(measured(app, {"text": "w1 w2", "clamps": clamps(0.0), "new_tokens": 2}))
         found: dict[str, list[timing.Spent]] = {"new prompt": [], "dragged": [], "20 steps": [], "20 random sets": []}
         for i in range(rounds):

@@ -18,7 +18,7 @@ from patchclamp.atlas.export import output_path
 from patchclamp.atlas.export.neuronpedia import _activation, _Names, positive_bars
 from patchclamp.atlas.export.page import inlined
 from patchclamp.atlas.export.parquet import COLUMNS
-from patchclamp.atlas.read.unit_page import STORED
+from patchclamp.atlas.serve.screens.unit.examples import STORED
 from patchclamp.core.errors import Damaged, PatchclampError
 
 CAT = "blocks.0.mlp.act/neurons/7"
@@ -63,7 +63,7 @@ def test_a_page_holds_what_the_api_answers(atlas, seeded_atlas):
 
     page = Elements(pc.atlas.to_html(CAT, atlas=seeded_atlas))
     came = json.loads(page.texts["travels"])["answers"]
-    with TestClient(make_app(lambda: atlas)) as server:
+    with TestClient(make_app(lambda: atlas.reading)) as server:
         base = f"/api/units/cat/{CAT}"
         assert came[base] == server.get(base).json()
         for kind in ("top", "counter", "quantile", "random"):

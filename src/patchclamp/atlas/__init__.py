@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    "Asked": ("read.search", "Asked"),
-    "Atlas": ("read.atlas", "Atlas"),
+    "Asked": ("serve.screens.find", "Asked"),
+    "Atlas": ("atlas", "Atlas"),
     "add_basis": ("bake.features", "add_basis"),
     "bake_atlas": ("bake.base", "bake_atlas"),
     "export_atlas": ("export", "export_atlas"),
-    "open": ("read.atlas", "open_atlas"),
+    "open": ("atlas", "open_atlas"),
     "show": ("serve.notebook", "show"),
     "to_html": ("export.page", "to_html"),
     "write_descriptions": ("store.layers", "write_descriptions"),
@@ -24,14 +24,14 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
+    from patchclamp.atlas.atlas import Atlas as Atlas
+    from patchclamp.atlas.atlas import open_atlas
     from patchclamp.atlas.bake.base import bake_atlas as bake_atlas
     from patchclamp.atlas.bake.features import add_basis as add_basis
     from patchclamp.atlas.export import export_atlas as export_atlas
     from patchclamp.atlas.export.page import to_html as to_html
-    from patchclamp.atlas.read.atlas import Atlas as Atlas
-    from patchclamp.atlas.read.atlas import open_atlas
-    from patchclamp.atlas.read.search import Asked as Asked
     from patchclamp.atlas.serve.notebook import show as show
+    from patchclamp.atlas.serve.screens.find import Asked as Asked
     from patchclamp.atlas.store.layers import write_descriptions as write_descriptions
     from patchclamp.atlas.store.layers import write_graph as write_graph
 

@@ -44,9 +44,9 @@ def _bake(options: Namespace) -> int:
 
 
 def _add(options: Namespace) -> int:
+    from patchclamp.atlas.atlas import open_atlas
     from patchclamp.atlas.bake.features import add_basis, array_bytes, check_basis, needed
     from patchclamp.atlas.lab import usual_model
-    from patchclamp.atlas.read.atlas import open_atlas
     from patchclamp.core.dictionary import Dictionary
     from patchclamp.opening import load
     from patchclamp.subjects.foreign import resolve_sites
@@ -80,7 +80,7 @@ def _info(options: Namespace) -> int:
 
 
 def _show(path: str, as_json: bool) -> int:
-    from patchclamp.atlas.read.atlas import open_atlas
+    from patchclamp.atlas.atlas import open_atlas
 
     page = open_atlas(path).page()
     emit(asdict(page)) if as_json else tables.atlas(page)

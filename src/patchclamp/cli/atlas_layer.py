@@ -18,7 +18,7 @@ def refuse_if_unwritable(path: str, model: Any) -> None:
     """
     import tempfile
 
-    from patchclamp.atlas.read.atlas import open_atlas
+    from patchclamp.atlas.atlas import open_atlas
 
     subject = open_atlas(path).page().subject
     if subject.hash != model.hash:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
+from patchclamp.atlas.atlas import Atlas
 from patchclamp.atlas.export.output_path import Exported
-from patchclamp.atlas.read.atlas import Atlas
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 

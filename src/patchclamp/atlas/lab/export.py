@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from patchclamp.atlas import pages
+from patchclamp.atlas.lab import messages
 from patchclamp.attribute.features import PLAIN
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.unit import UnitKey
@@ -81,7 +81,7 @@ def as_python(
     return "\n".join(lines) + "\n"
 
 
-def verified_in_python(model: str, atlas: str, asked: pages.VerifyAsked) -> str:
+def verified_in_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str:
     """Return Python that replaces the same nodes of the same answer; ``model`` is what ``pc.load`` takes, as typed."""
     return "\n".join([
         "import patchclamp as pc",

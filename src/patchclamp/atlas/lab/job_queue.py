@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from patchclamp.atlas import pages
+from patchclamp.atlas.lab import messages
+from patchclamp.atlas.read.responses import Problem
 from patchclamp.core.errors import PatchclampError
 
 MOST_WAITING = 16
 LONGEST_S = 120.0
 
 
-class Busy(PatchclampError):
+class QueueFull(PatchclampError):
     """The queue is full."""
 
 
@@ -22,7 +23,7 @@ class _Left(Exception):
     """Nobody waits for the answer any more."""
 
 
-class Turns:
+class RoundRobin:
     """A lock that is given in the order in which it was asked for, so that a long run keeps nobody out."""
 
     def __init__(self) -> None:
@@ -54,10 +55,10 @@ class Turns:
         """Have a turn for a question that is answered at once, unless too many wait already.
 
         Raises:
-            Busy: they do; whoever waits holds a thread that other pages need.
+            QueueFull: they do; whoever waits holds a thread that other pages need.
         """
         if len(self._waiting) >= most:
-            raise Busy(
+            raise QueueFull(
                 expected=f"at most {most} questions that wait for the model",
                 got="one more",
                 remedy="Wait a moment, then ask again.",
@@ -77,7 +78,7 @@ class Job:
     """
 
     def __init__(
-        self, work: Callable[["Job"], None], hear: Callable[[Any], None], turns: Turns, longest_s: float
+        self, work: Callable[["Job"], None], hear: Callable[[Any], None], turns: RoundRobin, longest_s: float
     ) -> None:
         self._work, self._hear, self._turns, self._longest_s = work, hear, turns, longest_s
         self._left = threading.Event()
@@ -104,7 +105,7 @@ class Job:
         """Say how many are done before, where that has changed."""
         if ahead != self.ahead:
             self.ahead = ahead
-            self.tell(pages.Queued(ahead))
+            self.tell(messages.Queued(ahead))
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -136,10 +137,10 @@ class Job:
         except _Left:
             pass
         except PatchclampError as problem:
-            self.tell(pages.Refused(pages.Problem(**problem.to_json())))
+            self.tell(messages.Refused(Problem(**problem.to_json())))
         except Exception as problem:
             # Out of memory, or a value that the model's numbers cannot hold: the next run must find the worker alive.
-            self.tell(pages.Refused(pages.Problem(
+            self.tell(messages.Refused(Problem(
                 expected="an answer", got=f"{type(problem).__name__}: {problem}"[:300],
                 remedy="Ask for less, or for other values; the server goes on.",
             )))  # fmt: skip
@@ -156,7 +157,7 @@ class Worker:
         longest_s: seconds that one may compute.
     """
 
-    def __init__(self, turns: Turns, *, most: int = MOST_WAITING, longest_s: float = LONGEST_S) -> None:
+    def __init__(self, turns: RoundRobin, *, most: int = MOST_WAITING, longest_s: float = LONGEST_S) -> None:
         self.turns, self.most, self.longest_s = turns, most, longest_s
         self._lock = threading.Lock()
         self._waiting: list[Job] = []
@@ -167,12 +168,12 @@ class Worker:
         """Put a question in the queue.
 
         Raises:
-            Busy: the queue is full.
+            QueueFull: the queue is full.
         """
         job = Job(work, hear, self.turns, self.longest_s)
         with self._lock:
             if len(self._waiting) >= self.most:
-                raise Busy(
+                raise QueueFull(
                     expected=f"at most {self.most} runs that wait",
                     got="one more",
                     remedy="Wait until some are done, or close pages that ask.",

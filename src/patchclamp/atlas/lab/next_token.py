@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.atlas import pages
+from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.clamps import acting, on_prompt, shown_values, unit_values
+from patchclamp.atlas.read.responses import TokenView
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.stimulus import Stimulus
@@ -108,10 +109,10 @@ def tabulate(
     *,
     top: int,
     ranges: Ranges,
-    spell: Callable[[int], pages.TokenView],
+    spell: Callable[[int], TokenView],
     turn: Turn = nullcontext,
     clock: Callable[[], float] = lambda: 0.0,
-) -> tuple[pages.Table, Float[Tensor, " token"]]:
+) -> tuple[messages.Table, Float[Tensor, " token"]]:
     """Return the next token without and with changes, and the changed logits.
 
     Args:
@@ -142,7 +143,7 @@ def tabulate(
     rows = []
     for i in ordered:
         token = spell(i)
-        rows.append(pages.NextToken(
+        rows.append(messages.NextToken(
             id=i, text=token.text, bytes=token.bytes, unclamped=_finite(p[i]), changed=_finite(q[i]),
             delta=_finite(q[i] - p[i]), unclamped_logit=_finite(unclamped.logits[i]), changed_logit=_finite(logits[i]),
         ))  # fmt: skip
@@ -153,9 +154,9 @@ def tabulate(
         beyond = _outside(after[unit], acting(model, change, len(stimulus)), low, high)
         # What is set at generated steps only shows nowhere along the prompt.
         beyond |= change.operation == "set" and _outside([float(change.value)], np.ones(1, dtype=bool), low, high)
-        clamped.append(pages.Clamped(key, unclamped.values[unit], after[unit], beyond))
+        clamped.append(messages.Clamped(key, unclamped.values[unit], after[unit], beyond))
     apart = max(divergence, 0.0) if np.isfinite(divergence) else None
-    return pages.Table(rows, clamped, apart, not on, clock()), logits
+    return messages.Table(rows, clamped, apart, not on, clock()), logits
 
 
 def unit_of(change: Intervention) -> Unit:

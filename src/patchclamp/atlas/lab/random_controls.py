@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from patchclamp.ablate import Turn, measure_changes
-from patchclamp.atlas import pages
+from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.clamps import finite, movement, on_prompt, unit_values
 from patchclamp.atlas.lab.next_token import read_at, unit_of
+from patchclamp.atlas.read.responses import TokenView
 from patchclamp.attribute.features import kind_of
 from patchclamp.core.controls import RandomControls, draw_controls, strata_of
 from patchclamp.core.errors import PatchclampError
@@ -38,10 +39,10 @@ def compare(
     n_sets: int = 99,
     seed: int = 0,
     measured: float | None = None,
-    spell: Callable[[int], pages.TokenView] | None = None,
+    spell: Callable[[int], TokenView] | None = None,
     turn: Turn = nullcontext,
     progress: Progress | None = None,
-) -> pages.Control:
+) -> messages.Control:
     r"""Clamp random units instead, and measure log P(target) with them − without.
 
     For each clamped unit another of its site, drawn from its decile of ‖f′ − f‖ over the clamped positions: of how far
@@ -60,7 +61,7 @@ def compare(
         progress: called with sets done and in all.
 
     Returns:
-        pages.Control: the measured effect, that of every set, and how they compare.
+        messages.Control: the measured effect, that of every set, and how they compare.
 
     Raises:
         PatchclampError: nothing is clamped in the prompt, or nothing else is left at the sites to compare with.
@@ -102,8 +103,8 @@ def compare(
         "these clamps move the answer", tuple(dict.fromkeys(str(UnitKey(*_place_of(change))) for change in now)),
         measured, Estimate(measured, None, 1, "nats"), controls.measure(effects), {LARGEST_ACTIVATIONS: loudest},
     )  # fmt: skip
-    return pages.Control(
-        target=spell(target) if spell else pages.TokenView(target, model.answer_name(target), False),
+    return messages.Control(
+        target=spell(target) if spell else TokenView(target, model.answer_name(target), False),
         measured=finite(measured), randoms=[finite(x) for x in effects],
         mean=finite(whole.mean()) if len(whole) else None, low=finite(interval.low) if interval else None,
         high=finite(interval.high) if interval else None, p=p, other_decile=controls.outside, seed=seed,

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from patchclamp.atlas import pages
+from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.clamps import interventions, on_prompt
 from patchclamp.atlas.lab.export import as_command, as_python
 from patchclamp.atlas.lab.job_queue import Job
 from patchclamp.atlas.lab.next_token import Ranges, continued, read_at, tabulate, unit_of
-from patchclamp.atlas.read.reader import Absent, Reading
+from patchclamp.atlas.read.reader import NotFound, Reading
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.generation import check_request
 
 
-def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], None]:
+def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job], None]:
     """Check a question, and return what answers it.
 
     Args:
@@ -22,7 +22,7 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
         asked: the question.
 
     Raises:
-        Absent: a clamp names a unit that the model has not.
+        NotFound: a clamp names a unit that the model has not.
         PatchclampError: a text that does not fit, positions that are none, or a model that does not continue text.
     """
     model = lab.model
@@ -43,7 +43,7 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
         try:
             answer(job, seen)
         finally:
-            lab.keep(pages.LabRun(id, asked, **seen))
+            lab.keep(messages.LabRun(id, asked, **seen))
 
     def answer(job: Job, seen: dict[str, Any]) -> None:
         on = [change for _, change in changes]
@@ -60,7 +60,7 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
             written = continued(model, stimulus, on, unclamped, new_tokens=asked.new_tokens, turn=job.turn)
             for number, pair in enumerate(written):
                 left, right = (None if token is None else lab.spell(token) for token in pair)
-                seen["steps"].append(pages.Step(number, left, right))
+                seen["steps"].append(messages.Step(number, left, right))
                 job.tell(seen["steps"][-1])
         target = asked.target if asked.target is not None else int(unclamped.logits.argmax())
         # Where nothing is clamped there is nothing to compare.
@@ -70,7 +70,7 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
             effect = float(logits.log_softmax(-1)[target] - unclamped.logits.log_softmax(-1)[target])
             seen["control"] = compare(
                 model, stimulus, now, target=target, n_sets=asked.controls, seed=asked.seed, measured=effect,
-                spell=lab.spell, turn=job.turn, progress=lambda done, n: job.tell(pages.Progressed(done, n)),
+                spell=lab.spell, turn=job.turn, progress=lambda done, n: job.tell(messages.Progressed(done, n)),
             )  # fmt: skip
             job.tell(seen["control"])
         python = as_python(
@@ -79,7 +79,7 @@ def prepare(lab: Any, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], 
         )  # fmt: skip
         generates = model.capabilities.generate
         command = as_command(lab.loading_words, asked.text, on, asked.new_tokens) if generates else ""
-        seen["finished"] = pages.Finished(id, job.seconds, python, command)
+        seen["finished"] = messages.Finished(id, job.seconds, python, command)
         job.tell(seen["finished"])
 
     return work
@@ -91,7 +91,7 @@ def _ranges(atlas: Reading, keys: list[str]) -> Ranges:
     for key in dict.fromkeys(keys):
         try:
             unit = atlas.number(key)
-        except Absent:  # a head, or a site that was not baked
+        except NotFound:  # a head, or a site that was not baked
             continue
         low, high = atlas.row(unit, "minimum", "maximum")
         found[key] = (low, high)

@@ -22,7 +22,7 @@ class EventStream(StreamingResponse):
         work: what.
 
     Raises:
-        Busy: the queue is full.
+        QueueFull: the queue is full.
     """
 
     def __init__(self, worker: Worker, work: Callable[[Job], None]) -> None:

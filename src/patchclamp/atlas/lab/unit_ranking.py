@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.atlas import pages
+from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.clamps import read_by, unit_values
 from patchclamp.atlas.lab.next_token import read_at
-from patchclamp.atlas.read.reader import Absent, Reading, number_or_none
+from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
+from patchclamp.atlas.read.responses import Source, TokenView
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError
@@ -22,7 +23,7 @@ from patchclamp.subjects.edits import widened
 from patchclamp.subjects.language import LanguageModel
 
 MOST_BYTES = 2**30
-Spell = Callable[[int], pages.TokenView]
+Spell = Callable[[int], TokenView]
 Place = tuple[str, str]
 """A site and a basis."""
 
@@ -33,14 +34,14 @@ def rank(
     stimulus: Stimulus,
     position: int,
     *,
-    by: pages.RankedBy,
+    by: messages.RankedBy,
     target: int | None,
     contrast: int | None,
     site: str,
     limit: int,
     spell: Spell,
-    source: pages.Source,
-) -> pages.Ranking:
+    source: Source,
+) -> messages.Ranking:
     """Return the units that do most at a token: by activation the highest, by effect the largest of either sign.
 
     Args:
@@ -57,7 +58,7 @@ def rank(
         source: where the answer comes from.
 
     Raises:
-        Absent: the atlas has no such site.
+        NotFound: the atlas has no such site.
         PatchclampError: a place or token that is none, or a text too long for gradients of all units.
 
     Cost: one forward pass; by effect a forward and a backward pass more.
@@ -72,7 +73,7 @@ def rank(
         if site in ("", row[1], f"{row[1]}/{row[4]}")
     }
     if not sites:
-        raise Absent(expected="a site of this atlas", got=repr(site[:120]), remedy="The first page lists them.")
+        raise NotFound(expected="a site of this atlas", got=repr(site[:120]), remedy="The first page lists them.")
     # A dictionary that is too large for its layer is there only where it was attached by hand.
     sites = {place: where for place, where in sites.items() if place[1] == "neurons" or "/".join(place) in model.bases}
     effects: dict[Place, np.ndarray] = {}
@@ -99,7 +100,7 @@ def rank(
     else:
         values = _values(model, stimulus, list(sites), position)
     if not sites:
-        raise Absent(
+        raise NotFound(
             expected="units whose basis is attached", got=repr(site[:120]), remedy="Serve the atlas with --basis DIR."
         )
     firsts = np.concatenate([np.arange(first, first + n) for first, n in sites.values()])
@@ -111,7 +112,7 @@ def rank(
     units = [
         _row(atlas, int(firsts[i]), flat["values"][i], flat["effects"][i] if metric else None, known) for i in best
     ]
-    return pages.Ranking(
+    return messages.Ranking(
         position=position, by=by, target=spell(metric.target[0]) if metric else None,
         contrast=spell(metric.contrast[0]) if metric and metric.contrast else None,
         metric=number_or_none(metric_clean) if metric else None,
@@ -192,10 +193,10 @@ def _row(
     value: float,
     effect: float | None,
     known: dict[int, tuple[Any, ...]],
-) -> pages.RankedUnit:
+) -> messages.RankedUnit:
     mean, low, high, fires_on = known[unit]
     said = atlas.said_of(unit)
-    return pages.RankedUnit(
+    return messages.RankedUnit(
         key=str(atlas.key(unit)), value=number_or_none(value), effect=number_or_none(effect),
         mean=number_or_none(mean), minimum=number_or_none(low), maximum=number_or_none(high),
         fires_on=None if fires_on is None else atlas.token(fires_on),

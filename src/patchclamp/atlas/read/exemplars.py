@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from patchclamp.atlas.read.reader import Reading
+from patchclamp.atlas.read.reader import Reading, page_of
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site
@@ -12,6 +12,7 @@ LOUD = 0.5
 """Share of an example's value from which a token belongs to its mask."""
 
 
+@page_of
 def exemplars_of(atlas: Reading, key: str) -> Exemplars:
     """Return a unit's stored examples, the masks those counted tokens that reach half of the example's value.
 
@@ -20,7 +21,7 @@ def exemplars_of(atlas: Reading, key: str) -> Exemplars:
         key: ``[subject/]site/basis/index``.
 
     Raises:
-        Absent: the atlas has no such unit.
+        NotFound: the atlas has no such unit.
 
     Cost: reads the examples of one unit and the stimuli that they stand in.
     """

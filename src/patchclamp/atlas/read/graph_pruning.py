@@ -1,27 +1,15 @@
-"""Circuit: an explained answer cut down to what a page can show, and what was cut said."""
+"""An explained answer cut down to what a page can show, and what was cut said."""
 
-import json
 import math
-import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from patchclamp.atlas import pages
-from patchclamp.atlas.read.reader import Absent, Reading, number_or_none
-from patchclamp.atlas.read.unit_page import graph_row
-from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
-from patchclamp.core.receipt import RULE
-from patchclamp.core.unit import UnitKey
 
 MOST_NODES, MOST_EDGES = 1500, 6000
 """What a page draws within a second."""
 ENDS = frozenset({"input", "output", "error"})
 """Kinds that stand for what goes in, what comes out and what no unit explains; pruning leaves them."""
-_AT = re.compile(r"@([0-9]{1,9})$")
-_BLOCK = re.compile(r"(?:^|\.)blocks\.([0-9]{1,6})(?:\.|$)")
 # Sums of the same numbers in another order differ in their last digits.
 _ROUNDING = 1 - 1e-12
 
@@ -99,57 +87,3 @@ def _fewest(nodes: Sequence[Node], least: float) -> int:
             return n
         total += _size(node.score)
     return len(nodes)
-
-
-def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> pages.GraphPage:
-    """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
-
-    Raises:
-        Absent: there is no such layer.
-    """
-    graph = next((layer.graph for layer in atlas.layers if layer.id == id and layer.graph), None)
-    if graph is None:
-        raise Absent(expected="a graph of this atlas", got=repr(id[:80]), remedy="/api/graphs lists them.")
-    pruned = prune(graph, keep, max_nodes=max_nodes)
-    about = _told(graph.about)
-    tokens, layers = about.get("tokens"), about.get("layers")
-    return pages.GraphPage(
-        graph=graph_row(id, graph), nodes=[_node(atlas, node) for node in pruned.nodes],
-        edges=[pages.EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
-        total=len(graph.nodes), total_edges=len(graph.edges), kept=number_or_none(pruned.kept),
-        tokens=tokens if isinstance(tokens, list) and all(isinstance(t, str) for t in tokens) else [],
-        layers=layers if type(layers) is int and layers > 0 else None, notice=pruned.notice,
-        measures={name: x for name, value in graph.measures.items() if (x := number_or_none(value)) is not None},
-        subject={str(name): str(value) for name, value in graph.subject.items()}, explains=_told(graph.metric),
-        about=about, rule=RULE if about.get("verdict") else "",
-        source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
-    )  # fmt: skip
-
-
-def _node(atlas: Reading, node: Node) -> pages.NodeRow:
-    unit, site, layer = None, "", None
-    at = _AT.search(node.key)
-    try:
-        parsed = UnitKey.parse(node.key)
-    except PatchclampError:  # an input or an output
-        pass
-    else:
-        site = parsed.site
-        block = _BLOCK.search(site)
-        layer = int(block[1]) if block else None
-        with suppress(Absent):  # a head, an error, or a site that was not baked
-            unit = str(atlas.key(atlas.number(str(parsed.without_place()))))
-    return pages.NodeRow(
-        key=node.key, kind=node.kind, unit=unit, site=site, layer=layer, position=int(at[1]) if at else None,
-        score=_number(node.score), measured=number_or_none(node.measures.get("measured")),
-        value=number_or_none(node.measures.get("activation")),
-    )  # fmt: skip
-
-
-def _number(x: float) -> float:
-    return number_or_none(x) or 0.0
-
-
-def _told(data: Any) -> Any:
-    """Return data as JSON has it: what is no number in it is None."""
-    return json.loads(json.dumps(dict(data)), parse_constant=lambda _: None)

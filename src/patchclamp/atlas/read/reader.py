@@ -5,15 +5,15 @@ import math
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from patchclamp.atlas import pages
 from patchclamp.atlas.read import attached_layers as joined
 from patchclamp.atlas.read.attached_layers import Part
+from patchclamp.atlas.read.responses import ConceptScore, CorpusView, Source, TokenView
 from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
 from patchclamp.atlas.store.provenance import RUNS, Run, read_runs
 from patchclamp.atlas.store.sqlite_files import BASE, DAMAGED, SUBJECT, check_values, opened, read_head
@@ -23,8 +23,11 @@ from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.unit import UnitKey
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-class Absent(PatchclampError):
+
+class NotFound(PatchclampError):
     """What was asked for is not in this atlas."""
 
 
@@ -77,7 +80,7 @@ class Reading:
                 check_values(self.db)
             self.parts: list[Part] = [joined.read_part(self.db, "main", self.base_run, 0, 0)]
             self.about = self.parts[0].about
-            self.corpus = pages.CorpusView(**self.about["corpus"])
+            self.corpus = CorpusView(**self.about["corpus"])
             if not all(isinstance(self.about["subject"][name], str) for name in ("slug", "hash", "class", "dtype")):
                 raise TypeError("its subject is none")
             self._read_layers()
@@ -86,7 +89,7 @@ class Reading:
             raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
         self.sites = [row for part in self.parts for row in part.sites]
         self.n_units = sum(part.n for part in self.parts)
-        self.tokens = {id: pages.TokenView(id, text, bool(raw)) for id, text, raw in self.rows("SELECT * FROM tokens")}
+        self.tokens = {id: TokenView(id, text, bool(raw)) for id, text, raw in self.rows("SELECT * FROM tokens")}
         self._join_descriptions()
 
     # -- asking -------------------------------------------------------------------------------------------------------
@@ -128,21 +131,21 @@ class Reading:
         known = {id: run for id, run in kept.items() if id in parts}
         return known | {id: Run(verb, "", made) for id, (verb, made) in parts.items() if id not in known}
 
-    def source(self, python: str, run: str | None = None) -> pages.Source:
+    def source(self, python: str, run: str | None = None) -> Source:
         """Return where a page comes from."""
         id = run or self.base_run
-        return pages.Source(id, self.runs[id].command, f"pc.atlas.open({self.folder.name!r}){python}")
+        return Source(id, self.runs[id].command, f"pc.atlas.open({self.folder.name!r}){python}")
 
-    def token(self, id: int) -> pages.TokenView:
+    def token(self, id: int) -> TokenView:
         """Return a token as people read it."""
-        return self.tokens.get(id) or pages.TokenView(id, f"token {id}", False)
+        return self.tokens.get(id) or TokenView(id, f"token {id}", False)
 
     def part(self, unit: int) -> tuple[Part, int]:
         """Return the part that has a unit, and the unit's number in its tables."""
         for part in self.parts:
             if part.first <= unit < part.first + part.n:
                 return part, unit - part.first + part.own
-        raise Absent(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
+        raise NotFound(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
 
     def row(self, unit: int, *columns: str) -> tuple[Any, ...]:
         """Return some columns of a unit, from the part that has it."""
@@ -157,28 +160,40 @@ class Reading:
         for _, path, _, _, basis, first, units in self.sites:
             if first <= unit < first + units:
                 return UnitKey(path, unit - first, basis, self.slug)
-        raise Absent(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
+        raise NotFound(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
 
     def number(self, key: str) -> int:
         """Return a unit's number among all from its key, subject and place allowed.
 
         Raises:
-            Absent: the atlas has no such unit.
+            NotFound: the atlas has no such unit.
         """
         try:
             parsed = UnitKey.parse(key)
         except PatchclampError as problem:
-            raise Absent(expected=problem.expected, got=problem.got, remedy=problem.remedy) from problem
+            raise NotFound(expected=problem.expected, got=problem.got, remedy=problem.remedy) from problem
         for _, path, _, _, basis, first, units in self.sites:
             if (path, basis) == (parsed.site, parsed.basis) and parsed.index < units:
                 if parsed.subject in (None, self.slug):
                     return int(first) + parsed.index
                 break
-        raise Absent(
+        raise NotFound(
             expected=f"a unit of {self.slug} in this atlas",
             got=repr(key[:120]),
             remedy="Search for it, or see the sites on the first page.",
         )
+
+    def concepts(self, unit: int) -> list[ConceptScore]:
+        """Return the labelled concepts that a unit tells best."""
+        part, own = self.part(unit)
+        return [
+            ConceptScore(name, float(area), float(low), float(high), n)
+            for name, area, low, high, n in self.rows(
+                f"SELECT concept, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
+                "WHERE unit = ? ORDER BY rank",
+                [own],
+            )
+        ]
 
     def said_of(self, unit: int) -> list[Said]:
         """Return a unit's descriptions, the best scored first."""
@@ -214,7 +229,7 @@ class Reading:
             for description, counters in layer.descriptions:
                 try:
                     unit = self.number(str(description.unit))
-                except Absent:
+                except NotFound:
                     self.notes.append(f"{layer.id} describes {description.unit}, which this atlas does not have.")
                     continue
                 self._said.setdefault(unit, []).append(Said(layer.id, description, counters))
@@ -243,6 +258,33 @@ class Reading:
     def bytes(self) -> int:
         """Size on disk of everything."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+
+def open_reading(path: str | Path, *, check: bool = True) -> Reading:
+    """Open an atlas for reading; values which no bake writes are reported as damage.
+
+    Args:
+        path: the atlas's folder.
+        check: compare the base's file with its hash.
+
+    Raises:
+        PatchclampError: no atlas there, or a newer one.
+        Damaged: the base is not what was baked.
+    """
+    folder = Path(path).resolve()
+    with fitting(folder, DAMAGED):
+        return Reading(folder, check=check)
+
+
+def page_of(build: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate[Reading, P], R]:
+    """Return a function of an atlas that reports values which no bake writes as damage."""
+
+    @wraps(build)
+    def read(atlas: Reading, *args: P.args, **kwargs: P.kwargs) -> R:
+        with fitting(atlas.folder, DAMAGED):
+            return build(atlas, *args, **kwargs)
+
+    return read
 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:

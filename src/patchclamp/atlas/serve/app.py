@@ -1,45 +1,41 @@
-"""Server: every page of an atlas as JSON, and the built pages themselves; reads only."""
+"""Every screen of an atlas as JSON, and the built pages themselves; reads only."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
-from patchclamp.atlas import pages
 from patchclamp.atlas.lab import Lab
-from patchclamp.atlas.lab.job_queue import Busy
-from patchclamp.atlas.lab.routes import add_lab
-from patchclamp.atlas.read.atlas import Atlas
-from patchclamp.atlas.read.reader import Absent
-from patchclamp.atlas.read.search import Asked
+from patchclamp.atlas.lab.job_queue import QueueFull
+from patchclamp.atlas.read.reader import NotFound, Reading
+from patchclamp.atlas.read.responses import Refusal
+from patchclamp.atlas.serve import screens
+from patchclamp.atlas.serve.served import LONGEST, Served
 from patchclamp.atlas.store.sqlite_files import DAMAGED
 from patchclamp.core.errors import Damaged, PatchclampError
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
-MOST_ROWS, MOST_EXAMPLES, MOST_NODES = 200, 50, 1500
-LONGEST, LONGEST_TEXT = 300, 2000
 VERSION = "1"
 
-Key = Annotated[str, Query(max_length=LONGEST)]
-Words = Annotated[str, Query(max_length=LONGEST)]
-Number = Annotated[float | None, Query(allow_inf_nan=False)]
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": pages.Refusal, "description": "The question cannot be understood."},
-    404: {"model": pages.Refusal, "description": "There is no such thing in this atlas."},
+    400: {"model": Refusal, "description": "The question cannot be understood."},
+    404: {"model": Refusal, "description": "There is no such thing in this atlas."},
     503: {
-        "model": pages.Refusal,
+        "model": Refusal,
         "description": "The atlas was damaged since the server opened it, or too many runs wait.",
     },
 }
 
 
-def make_app(atlas: Callable[[], Atlas], lab: Lab | None = None) -> FastAPI:
+def make_app(atlas: Callable[[], Reading], lab: Lab | None = None) -> FastAPI:
     """Return the application that answers for an atlas.
 
     Args:
@@ -62,97 +58,15 @@ def make_app(atlas: Callable[[], Atlas], lab: Lab | None = None) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     _complaints(app)
 
-    @app.get("/api/atlas", operation_id="readAtlas")
-    def read_atlas() -> pages.AtlasPage:
-        """Home: what is in this atlas?"""
-        return atlas().page()
-
-    @app.get("/api/units", operation_id="findUnits")
-    def find_units(
-        q: Words = "",
-        fires_on: Words = "",
-        site: Words = "",
-        concept: Words = "",
-        min_frequency: Number = None,
-        max_frequency: Number = None,
-        min_maximum: Number = None,
-        max_maximum: Number = None,
-        min_score: Number = None,
-        max_score: Number = None,
-        described: bool | None = None,
-        sort: pages.Sort | None = None,
-        descending: bool | None = None,
-        cursor: Words = "",
-        limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 50,
-    ) -> pages.UnitList:
-        """Find: which units match this?
-
-        ``q`` searches descriptions, promoted tokens and tokens at top examples, or names a unit; ``fires_on`` wants a
-        token, its space included or not. Without ``sort``, words sort by relevance and the rest by key.
-        """
-        asked = Asked(
-            words=q, fires_on=fires_on, site=site, concept=concept, frequency=(min_frequency, max_frequency),
-            maximum=(min_maximum, max_maximum), score=(min_score, max_score), described=described,
-            sort=sort or ("relevance" if q.strip() else "key"), descending=descending,
-        )  # fmt: skip
-        return atlas().find(asked, cursor=cursor, limit=limit)
-
-    @app.get("/api/units/{key:path}/examples", operation_id="readExamples")
-    def read_examples(
-        key: str,
-        kind: pages.Kind = "top",
-        low: Number = None,
-        high: Number = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_EXAMPLES)] = 20,
-    ) -> pages.Examples:
-        """Read examples of one kind; ``low`` and ``high`` belong to ``kind=interval``, both ends included."""
-        return atlas().examples(key, kind, low=low, high=high, limit=limit)
-
-    @app.get("/api/units/{key:path}/trial", operation_id="tryText")
-    def try_text(key: str, text: Annotated[str, Query(min_length=1, max_length=LONGEST_TEXT)]) -> pages.Trial:
-        """Show the unit a text of one's own; only where the server has a model attached."""
-        if lab is None:
-            raise Absent(
-                expected="a model beside the atlas",
-                got="an atlas by itself",
-                remedy="Serve it with --model MODEL to try texts.",
-            )
-        return lab.trial(atlas().reading, key, text)
-
-    @app.get("/api/units/{key:path}", operation_id="readUnit")
-    def read_unit(key: str) -> pages.UnitPage:
-        """Unit: what does it do, and how sure are we?"""
-        return atlas().unit(key)
-
-    add_lab(app, atlas, lab)
-
-    @app.get("/api/graphs", operation_id="listGraphs")
-    def list_graphs() -> pages.GraphList:
-        """List the explained answers."""
-        return atlas().graphs()
-
-    @app.get("/api/graphs/{id}", operation_id="readGraph")
-    def read_graph(
-        id: str,
-        keep: Annotated[float, Query(ge=0, le=1)] = 1.0,
-        max_nodes: Annotated[int, Query(ge=1, le=MOST_NODES)] = MOST_NODES,
-    ) -> pages.GraphPage:
-        """Read an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes."""
-        return atlas().graph(id, keep=keep, max_nodes=max_nodes)
-
-    @app.get("/api/runs", operation_id="listRuns")
-    def list_runs() -> pages.RunList:
-        """Runs: where did this come from?"""
-        return atlas().runs()
-
-    @app.get("/api/runs/{id}", operation_id="readRun")
-    def read_run(id: str) -> pages.RunPage:
-        """Read one run, with what is needed to do it again."""
-        return atlas().run(id)
+    served = Served(atlas, lab)
+    for screen in sorted(one.name for one in pkgutil.iter_modules(screens.__path__)):
+        importlib.import_module(f"{screens.__name__}.{screen}").add_routes(app, served)
+    # The first route that matches answers: one that ends with a path takes every longer address too, so it comes last.
+    app.router.routes.sort(key=lambda route: str(getattr(route, "path", "")).endswith(":path}"))
 
     @app.get("/api/{rest:path}", include_in_schema=False)
     def no_such_answer(rest: str) -> Response:
-        raise Absent(
+        raise NotFound(
             expected="an address of the API", got=f"/api/{rest}"[:LONGEST], remedy="/api/openapi.json lists them."
         )
 
@@ -175,7 +89,7 @@ def _file(path: str) -> Response:
         kept = "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache"
         return FileResponse(asked, headers={"Cache-Control": kept})
     if path == "api" or path.startswith("assets/") or not (STATIC / "index.html").is_file():
-        raise Absent(expected="a page of the atlas", got=f"/{path}"[:LONGEST], remedy="Begin at /.")
+        raise NotFound(expected="a page of the atlas", got=f"/{path}"[:LONGEST], remedy="Begin at /.")
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
@@ -188,7 +102,7 @@ def _complaints(app: FastAPI) -> None:
     @app.exception_handler(PatchclampError)
     def ours(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, PatchclampError)
-        status = 404 if isinstance(problem, Absent) else 503 if isinstance(problem, Damaged | Busy) else 400
+        status = 404 if isinstance(problem, NotFound) else 503 if isinstance(problem, Damaged | QueueFull) else 400
         return told(status, problem)
 
     @app.exception_handler(RequestValidationError)

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from patchclamp.atlas.read.atlas import Atlas
+from patchclamp.atlas.atlas import Atlas
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import UnitKey

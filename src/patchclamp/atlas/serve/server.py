@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas.lab import Lab
-from patchclamp.atlas.read.atlas import Atlas
-from patchclamp.atlas.read.reader import stamp
+from patchclamp.atlas.read.reader import Reading, open_reading, stamp
 from patchclamp.atlas.serve.app import STATIC, make_app
 from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
 from patchclamp.core.errors import PatchclampError
 
 
-class Shelf:
+class AtlasHolder:
     """Give the atlas as it is now: layers that are added while the server runs appear.
 
     Args:
@@ -28,16 +27,16 @@ class Shelf:
         self.path = Path(path).resolve()
         self.lock = threading.Lock()
         self.stamp = stamp(self.path)
-        self.atlas = Atlas(self.path)
+        self.atlas = open_reading(self.path)
 
-    def __call__(self) -> Atlas:
+    def __call__(self) -> Reading:
         """Return the atlas, opened anew where its files changed."""
         found = stamp(self.path)
         if found != self.stamp:
             with self.lock:
                 if found != self.stamp:
                     # Only another base needs its hash compared again.
-                    self.atlas = Atlas(self.path, check=found[:2] != self.stamp[:2])
+                    self.atlas = open_reading(self.path, check=found[:2] != self.stamp[:2])
                     self.stamp = found
         return self.atlas
 
@@ -59,7 +58,7 @@ def guarded(
     Raises:
         PatchclampError: no atlas there, a damaged or a newer one, another model, or a dictionary of another model.
     """
-    shelf = Shelf(path)
+    shelf = AtlasHolder(path)
     lab = None
     if basis is not None and model is None:
         raise PatchclampError(
@@ -68,11 +67,11 @@ def guarded(
     if model is not None:
         from patchclamp.opening import load
 
-        lab = Lab(load(model, prepend_bos=prepend_bos), shelf().reading, model)
+        lab = Lab(load(model, prepend_bos=prepend_bos), shelf(), model)
         if basis is not None:
             from patchclamp.core.dictionary import Dictionary
 
-            lab.attach_dictionary(shelf().reading, Dictionary.load(basis))
+            lab.attach_dictionary(shelf(), Dictionary.load(basis))
     return Guard(make_app(shelf, lab), hosts=hosts, token=token, etag=lambda: shelf().hash)
 
 

@@ -1,6 +1,11 @@
-"""Parts: what several pages show: tokens, scores, examples of trouble, and where a page comes from."""
+"""What several screens answer with: tokens, scores, trouble in three parts, and where an answer comes from.
+
+A number that is NaN or infinite is None in every answer, for JSON has none.
+"""
 
 from dataclasses import dataclass
+
+from patchclamp.core.arguments import checked
 
 
 @dataclass(frozen=True)
@@ -122,3 +127,27 @@ class GraphRow:
     control_high: float | None
     p: float | None
     verdict: str
+
+
+@checked
+@dataclass(frozen=True)
+class CorpusView:
+    """The text that was read.
+
+    Args:
+        name: the file's name.
+        hash: SHA-256 of the file.
+        stimuli: windows that it was cut into.
+        tokens: tokens in all, special ones included.
+        counted: tokens that statistics count.
+        window: most tokens per stimulus.
+        labelled: labelled tokens that concept scores rest on; 0 where the text carries no labels.
+    """
+
+    name: str
+    hash: str
+    stimuli: int
+    tokens: int
+    counted: int
+    window: int
+    labelled: int

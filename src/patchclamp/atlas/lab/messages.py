@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from patchclamp.atlas.pages.parts import Problem, Source, TokenView
+from patchclamp.atlas.read.responses import Problem, Source, TokenView
 
 MOST_CLAMPS, MOST_TOP, MOST_NEW, MOST_SETS, MOST_NODES_VERIFIED = 32, 50, 100, 200, 200
 LONGEST_TEXT, LONGEST_KEY = 4000, 300
@@ -373,3 +373,26 @@ class LabRun:
     steps: list[Step]
     control: Control | None
     finished: Finished | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a unit does along a text that somebody typed; needs a server with a model attached.
+
+    Args:
+        key: the unit.
+        tokens: the tokens' text, the tokenizer's own beginning included.
+        ids: their ids.
+        acts: the unit's activation at each; None where it is not finite.
+        special: indices of tokens that statistics would not count.
+        bytes: indices of tokens that are parts of characters; their text is their bytes in hex.
+        source: where this comes from.
+    """
+
+    key: str
+    tokens: list[str]
+    ids: list[int]
+    acts: list[float | None]
+    special: list[int]
+    bytes: list[int]
+    source: Source

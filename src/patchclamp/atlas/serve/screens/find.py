@@ -3,22 +3,96 @@
 import base64
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from patchclamp.atlas import pages
-from patchclamp.atlas.read.reader import Absent, Reading, number_or_none
+from fastapi import FastAPI, Query
+
+from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
+from patchclamp.atlas.read.responses import ConceptScore, Source, TokenView
+from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
+Sort = Literal["relevance", "key", "frequency", "maximum", "mean", "score", "concept"]
+"""What Find can be sorted by."""
+Words = Annotated[str, Query(max_length=LONGEST)]
 Range = tuple[float | None, float | None]
 _WORD = re.compile(r"\w+")
 _CURSOR = re.compile(rb"after ([0-9]{1,15})")
-MOST_WORDS = 12
+MOST_WORDS, MOST_ROWS = 12, 200
 _SORTED_BY = {
     "relevance": "h.rank", "key": "u.id", "frequency": "u.frequency", "maximum": "u.maximum", "mean": "u.mean",
     "score": "d.score", "concept": "u.auroc",
 }  # fmt: skip
 _RISING = ("relevance", "key")
+
+
+@dataclass(frozen=True)
+class UnitRow:
+    """One row of Find.
+
+    Args:
+        key: the unit's key, ``subject/site/basis/index``; its page is ``/units/{key}``.
+        site: its site.
+        layer: block number, or None.
+        basis: its basis.
+        index: its number in the basis.
+        frequency: share of counted tokens above zero.
+        maximum: highest activation.
+        mean: mean activation.
+        fires_on: the token that stands most often at its top examples; None where it never rose above zero.
+        description: the best description, by score; None where there is none.
+        author: who wrote it.
+        score: its best score.
+        score_low: lower end of its interval.
+        score_high: upper end.
+        measure: what the score measures.
+        concept: the labelled concept that it tells best; None where the text carries no labels.
+    """
+
+    key: str
+    site: str
+    layer: int | None
+    basis: str
+    index: int
+    frequency: float | None
+    maximum: float | None
+    mean: float | None
+    fires_on: TokenView | None
+    description: str | None
+    author: str | None
+    score: float | None
+    score_low: float | None
+    score_high: float | None
+    measure: str | None
+    concept: ConceptScore | None
+
+
+@dataclass(frozen=True)
+class UnitList:
+    """Find: which units match this?
+
+    Args:
+        rows: this page of them.
+        first: number of the first row, from 1; 0 where there are none.
+        total: units that match.
+        n_units: units in the atlas.
+        next: cursor of the next page; None at the end.
+        previous: cursor of the page before; None at the beginning.
+        sort: what the rows are sorted by.
+        descending: whether the largest comes first.
+        source: where this page comes from.
+    """
+
+    rows: list[UnitRow]
+    first: int
+    total: int
+    n_units: int
+    next: str | None
+    previous: str | None
+    sort: Sort
+    descending: bool
+    source: Source
 
 
 @checked
@@ -47,18 +121,53 @@ class Asked:
     maximum: Range = (None, None)
     score: Range = (None, None)
     described: bool | None = None
-    sort: pages.Sort = "key"
+    sort: Sort = "key"
     descending: bool | None = None
 
 
-def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> pages.UnitList:
+def add_routes(app: FastAPI, served: Served) -> None:
+    """Add the address of the search."""
+
+    @app.get("/api/units", operation_id="findUnits")
+    def find_units(
+        q: Words = "",
+        fires_on: Words = "",
+        site: Words = "",
+        concept: Words = "",
+        min_frequency: Number = None,
+        max_frequency: Number = None,
+        min_maximum: Number = None,
+        max_maximum: Number = None,
+        min_score: Number = None,
+        max_score: Number = None,
+        described: bool | None = None,
+        sort: Sort | None = None,
+        descending: bool | None = None,
+        cursor: Words = "",
+        limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 50,
+    ) -> UnitList:
+        """Find: which units match this?
+
+        ``q`` searches descriptions, promoted tokens and tokens at top examples, or names a unit; ``fires_on`` wants a
+        token, its space included or not. Without ``sort``, words sort by relevance and the rest by key.
+        """
+        asked = Asked(
+            words=q, fires_on=fires_on, site=site, concept=concept, frequency=(min_frequency, max_frequency),
+            maximum=(min_maximum, max_maximum), score=(min_score, max_score), described=described,
+            sort=sort or ("relevance" if q.strip() else "key"), descending=descending,
+        )  # fmt: skip
+        return find(served.atlas(), asked, cursor, limit)
+
+
+@page_of
+def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     """Return a page of the units that match.
 
     Raises:
         PatchclampError: a cursor that nobody gave.
     """
     first = _read_cursor(cursor)
-    sort: pages.Sort = asked.sort if asked.sort != "relevance" or asked.words.strip() else "key"
+    sort: Sort = asked.sort if asked.sort != "relevance" or asked.words.strip() else "key"
     falling = asked.descending if asked.descending is not None else sort not in _RISING
     hits, values = _hits(atlas, asked.words.strip())
     where, more = _where(atlas, asked)
@@ -75,7 +184,7 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> pages.UnitLis
     )
     [(total,)] = [found[0][:1]] if hits and found else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
     rows = [_row(atlas, *row[1:]) for row in found]
-    return pages.UnitList(
+    return UnitList(
         rows=rows, first=first + 1 if rows else 0, total=int(total), n_units=atlas.n_units,
         next=_cursor(first + limit) if first + limit < total else None,
         previous=_cursor(max(first - limit, 0)) if first > 0 else None,
@@ -91,7 +200,7 @@ def _hits(atlas: Reading, words: str) -> tuple[str, list[Any]]:
         try:
             unit = atlas.number(words)
             return "JOIN (SELECT ? AS unit, 0.0 AS rank) h ON h.unit = u.id", [unit]
-        except Absent:
+        except NotFound:
             pass  # words with a stroke between them
     terms = _WORD.findall(words)[:MOST_WORDS]
     if not terms:
@@ -136,14 +245,14 @@ def _where(atlas: Reading, asked: Asked) -> tuple[str, list[Any]]:
 
 def _row(
     atlas: Reading, unit: int, frequency: float | None, mean: float | None, maximum: float | None, fires_on: int | None
-) -> pages.UnitRow:
+) -> UnitRow:
     key = atlas.key(unit)
     said = atlas.said_of(unit)
     best = said[0] if said else None
     score = best.best if best else None
-    concepts = concepts_of(atlas, unit)
+    concepts = atlas.concepts(unit)
     layer = next(row[3] for row in atlas.sites if row[1] == key.site)
-    return pages.UnitRow(
+    return UnitRow(
         key=str(key), site=key.site, layer=layer, basis=key.basis, index=key.index,
         frequency=number_or_none(frequency), maximum=number_or_none(maximum), mean=number_or_none(mean),
         fires_on=None if fires_on is None else atlas.token(fires_on),
@@ -153,19 +262,6 @@ def _row(
         score_high=number_or_none(score.high) if score else None,
         measure=score.unit if score else None, concept=concepts[0] if concepts else None,
     )  # fmt: skip
-
-
-def concepts_of(atlas: Reading, unit: int) -> list[pages.ConceptScore]:
-    """Return the labelled concepts that a unit tells best."""
-    part, own = atlas.part(unit)
-    return [
-        pages.ConceptScore(name, float(area), float(low), float(high), n)
-        for name, area, low, high, n in atlas.rows(
-            f"SELECT concept, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
-            "WHERE unit = ? ORDER BY rank",
-            [own],
-        )
-    ]
 
 
 def _cursor(first: int) -> str:
