@@ -16,7 +16,7 @@ import uvicorn
 import patchclamp as pc
 from apart import run_apart
 from patchclamp.atlas.lab import MOST_RUNS, Lab, messages
-from patchclamp.atlas.lab.job_queue import QueueFull, RoundRobin, Worker
+from patchclamp.atlas.lab.job_queue import FairLock, QueueFull, Worker
 from patchclamp.atlas.lab.random_controls import compare
 from patchclamp.atlas.lab.verify import verify
 from patchclamp.atlas.serve.app import make_app
@@ -563,7 +563,7 @@ def until(true, what):
 
 
 def test_turns_are_given_in_the_order_asked():
-    turns, order, threads = RoundRobin(), [], []
+    turns, order, threads = FairLock(), [], []
 
     def take(i):
         with turns:
@@ -582,7 +582,7 @@ def test_turns_are_given_in_the_order_asked():
 
 
 def test_a_queued_run_is_dropped_a_running_one_stops_at_its_next_turn_and_places_are_told():
-    turns = RoundRobin()
+    turns = FairLock()
     worker, heard_by, steps = Worker(turns), {}, []
 
     def asked(name):
@@ -611,7 +611,7 @@ def test_a_queued_run_is_dropped_a_running_one_stops_at_its_next_turn_and_places
 
 
 def test_a_full_queue_and_a_run_that_takes_too_long_are_refused_and_the_worker_lives():
-    turns = RoundRobin()
+    turns = FairLock()
     worker, heard = Worker(turns, most=2, longest_s=0.0), []
 
     def work(job):

@@ -16,7 +16,7 @@ import numpy as np
 
 from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.export import verified_in_python
-from patchclamp.atlas.lab.job_queue import Job, RoundRobin, Worker
+from patchclamp.atlas.lab.job_queue import FairLock, Job, Worker
 from patchclamp.atlas.lab.messages import MOST_CLAMPS, MOST_NEW
 from patchclamp.atlas.read.attached_layers import part_bases
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
@@ -45,7 +45,7 @@ class Lab:
         self._attached: set[str] = set()
         self.check(atlas)
         self.name = name or usual_model(atlas)
-        self.turns = RoundRobin()
+        self.turns = FairLock()
         self.worker = Worker(self.turns)
         self.unclamped_runs = UnclampedRuns()
         # Tokenizers of Hugging Face fail where two threads use one at once.

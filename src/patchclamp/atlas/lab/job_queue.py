@@ -23,7 +23,7 @@ class _Left(Exception):
     """Nobody waits for the answer any more."""
 
 
-class RoundRobin:
+class FairLock:
     """A lock that is given in the order in which it was asked for, so that a long run keeps nobody out."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Job:
     """
 
     def __init__(
-        self, work: Callable[["Job"], None], hear: Callable[[Any], None], turns: RoundRobin, longest_s: float
+        self, work: Callable[["Job"], None], hear: Callable[[Any], None], turns: FairLock, longest_s: float
     ) -> None:
         self._work, self._hear, self._turns, self._longest_s = work, hear, turns, longest_s
         self._left = threading.Event()
@@ -157,7 +157,7 @@ class Worker:
         longest_s: seconds that one may compute.
     """
 
-    def __init__(self, turns: RoundRobin, *, most: int = MOST_WAITING, longest_s: float = LONGEST_S) -> None:
+    def __init__(self, turns: FairLock, *, most: int = MOST_WAITING, longest_s: float = LONGEST_S) -> None:
         self.turns, self.most, self.longest_s = turns, most, longest_s
         self._lock = threading.Lock()
         self._waiting: list[Job] = []
