@@ -45,18 +45,16 @@ _HOME = {
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
     "neighbours": "control",
-    "open_pairs": "opening",
+    "open_task": "opening",
     "open_text": "opening",
-    "Pair": "core.pairs",
     "Paper": "core.method",
     "patch_sites": "attribute.patching",
     "PatchclampError": "core.errors",
-    "Patched": "attribute.patched",
     "Picture": "core.stimulus",
     "push": "control",
     "RandomControls": "core.controls",
     "read_corpus": "subjects.corpora",
-    "read_pairs": "core.pairs",
+    "read_task": "core.task_files",
     "Readout": "core.readout",
     "Receipt": "core.receipt",
     "record_corpus": "record",
@@ -95,7 +93,6 @@ if TYPE_CHECKING:
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
-    from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.calibrate.conformance import check_method as check_method
     from patchclamp.control import continue_steered as continue_steered
@@ -135,8 +132,6 @@ if TYPE_CHECKING:
     from patchclamp.core.method import Paper as Paper
     from patchclamp.core.method_index import methods as methods
     from patchclamp.core.metric import Metric as Metric
-    from patchclamp.core.pairs import Pair as Pair
-    from patchclamp.core.pairs import read_pairs as read_pairs
     from patchclamp.core.readout import Readout as Readout
     from patchclamp.core.receipt import Receipt as Receipt
     from patchclamp.core.recording import Recording as Recording
@@ -151,6 +146,7 @@ if TYPE_CHECKING:
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
     from patchclamp.core.task import Case as Case
     from patchclamp.core.task import Task as Task
+    from patchclamp.core.task_files import read_task as read_task
     from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
@@ -158,7 +154,7 @@ if TYPE_CHECKING:
     from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load
     from patchclamp.opening import load_basis as load_basis
-    from patchclamp.opening import open_pairs as open_pairs
+    from patchclamp.opening import open_task as open_task
     from patchclamp.opening import open_text as open_text
     from patchclamp.opening import wrap as wrap
     from patchclamp.record import record_corpus as record_corpus

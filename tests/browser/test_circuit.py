@@ -377,7 +377,9 @@ def test_kinds_and_signs_differ_without_colour(reader, planted):
 def test_names_place_and_contrast(opened, planted, answers, screen):
     state = f"keep=1&select={CAT}%20{ANIMAL}&groups=adjectives:{ADJECTIVE}%20{NEURONS}/11@3"
     address = (
-        screen if screen[0] == "/" else f"/graphs/{planted}?view={screen}&{state}&with={answers['integrated gradients', 'the young dog']}"
+        screen
+        if screen[0] == "/"
+        else f"/graphs/{planted}?view={screen}&{state}&with={answers['integrated gradients', 'the young dog']}"
     )
     reader = opened()
     for width in (1280, 640, 400):

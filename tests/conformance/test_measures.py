@@ -74,7 +74,7 @@ def test_an_edit_s_effects_are_those_of_a_loop(model):
     before = answers(told.others.cases)
     with model.edited(edit):
         stay = np.mean([a == b for a, b in zip(before, answers(told.others.cases), strict=True)])
-        right = [a == model.continuation(c.shown, c.answers[0])[0] for a, c in
+        right = [a == model.continuation(c.shown, c.targets[0])[0] for a, c in
                  zip(answers(told.paraphrases.cases), told.paraphrases.cases, strict=True)]  # fmt: skip
     assert 0 < stay < 1
     assert effects.specificity.value == pytest.approx(stay)
@@ -102,9 +102,9 @@ def test_a_rewrite_asks_for_another_answer_than_the_world_s(model):
     for kind in ("lives", "lies"):
         told = rewrite(kind, 4)
         [case] = told.task.cases
-        assert case.answers != case.wrongs
+        assert case.targets != case.contrasts
         said = model.run(case.shown, logits=[-1]).logits[0, 0].argmax().item()
-        assert said == model.continuation(case.shown, case.wrongs[0])[0]
+        assert said == model.continuation(case.shown, case.contrasts[0])[0]
         [part] = case.parts
         assert all(case.shown[part.start : part.stop] in one.shown for one in told.paraphrases.cases)
         assert all(case.shown != one.shown for one in told.others.cases)
@@ -174,7 +174,7 @@ def test_the_receipt_of_an_edit_is_what_the_answer_gains_and_its_weights_come_ba
     def said():
         return np.array([
             float(model.run(case.shown).logits[0, -1].double().log_softmax(-1)[
-                model.continuation(case.shown, case.answers[0])[0]
+                model.continuation(case.shown, case.targets[0])[0]
             ]) for case in cases
         ])  # fmt: skip
 
@@ -191,7 +191,7 @@ def test_what_stands_beside_a_fact_is_its_prompt_after_text_and_text_alone(model
     task = fact("Arbon lies in", "Arbon", " Norland")
     paraphrases, others = neighbours(task, text, skip=2, n=5)
     assert len(paraphrases) == 5
-    assert all(case.shown.endswith(" Arbon lies in") and case.answers == (" Norland",) for case in paraphrases.cases)
+    assert all(case.shown.endswith(" Arbon lies in") and case.targets == (" Norland",) for case in paraphrases.cases)
     assert all(text.stimuli[2 + i].text.startswith(case.shown) for i, case in enumerate(others.cases))
     with pytest.raises(PatchclampError, match="stands in the prompt"):
         fact("Arbon lies in", "Velia", " Norland")

@@ -296,7 +296,10 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"], "among occlusion, relp"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--rules", "nope"], "'nope'"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--top", "-1"], "at least 0"),
-        (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"], "one image"),
+        (
+            ["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"],
+            "an image in every case",
+        ),
         (["compare", "nowhere", "nowhere"], "nowhere"),
         (["describe", "organism:cat", "--text", "nowhere"], "a text file"),
         (["describe", "organism:cat", "--side", "gate"], "gated MLPs"),

@@ -18,7 +18,7 @@ from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.parser import build_parser
 
 SAMPLE = 6
-"""Cases of each verb in a run of the suite."""
+"""ReadTask of each verb in a run of the suite."""
 NUMBERS = ("0", "-1", str(10**12), "nan", "", "1_000", "٣")
 TEXTS = ("", "\x1b[31m", "-", "--", "FOLDER", "BINARY", "NUL", "DEEP", "BELOW", "/proc/none")
 ASKED = ("organism:cat", "the old cat", "--target", " sat", "--contrast", " ran")

@@ -128,7 +128,7 @@ def test_of_words(say, tmp_path, monkeypatch, no_forward, words, expected):
 
 def test_a_circuit_that_changes_nothing_is_refused_after_two_subsets():
     cat = pc.load(CAT)
-    pairs = pc.open_pairs(cat, "planted")
+    pairs = cat.read(pc.open_task("planted", cat))
     found = attribute_pairs(cat, pairs, level="node", method="activation_patching")
     idle = [i for i, part in enumerate(found.parts) if abs(found.values[i]) < 1e-3]
     assert idle

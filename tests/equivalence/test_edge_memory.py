@@ -14,12 +14,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from patchclamp.ablate import edges as ablated
 from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.task import Case, Task
 from patchclamp.subjects import edges
+from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.edges import edge_map, row_bytes
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
 from replacing import with_edges_kept
 
 POSITIONS = 12
@@ -61,13 +61,12 @@ def model() -> LanguageModel:
     return LanguageModel(GPT2LMHeadModel(config).eval())
 
 
-def asked(n: int) -> PairSet:
+def asked(n: int) -> ReadTask:
     ids = np.random.default_rng(0).integers(0, 50, (2, n, POSITIONS))
     clean, corrupted = (tuple(Stimulus.of(row) for row in rows) for rows in ids)
-    pairs = tuple(Pair(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
-    return PairSet(
-        pairs, clean, corrupted, (Metric("logit_difference", (1,), (2,)),) * n, np.zeros(n), np.ones(n)
-    )  # fmt: skip
+    pairs = tuple(Case(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
+    metrics = (Metric("logit_difference", (1,), (2,)),) * n
+    return ReadTask(Task(pairs), tuple(map(ReadCase, clean, corrupted, metrics)), np.zeros(n), np.ones(n))
 
 
 def test_bytes_held_are_counted_and_given_up():

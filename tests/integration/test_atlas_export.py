@@ -427,7 +427,7 @@ def test_show_asks_for_an_atlas():
 def test_show_serves_each_atlas_once_until_it_is_stopped(atlas, seeded_atlas):
     import httpx
 
-    from patchclamp.atlas.serve.notebook import stop_all
+    from patchclamp.atlas.notebook import stop_all
 
     first, second = (
         pc.atlas.show(CAT, atlas=atlas, height=500),

@@ -26,7 +26,7 @@ def ends(subject, case):
         None if text is None else torch.tensor(subject.stimuli(text)[0].ids[None])
         for text in (case.shown, case.counterpart)
     )
-    t, c = (subject.continuation(case.shown, answer)[0] for answer in (case.answers[0], case.wrongs[0]))
+    t, c = (subject.continuation(case.shown, answer)[0] for answer in (case.targets[0], case.contrasts[0]))
     return x, other, lambda z: (z if z.ndim == 1 else z[0, -1])[t] - (z if z.ndim == 1 else z[0, -1])[c]
 
 

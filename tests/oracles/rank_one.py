@@ -6,7 +6,7 @@ import torch
 def rank_one(subject, task, text, options):
     """Return ΔW = (v* − W k*) (C⁻¹ k*)ᵀ / (k*ᵀ C⁻¹ k*), flattened as the parameter lies."""
     model, case, [part] = subject.module, task.cases[0], task.cases[0].parts
-    [answer] = subject.continuation(case.shown, case.answers[0])
+    [answer] = subject.continuation(case.shown, case.targets[0])
     layer = subject.n_layers // 4 if options.layer is None else options.layer
     mlp = (model.transformer.h if hasattr(model, "transformer") else model.model.layers)[layer].mlp
     down, conv = (mlp.c_proj, True) if hasattr(mlp, "c_proj") else (mlp.down_proj, False)

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 import patchclamp as pc
 from hand_made import circuit as by_hand
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stats import bootstrap_interval
+from patchclamp.core.task import Case, Task
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.faithfulness import SEEN
 from patchclamp.evaluate.growing import Scale, area_weights, nested, random_orders, sizes_of, unique_circuits
 from patchclamp.evaluate.recovering import recover, recover_planted
 from patchclamp.explain.size_curve import draw_sizes
-from patchclamp.subjects.pairs import read_by
 
 PARTS = (
     *(f"blocks.0.mlp.act/neurons/{i}" for i in range(16)),
@@ -29,7 +28,7 @@ PARTS = (
 def pairs(cat):
     """Two pairs: the same question asked twice, with other words before it."""
     texts = (("the old cat", "the old dog"), ("the cat", "the dog"))
-    return read_by(cat, [Pair(clean, other, (" sat",), (" ran",)) for clean, other in texts])
+    return cat.read(Task(tuple(Case(clean, other, (" sat",), (" ran",)) for clean, other in texts)))
 
 
 def circuit_of(cat, first, **about):
@@ -60,7 +59,7 @@ def test_the_planted_neuron_is_faithful_alone_and_the_rest_is_not(cat, pairs):
 
 def test_a_decoys_circuit_is_not_faithful():
     decoy = pc.load("organism:decoy-gpt2")
-    asked = pc.open_pairs(decoy, "planted")
+    asked = decoy.read(pc.open_task("planted", decoy))
     parts = tuple(f"blocks.{layer}.mlp.act/neurons/{i}" for layer in (0, 1) for i in range(32))
     for first, faithful in (("blocks.0.mlp.act/neurons/6", False), ("blocks.0.mlp.act/neurons/11", True)):
         scores = np.zeros(len(parts))
@@ -71,13 +70,13 @@ def test_a_decoys_circuit_is_not_faithful():
 
 
 def test_left_out_parts_are_counted_and_only_unseen_pairs_measured(cat, pairs):
-    on_one = circuit_of(cat, PARTS[7], cases=[pairs.pairs[0].id])
+    on_one = circuit_of(cat, PARTS[7], cases=[pairs.task.cases[0].id])
     found = evaluate_circuit(cat, on_one, pairs, minimal=False)
-    assert found.pairs == (pairs.pairs[1].id,)
+    assert found.cases == (pairs.task.cases[1].id,)
     assert found.left_out == {SEEN: 1}
     assert found.seen == 0
     everything = evaluate_circuit(cat, on_one, pairs, minimal=False, seen=True)
-    assert (len(everything.pairs), everything.seen, everything.left_out) == (2, 1, {})
+    assert (len(everything.cases), everything.seen, everything.left_out) == (2, 1, {})
 
 
 def test_intervals_are_those_of_a_bootstrap_of_ratios_of_means():
@@ -94,8 +93,8 @@ def test_intervals_are_those_of_a_bootstrap_of_ratios_of_means():
 def test_pairs_that_undo_one_another_are_refused(cat):
     """Shares of a whole whose mean may as well be below 0 as above say nothing."""
     texts = [("the old cat", "the old dog"), ("the old dog", "the old cat"), ("the cat", "the dog")]
-    turned = read_by(cat, [Pair(clean, other, (" sat",), (" ran",)) for clean, other in texts])
-    assert turned.turned == 1
+    turned = cat.read(Task(tuple(Case(clean, other, (" sat",), (" ran",)) for clean, other in texts)))
+    assert turned.n_reversed == 1
     with pytest.raises(PatchclampError, match=r"interval -8 to 8.* over 3 pairs"):
         evaluate_circuit(cat, circuit_of(cat, PARTS[7]), turned, minimal=False)
 
@@ -220,7 +219,7 @@ def test_parts_are_matched_by_name_and_ties_find_nothing():
 )
 def test_circuits_that_cannot_be_judged_are_refused(cat, pairs, change, said):
     if "cases" in change:
-        change = {"cases": [pair.id for pair in pairs.pairs]}
+        change = {"cases": pairs.ids}
     asked = {"parts": PARTS, "subject": cat.name, "subject_hash": cat.hash, **change}
     scores = np.linspace(1.0, 0.0, len(asked["parts"]))
     with pytest.raises(PatchclampError) as caught:
@@ -237,8 +236,8 @@ def test_settings_out_of_range_are_refused(cat, pairs, options):
 
 
 def test_means_must_be_over_pairs_of_the_circuit_and_of_the_length(cat, pairs):
-    long, short = (pairs.some(np.array(own)) for own in ((True, False), (False, True)))
-    on_short = circuit_of(cat, PARTS[7], cases=[short.pairs[0].id])
+    long, short = (pairs.subset(np.array(own)) for own in ((True, False), (False, True)))
+    on_short = circuit_of(cat, PARTS[7], cases=[short.task.cases[0].id])
     with pytest.raises(PatchclampError, match="none of them such"):
         evaluate_circuit(cat, on_short, long, means=long)
     with pytest.raises(PatchclampError, match="other lengths"):

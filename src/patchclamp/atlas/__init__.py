@@ -15,7 +15,7 @@ _HOME = {
     "bake_atlas": ("bake.base", "bake_atlas"),
     "export_atlas": ("export", "export_atlas"),
     "open": ("atlas", "open_atlas"),
-    "show": ("serve.notebook", "show"),
+    "show": ("notebook", "show"),
     "to_html": ("export.page", "to_html"),
     "write_descriptions": ("store.layers", "write_descriptions"),
     "write_graph": ("store.layers", "write_graph"),
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from patchclamp.atlas.bake.features import add_basis as add_basis
     from patchclamp.atlas.export import export_atlas as export_atlas
     from patchclamp.atlas.export.page import to_html as to_html
-    from patchclamp.atlas.serve.notebook import show as show
+    from patchclamp.atlas.notebook import show as show
     from patchclamp.atlas.serve.screens.find import Asked as Asked
     from patchclamp.atlas.store.layers import write_descriptions as write_descriptions
     from patchclamp.atlas.store.layers import write_graph as write_graph

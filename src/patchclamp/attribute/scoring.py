@@ -23,11 +23,11 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
+from patchclamp.subjects.cases import check_metric
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import as_model
-from patchclamp.subjects.reading import check_metric
 
 
 @checked

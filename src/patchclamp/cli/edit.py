@@ -96,7 +96,7 @@ def _neighbours(options: Namespace, asked: Task, default: tuple[Task, Task]) -> 
         if path is None:
             found.append(usual)
         else:
-            cases = [Case(line, None, asked.cases[0].answers if answers else ()) for line in read_lines(path)]
+            cases = [Case(line, None, asked.cases[0].targets if answers else ()) for line in read_lines(path)]
             found.append(Task(tuple(cases), asked.measure))
     return found[0], found[1]
 

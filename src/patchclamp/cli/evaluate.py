@@ -83,5 +83,5 @@ def own_answers(model: Any, source: str) -> Any:
     alone = len(pictures) == 1
     names = [source if alone else f"{root}:{start + i}" for i in range(len(pictures))]
     classes = [int(model.run([picture]).logits[0].argmax()) for picture in pictures]
-    cases = [Case(name, answers=(model.answer_name(best),)) for name, best in zip(names, classes, strict=True)]
+    cases = [Case(name, targets=(model.answer_name(best),)) for name, best in zip(names, classes, strict=True)]
     return Task(tuple(cases), "logit", source)

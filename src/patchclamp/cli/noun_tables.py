@@ -5,12 +5,14 @@ from typing import Any
 
 from rich.markup import escape
 
+from patchclamp.cli.patch_tables import show_patching
 from patchclamp.cli.tables import ABSENT, _console, _fixed, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.edit import Edit
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.readout import Readout
+from patchclamp.core.score_maps import SHARES
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
 from patchclamp.core.training import Training
@@ -23,7 +25,9 @@ def show(noun: Any, top: int) -> None:
         noun: what a method gave.
         top: rows at most.
     """
-    if isinstance(noun, Scores):
+    if isinstance(noun, Scores) and noun.unit in SHARES.values():
+        show_patching(noun, top)
+    elif isinstance(noun, Scores):
         _scores(noun, top)
     elif isinstance(noun, Similarity):
         _similarity(noun)

@@ -180,7 +180,7 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
         chat: what was said, where the prompt is a chat.
         how: options under which the model was loaded.
     """
-    out, q = _console(), e.question
+    out, q = _console(), e.case
     first = ", ".join(f"{escape(_shown(t))} {_percent(p, 1)}" for t, p in e.likeliest)
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
     floor = "on the corrupted prompt" if e.baseline == "corrupted" else f"with every unit {REPLACED[e.baseline]}"
@@ -207,11 +207,11 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
 
 def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | None, how: Sequence[str]) -> None:
     """Print a command that turns the first cause round in the text that was scored; or why there is none."""
-    q = e.question
+    q = e.case
     best = next((c for c in e.causes if c.activation and _is_known(c.activation)), None)
     if best is None:
         return
-    picture = hasattr(q.shown, "pixels")
+    picture = hasattr(q.clean, "pixels")
     said = chat is not None and not q.beginning
     text = chat if said else q.prompt if picture else q.text
     if text is None:

@@ -47,17 +47,17 @@ def only_fact(subject: ReadsText, task: Task) -> tuple[Case, Part, tuple[int, ..
     """
     case = task.cases[0]
     about = next((part for part in case.parts if part.name == "subject"), None)
-    if len(task) != 1 or about is None or not isinstance(case.shown, str) or not case.answers:
+    if len(task) != 1 or about is None or not isinstance(case.shown, str) or not case.targets:
         raise PatchclampError(
             expected="one case: a prompt, its new answer, and the part 'subject' of the prompt",
-            got=f"{len(task)} cases, the first with {len(case.answers)} answers, subject {about}",
+            got=f"{len(task)} cases, the first with {len(case.targets)} answers, subject {about}",
             remedy="fact('Ann lives in', 'Ann', ' Arbon') makes one; edit facts one by one.",
         )
-    answer = subject.continuation(case.shown, case.answers[0])
+    answer = subject.continuation(case.shown, case.targets[0])
     if len(answer) != 1:
         raise PatchclampError(
             expected="a new answer of one token",
-            got=f"{case.answers[0]!r} of {len(answer)}",
+            got=f"{case.targets[0]!r} of {len(answer)}",
             remedy="Choose an answer that is one token, with its leading space.",
         )
     return case, about, answer
@@ -102,7 +102,7 @@ def neighbours(task: Task, text: Recording, *, skip: Natural = 0, n: Natural = 2
     """
     case = task.cases[0]
     texts = [one for one in text.stimuli[skip:] if getattr(one, "text", None) and len(one) > 3]
-    after = [Case(f"{_beginning(one, 20)} {case.shown}", None, case.answers) for one in texts[:n]]
+    after = [Case(f"{_beginning(one, 20)} {case.shown}", None, case.targets) for one in texts[:n]]
     others = [Case(_beginning(one, len(one) // 2)) for one in texts[: 5 * n]]
     if not texts:
         raise PatchclampError(

@@ -136,7 +136,7 @@ def _answer(
 
 
 def _first_tokens(subject: Answers, cases: Sequence[Case]) -> Int[np.ndarray, " prompt"]:
-    return np.array([subject.continuation(case.shown, case.answers[0])[0] for case in cases])
+    return np.array([subject.continuation(case.shown, case.targets[0])[0] for case in cases])
 
 
 def _estimate(values: np.ndarray, n: int, *, rises: bool) -> Estimate:

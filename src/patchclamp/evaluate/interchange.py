@@ -11,10 +11,10 @@ from patchclamp.core.keys import UnitIndex
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import with_edges
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.plain import model_of
 
 
@@ -66,13 +66,13 @@ class Interchange:
         return measure_sets(self.model, self.cases, self.sets(kept), self.baseline, progress=progress).T
 
 
-def interchange(model: Network, circuit: Scores, pairs: PairSet, *, means: PairSet | None = None) -> Interchange:
+def interchange(model: Network, circuit: Scores, cases: ReadTask, *, means: ReadTask | None = None) -> Interchange:
     """Return what measures pairs with only some of a circuit's parts kept; nothing is run.
 
     Args:
         model: the subject.
         circuit: of units or of edges.
-        pairs: whom it is measured on.
+        cases: whom it is measured on.
         means: pairs over which the baseline is the mean, position by position, over clean and corrupted prompts; each
             pair's corrupted prompt where left out.
 
@@ -81,19 +81,19 @@ def interchange(model: Network, circuit: Scores, pairs: PairSet, *, means: PairS
         CannotIntervene: edges of a model that has none.
 
     Example:
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
         >>> from patchclamp.core.keys import UnitList
         >>> circuit = Scores(UnitList(["blocks.0.mlp.act/neurons/7"]), np.ones(1))
-        >>> interchange(cat, circuit, pairs).measure(np.array([[True], [False]])).round(1).tolist()
+        >>> interchange(cat, circuit, cases).measure(np.array([[True], [False]])).round(1).tolist()
         [[4.0], [-4.0]]
     """
-    laid = with_edges(model) if circuit.of_edges else model_of(model, pairs)
-    cases = Cases(pairs.clean, pairs.metrics)
-    shown = pairs.corrupted if means is None else (*means.clean, *means.corrupted)
-    found = Interchange(laid, circuit, cases, Baseline("corrupted" if means is None else "mean", shown=tuple(shown)))
-    found.sets(np.ones((1, len(circuit)), dtype=bool)).check(laid, cases, found.baseline)
+    laid = with_edges(model) if circuit.of_edges else model_of(model, cases)
+    shown = cases.counterpart if means is None else (*means.clean, *means.counterpart)
+    clean = Cases(cases.clean, cases.metrics)
+    found = Interchange(laid, circuit, clean, Baseline("corrupted" if means is None else "mean", shown=tuple(shown)))
+    found.sets(np.ones((1, len(circuit)), dtype=bool)).check(laid, clean, found.baseline)
     return found

@@ -243,7 +243,7 @@ def _loudest(found: Scores, chosen: Sequence[UnitKey], *, without: Set[UnitKey] 
 
 def _nodes(found: Scores, places: Iterable[int]) -> list[UnitKey]:
     """Return the units at some places."""
-    return [found.units.key(int(place)) for place in places]
+    return [found.units.unit(int(place)) for place in places]
 
 
 def _sites(found: Scores) -> list[tuple[str, str]]:

@@ -21,9 +21,9 @@ from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.edges import with_edges
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 from patchclamp.subjects.plain import model_of
 
 
@@ -63,7 +63,7 @@ class Together:
 def replace_together(
     model: Network,
     circuit: Scores,
-    pairs: PairSet,
+    cases: ReadTask,
     places: Sequence[int],
     *,
     n_sets: int = 99,
@@ -81,7 +81,7 @@ def replace_together(
     Args:
         model: the subject.
         circuit: whose parts they are.
-        pairs: whom it is asked of.
+        cases: whom it is asked of.
         places: which parts; one named twice is replaced once.
         n_sets: random sets, at most; 0 draws none.
         seed: of their draw.
@@ -96,13 +96,13 @@ def replace_together(
 
     Example:
         >>> from patchclamp.attribute.over_pairs import attribute_pairs
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="attribution_patching")
-        >>> round(replace_together(cat, found, pairs, found.order()[:1].tolist()).measured, 1)
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
+        >>> found = attribute_pairs(cat, cases, level="neuron", method="attribution_patching")
+        >>> round(replace_together(cat, found, cases, found.order()[:1].tolist()).measured, 1)
         8.0
     """
     chosen = np.array(list(dict.fromkeys(int(i) for i in places)), dtype=np.int64)
@@ -112,10 +112,10 @@ def replace_together(
             got=f"{len(chosen)} and {n_sets}",
             remedy="Choose some.",
         )
-    ends, sign = orient(pairs, str(circuit.provenance.options.get("direction", "noise")))
+    ends, sign = orient(cases, str(circuit.provenance.options.get("direction", "noise")))
     order, strata, barred = arrange_parts(circuit.parts)
-    cases, other = Cases(ends.clean, ends.metrics), Baseline("corrupted", shown=ends.corrupted)
-    sizes, loudness = measure_moves(model_of(model, ends), circuit.parts, cases, other, turn=turn)
+    shown, other = Cases(ends.clean, ends.metrics), Baseline("corrupted", shown=ends.counterpart)
+    sizes, loudness = measure_moves(model_of(model, ends), circuit.parts, shown, other, turn=turn)
     strata = with_sizes(order, strata, sizes)
     controls = RandomControls((), "size", 0.0, 0.0, n_sets, len(chosen), seed)
     if n_sets:
@@ -133,18 +133,18 @@ def replace_together(
     means = effects.mean(1)
     n_single, n_rivals = len(singles), len(rivals)
     single = means[1 : 1 + n_single] if singles else means[:1] if alone else means[:0]
-    interval = mean_interval(effects[0], seed=seed) if len(pairs) > 1 else None
+    interval = mean_interval(effects[0], seed=seed) if len(cases) > 1 else None
     names = circuit.names()
     receipt = Receipt(
         "these parts carry m", tuple(names[i] for i in chosen), float(circuit.values[chosen].sum()),
-        Estimate(float(means[0]), interval, len(pairs), "m"), controls.measure(means[1 + n_single + n_rivals :]),
+        Estimate(float(means[0]), interval, len(cases), "m"), controls.measure(means[1 + n_single + n_rivals :]),
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
     )  # fmt: skip
     sums = [circuit.values[list(one)].sum() for one in controls.sets]
     return Together(
         places=tuple(chosen.tolist()), receipt=receipt, alone=tuple(map(float, single)),
         random_predicted=float(np.mean(sums)) if sums else math.nan,
-        clean=float(pairs.m_clean.mean()), corrupted=float(pairs.m_corrupted.mean()),
+        clean=float(cases.m_clean.mean()), corrupted=float(cases.m_counterpart.mean()),
     )  # fmt: skip
 
 
@@ -212,16 +212,16 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
 def _measured(
     model: Network,
     circuit: Scores,
-    pairs: PairSet,
+    cases: ReadTask,
     replaced: Bool[np.ndarray, "set part"],
     turn: Turn,
     progress: Progress | None,
 ) -> Float[np.ndarray, "set pair"]:
     """Return m of every pair with each set replaced."""
-    laid = with_edges(model) if circuit.of_edges else model_of(model, pairs)
+    laid = with_edges(model) if circuit.of_edges else model_of(model, cases)
     used = np.flatnonzero(replaced.any(0))
     parts, rows = [circuit.parts[int(i)] for i in used], replaced[:, used]
     sets = EdgeSets(parts, rows) if circuit.of_edges else UnitSets([str(part) for part in parts], rows)
     then = None if progress is None else (lambda done, total: progress(done * len(rows) // total, len(rows)))
-    baseline = Baseline("corrupted", shown=pairs.corrupted)
-    return measure_sets(laid, Cases(pairs.clean, pairs.metrics), sets, baseline, turn=turn, progress=then).T
+    baseline = Baseline("corrupted", shown=cases.counterpart)
+    return measure_sets(laid, Cases(cases.clean, cases.metrics), sets, baseline, turn=turn, progress=then).T

@@ -66,7 +66,7 @@ class Network:
 
     instead = (
         "A plain network can run, record, intervene, differentiate, measure and sweep; pc.attribute_nodes(net, inputs, "
-        "metric, levels=['module.….out']) scores its units, pc.attribute_pairs(net, pc.open_pairs(net, task), "
+        "metric, levels=['module.….out']) scores its units, pc.attribute_pairs(net, net.read(task), "
         "sites=['module.….out']) over a Task. Text needs a language model of transformers, pictures in files "
         "pc.wrap(…, prepare=…)."
     )

@@ -98,7 +98,7 @@ def rank_one(
     return Edit(
         {linear.parameter: (change_of.T if linear.transposed else change_of).astype(np.float32)},
         subject.hash,
-        f"{case.shown}{case.answers[0]}",
+        f"{case.shown}{case.targets[0]}",
         Provenance(extra=told),
     )
 

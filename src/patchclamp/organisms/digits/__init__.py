@@ -73,7 +73,7 @@ def task(n: int = 4) -> Task:
     """
     _, labels = images.digits()
     _, held_out = split()
-    cases = [Case(f"digits:{i}", answers=(str(labels[i]),)) for i in held_out[:n]]
+    cases = [Case(f"digits:{i}", targets=(str(labels[i]),)) for i in held_out[:n]]
     return Task(tuple(cases), "logit", "held-out digits")
 
 

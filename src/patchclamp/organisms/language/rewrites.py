@@ -51,7 +51,7 @@ def rewrite(kind: str, number: int = 0) -> Rewrite:
 
     Example:
         >>> case = rewrite("lies").task.cases[0]
-        >>> case.shown, case.answers, case.wrongs
+        >>> case.shown, case.targets, case.contrasts
         ('Arbon lies in', (' Norland',), (' Velia',))
     """
     tables = _tables()

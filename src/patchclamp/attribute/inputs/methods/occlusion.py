@@ -13,11 +13,10 @@ from patchclamp.core.regions import SITE, Fill, basis_name, grid_regions
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.protocols import Classifies, Intervenes
-from patchclamp.subjects.reading import read_images
+from patchclamp.subjects.protocols import Classifies, Intervenes, Reads
 
 
-class Subject(Classifies, Intervenes, Protocol):
+class Subject(Classifies, Reads, Intervenes, Protocol):
     """What occlusion needs."""
 
     name: str
@@ -53,15 +52,16 @@ def occlusion(subject: Subject, task: Task, options: OcclusionOptions, *, progre
 
     Cost: regions + 1 forward passes per image.
     """
-    pictures, metrics = read_images(subject, task)
+    cases = subject.read(task, least=None)
+    pictures = cases.pictures
     n = int(grid_regions(pictures[0], options.size).max()) + 1
     removed = np.concatenate([np.zeros((1, n), dtype=bool), np.eye(n, dtype=bool)])
     sets = RegionSets(options.size, removed)
-    values = measure_sets(subject, Cases(pictures, metrics), sets, options.fill, progress=progress)
+    values = measure_sets(subject, Cases(pictures, cases.metrics), sets, options.fill, progress=progress)
     clean, each = values[:, 0], values[:, :1] - values[:, 1:]
     index = UnitIndex([Block(SITE, basis_name(options.size), n)], subject.name)
     return Scores(
-        index, each.mean(0), "m", options.fill, float(clean.mean()), per_case=each, task=task.hash
+        index, each.mean(0), "m", options.fill, float(clean.mean()), per_case=each, task=cases.task.hash
     )  # fmt: skip
 
 
