@@ -94,27 +94,34 @@ def test_without_the_file_there_is_no_such_screen(seeded_atlas):
         assert server.get(f"/api/units/{KEY}/zone").status_code == 404
 
 
-def test_screens_know_nothing_of_one_another():
-    graph = grimp.build_graph("patchclamp", cache_dir=None)
-    names = sorted(graph.find_children(SCREENS))
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("patchclamp", cache_dir=None)
+
+
+def uses(graph: grimp.ImportGraph, package: str) -> set[str]:
+    """Return what the modules of a package import."""
+    modules = {package, *graph.find_descendants(package)}
+    return set().union(*(graph.find_modules_directly_imported_by(module) for module in modules))
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def test_screens_know_nothing_of_one_another(graph: grimp.ImportGraph):
+    names = graph.find_children(SCREENS)
     assert len(names) > 5
     for name in names:
-        others = {used for one in {name, *graph.find_descendants(name)} for used in
-                  graph.find_modules_directly_imported_by(one) if used.startswith(f"{SCREENS}.")}  # fmt: skip
-        assert {used for used in others if used != name and not used.startswith(f"{name}.")} == set(), name
+        used = {one for one in uses(graph, name) if within(one, SCREENS) and not within(one, name)}
+        assert not used, f"{name} imports {used}"
 
 
-def test_folders_of_the_atlas_stand_on_one_another():
-    """Files, then reading, then what bakes and the lab, then the server, then the atlas as a whole and its exports."""
-    graph = grimp.build_graph("patchclamp", cache_dir=None)
-    floors = [("store",), ("read",), ("bake", "lab"), ("serve",), ("atlas", "notebook", "export")]
-    rank = {f"patchclamp.atlas.{name}": i for i, floor in enumerate(floors) for name in floor}
-    assert set(rank) == set(graph.find_children("patchclamp.atlas"))
-    for upper, lower in ((a, b) for a in rank for b in rank if rank[a] < rank[b]):
-        found = {
-            (one, used)
-            for one in {upper, *graph.find_descendants(upper)}
-            for used in graph.find_modules_directly_imported_by(one)
-            if used == lower or used.startswith(f"{lower}.")
-        }
-        assert found == set()
+def test_folders_of_the_atlas_stand_on_one_another(graph: grimp.ImportGraph):
+    # Files, what reads them, what makes them and the lab, the server, the atlas as a whole and what is made of it.
+    floors = [("store",), ("read",), ("bake", "lab"), ("serve",), ("atlas",), ("notebook", "export")]
+    floor = {f"patchclamp.atlas.{name}": number for number, names in enumerate(floors) for name in names}
+    assert set(floor) == graph.find_children("patchclamp.atlas")
+    for name, number in floor.items():
+        above = {one for one in uses(graph, name) for other in floor if floor[other] > number and within(one, other)}
+        assert not above, f"{name} imports {above}"
