@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from patchclamp.atlas.lab import messages
-from patchclamp.atlas.lab.export import verified_in_python
 from patchclamp.atlas.lab.job_queue import FairLock, Job, Worker
 from patchclamp.atlas.lab.messages import MOST_CLAMPS, MOST_NEW
 from patchclamp.atlas.read.attached_layers import part_bases
@@ -203,6 +202,7 @@ class Lab:
             NotFound: the atlas has no such answer.
             PatchclampError: it cannot be asked again.
         """
+        from patchclamp.atlas.lab.export import verified_in_python
         from patchclamp.atlas.lab.verify import case_of, cases_of, over_pairs, verify
 
         graph = next((layer.graph for layer in atlas.layers if layer.id == asked.graph and layer.graph), None)
