@@ -44,7 +44,7 @@ def story(n: int = 600, seed: int = 0) -> str:
 def descriptions(model, text: str) -> list[Description]:
     """Score each description by how well the tokens that it names are told by the unit's activation."""
     from patchclamp.atlas.bake.concept_labels import clustered_auroc
-    from patchclamp.atlas.store.layers import named_tokens
+    from patchclamp.atlas.store.counter_examples import named_tokens
 
     shown = [model.tokenize(line) for line in text.splitlines()[:200]]
     recording = model.run(shown, record=SITE, logits=False).recording

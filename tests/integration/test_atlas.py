@@ -14,7 +14,7 @@ from apart import run_apart
 from patchclamp.atlas import Asked
 from patchclamp.atlas.bake.second_pass import BINS, _bin_of, _binned
 from patchclamp.atlas.serve.server import guarded
-from patchclamp.atlas.store.layers import named_tokens
+from patchclamp.atlas.store.counter_examples import named_tokens
 from patchclamp.core.unit import UnitKey
 
 

@@ -1,7 +1,7 @@
 """Layers: what was found out after the bake, a file each, written whole and named by its content.
 
 A layer holds descriptions of units, the graph of one explained answer, or the features of a dictionary (written by
-``features``). Any number can be added; the base never changes.
+``bake.features``). Any number can be added; the base never changes.
 """
 
 import json
@@ -15,8 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from patchclamp.atlas.store.counter_examples import Counter, counters_of, local_key
 from patchclamp.atlas.store.provenance import Run, write_run
 from patchclamp.atlas.store.sqlite_files import (
     BASE,
@@ -38,10 +37,7 @@ from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
 LAYERS = "layers"
-MOST_COUNTERS = 10
-SILENT, LOUD = 0.1, 0.5
 _NAME = re.compile(r"(descriptions|graph|basis)-([0-9a-f]{16})")
-_QUOTED = re.compile(r'["“]([^"“”]+)["”]')
 _ABOUT = "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
 _DESCRIPTIONS = f"""{_ABOUT}
 CREATE TABLE descriptions (
@@ -76,16 +72,6 @@ _TABLES = {
     "graph": ("about", "nodes", "edges"),
     "basis": (*HASHED, "bases", "arrays"),
 }
-
-
-@dataclass(frozen=True)
-class Counter:
-    """Where a description is wrong: an example of the base by kind and rank, a place in its strip, and why."""
-
-    kind: int
-    example: int
-    place: int
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -139,7 +125,7 @@ def write_descriptions(
     head = read_head(folder)
     if not descriptions:
         raise PatchclampError(expected="at least one description", got="none", remedy="Describe a unit first.")
-    rows = sorted(descriptions, key=lambda d: (str(_local(d.unit)), d.author, d.text))
+    rows = sorted(descriptions, key=lambda d: (str(local_key(d.unit)), d.author, d.text))
     about = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
     with ExitStack() as files:
         parts = [
@@ -153,7 +139,7 @@ def write_descriptions(
             evidence = json.dumps(list(row.evidence))
             db.execute(
                 "INSERT INTO descriptions VALUES (?, ?, ?, ?, ?, ?)",
-                (id, str(_local(row.unit)), row.text, row.author, evidence, scores),
+                (id, str(local_key(row.unit)), row.text, row.author, evidence, scores),
             )
             db.executemany(
                 "INSERT INTO counters VALUES (?, ?, ?, ?, ?, ?)",
@@ -328,27 +314,12 @@ def _finite(value: Any) -> float:
     return float(value)
 
 
-def _local(key: UnitKey) -> UnitKey:
-    """Return a key without subject and place: an atlas has one subject."""
-    return UnitKey(key.site, key.index, key.basis)
-
-
 def _unit_of(key: str) -> tuple[str | None, int | None]:
     try:
         parsed = UnitKey.parse(key)
     except PatchclampError:
         return None, None  # an input or an output
-    return str(_local(parsed)), parsed.position
-
-
-def named_tokens(text: str) -> frozenset[str]:
-    """Return the tokens that a description names in quotation marks, without spaces around and in small letters.
-
-    Example:
-        >>> sorted(named_tokens('fires on " cat" and "dog"'))
-        ['cat', 'dog']
-    """
-    return frozenset(name for found in _QUOTED.findall(text) if (name := found.strip().casefold()))
+    return str(local_key(parsed)), parsed.position
 
 
 def _features(folder: Path, base: str) -> Iterator[Path]:
@@ -363,53 +334,3 @@ def _features(folder: Path, base: str) -> Iterator[Path]:
                 beside = db.execute("SELECT value FROM about WHERE name = 'beside'").fetchone()
             if beside is not None and json.loads(beside[0]).get("base") == base:
                 yield file
-
-
-def counters_of(parts: Sequence[sqlite3.Connection], description: Description) -> list[Counter]:
-    """Return the examples that contradict a description the most, the worst first.
-
-    Args:
-        parts: the base and the layers of features.
-        description: of a unit that one of them has.
-
-    Raises:
-        PatchclampError: the atlas has no such unit.
-    """
-    key = _local(description.unit)
-    asked = (
-        "SELECT u.id, u.maximum FROM units u JOIN sites s ON s.id = u.site "
-        "WHERE s.path = ? AND s.basis = ? AND u.number = ?"
-    )
-    rows = ((db, db.execute(asked, (key.site, key.basis, key.index)).fetchone()) for db in parts)
-    base, found = next(((db, row) for db, row in rows if row is not None), (None, None))
-    if base is None or found is None:
-        raise PatchclampError(
-            expected="a unit of this atlas", got=str(key), remedy="`patchclamp atlas info` lists its sites."
-        )
-    unit, maximum = found
-    named = named_tokens(description.text)
-    if not named or maximum is None or maximum <= 0:
-        return []
-    text = dict(base.execute("SELECT id, text FROM tokens"))
-    wrong: list[tuple[float, int, Counter]] = []
-    seen: set[int] = set()
-    for kind, rank, stimulus, start, acts, ids, counted in base.execute(
-        "SELECT e.kind, e.rank, e.stimulus, e.start, e.acts, c.ids, c.counted "
-        "FROM examples e JOIN contexts c USING (stimulus) WHERE e.unit = ? ORDER BY e.kind, e.rank",
-        [unit],
-    ):
-        along = np.frombuffer(acts, "<f2").astype(np.float64) / maximum
-        shown = slice(start, start + len(along))
-        words = [text.get(int(i), "").strip().casefold() for i in np.frombuffer(ids, "<i4")[shown]]
-        counts = np.frombuffer(counted, np.uint8)[shown].astype(bool)
-        says = np.array([word in named for word in words])
-        missed = np.where(counts & ~says & (along >= LOUD), along, 0)
-        falsely = np.where(counts & says & (along < SILENT), 1 - along, 0)
-        size = np.maximum(missed, falsely)
-        if stimulus in seen or not size.max() > 0:
-            continue
-        seen.add(stimulus)
-        place = int(size.argmax())
-        reason = "named, yet silent" if falsely[place] > 0 else "fires, yet not named"
-        wrong.append((-float(size[place]), len(wrong), Counter(kind, rank, place, reason)))
-    return [counter for *_, counter in sorted(wrong, key=lambda w: w[:2])[:MOST_COUNTERS]]
