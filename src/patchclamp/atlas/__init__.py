@@ -1,4 +1,4 @@
-"""Atlas: what was found, as a folder to keep and pages to look at.
+"""What was found, as a folder to keep and pages to look at.
 
 ``open`` reads one; ``bake_atlas`` makes one; ``add_basis``, ``write_descriptions`` and ``write_graph`` add to it.
 ``show`` puts a unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what

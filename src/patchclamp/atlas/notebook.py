@@ -1,4 +1,4 @@
-"""Notebook: a unit's page in a notebook, from a server in the notebook's own process."""
+"""A unit's page in a notebook, from a server in the notebook's own process."""
 
 import atexit
 import socket

@@ -1,4 +1,4 @@
-"""Bake: from a model and a text to the base of an atlas, built aside and renamed when it is whole."""
+"""From a model and a text to the base of an atlas, built aside and renamed when it is whole."""
 
 import json
 import shutil
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
-from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, look_again
-from patchclamp.atlas.bake.write_rows import fill_base
+from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, run_second_pass
+from patchclamp.atlas.bake.write_rows import write_rows
 from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run
 from patchclamp.atlas.store.sqlite_files import BASE, content_hash, opened, read_head, staging, write_head, written
 from patchclamp.core.arguments import Natural, checked
@@ -93,7 +93,7 @@ def bake_atlas(
         )  # fmt: skip
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
         with pin_threads(survey.bundle):  # a resume computes with the threads that the bake was begun with
-            look = look_again(
+            look = run_second_pass(
                 model, batches, chosen, survey, aside / "look", resume=resume, seed=seed,
                 progress=_half_of(progress, batches.n_tokens), checkpoint_s=checkpoint_s,
             )  # fmt: skip
@@ -102,7 +102,7 @@ def bake_atlas(
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
             with written(whole / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
-                fill_base(db, model, batches, chosen, survey, look, labels)
+                write_rows(db, model, batches, chosen, survey, look, labels)
         found = _named(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")
         _remember(whole, found, model, name, survey, corpus, chosen, command, folder, began, clock, log)

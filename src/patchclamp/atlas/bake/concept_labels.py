@@ -1,4 +1,4 @@
-"""Labels: labelled text as an atlas is baked over it, and how well each unit tells its concepts."""
+"""The labels of the text that an atlas is baked over, and how well each unit detects its concepts."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Features: a dictionary becomes a layer of an atlas, with all that a neuron has: examples, histogram, neighbours."""
+"""A dictionary becomes a layer of an atlas, with all that a neuron has: examples, histogram, neighbours."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ import numpy as np
 
 from patchclamp.atlas.bake.base import cost
 from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
-from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, look_again
-from patchclamp.atlas.bake.write_rows import fill_base
+from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, run_second_pass
+from patchclamp.atlas.bake.write_rows import write_rows
 from patchclamp.atlas.read.reader import Reading
 from patchclamp.atlas.store.layers import BASES, LAYERS, name_layer
 from patchclamp.atlas.store.provenance import Run, host, now, versions
@@ -110,7 +110,7 @@ def add_basis(
         )  # fmt: skip
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
         with pin_threads(survey.bundle):
-            look = look_again(
+            look = run_second_pass(
                 features, batches, sites, survey, aside / "look", resume=resume, seed=seed, checkpoint_s=checkpoint_s,
                 progress=None if progress is None else lambda done, total: progress(n_tokens + done, 2 * total),
             )  # fmt: skip
@@ -120,7 +120,7 @@ def add_basis(
             passing = place / LAYERS / "new-basis.sqlite"
             schema = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
             with written(passing, f"{schema}\n{BASES}") as db:
-                fill_base(db, features, batches, sites, survey, look, labels, beside)
+                write_rows(db, features, batches, sites, survey, look, labels, beside)
                 _fill_bases(db, dictionary, digest, reading)
     log.append(f"layer written after {time.monotonic() - clock:.1f} s")
     typed = command or f"patchclamp atlas add {place} --basis {folder} --text {corpus.source}"

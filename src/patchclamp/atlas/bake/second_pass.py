@@ -1,4 +1,4 @@
-"""Look: a second pass over the text, for what can be kept only once a survey knows where every unit ranges.
+"""A second pass over the text, for what can be kept only once a survey knows where every unit ranges.
 
 Per unit: an exact histogram between its extremes, two pieces of text per bin, the activations around every exemplar of
 the survey, and its values at a uniform sample of tokens.
@@ -221,7 +221,7 @@ class _Batch:
     picks: np.ndarray
 
 
-def look_again(
+def run_second_pass(
     model: LanguageModel | Features,
     batches: Batches,
     sites: Sequence[Site],

@@ -1,4 +1,4 @@
-"""Directions: what units write and read, and which units are near one another."""
+"""What units write and read, and which units are near one another."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Fill: the rows of an atlas's base, from survey, second pass, weights and labels."""
+"""The rows of an atlas's base, from survey, second pass, weights and labels."""
 
 import json
 import sqlite3
@@ -28,7 +28,7 @@ TOKEN_PANELS = ("promotes", "suppresses", "excited_by", "inhibited_by")
 LOUD = 0.5
 
 
-def fill_base(
+def write_rows(
     db: sqlite3.Connection, model: LanguageModel | Features, batches: Batches, sites: Sequence[Site],
     survey: StoredSurvey, look: Bundle, labels: Labelled | None, beside: Sequence[Site] = (),
 ) -> None:  # fmt: skip

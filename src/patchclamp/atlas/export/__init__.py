@@ -1,4 +1,4 @@
-"""Export: an atlas, or one unit of it, for people and programs that have no patchclamp.
+"""An atlas, or one unit of it, for people and programs that have no patchclamp.
 
 ``html`` is one unit's page as a file, ``parquet`` tables of everything, ``neuronpedia`` the layout that Neuronpedia
 imports; a room each.

@@ -1,4 +1,4 @@
-"""Neuronpedia: an atlas in the layout that Neuronpedia exports and imports.
+"""An atlas in the layout that Neuronpedia exports and imports.
 
 What is known of that layout, and from where (read in public repositories and documentation in November 2026):
 

@@ -1,4 +1,4 @@
-"""Place: where an export is put, whole or not at all."""
+"""The path that an export is written to, whole or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

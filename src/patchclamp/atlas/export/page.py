@@ -1,4 +1,4 @@
-"""Page: one unit's page as a file that needs nothing but itself.
+"""One unit's page as a file that needs nothing but itself.
 
 It holds the built script and style, and every answer that the script may ask for. Its Content-Security-Policy names
 both by their hash and forbids everything else, so that neither the file nor whatever text is in it can ask anybody for

@@ -1,4 +1,4 @@
-"""Parquet: an atlas as tables, for DuckDB, pandas, Polars and whoever else reads them.
+"""An atlas as tables, for DuckDB, pandas, Polars and whoever else reads them.
 
 Row groups are written as they fill, so that memory holds one of each table and never the atlas. Every column carries
 what it means as metadata of its field.

@@ -1,4 +1,4 @@
-"""Lab: the model beside its atlas, for texts that the atlas has not seen.
+"""The model beside its atlas, for texts that the atlas has not seen.
 
 What computes is imported where it is first used: an atlas that is served by itself needs no framework.
 """

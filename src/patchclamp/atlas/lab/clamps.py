@@ -1,4 +1,4 @@
-"""Clamps: what is asked of units, as interventions; and what those do to the units' values."""
+"""Requested clamps as interventions, and what those do to the units' values."""
 
 from collections.abc import Sequence
 from dataclasses import replace

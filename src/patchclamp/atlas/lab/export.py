@@ -1,4 +1,4 @@
-"""Export: what gives a run's numbers again, in Python and on the command line."""
+"""Python and a command that give a run's numbers again."""
 
 import shlex
 from collections.abc import Sequence

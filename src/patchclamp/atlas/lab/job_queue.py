@@ -1,4 +1,4 @@
-"""Worker: one thread that computes for everybody in turn, and stops for whom nobody waits any more."""
+"""One thread that computes the jobs in turn, and stops those whose connection was closed."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Lab: what is asked of a model beside its atlas, and what it answers, event by event.
+"""What is asked of a model beside its atlas, and what it answers, event by event.
 
 Requests come as JSON; answers that take a while come as server-sent events, each the JSON of one dataclass here and
 named after it: ``queued``, ``progressed``, ``table``, ``step``, ``control``, ``verified``, ``finished``, ``refused``.

@@ -1,4 +1,4 @@
-"""Run: one prompt without and with clamps: the next token, and what is written after."""
+"""One prompt without and with clamps: the next token, and the continuation."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence

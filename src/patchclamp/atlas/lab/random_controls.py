@@ -1,4 +1,4 @@
-"""Control: what the same clamps do on other units of like size."""
+"""The same clamps on random units of like size."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext

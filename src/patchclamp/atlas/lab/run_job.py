@@ -1,4 +1,4 @@
-"""Session: one run from its question to its last event."""
+"""One run of the lab, from its request to its last event."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stream: a job's events to a browser, as they come; whoever goes away ends the job."""
+"""A job's events sent to a browser as they come; a closed connection ends the job."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Rank: which of an atlas's units do most at one token of a text."""
+"""The units of an atlas that do most at one token of a text."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -195,7 +195,7 @@ def _row(
     known: dict[int, tuple[Any, ...]],
 ) -> messages.RankedUnit:
     mean, low, high, fires_on = known[unit]
-    said = atlas.said_of(unit)
+    said = atlas.descriptions_of(unit)
     return messages.RankedUnit(
         key=str(atlas.key(unit)), value=number_or_none(value), effect=number_or_none(effect),
         mean=number_or_none(mean), minimum=number_or_none(low), maximum=number_or_none(high),

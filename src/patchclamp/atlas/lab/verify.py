@@ -1,4 +1,4 @@
-"""Verify: nodes of an explained answer, or of a circuit, replaced together, and as many others like them."""
+"""Nodes of an explained answer, or of a circuit, replaced together, and as many others like them."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Parts: base and layers of features as one set of units, each attached to the same connection.
+"""Base and layers of features as one set of units, each attached to the same connection.
 
 A unit's number among all is its number in its part, moved; pages ask a part by its own numbers, so that every index
 serves, and Find asks tables in memory that hold what it sorts and filters by.

@@ -1,4 +1,4 @@
-"""Reading: an atlas's files opened, checked and joined, for the pages to ask."""
+"""An atlas's files opened, checked and joined."""
 
 import hashlib
 import math
@@ -32,7 +32,7 @@ class NotFound(PatchclampError):
 
 
 @dataclass(frozen=True)
-class Said:
+class ScoredDescription:
     """A description with the layer that holds it and what it gets wrong."""
 
     layer: str
@@ -195,7 +195,7 @@ class Reading:
             )
         ]
 
-    def said_of(self, unit: int) -> list[Said]:
+    def descriptions_of(self, unit: int) -> list[ScoredDescription]:
         """Return a unit's descriptions, the best scored first."""
         return self._said.get(unit, [])
 
@@ -204,7 +204,7 @@ class Reading:
         """Number of units with a description."""
         return len(self._said)
 
-    def said_in(self, first: int, units: int) -> int:
+    def n_described_in(self, first: int, units: int) -> int:
         """Return how many of some consecutive units have a description."""
         return sum(first <= unit < first + units for unit in self._said)
 
@@ -224,7 +224,7 @@ class Reading:
 
     def _join_descriptions(self) -> None:
         """Bring descriptions to where Find can ask for them: tables in memory beside the base."""
-        self._said: dict[int, list[Said]] = {}
+        self._said: dict[int, list[ScoredDescription]] = {}
         for layer in self.layers:
             for description, counters in layer.descriptions:
                 try:
@@ -232,7 +232,7 @@ class Reading:
                 except NotFound:
                     self.notes.append(f"{layer.id} describes {description.unit}, which this atlas does not have.")
                     continue
-                self._said.setdefault(unit, []).append(Said(layer.id, description, counters))
+                self._said.setdefault(unit, []).append(ScoredDescription(layer.id, description, counters))
         for said in self._said.values():
             said.sort(key=lambda one: (-one.best.value if one.best else math.inf, one.description.text))
         try:

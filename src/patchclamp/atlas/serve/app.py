@@ -56,7 +56,7 @@ def make_app(atlas: Callable[[], Reading], lab: Lab | None = None) -> FastAPI:
         separate_input_output_schemas=False,
     )  # fmt: skip
     app.add_middleware(GZipMiddleware, minimum_size=1000)
-    _complaints(app)
+    _handle_errors(app)
 
     served = Served(atlas, lab)
     for screen in sorted(one.name for one in pkgutil.iter_modules(screens.__path__)):
@@ -93,7 +93,7 @@ def _file(path: str) -> Response:
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
-def _complaints(app: FastAPI) -> None:
+def _handle_errors(app: FastAPI) -> None:
     """Answer every trouble with its three parts."""
 
     def told(status: int, problem: PatchclampError) -> JSONResponse:

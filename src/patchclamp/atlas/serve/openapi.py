@@ -1,4 +1,4 @@
-"""OpenAPI: print the schema of the server's answers, from which the browser's types are made.
+"""Print the schema of the server's answers, from which the browser's types are made.
 
 ``python -m patchclamp.atlas.serve.openapi`` prints it; no atlas is needed.
 """

@@ -1,4 +1,4 @@
-"""Guard: what stands between the network and the atlas: hosts, origins, methods, sizes, a token, headers."""
+"""What stands between the network and the atlas: hosts, origins, methods, sizes, a token, headers."""
 
 import hmac
 import json

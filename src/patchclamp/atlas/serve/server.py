@@ -1,4 +1,4 @@
-"""Serve: an atlas on a port of this machine, until somebody ends it."""
+"""An atlas served on a port of this machine, until the process is ended."""
 
 import errno
 import ipaddress

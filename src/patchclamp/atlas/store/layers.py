@@ -1,4 +1,4 @@
-"""Layers: what was found out after the bake, a file each, written whole and named by its content.
+"""What was found out after the bake, a file each, written whole and named by its content.
 
 A layer holds descriptions of units, the graph of one explained answer, or the features of a dictionary (written by
 ``bake.features``). Any number can be added; the base never changes.

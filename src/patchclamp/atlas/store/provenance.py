@@ -1,4 +1,4 @@
-"""Runs: who made which part of an atlas, when and how; outside every hash, so that anybody may have changed them."""
+"""Who made which part of an atlas, when and how; outside every hash, so that anybody may have changed them."""
 
 import json
 import platform

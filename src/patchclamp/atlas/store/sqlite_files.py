@@ -1,4 +1,4 @@
-"""Store: an atlas's files. SQLite written whole and renamed into place, read-only afterwards, named by content.
+"""An atlas's files. SQLite written whole and renamed into place, read-only afterwards, named by content.
 
 An atlas is a folder: ``atlas.json`` says what it is, ``base/base.sqlite`` holds what was baked, every file of
 ``layers/`` was added by one command, and ``runs.sqlite`` keeps times, hosts and logs, outside every hash.

@@ -1,4 +1,4 @@
-"""Find: which units match; words, tokens and ranges turned into one query."""
+"""Which units match: words, tokens and ranges turned into one query."""
 
 import base64
 import re
@@ -247,7 +247,7 @@ def _row(
     atlas: Reading, unit: int, frequency: float | None, mean: float | None, maximum: float | None, fires_on: int | None
 ) -> UnitRow:
     key = atlas.key(unit)
-    said = atlas.said_of(unit)
+    said = atlas.descriptions_of(unit)
     best = said[0] if said else None
     score = best.best if best else None
     concepts = atlas.concepts(unit)

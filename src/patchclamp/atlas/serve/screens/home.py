@@ -1,4 +1,4 @@
-"""Home: what is in the atlas."""
+"""The first page: what is in the atlas."""
 
 from dataclasses import dataclass
 
@@ -115,7 +115,7 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         atlas.rows("SELECT site, count(*) FROM units WHERE coalesce(maximum, 0) <= 0 GROUP BY site ORDER BY site")
     )
     sites = [
-        SiteRow(path, kind, layer, basis, units, atlas.said_in(first, units), silent.get(id, 0))
+        SiteRow(path, kind, layer, basis, units, atlas.n_described_in(first, units), silent.get(id, 0))
         for id, path, kind, layer, basis, first, units in atlas.sites
     ]
     [(scored,)] = atlas.rows("SELECT count(*) FROM temp.described WHERE score IS NOT NULL")

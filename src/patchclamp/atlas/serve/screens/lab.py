@@ -1,4 +1,4 @@
-"""Lab: the model beside its atlas; its addresses are the only ones that take a body, and the only ones that compute."""
+"""The model beside its atlas; its addresses are the only ones that take a body, and the only ones that compute."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

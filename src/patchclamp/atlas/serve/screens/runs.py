@@ -1,4 +1,4 @@
-"""Runs: where each part of the atlas came from, and what makes it again."""
+"""Where each part of the atlas came from, and what makes it again."""
 
 from dataclasses import dataclass
 

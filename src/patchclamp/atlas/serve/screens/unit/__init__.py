@@ -1,4 +1,4 @@
-"""Unit: what one unit does, its examples, and what it does along a text that somebody typed."""
+"""What one unit does, its examples, and its activations along a text that a user typed."""
 
 from typing import Annotated
 

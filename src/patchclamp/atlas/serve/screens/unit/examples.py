@@ -101,7 +101,7 @@ def count_examples(atlas: Reading, unit: int) -> list[KindCount]:
     part, own = atlas.part(unit)
     found = dict(atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own]))
     counts = {kind: found.get(number, 0) for number, kind in enumerate(STORED)}
-    counts["counter"] = sum(len(said.counters) for said in atlas.said_of(unit))
+    counts["counter"] = sum(len(said.counters) for said in atlas.descriptions_of(unit))
     return [KindCount(kind, counts[kind]) for kind in get_args(Kind)]
 
 
@@ -159,7 +159,7 @@ def _stored(
 
 def _counters(atlas: Reading, unit: int) -> list[tuple[Any, ...]]:
     found = []
-    for said in atlas.said_of(unit):
+    for said in atlas.descriptions_of(unit):
         for counter in said.counters:
             rows = _stored(atlas, unit, STORED[counter.kind], "AND e.rank = ?", [counter.example])
             for kind, rank, _, stimulus, _, start, acts, ids, counted, _ in rows:
@@ -201,7 +201,7 @@ def _note(atlas: Reading, unit: int, kind: Kind, any_shown: bool) -> str:
     if any_shown:
         return _NOTES[kind]
     if kind == "counter":
-        if not atlas.said_of(unit):
+        if not atlas.descriptions_of(unit):
             return "There is no description to contradict."
         return "No example of this atlas contradicts the descriptions, as far as they name tokens in quotation marks."
     return f"There is none. {_NOTES[kind]}"

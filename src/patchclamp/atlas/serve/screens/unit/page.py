@@ -7,7 +7,7 @@ import numpy as np
 
 from patchclamp.atlas.read.attached_layers import Part
 from patchclamp.atlas.read.graph_row import graph_row
-from patchclamp.atlas.read.reader import Reading, Said, number_or_none, page_of
+from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_none, page_of
 from patchclamp.atlas.read.responses import ConceptScore, GraphRow, ScoreView, Source, TokenView, TokenWeight
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
 from patchclamp.core.errors import PatchclampError
@@ -198,7 +198,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         ),
         silent=maximum is None or maximum <= 0,
         fires_on=[_weight(atlas, token, float(n)) for token, n in fires],
-        descriptions=[_described(atlas, said) for said in atlas.said_of(unit)],
+        descriptions=[_described(atlas, said) for said in atlas.descriptions_of(unit)],
         concepts=atlas.concepts(unit), **shown, not_known=_not_known(part, named.site),
         examples=count_examples(atlas, unit), graphs=_graphs_with(atlas, named),
         source=atlas.source(f".unit({str(named)!r})", part.id),
@@ -228,7 +228,7 @@ def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[
     fires = dict(atlas.rows(f"SELECT id, fires_on FROM units WHERE id IN ({marks})", numbers))
     found = []
     for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True):
-        said, token = atlas.said_of(unit), fires.get(unit)
+        said, token = atlas.descriptions_of(unit), fires.get(unit)
         found.append(Neighbour(
             key=str(atlas.key(unit)), value=float(f"{weight:.4g}"),
             fires_on=None if token is None else atlas.token(token),
@@ -237,7 +237,7 @@ def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[
     return found
 
 
-def _described(atlas: Reading, said: Said) -> DescriptionView:
+def _described(atlas: Reading, said: ScoredDescription) -> DescriptionView:
     words, run = said.description, atlas.runs[said.layer]
     scores = [
         ScoreView(s.unit, number_or_none(s.value), number_or_none(s.low), number_or_none(s.high), s.n)
