@@ -58,7 +58,7 @@ def guarded(
     Raises:
         PatchclampError: no atlas there, a damaged or a newer one, another model, or a dictionary of another model.
     """
-    shelf = AtlasHolder(path)
+    holder = AtlasHolder(path)
     lab = None
     if basis is not None and model is None:
         raise PatchclampError(
@@ -67,12 +67,12 @@ def guarded(
     if model is not None:
         from patchclamp.opening import load
 
-        lab = Lab(load(model, prepend_bos=prepend_bos), shelf(), model)
+        lab = Lab(load(model, prepend_bos=prepend_bos), holder(), model)
         if basis is not None:
             from patchclamp.core.dictionary import Dictionary
 
-            lab.attach_dictionary(shelf(), Dictionary.load(basis))
-    return Guard(make_app(shelf, lab), hosts=hosts, token=token, etag=lambda: shelf().hash)
+            lab.attach_dictionary(holder(), Dictionary.load(basis))
+    return Guard(make_app(holder, lab), hosts=hosts, token=token, etag=lambda: holder().hash)
 
 
 def serve(
