@@ -80,7 +80,9 @@ NOUNS = {
     "scores over cases": scores(np.array([[1.0, -2.0, 0.5], [1.5, -3.0, 0.25], [0.5, -2.5, 0.75]])),
     "readout": readout(names=("left", HOSTILE)),
     "readout without names": readout(),
-    "similarity": Similarity((HOSTILE, "brain"), estimate(0.5, 0.25, 0.75), rivals={"pixels": estimate(0.125, 0, 0.25)}),
+    "similarity": Similarity(
+        (HOSTILE, "brain"), estimate(0.5, 0.25, 0.75), rivals={"pixels": estimate(0.125, 0, 0.25)}
+    ),
     "one estimate": Similarity(("one", "two"), pc.Estimate(float("nan"), None, 0, "Pearson r")),
     "descriptions": descriptions(measures={"cosine": np.array([0.5, np.nan])}),
     "descriptions without measures": descriptions(),

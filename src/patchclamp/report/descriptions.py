@@ -15,7 +15,7 @@ def draw(found: Descriptions, *, command: str | None = None) -> str:
     for place in map(int, places[:MOST_ROWS]):
         value = float(found.measures[measure][place] if found.measures else found.weights[place, :1].sum())
         terms = " ".join(boxed(found.vocabulary[int(i)]) for i in found.terms[place] if i >= 0)
-        numbers = [number(float(found.measures[name][place]), signed=True) for name in more]
+        numbers = [number(float(found.measures[name][place])) for name in more]
         rows.append(
             Row(unit(str(found.index.key(place)), found.provenance.subject), value, numbers=numbers, words=terms)
         )
