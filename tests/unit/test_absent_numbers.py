@@ -37,11 +37,11 @@ from patchclamp.evaluate.matching import Comparison
 from patchclamp.evaluate.recovering import Recovery
 from patchclamp.recipes import explain
 from patchclamp.recipes.together import replace_together
+from patchclamp.report import draw
 from patchclamp.report.circuit import render as render_circuit
 from patchclamp.report.explanation import render
-from patchclamp.report import draw
 from patchclamp.report.size_curve import draw_sizes
-from patchclamp.subjects.contract import Verdict
+from patchclamp.subjects.contract.part import Verdict
 
 ROWS = 2
 """Of a list so many numbers are taken away in turn, the others being like them."""
