@@ -115,7 +115,7 @@ def bake_seeded(folder: Path) -> Path:
     run = Run("describe", "python tests/seeded.py", "descriptions of five units", now(), 0.5, host(), versions())
     write_descriptions(out, descriptions(model, text.read_text()), run=run)
     for prompt, target, contrast, top in (("the old cat", " sat", " ran", 4), ("the young dog", " ran", " sat", 3)):
-        found = pc.explain_answer(model, prompt, target, contrast=contrast, top=top)
+        found = pc.explain(model, prompt, target, contrast=contrast, top=top)
         command = f"patchclamp explain organism:cat '{prompt}' --target '{target}' --contrast '{contrast}' --top {top}"
         command += " --atlas seeded.atlas"
         run = Run("explain", command, "an explained answer", now(), 0.5, host(), versions())

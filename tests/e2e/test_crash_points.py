@@ -30,7 +30,7 @@ from patchclamp.cli import commands, main
 from patchclamp.core import bundle
 from patchclamp.decompose import training
 from patchclamp.record import stream, survey
-import patchclamp.atlas.export, patchclamp.explain.circuit_page, patchclamp.explain.patched_page, patchclamp.evaluate
+import patchclamp.atlas.export, patchclamp.report.circuit, patchclamp.report.patching, patchclamp.evaluate
 
 stream.SHARD_BYTES = 2**11
 for function in (survey.survey_corpus, base.bake_atlas, features.add_basis, base.run_second_pass, training.train):

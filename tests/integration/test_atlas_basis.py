@@ -332,7 +332,7 @@ def test_features_of_an_answer_are_verified_as_explain_measured_them():
     decoder = np.zeros((8, model.site(site).width), dtype=np.float32)
     decoder[range(8), range(8)], decoder[7, 5] = 1.0, 0.6
     model.add_basis(Basis("turned", "directions", decoder=decoder), site)
-    found = pc.explain_answer(model, "the old cat", " sat", contrast=" ran", levels=["feature"], top=3)
+    found = pc.explain(model, "the old cat", " sat", contrast=" ran", levels=["feature"], top=3)
     nodes = [cause.key for cause in found.causes]
     assert nodes[0] == f"cat/{site}/turned/7@3"
     done = verify(model, found.graph(), nodes)

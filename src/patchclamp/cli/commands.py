@@ -166,8 +166,9 @@ def survey(options: Namespace) -> int:
 
 def explain(options: Namespace) -> int:
     """Explain an answer."""
-    from patchclamp.explain import explain_answer
-    from patchclamp.explain.answer import check_counts
+    from patchclamp.recipes import explain as run
+    from patchclamp.recipes.answer import check_counts
+    from patchclamp.report import save_report
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
     for option, name in files.items():
@@ -194,7 +195,7 @@ def explain(options: Namespace) -> int:
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
-        found = explain_answer(
+        found = run(
             model, prompt, options.target, contrast=options.contrast, corrupt=corrupt, means=means,
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
@@ -221,7 +222,7 @@ def explain(options: Namespace) -> int:
             log(f"graph added to {options.atlas} as {layer}")
     if options.report:
         with outputs.attempt("the report"):
-            found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
+            save_report(found, options.report, command=shlex.join(["patchclamp", *options.words]))
             log(f"report written to {options.report}")
     if options.json:
         emit(found.to_json())

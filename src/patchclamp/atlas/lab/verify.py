@@ -30,8 +30,8 @@ from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import loudest_others
-from patchclamp.explain.together import count_matched, replace_together
+from patchclamp.recipes.receipts import loudest_others
+from patchclamp.recipes.together import count_matched, replace_together
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.language import LanguageModel

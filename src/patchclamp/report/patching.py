@@ -1,4 +1,4 @@
-"""Activation patching as one page of maps, which needs nothing but itself."""
+"""Scores of activation patching as one page of maps."""
 
 from collections.abc import Mapping
 
@@ -9,12 +9,13 @@ from patchclamp.core.estimate import Estimate
 from patchclamp.core.few_values import caution
 from patchclamp.core.score_maps import SHARES, ScoreMap, count_run, map_scores, split_key, tokens_at
 from patchclamp.core.scores import Scores
-from patchclamp.explain.markup import boxed, general, inline, number, page, percent, safe, span, visible
+from patchclamp.report.html import boxed, general, inline, number, page, percent, safe, span, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
 """Heights of a row and of what stands below, and the room for names on the left, in pixels."""
 CELLS, LISTED, WRITTEN = 4000, 20, 0.005
 """Cells that tell their interval, and that are listed; the least effect that is written into its cell."""
+NOUN = "Scores"
 _STYLE = """
 .map { overflow-x: auto; margin: 1rem 0 2.2rem } .map svg { max-width: none }
 .map rect { stroke: var(--paper); stroke-width: 1 }
@@ -27,7 +28,12 @@ _STYLE = """
 """
 
 
-def patched_page(scores: Scores, *, command: str | None = None) -> str:
+def suits(scores: Scores) -> bool:
+    """Say whether scores are shares of m(clean) − m(corrupted), as patching gives them."""
+    return scores.unit in SHARES.values()
+
+
+def draw(scores: Scores, *, command: str | None = None) -> str:
     """Write what patching found as one HTML page without script or outside reference.
 
     Args:
@@ -41,7 +47,7 @@ def patched_page(scores: Scores, *, command: str | None = None) -> str:
         >>> from patchclamp.attribute.patching import patch_sites
         >>> from patchclamp.opening import load, open_task
         >>> cat = load("organism:cat")
-        >>> page = patched_page(patch_sites(cat, cat.read(open_task("planted", cat))))
+        >>> page = draw(patch_sites(cat, cat.read(open_task("planted", cat))))
         >>> page[:15], "blocks.0.mlp.write/whole/0" in page, "<script" in page
         ('<!doctype html>', True, False)
     """

@@ -1,4 +1,4 @@
-"""Markup: numbers and text as the page shows them, and how the page looks."""
+"""Numbers and text as every page shows them, and how a page looks."""
 
 import difflib
 import math

@@ -1,22 +1,26 @@
-"""Circuit page: a circuit as one page with a picture, which needs nothing but itself."""
+"""A circuit as one page, with its picture and its receipt."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from patchclamp.core.circuit import draw_graph, to_document
 from patchclamp.core.few_values import caution
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.receipt import RULE
+from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.markup import inline, known, local, number, page, percent, safe, span, unit
+from patchclamp.report.html import inline, known, local, number, page, percent, safe, span, unit
 
-MOST_SHOWN, MOST_ROWS = 60, 30
+MOST_EDGES, MOST_UNITS, MOST_ROWS = 80, 60, 30
+"""Parts of the picture, by their kind, and rows of the table, at most."""
 WIDE, TALL, GAP, MARGIN, TOP = 78.0, 24.0, 52.0, 96.0, 34.0
 """Sizes in pixels: a node, the way between blocks, room for names on the left and above."""
 INS = {"q": 0.2, "k": 0.5, "v": 0.8, "": 0.5}
 """Where an edge enters a node, from above: queries, keys and values have their own places."""
 PARTS = {"node": "Nodes", "edge": "Edges", "neuron": "Neurons and heads", "feature": "Features and heads"}
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
+NOUN = "Scores"
 _STYLE = """
 .circuit { overflow-x: auto; margin: 1.5rem 0 } .circuit svg { max-width: none }
 .circuit .node rect { stroke: rgb(var(--carries)); fill: rgb(var(--carries)); stroke-width: 1 }
@@ -30,7 +34,18 @@ _STYLE = """
 """
 
 
-def circuit_page(document: Mapping[str, Any], graph: Graph, *, command: str | None = None) -> str:
+def suits(scores: Scores) -> bool:
+    """Say whether scores are a circuit: their first parts were measured together."""
+    return "receipt" in scores.provenance.extra
+
+
+def draw(scores: Scores, *, command: str | None = None) -> str:
+    """Return the page of a circuit as ``circuit find`` makes it; see ``render``."""
+    most = MOST_EDGES if scores.level == "edge" else MOST_UNITS
+    return render(to_document(scores), draw_graph(scores, most), command=command)
+
+
+def render(document: Mapping[str, Any], graph: Graph, *, command: str | None = None) -> str:
     """Write a circuit as one HTML page without script or outside reference.
 
     Args:
@@ -46,7 +61,7 @@ def circuit_page(document: Mapping[str, Any], graph: Graph, *, command: str | No
     body = [
         f"<section style='margin-top:0'><p class='soft'>{inline(d['subject'].get('slug', ''))}</p>"
         f"<h1>{inline(title)}</h1>{_lead(d)}</section>",
-        f"<section><h2>The circuit</h2><figure class='circuit'>{circuit_picture(graph)}</figure>"
+        f"<section><h2>The circuit</h2><figure class='circuit'>{draw_picture(graph)}</figure>"
         f"<p class='note'>{_legend(graph)}</p></section>",
         f"<section><h2>Receipt</h2>{_receipt(d)}</section>",
         f"<section><h2>Its parts</h2>{_table(d, graph.subject.get('slug', ''))}</section>",
@@ -56,14 +71,14 @@ def circuit_page(document: Mapping[str, Any], graph: Graph, *, command: str | No
     return page(title, body, style=_STYLE)
 
 
-def circuit_picture(graph: Graph) -> str:
+def draw_picture(graph: Graph) -> str:
     """Draw a graph: a column for each block, heads above MLPs, widths of edges and depths of nodes by |score|.
 
     Args:
         graph: what ``Circuit.graph`` returned.
 
     Returns:
-        str: an SVG, whose values are told where a pointer rests.
+        str: an SVG, whose values stand in titles.
     """
     slug = graph.subject.get("slug", "")
     # Of units no relation is known: that each leads to the answer needs neither lines nor an end.

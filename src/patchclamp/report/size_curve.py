@@ -1,10 +1,10 @@
-"""Size curve: faithfulness by size of a circuit, as one picture that needs nothing but itself."""
+"""Faithfulness of a circuit by its size, as one SVG without outside reference."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from patchclamp.explain.markup import known, number, percent, safe, span
-from patchclamp.explain.pictures import Axis
+from patchclamp.report.html import known, number, percent, safe, span
+from patchclamp.report.svg import Axis
 
 WIDE, HIGH = 720, 420
 LEFT, RIGHT, TOP, FOOT = 64, 24, 56, 64

@@ -1,4 +1,4 @@
-"""Report: an explanation as one page, which needs nothing but itself."""
+"""An explanation as one page, with its receipts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from patchclamp.core.method_index import find_default, find_title
 from patchclamp.core.receipt import RULE
-from patchclamp.explain.markup import (
+from patchclamp.report.html import (
     UNDEFINED,
     Number,
     between,
@@ -22,7 +22,7 @@ from patchclamp.explain.markup import (
     unit,
     visible,
 )
-from patchclamp.explain.pictures import Axis, effect_bar, effects, kept_curve, scatter
+from patchclamp.report.svg import Axis, effect_bar, effects, kept_curve, scatter
 
 POOR, MOSTLY = 0.5, 0.9
 """Rank correlation below which predictions agree poorly; share of the way that counts as having m back."""
@@ -37,6 +37,12 @@ FLOOR = {
     "mean": "m with every node at its mean",
     "corrupted": "m on the corrupted prompt",
 }
+NOUN = "Explanation"
+
+
+def draw(explanation: Any, *, command: str | None = None) -> str:
+    """Return the page of an ``Explanation``; see ``render``."""
+    return render(explanation.to_json(), command=command)
 
 
 def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str:
@@ -50,9 +56,9 @@ def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str
         str: the page. It encodes to UTF-8 whatever the prompt held.
 
     Example:
-        >>> from patchclamp.explain import explain_answer
+        >>> from patchclamp.recipes import explain
         >>> from patchclamp.opening import load
-        >>> found = explain_answer(load("organism:cat"), "the old cat", " sat", contrast=" ran")
+        >>> found = explain(load("organism:cat"), "the old cat", " sat", contrast=" ran")
         >>> page = render(found.to_json())
         >>> page[:15], "<title>Why ' sat' rather than ' ran'?</title>" in page
         ('<!doctype html>', True)

@@ -1,11 +1,11 @@
-"""Pictures: the charts of an explanation, as SVG that stands in the page and narrows with it."""
+"""Charts as SVG that stands in a page and narrows with it."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from patchclamp.explain.markup import Number, known, local, number, safe
+from patchclamp.report.html import Number, known, local, number, safe, span
 
 ROW, FOOT = 42, 26
 """Heights in pixels of one bar's row, and of the axis below."""
@@ -232,3 +232,12 @@ def _marked(sizes: Sequence[int], xs: Sequence[float]) -> list[tuple[float, str,
 
 def _points(axis: Axis, line: Iterable[tuple[float, float | int]]) -> str:
     return " ".join(f"{x},{_up(axis, v)}" for x, v in line)
+
+
+def value_bar(axis: Axis, value: Number, low: Number = None, high: Number = None) -> str:
+    """Return one table row's bar: a value, with its interval where it has one."""
+    zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
+    title = number(value, signed=True)
+    if known(low) and known(high):
+        title += f", {span(low, high, signed=True)}"
+    return picture("bar", title, "", _bar(axis, value, 5, 10, "own") + zero + _whisker(axis, low, high, 10), height=20)
