@@ -1,8 +1,6 @@
 """Survey of a recorded brain: the statistics and exemplars of a text's survey, over stretches of time."""
 
-import platform
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ import torch
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.provenance import read_versions
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.record.run import open_or_resume, pin_threads, refuse_if_too_large
@@ -70,9 +69,7 @@ def survey_recording(
         },
         "sites": [site.to_json() for site in sites],
         "plan": plan,
-        "versions": {
-            "patchclamp": version("patchclamp"), "python": platform.python_version(), "torch": torch.__version__
-        },
+        "versions": read_versions("patchclamp", "torch"),
     }  # fmt: skip
     with open_or_resume(out, "survey", manifest, resume=resume) as bundle:
         if not bundle.whole:

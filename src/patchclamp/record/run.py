@@ -1,9 +1,7 @@
 """A run that writes a folder: its manifest, its start or its going on, its threads, and the room that it needs."""
 
-import platform
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import torch
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import free_bytes, writing
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.provenance import read_versions
 from patchclamp.core.resuming import begin_or_resume
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
@@ -61,12 +60,7 @@ def manifest_of(
         },
         "sites": [site.to_json() for site in sites],
         "plan": plan if seed is None else {**plan, "seed": seed},
-        "versions": {
-            "patchclamp": version("patchclamp"),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": version("transformers"),
-        },
+        "versions": read_versions("patchclamp", "torch", "transformers"),
         **more,
     }
 

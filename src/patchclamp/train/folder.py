@@ -1,11 +1,9 @@
 """Folder: a training's states on disk, of which the last is whole whatever happens."""
 
-import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.provenance import read_versions
 from patchclamp.core.resuming import begin_or_resume
 from patchclamp.core.training import KIND
 from patchclamp.train.loop import Loop, Part
@@ -127,9 +126,7 @@ def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) ->
             },
             "threads": loop.plan.threads or torch.get_num_threads(),
         },
-        "versions": {
-            "patchclamp": version("patchclamp"), "python": platform.python_version(), "torch": torch.__version__
-        },
+        "versions": read_versions("patchclamp", "torch"),
     }  # fmt: skip
 
 
