@@ -11,7 +11,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.record.run import open_or_resume, pin_threads, refuse_if_too_large
+from patchclamp.record.run import open_run, pin_threads, refuse_if_too_large
 from patchclamp.record.survey import State, commit_results, memory_bytes
 from patchclamp.subjects.neural import SITE, NeuralRecording
 
@@ -71,7 +71,7 @@ def survey_recording(
         "plan": plan,
         "versions": read_versions("patchclamp", "torch"),
     }  # fmt: skip
-    with open_or_resume(out, "survey", manifest, resume=resume) as bundle:
+    with open_run(out, "survey", manifest, resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
                 state = State(sites, seed)

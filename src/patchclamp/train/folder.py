@@ -11,10 +11,9 @@ import numpy as np
 import torch
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.provenance import read_versions
-from patchclamp.core.resuming import begin_or_resume
+from patchclamp.core.resuming import open_or_resume
 from patchclamp.core.training import KIND
 from patchclamp.train.loop import Loop, Part
 from patchclamp.train.state import pack, unpack
@@ -96,10 +95,8 @@ def opened(
     Raises:
         PatchclampError: it holds something else, another process writes there, or another plan was begun there.
     """
-    with writing(out):
-        yield Folder(
-            begin_or_resume(out, kind=KIND, manifest=manifest_of(loop, batches, about), resume=resume), every_s
-        )
+    with open_or_resume(out, kind=KIND, manifest=manifest_of(loop, batches, about), resume=resume) as bundle:
+        yield Folder(bundle, every_s)
 
 
 def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) -> dict[str, Any]:
