@@ -326,7 +326,7 @@ def test_a_page_or_a_layer_that_fails_costs_no_result(say, atlas, tmp_path, monk
     code, whole, _ = say(*words, "--out", tmp_path / "whole")
     assert code == 0
     monkeypatch.setattr("patchclamp.explain.circuit_page.circuit_page", fail)
-    monkeypatch.setattr("patchclamp.atlas.layers.write_graph", fail)
+    monkeypatch.setattr("patchclamp.atlas.store.layers.write_graph", fail)
     code, told, err = say(*words, "--out", tmp_path / "c")
     assert code == 2
     assert told == whole

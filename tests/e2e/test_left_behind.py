@@ -7,9 +7,9 @@ from argparse import Namespace
 import pytest
 
 import patchclamp as pc
-from patchclamp.atlas.bake import bake_atlas
-from patchclamp.atlas.runs import RUNS, Run, write_run
-from patchclamp.atlas.store import written
+from patchclamp.atlas.bake.base import bake_atlas
+from patchclamp.atlas.store.provenance import RUNS, Run, write_run
+from patchclamp.atlas.store.sqlite_files import written
 from patchclamp.cli import commands, main
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train

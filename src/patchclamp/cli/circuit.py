@@ -317,8 +317,8 @@ def _add_layer(
     duration_s: float,
 ) -> str:
     """Add a circuit to an atlas and return the layer's id."""
-    from patchclamp.atlas.layers import write_graph
-    from patchclamp.atlas.runs import Run, host, versions
+    from patchclamp.atlas.store.layers import write_graph
+    from patchclamp.atlas.store.provenance import Run, host, versions
 
     receipt = found.provenance.extra["receipt"]
     low, high = receipt["random_interval"]
