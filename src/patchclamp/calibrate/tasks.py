@@ -102,7 +102,7 @@ def calibrate_tasks(
     Example:
         >>> rows = calibrate_tasks(["language-gpt2"], tasks=["agreement"], pairs=2)
         >>> [row.method for row in rows][-2:]
-        ['ig', 'random']
+        ['integrated_gradients', 'random']
     """
     chosen = list(dict.fromkeys(names)) if names is not None else list(language.names())
     for name in chosen:

@@ -17,7 +17,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, kind_named, kind_of, packed
 from patchclamp.core.subject import Progress
 from patchclamp.record.features import Features
-from patchclamp.record.run import manifest_of, open_or_resume, pin_threads, refuse_if_too_large
+from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.model import Model
@@ -73,7 +73,7 @@ def record_corpus(
     kind = storable(store, model)
     batches = read_corpus(model, corpus, batch_size=batch_size)
     refuse_if_too_large(out, disk_bytes(chosen, batches, kind))
-    with open_or_resume(out, "recording", manifest_of(model, chosen, batches, dtype=kind), resume=resume) as bundle:
+    with open_run(out, "recording", manifest_of(model, chosen, batches, dtype=kind), resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
                 _stream(model, batches, chosen, kind, bundle, progress)

@@ -20,7 +20,7 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.record.features import Features
-from patchclamp.record.run import manifest_of, open_or_resume, pin_threads
+from patchclamp.record.run import manifest_of, open_run, pin_threads
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 
@@ -252,7 +252,7 @@ def run_second_pass(
     Cost: one forward pass per batch; memory some 11 kB per unit, whatever the text's length.
     """
     manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
-    with open_or_resume(out, "look", manifest, resume=resume) as bundle:
+    with open_run(out, "look", manifest, resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
                 _look(model, batches, sites, survey, seed, bundle, progress, checkpoint_s)

@@ -7,7 +7,6 @@ import sqlite3
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from patchclamp.atlas.store.sqlite_files import as_os_error, check_tables, check
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse
+from patchclamp.core.provenance import read_versions
 
 RUNS = "runs.sqlite"
 UNVERIFIED = (
@@ -76,7 +76,7 @@ def now() -> str:
 
 def versions(*more: str) -> dict[str, str]:
     """Return the versions of patchclamp, Python, and other installed packages."""
-    return {"python": platform.python_version(), **{name: version(name) for name in ("patchclamp", *more)}}
+    return read_versions("patchclamp", *more)
 
 
 def write_run(folder: Path, id: str, run: Run) -> None:
