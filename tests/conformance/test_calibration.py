@@ -90,7 +90,8 @@ def _like(decoder: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 
 @pytest.mark.parametrize("noun", SPOIL)
 def test_a_method_that_finds_nothing_would_be_experimental(noun: str):
-    name = next(name for name, card in CARDS.items() if card.data["gives"] == noun)
+    calibrated = [name for name, card in CARDS.items() if card.data["gives"] == noun and not card.tier.experimental]
+    name = calibrated[0]
     method, entry = CARDS[name].load(), read_calibration()[name]
 
     @wraps(method.run)

@@ -5,7 +5,7 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.calibrate import calibrate_edges, joint
-from patchclamp.calibrate.edges import BESIDE, pairs_of, planted_folds, reader_of, strengths, writer_of
+from patchclamp.calibrate.edges import BESIDE, cases_of, planted_folds, reader_of, strengths, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.edges import edge_map
 
@@ -57,11 +57,11 @@ def test_strength_is_the_largest_of_what_folds_together():
 
 def test_every_word_in_turn_is_made_unknown():
     model = organisms.build("copy-gpt2")
-    pairs = pairs_of(model, "copy-gpt2")
-    assert len(pairs) == len(pairs.clean[0])
-    assert pairs.m_clean == pytest.approx(np.full(len(pairs), 7.9893), abs=1e-3)
-    for place, other in list(enumerate(pairs.corrupted))[1:]:
-        assert np.flatnonzero(other.ids != pairs.clean[0].ids).tolist() == [place]
+    cases = cases_of(model, "copy-gpt2")
+    assert len(cases) == len(cases.clean[0])
+    assert cases.m_clean == pytest.approx(np.full(len(cases), 7.9893), abs=1e-3)
+    for place, other in list(enumerate(cases.counterpart))[1:]:
+        assert np.flatnonzero(other.ids != cases.clean[0].ids).tolist() == [place]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,13 @@ def test_blocks_change_nothing(monkeypatch):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
+def test_single_precision_has_the_figures_of_the_same_numbers_in_double():
+    values = np.random.default_rng(0).normal(size=(2, 400)).astype(np.float32)
+    double = values.astype(np.float64)
+    assert all((sign_flips(values)[i] == sign_flips(double)[i]).all() for i in range(3))
+    assert all((mean_intervals(values)[i] == mean_intervals(double)[i]).all() for i in range(2))
+
+
 def test_a_column_of_equal_values_has_no_width_and_zeros_no_effect():
     values = np.stack([np.full(9, 0.1), np.zeros(9)], axis=1)
     low, high = mean_intervals(values)

@@ -59,8 +59,9 @@ def mean_intervals(
     for start in range(0, k, wide):
         part = slice(start, start + wide)
         # Around a value of the column itself: a column of equal values has an interval of no width, whatever rounds.
-        centre = values[:1, part]
-        means = times @ (values[:, part] - centre) / n
+        block = values[:, part].astype(np.float64)
+        centre = block[:1]
+        means = times @ (block - centre) / n
         low[part], high[part] = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0) + centre
     return low, high
 
@@ -161,8 +162,10 @@ def sign_flips(
     wide = max(1, _AT_ONCE // n_permutations)
     for start in range(0, k, wide):
         part = slice(start, start + wide)
-        largest = np.abs(values[:, part]).max(0)
-        scaled = values[:, part] / np.where(largest > 0, largest, 1.0)
+        # In single precision the observed sum rounds past the slack, and does not tie with its own sign vector.
+        block = values[:, part].astype(np.float64)
+        largest = np.abs(block).max(0)
+        scaled = block / np.where(largest > 0, largest, 1.0)
         slack = _TIE * np.abs(scaled).sum(0)
         sums = signs @ scaled
         as_far = np.abs(sums) >= np.abs(scaled.sum(0)) - slack
