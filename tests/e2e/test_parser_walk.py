@@ -45,6 +45,7 @@ BASES = {
     "attribute": [*ASKED],
     "compare": ["RECORDING", "RECORDING"],
     "encode": ["RECORDING", "RECORDING", "--split", "blocks:2"],
+    "decode": ["RECORDING", "--labels", "LABELS", "--split", "blocks:2"],
     "describe": ["organism:cat"],
     "basis info": ["BASIS"],
     "basis evaluate": ["organism:cat", "BASIS", "--text", "STORY", "--max-tokens", "48", "--window", "8"],
@@ -123,7 +124,7 @@ def places(tmp_path_factory, seeded_atlas):
     """The paths that the commands name, each made by patchclamp itself or bad in one way."""
     folder = tmp_path_factory.mktemp("walk")
     paths = {name: folder / name.lower() for name in (
-        "STORY", "FOLDER", "BINARY", "NUL", "DEEP", "RECORDING", "BASIS", "CIRCUIT", "ATLAS",
+        "STORY", "FOLDER", "BINARY", "NUL", "DEEP", "RECORDING", "BASIS", "CIRCUIT", "ATLAS", "LABELS",
     )}  # fmt: skip
     paths["STORY"].write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 30)
     paths["BELOW"] = paths["BINARY"] / "below"
@@ -133,6 +134,8 @@ def places(tmp_path_factory, seeded_atlas):
         for verb, made in (("record", "RECORDING"), ("decompose", "BASIS"), ("circuit find", "CIRCUIT")):
             assert main([*verb.split(), *paths_in(BASES[verb], paths, paths[made])]) == 0
         shutil.copytree(seeded_atlas, paths["ATLAS"])
+        n = pc.StoredRecording(paths["RECORDING"]).n_stimuli
+        paths["LABELS"].write_text("\n".join(("one", "other")[i % 2] for i in range(n)))
         yield paths
 
 

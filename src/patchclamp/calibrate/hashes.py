@@ -115,7 +115,7 @@ def _own_files(method: Method) -> list[Path]:
 def hash_organism(name: str) -> str:
     """Return the hash of an organism: of its weights and what is asked of it, or of the code that makes it."""
     if name in populations.names():
-        return hash_sources(sorted((PACKAGE / "organisms" / "populations").glob("*.py")))
+        return hash_sources([populations.find_file(name)])
     card = organisms.card(name)
     if name in planted.names():
         about: Any = [planted.build(name).hash, {part: card.get(part) for part in ASKED}]

@@ -180,12 +180,11 @@ def _explained(method: Method, inputs: dict[str, Any]) -> Made | None:
 
 
 def _of_brain(method: Method, name: str, task: str) -> Made | None:
-    taken = [noun.rstrip("?") for noun in method.takes.values()]
-    if method.needs or set(taken) - {"Recording", "Split"} or taken.count("Recording") > 2:
+    if method.needs:
         return None
     brain = populations.make(name, variant=task)
-    readable = np.array([kind in brain.readable for kind in brain.kinds])
-    return brain.inputs(method.takes), known.ReadTargets(readable, brain.signal)
+    inputs = brain.inputs(method.takes)
+    return None if inputs is None else (inputs, known.ReadTargets(np.array(brain.readable), brain.signal))
 
 
 def _of_language(method: Method, name: str, task: str) -> Made | None:

@@ -92,7 +92,8 @@ def _readout(readout: Readout, top: int) -> None:
     out.print(f"{len(readout.intercept):,} targets of [bold]{escape(name)}[/] from {len(readout.centre):,} of {site}")
     if readout.summary is not None:
         out.print(escape(sentence(readout.summary)))
-    table = _grid("target", "r", "95 % interval", "by chance", "p", "ceiling", numbers=("r", "p", "ceiling"))
+    measure = readout.scores[0].unit.replace("Pearson ", "") if readout.scores else "score"
+    table = _grid("target", measure, "95 % interval", "by chance", "p", "ceiling", numbers=(measure, "p", "ceiling"))
     order = sorted(range(len(readout.scores)), key=lambda t: -_known(readout.scores[t].value))
     for t in order[:top]:
         one = readout.scores[t]

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
+from patchclamp.cli.decode import add_decode
 from patchclamp.cli.describe import add_describe
 from patchclamp.cli.methods_parser import add_methods
 from patchclamp.cli.options import BASIS, CHAT, CODERS, MODEL, Parser, add_prepend_bos
@@ -38,6 +39,7 @@ def build_parser() -> Parser:
     add_circuit(verbs)
     add_methods(verbs)
     add_describe(verbs)
+    add_decode(verbs)
     _basis(verbs)
     _atlas(verbs)
     return parser
