@@ -18,8 +18,8 @@ from patchclamp.cli.brains import survey as survey_recording
 from patchclamp.cli.calibrate import calibrate as calibrate
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.circuit import info as show_circuit
-from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.decode import decode as decode
+from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.describe import describe as describe
 from patchclamp.cli.explain_checks import check_writable, means_of, state_cost
 from patchclamp.cli.loading import (

@@ -125,6 +125,9 @@ def _training(training: Training) -> None:
     out = _console()
     kept = f"; the weights are those after step {training.kept:,}" if training.kept < training.steps else ""
     out.print(f"{training.steps:,} of {training.planned:,} steps were taken{kept}")
+    for name, one in (("ACC", training.acc), ("BWT", training.bwt), ("FWT", training.fwt)):
+        if one is not None:
+            out.print(f"{name}: {escape(str(one))}")
     table = _grid("measure", "first", "last", "points", numbers=("first", "last", "points"))
     for name, points in training.curves.items():
         table.add_row(escape(name), _general(points[0][1]), _general(points[-1][1]), f"{len(points):,}")

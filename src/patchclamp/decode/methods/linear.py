@@ -19,7 +19,6 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.decode.held_out import middle_of, move, refuse_leaks
 
-
 LEAST = 2
 """Rows of a class from which its covariance is estimated."""
 
@@ -171,7 +170,7 @@ def _solver(n_classes: int) -> Fit:
 def _held_out(
     fit: Fit, x: Float[np.ndarray, "row feature"], y: Int[np.ndarray, " row"], split: Split, n_classes: int
 ) -> tuple[Float[np.ndarray, "row class"], Float[np.ndarray, "fold class"]]:
-    """Return the discriminants of every scored row by what was fitted on others, and each class' recall in each fold."""
+    """Return every scored row's discriminants by what was fitted on others, and each class' recall in each fold."""
     predicted, by_fold = np.full((len(y), n_classes), np.nan), []
     for fitted, scored in split:
         weights, centre, intercept = fit(x[fitted], y[fitted])

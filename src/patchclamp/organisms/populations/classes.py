@@ -84,7 +84,7 @@ def make(
     every run on both sides, and the drift of that moment with them: labels can then be "read" where there are none.
 
     Args:
-        variant: ``drift`` of drifting channels alone, many of them, and each block's runs of a class in one; ``mute`` of
+        variant: ``drift`` of drifting channels alone, many of them, and a class' runs in a block joined; ``mute`` of
             white noise alone; empty for all kinds.
         n_blocks: folds.
         runs: of each class in a block.
