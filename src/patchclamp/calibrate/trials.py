@@ -235,7 +235,7 @@ def _of_corpus(method: Method, name: str, task: str) -> Made | None:
 
 
 MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
-    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (learners, _of_stream), (language, _of_language),
-    (organisms, _of_corpus),
+    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (learners, _of_stream),
+    (language, _of_language), (organisms, _of_corpus),
 )  # fmt: skip
 """Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""

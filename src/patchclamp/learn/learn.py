@@ -35,7 +35,8 @@ def learn(
         Training: curves, and the accuracy on every task after each, with ACC, BWT and FWT.
 
     Raises:
-        PatchclampError: an unknown method or option, a subject that cannot be trained, or a stream that does not fit it.
+        PatchclampError: an unknown method or option, a subject that cannot be trained, or a stream of
+            other inputs than its own.
 
     Cost: stated by the method's card.
 
