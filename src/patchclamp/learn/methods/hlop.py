@@ -14,7 +14,7 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.stream import Stage, Stream
 from patchclamp.core.subject import Progress
-from patchclamp.core.training import Training
+from patchclamp.core.training import Curve, Training
 from patchclamp.subjects.protocols import Trains
 from patchclamp.train import Objective, Plan, train
 
@@ -75,7 +75,8 @@ def hlop(subject: Trains, stream: Stream, options: HLOPOptions, *, seed: int = 0
         _draw(module, seed)
     kept, frozen = module.training, [p for p in module.parameters() if not _is_learnt(p, layers)]
     needed = [p.requires_grad for p in frozen]
-    accuracy, curves, seen, steps = [_test(module, stream, dtype)], {}, [], 0
+    accuracy, seen, steps = [_test(module, stream, dtype)], [], 0
+    curves: dict[str, Curve] = {}
     try:
         for p in frozen:
             p.requires_grad_(False)

@@ -58,7 +58,8 @@ def make(
         (5, (100, 100), 12)
     """
     draw = np.random.default_rng(seed)
-    stages, subspaces = [], []
+    stages: list[Stage] = []
+    subspaces: list[np.ndarray] = []
     for task in range(10 if variant == "full" else 5):
         rows = np.linalg.qr(draw.standard_normal((WIDTH, RANK)))[0].T  # (rank, width)
         subspaces.append(subspaces[0] if variant == "shared" and task else rows)
