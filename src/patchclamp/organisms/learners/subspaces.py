@@ -54,7 +54,8 @@ def make(
 
     Example:
         >>> made = make(n_train=100, n_test=50)
-        >>> len(made.stream), made.stream.stages[0].inputs.shape, np.linalg.matrix_rank(made.stream.stages[0].inputs)
+        >>> x = made.stream.stages[0].inputs
+        >>> len(made.stream), x.shape, int(np.linalg.matrix_rank(x))
         (5, (100, 100), 12)
     """
     draw = np.random.default_rng(seed)
