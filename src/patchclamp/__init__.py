@@ -26,8 +26,8 @@ _HOME = {
     "encode": "decode.encode",
     "Estimate": "core.estimate",
     "Exemplars": "core.exemplars",
-    "explain_answer": "explain",
-    "Explanation": "explain",
+    "explain": "recipes",
+    "Explanation": "recipes",
     "fact": "control",
     "Graph": "core.graph",
     "Interval": "core.stats",
@@ -59,6 +59,7 @@ _HOME = {
     "Receipt": "core.receipt",
     "record_corpus": "record",
     "Recording": "core.recording",
+    "save_report": "report",
     "Scores": "core.scores",
     "Similarity": "core.similarity",
     "Site": "core.site",
@@ -75,7 +76,7 @@ _HOME = {
     "Task": "core.task",
     "Training": "core.training",
     "UnitKey": "core.unit",
-    "verify": "subjects.verifying",
+    "verify": "subjects.contract.verify",
     "VisionModel": "subjects.vision",
     "When": "core.condition",
     "wrap": "opening",
@@ -155,22 +156,23 @@ if TYPE_CHECKING:
     from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
-    from patchclamp.explain import Explanation as Explanation
-    from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load
     from patchclamp.opening import load_basis as load_basis
     from patchclamp.opening import open_task as open_task
     from patchclamp.opening import open_text as open_text
     from patchclamp.opening import wrap as wrap
+    from patchclamp.recipes import Explanation as Explanation
+    from patchclamp.recipes import explain as explain
     from patchclamp.record import record_corpus as record_corpus
     from patchclamp.record import survey_corpus as survey_corpus
     from patchclamp.record import survey_recording as survey_recording
+    from patchclamp.report import save_report as save_report
+    from patchclamp.subjects.contract.verify import verify as verify
     from patchclamp.subjects.corpora import read_corpus as read_corpus
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
     from patchclamp.subjects.neural import NeuralRecording as NeuralRecording
     from patchclamp.subjects.neural_layout import load_recording as load_recording
-    from patchclamp.subjects.verifying import verify as verify
     from patchclamp.subjects.vision import VisionModel as VisionModel
 
 

@@ -18,8 +18,8 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import normalised
 from patchclamp.organisms import language
+from patchclamp.recipes.receipts import normalised
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.language import LanguageModel
 

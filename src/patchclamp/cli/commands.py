@@ -74,18 +74,18 @@ def sites(options: Namespace) -> int:
 
 def verify(options: Namespace) -> int:
     """Prove equality with the bare network."""
-    from patchclamp.subjects import verifying
+    from patchclamp.subjects.contract.verify import verify, verify_family
     from patchclamp.subjects.grids import vision_family_names
 
     if options.model.startswith(FAMILY):
         name = options.model.removeprefix(FAMILY)
         about = f"the tiny model of family {name}, float32"
         with Meter("verify", "checks") as meter:
-            verdicts = verifying.verify_family(name, progress=meter)
+            verdicts = verify_family(name, progress=meter)
     else:
         model = load_model(options)
         with Meter("verify", "checks") as meter:
-            verdicts = verifying.verify(model, progress=meter)
+            verdicts = verify(model, progress=meter)
         about = f"{model.name} ({type(model.module).__name__}, {str(model.dtype).removeprefix('torch.')})"
     passed = all(v.passed for v in verdicts)
     seen = name in vision_family_names() if options.model.startswith(FAMILY) else not hasattr(model, "tokenize")
@@ -98,9 +98,9 @@ def verify(options: Namespace) -> int:
 
 def families(options: Namespace) -> int:
     """Show which families there are and which parts of the contract each keeps."""
-    from patchclamp.subjects.standing import IMAGES, standing
+    from patchclamp.subjects.contract.results import IMAGES, stored_results
 
-    text, images = standing(), standing(IMAGES)
+    text, images = stored_results(), stored_results(IMAGES)
     if options.json:
         emit({**text, "images": images})
     else:
@@ -167,8 +167,9 @@ def survey(options: Namespace) -> int:
 
 def explain(options: Namespace) -> int:
     """Explain an answer."""
-    from patchclamp.explain import explain_answer
-    from patchclamp.explain.answer import check_counts
+    from patchclamp.recipes import explain as run
+    from patchclamp.recipes.answer import check_counts
+    from patchclamp.report import save_report
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
     for option, name in files.items():
@@ -195,7 +196,7 @@ def explain(options: Namespace) -> int:
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
-        found = explain_answer(
+        found = run(
             model, prompt, options.target, contrast=options.contrast, corrupt=corrupt, means=means,
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
@@ -222,7 +223,7 @@ def explain(options: Namespace) -> int:
             log(f"graph added to {options.atlas} as {layer}")
     if options.report:
         with outputs.attempt("the report"):
-            found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
+            save_report(found, options.report, command=shlex.join(["patchclamp", *options.words]))
             log(f"report written to {options.report}")
     if options.json:
         emit(found.to_json())

@@ -23,7 +23,7 @@ def add_decode(verbs: Any) -> None:
     add_split(verb)
     verb.add_argument("--top", type=int, default=10, metavar="K", help="how many classes to list (default: 10)")
     verb.use("decode", "decode")
-    add_common(verb)
+    add_common(verb, report=True)
 
 
 def decode(options: Namespace) -> int:

@@ -36,7 +36,7 @@ def add_methods(verbs: Any) -> None:
     one.add_argument("--top", type=int, default=10, metavar="K", help="how many keys to list (default: 10)")
     one.add_argument("--atlas", metavar="DIR", help="add the units of one prompt to an atlas of this model")
     one.use("attribute", "attribute")
-    add_common(one)
+    add_common(one, report=True)
 
     two = add_method_verb(
         verbs, "compare", "Compare two recordings of the same stimuli: layers, models, brains.",
@@ -45,7 +45,7 @@ def add_methods(verbs: Any) -> None:
     two.add_argument("first", metavar="DIR", help="a recording")
     two.add_argument("second", metavar="DIR", help="another, of the same stimuli in the same order")
     two.use("compare", "compare")
-    add_common(two, out=False)
+    add_common(two, out=False, report=True)
 
     three = add_method_verb(
         verbs, "encode", "Predict one recording from another, on stimuli that were not fitted on.",
@@ -56,7 +56,7 @@ def add_methods(verbs: Any) -> None:
     add_split(three)
     three.add_argument("--top", type=int, default=10, metavar="K", help="how many targets to list (default: 10)")
     three.use("decode", "encode")
-    add_common(three)
+    add_common(three, report=True)
 
 
 def add_method_verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
@@ -75,11 +75,13 @@ def add_split(verb: Parser) -> None:
     )  # fmt: skip
 
 
-def add_common(verb: Parser, *, out: bool = True) -> None:
-    """Add --seed, --out and --json."""
+def add_common(verb: Parser, *, out: bool = True, report: bool = False) -> None:
+    """Add --seed, --out, --report and --json."""
     verb.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     if out:
         verb.add_argument("--out", metavar="DIR", help="a new or empty folder to keep the result in")
+    if report:
+        verb.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
     add_json(verb)
 
 

@@ -1,0 +1,55 @@
+"""Stored contract results per family; readable without torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FILE, IMAGES = "standing.json", "vision_standing.json"
+"""Of families of text, and of images."""
+FOLDER = Path(__file__).parents[1]
+
+
+def stored_results(file: str = FILE) -> dict[str, Any]:
+    """Return what a file of results holds, which tests compare with every new measurement.
+
+    Args:
+        file: ``FILE`` for families of text, ``IMAGES`` for those of images.
+
+    Returns:
+        ``parts``: name and limit of each; ``families``: by name the classes, and for each part its deviation with the
+        first of the wrong mapping above the limit (null where it broke outright), or why it is excluded.
+
+    Example:
+        >>> stored_results()["families"]["llama"]["classes"]
+        ['LlamaForCausalLM']
+    """
+    results: dict[str, Any] = json.loads((FOLDER / file).read_text())
+    return results
+
+
+def result_row(classes: Sequence[str], verdicts: Sequence[Any]) -> dict[str, Any]:
+    """Return a family's entry: figures to one digit, for others they differ by the machine."""
+    return {"classes": list(classes), "parts": [_part(v) for v in verdicts]}
+
+
+def _part(verdict: Any) -> dict[str, Any]:
+    if verdict.excluded:
+        return {"excluded": verdict.excluded}
+    return {"deviation": _short(verdict.deviation), "rejected": _short(verdict.rejected)}
+
+
+def _short(figure: float | None) -> float | None:
+    return None if figure is None or figure == float("inf") else float(f"{figure:.0e}")
+
+
+def changed_since(old: Mapping[str, Any], new: Mapping[str, Any], limits: Sequence[float]) -> list[str]:
+    """Return in what a new entry departs from the old one: classes, exclusions, or figures by more than ten times."""
+    found = [] if old["classes"] == new["classes"] else ["classes"]
+    for i, (was, now, limit) in enumerate(zip(old["parts"], new["parts"], limits, strict=True), 1):
+        figures = "excluded" not in was and "excluded" not in now
+        if was.get("excluded") != now.get("excluded"):
+            found.append(f"part {i}: excluded")
+        elif figures and (now["deviation"] is None or now["deviation"] > max(10 * was["deviation"], limit / 10)):
+            found.append(f"part {i}: {was['deviation']} then, {now['deviation']} now")
+    return found
