@@ -66,9 +66,11 @@ _HOME = {
     "Source": "core.intervention",
     "Split": "core.split",
     "steer": "control",
+    "Stage": "core.stream",
     "Stimulus": "core.stimulus",
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
+    "Stream": "core.stream",
     "survey_recording": "record",
     "survey_corpus": "record",
     "Task": "core.task",
@@ -80,7 +82,7 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode", "describe", "train")
+_ROOMS = ("atlas", "attribute", "compare", "decode", "describe", "learn", "train")
 """Rooms and floors, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from patchclamp import compare as compare
     from patchclamp import decode as decode
     from patchclamp import describe as describe
+    from patchclamp import learn as learn
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
@@ -144,6 +147,8 @@ if TYPE_CHECKING:
     from patchclamp.core.stats import Interval as Interval
     from patchclamp.core.stimulus import Picture as Picture
     from patchclamp.core.stimulus import Stimulus as Stimulus
+    from patchclamp.core.stream import Stage as Stage
+    from patchclamp.core.stream import Stream as Stream
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
     from patchclamp.core.task import Case as Case
     from patchclamp.core.task import Task as Task

@@ -157,6 +157,26 @@ def test_one_layer_is_predicted_from_another(capsys, recordings, tmp_path):
     assert "all targets" in page.read_text()
 
 
+def test_labels_are_read_from_a_recording(capsys, recordings, tmp_path):
+    stored = pc.StoredRecording(recordings / "gpt2").load(["blocks.0.resid_out"])
+    first = [int(stimulus.ids.sum()) % 2 for stimulus in stored.stimuli]
+    labels = tmp_path / "parity.txt"
+    labels.write_text("\n".join("odd" if one else "even" for one in first) + "\n\n")
+    words = ["decode", str(recordings / "gpt2"), "--labels", str(labels), "--site", "blocks.0.resid_out"]
+    code, out, err = run(capsys, *words, "--split", "blocks:3:1", "--out", str(tmp_path / "r"))
+    assert (code, "balanced accuracy" in out, "recall" in out) == (0, True, True)
+    assert f"{len(first)} stimuli of 2 classes, 3 blocks in time, gap 1" in err
+    found = json.loads(run(capsys, "info", str(tmp_path / "r"), "--json")[1])
+    task = pc.Task(tuple(pc.Case((i,), label="odd" if one else "even") for i, one in enumerate(first)))
+    task.save(tmp_path / "labels.json")
+    words[3] = str(tmp_path / "labels.json")
+    again = json.loads(run(capsys, *words, "--split", "blocks:3:1", "--json")[1])
+    assert again["scores"] == found["scores"]
+    assert found["summary"]["value"] == pytest.approx(
+        pc.decode(stored, task, pc.Split.blocks(len(first), folds=3, gap=1)).summary.value
+    )
+
+
 def test_every_neuron_is_described_and_kept(capsys, tmp_path):
     out = str(tmp_path / "words")
     page = tmp_path / "words.html"
@@ -337,6 +357,8 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
         (["describe", "organism:cat", "--side", "gate"], "gated MLPs"),
         (["describe", "organism:digits-vit"], "protocol"),
         (["encode", "nowhere", "nowhere", "--split", "random"], "blocks:FOLDS"),
+        (["decode", "nowhere", "--labels", "nowhere"], "a label a line"),
+        (["decode", "nowhere", "--labels", "nowhere", "--split", "random"], "blocks:FOLDS"),
         (["methods", "kitchen/sink"], "a method among"),
         (["methods", "--room", "kitchen"], "a room among"),
     ],

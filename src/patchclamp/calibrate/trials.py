@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
@@ -17,11 +19,13 @@ from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
+from patchclamp.core.training import Training
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import digits, language, planted, populations
+from patchclamp.organisms import digits, language, learners, planted, populations
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
 from patchclamp.subjects.edges import edge_map
+from patchclamp.subjects.plain import PlainNetwork
 
 UNKNOWN_WORD = "qzx"
 """A word that no planted organism knows."""
@@ -109,7 +113,7 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
 
 
 def _names() -> tuple[str, ...]:
-    return (*organisms.names(), *populations.names())
+    return (*organisms.names(), *populations.names(), *learners.names())
 
 
 def _plain(pattern: str) -> str:
@@ -180,12 +184,21 @@ def _explained(method: Method, inputs: dict[str, Any]) -> Made | None:
 
 
 def _of_brain(method: Method, name: str, task: str) -> Made | None:
-    taken = [noun.rstrip("?") for noun in method.takes.values()]
-    if method.needs or set(taken) - {"Recording", "Split"} or taken.count("Recording") > 2:
+    if method.needs:
         return None
     brain = populations.make(name, variant=task)
-    readable = np.array([kind in brain.readable for kind in brain.kinds])
-    return brain.inputs(method.takes), known.ReadTargets(readable, brain.signal)
+    inputs = brain.inputs(method.takes)
+    return None if inputs is None else (inputs, known.ReadTargets(np.array(brain.readable), brain.signal))
+
+
+def _of_stream(method: Method, name: str, task: str) -> Made | None:
+    if method.gives != "Training" or [noun.rstrip("?") for noun in method.takes.values()] != ["Stream"]:
+        return None
+    made = learners.make(name, variant=task)
+    plain = Training(0, 0, 0, {}, accuracy=tuple(map(tuple, made.plain.tolist())))
+    layer = nn.Linear(made.stream.stages[0].inputs.shape[1], made.stream.n_classes, bias=False).double()
+    subject = PlainNetwork(layer, torch.zeros(1, layer.in_features, dtype=torch.float64), name="layer")
+    return {"subject": subject, next(iter(method.takes)): made.stream}, known.PlainTraining(plain)
 
 
 def _of_language(method: Method, name: str, task: str) -> Made | None:
@@ -222,7 +235,7 @@ def _of_corpus(method: Method, name: str, task: str) -> Made | None:
 
 
 MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
-    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (language, _of_language),
-    (organisms, _of_corpus),
+    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (learners, _of_stream),
+    (language, _of_language), (organisms, _of_corpus),
 )  # fmt: skip
 """Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.core.task import Task
+from patchclamp.core.training import Training
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,17 @@ class RewrittenFact:
 
 
 @dataclass(frozen=True)
+class PlainTraining:
+    """Say what plain training gets of a stream whose every task can be learnt whole.
+
+    Args:
+        training: its accuracies.
+    """
+
+    training: Training
+
+
+@dataclass(frozen=True)
 class Explained:
     """Say that a benchmark is given scores or descriptions of a method, which the same ones shuffled must not reach.
 
@@ -119,5 +131,6 @@ Truth = (
     | ReadTargets
     | LabelledText
     | RewrittenFact
+    | PlainTraining
     | Explained
 )

@@ -18,6 +18,7 @@ from patchclamp.cli.brains import survey as survey_recording
 from patchclamp.cli.calibrate import calibrate as calibrate
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.circuit import info as show_circuit
+from patchclamp.cli.decode import decode as decode
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.describe import describe as describe
 from patchclamp.cli.edit import edit as edit

@@ -140,8 +140,8 @@ def compare(options: Namespace) -> int:
 
     refuse_out(options)
     given = given_options(options)
-    first = _recording(options.first, given.get("first_site", ""))
-    second = _recording(options.second, given.get("second_site", ""))
+    first = load_recording(options.first, given.get("first_site", ""))
+    second = load_recording(options.second, given.get("second_site", ""))
     with Meter("compare", "steps") as meter:
         found = run(first, second, method=options.method, seed=options.seed, progress=meter, **given)
     return finish(options, found)
@@ -153,10 +153,10 @@ def encode(options: Namespace) -> int:
     from patchclamp.decode import encode as run
 
     refuse_out(options)
-    folds, gap = _blocks(options.split)
+    folds, gap = read_blocks(options.split)
     given = given_options(options)
-    features = _recording(options.features, given.get("feature_site", ""))
-    targets = _recording(options.targets, given.get("target_site", ""))
+    features = load_recording(options.features, given.get("feature_site", ""))
+    targets = load_recording(options.targets, given.get("target_site", ""))
     split = Split.blocks(len(features.stimuli), folds=folds, gap=gap)
     log(f"{len(features.stimuli):,} stimuli, {split.rule}")
     with Meter("encode", "fits") as meter:
@@ -211,14 +211,14 @@ def _task(model: Any, options: Namespace) -> Any:
     return Task.of(options.prompt, options.target, contrast=options.contrast, counterpart=options.counterpart)
 
 
-def _recording(folder: str, site: str) -> Any:
+def load_recording(folder: str, site: str) -> Any:
     """Return a recording in memory: the site that is named, or all of them."""
     from patchclamp.core.recording import StoredRecording
 
     return StoredRecording(folder).load([site] if site else None)
 
 
-def _blocks(rule: str) -> tuple[int, int]:
+def read_blocks(rule: str) -> tuple[int, int]:
     """Read --split: the folds, and the gap beside each."""
     name, *numbers = rule.split(":")
     if name == "blocks" and 1 <= len(numbers) <= 2 and all(one.isascii() and one.isdigit() for one in numbers):

@@ -53,10 +53,7 @@ def add_methods(verbs: Any) -> None:
     )  # fmt: skip
     three.add_argument("features", metavar="DIR", help="a recording of what predicts")
     three.add_argument("targets", metavar="DIR", help="a recording of what is predicted, of the same stimuli")
-    three.add_argument(
-        "--split", default="blocks:5", metavar="RULE",
-        help="blocks:FOLDS, or blocks:FOLDS:GAP with stimuli left out beside each block (default: blocks:5)",
-    )  # fmt: skip
+    add_split(three)
     three.add_argument("--top", type=int, default=10, metavar="K", help="how many targets to list (default: 10)")
     three.use("decode", "encode")
     add_common(three, report=True)
@@ -68,6 +65,14 @@ def add_method_verb(verbs: Any, name: str, summary: str, example: str) -> Method
     made: MethodParser = verbs.add_parser(name, help=summary, description=summary, epilog=f"Example: {example}")
     verbs._parser_class = previous
     return made
+
+
+def add_split(verb: Parser) -> None:
+    """Add --split."""
+    verb.add_argument(
+        "--split", default="blocks:5", metavar="RULE",
+        help="blocks:FOLDS, or blocks:FOLDS:GAP with stimuli left out beside each block (default: blocks:5)",
+    )  # fmt: skip
 
 
 def add_common(verb: Parser, *, out: bool = True, report: bool = False) -> None:

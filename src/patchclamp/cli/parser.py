@@ -5,6 +5,7 @@ from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
 from patchclamp.cli.control_parser import add_control
+from patchclamp.cli.decode import add_decode
 from patchclamp.cli.describe import add_describe
 from patchclamp.cli.evaluate import add_evaluate
 from patchclamp.cli.methods_parser import add_methods
@@ -42,6 +43,7 @@ def build_parser() -> Parser:
     add_control(verbs)
     add_evaluate(verbs)
     add_describe(verbs)
+    add_decode(verbs)
     _basis(verbs)
     _atlas(verbs)
     return parser
