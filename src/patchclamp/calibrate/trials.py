@@ -18,7 +18,7 @@ from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import digits, language, planted, populations
+from patchclamp.organisms import digits, language, planted, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
 from patchclamp.subjects.edges import edge_map
@@ -109,7 +109,7 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
 
 
 def _names() -> tuple[str, ...]:
-    return (*organisms.names(), *populations.names())
+    return (*organisms.names(), *populations.names(), *superposition.names())
 
 
 def _plain(pattern: str) -> str:
@@ -175,7 +175,7 @@ def _ask(method: Method, subject: Any, task: Task, key: str, *, edges: bool = Fa
 def _explained(method: Method, inputs: dict[str, Any]) -> Made | None:
     """Return what a benchmark is given, and which of it can be shuffled."""
     nouns = {parameter: noun.rstrip("?") for parameter, noun in method.takes.items()}
-    explained = next((name for name, noun in nouns.items() if noun in ("Scores", "Descriptions")), None)
+    explained = next((name for name, noun in nouns.items() if noun in ("Scores", "Descriptions", "Basis")), None)
     return None if explained is None else (inputs, known.Explained(explained))
 
 
@@ -186,6 +186,25 @@ def _of_brain(method: Method, name: str, task: str) -> Made | None:
     brain = populations.make(name, variant=task)
     readable = np.array([kind in brain.readable for kind in brain.kinds])
     return brain.inputs(method.takes), known.ReadTargets(readable, brain.signal)
+
+
+def _of_directions(method: Method, _name: str, task: Any) -> Made | None:
+    planted = superposition.make(task)
+    makers: Mapping[str, Callable[[], Any]] = {
+        "Recording": lambda: planted.recording,
+        "Basis": lambda: find_method(find_default("decompose"), "decompose")(
+            recording=planted.recording, n_features=64, k=3, coder_batch=256, passes=10, learning_rate=0.005
+        ),
+    }
+    nouns = {name: noun.rstrip("?") for name, noun in method.takes.items() if noun in (*makers, "Recording?")}
+    if method.gives not in ("Basis", "Estimate") or any(
+        name not in nouns and not noun.endswith("?") for name, noun in method.takes.items()
+    ):
+        return None
+    inputs = {name: makers[noun]() for name, noun in nouns.items()}
+    return _explained(method, inputs) if method.gives == "Estimate" else (
+        inputs, known.PlantedDirections(planted.directions)
+    )  # fmt: skip
 
 
 def _of_language(method: Method, name: str, task: str) -> Made | None:
@@ -223,6 +242,6 @@ def _of_corpus(method: Method, name: str, task: str) -> Made | None:
 
 MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
     (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (language, _of_language),
-    (organisms, _of_corpus),
+    (superposition, _of_directions), (organisms, _of_corpus),
 )  # fmt: skip
 """Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""

@@ -51,6 +51,8 @@ class MethodParser(Parser):
         self.added = card
         group = self.add_argument_group(f"options of {card.name}")
         for entry in card.data["options"]:
+            if f"--{entry['name'].replace('_', '-')}" in self._option_string_actions:
+                continue  # the verb has it itself
             default = entry["default"] if entry["default"] not in ("", [], None) else "none"
             shown = ",".join(map(str, default)) if isinstance(default, list) else default
             group.add_argument(
