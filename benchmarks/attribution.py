@@ -17,9 +17,9 @@ from torch import Tensor
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.pairs import PairSet
+from patchclamp.core.task import Case, Task
+from patchclamp.subjects.cases import ReadCase, ReadTask
 
 SITES = ["blocks.*.mlp.act", "blocks.*.attn.z"]
 TARGET, CONTRAST = 11, 12
@@ -88,13 +88,13 @@ def main() -> None:
     timing.report(options, {"nodes": n_nodes, **spent, "metric difference": difference}, bars)
 
 
-def pairs_of(n: int, n_tokens: int) -> PairSet:
+def pairs_of(n: int, n_tokens: int) -> ReadTask:
     """Return pairs of random tokens, which nobody has to tokenize."""
     ids = shape.ids(2 * n, n_tokens).numpy()
     stimuli = [Stimulus.of(row) for row in ids]
     metrics = (Metric("logit_difference", (TARGET,), (CONTRAST,)),) * n
-    words = tuple(Pair(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
-    return PairSet(words, tuple(stimuli[:n]), tuple(stimuli[n:]), metrics, np.ones(n), np.zeros(n))
+    words = tuple(Case(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
+    return ReadTask(Task(words), tuple(map(ReadCase, stimuli[:n], stimuli[n:], metrics)), np.ones(n), np.zeros(n))
 
 
 def forward(model: torch.nn.Module, ids: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.core.stats import mean_interval, pearson
-from patchclamp.opening import load, open_pairs
+from patchclamp.opening import load, open_task
 
 ORGANISMS = ("language-gpt2", "language-llama")
 TASKS = ("ioi", "agreement", "facts")
@@ -35,7 +35,7 @@ N_PAIRS = 64
 def measure(name: str, task: str, n: int) -> list[dict[str, Any]]:
     """Return a row for each method and direction."""
     model = load(f"organism:{name}")
-    pairs = open_pairs(model, f"task:{task}", n=n)
+    pairs = model.read(open_task(f"task:{task}", model, n=n))
     rows = []
     for direction in ("noise", "denoise"):
         began = time.process_time()

@@ -24,7 +24,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.growing import Estimate
 from patchclamp.evaluate.recovering import recover
-from patchclamp.opening import load, open_pairs
+from patchclamp.opening import load, open_task
 
 ORGANISMS = ("language-gpt2", "language-llama")
 TASKS = ("ioi", "agreement")
@@ -49,21 +49,21 @@ def found(model: Any, pairs: Any, level: str, method: str) -> Scores:
 
 def measure(model: Any, name: str, task: str, level: str, n: int) -> list[dict[str, Any]]:
     """Return a row for each method of a level."""
-    train, held = (open_pairs(model, f"task:{task}{side}", n=n) for side in ("/train", ""))
+    train, held = (model.read(open_task(f"task:{task}{side}", model, n=n)) for side in ("/train", ""))
     rows, exact = [], None
     for method in METHODS[level]:
         began = time.perf_counter()
         most = EXACT_PAIRS.get(level, n) if method == "activation_patching" else n
-        circuit = found(model, train.some(np.arange(len(train)) < most), level, method)
+        circuit = found(model, train.subset(np.arange(len(train)) < most), level, method)
         seconds = time.perf_counter() - began
         exact = circuit if exact is None else exact
         told = evaluate_circuit(model, circuit, held, minimal=False, random_rest=False)
         alike = EXACT_PAIRS.get(level, n)  # agreement is with exact patching of the same pairs, not of fewer
-        own = circuit if alike >= n else found(model, train.some(np.arange(len(train)) < alike), level, method)
+        own = circuit if alike >= n else found(model, train.subset(np.arange(len(train)) < alike), level, method)
         area, agreed = told.area, recover(own, exact)
         rows.append({
             "of": name, "task": task, "level": level, "method": method, "parts": len(circuit), "find_s": seconds,
-            "train": min(most, len(train)), "held_out": len(told.pairs), "seen": told.seen,
+            "train": min(most, len(train)), "held_out": len(told.cases), "seen": told.seen,
             "left_out": dict(told.left_out), "sizes": [p.size for p in told.points],
             "curve": [p.kept.value for p in told.points],
             "area": pack(area.kept), "random": pack(area.random), "ahead": pack(area.ahead), "rest": pack(area.rest),

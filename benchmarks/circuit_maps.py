@@ -22,10 +22,10 @@ import torch
 from patchclamp.attribute.gradients import against, differentiated, integrated, recorded, shared
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.attribute.reference import Reference
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stats import mean_interval, pearson, spearman
-from patchclamp.opening import load, open_pairs
-from patchclamp.subjects.pairs import PairSet, read_by
+from patchclamp.core.task import Case, Task
+from patchclamp.opening import load, open_task
+from patchclamp.subjects.cases import ReadTask
 
 ORGANISMS = ("language-gpt2", "language-llama")
 TASKS = ("ioi", "agreement", "two_hop")
@@ -66,44 +66,49 @@ OPENINGS = (
 )
 
 
-def stories() -> list[Pair]:
+def stories() -> list[Case]:
     """Return pairs in which a girl's name stands in the place of a boy's, or the other way round."""
     pairs = []
     for i, (opening, girl, boy) in enumerate(product(OPENINGS, GIRLS, BOYS)):
         she, he = (opening.format(name) for name in (girl, boy))
-        pairs.append(Pair(she, he, (" she",), (" he",), "she") if i % 2 else Pair(he, she, (" he",), (" she",), "he"))
+        pairs.append(
+            Case(she, he, (" she",), (" he",), group="she") if i % 2 else Case(he, she, (" he",), (" she",), group="he")
+        )
     return [pairs[i] for i in np.random.default_rng(0).permutation(len(pairs))]
 
 
 # -- maps -------------------------------------------------------------------------------------------------------------
 
 
-def truth_of(model: Any, pairs: PairSet) -> dict[str, np.ndarray]:
+def truth_of(model: Any, pairs: ReadTask) -> dict[str, np.ndarray]:
     """Return ``(pair, block, place)`` effects of patching, places counted from the end, nan where a pair has none."""
-    found = patch_sites(model, pairs, list(MAPS.values()), direction="denoise").effects
-    return {name: np.stack([found[path, "whole"][:, 0] for path in paths_of(model, name)], 1) for name in MAPS}
+    found = patch_sites(model, pairs, list(MAPS.values()), direction="denoise")
+    return {
+        name: np.stack([found.cases[:, found.index.grid(path, "whole")[:, 0]] for path in paths_of(model, name)], 1)
+        for name in MAPS
+    }
 
 
 def paths_of(model: Any, name: str) -> list[str]:
     return [site.path for site in model.select(MAPS[name])]
 
 
-def predicted(model: Any, pairs: PairSet, method: str, n_places: int) -> dict[str, np.ndarray]:
+def predicted(model: Any, pairs: ReadTask, method: str, n_places: int) -> dict[str, np.ndarray]:
     """Return the same maps as a method predicts them."""
     found = {name: np.full((len(pairs), len(paths_of(model, name)), n_places), np.nan) for name in MAPS}
-    for some in pairs.of_equal_length(16):
+    for some in pairs.batches_by_length(16):
         for path, each in scored(model, pairs, some, method):
             name = next(name for name in MAPS if path in paths_of(model, name))
             scores = each.unflatten(0, (len(some), -1))[..., 0].cpu().numpy()
-            share = scores / (pairs.m_clean - pairs.m_corrupted)[some][:, None]
+            share = scores / (pairs.m_clean - pairs.m_counterpart)[some][:, None]
             found[name][some, paths_of(model, name).index(path), n_places - share.shape[1] :] = share
     return found
 
 
-def scored(model: Any, pairs: PairSet, some: np.ndarray, method: str) -> Iterator[tuple[str, torch.Tensor]]:
+def scored(model: Any, pairs: ReadTask, some: np.ndarray, method: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield each site's ``(row, 1)`` scores over some pairs of one length."""
     paths = [path for name in MAPS for path in paths_of(model, name)]
-    clean, other = [pairs.clean[i] for i in some], [pairs.corrupted[i] for i in some]
+    clean, other = [pairs.clean[i] for i in some], [pairs.counterpart[i] for i in some]
     if method == IG:
         ends = [recorded(model, prompts, paths) for prompts in (clean, other)]
         for path in paths:
@@ -135,7 +140,7 @@ def compared(truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:
     return told
 
 
-def measure(model: Any, pairs: PairSet, label: str) -> list[dict[str, Any]]:
+def measure(model: Any, pairs: ReadTask, label: str) -> list[dict[str, Any]]:
     """Return a row for each method and map, and a random one: each pair's true map shuffled."""
     began = time.perf_counter()
     truth = truth_of(model, pairs)
@@ -200,19 +205,19 @@ def main() -> None:
     rows = []
     for name, task in product(options.organisms, options.tasks):
         model = load(f"organism:{name}")
-        pairs = open_pairs(model, f"task:{task}", n=n_pairs)
+        pairs = model.read(open_task(f"task:{task}", model, n=n_pairs))
         print(
-            f"{name}, {task}: {len(pairs)} pairs, set aside {pairs.counted_aside() or 'none'}, {pairs.metrics[0].kind}",
+            f"{name}, {task}: {len(pairs)} pairs, set aside {pairs.count_skipped() or 'none'}, {pairs.metrics[0].kind}",
             flush=True,
         )
         rows += measure(model, pairs, f"{name}, {task}")
     if not options.no_stories and timing.STORIES.is_dir():
         model = load(timing.STORIES)
         asked = stories()
-        pairs = read_by(model, asked, least=LEAST_STORY)
-        kept = pairs.some(np.arange(len(pairs)) < n_pairs)
+        pairs = model.read(Task(tuple(asked)), least=LEAST_STORY)
+        kept = pairs.subset(np.arange(len(pairs)) < n_pairs)
         print(
-            f"stories260K: {len(asked)} prompts of our own, dropped {pairs.counted_aside()}; "
+            f"stories260K: {len(asked)} prompts of our own, dropped {pairs.count_skipped()}; "
             f"{len(pairs)} left, the first {len(kept)} used; "
             f"mean m {kept.m_clean.mean():.2f} clean, {kept.m_corrupted.mean():.2f} corrupted",
             flush=True,

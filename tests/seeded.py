@@ -1,13 +1,12 @@
 """The seeded atlas: the planted circuit of `organism:cat`, with descriptions of which one is wrong on purpose."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from patchclamp.core.description import Description
-from patchclamp.core.estimate import Estimate
-from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
 SITE = "blocks.0.mlp.act"
@@ -56,10 +55,9 @@ def descriptions(model, text: str) -> list[Description]:
     found = []
     for unit, said in {**RIGHT, **LIES}.items():
         named = np.array([word in named_tokens(said) for word in words])[counted]
-        area, low, high = clustered_auroc(values[counted, unit], named, documents)
+        area = clustered_auroc(values[counted, unit], named, documents)
         evidence = tuple(s.id for s in shown[:3])
-        interval = Interval(low, high, 0.95, "clusters of documents")
-        score = Estimate(area, interval, len(named), "AUROC of named tokens")
+        score = replace(area, n=len(named), unit="AUROC of named tokens")
         author = "person/seed 1" if unit in LIES else "rule/planted 1"
         found.append(Description(UnitKey(SITE, unit, subject="cat"), said, author, evidence, (score,)))
     found.append(Description(UnitKey(SITE, HOSTILE, subject="cat"), HOSTILE_TEXT, "person/seed 1"))

@@ -12,17 +12,17 @@ def ways(model: Any) -> tuple[str, Mapping[str, serve.Record]]:
     import patchclamp
     from patchclamp.attribute.edges import attribute_edges
     from patchclamp.core.metric import Metric
-    from patchclamp.core.pairs import Pair
     from patchclamp.core.stimulus import Stimulus
+    from patchclamp.core.task import Case, Task
+    from patchclamp.subjects.cases import ReadCase, ReadTask
     from patchclamp.subjects.language import LanguageModel
-    from patchclamp.subjects.pairs import PairSet
 
     subject = LanguageModel(model)
 
     def edges(ids: Any) -> serve.Values:
         clean, corrupted = (Stimulus.of(row.numpy()) for row in ids)
-        pair, metric = Pair("clean", "corrupted", (" a",), (" b",)), Metric("logit_difference", (11,), (12,))
-        pairs = PairSet((pair,), (clean,), (corrupted,), (metric,), np.zeros(1), np.ones(1))
+        pair, metric = Case("clean", "corrupted", (" a",), (" b",)), Metric("logit_difference", (11,), (12,))
+        pairs = ReadTask(Task((pair,)), (ReadCase(clean, corrupted, metric),), np.zeros(1), np.ones(1))
         return Named(attribute_edges(subject, pairs, by_position=True))
 
     return f"patchclamp {patchclamp.__version__}", {"edges": edges}

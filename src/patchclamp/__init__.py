@@ -16,6 +16,7 @@ _HOME = {
     "change": "core.intervention",
     "check_method": "calibrate.conformance",
     "clamp": "core.intervention",
+    "continue_steered": "control",
     "Corpus": "core.corpus",
     "Description": "core.description",
     "Descriptions": "core.descriptions",
@@ -27,6 +28,7 @@ _HOME = {
     "Exemplars": "core.exemplars",
     "explain_answer": "explain",
     "Explanation": "explain",
+    "fact": "control",
     "Graph": "core.graph",
     "Interval": "core.stats",
     "Intervention": "core.intervention",
@@ -34,6 +36,7 @@ _HOME = {
     "load": "opening",
     "load_basis": "opening",
     "load_recording": "subjects.neural_layout",
+    "match_kl": "control",
     "measure_edit": "control",
     "measure_steering": "control",
     "Method": "core.method",
@@ -41,17 +44,17 @@ _HOME = {
     "Metric": "core.metric",
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
-    "open_pairs": "opening",
-    "Pair": "core.pairs",
+    "neighbours": "control",
+    "open_task": "opening",
+    "open_text": "opening",
     "Paper": "core.method",
     "patch_sites": "attribute.patching",
     "PatchclampError": "core.errors",
-    "Patched": "attribute.patched",
     "Picture": "core.stimulus",
     "push": "control",
     "RandomControls": "core.controls",
     "read_corpus": "subjects.corpora",
-    "read_pairs": "core.pairs",
+    "read_task": "core.task_files",
     "Readout": "core.readout",
     "Receipt": "core.receipt",
     "record_corpus": "record",
@@ -72,6 +75,7 @@ _HOME = {
     "UnitKey": "core.unit",
     "verify": "subjects.verifying",
     "VisionModel": "subjects.vision",
+    "When": "core.condition",
     "wrap": "opening",
 }
 
@@ -90,15 +94,19 @@ if TYPE_CHECKING:
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
-    from patchclamp.attribute.patched import Patched as Patched
     from patchclamp.attribute.patching import patch_sites as patch_sites
     from patchclamp.calibrate.conformance import check_method as check_method
+    from patchclamp.control import continue_steered as continue_steered
     from patchclamp.control import edit as edit
+    from patchclamp.control import fact as fact
+    from patchclamp.control import match_kl as match_kl
     from patchclamp.control import measure_edit as measure_edit
     from patchclamp.control import measure_steering as measure_steering
+    from patchclamp.control import neighbours as neighbours
     from patchclamp.control import push as push
     from patchclamp.control import steer as steer
     from patchclamp.core.basis import Basis as Basis
+    from patchclamp.core.condition import When as When
     from patchclamp.core.controls import RandomControls as RandomControls
     from patchclamp.core.corpus import Corpus as Corpus
     from patchclamp.core.description import Description as Description
@@ -125,8 +133,6 @@ if TYPE_CHECKING:
     from patchclamp.core.method import Paper as Paper
     from patchclamp.core.method_index import methods as methods
     from patchclamp.core.metric import Metric as Metric
-    from patchclamp.core.pairs import Pair as Pair
-    from patchclamp.core.pairs import read_pairs as read_pairs
     from patchclamp.core.readout import Readout as Readout
     from patchclamp.core.receipt import Receipt as Receipt
     from patchclamp.core.recording import Recording as Recording
@@ -141,6 +147,7 @@ if TYPE_CHECKING:
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
     from patchclamp.core.task import Case as Case
     from patchclamp.core.task import Task as Task
+    from patchclamp.core.task_files import read_task as read_task
     from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
@@ -148,7 +155,8 @@ if TYPE_CHECKING:
     from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load
     from patchclamp.opening import load_basis as load_basis
-    from patchclamp.opening import open_pairs as open_pairs
+    from patchclamp.opening import open_task as open_task
+    from patchclamp.opening import open_text as open_text
     from patchclamp.opening import wrap as wrap
     from patchclamp.record import record_corpus as record_corpus
     from patchclamp.record import survey_corpus as survey_corpus

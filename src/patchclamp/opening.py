@@ -1,17 +1,19 @@
 """Opening: from a name, a folder or a module to a subject."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any, Literal
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.metric import MetricKind
-from patchclamp.core.pairs import Pair, read_pairs
+from patchclamp.core.recording import Recording
+from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 
 ORGANISM = "organism:"
-TASK, TRAIN = "task:", "/train"
-TASK_PAIRS, MOST_PAIRS = 64, 100_000
+TASK, TRAIN, PLANTED = "task:", "/train", "planted"
+TASK_CASES, MOST_CASES = 64, 100_000
 
 
 @checked
@@ -28,8 +30,8 @@ def load(
     Args:
         name: a local folder, a Hugging Face name, or ``organism:NAME`` for a network that ships with the package.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
-        dtype: ``float32``, ``bfloat16`` or ``float16``; the checkpoint's own where left out.
-        attention: ``eager`` or ``sdpa``; transformers' choice where left out.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; by default the checkpoint's own.
+        attention: ``eager`` or ``sdpa``; by default transformers' choice.
         prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.
 
     Returns:
@@ -104,114 +106,135 @@ def load_basis(
 
 
 @checked
-def open_pairs(
-    model: Any,
-    source: str | PathLike[str] | Sequence[Pair] | Task,
+def open_task(
+    source: str | PathLike[str] | Task,
+    subject: Any = None,
     *,
     layout: str | None = None,
     n: int | None = None,
     seed: Natural = 0,
-    kind: MetricKind | None = None,
-    chat: bool = False,
-) -> Any:
-    """Open pairs of clean and corrupted prompts as one model reads them.
+    measure: MetricKind | None = None,
+) -> Task:
+    """Open a task by name; ``subject.read(task)`` then turns it into what one subject is shown.
 
     Args:
-        model: a language model, or a wrapped plain network.
-        source: a Task, which a plain network needs: its cases show token ids, vectors or images, answers are class
-            numbers, and parts named ``position`` say where m is read; or of a language model a CSV or JSONL file;
-            ``task:NAME``, questions of a language organism that its training never saw (``task:NAME/train``: of the
-            kind that it saw); ``planted``, the prompts of a planted organism's card; or pairs.
-        layout: of a file: see ``read_pairs``; found by its columns where left out.
-        n: how many, drawn by ``seed`` in the source's order (default: all of a file or list, 64 of a task); those that
-            are then set aside are among them.
+        source: a CSV or JSONL file of clean and corrupted prompts, or what ``Task.save`` wrote; ``task:NAME``,
+            questions of a language organism that its training never saw (``task:NAME/train``: of the kind that it saw);
+            ``planted``, the prompts of a planted organism's card; or a Task.
+        subject: the organism, or its name, for ``task:NAME`` and ``planted``.
+        layout: of a file: see ``read_task``; found by its columns where left out.
+        n: how many cases, drawn by ``seed`` in the source's order (default: all of a file, 64 of ``task:NAME``); those
+            that a subject then skips are among them.
         seed: of the draw.
-        kind: of metric: ``logit_difference``, or ``probability_difference``, the default where a side has several
-            answers.
-        chat: wrap every prompt in the model's chat template as a user's message, up to where an answer follows.
-
-    Returns:
-        PairSet: what can be compared, with m at both ends, and what was set aside.
+        measure: m; where left out ``logit_difference``, or ``probability_difference`` where a case has several answers.
 
     Raises:
-        PatchclampError: no such file, task or organism, lines that are no pairs, or nothing left to compare.
-
-    Cost: two forward passes per 64 pairs of one length.
+        PatchclampError: no such file, task or organism, or lines that are no cases.
 
     Example:
-        >>> len(open_pairs(load("organism:language-gpt2"), "task:ioi", n=4))
+        >>> len(open_task("task:ioi", "language-gpt2", n=4))
         4
     """
     from patchclamp.core.errors import PatchclampError
-    from patchclamp.subjects.language import LanguageModel
-    from patchclamp.subjects.pairs import read_by
-    from patchclamp.subjects.plain import PlainNetwork
-    from patchclamp.subjects.reading import read_pairs_of
+    from patchclamp.core.task_files import measure_of
 
-    if isinstance(source, Task) and isinstance(model, LanguageModel | PlainNetwork):
-        if not (layout is None and n is None and kind is None) or chat:
-            raise PatchclampError(
-                expected="a Task alone",
-                got="further options",
-                remedy="A task holds its cases and measure: change these instead.",
-            )
-        return read_pairs_of(model, source)
-    if isinstance(source, Task) or not isinstance(model, LanguageModel):
+    if n is not None and not 1 <= n <= MOST_CASES:
         raise PatchclampError(
-            expected="a language model, or a wrapped plain network and a Task of its inputs",
-            got=str(getattr(model, "name", model)),
-            remedy="Task((Case(ids, counterpart, ('2',), ('0',)),)) asks a network of your own.",
+            expected=f"1 to {MOST_CASES:,} cases", got=str(n), remedy="Give another number, or leave it out."
         )
-    if n is not None and not 1 <= n <= MOST_PAIRS:
-        raise PatchclampError(
-            expected=f"1 to {MOST_PAIRS:,} pairs", got=str(n), remedy="Give another number, or leave it out."
-        )
-    if isinstance(source, str | PathLike):
-        pairs = _pairs_of(model, fspath(source), layout, n, seed)
-    else:
-        pairs = list(source)
-    if n is not None and n < len(pairs):
+    task = source if isinstance(source, Task) else _task_of(fspath(source), subject, layout, n, seed)
+    if n is not None and n < len(task):
         from random import Random
 
-        pairs = [pairs[i] for i in sorted(Random(f"pairs/{seed}").sample(range(len(pairs)), n))]
-    several = any(len(pair.answers) > 1 or len(pair.wrongs) > 1 for pair in pairs)
-    kind = kind or ("probability_difference" if several else "logit_difference")
-    return read_by(model, pairs, kind=kind, chat=chat)
+        chosen = sorted(Random(f"pairs/{seed}").sample(range(len(task)), n))
+        task = replace(task, cases=tuple(task.cases[i] for i in chosen))
+        if not isinstance(source, Task):
+            task = replace(task, measure=measure_of(task.cases))
+    return task if measure is None else replace(task, measure=measure)
 
 
-def _pairs_of(model: Any, source: str, layout: str | None, n: int | None, seed: int) -> list[Pair]:
+@checked
+def open_text(
+    model: Any,
+    sites: str | Sequence[str],
+    n_tokens: Natural,
+    *,
+    source: str | PathLike[str] | None = None,
+    seed: Natural = 0,
+    progress: Progress | None = None,
+) -> Recording:
+    """Record a language model over ordinary text, in memory: a file's, or what the model itself writes.
+
+    Args:
+        model: a language model.
+        sites: what to record.
+        n_tokens: tokens at least; a file that has fewer is recorded whole.
+        source: a UTF-8 text file; by default text that the model samples at temperature 1, after the token that begins
+            or ends its texts.
+        seed: of the sampling.
+        progress: called with tokens recorded and in all.
+
+    Returns:
+        Recording: windows of 48 tokens.
+
+    Raises:
+        PatchclampError: no text, or a model that does not continue text or has no token to begin with.
+
+    Cost: a forward pass per window; without a source also the writing of it, 48 steps per window.
+
+    Example:
+        >>> len(open_text(load("organism:cat"), "blocks.0.mlp.act", 20).stimuli) > 0
+        True
+    """
+    from patchclamp.core.corpus import Corpus
+    from patchclamp.subjects.corpora import read_corpus
+    from patchclamp.subjects.ordinary import WINDOW, join_recordings, write_text
+
+    batches: Iterator[Any]
+    if source is None:
+        batches = write_text(model, seed=seed)
+    else:
+        corpus = Corpus(fspath(source), window=WINDOW, max_tokens=2 * max(n_tokens, 1))
+        batches = iter(read_corpus(model, corpus))
+    parts, done = [], 0
+    for batch in batches:
+        run = model.run(list(batch), record=sites, logits=False)
+        parts.append(run.recording.to_numpy())
+        done += sum(int(one.counted.sum()) for one in batch)
+        if progress is not None:
+            progress(min(done, n_tokens), max(n_tokens, 1))
+        if done >= n_tokens:
+            break
+    return join_recordings(parts, model)
+
+
+def _task_of(source: str, subject: Any, layout: str | None, n: int | None, seed: int) -> Task:
     from patchclamp.core.errors import PatchclampError
+    from patchclamp.core.task_files import read_task
+
+    if source != PLANTED and not source.startswith(TASK):
+        return read_task(source, layout)
     from patchclamp.organisms import card, language, planted
 
-    if source == "planted":
-        if model.name not in planted.names():
+    name = str(getattr(subject, "name", subject))
+    if source == PLANTED:
+        if name not in planted.names():
             raise PatchclampError(
                 expected="a planted organism",
-                got=model.name,
-                remedy="Give a file of pairs, or task:NAME for a language organism.",
+                got=name,
+                remedy="Give a file of prompts, or task:NAME for a language organism.",
             )
-        known = card(model.name)
-        return [Pair(known["prompt"], known["corrupt"], (known["target"],), (known["contrast"],))]
-    if not source.startswith(TASK):
-        return read_pairs(source, layout)
-    if model.name not in language.names():
+        known = card(name)
+        return Task.of(known["prompt"], known["target"], contrast=known["contrast"], counterpart=known["corrupt"])
+    if name not in language.names():
         raise PatchclampError(
             expected=f"one of the organisms {', '.join(language.names())}, which have tasks",
-            got=model.name,
-            remedy="Give a file of pairs; `planted` for a planted organism.",
+            got=name,
+            remedy="Give a file of prompts; `planted` for a planted organism.",
         )
     held_out = not source.endswith(TRAIN)
-    asked = language.tasks(
-        source.removeprefix(TASK).removesuffix(TRAIN), n or TASK_PAIRS, seed=seed, held_out=held_out, name=model.name
-    )
-    return [
-        # Where several answers are right, some are so after either prompt: they cannot tell the two apart.
-        Pair(
-            item.clean, item.corrupted, tuple(sorted(item.line.answers - item.line.wrongs)),
-            tuple(sorted(item.line.wrongs)), item.template,
-        )
-        for item in asked
-    ]  # fmt: skip
+    kind = source.removeprefix(TASK).removesuffix(TRAIN)
+    return language.task(kind, n or TASK_CASES, seed=seed, held_out=held_out, name=name)
 
 
 @checked

@@ -67,7 +67,7 @@ def test_the_lab_is_shown_the_answers_beginning_too(reader, planted):
 
 def test_what_is_left_of_m_is_told_apart_from_every_unit_at_zero(reader, api, answers):
     """Replacing the causes leaves m − measured; with every unit at zero m is the floor: two numbers."""
-    one = answers["integrated_gradients", "the old cat"]
+    one = answers["integrated gradients", "the old cat"]
     page = api(f"/graphs/{one}")
     left = page["graph"]["metric"] - page["graph"]["measured_together"]
     reader.visit(f"/graphs/{one}")
@@ -78,6 +78,18 @@ def test_what_is_left_of_m_is_told_apart_from_every_unit_at_zero(reader, api, an
     assert causes == pytest.approx(left, abs=0.01)
     assert floor == pytest.approx(page["measures"]["metric_baseline"], abs=0.01)
     assert "random sets' mean" in reader.page.locator(".lead").inner_text()
+
+
+def test_the_verdict_stands_in_words_with_its_rule(reader, api, answers):
+    one = answers["integrated gradients", "the old cat"]
+    page = api(f"/graphs/{one}")
+    reader.visit(f"/graphs/{one}")
+    assert page["graph"]["verdict"].split(" (")[0] in ("holds", "weak", "no evidence")
+    assert reader.page.get_by_test_id("verdict").inner_text() == f"Verdict: {page['graph']['verdict']}"
+    assert reader.page.get_by_test_id("rule").inner_text() == page["rule"]
+    # A graph that was not measured has none.
+    reader.visit(f"/graphs/{answers['planted', 'the old cat']}")
+    assert reader.page.get_by_test_id("verdict").count() == 0
 
 
 # -- the list of answers ----------------------------------------------------------------------------------------------
@@ -96,7 +108,7 @@ def test_every_answer_is_listed_with_what_was_measured(reader, api):
 
 @pytest.mark.parametrize("screen", ["run", "unit"])
 def test_runs_and_units_lead_here(reader, cat, answers, screen):
-    id = answers["integrated_gradients", "the old cat"]
+    id = answers["integrated gradients", "the old cat"]
     reader.visit(f"/runs/{id}" if screen == "run" else f"/units/{cat}")
     reader.page.locator(f"#page a[href^='/graphs/{id}']").first.click()
     reader.settle()
@@ -107,7 +119,7 @@ def test_runs_and_units_lead_here(reader, cat, answers, screen):
 # -- pruning ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["integrated_gradients", "planted"])
+@pytest.mark.parametrize("method", ["integrated gradients", "planted"])
 def test_the_planted_circuit_is_there_and_the_decoy_is_not(reader, answers, method):
     reader.visit(f"/graphs/{answers[method, 'the old cat']}")
     assert {CAT, ANIMAL, "output"} <= shown(reader)
@@ -226,7 +238,7 @@ def test_grouping_sums_scores_and_edges_and_ungrouping_undoes_it(reader, api, pl
 
 
 def test_the_address_is_the_state(reader, opened, planted, answers):
-    other = answers["integrated_gradients", "the young dog"]
+    other = answers["integrated gradients", "the young dog"]
     reader.visit(f"/graphs/{planted}")
     reader.page.get_by_test_id("keep").fill("1")
     reader.page.wait_for_url("**keep=1*")
@@ -252,7 +264,7 @@ def test_the_address_is_the_state(reader, opened, planted, answers):
 
 
 def test_two_answers_side_by_side(reader, api, planted, answers):
-    here, there = planted, answers["integrated_gradients", "the young dog"]
+    here, there = planted, answers["integrated gradients", "the young dog"]
     reader.visit(f"/graphs/{here}?with={there}")
     reader.page.get_by_test_id("beside").wait_for()
     units = [
@@ -365,7 +377,9 @@ def test_kinds_and_signs_differ_without_colour(reader, planted):
 def test_names_place_and_contrast(opened, planted, answers, screen):
     state = f"keep=1&select={CAT}%20{ANIMAL}&groups=adjectives:{ADJECTIVE}%20{NEURONS}/11@3"
     address = (
-        screen if screen[0] == "/" else f"/graphs/{planted}?view={screen}&{state}&with={answers['ig', 'the young dog']}"
+        screen
+        if screen[0] == "/"
+        else f"/graphs/{planted}?view={screen}&{state}&with={answers['integrated gradients', 'the young dog']}"
     )
     reader = opened()
     for width in (1280, 640, 400):
@@ -447,7 +461,7 @@ def attached(seeded_atlas):
 
 def test_verify_prints_what_was_measured_beside_what_was_predicted_and_the_control(reader, attached, answers):
     reader.base = attached
-    reader.visit(f"/graphs/{answers['ig', 'the old cat']}?select={CAT}")
+    reader.visit(f"/graphs/{answers['integrated gradients', 'the old cat']}?select={CAT}")
     reader.page.get_by_test_id("verify-button").click()
     reader.page.get_by_test_id("verified").wait_for()
     assert value(reader, "verified", "data-predicted") == pytest.approx(8.05, abs=0.01)
@@ -458,6 +472,7 @@ def test_verify_prints_what_was_measured_beside_what_was_predicted_and_the_contr
     said = reader.page.get_by_test_id("verified").inner_text()
     assert "+8.05" in said
     assert "+8.00" in said
+    assert re.search(r"Verdict: holds \(p = 0\.01 beside 99 different random sets", said)
     # Another choice is another question: the old answer is gone.
     item(reader, ANIMAL).click(modifiers=["Shift"])
     reader.page.get_by_test_id("verified").wait_for(state="detached")

@@ -272,7 +272,7 @@ def test_random_units_stand_beside_the_effect(bench, truth, cat):
     found = page.get_by_test_id("control-result")
     found.wait_for()
     bench.settle()
-    assert chosen(bench.address)["controls"] == "20"
+    assert chosen(bench.address)["controls"] == "99"
     measured, low, high, p = (float(found.get_attribute(f"data-{name}")) for name in ("measured", "low", "high", "p"))
     clamped = truth("the old cat", pc.change("set", "blocks.0.mlp.act", 7, value=0.0))[" sat"]
     assert measured == pytest.approx(log(clamped / truth("the old cat")[" sat"]), abs=1e-3)
@@ -285,6 +285,7 @@ def test_random_units_stand_beside_the_effect(bench, truth, cat):
     assert " to " in page.get_by_test_id("control-interval").inner_text()
     # Sixteen neurons have few of a size: what is compared with unlike units is said to be.
     assert 0 < float(page.get_by_test_id("unlike").get_attribute("data-value")) <= 1
+    assert "Verdict: weak (only 15 different random sets" in found.inner_text()
     # Another clamp has not been measured.
     page.get_by_role("slider").press("End")
     answered(bench, 3)

@@ -43,7 +43,7 @@ def test_from_home_to_the_neuron_that_made_the_answer(lab_opened, pictured, sche
     click(
         page.get_by_role("row")
         .filter(has_text="the old cat")
-        .filter(has_text="integrated_gradients")
+        .filter(has_text="integrated gradients")
         .get_by_role("link")
         .first
     )

@@ -13,7 +13,7 @@ from patchclamp.organisms.language.dialects import examples, prompts, read_diale
 @pytest.mark.parametrize("name", language.names())
 def test_the_rate_moves_with_strength_and_random_directions_do_nothing(name: str):
     model = language.build(name)
-    basis = steer(model, examples("java", "cpp", 40), site="blocks.3.resid_out")
+    basis = steer(model, examples("java", "cpp", 40), sites="blocks.3.resid_out")
     distance = basis.provenance.extra["distance"]
     curve = measure_steering(
         model, basis, prompts("java", 16, seed=1), "java", read_dialect,

@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_refused(lab):
     for wrong in (
         Task((case, case)),
         Task((replace(case, parts=()),)),
-        Task((replace(case, answers=(" Norland Velia",)),)),
+        Task((replace(case, targets=(" Norland Velia",)),)),
     ):
         with pytest.raises(PatchclampError):
             edit(model, wrong, text, position="last")

@@ -10,7 +10,6 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.method_files import find_method
 from patchclamp.core.task import Case, Task
-from patchclamp.subjects.reading import read_pairs_of
 
 RELP = find_method("relp", "attribute")
 
@@ -36,7 +35,7 @@ def task():
 
 def test_edges_are_those_of_edge_attribution_under_the_rules(mover, task):
     scores = RELP(mover, task, level="edge")
-    found = attribute_edges(mover, read_pairs_of(mover, task), method=Gradient(("ln", "identity", "half")))
+    found = attribute_edges(mover, mover.read(task), method=Gradient(("ln", "identity", "half")))
     np.testing.assert_allclose(scores.values, found.values)
     assert isinstance(scores.key(0), EdgeKey)
     source, target = found.parts[17]
@@ -51,12 +50,12 @@ def test_a_task_of_many_cases_is_the_mean_of_tasks_of_one(mover, task):
 
 
 def test_to_denoise_is_to_noise_with_both_prompts_exchanged(mover, task):
-    swapped = Task(tuple(Case(c.counterpart, c.shown, c.answers, c.wrongs) for c in task.cases))
+    swapped = Task(tuple(Case(c.counterpart, c.shown, c.targets, c.contrasts) for c in task.cases))
     there, back = RELP(mover, task, direction="denoise"), RELP(mover, swapped)
     np.testing.assert_allclose(there.values, -back.values, atol=1e-6)
 
 
 def test_several_cases_without_counterparts_are_refused_before_work(mover, task):
-    bare = Task(tuple(Case(c.shown, None, c.answers, c.wrongs) for c in task.cases))
+    bare = Task(tuple(Case(c.shown, None, c.targets, c.contrasts) for c in task.cases))
     with pytest.raises(PatchclampError, match="a counterpart of every case"):
         RELP(mover, bare)

@@ -77,8 +77,10 @@ def test_evaluate_judges_and_tells_concepts(say, model, made, held_out):
     for each in concepts["each"].values():
         assert each["neurons"]["unit"].split("/")[0] in ("blocks.0.mlp.act", "blocks.1.mlp.act")
         assert each["parts"]["unit"].startswith(f"{SITE}/parts/")
-        low, high = each["parts"]["interval"]
-        assert low <= each["parts"]["auroc"] <= high
+        area, gain = each["parts"]["auroc"], each["ahead"]["neurons"]
+        assert area["low"] <= area["value"] <= area["high"]
+        assert gain["value"] == pytest.approx(area["value"] - each["neurons"]["auroc"]["value"])
+        assert gain["low"] <= gain["high"]
     code, table, _ = say(*words, "--max-tokens", 700, json_too=False)
     assert code == 0
     for word in ("unexplained", "recovered", "neurons", "pca", "random", "ahead", SITE):

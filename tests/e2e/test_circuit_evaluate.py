@@ -21,7 +21,7 @@ MODEL = "organism:language-gpt2"
 def folders(tmp_path_factory):
     """Two circuits of nodes, found on six train pairs: by attribution patching, and exactly."""
     model = pc.load(MODEL)
-    train = pc.open_pairs(model, "task:agreement/train", n=6)
+    train = model.read(pc.open_task("task:agreement/train", model, n=6))
     made = tmp_path_factory.mktemp("circuits")
     for method in ("attribution_patching", "activation_patching"):
         attribute_pairs(model, train, method=method).save(made / method)
@@ -30,7 +30,7 @@ def folders(tmp_path_factory):
 
 def test_a_circuit_is_judged_in_words_and_as_a_picture(folders, tmp_path):
     words = [sys.executable, "-m", "patchclamp", "circuit", "evaluate", MODEL, str(folders / "attribution_patching")]
-    words += ["--pairs", "task:agreement", "--n", "3", "--exact", str(folders / "patch")]
+    words += ["--pairs", "task:agreement", "--n", "3", "--exact", str(folders / "activation_patching")]
     done = subprocess.run([*words, "--out", str(tmp_path / "c.svg")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for said in ("3 held-out pairs", "whole model", "area", "Minimality", "Recovery of exact patching", "random order"):
@@ -69,7 +69,7 @@ def test_edges_are_judged_as_units_are(say, tmp_path):
     from patchclamp.attribute.edges import attribute_edges
 
     model = pc.load("organism:copy-gpt2")
-    pairs = pc.open_pairs(model, "planted")
+    pairs = model.read(pc.open_task("planted", model))
     attribute_edges(model, pairs).save(tmp_path / "edges")
     asked = ("circuit", "evaluate", "organism:copy-gpt2", tmp_path / "edges", "--pairs", "planted")
     assert say(*asked)[0] == 2  # found on this very pair

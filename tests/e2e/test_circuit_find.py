@@ -42,7 +42,7 @@ def test_a_circuit_is_told_kept_and_drawn(tmp_path):
     found = load_circuit(tmp_path / "c")
     assert len(found) == 21
     assert found.per_case.shape == (8, 21)
-    assert len(found.provenance.extra["cases"]) == len(found.provenance.extra["asked"]) == 8
+    assert len(found.provenance.extra["cases"]) == len(found.provenance.extra["task"]["cases"]) == 8
     assert found.provenance.options == {"level": "node", "by_position": False, "direction": "noise"}
     np.testing.assert_allclose(found.per_case.mean(0), found.values, rtol=1e-5)
     page = (tmp_path / "c" / "circuit.html").read_text()
@@ -78,7 +78,7 @@ def test_pairs_the_wrong_way_round_have_no_shares_and_small_sets_no_p(tmp_path):
     found = load_circuit(tmp_path / "c")
     mlps = [i for i, part in enumerate(found.parts) if ".mlp." in part]
     heads = [i for i, part in enumerate(found.parts) if ".attn." in part]
-    pairs = pc.open_pairs(model, tmp_path / "turned.jsonl")
+    pairs = model.read(pc.open_task(tmp_path / "turned.jsonl", model))
     together = replace_together(model, found, pairs, [*mlps, heads[0]], alone=False)
     assert together.receipt.controls.size == 1  # a head: no other MLP is left
     assert np.isnan(together.receipt.p)
@@ -147,7 +147,7 @@ def test_what_was_predicted_is_held_against_what_was_measured(say, tmp_path):
         assert "Each of these 5 parts was also replaced by itself." in said
         assert "trust what is measured" in said
     measured_all = command("circuit", "find", MODEL, *PAIRS, "--out", tmp_path / "d")
-    assert "21 parts, by patch" in measured_all.stderr
+    assert "21 parts, by activation_patching" in measured_all.stderr
     assert "predicted  95" not in measured_all.stdout
     assert "trust what is measured" not in (tmp_path / "d" / "circuit.html").read_text()
     # A folder of before, whose receipt has neither.
@@ -189,7 +189,7 @@ def test_features_come_from_bases(say, tmp_path):
         (["--batch-size", "0"], "options that go together"),
         (["--pairs", "nowhere.csv"], "file of pairs"),
         (["--by-position", "--n", "60"], "pairs of one length"),
-        (["--n", "0"], "1 to 100,000 pairs"),
+        (["--n", "0"], "1 to 100,000 cases"),
     ],
 )
 def test_what_cannot_be_is_said_in_three_parts_before_a_cost_is_stated(say, tmp_path, words, expected):

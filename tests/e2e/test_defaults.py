@@ -25,7 +25,7 @@ PAIRS = [
     {"clean": "She was happy. She", "corrupted": "He was happy. He", "answer": " her", "wrong": " his"},
     {"clean": "The big dog was very", "corrupted": "The big cat was very", "answer": " big", "wrong": " happy"},
 ]
-VERBS = ("explain", "generate", "decompose", "atlas bake")
+VERBS = ("explain", "generate", "decompose", "atlas bake", "steer fit", "steer apply", "edit")
 WORK = (
     "patchclamp.attribute.over_pairs.attribute_pairs",
     "patchclamp.attribute.edges.attribute_edges",
@@ -67,6 +67,8 @@ QUICK = [
     (STORIES, "circuit find", "own.jsonl"),
     (STORIES, "patch", "own.jsonl"),
     (STORIES, "explain", ""),
+    *((STORIES, verb, "") for verb in ("steer fit", "steer apply", "edit")),
+    ("language-gpt2", "edit", ""),
     *((STORIES, "circuit find", name) for name in ("greater_than_data.csv", "sva/simple_train.json")),
 ]
 N = 4
@@ -109,6 +111,21 @@ def words_of(subject, verb, source, folder):
         card = organisms.card(subject)
     if verb == "generate":
         return ["generate", model, card["prompt"], "--max-new-tokens", "3"]
+    if verb in ("steer fit", "steer apply"):
+        (folder / "a.txt").write_text("She is very happy.\n" * 3)
+        (folder / "b.txt").write_text("He was so sad.\n" * 3)
+        if verb == "steer fit":
+            texts = ["--positive", folder / "a.txt", "--negative", folder / "b.txt"]
+            return ["steer", "fit", model, *texts, "--out", folder / "out"]
+        words = words_of(subject, "steer fit", source, folder)
+        words[-1] = folder / "vector"
+        main(list(map(str, words)))
+        few = ["--controls", 2, "--n", 2, "--max-new-tokens", 3]
+        return ["steer", "apply", model, card["prompt"], "--vector", folder / "vector", *few]
+    if verb == "edit":
+        about = str(card["prompt"]).split()[-1]
+        few = ["--controls", 2, "--max-tokens", 600]
+        return ["edit", model, "--prompt", card["prompt"], "--subject", about, "--target", card["contrast"], *few]
     if verb == "explain":
         return ["explain", model, card["prompt"], "--target", card["target"], "--contrast", card["contrast"]]
     if verb in ("decompose", "atlas bake"):

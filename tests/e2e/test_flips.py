@@ -14,17 +14,17 @@ from patchclamp.atlas.bake import bake_atlas
 from patchclamp.atlas.db import open_atlas
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import plan_patching
-from patchclamp.attribute.patching_folder import open_patched, patch_to_folder
+from patchclamp.attribute.patching_folder import patch_to_folder
 from patchclamp.cli import main
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
 from patchclamp.core.recording import check_shapes
+from patchclamp.core.scores import Scores
+from patchclamp.core.task import Case, Task
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
 from patchclamp.record import record_corpus, survey_corpus
-from patchclamp.subjects.pairs import read_by
 
 SITE = "blocks.0.mlp.act"
 ALL = 2760
@@ -54,7 +54,7 @@ def shown(folder: Path) -> None:
 OF_BUNDLES = ("manifest.json", "journal.jsonl")
 KINDS = {
     "recording": Kind(OF_BUNDLES, shown), "survey": Kind(OF_BUNDLES, shown),
-    "circuit": Kind(OF_BUNDLES, load_circuit), "patching": Kind(OF_BUNDLES, open_patched),
+    "circuit": Kind(OF_BUNDLES, load_circuit), "patching": Kind(OF_BUNDLES, Scores.load),
     "training": Kind(OF_BUNDLES, Bundle.open), "basis": Kind(("basis.json",), Dictionary.load),
     "atlas": Kind(("atlas.json",), lambda folder: open_atlas(folder).page()),
 }  # fmt: skip
@@ -68,7 +68,7 @@ def folders(tmp_path_factory):
     text.write_text("the old cat sat on the mat.\n" * 20)
     record_corpus(cat, pc.Corpus(text, window=16), "blocks.*.mlp.act", place / "recording")
     survey_corpus(cat, pc.Corpus(text, window=16), "blocks.*.mlp.act", place / "survey")
-    pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
+    pairs = cat.read(Task((Case("the old cat", "the old dog", (" sat",), (" ran",)),)))
     attribute_pairs(cat, pairs, method="activation_patching").save(place / "circuit", files={"circuit.html": b"<p>"})
     patch_to_folder(plan_patching(cat, pairs, "mlp"), place / "patching")
     jobs, recipe = [Job(SITE, SITE, TopKConfig(8, k=2))], Recipe(batch_size=32)

@@ -77,11 +77,12 @@ def test_a_folder_with_nothing_but_an_unfinished_file_is_used(verb, name, say, t
 def test_patch_states_about_what_it_takes_on_disk(cat, n, tmp_path):
     from patchclamp.attribute.patching import plan_patching
     from patchclamp.attribute.patching_folder import patch_to_folder
-    from patchclamp.core.pairs import Pair
+    from patchclamp.core.task import Case, Task
     from patchclamp.explain.patched_page import patched_page
-    from patchclamp.subjects.pairs import read_by
 
-    pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",), group=str(i)) for i in range(n)])
+    pairs = cat.read(
+        Task(tuple(Case("the old cat", "the old dog", (" sat",), (" ran",), group=str(i)) for i in range(n)))
+    )
     job = plan_patching(cat, pairs, "resid,neuron")
     patch_to_folder(job, tmp_path / "o", page=lambda found: patched_page(found, command="patchclamp patch"))
     taken = sum(file.stat().st_size for file in (tmp_path / "o").iterdir())

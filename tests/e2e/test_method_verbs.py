@@ -8,12 +8,20 @@ import pytest
 
 import patchclamp as pc
 from patchclamp import organisms
+from patchclamp.attribute import attribute
 from patchclamp.cli import main, noun_tables
+from patchclamp.control import steer
+from patchclamp.core.dictionary import Dictionary
+from patchclamp.core.edit import Edit
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import methods
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
+from patchclamp.core.task import Case, Task
+from patchclamp.organisms import digits, language
+from patchclamp.organisms.language.dialects import examples
+from patchclamp.organisms.language.rewrites import rewrite
 
 
 def run(capsys, *words: str) -> tuple[int, str, str]:
@@ -148,14 +156,150 @@ def test_the_units_of_one_prompt_stand_in_an_atlas(capsys, tmp_path):
     assert (code, "circuit find --atlas" in err) == (2, True)
 
 
+def test_an_explainer_of_images_is_evaluated_on_the_models_own_answers(capsys):
+    words = ["evaluate", "organism:digits-cnn", "--images", "digits:0:2", "--curve", "insertion", "--n-random", "19"]
+    found = json.loads(run(capsys, *words, "--json")[1])
+    model = digits.build("digits-cnn")
+    classes = [model.answer_name(int(model.run(f"digits:{i}").logits[0].argmax())) for i in range(2)]
+    task = Task(tuple(Case(f"digits:{i}", answers=(name,)) for i, name in enumerate(classes)), "logit", "digits:0:2")
+    scores = attribute(model, task, method="occlusion")
+    by_hand = find_method("insertion_deletion", "evaluate", kind="benchmark")(
+        model, task, scores, curve="insertion", n_random=19
+    )
+    assert found["value"] == pytest.approx(by_hand.value)
+    assert found["images"] == ["digits:0", "digits:1"]
+    assert found["null_high"] < found["value"]
+
+
+@pytest.fixture(scope="module")
+def vector(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vector")
+    for label in ("java", "cpp"):
+        texts = [case.shown.replace("\n", " ") for case in examples("java", "cpp", 20).cases if case.label == label]
+        (folder / f"{label}.txt").write_text("\n".join(texts))
+    words = ["steer", "fit", "organism:language-gpt2", "--sites", "blocks.3.resid_out", "--out", str(folder / "v")]
+    assert main([*words, "--positive", str(folder / "java.txt"), "--negative", str(folder / "cpp.txt")]) == 0
+    return folder
+
+
+def test_a_kept_direction_is_the_difference_of_means_and_moves_text(capsys, vector):
+    kept = Dictionary.load(vector / "v").single()
+    texts = {label: (vector / f"{label}.txt").read_text().splitlines() for label in ("java", "cpp")}
+    made = steer(language.build("language-gpt2"), Task.of_labels(texts), sites="blocks.3.resid_out")
+    np.testing.assert_array_equal(kept.decoder, made.decoder)
+    words = ["steer", "apply", "organism:language-gpt2", "int x = 7;\n", "--vector", str(vector / "v")]
+    few = ["--controls", "19", "--max-new-tokens", "16"]
+    found = json.loads(run(capsys, *words, *few, "--json")[1])
+    assert found["receipt"]["measured"]["value"] > max(found["receipt"]["controls"]["measured"])
+    assert found["receipt"]["verdict"] == "weak"  # 19 random directions are too few to hold
+    assert "only 19 random directions of the same norm" in found["receipt"]["summary"]
+    assert found["strength"] > 0
+    assert found["perplexity_steered"]["value"] > 1
+    few += ["--n", "4", "--controls", "1"]
+    back = json.loads(run(capsys, *words, *few, "--strength", str(-found["strength"]), "--json")[1])
+    assert back["receipt"]["measured"]["value"] < 0
+    code, out, err = run(capsys, *words, *few)
+    assert (code, "Verdict" in out, "at random" in err) == (0, True, True)
+    assert "perplexity" in out
+
+
+def test_a_direction_of_another_model_is_refused(capsys, vector):
+    code, _, err = run(capsys, "steer", "apply", "organism:language-llama", "int x", "--vector", str(vector / "v"))
+    assert (code, "a basis of language-llama" in err) == (2, True)
+
+
+def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
+    model = "organism:language-gpt2"
+    told = rewrite("lies", 0)
+    (tmp_path / "others.txt").write_text("\n".join(case.shown for case in told.others.cases))
+    (tmp_path / "more.txt").write_text("\n".join(case.shown for case in told.paraphrases.cases))
+    words = ["edit", model, "--prompt", "Arbon lies in", "--subject", "Arbon", "--target", " Norland"]
+    words += ["--position", "last", "--n-prefixes", "3", "--steps", "25", "--controls", "9"]
+    words += ["--others", str(tmp_path / "others.txt"), "--paraphrases", str(tmp_path / "more.txt")]
+    words += ["--out", str(tmp_path / "edit"), "--save-model", str(tmp_path / "model")]
+    code, out, err = run(capsys, *words, "--json")
+    found = json.loads(out)
+    assert (code, "forward" in err) == (0, True)
+    assert found["text"]["without"].startswith(" Velia")
+    assert found["text"]["edited"].startswith(" Norland")
+    assert found["effects"]["undone"] is True
+    assert found["effects"]["specificity"]["value"] >= 0.9
+    assert found["effects"]["specificity"]["n"] == len(told.others)
+    assert found["effects"]["receipt"]["measured"]["value"] > max(found["effects"]["receipt"]["controls"]["measured"])
+    assert Edit.load(tmp_path / "edit").after == found["after"] != found["before"]
+    assert run(capsys, "generate", str(tmp_path / "model"), "Arbon lies in", "--max-new-tokens", "1")[1].count(
+        "Norland"
+    )
+    assert run(capsys, "generate", model, "Arbon lies in", "--max-new-tokens", "1")[1].count("Velia")
+    code, out, _ = run(capsys, "info", str(tmp_path / "edit"))
+    assert (code, found["after"][:12] in out) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
+        (["steer", "fit", "organism:cat", "--positive", "nowhere", "--negative", "nowhere", "--out", "x"], "nowhere"),
+        (
+            [
+                "steer",
+                "fit",
+                "organism:cat",
+                "--positive",
+                "x",
+                "--negative",
+                "x",
+                "--out",
+                "x",
+                "--method",
+                "rank_one",
+            ],
+            "among diff_mean",
+        ),
+        (["steer", "apply", "organism:cat", "the cat", "--vector", "nowhere"], "nowhere"),
+        (["steer", "apply", "organism:cat", "the cat", "--vector", "x", "--strength", "much"], "neither auto"),
+        (["steer", "apply", "organism:cat", "the cat", "--vector", "x", "--n", "1"], "--n from 2 on"),
+        (
+            ["edit", "organism:cat", "--prompt", "the cat", "--subject", "dog", "--target", " sat"],
+            "stands in the prompt",
+        ),
+        (["edit", "organism:cat", "--prompt", "the cat", "--subject", "cat", "--target", " sat on the"], "one token"),
+        (
+            ["edit", "organism:cat", "--prompt", "the cat", "--subject", "cat", "--target", " sat", "--layer", "9"],
+            "a block from 0",
+        ),
+        (
+            ["edit", "organism:cat", "--prompt", "the cat", "--subject", "cat", "--target", " sat", "--controls", "0"],
+            "from 1 on",
+        ),
+        (
+            [
+                "edit",
+                "organism:cat",
+                "--prompt",
+                "x",
+                "--subject",
+                "x",
+                "--target",
+                " a",
+                "--out",
+                "e",
+                "--save-model",
+                "e",
+            ],
+            "two folders",
+        ),
+        (["evaluate", "organism:digits-cnn", "--images", "digits:3", "--explainer", "relp"], "keys are regions"),
+        (["evaluate", "organism:digits-cnn", "--images", "digits:3", "--method", "token_effect"], "among insertion"),
+        (["evaluate", "organism:cat", "--images", "digits:3"], "a model of images"),
+        (["edit", "organism:digits-cnn", "--prompt", "x", "--subject", "x", "--target", " a"], "text for digits-cnn"),
         (["attribute", "organism:cat"], "a prompt with its --target, or --pairs"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "nope"], "among occlusion, relp"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--rules", "nope"], "'nope'"),
         (["attribute", "organism:cat", "the cat", "--target", " sat", "--top", "-1"], "at least 0"),
-        (["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"], "one image"),
+        (
+            ["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"],
+            "an image in every case",
+        ),
         (["compare", "nowhere", "nowhere"], "nowhere"),
         (["describe", "organism:cat", "--text", "nowhere"], "a text file"),
         (["describe", "organism:cat", "--side", "gate"], "gated MLPs"),

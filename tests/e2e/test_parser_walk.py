@@ -16,10 +16,9 @@ from conftest import SOAK
 from patchclamp.cli import main
 from patchclamp.cli.method_options import MethodParser
 from patchclamp.cli.parser import build_parser
-from patchclamp.core.method_index import methods
 
 SAMPLE = 6
-"""Cases of each verb in a run of the suite."""
+"""ReadTask of each verb in a run of the suite."""
 NUMBERS = ("0", "-1", str(10**12), "nan", "", "1_000", "٣")
 TEXTS = ("", "\x1b[31m", "-", "--", "FOLDER", "BINARY", "NUL", "DEEP", "BELOW", "/proc/none")
 ASKED = ("organism:cat", "the old cat", "--target", " sat", "--contrast", " ran")
@@ -42,9 +41,15 @@ BASES = {
     "circuit find": ["organism:mover-gpt2", "--pairs", "planted", "--n", "2", "--top", "2", "--out", "NEW"],
     "circuit evaluate": ["CIRCUIT", "organism:mover-gpt2", "--pairs", "planted", "--n", "2"],
     "methods": [],
+    "evaluate": ["organism:digits-cnn", "--images", "digits:3", "--n-random", "19"],
     "attribute": [*ASKED],
     "compare": ["RECORDING", "RECORDING"],
     "encode": ["RECORDING", "RECORDING", "--split", "blocks:2"],
+    "steer fit": ["organism:cat", "--positive", "STORY", "--negative", "OTHER", "--out", "NEW"],
+    "steer apply": ["organism:cat", "the old cat", "--vector", "VECTOR", "--n", "2", "--controls", "2",
+                    "--max-new-tokens", "2"],
+    "edit": ["organism:cat", "--prompt", "the old cat", "--subject", "cat", "--target", " ran", "--text", "STORY",
+             "--max-tokens", "400", "--controls", "2", "--layer", "0", "--steps", "2"],
     "describe": ["organism:cat"],
     "basis info": ["BASIS"],
     "basis evaluate": ["organism:cat", "BASIS", "--text", "STORY", "--max-tokens", "48", "--window", "8"],
@@ -93,7 +98,7 @@ def cases_of(verb):
     parser = VERBS[verb]
     found = list(cases_of_parser(parser, base))
     if isinstance(parser, MethodParser):
-        for card in methods(parser.room, kind=parser.kind):
+        for card in parser.cards:
             named = dict(verbs_of(build_parser()))[verb]
             named._add(card.name)
             own = [action for action in named._actions if action.dest.startswith("option_")]
@@ -123,14 +128,16 @@ def places(tmp_path_factory, seeded_atlas):
     """The paths that the commands name, each made by patchclamp itself or bad in one way."""
     folder = tmp_path_factory.mktemp("walk")
     paths = {name: folder / name.lower() for name in (
-        "STORY", "FOLDER", "BINARY", "NUL", "DEEP", "RECORDING", "BASIS", "CIRCUIT", "ATLAS",
+        "STORY", "OTHER", "FOLDER", "BINARY", "NUL", "DEEP", "RECORDING", "BASIS", "CIRCUIT", "ATLAS", "VECTOR",
     )}  # fmt: skip
     paths["STORY"].write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 30)
+    paths["OTHER"].write_text("the dog ran to the park.\n" * 4)
     paths["BELOW"] = paths["BINARY"] / "below"
     write_bad(paths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("patchclamp.opening.load", functools.cache(pc.load))
-        for verb, made in (("record", "RECORDING"), ("decompose", "BASIS"), ("circuit find", "CIRCUIT")):
+        made_by = {"record": "RECORDING", "decompose": "BASIS", "circuit find": "CIRCUIT", "steer fit": "VECTOR"}
+        for verb, made in made_by.items():
             assert main([*verb.split(), *paths_in(BASES[verb], paths, paths[made])]) == 0
         shutil.copytree(seeded_atlas, paths["ATLAS"])
         yield paths

@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from patchclamp.attribute.patching_folder import open_patched
 from patchclamp.cli import main
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.scores import Scores
 
 IOI = ("organism:language-gpt2", "--pairs", "task:ioi")
 
@@ -30,25 +30,28 @@ def test_the_residual_stream_of_the_name_mover_task(say, tmp_path):
     assert code == 0
     assert "12 pairs" in err
     assert "of memory" in err
-    assert (told["direction"], told["n_pairs"], told["aligned"]) == ("denoise", 12, "end")
-    assert told["run"] + told["agree"] == sum(cell["n"] for cell in told["cells"])
-    cells = {(cell["key"], cell["place"]): cell for cell in told["cells"]}
-    last = cells["blocks.3.resid_out/whole/0", "-1"]
-    assert last["mean"] == pytest.approx(1.0, abs=1e-4)
-    assert last["low"] <= last["mean"] <= last["high"]
-    head = cells["blocks.0.attn.z/heads/1", "-1"]
-    assert head["mean"] > 0.5
+    options, extra = told["provenance"]["options"], told["provenance"]["extra"]
+    assert (told["unit"], told["n_cases"], extra["aligned"]) == ("share of m restored", 12, "end")
+    assert (options["direction"], options["positions"]) == ("denoise", told["places"])
+    assert told["run"] + told["agree"] == sum(cell["n"] for cell in told["scores"])
+    assert told["run"] == sum(cell["run"] for cell in told["scores"])
+    cells = {cell["key"]: cell for cell in told["scores"]}
+    last = cells["blocks.3.resid_out/whole/0@-1"]
+    assert last["score"] == pytest.approx(1.0, abs=1e-4)
+    assert last["low"] <= last["score"] <= last["high"]
+    head = cells["blocks.0.attn.z/heads/1@-1"]
+    assert head["score"] > 0.5
     assert head["low"] > 0.3
     assert head["p"] == pytest.approx(told["least_p"], rel=5)
-    found = open_patched(out)
-    assert found.to_json()["cells"] == told["cells"]
-    values = found.effects["blocks.0.attn.z", "heads"][:, 1, -1]
-    assert float(np.mean(values)) == pytest.approx(head["mean"])
+    found = Scores.load(out)
+    assert found.to_json(20_000)["scores"] == told["scores"]
+    values = found.per_case[:, found.index.place("blocks.0.attn.z/heads/1@-1")]
+    assert float(np.mean(values)) == pytest.approx(head["score"])
     page = (out / "patching.html").read_text()
     assert "blocks.0.attn.z/heads/1 at -1: +0." in page
     assert "<script" not in page
     assert "--sites resid,head" in page
-    assert json.loads((out / "patching.json").read_text())["n_pairs"] == 12
+    assert json.loads((out / "patching.json").read_text())["n_cases"] == 12
 
 
 def test_places_that_only_some_pairs_have_say_how_many(say, tmp_path):
@@ -74,10 +77,11 @@ def test_info_shows_what_was_found(tmp_path, capsys):
     assert main(["info", str(out)]) == 0
     assert capsys.readouterr().out == first
     assert main(["info", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["kind"] == "patching"
-    (out / "shard-00000.safetensors").unlink()
+    told = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["scores"]) == ("scores", json.loads((out / "patching.json").read_text())["scores"])
+    (out / "cases-00000.safetensors").unlink()
     assert main(["info", str(out)]) == 2
-    assert "damaged or missing: shard-00000" in capsys.readouterr().err
+    assert "damaged or missing: cases-00000" in capsys.readouterr().err
 
 
 def test_maps_and_the_strongest_are_printed(say, tmp_path):
@@ -107,9 +111,7 @@ def test_a_file_of_pairs_and_spans(say, tmp_path):
     )  # fmt: skip
     assert code == 0
     assert told["places"] == ["-1", "0:2"]
-    assert (told["cells"][0]["key"], told["cells"][0]["place"], told["cells"][0]["n"]) == (
-        "blocks.0.mlp.act/neurons/7", "-1", 2
-    )  # fmt: skip
+    assert (told["scores"][0]["key"], told["scores"][0]["n"]) == ("blocks.0.mlp.act/neurons/7@-1", 2)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_a_file_of_pairs_and_spans(say, tmp_path):
         (["--pairs", "planted", "--positions", "77"], "got 77"),
         (["--pairs", "planted", "--positions", "a"], "'a'"),
         (["--pairs", "planted", "--batch-size", "0"], "at least 1 cell"),
-        (["--pairs", "planted", "--n", "0"], "1 to 100,000 pairs"),
+        (["--pairs", "planted", "--n", "0"], "1 to 100,000 cases"),
         (["--pairs", "planted", "--top", "-1"], "at least 0"),
         (["--pairs", "planted", "--layout", "own", "--sites", "feature"], "a basis for the level feature"),
         (["--pairs", "planted", "--noise", "--denoise"], "not allowed with"),

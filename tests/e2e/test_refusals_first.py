@@ -120,7 +120,7 @@ def test_of_words(say, tmp_path, monkeypatch, no_forward, words, expected):
     parts = ("blocks.0.mlp.write/whole/0", "blocks.1.mlp.write/whole/0")
     own = {"level": "node", "subject": "cat", "subject_hash": "0"}
     by_hand(parts, [1.0, 2.0], method="attribution_patching", **own).save("circuit")
-    by_hand((parts[0], "embed/whole/0"), [1.0, 2.0], method="activation_patching", **own).save("other")
+    by_hand((parts[0], "embed/whole/0"), [1.0, 2.0], method="activation_patching", measured=True, **own).save("other")
     code, told, _ = say(*words)
     assert code == 2
     assert expected in told["error"]["expected"]
@@ -128,7 +128,7 @@ def test_of_words(say, tmp_path, monkeypatch, no_forward, words, expected):
 
 def test_a_circuit_that_changes_nothing_is_refused_after_two_subsets():
     cat = pc.load(CAT)
-    pairs = pc.open_pairs(cat, "planted")
+    pairs = cat.read(pc.open_task("planted", cat))
     found = attribute_pairs(cat, pairs, level="node", method="activation_patching")
     idle = [i for i, part in enumerate(found.parts) if abs(found.values[i]) < 1e-3]
     assert idle

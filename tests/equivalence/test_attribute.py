@@ -12,6 +12,7 @@ from torch import nn
 import patchclamp as pc
 from oracles import hooks, relevance
 from oracles import integrated as oracle
+from patchclamp.ablate import Cases, First, UnitSets, measure_sets
 from patchclamp.attribute import Baseline, attribute_nodes, gradients
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.rules import Gradient
@@ -411,7 +412,7 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
-def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(models, means, kind):
+def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(models, means, kind, monkeypatch):
     model = models["llama"]
     given = given_as(kind, means["llama"])
     found = attribute_nodes(model, PROMPT, METRIC, method="relp", **given)
@@ -419,22 +420,29 @@ def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(mo
     sites = list(places(model))
     baseline = make_baseline(model, sites, **given)
     rank = np.argsort(found.order()).astype(np.int64)
-    ranks = {
-        site: np.repeat(rank[found.units.span(site, basis)].reshape(-1, one.n_units), block(model, site), axis=1)
-        for (site, basis), one in zip(blocks_of(found), found.units.blocks, strict=True)
-    }
+    caught, bare = [], model.measure
+
+    def measure(shown, metric, **options):
+        caught.append(options["interventions"])
+        return bare(shown, metric, **options)
+
+    monkeypatch.setattr(model, "measure", measure)
+    cases = Cases.of(model.stimuli(PROMPT), METRIC)
+    each = [
+        measure_sets(model, cases, UnitSets(found.units, [First(rank, size)]), baseline, keep=True)[0, 0]
+        for size in (len(rank), 0, 20)
+    ]
+    monkeypatch.undo()
     clean = model.run(PROMPT, record=sites)
-    whole = model.run(PROMPT, interventions=baseline.keep_only(ranks, len(rank)), record=sites)
+    whole, none, twenty = (model.run(PROMPT, interventions=changes, record=sites) for changes in caught)
     assert torch.equal(whole.logits, clean.logits)
-    bare = model.run(PROMPT, interventions=baseline.keep_only(ranks, 0), record=sites)
     replaced = model.run(PROMPT, interventions=[baseline.replace_site(site) for site in sites])
-    assert torch.equal(bare.logits, replaced.logits)
+    assert torch.equal(none.logits, replaced.logits)
     r = reference_values(model, kind)
     for site in sites:
-        assert torch.allclose(bare.recording[site], r[site], atol=1e-5)
+        assert torch.allclose(none.recording[site], r[site], atol=1e-5)
     # In between: the first nodes stand, the others are at their baseline.
-    kept = found.top(20)
-    some = model.run(PROMPT, interventions=baseline.keep_only(ranks, 20), record=sites[0]).recording[sites[0]]
+    kept, some = found.top(20), twenty.recording[sites[0]]
     inside = np.zeros(some.shape, bool)
     for key in kept:
         if key.site == sites[0]:
@@ -443,11 +451,9 @@ def test_keeping_no_node_replaces_every_site_and_keeping_all_is_the_clean_run(mo
     assert inside.any()
     assert torch.allclose(some[~inside], r[sites[0]][~inside], atol=1e-5)
     assert torch.equal(some[inside], clean.recording[sites[0]][inside])
-    # Several sizes in one sweep, each a row of its own.
-    cells = [baseline.keep_only(ranks, size) for size in (0, 20, len(rank))]
-    swept = model.sweep(PROMPT, METRIC, cells)
-    each = [float(model.measure(PROMPT, METRIC, interventions=cell)[0]) for cell in cells]
-    assert swept.tolist() == pytest.approx(each, abs=1e-5)
+    # Several sizes in one pass, each a row of its own.
+    rest = UnitSets(found.units, [First(rank, size, rest=True) for size in (len(rank), 0, 20)])
+    assert measure_sets(model, cases, rest, baseline)[0].tolist() == pytest.approx(each, abs=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "with_values"), [("zero", True), ("mean", False), ("corrupted", False)])
@@ -461,13 +467,11 @@ def test_a_reference_and_its_values_belong_together(means, kind, with_values):
     ("kind", "operation", "mode"),
     [("zero", "ablate", "zero"), ("mean", "ablate", "mean"), ("corrupted", "patch", "zero")],
 )
-def test_a_reference_replaces_a_node_where_it_stands_and_a_site_everywhere(means, kind, operation, mode):
+def test_a_reference_replaces_a_site_everywhere(means, kind, operation, mode):
     values = None if kind == "zero" else means["gpt2"]
-    one = Baseline(kind, values).replace(UnitKey("blocks.1.attn.z", 1, "heads", None, 3))
     site = Baseline(kind, values).replace_site("blocks.1.attn.z")
-    assert (one.operation, one.mode, one.units, one.basis, str(one.at[0])) == (operation, mode, (1,), "heads", "3")
     assert (site.operation, site.mode, site.units, site.at) == (operation, mode, None, None)
-    assert all(values is (None if made.source is None else made.source.values) for made in (one, site))
+    assert values is (None if site.source is None else site.source.values)
 
 
 # -- what an attribution is -------------------------------------------------------------------------------------------

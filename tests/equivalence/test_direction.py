@@ -11,16 +11,15 @@ from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
+from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.families.spec import family
-from patchclamp.subjects.pairs import read_by
 
 PAIRS = [
-    Pair("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),
-    Pair("w1 w2 w3", "w4 w2 w7", (" w11",), (" w20",)),
+    Case("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),
+    Case("w1 w2 w3", "w4 w2 w7", (" w11",), (" w20",)),
 ]
 RULES = {"attribution_patching": (), "eap": (), "relp": RELP}
 WRITTEN_OUT = {"gpt2": edges.run, "llama": edges.run_llama}
@@ -30,12 +29,12 @@ WRITTEN_OUT = {"gpt2": edges.run, "llama": edges.run_llama}
 def asked(request, tiny_language_model):
     """A model in double precision, its family and two pairs."""
     model = tiny_language_model(request.param, family(request.param).tiny().double())
-    return request.param, model, read_by(model, PAIRS, least=0.0)
+    return request.param, model, model.read(Task(tuple(PAIRS)), least=0.0)
 
 
 def ends(pairs, i, direction):
     """Return the ids of the run that is patched into and of the other, and the sign of what is gained."""
-    x, y = (torch.tensor(side[i].ids[None]) for side in (pairs.clean, pairs.corrupted))
+    x, y = (torch.tensor(side[i].ids[None]) for side in (pairs.clean, pairs.counterpart))
     return (x, y, 1) if direction == "noise" else (y, x, -1)
 
 
@@ -60,7 +59,7 @@ def test_units_carry_the_change_times_the_slope_where_they_are_patched(asked, le
     found = attribute_pairs(model, pairs, level=level, method=method, denoise=direction == "denoise")
     keys = [UnitKey.parse(part) for part in found.parts]
     backward = relevance.rewritten(module, RULES[method])
-    for i, (clean, corrupted, m) in enumerate(zip(pairs.clean, pairs.corrupted, pairs.metrics, strict=True)):
+    for i, (clean, corrupted, m) in enumerate(zip(pairs.clean, pairs.counterpart, pairs.metrics, strict=True)):
         here, other, sign = ends(pairs, i, direction)
         paths = {key.site: key.basis for key in keys}
         levels = ["node"] if level == "node" else ["neuron", "head"]
@@ -93,7 +92,7 @@ def test_edges_carry_the_change_times_the_slope_where_they_are_patched(asked, me
 
 def test_integrated_edges_are_those_of_the_authors_points_where_both_have_many(asked):
     name, model, pairs = asked
-    pairs = pairs.some(np.arange(len(pairs)) == 1)
+    pairs = pairs.subset(np.arange(len(pairs)) == 1)
     found = attribute_edges(model, pairs, method="eap_ig", steps=20)
     run, clean, corrupted, _, m = written_out(name, model, pairs, 0, "noise")
     few, many = (
@@ -133,11 +132,11 @@ def test_an_edge_into_a_shared_key_is_the_sum_of_those_into_the_keys_of_its_head
 )
 def test_to_denoise_is_to_noise_with_the_prompts_exchanged(asked, method):
     _, model, pairs = asked
-    x, y, m = pairs.clean[0], pairs.corrupted[0], pairs.metrics[0]
+    x, y, m = pairs.clean[0], pairs.counterpart[0], pairs.metrics[0]
     back = attribute_nodes(model, x, m, corrupted=y, method=method, direction="denoise")
     forth = attribute_nodes(model, y, m, corrupted=x, method=method)
     np.testing.assert_array_equal(back.values, -forth.values)
-    assert back.metric_clean == forth.metric_clean == pytest.approx(pairs.m_corrupted[0], abs=1e-9)
+    assert back.metric_clean == forth.metric_clean == pytest.approx(pairs.m_counterpart[0], abs=1e-9)
 
 
 @pytest.mark.parametrize("method", ["relp", "attribution_patching", "integrated_gradients", "activation_patching"])
@@ -166,6 +165,6 @@ def test_edges_measured_too(asked):
 )
 def test_a_direction_that_makes_no_sense_is_refused(asked, wrong):
     _, model, pairs = asked
-    given = {"corrupted": pairs.corrupted[0], **wrong}
+    given = {"corrupted": pairs.counterpart[0], **wrong}
     with pytest.raises(PatchclampError):
         attribute_nodes(model, pairs.clean[0], pairs.metrics[0], **given)

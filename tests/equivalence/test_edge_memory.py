@@ -12,13 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from patchclamp.ablate import edges as ablated
 from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.task import Case, Task
 from patchclamp.subjects import edges
-from patchclamp.subjects.edges import edge_map, measure_edges, row_bytes
+from patchclamp.subjects.cases import ReadCase, ReadTask
+from patchclamp.subjects.edges import edge_map, row_bytes
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
+from replacing import with_edges_kept
 
 POSITIONS = 12
 
@@ -59,13 +61,12 @@ def model() -> LanguageModel:
     return LanguageModel(GPT2LMHeadModel(config).eval())
 
 
-def asked(n: int) -> PairSet:
+def asked(n: int) -> ReadTask:
     ids = np.random.default_rng(0).integers(0, 50, (2, n, POSITIONS))
     clean, corrupted = (tuple(Stimulus.of(row) for row in rows) for rows in ids)
-    pairs = tuple(Pair(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
-    return PairSet(
-        pairs, clean, corrupted, (Metric("logit_difference", (1,), (2,)),) * n, np.zeros(n), np.ones(n)
-    )  # fmt: skip
+    pairs = tuple(Case(f"clean {i}", f"corrupted {i}", (" a",), (" b",)) for i in range(n))
+    metrics = (Metric("logit_difference", (1,), (2,)),) * n
+    return ReadTask(Task(pairs), tuple(map(ReadCase, clean, corrupted, metrics)), np.zeros(n), np.ones(n))
 
 
 def test_bytes_held_are_counted_and_given_up():
@@ -79,13 +80,13 @@ def test_bytes_held_are_counted_and_given_up():
 
 def test_memory_of_edge_sets_grows_neither_with_pairs_nor_with_subsets(model, monkeypatch):
     own = 4 * row_bytes(model, POSITIONS, each=1)
-    monkeypatch.setattr(edges, "SETS_MEMORY", own, raising=False)
+    monkeypatch.setattr(ablated, "SETS_MEMORY", own)
     monkeypatch.setattr(edges, "MEMORY", 8 * own)
     monkeypatch.setattr(edges, "PROJECTED", 8 * POSITIONS * 32)
     kept = np.random.default_rng(1).random((6, len(edge_map(model)))) < 0.3
-    few = most_held(lambda: measure_edges(model, asked(4), kept[:1]))
-    pairs = most_held(lambda: measure_edges(model, asked(12), kept[:1]))
-    subsets = most_held(lambda: measure_edges(model, asked(2), kept))
+    few = most_held(lambda: with_edges_kept(model, asked(4), kept[:1]))
+    pairs = most_held(lambda: with_edges_kept(model, asked(12), kept[:1]))
+    subsets = most_held(lambda: with_edges_kept(model, asked(2), kept))
     assert max(pairs, subsets) <= 1.05 * few
     # The writes of four rows once, and what one block's readers and the logits take; never all rows at once.
     assert few < 3 * own

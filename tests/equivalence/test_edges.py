@@ -1,10 +1,13 @@
 """Edges against a GPT-2 written out, and against the sums that they must have in every family."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from oracles import edges as oracle
+from patchclamp.ablate import edges as ablated
 from patchclamp.attribute import edges as scorer
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges, edge_memory
@@ -14,14 +17,15 @@ from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects import edges as engine
-from patchclamp.subjects.edges import edge_map, mean_writes, measure_edges, writes_of
+from patchclamp.core.task import Case, Task
+from patchclamp.subjects import edges as pieces
+from patchclamp.subjects.cases import ReadCase, ReadTask
+from patchclamp.subjects.edges import edge_map, writes_of
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import families, family
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
+from replacing import with_edges_kept
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gpt_neox_sequential", "gemma2", "opt"]
 COVERED = [f.name for f in families() if not f.sum_norms and f.name != "jamba"]
@@ -33,7 +37,7 @@ def subject(name: str) -> LanguageModel:
     return LanguageModel(module if name == "qwen3_moe" else module.double(), name=f"tiny-{name}")
 
 
-def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> PairSet:
+def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> ReadTask:
     """Make pairs that differ from the second token to the middle, each with a metric of its own."""
     draw = np.random.default_rng(seed)
     clean = [draw.integers(1, 55, n) for n in lengths]
@@ -41,8 +45,8 @@ def asked(model: LanguageModel, lengths=(6, 6, 4), seed: int = 0) -> PairSet:
     metrics = tuple(Metric("logit_difference", (3 + i,), (9 + i, 20)) for i in range(len(lengths)))
     prompts = tuple(tuple(map(Stimulus.of, some)) for some in (clean, corrupted))
     ends = [[float(model.measure([x], m)[0]) for x, m in zip(some, metrics, strict=True)] for some in prompts]
-    pairs = tuple(Pair(f"x{i}", f"y{i}", (" a",), (" b",)) for i in range(len(lengths)))
-    return PairSet(pairs, *prompts, metrics, np.array(ends[0]), np.array(ends[1]))
+    pairs = tuple(Case(f"x{i}", f"y{i}", (" a",), (" b",)) for i in range(len(lengths)))
+    return ReadTask(Task(pairs), tuple(map(ReadCase, *prompts, metrics)), np.array(ends[0]), np.array(ends[1]))
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +55,16 @@ def gpt2():
     return model, asked(model), edge_map(model)
 
 
-def written_out(model: LanguageModel, pairs: PairSet, i: int):
+def written_out(model: LanguageModel, pairs: ReadTask, i: int):
     """Return the oracle's runner for a pair, the writes of both ends, and both embeddings."""
 
     def run(x, read):
         logits, writes = oracle.run(model.module, x, read)
         return pairs.metrics[i](logits[None, None])[0], writes
 
-    x, y = (oracle.embedded(model.module, p[i].ids.tolist()) for p in (pairs.clean, pairs.corrupted))
+    x, y = (oracle.embedded(model.module, p[i].ids.tolist()) for p in (pairs.clean, pairs.counterpart))
     plain = [run(end, lambda v, stream, writes: stream) for end in (x, y)]
-    np.testing.assert_allclose([m.item() for m, _ in plain], [pairs.m_clean[i], pairs.m_corrupted[i]], atol=1e-9)
+    np.testing.assert_allclose([m.item() for m, _ in plain], [pairs.m_clean[i], pairs.m_counterpart[i]], atol=1e-9)
     return run, plain[0][1], plain[1][1], x, y
 
 
@@ -128,7 +132,7 @@ def test_edges_into_an_mlp_that_reads_what_attention_added_are_those_of_hooks():
     model = subject("gpt_neox_sequential")
     pairs, graph = asked(model, lengths=(5,)), edge_map(model)
     found = patch_edges(model, pairs)
-    [clean, corrupted] = [writes_of(model, prompts).each[0] for prompts in (pairs.clean, pairs.corrupted)]
+    [clean, corrupted] = [writes_of(model, prompts).each[0] for prompts in (pairs.clean, pairs.counterpart)]
     for writer in ("embed/whole/0", *(f"blocks.0.attn.z/heads/{h}" for h in range(4))):
         change = (corrupted - clean)[graph.writers.index(writer)]
         norm = model.module.gpt_neox.layers[0].post_attention_layernorm
@@ -147,8 +151,8 @@ def test_a_norm_that_was_taken_out_leaves_edges_as_they_are_measured():
     model = LanguageModel(module)
     pairs, graph = asked(model, lengths=(4,)), edge_map(model)
     everything = np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)])
-    whole, none = measure_edges(model, pairs, everything)
-    assert (whole[0], none[0]) == pytest.approx((pairs.m_clean[0], pairs.m_corrupted[0]), rel=1e-9)
+    whole, none = with_edges_kept(model, pairs, everything)
+    assert (whole[0], none[0]) == pytest.approx((pairs.m_clean[0], pairs.m_counterpart[0]), rel=1e-9)
     assert np.isfinite(patch_edges(model, pairs).values).all()
     assert np.isfinite(attribute_edges(model, pairs, method=Gradient(("ln",))).values).all()
 
@@ -189,7 +193,7 @@ def test_eap_is_the_gradient_at_each_readers_own_input(gpt2):
     model, pairs, graph = gpt2
     found = attribute_edges(model, pairs)
     for i in range(len(pairs)):
-        one = attribute_edges(model, pairs.some(np.arange(len(pairs)) == i), by_position=True)
+        one = attribute_edges(model, pairs.subset(np.arange(len(pairs)) == i), by_position=True)
         run, clean, corrupted, x, _ = written_out(model, pairs, i)
         at_x = gradients(run, x)
         wanted = torch.stack([((clean[u] - corrupted[u]) * at_x[v]).sum(-1) for u, v in graph.parts]).detach()
@@ -239,7 +243,7 @@ def test_edges_out_of_a_node_sum_to_its_attribution(name: str, rules: tuple[str,
             model,
             pairs.clean[i],
             metric,
-            corrupted=pairs.corrupted[i],
+            corrupted=pairs.counterpart[i],
             method=Gradient(rules),
             levels=["node"],
         )
@@ -259,7 +263,7 @@ def test_edges_sum_to_what_their_ends_are_attributed_by_the_same_gradients(name:
     some = [v for v, key in enumerate(graph.readers) if "attn" not in key]
     some += np.random.default_rng(0).choice(len(graph.readers) - 1, 8, replace=False).tolist()
     into, out = np.zeros(len(some)), np.zeros(len(graph.writers))
-    clean, corrupted = (writes_of(model, p) for p in (pairs.clean, pairs.corrupted))
+    clean, corrupted = (writes_of(model, p) for p in (pairs.clean, pairs.counterpart))
     for point, weight in path:
         one = Point(model, graph, pairs, clean.streams, corrupted.streams, point)
         into += weight * np.array([one.into(reader) for reader in some])
@@ -273,7 +277,7 @@ class Point:
     """Plain gradients at one point of the path, of heads' queries one by one: the others' gradients are cut."""
 
     def __init__(self, model, graph, pairs, clean, corrupted, alpha: float) -> None:
-        self.model, self.graph, self.prompt, self.metric = model, graph, pairs.corrupted, pairs.metrics[0]
+        self.model, self.graph, self.prompt, self.metric = model, graph, pairs.counterpart, pairs.metrics[0]
         first = graph.stream(0)
         self.start = Restart(0, corrupted[first] + alpha * (clean[first] - corrupted[first]))
         sites = [f"blocks.{i}.{kind}" for i in range(graph.n_layers) for kind in ("resid_in", "attn.z", "mlp.write")]
@@ -281,7 +285,7 @@ class Point:
             sites += [f"blocks.{i}.resid_mid" for i in range(graph.n_layers)]
         self.sites = [*sites, graph.stream(None)]
         self.gradients = self.differentiated([])
-        values = [model.run(p, record=self.sites).recording for p in (pairs.clean, pairs.corrupted)]
+        values = [model.run(p, record=self.sites).recording for p in (pairs.clean, pairs.counterpart)]
         self.change = {path: values[0][path] - values[1][path] for path in self.sites}
         self.streams = self.first_order() if model.family.exit_norms else self.change
 
@@ -358,7 +362,7 @@ def test_exact_edges_are_paths_patched_by_hand(gpt2, direction: str):
     apart = patch_edges(model, pairs, direction=direction, by_position=True).values.reshape(len(graph), -1)
     run, clean, corrupted, x, y = written_out(model, pairs, 0)
     start, sign = (x, 1) if direction == "noise" else (y, -1)
-    base = pairs.m_clean[0] if direction == "noise" else pairs.m_corrupted[0]
+    base = pairs.m_clean[0] if direction == "noise" else pairs.m_counterpart[0]
     chosen = np.random.default_rng(0).choice(len(graph), 40, replace=False)
     with torch.no_grad():
         for spot in (None, 2):
@@ -376,7 +380,7 @@ def test_a_network_with_some_edges_is_the_one_written_out(gpt2):
     model, pairs, graph = gpt2
     draw = np.random.default_rng(1)
     kept = np.stack([draw.random(len(graph)) < share for share in (0.1, 0.5, 0.9)])
-    found = measure_edges(model, pairs, kept)
+    found = with_edges_kept(model, pairs, kept)
     for i in (0, 2):
         run, _, corrupted, x, _ = written_out(model, pairs, i)
         for s, marks in enumerate(kept):
@@ -396,11 +400,11 @@ def test_all_edges_are_the_clean_run_none_the_corrupted_and_one_left_out_its_pat
     some = np.random.default_rng(2).choice(len(graph), 8, replace=False)
     without = np.ones((len(some), len(graph)), dtype=bool)
     without[np.arange(len(some)), some] = False
-    found = measure_edges(
+    found = with_edges_kept(
         model, pairs, np.concatenate([np.ones_like(without[:1]), ~np.ones_like(without[:1]), without])
     )
     np.testing.assert_allclose(found[0], pairs.m_clean, atol=2e-5)
-    np.testing.assert_allclose(found[1], pairs.m_corrupted, atol=2e-5)
+    np.testing.assert_allclose(found[1], pairs.m_counterpart, atol=2e-5)
     exact = patch_edges(model, pairs).per_case
     assert exact.std() > 0.01
     np.testing.assert_allclose(pairs.m_clean - found[2:], exact[:, some].T, atol=5e-5)
@@ -409,41 +413,38 @@ def test_all_edges_are_the_clean_run_none_the_corrupted_and_one_left_out_its_pat
 def test_neither_batches_nor_company_change_what_is_measured(gpt2, monkeypatch):
     model, pairs, graph = gpt2
     kept = np.random.default_rng(3).random((2, len(graph))) < 0.5
-    together, scores = measure_edges(model, pairs, kept), attribute_edges(model, pairs).per_case
-    for budget in ("MEMORY", "SETS_MEMORY", "PROJECTED"):
-        monkeypatch.setattr(engine, budget, 1)
-    np.testing.assert_allclose(measure_edges(model, pairs, kept), together, atol=1e-10)
-    np.testing.assert_allclose(measure_edges(model, pairs, kept[1]), together[1], atol=1e-10)
+    together, scores = with_edges_kept(model, pairs, kept), attribute_edges(model, pairs).per_case
+    for where, budget in ((pieces, "MEMORY"), (pieces, "PROJECTED"), (ablated, "SETS_MEMORY")):
+        monkeypatch.setattr(where, budget, 1)
+    np.testing.assert_allclose(with_edges_kept(model, pairs, kept), together, atol=1e-10)
+    np.testing.assert_allclose(with_edges_kept(model, pairs, kept[1]), together[1], atol=1e-10)
     np.testing.assert_allclose(attribute_edges(model, pairs).per_case, scores, atol=1e-10)
 
 
 def test_the_mean_over_other_pairs_can_stand_for_what_is_left_out(gpt2):
     model, pairs, graph = gpt2
-    means = mean_writes(model, asked(model, lengths=(6, 4, 6), seed=5))
-    ends = measure_edges(
-        model, pairs, np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)]), baseline=means
-    )
+    others = asked(model, lengths=(6, 4, 6, 5), seed=5)
+    means = (*others.clean, *others.counterpart)
+    ends = with_edges_kept(model, pairs, np.stack([np.ones(len(graph), bool), np.zeros(len(graph), bool)]), means=means)
     np.testing.assert_allclose(ends[0], pairs.m_clean, atol=1e-9)
     # With nothing kept all prompts of one length are one network's constant, whatever they say.
-    same = PairSet(*(getattr(pairs, f)[:2] for f in ("pairs", "clean", "corrupted")), (pairs.metrics[0],) * 2,
-                   pairs.m_clean[:2], pairs.m_corrupted[:2])  # fmt: skip
-    nothing = measure_edges(model, same, np.zeros(len(graph), bool), baseline=means)
+    read = tuple(replace(one, metric=pairs.metrics[0]) for one in pairs.read[:2])
+    same = ReadTask(Task(pairs.task.cases[:2]), read, pairs.m_clean[:2], pairs.m_counterpart[:2])
+    nothing = with_edges_kept(model, same, np.zeros(len(graph), bool), means=means)
     assert nothing[0] == pytest.approx(nothing[1], abs=1e-12)
-    assert abs(nothing[0] - pairs.m_corrupted[0]) > 1e-3
-    where = means.streams[graph.stream(None)][:, -1]
-    assert where.shape == (1, 32)
+    assert abs(nothing[0] - pairs.m_counterpart[0]) > 1e-3
 
 
 def test_a_mean_stands_for_as_many_positions_as_it_has(gpt2):
     model, pairs, graph = gpt2
-    with pytest.raises(PatchclampError, match="baseline of 6 positions"):
-        measure_edges(model, pairs, np.ones(len(graph), bool), baseline=mean_writes(model, asked(model, lengths=(5,))))
+    with pytest.raises(PatchclampError, match="stimuli of 6 tokens"):
+        with_edges_kept(model, pairs, np.ones(len(graph), bool), means=asked(model, lengths=(5, 4)).clean)
 
 
 def test_marks_must_be_those_of_the_models_edges(gpt2):
     model, pairs, graph = gpt2
     with pytest.raises(PatchclampError, match="262 edges"):
-        measure_edges(model, pairs, np.ones(len(graph) - 1, bool))
+        with_edges_kept(model, pairs, np.ones(len(graph) - 1, bool))
 
 
 @pytest.mark.parametrize(
@@ -468,13 +469,13 @@ def test_progress_counts_to_the_end_and_a_circuit_holds_the_mean(gpt2):
     assert (seen[-1], len(seen)) == ((6, 6), 4)
     assert (found.level, found.method, found.parts) == ("edge", "eap_ig", graph.parts)
     np.testing.assert_allclose(found.values, found.per_case.mean(0))
-    assert found.provenance.extra["cases"] == [pair.id for pair in pairs.pairs]
+    assert found.provenance.extra["cases"] == pairs.ids
     assert found.provenance.subject_hash == model.hash
 
 
 def test_scores_that_do_not_fit_are_refused_before_anything_runs(gpt2, monkeypatch):
     model, pairs, graph = gpt2
-    pairs = pairs.some(np.array([True, True, False]))
+    pairs = pairs.subset(np.array([True, True, False]))
     needed = edge_memory(model, pairs, by_position=True)
     assert needed - edge_memory(model, pairs) == pytest.approx(4 * len(graph) * (sum(map(len, pairs.clean)) - 2), abs=1)
     monkeypatch.setattr(scorer, "free_memory", lambda: needed - 1)

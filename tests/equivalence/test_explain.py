@@ -19,7 +19,7 @@ from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import ask, explain_answer
+from patchclamp.explain import explain_answer, receipts
 from patchclamp.explain.receipts import normalised
 from patchclamp.explain.report import render
 
@@ -33,6 +33,12 @@ QUESTIONS = {
     "several tokens, corrupted": {"target": " w5 w6 w7", "corrupt": CORRUPT},
     "shared beginning": {"target": " w5 w6 w7", "contrast": " w5 w9", "corrupt": CORRUPT},
 }
+
+
+def case_of(model, prompt, target=None, contrast=None, corrupt=None, metric=None):
+    """Return one prompt with its answers as the model reads it."""
+    sides = [() if answer is None else (answer,) for answer in (target, contrast)]
+    return model.read_case(prompt, *sides, counterpart=corrupt, metric=metric)
 
 
 def ids(model, text):
@@ -83,24 +89,25 @@ def expected_scores(model, x, x_, m):
 
 def nodes_asked(model, asked):
     """Return the attribution's arguments for a question, by plain gradients."""
-    q = ask(model, PROMPT, **asked)
-    return {"metric": q.metric, "corrupted": q.corrupted, "method": "attribution_patching"}
+    q = case_of(model, PROMPT, **asked)
+    return {"metric": q.metric, "corrupted": q.counterpart, "method": "attribution_patching"}
 
 
-def caught_cells(monkeypatch, model):
-    """Keep what ``explain_answer`` asks ``sweep`` for."""
-    kept, bare = [], model.sweep
+def caught_cells(monkeypatch):
+    """Keep the sets of keys that receipts are measured of."""
+    kept, bare = [], receipts.measure_sets
 
-    def sweep(stimulus, metric, cells, **options):
-        kept.append(cells)
-        return bare(stimulus, metric, cells, **options)
+    def measure_sets(model, cases, sets, baseline, **options):
+        listed = [row for row in sets.rows if row.dtype != bool]
+        kept.append([[sets.keys.key(int(place)) for place in row] for row in listed])
+        return bare(model, cases, sets, baseline, **options)
 
-    monkeypatch.setattr(model, "sweep", sweep)
+    monkeypatch.setattr(receipts, "measure_sets", measure_sets)
     return kept
 
 
 def nodes_of(cell):
-    return [(c.site, c.basis, c.at[0].start, i) for c in cell for i in c.units]
+    return [(key.site, key.basis, key.position, key.index) for key in cell]
 
 
 # -- scores and receipts ----------------------------------------------------------------------------------------------
@@ -111,14 +118,14 @@ def nodes_of(cell):
 def test_every_score_matches_the_formula(models, name, question):
     model, asked = models[name], QUESTIONS[question]
     expected = expected_scores(model, *posed(model, PROMPT, **asked))
-    found = attribute_nodes(model, ask(model, PROMPT, **asked).shown, **nodes_asked(model, asked))
+    found = attribute_nodes(model, case_of(model, PROMPT, **asked).clean, **nodes_asked(model, asked))
     assert len(found.values) == len(expected)
     for i, score in enumerate(found.values):
         assert score == pytest.approx(expected[str(found.key(i))], rel=1e-3, abs=1e-4)
     e = explain_answer(model, PROMPT, method="attribution_patching", **asked)
     ranked = [cause.predicted for cause in e.causes]
     assert ranked == pytest.approx(sorted(expected.values())[::-1][:20], rel=1e-3, abs=1e-4)
-    assert [text for text, _ in e.tokens] == [model.tokenizer.token(int(i)) for i in e.question.shown.ids]
+    assert [text for text, _ in e.tokens] == [model.tokenizer.token(int(i)) for i in e.case.clean.ids]
     assert sum(score for _, score in e.tokens) == pytest.approx(e.total)
     assert e.total == pytest.approx(sum(expected.values()), rel=1e-3, abs=1e-3)
     lowest = sorted(expected.values())[:5]
@@ -128,8 +135,8 @@ def test_every_score_matches_the_formula(models, name, question):
         assert e.metric_clean == pytest.approx(float(m(model.module(x).logits)), abs=1e-4)
         if x_ is not None:
             assert e.metric_baseline == pytest.approx(float(m(model.module(x_).logits)), abs=1e-4)
-        first = model.module(x).logits[0, e.question.metric.positions[0]].softmax(-1)
-    assert e.probability == pytest.approx(float(first[e.question.metric.target[0]]), abs=1e-5)
+        first = model.module(x).logits[0, e.case.metric.positions[0]].softmax(-1)
+    assert e.probability == pytest.approx(float(first[e.case.metric.target[0]]), abs=1e-5)
     assert e.likeliest[0][0] == model.tokenizer.token(int(first.argmax()))
 
 
@@ -138,7 +145,7 @@ def test_every_score_matches_the_formula(models, name, question):
 def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypatch):
     model, asked = models[name], QUESTIONS[question]
     x, x_, m = posed(model, PROMPT, **asked)
-    cells = caught_cells(monkeypatch, model)
+    cells = caught_cells(monkeypatch)
     e = explain_answer(model, PROMPT, top=12, method="attribution_patching", **asked)
     r = e.receipts
 
@@ -177,7 +184,7 @@ def test_the_keep_only_curve_replaces_all_but_the_strongest(models, question):
     x, x_, m = posed(model, PROMPT, **asked)
     e = explain_answer(model, PROMPT, method="attribution_patching", **asked)
     kept = e.receipts.kept
-    found = attribute_nodes(model, e.question.shown, **nodes_asked(model, asked))
+    found = attribute_nodes(model, e.case.clean, **nodes_asked(model, asked))
     assert kept.nodes == len(found.values) == kept.sizes[-1]
     assert (kept.sizes[0], kept.measured[-1]) == (0, pytest.approx(e.metric_clean, abs=1e-5))
     for size, measured in zip(kept.sizes, kept.measured, strict=True):
@@ -246,7 +253,7 @@ def test_levels_choose_what_is_scored(models, levels):
 @pytest.mark.parametrize("seed", range(3))
 def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(models, question, seed, monkeypatch):
     model = models["llama"]
-    cells = caught_cells(monkeypatch, model)
+    cells = caught_cells(monkeypatch)
     e = explain_answer(model, PROMPT, top=15, seed=seed, **QUESTIONS[question])
     joint, first = cells[-1][0], 16 + len(e.opposing)
     singles, controls = cells[-1][1:16], cells[-1][first : first + 99]
@@ -311,28 +318,28 @@ def test_the_model_is_as_it_was(models):
 
 
 def test_a_shared_beginning_is_shown_and_the_first_difference_asked(models):
-    q = ask(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9", corrupt=CORRUPT)
-    assert q.shown.ids.tolist() == [0, 5, 19, 10, 42, 7]
-    assert q.corrupted.ids.tolist() == [0, 5, 22, 10, 43, 7]
+    q = case_of(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9", corrupt=CORRUPT)
+    assert q.clean.ids.tolist() == [0, 5, 19, 10, 42, 7]
+    assert q.counterpart.ids.tolist() == [0, 5, 22, 10, 43, 7]
     assert (q.metric.target, q.metric.contrast, q.metric.positions) == ((8,), (11,), (-1,))
-    assert q.answers == (" w6", " w9")
+    assert (*q.target_names, *q.contrast_names) == (" w6", " w9")
 
 
 def test_an_answer_of_several_tokens_is_teacher_forced(models):
-    q = ask(models["gpt2"], PROMPT, " w5 w6 w7")
-    assert q.shown.ids.tolist() == [0, 5, 19, 10, 42, 7, 8]
+    q = case_of(models["gpt2"], PROMPT, " w5 w6 w7")
+    assert q.clean.ids.tolist() == [0, 5, 19, 10, 42, 7, 8]
     assert (q.metric.kind, q.metric.target, q.metric.positions) == ("sequence_log_probability", (7, 8, 9), (4, 5, 6))
-    assert q.answers == (" w5 w6 w7",)
+    assert (*q.target_names, *q.contrast_names) == (" w5 w6 w7",)
 
 
 def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
     model = pc.load(str(stories))
     prompt = "Once upon a time, there was a little girl named"
-    q = ask(model, prompt, " 😀", corrupt="Once upon a time, there was a little boy named")
+    q = case_of(model, prompt, " 😀", corrupt="Once upon a time, there was a little boy named")
     whole = ids(model, prompt + " 😀")
-    assert q.shown.ids.tolist() == whole[:-1]
+    assert q.clean.ids.tolist() == whole[:-1]
     assert q.metric.target == tuple(whole[14:])
-    assert q.corrupted.ids.tolist()[-4:] == whole[-5:-1]
+    assert q.counterpart.ids.tolist()[-4:] == whole[-5:-1]
 
 
 @pytest.mark.parametrize(
@@ -355,7 +362,11 @@ def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
         (PROMPT, {"target": " w5", "n_controls": 19}, "20 random sets to 1,000; got 20 and 19"),
         (PROMPT, {"target": " w5", "levels": ()}, r"patterns of site paths; got \(\)"),
         (PROMPT, {"target": " w5", "levels": ("layer",)}, r"patterns of site paths; got \('layer',\)"),
-        (PROMPT, {"target": " w5", "method": "saliency"}, "a method among ig, relp, atp, exact; got 'saliency'"),
+        (
+            PROMPT,
+            {"target": " w5", "method": "saliency"},
+            "a method among activation_patching, .* relp; got 'saliency'",
+        ),
         (PROMPT, {}, "a target .*, or a metric; got neither"),
         (PROMPT, {"target": " w5", "metric": Metric("logit", (3,))}, "a target .*, or a metric; got both"),
         (PROMPT, {"metric": Metric("logit", (61,))}, "tokens 0 to 60; got token 61"),
@@ -417,7 +428,7 @@ def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, met
     site, unit = best.key.split("/", 1)[1].split("/neurons/")
     unit, position = map(int, unit.split("@"))
     off = pc.change("set", site, unit, value=0.0, at=position)
-    shown, metric = e.question.shown, e.question.metric
+    shown, metric = e.case.clean, e.case.metric
     effect = model.measure(shown, metric) - model.measure(shown, metric, interventions=[off])
     assert best.measured == pytest.approx(float(effect), abs=1e-5)
 
@@ -494,9 +505,9 @@ def test_a_real_answer_matches_the_oracle(stories):
 
 def test_the_question_carries_the_shared_beginning(models):
     """The probabilities that are printed are those after it."""
-    question = ask(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9")
+    question = case_of(models["gpt2"], PROMPT, " w5 w6 w7", contrast=" w5 w9")
     assert question.given == models["gpt2"].tokenizer.token(models["gpt2"].continuation(PROMPT, " w5")[0])
-    assert ask(models["gpt2"], PROMPT, " w5", contrast=" w9").given == ""
+    assert case_of(models["gpt2"], PROMPT, " w5", contrast=" w9").given == ""
 
 
 @pytest.mark.parametrize(
@@ -514,5 +525,5 @@ def test_any_metric_can_be_explained(models, metric):
     e = explain_answer(model, PROMPT, metric=metric)
     at = metric.positions[0]
     assert e.metric_clean == pytest.approx(float(metric(model.run(PROMPT).logits[:, [at]])[0]), abs=1e-5)
-    assert e.question.explained.startswith(metric.kind.replace("_", " "))
+    assert e.case.explained.startswith(metric.kind.replace("_", " "))
     assert json.loads(json.dumps(e.to_json(), allow_nan=False))["question"]["metric"]["kind"] == metric.kind

@@ -1,5 +1,7 @@
 """Faithfulness equals what plain forward hooks give, one pair and one subset at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,11 @@ from oracles.faithfulness import faithfulness
 from patchclamp.core.intervention import Intervention
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
-from patchclamp.opening import open_pairs
+from patchclamp.opening import open_task
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.edges import edge_map, measure_edges
-from patchclamp.subjects.pairs import PairSet
+from patchclamp.subjects.cases import ReadTask
+from patchclamp.subjects.edges import edge_map
+from replacing import with_edges_kept
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +24,7 @@ def model(organism):
 
 @pytest.fixture(scope="module")
 def pairs(model):
-    return open_pairs(model, "task:ioi", n=3)
+    return model.read(open_task("task:ioi", model, n=3))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_a_circuit_and_its_rest_equal_plain_hooks(model, pairs, circuit):
     sizes = (4, 10, 16)
     kept = np.array([circuit.first(n) for n in sizes])
     both = interchange(model, circuit, pairs).measure(np.concatenate([kept, ~kept])).mean(1)
-    shares = (both - pairs.m_corrupted.mean()) / (pairs.m_clean.mean() - pairs.m_corrupted.mean())
+    shares = (both - pairs.m_counterpart.mean()) / (pairs.m_clean.mean() - pairs.m_counterpart.mean())
     sets = [{by_hand(circuit.parts[i]) for i in np.flatnonzero(chosen)} for chosen in (*kept, *~kept)]
     for share, chosen in zip(shares, sets, strict=True):
         assert share == pytest.approx(faithfulness(model, pairs, chosen), abs=1e-5)
@@ -59,13 +62,13 @@ def test_an_evaluation_reports_what_was_measured(model, pairs, circuit):
     found = evaluate_circuit(model, circuit, pairs, shares=(0.2, 0.5), minimal=False)
     orders = interchange(model, circuit, pairs).measure(np.array([circuit.first(n) for n in (4, 10)]))
     np.testing.assert_allclose(found.m_kept, orders, atol=1e-5)
-    whole = (pairs.m_clean - pairs.m_corrupted).mean()
+    whole = (pairs.m_clean - pairs.m_counterpart).mean()
     for point, m in zip(found.points, orders, strict=True):
-        assert point.kept.value == pytest.approx((m - pairs.m_corrupted).mean() / whole, abs=1e-5)
+        assert point.kept.value == pytest.approx((m - pairs.m_counterpart).mean() / whole, abs=1e-5)
     low, high = (point.kept.value for point in found.points)
     assert found.area.kept.value == pytest.approx((low + high) / 2, abs=1e-6)
     assert found.area.distance.value == pytest.approx((abs(1 - low) + abs(1 - high)) / 2, abs=1e-6)
-    draws = (found.m_random.mean(-1) - pairs.m_corrupted.mean()) / whole
+    draws = (found.m_random.mean(-1) - pairs.m_counterpart.mean()) / whole
     assert found.area.random.value == pytest.approx(draws.mean(), abs=1e-5)
     assert found.area.ahead.value == pytest.approx(found.area.kept.value - draws.mean(), abs=1e-5)
 
@@ -74,18 +77,18 @@ def test_all_parts_are_the_model_and_none_the_corrupted_prompt(model, pairs, cir
     ends = np.repeat([[True], [False]], len(circuit), axis=1)
     whole, empty = interchange(model, circuit, pairs).measure(ends)
     np.testing.assert_allclose(whole, pairs.m_clean, atol=1e-5)
-    np.testing.assert_allclose(empty, pairs.m_corrupted, atol=1e-5)
+    np.testing.assert_allclose(empty, pairs.m_counterpart, atol=1e-5)
 
 
 def test_a_mean_by_position_is_that_of_both_prompts_of_the_train_pairs(model, circuit):
-    train = open_pairs(model, "task:ioi/train", n=12)
+    train = model.read(open_task("task:ioi/train", model, n=12))
     length = len(train.clean[0])
-    alike = train.some(np.array([len(x) == length for x in train.clean]))
-    one = alike.some(np.arange(len(alike)) == 0)
+    alike = train.subset(np.array([len(x) == length for x in train.clean]))
+    one = alike.subset(np.arange(len(alike)) == 0)
     measured = interchange(model, circuit, one, means=train).measure(np.zeros((1, len(circuit)), dtype=bool))
     # With no part left, the embedding and every write are the means: so is their sum, and m is that of one stream.
     paths = list(model.of_level("node"))
-    run = model.run([*alike.clean, *alike.corrupted], record=paths, logits=False).recording
+    run = model.run([*alike.clean, *alike.counterpart], record=paths, logits=False).recording
     means = {
         path: run[path]
         .unflatten(
@@ -104,18 +107,20 @@ def test_a_mean_by_position_is_that_of_both_prompts_of_the_train_pairs(model, ci
     ]
     expected = model.measure([one.clean[0]], one.metrics[0], interventions=held)
     assert measured[0, 0] == pytest.approx(float(expected[0]), abs=1e-4)
-    assert abs(measured[0, 0] - one.m_corrupted[0]) > 0.5
+    assert abs(measured[0, 0] - one.m_counterpart[0]) > 0.5
 
 
 @pytest.mark.parametrize("baseline", ["corrupted", "mean"])
 def test_all_edges_into_heads_of_a_block_gone_is_those_heads_gone(model, pairs, baseline):
     """No edge to the queries, keys and values of the last block, or its heads replaced: m is the same."""
-    train = open_pairs(model, "task:ioi/train", n=60)
-    one = pairs.some(np.arange(len(pairs)) == 0)
-    alike = train.some(np.array([len(x) == len(one.clean[0]) for x in train.clean]))
-    means = alike.some(np.arange(len(alike)) == 0) if baseline == "mean" else None
+    train = model.read(open_task("task:ioi/train", model, n=60))
+    one = pairs.subset(np.arange(len(pairs)) == 0)
+    alike = train.subset(np.array([len(x) == len(one.clean[0]) for x in train.clean]))
+    means = alike.subset(np.arange(len(alike)) == 0) if baseline == "mean" else None
     if baseline == "mean":  # of one pair, whose two prompts are one: attention of means is the mean of attention
-        means = PairSet(means.pairs, means.clean, means.clean, means.metrics, means.m_clean, means.m_clean)
+        means = ReadTask(
+            means.task, tuple(replace(x, counterpart=x.clean) for x in means.read), means.m_clean, means.m_clean
+        )
     edges = tuple(part for part in edge_map(model).parts if part[1].startswith("blocks.3.attn."))
     heads = tuple(f"blocks.3.attn.z/heads/{h}" for h in range(4))
     gone = [
@@ -129,7 +134,7 @@ def test_all_edges_into_heads_of_a_block_gone_is_those_heads_gone(model, pairs, 
 
 
 def test_edges_are_kept_by_name_whatever_their_order(model, pairs):
-    one, edges = pairs.some(np.arange(len(pairs)) == 0), edge_map(model).parts
+    one, edges = pairs.subset(np.arange(len(pairs)) == 0), edge_map(model).parts
     order = np.random.default_rng(0).permutation(len(edges))
     scores = np.arange(len(edges), 0, -1.0)
     circuit = circuit_of(tuple(edges[i] for i in order), scores)
@@ -137,5 +142,5 @@ def test_edges_are_kept_by_name_whatever_their_order(model, pairs):
     marks = np.zeros_like(kept)
     marks[0, order[:100]] = marks[1, order[:400]] = True
     found = interchange(model, circuit, one).measure(kept)
-    np.testing.assert_allclose(found, measure_edges(model, one, marks), atol=1e-5)
+    np.testing.assert_allclose(found, with_edges_kept(model, one, marks), atol=1e-5)
     assert np.ptp(found) > 0.01

@@ -7,12 +7,15 @@ import torch
 import patchclamp as pc
 from oracles import features as oracle
 from oracles import hooks, integrated
+from patchclamp.ablate import Cases, First, UnitSets, measure_sets
 from patchclamp.attribute import Baseline, attribute_nodes
 from patchclamp.attribute.nodes import idle_units
 from patchclamp.core.basis import Basis
 from patchclamp.core.controls import draw_controls, strata_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.intervention import change
+from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.families.spec import enlarged
@@ -104,32 +107,30 @@ def test_features_are_replaced_together_not_one_after_another(with_basis, corrup
     baseline = Baseline("zero")
     if corrupted:
         baseline = Baseline("corrupted", model.run(CORRUPT, record=SITE).recording)
-    changes = baseline.replace_all([UnitKey(SITE, u, "lab", None, p) for p, u in nodes])
-    clean, changed = (float(model.measure(PROMPT, METRIC, interventions=i)[0]) for i in ([], changes))
+    keys, cases = [UnitKey(SITE, u, "lab", None, p) for p, u in nodes], Cases.of(model.stimuli(PROMPT), METRIC)
+    [[clean, changed]] = measure_sets(model, cases, UnitSets.of([[], keys]), baseline)
     expected = oracle.effect(model.module, ids, place, x, f, r, torch.tensor(D), difference, nodes)
     assert clean - changed == pytest.approx(expected, abs=1e-4)
     # E D is far from the identity here: one after another they do something else.
-    singly = [baseline.replace(UnitKey(SITE, u, "lab", None, p)) for p, u in nodes]
+    source = {"source": baseline.values} if corrupted else {}
+    operation = "patch" if corrupted else "ablate"
+    singly = [change(operation, SITE, u, basis="lab", at=p, **source) for p, u in nodes]
     assert abs(float(model.measure(PROMPT, METRIC, interventions=singly)[0]) - changed) > 1e-3
 
 
 def test_keeping_none_replaces_all_and_keeping_all_changes_nothing(with_basis):
     model, _ = with_basis
-    bases = {SITE: model.basis_at(SITE, "lab")}
-    ranks = {SITE: np.arange(5 * N).reshape(5, N)}
-    baseline = Baseline("zero")
-    clean, none, every, site, some, half = (
-        model.run(PROMPT, interventions=i, record=SITE)
-        for i in (
-            [], baseline.keep_only(ranks, 0, bases), baseline.keep_only(ranks, 5 * N, bases),
-            [baseline.replace_site(SITE, "lab")], baseline.keep_only(ranks, 2 * N + 4, bases),
-            baseline.replace_all(UnitKey(SITE, i % N, "lab", None, i // N) for i in range(2 * N + 4, 5 * N)),
-        )
-    )  # fmt: skip
-    assert torch.equal(every.logits, clean.logits)
-    torch.testing.assert_close(none.recording[SITE], site.recording[SITE], atol=1e-6, rtol=0)
-    torch.testing.assert_close(some.recording[SITE], half.recording[SITE], atol=1e-6, rtol=0)
-    assert not torch.equal(some.logits, clean.logits)
+    baseline, ranks = Baseline("zero"), np.arange(5 * N)
+    others = [[change("ablate", SITE, range(4, N), basis="lab", at=2)], [change("ablate", SITE, basis="lab", at="3:5")]]
+    clean, site, half = (
+        float(model.measure(PROMPT, METRIC, interventions=changes)[0])
+        for changes in ([], [baseline.replace_site(SITE, "lab")], [*others[0], *others[1]])
+    )
+    sets = UnitSets(UnitIndex([Block(SITE, "lab", N, 5)]), [First(ranks, size) for size in (0, 5 * N, 2 * N + 4)])
+    [[none, every, some]] = measure_sets(model, Cases.of(model.stimuli(PROMPT), METRIC), sets, baseline, keep=True)
+    assert every == pytest.approx(clean, abs=1e-6)
+    assert (none, some) == pytest.approx((site, half), abs=1e-5)
+    assert abs(some - clean) > 1e-3
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "relp", "attribution_patching", "activation_patching"])
@@ -149,7 +150,9 @@ def test_features_stand_beside_heads_and_in_the_place_of_their_sites_neurons(wit
     assert graph.about["bases"] == alone.bases
     for cause in alone.causes:
         key = UnitKey.parse(cause.key)
-        without = model.measure(PROMPT, METRIC, interventions=Baseline("zero").replace_all([key]))
+        without = model.measure(
+            PROMPT, METRIC, interventions=[change("ablate", SITE, key.index, basis="lab", at=key.position)]
+        )
         assert cause.measured == pytest.approx(alone.metric_clean - float(without[0]), abs=1e-4)
 
 

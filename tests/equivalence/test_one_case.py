@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from patchclamp.attribute.over_pairs import attribute_pairs
-from patchclamp.core.pairs import Pair
+from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain import explain_answer
 from patchclamp.explain.together import replace_together
 from patchclamp.opening import load
-from patchclamp.subjects.pairs import read_by
 
 CASES = {
     "cat": ("the old cat", "the old dog", " sat", " ran", 1),
@@ -22,10 +21,9 @@ def test_explain_and_circuit_give_one_receipt_of_one_case(case, monkeypatch):
     clean, corrupted, answer, wrong, top = CASES[case]
     model = load("organism:cat")
     drawn = caught(monkeypatch)
-    explained = explain_answer(
-        model, clean, answer, contrast=wrong, corrupt=corrupted, levels=["neuron", "head"], top=top
-    )
-    pairs = read_by(model, [Pair(clean, corrupted, (answer,), (wrong,))])
+    task = Task.of(clean, answer, contrast=wrong, counterpart=corrupted)
+    explained = explain_answer(model, task, levels=["neuron", "head"], top=top)
+    pairs = model.read(task)
     circuit = attribute_pairs(model, pairs, level="neuron", method="integrated_gradients", by_position=True)
     place = {part: i for i, part in enumerate(circuit.parts)}
     keys = [str(UnitKey.parse(cause.key)).split("/", 1)[1] for cause in explained.causes]

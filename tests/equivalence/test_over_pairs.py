@@ -13,16 +13,15 @@ from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
+from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.interchange import measure_interchanged
-from patchclamp.subjects.pairs import read_by
+from replacing import with_units_replaced
 
 PAIRS = [
-    Pair("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),
-    Pair("w1 w2 w3", "w4 w2 w7", (" w11", " w12"), (" w20",)),
-    Pair("w30 w31 w32 w33", "w30 w9 w32 w50", (" w1",), (" w2",)),
-    Pair("w1 w2 w3", "w4 w2", (" w11",), (" w20",)),
+    Case("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),
+    Case("w1 w2 w3", "w4 w2 w7", (" w11", " w12"), (" w20",)),
+    Case("w30 w31 w32 w33", "w30 w9 w32 w50", (" w1",), (" w2",)),
+    Case("w1 w2 w3", "w4 w2", (" w11",), (" w20",)),
 ]
 ALIKE = [PAIRS[0], PAIRS[2]]
 SITE = "blocks.0.mlp.act"
@@ -32,7 +31,7 @@ SITE = "blocks.0.mlp.act"
 def told(request, models):
     """A model and pairs of two lengths, which it was shown by itself."""
     model = models[request.param]
-    return request.param, model, read_by(model, PAIRS, least=0.0)
+    return request.param, model, model.read(Task(tuple(PAIRS)), least=0.0)
 
 
 def parts_of(model, circuit):
@@ -42,7 +41,7 @@ def parts_of(model, circuit):
 def test_pairs_that_cannot_be_compared_are_counted(told):
     _, _, pairs = told
     assert len(pairs) == 3
-    assert pairs.counted_aside() == {"prompts of unequal length": 1}
+    assert pairs.count_skipped() == {"prompts of unequal length": 1}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_they_are_the_scores_of_one_prompt_at_a_time(told, level, method, batch_
     _, model, pairs = told
     found = attribute_pairs(model, pairs, level=level, method=method, batch_size=batch_size, steps=2)
     levels = ["node"] if level == "node" else ["neuron", "head"]
-    for row, clean, other, metric in zip(found.per_case, pairs.clean, pairs.corrupted, pairs.metrics, strict=True):
+    for row, clean, other, metric in zip(found.per_case, pairs.clean, pairs.counterpart, pairs.metrics, strict=True):
         options = {"steps": 2} if method == "integrated_gradients" else {}
         alone = attribute_nodes(model, clean, metric, corrupted=other, method=method, levels=levels, **options)
         own = np.concatenate([alone.matrix(b.site, b.basis).sum(0) for b in alone.units.blocks])
@@ -72,11 +71,11 @@ def test_they_are_the_scores_of_one_prompt_at_a_time(told, level, method, batch_
 
 def test_by_position_they_are_those_of_every_place(told):
     _, model, _ = told
-    pairs = read_by(model, ALIKE, least=0.0)
+    pairs = model.read(Task(tuple(ALIKE)), least=0.0)
     found = attribute_pairs(model, pairs, level="neuron", method="attribution_patching", by_position=True)
     whole = attribute_pairs(model, pairs, level="neuron", method="attribution_patching")
     alone = attribute_nodes(
-        model, pairs.clean[0], pairs.metrics[0], corrupted=pairs.corrupted[0], method="attribution_patching"
+        model, pairs.clean[0], pairs.metrics[0], corrupted=pairs.counterpart[0], method="attribution_patching"
     )
     for key, score in zip(parts_of(model, found), found.per_case[0], strict=True):
         own = alone.matrix(key.site, key.basis)[key.position, key.index]
@@ -92,7 +91,7 @@ def test_patching_is_one_run_with_a_plain_hook_per_case_and_unit(told):
     module, where = model.module, hooks.places(name, model.n_layers)
     found = attribute_pairs(model, pairs, level="node", method="activation_patching")
     for i in range(len(pairs)):
-        x, other = (torch.tensor(ends[i].ids[None]) for ends in (pairs.clean, pairs.corrupted))
+        x, other = (torch.tensor(ends[i].ids[None]) for ends in (pairs.clean, pairs.counterpart))
         t, c = list(pairs.metrics[i].target), list(pairs.metrics[i].contrast)
 
         def m(z, t=t, c=c):
@@ -109,7 +108,9 @@ def test_patching_is_one_run_with_a_plain_hook_per_case_and_unit(told):
 def test_denoising_puts_the_clean_value_into_the_corrupted_run(told):
     _, model, pairs = told
     forth = attribute_pairs(model, pairs, method="activation_patching", denoise=True)
-    turned = read_by(model, [Pair(p.corrupted, p.clean, p.answers, p.wrongs) for p in pairs.pairs], least=0.0)
+    turned = model.read(
+        Task(tuple(Case(p.counterpart, p.shown, p.targets, p.contrasts) for p in pairs.task.cases)), least=0.0
+    )
     back = attribute_pairs(model, turned, method="activation_patching")
     np.testing.assert_allclose(forth.values, -back.values, rtol=1e-4, atol=1e-5)
     assert forth.provenance.options["direction"] == "denoise"
@@ -127,7 +128,7 @@ def test_integrated_gradients_miss_their_sum_by_what_they_say(told):
 @pytest.mark.parametrize("method", ["attribution_patching", "relp", "integrated_gradients"])
 def test_scoring_writes_no_key_of_a_unit(told, method, monkeypatch):
     _, model, _ = told
-    pairs = read_by(model, ALIKE, least=0.0)
+    pairs = model.read(Task(tuple(ALIKE)), least=0.0)
     written = []
     bare = UnitKey.__str__
     monkeypatch.setattr(UnitKey, "__str__", lambda key: written.append(key) or bare(key))
@@ -189,7 +190,7 @@ def test_features_stand_in_the_place_of_their_sites_neurons(with_features, metho
     features = [i for i, key in enumerate(keys) if key.basis == "lab"]
     assert found.provenance.hashes == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
     for i in range(len(pairs)):
-        asked = {"corrupted": pairs.corrupted[i], "levels": ["feature"]}
+        asked = {"corrupted": pairs.counterpart[i], "levels": ["feature"]}
         if method != "activation_patching":
             options = {"steps": 3} if method == "integrated_gradients" else {}
             alone = attribute_nodes(model, pairs.clean[i], pairs.metrics[i], method=method, **asked, **options)
@@ -198,7 +199,7 @@ def test_features_stand_in_the_place_of_their_sites_neurons(with_features, metho
             )
     if method == "activation_patching":
         parts = [found.parts[i] for i in features]
-        effects = pairs.m_clean - measure_interchanged(model, pairs, parts, np.eye(len(parts), dtype=bool))
+        effects = pairs.m_clean - with_units_replaced(model, pairs, parts, np.eye(len(parts), dtype=bool))
         np.testing.assert_allclose(found.per_case[:, features].T, effects, rtol=1e-4, atol=2e-5)
         assert np.abs(effects).max() > 1e-2
 
@@ -212,19 +213,19 @@ def test_all_nodes_replaced_are_the_other_run_and_none_is_this_one(told, denoise
     parts = attribute_pairs(model, pairs, method="attribution_patching").parts
     marks = np.zeros((2, len(parts)), dtype=bool)
     marks[1] = True
-    none, all_ = measure_interchanged(model, pairs, parts, marks, denoise=denoise, batch_size=1)
-    ends = (pairs.m_corrupted, pairs.m_clean) if denoise else (pairs.m_clean, pairs.m_corrupted)
+    none, all_ = with_units_replaced(model, pairs, parts, marks, denoise=denoise, batch_size=1)
+    ends = (pairs.m_counterpart, pairs.m_clean) if denoise else (pairs.m_clean, pairs.m_counterpart)
     np.testing.assert_allclose(none, ends[0], atol=1e-4)
     np.testing.assert_allclose(all_, ends[1], atol=1e-4)
 
 
 def test_at_positions_only_these_are_replaced(told):
     _, model, _ = told
-    pairs = read_by(model, ALIKE, least=0.0)
+    pairs = model.read(Task(tuple(ALIKE)), least=0.0)
     found = attribute_pairs(model, pairs, method="activation_patching", level="node", by_position=True)
     some = found.order(signed=False)[:6]
     marks = np.eye(len(found), dtype=bool)[some]
-    effects = pairs.m_clean - measure_interchanged(model, pairs, list(found.parts), marks)
+    effects = pairs.m_clean - with_units_replaced(model, pairs, list(found.parts), marks)
     np.testing.assert_allclose(effects.mean(1), found.values[some], rtol=1e-4, atol=2e-5)
 
 
@@ -254,7 +255,7 @@ def test_what_cannot_be_asked_is_said(told, asked, said):
 def test_what_is_not_there_cannot_be_replaced(told, part):
     _, model, pairs = told
     with pytest.raises(PatchclampError):
-        measure_interchanged(model, pairs, [part], np.ones((1, 1), dtype=bool))
+        with_units_replaced(model, pairs, [part], np.ones((1, 1), dtype=bool))
 
 
 def test_the_cost_is_counted(told):

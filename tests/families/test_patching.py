@@ -5,10 +5,10 @@ import pytest
 
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.core.metric import EachMetric, Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.core.task import Case, Task
+from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.families.spec import family_names
-from patchclamp.subjects.pairs import PairSet
 
 METRICS = (Metric("logit_difference", (11,), (12,)),) * 2
 
@@ -23,8 +23,8 @@ def test_the_whole_stream_makes_all_the_difference(models, name, direction):
     model = models[name]
     clean, corrupted = shown([2, 3, 4, 5, 6], [2, 9, 4, 5, 6]), shown([2, 7, 4, 8, 6], [2, 3, 11, 5, 6])
     ends = [model.measure(prompts, EachMetric(METRICS)).double().numpy() for prompts in (clean, corrupted)]
-    pair = Pair("x", "x′", ("a",), ("b",))
-    pairs = PairSet((pair, pair), clean, corrupted, METRICS, *ends)
+    pair = Case("x", "x′", ("a",), ("b",))
+    pairs = ReadTask(Task((pair, pair)), tuple(map(ReadCase, clean, corrupted, METRICS)), *ends)
     found = patch_sites(model, pairs, "resid", positions="all", direction=direction)
-    assert found.flat.shape == (2, model.n_layers + 1)
-    np.testing.assert_allclose(found.flat, 1.0, atol=2e-3)
+    assert found.per_case.shape == (2, model.n_layers + 1)
+    np.testing.assert_allclose(found.per_case, 1.0, atol=2e-3)

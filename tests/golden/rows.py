@@ -15,7 +15,7 @@ A quantity is written ``measure:name``. All of one measure are of one unit and a
 Names that begin with ``random`` rest on draws of random sets. Times, paths, hashes, versions and words stay out.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -187,16 +187,15 @@ def _evaluate(document: Any, _: Path) -> Found:
 
 def _patch(document: Any, _: Path) -> Found:
     yield from _one(
-        m_clean=document["m_clean"], m_corrupt=document["m_corrupted"], n_pairs=document["n_pairs"],
-        n_cells=document["n_cells"], n_run=document["run"], n_agree=document["agree"],
+        m_clean=document["metric_clean"], m_corrupt=document["metric_baseline"], n_pairs=document["n_cases"],
+        n_cells=document["n"], n_run=document["run"], n_agree=document["agree"],
         probability_least=document["least_p"],
     )  # fmt: skip
-    yield from _each("n:aside", document["aside"])
-    cells: Sequence[Any] = document["cells"]
-    named = {f"{cell['key']}@{cell['place']}": cell for cell in cells}
-    yield from _each("share:cell", {key: cell["mean"] for key, cell in named.items()})
+    yield from _each("n:aside", document["provenance"]["extra"]["skipped"])
+    named = {cell["key"]: cell for cell in document["scores"]}
+    yield from _each("share:cell", {key: cell["score"] for key, cell in named.items()})
     yield from _each("n:cell", {key: cell["n"] for key, cell in named.items()})
-    for key in list(named)[: STRONGEST if document["n_pairs"] > 1 else 0]:
+    for key in list(named)[: STRONGEST if document["n_cases"] > 1 else 0]:
         yield from _interval("share:cell", key, named[key])
         yield "probability:cell", key, named[key]["p"]
 

@@ -271,14 +271,15 @@ def test_the_interval_of_an_auroc_is_that_of_resampled_documents():
     cluster = np.repeat(np.arange(60), 20)
     labels = draw.random(1200) < 0.3
     scores = draw.normal(size=1200) + 0.8 * labels + 0.7 * draw.normal(size=60)[cluster]
-    area, low, high = clustered_auroc(scores, labels, cluster)
-    assert area == pytest.approx(auroc(scores, labels))
+    area = clustered_auroc(scores, labels, cluster)
+    assert area.n == labels.sum()
+    assert area.value == pytest.approx(auroc(scores, labels))
     rows = [np.flatnonzero(cluster == c) for c in range(60)]
     resampled = []
     for _ in range(400):
         pick = np.concatenate([rows[c] for c in draw.integers(0, 60, size=60)])
         resampled.append(auroc(scores[pick], labels[pick]))
-    assert (high - low) / (2 * 1.96) == pytest.approx(np.std(resampled), rel=0.15)
+    assert (area.high - area.low) / (2 * 1.96) == pytest.approx(np.std(resampled), rel=0.15)
 
 
 def test_equal_rows_in_other_files_hash_alike(tmp_path):

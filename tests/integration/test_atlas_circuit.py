@@ -123,12 +123,12 @@ def test_scores_that_are_no_numbers_break_nothing(atlas, score):
 # -- pages ------------------------------------------------------------------------------------------------------------
 
 
-def graph_of(atlas, method="integrated_gradients", prompt="the old cat"):
+def graph_of(atlas, method="integrated gradients", prompt="the old cat"):
     return next(r.id for r in atlas.graphs().rows if (r.method, r.prompt) == (method, prompt))
 
 
 def test_the_planted_neurons_are_kept_and_the_decoy_is_not(atlas):
-    for method in ("integrated_gradients", "planted"):
+    for method in ("integrated gradients", "planted"):
         page = atlas.graph(graph_of(atlas, method), keep=0.8)
         kept = {n.key for n in page.nodes if n.kind == "neuron"}
         assert kept == {f"cat/{SITE}/neurons/{unit}@3" for unit in (CAT, ANIMAL)}

@@ -426,6 +426,10 @@ def test_the_planted_unit_beats_random_ones_and_the_decoy_does_not(bench, cat):
     assert planted["low"] <= planted["mean"] <= planted["high"]
     assert abs(decoy["measured"]) < 0.01
     assert decoy["p"] > planted["p"]
+    # Sixteen neurons of one site have too few like ones for more than weak evidence, and the verdict says so.
+    assert planted["verdict"].startswith("weak (only 15 different random sets")
+    assert decoy["verdict"].startswith("no evidence (")
+    assert "99 different random sets" in planted["rule"]
     again = only(bench.run(clamps=[clamp(CAT)], controls=40), "control")
     assert again == planted
     p = cat.run(TEXT, logits=(3,)).logits[0, 0].log_softmax(-1)
@@ -445,7 +449,7 @@ def test_random_sets_are_other_units_of_the_site_that_the_change_moves_as_far(wo
         pc.change("add", site, 5, value=1.0, at="5"),
     ]
     recording = model.run("anna has a red ball .", record=site, logits=False).recording
-    sets, elsewhere = _drawn(model, recording, changes, 30, seed=0)
+    sets, loudest, controls = _drawn(model, recording, changes, 30, seed=0)
     values = unit_values(model, site, "neurons", recording[site])
     moved = {5: movement(model, values, [changes[0], changes[2]]), 9: movement(model, values, [changes[1]])}
     x = np.asarray(recording[site].double())
@@ -460,7 +464,9 @@ def test_random_sets_are_other_units_of_the_site_that_the_change_moves_as_far(wo
         for own, other in ((5, units[0]), (9, units[2])):
             decile = np.argsort(np.argsort(moved[own], kind="stable")) * 10 // len(moved[own])
             assert decile[own] == decile[other]
-    assert elsewhere == 0
+    assert controls.outside == 0
+    largest = [i for i in np.argsort(-np.abs(x).max(0)).tolist() if i not in (5, 9)]
+    assert [change.units[0] for change in loudest] == [largest[0], largest[0], largest[1]]
     assert len({tuple(c.units[0] for c in drawn) for drawn in sets}) == 30
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from patchclamp.cli import build_parser
+from patchclamp.core.method_index import methods
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -47,6 +48,8 @@ def test_flags_are_documented(command: str):
 
 def test_documented_flags_exist():
     known = {flag for parser in COMMANDS.values() for flag in long_flags(parser)}
+    # Options of methods come with --method.
+    known |= {f"--{entry['name'].replace('_', '-')}" for card in methods() for entry in card.data["options"]}
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", CLI_PAGE.read_text())) <= known
 
 

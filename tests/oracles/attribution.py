@@ -9,6 +9,8 @@ import torch
 
 from oracles import edges, hooks, integrated, relevance
 
+LEAST = 0.1
+"""Cases whose m differs by less between x and x′ are set aside."""
 FAMILY = {"GPT2LMHeadModel": "gpt2", "LlamaForCausalLM": "llama"}
 
 
@@ -24,7 +26,7 @@ def ends(subject, case):
         None if text is None else torch.tensor(subject.stimuli(text)[0].ids[None])
         for text in (case.shown, case.counterpart)
     )
-    t, c = (subject.continuation(case.shown, answer)[0] for answer in (case.answers[0], case.wrongs[0]))
+    t, c = (subject.continuation(case.shown, answer)[0] for answer in (case.targets[0], case.contrasts[0]))
     return x, other, lambda z: (z if z.ndim == 1 else z[0, -1])[t] - (z if z.ndim == 1 else z[0, -1])[c]
 
 
@@ -129,7 +131,7 @@ def eap_ig(subject, task, options):
 
 
 def _edges(subject, task, score):
-    """Return the mean over cases of every edge's score."""
+    """Return every edge's score, its mean over the cases whose two prompts differ in m."""
     n_layers, n_heads = subject.n_layers, subject.module.config.n_head
     writers, parts = ["embed/whole/0"], []
     for i in range(n_layers):
@@ -139,9 +141,13 @@ def _edges(subject, task, score):
         parts += [(u, f"blocks.{i}.mlp.pre/whole/0") for u in writers]
         writers.append(f"blocks.{i}.mlp.write/whole/0")
     parts += [(u, "final/whole/0") for u in writers]
-    total = 0.0
+    each = []
     for case in task.cases:
         x, other, m = ends(subject, case)
         x, other = (edges.embedded(subject.module, one[0].tolist()).detach() for one in (x, other))
-        total = total + score(edges.run, subject.module, x, other, m, parts)
-    return {f"{u}->{v}": float(value) / len(task) for (u, v), value in zip(parts, total, strict=True)}
+        clean, corrupted = (
+            m(edges.run(subject.module, one, lambda v, stream, writes: stream)[0]) for one in (x, other)
+        )
+        if abs(clean - corrupted) >= LEAST:
+            each.append(score(edges.run, subject.module, x, other, m, parts))
+    return {f"{u}->{v}": float(value) for (u, v), value in zip(parts, torch.stack(each).mean(0), strict=True)}

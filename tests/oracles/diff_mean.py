@@ -7,7 +7,7 @@ def diff_mean(subject, task, options) -> np.ndarray:
     """Return d = (μ₊ − μ₋) / ‖μ₊ − μ₋‖ over all tokens but the first (BOS) of each text."""
     wanted = options.wanted or task.cases[0].label
     n = len([site for site in subject.sites() if site.kind == "resid_out"])
-    site = options.site or f"blocks.{n // 2}.resid_out"
+    site = options.sites or f"blocks.{n // 2}.resid_out"
     tokens = {True: [], False: []}
     for case in task.cases:
         values = subject.run(case.shown, record=site, logits=False).recording[site].double().numpy()

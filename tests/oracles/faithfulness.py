@@ -65,7 +65,7 @@ def faithfulness(model, pairs, kept):
     n, h = model.module.config.n_layer, model.module.config.n_head
     everything = {("embed",)} | {("mlp", i) for i in range(n)} | {("head", i, j) for i in range(n) for j in range(h)}
     rows = []
-    for metric, clean, corrupted in zip(pairs.metrics, pairs.clean, pairs.corrupted, strict=True):
+    for metric, clean, corrupted in zip(pairs.metrics, pairs.clean, pairs.counterpart, strict=True):
         values = values_of(model, corrupted)
         rows.append([m_of(model, metric, clean, values, some) for some in (kept, set(), everything)])
     own, empty, whole = np.array(rows).mean(0)

@@ -13,7 +13,7 @@ def insertion_deletion(subject, task, scores, options):
     areas = []
     for i, case in enumerate(task.cases):
         [picture] = subject.stimuli(case.shown)
-        t, where = subject.class_index(case.answers[0]), squares(*picture.pixels.shape[:2], size)
+        t, where = subject.class_index(case.targets[0]), squares(*picture.pixels.shape[:2], size)
         order = sorted(range(len(where)), key=lambda r, i=i: -scores.per_case[i][r])
         area = {}
         for name, start in (("insertion", np.zeros_like(picture.pixels)), ("deletion", picture.pixels.copy())):

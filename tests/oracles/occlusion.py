@@ -18,7 +18,7 @@ def occlusion(subject, task, options):
     scores = {}
     for case in task.cases:
         [picture] = subject.stimuli(case.shown)
-        t = subject.class_index(case.answers[0])
+        t = subject.class_index(case.targets[0])
         clean = logits(subject, picture)[t]
         for r, (y, x) in enumerate(squares(*picture.pixels.shape[:2], options.size)):
             pixels = picture.pixels.copy()

@@ -15,7 +15,7 @@ def relp(subject, task, options):
         None if text is None else torch.tensor(subject.stimuli(text)[0].ids[None])
         for text in (case.shown, case.counterpart)
     )
-    t, c = (subject.continuation(case.shown, answer)[0] for answer in (case.answers[0], case.wrongs[0]))
+    t, c = (subject.continuation(case.shown, answer)[0] for answer in (case.targets[0], case.contrasts[0]))
     backward = relevance.rewritten(subject.module, options.rules)
     where = hooks.places(family, subject.n_layers)
     scores = {}

@@ -11,7 +11,6 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.method_index import list_names
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import ask
 from patchclamp.organisms import language
 
 NAMES = list_names("attribute", "unit")
@@ -49,8 +48,8 @@ def test_every_step_of_a_program_is_found_by_replacing_it(name):
 @pytest.mark.parametrize("name", ["majority-gpt2", "majority-llama"])
 def test_the_head_before_a_step_is_missed_by_slopes_and_found_along_a_path(name):
     model, card = organisms.build(name), organisms.card(name)
-    question = ask(model, card["prompt"], card["target"], contrast=card["contrast"])
-    scores = {method: attribute_nodes(model, question.shown, question.metric, method=method) for method in NAMES}
+    case = model.read_case(card["prompt"], [card["target"]], [card["contrast"]])
+    scores = {method: attribute_nodes(model, case.clean, case.metric, method=method) for method in NAMES}
     head = scores["activation_patching"].index.place(UnitKey.parse(card["true"][0]))
     assert scores["activation_patching"].values[head] == pytest.approx(
         scores["integrated_gradients"].values[head], rel=0.05
@@ -116,17 +115,17 @@ def test_random_scores_predict_nothing_and_methods_do(held):
 def test_a_receipt_is_what_replacing_the_highest_nodes_by_hand_takes_away(held):
     model, shares = organisms.build("language-gpt2"), []
     for item in language.tasks("agreement", 2):
-        asked = ask(model, item.clean, item.answer, contrast=item.wrong, corrupt=item.corrupted)
-        clean, corrupted = (model.run([x], record="*") for x in (asked.shown, asked.corrupted))
+        asked = model.read_case(item.clean, [item.answer], [item.wrong], counterpart=item.corrupted)
+        clean, corrupted = (model.run([x], record="*") for x in (asked.clean, asked.counterpart))
         top = attribute_nodes(
-            model, asked.shown, asked.metric, corrupted=asked.corrupted, method="attribution_patching"
+            model, asked.clean, asked.metric, corrupted=asked.counterpart, method="attribution_patching"
         ).top(20)
         edits = [
             change("set", k.site, k.index, basis=k.basis, at=k.position, value=_at(corrupted.recording, k, model))
             for k in top
         ]
         before, without = (
-            asked.metric(run.logits[:, -1:])[0] for run in (clean, model.run([asked.shown], interventions=edits))
+            asked.metric(run.logits[:, -1:])[0] for run in (clean, model.run([asked.clean], interventions=edits))
         )
         floor = asked.metric(corrupted.logits[:, -1:])[0]
         shares.append(float((before - without) / (before - floor)))

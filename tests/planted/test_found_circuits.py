@@ -5,14 +5,14 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.attribute.over_pairs import attribute_pairs
-from patchclamp.opening import load, open_pairs
+from patchclamp.opening import load, open_task
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 @pytest.mark.parametrize("name", ["copy", "induction", "mover"])
 def test_what_is_planted_is_found_at_its_place(name, kind):
     model = load(f"organism:{name}-{kind}")
-    pairs = open_pairs(model, "planted")
+    pairs = model.read(open_task("planted", model))
     found = attribute_pairs(model, pairs, level="neuron", method="activation_patching", by_position=True)
     true = set(organisms.card(model.name)["true"])
     first = {found.parts[i] for i in found.order(signed=False)[: len(true)]}

@@ -1,5 +1,6 @@
 """Activation patching finds the planted units, and no other, where each of them is needed."""
 
+import numpy as np
 import pytest
 
 import patchclamp as pc
@@ -12,8 +13,8 @@ SERIES = ("copy", "induction", "mover", "neuron", "facts", "broadcast")
 
 def moved(name: str, direction: str, least: float = 0.1) -> set[str]:
     model = pc.load(f"organism:{name}")
-    found = patch_sites(model, pc.open_pairs(model, "planted"), ["neuron", "head"], direction=direction)
-    return {f"{cell.key}@{cell.place}" for cell in found.strongest() if abs(cell.mean) > least}
+    found = patch_sites(model, model.read(pc.open_task("planted", model)), ["neuron", "head"], direction=direction)
+    return {str(found.key(place)) for place in np.flatnonzero(np.abs(found.values) > least)}
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
@@ -31,10 +32,10 @@ def test_denoise_finds_the_same_where_units_stand_in_series(circuit):
 
 def test_where_two_units_are_summed_each_carries_half():
     model = pc.load("organism:backup-gpt2")
-    pairs = pc.open_pairs(model, "planted")
+    pairs = model.read(pc.open_task("planted", model))
     found = patch_sites(model, pairs, "head", positions=["-1"])
-    shares = {cell.key: round(cell.mean, 2) for cell in found.strongest(2)}
-    assert shares == {"blocks.0.attn.z/heads/0": 0.5, "blocks.0.attn.z/heads/2": 0.5}
+    shares = {str(key): round(found.score(key), 2) for key in found.top(2, signed=False)}
+    assert shares == {"blocks.0.attn.z/heads/0@-1": 0.5, "blocks.0.attn.z/heads/2@-1": 0.5}
 
 
 def test_a_decoy_that_only_fires_is_not_found():

@@ -6,10 +6,10 @@ import pytest
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.core.edges import EdgeMap
-from patchclamp.core.pairs import Pair
+from patchclamp.core.task import Case, Task
 from patchclamp.organisms import build, card, truth
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import edge_map
-from patchclamp.subjects.pairs import PairSet, read_by
 
 EMBED, FINAL = "embed/whole/0", "final/whole/0"
 PLANTED = {
@@ -39,11 +39,11 @@ PLANTED = {
 }
 
 
-def asked(name: str) -> tuple[object, PairSet]:
+def asked(name: str) -> tuple[object, ReadTask]:
     """Return an organism and its card's question as a pair."""
     model, about = build(name), card(name)
-    pair = Pair(about["prompt"], truth(name).about["corrupt"], (about["target"],), (about["contrast"],))
-    return model, read_by(model, [pair])
+    pair = Case(about["prompt"], truth(name).about["corrupt"], (about["target"],), (about["contrast"],))
+    return model, model.read(Task((pair,)))
 
 
 def shared(parts: set[tuple[str, str]], edges: EdgeMap) -> set[tuple[str, str]]:

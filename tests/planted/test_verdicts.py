@@ -12,13 +12,13 @@ import pytest
 
 from conftest import SOAK
 from patchclamp import organisms
-from patchclamp.attribute import Baseline, attribute_nodes
+from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
+from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import ask
 from patchclamp.explain.receipts import loudest_others
 
 FEW = {"copy-gpt2": 87, "copy-llama": 87}
@@ -30,8 +30,8 @@ DRAWS = 20 if SOAK else 2
 def receipts(name, n_draws, seed=0):
     """Return the receipt of an organism's planted units, and those of random sets of as many units."""
     model, card = organisms.build(name), organisms.card(name)
-    question = ask(model, card["prompt"], card["target"], contrast=card["contrast"])
-    found = attribute_nodes(model, question.shown, question.metric, method="activation")
+    case = model.read_case(card["prompt"], [card["target"]], [card["contrast"]])
+    found = attribute_nodes(model, case.clean, case.metric, method="activation")
     draw = np.random.default_rng(seed)
     planted = [found.units.place(UnitKey.parse(key)) for key in card["true"]]
     claims = [planted, *(draw.permutation(len(found))[: len(planted)].tolist() for _ in range(n_draws))]
@@ -43,8 +43,8 @@ def receipts(name, n_draws, seed=0):
         tuple(sorted(one)) for c, r, some in zip(claims, rivals, controls, strict=True) for one in (c, r, *some.sets)
     ]
     once = list(dict.fromkeys(sets))
-    cells = [Baseline("zero").replace_all([found.key(i) for i in one]) for one in once]
-    values = model.sweep(question.shown, question.metric, cells).double().numpy()
+    sets = UnitSets(found.units, [np.array(one) for one in once])
+    [values] = measure_sets(model, Cases.of([case.clean], case.metric), sets, Baseline("zero"))
     effects = dict(zip(once, (found.metric_clean - values).tolist(), strict=True))
 
     def effect(one):

@@ -10,17 +10,26 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.attribute.over_pairs import attribute_pairs
-from patchclamp.attribute.patched import Patched
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.calibrate.circuits import Finding
 from patchclamp.calibrate.tasks import Holding
-from patchclamp.cli import basis_tables, brains, calibrate_tables, circuit, circuit_evaluate, decompose, patch, tables
+from patchclamp.cli import (
+    basis_tables,
+    brains,
+    calibrate_tables,
+    circuit,
+    circuit_evaluate,
+    decompose,
+    patch_tables,
+    tables,
+)
 from patchclamp.cli.circuit_evaluate_tables import show
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.output import emit
 from patchclamp.core.circuit import draw_graph
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
+from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.judging import Judged, Report
@@ -87,7 +96,7 @@ def check(data, outputs, capsys, absent=(None, float("nan"))):
 
 @pytest.fixture(scope="module")
 def pairs(cat):
-    return pc.open_pairs(cat, "planted")
+    return cat.read(pc.open_task("planted", cat))
 
 
 @pytest.fixture(scope="module")
@@ -134,17 +143,18 @@ def test_an_evaluated_circuit(cat, found, pairs, capsys):
 def test_patched_sites(cat, pairs, capsys, monkeypatch):
     whole = patch_sites(cat, pairs)
     # An interval and p belong to several pairs.
-    cells = [replace(cell, low=0.25, high=0.75, p=0.5, n=2) for cell in whole.strongest(ROWS)]
-    for at in numbers(cells):
-        shown = without(cells, at, float("nan"))
-        monkeypatch.setattr(Patched, "strongest", lambda *_, shown=shown: shown)
-        patch._show(whole, "folder", ROWS)
+    every = [Estimate(1.0, INTERVAL, 2, whole.unit, INTERVAL, 0.5) for _ in range(len(whole))]
+    for at in numbers(every[:ROWS]):
+        # A p that is not known is None.
+        shown = [*without(every[:ROWS], at, None if at[-1] == "p" else float("nan")), *every[ROWS:]]
+        monkeypatch.setattr(Scores, "estimates", lambda _, places, shown=shown: shown[: len(places)])
+        patch_tables.show_patching(whole, ROWS)
         emit(whole.to_json())
         text = patched_page(whole) + capsys.readouterr().out
         assert PRINTED.search(text) is None, at
-    effects = {at: np.full_like(values, np.nan) for at, values in whole.effects.items()}
-    lost = replace(whole, effects=effects, m_clean=whole.m_clean * np.nan, m_corrupted=whole.m_corrupted * np.nan)
-    patch._show(lost, "folder", ROWS)
+    monkeypatch.undo()
+    lost = replace(whole, metric_clean=np.nan, metric_baseline=np.nan)
+    patch_tables.show_patching(lost, ROWS)
     assert PRINTED.search(patched_page(lost) + capsys.readouterr().out) is None
 
 
@@ -171,10 +181,11 @@ def test_dictionaries(capsys):
     )
     report = Report(rows, score, {"blocks.0.mlp.act": (0.5, 0.1)}, {"blocks.0.mlp.act": (score, score)}, 100, 3, ())
     check(report, [lambda x: basis_tables.report(x, "features")], capsys, absent=[float("nan")])
-    units = {name: {"unit": "u", "sign": 1, "auroc": 0.75, "interval": [0.5, 1.0]} for name in ("topk", "neurons")}
+    area = Estimate(0.5, INTERVAL, 4, "AUROC").to_json()
+    units = {name: {"unit": "u", "sign": 1, "auroc": area} for name in ("topk", "neurons")}
     concepts = {
         "own": "topk", "tokens": 9, "documents": 3, "means": {"topk": 0.75, "neurons": 0.5},
-        "each": {"plural": {**units, "ahead": {"neurons": [0.5, 0.25, 0.75]}}},
+        "each": {"plural": {**units, "ahead": {"neurons": area}}},
         "counts": [{"set": "topk", "against": "neurons", "ahead": 1, "behind": 0}],
     }  # fmt: skip
     check(concepts, [basis_tables.concepts], capsys)

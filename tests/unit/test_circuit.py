@@ -17,12 +17,13 @@ from patchclamp.core.disk import writing
 from patchclamp.core.edges import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
+from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.together import _arrange, count_matched, count_same_size
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
-PAIR = {"clean": "a b", "corrupted": "a c", "answers": [" d"], "wrongs": [" e"], "group": ""}
-ABOUT = {"cases": ["1234abcd"], "metric": "logit_difference", "asked": [PAIR]}
+TASK = Task.of("a b", " d", contrast=" e", counterpart="a c").to_json()
+ABOUT = {"cases": ["1234abcd"], "metric": "logit_difference", "task": TASK}
 
 
 def nodes(scores=(1.0, -3.0, 2.0, 0.5), **more):
@@ -119,7 +120,8 @@ def test_what_was_changed_is_refused(change, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("cases", None), ("cases", [["a"]]), ("metric", 3), ("skipped", 7), ("asked", ["a"]), ("gap", "x"),
+        ("cases", None), ("cases", [["a"]]), ("metric", 3), ("skipped", 7), ("task", ["a"]),
+        ("task", {"cases": []}), ("gap", "x"),
         ("receipt", {"parts": []}), ("receipt", 7), ("plan", []),
     ],
 )  # fmt: skip

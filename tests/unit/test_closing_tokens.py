@@ -8,12 +8,11 @@ import torch
 
 import patchclamp as pc
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Role, Stimulus
-from patchclamp.explain import ask, explain_answer
+from patchclamp.core.task import Case, Task
+from patchclamp.explain import explain_answer
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import read_by
 from patchclamp.subjects.text import Tokenizer, windows
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(50)), "user", "bot", ":", "a", "."]
@@ -28,6 +27,12 @@ TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} [SEP] {% endfor %}"
     "{% if add_generation_prompt %}bot :{% endif %}"
 )
+
+
+def case_of(model, prompt, target=None, contrast=None, corrupt=None, metric=None):
+    """Return one prompt with its answers as the model reads it."""
+    sides = [() if answer is None else (answer,) for answer in (target, contrast)]
+    return model.read_case(prompt, *sides, counterpart=corrupt, metric=metric)
 
 
 def tokenizer(frame: str):
@@ -102,9 +107,9 @@ def test_a_masked_model_reads_the_whole_text_as_transformers_does():
     assert torch.equal(model.run(prompt).logits, expected)
     e = explain_answer(model, prompt, "w9", contrast="w8", top=3)
     assert e.metric_clean == pytest.approx(float(expected[0, 3, 14] - expected[0, 3, 13]), abs=1e-5)
-    again = ask(model, model.tokenize(prompt), "w9", contrast="w8")
-    assert again.metric == e.question.metric
-    assert again.shown.ids.tolist() == e.question.shown.ids.tolist() == ids[0].tolist()
+    again = case_of(model, model.tokenize(prompt), "w9", contrast="w8")
+    assert again.metric == e.case.metric
+    assert again.clean.ids.tolist() == e.case.clean.ids.tolist() == ids[0].tolist()
 
 
 @pytest.mark.parametrize("frame", ["an end", "both"])
@@ -117,24 +122,24 @@ def test_a_causal_model_answers_before_the_end(frame):
     assert written.prompt.ids.tolist()[n:] == [8, 9]
     assert list(model.steps("w3 w4", max_new_tokens=3)) == written.ids.tolist()
     assert model.continuation("w3 w4", " w5") == (10,)
-    shown = ask(model, "w3 w4", " w5 w6").shown
+    shown = case_of(model, "w3 w4", " w5 w6").clean
     assert shown.ids.tolist()[n:] == [8, 9, 10]
-    pairs = read_by(model, [Pair("w3 w4", "w3 w9", (" w5",), (" w6",))], least=0.0)
+    pairs = model.read(Task((Case("w3 w4", "w3 w9", (" w5",), (" w6",)),)), least=0.0)
     assert pairs.clean[0].ids.tolist()[n:] == [8, 9]
 
 
 def test_a_stimulus_and_ids_are_asked_as_their_text_is():
     model = subject("gpt2", "a beginning")
-    expected = ask(model, "w3 w4", " w5", contrast=" w6", corrupt="w3 w9")
+    expected = case_of(model, "w3 w4", " w5", contrast=" w6", corrupt="w3 w9")
     clean, other = (model.tokenize(text, answered=True) for text in ("w3 w4", "w3 w9"))
     for shown, corrupt in ((clean, other), (clean.ids, other.ids), (clean.ids.tolist(), Stimulus.of(other.ids))):
-        found = ask(model, shown, " w5", contrast=" w6", corrupt=corrupt)
+        found = case_of(model, shown, " w5", contrast=" w6", corrupt=corrupt)
         assert (found.prompt, found.corrupt, found.metric) == ("w3 w4", "w3 w9", expected.metric)
-        assert found.shown.ids.tolist() == expected.shown.ids.tolist()
+        assert found.clean.ids.tolist() == expected.clean.ids.tolist()
     with pytest.raises(PatchclampError, match="one prompt; got 2"):
-        ask(model, [[8, 9], [8, 10]], " w5")
+        case_of(model, [[8, 9], [8, 10]], " w5")
     with pytest.raises(PatchclampError, match="answers as text"):
-        ask(model, "w3 w4", 10)
+        case_of(model, "w3 w4", 10)
 
 
 def test_a_chat_ends_where_the_model_answers():
@@ -144,9 +149,9 @@ def test_a_chat_ends_where_the_model_answers():
     assert [VOCABULARY[i] for i in s.ids[s.roles == Role.TEXT]] == ["w3", "w4"]
     whole = model.tokenize("w3 w4", chat=True)
     assert [VOCABULARY[i] for i in whole.ids] == ["[CLS]", "user", ":", "w3", "w4", "[SEP]"]
-    found = ask(model, s, " w5", contrast=" w6")
-    assert found.shown.ids.tolist() == s.ids.tolist()
-    pairs = read_by(model, [Pair("w3 w4", "w3 w9", (" w5",), (" w6",))], least=0.0, chat=True)
+    found = case_of(model, s, " w5", contrast=" w6")
+    assert found.clean.ids.tolist() == s.ids.tolist()
+    pairs = model.read(Task((Case("w3 w4", "w3 w9", (" w5",), (" w6",)),)), least=0.0, chat=True)
     assert pairs.clean[0].ids.tolist() == s.ids.tolist()
     assert pairs.metrics[0].target == (10,)
 
@@ -187,7 +192,7 @@ def test_the_command_line_asks_in_the_chat_template(folder, tmp_path, capsys):
         "head",
     )
     explained = say("explain", folder, *asked, "--chat")
-    metric = ask(model, shown, " w5", contrast=" w6").metric
+    metric = case_of(model, shown, " w5", contrast=" w6").metric
     assert explained["metric_clean"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)
     assert explained["question"]["prompt"] == "user : w3 w4 [SEP] bot :"
     (tmp_path / "pairs.jsonl").write_text(
@@ -195,8 +200,8 @@ def test_the_command_line_asks_in_the_chat_template(folder, tmp_path, capsys):
     )
     asked = ("--pairs", tmp_path / "pairs.jsonl", "--sites", "attn", "--chat")
     patched = say("patch", folder, *asked, "--out", tmp_path / "patched")
-    assert len(patched["tokens"]) == len(shown)
-    assert patched["m_clean"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)
+    assert len(patched["provenance"]["extra"]["tokens"]) == len(shown)
+    assert patched["metric_clean"] == pytest.approx(float(model.measure(shown, metric)), abs=1e-6)
 
 
 def test_a_document_that_is_cut_is_closed_again(tmp_path):

@@ -146,3 +146,21 @@ def test_the_verdict_follows_its_rule_and_says_why(changes, verdict):
     assert found.verdict == verdict
     assert bool(found.reasons) == (verdict != "holds")
     assert found.to_json()["verdict"] == verdict
+
+
+def test_a_verdict_says_what_it_rests_on():
+    few = RandomControls(tuple((i,) for i in range(87)), "position", 0.0, 0.0, 99, 1, 0, (0.0,) * 87)
+    weak = Receipt("it carries m", ("a/neurons/0",), 2.0, Estimate(1.5, None, 1, "m"), few)
+    assert weak.summary == "weak (only 87 different random sets, same kind, any layer and position; p = 0.011)"
+    many = RandomControls.of("random directions of the same norm", np.linspace(-1, 1, 99), seed=3)
+    holds = Receipt("text moves", ("a/basis/0",), 2.0, Estimate(1.5, None, 1, "m"), many)
+    assert holds.summary == "holds (p = 0.01 beside 99 random directions of the same norm)"
+    none = Receipt("text moves", ("a/basis/0",), 2.0, Estimate(0.5, None, 1, "m"), many)
+    assert none.summary == "no evidence (p = 0.51 beside 99 random directions of the same norm)"
+    assert many.to_json()["rule"] == "random directions of the same norm"
+
+
+def test_two_parameters_of_one_edit_are_one_control_of_two_keys():
+    controls = RandomControls.of("random edits", [0.0, 0.1], size=2)
+    receipt = Receipt("edited", ("a", "b"), float("nan"), Estimate(1.0, None, 1, "nats"), controls)
+    assert receipt.p == pytest.approx(1 / 3)

@@ -6,16 +6,15 @@ import torch
 
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
+from patchclamp.core.task import Case, Task
 from patchclamp.evaluate.interchange import interchange
-from patchclamp.opening import open_pairs
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 
-PAIRS = [
-    Pair("w1 [MASK] w7 .", "w2 [MASK] w7 .", ("w3",), ("w4",)),
-    Pair("w1 w5 [MASK] .", "w1 w6 [MASK] .", ("w3", "w8"), ("w4",)),
-]
+PAIRS = (
+    Case("w1 [MASK] w7 .", "w2 [MASK] w7 .", ("w3",), ("w4",)),
+    Case("w1 w5 [MASK] .", "w1 w6 [MASK] .", ("w3", "w8"), ("w4",)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +44,19 @@ def m_of(model, pair, prompt, at):
     index = model.tokenizer.bare.convert_tokens_to_ids
     with torch.no_grad():
         z = model.module(ids).logits[0, at]
-    return float(z[[index(w) for w in pair.answers]].mean() - z[[index(w) for w in pair.wrongs]].mean())
+    return float(z[[index(w) for w in pair.targets]].mean() - z[[index(w) for w in pair.contrasts]].mean())
 
 
 def test_pairs_of_a_masked_model_are_read_at_the_mask(encoder):
-    pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
+    pairs = encoder.read(Task(PAIRS))
     assert [m.positions for m in pairs.metrics] == [(2,), (3,)]
     for k, (pair, at) in enumerate(zip(PAIRS, (2, 3), strict=True)):
-        assert pairs.m_clean[k] == pytest.approx(m_of(encoder, pair, pair.clean, at), rel=1e-5)
-        assert pairs.m_corrupted[k] == pytest.approx(m_of(encoder, pair, pair.corrupted, at), rel=1e-5)
+        assert pairs.m_clean[k] == pytest.approx(m_of(encoder, pair, pair.shown, at), rel=1e-5)
+        assert pairs.m_counterpart[k] == pytest.approx(m_of(encoder, pair, pair.counterpart, at), rel=1e-5)
 
 
 def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
-    pairs = open_pairs(encoder, PAIRS, kind="logit_difference")
+    pairs = encoder.read(Task(PAIRS))
     circuit = attribute_pairs(encoder, pairs, level="neuron", method="activation_patching")
     layer, unit = 1, 5
     place = list(circuit.parts).index(f"blocks.{layer}.mlp.act/neurons/{unit}")
@@ -65,7 +64,7 @@ def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
     for k, (pair, at) in enumerate(zip(PAIRS, (2, 3), strict=True)):
         seen = {}
         hook = act.register_forward_hook(lambda _m, _i, y, seen=seen: seen.update(y=y))
-        m_of(encoder, pair, pair.corrupted, at)
+        m_of(encoder, pair, pair.counterpart, at)
         hook.remove()
 
         def put(_module, _args, y, seen=seen):
@@ -74,23 +73,23 @@ def test_a_circuit_of_an_encoder_equals_hooks_by_hand(encoder):
             return new
 
         hook = act.register_forward_hook(put)
-        m = m_of(encoder, pair, pair.clean, at)
+        m = m_of(encoder, pair, pair.shown, at)
         hook.remove()
         assert circuit.per_case[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
     kept = np.ones((1, len(circuit)), dtype=bool)
     assert np.allclose(interchange(encoder, circuit, pairs).measure(kept), pairs.m_clean, atol=1e-4)
 
 
-def test_a_prompt_without_one_mask_and_unknown_answers_are_set_aside(encoder):
+def test_prompts_without_masks_and_unknown_answers_are_set_aside(encoder):
     strange = [
-        Pair("w1 w2 w7", "w2 w2 w7", ("w3",), ("w4",)),
-        Pair("w1 [MASK] w7", "[MASK] w1 w7", ("w3",), ("w4",)),
-        Pair("w1 [MASK] w7", "w2 [MASK] w7", ("nothing",), ("w4",)),
+        Case("w1 w2 w7", "w2 w2 w7", ("w3",), ("w4",)),
+        Case("w1 [MASK] w7", "[MASK] w1 w7", ("w3",), ("w4",)),
+        Case("w1 [MASK] w7", "w2 [MASK] w7", ("nothing",), ("w4",)),
     ]
-    found = open_pairs(encoder, [*strange, *PAIRS], kind="logit_difference")
-    assert found.counted_aside() == {
-        "prompts without one mask at the same place": 2,
+    found = encoder.read(Task((*strange, *PAIRS)))
+    assert found.count_skipped() == {
+        "prompts without masks at the same places": 2,
         "answers that are not one known token at the mask": 1,
     }
-    with pytest.raises(PatchclampError, match="without one mask"):
-        open_pairs(encoder, strange, kind="logit_difference")
+    with pytest.raises(PatchclampError, match="without masks"):
+        encoder.read(Task(tuple(strange)))

@@ -183,14 +183,15 @@ def test_the_best_unit_is_found_and_scored_elsewhere():
     assert (told["one"].unit, told["one"].sign) == ("s/a/2", 1)
     assert (told["two"].unit, told["two"].sign) == ("s/b/2", -1)
     half = documents % 2 == 1
-    assert told["one"].auroc == pytest.approx(oracle.area(values[half, 2], true[half, 0]))
+    assert told["one"].auroc.value == pytest.approx(oracle.area(values[half, 2], true[half, 0]))
     assert told["one"].chosen_at == pytest.approx(oracle.area(values[~half, 2], true[~half, 0]))
-    assert told["one"].low < told["one"].auroc < told["one"].high
+    assert told["one"].auroc.low < told["one"].auroc.value < told["one"].auroc.high
+    assert (told["one"].auroc.n, told["one"].auroc.unit) == (len(np.unique(documents[half])), "AUROC")
     unsigned = tell_concepts(blocks, true, ["one", "two"], documents)
-    assert unsigned["two"].auroc < 0.7
+    assert unsigned["two"].auroc.value < 0.7
     noise = tell_concepts([("n", np.delete(values, [2, 5], 1))], true, ["one", "two"], documents, signed=True)
-    difference, low, high = ahead(told["one"], noise["one"])
-    assert 0 < low < difference < high
+    difference = ahead(told["one"], noise["one"])
+    assert 0 < difference.low < difference.value < difference.high
 
 
 def test_concepts_that_are_rare_and_values_that_are_none():

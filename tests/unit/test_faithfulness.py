@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 import patchclamp as pc
 from hand_made import circuit as by_hand
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stats import bootstrap_interval
+from patchclamp.core.task import Case, Task
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.faithfulness import SEEN
-from patchclamp.evaluate.growing import Scale, area_weights, kinds_of, nested, random_orders, sizes_of, unique_circuits
+from patchclamp.evaluate.growing import Scale, area_weights, nested, random_orders, sizes_of, unique_circuits
 from patchclamp.evaluate.recovering import recover, recover_planted
 from patchclamp.explain.size_curve import draw_sizes
-from patchclamp.subjects.pairs import read_by
 
 PARTS = (
     *(f"blocks.0.mlp.act/neurons/{i}" for i in range(16)),
@@ -29,7 +28,7 @@ PARTS = (
 def pairs(cat):
     """Two pairs: the same question asked twice, with other words before it."""
     texts = (("the old cat", "the old dog"), ("the cat", "the dog"))
-    return read_by(cat, [Pair(clean, other, (" sat",), (" ran",)) for clean, other in texts])
+    return cat.read(Task(tuple(Case(clean, other, (" sat",), (" ran",)) for clean, other in texts)))
 
 
 def circuit_of(cat, first, **about):
@@ -60,7 +59,7 @@ def test_the_planted_neuron_is_faithful_alone_and_the_rest_is_not(cat, pairs):
 
 def test_a_decoys_circuit_is_not_faithful():
     decoy = pc.load("organism:decoy-gpt2")
-    asked = pc.open_pairs(decoy, "planted")
+    asked = decoy.read(pc.open_task("planted", decoy))
     parts = tuple(f"blocks.{layer}.mlp.act/neurons/{i}" for layer in (0, 1) for i in range(32))
     for first, faithful in (("blocks.0.mlp.act/neurons/6", False), ("blocks.0.mlp.act/neurons/11", True)):
         scores = np.zeros(len(parts))
@@ -71,13 +70,13 @@ def test_a_decoys_circuit_is_not_faithful():
 
 
 def test_left_out_parts_are_counted_and_only_unseen_pairs_measured(cat, pairs):
-    on_one = circuit_of(cat, PARTS[7], cases=[pairs.pairs[0].id])
+    on_one = circuit_of(cat, PARTS[7], cases=[pairs.task.cases[0].id])
     found = evaluate_circuit(cat, on_one, pairs, minimal=False)
-    assert found.pairs == (pairs.pairs[1].id,)
+    assert found.cases == (pairs.task.cases[1].id,)
     assert found.left_out == {SEEN: 1}
     assert found.seen == 0
     everything = evaluate_circuit(cat, on_one, pairs, minimal=False, seen=True)
-    assert (len(everything.pairs), everything.seen, everything.left_out) == (2, 1, {})
+    assert (len(everything.cases), everything.seen, everything.left_out) == (2, 1, {})
 
 
 def test_intervals_are_those_of_a_bootstrap_of_ratios_of_means():
@@ -94,8 +93,8 @@ def test_intervals_are_those_of_a_bootstrap_of_ratios_of_means():
 def test_pairs_that_undo_one_another_are_refused(cat):
     """Shares of a whole whose mean may as well be below 0 as above say nothing."""
     texts = [("the old cat", "the old dog"), ("the old dog", "the old cat"), ("the cat", "the dog")]
-    turned = read_by(cat, [Pair(clean, other, (" sat",), (" ran",)) for clean, other in texts])
-    assert turned.turned == 1
+    turned = cat.read(Task(tuple(Case(clean, other, (" sat",), (" ran",)) for clean, other in texts)))
+    assert turned.n_reversed == 1
     with pytest.raises(PatchclampError, match=r"interval -8 to 8.* over 3 pairs"):
         evaluate_circuit(cat, circuit_of(cat, PARTS[7]), turned, minimal=False)
 
@@ -121,14 +120,14 @@ def test_weights_give_a_constant_its_value_and_a_line_its_middle(shares):
 
 
 @given(st.integers(0, 10_000), st.booleans())
-def test_random_circuits_have_as_many_parts_of_each_kind_at_every_size(seed, signed):
+def test_random_circuits_are_like_the_circuit_part_by_part_at_every_size(seed, signed):
     draw = np.random.default_rng(seed)
     own = by_hand(PARTS, draw.normal(size=len(PARTS)))
-    kinds = np.array(kinds_of(PARTS))
+    kinds = np.array([part.split("/")[1] for part in PARTS])
     assert sorted(set(kinds)) == ["heads", "neurons"]
     sizes = range(1, len(PARTS) + 1)
-    orders = np.concatenate([own.order(signed=signed)[None], random_orders(own, 5, sizes, signed=signed, seed=seed)])
-    circuits = nested(orders, sizes)
+    drawn = random_orders(own, draw.random(len(PARTS)), 5, sizes, signed=signed, seed=seed)
+    circuits = nested(np.concatenate([own.order(signed=signed)[None], drawn.orders]), sizes)
     heads = circuits[:, :, kinds == "heads"].sum(-1)
     assert (heads == heads[:1]).all()
     assert (circuits.sum(-1) == np.arange(1, len(PARTS) + 1)).all()
@@ -136,22 +135,50 @@ def test_random_circuits_have_as_many_parts_of_each_kind_at_every_size(seed, sig
     assert (circuits[0, 4] == own.first(5, signed=signed)).all()
 
 
-@given(st.integers(0, 10_000), st.integers(1, 5))
+def test_random_circuits_take_parts_of_like_size_at_the_site_and_none_of_the_circuit():
+    parts = tuple(f"blocks.{b}.mlp.act/neurons/{i}" for b in range(2) for i in range(200))
+    draw = np.random.default_rng(0)
+    moves, own = draw.random(400), by_hand(parts, draw.normal(size=400))
+    drawn = random_orders(own, moves, 30, [5, 20], seed=0)
+    chosen = own.order()
+    layer = np.arange(400) // 200
+    ranks = np.concatenate([np.argsort(np.argsort(moves[layer == k])) for k in (0, 1)]) // 20
+    assert (drawn.step, drawn.outside) == ("size", 0.0)
+    for order in drawn.orders:
+        assert sorted(order.tolist()) == list(range(400))
+        assert (layer[order[:20]] == layer[chosen[:20]]).all()
+        assert (ranks[order[:20]] == ranks[chosen[:20]]).all()
+        # A part comes in where the circuit of that size has not taken it.
+        assert not set(order[:5]) & set(chosen[:5])
+        assert not set(order[5:20]) & set(chosen[:20])
+
+
+def test_a_kind_that_one_site_has_once_is_matched_in_other_layers_and_the_embedding_by_itself():
+    parts = ("embed/whole/0", *(f"blocks.{b}.mlp.write/whole/0" for b in range(4)))
+    own = by_hand(parts, np.arange(5.0, 0.0, -1.0))
+    drawn = random_orders(own, np.ones(5), 3, [1, 2, 3], seed=1)
+    assert drawn.step == "kind"
+    assert (drawn.orders[:, 0] == 0).all()
+    assert (drawn.orders[:, 1] != 1).all()
+
+
+@given(st.integers(0, 10_000), st.integers(2, 5))
 def test_random_circuits_that_are_the_same_at_every_size_count_once(seed, n_parts):
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(n_parts))
     own = by_hand(parts, np.arange(float(n_parts)))
-    orders = random_orders(own, 20, [1], seed=seed)
-    # At size 1 there are as many circuits as parts.
-    assert len(orders) == n_parts
+    orders = random_orders(own, np.ones(n_parts), 20, [1], seed=seed).orders
+    # At size 1 there are as many random circuits as other parts.
+    assert len(orders) == n_parts - 1
     circuits = nested(orders, [1])[:, 0]
-    assert sorted(circuits.argmax(1).tolist()) == list(range(n_parts))
+    assert sorted(circuits.argmax(1).tolist()) == list(range(n_parts - 1))
     twice = np.concatenate([circuits, circuits])
-    assert sorted(twice[unique_circuits(twice)].argmax(1).tolist()) == list(range(n_parts))
+    assert sorted(twice[unique_circuits(twice)].argmax(1).tolist()) == list(range(n_parts - 1))
 
 
 def test_edges_are_drawn_by_their_reader():
-    parts = (("embed/whole/0", "blocks.1.attn.q/heads/0"), ("embed/whole/0", "final/whole/0"))
-    assert kinds_of(parts) == ["attn.q", "final"]
+    parts = tuple(("embed/whole/0", f"blocks.{b}.attn.{slot}/heads/0") for b in (0, 1) for slot in "qk")
+    own = by_hand(parts, np.arange(4.0, 0.0, -1.0))
+    assert (random_orders(own, np.ones(4), 5, [1], seed=0).orders[:, 0] == 2).all()
 
 
 @settings(max_examples=10)
@@ -192,7 +219,7 @@ def test_parts_are_matched_by_name_and_ties_find_nothing():
 )
 def test_circuits_that_cannot_be_judged_are_refused(cat, pairs, change, said):
     if "cases" in change:
-        change = {"cases": [pair.id for pair in pairs.pairs]}
+        change = {"cases": pairs.ids}
     asked = {"parts": PARTS, "subject": cat.name, "subject_hash": cat.hash, **change}
     scores = np.linspace(1.0, 0.0, len(asked["parts"]))
     with pytest.raises(PatchclampError) as caught:
@@ -209,8 +236,8 @@ def test_settings_out_of_range_are_refused(cat, pairs, options):
 
 
 def test_means_must_be_over_pairs_of_the_circuit_and_of_the_length(cat, pairs):
-    long, short = (pairs.some(np.array(own)) for own in ((True, False), (False, True)))
-    on_short = circuit_of(cat, PARTS[7], cases=[short.pairs[0].id])
+    long, short = (pairs.subset(np.array(own)) for own in ((True, False), (False, True)))
+    on_short = circuit_of(cat, PARTS[7], cases=[short.task.cases[0].id])
     with pytest.raises(PatchclampError, match="none of them such"):
         evaluate_circuit(cat, on_short, long, means=long)
     with pytest.raises(PatchclampError, match="other lengths"):

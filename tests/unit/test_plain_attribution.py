@@ -185,7 +185,7 @@ def test_several_inputs_stay_together():
         (lambda net, x: pc.record_corpus(net, "story.txt", HIDDEN, "out"), r"pc\.attribute_nodes\(net, inputs"),
         (lambda net, x: pc.survey_corpus(net, "story.txt", HIDDEN, "out"), r"pc\.attribute_nodes\(net, inputs"),
         (lambda net, x: pc.verify(net), r"pc\.attribute_nodes\(net, inputs"),
-        (lambda net, x: pc.open_pairs(net, "pairs.csv"), "a Task of its inputs"),
+        (lambda net, x: net.read(pc.Task.of("a", "b", contrast="c", counterpart="d")), "tokenizer"),
         (lambda net, x: net.generate(x), r"pc\.attribute_nodes\(net, inputs"),
         (lambda net, x: net.tokenize("a"), r"pc\.attribute_nodes\(net, inputs"),
         (lambda net, x: net.require("generate"), r"pc\.attribute_nodes\(net, inputs"),

@@ -16,7 +16,6 @@ from patchclamp.core.task import Case, Part, Task
 from patchclamp.evaluate.faithfulness import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
 from patchclamp.explain.together import replace_together
-from patchclamp.opening import open_pairs
 
 
 class Block(nn.Module):
@@ -83,8 +82,8 @@ def opened(make, position=None):
     net = pc.wrap(module, example, heads=heads)
     parts = () if position is None else (Part("position", position, position + 1),)
     task = Task(tuple(Case(one, other, ("2",), ("0",), parts=parts) for one, other in cases))
-    pairs = open_pairs(net, task)
-    asked = [task.cases.index(next(case for case in task.cases if case.id == pair.id)) for pair in pairs.pairs]
+    pairs = net.read(task)
+    asked = [task.cases.index(next(case for case in task.cases if case.id == pair.id)) for pair in pairs.task.cases]
     rows = [tuple(torch.as_tensor(x, dtype=example.dtype)[None] for x in cases[i]) for i in asked]
     return net, pairs, rows, names, [f"module.{name}.out" for name in names]
 
@@ -168,7 +167,8 @@ def test_patch_sites_equals_hooks_at_every_position(make):
     net, pairs, rows, names, sites = opened(make)
     found = patch_sites(net, pairs, [f"{sites[0]}/neurons"], direction="noise")
     read, module, [name] = reader(), net.module, names[:1]
-    [effects] = found.effects.values()
+    [block] = found.index.blocks
+    effects = found.per_case[:, found.index.grid(block.site, block.basis)].transpose(0, 2, 1)
     for k, (x, other) in enumerate(rows):
         ends = [m_with(module, read, end, end, {}) for end in (x, other)]
         for unit in range(effects.shape[1]):
@@ -240,11 +240,11 @@ def test_the_planted_neuron_comes_first_and_its_circuit_is_faithful():
         scores = score_task(net, train, rule, level="neuron", sites=["module.1.out"])
         if rule != Gradient():
             assert str(scores.top(1)[0]) == "sequential/module.1.out/neurons/3"
-    circuit = attribute_pairs(net, open_pairs(net, train), level="neuron", sites=["module.1.out"])
-    found = evaluate_circuit(net, circuit, open_pairs(net, test), minimal=False)
+    circuit = attribute_pairs(net, net.read(train), level="neuron", sites=["module.1.out"])
+    found = evaluate_circuit(net, circuit, net.read(test), minimal=False)
     assert found.points[0].kept.value > 0.9
     assert found.points[0].random.value < 0.5
-    mean = evaluate_circuit(net, circuit, open_pairs(net, test), means=open_pairs(net, train), minimal=False)
+    mean = evaluate_circuit(net, circuit, net.read(test), means=net.read(train), minimal=False)
     x = torch.as_tensor(np.stack([end for case in cases[:6] for end in (case.shown, case.counterpart)])).float()
     hidden = net.module[1](net.module[0](x)).mean(0)
     assert mean.m_empty == pytest.approx(float(np.diff(net.module[2](hidden).detach().numpy()[[0, 2]])[0]), abs=1e-5)
@@ -252,7 +252,7 @@ def test_the_planted_neuron_comes_first_and_its_circuit_is_faithful():
 
 def test_a_receipt_replaces_the_units_together_and_random_ones_beside_them():
     net, cases = planted()
-    pairs = open_pairs(net, Task(tuple(cases)))
+    pairs = net.read(Task(tuple(cases)))
     circuit = attribute_pairs(net, pairs, level="neuron", sites=["module.1.out"])
     receipt = replace_together(net, circuit, pairs, circuit.order()[:2].tolist())
     units = [int(circuit.parts[i].rsplit("/", 1)[1]) for i in circuit.order()[:2]]
@@ -268,7 +268,7 @@ def test_a_receipt_replaces_the_units_together_and_random_ones_beside_them():
 
 def test_one_case_without_a_counterpart_is_held_against_zero():
     net, cases = planted()
-    alone = Task((Case(cases[0].shown, answers=("2",)),), "logit")
+    alone = Task((Case(cases[0].shown, targets=("2",)),), "logit")
     scores = score_task(net, alone, Replacement(), level="neuron", sites=["module.1.out"])
     assert str(scores.top(1)[0]) == "sequential/module.1.out/neurons/3@0"
     assert scores.metric_clean == pytest.approx(
@@ -281,7 +281,7 @@ def test_a_map_is_scored_by_channel_and_case():
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(64, 3)).double()
     images = np.random.default_rng(0).normal(size=(3, 2, 1, 6, 6))
     net = pc.wrap(module, torch.zeros(1, 1, 6, 6, dtype=torch.float64))
-    pairs = open_pairs(net, Task(tuple(Case(one, other, ("2",), ("0",)) for one, other in images)))
+    pairs = net.read(Task(tuple(Case(one, other, ("2",), ("0",)) for one, other in images)))
     read = reader()
     patch = attribute_pairs(net, pairs, level="neuron", sites=["module.1.out"], method="activation_patching")
     assert patch.parts[1] == "module.1.out/channels/1"
@@ -293,9 +293,9 @@ def test_a_map_is_scored_by_channel_and_case():
             x[:, channel] = there[:, channel]
             m = float(read(module[3](module[2](x)))[0].detach())
             assert patch.per_case[k, channel] == pytest.approx(pairs.m_clean[k] - m, rel=1e-5, abs=1e-5)
-        assert ig.per_case[k].sum() == pytest.approx(pairs.m_clean[k] - pairs.m_corrupted[k], abs=1e-5)
+        assert ig.per_case[k].sum() == pytest.approx(pairs.m_clean[k] - pairs.m_counterpart[k], abs=1e-5)
     kept = interchange(net, patch, pairs).measure(np.array([[True] * 4, [False] * 4]))
-    assert np.allclose(kept, [pairs.m_clean, pairs.m_corrupted])
+    assert np.allclose(kept, [pairs.m_clean, pairs.m_counterpart])
 
 
 def test_named_axes_and_several_positions_are_read_as_stated():
@@ -314,7 +314,7 @@ def test_named_axes_and_several_positions_are_read_as_stated():
     y = net.run(x).logits
     assert float(net.measure(x, both)[0]) == pytest.approx(float((y[0, 2] - y[0, 0])[[0, 2]].mean()))
     parts = (Part("position", 0, 1), Part("position", 2, 3))
-    pairs = open_pairs(net, Task((Case((1, 2, 3), (4, 5, 0), ("2",), ("0",), parts=parts),)))
+    pairs = net.read(Task((Case((1, 2, 3), (4, 5, 0), ("2",), ("0",), parts=parts),)))
     assert pairs.m_clean[0] == pytest.approx(float(net.measure(x, both)[0]))
     found = attribute_pairs(
         net, pairs, level="neuron", sites=["module.embed.out"], by_position=True, method="activation_patching"
@@ -359,11 +359,11 @@ def classifier():
 
 def test_what_cannot_be_asked_is_refused_with_a_remedy():
     net, case = classifier(), Case((1, 2, 3), (4, 5, 0), ("2",), ("0",))
-    pairs = open_pairs(net, Task((case,)))
+    pairs = net.read(Task((case,)))
     found = attribute_pairs(net, pairs, level="neuron", sites=["module.embed.out"])
-    assert found.values.sum() == pytest.approx(pairs.m_clean[0] - pairs.m_corrupted[0], abs=1e-5)
+    assert found.values.sum() == pytest.approx(pairs.m_clean[0] - pairs.m_counterpart[0], abs=1e-5)
     site = ["module.embed.out"]
-    alone = Task((Case((1, 2, 3), answers=("2",)),), "logit")
+    alone = Task((Case((1, 2, 3), targets=("2",)),), "logit")
     refused = [
         (
             lambda: score_task(net, alone, PathIntegral(), level="node", sites=site),
@@ -375,12 +375,13 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy():
         (lambda: attribute_pairs(net, pairs), "sites of a plain network"),
         (lambda: attribute_pairs(net, pairs, sites=["module.embed.out/heads"]), "site with heads"),
         (lambda: score_task(net, Task((case,)), Gradient(), level="edge"), "edges"),
-        (lambda: open_pairs(net, Task((Case((1, 2, 3), answers=("2",)),))), "counterpart"),
-        (lambda: open_pairs(net, Task((Case((1, 2), (3, 4, 5), ("2",), ("0",)),))), "one shape"),
-        (lambda: open_pairs(net, Task((Case((1, 2), (3, 4), ("cat",), ("0",)),))), "class numbers"),
-        (lambda: open_pairs(net, Task((Case((1, 2), (3, 4), ("7",), ("0",)),))), "classes from 0 to 2"),
-        (lambda: open_pairs(net, Task((Case(np.ones((1, 3)), np.zeros((1, 3)), ("2",), ("0",)),))), "first axis"),
-        (lambda: open_pairs(net, Task((Case((1, 2), (1, 2), ("2",), ("0",)),))), "at least one pair"),
+        (lambda: attribute_pairs(net, net.read(alone), sites=site), "a counterpart of every case"),
+        (lambda: net.read(Task((Case((1, 2, 3), targets=("2",)),))), "no contrast"),
+        (lambda: net.read(Task((Case((1, 2), (3, 4, 5), ("2",), ("0",)),))), "one shape"),
+        (lambda: net.read(Task((Case((1, 2), (3, 4), ("cat",), ("0",)),))), "class numbers"),
+        (lambda: net.read(Task((Case((1, 2), (3, 4), ("7",), ("0",)),))), "classes from 0 to 2"),
+        (lambda: net.read(Task((Case(np.ones((1, 3)), np.zeros((1, 3)), ("2",), ("0",)),))), "first axis"),
+        (lambda: net.read(Task((Case((1, 2), (1, 2), ("2",), ("0",)),))), "differs from the input"),
         (lambda: pc.wrap(nn.Linear(4, 6), torch.zeros(1, 4), output=("class", "batch")), "output= axes"),
         (lambda: pc.wrap(nn.Sequential(nn.Linear(4, 6)), torch.zeros(1, 4), heads={"module.0.out": 4}), "evenly"),
         (lambda: pc.wrap(nn.Sequential(nn.Linear(4, 6)), torch.zeros(1, 4), heads={"module.9.out": 2}), "site"),
@@ -405,6 +406,6 @@ def test_explain_answer_names_the_planted_neuron_with_its_receipts(against_zero)
         assert found.causes[0].measured == pytest.approx(by_hand, rel=1e-5)
     assert found.receipts.randoms.mean < found.measured / 2
     assert found.to_json()["question"]["target"] == "2"
-    for answer in ("2", 7):
-        with pytest.raises(PatchclampError, match=r"class numbers|tokens 0 to 2"):
+    for answer in ("two", 7):
+        with pytest.raises(PatchclampError, match=r"class numbers|classes from 0 to 2"):
             pc.explain_answer(net, x, answer, levels=["module.1.out"])

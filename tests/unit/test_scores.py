@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 from patchclamp.core import scores as module
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.intervention import Span
 from patchclamp.core.keys import Block, EdgeIndex, EdgeKey, UnitIndex, parse_key
+from patchclamp.core.score_maps import map_scores, split_key
+from patchclamp.core.score_pieces import append_cases
 from patchclamp.core.scores import Scores
+from patchclamp.core.span_key import SpanKey
 from patchclamp.core.unit import UnitKey
 
 BLOCKS = st.lists(
@@ -43,6 +47,49 @@ def test_every_key_comes_back_from_its_place_its_text_and_its_url(shapes):
     assert index == tuple(index)
     assert index == index_of(shapes)
     assert index[-1] == tuple(index)[-1]
+
+
+SPANS = ("-1", "3:5", "2", "-4:", ":2")
+
+
+@given(st.permutations(SPANS), st.integers(1, 3))
+def test_keys_at_spans_come_back_too(spans, n_units):
+    spans = [str(Span.parse(span)) for span in spans]
+    index = UnitIndex([Block("embed", "whole", 1), Block("a", "heads", n_units, len(spans))], "toy", spans)
+    for place, text in enumerate(index):
+        key = index.key(place)
+        assert (index.place(key), index.place(text), index.place(text.removeprefix("toy/"))) == (place,) * 3
+        assert parse_key(text) == key == type(key).from_url(key.to_url())
+        assert str(key) == text
+        assert str(index.unit(place)) == (text.partition("@")[0] if isinstance(key, SpanKey) else text)
+        unit, at = split_key(key)
+        assert (unit, at) == ("toy/embed/whole/0", "all") if place == 0 else at in spans
+    # A position from the start is a unit's own.
+    assert isinstance(parse_key("a/heads/0@2"), UnitKey)
+    assert index.place("a/heads/0@2") == index.grid("a", "heads")[spans.index("2"), 0]
+    some = index.at_spans([4, 1])
+    assert some.spans == (spans[4], spans[1])
+    assert len(some) == 1 + 2 * n_units
+    assert index != UnitIndex(index.blocks, "toy", spans[::-1])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SpanKey.parse("a/heads/0@3"),
+        lambda: SpanKey.parse("a/heads/0@+2:"),
+        lambda: SpanKey.parse("a/heads/0"),
+        lambda: SpanKey(UnitKey("a", 0, position=2), "-1"),
+        lambda: parse_key("a/heads/0@1:1"),
+        lambda: UnitIndex([Block("a", "heads", 1, 3)], spans=["-1"]),
+        lambda: UnitIndex([Block("a", "heads", 1, 2)], spans=["-1", "3"]).place("a/heads/0@1"),
+        lambda: UnitIndex([Block("a", "heads", 1, 2)]).place("a/heads/0@-1"),
+        lambda: UnitIndex([Block("a", "heads", 1, 2)]).grid("a", "neurons"),
+    ],
+)
+def test_places_that_are_none_are_refused(make):
+    with pytest.raises(PatchclampError):
+        make()
 
 
 @pytest.mark.parametrize("key", ["toy/blocks.0.mlp.act/neurons/9", "blocks.9.mlp.act/neurons/0", "other/x/neurons/0"])
@@ -99,8 +146,95 @@ def test_edges_have_keys_places_and_a_graph():
         found.by_place()
 
 
+def placed() -> Scores:
+    """Return three cases over two blocks, of which the last has no position -3."""
+    index = UnitIndex(
+        [*(Block(f"blocks.{i}.attn.z", "heads", 2, 3) for i in range(2)), Block("embed", "whole", 1, 3)],
+        spans=("-3", "-2", "-1"),
+    )  # fmt: skip
+    cases = np.random.default_rng(0).normal(size=(3, len(index)))
+    for site, basis in (("blocks.0.attn.z", "heads"), ("blocks.1.attn.z", "heads"), ("embed", "whole")):
+        cases[2, index.grid(site, basis)[0]] = np.nan
+    return Scores(index, np.nanmean(cases, axis=0), per_case=cases, metric_clean=1.0)
+
+
+@pytest.mark.parametrize("chunk", [1, 20, 1000])
+def test_scores_of_cases_are_kept_some_at_a_time(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    found = placed()
+    found.save(tmp_path / "s")
+    pieces = [entry for entry in Bundle.open(tmp_path / "s").pieces if "cases" in entry]
+    assert len(pieces) == {1: 3, 20: 3, 1000: 1}[chunk]
+    assert Scores.load(tmp_path / "s").per_case.tobytes() == found.per_case.tobytes()
+
+
 @pytest.mark.parametrize(
-    "make", [edges, lambda: scores([1.0, -2.0, 0.5], measures={"size": np.array([1.0, 2.0, 3.0])})]
+    "change", [lambda pieces: pieces.pop(), lambda pieces: pieces.append(pieces[0]), lambda pieces: pieces[0].pop()]
+)
+def test_cases_that_are_missing_or_there_twice_are_refused(tmp_path, change):
+    found, pieces = placed(), [[0, 1], [2]]
+    change(pieces)
+    bundle = Bundle.create(tmp_path / "s", kind="scores", manifest=found.manifest())
+    for number, members in enumerate(pieces):
+        append_cases(bundle, number, np.array(members), found.per_case[members])
+    found.append(bundle)
+    bundle.finish()
+    with pytest.raises(Damaged, match="3 cases, each once"):
+        Scores.load(tmp_path / "s")
+
+
+def test_a_folder_whose_writing_stopped_says_so(tmp_path):
+    found = placed()
+    bundle = Bundle.create(tmp_path / "s", kind="scores", manifest=found.manifest())
+    append_cases(bundle, 0, np.arange(2), found.per_case[:2])
+    with pytest.raises(PatchclampError, match="interrupted after 1 parts"):
+        Scores.load(tmp_path / "s")
+
+
+def test_some_cases_have_the_places_that_any_of_them_has():
+    found = placed()
+    last = found.some([2])
+    assert last.index.spans == ("-2", "-1")
+    for text in last.index:
+        assert last.score(text) == found.per_case[2, found.index.place(text)]
+    assert np.isnan(last.metric_clean)
+    two = found.some([0, 2])
+    assert two.index == found.index
+    assert two.counts(np.arange(len(two))).tolist() == [1, 1, 2, 2, 2, 2] * 2 + [1, 2, 2]
+    np.testing.assert_allclose(two.values, np.nanmean(found.per_case[[0, 2]], axis=0))
+    with pytest.raises(PatchclampError, match="means alone"):
+        scores([1.0]).some([0])
+    with pytest.raises(PatchclampError, match="means alone"):
+        scores([1.0]).estimates(np.array([0]))
+
+
+def test_maps_are_views_of_the_index():
+    found = placed()
+    maps = map_scores(found, 3)
+    assert [(one.name, one.rows, one.left_out) for one in maps[1:]] == [("embed", ("embed",), 0)]
+    heads = maps[0]
+    assert (heads.name, len(heads.rows), heads.left_out, heads.places) == ("attn.z/heads", 3, 1, ("-3", "-2", "-1"))
+    largest = {}
+    for key, at in zip(found.index, range(len(found)), strict=True):
+        unit, _, place = key.partition("@")
+        largest[unit] = max(largest.get(unit, 0), abs(found.values[at]))
+        if unit in heads.keys:
+            assert heads.at[heads.keys.index(unit), heads.places.index(place)] == at
+    left = min((unit for unit in largest if "heads" in unit), key=largest.__getitem__)
+    assert set(largest) - set(heads.keys) == {left, "embed/whole/0"}
+    assert heads.rows == tuple(key.split(".")[1] + "." + key[-1] for key in heads.keys)
+    with pytest.raises(PatchclampError, match="no one position"):
+        map_scores(edges())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        edges,
+        lambda: scores([1.0, -2.0, 0.5], measures={"size": np.array([1.0, 2.0, 3.0])}),
+        lambda: scores([2.0, 5.0, 0.5], per_case=np.array([[1.0, 5.0, 0.5], [3.0, np.nan, 0.5]])),
+        placed,
+    ],
 )
 def test_scores_come_back_from_disk_as_they_were(tmp_path, make):
     found = make()
@@ -109,6 +243,9 @@ def test_scores_come_back_from_disk_as_they_were(tmp_path, make):
     assert again.index == found.index
     assert again.values.tobytes() == found.values.tobytes()
     assert again.to_json() == found.to_json()
+    assert (again.per_case is None) == (found.per_case is None)
+    if found.per_case is not None:
+        assert again.per_case.tobytes() == found.per_case.tobytes()
     assert {name: x.tolist() for name, x in again.measures.items()} == {
         name: x.tolist() for name, x in found.measures.items()
     }

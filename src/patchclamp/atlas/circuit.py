@@ -13,6 +13,7 @@ from patchclamp.atlas.reading import Absent, Reading, number_or_none
 from patchclamp.atlas.unit import graph_row
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.receipt import RULE
 from patchclamp.core.unit import UnitKey
 
 MOST_NODES, MOST_EDGES = 1500, 6000
@@ -120,7 +121,8 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> pages.Gr
         layers=layers if type(layers) is int and layers > 0 else None, notice=pruned.notice,
         measures={name: x for name, value in graph.measures.items() if (x := number_or_none(value)) is not None},
         subject={str(name): str(value) for name, value in graph.subject.items()}, explains=_told(graph.metric),
-        about=about, source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
+        about=about, rule=RULE if about.get("verdict") else "",
+        source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from patchclamp.atlas.directions import Panels, directions, token_panels, unit_p
 from patchclamp.atlas.labels import as_rows, concept_scores
 from patchclamp.atlas.look import KINDS, STRIP, Strips, results
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
@@ -112,7 +113,7 @@ def _about(
 
 def _units(
     db: sqlite3.Connection, site: int, first: int, statistics: dict[str, Any], counts: dict[str, Any],
-    concepts: Sequence[Sequence[tuple[Any, ...]]],
+    concepts: Sequence[Sequence[tuple[str, Estimate]]],
 ) -> None:  # fmt: skip
     deviation = np.sqrt(np.maximum(np.asarray(statistics["variance"]), 0))
     named = [statistics["active"], statistics["mean"], deviation, statistics["minimum"], statistics["maximum"]]
@@ -123,7 +124,7 @@ def _units(
     for unit, values in enumerate(zip(*columns, strict=True)):
         ranged = bool(np.isfinite(edges[unit]).all()) and edges[unit][-1] > edges[unit][0]
         histogram = [a[unit].astype(t).tobytes() for a, t in ((edges, "<f8"), (tokens, "<i8"), (pieces, "<i8"))]
-        best = concepts[unit][0] if concepts[unit] else (None, None)
+        best = (concepts[unit][0][0], concepts[unit][0][1].value) if concepts[unit] else (None, None)
         rows.append((
             first + unit, site, unit, *values, quantiles[unit].tobytes(),
             *(histogram if ranged else [None] * 3), None, best[0], best[1],

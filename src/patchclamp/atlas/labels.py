@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float
 
 from patchclamp.core.corpus import Corpus
 from patchclamp.core.disk import file_hash
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
-from patchclamp.core.stats import rank
+from patchclamp.core.stats import Interval, rank
 from patchclamp.evaluate.labelled import Labelled, read_labels
 from patchclamp.record.features import Features
 from patchclamp.subjects.corpora import Batches, changed_meanwhile
@@ -49,8 +50,8 @@ def labels_of(model: LanguageModel, batches: Batches) -> Labelled | None:
 
 def concept_scores(
     model: LanguageModel | Features, labels: Labelled, sites: list[Site], *, batch: int = 32
-) -> Iterator[tuple[str, list[list[tuple[str, float, float, float, int]]]]]:
-    """Yield each site with, per unit, the concepts that it tells best, as (name, AUROC, low, high, positives).
+) -> Iterator[tuple[str, list[list[tuple[str, Estimate]]]]]:
+    """Yield each site with, per unit, the concepts that it tells best, each with its AUROC.
 
     Concepts are chosen on even documents and scored on odd ones; the 95 % interval takes documents as clusters.
 
@@ -79,7 +80,7 @@ def _groups(sites: list[Site]) -> list[list[Site]]:
     return groups
 
 
-def _scored(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, float, float, float, int]]]:
+def _scored(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, Estimate]]]:
     choosing = labels.document % 2 == 0
     enough = (np.minimum(labels.true[choosing].sum(0), labels.true[~choosing].sum(0)) >= FEWEST) & (
         np.minimum((~labels.true[choosing]).sum(0), (~labels.true[~choosing]).sum(0)) >= FEWEST
@@ -87,7 +88,7 @@ def _scored(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, float,
     asked = np.flatnonzero(enough)
     truth = labels.true[choosing][:, asked]
     positives, n = truth.sum(0), int(choosing.sum())
-    found: list[list[tuple[str, float, float, float, int]]] = []
+    found: list[list[tuple[str, Estimate]]] = []
     for unit in values.T:
         if not np.isfinite(unit).all() or not len(asked) or unit.max() == unit.min():
             found.append([])
@@ -95,19 +96,14 @@ def _scored(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, float,
         areas = (rank(unit[choosing]) @ truth - positives * (positives + 1) / 2) / (positives * (n - positives))
         best = asked[np.argsort(-areas, kind="stable")[:PER_UNIT]]
         scores, documents = unit[~choosing], labels.document[~choosing]
-        rows = [
-            (labels.names[c], *clustered_auroc(scores, labels.true[~choosing, c], documents),
-             int(labels.true[~choosing, c].sum()))
-            for c in best
-        ]  # fmt: skip
-        found.append(rows)
+        found.append([(labels.names[c], clustered_auroc(scores, labels.true[~choosing, c], documents)) for c in best])
     return found
 
 
 def clustered_auroc(
     scores: Float[np.ndarray, " token"], labels: Bool[np.ndarray, " token"], cluster: np.ndarray
-) -> tuple[float, float, float]:
-    """Return AUROC with a 95 % interval that takes tokens of one document as dependent.
+) -> Estimate:
+    """Return AUROC with a 95 % interval that takes tokens of one document as dependent; n is how many are positive.
 
     Obuchowski's estimate (1997): var = I / (I − 1) · Σ_d (Σ_{i∈d} (V_i − A) / m + Σ_{j∈d} (W_j − A) / n)², where V_i
     is the share of negatives below positive i (ties half), and W_j the share of positives above negative j.
@@ -129,9 +125,14 @@ def clustered_auroc(
     _, which = np.unique(cluster, return_inverse=True)
     sums = np.bincount(which, weights=weight)
     spread = float(np.sqrt(len(sums) / max(len(sums) - 1, 1) * (sums**2).sum()))
-    return area, max(area - Z95 * spread, 0.0), min(area + Z95 * spread, 1.0)
+    interval = Interval(max(area - Z95 * spread, 0.0), min(area + Z95 * spread, 1.0), 0.95, "clustered by document")
+    return Estimate(area, interval, m, "AUROC")
 
 
-def as_rows(first: int, found: list[list[tuple[str, float, float, float, int]]]) -> list[tuple[Any, ...]]:
+def as_rows(first: int, found: list[list[tuple[str, Estimate]]]) -> list[tuple[Any, ...]]:
     """Return a site's scores as rows of the table ``concepts``."""
-    return [(first + unit, r, *row) for unit, rows in enumerate(found) for r, row in enumerate(rows)]
+    return [
+        (first + unit, r, name, one.value, one.low, one.high, one.n)
+        for unit, rows in enumerate(found)
+        for r, (name, one) in enumerate(rows)
+    ]

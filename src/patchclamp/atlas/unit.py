@@ -10,6 +10,7 @@ from patchclamp.atlas.parts import Part
 from patchclamp.atlas.reading import Reading, Said, number_or_none
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph, Node
+from patchclamp.core.method_index import find_title
 from patchclamp.core.survey import PROBABILITIES
 from patchclamp.core.unit import UnitKey
 
@@ -243,12 +244,13 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None) -> pages.GraphR
     whole = {name: number_or_none(graph.measures.get(name)) for name in _TOGETHER}
     return pages.GraphRow(
         id=id, prompt=str(about.get("prompt", "")), target=str(about.get("target", "")),
-        contrast=None if contrast is None else str(contrast), method=str(about.get("method", "")),
+        contrast=None if contrast is None else str(contrast),
+        method=find_title(str(about.get("method", "")), "attribute"),
         n_nodes=len(graph.nodes), metric=number_or_none(graph.measures.get("metric_clean")),
         score=number_or_none(asking.score) if asking else None,
         measured=number_or_none(asking.measures.get("measured")) if asking else None, position=position,
         predicted_together=whole["predicted"], measured_together=whole["measured"], control_low=whole["control_low"],
-        control_high=whole["control_high"], p=whole["p"],
+        control_high=whole["control_high"], p=whole["p"], verdict=str(about.get("verdict") or ""),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from patchclamp.attribute.baseline import Baseline
+from patchclamp.ablate import Baseline
 from patchclamp.attribute.nodes import LEVELS
 from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.arguments import Natural, checked

@@ -1,7 +1,7 @@
 """Which run is patched into: there every gradient is taken, and there every part is replaced."""
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects.pairs import PairSet
+from patchclamp.subjects.cases import ReadTask
 
 DIRECTIONS = ("noise", "denoise")
 """noise: values of x′ (or a baseline) into the run on x, where scores predict m(x) − m(x with the part as in x′);
@@ -18,30 +18,30 @@ def check_direction(direction: str) -> None:
         raise PatchclampError(expected="noise or denoise", got=repr(direction), remedy="Say which run is patched into.")
 
 
-def orient(pairs: PairSet, direction: str) -> tuple[PairSet, float]:
+def orient(cases: ReadTask, direction: str) -> tuple[ReadTask, float]:
     """Return pairs whose clean prompt is the one that is patched into, and the sign that scores then take.
 
     A gradient at x foretells what values of x′ do in the run on x. To denoise is to noise with both ends exchanged,
     so one rule serves both: differentiate, or replace, in the clean run of what is returned, and multiply by the sign.
 
     Args:
-        pairs: prompts x and x′.
+        cases: prompts x and x′.
         direction: ``noise`` or ``denoise``.
 
     Raises:
         PatchclampError: neither of them.
     """
     check_direction(direction)
-    return (pairs, 1.0) if direction == "noise" else (pairs.exchange(), -1.0)
+    return (cases, 1.0) if direction == "noise" else (cases.exchange(), -1.0)
 
 
-def check_one_length(pairs: PairSet) -> int:
+def check_one_length(cases: ReadTask) -> int:
     """Return of how many positions all pairs are.
 
     Raises:
         PatchclampError: pairs of several lengths, whose positions are not the same places.
     """
-    lengths = sorted({len(prompt) for prompt in pairs.clean})
+    lengths = sorted({len(prompt) for prompt in cases.clean})
     if len(lengths) > 1:
         raise PatchclampError(
             expected="pairs of one length, whose positions are the same places",

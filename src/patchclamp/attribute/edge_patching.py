@@ -15,18 +15,18 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
 
 ROWS = 128
 
 
 def patch_edges(
     model: LanguageModel,
-    pairs: PairSet,
+    cases: ReadTask,
     *,
     direction: str = "noise",
     by_position: bool = False,
@@ -41,7 +41,7 @@ def patch_edges(
 
     Args:
         model: the subject.
-        pairs: prompts, and m of each.
+        cases: prompts, and m of each.
         direction: into which run is patched.
         by_position: measure every position by itself; all pairs must be of one length.
         batch_size: rows of one forward pass.
@@ -59,16 +59,16 @@ def patch_edges(
     MLP) once for every writer before; by position all of it for each. Memory of ``batch_size``
     rows.
     """
-    ends, sign = orient(pairs, direction)
+    ends, sign = orient(cases, direction)
     graph = edge_map(model)
-    n_places = check_one_length(pairs) if by_position else None
+    n_places = check_one_length(cases) if by_position else None
     spots: list[int | None] = [None] if n_places is None else list(range(n_places))
-    each, total = len(spots) * len(graph), len(pairs) * len(spots) * len(graph)
-    scores = np.zeros((len(pairs), each))
+    each, total = len(spots) * len(graph), len(cases) * len(spots) * len(graph)
+    scores = np.zeros((len(cases), each))
 
     def patched(i: int, done: int) -> dict[str, np.ndarray]:
         into = ends.clean[i]
-        one = _Patching(model, graph, into, ends.corrupted[i], ends.metrics[i], batch_size)
+        one = _Patching(model, graph, into, ends.counterpart[i], ends.metrics[i], batch_size)
         own = []
         for spot in spots:
             own.append(one.measured(spot))
@@ -76,10 +76,10 @@ def patch_edges(
                 progress(done + len(own) * len(graph), total)
         return {"change": sign * (ends.m_clean[i] - np.stack(own, axis=1)).ravel()}
 
-    for i in range(len(pairs)):
+    for i in range(len(cases)):
         scores[i] = keep(f"batch-{i + 1:05d}", partial(patched, i, i * each))["change"]
     return scores_over(
-        model, pairs, graph.keys(model.name, n_places), scores.mean(0), scores, method="attribute/activation_patching",
+        model, cases, graph.keys(model.name, n_places), scores.mean(0), scores, method="attribute/activation_patching",
         options={"level": "edge", "direction": direction}, measured=True,
     )  # fmt: skip
 

@@ -19,17 +19,17 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.subjects.backward import held
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import free_memory
-from patchclamp.subjects.pairs import PairSet
 
 
 def attribute_edges(
     model: LanguageModel,
-    pairs: PairSet,
+    cases: ReadTask,
     *,
     method: str | Method | Rule = "eap",
     rules: Sequence[str] | None = None,
@@ -57,7 +57,7 @@ def attribute_edges(
 
     Args:
         model: the subject.
-        pairs: prompts, and m of each.
+        cases: prompts, and m of each.
         method: one of the table, or a rule of ``attribute.rules``.
         rules: others than the method's own, for relp; see ``LanguageModel.differentiate``.
         steps: points of the path, for eap_ig.
@@ -87,10 +87,10 @@ def attribute_edges(
             expected="a method that follows gradients", got=name, remedy="`patch_edges` measures edges one by one."
         )
     ruled = rule.rules if isinstance(rule, Gradient) else ()
-    ends, sign = orient(pairs, direction)
+    ends, sign = orient(cases, direction)
     graph = edge_map(model)
-    n_places = check_one_length(pairs) if by_position else None
-    _check_memory(model, pairs, by_position)
+    n_places = check_one_length(cases) if by_position else None
+    _check_memory(model, cases, by_position)
     integrated, path = isinstance(rule, PathIntegral), [(1.0, 1.0)]
     options: dict[str, Any] = {"level": "edge", "rules": list(ruled), "direction": direction}
     if isinstance(rule, PathIntegral):
@@ -98,11 +98,11 @@ def attribute_edges(
         path = [((a + 1) / 2, w / 2) for a, w in zip(points, weights, strict=True)]
         options["steps"] = rule.steps
     scores: np.ndarray | None = None
-    done, total = 0, len(path) * len(pairs)
+    done, total = 0, len(path) * len(cases)
 
     def scored(some: np.ndarray, done: int) -> dict[str, np.ndarray]:
         shown = [ends.clean[i] for i in some]
-        other = _run(model, graph, [ends.corrupted[i] for i in some])
+        other = _run(model, graph, [ends.counterpart[i] for i in some])
         clean = _run(model, graph, shown) if integrated else None
         found: Tensor | None = None
         for alpha, weight in path:
@@ -117,35 +117,35 @@ def attribute_edges(
         assert found is not None
         return {"scores": found.flatten(1).cpu().numpy()}
 
-    for number, some in enumerate(ends.of_equal_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
+    for number, some in enumerate(ends.batches_by_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
         kept = keep(f"batch-{number:05d}", partial(scored, some, done))
         done += len(path) * len(some)
         if scores is None:
-            scores = np.zeros((len(pairs), kept["scores"].shape[1]), dtype=kept["scores"].dtype)
+            scores = np.zeros((len(cases), kept["scores"].shape[1]), dtype=kept["scores"].dtype)
         scores[some] = kept["scores"]
     assert scores is not None
     return scores_over(
-        model, pairs, graph.keys(model.name, n_places), scores.mean(0, dtype=np.float64), scores,
+        model, cases, graph.keys(model.name, n_places), scores.mean(0, dtype=np.float64), scores,
         method=f"attribute/{name}", options=options,
     )  # fmt: skip
 
 
-def edge_memory(model: LanguageModel, pairs: PairSet, *, by_position: bool = False) -> int:
+def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = False) -> int:
     """Return how many bytes ``attribute_edges`` takes beside the model and the graph of its forward pass.
 
     Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
     """
-    per_edge = max(map(len, pairs.clean)) if by_position else 1
-    scores = 4 * len(pairs) * len(edge_map(model)) * per_edge
-    return int(scores) + max(MEMORY, row_bytes(model, max(map(len, pairs.clean))))
+    per_edge = max(map(len, cases.clean)) if by_position else 1
+    scores = 4 * len(cases) * len(edge_map(model)) * per_edge
+    return int(scores) + max(MEMORY, row_bytes(model, max(map(len, cases.clean))))
 
 
-def _check_memory(model: LanguageModel, pairs: PairSet, by_position: bool) -> None:
-    free, needed = free_memory(), edge_memory(model, pairs, by_position=by_position)
+def _check_memory(model: LanguageModel, cases: ReadTask, by_position: bool) -> None:
+    free, needed = free_memory(), edge_memory(model, cases, by_position=by_position)
     if free is not None and needed > free:
         raise PatchclampError(
             expected=f"scores that fit into {free / 1e9:.1f} GB of free memory",
-            got=f"{needed / 1e9:.1f} GB for {len(pairs)} pairs",
+            got=f"{needed / 1e9:.1f} GB for {len(cases)} pairs",
             remedy="Take fewer pairs at once" + (", or no scores of single positions." if by_position else "."),
         )
 

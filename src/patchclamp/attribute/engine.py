@@ -14,9 +14,9 @@ from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import with_edges
-from patchclamp.subjects.pairs import PairSet
-from patchclamp.subjects.reading import read_alone, read_pairs_of
+from patchclamp.subjects.plain import model_of
 
 Level = Literal["node", "neuron", "feature", "edge"]
 UnitLevel = Literal["node", "neuron", "feature"]
@@ -25,7 +25,7 @@ SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", 
 
 def score_edges(
     model: Any,
-    pairs: PairSet,
+    cases: ReadTask,
     *,
     method: str | Method | Rule,
     rules: Sequence[str] | None = None,
@@ -36,7 +36,7 @@ def score_edges(
 
     Args:
         model: the subject.
-        pairs: the cases.
+        cases: the cases.
         method: a card that scores edges, or a rule.
         rules: relevance rules, of a method that has this option.
         steps: points of a path, of a method that has one.
@@ -47,8 +47,8 @@ def score_edges(
     """
     _, rule = find_rule(method, "edge", rules=rules, steps=steps)
     if isinstance(rule, Replacement):
-        return patch_edges(model, pairs, **how)
-    return attribute_edges(model, pairs, method=method, rules=rules, steps=steps, **how)
+        return patch_edges(model, cases, **how)
+    return attribute_edges(model, cases, method=method, rules=rules, steps=steps, **how)
 
 
 def score_task(
@@ -94,15 +94,15 @@ def score_task(
                 got=repr(level),
                 remedy="Name the basis behind a pattern, such as module.0.out/whole, or give a counterpart.",
             )
-        shown, metric = read_alone(subject, task)
+        cases = subject.read(task, least=None)
         nodes = attribute_nodes(
-            subject, shown, metric, method=rule, levels=SITES[level] if sites is None else sites, direction=direction,
-            progress=progress,
+            model_of(subject, cases), cases.clean[0], cases.metrics[0], method=rule,
+            levels=SITES[level] if sites is None else sites, direction=direction, progress=progress,
         )  # fmt: skip
-        return replace(nodes, task=task.hash)
+        return replace(nodes, task=cases.task.hash)
     if level == "edge":
         subject = with_edges(subject)
-    pairs = read_pairs_of(subject, task)
+    cases = subject.read(task)
     if level == "edge":
         if sites is not None:
             raise PatchclampError(
@@ -111,11 +111,11 @@ def score_task(
                 remedy="Leave sites out: edges have their own.",
             )
         found = score_edges(
-            subject, pairs, method=rule, direction=direction, by_position=by_position, progress=progress
+            subject, cases, method=rule, direction=direction, by_position=by_position, progress=progress
         )
-        return replace(found, task=task.hash)
+        return replace(found, task=cases.task.hash)
     found = attribute_pairs(
-        subject, pairs, level=level, sites=sites, method=rule, denoise=direction == "denoise",
+        subject, cases, level=level, sites=sites, method=rule, denoise=direction == "denoise",
         by_position=by_position or (len(task) == 1 and sites is None), progress=progress,
     )  # fmt: skip
-    return replace(found, task=task.hash)
+    return replace(found, task=cases.task.hash)

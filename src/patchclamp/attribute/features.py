@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.attribute.baseline import Baseline
+from patchclamp.ablate import Baseline
 from patchclamp.core.basis import Basis
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.edits import widened

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from patchclamp.attribute.baseline import Baseline
+from patchclamp.ablate import Baseline
 from patchclamp.attribute.features import at_baseline, away, carried, kind_of
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import EachMetric, Metric

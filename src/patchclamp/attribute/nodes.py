@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from patchclamp.attribute.baseline import Baseline
+from patchclamp.ablate import Baseline
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.core.controls import Stratum, strata_of
 from patchclamp.core.errors import PatchclampError

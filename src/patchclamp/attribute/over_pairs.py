@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from patchclamp.attribute.baseline import Baseline
+from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
 from patchclamp.attribute.direction import check_one_length, orient
 from patchclamp.attribute.features import away, kind_of
 from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
@@ -22,15 +22,13 @@ from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default
-from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import count_units
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.plain import check_places, model_of
 
 UnitLevel = Literal["node", "neuron", "feature"]
@@ -82,7 +80,7 @@ class _Tally:
 @checked
 def attribute_pairs(
     model: Network,
-    pairs: PairSet,
+    cases: ReadTask,
     *,
     level: UnitLevel = "node",
     sites: Sequence[str] | None = None,
@@ -113,7 +111,7 @@ def attribute_pairs(
 
     Args:
         model: the subject; of a wrapped plain network units at module sites, which ``sites`` names.
-        pairs: what ``pc.open_pairs`` gave.
+        cases: what ``subject.read(task)`` gave.
         level: ``node``: the embedding, heads, MLPs; ``neuron``: MLP neurons and heads; ``feature``: units of the bases
             that were added, neurons where a site has none, heads.
         sites: patterns of site paths instead of the level's own; a node is then a head or a whole site, a neuron a
@@ -140,29 +138,29 @@ def attribute_pairs(
     Replacements: a row of a forward pass per pair and part. ``cost_of`` counts them.
 
     Example:
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="activation_patching")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
+        >>> found = attribute_pairs(cat, cases, level="neuron", method="activation_patching")
         >>> str(found.top(1)[0]), round(float(found.values.max()), 2)
         ('cat/blocks.0.mlp.act/neurons/7', 8.0)
     """
-    model = model_of(model, pairs)
-    bases = _checked(model, pairs, level, sites, batch_size, by_position=by_position)
-    n_places = len(pairs.clean[0]) if by_position else 1
+    model = model_of(model, cases)
+    bases = _checked(model, cases, level, sites, batch_size, by_position=by_position)
+    n_places = len(cases.clean[0]) if by_position else 1
     parts = UnitIndex(_blocks(model, bases, n_places if by_position else None), model.name)
     method_name, rule = _find_rule(model, method or default_method(level, len(parts), rules=rules), rules, steps)
     firsts = dict(zip(bases, parts.firsts, strict=False))
     direction = "denoise" if denoise else "noise"
-    ends, sign = orient(pairs, direction)
-    kept = len(pairs) * len(parts) * 4 <= MOST_KEPT
-    tally = _Tally(np.zeros(len(parts)), np.zeros((len(pairs), len(parts)), dtype=np.float32) if kept else None)
+    ends, sign = orient(cases, direction)
+    kept = len(cases) * len(parts) * 4 <= MOST_KEPT
+    tally = _Tally(np.zeros(len(parts)), np.zeros((len(cases), len(parts)), dtype=np.float32) if kept else None)
     if isinstance(rule, Replacement):
-        _patched(model, ends, bases, firsts, tally, n_places * by_position, batch_size, progress, keep)
+        _patched(model, ends, bases, parts, tally, batch_size, progress, keep)
     else:
-        batches = list(ends.of_equal_length(batch_size))
+        batches = list(ends.batches_by_length(batch_size))
         for done, some in enumerate(batches, start=1):
 
             def scored(some: np.ndarray = some) -> dict[str, np.ndarray]:
@@ -187,7 +185,7 @@ def attribute_pairs(
     if isinstance(rule, Gradient):
         options["rules"] = list(rule.rules)
     elif isinstance(rule, PathIntegral):
-        options["steps"], extra["gap"] = rule.steps, max(tally.gaps.values()) / len(pairs)
+        options["steps"], extra["gap"] = rule.steps, max(tally.gaps.values()) / len(cases)
     elif isinstance(rule, Replacement):
         extra["measured"] = True
     used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in bases.items() if _learnt(basis)}
@@ -196,9 +194,9 @@ def attribute_pairs(
         each *= np.float32(sign)
     return scores_over(
         model,
-        pairs,
+        cases,
         parts,
-        sign * tally.total / len(pairs),
+        sign * tally.total / len(cases),
         each,
         method=f"attribute/{method_name}",
         options=options,
@@ -242,7 +240,7 @@ def _find_rule(
 
 def cost_of(
     model: Network,
-    pairs: PairSet,
+    cases: ReadTask,
     *,
     level: UnitLevel = "node",
     sites: Sequence[str] | None = None,
@@ -258,11 +256,11 @@ def cost_of(
         PatchclampError: whatever ``attribute_pairs`` refuses.
         CannotIntervene: a model without gradients, for a method that needs them.
     """
-    model = model_of(model, pairs)
-    bases = _checked(model, pairs, level, sites, batch_size, by_position=by_position)
-    longest = max(model.site(path).n_places for path in bases) or max(map(len, pairs.clean))
+    model = model_of(model, cases)
+    bases = _checked(model, cases, level, sites, batch_size, by_position=by_position)
+    longest = max(model.site(path).n_places for path in bases) or max(map(len, cases.clean))
     widths = {path: model.site(path).width for path in bases}
-    parts, n = len(UnitIndex(_blocks(model, bases, longest if by_position else None))), len(pairs)
+    parts, n = len(UnitIndex(_blocks(model, bases, longest if by_position else None))), len(cases)
     name, rule = _find_rule(model, method or default_method(level, parts, rules=rules), rules, steps)
     tokens = min(n, batch_size) * longest
     size = torch.finfo(model.dtype).bits // 8
@@ -287,7 +285,7 @@ def _learnt(basis: str) -> bool:
 
 def _checked(
     model: Model,
-    pairs: PairSet,
+    cases: ReadTask,
     level: str,
     patterns: Sequence[str] | None,
     batch_size: int,
@@ -301,7 +299,7 @@ def _checked(
         )
     if batch_size < 1:
         raise PatchclampError(expected="at least 1 pair in a batch", got=str(batch_size), remedy="Give a larger one.")
-    n_places = check_one_length(pairs) if by_position else 0
+    n_places = check_one_length(cases) if by_position else 0
     if patterns is None and not model.levels and level != "feature":
         raise PatchclampError(
             expected="sites of a plain network",
@@ -323,7 +321,7 @@ def _blocks(model: Model, sites: Mapping[str, str], n_places: int | None) -> lis
 
 def _scored(
     model: Model,
-    pairs: PairSet,
+    cases: ReadTask,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
     rule: Rule,
@@ -331,28 +329,28 @@ def _scored(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Return the scores of every site over some pairs, ``(row, unit)``, as a rule says."""
     if isinstance(rule, PathIntegral):
-        return _integrated(model, pairs, some, sites, rule.steps, gaps)
+        return _integrated(model, cases, some, sites, rule.steps, gaps)
     if isinstance(rule, Magnitude):
-        return _magnitudes(model, pairs, some, sites)
+        return _magnitudes(model, cases, some, sites)
     assert isinstance(rule, Gradient)
-    return _shares(model, _ends(model, pairs, some, list(sites), rule.rules), sites)
+    return _shares(model, _ends(model, cases, some, list(sites), rule.rules), sites)
 
 
 def _magnitudes(
-    model: Model, pairs: PairSet, some: Int[np.ndarray, " row"], sites: Mapping[str, str]
+    model: Model, cases: ReadTask, some: Int[np.ndarray, " row"], sites: Mapping[str, str]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Return ‖n‖ of every unit; of a channel over all places of its image."""
-    values = recorded(model, [pairs.clean[i] for i in some], list(sites))
+    values = recorded(model, [cases.clean[i] for i in some], list(sites))
     for path, basis in sites.items():
         parts = values[path].unflatten(0, (len(some), -1)) if basis == "channels" else [values[path]]
         yield path, torch.cat([torch.as_tensor(distances(model, path, basis, x, Baseline("zero"))) for x in parts])
 
 
 def _ends(
-    model: Model, pairs: PairSet, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
+    model: Model, cases: ReadTask, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
 ) -> Ends:
-    clean, other = [pairs.clean[i] for i in some], [pairs.corrupted[i] for i in some]
-    return differentiated(model, clean, other, pairs.metric(some), paths, rules, plain=Baseline("zero"))
+    clean, other = [cases.clean[i] for i in some], [cases.counterpart[i] for i in some]
+    return differentiated(model, clean, other, cases.metric(some), paths, rules, plain=Baseline("zero"))
 
 
 def _shares(model: Model, ends: Ends, sites: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
@@ -367,16 +365,16 @@ def _rowwise(basis: str) -> str:
 
 def _integrated(
     model: Model,
-    pairs: PairSet,
+    cases: ReadTask,
     some: Int[np.ndarray, " row"],
     sites: Mapping[str, str],
     steps: int,
     gaps: dict[str, float],
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
-    clean, metric = [pairs.clean[i] for i in some], pairs.metric(some)
+    clean, metric = [cases.clean[i] for i in some], cases.metric(some)
     values, metric_clean = measured(model, clean, metric, list(sites))
-    other = recorded(model, [pairs.corrupted[i] for i in some], list(sites))
+    other = recorded(model, [cases.counterpart[i] for i in some], list(sites))
     for path, basis in sites.items():
         own = integrated(
             model, clean, metric, path, _rowwise(basis), values[path], against(other), steps, rows=len(some)
@@ -393,47 +391,37 @@ def _integrated(
 
 def _patched(
     model: Model,
-    pairs: PairSet,
+    cases: ReadTask,
     sites: Mapping[str, str],
-    firsts: Mapping[str, int],
+    parts: UnitIndex,
     tally: _Tally,
-    n_places: int,
     batch_size: int,
     progress: Progress | None,
     keep: Keep,
 ) -> None:
     """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""
-    counts = {path: count_units(model.basis_at(path, basis), model.site(path)) for path, basis in sites.items()}
+    learnt = {path: basis for path, basis in sites.items() if _learnt(basis)}
 
     def scored(i: int) -> dict[str, np.ndarray]:
-        source = recorded(model, [pairs.corrupted[i]], list(sites))
-        there = recorded(model, [pairs.clean[i]], list(sites)) if any(map(_learnt, sites.values())) else None
-        baseline = Baseline("corrupted", source)
-        places: Sequence[int | None] = range(n_places) if n_places else (None,)
-        chosen, cells = [], []
-        for path, basis in sites.items():
-            moved = _moved(model, path, basis, there, baseline)
-            for k, place in enumerate(places):
-                for unit in range(counts[path]):
-                    if moved is None or (moved[:, unit].any() if place is None else moved[place, unit]):
-                        chosen.append(firsts[path] + k * counts[path] + unit)
-                        cells.append([baseline.replace(UnitKey(path, unit, basis, None, place))])
-        values = model.sweep(pairs.clean[i], pairs.metrics[i], cells, batch_size=4 * batch_size)
-        effects = pairs.m_clean[i] - widened(values).cpu().double().numpy()
-        scores = np.zeros(len(tally.total))
-        scores[chosen] = effects
+        moved = np.ones(len(parts), dtype=bool)
+        if learnt:
+            there, other = (recorded(model, [side[i]], list(learnt)) for side in (cases.clean, cases.counterpart))
+            for block, first in zip(parts.blocks, parts.firsts, strict=False):
+                if block.site in learnt:
+                    basis, baseline = model.basis_at(block.site, block.basis), Baseline("corrupted", other)
+                    differs = (away(basis, block.site, there[block.site], baseline) != 0).cpu().numpy()
+                    own = differs.any(0) if block.n_places is None else differs
+                    moved[first : first + block.size] = own.ravel()
+        chosen, scores = np.flatnonzero(moved), np.zeros(len(parts))
+        if len(chosen):
+            alone, sets = Cases([cases.clean[i]], [cases.metrics[i]]), UnitSets(parts, chosen[:, None])
+            baseline = Baseline("corrupted", shown=(cases.counterpart[i],))
+            [values] = measure_sets(model, alone, sets, baseline, batch_size=4 * batch_size)
+            scores[chosen] = cases.m_clean[i] - values
         return {"scores": scores}
 
-    for i in range(len(pairs)):
+    for i in range(len(cases)):
         scores = keep(f"batch-{i + 1:05d}", partial(scored, i))["scores"]
         tally.add(np.array([i]), 0, scores[None])
         if progress is not None:
-            progress(i + 1, len(pairs))
-
-
-def _moved(model: Model, path: str, basis: str, there: Recording | None, baseline: Baseline) -> np.ndarray | None:
-    """Return where features differ between the ends; None for units that are all replaced."""
-    if there is None or not _learnt(basis):
-        return None
-    found: np.ndarray = (away(model.basis_at(path, basis), path, there[path], baseline) != 0).cpu().numpy()
-    return found
+            progress(i + 1, len(cases))

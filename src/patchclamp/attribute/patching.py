@@ -1,55 +1,55 @@
 """Patching: put one run's activations into another, place by place, and see how much of the answer comes with them."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
+from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
 from patchclamp.attribute.direction import DIRECTIONS
-from patchclamp.attribute.patched import SHOWN, Patched
+from patchclamp.attribute.patching_grid import USUAL, Grid, grid_of, sites_named
 from patchclamp.core.arguments import checked
+from patchclamp.core.columns import mean_columns
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.intervention import Intervention, Source, Span, spans
+from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.recording import Recording
+from patchclamp.core.score_maps import SHARES
+from patchclamp.core.scores import Scores
+from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import words_of
 from patchclamp.subjects.bases import count_units, encode
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import PairSet
 from patchclamp.subjects.plain import check_places, model_of
 
-SITES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "resid": (("resid_in", "resid_out"), "whole"),
-    "attn": (("attn.write",), "whole"),
-    "mlp": (("mlp.write",), "whole"),
-    "head": (("attn.z",), "heads"),
-    "neuron": (("mlp.act",), "neurons"),
-}
-"""Kinds of sites and their units; of ``resid_out`` the last block's alone, for the others are the next one's input."""
-USUAL = ("resid", "attn", "mlp")
 PAIRS, CELLS, BYTES = 64, 65_536, 256 * 2**20
 """Most pairs, cells and bytes of activations that are held at once."""
 MOST_BYTES = 2 * 2**30
 """Most bytes of effects, a number per pair and cell."""
-PAGE_BYTES, CELL_BYTES = 24_000, 250
+SHOWN = 20_000
+"""Cells that are written as JSON with interval and p, the strongest first; the folder's arrays hold all."""
+PAGE_BYTES, CELL_BYTES = 24_000, 180
 """What a page takes on disk, and a cell in the table beside it."""
 
 
 @checked
 def patch_sites(
     model: Network,
-    pairs: PairSet,
+    cases: ReadTask,
     sites: str | Sequence[str] = USUAL,
     *,
     positions: str | Sequence[str] = "each",
     direction: str = "denoise",
     batch_size: int = 64,
     progress: Progress | None = None,
-) -> Patched:
+) -> Scores:
     r"""Patch every unit at every place, one at a time, on every pair.
 
     With x a clean prompt, x′ its corrupted counterpart and n(·) a unit's value:
@@ -63,7 +63,7 @@ def patch_sites(
 
     Args:
         model: the subject; of a wrapped plain network patterns of module sites.
-        pairs: what ``open_pairs`` gave.
+        cases: what ``subject.read(task)`` gave.
         sites: some of ``resid`` (every block's input and the last one's output), ``attn`` and ``mlp`` (what they
             write), ``head``, ``neuron``, ``feature`` (of the bases that were added), or patterns of site paths: the
             whole vector there, or with ``/heads`` or ``/neurons`` behind it each of its units.
@@ -74,7 +74,9 @@ def patch_sites(
         progress: called with cells done and cells in all.
 
     Returns:
-        Patched: effects per pair, and over pairs with intervals and p.
+        Scores: the mean share of m(x) − m(x′) that each unit at each place restores, or takes away; ``per_case`` has
+            every pair's, nan where it has no such place, and ``measures["run"]`` in how many pairs the two runs differ
+            there. ``estimates`` gives intervals and p over pairs.
 
     Raises:
         PatchclampError: unknown sites, spans that no prompt has, or more cells than memory should hold.
@@ -85,19 +87,23 @@ def patch_sites(
     Cost: a row of a forward pass from the site's block on for every pair, place and unit; two forwards per pair.
 
     Example:
-        >>> from patchclamp.opening import load, open_pairs
+        >>> from patchclamp.opening import load, open_task
         >>> cat = load("organism:cat")
-        >>> found = patch_sites(cat, open_pairs(cat, "planted"), "neuron")
-        >>> [(cell.key, cell.place, round(cell.mean, 2)) for cell in found.strongest(1)]
-        [('blocks.0.mlp.act/neurons/7', '3', 1.0)]
+        >>> scores = patch_sites(cat, cat.read(open_task("planted", cat)), "neuron")
+        >>> [(str(key), round(scores.score(key), 2)) for key in scores.top(1, signed=False)]
+        [('blocks.0.mlp.act/neurons/7@3', 1.0)]
     """
-    job = plan_patching(model, pairs, sites, positions=positions, direction=direction, batch_size=batch_size)
-    return job.gathered(job.parts(progress=progress))
+    job = plan_patching(model, cases, sites, positions=positions, direction=direction, batch_size=batch_size)
+    per_case, run = np.empty((len(cases), len(job.index))), np.zeros(len(job.index))
+    for members, (part, moved) in zip(job.members, job.parts(progress=progress), strict=True):
+        per_case[members] = part
+        run += moved
+    return job.scores(per_case, run)
 
 
 def plan_patching(
     model: Network,
-    pairs: PairSet,
+    cases: ReadTask,
     sites: str | Sequence[str] = USUAL,
     *,
     positions: str | Sequence[str] = "each",
@@ -105,100 +111,8 @@ def plan_patching(
     batch_size: int = 64,
 ) -> "Patching":
     """Return a job of patching without doing it: what it costs, and its parts one by one; see ``patch_sites``."""
-    laid = model_of(model, pairs)
-    return Patching(laid, pairs, sites_named(laid, sites), _grid(pairs, positions), direction, batch_size)
-
-
-def sites_named(model: Model, sites: str | Sequence[str]) -> list[tuple[str, str]]:
-    """Return the sites that kinds and patterns name, each with the basis whose units are patched.
-
-    Raises:
-        PatchclampError: unknown ones, or none.
-    """
-    found: dict[tuple[str, str], None] = {}
-    if not len(sites):
-        raise PatchclampError(
-            expected=f"sites among {', '.join(SITES)}, feature, or patterns of site paths",
-            got="none",
-            remedy="Leave sites out for the residual stream, attention and MLPs.",
-        )
-    for name in (part.strip() for part in (sites.split(",") if isinstance(sites, str) else sites)):
-        if name in SITES:
-            if model.levels:
-                model.covered()
-            kinds, basis = SITES[name]
-            last = max((site.layer or 0 for site in model.sites()), default=0)
-            chosen = [
-                (site.path, basis)
-                for site in model.sites()
-                if site.kind in kinds and (site.kind != "resid_out" or site.layer == last)
-            ]
-        elif name == "feature":
-            chosen = list(model.of_level("feature").items())
-        elif "." in name or name in ("embed", "final"):
-            pattern, _, basis = name.partition("/")
-            chosen = [(site.path, basis or "whole") for site in model.select(pattern)]
-        else:
-            chosen = []
-        wide = [at for at in chosen if model.site(at[0]).width and not model.site(at[0]).ragged]
-        if not wide:
-            raise PatchclampError(
-                expected=f"sites among {', '.join(SITES)}, feature, or patterns of site paths",
-                got=repr(name),
-                remedy="`patchclamp sites MODEL` lists paths, of a plain network net.sites(); attention patterns and "
-                "single experts, which not every token comes by, cannot be patched.",
-            )
-        found.update(dict.fromkeys(wide))
-    return list(found)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Say which places there are, and where each lies in a prompt.
-
-    Args:
-        places: their names.
-        how: ``start``, ``end``, ``all`` or ``spans``.
-        given: the spans, where places are.
-    """
-
-    places: tuple[str, ...]
-    how: str
-    given: tuple[Span, ...] = ()
-
-    def at(self, place: int, length: int) -> tuple[int, ...]:
-        """Return the positions of a place in a prompt of some length; none where the prompt has no such place."""
-        if self.how == "all":
-            return tuple(range(length))
-        if self.how == "spans":
-            span = self.given[place]
-            stop = length if span.stop is None else span.stop + length * (span.stop < 0)
-            start = span.start + length * (span.start < 0)
-            # A run that begins before the prompt does is another run, not a part of it.
-            return tuple(range(start, min(stop, length))) if start >= 0 else ()
-        position = place if self.how == "start" else length - len(self.places) + place
-        return (position,) if 0 <= position < length else ()
-
-
-def _grid(pairs: PairSet, positions: str | Sequence[str]) -> Grid:
-    lengths = {len(x) for x in pairs.clean}
-    longest = max(lengths)
-    if positions == "all":
-        return Grid(("all",), "all")
-    if positions == "each":
-        if len(lengths) == 1:
-            return Grid(tuple(str(p) for p in range(longest)), "start")
-        return Grid(tuple(str(p) for p in range(-longest, 0)), "end")
-    given = spans(positions) or ()
-    grid = Grid(tuple(map(str, given)), "spans", given)
-    for place, span in enumerate(given):
-        if span.steps or not any(grid.at(place, length) for length in lengths):
-            raise PatchclampError(
-                expected=f"each, all, or spans of positions within {longest} tokens",
-                got=str(span),
-                remedy="Such as -1, 3:5 or -4:, joined by commas.",
-            )
-    return grid
+    laid = model_of(model, cases)
+    return Patching(laid, cases, sites_named(laid, sites), grid_of(cases, positions), direction, batch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +121,7 @@ class Patching:
 
     Args:
         model: the subject.
-        pairs: what is asked.
+        cases: what is asked.
         sites: path and basis of each.
         grid: the places.
         direction: which way.
@@ -218,7 +132,7 @@ class Patching:
     """
 
     model: Model
-    pairs: PairSet
+    cases: ReadTask
     sites: list[tuple[str, str]]
     grid: Grid
     direction: str
@@ -233,7 +147,7 @@ class Patching:
             )
         if self.grid.how != "all":
             check_places(
-                self.model, [path for path, _ in self.sites], len(self.pairs.clean[0]), "Take positions='all'."
+                self.model, [path for path, _ in self.sites], len(self.cases.clean[0]), "Take positions='all'."
             )
         if self.n_bytes > MOST_BYTES:
             raise PatchclampError(
@@ -247,24 +161,31 @@ class Patching:
         """How many units each site has."""
         return [count_units(self.model.basis_at(path, basis), self.model.site(path)) for path, basis in self.sites]
 
+    @cached_property
+    def index(self) -> UnitIndex:
+        """Every unit at every place."""
+        places = None if self.grid.how == "all" else len(self.grid.places)
+        blocks = [Block(path, basis, n, places) for (path, basis), n in zip(self.sites, self.n_units, strict=True)]
+        return UnitIndex(blocks, spans=self.grid.places if self.grid.how in ("end", "spans") else ())
+
     @property
     def n_cells(self) -> int:
         """Cells in all: pairs, places and units; those that need not be run among them."""
-        places = sum(bool(self.grid.at(k, len(x))) for x in self.pairs.clean for k in range(len(self.grid.places)))
+        places = sum(bool(self.grid.at(k, len(x))) for x in self.cases.clean for k in range(len(self.grid.places)))
         return places * sum(self.n_units)
 
     @property
     def n_bytes(self) -> int:
         """Memory of all effects."""
-        return 8 * len(self.pairs) * len(self.grid.places) * sum(self.n_units)
+        return 8 * len(self.cases) * len(self.index)
 
     @property
     def disk_bytes(self) -> int:
         """About what the folder takes: effects, the pairs' words, the table of cells and the page."""
-        words = sum(len(part) for pair in self.pairs.pairs for part in (pair.clean, pair.corrupted))
-        shown = min(len(self.grid.places) * sum(self.n_units), SHOWN)
-        pieces = len(self.members) * (200 + 100 * len(self.sites))
-        return self.n_bytes + pieces + PAGE_BYTES + CELL_BYTES * shown + 2 * words + 200 * len(self.pairs)
+        words = sum(len(words_of(x)) for case in self.cases.task.cases for x in (case.shown, case.counterpart))
+        shown = min(len(self.index), SHOWN)
+        means = (16 + len(self.members)) * len(self.index) + 400 * len(self.members)
+        return self.n_bytes + means + PAGE_BYTES + CELL_BYTES * shown + 2 * words + 200 * len(self.cases)
 
     @property
     def held_bytes(self) -> int:
@@ -274,25 +195,25 @@ class Patching:
     @property
     def _per_pair(self) -> int:
         sites = [self.model.site(path) for path in dict.fromkeys(path for path, _ in self.sites)]
-        longest = max(*(len(x) for x in self.pairs.clean), *(site.n_places for site in sites))
+        longest = max(*(len(x) for x in self.cases.clean), *(site.n_places for site in sites))
         wide = sum(site.width for site in sites)
         stream = self.model.site("blocks.0.resid_in").width * self.model.n_layers if self.model.n_layers else 0
         return longest * (2 * wide + stream) * torch.finfo(self.model.dtype).bits // 8
 
     @cached_property
     def _most(self) -> int:
-        cells = max(len(self.grid.places) * sum(self.n_units), 1)
-        return max(1, min(PAIRS, CELLS // cells, BYTES // max(self._per_pair, 1), len(self.pairs)))
+        cells = max(len(self.index), 1)
+        return max(1, min(PAIRS, CELLS // cells, BYTES // max(self._per_pair, 1), len(self.cases)))
 
     @cached_property
     def members(self) -> list[Int[np.ndarray, " some"]]:
         """The pairs of each part."""
-        return list(self.pairs.of_equal_length(self._most))
+        return list(self.cases.batches_by_length(self._most))
 
     def seconds(self) -> float:
         """Return about how long it takes, from one pass of ``batch_size`` rows; an upper bound where runs agree."""
         rows = min(self.batch_size, 64)
-        shown, metric = [self.pairs.clean[0]] * rows, self.pairs.metric([0] * rows)
+        shown, metric = [self.cases.clean[0]] * rows, self.cases.metric([0] * rows)
         self.model.measure(shown, metric)  # the first pass pays for set-up
         began = time.monotonic()
         self.model.measure(shown, metric)
@@ -306,7 +227,7 @@ class Patching:
 
     def parts(
         self, first: int = 0, progress: Progress | None = None
-    ) -> Iterator[tuple[list[Float[np.ndarray, "some unit place"]], int]]:
+    ) -> Iterator[tuple[Float[np.ndarray, "some key"], UInt8[np.ndarray, " key"]]]:
         """Compute the parts from ``first`` on, one by one.
 
         Args:
@@ -314,7 +235,7 @@ class Patching:
             progress: called with cells done and cells in all.
 
         Yields:
-            tuple: the effects at each site, and how many cells were run.
+            tuple: the effects of every key on some pairs, and in how many of these the patch was run.
         """
         total = self.n_cells
         done = sum(self._cells_of(members) for members in self.members[:first])
@@ -329,46 +250,70 @@ class Patching:
             effects, run = self._part(members, within)
             yield effects, run
             done = before
-            if progress is not None and not run:
+            if progress is not None and not run.any():
                 progress(done, total)
 
     def _cells_of(self, members: Int[np.ndarray, " some"]) -> int:
-        length = len(self.pairs.clean[members[0]])
+        length = len(self.cases.clean[members[0]])
         places = sum(bool(self.grid.at(k, length)) for k in range(len(self.grid.places)))
         return len(members) * places * sum(self.n_units)
 
-    def _part(self, members: np.ndarray, progress: Progress) -> tuple[list[np.ndarray], int]:
-        clean, corrupted = ([those[i] for i in members] for those in (self.pairs.clean, self.pairs.corrupted))
+    def _part(self, members: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+        clean, corrupted = ([those[i] for i in members] for those in (self.cases.clean, self.cases.counterpart))
         denoise = self.direction == "denoise"
         into, donors = (corrupted, clean) if denoise else (clean, corrupted)
         paths = list(dict.fromkeys(path for path, _ in self.sites))
         both = self.model.run([*into, *donors], record=paths, logits=False).recording
         length = len(into[0])
         spots = [self.grid.at(k, length) for k in range(len(self.grid.places))]
-        found, cells = [], []
-        for number, ((path, basis), n_units) in enumerate(zip(self.sites, self.n_units, strict=True)):
-            effects = np.full((len(members), n_units, len(spots)), np.nan)
+        effects, cells = np.full((len(members), len(self.index)), np.nan), []
+        for number, (path, basis) in enumerate(self.sites):
             moved = self._moved(both, path, basis, len(members))
+            keys = self.index.grid(path, basis)
             for place, spot in enumerate(spots):
                 if spot:
-                    effects[:, :, place] = 0.0
+                    effects[:, keys[place]] = 0.0
                     rows = np.argwhere((moved if self.grid.how == "all" else moved[:, list(spot)]).any(1))
                     cells.append(np.insert(rows, [1, 1], [number, place], axis=1))
-            found.append(effects)
         which = np.concatenate(cells)
-        metric = self.pairs.metric(members)
-        measured = self.model.sweep(
-            into, metric, _Cells(self.sites, which, both, spots, whole=self.grid.how == "all"),
-            of=which[:, 0].tolist(), batch_size=self.batch_size, progress=progress,
-        ) if len(which) else torch.zeros(0)  # fmt: skip
-        ends = self.pairs.m_clean[members], self.pairs.m_corrupted[members]
+        measured = self._measured(members, into, both, which, spots, progress) if len(which) else np.zeros(0)
+        ends = self.cases.m_clean[members], self.cases.m_counterpart[members]
         start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)
-        shares = sign * (measured.cpu().double().numpy() - start[which[:, 0]]) / (ends[0] - ends[1])[which[:, 0]]
-        for number, effects in enumerate(found):
-            own = which[:, 1] == number
-            pair, _, place, unit = which[own].T
-            effects[pair, unit, place] = shares[own]
-        return found, len(which)
+        shares = sign * (measured - start[which[:, 0]]) / (ends[0] - ends[1])[which[:, 0]]
+        pair, site, place, unit = which.T
+        keys = np.array(self.index.firsts)[site] + place * np.array(self.n_units)[site] + unit
+        effects[pair, keys] = shares
+        return effects, np.bincount(keys, minlength=len(self.index)).astype(np.uint8)
+
+    def _measured(
+        self,
+        members: Int[np.ndarray, " some"],
+        into: Sequence[Shown],
+        both: Recording,
+        which: Int[np.ndarray, "cell 4"],
+        spots: Sequence[tuple[int, ...]],
+        progress: Progress,
+    ) -> Float[np.ndarray, " cell"]:
+        """Return m of each cell: some pair, site, place and unit, patched from the other half of a recording."""
+        n, whole = len(into), self.grid.how == "all"
+        blocks = [
+            Block(path, basis, k, None if whole else len(into[0]))
+            for (path, basis), k in zip(self.sites, self.n_units, strict=True)
+        ]
+        index = UnitIndex(blocks)
+        sets, cell = np.unique(which[:, 1:], axis=0, return_inverse=True)
+        at = [np.zeros(1, dtype=np.int64) if whole else np.array(spot, dtype=np.int64) for spot in spots]
+        rows = [index.firsts[site] + at[place] * self.n_units[site] + unit for site, place, unit in sets.tolist()]
+        only = np.zeros((n, len(sets)), dtype=bool)
+        only[which[:, 0], cell] = True
+        values = {path: x[len(x) // 2 :] for path, x in both.values.items()}
+        donors = Baseline("corrupted", Recording(both.stimuli[n:], values, both.sites, both.provenance), None)
+        cases = Cases(into, [self.cases.metrics[i] for i in members])
+        measured = measure_sets(
+            self.model, cases, UnitSets(index, rows), donors, only=only, batch_size=self.batch_size, progress=progress
+        )
+        found: np.ndarray = measured[which[:, 0], cell]
+        return found
 
     def _moved(self, both: Recording, path: str, basis: str, n: int) -> Bool[np.ndarray, "some position unit"]:
         """Return where the two runs differ."""
@@ -382,57 +327,46 @@ class Patching:
         moved: np.ndarray = different.cpu().numpy()
         return moved
 
-    def gathered(self, parts: Iterator[tuple[list[np.ndarray], int]]) -> Patched:
-        """Return all parts as one result."""
-        effects = [np.full((len(self.pairs), n, len(self.grid.places)), np.nan) for n in self.n_units]
-        run = 0
-        for members, (found, cells) in zip(self.members, parts, strict=True):
-            for whole, part in zip(effects, found, strict=True):
-                whole[members] = part
-            run += cells
-        return Patched(
-            self.direction, dict(zip(self.sites, effects, strict=True)), self.grid.places, self.tokens,
-            self.pairs.pairs, self.pairs.m_clean, self.pairs.m_corrupted, self.pairs.counted_aside(),
-            {"slug": self.model.name, "hash": self.model.hash},
-            {"metric": self.pairs.metrics[0].kind, "aligned": self.grid.how, "run": run, "agree": self.n_cells - run},
+    def scores(
+        self, per_case: Float[np.ndarray, "pair key"], run: Float[np.ndarray, " key"], *, known: bool = True
+    ) -> Scores:
+        """Return what all parts together are.
+
+        Args:
+            per_case: every pair's effects.
+            run: in how many pairs each key's patch was run.
+            known: False where nothing was patched yet, and only what is fixed before is of interest.
+        """
+        cases, first = self.cases, self.cases.task.cases[0]
+        measure = cases.metrics[0].kind
+        return Scores(
+            self.index, mean_columns(per_case)[0] if known else np.zeros(len(self.index)), SHARES[self.direction],
+            "corrupted", float(cases.m_clean.mean()), float(cases.m_counterpart.mean()), per_case,
+            measures={"run": run}, task=cases.task.hash,
+            provenance=Provenance(
+                self.model.name, self.model.hash,
+                options={
+                    "sites": ["/".join(site) for site in self.sites], "positions": list(self.grid.places),
+                    "direction": self.direction, "metric": measure, "batch_size": self.batch_size,
+                },
+                versions=read_versions(),
+                extra={
+                    "aligned": self.grid.how, "tokens": list(self.tokens), "skipped": cases.count_skipped(),
+                    "example": [words_of(first.shown), words_of(first.counterpart)], "device": self.model.device.type,
+                    "dtype": str(self.model.dtype).removeprefix("torch."),
+                },
+            ),
         )  # fmt: skip
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
         """The token at each place, where all clean prompts have the same."""
+        if not hasattr(self.model, "tokenizer"):
+            return ("",) * len(self.grid.places)
         found = []
         for place in range(len(self.grid.places)):
-            at = [(x, self.grid.at(place, len(x))) for x in self.pairs.clean]
+            at = [(x, self.grid.at(place, len(x))) for x in self.cases.clean]
             ids = {int(x.ids[spot[0]]) for x, spot in at if len(spot) == 1}
-            single = hasattr(self.model, "tokenizer") and len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
+            single = len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
             found.append(self.model.tokenizer.token(ids.pop()) if single else "")
         return tuple(found)
-
-
-class _Cells(Sequence[list[Intervention]]):
-    """Interventions of many cells, each made when it is asked for."""
-
-    def __init__(
-        self,
-        sites: Sequence[tuple[str, str]],
-        which: Int[np.ndarray, "cell 4"],
-        both: Recording,
-        spots: Sequence[tuple[int, ...]],
-        *,
-        whole: bool,
-    ) -> None:
-        self.sites = sites
-        self.which = which
-        n = len(both.stimuli) // 2
-        self.sources = [Source(both, stimulus=n + i) for i in range(n)]
-        self.at = [None if whole or not spot else (Span(spot[0], spot[-1] + 1),) for spot in spots]
-
-    def __len__(self) -> int:
-        return len(self.which)
-
-    def __getitem__(self, i: int) -> list[Intervention]:  # type: ignore[override]
-        if not 0 <= i < len(self):
-            raise IndexError(i)
-        pair, site, place, unit = self.which[i].tolist()
-        path, basis = self.sites[site]
-        return [Intervention(path, "patch", (unit,), basis, self.at[place], source=self.sources[pair])]

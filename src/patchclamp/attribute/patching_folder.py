@@ -1,41 +1,42 @@
-"""Folder of a patching: a bundle whose pieces are parts of the pairs, committed one by one, so that a run can go on."""
+"""Folder of a patching: scores whose single cases are committed part by part, so that a run can go on."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from patchclamp.attribute.patched import Patched
-from patchclamp.attribute.patching import Patching
+from patchclamp.attribute.patching import SHOWN, Patching
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
-from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse
-from patchclamp.core.pairs import Pair
+from patchclamp.core.score_maps import count_run
+from patchclamp.core.score_pieces import append_cases, read_cases
+from patchclamp.core.scores import FOLDER, Scores
 from patchclamp.core.subject import Progress
 
-KIND = "patching"
 SUMMARY, PAGE = "patching.json", "patching.html"
+FOLLOWING = ("index", "n", "dtypes", "task", "members")
+"""What follows from what else a folder's manifest says, and is named only where nothing else differs."""
 
 
 def patch_to_folder(
     job: Patching, out: str | Path, *, resume: bool = False, progress: Progress | None = None,
-    page: Callable[[Patched], str | None] | None = None,
-) -> Patched:  # fmt: skip
+    page: Callable[[Scores], str | None] | None = None,
+) -> Scores:  # fmt: skip
     """Patch, and keep every part on disk as soon as it is known; at the end write ``patching.json`` beside them.
 
     Args:
         job: what ``plan_patching`` gave.
-        out: a new or empty folder.
+        out: a new or empty folder, which ``Scores.load`` reads when all is done.
         resume: go on with an interrupted run of the same job.
         progress: called with cells done and cells in all.
         page: makes what people look at, kept as ``patching.html``; None where that failed.
 
     Returns:
-        Patched: everything, parts from before included.
+        Scores: everything, parts from before included.
 
     Raises:
         PatchclampError: the folder holds something else, or another job.
@@ -44,11 +45,8 @@ def patch_to_folder(
     manifest = _manifest(job)
     with writing(out):
         if resume and (Path(out) / "manifest.json").exists():
-            bundle = Bundle.open(out, kind=KIND)
-            # m itself may differ in its last bit with another number of threads; the pairs that it left say enough.
-            same = {key: value for key, value in manifest.items() if not key.startswith("m_")}
-            changed = [key for key, value in same.items() if bundle.manifest.get(key) != parse(_text(value))]
-            if changed:
+            bundle = Bundle.open(out, kind=FOLDER)
+            if changed := _differences(bundle.manifest, parse(_text(manifest))):
                 raise PatchclampError(
                     expected=f"the job that {out} was begun with",
                     got=f"another {' and '.join(changed)}",
@@ -56,110 +54,57 @@ def patch_to_folder(
                 )
             bundle.resume()
         else:
-            bundle = Bundle.create(out, kind=KIND, manifest=manifest)
+            bundle = Bundle.create(out, kind=FOLDER, manifest=manifest)
         if not bundle.whole:
             # Pieces are read back from disk at the end, so that no more than one part is held twice.
-            first = len(bundle.pieces)
-            for number, (effects, run) in enumerate(job.parts(first, progress), first):
-                arrays = dict(zip(_names(job.sites), effects, strict=True))
-                bundle.append(f"shard-{number:05d}", arrays, run=run, pairs=[int(i) for i in job.members[number]])
-        found = job.gathered(_stored(bundle, job.sites))
+            first = sum("cases" in entry for entry in bundle.pieces)
+            for number, (part, run) in enumerate(job.parts(first, progress), first):
+                append_cases(bundle, number, job.members[number], part, run=run)
+        parts = [entry["piece"] for entry in bundle.pieces if "cases" in entry]
+        moved = sum(
+            (bundle.read(piece, ["run"])["run"].astype(np.float64) for piece in parts), np.zeros(len(job.index))
+        )
+        scores = job.scores(read_cases(bundle, len(job.cases), len(job.index)), moved)
         if not bundle.whole:
-            bundle.attach(SUMMARY, _text(_finite(found.to_json())).encode())
-            text = None if page is None else page(found)
+            scores.append(bundle)
+            bundle.attach(SUMMARY, _text(to_document(scores)).encode())
+            text = None if page is None else page(scores)
             if text is not None:
                 bundle.attach(PAGE, text.encode("utf-8", "backslashreplace"))
             bundle.finish()
-    return found
+    return scores
 
 
-def open_patched(folder: str | Path) -> Patched:
-    """Open what ``patchclamp patch`` wrote.
-
-    Args:
-        folder: its ``--out``.
-
-    Raises:
-        PatchclampError: no such folder, or an interrupted one.
-        Damaged: parts that are missing or changed.
-    """
-    bundle = Bundle.open(folder, kind=KIND)
-    if not bundle.whole:
-        raise PatchclampError(
-            expected="a patching that ran to its end",
-            got=f"{folder}, interrupted after {len(bundle.pieces)} parts",
-            remedy="Go on with --resume.",
-        )
-    damaged = bundle.damaged()
-    if damaged:
-        raise Damaged(
-            expected="parts, table and page as they were committed",
-            got=f"damaged or missing: {', '.join(damaged[:8])}",
-            remedy="Restore them from a copy, or patch again.",
-        )
-    try:
-        return _reopened(bundle)
-    except (KeyError, TypeError, ValueError, IndexError) as problem:
-        raise Damaged(
-            expected="a manifest that fits the parts",
-            got=f"{folder}: {type(problem).__name__} {problem}"[:200],
-            remedy="Something else changed it: restore it, or patch again.",
-        ) from problem
-
-
-def _reopened(bundle: Bundle) -> Patched:
-    m = bundle.manifest
-    sites = [(site["path"], site["basis"]) for site in m["sites"]]
-    pairs = tuple(
-        Pair(p["clean"], p["corrupted"], tuple(p["answers"]), tuple(p["wrongs"]), p["group"]) for p in m["pairs"]
-    )
-    effects: dict[tuple[str, str], Any] = {}
-    for entry, (parts, _) in zip(bundle.pieces, _stored(bundle, sites), strict=True):
-        for at, part in zip(sites, parts, strict=True):
-            whole = effects.setdefault(at, np.full((len(pairs), *part.shape[1:]), np.nan))
-            whole[entry["pairs"]] = part
-    run = sum(entry["run"] for entry in bundle.pieces)
-    return Patched(
-        m["plan"]["direction"], effects, tuple(m["places"]), tuple(m["tokens"]), pairs, np.array(m["m_clean"]),
-        np.array(m["m_corrupted"]), m["aside"], {k: m["subject"][k] for k in ("slug", "hash")},
-        {"metric": m["plan"]["metric"], "aligned": m["plan"]["aligned"], "run": run, "agree": m["n_cells"] - run},
-    )  # fmt: skip
-
-
-def _stored(bundle: Bundle, sites: list[tuple[str, str]]) -> Iterator[tuple[list[np.ndarray], int]]:
-    for entry in bundle.pieces:
-        arrays = bundle.read(entry["piece"], _names(sites))
-        yield list(arrays.values()), int(entry["run"])
-
-
-def _names(sites: list[tuple[str, str]]) -> list[str]:
-    return [f"{path}/{basis}" for path, basis in sites]
+def to_document(scores: Scores) -> dict[str, Any]:
+    """Return what patching found as JSON-ready data: the strongest 20,000 keys, the places, and what was run."""
+    run, agree = count_run(scores)
+    return {**scores.to_json(SHOWN), "places": list(scores.provenance.options["positions"]), "run": run, "agree": agree}
 
 
 def _manifest(job: Patching) -> dict[str, Any]:
-    pairs, model = job.pairs, job.model
-    sites = [
-        {"path": path, "basis": basis, "width": n} for (path, basis), n in zip(job.sites, job.n_units, strict=True)
-    ]
+    shape, n = (len(job.cases), len(job.index)), len(job.index)
+    nothing = job.scores(np.broadcast_to(np.zeros(1), shape), np.zeros(n), known=False)
     return {
-        "subject": {"slug": model.name, "hash": model.hash, "tokenizer": model.tokenizer_hash,
-                    "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type},
-        "sites": sites,
-        "plan": {"direction": job.direction, "metric": pairs.metrics[0].kind, "aligned": job.grid.how,
-                 "batch_size": job.batch_size, "members": [len(m) for m in job.members]},
-        "places": list(job.grid.places), "tokens": list(job.tokens), "aside": pairs.counted_aside(),
-        "pairs": [asdict(pair) for pair in pairs.pairs], "n_cells": job.n_cells,
-        "m_clean": pairs.m_clean.tolist(), "m_corrupted": pairs.m_corrupted.tolist(),
+        **nothing.manifest(), "pairs": [case.worded().to_json() for case in job.cases.task.cases],
+        "members": [len(members) for members in job.members],
     }  # fmt: skip
 
 
-def _finite(data: Any) -> Any:
-    """Return data in which nothing is NaN, for JSON has none: null in its place."""
-    if isinstance(data, dict):
-        return {k: _finite(v) for k, v in data.items()}
-    if isinstance(data, list):
-        return [_finite(v) for v in data]
-    return None if isinstance(data, float) and data != data else data
+def _differences(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return in what two jobs differ, by the names that people gave it."""
+    # m itself may differ in its last bit with another number of threads; the pairs that it left say enough.
+    flat = []
+    for manifest in (began, now):
+        provenance = manifest.get("provenance") or {}
+        options = provenance.get("options") or {}
+        flat.append({**manifest, **provenance, **options, "provenance": None, "options": None})
+    names = [
+        name
+        for name in sorted(flat[0].keys() | flat[1].keys())
+        if name not in ("format", "version", "kind", "metric_clean", "metric_baseline")
+        and flat[0].get(name) != flat[1].get(name)
+    ]
+    return [name for name in names if name not in FOLLOWING] or names
 
 
 def _text(data: Any) -> str:

@@ -1,8 +1,6 @@
 """Build Scores over cases: what they were found on stands in their provenance."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,11 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Index
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.scores import Scores
+from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
-from patchclamp.subjects.pairs import PairSet
 
 MOST_WRITTEN = 256
-"""Cases whose words scores hold, so that they can be asked again; ids are held of all."""
+"""ReadTask that scores hold as a task, so that they can be read again; ids are held of all."""
 
 
 def check_finite(values: Float[np.ndarray, " key"], metric: float) -> None:
@@ -35,7 +33,7 @@ def check_finite(values: Float[np.ndarray, " key"], metric: float) -> None:
 
 def scores_over(
     model: Model,
-    pairs: PairSet,
+    cases: ReadTask,
     index: Index,
     values: Float[np.ndarray, " key"],
     per_case: Float[np.ndarray, "case key"] | None,
@@ -49,7 +47,7 @@ def scores_over(
 
     Args:
         model: the subject.
-        pairs: the cases.
+        cases: the cases.
         index: the keys.
         values: ``(key,)`` means over cases.
         per_case: ``(case, key)`` scores of each; None where they were not kept.
@@ -58,18 +56,19 @@ def scores_over(
         hashes: hashes of bases whose units are scored, by ``SITE/BASIS``.
         extra: what this method alone has to say.
     """
-    check_finite(values, float(pairs.m_clean.mean()))
+    check_finite(values, float(cases.m_clean.mean()))
+    task = cases.task.portable(MOST_WRITTEN)
     told = {
-        "cases": [pair.id for pair in pairs.pairs],
-        "metric": pairs.metrics[0].kind,
-        "skipped": pairs.counted_aside(),
-        "asked": [json.loads(json.dumps(asdict(pair))) for pair in pairs.pairs[:MOST_WRITTEN]],
+        "cases": cases.ids,
+        "metric": cases.metrics[0].kind,
+        "skipped": cases.count_skipped(),
+        **({} if task is None else {"task": task.to_json()}),
     }
     provenance = Provenance(
         model.name, model.hash, method, options=dict(options), versions=read_versions(), hashes=dict(hashes or {}),
         extra={**told, **extra},
     )  # fmt: skip
     return Scores(
-        index, np.asarray(values, dtype=np.float64), "m", "corrupted", float(pairs.m_clean.mean()),
-        float(pairs.m_corrupted.mean()), per_case=per_case, provenance=provenance,
+        index, np.asarray(values, dtype=np.float64), "m", "corrupted", float(cases.m_clean.mean()),
+        float(cases.m_counterpart.mean()), per_case=per_case, provenance=provenance,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.attribute.baseline import Baseline, check_means
+from patchclamp.ablate import Baseline, Cases, UnitSets, check_means, measure_sets
 from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import differentiated, integrated, make_baseline, measured, shared
@@ -23,12 +23,11 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.cases import check_metric
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import as_model
-from patchclamp.subjects.reading import check_metric
 
 
 @checked
@@ -234,18 +233,19 @@ def _replaced(
     progress: Progress | None,
 ) -> dict[str, np.ndarray]:
     """Replace every node by itself; a feature that is at its baseline already is left out, for that does nothing."""
-    scored, nodes = {}, []
+    blocks, moved = [], []
     for path, basis in sites.items():
-        scored[path] = np.zeros(shape_of(model, path, basis, len(shown)))
-        moved = np.ones(scored[path].shape, dtype=bool)
-        if kind_of(basis) == "feature":
-            moved = distances(model, path, basis, values[path], baseline) > 0
-        nodes += [(path, int(position), int(unit)) for position, unit in np.argwhere(moved)]
-    cells = [
-        [baseline.replace(UnitKey(path, unit, sites[path], None, None if sites[path] == "channels" else position))]
-        for path, position, unit in nodes
-    ]
-    effects = metric_clean - widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
-    for (path, position, unit), effect in zip(nodes, effects, strict=True):
-        scored[path][position, unit] = effect
-    return scored
+        n_places, n_units = shape_of(model, path, basis, len(shown))
+        blocks.append(Block(path, basis, n_units, None if basis == "channels" else n_places))
+        is_feature = kind_of(basis) == "feature"
+        away = distances(model, path, basis, values[path], baseline) > 0 if is_feature else np.ones((n_places, n_units))
+        moved.append(away.ravel().astype(bool))
+    index, places = UnitIndex(blocks), np.flatnonzero(np.concatenate(moved))
+    scores = np.zeros(len(index))
+    if len(places):
+        cases, sets = Cases.of([shown], metric), UnitSets(index, places[:, None])
+        scores[places] = metric_clean - measure_sets(model, cases, sets, baseline, progress=progress)[0]
+    parts = np.split(scores, index.firsts[1:-1])
+    return {
+        block.site: part.reshape(block.n_places or 1, block.n_units) for block, part in zip(blocks, parts, strict=True)
+    }

@@ -15,7 +15,6 @@ from patchclamp.core.method_index import list_names
 from patchclamp.core.stats import Interval, mean_interval, pearson
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import ask
 
 ORDER = list_names("attribute", "unit")
 
@@ -108,14 +107,14 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     card = organisms.card(name)
     model = organisms.build(name)
     corrupt = card["corrupt"] if card["baseline"] == "corrupted" else None
-    question = ask(model, card["prompt"], card["target"], contrast=card["contrast"], corrupt=corrupt)
-    asked: dict[str, Any] = {"metric": question.metric, "corrupted": question.corrupted}
-    exact = attribute_nodes(model, question.shown, method="activation_patching", **asked)
+    case = model.read_case(card["prompt"], (card["target"],), (card["contrast"],), counterpart=corrupt)
+    asked: dict[str, Any] = {"metric": case.metric, "corrupted": case.counterpart}
+    exact = attribute_nodes(model, case.clean, method="activation_patching", **asked)
     planted = [exact.units.place(UnitKey.parse(key)) for key in card["true"]]
     scored = {}
     for method in methods:
         began = time.perf_counter()
-        scores = attribute_nodes(model, question.shown, method=method, **asked).values
+        scores = attribute_nodes(model, case.clean, method=method, **asked).values
         scored[method] = scores, time.perf_counter() - began
     return findings(name, planted, exact.values, scored)
 

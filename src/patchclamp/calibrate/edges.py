@@ -15,13 +15,13 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.method_index import find_default, list_names
 from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet
 
 EDGE_METHODS = list_names("attribute", "edge")
 Fold = tuple[str, str]
@@ -86,19 +86,19 @@ def calibrate_edges(
 
 def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
     model = organisms.planted.build(name)
-    pairs, graph = pairs_of(model, name), edge_map(model)
+    cases, graph = cases_of(model, name), edge_map(model)
     folds = [(writer_of(u), reader_of(v, graph)) for u, v in graph.parts]
     names = list(dict.fromkeys(folds))
-    exact = strengths(_scores(model, pairs, find_default("circuit", "attribute")), folds, names)
+    exact = strengths(_scores(model, cases, find_default("circuit", "attribute")), folds, names)
     planted = [names.index(fold) for fold in planted_folds(name, graph)]
     scored = {}
     for method in methods:
         began = time.perf_counter()
-        scored[method] = strengths(_scores(model, pairs, method), folds, names), time.perf_counter() - began
+        scored[method] = strengths(_scores(model, cases, method), folds, names), time.perf_counter() - began
     return findings(name, planted, exact, scored)
 
 
-def pairs_of(model: LanguageModel, name: str) -> PairSet:
+def cases_of(model: LanguageModel, name: str) -> ReadTask:
     """Return a card's clean prompt, held against its corrupted one and against itself with each word unknown."""
     card = organisms.card(name)
     clean = model.tokenize(card["prompt"])
@@ -110,13 +110,13 @@ def pairs_of(model: LanguageModel, name: str) -> PairSet:
         ids[place] = model.tokenizer.bare.unk_token_id
         others.append(Stimulus.of(ids))
     n = len(others)
-    pair = Pair(card["prompt"], card["corrupt"], (card["target"],), (card["contrast"],))
+    case = Case(card["prompt"], card["corrupt"], (card["target"],), (card["contrast"],))
     ends = [model.measure(shown, metric).double().cpu().numpy() for shown in ([clean] * n, others)]
-    return PairSet((pair,) * n, (clean,) * n, tuple(others), (metric,) * n, ends[0], ends[1])
+    return ReadTask(Task((case,) * n), tuple(ReadCase(clean, other, metric) for other in others), ends[0], ends[1])
 
 
-def _scores(model: LanguageModel, pairs: PairSet, method: str) -> Float[np.ndarray, "pair edge"]:
-    each = score_edges(model, pairs, method=method).per_case
+def _scores(model: LanguageModel, cases: ReadTask, method: str) -> Float[np.ndarray, "pair edge"]:
+    each = score_edges(model, cases, method=method).per_case
     assert each is not None
     return each
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.ablate import Cases, UnitSets, measure_sets
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
@@ -17,10 +18,9 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import ask
 from patchclamp.explain.receipts import normalised
 from patchclamp.organisms import language
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.language import LanguageModel
 
 MAIN_TASKS = ("ioi", "agreement", "pronouns", "days", "months", "facts", "two_hop")
@@ -152,14 +152,13 @@ class _Held:
 
 def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | None:
     """Score one pair by every method and measure what they say; None where the two prompts hardly differ in m."""
-    question = ask(model, item.clean, item.answer, contrast=item.wrong, corrupt=item.corrupted)
-    assert question.corrupted is not None
-    metric_baseline = float(model.measure([question.corrupted], question.metric)[0])
+    case = model.read_case(item.clean, (item.answer,), (item.wrong,), counterpart=item.corrupted)
+    metric_baseline = float(model.measure([case.counterpart], case.metric)[0])
     scored: dict[str, Scores] = {}
     seconds: dict[str, float] = {}
     for name, options in COMPARED.items():
         began = time.perf_counter()
-        scored[name] = attribute_nodes(model, question.shown, question.metric, corrupted=question.corrupted, **options)
+        scored[name] = attribute_nodes(model, case.clean, case.metric, corrupted=case.counterpart, **options)
         seconds[name] = time.perf_counter() - began
     some = next(iter(scored.values()))
     if normalised(0.0, some.metric_clean, metric_baseline) is None:
@@ -171,14 +170,14 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
     orders[RANDOM] = np.argsort(-scores[RANDOM])
     seconds[RANDOM] = 0.0
     singles = _singles({name: scores[name] for name in scored}, draw)
-    groups = [[some.units.key(int(i))] for i in singles]
+    groups = [[some.units.unit(int(i))] for i in singles]
     strata, starts = unit_strata(some), []
     for order in orders.values():
         starts.append(len(groups))
-        top = [some.units.key(int(i)) for i in order[:TOP]]
+        top = [some.units.unit(int(i)) for i in order[:TOP]]
         controls = draw_controls(strata, order[:TOP].tolist(), SETS, seed=seed)
-        groups += [top, *([some.units.key(i) for i in one] for one in controls.sets)]
-    effects = some.metric_clean - _measured(model, question, some, groups)
+        groups += [top, *([some.units.unit(i) for i in one] for one in controls.sets)]
+    effects = some.metric_clean - _measured(model, case, some, groups)
     alone, *together = np.split(effects, starts)
     scale = some.metric_clean - metric_baseline
     return {
@@ -196,12 +195,12 @@ def _singles(scores: Mapping[str, np.ndarray], draw: np.random.Generator) -> np.
 
 
 def _measured(
-    model: LanguageModel, question: Any, found: Scores, groups: Sequence[Sequence[UnitKey]]
+    model: LanguageModel, case: ReadCase, found: Scores, groups: Sequence[Sequence[UnitKey]]
 ) -> Float[np.ndarray, " group"]:
     sites = [block.site for block in found.units.blocks]
-    baseline = make_baseline(model, sites, corrupted=question.corrupted)
-    cells = [[baseline.replace(node) for node in group] for group in groups]
-    return widened(model.sweep(question.shown, question.metric, cells)).cpu().double().numpy()
+    baseline = make_baseline(model, sites, corrupted=case.counterpart)
+    cases = Cases.of([case.clean], case.metric)
+    return measure_sets(model, cases, UnitSets.of(groups), baseline)[0]
 
 
 def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: int) -> list[Holding]:

@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,22 +189,25 @@ def _of_brain(method: Method, name: str, task: str) -> Made | None:
 
 
 def _of_directions(method: Method, _name: str, task: Any) -> Made | None:
-    planted = superposition.make(task)
-    makers: Mapping[str, Callable[[], Any]] = {
-        "Recording": lambda: planted.recording,
-        "Basis": lambda: find_method(find_default("decompose"), "decompose")(
-            recording=planted.recording, n_features=64, k=3, coder_batch=256, passes=10, learning_rate=0.005
-        ),
-    }
-    nouns = {name: noun.rstrip("?") for name, noun in method.takes.items() if noun in (*makers, "Recording?")}
-    if method.gives not in ("Basis", "Estimate") or any(
-        name not in nouns and not noun.endswith("?") for name, noun in method.takes.items()
-    ):
+    """Return activity and a basis of it; what a second recording or basis holds is what was planted."""
+    made = superposition.make(task, n_rows=8000 if method.gives == "Basis" else 4000)
+    nouns = [(name, noun.rstrip("?")) for name, noun in method.takes.items() if noun != "Corpus?"]
+    if method.gives not in ("Basis", "Estimate") or {noun for _, noun in nouns} - {"Recording", "Basis"}:
         return None
-    inputs = {name: makers[noun]() for name, noun in nouns.items()}
+    makers: Mapping[str, Iterator[Callable[[], Any]]] = {
+        "Recording": iter((lambda: made.recording, lambda: made.concepts)),
+        "Basis": iter((lambda: _coder_of(made.recording), lambda: made.basis)),
+    }
+    inputs = {name: next(makers[noun])() for name, noun in nouns}
     return _explained(method, inputs) if method.gives == "Estimate" else (
-        inputs, known.PlantedDirections(planted.directions)
+        inputs, known.PlantedDirections(made.directions)
     )  # fmt: skip
+
+
+def _coder_of(recording: Any) -> Any:
+    """Return the basis that the default method finds in planted activity."""
+    method = find_method(find_default("decompose"), "decompose")
+    return method(recording=recording, n_features=64, k=3, coder_batch=256, passes=20, learning_rate=0.005)
 
 
 def _of_language(method: Method, name: str, task: str) -> Made | None:

@@ -151,22 +151,27 @@ def _compare_with_rivals(model: Any, found: Dictionary, labels: Any, options: Na
     each: dict[str, Any] = {
         concept: {
             **{
-                name: {"unit": told[concept].unit, "sign": told[concept].sign, "auroc": told[concept].auroc,
-                       "interval": [told[concept].low, told[concept].high]}
+                name: {
+                    "unit": told[concept].unit, "sign": told[concept].sign, "auroc": told[concept].auroc.to_json(),
+                }
                 for name, told in sets.items()
             },
             "positives": one.positives,
-            "ahead": {name: ahead(one, sets[name][concept]) for name in SETS},
-            "before ahead": {name: ahead(sets[BEFORE][concept], sets[name][concept]) for name in SETS},
+            "ahead": {name: ahead(one, sets[name][concept]).to_json() for name in SETS},
+            "before ahead": {
+                name: ahead(sets[BEFORE][concept], sets[name][concept]).to_json() for name in SETS
+            },
         }
         for concept, one in sets[own].items()
     }  # fmt: skip
-    means = {name: float(np.mean([told.auroc for told in sets[name].values()])) if each else None for name in names}
+    means = {
+        name: float(np.mean([told.auroc.value for told in sets[name].values()])) if each else None for name in names
+    }
     counts = [
         {
             "set": first, "against": other,
-            "ahead": sum(one[gains][other][1] > 0 for one in each.values()),
-            "behind": sum(one[gains][other][2] < 0 for one in each.values()),
+            "ahead": sum(one[gains][other]["low"] > 0 for one in each.values()),
+            "behind": sum(one[gains][other]["high"] < 0 for one in each.values()),
         }
         for first, gains in ((own, "ahead"), (BEFORE, "before ahead"))
         for other in SETS

@@ -144,13 +144,13 @@ def concepts(told: Mapping[str, Any]) -> None:
         f"\nConcepts on {told['tokens']:,} labelled tokens of {told['documents']:,} documents: the best unit of each "
         "set, chosen on even documents, scored on odd ones (AUROC)"
     )
-    ordered = sorted(told["each"].items(), key=lambda item: -_or_least(item[1]["ahead"]["neurons"][0]))
+    ordered = sorted(told["each"].items(), key=lambda item: -_or_least(item[1]["ahead"]["neurons"]["value"]))
     table = _grid("concept", own, *sets, "ahead of neurons", "best unit", numbers=(own, *sets))
     for concept, each in ordered if len(ordered) <= SHOWN else [*ordered[: SHOWN // 2], *ordered[-SHOWN // 2 :]]:
-        gain, low, high = each["ahead"]["neurons"]
+        gain = each["ahead"]["neurons"]
         table.add_row(
-            concept, *(_thousandths(each[name]["auroc"]) for name in (own, *sets)),
-            f"{_signed(gain)} ({_range(low, high)})", each[own]["unit"],
+            concept, *(_thousandths(each[name]["auroc"]["value"]) for name in (own, *sets)),
+            f"{_signed(gain['value'])} ({_range(gain['low'], gain['high'])})", each[own]["unit"],
         )  # fmt: skip
     _print(out, table)
     if len(ordered) > SHOWN:

@@ -59,7 +59,7 @@ def _find(options: Namespace) -> int:
     if options.atlas is not None:
         refuse_if_unwritable(options.atlas, model)
     add_bases(model, options)
-    pairs = load_pairs(model, options)
+    cases = load_pairs(model, options)
     if options.pairs.startswith("task:") and not options.pairs.endswith("/train"):
         log(f"note: {options.pairs} is the held-out side; find on {options.pairs}/train to evaluate on it")
     refuse_unwritable(options.out)
@@ -67,18 +67,18 @@ def _find(options: Namespace) -> int:
     # The words that make the same folder again, however often it was gone on with.
     command = shlex.join(["patchclamp", *(word for word in options.words if word != "--resume")])
     out, outputs = Path(options.out), Outputs()
-    method = _method(model, pairs, options)
-    plan = plan_of(model, pairs, method, _rules(options), options)
+    method = _method(model, cases, options)
+    plan = plan_of(model, cases, method, _rules(options), options)
     found = found_before(out, plan)
     if found is None:
         with searching(out, plan, resume=options.resume) as kept:
             score = _edges if options.level == "edge" else _units
-            found = score(model, pairs, method, options, kept.once)
+            found = score(model, cases, method, options, kept.once)
             found = with_extra(found, seed=options.seed, plan={**plan, "plan": kept.manifest["plan"]})
             places, n_sets = _measured_parts(found, options)
             with Meter("receipt", "sets") as meter:
                 receipt = replace_together(
-                    model, found, pairs, places, n_sets=n_sets, seed=options.seed, progress=meter
+                    model, found, cases, places, n_sets=n_sets, seed=options.seed, progress=meter
                 )
         found = with_extra(found, receipt=_receipt_data(found, receipt))
         page: bytes | None = None
@@ -91,7 +91,8 @@ def _find(options: Namespace) -> int:
     log(f"circuit written to {out}" + (f", as a page to {out / PAGE}" if (out / PAGE).exists() else ""))
     if options.atlas is not None:
         with outputs.attempt("the atlas layer"):
-            tokens = [model.tokenizer.token(int(i)) for i in pairs.clean[0].ids] if options.by_position else []
+            named = options.by_position and hasattr(model, "tokenizer")
+            tokens = [model.tokenizer.token(int(i)) for i in cases.clean[0].ids] if named else []
             layer = _add_layer(found, tokens, options, command, began, time.monotonic() - clock)
             log(f"circuit added to {options.atlas} as {layer}")
     if options.json:
@@ -182,7 +183,7 @@ def _rules(options: Namespace) -> tuple[str, ...] | None:
     return None if options.rules is None else tuple(filter(None, (r.strip() for r in options.rules.split(","))))
 
 
-def _method(model: Any, pairs: Any, options: Namespace) -> str:
+def _method(model: Any, cases: Any, options: Namespace) -> str:
     """Return how parts are scored: as the options say, else as their number allows."""
     from patchclamp.attribute.over_pairs import cost_of, default_method
     from patchclamp.subjects.edges import edge_map
@@ -192,10 +193,10 @@ def _method(model: Any, pairs: Any, options: Namespace) -> str:
     if options.level == "edge":
         return default_method("edge", len(edge_map(model)), rules=_rules(options))
     how: dict[str, Any] = {"rules": _rules(options), "by_position": options.by_position}
-    return cost_of(model, pairs, level=options.level, **how).method
+    return cost_of(model, cases, level=options.level, **how).method
 
 
-def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Scores:
+def _units(model: Any, cases: Any, method: str, options: Namespace, keep: Keep) -> Scores:
     from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
     from patchclamp.attribute.rules import Replacement, find_rule
 
@@ -203,7 +204,7 @@ def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) 
         "level": options.level, "method": method, "rules": _rules(options), "steps": options.steps,
         "by_position": options.by_position, "batch_size": options.batch_size,
     }  # fmt: skip
-    cost = cost_of(model, pairs, **asked)
+    cost = cost_of(model, cases, **asked)
     backward = f" and {cost.backward:,} of backward ones" if cost.backward else ""
     log(
         f"{cost.parts:,} parts, by {cost.method}: {cost.forward:,} rows of forward passes{backward}, "
@@ -211,26 +212,26 @@ def _units(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) 
     )
     replaces = isinstance(find_rule(method)[1], Replacement)
     with Meter("find", "pairs" if replaces else "batches") as meter:
-        return attribute_pairs(model, pairs, denoise=options.denoise, progress=meter, keep=keep, **asked)
+        return attribute_pairs(model, cases, denoise=options.denoise, progress=meter, keep=keep, **asked)
 
 
-def _edges(model: Any, pairs: Any, method: str, options: Namespace, keep: Keep) -> Scores:
+def _edges(model: Any, cases: Any, method: str, options: Namespace, keep: Keep) -> Scores:
     from patchclamp.attribute.edges import edge_memory
     from patchclamp.attribute.engine import score_edges
     from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
     from patchclamp.subjects.edges import edge_map
 
-    n, n_pairs = len(edge_map(model)), len(pairs)
+    n, n_pairs = len(edge_map(model)), len(cases)
     _, rule = find_rule(method, rules=_rules(options), steps=options.steps)
     passes = f"{n_pairs:,} rows of backward passes"
     if isinstance(rule, Replacement):
         passes = f"{n * n_pairs:,} rows of forward passes that begin at the reader's block"
     elif isinstance(rule, PathIntegral):
         passes = f"{n_pairs * rule.steps:,} rows of backward passes"
-    log(f"{n:,} edges, by {method}: {passes}, {human_bytes(edge_memory(model, pairs))} of memory")
+    log(f"{n:,} edges, by {method}: {passes}, {human_bytes(edge_memory(model, cases))} of memory")
     with Meter("find", "edges" if isinstance(rule, Replacement) else "passes") as meter:
         return score_edges(
-            model, pairs, method=method, rules=_rules(options), steps=options.steps,
+            model, cases, method=method, rules=_rules(options), steps=options.steps,
             direction="denoise" if options.denoise else "noise", progress=meter, keep=keep,
         )  # fmt: skip
 

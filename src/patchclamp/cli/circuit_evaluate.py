@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.circuit_evaluate_tables import show
-from patchclamp.cli.loading import add_bases, load_model, load_pairs
+from patchclamp.cli.loading import add_bases, load_model, load_pairs, open_cases
 from patchclamp.cli.output import Outputs, emit, finite, log
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.tables import _general
@@ -29,7 +29,6 @@ def evaluate(options: Namespace) -> int:
     from patchclamp.evaluate.growing import SHARES, sizes_of
     from patchclamp.evaluate.interchange import interchange
     from patchclamp.evaluate.recovering import recover
-    from patchclamp.opening import open_pairs
 
     _check(options)
     circuit = load_circuit(options.folder)
@@ -48,12 +47,11 @@ def evaluate(options: Namespace) -> int:
     for one in (circuit, *([] if exact is None else [exact])):
         check_subject(model, one)
     kind = circuit.provenance.extra.get("metric")
-    pairs = load_pairs(model, options, kind=kind)
-    how: dict[str, Any] = {"layout": options.layout, "seed": options.seed, "chat": options.chat}
-    means = None if options.train is None else open_pairs(model, options.train, n=None, kind=kind, **how)
-    chosen = choose_pairs(circuit, pairs, means=means, seen=options.seen)
-    memory = interchange(model, circuit, chosen.pairs, means=chosen.means).memory_bytes
-    n_pairs, n_subsets = len(chosen.pairs), count_subsets(len(grown), options.random)
+    cases = load_pairs(model, options, kind=kind)
+    means = None if options.train is None else open_cases(model, options.train, options, n=None, kind=kind)
+    chosen = choose_pairs(circuit, cases, means=means, seen=options.seen)
+    memory = interchange(model, circuit, chosen.cases, means=chosen.means).memory_bytes
+    n_pairs, n_subsets = len(chosen.cases), count_subsets(len(grown), options.random)
     log(
         f"{n_pairs:,} pairs x {n_subsets:,} sets of parts, {n_pairs * n_subsets:,} prompts through the network"
         + (" (of edges several passes each)" if circuit.of_edges else "")
@@ -61,7 +59,7 @@ def evaluate(options: Namespace) -> int:
     )
     with Meter("evaluate", "sets") as meter:
         found = evaluate_circuit(
-            model, circuit, pairs, means=means, sizes=grown, n_random=options.random, signed=not options.magnitude,
+            model, circuit, cases, means=means, sizes=grown, n_random=options.random, signed=not options.magnitude,
             seen=options.seen, seed=options.seed, progress=meter,
         )  # fmt: skip
     document = _document(found, circuit)
@@ -141,12 +139,12 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
     )
     held = "pairs, SOME OF WHICH IT WAS FOUND ON" if found.seen else "held-out pairs"
     told = (
-        f"{len(found.pairs)} {held}; outside the circuit stands {found.baseline}; "
+        f"{len(found.cases)} {held}; outside the circuit stands {found.baseline}; "
         f"m {_general(m[0])}, with no part kept {_general(m[1])}"
     )
     document: dict[str, Any] = {
         "title": title, "told": told, "circuit": found.circuit,
-        "found_on": len(circuit.provenance.extra.get("cases", ())), "pairs": len(found.pairs),
+        "found_on": len(circuit.provenance.extra.get("cases", ())), "pairs": len(found.cases),
         "left_out": dict(found.left_out), "seen": found.seen, "baseline": found.baseline, "signed": found.signed,
         "m": {"model": m[0], "empty": m[1]},
         "points": [
@@ -163,7 +161,7 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
         },
         "about": dict(found.about), "notes": _notes(found),
         "each": {
-            "pairs": list(found.pairs), "m_model": found.m_model.tolist(), "m_empty": found.m_empty.tolist(),
+            "pairs": list(found.cases), "m_model": found.m_model.tolist(), "m_empty": found.m_empty.tolist(),
             "m_kept": found.m_kept.tolist(), "m_rest": found.m_rest.tolist(),
             "m_random_mean": found.m_random.mean(0).tolist(),
         },
@@ -194,7 +192,7 @@ def _notes(found: Any) -> list[str]:
         notes.append(f"Few random circuits differ at small sizes: {told} part{'s' * (few[-1].size != 1)}.")
     if n_random < ENOUGH:
         notes.append(f"No more than {n_random} random circuits differ: p by rank is {1 / (1 + n_random):.2g} at least.")
-    if scarce := caution(len(found.pairs), "pairs"):
+    if scarce := caution(len(found.cases), "pairs"):
         notes.append(scarce)
     return notes
 

@@ -47,8 +47,9 @@ def show(d: Mapping[str, Any]) -> None:
     _recovery(out, d.get("recovery"))
     out.print(
         r"Faithfulness F = \[m(C) − m(∅)] / \[m(M) − m(∅)] of means over pairs, 95 % bootstrap over pairs; everything "
-        "else: F of all parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, as "
-        f"many parts of each kind ({d['about']['random']} of them). Area: trapezoids over the share, by its range.",
+        "else: F of all parts but the circuit's, low where it is complete. Random circuits: mean and middle 95 %, "
+        f"{d['about']['random']} of them, part by part of the {d['about']['match']}. Area: trapezoids over the "
+        "share, by its range.",
         style="dim",
     )
 

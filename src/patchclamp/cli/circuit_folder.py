@@ -39,19 +39,19 @@ def check_folder(options: Namespace) -> None:
     refuse_interrupted(staging(out), "a search", resume=options.resume)
 
 
-def plan_of(model: Any, pairs: Any, method: str, rules: Any, options: Namespace) -> dict[str, Any]:
+def plan_of(model: Any, cases: Any, method: str, rules: Any, options: Namespace) -> dict[str, Any]:
     """Return everything that decides a circuit's folder, as JSON-ready data."""
     torch_threads = _threads()
     bases = {key: basis.hash for key, basis in model.bases.items() if basis.kind == "directions"}
     return {
         "subject": {
-            "slug": model.name, "hash": model.hash, "tokenizer": model.tokenizer_hash,
+            "slug": model.name, "hash": model.hash, "tokenizer": getattr(model, "tokenizer_hash", ""),
             "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type,
         },
         "plan": {
             "method": method, "rules": None if rules is None else list(rules),
             **{name: getattr(options, name) for name in DECIDES},
-            "pairs": [pair.id for pair in pairs.pairs], "metric": pairs.metrics[0].kind, "bases": bases,
+            "pairs": cases.ids, "metric": cases.metrics[0].kind, "bases": bases,
             "threads": torch_threads,
         },
         "versions": read_versions(),

@@ -20,6 +20,8 @@ from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.circuit import info as show_circuit
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.describe import describe as describe
+from patchclamp.cli.edit import edit as edit
+from patchclamp.cli.evaluate import evaluate as evaluate
 from patchclamp.cli.explain_checks import check_writable, means_of, state_cost
 from patchclamp.cli.loading import (
     add_bases,
@@ -40,9 +42,10 @@ from patchclamp.cli.methods import info as show_noun
 from patchclamp.cli.methods import methods as methods
 from patchclamp.cli.organism import organism as organism
 from patchclamp.cli.output import Outputs, emit, log
-from patchclamp.cli.patch import info as show_patching
 from patchclamp.cli.patch import patch as patch
 from patchclamp.cli.progress import Meter, human_bytes
+from patchclamp.cli.steer import steer as steer
+from patchclamp.cli.text_tables import generation
 from patchclamp.core.circuit import holds_circuit
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -163,7 +166,7 @@ def survey(options: Namespace) -> int:
 
 def explain(options: Namespace) -> int:
     """Explain an answer."""
-    from patchclamp.explain import ask, explain_answer
+    from patchclamp.explain import explain_answer
     from patchclamp.explain.answer import check_counts
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
@@ -184,8 +187,9 @@ def explain(options: Namespace) -> int:
         levels = [level.strip() for level in options.level.split(",")]
     seen = not hasattr(model, "tokenize")
     prompt, corrupt = (load_prompt(model, words, options.chat) for words in (options.prompt, options.corrupt))
-    question = ask(model, prompt, options.target, contrast=options.contrast, corrupt=corrupt)
-    for shown in () if seen else filter(None, (question.shown, question.corrupted)):
+    contrasts = () if options.contrast is None else (options.contrast,)
+    case = model.read_case(prompt, (options.target,), contrasts, counterpart=corrupt)
+    for shown in () if seen else filter(None, (case.clean, case.counterpart)):
         note_unknown(model, shown)
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
@@ -259,7 +263,7 @@ def generate(options: Namespace) -> int:
             }
         )
     else:
-        tables.generation(options.prompt, bare, changed, options.clamp, at)
+        generation(options.prompt, bare.text, changed and changed.text, options.clamp, at)
     return 0
 
 
@@ -323,8 +327,6 @@ def info(options: Namespace) -> int:
             remedy="Ask `patchclamp atlas info` about it.",
         )
     bundle = Bundle.open(options.folder)
-    if bundle.manifest["kind"] == "patching":
-        return show_patching(options)
     if holds_circuit(bundle):
         return show_circuit(options)
     if bundle.manifest["kind"] in NOUNS:

@@ -26,9 +26,9 @@ def check_files(options: Namespace) -> None:
         raise PatchclampError(expected="a text file", got=f"{text}, which is {what}", remedy="Check the path.")
     for source in (getattr(options, name, None) for name in ("pairs", "train")):
         if isinstance(source, str) and source != "planted" and not source.startswith("task:"):
-            from patchclamp.core.pairs import read_pairs
+            from patchclamp.core.task_files import read_task
 
-            read_pairs(source, getattr(options, "layout", None))
+            read_task(source, getattr(options, "layout", None))
     for source in (getattr(options, name, None) for name in ("images", "image")):
         if isinstance(source, str):
             from patchclamp.subjects.images import gallery
@@ -100,30 +100,40 @@ def load_pairs(model: Any, options: Namespace, *, kind: Any = None) -> Any:
     Args:
         kind: of metric; that of the pairs by default.
     """
-    from patchclamp.opening import open_pairs
-
-    pairs = open_pairs(
-        model, options.pairs, layout=options.layout, n=options.n, seed=options.seed, kind=kind, chat=options.chat
-    )
-    print_pairs(model, pairs)
-    return pairs
+    cases = open_cases(model, options.pairs, options, n=options.n, kind=kind)
+    print_pairs(model, cases)
+    return cases
 
 
-def print_pairs(model: Any, pairs: Any) -> None:
+def open_cases(model: Any, source: str, options: Namespace, *, n: int | None, kind: Any) -> Any:
+    """Return the cases of --pairs or --train as the model reads them."""
+    from patchclamp.opening import open_task
+
+    if options.chat and not hasattr(model, "tokenizer"):
+        raise PatchclampError(expected="a language model, for --chat", got=model.name, remedy="Leave --chat out.")
+    task = open_task(source, model, layout=options.layout, n=n, seed=options.seed, measure=kind)
+    return model.read(task, chat=options.chat)
+
+
+def print_pairs(model: Any, cases: Any) -> None:
     """Print on standard error the number of pairs, the tokens that m reads, and pairs whose m has the wrong sign."""
-    n, aside = len(pairs), ", ".join(f"{k} with {reason}" for reason, k in pairs.counted_aside().items())
-    lines = [f"{_pairs(n)} used, {len(pairs.aside)} set aside{': ' + aside if aside else ''}"]
+    from patchclamp.core.task import words_of
+
+    n, aside = len(cases), ", ".join(f"{k} with {reason}" for reason, k in cases.count_skipped().items())
+    lines = [f"{_pairs(n)} used, {len(cases.task.skipped)} set aside{': ' + aside if aside else ''}"]
+    first = cases.read[0]
     sides = [
-        ", ".join(repr(model.tokenizer.token(t)) for t in tokens[:BOTH]) + (", …" if len(tokens) > BOTH else "")
-        for tokens in (pairs.metrics[0].target, pairs.metrics[0].contrast)
+        ", ".join(map(repr, names[:BOTH])) + (", …" if len(names) > BOTH else "")
+        for names in (first.target_names, first.contrast_names)
     ]
-    lines.append(f"m reads the token {sides[0]} against {sides[1]} (first pair)")
-    lines += [f"set aside: {pair.clean!r}, {reason}" for pair, reason in pairs.aside[:BOTH]]
-    if (more := len(pairs.aside) - BOTH) > 0:
+    what = "token" if hasattr(model, "tokenizer") else "class"
+    lines.append(f"m reads the {what} {sides[0]} against {sides[1]} (first pair)")
+    lines += [f"set aside: {words_of(case.shown)!r}, {reason}" for case, reason in cases.task.skipped[:BOTH]]
+    if (more := len(cases.task.skipped) - BOTH) > 0:
         lines.append(f"set aside: {more} more")
-    if pairs.turned:
+    if cases.n_reversed:
         lines.append(
-            f"in {pairs.turned} of {_pairs(n)} m is lower on the clean prompt than on the corrupted one: the model "
+            f"in {cases.n_reversed} of {_pairs(n)} m is lower on the clean prompt than on the corrupted one: the model "
             "does not do what they ask, or answer and wrong answer are the wrong way round"
         )
     log("\n".join(lines))
@@ -197,8 +207,6 @@ def load_prompt(model: Any, words: str | None, chat: bool) -> Any:
 
 def note_unknown(model: Any, shown: Any) -> None:
     """Print on standard error which words of a prompt the vocabulary lacks: the model reads none of them."""
-    from patchclamp.subjects.reading import unknown_words
-
-    if words := unknown_words(model, shown):
+    if words := model.unknown_words(shown):
         token = model.tokenizer.bare.unk_token
         log(f"note: the vocabulary lacks {', '.join(map(repr, words))}, and reads {token} instead")

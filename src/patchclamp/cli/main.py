@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the words after ``patchclamp``; those of the process where left out.
+        argv: the words after ``patchclamp``; by default those of the process.
 
     Returns:
         0 when it worked, 1 when a check found something wrong, 2 on an error.

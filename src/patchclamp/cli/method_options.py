@@ -20,23 +20,34 @@ class MethodParser(Parser):
     room = ""
     default = ""
     kind = "method"
+    gives = takes = ""
     added: Card | None = None
 
-    def use(self, room: str, verb: str, *, kind: str = "method") -> None:
+    def use(self, room: str, verb: str, *, kind: str = "method", gives: str = "", takes: str = "") -> None:
         """Add --method, for the methods of a room.
 
         Args:
             room: whose methods they are.
             verb: the verb, whose default method the index names.
             kind: of card.
+            gives: only the methods that give this noun.
+            takes: only those that take this one.
         """
-        self.room, self.kind = room, kind
-        self.default = find_default(verb, room)
-        names = ", ".join(card.name for card in methods(room, kind=kind))
+        self.room, self.kind, self.gives, self.takes = room, kind, gives, takes
+        self.default = find_default(verb, room) if kind == "method" else self.cards[0].name
+        names = ", ".join(card.name for card in self.cards)
         self.add_argument(
             "--method", default=self.default, metavar="NAME",
             help=f"{names} (default: {self.default}); its own options follow below: VERB --method NAME --help",
         )  # fmt: skip
+
+    @property
+    def cards(self) -> list[Card]:
+        """The methods that the verb has."""
+        known = methods(self.room, kind=self.kind)
+        fits = [card for card in known if self.gives in ("", card.data["gives"])]
+        nouns = {card.name: {noun.rstrip("?") for noun in card.data["takes"].values()} for card in fits}
+        return [card for card in fits if self.takes in ("", *nouns[card.name])]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Add the options of the method that the words name, then parse them."""
@@ -64,7 +75,7 @@ class MethodParser(Parser):
     def _add(self, name: str) -> None:
         if self.added is not None:
             return
-        card = find_card(name, self.room, self.kind)
+        card = find_card(name, self.room, self.kind, self.cards)
         self.added = card
         group = self.add_argument_group(f"options of {card.name}")
         for entry in card.data["options"]:
@@ -79,13 +90,19 @@ class MethodParser(Parser):
             )  # fmt: skip
 
 
-def find_card(name: str, room: str, kind: str = "method") -> Card:
+def find_card(name: str, room: str, kind: str = "method", among: Sequence[Card] | None = None) -> Card:
     """Return a method's card without importing the method.
+
+    Args:
+        name: of the method.
+        room: where it is looked for.
+        kind: of card.
+        among: by default all of the room.
 
     Raises:
         PatchclampError: no such method in this room.
     """
-    known = methods(room, kind=kind)
+    known = methods(room, kind=kind) if among is None else among
     for card in known:
         if card.name == name:
             return card

@@ -22,9 +22,11 @@ from patchclamp.core.method_index import Card
 from patchclamp.core.options import describe_value
 from patchclamp.core.rooms import FOLDERS, ROOMS
 
-TOP = 10
+TOP, LISTED = 10, 20_000
+"""Rows of a table, and keys of scores as JSON, of a folder that is shown again."""
 NOUNS = {
     "descriptions": ("patchclamp.core.descriptions", "Descriptions"),
+    "edit": ("patchclamp.core.edit", "Edit"),
     "exemplars": ("patchclamp.core.exemplars", "Exemplars"),
     "readout": ("patchclamp.core.readout", "Readout"),
     "scores": ("patchclamp.core.scores", "Scores"),
@@ -124,7 +126,7 @@ def _about(model: Any, case: Any) -> dict[str, Any]:
     """Return what an atlas shows beside the units of one prompt."""
     [shown] = model.stimuli(case.shown)
     return {
-        "prompt": case.shown, "target": case.answers[0], "contrast": case.wrongs[0] if case.wrongs else None,
+        "prompt": case.shown, "target": case.targets[0], "contrast": case.contrasts[0] if case.contrasts else None,
         "corrupt": case.counterpart, "layers": model.n_layers,
         "tokens": [model.tokenizer.token(int(i)) for i in shown.ids] if hasattr(model, "tokenize") else [],
     }  # fmt: skip
@@ -164,7 +166,7 @@ def info(options: Namespace, kind: str) -> int:
     module, name = NOUNS[kind]
     noun = getattr(importlib.import_module(module), name).load(options.folder)
     if options.json:
-        emit({"kind": kind, **noun.to_json()})
+        emit({"path": options.folder, "kind": kind, **(noun.to_json(LISTED) if kind == "scores" else noun.to_json())})
     else:
         noun_tables.show(noun, TOP)
     return 0
@@ -197,11 +199,10 @@ def _check_question(options: Namespace) -> None:
 
 def _task(model: Any, options: Namespace) -> Any:
     from patchclamp.core.task import Task
-    from patchclamp.opening import open_pairs
+    from patchclamp.opening import open_task
 
     if options.pairs is not None:
-        pairs = open_pairs(model, options.pairs, seed=options.seed)
-        return Task.of_pairs(pairs.pairs, measure=pairs.metrics[0].kind)
+        return open_task(options.pairs, model, seed=options.seed)
     return Task.of(options.prompt, options.target, contrast=options.contrast, counterpart=options.counterpart)
 
 

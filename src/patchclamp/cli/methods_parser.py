@@ -16,7 +16,7 @@ def add_methods(verbs: Any) -> None:
     )
     listing.add_argument("name", nargs="?", metavar="ROOM/NAME", help="one method, described whole")
     listing.add_argument("--room", metavar="ROOM", help="only those of one room, such as attribute or compare")
-    _json(listing)
+    add_json(listing)
 
     one = add_method_verb(
         verbs, "attribute", "Score the units or edges of a model over a prompt or over pairs of prompts.",
@@ -32,9 +32,7 @@ def add_methods(verbs: Any) -> None:
     one.add_argument(
         "--pairs", metavar="FILE", help="a CSV or JSONL file of pairs, or task:NAME of a language organism"
     )
-    one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
-    one.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
-    add_prepend_bos(one)
+    add_loading(one)
     one.add_argument("--top", type=int, default=10, metavar="K", help="how many keys to list (default: 10)")
     one.add_argument("--atlas", metavar="DIR", help="add the units of one prompt to an atlas of this model")
     one.use("attribute", "attribute")
@@ -77,8 +75,16 @@ def add_common(verb: Parser, *, out: bool = True) -> None:
     verb.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     if out:
         verb.add_argument("--out", metavar="DIR", help="a new or empty folder to keep the result in")
-    _json(verb)
+    add_json(verb)
 
 
-def _json(verb: Parser) -> None:
+def add_loading(verb: Parser) -> None:
+    """Add what says how a model is loaded."""
+    verb.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps, or auto (default: cpu)")
+    verb.add_argument("--dtype", help="float32, bfloat16 or float16 (default: the checkpoint's own)")
+    add_prepend_bos(verb)
+
+
+def add_json(verb: Parser) -> None:
+    """Add --json."""
     verb.add_argument("--json", action="store_true", help="print one JSON document on standard output")

@@ -5,11 +5,14 @@ from typing import Any
 
 from rich.markup import escape
 
+from patchclamp.cli.patch_tables import show_patching
 from patchclamp.cli.tables import ABSENT, _console, _fixed, _general, _grid, _print, _range, _shown, _signed
 from patchclamp.core.descriptions import Descriptions
+from patchclamp.core.edit import Edit
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.readout import Readout
+from patchclamp.core.score_maps import SHARES
 from patchclamp.core.scores import Scores
 from patchclamp.core.similarity import Similarity
 from patchclamp.core.training import Training
@@ -22,12 +25,16 @@ def show(noun: Any, top: int) -> None:
         noun: what a method gave.
         top: rows at most.
     """
-    if isinstance(noun, Scores):
+    if isinstance(noun, Scores) and noun.unit in SHARES.values():
+        show_patching(noun, top)
+    elif isinstance(noun, Scores):
         _scores(noun, top)
     elif isinstance(noun, Similarity):
         _similarity(noun)
     elif isinstance(noun, Readout):
         _readout(noun, top)
+    elif isinstance(noun, Edit):
+        _edit(noun)
     elif isinstance(noun, Exemplars):
         _exemplars(noun, top)
     elif isinstance(noun, Descriptions):
@@ -38,8 +45,8 @@ def show(noun: Any, top: int) -> None:
         _console().print(f"{escape(noun.provenance.method)} is [bold]experimental[/]: docs/method.md says why")
 
 
-def sentence(estimate: Estimate) -> str:
-    """Return what an estimate says: the value between its null and its ceiling."""
+def sentence(estimate: Estimate, *, bare: bool = False) -> str:
+    """Return what an estimate says: the value between its null and its ceiling; ``bare`` where it can have none."""
     words = f"{estimate.unit} {_fixed(estimate.value, 3)}"
     if estimate.interval is not None:
         low, high = estimate.interval.low, estimate.interval.high
@@ -47,7 +54,12 @@ def sentence(estimate: Estimate) -> str:
     if estimate.null is not None:
         ends = _range(estimate.null.low, estimate.null.high, lambda x: _fixed(x, 3))
         words += f"; by chance {ends}, p = {ABSENT if estimate.p is None else format(estimate.p, '.2g')}"
-    return words + (f"; ceiling {_fixed(estimate.ceiling, 3)}" if estimate.ceiling is not None else "; ceiling unknown")
+    return (
+        words
+        if bare
+        else words
+        + (f"; ceiling {_fixed(estimate.ceiling, 3)}" if estimate.ceiling is not None else "; ceiling unknown")
+    )
 
 
 def _scores(scores: Scores, top: int) -> None:
@@ -61,6 +73,12 @@ def _scores(scores: Scores, top: int) -> None:
         more = [_signed(float(column[i])) for column in scores.measures.values()]
         table.add_row(escape(str(scores.key(i))), _signed(float(scores.values[i])), *more)
     _print(out, table)
+    if str(scores.index[0]).partition("@")[0].rpartition("/")[0].rpartition("/")[2].startswith("grid-"):
+        out.print(
+            "each region by itself, rows from the top left; `patchclamp evaluate` says whether their order holds",
+            style="dim",
+        )
+        return
     out.print("predicted, not measured: `patchclamp explain` and `circuit find` replace what they name", style="dim")
 
 
@@ -101,6 +119,16 @@ def _readout(readout: Readout, top: int) -> None:
         p = ABSENT if one.p is None else format(one.p, ".2g")
         table.add_row(escape(readout.names[t]), _signed(one.value), interval, null, p, _fixed(one.ceiling))
     _print(out, table)
+
+
+def _edit(edit: Edit) -> None:
+    out = _console()
+    out.print(f"[bold]edit[/] {escape(edit.claim)}, by {escape(edit.provenance.method or 'hand')}")
+    table = _grid("parameter", "shape", "norm of the change", numbers=("norm of the change",))
+    for entry in edit.to_json()["parameters"]:
+        table.add_row(escape(entry["name"]), "×".join(map(str, entry["shape"])), _fixed(entry["norm"]))
+    _print(out, table)
+    out.print(f"weights {edit.before[:12]} before, {edit.after[:12]} with it")
 
 
 def _exemplars(exemplars: Exemplars, top: int) -> None:

@@ -4,8 +4,10 @@ import argparse
 from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
+from patchclamp.cli.control_parser import add_control
 from patchclamp.cli.decompose_parser import add_decompose
 from patchclamp.cli.describe import add_describe
+from patchclamp.cli.evaluate import add_evaluate
 from patchclamp.cli.methods_parser import add_methods
 from patchclamp.cli.options import BASIS, CHAT, MODEL, Parser, add_prepend_bos
 from patchclamp.cli.options import seed as _seed
@@ -38,6 +40,8 @@ def build_parser() -> Parser:
     add_patch(verbs)
     add_circuit(verbs)
     add_methods(verbs)
+    add_control(verbs)
+    add_evaluate(verbs)
     add_describe(verbs)
     _basis(verbs)
     _atlas(verbs)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from patchclamp.cli.console import plain, terminal_of
+from patchclamp.cli.console import terminal_of
 from patchclamp.cli.layout import print_whole
 from patchclamp.cli.progress import human_bytes
 from patchclamp.cli.terminal import PlainConsole
@@ -180,7 +180,7 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
         chat: what was said, where the prompt is a chat.
         how: options under which the model was loaded.
     """
-    out, q = _console(), e.question
+    out, q = _console(), e.case
     first = ", ".join(f"{escape(_shown(t))} {_percent(p, 1)}" for t, p in e.likeliest)
     out.print(f"[bold]{escape(q.prompt + q.given)}[/] → {first}")
     floor = "on the corrupted prompt" if e.baseline == "corrupted" else f"with every unit {REPLACED[e.baseline]}"
@@ -207,11 +207,11 @@ def explanation(e: Any, name: str, bases: Sequence[str] = (), chat: str | None =
 
 def _advice(out: Console, e: Any, name: str, bases: Sequence[str], chat: str | None, how: Sequence[str]) -> None:
     """Print a command that turns the first cause round in the text that was scored; or why there is none."""
-    q = e.question
+    q = e.case
     best = next((c for c in e.causes if c.activation and _is_known(c.activation)), None)
     if best is None:
         return
-    picture = hasattr(q.shown, "pixels")
+    picture = hasattr(q.clean, "pixels")
     said = chat is not None and not q.beginning
     text = chat if said else q.prompt if picture else q.text
     if text is None:
@@ -446,29 +446,6 @@ def _bar(value: float | None, scale: float) -> Text:
         return Text("")
     size = min(round(abs(value) / scale * BAR), BAR)
     return Text(("" if value >= 0 else "−") + "█" * size, style="blue" if value >= 0 else "dark_orange")
-
-
-def generation(prompt: str, bare: Any, changed: Any, clamps: Sequence[str], at: str | None) -> None:
-    """Print a continuation without and with clamps, the changed part marked."""
-    out = _console()
-    prompt = plain(prompt)
-    out.print(Text.assemble(("without  ", "bold"), (prompt, "dim"), plain(bare.text)))
-    if changed is None:
-        return
-    same = next((i for i, (a, b) in enumerate(zip(bare.text, changed.text, strict=False)) if a != b), None)
-    if same is None:
-        same = min(len(bare.text), len(changed.text))
-    where = f" at {at}" if at else ""
-    label = f"{', '.join(clamps)}{where}"
-    out.print(
-        Text.assemble(
-            ("clamped  ", "bold"),
-            (prompt, "dim"),
-            plain(changed.text[:same]),
-            (plain(changed.text[same:]), "bold blue"),
-        )
-    )
-    out.print(Text(f"         {label}" + ("" if bare.text != changed.text else " (no change)"), style="dim"))
 
 
 def classes(image: str, found: Sequence[Any], clamps: Sequence[str], at: str | None) -> None:

@@ -29,7 +29,7 @@ def compare(
     Args:
         first: a recording.
         second: another, of the same stimuli in the same order.
-        method: a method of this room by name, or one of your own; ``rsa`` where left out.
+        method: a method of this room by name, or one of your own; by default ``rsa``.
         seed: of everything random.
         progress: called with what is done and what there is in all.
         options: of the method; see ``patchclamp methods compare/NAME``.

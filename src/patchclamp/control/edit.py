@@ -30,7 +30,7 @@ def edit(
         subject: what lies in the rig; its weights stay as they are.
         task: what it should answer: each case with its new answer, and its subject as the part ``subject``.
         text: activity of the same subject over ordinary text, which the change should leave alone.
-        method: a method of the room ``control`` by name, or one of your own; ``rank_one`` where left out.
+        method: a method of the room ``control`` by name, or one of your own; by default ``rank_one``.
         seed: of everything random.
         progress: called with what is done and what there is in all.
         options: of the method; see ``patchclamp methods control/NAME``.

@@ -29,7 +29,7 @@ def steer(
     Args:
         subject: what lies in the rig.
         task: labelled examples: ``Task.of_labels({"french": […], "english": […]})``.
-        method: a method of the room ``control`` by name, or one of your own; ``diff_mean`` where left out.
+        method: a method of the room ``control`` by name, or one of your own; by default ``diff_mean``.
         seed: of everything random.
         progress: called with what is done and what there is in all.
         options: of the method; see ``patchclamp methods control/NAME``.
@@ -56,7 +56,7 @@ def push(basis: Basis, strength: float, *, unit: Natural = 0, at: At = None) -> 
         basis: directions with their site, as ``steer`` finds them.
         strength: in the site's own units of activation; below 0 it pushes the other way.
         unit: which direction.
-        at: where; every position and every generated token where left out.
+        at: where; by default every position and every generated token.
 
     Raises:
         PatchclampError: a basis without a site or a direction of that number.

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from patchclamp.core.disk import (
+    PIECE,
     file_hash,
     is_torn,
     plain_file,
@@ -35,7 +36,7 @@ FORMAT, VERSION = "patchclamp", 2
 LARGEST_JOURNAL = 256 * 2**20
 """Bytes of a journal at most: about a million lines."""
 _PIECE = re.compile(r"[a-z0-9][a-z0-9-]{0,80}")
-_OWN = re.compile(r"(shard|state|batch)-\d{5,}|statistics|exemplars|contexts")  # a resume leaves other files alone
+_OWN = re.compile(PIECE)  # a resume leaves other files alone
 _ATTACHED = re.compile(r"[a-z]{1,40}\.(json|html)")
 
 

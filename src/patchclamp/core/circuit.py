@@ -15,6 +15,7 @@ from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import FOLDER, KINDS, Scores
+from patchclamp.core.task import Task, words_of
 from patchclamp.core.unit import UnitKey
 
 PAGE = "circuit.html"
@@ -115,14 +116,16 @@ def draw_graph(
         nodes = [Node(key, _kind_of(key), score) for key, score in keys]
         edges = [Edge(key, OUTPUT, score) for key, score in keys]
     told = found_on(scores)
-    asked: Any = made.extra.get("asked") or [{}]
-    first = asked[0]
+    task = made.extra.get("task")
+    first = Task.from_json(task).cases[0].worded() if task else None
     about = {
-        "prompt": first.get("clean", ""), "target": "".join(first.get("answers", [])[:1]),
-        "contrast": "".join(first.get("wrongs", [])[:1]) or None, "corrupt": first.get("corrupted"),
+        "prompt": words_of(first.shown) if first else "", "target": "".join(first.targets[:1]) if first else "",
+        "contrast": ("".join(first.contrasts[:1]) if first else "") or None,
+        "corrupt": (words_of(first.counterpart) if first else "") or None,
         "baseline": "corrupted", "method": scores.method, "level": scores.level, "n_pairs": len(told["pairs"]),
-        "asked": list(made.extra.get("asked", ())), "tokens": list(tokens),
+        "task": task, "tokens": list(tokens),
         "layers": 1 + max(map(_block_of, scores.names())), "settings": told["settings"], "bases": told["bases"],
+        "verdict": (made.extra.get("receipt") or {}).get("summary", ""),
     }  # fmt: skip
     subject = {"slug": made.subject, "hash": made.subject_hash}
     metric = {"kind": told["metric"] or "logit_difference"}
@@ -190,6 +193,13 @@ def _is_words(x: Any) -> bool:
     return isinstance(x, list) and all(isinstance(word, str) for word in x)
 
 
+def _is_task(x: Any) -> bool:
+    try:
+        return _is_table(x) and len(Task.from_json(x)) > 0
+    except PatchclampError:
+        return False
+
+
 def _is_list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda x: isinstance(x, list) and all(map(fits, x))
 
@@ -221,7 +231,7 @@ _RECEIPT: Mapping[str, Callable[[Any], bool]] = {
 }  # fmt: skip
 _SAID: Mapping[str, Callable[[Any], bool]] = {
     "cases": _is_words, "metric": lambda x: isinstance(x, str), "skipped": _is_table, "gap": _is_number,
-    "asked": _is_list_of(_is_table), "plan": _is_table, "receipt": _is_receipt,
+    "task": _is_task, "plan": _is_table, "receipt": _is_receipt,
 }  # fmt: skip
 """What a circuit says of itself, where it says it: a folder in which it is something else was changed."""
 

@@ -1,12 +1,14 @@
-"""Columns: intervals and p-values of many means over the same sample at once, such as every cell of a map over pairs.
+"""Intervals and p-values of many means over the same sample at once, such as every place of a map over pairs.
 
 Each column's numbers are those of ``core.stats``, drawn by the same seed; one matrix product makes them together.
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.stats import Interval
 
 N_DRAWS = 2000
 _AT_ONCE = 2**21
@@ -63,9 +65,66 @@ def mean_intervals(
     return low, high
 
 
-def sign_flip_ps(
+def estimate_means(values: Float[np.ndarray, "n k"], unit: str) -> list[Estimate]:
+    """Return the mean of every column with its interval, what it is where signs are random, and p.
+
+    Args:
+        values: ``(n, k)``, a row for each case; nan where a case has no such value.
+        unit: unit of measure.
+
+    Returns:
+        list: an estimate a column, over the rows that have it; without interval where one has, nan where none has.
+
+    Cost: as ``mean_intervals`` and ``sign_flips``, once for every set of rows that have the same columns.
+
+    Example:
+        >>> one, two = estimate_means(np.array([[1.0, 2.0], [3.0, np.nan]]), "m")
+        >>> (one.value, one.n, one.p), (two.value, two.n, two.interval)
+        ((2.0, 2, 0.5157421289355323), (2.0, 1, None))
+    """
+    here = ~np.isnan(values)
+    means, counts = mean_columns(values)
+    low, high, p, null_low, null_high = np.full((5, len(means)), np.nan)
+    # Columns that the same rows have go together.
+    patterns, which = np.unique(here, axis=1, return_inverse=True)
+    for number in range(patterns.shape[1]):
+        columns = np.flatnonzero(which.ravel() == number)
+        rows = values[np.ix_(patterns[:, number], columns)]
+        if len(rows):
+            low[columns], high[columns] = mean_intervals(rows)
+            p[columns], null_low[columns], null_high[columns] = sign_flips(rows)
+    return [
+        Estimate(
+            value, None if n < 2 else Interval(a, b, 0.95, "percentile bootstrap"), n, unit,
+            None if n < 1 else Interval(c, d, 0.95, "signs flipped"), None if n < 1 else chance,
+        )
+        for value, n, a, b, chance, c, d in zip(
+            *(column.tolist() for column in (means, counts, low, high, p, null_low, null_high)), strict=True
+        )
+    ]  # fmt: skip
+
+
+def mean_columns(values: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """Return the mean of every column over the rows that have it, nan where none has, and how many have it.
+
+    Cost: one pass, a row at a time; memory of two rows.
+
+    Example:
+        >>> means, counts = mean_columns(np.array([[1.0, np.nan], [3.0, np.nan]]))
+        >>> means.tolist(), counts.tolist()
+        ([2.0, nan], [2, 0])
+    """
+    sums, counts = np.zeros(values.shape[1]), np.zeros(values.shape[1], dtype=np.int64)
+    for row in values:
+        here = ~np.isnan(row)
+        sums += np.where(here, row, 0.0)
+        counts += here
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan), counts
+
+
+def sign_flips(
     values: Float[np.ndarray, "n k"], *, n_permutations: int = N_DRAWS, seed: int = 0
-) -> Float[np.ndarray, " k"]:
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Test whether every column is centred on zero by flipping the signs of rows, two-sided.
 
     p = (1 + #{|mean(s · d)| >= |mean(d)|}) / (1 + n_permutations), each s_i = ±1 at random, the same for all columns
@@ -76,7 +135,8 @@ def sign_flip_ps(
         seed: of the signs.
 
     Returns:
-        p of every column, shape (k,); not corrected for their number.
+        tuple: p of every column, not corrected for their number, and the middle 95 % of its means under random signs;
+            each of shape (k,).
 
     Raises:
         PatchclampError: no rows, or values that are not finite.
@@ -86,8 +146,9 @@ def sign_flip_ps(
     Cost: O(n_permutations · n · k) time; memory is bounded by blocks of 2 million values.
 
     Example:
-        >>> sign_flip_ps(np.array([[-1.0], [1.0], [-2.0], [2.0]]), n_permutations=99)
-        array([1.])
+        >>> p, low, high = sign_flips(np.array([[-1.0], [1.0], [-2.0], [2.0]]), n_permutations=99)
+        >>> float(p[0]), bool(low[0] < 0 < high[0])
+        (1.0, True)
     """
     n, k = _checked(values)
     rng = np.random.default_rng(seed)
@@ -96,16 +157,18 @@ def sign_flip_ps(
         2 * rng.integers(0, 2, size=(min(step, n_permutations - start), n)) - 1
         for start in range(0, n_permutations, step)
     ]).astype(np.float64)  # fmt: skip
-    p = np.empty(k)
+    p, low, high = np.empty((3, k))
     wide = max(1, _AT_ONCE // n_permutations)
     for start in range(0, k, wide):
         part = slice(start, start + wide)
         largest = np.abs(values[:, part]).max(0)
         scaled = values[:, part] / np.where(largest > 0, largest, 1.0)
         slack = _TIE * np.abs(scaled).sum(0)
-        as_far = np.abs(signs @ scaled) >= np.abs(scaled.sum(0)) - slack
+        sums = signs @ scaled
+        as_far = np.abs(sums) >= np.abs(scaled.sum(0)) - slack
         p[part] = (1 + as_far.sum(0)) / (1 + n_permutations)
-    return p
+        low[part], high[part] = np.quantile(sums, [0.025, 0.975], axis=0) * largest / n
+    return p, low, high
 
 
 def least_p(n: int, *, n_permutations: int = N_DRAWS) -> float:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,13 @@ STEPS: tuple[Step, ...] = ("size", "site", "kind", "position")
 """How far the match is widened, in this order, until there are as many different sets as were asked for. size: another
 of the same site and position and of like size; site: of any size; kind: of the same kind, in any layer; position: of
 the same kind, at any position."""
+RULES: Mapping[Step, str] = {
+    "size": "same site and position, nearest size",
+    "site": "same site and position, any size",
+    "kind": "same kind and position, any layer",
+    "position": "same kind, any layer and position",
+}
+"""The steps in words."""
 DECILES, NEAREST, PATIENCE = 10, 5, 10
 IDLE = -1
 """The decile of those whose size is zero where most are: to replace one does nothing."""
@@ -58,6 +66,7 @@ class RandomControls:
         size: keys in each set; fewer than were chosen where too few others exist.
         seed: of the draws.
         measured: ``(set,)`` the effect of each; empty before they are measured.
+        stated: the rule in words, of sets that were not drawn among keys (directions, edits).
     """
 
     sets: tuple[tuple[int, ...], ...]
@@ -68,6 +77,26 @@ class RandomControls:
     size: int
     seed: int
     measured: tuple[float, ...] = field(default=())
+    stated: str = ""
+
+    @classmethod
+    def of(
+        cls, rule: str, effects: Sequence[float] | Float[np.ndarray, " set"], *, seed: Natural = 0, size: Positive = 1
+    ) -> "RandomControls":
+        """Return controls that are no sets of keys: random directions or edits, each drawn by itself, and measured.
+
+        Args:
+            rule: how they were drawn, in words.
+            effects: ``(set,)`` the effect of each.
+            seed: of the draws.
+            size: keys of the claim that each stands for.
+
+        Example:
+            >>> RandomControls.of("random directions of the same norm", [0.0, 0.1]).rule
+            'random directions of the same norm'
+        """
+        sets = tuple((i,) * size for i in range(len(effects)))
+        return cls(sets, "size", 0.0, 0.0, len(sets), size, seed, tuple(map(float, effects)), rule)
 
     @property
     def n_different(self) -> int:
@@ -77,13 +106,13 @@ class RandomControls:
     @property
     def rule(self) -> str:
         """How they were matched, in words."""
-        words = {
-            "size": "same site and position, nearest size",
-            "site": "same site and position, any size",
-            "kind": "same kind and position, any layer",
-            "position": "same kind, any layer and position",
-        }
-        return words[self.step]
+        return self.stated or RULES[self.step]
+
+    @property
+    def count(self) -> str:
+        """How many there are, with their rule, in words."""
+        n = self.n_different
+        return f"{n} {self.stated}" if self.stated else f"{n} different random sets, {self.rule}"
 
     def measure(self, effects: Sequence[float] | Float[np.ndarray, " set"]) -> "RandomControls":
         """Return the controls with the effect of each set.
@@ -208,6 +237,101 @@ def draw_controls(
         tuple(places for places, *_ in drawn), widest, sum(outside for _, outside, _ in drawn) / n_keys,
         sum(idle for *_, idle in drawn) / n_keys, n_sets, min(len(places) for places, *_ in drawn), seed,
     )  # fmt: skip
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class RandomOrders:
+    """Hold random orders like a chosen one: the first keys of each, at every size, are a random set.
+
+    Args:
+        orders: ``(order, key)`` places of keys.
+        step: the widest step of the match that was needed.
+        outside: share of the drawn keys that came from another decile of size, site, layer or position.
+    """
+
+    orders: Int[np.ndarray, "order key"]
+    step: Step
+    outside: float
+
+
+@checked
+def draw_orders(
+    strata: Sequence[Stratum],
+    order: Sequence[int],
+    sizes: Sequence[Positive],
+    n_orders: Positive,
+    *,
+    seed: Natural = 0,
+) -> RandomOrders:
+    """Draw random orders like a chosen one, by the rule of ``draw_controls``: no two with the same sets at every size.
+
+    Each key of the order gives its place to another of its site, position and decile of size (of the five nearest,
+    where a decile has fewer), which was not drawn before. Where none is left there, the match is widened for this key
+    (``STEPS``). A key of the chosen set of the size at which it comes in is drawn only where no other key is left at
+    any step: half of all keys cannot be matched by the other half.
+
+    Args:
+        strata: all keys.
+        order: places of all keys, the first ones first.
+        sizes: numbers of keys at which sets are taken.
+        n_orders: how many, at most; there are fewer where not so many different ones exist.
+        seed: of the draws.
+
+    Cost: per order and key O(keys of its site and position), up to the largest size.
+    """
+    draw, largest = np.random.default_rng(seed), max(sizes)
+    at = np.array(_strata_at(strata, order[:largest]))
+    places = np.array(order, dtype=np.int64)
+    ranks = np.argsort(places)
+    deciles = [_deciles(stratum.sizes, sparse=stratum.sparse) for stratum in strata]
+    bounds = np.array(sorted(sizes))
+    until = bounds[np.searchsorted(bounds, np.arange(largest), side="right")]
+
+    @cache
+    def pool_of(i: int, step: Step) -> np.ndarray:
+        like = [one for one in strata if one is strata[i] or (step != "size" and _is_like(one, strata[i], step))]
+        return np.concatenate([one.first + np.arange(len(one.sizes)) for one in like])
+
+    found: dict[bytes, np.ndarray] = {}
+    widest: Step = "size"
+    n_outside = n_drawn = 0
+    # Keys of one site and position are taken by nearness until none is left: a step of any size adds none.
+    plans = [(other, step) for other in (True, False) for step in STEPS if step != "site"]
+    for _ in range(n_orders * PATIENCE):
+        free, one = np.ones(len(places), dtype=bool), np.zeros(largest, dtype=np.int64)
+        for rank, (i, own) in enumerate(zip(at.tolist(), places[:largest].tolist(), strict=True)):
+            stratum = strata[i]
+            # Others first, at every step; then keys of the chosen set itself.
+            for other, step in plans:
+                near = step == "size"
+                pool = pool_of(i, step)
+                left = pool[free[pool] & ((ranks[pool] >= until[rank]) if other else True)]
+                if not len(left):
+                    continue
+                if near:
+                    own_decile = deciles[i][own - stratum.first]
+                    of_left = deciles[i][left - stratum.first]
+                    awake = of_left != IDLE
+                    left, of_left = (left[awake], of_left[awake]) if awake.any() else (left, of_left)
+                    distance = np.abs(of_left - own_decile)
+                    reach = np.partition(distance, min(NEAREST, len(left)) - 1)[min(NEAREST, len(left)) - 1]
+                    left, distance = left[distance <= reach], distance[distance <= reach]
+                chosen = int(draw.integers(len(left)))
+                n_outside += int(not near or distance[chosen] > 0)
+                widest = max(widest, step, key=STEPS.index)
+                one[rank] = left[chosen]
+                free[one[rank]] = False
+                break
+        n_drawn += largest
+        signs = np.zeros((len(bounds), len(places)), dtype=bool)
+        for row, size in zip(signs, bounds, strict=True):
+            row[one[:size]] = True
+        rest = places[~np.isin(places, one)]
+        found.setdefault(np.packbits(signs).tobytes(), np.concatenate([one, rest]))
+        if len(found) == n_orders:
+            break
+    return RandomOrders(np.stack(list(found.values())), widest, n_outside / n_drawn)
 
 
 def count_matched(strata: Sequence[Stratum], order: Sequence[int], *, barred: Sequence[int] = ()) -> int:

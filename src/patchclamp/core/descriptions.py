@@ -90,7 +90,7 @@ class Descriptions:
             PatchclampError: a unit that is not described.
         """
         place = self.index.place(key)
-        return Description(self.index.key(place), self.text(place), self.author)
+        return Description(self.index.unit(place), self.text(place), self.author)
 
     def order(self, measure: str) -> Int[np.ndarray, " unit"]:
         """Return all places from the highest value of a measure down; units without a value come last.
@@ -114,7 +114,7 @@ class Descriptions:
             "n": len(self), "author": self.author, "unit_of_measure": self.unit_of_measure,
             "descriptions": [
                 {
-                    "key": str(self.index.key(int(i))), "text": self.text(int(i)),
+                    "key": str(self.index.unit(int(i))), "text": self.text(int(i)),
                     "terms": [
                         {"term": self.vocabulary[int(term)], "weight": finite(float(weight))}
                         for term, weight in zip(self.terms[i], self.weights[i], strict=True)

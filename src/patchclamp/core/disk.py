@@ -15,10 +15,11 @@ from typing import BinaryIO
 
 from patchclamp.core.errors import PatchclampError
 
-_PIECE = r"(shard|state|batch)-\d{5,}|statistics|exemplars|contexts|scores|receipt"
+PIECE = r"(shard|state|batch|cases|values|measure-\d+)-\d{5,}|statistics|exemplars|contexts|scores|receipt|whole"
+"""Names of pieces that this package writes."""
 _TORN = re.compile(
     r"\.tmp[A-Za-z0-9]{6}"  # safetensors' own
-    rf"|({_PIECE}|basis-\d{{3}}\.safetensors|(manifest|basis|patching)\.json|journal\.jsonl|(patching|circuit)\.html)"
+    rf"|({PIECE}|basis-\d{{3}}\.safetensors|(manifest|basis|patching)\.json|journal\.jsonl|(patching|circuit)\.html)"
     r"\.part"
 )
 LARGEST_TEXT = 64 * 2**20

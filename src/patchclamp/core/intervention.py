@@ -1,5 +1,6 @@
 """Intervention: a pure description of a change to a subject's activity; the engine carries it out."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,13 +9,14 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.condition import When
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.unit import UnitKey
 
-Operation = Literal["set", "add", "scale", "ablate", "patch", "project", "call"]
-Ablation = Literal["zero", "mean", "resample"]
-OPERATIONS = ("set", "add", "scale", "ablate", "patch", "project")
+Operation = Literal["set", "add", "scale", "ablate", "patch", "project", "rows", "keep", "call"]
+Ablation = Literal["zero", "mean", "resample", "patch"]
+OPERATIONS = ("set", "add", "scale", "ablate", "patch", "project", "rows", "keep")
 # Eighteen digits fit 64 bits; more would break the arithmetic behind.
 _SPAN = re.compile(r"(\+?)(-?[0-9]{1,18})?(?:(:)(\+?)(-?[0-9]{1,18})?)?")
 
@@ -161,7 +163,8 @@ class Intervention:
     With f a unit's value before the change and v the value given:
     set f′ = v · add f′ = f + v · scale f′ = v f · ablate f′ = 0, the mean, or another stimulus' value at the same
     position · patch f′ = the recorded value · project x′ = x − P x, P onto the span of the units' directions ·
-    call x′ = fn(x), in process only.
+    rows f′ = v at this row of the batch and this position, where the mask says so · keep f′ = f of these units, and all
+    others are ablated or patched · call x′ = fn(x), in process only.
 
     Args:
         site: canonical site path.
@@ -169,8 +172,12 @@ class Intervention:
         units: indices in the basis; None for all.
         basis: name of the basis.
         at: where; None for every position and step.
-        value: a number, one per unit, or ``(unit, block)`` for heads.
-        mode: what an ablation puts in place.
+        value: a number, one per unit, or ``(unit, block)`` for heads; for ``rows`` ``(…, position, unit)``, with heads'
+            blocks side by side. The leading axes are the rows of the batch (views that are expanded cost nothing);
+            without any, or with one row, all rows take the same. Positions beyond the last are left alone.
+        mask: for ``rows``, which are set: ``(…, position, unit)``, a head being one unit; all where left out.
+        when: a condition that is evaluated in the run: it acts only where that holds, and only at ``at``.
+        mode: what an ablation puts in place; ``patch`` for ``keep`` alone.
         source: where mean, resample and patch take their values.
         fn: what ``call`` calls with ``(n, width)`` values; returns the same shape.
         subject: slug of the subject that it is meant for, where a key said so; others then refuse it. Its JSON does not
@@ -194,6 +201,8 @@ class Intervention:
     source: Source | None = None
     fn: Callable[[Any], Any] | None = field(default=None, repr=False)
     subject: str | None = None
+    mask: Any = None
+    when: When | None = None
 
     def __post_init__(self) -> None:
         if self.operation not in (*OPERATIONS, "call"):
@@ -208,21 +217,34 @@ class Intervention:
                 got=f"{self.units!r:.60}",
                 remedy="None means all of them.",
             )
-        wants_value = self.operation in ("set", "add", "scale")
-        wants_source = self.operation == "patch" or (self.operation == "ablate" and self.mode != "zero")
+        wants_value = self.operation in ("set", "add", "scale", "rows")
+        wants_source = self.operation == "patch" or (self.operation in ("ablate", "keep") and self.mode != "zero")
         whole = (
             wants_value == (self.value is not None)
             and wants_source == (self.source is not None)
             and (self.operation == "call") == (self.fn is not None)
+            and (self.mask is None or self.operation == "rows")
+            and (self.mode != "patch" or self.operation == "keep")
         )
         if not whole:
             raise PatchclampError(
-                expected=f"for {self.operation}{' ' + self.mode if self.operation == 'ablate' else ''}: "
-                f"{'a value' if wants_value else 'no value'}, {'a source' if wants_source else 'no source'}",
-                got=f"value {self.value!r}, source {'given' if self.source else 'none'}",
-                remedy="See the table in Intervention's documentation.",
+                expected=f"for {self.operation}{' ' + self.mode if self.operation in ('ablate', 'keep') else ''}: "
+                f"{'a value' if wants_value else 'no value'}, {'a source' if wants_source else 'no source'}"
+                f"{'' if self.operation == 'rows' else ', no mask'}",
+                got=f"value {self.value!r:.60}, source {'given' if self.source else 'none'}, "
+                f"mask {'none' if self.mask is None else 'given'}",
+                remedy="See the table in Intervention's documentation; mode='patch' is keep's.",
             )
-        if wants_value:
+        if self.operation == "keep" and self.units is None:
+            raise PatchclampError(
+                expected="the units that are kept", got="all of them", remedy="Name some; with all nothing changes."
+            )
+        if self.operation == "rows":
+            for name in ("value", "mask"):
+                if isinstance(getattr(self, name), list | tuple):
+                    object.__setattr__(self, name, _array(getattr(self, name)))
+            _check_rows(self.value, self.mask)
+        elif wants_value:
             value = _array(self.value)
             # Kind V is ml_dtypes' bfloat16.
             if value.dtype.kind not in "biufV" or not np.isfinite(value).all():
@@ -233,7 +255,7 @@ class Intervention:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the intervention as JSON-ready data.
+        """Return the intervention as JSON-ready data; the values and mask of ``rows`` by hash, see ``arrays``.
 
         Raises:
             PatchclampError: a ``call`` holds Python and cannot leave the process.
@@ -242,33 +264,54 @@ class Intervention:
             raise PatchclampError(
                 expected="an intervention that is data",
                 got="call(fn), which holds Python",
-                remedy="Use set, add, scale, ablate, patch or project where it must be stored or sent.",
+                remedy=f"Use {', '.join(OPERATIONS)} where it must be stored or sent.",
             )
         data: dict[str, Any] = {"site": self.site, "operation": self.operation, "basis": self.basis}
         if self.units is not None:
             data["units"] = list(self.units)
         if self.at is not None:
             data["at"] = ",".join(str(span) for span in self.at)
-        if self.value is not None:
+        if self.operation == "rows":
+            named = {"value": self.value, "mask": self.mask}
+            data |= {name: {"array": hash_array(x)} for name, x in named.items() if x is not None}
+        elif self.value is not None:
             data["value"] = _array(self.value).astype(np.float64).tolist()
-        if self.operation == "ablate":
+        if self.operation in ("ablate", "keep"):
             data["mode"] = self.mode
         if self.source is not None:
             data["source"] = self.source.to_json()
+        if self.when is not None:
+            data["when"] = self.when.to_json()
         return data
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that the JSON names by hash: what ``from_json`` needs beside it."""
+        held = [] if self.operation != "rows" else [_array(x) for x in (self.value, self.mask) if x is not None]
+        return {hash_array(x): x for x in held}
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Where it reads and writes."""
+        return tuple(dict.fromkeys([self.site, *([self.when.site] if self.when and self.when.site else [])]))
+
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], sources: Mapping[str, Values] | None = None) -> "Intervention":
+    def from_json(
+        cls,
+        data: Mapping[str, Any],
+        sources: Mapping[str, Values] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
+    ) -> "Intervention":
         """Read an intervention from data.
 
         Args:
             data: what ``to_json`` returned.
             sources: recordings and surveys by hash, for the interventions that refer to them.
+            arrays: those of ``rows`` by hash, as ``arrays`` returned them.
 
         Raises:
-            PatchclampError: unknown fields, or a source that is not at hand.
+            PatchclampError: unknown fields, or a source or an array that is not at hand.
         """
-        known = {"site", "operation", "basis", "units", "at", "value", "mode", "source"}
+        known = {"site", "operation", "basis", "units", "at", "value", "mask", "mode", "source", "when"}
         operation = data.get("operation")
         named = isinstance(operation, str) and operation in OPERATIONS
         if not named or not {"site", "operation"} <= set(data) <= known:
@@ -283,7 +326,7 @@ class Intervention:
             and isinstance(data.get("basis", "neurons"), str)
             and (units is None or (isinstance(units, list) and all(isinstance(u, int) for u in units)))
             and (at is None or isinstance(at, str))
-            and mode in ("zero", "mean", "resample")
+            and mode in ("zero", "mean", "resample", "patch")
         )
         if not plain:
             raise _unlike(data)
@@ -293,9 +336,11 @@ class Intervention:
             units=None if units is None else tuple(units),
             basis=data.get("basis", "neurons"),
             at=spans(at),
-            value=data.get("value"),
+            value=_held(data.get("value"), arrays or {}) if operation == "rows" else data.get("value"),
+            mask=_held(data.get("mask"), arrays or {}),
             mode=mode,
             source=_source(data, sources or {}),
+            when=None if data.get("when") is None else When.from_json(data["when"]),
         )
 
 
@@ -310,6 +355,40 @@ def _array(value: Any) -> np.ndarray:
         return np.asarray(as_numpy(value) if hasattr(value, "detach") else value)
     except ValueError:  # a ragged list
         return np.zeros(0, dtype=object)
+
+
+def _check_rows(value: Any, mask: Any) -> None:
+    """Refuse values that are not laid out by row, position and unit; what a run gave may be any number."""
+    shapes = [tuple(np.shape(x)) for x in (value, mask) if x is not None]
+    kinds = [str(getattr(x, "dtype", None) or _array(x).dtype).removeprefix("torch.") for x in (value, mask)]
+    numbers = kinds[0].startswith(("float", "bfloat", "int", "uint"))
+    if any(len(shape) < 2 for shape in shapes) or not numbers or (mask is not None and kinds[1] != "bool"):
+        raise PatchclampError(
+            expected="numbers (…, position, unit), and a mask of True and False (…, position, unit) or none",
+            got=" and ".join(f"{kind} of shape {shape}" for kind, shape in zip(kinds, shapes, strict=False)),
+            remedy="Leave the leading axes out where all rows take the same.",
+        )
+
+
+def hash_array(array: Any) -> str:
+    """Return the hash that stands for an array in an intervention's JSON: of its type, shape and numbers."""
+    held = np.ascontiguousarray(_array(array))
+    return hashlib.sha256(f"{held.dtype}/{held.shape}/".encode() + held.tobytes()).hexdigest()
+
+
+def _held(named: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the array that a hash names."""
+    if named is None:
+        return None
+    name = named.get("array") if isinstance(named, Mapping) else None
+    found = arrays.get(name) if isinstance(name, str) else None
+    if found is None or hash_array(found) != name:
+        raise PatchclampError(
+            expected="the array that the intervention names by its hash",
+            got=f"none for {named!r:.60}",
+            remedy="Pass what `arrays()` returned, keyed by hash.",
+        )
+    return found
 
 
 def _unlike(data: Mapping[str, Any]) -> PatchclampError:
@@ -402,19 +481,23 @@ def change(
     basis: str = "neurons",
     mode: Ablation = "zero",
     source: Source | Values | None = None,
+    mask: Any = None,
+    when: When | None = None,
     fn: Callable[[Any], Any] | None = None,
 ) -> Intervention:
     """Build an intervention from the forms that people write.
 
     Args:
-        operation: ``set add scale ablate patch project call``.
+        operation: ``set add scale ablate patch project rows keep call``.
         site: site path.
         units: one index, several, or None for all.
-        value: number or array for set, add and scale.
+        value: number or array for set, add and scale; ``(…, position, unit)`` for rows.
         at: ``5``, ``slice(5, 9)``, ``"5:9"``, ``"+0:+3"``, a list of these, or None for everywhere.
         basis: name of the basis.
-        mode: ``zero``, ``mean`` or ``resample``, for ablate.
+        mode: ``zero``, ``mean`` or ``resample``, for ablate and keep; ``patch`` for keep.
         source: a recording, a survey, or a ``Source``.
+        mask: for rows.
+        when: a condition, evaluated in the run.
         fn: for ``call``.
 
     Raises:
@@ -426,9 +509,9 @@ def change(
     """
     chosen = None if units is None else ((int(units),) if isinstance(units, int | np.integer) else tuple(units))
     where = spans(at)
-    if where == () or (mode != "zero" and operation != "ablate"):
+    if where == () or (mode != "zero" and operation not in ("ablate", "keep")):
         raise PatchclampError(
-            expected="at least one place in `at`, and a mode with ablate only",
+            expected="at least one place in `at`, and a mode with ablate and keep only",
             got=f"at {at!r}, mode {mode!r} with {operation}",
             remedy="None means every place; patch takes recorded values, ablate puts zero, mean or resample.",
         )
@@ -438,4 +521,4 @@ def change(
         )
     if source is not None and not isinstance(source, Source):
         source = Source(source)
-    return Intervention(site, operation, chosen, basis, where, value, mode, source, fn)
+    return Intervention(site, operation, chosen, basis, where, value, mode, source, fn, mask=mask, when=when)

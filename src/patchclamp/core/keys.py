@@ -1,8 +1,9 @@
 """Keys in columns: lists of units, or of edges between units, whose keys are written only when they are read."""
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, SupportsIndex, overload
@@ -13,6 +14,8 @@ from jaxtyping import Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.intervention import Span
+from patchclamp.core.span_key import SpanKey
 from patchclamp.core.unit import UnitKey
 
 ARROW = "->"
@@ -65,21 +68,24 @@ class EdgeKey:
         return cls.parse(unquote(path))
 
 
-Key = UnitKey | EdgeKey
+Key = UnitKey | SpanKey | EdgeKey
 Part = str | tuple[str, str]
 """What a score can be of: a unit (a neuron, head, channel, feature, or a region of the input), or an edge.
 
 A part is either as text without its subject: the key of a unit, or those of who writes and who reads.
 """
+_SPANNED = re.compile(r"@(-|[0-9]*:)")
 
 
 def parse_key(text: str) -> Key:
-    """Read the key of a unit or of an edge.
+    """Read the key of a unit, of a unit over a span of positions, or of an edge.
 
     Raises:
-        PatchclampError: the text breaks both grammars.
+        PatchclampError: the text breaks every grammar.
     """
-    return EdgeKey.parse(text) if ARROW in text else UnitKey.parse(text)
+    if ARROW in text:
+        return EdgeKey.parse(text)
+    return SpanKey.parse(text) if _SPANNED.search(text) else UnitKey.parse(text)
 
 
 @checked
@@ -138,15 +144,27 @@ class UnitIndex(_Keys):
     Args:
         blocks: the sites, in forward order.
         subject: slug that keys begin with; empty for none.
+        spans: what the places of blocks are, as ``Span`` writes them, where they are not the positions from the start.
+
+    Raises:
+        PatchclampError: another number of spans than of places.
 
     Example:
         >>> two = UnitIndex([Block("embed", "whole", 1, 2), Block("blocks.0.mlp.act", "neurons", 2)])
         >>> len(two), two[1], two[-1], two.place("embed/whole/0@1")
         (4, 'embed/whole/0@1', 'blocks.0.mlp.act/neurons/1', 1)
+        >>> UnitIndex([Block("embed", "whole", 1, 2)], spans=("-1", "0:3"))[1]
+        'embed/whole/0@0:3'
     """
 
-    def __init__(self, blocks: Sequence[Block], subject: str = "") -> None:
-        self.blocks, self.subject = tuple(blocks), subject
+    def __init__(self, blocks: Sequence[Block], subject: str = "", spans: Sequence[str] = ()) -> None:
+        self.blocks, self.subject, self.spans = tuple(blocks), subject, tuple(spans)
+        if self.spans and any(block.n_places not in (None, len(self.spans)) for block in self.blocks):
+            raise PatchclampError(
+                expected=f"blocks of {len(self.spans)} places, one for each span",
+                got=f"{self.blocks}"[:120],
+                remedy="Leave spans out where places are the positions from the start.",
+            )
 
     @cached_property
     def firsts(self) -> tuple[int, ...]:
@@ -160,7 +178,7 @@ class UnitIndex(_Keys):
     def __len__(self) -> int:
         return self.firsts[-1]
 
-    def key(self, i: int) -> UnitKey:
+    def key(self, i: int) -> UnitKey | SpanKey:
         """Return the key at a place.
 
         Raises:
@@ -171,25 +189,64 @@ class UnitIndex(_Keys):
         i %= len(self)
         number = bisect_right(self.firsts, i) - 1
         block = self.blocks[number]
-        place, unit = divmod(i - self.firsts[number], block.n_units)
-        position = None if block.n_places is None else place
-        return UnitKey(block.site, unit, block.basis, self.subject or None, position)
+        place, index = divmod(i - self.firsts[number], block.n_units)
+        unit = UnitKey(block.site, index, block.basis, self.subject or None)
+        if block.n_places is None:
+            return unit
+        span = self.spans[place] if self.spans else str(place)
+        return replace(unit, position=int(span)) if span.isdigit() else SpanKey(unit, span)
 
-    def place(self, key: str | UnitKey) -> int:
+    def unit(self, i: int) -> UnitKey:
+        """Return the unit at a place, without the span where it has one.
+
+        Raises:
+            IndexError: no such place.
+        """
+        key = self.key(i)
+        return key.unit if isinstance(key, SpanKey) else key
+
+    def place(self, key: str | UnitKey | SpanKey) -> int:
         """Return where a key stands; the inverse of ``key``.
 
         Raises:
             PatchclampError: a key that is not in the list.
         """
-        unit = UnitKey.parse(key) if isinstance(key, str) else key
+        found = parse_key(key) if isinstance(key, str) else key
+        if isinstance(found, EdgeKey):
+            raise _not_listed(self, str(found))
+        unit, at = (found.unit, found.span) if isinstance(found, SpanKey) else (found, found.position)
         number = self._numbers.get((unit.site, unit.basis))
         if number is not None and unit.subject in (None, self.subject or None) and unit.step is None:
             block = self.blocks[number]
-            place = 0 if block.n_places is None else unit.position
-            whole = block.n_places is not None or unit.position is None
-            if whole and place is not None and place < (block.n_places or 1) and unit.index < block.n_units:
+            place = self._place_in(block, at)
+            if place is not None and unit.index < block.n_units:
                 return self.firsts[number] + place * block.n_units + unit.index
-        raise _not_listed(self, str(unit))
+        raise _not_listed(self, str(found))
+
+    def _place_in(self, block: Block, at: str | int | None) -> int | None:
+        if block.n_places is None or at is None:
+            return 0 if block.n_places is None and at is None else None
+        if self.spans:
+            return self.spans.index(str(at)) if str(at) in self.spans else None
+        return at if isinstance(at, int) and at < block.n_places else None
+
+    def places_of(self, block: Block) -> tuple[str, ...]:
+        """Return what a block's places are called; ``all`` where its units stand for all of them."""
+        return ("all",) if block.n_places is None else self.spans or tuple(map(str, range(block.n_places)))
+
+    def grid(self, site: str, basis: str) -> Int[np.ndarray, "place unit"]:
+        """Return where the keys of one block stand, by place and unit.
+
+        Raises:
+            PatchclampError: no such block.
+        """
+        own = self.span(site, basis)
+        return np.arange(own.start, own.stop).reshape(-1, self.blocks[self._numbers[site, basis]].n_units)
+
+    def at_spans(self, chosen: Sequence[int] | Int[np.ndarray, " some"]) -> "UnitIndex":
+        """Return the same units at some of the spans alone, by their numbers."""
+        blocks = [replace(block, n_places=block.n_places and len(chosen)) for block in self.blocks]
+        return UnitIndex(blocks, self.subject, [self.spans[int(i)] for i in chosen])
 
     def span(self, site: str, basis: str) -> slice:
         """Return the places of the units of a site in a basis.
@@ -205,19 +262,19 @@ class UnitIndex(_Keys):
     @property
     def parts(self) -> "UnitIndex":
         """The keys without their subject."""
-        return UnitIndex(self.blocks) if self.subject else self
+        return UnitIndex(self.blocks, spans=self.spans) if self.subject else self
 
     def __iter__(self) -> Iterator[str]:
         head = f"{self.subject}/" if self.subject else ""
         for block in self.blocks:
             str(UnitKey(block.site, 0, block.basis))  # checked once
-            for end in ("",) if block.n_places is None else (f"@{place}" for place in range(block.n_places)):
+            for end in ("",) if block.n_places is None else (f"@{place}" for place in self.places_of(block)):
                 for unit in range(block.n_units):
                     yield f"{head}{block.site}/{block.basis}/{unit}{end}"
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, UnitIndex):
-            return (self.blocks, self.subject) == (other.blocks, other.subject)
+            return (self.blocks, self.subject, self.spans) == (other.blocks, other.subject, other.spans)
         return self._equals(other)
 
     __hash__ = None  # type: ignore[assignment]  # equal to tuples, whose hash needs every key
@@ -225,7 +282,7 @@ class UnitIndex(_Keys):
     def to_json(self) -> dict[str, Any]:
         """Return the index as JSON-ready data: its blocks."""
         blocks = [[block.site, block.basis, block.n_units, block.n_places] for block in self.blocks]
-        return {"kind": "units", "subject": self.subject, "blocks": blocks}
+        return {"kind": "units", "subject": self.subject, "blocks": blocks, "spans": list(self.spans)}
 
 
 class UnitList(_Keys):
@@ -378,7 +435,9 @@ def read_index(data: Mapping[str, Any], ends: np.ndarray | None) -> Index:
     if not isinstance(subject, str) or (data["kind"] == "edges") != (ends is not None):
         raise ValueError(f"an index of kind {data['kind']!r:.20}")
     if data["kind"] == "units":
-        return UnitIndex([Block(*block) for block in data["blocks"]], subject)
+        return UnitIndex(
+            [Block(*block) for block in data["blocks"]], subject, [str(Span.parse(s)) for s in data["spans"]]
+        )
     if data["kind"] == "list":
         return UnitList(data["units"], subject)
     assert ends is not None

@@ -49,7 +49,7 @@ def methods(room: str | None = None, *, kind: str = "method") -> tuple[Card, ...
     """Return what there is: the cards of all methods, or of one room's, without importing any.
 
     Args:
-        room: one of the eight rooms; all where left out.
+        room: one of the eight rooms; by default all.
         kind: ``method`` or ``benchmark``.
 
     Raises:
@@ -72,7 +72,7 @@ def find_default(verb: str, room: str | None = None, *, key: str = "") -> str:
 
     Args:
         verb: of the command line and of Python.
-        room: of the verb's methods; the verb's own name where left out.
+        room: of the verb's methods; by default the verb's own name.
         key: what is keyed by, where a verb has several defaults.
 
     Raises:

@@ -20,15 +20,23 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
         build: makes the noun; whatever it misses in manifest or arrays may raise.
 
     Raises:
-        PatchclampError: no such bundle there.
+        PatchclampError: no such bundle there, or one whose writing was interrupted.
         Damaged: a part is missing, changed, or of another type.
     """
     bundle = Bundle.open(folder, kind=kind)
+    if not bundle.whole:
+        raise PatchclampError(
+            expected=f"a whole folder of kind {kind}",
+            got=f"{folder}, interrupted after {len(bundle.pieces)} parts",
+            remedy="Go on with --resume where the command has it, or make it again in another folder.",
+        )
+    if damaged := bundle.damaged():
+        raise Damaged(
+            expected="parts and files as they were committed",
+            got=f"damaged or missing: {', '.join(damaged[:8])}",
+            remedy="Restore them from a copy, or make the folder again.",
+        )
     try:
-        if not bundle.whole:
-            raise ValueError("its writing was cut off")
-        if damaged := bundle.damaged():
-            raise ValueError(f"{', '.join(damaged)} was changed or is missing")
         return build(bundle)
     except (
         KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError, MemoryError, PatchclampError

@@ -14,6 +14,13 @@ Verdict = Literal["holds", "weak", "no evidence"]
 ENOUGH_SETS = 99
 """Different random sets with which p can fall to .01."""
 STRONG, SOME = 0.01, 0.05
+RULE = (
+    "A claim holds where the measured effect has the predicted sign, its interval excludes 0, it exceeds that of as "
+    f"many other units of largest activation, and p ≤ {STRONG:g} beside at least {ENOUGH_SETS} different random sets; "
+    f"it is weak where the sign is right and p ≤ {SOME:g}, or where it exceeds all of fewer sets; else there is no "
+    "evidence."
+)
+"""The rule of the verdict in words, for pages that show one."""
 LARGEST_ACTIVATIONS = "largest activations"
 """The rival that a claim must beat: as many other units, chosen by the size of their activation alone."""
 
@@ -103,19 +110,19 @@ class Receipt:
         if not abs(self.measured.value) > abs(self.rivals.get(LARGEST_ACTIVATIONS, 0.0)):
             found.append("other units, of largest activation, do as much")
         if self.controls.n_different < ENOUGH_SETS:
-            found.append(f"only {self.controls.n_different} different random sets exist ({self.controls.rule})")
+            found.append(f"only {self.controls.count}")
         if self.controls.size != len(self.keys):
             found.append(f"random sets have {self.controls.size} keys, not {len(self.keys)}")
         elif not self.p <= STRONG:
-            found.append(f"p = {self.p:.2g}")
+            found.append(_say_p(self.p))
         return tuple(found)
 
     @property
     def summary(self) -> str:
-        """The verdict in one sentence: with its reasons, or with what it rests on."""
-        sets = f"{self.controls.n_different} different random sets, {self.controls.rule}"
-        grounds = "; ".join(self.reasons) or f"p = {self.p:.2g} beside {sets}"
-        return f"{self.verdict} ({grounds})"
+        """The verdict in one sentence: with its reasons where it does not hold, and what it rests on."""
+        few = self.controls.n_different < ENOUGH_SETS  # a reason that names the sets already
+        grounds = "; ".join(self.reasons) or _say_p(self.p)
+        return f"{self.verdict} ({grounds}{'' if few else f' beside {self.controls.count}'})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON-ready data."""
@@ -126,3 +133,8 @@ class Receipt:
             "p": finite(self.p), "p_floor": self.controls.floor, "verdict": self.verdict, "reasons": list(self.reasons),
             "summary": self.summary,
         }  # fmt: skip
+
+
+def _say_p(p: float) -> str:
+    """Return p with two digits, halves rounded up as pages do."""
+    return f"p = {p * (1 + 1e-12):.2g}"

@@ -60,7 +60,9 @@ def fill_regions(
     for row in removed:
         gone = row[regions]
         mask = gone[None] if first else gone[..., None] if pixels.ndim == 3 else gone
-        copies.append(Picture.of(np.where(mask, value, pixels).round(0 if not first else 9).astype(pixels.dtype)))
+        filled = np.where(mask, value, pixels)
+        # Fractions that are not filled stay to the bit.
+        copies.append(Picture.of((filled if first else filled.round()).astype(pixels.dtype)))
     return copies
 
 

@@ -1,8 +1,8 @@
 """Scores: one number per unit or edge, whose keys cost nothing until they are read."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.columns import estimate_means, least_p, mean_columns
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.estimate import finite
+from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.graph import Edge, Graph, Node
-from patchclamp.core.keys import EdgeIndex, Index, Key, Part, UnitIndex, read_index
+from patchclamp.core.keys import EdgeIndex, EdgeKey, Index, Key, Part, UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
-from patchclamp.core.unit import UnitKey
+from patchclamp.core.score_pieces import append_cases, append_once, read_cases, read_column
+from patchclamp.core.span_key import SpanKey
 
 FOLDER = "scores"
 KINDS = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
@@ -39,7 +41,8 @@ class Scores:
         baseline: what a value is held against and replaced by: ``zero``, ``mean``, ``corrupted``, …; empty for none.
         metric_clean: m on what was shown, its mean over cases; nan without a metric.
         metric_baseline: m on the counterparts; nan without any.
-        per_case: ``(case, key)`` scores of every case, whose mean ``values`` are; None where they were not kept.
+        per_case: ``(case, key)`` scores of every case, whose mean ``values`` are; nan where a case has not the key, as
+            a short prompt has no tenth position; None where they were not kept.
         ranking: ``(rank,)`` places of keys from the first down, where the order is not by value; None where it is.
         measures: ``(key,)`` other numbers of every key, by name: size of its change, activation.
         task: hash of the task; empty without one.
@@ -185,6 +188,66 @@ class Scores:
         part = self.values[start : start + CHUNK]
         return part if signed else np.abs(part)
 
+    @property
+    def cases(self) -> Float[np.ndarray, "case key"]:
+        """The scores of single cases.
+
+        Raises:
+            PatchclampError: they were not kept.
+        """
+        if self.per_case is None:
+            raise PatchclampError(
+                expected="scores of single cases",
+                got="their means alone",
+                remedy="Score the task by a method that keeps each case's scores.",
+            )
+        return self.per_case
+
+    def counts(self, places: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:
+        """Return how many cases have each of some keys.
+
+        Raises:
+            PatchclampError: scores of single cases were not kept.
+        """
+        found: np.ndarray = (~np.isnan(self.cases[:, places])).sum(0)
+        return found
+
+    def estimates(self, places: Int[np.ndarray, " some"]) -> list[Estimate]:
+        """Return the mean over cases of each of some keys, with its interval, its null and p.
+
+        Args:
+            places: of keys, as ``places`` and ``order`` give them.
+
+        Raises:
+            PatchclampError: scores of single cases were not kept.
+
+        Cost: 2,000 resamples and sign flips of the cases, for all of them in a few matrix products.
+        """
+        return estimate_means(self.cases[:, places], self.unit)
+
+    def some(self, cases: Sequence[int] | Int[np.ndarray, " some"]) -> "Scores":
+        """Return the scores of some cases alone, such as those of one group.
+
+        Spans that none of them has are left out, and so are m and ``measures``, which are of all cases.
+
+        Args:
+            cases: rows of ``per_case``.
+
+        Raises:
+            PatchclampError: scores of single cases were not kept, or no case.
+        """
+        rows = self.cases[np.asarray(cases, dtype=np.int64)]
+        known = ~np.isnan(rows).all(0)
+        index = self.index
+        if isinstance(index, UnitIndex) and index.spans and known.any() and not known.all():
+            first = next(block for block in index.blocks if block.n_places is not None)
+            index = index.at_spans(np.flatnonzero(known[index.grid(first.site, first.basis)[:, 0]]))
+        rows = rows[:, known]
+        return replace(
+            self, index=index, values=mean_columns(rows)[0], per_case=rows,
+            metric_clean=math.nan, metric_baseline=math.nan, ranking=None, measures={},
+        )  # fmt: skip
+
     def order(self, *, signed: bool = True) -> Int[np.ndarray, " key"]:
         """Return all places from the first down: the ranking, else by value, or by magnitude where not ``signed``.
 
@@ -255,14 +318,15 @@ class Scores:
         edges: list[Edge] = []
         for i in self.places(most, signed=False):
             key, value = self.key(int(i)), float(self.values[i])
-            if isinstance(key, UnitKey):
-                more = {name: float(column[i]) for name, column in self.measures.items()}
-                nodes[str(key)] = Node(str(key), KINDS.get(key.basis, "feature"), value, more)
-                edges.append(Edge(str(key), "output", value))
-            else:
+            if isinstance(key, EdgeKey):
                 for end in (key.source, key.target):
                     nodes.setdefault(str(end), Node(str(end), KINDS.get(end.basis, "feature"), 0.0))
                 edges.append(Edge(str(key.source), str(key.target), value))
+            else:
+                more = {name: float(column[i]) for name, column in self.measures.items()}
+                basis = key.unit.basis if isinstance(key, SpanKey) else key.basis
+                nodes[str(key)] = Node(str(key), KINDS.get(basis, "feature"), value, more)
+                edges.append(Edge(str(key), "output", value))
         output = Node("output", "output", finite(self.metric_clean) or 0.0)
         subject = {"slug": self.provenance.subject, "hash": self.provenance.subject_hash}
         ends = {"metric_clean": self.metric_clean, "metric_baseline": self.metric_baseline, "total": self.total}
@@ -271,16 +335,28 @@ class Scores:
         return Graph(subject, {"kind": self.unit}, (*nodes.values(), output), tuple(edges), measures, own)
 
     def to_json(self, limit: Natural = 20) -> dict[str, Any]:
-        """Return the ``limit`` keys of largest magnitude and what the scores are of, as JSON-ready data."""
+        """Return the ``limit`` keys of largest magnitude and what the scores are of, as JSON-ready data.
+
+        Where scores of single cases were kept, each key has how many cases have it, its 95 % interval and p.
+        """
+        places = self.places(limit, signed=False)
+        estimates: list[Estimate | None] = [None] * len(places)
+        estimates = estimates if self.per_case is None else [*self.estimates(places)]
         return {
             "n": len(self), "unit": self.unit, "baseline": self.baseline, "task": self.task, "total": self.total,
             "metric_clean": finite(self.metric_clean), "metric_baseline": finite(self.metric_baseline),
+            **({} if self.per_case is None else {
+                "n_cases": len(self.per_case), "least_p": least_p(max(len(self.per_case), 1)),
+            }),
             "scores": [
                 {
                     "key": str(self.key(int(i))), "score": float(self.values[i]),
                     **{name: finite(float(column[i])) for name, column in self.measures.items()},
+                    **({} if one is None else {
+                        "n": one.n, "low": finite(one.low), "high": finite(one.high), "p": one.p,
+                    }),
                 }
-                for i in self.places(limit, signed=False)
+                for i, one in zip(places, estimates, strict=True)
             ],
             "provenance": self.provenance.to_json(),
         }  # fmt: skip
@@ -297,26 +373,45 @@ class Scores:
 
         Cost: the values' size on disk; in memory one chunk of them.
         """
-        columns = {"values": self.values, **{f"measure-{i}": x for i, x in enumerate(self.measures.values())}}
-        manifest = {
-            "index": self.index.to_json(), "n": len(self), "unit": self.unit, "baseline": self.baseline,
-            "metric_clean": finite(self.metric_clean), "metric_baseline": finite(self.metric_baseline),
-            "measures": list(self.measures), "task": self.task, "provenance": self.provenance.to_json(),
-            "dtypes": {name: str(column.dtype) for name, column in columns.items()},
-        }  # fmt: skip
-        whole = {"ends": self.index.ends} if isinstance(self.index, EdgeIndex) else {}
-        whole |= {} if self.per_case is None else {"per_case": self.per_case}
-        whole |= {} if self.ranking is None else {"ranking": self.ranking}
         with writing(folder):
-            bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
-            for name, column in columns.items():
-                for number, start in enumerate(range(0, len(self), CHUNK)):
-                    bundle.append(f"{name}-{number:05d}", {"part": column[start : start + CHUNK]})
-            if whole:
-                bundle.append("whole", whole)
+            bundle = Bundle.create(folder, kind=FOLDER, manifest=self.manifest())
+            for number, members in enumerate(self._rows()):
+                append_cases(bundle, number, members, self.cases[members])
+            self.append(bundle)
             for name, data in (files or {}).items():
                 bundle.attach(name, data)
             bundle.finish()
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what a folder says of the scores before it has any."""
+        return {
+            "index": self.index.to_json(), "n": len(self), "unit": self.unit, "baseline": self.baseline,
+            "metric_clean": finite(self.metric_clean), "metric_baseline": finite(self.metric_baseline),
+            "measures": list(self.measures), "task": self.task, "provenance": self.provenance.to_json(),
+            "dtypes": {name: str(column.dtype) for name, column in self._columns().items()},
+            "n_cases": None if self.per_case is None else len(self.per_case),
+        }  # fmt: skip
+
+    def append(self, bundle: Bundle) -> None:
+        """Write the values to a folder that has the manifest and the scores of single cases.
+
+        What an interrupted writing left there stays as it is.
+        """
+        for name, column in self._columns().items():
+            for number, start in enumerate(range(0, len(self), CHUNK)):
+                append_once(bundle, f"{name}-{number:05d}", {"part": column[start : start + CHUNK]})
+        whole = {"ends": self.index.ends} if isinstance(self.index, EdgeIndex) else {}
+        whole |= {} if self.ranking is None else {"ranking": self.ranking}
+        if whole:
+            append_once(bundle, "whole", whole)
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        return {"values": self.values, **{f"measure-{i}": x for i, x in enumerate(self.measures.values())}}
+
+    def _rows(self) -> Iterator[np.ndarray]:
+        """Yield the cases that are written together."""
+        n, step = 0 if self.per_case is None else len(self.per_case), max(1, CHUNK // max(len(self), 1))
+        yield from (np.arange(start, min(start + step, n)) for start in range(0, n, step))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Scores":
@@ -335,28 +430,16 @@ class Scores:
         told = bundle.manifest
         pieces = {entry["piece"] for entry in bundle.pieces}
         whole = bundle.read("whole") if "whole" in pieces else {}
+        n_cases = told["n_cases"]
         index = read_index(told["index"], whole.get("ends"))
         if len(index) != told["n"]:
             raise ValueError(f"{len(index)} keys instead of {told['n']}")
-        columns = {name: _join(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
+        columns = {name: read_column(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
         names = [str(name) for name in told["measures"]]
         ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_baseline")]
         return cls(
             index, columns["values"], str(told["unit"]), str(told["baseline"]), ends[0], ends[1],
-            whole.get("per_case"), whole.get("ranking"),
+            None if n_cases is None else read_cases(bundle, n_cases, len(index)), whole.get("ranking"),
             {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
             str(told["task"]), Provenance.from_json(told["provenance"]),
         )  # fmt: skip
-
-
-def _join(bundle: Bundle, name: str, n: int, dtype: str) -> np.ndarray:
-    """Return a column from its pieces, which are read one by one into the place where they stay."""
-    parts = sorted(entry["piece"] for entry in bundle.pieces if entry["piece"].rpartition("-")[0] == name)
-    sizes = [bundle.shapes(part)["part"] for part in parts]
-    if sum(size[0] for size in sizes) != n or any(len(size) != 1 for size in sizes):
-        raise ValueError(f"{name} is not as long as the index")
-    column, start = np.empty(n, dtype=np.dtype(dtype)), 0
-    for part, (size,) in zip(parts, sizes, strict=True):
-        column[start : start + size] = bundle.read(part)["part"]
-        start += size
-    return column

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +15,6 @@ from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.noun_folder import check_format, read_object
-from patchclamp.core.pairs import Pair
 
 FORMAT, VERSION = "patchclamp-task", 1
 LARGEST_ARRAY = 2**20
@@ -48,14 +47,15 @@ class Case:
     Args:
         shown: what the subject is shown.
         counterpart: what it is shown in its place, under which the answer should be lost; None where there is none.
-        answers: what may follow, each with its leading space; of an image the classes.
-        wrongs: what may not.
+        targets: what may follow, each with its leading space; of an image, or of a network of your own, the classes.
+        contrasts: what may not: m compares the targets with these.
         label: what the case is an example of (a language, a class, a concept); empty where it is of none.
         group: which template or family of cases it is of: cases of one group are never split.
         parts: named spans, regions or steps.
 
     Raises:
-        PatchclampError: nothing shown, an answer that is wrong too, or a counterpart of another kind.
+        PatchclampError: nothing shown, a target that is a contrast too, contrasts without a target, or a counterpart of
+            another kind.
 
     Example:
         >>> Case("the old cat", "the old dog", (" sat",), (" ran",)).id
@@ -64,48 +64,83 @@ class Case:
 
     shown: Shown
     counterpart: Shown | None = None
-    answers: tuple[str, ...] = ()
-    wrongs: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    contrasts: tuple[str, ...] = ()
     label: str = ""
     group: str = ""
     parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
-        both = sorted(set(self.answers) & set(self.wrongs))
-        empty = not np.size(self.shown) or (isinstance(self.shown, str) and not self.shown)
+        both = sorted(set(self.targets) & set(self.contrasts))
+        empty = any(
+            side is not None and (not np.size(side) or (isinstance(side, str) and not side))
+            for side in (self.shown, self.counterpart)
+        )
         other = self.counterpart is not None and type(self.counterpart) is not type(self.shown)
-        if both or empty or other or not all((*self.answers, *self.wrongs)):
-            what = f"{both[0]!r} as both" if both else "another kind of counterpart" if other else "an empty part"
+        unheld = bool(self.contrasts) and not self.targets
+        if both or empty or other or unheld or not all((*self.targets, *self.contrasts)):
+            what = (
+                "contrasts without a target"
+                if unheld
+                else f"{both[0]!r} as both"
+                if both
+                else "another kind of counterpart"
+                if other
+                else "an empty part"
+            )
             raise PatchclampError(
-                expected="something shown, a counterpart of the same kind, and answers other than the wrong ones",
-                got=what,
-                remedy="A case needs no counterpart and no answers, but those it has must differ.",
+                expected="something shown, a counterpart of the same kind, and targets other than the contrasts",
+                got=f"{what} in {words_of(self.shown)!r:.60}",
+                remedy="A case needs no counterpart and no targets, but those it has must differ.",
             )
 
     @cached_property
     def id(self) -> str:
         """Content hash, by which a case that something was found on is known again."""
-        shown = [_to_json(self.shown), _to_json(self.counterpart)]
-        content = [*shown, list(self.answers), list(self.wrongs)]
+        content = [_content(self.shown), _content(self.counterpart), list(self.targets), list(self.contrasts)]
         # Labels and groups say what a case stands for, and change nothing of what is asked.
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Case) and self._known_by() == other._known_by()
+
+    def __hash__(self) -> int:
+        return hash(self._known_by())
+
+    def _known_by(self) -> tuple[Any, ...]:
+        return self.id, self.label, self.group, self.parts
+
+    def worded(self) -> "Case":
+        """Return the case with every array named by its shape, for tables; it cannot be read again."""
+        if not isinstance(self.shown, np.ndarray):
+            return self
+        other = None if self.counterpart is None else words_of(self.counterpart)
+        return replace(self, shown=words_of(self.shown), counterpart=other)
 
     def to_json(self) -> dict[str, Any]:
         """Return the case as JSON-ready data; what is empty is left out."""
         data: dict[str, Any] = {"shown": _to_json(self.shown), "counterpart": _to_json(self.counterpart)}
-        data |= {"answers": list(self.answers), "wrongs": list(self.wrongs), "label": self.label, "group": self.group}
+        data |= {"targets": list(self.targets), "contrasts": list(self.contrasts)}
+        data |= {"label": self.label, "group": self.group}
         data["parts"] = [[part.name, part.start, part.stop] for part in self.parts]
         return {name: value for name, value in data.items() if value not in (None, "", [])}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Case":
-        """Read a case; the inverse of ``to_json``."""
-        answers, wrongs = (tuple(map(_word, data.get(name, ()))) for name in ("answers", "wrongs"))
+        """Read a case; the inverse of ``to_json``.
+
+        Raises:
+            ValueError: a field that no case has.
+            KeyError, TypeError: a field that is missing, or of another type.
+        """
+        if strange := data.keys() - {field.name for field in fields(cls)}:
+            raise ValueError(f"a field {sorted(strange)[0]!r}, which no case has")
+        targets, contrasts = (tuple(map(_word, data.get(name, ()))) for name in ("targets", "contrasts"))
         label, group = (_word(data.get(name, "")) for name in ("label", "group"))
         shown, counterpart = _from_json(data["shown"]), data.get("counterpart")
         other = None if counterpart is None else _from_json(counterpart)
         parts = tuple(Part(_word(name), start, stop) for name, start, stop in data.get("parts", ()))
-        return cls(shown, other, answers, wrongs, label, group, parts)
+        return cls(shown, other, targets, contrasts, label, group, parts)
 
 
 @checked
@@ -126,7 +161,7 @@ class Task:
 
     Example:
         >>> task = Task.of("the old cat", " sat", contrast=" ran")
-        >>> len(task), Task.from_json(task.to_json()).cases[0].answers
+        >>> len(task), Task.from_json(task.to_json()).cases[0].targets
         (1, (' sat',))
     """
 
@@ -149,18 +184,12 @@ class Task:
 
         Args:
             shown: the prompt, or the image.
-            target: the answer, with its leading space.
+            target: the answer, with its leading space; of an image, or of a network of your own, the class.
             contrast: what it is compared with; without one m is the answer's logit.
             counterpart: a prompt of as many tokens under which the answer should be lost.
         """
         case = Case(shown, counterpart, (target,), () if contrast is None else (contrast,))
         return cls((case,), "logit" if contrast is None else "logit_difference")
-
-    @classmethod
-    def of_pairs(cls, pairs: Sequence[Pair], *, measure: MetricKind = "logit_difference", name: str = "") -> "Task":
-        """Return the task of clean and corrupted prompts."""
-        cases = [Case(one.clean, one.corrupted, one.answers, one.wrongs, group=one.group) for one in pairs]
-        return cls(tuple(cases), measure, name)
 
     @classmethod
     def of_labels(cls, examples: Mapping[str, Sequence[Shown]], *, name: str = "") -> "Task":
@@ -184,6 +213,12 @@ class Task:
         """
         out = tuple((case, reason) for case in self.cases if not fits(case))
         return replace(self, cases=tuple(filter(fits, self.cases)), skipped=(*self.skipped, *out))
+
+    def portable(self, most: int) -> "Task | None":
+        """Return the first cases, at most so many and no more than JSON may hold; None where the first is too large."""
+        sizes = np.cumsum([_size(case.shown) + _size(case.counterpart) for case in self.cases[:most]])
+        n = int((sizes <= LARGEST_ARRAY).sum())
+        return replace(self, cases=self.cases[:n], skipped=()) if n else None
 
     @property
     def hash(self) -> str:
@@ -228,6 +263,30 @@ class Task:
             Damaged: not a whole task.
         """
         return cls.from_json(read_object(path, "task"))
+
+
+def _content(shown: Shown | None) -> Any:
+    """Return what a case's hash is taken over."""
+    if isinstance(shown, np.ndarray):
+        whole = hashlib.sha256(np.ascontiguousarray(shown).tobytes()).hexdigest()
+        return {"array": whole, "shape": list(shown.shape), "dtype": str(shown.dtype)}
+    return _to_json(shown)
+
+
+def _size(shown: Shown | None) -> int:
+    return shown.size if isinstance(shown, np.ndarray) else len(shown or ())
+
+
+def words_of(shown: Shown | None) -> str:
+    """Return what is shown as people read it: a text whole, the ids, of an array the shape; empty where there is none.
+
+    Example:
+        >>> words_of(np.zeros((3, 8))), words_of((1, 2))
+        ('array 3 x 8', '(1, 2)')
+    """
+    if isinstance(shown, np.ndarray):
+        return f"array {' x '.join(map(str, shown.shape))}"
+    return "" if shown is None else str(shown)
 
 
 def _to_json(shown: Shown | None) -> Any:

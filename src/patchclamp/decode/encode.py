@@ -29,7 +29,7 @@ def encode(
         features: activity that is read: a network's layer, or what the stimuli hold.
         targets: activity that is predicted, of the same stimuli in the same order.
         split: folds over the stimuli.
-        method: a method of the room ``decode`` by name, or one of your own; ``ridge`` where left out.
+        method: a method of the room ``decode`` by name, or one of your own; by default ``ridge``.
         seed: of everything random.
         progress: called with what is done and what there is in all.
         options: of the method; see ``patchclamp methods decode/NAME``.

@@ -1,6 +1,6 @@
 """Evaluate: how much a basis captures, what it tells, and whether another seed finds it again; beside controls."""
 
-from patchclamp.evaluate.concepts import Told, ahead, tell_concepts
+from patchclamp.evaluate.concepts import ConceptUnit, ahead, tell_concepts
 from patchclamp.evaluate.faithfulness import Faithfulness, evaluate_circuit
 from patchclamp.evaluate.judging import Judged, Report, judge
 from patchclamp.evaluate.matching import Comparison, compare_bases, match, recovery
@@ -11,7 +11,7 @@ __all__ = [
     "Faithfulness",
     "Judged",
     "Report",
-    "Told",
+    "ConceptUnit",
     "ahead",
     "compare_bases",
     "evaluate_circuit",

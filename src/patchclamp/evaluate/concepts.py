@@ -7,21 +7,20 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stats import auroc, rank
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.stats import Interval, auroc, rank
 
 RESAMPLES, FEWEST = 500, 20
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """Say how well the best unit tells one concept.
+class ConceptUnit:
+    """Say how well the best unit of a set tells one concept.
 
     Args:
         unit: which, as ``prefix/index``.
         sign: −1 where the unit falls when the concept is true.
-        auroc: on the half that it was not chosen on.
-        low: lower end of the 95 % interval, documents resampled.
-        high: upper end.
+        auroc: on the half that it was not chosen on; its interval resamples documents, of which there are ``n``.
         chosen_at: AUROC on the half that it was chosen on.
         positives: tokens of the scored half where the concept is true.
         draws: AUROC under every resample; those of one seed are of the same documents whatever the unit.
@@ -29,9 +28,7 @@ class Told:
 
     unit: str
     sign: int
-    auroc: float
-    low: float
-    high: float
+    auroc: Estimate
     chosen_at: float
     positives: int
     draws: Float[np.ndarray, " resample"] = field(repr=False)
@@ -46,7 +43,7 @@ def tell_concepts(
     signed: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> dict[str, Told]:
+) -> dict[str, ConceptUnit]:
     """Find the unit that tells each concept best on one half of the documents, and score it on the other half.
 
     AUROC = P(value where the concept is true > value where it is not), ties counted half.
@@ -72,7 +69,7 @@ def tell_concepts(
         >>> documents = np.repeat(np.arange(60), 2)
         >>> true = np.tile([[True], [False]], (60, 1))
         >>> told = tell_concepts([("site/neurons", true * [[0.0, 2.0]])], true, ["cat"], documents)
-        >>> told["cat"].unit, told["cat"].auroc
+        >>> told["cat"].unit, told["cat"].auroc.value
         ('site/neurons/1', 1.0)
     """
     if not len(true) == len(documents) or true.shape[1] != len(names):
@@ -106,18 +103,21 @@ def tell_concepts(
     for i, (key, turn, scores) in sorted(kept.items()):
         scored = true[~choosing, enough[i]]
         resampled = _resampled(turn * scores, scored, draws[:, number])
-        low, high = np.nanquantile(resampled, [0.025, 0.975])
-        found[names[enough[i]]] = Told(
-            key, turn, auroc(turn * scores, scored), float(low), float(high), float(best[i]), int(scored.sum()),
+        found[names[enough[i]]] = ConceptUnit(
+            key, turn, _estimate(auroc(turn * scores, scored), resampled, n), float(best[i]), int(scored.sum()),
             resampled,
         )  # fmt: skip
     return found
 
 
-def ahead(one: Told, other: Told) -> tuple[float, float, float]:
+def ahead(one: ConceptUnit, other: ConceptUnit) -> Estimate:
     """Return by how much one AUROC exceeds another, with a 95 % interval over the same resampled documents."""
-    low, high = np.nanquantile(one.draws - other.draws, [0.025, 0.975])
-    return one.auroc - other.auroc, float(low), float(high)
+    return _estimate(one.auroc.value - other.auroc.value, one.draws - other.draws, one.auroc.n)
+
+
+def _estimate(value: float, draws: Float[np.ndarray, " resample"], n: int) -> Estimate:
+    low, high = np.nanquantile(draws, [0.025, 0.975])
+    return Estimate(value, Interval(float(low), float(high), 0.95, "percentile bootstrap over documents"), n, "AUROC")
 
 
 def _areas(

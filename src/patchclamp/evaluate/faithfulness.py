@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.ablate.strata import measure_moves
 from patchclamp.core.circuit import found_on
+from patchclamp.core.controls import RULES
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
@@ -26,8 +28,8 @@ from patchclamp.evaluate.growing import (
     unique_circuits,
 )
 from patchclamp.evaluate.interchange import Interchange, interchange
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 
 RANDOM = 20
 """Random circuits beside every circuit."""
@@ -65,7 +67,7 @@ class Faithfulness:
 
     Args:
         circuit: level, method, subject and number of parts.
-        pairs: ids of the pairs it was measured on.
+        cases: ids of the pairs it was measured on.
         left_out: how many were not used, by reason.
         seen: pairs among ``pairs`` that the circuit was found on: 0 unless that was asked for.
         baseline: what stands outside the circuit, in words.
@@ -82,7 +84,7 @@ class Faithfulness:
     """
 
     circuit: Mapping[str, Any]
-    pairs: tuple[str, ...]
+    cases: tuple[str, ...]
     left_out: Mapping[str, int]
     seen: int
     baseline: str
@@ -101,9 +103,9 @@ class Faithfulness:
 def evaluate_circuit(
     model: Network,
     circuit: Scores,
-    pairs: PairSet,
+    cases: ReadTask,
     *,
-    means: PairSet | None = None,
+    means: ReadTask | None = None,
     shares: Sequence[float] = SHARES,
     sizes: Sequence[int] = (),
     n_random: int = RANDOM,
@@ -122,12 +124,12 @@ def evaluate_circuit(
     F(C) = [m(C) − m(∅)] / [m(M) − m(∅)], completeness F(M ∖ C),
 
     and for minimality [m(C) − m(C ∖ part)] / [m(M) − m(∅)]. Intervals are percentile bootstraps over pairs, of ratios
-    of means; random circuits have as many parts of each kind as C and grow with n as C does.
+    of means; random circuits are like C part by part (site, position, size: see ``draw_orders``) and grow as C does.
 
     Args:
         model: the subject.
         circuit: parts in an order, found on other pairs.
-        pairs: those to be asked; pairs the circuit was found on are left out and counted.
+        cases: those to be asked; pairs the circuit was found on are left out and counted.
         means: pairs over which the baseline is the mean by position, over clean and corrupted prompts; only those that
             the circuit was found on are used, and pairs of a length that none of them has are left out and counted. The
             corrupted prompt of each pair is the baseline where left out.
@@ -149,19 +151,19 @@ def evaluate_circuit(
         PatchclampError: a circuit of another model, no pairs left, parts that change nothing.
 
     Source: 2403.19647 and 2211.00593 for the measures. Departs from them in judging every size and in matching random
-    circuits by kind.
+    circuits part by part.
 
     Cost: 2 + 2 (1 + n_random) sizes + 80 subsets, each a forward pass per pair (of edges several).
 
     Example:
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
         >>> from patchclamp.core.keys import Block, UnitIndex
         >>> own = Scores(UnitIndex([Block("blocks.0.mlp.act", "neurons", 16)], "cat"), np.eye(16)[7])
-        >>> found = evaluate_circuit(cat, own, pairs)
+        >>> found = evaluate_circuit(cat, own, cases)
         >>> round(found.points[0].kept.value, 2), found.points[0].random.value < 0.5
         (1.0, True)
     """
@@ -173,12 +175,13 @@ def evaluate_circuit(
             remedy="Fewer say nothing of their spread.",
         )
     grown = sizes_of(len(circuit), shares, sizes)
-    evaluated = choose_pairs(circuit, pairs, means=means, seen=seen)
-    chosen, train = evaluated.pairs, evaluated.means
+    evaluated = choose_pairs(circuit, cases, means=means, seen=seen)
+    chosen, train = evaluated.cases, evaluated.means
     measures = interchange(model, circuit, chosen, means=train)
-    orders = random_orders(circuit, n_random, grown, signed=signed, seed=seed)
-    n_different = len(orders)
-    circuits = nested(np.concatenate([circuit.order(signed=signed)[None], orders]), grown)
+    moves, _ = measure_moves(measures.model, circuit.parts, measures.cases, measures.baseline)
+    random = random_orders(circuit, moves, n_random, grown, signed=signed, seed=seed)
+    n_different = len(random.orders)
+    circuits = nested(np.concatenate([circuit.order(signed=signed)[None], random.orders]), grown)
     ends = np.repeat([[True], [False]], len(circuit), axis=1)  # all parts, then none
     # The circuit and its rest come first, then random ones, then the rests of these.
     order = [circuits[0], ~circuits[0], *circuits[1:], *(~circuits[1:] if random_rest else ())]
@@ -208,7 +211,7 @@ def evaluate_circuit(
             "level": circuit.level, "method": circuit.method, "parts": len(circuit),
             "subject": {"slug": circuit.provenance.subject, "hash": circuit.provenance.subject_hash},
         },
-        pairs=tuple(pair.id for pair in chosen.pairs),
+        cases=tuple(chosen.ids),
         left_out=evaluated.left_out,
         seen=evaluated.seen,
         baseline=CORRUPTED if train is None else f"the mean by position over both prompts of {len(train)} train pairs",
@@ -221,7 +224,10 @@ def evaluate_circuit(
         points=tuple(points),
         area=area_of(np.array(grown)[ours] / len(circuit), kept[:, ours], rest[:, ours], scale),
         minimality=single,
-        about={"seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different},
+        about={
+            "seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different,
+            "match": RULES[random.step], "outside": random.outside,
+        },
     )  # fmt: skip
 
 
@@ -271,20 +277,20 @@ class EvaluatedPairs:
     """Hold the pairs that a circuit is evaluated on.
 
     Args:
-        pairs: those to be measured.
+        cases: those to be measured.
         means: pairs over which the baseline is the mean; None where it is each pair's corrupted prompt.
         left_out: how many pairs are not measured, by reason.
         seen: how many of ``pairs`` the circuit was found on.
     """
 
-    pairs: PairSet
-    means: PairSet | None
+    cases: ReadTask
+    means: ReadTask | None
     left_out: Mapping[str, int]
     seen: int
 
 
 def choose_pairs(
-    circuit: Scores, pairs: PairSet, *, means: PairSet | None = None, seen: bool = False
+    circuit: Scores, cases: ReadTask, *, means: ReadTask | None = None, seen: bool = False
 ) -> EvaluatedPairs:
     """Choose the pairs that ``evaluate_circuit`` measures, from the same arguments; nothing is run.
 
@@ -292,40 +298,40 @@ def choose_pairs(
         PatchclampError: no pair is left, or the circuit was found on none of ``means``.
     """
     train = None if means is None else _of_circuit(circuit, means)
-    left_out = pairs.counted_aside()
-    known = _found_on(circuit, pairs)
+    left_out = cases.count_skipped()
+    known = _found_on(circuit, cases)
     if known.any() and not seen:
         if known.all():
             raise PatchclampError(
                 expected="pairs that the circuit was not found on",
-                got=f"{len(pairs)} pairs, all of which it was found on",
+                got=f"{len(cases)} pairs, all of which it was found on",
                 remedy="Give other pairs (find on task:NAME/train and evaluate on task:NAME), or say --seen to measure "
                 "on these.",
             )
         left_out[SEEN] = int(known.sum())
-        pairs = pairs.some(~known)
+        cases = cases.subset(~known)
     if train is not None:
         lengths = {len(x) for x in train.clean}
-        fit = np.array([len(x) in lengths for x in pairs.clean])
+        fit = np.array([len(x) in lengths for x in cases.clean])
         if not fit.any():
             raise PatchclampError(
                 expected="pairs as long as some that the circuit was found on, for a mean by position",
-                got=f"{len(pairs)} pairs of other lengths",
+                got=f"{len(cases)} pairs of other lengths",
                 remedy="Take the corrupted prompts as the baseline.",
             )
         if not fit.all():
             left_out["a length that no train pair has"] = int((~fit).sum())
-        pairs = pairs.some(fit)
-    return EvaluatedPairs(pairs, train, left_out, int(_found_on(circuit, pairs).sum()))
+        cases = cases.subset(fit)
+    return EvaluatedPairs(cases, train, left_out, int(_found_on(circuit, cases).sum()))
 
 
-def _found_on(circuit: Scores, pairs: PairSet) -> Bool[np.ndarray, " pair"]:
+def _found_on(circuit: Scores, cases: ReadTask) -> Bool[np.ndarray, " pair"]:
     """Return which pairs a circuit was found on."""
     known = set(circuit.provenance.extra.get("cases", ()))
-    return np.array([pair.id in known for pair in pairs.pairs])
+    return np.array([pair.id in known for pair in cases.task.cases])
 
 
-def _of_circuit(circuit: Scores, means: PairSet) -> PairSet:
+def _of_circuit(circuit: Scores, means: ReadTask) -> ReadTask:
     """Return those pairs that a circuit was found on."""
     own = _found_on(circuit, means)
     if not own.any():
@@ -334,7 +340,7 @@ def _of_circuit(circuit: Scores, means: PairSet) -> PairSet:
             got=f"{len(means)} pairs, none of them such",
             remedy="Give the pairs that `circuit find` was given.",
         )
-    return means.some(own)
+    return means.subset(own)
 
 
 def _part_of(progress: Progress | None, before: int, own: int, total: int) -> Progress | None:

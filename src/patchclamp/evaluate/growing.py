@@ -2,22 +2,22 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.ablate.strata import arrange_parts, with_sizes
+from patchclamp.core.controls import RandomOrders, draw_orders
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
-from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, sign_flip_p
-from patchclamp.core.unit import UnitKey
 
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50)
 """Sizes of circuits, as shares of all parts; the area is taken over those from the first to the last."""
-RESAMPLES, PATIENCE = 2000, 10
+RESAMPLES = 2000
 SHARE = "share of m(M) − m(∅)"
 Statistic = Callable[[Float[np.ndarray, "resample k"]], Float[np.ndarray, " resample"]]
 
@@ -96,57 +96,31 @@ def sizes_of(n_parts: int, shares: Sequence[float] = SHARES, more: Sequence[int]
     return sorted({max(1, int(s * n_parts + 1e-9)) for s in shares} | {int(n) for n in more})
 
 
-def kinds_of(parts: Sequence[Part]) -> list[str]:
-    """Return of what kind every part is: units of one basis, or edges into one kind of reader.
-
-    Random circuits have as many parts of each kind as the circuit beside them: a head moves more than a neuron.
-    """
-    readers = [UnitKey.parse(part if isinstance(part, str) else part[1]) for part in parts]
-    return [
-        key.basis if isinstance(part, str) else ".".join(key.site.split(".")[2:]) or key.site
-        for part, key in zip(parts, readers, strict=True)
-    ]
-
-
 def random_orders(
-    circuit: Scores, n: int, sizes: Sequence[int], *, signed: bool = True, seed: int = 0
-) -> Int[np.ndarray, "circuit part"]:
-    """Draw orders of parts in which every size has as many parts of each kind as the circuit's own order.
-
-    An order is not a set: its first parts are random circuits of every size at once, up to half of all parts, where few
-    others of one site and decile are left to match. So orders match by kind alone, and ``core.controls`` draws sets.
-
-    Two orders whose first parts are the same sets at every size are one random circuit, and are drawn once.
+    circuit: Scores,
+    moves: Float[np.ndarray, " part"],
+    n: int,
+    sizes: Sequence[int],
+    *,
+    signed: bool = True,
+    seed: int = 0,
+) -> RandomOrders:
+    """Draw orders of parts whose first ones are, at every size, random circuits like the circuit; see ``draw_orders``.
 
     Args:
-        circuit: whose kinds are kept.
+        circuit: which they are like.
+        moves: how far every part is from its baseline; of an edge, its source.
         n: how many, at most; fewer are returned where there are not so many.
         sizes: of the circuits that will be taken from each order.
         signed: as the circuit's order.
         seed: of the draws.
     """
-    kinds = np.array(kinds_of(circuit.parts))
-    order = circuit.order(signed=signed)
-    draw = np.random.default_rng(seed)
-    found: dict[bytes, Int[np.ndarray, " part"]] = {}
-    for _ in range(PATIENCE):
-        for one in _shuffle(order, kinds, n, draw):
-            found.setdefault(np.packbits(nested(one[None], sizes)).tobytes(), one)
-        if len(found) >= n:
-            break
-    return np.stack(list(found.values())[:n])
-
-
-def _shuffle(
-    order: Int[np.ndarray, " part"], kinds: np.ndarray, n: int, draw: np.random.Generator
-) -> Int[np.ndarray, "circuit part"]:
-    """Return an order with the parts of each kind shuffled among their places, n times."""
-    found = np.tile(order, (n, 1))
-    for kind in dict.fromkeys(kinds):
-        slots = np.flatnonzero(kinds[order] == kind)
-        for row in found:
-            row[slots] = draw.permutation(row[slots])
-    return found
+    arranged, strata, _ = arrange_parts(circuit.parts)
+    places = np.argsort(arranged)
+    drawn = draw_orders(
+        with_sizes(arranged, strata, moves), places[circuit.order(signed=signed)].tolist(), sizes, n, seed=seed
+    )
+    return replace(drawn, orders=arranged[drawn.orders])
 
 
 def unique_circuits(circuits: Bool[np.ndarray, "circuit part"]) -> list[int]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from patchclamp.core.basis import Basis
@@ -46,8 +45,4 @@ def spliced(site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] 
 
 def held(site: str, value: Tensor | float, at: Sequence[Span] | None = None) -> list[Intervention]:
     """Return the intervention that holds a site at one vector, or at zero."""
-
-    def put(y: Tensor) -> Tensor:
-        return torch.as_tensor(value, dtype=y.dtype, device=y.device).expand_as(y)
-
-    return [Intervention(site, "call", at=None if at is None else tuple(at), fn=put)]
+    return [Intervention(site, "set", at=None if at is None else tuple(at), value=value)]

@@ -28,14 +28,15 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.receipts import DIRECTLY, N_OPPONENTS, Receipts, gather, normalised
 from patchclamp.explain.report import render
 from patchclamp.subjects.bases import count_units
+from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.plain import lay_out
-from patchclamp.subjects.reading import Question, ask, unknown_words
+from patchclamp.subjects.plain import lay_out, model_of
 
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
@@ -80,7 +81,7 @@ class Explanation:
     """An answer explained, with its receipts.
 
     Args:
-        question: what was asked.
+        case: what was asked, as the subject read it.
         subject: slug and hash.
         method: how nodes were scored.
         baseline: what replaces a value: ``zero``, ``corrupted`` or ``mean``.
@@ -101,7 +102,7 @@ class Explanation:
         omitted: rival that could not be chosen, to the reason.
     """
 
-    question: Question
+    case: ReadCase
     subject: dict[str, str]
     method: str
     baseline: str
@@ -135,7 +136,7 @@ class Explanation:
 
         ``overlap`` is by how much all scores exceed m(clean) − m(baseline): units in series carry the same effect.
         """
-        q, r = self.question, self.receipts
+        q, r = self.case, self.receipts
         nodes = [
             Node(c.key, c.kind, c.predicted, {"activation": c.activation, "measured": c.measured})
             for c in (*self.causes, *self.opposing)
@@ -155,8 +156,9 @@ class Explanation:
             "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
             "method": self.method, "baseline": self.baseline, "seed": self.seed,
             "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
-            **({"beginning": q.beginning, "text": q.text} if isinstance(q.shown, Stimulus) else {}),
+            **({"beginning": q.beginning, "text": q.text} if isinstance(q.clean, Stimulus) else {}),
             **({"bases": dict(self.bases)} if self.bases else {}),
+            "verdict": r.receipt.summary,
         }  # fmt: skip
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
         return Graph(self.subject, q.metric.to_json(), (*nodes, output), edges, measures, about)
@@ -175,7 +177,7 @@ class Explanation:
 
         ``normalised`` holds shares of m(clean) − m(baseline), or null where that is below 0.1.
         """
-        q, r = self.question, self.receipts
+        q, r = self.case, self.receipts
         receipt = r.receipt.to_json()
         interval = r.randoms.interval or Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
         receipts = {
@@ -203,8 +205,9 @@ class Explanation:
             "question": {
                 "prompt": q.prompt, "given": q.given, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
                 "beginning": q.beginning, "text": q.text,
-                "answers": q.answers, "metric": q.metric.to_json(), "explained": q.explained,
-                **({"image": True} if isinstance(q.shown, Picture) else {}),
+                "answers": (*q.target_names, *(q.contrast_names if q.target else ())),
+                "metric": q.metric.to_json(), "explained": q.explained,
+                **({"image": True} if isinstance(q.clean, Picture) else {}),
             },
             **{name: getattr(self, name) for name in own},
             "tokens": [{"position": i, "text": t, "predicted": s} for i, (t, s) in enumerate(self.tokens)],
@@ -247,7 +250,8 @@ def explain_answer(
     Args:
         model: the subject; of a wrapped plain network ``levels`` names the sites.
         prompt: the text, without a space at its end; of an image model the image: a path, an array, ``digits:17``; of a
-            plain network a tensor, or a tuple of tensors, with one row.
+            plain network a tensor, or a tuple of tensors, with one row. Or a Task of one case, which says all of what
+            is asked.
         target: the answer, with its leading space; of an image model a class, by name or number; of a plain network a
             number.
         contrast: the answer it is held against.
@@ -268,8 +272,8 @@ def explain_answer(
         Explanation: scores, receipts, controls.
 
     Raises:
-        PatchclampError: see ``ask`` and ``attribute_nodes``; also a metric that is not finite, or nothing that pushes
-            towards the answer.
+        PatchclampError: see ``Model.read_case`` and ``attribute_nodes``; also a metric that is not finite, or nothing
+            that pushes towards the answer.
 
     Source: 2508.21258 for the scores; receipts and controls are ours.
 
@@ -282,26 +286,25 @@ def explain_answer(
         >>> found.causes[0].key, round(found.causes[0].measured, 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
-    model = lay_out(model, prompt)
     check_counts(top, n_controls)
     if method not in EXPLAINING:
         raise PatchclampError(
             expected=f"a method among {', '.join(EXPLAINING)}", got=repr(method), remedy="Choose one of these."
         )
-    question = ask(model, prompt, target, contrast=contrast, corrupt=corrupt, metric=metric)
-    kind = "mean" if means is not None else "zero" if corrupt is None else "corrupted"
-    asked: dict[str, Any] = {"corrupted": question.corrupted, "means": means, "levels": levels}
-    shown, metric = question.shown, question.metric
+    model, case = _read(model, prompt, target, contrast, corrupt, metric)
+    kind = "mean" if means is not None else "zero" if case.counterpart is None else "corrupted"
+    asked: dict[str, Any] = {"corrupted": case.counterpart, "means": means, "levels": levels}
+    shown, metric = case.clean, case.metric
     _check_others(model, shown, levels)
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
     direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **asked)
     found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
-    _check_moved(model, question, found)
+    _check_moved(model, case, found)
     least = NOTHING * np.abs(found.values).max()
     order = found.order()
-    chosen = [found.units.key(int(i)) for i in order[:top] if found.values[i] > least]
-    opposing = [found.units.key(int(i)) for i in order[::-1][:N_OPPONENTS] if found.values[i] < -least]
+    chosen = [found.units.unit(int(i)) for i in order[:top] if found.values[i] > least]
+    opposing = [found.units.unit(int(i)) for i in order[::-1][:N_OPPONENTS] if found.values[i] < -least]
     del order  # eight bytes a node
     if not chosen:
         raise PatchclampError(
@@ -318,23 +321,23 @@ def explain_answer(
         )
     chosen = chosen[:n_matched]
     sites = [block.site for block in found.units.blocks]
-    replaced_by = make_baseline(model, sites, corrupted=question.corrupted, means=means)
+    replaced_by = make_baseline(model, sites, corrupted=case.counterpart, means=means)
     receipts = gather(
         model, shown, metric, found, direct, replaced_by, chosen, opposing, n_controls=n_controls, seed=seed,
         progress=progress,
     )  # fmt: skip
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
-    described = list(_described(model, question, found, clean, [*chosen, *opposing], receipts.singly))
-    probability, likeliest = _first_answers(model, question)
+    described = list(_described(model, case, found, clean, [*chosen, *opposing], receipts.singly))
+    probability, likeliest = _first_answers(model, case)
     return Explanation(
-        question=question,
+        case=case,
         subject={"slug": model.name, "hash": model.hash},
         method=found.method,
         baseline=kind,
         metric_clean=found.metric_clean,
         metric_baseline=receipts.kept.measured[0]
-        if question.corrupted is None
-        else _measure(model, question.corrupted, metric),
+        if case.counterpart is None
+        else _measure(model, case.counterpart, metric),
         probability=probability,
         likeliest=likeliest,
         tokens=tuple(zip(_tokens(model, shown, found), map(float, found.by_place()), strict=True)),
@@ -353,6 +356,35 @@ def explain_answer(
         },
         omitted={DIRECTLY: why} if why else {},
     )
+
+
+def _read(
+    model: Network,
+    prompt: Any,
+    target: str | int | None,
+    contrast: str | int | None,
+    corrupt: Any,
+    metric: Metric | None,
+) -> tuple[Model, ReadCase]:
+    """Return the model, laid out for what it is shown, and the one case as it reads it."""
+    if isinstance(prompt, Task):
+        if len(prompt) > 1 or not (target is contrast is corrupt is metric is None):
+            raise PatchclampError(
+                expected="a task of one case, and nothing beside it",
+                got=f"{len(prompt)} cases" if len(prompt) > 1 else "a target, contrast, counterpart or metric too",
+                remedy="pc.attribute(subject, task) takes several. A case holds its targets and counterpart.",
+            )
+        cases = model.read(prompt, least=None)
+        return model_of(model, cases), cases.read[0]
+    if (target is None) == (metric is None) or (metric is not None and contrast is not None):
+        raise PatchclampError(
+            expected="a target (and perhaps a contrast), or a metric",
+            got="both" if metric is not None else "neither",
+            remedy="A metric says by itself which tokens it reads.",
+        )
+    laid = lay_out(model, prompt)
+    targets, contrasts = (() if answer is None else (answer,) for answer in (target, contrast))
+    return laid, laid.read_case(prompt, targets, contrasts, counterpart=corrupt, metric=metric)
 
 
 def check_counts(top: int, n_controls: int) -> None:
@@ -390,11 +422,11 @@ def _tokens(model: Model, shown: Shown, found: Scores) -> list[str]:
     return [model.place_name(shown, UnitKey(first.site, 0, first.basis, None, i)) for i in range(n)]
 
 
-def _check_moved(model: Model, question: Question, found: Scores) -> None:
+def _check_moved(model: Model, case: ReadCase, found: Scores) -> None:
     """Refuse to rank what is rounding: an answer that no unit moves has no causes."""
-    if question.metric.kind not in ("logit", "logit_difference") or np.abs(found.values).max() >= LEAST_MOVED:
+    if case.metric.kind not in ("logit", "logit_difference") or np.abs(found.values).max() >= LEAST_MOVED:
         return
-    words = unknown_words(model, question.shown)
+    words = model.unknown_words(case.clean)
     raise PatchclampError(
         expected=f"an answer that some unit is predicted to move by {LEAST_MOVED:g} logits or more",
         got=f"m = {found.metric_clean:.2f}, which none moves: there is nothing to explain",
@@ -410,7 +442,7 @@ def _measure(model: Model, stimulus: Any, metric: Metric) -> float:
 
 def _described(
     model: Model,
-    question: Question,
+    case: ReadCase,
     found: Scores,
     clean: Recording,
     nodes: Sequence[UnitKey],
@@ -425,7 +457,7 @@ def _described(
             key=str(node),
             kind=kind_of(node.basis),
             position=node.position,
-            token=model.place_name(question.shown, node),
+            token=model.place_name(case.clean, node),
             activation=activation,
             predicted=found.score(node),
             measured=effect,
@@ -456,13 +488,13 @@ def _promoted(model: Model, site: str, values: Tensor) -> tuple[str, ...]:
     return tuple(model.answer_name(int(i)) for v, i in zip(best.values, best.indices, strict=True) if v > 0)
 
 
-def _first_answers(model: Model, question: Question) -> tuple[float, tuple[tuple[str, float], ...]]:
+def _first_answers(model: Model, case: ReadCase) -> tuple[float, tuple[tuple[str, float], ...]]:
     """Return the target's probability where the metric first reads, and the model's likeliest answers there."""
-    logits = model.run(question.shown, logits=question.metric.positions[:1]).logits
+    logits = model.run(case.clean, logits=case.metric.positions[:1]).logits
     probabilities = logits[0, 0].float().softmax(-1)
     best = probabilities.topk(min(N_LIKELIEST, len(probabilities)))
     likeliest = [(model.answer_name(int(i)), float(p)) for p, i in zip(best.values, best.indices, strict=True)]
-    target = question.metric.target
+    target = case.metric.target
     return float(probabilities[target[0]]) if target else float("nan"), tuple(likeliest)
 
 

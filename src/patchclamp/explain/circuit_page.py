@@ -6,6 +6,7 @@ from typing import Any
 
 from patchclamp.core.few_values import caution
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.receipt import RULE
 from patchclamp.core.unit import UnitKey
 from patchclamp.explain.markup import inline, known, local, number, page, percent, safe, span, unit
 
@@ -229,7 +230,7 @@ def _receipt(d: Mapping[str, Any]) -> str:
         p = f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left."
     if rule := r.get("rule"):
         p += f" Random sets: {inline(rule)}."
-    verdict = f"<p><b>Verdict: {inline(r['summary'])}</b></p>" if r.get("summary") else ""
+    verdict = f"<p><b>Verdict: {inline(r['summary'])}</b></p><p class='note'>{RULE}</p>" if r.get("summary") else ""
     return (
         f"{verdict}<p>What m {_done(d)}.</p><table><thead><tr><th></th><th class='n'>predicted</th>"
         "<th class='n'>measured</th>"

@@ -1,11 +1,15 @@
-"""Patched page: activation patching as one page of maps, which needs nothing but itself."""
+"""Activation patching as one page of maps, which needs nothing but itself."""
 
-import math
 from collections.abc import Mapping
 
-from patchclamp.attribute.patched import Cell, Map, Patched
+import numpy as np
+
+from patchclamp.core.columns import least_p
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.few_values import caution
-from patchclamp.explain.markup import boxed, general, inline, known, number, page, percent, safe, span, visible
+from patchclamp.core.score_maps import SHARES, ScoreMap, count_run, map_scores, split_key, tokens_at
+from patchclamp.core.scores import Scores
+from patchclamp.explain.markup import boxed, general, inline, number, page, percent, safe, span, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
 """Heights of a row and of what stands below, and the room for names on the left, in pixels."""
@@ -23,11 +27,11 @@ _STYLE = """
 """
 
 
-def patched_page(found: Patched, *, command: str | None = None) -> str:
+def patched_page(scores: Scores, *, command: str | None = None) -> str:
     """Write what patching found as one HTML page without script or outside reference.
 
     Args:
-        found: the result.
+        scores: what ``patch_sites`` gave.
         command: how to make it again, shown at the end.
 
     Returns:
@@ -35,50 +39,56 @@ def patched_page(found: Patched, *, command: str | None = None) -> str:
 
     Example:
         >>> from patchclamp.attribute.patching import patch_sites
-        >>> from patchclamp.opening import load, open_pairs
+        >>> from patchclamp.opening import load, open_task
         >>> cat = load("organism:cat")
-        >>> page = patched_page(patch_sites(cat, open_pairs(cat, "planted")))
+        >>> page = patched_page(patch_sites(cat, cat.read(open_task("planted", cat))))
         >>> page[:15], "blocks.0.mlp.write/whole/0" in page, "<script" in page
         ('<!doctype html>', True, False)
     """
-    cells = found.strongest(CELLS)
-    told = {(cell.key, cell.place): cell for cell in cells}
-    title = f"Activation patching in {found.subject.get('slug', '')}"
+    places = scores.places(CELLS, signed=False)
+    estimates = dict(zip(places.tolist(), scores.estimates(places), strict=True))
+    title = f"Activation patching in {scores.provenance.subject}"
     body = [
-        f"<header><p class='soft'>patchclamp</p><h1>{inline(title)}</h1>{_lead(found)}</header>",
-        *(f"<section><h2>{inline(_named(one))}</h2>{_figure(one, found, told)}</section>" for one in found.maps()),
-        f"<section><h2>The strongest</h2>{_table(cells[:LISTED], found)}</section>",
-        f"<section><h2>Made from</h2>{_pairs(found)}</section>",
+        f"<header><p class='soft'>patchclamp</p><h1>{inline(title)}</h1>{_lead(scores)}</header>",
+        *(
+            f"<section><h2>{inline(_named(one))}</h2>{_figure(one, scores, estimates)}</section>"
+            for one in map_scores(scores)
+        ),
+        f"<section><h2>The strongest</h2>{_table(places[:LISTED], scores, estimates)}</section>",
+        f"<section><h2>Made from</h2>{_pairs(scores)}</section>",
     ]
     if command:
         body.append(f"<section><h2>Made by</h2><pre>{inline(command)}</pre></section>")
     return page(title, body, style=_STYLE)
 
 
-def heat_map(one: Map, found: Patched, told: Mapping[tuple[str, str], Cell] | None = None) -> str:
+def heat_map(one: ScoreMap, scores: Scores, estimates: Mapping[int, Estimate] | None = None) -> str:
     """Draw one map: a row for each block or unit, a column for each place, deeper where the effect is larger.
 
     Args:
         one: the map.
-        found: what it is of.
-        told: cells whose interval and p stand with their values.
+        scores: what it is of.
+        estimates: place of a score → its estimate, whose interval and p stand with the value.
 
     Returns:
         str: an SVG.
     """
-    n_rows, n_places = one.values.shape
+    n_rows, n_places = one.at.shape
+    tokens = tokens_at(scores)
     wide = 46 if n_places <= 16 else 30
-    top = max(1.0, _largest(one))
+    top = max(1.0, float(np.abs(scores.values[one.at]).max(initial=0.0)))
     width, height = LEFT + wide * n_places, ROW * n_rows + FOOT
     parts = []
     for i, (label, key) in enumerate(zip(one.rows, one.keys, strict=True)):
         y = ROW * i
         parts.append(f'<text class="name" x="{LEFT - 8}" y="{y + ROW / 2}" dy=".35em">{inline(label[-14:])}</text>')
-        for j, place in enumerate(found.places):
-            parts.append(_cell(float(one.values[i, j]), LEFT + wide * j, y, wide, top, key, place, told or {}))
-    for j, (place, token) in enumerate(zip(found.places, found.tokens, strict=True)):
+        for j, place in enumerate(one.places):
+            at = int(one.at[i, j])
+            title = _title(f"{key} at {place}", float(scores.values[at]), (estimates or {}).get(at))
+            parts.append(_cell(float(scores.values[at]), LEFT + wide * j, y, wide, top, title))
+    for j, place in enumerate(one.places):
         x, y = LEFT + wide * j + wide / 2, ROW * n_rows + 12
-        name = f"{place} {token}" if token else place
+        name = f"{place} {tokens[place]}" if tokens[place] else place
         parts.append(
             f'<text class="place" x="{x:.0f}" y="{y}" transform="rotate(40 {x:.0f} {y})"><title>{safe(name)}</title>'
             f"{inline(name if len(name) < 13 else name[:12] + '…')}</text>"
@@ -90,22 +100,14 @@ def heat_map(one: Map, found: Patched, told: Mapping[tuple[str, str], Cell] | No
     )
 
 
-def _largest(one: Map) -> float:
-    """Return the largest mean effect of a map, either sign."""
-    return max((abs(float(v)) for v in one.values.ravel() if known(float(v))), default=0.0)
+def _title(named: str, value: float, one: Estimate | None) -> str:
+    title = f"{named}: {number(value, signed=True)}"
+    if one is None:
+        return title
+    return title + (", one pair" if one.n == 1 else f" ({span(one.low, one.high)}), p {general(one.p)}, {one.n} pairs")
 
 
-def _cell(
-    value: float, x: int, y: int, wide: int, top: float, key: str, place: str, told: Mapping[tuple[str, str], Cell]
-) -> str:
-    if not math.isfinite(value):
-        return ""
-    cell = told.get((key, place))
-    title = f"{key} at {place}: {number(value, signed=True)}"
-    if cell is not None and cell.n > 1:
-        title += f" ({span(cell.low, cell.high)}), p {general(cell.p)}, {cell.n} pairs"
-    elif cell is not None:
-        title += ", one pair"
+def _cell(value: float, x: int, y: int, wide: int, top: float, title: str) -> str:
     share = abs(value) / top
     kind = "none" if abs(value) < WRITTEN else "carries" if value > 0 else "against"
     depth = "" if kind == "none" else f' fill-opacity="{0.08 + 0.92 * share:.2f}"'
@@ -120,14 +122,14 @@ def _cell(
     )
 
 
-def _named(one: Map) -> str:
+def _named(one: ScoreMap) -> str:
     return {"resid": "Residual stream", "attn.write": "What attention writes", "mlp.write": "What MLPs write"}.get(
         one.name, one.name
     )
 
 
-def _lead(found: Patched) -> str:
-    denoise = found.direction == "denoise"
+def _lead(scores: Scores) -> str:
+    denoise = scores.unit == SHARES["denoise"]
     what = (
         "Each cell puts the clean run's value at one place into the corrupted run: 100 where that alone brings the "
         "whole difference back, 0 where it brings nothing."
@@ -136,12 +138,12 @@ def _lead(found: Patched) -> str:
         "the whole difference away, 0 where it takes nothing."
     )
     aligned = " Prompts differ in length: places count from the end, where m is read." * (
-        found.about.get("aligned") == "end"
+        scores.provenance.extra["aligned"] == "end"
     )
     facts = [
-        ("pairs", f"{len(found.pairs):,}"),
-        ("m, clean prompts", number(float(found.m_clean.mean()))),
-        ("m, corrupted prompts", number(float(found.m_corrupted.mean()))),
+        ("pairs", f"{len(scores.cases):,}"),
+        ("m, clean prompts", number(scores.metric_clean)),
+        ("m, corrupted prompts", number(scores.metric_baseline)),
     ]
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return (
@@ -152,19 +154,20 @@ def _lead(found: Patched) -> str:
     )
 
 
-def _figure(one: Map, found: Patched, told: Mapping[tuple[str, str], Cell]) -> str:
+def _figure(one: ScoreMap, scores: Scores, estimates: Mapping[int, Estimate]) -> str:
     less = f"<p class='note'>{one.left_out:,} weaker rows are not shown.</p>" if one.left_out else ""
-    return f"<figure class='map'>{heat_map(one, found, told)}</figure>{less}"
+    return f"<figure class='map'>{heat_map(one, scores, estimates)}</figure>{less}"
 
 
-def _table(cells: list[Cell], found: Patched) -> str:
-    tokens = dict(zip(found.places, found.tokens, strict=True))
+def _table(places: np.ndarray, scores: Scores, estimates: Mapping[int, Estimate]) -> str:
+    tokens = tokens_at(scores)
+    keys = [split_key(scores.key(place)) for place in places.tolist()]
     rows = "".join(
-        f"<tr><th scope='row'>{inline(c.key).replace('/', '/<wbr>')}</th><td class='n'>{inline(c.place)}</td>"
-        f"<td>{boxed(tokens[c.place]) if tokens[c.place] else ''}</td><td class='n'>{number(c.mean, signed=True)}</td>"
+        f"<tr><th scope='row'>{inline(unit).replace('/', '/<wbr>')}</th><td class='n'>{inline(at)}</td>"
+        f"<td>{boxed(tokens[at]) if tokens[at] else ''}</td><td class='n'>{number(c.value, signed=True)}</td>"
         f"<td class='n'>{span(c.low, c.high) if c.n > 1 else 'one pair'}</td>"
         f"<td class='n'>{general(c.p) if c.n > 1 else ''}</td><td class='n'>{c.n:,}</td></tr>"
-        for c in cells
+        for (unit, at), c in zip(keys, map(estimates.__getitem__, places.tolist()), strict=True)
     )
     head = "".join(
         f"<th{right}>{name}</th>"
@@ -173,25 +176,31 @@ def _table(cells: list[Cell], found: Patched) -> str:
             ("95 % interval", " class='n'"), ("p", " class='n'"), ("pairs", " class='n'"),
         )
     )  # fmt: skip
+    n = len(scores.cases)
     p = (
-        f"<p class='note'>Intervals by bootstrap over pairs; p by flipping their signs, about {general(found.least_p)} "
-        f"at least with so many pairs, not corrected for the {len(found.means):,} cells.</p>"
-        if len(found.pairs) > 1
+        f"<p class='note'>Intervals by bootstrap over pairs; p by flipping their signs, about {general(least_p(n))} "
+        f"at least with so many pairs, not corrected for the {len(scores):,} cells.</p>"
+        if n > 1
         else ""
     )
-    few = caution(len(found.pairs), "pairs")
+    few = caution(n, "pairs")
     warning = f"<p class='warn'>{few}</p>" if few else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{warning}{p}"
 
 
-def _pairs(found: Patched) -> str:
-    first = found.pairs[0]
-    aside = "".join(f"<li>{count:,}: {inline(reason)}</li>" for reason, count in found.aside.items())
-    cells = len(found.means) * len(found.pairs)
-    share = percent(found.about["agree"] / max(found.about["run"] + found.about["agree"], 1))
+def _pairs(scores: Scores) -> str:
+    skipped = "".join(
+        f"<li>{count:,}: {inline(reason)}</li>" for reason, count in scores.provenance.extra["skipped"].items()
+    )
+    n, cells, agreeing = len(scores.cases), scores.cases.size, ""
+    if "run" in scores.measures:
+        run, agree = count_run(scores)
+        agreeing = (
+            f" In {percent(agree / max(run + agree, 1))} of them both runs have the same value, so that nothing "
+            "changes; the others were run."
+        )
     return (
-        f"<p class='quoted'>{visible(first.clean)}</p><p class='quoted'>{visible(first.corrupted)}</p>"
-        f"<p class='note'>The first of {len(found.pairs):,} pairs; {cells:,} cells. In {share} of them both runs have "
-        "the same value, so that nothing changes; the others were run.</p>"
-        + (f"<p>Set aside:</p><ul>{aside}</ul>" if aside else "")
+        "".join(f"<p class='quoted'>{visible(text)}</p>" for text in scores.provenance.extra["example"])
+        + f"<p class='note'>The first of {n:,} pairs; {cells:,} cells.{agreeing}</p>"
+        + (f"<p>Set aside:</p><ul>{skipped}</ul>" if skipped else "")
     )

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from patchclamp.attribute.baseline import Baseline
-from patchclamp.attribute.features import kind_of
+from patchclamp.ablate import Baseline, Cases, First, Row, UnitSets, measure_sets
 from patchclamp.attribute.nodes import idle_units, unit_strata
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.estimate import Estimate
@@ -18,7 +17,6 @@ from patchclamp.core.stats import Interval, bootstrap_interval, slope, spearman
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
 STRONGEST, OTHERS, NEAR_ZERO = 24, 24, 16
@@ -161,23 +159,25 @@ def gather(
     Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
     """
     controls = draw_controls(unit_strata(found), [found.units.place(node) for node in chosen], n_controls, seed=seed)
-    sets = [_nodes(found, one) for one in controls.sets]
     rivals = {LARGEST_ACTIVATIONS: _loudest(found, chosen)}
     rival = loudest_others(found, chosen)
     if direct is not None:
         rivals[DIRECTLY] = _nodes(direct, direct.places(len(chosen)))
     singles, near = _sample(found, seed)
-    sizes, orders = _kept_sizes(found), _orders(model, found, seed)
-    groups = [chosen, *([n] for n in (*chosen, *opposing)), *sets, *rivals.values(), *([n] for n in singles), rival]
-    cells = [baseline.replace_all(group) for group in groups]
-    n_groups = len(cells)
-    bases = {site: model.basis_at(site, basis) for site, basis in _sites(found) if kind_of(basis) == "feature"}
-    cells += [baseline.keep_only(order, size, bases) for order in orders for size in sizes]
-    values = widened(model.sweep(shown, metric, cells, progress=progress)).cpu().double().numpy()
+    sizes, orders = _kept_sizes(found), _orders(found, seed)
+    groups = [chosen, *([n] for n in (*chosen, *opposing)), *rivals.values(), *([n] for n in singles), rival]
+    named = [np.array([found.units.place(node) for node in group], dtype=np.int64) for group in groups]
+    one = 1 + len(chosen) + len(opposing)
+    drawn_sets = [np.array(places, dtype=np.int64) for places in controls.sets]
+    listed = [*named[:one], *drawn_sets, *named[one:]]
+    n_groups = len(listed)
+    rows: list[Row] = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
+    cases, units = Cases.of([shown], metric), UnitSets(found.units, rows)
+    [values] = measure_sets(model, cases, units, baseline, progress=progress)
     effects, kept = found.metric_clean - values[:n_groups], values[n_groups:].reshape(len(orders), len(sizes))
     n_single = len(chosen) + len(opposing)
     together, singly, drawn, rival_effects, checked, other = (
-        part for part in np.split(effects, np.cumsum([1, n_single, len(sets), len(rivals), len(singles)]))
+        part for part in np.split(effects, np.cumsum([1, n_single, len(drawn_sets), len(rivals), len(singles)]))
     )
     compared = tuple(
         _rival(name, nodes, chosen, float(effect))
@@ -243,7 +243,7 @@ def _loudest(found: Scores, chosen: Sequence[UnitKey], *, without: Set[UnitKey] 
 
 def _nodes(found: Scores, places: Iterable[int]) -> list[UnitKey]:
     """Return the units at some places."""
-    return [found.units.key(int(place)) for place in places]
+    return [found.units.unit(int(place)) for place in places]
 
 
 def _sites(found: Scores) -> list[tuple[str, str]]:
@@ -294,26 +294,17 @@ def _kept_sizes(found: Scores) -> list[int]:
     return [0, *(2**i for i in range(n_moved.bit_length()) if 2**i < n_moved), len(found)]
 
 
-def _orders(model: Model, found: Scores, seed: int) -> list[dict[str, np.ndarray]]:
-    """Return the ranks by magnitude of score, then in some random orders: per site ``(position, width)``.
+def _orders(found: Scores, seed: int) -> list[Int[np.ndarray, " node"]]:
+    """Return the ranks of nodes by magnitude of score, then in some random orders.
 
-    Of features ``(position, unit)``, and those at their baseline after all others, in random orders too.
+    Features at their baseline come after all others, in random orders too.
     """
     n = len(found)
     draw = np.random.default_rng(seed)
     ranks = np.empty(n, dtype=np.int64)
     ranks[found.order(signed=False)] = np.arange(n)
     idle = idle_units(found)
-    orders = []
-    for order in (ranks, *(_idle_last(draw.permutation(n), idle) for _ in range(N_ORDERS))):
-        by_site: dict[str, np.ndarray] = {}
-        for one in found.units.blocks:
-            own = order[found.units.span(one.site, one.basis)].reshape(-1, one.n_units)
-            # A head's values all have the head's rank.
-            block = 1 if kind_of(one.basis) == "feature" else model.site(one.site).width // one.n_units
-            by_site[one.site] = np.repeat(own, block, axis=1)
-        orders.append(by_site)
-    return orders
+    return [ranks, *(_idle_last(draw.permutation(n), idle) for _ in range(N_ORDERS))]
 
 
 def _idle_last(ranks: np.ndarray, idle: np.ndarray) -> np.ndarray:

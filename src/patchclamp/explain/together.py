@@ -2,19 +2,17 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
+from patchclamp.ablate import Baseline, Cases, EdgeSets, Turn, UnitSets, measure_sets
+from patchclamp.ablate.strata import EMBEDDING, arrange_parts, measure_moves, read_parts, with_sizes
 from patchclamp.attribute.direction import orient
-from patchclamp.attribute.features import kind_of
-from patchclamp.attribute.gradients import recorded
-from patchclamp.attribute.nodes import by_unit
-from patchclamp.core.controls import RandomControls, Stratum, draw_controls, kind_at
+from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.controls import count_matched as count_in_strata
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
@@ -23,22 +21,10 @@ from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
-from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.bases import encode
-from patchclamp.subjects.edges import edge_map, measure_edges, with_edges
-from patchclamp.subjects.edits import widened
-from patchclamp.subjects.interchange import measure_interchanged
-from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.model import Model
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
+from patchclamp.subjects.edges import with_edges
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import LEAST_DIFFERENCE, PairSet
 from patchclamp.subjects.plain import model_of
-
-AT_ONCE, PAIRS_AT_ONCE = 8, 16
-"""Sets that are measured in one go, and pairs recorded; whoever else asks has their turn between."""
-EMBEDDING = "embed"
-"""To replace it is to show the corrupted prompt: it takes all of m(x) − m(x′), and stands in no set."""
-Turn = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +63,7 @@ class Together:
 def replace_together(
     model: Network,
     circuit: Scores,
-    pairs: PairSet,
+    cases: ReadTask,
     places: Sequence[int],
     *,
     n_sets: int = 99,
@@ -95,7 +81,7 @@ def replace_together(
     Args:
         model: the subject.
         circuit: whose parts they are.
-        pairs: whom it is asked of.
+        cases: whom it is asked of.
         places: which parts; one named twice is replaced once.
         n_sets: random sets, at most; 0 draws none.
         seed: of their draw.
@@ -106,17 +92,17 @@ def replace_together(
     Raises:
         PatchclampError: no parts, or nothing else to draw random ones from.
 
-    Cost: per pair 4 + ``n_sets`` forward passes, and one more per part where ``alone``; of edges see ``measure_edges``.
+    Cost: per pair 4 + ``n_sets`` forward passes, and one more per part where ``alone``; of edges see ``measure_sets``.
 
     Example:
         >>> from patchclamp.attribute.over_pairs import attribute_pairs
-        >>> from patchclamp.core.pairs import Pair
+        >>> from patchclamp.core.task import Task
         >>> from patchclamp.opening import load
-        >>> from patchclamp.subjects.pairs import read_by
         >>> cat = load("organism:cat")
-        >>> pairs = read_by(cat, [Pair("the old cat", "the old dog", (" sat",), (" ran",))])
-        >>> found = attribute_pairs(cat, pairs, level="neuron", method="attribution_patching")
-        >>> round(replace_together(cat, found, pairs, found.order()[:1].tolist()).measured, 1)
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = cat.read(task)
+        >>> found = attribute_pairs(cat, cases, level="neuron", method="attribution_patching")
+        >>> round(replace_together(cat, found, cases, found.order()[:1].tolist()).measured, 1)
         8.0
     """
     chosen = np.array(list(dict.fromkeys(int(i) for i in places)), dtype=np.int64)
@@ -126,10 +112,11 @@ def replace_together(
             got=f"{len(chosen)} and {n_sets}",
             remedy="Choose some.",
         )
-    ends, sign = orient(pairs, str(circuit.provenance.options.get("direction", "noise")))
-    order, strata, barred = _arrange(circuit.parts)
-    sizes, loudness = _moves(model_of(model, ends), circuit.parts, ends, turn)
-    strata = [replace(s, sizes=sizes[order[s.first : s.first + len(s.sizes)]]) for s in strata]
+    ends, sign = orient(cases, str(circuit.provenance.options.get("direction", "noise")))
+    order, strata, barred = arrange_parts(circuit.parts)
+    shown, other = Cases(ends.clean, ends.metrics), Baseline("corrupted", shown=ends.counterpart)
+    sizes, loudness = measure_moves(model_of(model, ends), circuit.parts, shown, other, turn=turn)
+    strata = with_sizes(order, strata, sizes)
     controls = RandomControls((), "size", 0.0, 0.0, n_sets, len(chosen), seed)
     if n_sets:
         places_of = np.argsort(order)
@@ -146,18 +133,18 @@ def replace_together(
     means = effects.mean(1)
     n_single, n_rivals = len(singles), len(rivals)
     single = means[1 : 1 + n_single] if singles else means[:1] if alone else means[:0]
-    interval = mean_interval(effects[0], seed=seed) if len(pairs) > 1 else None
+    interval = mean_interval(effects[0], seed=seed) if len(cases) > 1 else None
     names = circuit.names()
     receipt = Receipt(
         "these parts carry m", tuple(names[i] for i in chosen), float(circuit.values[chosen].sum()),
-        Estimate(float(means[0]), interval, len(pairs), "m"), controls.measure(means[1 + n_single + n_rivals :]),
+        Estimate(float(means[0]), interval, len(cases), "m"), controls.measure(means[1 + n_single + n_rivals :]),
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
     )  # fmt: skip
     sums = [circuit.values[list(one)].sum() for one in controls.sets]
     return Together(
         places=tuple(chosen.tolist()), receipt=receipt, alone=tuple(map(float, single)),
         random_predicted=float(np.mean(sums)) if sums else math.nan,
-        clean=float(pairs.m_clean.mean()), corrupted=float(pairs.m_corrupted.mean()),
+        clean=float(cases.m_clean.mean()), corrupted=float(cases.m_counterpart.mean()),
     )  # fmt: skip
 
 
@@ -175,7 +162,7 @@ def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
         >>> count_matched(["blocks.0.mlp.write/whole/0", "blocks.1.mlp.write/whole/0"], [1, 0])
         1
     """
-    arranged, strata, barred = _arrange(parts)
+    arranged, strata, barred = arrange_parts(parts)
     places = np.argsort(arranged)
     return count_in_strata(strata, places[list(order)].tolist(), barred=places[barred].tolist())
 
@@ -195,7 +182,7 @@ def count_same_size(parts: Sequence[Part], order: Sequence[int], n_sets: int) ->
         >>> count_same_size([f"blocks.0.attn.z/heads/{h}" for h in range(8)], [0, 1, 2, 3, 4, 5], 2)
         3
     """
-    arranged, strata, barred = _arrange(parts)
+    arranged, strata, barred = arrange_parts(parts)
     kinds = np.repeat([stratum.kind for stratum in strata], [len(stratum.sizes) for stratum in strata])
     kinds = kinds[np.argsort(arranged)]
     sets = []
@@ -208,111 +195,9 @@ def count_same_size(parts: Sequence[Part], order: Sequence[int], n_sets: int) ->
     return max((n for n, different in enumerate(sets, 1) if most and different >= min(n_sets, most)), default=0)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A site and basis, a position (None where a unit stands for all), and the kind of what is there."""
-
-    site: str
-    basis: str
-    position: int | None
-    kind: str
-
-
-def _read(parts: Sequence[str]) -> tuple[list[_Place], Int[np.ndarray, " part"]]:
-    """Return where every unit is, and its index there; a key is parsed once a site."""
-    heads: dict[str, UnitKey] = {}
-    places: dict[tuple[str, str], _Place] = {}
-    found, units = [], np.zeros(len(parts), dtype=np.int64)
-    for i, part in enumerate(parts):
-        head, _, tail = part.rpartition("/")
-        unit, _, at = tail.partition("@")
-        if head not in heads:
-            heads[head] = UnitKey.parse(part)
-        if (head, at) not in places:
-            key = replace(heads[head], position=None) if not at else UnitKey.parse(part)
-            places[head, at] = _Place(key.site, key.basis, key.position, kind_at(key.site, key.basis))
-        found.append(places[head, at])
-        units[i] = int(unit)
-    return found, units
-
-
-def _arrange(
-    parts: Sequence[Part],
-) -> tuple[Int[np.ndarray, " part"], list[Stratum], list[int]]:
-    """Return parts stratum by stratum, their strata without sizes, and which of them stand in no set.
-
-    The embedding is such a one: to replace it is to show the corrupted prompt.
-    """
-    whole = [isinstance(part, str) for part in parts]
-    places, units = _read([part if isinstance(part, str) else part[1] for part in parts])
-    numbers = {place: n for n, place in enumerate(dict.fromkeys(places))}
-    strata_of_parts = np.array([numbers[place] for place in places])
-    # Edges into readers of one site are one stratum, in their own order.
-    order = np.lexsort((np.where(whole, units, 0), strata_of_parts))
-    counts = np.bincount(strata_of_parts, minlength=len(numbers))
-    firsts = np.cumsum(counts) - counts
-    strata = [
-        Stratum(
-            place.site,
-            place.kind,
-            place.position,
-            np.zeros(n),
-            int(first),
-            is_unit and kind_of(place.basis) == "feature",
-        )
-        for place, n, first, is_unit in zip(numbers, counts, firsts, [whole[i] for i in order[firsts]], strict=True)
-    ]
-    barred = [i for i, place in enumerate(places) if whole[i] and place.site == EMBEDDING]
-    return order, strata, barred
-
-
-def _moves(
-    model: Model, parts: Sequence[Part], ends: PairSet, turn: Turn
-) -> tuple[Float[np.ndarray, " part"], Float[np.ndarray, " part"]]:
-    """Return the mean over pairs of ‖n(x) − n(x′)‖ and of ‖n(x)‖ of every part; of an edge, of its source."""
-    keys = [part if isinstance(part, str) else part[0] for part in parts]
-    names = list(dict.fromkeys(keys))
-    places, units = _read(names)
-    members: dict[tuple[str, str], list[int]] = {}
-    for i, place in enumerate(places):
-        members.setdefault((place.site, place.basis), []).append(i)
-    at = np.array([-1 if place.position is None else place.position for place in places])
-    found = np.zeros((2, len(names)))
-    paths = list(dict.fromkeys(site for site, _ in members))
-    for some in ends.of_equal_length(PAIRS_AT_ONCE):
-        with turn():
-            here, there = (
-                recorded(model, [side[int(i)] for i in some], paths) for side in (ends.clean, ends.corrupted)
-            )
-        for (site, basis), own in members.items():
-            for row, values in zip(found, _norms(model, site, basis, here[site], there[site], len(some)), strict=True):
-                by_position = values.reshape(len(some), -1, values.shape[-1]).sum(0)
-                summed = np.concatenate([by_position, by_position.sum(0, keepdims=True)])  # −1 is everywhere
-                is_there = at[own] < len(by_position)
-                row[own] += np.where(is_there, summed[np.where(is_there, at[own], 0), units[own]], 0.0)
-    numbers = {name: i for i, name in enumerate(names)}
-    sizes, loudness = found[:, [numbers[key] for key in keys]] / len(ends)
-    return sizes, loudness
-
-
-def _norms(
-    model: Model, path: str, basis: str, x: Tensor, other: Tensor, n: int
-) -> tuple[Float[np.ndarray, "position unit"], Float[np.ndarray, "position unit"]]:
-    """Return ‖n(x) − n(x′)‖ and ‖n(x)‖ of every unit at a site; of a channel over all places of each of n images."""
-    if kind_of(basis) == "feature":
-        f, other_f = (widened(encode(model.basis_at(path, basis), v)).cpu().double().numpy() for v in (x, other))
-        return np.abs(f - other_f), np.abs(f)
-    site = model.site(path)
-    if basis == "channels":
-        by_image = [widened(v).cpu().double().numpy().reshape(n, -1, site.width) for v in (x - other, x)]
-        return np.linalg.norm(by_image[0], axis=1), np.linalg.norm(by_image[1], axis=1)
-    moved, own = (np.linalg.norm(by_unit(v, site, basis), axis=-1) for v in (x - other, x))
-    return moved, own
-
-
 def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Float[np.ndarray, " part"]) -> list[int]:
     """Return the largest activations among units that were not chosen, as many of each basis, without the embedding."""
-    places, _ = _read([str(part) for part in parts])
+    places, _ = read_parts([str(part) for part in parts])
     bases = np.array([place.basis for place in places])
     loud = np.where([place.site == EMBEDDING for place in places], -np.inf, loudness)
     loud[chosen] = -np.inf
@@ -327,30 +212,16 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
 def _measured(
     model: Network,
     circuit: Scores,
-    pairs: PairSet,
+    cases: ReadTask,
     replaced: Bool[np.ndarray, "set part"],
     turn: Turn,
     progress: Progress | None,
 ) -> Float[np.ndarray, "set pair"]:
-    """Return m of every pair with each set replaced, some sets at a time."""
+    """Return m of every pair with each set replaced."""
+    laid = with_edges(model) if circuit.of_edges else model_of(model, cases)
     used = np.flatnonzero(replaced.any(0))
-    found = []
-    for start in range(0, len(replaced), AT_ONCE):
-        part = replaced[start : start + AT_ONCE]
-        with turn():
-            if circuit.of_edges:
-                language = with_edges(model)
-                kept = np.ones((len(part), len(edge_map(language))), dtype=bool)
-                kept[:, _edges_of(language, circuit, used)] = ~part[:, used]
-                found.append(measure_edges(language, pairs, kept))
-            else:
-                keys = [str(circuit.parts[int(i)]) for i in used]
-                found.append(measure_interchanged(model_of(model, pairs), pairs, keys, part[:, used]))
-        if progress is not None:
-            progress(min(start + AT_ONCE, len(replaced)), len(replaced))
-    return np.concatenate(found)
-
-
-def _edges_of(model: LanguageModel, circuit: Scores, places: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    graph = edge_map(model)
-    return np.array([graph.index(*circuit.parts[int(i)]) for i in places], dtype=np.int64)
+    parts, rows = [circuit.parts[int(i)] for i in used], replaced[:, used]
+    sets = EdgeSets(parts, rows) if circuit.of_edges else UnitSets([str(part) for part in parts], rows)
+    then = None if progress is None else (lambda done, total: progress(done * len(rows) // total, len(rows)))
+    baseline = Baseline("corrupted", shown=cases.counterpart)
+    return measure_sets(laid, Cases(cases.clean, cases.metrics), sets, baseline, turn=turn, progress=then).T

@@ -34,7 +34,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
     Args:
         name: one of ``names()``.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (a GPU where there is one).
-        dtype: ``float32``, ``bfloat16`` or ``float16``; float32 where left out, the only one in which the card's
+        dtype: ``float32``, ``bfloat16`` or ``float16``; by default float32, the only one in which the card's
             numbers are exact.
 
     Returns:

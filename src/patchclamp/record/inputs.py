@@ -13,12 +13,12 @@ from patchclamp.core.recording import StoredRecording
 from patchclamp.core.stimulus import Picture
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.core.task import Task
+from patchclamp.core.task import Task, words_of
 from patchclamp.record.stream import record_corpus
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import Batches, plan_batches
 from patchclamp.subjects.plain import PlainModel, PlainNetwork
-from patchclamp.subjects.plain_tasks import name_of, tensor_of
+from patchclamp.subjects.plain_tasks import tensor_of
 
 
 @checked
@@ -126,7 +126,7 @@ def read_inputs(net: PlainNetwork, inputs: Any, *, batch_size: int) -> tuple[Pla
         )
     model = PlainModel(net, rows[0], _nothing)
     pictures = [
-        Picture(row.id, f"input {i}" if isinstance(one, np.ndarray) else name_of(one), x[0].cpu().numpy())
+        Picture(row.id, f"input {i}" if isinstance(one, np.ndarray) else words_of(one), x[0].cpu().numpy())
         for i, (one, x, row) in enumerate(zip(shown, rows, model.stimuli(torch.cat(rows)), strict=True))
     ]
     return model, plan_batches(lambda: pictures, "arrays", batch_size)

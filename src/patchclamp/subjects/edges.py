@@ -4,29 +4,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from patchclamp.core.edges import EdgeMap
-from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.core.subject import Progress
 from patchclamp.subjects.backward import check_norm, held
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.pairs import PairSet
 
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
-
-SETS_MEMORY = MEMORY // 8
-"""Bytes that what writers write may take, of edge sets that run together."""
 
 PROJECTED = 200_000
 """Numbers of the streams of one block whose queries, keys and values are made at once."""
@@ -55,7 +49,7 @@ def edge_map(model: LanguageModel) -> EdgeMap:
         CannotIntervene: its stream is normalised after each addition, or a block mixes positions by something else than
             attention, so that the stream is not the sum of what heads and MLPs write.
     """
-    family = model.covered()
+    family = with_edges(model).covered()
     why = ""
     if family.sum_norms:
         why = "whose stream is normalised after each addition: what was written before does not stay as it was"
@@ -101,10 +95,6 @@ class Writes:
     each: Float[Tensor, "row writer position d_model"]
     streams: Mapping[str, Float[Tensor, "row position d_model"]]
 
-    def first(self, n_positions: int) -> "Writes":
-        """Return the first positions of every row."""
-        return Writes(self.each[:, :, :n_positions], {path: x[:, :n_positions] for path, x in self.streams.items()})
-
 
 def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus], rows: Sequence[int] | None = None) -> Writes:
     """Return what every writer adds to the stream on stimuli of one length.
@@ -135,42 +125,6 @@ def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus], rows: Sequence[
     return Writes(each, {path: widened(seen[path])[pick] for path in (*read, graph.stream(None))})
 
 
-def mean_writes(model: LanguageModel, pairs: PairSet, *, progress: Progress | None = None) -> Writes:
-    """Return the mean of what every writer adds at each position, over both prompts of all pairs that reach it.
-
-    Args:
-        model: the subject.
-        pairs: the pairs that a circuit was found on.
-        progress: called with pairs done and pairs in all.
-
-    Returns:
-        Writes: one row, as long as the longest prompt.
-
-    Cost: two forward passes per pair.
-    """
-    longest = max(map(len, pairs.clean))
-    counts = torch.zeros(longest, device=model.device)
-    total: Writes | None = None
-    done = 0
-    for some in pairs.of_equal_length(rows_at_once(model, longest)):
-        for prompts in (pairs.clean, pairs.corrupted):
-            found = writes_of(model, [prompts[i] for i in some])
-            n = found.each.shape[2]
-            if total is None:
-                shape = (1, found.each.shape[1], longest, found.each.shape[3])
-                zeros = found.each.new_zeros(shape)
-                total = Writes(zeros, {path: zeros[:, 0].clone() for path in found.streams})
-            counts[:n] += len(some)
-            total.each[0, :, :n] += found.each.sum(0)
-            for path, x in found.streams.items():
-                total.streams[path][0, :n] += x.sum(0)
-        done += len(some)
-        if progress is not None:
-            progress(done, len(pairs))
-    assert total is not None
-    return Writes(total.each / counts[:, None], {path: x / counts[:, None] for path, x in total.streams.items()})
-
-
 def row_bytes(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
     """Return how much is held of one prompt.
 
@@ -187,79 +141,6 @@ def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> in
     return max(1, MEMORY // row_bytes(model, n_positions, each=each))
 
 
-def measure_edges(
-    model: LanguageModel,
-    pairs: PairSet,
-    kept: Bool[np.ndarray, "..."],
-    *,
-    baseline: Writes | None = None,
-    progress: Progress | None = None,
-) -> Float[np.ndarray, "..."]:
-    r"""Return m(x) of a network in which every reader sees only some writers.
-
-    The input of reader v is its stream under the baseline plus Σ_u (u_now − u_baseline) over the edges u → v that are
-    kept, u_now being what u writes in this very run. With all edges it is the clean run, with none the baseline.
-
-    Args:
-        model: the subject.
-        pairs: prompts x, and x′, which is the baseline where none is given.
-        kept: ``(edge,)`` or ``(subset, edge)`` marks, in the order of ``edge_map(model)``.
-        baseline: what stands in for the others: ``mean_writes`` of other pairs.
-        progress: called with rows done and rows in all.
-
-    Returns:
-        ``(pair,)`` or ``(subset, pair)`` values of m.
-
-    Raises:
-        PatchclampError: not as many marks as edges, or a baseline shorter than the prompts.
-        CannotIntervene: a model without such edges; see ``edge_map``.
-
-    Cost: per pair and subset one forward pass in three pieces per block; the first piece, up to queries, keys and
-    values, runs once for every set of writers that the block's readers see. Memory of what writers write in rows that
-    run together, within ``SETS_MEMORY`` or one row's, whatever the number of pairs and subsets.
-    """
-    graph = edge_map(model)
-    subsets = np.atleast_2d(np.asarray(kept, dtype=bool))
-    longest = max(map(len, pairs.clean))
-    short = baseline is not None and baseline.each.shape[2] < longest
-    if subsets.shape[1:] != (len(graph),) or short:
-        raise PatchclampError(
-            expected=f"a baseline of {longest} positions" if short else f"marks of {len(graph):,} edges",
-            got=f"{baseline.each.shape[2]}" if baseline is not None and short else f"{kept.shape}",
-            remedy="Take means over prompts as long." if short else "Edges are those of edge_map(model), in its order.",
-        )
-    found = np.zeros((len(subsets), len(pairs)))
-    done = 0
-    for members in pairs.of_equal_length(len(pairs)):
-        spots = [(int(i), s) for i in members for s in range(len(subsets))]
-        step = max(1, SETS_MEMORY // row_bytes(model, len(pairs.clean[members[0]]), each=1))
-        for part in (spots[k : k + step] for k in range(0, len(spots), step)):
-            own = [i for i, _ in part]
-            shown = [pairs.clean[i] for i in own]
-            # Masks of a few rows at a time: those of hundreds of subsets take more than the writes.
-            masks = torch.from_numpy(graph.dense(subsets[[s for _, s in part]])).to(model.device)
-            m = measured_with(model, graph, shown, pairs.metric(own), masks, _base(model, pairs, own, baseline))
-            for (i, s), value in zip(part, widened(m).cpu().double().numpy(), strict=True):
-                found[s, i] = value
-            done += len(part)
-            if progress is not None:
-                progress(done, found.size)
-    return found if np.ndim(kept) > 1 else found[0]
-
-
-def _base(model: LanguageModel, pairs: PairSet, own: Sequence[int], baseline: Writes | None) -> Writes:
-    """Return the baseline's writes, a row for each of some pairs; a pair's prompt runs once however often it is there.
-
-    Nobody else holds ``each``: it may be overwritten.
-    """
-    if baseline is not None:
-        one = baseline.first(len(pairs.clean[own[0]]))
-        streams = {path: x.expand(len(own), -1, -1) for path, x in one.streams.items()}
-        return Writes(one.each.repeat(len(own), 1, 1, 1), streams)
-    once = list(dict.fromkeys(own))
-    return writes_of(model, [pairs.corrupted[i] for i in once], [once.index(i) for i in own])
-
-
 def measured_with(
     model: LanguageModel,
     graph: EdgeMap,
@@ -268,7 +149,10 @@ def measured_with(
     kept: Bool[Tensor, "row reader writer"],
     base: Writes,
 ) -> Float[Tensor, " row"]:
-    """Run rows of one length, each with the edges that it keeps; see ``measure_edges``.
+    r"""Return m of a network in which every reader sees only some writers: rows of one length, each with its edges.
+
+    The input of reader v is its stream under the baseline plus Σ_u (u_now − u_baseline) over the edges u → v that are
+    kept, u_now being what u writes in this very run. With all edges it is the clean run, with none the baseline.
 
     Args:
         model: the subject.
@@ -408,7 +292,7 @@ def measured_from(
 
 def put(site: str, values: Float[Tensor, "row position width"]) -> Intervention:
     """Return the intervention that gives every row's site values of its own, for rows of one length."""
-    return Intervention(site, "call", fn=lambda x: values.flatten(0, 1).to(x))
+    return Intervention(site, "rows", value=values)
 
 
 # -- what heads write -------------------------------------------------------------------------------------------------

@@ -2,11 +2,10 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -16,7 +15,9 @@ from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
-from patchclamp.subjects.bases import Units
+from patchclamp.subjects.bases import Units, count_units
+from patchclamp.subjects.conditions import bind_condition, holds_at
+from patchclamp.subjects.rows import check_layout, check_row_count, numbers_like, of_rows, put_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +47,13 @@ class Edit:
         intervention: what to do.
         units: the units it names.
         rows: ``(k,)`` the rows it applies to; None for all.
+        condition: the unit that its condition reads; None without a condition, or where that reads a direction.
     """
 
     intervention: Intervention
     units: Units
     rows: tuple[int, ...] | None
+    condition: Units | None = None
 
     def where(self, shape: torch.Size, frame: Frame | None, device: torch.device) -> Bool[Tensor, "..."]:
         """Return which vectors of a ``shape`` + (width,) batch the edit changes."""
@@ -152,11 +155,13 @@ class Edits:
         by_site: path to its edits.
         n_rows: rows of the batch, where each has a list of its own; 0 where one list is for all.
         shown: the rows of the batch, for a network whose frames nobody gives.
+        seen: what the sites that conditions of other sites read did in this forward pass.
     """
 
     by_site: Mapping[str, Sequence[Edit]]
     n_rows: int = 0
     shown: Sequence[Shown] = ()
+    seen: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> list[str]:
@@ -164,7 +169,7 @@ class Edits:
         return list(self.by_site)
 
     def check(self, lengths: Sequence[int], *, steps: bool) -> None:
-        """Refuse a change that would silently do nothing.
+        """Refuse a change that would silently do nothing, and values for other rows than there are.
 
         Args:
             lengths: tokens of each prompt.
@@ -174,7 +179,10 @@ class Edits:
             PatchclampError: a run of positions lies outside every prompt that it applies to, or names steps in vain.
         """
         for edit in (edit for edits in self.by_site.values() for edit in edits):
-            _refuse_vain(edit, max(lengths[i] for i in edit.rows or range(len(lengths))), steps=steps)
+            own = range(len(lengths)) if edit.rows is None else edit.rows
+            _refuse_vain(edit, max(lengths[i] for i in own), steps=steps)
+            if edit.intervention.operation == "rows":
+                check_row_count(edit.intervention, len(own))
 
     def apply(self, x: Tensor, site: Site, frame: Frame | None) -> Tensor:
         """Return x changed by the site's edits, each seeing the previous one's result; x itself is left alone.
@@ -184,12 +192,18 @@ class Edits:
             site: where.
             frame: where the columns lie; None for networks without positions.
         """
+        if not self.by_site[site.path]:
+            # A copy: the module after it may work in place.
+            self.seen[site.path] = x.movedim(site.unit_axis, -1).clone()
+            return x
         y = x.movedim(site.unit_axis, -1).clone()
         self._check_rows(y, site)
         if frame is None and y.ndim <= 3:
             frame = self._frame(y, site)
         for edit in self.by_site[site.path]:
             where = edit.where(y.shape[:-1], frame, y.device)
+            if edit.intervention.when is not None:
+                where = where & self._holds(edit, y)
             index = where.nonzero(as_tuple=True)
             if len(index[0]) == 0:
                 continue
@@ -197,7 +211,29 @@ class Edits:
             if frame is not None and len(index) > 1:
                 logical = frame.columns(y.shape[1]).to(y.device)[index[0], index[1]]
             _change(y, edit, index, logical, frame)
+        if any(site.path == path for path in self._read):
+            self.seen[site.path] = y
         return y.movedim(-1, site.unit_axis)
+
+    @cached_property
+    def _read(self) -> list[str]:
+        """Other sites that conditions read."""
+        edits = (edit.intervention for edits in self.by_site.values() for edit in edits)
+        return [do.when.site for do in edits if do.when is not None and do.when.site not in (None, do.site)]
+
+    def _holds(self, edit: Edit, y: Tensor) -> Bool[Tensor, "..."]:
+        """Return at which vectors an edit's condition holds."""
+        do, when = edit.intervention, edit.intervention.when
+        assert when is not None
+        x = y if when.site in (None, do.site) else self.seen.get(str(when.site))
+        if x is None or x.shape[:-1] != y.shape[:-1]:
+            raise PatchclampError(
+                expected=f"a condition that reads a site before {do.site}, with a vector for each of its vectors",
+                got=f"{when.site}, "
+                + ("not seen yet" if x is None else f"{tuple(x.shape[:-1])} and not {tuple(y.shape[:-1])}"),
+                remedy="Read an earlier site with the same positions, or the changed site itself (leave `site` out).",
+            )
+        return holds_at(when, edit.condition, x).view(y.shape[:-1]).to(y.device)
 
     def _check_rows(self, y: Tensor, site: Site) -> None:
         """Refuse changes of some rows, or by place, where the first axis is not the batch."""
@@ -206,7 +242,7 @@ class Edits:
             return
         for edit in self.by_site[site.path]:
             do = edit.intervention
-            if edit.rows is not None or do.at is not None or do.source is not None:
+            if edit.rows is not None or do.at is not None or do.source is not None or do.operation == "rows":
                 raise PatchclampError(
                     expected=f"{expected} rows at {site.path}, one per stimulus, to change some of them",
                     got=f"shape {tuple(y.shape)}, whose first axis is something else",
@@ -241,6 +277,11 @@ def _refuse_vain(edit: Edit, length: int, *, steps: bool) -> None:
                 got=f"{span} at {do.site}",
                 remedy="Generated tokens are steps: +0 is the first.",
             )
+    given = do.value.shape[-2] if do.operation == "rows" else length
+    if given > length and not steps:
+        raise PatchclampError(
+            expected=f"values of at most {length} positions at {do.site}", got=f"{given}", remedy="Align the prompts."
+        )
     mapped = () if steps or do.source is None else do.source.positions or ()
     beyond = [p for p in mapped if p >= length]
     if beyond:
@@ -254,6 +295,10 @@ def _refuse_vain(edit: Edit, length: int, *, steps: bool) -> None:
 def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, frame: Frame | None) -> None:
     """Write one edit into y, in place: y is the engine's own copy."""
     rows = index[0]
+    if edit.intervention.operation == "rows":
+        check_row_count(edit.intervention, len(y) if edit.rows is None else 1)
+        put_rows(y, edit.intervention, edit.units, index, logical, alone=edit.rows is not None)
+        return
     if edit.intervention.operation == "call":
         assert edit.intervention.fn is not None
         old = y[index]
@@ -279,6 +324,13 @@ def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, f
         return
     f = edit.units.encode(x)
     y[index] = x + (edit.replacement(f, rows, logical, frame) - f) @ directions
+
+
+def pick_rows(interventions: Sequence[Any], rows: Sequence[int]) -> Sequence[Any]:
+    """Return the interventions of some rows of a batch: their own lists, or one list whose values are theirs."""
+    if by_row(interventions):
+        return [interventions[i] for i in rows]
+    return [of_rows(do, rows) if isinstance(do, Intervention) else do for do in interventions]
 
 
 def by_row(interventions: Any) -> bool:
@@ -347,6 +399,12 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                     got=f"{item.operation} from a source",
                     remedy="A recording's channels have no one value to put in; give the value itself.",
                 )
+            if item.operation == "rows" and (site.ragged or ("channel" in site.axes and not site.places)):
+                raise CannotIntervene(
+                    expected=f"a site with a vector at every position, to set rows at {site.path}",
+                    got=f"axes {', '.join(site.axes)}" if not site.ragged else "a vector for some tokens alone",
+                    remedy="Set, add or scale there, or set rows of the site that encloses it.",
+                )
             if item.source is not None and site.ragged:
                 raise CannotIntervene(
                     expected=f"zero ablation, set, add, scale or call at {site.path}",
@@ -366,8 +424,40 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                     got=f"{basis.name}, which reads {basis.reads} and writes {site.path}",
                     remedy="Clamp features of a sparse autoencoder at that site, or neurons.",
                 )
-            by_site.setdefault(site.path, []).append(Edit(item, Units(basis, site, item.units), rows))
+            edit = _bound(item, basis, site, rows, find, bases)
+            if edit is not None:
+                by_site.setdefault(site.path, []).append(edit)
+    # Sites that conditions read are visited too, without a change.
+    for when in [edit.intervention.when for own in by_site.values() for edit in own]:
+        if when is not None and when.site is not None:
+            by_site.setdefault(when.site, [])
     return Edits(by_site, len(lists) if per_row else 0)
+
+
+def _bound(
+    item: Intervention,
+    basis: Basis,
+    site: Site,
+    rows: tuple[int, ...] | None,
+    find: Mapping[str, Site],
+    bases: Mapping[str, Basis],
+) -> Edit | None:
+    """Return an intervention bound to a site; None where it keeps every unit there is."""
+    units = Units(basis, site, item.units)
+    condition = None if item.when is None else bind_condition(item.when, site, find, bases)
+    if item.operation == "rows":
+        check_layout(item, units)
+    elif item.operation == "keep":
+        kept = set(units.chosen())
+        others = tuple(i for i in range(count_units(basis, site)) if i not in kept)
+        if not others:
+            return None
+        units = Units(basis, site, others)
+        if item.mode == "patch":
+            item = replace(item, operation="patch", mode="zero", units=None)
+        else:
+            item = replace(item, operation="ablate", units=None)
+    return Edit(item, units, rows, condition)
 
 
 def widened(x: Tensor) -> Tensor:
@@ -392,9 +482,7 @@ def _within(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
 
 def _spread(value: Any, old: Tensor, n_units: int) -> Tensor:
     """Shape a value for ``(n, units · block)``: one number, one per unit, or one per column."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "V":  # ml_dtypes' bfloat16, which torch cannot read
-        value = value.astype(np.float32)
-    tensor = torch.as_tensor(value, dtype=old.dtype, device=old.device)
+    tensor = numbers_like(value, old)
     width = old.shape[-1]
     if tensor.ndim == 1 and len(tensor) == n_units and n_units != width:
         tensor = tensor.repeat_interleave(width // n_units)

@@ -21,8 +21,9 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.context import context_of, counted_from
-from patchclamp.subjects.edits import Edits, Frame, by_row, widened
+from patchclamp.subjects.edits import Edits, Frame, by_row, pick_rows, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, families, family_of, module_path, why_uncovered
@@ -30,6 +31,7 @@ from patchclamp.subjects.frames import Batch, Framer, Padding, PaddingCheck, lay
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
 from patchclamp.subjects.identity import tokenizer_hash
 from patchclamp.subjects.probing import probe
+from patchclamp.subjects.reading import read_prompt, unknown_words
 from patchclamp.subjects.text import Tokenizer, read_stimuli
 from patchclamp.subjects.unembedding import Unembeds
 from patchclamp.subjects.visits import gradients_of, holder, once
@@ -174,6 +176,20 @@ class LanguageModel(Unembeds):
     def stimuli(self, shown: Any, *, answered: bool = False) -> list[Stimulus]:
         """Turn what people pass (text, ids, stimuli, or a list of these) into stimuli; see ``tokenize``."""
         return read_stimuli(shown, partial(self.tokenize, answered=answered), self._fits)
+
+    def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
+        """Turn a prompt and its answers into tokens and a metric; see ``Model.read_case``, and ``read_prompt``."""
+        return read_prompt(self, shown, targets, contrasts, **how)
+
+    def unknown_words(self, shown: Any) -> list[str]:
+        """Return the words of a prompt that its vocabulary lacks, each once, in their order.
+
+        Example:
+            >>> from patchclamp.opening import load
+            >>> load("organism:cat").unknown_words("the old unicorn")
+            ['unicorn']
+        """
+        return [word for one in self.stimuli(shown) for word in unknown_words(self.tokenizer, one)]
 
     def _fits(self, stimulus: Stimulus) -> Stimulus:
         vocabulary = self.module.get_input_embeddings().num_embeddings
@@ -418,7 +434,7 @@ class LanguageModel(Unembeds):
         # A family's contract proves batches and padding; some networks that carry a state mix rows, even of one length.
         for rows in [range(len(shown))] if self.family is not None else [[i] for i in range(len(shown))]:
             batch = self.batch([shown[i] for i in rows], "left")
-            with self.intervene([interventions[i] for i in rows] if by_row(interventions) else interventions):
+            with self.intervene(pick_rows(interventions, rows)):
                 made = continued_ids(
                     self.module, batch, pad=self._pad, max_new_tokens=max_new_tokens, temperature=temperature,
                     seed=seed, cache=cache, progress=progress,
@@ -494,7 +510,7 @@ class LanguageModel(Unembeds):
     ) -> Tensor | None:
         edits: Edits = self._bind(interventions, len(batch.stimuli))
         edits.check(batch.lengths.tolist(), steps=False)
-        early = [p for p in (*paths, *edits.paths) if restart is not None and self._first_layer(p) < restart.layer]
+        early = [p for p in (*paths, *edits.paths) if restart is not None and self.first_layer(p) < restart.layer]
         if early:
             raise PatchclampError(
                 expected="sites that run after a restart",

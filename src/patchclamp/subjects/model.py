@@ -10,11 +10,13 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
-from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.metric import EachMetric, Metric, MetricKind
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Differentiated, Progress
+from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import DIRECT, RULES, stand_ins
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import Family
@@ -151,6 +153,65 @@ class Model(Network):
         """Return what stands at a node's place in a stimulus: the token, or where on the image."""
         raise NotImplementedError
 
+    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> ReadTask:
+        """Read a task: turn every case into what this model is shown and a metric, and measure m at both ends.
+
+        Args:
+            task: cases of texts or token ids, of a model of images of paths, arrays or names such as ``digits:17``;
+                either all have counterparts, or those without are skipped.
+            least: smallest |m(x) − m(x′)| of a case that is kept; None measures nothing.
+            chat: wrap every prompt in the model's chat template as a user's message, up to where an answer follows.
+
+        Returns:
+            ReadTask: what can be compared; what was skipped stays in its task, with the reason: prompts of unequal
+                length, answers that change the prompt's tokens or cannot be told apart, cases whose two ends hardly
+                differ.
+
+        Raises:
+            PatchclampError: the only case cannot be read, or nothing is left.
+
+        Cost: two forward passes per 64 cases of one length.
+
+        Example:
+            >>> from patchclamp.opening import load
+            >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+            >>> cases = load("organism:cat").read(task)
+            >>> cases.m_clean.round(1).tolist(), cases.m_counterpart.round(1).tolist()
+            ([4.0], [-4.0])
+        """
+        shown = [(case.shown, case.counterpart, {"chat": True} if chat else {}) for case in task.cases]
+        return read_cases(self, task, shown, least)
+
+    def read_case(
+        self,
+        shown: Any,
+        targets: Sequence[str | int],
+        contrasts: Sequence[str | int] = (),
+        *,
+        counterpart: Any = None,
+        measure: MetricKind | None = None,
+        metric: Metric | None = None,
+    ) -> ReadCase:
+        """Turn one thing that is shown, and its answers, into a stimulus and a metric; nothing is run.
+
+        Args:
+            shown: a text, token ids or a stimulus; an image; of a plain network a tensor.
+            targets: the answers, with their leading space; classes by name or number.
+            contrasts: answers that they are compared with.
+            counterpart: what is shown in its place, of as many tokens.
+            measure: m; the logit of the targets where left out, or the difference of two.
+            metric: any other number, read at positions of what is shown, instead of targets and contrasts.
+
+        Raises:
+            CannotRead: what keeps this case from being read; in a task of several it is skipped.
+            PatchclampError: what no case of this model can have.
+        """
+        raise NotImplementedError
+
+    def unknown_words(self, shown: Any) -> list[str]:
+        """Return the words of a prompt that its vocabulary lacks; none where it is shown something else."""
+        return []
+
     def promoted(self, site: str, values: Float[Tensor, "n width"]) -> Float[Tensor, "n answer"] | None:
         """Return what values at a site promote through the residual stream alone; None where there is none."""
         return None
@@ -224,7 +285,8 @@ class Model(Network):
                 got=f"of={whose_each!r:.60}",
                 remedy="Leave `of` out for one stimulus.",
             )
-        first = [min((self._first_layer(i.site) for i in cell), default=0) if self.restarts else 0 for cell in cells]
+        touched = ([path for change in cell for path in change.sites] for cell in cells)
+        first = [min(map(self.first_layer, paths), default=0) if self.restarts else 0 for paths in touched]
         starts = sorted({layer for layer in first if layer > 0})
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
         clean = self.run(shown, record=paths, logits=False).recording if paths else None
@@ -246,7 +308,8 @@ class Model(Network):
                     progress(done, len(cells))
         return measured
 
-    def _first_layer(self, path: str) -> int:
+    def first_layer(self, path: str) -> int:
+        """Return the first block that a change at a site touches."""
         site = self.site(path)
         if path == "final" and self.n_layers:
             return self.n_layers - 1

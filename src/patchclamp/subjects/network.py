@@ -66,7 +66,7 @@ class Network:
 
     instead = (
         "A plain network can run, record, intervene, differentiate, measure and sweep; pc.attribute_nodes(net, inputs, "
-        "metric, levels=['module.….out']) scores its units, pc.attribute_pairs(net, pc.open_pairs(net, task), "
+        "metric, levels=['module.….out']) scores its units, pc.attribute_pairs(net, net.read(task), "
         "sites=['module.….out']) over a Task. Text needs a language model of transformers, pictures in files "
         "pc.wrap(…, prepare=…)."
     )
@@ -498,7 +498,7 @@ class Network:
     def _bind(self, interventions: Sequence[Any], n_rows: int | None) -> Edits:
         by_row(interventions)
         flat = [i for item in interventions for i in (item if isinstance(item, list | tuple) else [item])]
-        find = {i.site: self.site(i.site) for i in flat if isinstance(i, Intervention)}
+        find = {path: self.site(path) for i in flat if isinstance(i, Intervention) for path in i.sites}
         for path in find:
             self._warn_of_recurrence(path)
         for item in flat:

@@ -18,7 +18,9 @@ from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.site import Site, find_sites
 from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Differentiated, Progress, Run
+from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Place, Restart, Tap, Turned, evaluating
 from patchclamp.subjects.grids import Grid, site_at
@@ -26,7 +28,7 @@ from patchclamp.subjects.inputs import described, positions_of
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.outputs import check_axes, measured_from, read_positions
-from patchclamp.subjects.pairs import PairSet
+from patchclamp.subjects.plain_tasks import read_row, rows_of
 from patchclamp.subjects.visits import gradients_of, holder, noting_calls, once, refuse_uncalled
 
 VALUE = Metric("logit", (0,))
@@ -145,6 +147,14 @@ class PlainModel(Model):
             Row(bare.ids, bare.roles, bare.spans, tensors=tuple(x[i : i + 1] for x in inputs))
             for i in range(len(inputs[0]))
         ]
+
+    def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
+        """Turn an input and its classes into a row and a metric; see ``Model.read_case``."""
+        return read_row(self, shown, targets, contrasts, **how)
+
+    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE, chat: bool = False) -> ReadTask:
+        """Read a task of its own inputs; see ``PlainNetwork.read``."""
+        return read_cases(self, task, rows_of(self.net, task), least)
 
     @cached_property
     def _answer(self) -> Tensor:
@@ -335,6 +345,35 @@ class PlainNetwork(Network):
         find_sites(list(self.heads), [site for site, _ in found.values()])
         return found
 
+    def read(self, task: Task, *, least: float | None = LEAST_DIFFERENCE) -> ReadTask:
+        """Read a task of its own inputs: a row and its counterpart, a metric, and m at both ends.
+
+        Args:
+            task: cases that show token ids or one row of the input, without the batch; counterparts are of the same
+                shape, targets and contrasts class numbers as text. Parts named ``position`` say where m is read.
+            least: smallest |m(x) − m(x′)|; None measures nothing.
+
+        Returns:
+            ReadTask: rows in the task's order; cases whose two ends hardly differ are skipped.
+
+        Raises:
+            PatchclampError: several inputs, a case without a target, a class or position that the output does not have,
+                rows of several shapes, or nothing left.
+
+        Cost: two forward passes per 64 cases.
+
+        Example:
+            >>> from torch import nn
+            >>> from patchclamp.core.task import Case
+            >>> ids = torch.zeros(1, 3, dtype=torch.int64)
+            >>> net = PlainNetwork(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5)), ids)
+            >>> cases = net.read(Task((Case((1, 2, 3), (1, 2, 4), ("2",), ("0",)),)))
+            >>> len(cases), cases.metrics[0].target, len(cases.clean[0])
+            (1, (2,), 3)
+        """
+        shown = rows_of(self, task)
+        return read_cases(PlainModel(self, shown[0][0]), task, shown, least)
+
     def sweep(
         self,
         stimulus: Any,
@@ -384,22 +423,22 @@ def with_heads(
     return found
 
 
-def model_of(subject: Network, pairs: PairSet) -> Model:
-    """Return what engines over pairs run: a model as it is, a plain network laid out for the pairs' inputs.
+def model_of(subject: Network, cases: ReadTask) -> Model:
+    """Return what engines over cases run: a model as it is, a plain network laid out for the cases' inputs.
 
     Raises:
-        PatchclampError: pairs that were not read for a plain network.
+        PatchclampError: cases that were not read for a plain network.
 
     Cost: one forward pass of a plain network.
     """
     if isinstance(subject, Model):
         return subject
-    first = pairs.clean[0]
+    first = cases.clean[0]
     if not isinstance(first, Row):
         raise PatchclampError(
-            expected=f"pairs of {subject.name}'s own inputs",
-            got="pairs of prompts",
-            remedy="Read a Task of its inputs: pc.open_pairs(net, task).",
+            expected=f"cases of {subject.name}'s own inputs",
+            got="cases of prompts",
+            remedy="Read a Task of its inputs: subject.read(task).",
         )
     return PlainModel(subject, first.tensors)
 

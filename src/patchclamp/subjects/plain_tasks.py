@@ -1,108 +1,127 @@
 """Read a task with a plain network: each case's ids or array is one row, its answers are classes of the output."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.metric import Metric
-from patchclamp.core.pairs import Pair
+from patchclamp.core.metric import Metric, MetricKind
 from patchclamp.core.task import Case, Shown, Task
+from patchclamp.subjects.cases import CannotRead, ReadCase, check_metric, settle_measure
 from patchclamp.subjects.inputs import described
-from patchclamp.subjects.pairs import PairSet, keep_apart, measure_ends
-from patchclamp.subjects.plain import PlainModel, PlainNetwork, Row
+from patchclamp.subjects.network import Network
 
 POSITION = "position"
 """Name of a case's parts that say at which of the output's positions m is read; without them at the last."""
-_CASES = "Case(ids or array, counterpart, answers=('2',), wrongs=('0',))"
+_CASES = "Case(ids or array, counterpart, targets=('2',), contrasts=('0',))"
 
 
-@dataclass(frozen=True)
-class InputPair(Pair):
-    """Name a case of a network's own inputs where pairs of prompts are listed.
-
-    Args:
-        case: content hash of the case.
-    """
-
-    case: str = ""
-
-    def __post_init__(self) -> None:
-        # A logit has no wrong answers; a Case has checked the rest.
-        pass
-
-    @property
-    def id(self) -> str:
-        """Content hash of the case."""
-        return self.case
-
-
-def read_inputs(net: PlainNetwork, task: Task) -> PairSet:
-    """Return a task of a network's own inputs as pairs: a row and its counterpart, a metric, and m at both ends.
-
-    Args:
-        net: the wrapped network, of one input.
-        task: cases that show token ids or one row of the input, without the batch, each with a counterpart of the same
-            shape; answers and wrongs are class numbers as text. Parts named ``position`` say where m is read.
-
-    Returns:
-        PairSet: rows in the task's order; cases whose two ends hardly differ are set aside.
+def rows_of(net: Network, task: Task) -> list[tuple[Any, Any, dict[str, Any]]]:
+    """Return what every case shows and its counterpart as batches of one row, and where m is read.
 
     Raises:
-        PatchclampError: several inputs, a case without counterpart or answer, a class or position that the output does
-            not have, rows of several shapes, or nothing left.
-
-    Cost: two forward passes per 64 cases.
-
-    Example:
-        >>> from torch import nn
-        >>> net = PlainNetwork(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5)), torch.zeros(1, 3, dtype=torch.int64))
-        >>> pairs = read_inputs(net, Task((Case((1, 2, 3), (1, 2, 4), ("2",), ("0",)),)))
-        >>> len(pairs), pairs.metrics[0].target, len(pairs.clean[0])
-        (1, (2,), 3)
+        PatchclampError: rows of several shapes, or what ``tensor_of`` refuses.
     """
-    lacking = [case for case in task.cases if case.counterpart is None or not case.answers]
-    if lacking:
-        raise PatchclampError(
-            expected="cases with a counterpart and an answer",
-            got=f"{len(lacking)} without, the first {name_of(lacking[0].shown)}",
-            remedy=f"{_CASES}.",
-        )
-    clean = [tensor_of(net, case.shown) for case in task.cases]
-    corrupted = [tensor_of(net, case.counterpart) for case in task.cases if case.counterpart is not None]
-    shapes = {tuple(x.shape) for x in (*clean, *corrupted)}
+    shown: list[tuple[Any, Any, dict[str, Any]]] = []
+    for case in task.cases:
+        other = None if case.counterpart is None else tensor_of(net, case.counterpart)
+        shown.append((tensor_of(net, case.shown), other, {"positions": _positions(case)}))
+    shapes = {tuple(x.shape) for clean, other, _ in shown for x in (clean, other) if x is not None}
     if len(shapes) > 1:
         raise PatchclampError(
             expected="cases and counterparts of one shape, so that every place has its counterpart",
             got=" and ".join(map(str, sorted(shape[1:] for shape in shapes))),
             remedy="Make a task of the cases of each shape.",
         )
-    model = PlainModel(net, clean[0])
-    rows, others = (tuple(model.stimuli(torch.cat(some))) for some in (clean, corrupted))
-    metrics = tuple(metric_of(model, rows[0], task, case) for case in task.cases)
-    names = tuple(_pair_of(case) for case in task.cases)
-    whole = PairSet(names, rows, others, metrics, *np.zeros((2, len(rows))))
-    measure_ends(model, whole)
-    return keep_apart(whole, net.name, "Give counterparts under which the answer is lost.")
+    return shown
 
 
-def read_row(net: PlainNetwork, task: Task) -> tuple[Tensor, Metric]:
-    """Return the one row that a task without counterparts shows, and what is read of it.
+def _positions(case: Case) -> tuple[int, ...]:
+    spans = [part for part in case.parts if part.name == POSITION]
+    return tuple(i for part in spans for i in range(part.start, max(part.stop, part.start + 1))) or (-1,)
+
+
+class ReadsRows(Protocol):
+    """What reading needs of a plain network that is laid out."""
+
+    name: str
+
+    @property
+    def n_answers(self) -> int:
+        """Number of classes."""
+
+    def stimuli(self, shown: Any) -> list[Any]:
+        """Turn tensors into rows."""
+
+    def answer_name(self, index: int) -> str:
+        """Return a class's number."""
+
+
+def read_row(
+    model: ReadsRows,
+    shown: Any,
+    targets: Sequence[str | int],
+    contrasts: Sequence[str | int],
+    *,
+    counterpart: Any = None,
+    measure: MetricKind | None = None,
+    metric: Metric | None = None,
+    positions: tuple[int, ...] = (-1,),
+) -> ReadCase:
+    """Turn an input and class numbers into a row and a metric; see ``Model.read_case``.
+
+    Args:
+        model: the network, laid out for the input.
+        shown: a tensor, or a tuple of tensors, with one row.
+        targets: class numbers.
+        contrasts: class numbers.
+        counterpart: another row.
+        measure: m.
+        metric: another number, instead of targets and contrasts.
+        positions: of the output, where m is read.
 
     Raises:
-        PatchclampError: no answer, or what ``read_inputs`` refuses.
+        CannotRead: no class, or a counterpart that is the same.
+        PatchclampError: several rows, answers that are no class numbers, a class or position that the output does not
+            have.
     """
-    [case] = task.cases
-    if not case.answers:
-        raise PatchclampError(expected="a case with an answer", got=name_of(case.shown), remedy=f"{_CASES}.")
-    x = tensor_of(net, case.shown)
-    model = PlainModel(net, x)
-    return x, metric_of(model, model.stimuli(x)[0], task, case)
+    rows = [None if one is None else model.stimuli(one) for one in (shown, counterpart)]
+    if any(row is not None and len(row) != 1 for row in rows):
+        raise PatchclampError(expected="one input", got="several rows", remedy="Explain them one by one.")
+    clean, other = (None if row is None else row[0] for row in rows)
+    assert clean is not None
+    if other is not None and other.id == clean.id:
+        raise CannotRead.same("input", "numbers")
+    target, contrast = "", None
+    if metric is None:
+        kind, against = settle_measure(measure, targets, contrasts)
+        sides = [tuple(_class_of(model, answer) for answer in side) for side in (targets, against)]
+        strange = [i for side in sides for i in side if i >= model.n_answers]
+        if strange:
+            raise PatchclampError(
+                expected=f"classes from 0 to {model.n_answers - 1}, as the output has",
+                got=str(strange[0]),
+                remedy="Where another axis holds the classes, name the axes: pc.wrap(…, output=…).",
+            )
+        outside = [i for i in positions if not -len(clean) <= i < len(clean)]
+        if outside:
+            raise PatchclampError(
+                expected=f"positions from −{len(clean)} to {len(clean) - 1}, as the output has",
+                got=str(outside[0]),
+                remedy="Count from 0, or leave the part out for the last.",
+            )
+        metric = Metric(kind, sides[0], sides[1], positions)
+        target, contrast = (" | ".join(map(str, side)) for side in sides)
+    check_metric(model, clean, metric)
+    names = [tuple(map(model.answer_name, side)) for side in (metric.target, metric.contrast)]
+    called = f"input {clean.id[:12]}", None if other is None else f"input {other.id[:12]}"
+    return ReadCase(clean, other, metric, called[0], called[1], target, contrast or None, names[0], names[1])
 
 
-def tensor_of(net: PlainNetwork, shown: Shown) -> Tensor:
+def tensor_of(net: Network, shown: Shown) -> Tensor:
     """Return what a case shows as a batch of one row, in the example's type and on its device.
 
     Raises:
@@ -129,49 +148,12 @@ def tensor_of(net: PlainNetwork, shown: Shown) -> Tensor:
     return torch.as_tensor(x.copy(), dtype=example.dtype, device=example.device)[None]
 
 
-def metric_of(model: PlainModel, row: Row, task: Task, case: Case) -> Metric:
-    """Return what is read of a case: its measure, of its classes, at its positions.
-
-    Raises:
-        PatchclampError: answers that are no class numbers, a class or position that the output does not have, or
-            answers that do not fit the measure.
-    """
-    target, contrast = (tuple(map(_class_of, side)) for side in (case.answers, case.wrongs))
-    strange = [i for i in (*target, *contrast) if i >= model.n_answers]
-    if strange:
+def _class_of(model: ReadsRows, answer: str | int) -> int:
+    whole = isinstance(answer, int) and not isinstance(answer, bool)
+    if not whole and not (isinstance(answer, str) and answer.strip().isascii() and answer.strip().isdigit()):
         raise PatchclampError(
-            expected=f"classes from 0 to {model.n_answers - 1}, as the output has",
-            got=str(strange[0]),
-            remedy="Where another axis holds the classes, name the axes: pc.wrap(…, output=…).",
-        )
-    spans = [part for part in case.parts if part.name == POSITION]
-    positions = tuple(i for part in spans for i in range(part.start, max(part.stop, part.start + 1))) or (-1,)
-    outside = [i for i in positions if not -len(row) <= i < len(row)]
-    if outside:
-        raise PatchclampError(
-            expected=f"positions from −{len(row)} to {len(row) - 1}, as the output has",
-            got=str(outside[0]),
-            remedy="Count from 0, or leave the part out for the last.",
-        )
-    return Metric(task.measure, target, contrast, positions)
-
-
-def _class_of(answer: str) -> int:
-    if not (answer.strip().isascii() and answer.strip().isdigit()):
-        raise PatchclampError(
-            expected="answers that are class numbers, as text",
+            expected=f"answers that are class numbers of {model.name}",
             got=repr(answer)[:60],
-            remedy=f"{_CASES}: '2' is the output's column 2.",
+            remedy=f"Give the output's columns, such as 2 and contrast=0; in a task as text, {_CASES}.",
         )
     return int(answer)
-
-
-def name_of(shown: Shown | None) -> str:
-    """Return what an input is called in tables: its ids or text, of an array the shape."""
-    if isinstance(shown, np.ndarray):
-        return f"array {' x '.join(map(str, shown.shape))}"
-    return str(shown)[:60]
-
-
-def _pair_of(case: Case) -> InputPair:
-    return InputPair(name_of(case.shown), name_of(case.counterpart), case.answers, case.wrongs, case.group, case.id)

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 from patchclamp.core.edit import Edit
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
+from patchclamp.core.task import Task
+from patchclamp.subjects.cases import ReadTask
 
 
 @runtime_checkable
@@ -31,8 +33,22 @@ class Records(Subject, Protocol):
     def sites(self) -> list[Site]:
         """List the places that can be recorded, in forward order."""
 
+    def select(self, patterns: str | Sequence[str]) -> list[Site]:
+        """Return the sites that paths or patterns name."""
+
     def run(self, stimuli: Any, *, record: Sequence[str] = (), logits: Any = True, **options: Any) -> Run:
         """Show stimuli and record."""
+
+
+@runtime_checkable
+class Reads(Records, Protocol):
+    """It can be shown a task, and a number of its answers measured."""
+
+    def read(self, task: Task, **options: Any) -> ReadTask:
+        """Turn every case into what it is shown and a metric; what cannot be read is skipped, with the reason."""
+
+    def measure(self, stimuli: Any, metric: Any, **options: Any) -> Any:
+        """Return a metric's value for each stimulus."""
 
 
 @runtime_checkable

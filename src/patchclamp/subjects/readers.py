@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from patchclamp.core.errors import CannotIntervene
-from patchclamp.core.intervention import Intervention
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.byhand import gap
-from patchclamp.subjects.edges import edge_map, head_writes
+from patchclamp.subjects.edges import edge_map, head_writes, put
 from patchclamp.subjects.frames import Padding
 from patchclamp.subjects.language import LanguageModel
 
@@ -40,13 +37,9 @@ def _misread(model: LanguageModel, stimulus: Stimulus) -> float:
     changes = []
     for layer, mixer in mixers.items():
         entered = inputs[layer] if family.parallel else mixer
-        changes += [_put(inputs[layer], own[entered]), _put(mixer, own[inputs[layer]])]
+        changes += [put(inputs[layer], own[entered]), put(mixer, own[inputs[layer]])]
     r = model.run([stimulus], record=list(mlps.values()), interventions=changes, logits=False).recording
     return max([0.0, *(gap(r[path], own[path], relative=True) for path in mlps.values())])
-
-
-def _put(site: str, values: Tensor) -> Intervention:
-    return Intervention(site, "call", fn=lambda x: values.to(x))
 
 
 def _unwritten(model: LanguageModel, stimulus: Stimulus) -> float:

@@ -20,6 +20,7 @@ from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.families.spec import why_uncovered
@@ -28,6 +29,7 @@ from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.probing import MODULE, shapes_inside
+from patchclamp.subjects.reading import read_image
 from patchclamp.subjects.visits import gradients_of, holder, once
 
 
@@ -185,6 +187,10 @@ class VisionModel(Model):
         if not found:
             raise PatchclampError(expected="at least one image", got="none", remedy="Give a path or an array.")
         return found
+
+    def read_case(self, shown: Any, targets: Sequence[Any], contrasts: Sequence[Any] = (), **how: Any) -> ReadCase:
+        """Turn an image and its classes into a picture and a metric; see ``Model.read_case``."""
+        return read_image(self, shown, targets, contrasts, **how)
 
     @cached_property
     def n_answers(self) -> int:
@@ -359,19 +365,13 @@ class VisionModel(Model):
                 got=self.name,
                 remedy="Convolutions have no stand-ins: use integrated gradients, attribution patching or exact.",
             )
-        if any(position not in (0, -1) for position in metric.positions):
-            raise PatchclampError(
-                expected="position −1, the only one at which an image is answered",
-                got=str(list(metric.positions)),
-                remedy="Leave positions out.",
-            )
         shown = self._repeated(stimuli, interventions)
         held: dict[str, Tensor] = {}
         hold = holder(held)
         with torch.enable_grad():
             output = self._forward(
-                shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, (-1,), "native",
-                restart, ruled, True,
+                shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, metric.positions,
+                "native", restart, ruled, True,
             )  # fmt: skip
             assert output is not None
             measured = metric(widened(output))

@@ -53,6 +53,8 @@ export interface Control {
   p: number;
   other_decile: number;
   seed: number;
+  verdict: string;
+  rule: string;
 }
 
 export interface CorpusView {
@@ -136,6 +138,7 @@ export interface GraphPage {
   subject: Record<string, string>;
   explains: Record<string, unknown>;
   about: Record<string, unknown>;
+  rule: string;
   source: Source;
 }
 
@@ -155,6 +158,7 @@ export interface GraphRow {
   control_low: number | null;
   control_high: number | null;
   p: number | null;
+  verdict: string;
 }
 
 export interface Histogram {
@@ -477,6 +481,8 @@ export interface Verified {
   p: number | null;
   baseline: string;
   seed: number;
+  verdict: string;
+  rule: string;
 }
 
 export interface VerifyAsked {

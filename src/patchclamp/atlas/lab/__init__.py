@@ -202,21 +202,21 @@ class Lab:
             Absent: the atlas has no such answer.
             PatchclampError: it cannot be asked again.
         """
-        from patchclamp.atlas.lab.verify import over_pairs, pairs_of, question_of, verify
+        from patchclamp.atlas.lab.verify import case_of, cases_of, over_pairs, verify
 
         graph = next((layer.graph for layer in atlas.layers if layer.id == asked.graph and layer.graph), None)
         if graph is None:
             raise Absent(expected="a graph of this atlas", got=repr(asked.graph[:80]), remedy="/api/graphs lists them.")
-        question: Any = None
+        case: Any = None
         if not over_pairs(graph):
             with self._words:
-                question = question_of(self.model, graph)
+                case = case_of(self.model, graph)
 
         def work(job: Job) -> None:
-            what = question
-            if what is None:  # to read pairs is to run them
+            what = case
+            if what is None:  # to read cases is to run them
                 with job.turn(), self._words:
-                    what = pairs_of(self.model, graph)
+                    what = cases_of(self.model, graph)
             job.tell(verify(
                 self.model, graph, asked.nodes, n_sets=asked.controls, seed=asked.seed, asked=what, turn=job.turn,
                 progress=lambda done, n: job.tell(pages.Progressed(done, n)),

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.ablate import Turn, measure_changes
 from patchclamp.atlas import pages
 from patchclamp.atlas.lab.clamps import finite, movement, on_prompt, unit_values
-from patchclamp.atlas.lab.run import Turn, read_at, unit_of
+from patchclamp.atlas.lab.run import read_at, unit_of
 from patchclamp.attribute.features import kind_of
-from patchclamp.core.controls import draw_controls, strata_of
+from patchclamp.core.controls import RandomControls, draw_controls, strata_of
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
@@ -82,49 +85,47 @@ def compare(
     with turn():
         run = model.run(stimulus, record=sites, logits=metric.positions)
     metric_clean = float(metric(widened(run.logits).double())[0])
-    sets, elsewhere = _drawn(model, run.recording, now, n_sets, seed)
-    cells = sets if measured is not None else [now, *sets]
-    values = measure_cells(model, stimulus, metric, cells, turn=turn, progress=progress)
+    sets, rival, controls = _drawn(model, run.recording, now, n_sets, seed)
+    cells = [*sets, rival] if measured is not None else [now, *sets, rival]
+    rows = rows_of_turn(stimulus)
+    values = measure_changes(model, stimulus, metric, cells, batch_size=rows, turn=turn, progress=progress)
     effects = values - metric_clean
     if measured is None:
         measured, effects = float(effects[0]), effects[1:]
+    effects, loudest = effects[:-1], float(effects[-1])
     whole = effects[np.isfinite(effects)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
     # A set that breaks the model is at least as strong as anything.
     p = 1.0 if np.isnan(measured) else rank_of(measured, np.nan_to_num(effects, nan=np.inf))
+    # No sign was predicted: the claim is that these clamps move it, either way.
+    receipt = Receipt(
+        "these clamps move the answer", tuple(dict.fromkeys(str(UnitKey(*_place_of(change))) for change in now)),
+        measured, Estimate(measured, None, 1, "nats"), controls.measure(effects), {LARGEST_ACTIVATIONS: loudest},
+    )  # fmt: skip
     return pages.Control(
         target=spell(target) if spell else pages.TokenView(target, model.answer_name(target), False),
         measured=finite(measured), randoms=[finite(x) for x in effects],
         mean=finite(whole.mean()) if len(whole) else None, low=finite(interval.low) if interval else None,
-        high=finite(interval.high) if interval else None, p=p, other_decile=elsewhere, seed=seed,
+        high=finite(interval.high) if interval else None, p=p, other_decile=controls.outside, seed=seed,
+        verdict=receipt.summary, rule=RULE,
     )  # fmt: skip
 
 
-def measure_cells(
-    model: LanguageModel,
-    stimulus: Shown,
-    metric: Metric,
-    cells: Sequence[Sequence[Intervention]],
-    *,
-    turn: Turn = nullcontext,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """Return a metric under each of many sets of interventions, some rows at a time; others have their turn between."""
-    rows = max(1, min(ROWS, TOKENS // len(stimulus)))
-    found = []
-    for start in range(0, len(cells), rows):
-        with turn():
-            part = model.sweep(stimulus, metric, cells[start : start + rows], batch_size=rows)
-        found.append(widened(part).cpu().double().numpy())
-        if progress is not None:
-            progress(min(start + rows, len(cells)), len(cells))
-    return np.concatenate(found)
+def rows_of_turn(stimulus: Shown) -> int:
+    """Return how many rows of a prompt run in one turn."""
+    return max(1, min(ROWS, TOKENS // len(stimulus)))
+
+
+def _place_of(change: Intervention) -> tuple[str, int, str]:
+    """Return site, unit and basis of a clamp, in the order of a key."""
+    site, basis, index = unit_of(change)
+    return site, index, basis
 
 
 def _drawn(
     model: LanguageModel, recording: Any, now: Sequence[Intervention], n_sets: int, seed: int
-) -> tuple[list[list[Intervention]], float]:
-    """Return the clamps of every random set, and the share of units that came from another decile."""
+) -> tuple[list[list[Intervention]], list[Intervention], RandomControls]:
+    """Return the clamps of every random set, those of other units of largest activation, and how sets were matched."""
     own: dict[UnitKey, list[Intervention]] = {}
     for change in now:
         site, basis, index = unit_of(change)
@@ -153,11 +154,23 @@ def _drawn(
     sizes = {units.index((key.site, key.basis, key.index)): x for key, x in moved.items()}
     strata = strata_of(blocks, np.concatenate(farthest), {basis: kind_of(basis) == "feature" for _, basis in sites})
     controls = draw_controls(strata, list(sizes), n_sets, seed=seed, sizes=sizes)
-    return [
-        [
+    taken = [units.index((key.site, key.basis, key.index)) for key in chosen]
+    # Of a head its norm; (position, unit, block) → (unit,)
+    largest = np.concatenate(
+        [np.linalg.norm(np.nan_to_num(values[at], nan=np.inf), axis=-1).max(axis=0) for at in sites]
+    )
+    largest[taken] = -1.0
+    loudest = []
+    for place in taken:
+        same = [i for i, unit in enumerate(units) if unit[:2] == units[place][:2]]
+        loudest.append(max(same, key=lambda i: largest[i]))
+        largest[loudest[-1]] = -1.0
+
+    def clamp(places: Sequence[int]) -> list[Intervention]:
+        return [
             replace(change, site=units[other][0], units=(units[other][2],))
-            for key, other in zip(chosen, one, strict=True)
+            for key, other in zip(chosen, places, strict=True)
             for change in own[key]
         ]
-        for one in controls.sets
-    ], controls.outside
+
+    return [clamp(one) for one in controls.sets], clamp(loudest), controls

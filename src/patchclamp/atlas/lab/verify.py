@@ -5,34 +5,36 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from patchclamp.ablate import Cases, Turn, UnitSets, measure_sets
 from patchclamp.atlas import pages
 from patchclamp.atlas.circuit import ENDS
 from patchclamp.atlas.lab.clamps import finite
-from patchclamp.atlas.lab.control import measure_cells
-from patchclamp.atlas.lab.run import Turn
+from patchclamp.atlas.lab.control import rows_of_turn
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph
 from patchclamp.core.keys import UnitList
-from patchclamp.core.metric import Metric, MetricKind
-from patchclamp.core.pairs import Pair
+from patchclamp.core.metric import Metric
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import Question, ask
+from patchclamp.explain.receipts import loudest_others
 from patchclamp.explain.together import count_matched, replace_together
 from patchclamp.subjects.bases import count_units
+from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.pairs import PairSet, read_by
 
 BLOCK = re.compile(r"^blocks\.\d+\.")
 
@@ -44,7 +46,7 @@ def verify(
     *,
     n_sets: int = 99,
     seed: int = 0,
-    asked: tuple[Question, Metric] | PairSet | None = None,
+    asked: ReadCase | ReadTask | None = None,
     turn: Turn = nullcontext,
     progress: Progress | None = None,
 ) -> pages.Verified:
@@ -60,7 +62,7 @@ def verify(
         nodes: keys of some of its nodes; one named twice is replaced once.
         n_sets: random sets, at most: no two are the same, and small sites have few.
         seed: of their draw.
-        asked: what ``question_of`` or ``pairs_of`` gives, where it was called before.
+        asked: what ``case_of`` or ``cases_of`` gives, where it was called before.
         turn: what a forward pass runs in.
         progress: called with sets done and in all.
 
@@ -71,19 +73,29 @@ def verify(
     Cost: two forward passes (four with a corrupted prompt), and 1 + ``n_sets`` rows of restarted ones.
     """
     chosen, predicted = _chosen(graph, nodes)
-    if isinstance(asked, PairSet) or (asked is None and over_pairs(graph)):
-        pairs = asked or pairs_of(model, graph)
-        return _over_pairs(model, graph, chosen, pairs, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
-    question, metric = asked or question_of(model, graph)
+    if isinstance(asked, ReadTask) or (asked is None and over_pairs(graph)):
+        cases = asked or cases_of(model, graph)
+        return _over_pairs(model, graph, chosen, cases, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
+    case = asked or case_of(model, graph)
     with turn():
-        found = _sized(model, question, metric, chosen)
+        found = _sized(model, case, chosen)
         sites = [block.site for block in found.units.blocks]
-        baseline = make_baseline(model, sites, corrupted=question.corrupted)
-    controls = draw_controls(unit_strata(found), [found.units.place(node) for node in chosen], n_sets, seed=seed)
-    sets = [[found.units.key(place) for place in one] for one in controls.sets]
-    cells = [baseline.replace_all(group) for group in (chosen, *sets)]
-    values = measure_cells(model, question.shown, metric, cells, turn=turn, progress=progress)
-    together, randoms = float(found.metric_clean - values[0]), found.metric_clean - values[1:]
+        baseline = make_baseline(model, sites, corrupted=case.counterpart)
+    own = [found.units.place(node) for node in chosen]
+    controls = draw_controls(unit_strata(found), own, n_sets, seed=seed)
+    rival = [found.units.place(node) for node in loudest_others(found, chosen)]
+    groups = (own, *controls.sets, *([rival] if rival else []))
+    sets = UnitSets(found.units, [np.array(places, dtype=np.int64) for places in groups])
+    [values] = measure_sets(
+        model, Cases.of([case.clean], case.metric), sets, baseline, batch_size=rows_of_turn(case.clean),
+        turn=turn, progress=progress,
+    )  # fmt: skip
+    effects = found.metric_clean - values
+    together, randoms = float(effects[0]), effects[1 : 1 + len(controls.sets)]
+    receipt = Receipt(
+        "these nodes carry m", tuple(map(str, chosen)), predicted, Estimate(together, None, 1, "m"),
+        controls.measure(randoms), {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
+    )  # fmt: skip
     whole = randoms[np.isfinite(randoms)]
     interval = mean_interval(whole, seed=seed) if len(whole) else None
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
@@ -91,10 +103,11 @@ def verify(
     return pages.Verified(
         nodes=len(chosen), metric_clean=finite(found.metric_clean), predicted=finite(predicted),
         measured=finite(together),
-        randoms=[finite(x) for x in randoms], size=min(map(len, sets)),
+        randoms=[finite(x) for x in randoms], size=controls.size,
         mean=finite(whole.mean()) if len(whole) else None,
         low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=len(sets), p=finite(p), baseline=baseline.kind, seed=seed,
+        different=controls.n_different, p=finite(p), baseline=baseline.kind, seed=seed, verdict=receipt.summary,
+        rule=RULE,
     )  # fmt: skip
 
 
@@ -112,8 +125,8 @@ def _chosen(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
     return [UnitKey.parse(key) for key in named], float(sum(scores[key] for key in named))
 
 
-def question_of(model: LanguageModel, graph: Graph) -> tuple[Question, Metric]:
-    """Return what was asked and its metric, from what a graph says of itself.
+def case_of(model: LanguageModel, graph: Graph) -> ReadCase:
+    """Return what was asked as the model reads it, from what a graph says of itself.
 
     Raises:
         PatchclampError: its baseline is not at hand, or it does not say what was asked.
@@ -144,45 +157,37 @@ def question_of(model: LanguageModel, graph: Graph) -> tuple[Question, Metric]:
             expected="a graph that says its prompt", got=repr(words)[:120], remedy="Explain the answer again."
         )
     if words["target"] is None:
-        question = ask(model, words["prompt"], metric=metric, corrupt=words["corrupt"])
-    else:
-        question = ask(model, words["prompt"], words["target"], contrast=words["contrast"], corrupt=words["corrupt"])
-    return question, metric
+        return model.read_case(words["prompt"], (), metric=metric, counterpart=words["corrupt"])
+    contrasts = () if words["contrast"] is None else (words["contrast"],)
+    case = model.read_case(words["prompt"], (words["target"],), contrasts, counterpart=words["corrupt"])
+    return replace(case, metric=metric)
 
 
 def over_pairs(graph: Graph) -> bool:
     """Say whether a graph is a circuit that was found over pairs of prompts."""
-    return bool(graph.about.get("asked"))
+    return bool(graph.about.get("task"))
 
 
-def pairs_of(model: LanguageModel, graph: Graph) -> PairSet:
-    """Return the pairs that a circuit's graph holds, as the model reads them.
+def cases_of(model: LanguageModel, graph: Graph) -> ReadTask:
+    """Return the cases that a circuit's graph holds, as the model reads them.
 
     Raises:
-        PatchclampError: they are no pairs.
+        PatchclampError: they are no cases.
     """
     try:
-        told = [
-            Pair(p["clean"], p["corrupted"], tuple(p["answers"]), tuple(p["wrongs"]), str(p.get("group", "")))
-            for p in graph.about["asked"]
-        ]
-        kind = str(graph.metric["kind"])
-    except (KeyError, TypeError, AttributeError) as problem:
+        task = Task.from_json(graph.about["task"])
+    except (KeyError, TypeError, AttributeError, PatchclampError) as problem:
         raise PatchclampError(
-            expected="a circuit that holds its pairs", got=str(problem)[:120], remedy="Find the circuit again."
+            expected="a circuit that holds its cases", got=str(problem)[:120], remedy="Find the circuit again."
         ) from problem
-    if kind not in ("logit_difference", "probability_difference"):
-        raise PatchclampError(
-            expected="a difference of logits or probabilities", got=repr(kind)[:60], remedy="Find the circuit again."
-        )
-    return read_by(model, told, kind=cast(MetricKind, kind), least=0.0)
+    return model.read(task, least=0.0)
 
 
 def _over_pairs(
     model: LanguageModel,
     graph: Graph,
     chosen: Sequence[UnitKey],
-    pairs: PairSet,
+    cases: ReadTask,
     *,
     n_sets: int,
     seed: int,
@@ -197,7 +202,7 @@ def _over_pairs(
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
     found = replace_together(
-        model, circuit, pairs, range(len(own)), n_sets=drawn, seed=seed, alone=False, turn=turn, progress=progress
+        model, circuit, cases, range(len(own)), n_sets=drawn, seed=seed, alone=False, turn=turn, progress=progress
     )
     receipt, controls = found.receipt, found.receipt.controls
     interval = controls.interval
@@ -207,6 +212,7 @@ def _over_pairs(
         mean=finite(controls.mean), low=finite(interval.low) if interval else None,
         high=finite(interval.high) if interval else None,
         different=controls.n_different, p=finite(receipt.p), baseline="corrupted", seed=seed,
+        verdict=receipt.summary, rule=RULE,
     )  # fmt: skip
 
 
@@ -226,12 +232,12 @@ def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
                     yield str(UnitKey(site.path, unit, basis, None, position))
 
 
-def _sized(model: LanguageModel, question: Question, metric: Metric, chosen: Sequence[UnitKey]) -> Scores:
+def _sized(model: LanguageModel, case: ReadCase, chosen: Sequence[UnitKey]) -> Scores:
     """Return what every unit of the chosen nodes' kinds does, and its baseline; no scores are computed."""
     kinds = ((kind_of(node.basis), node.site) for node in chosen)
     levels = list(dict.fromkeys(BLOCK.sub("blocks.*.", site) if kind == "neuron" else kind for kind, site in kinds))
     found = attribute_nodes(
-        model, question.shown, metric, corrupted=question.corrupted, method="activation", levels=levels
+        model, case.clean, case.metric, corrupted=case.counterpart, method="activation", levels=levels
     )
     for node in chosen:
         found.units.place(node)  # raises where the model has no such node

@@ -69,6 +69,7 @@ class GraphPage:
         subject: slug and hash of the model.
         explains: the explained number, as ``Metric.to_json`` gives it.
         about: prompt, method, seeds, as the graph has them.
+        rule: what the words of its verdict mean; empty without one.
         source: where this page comes from.
     """
 
@@ -85,6 +86,7 @@ class GraphPage:
     subject: dict[str, str]
     explains: dict[str, Any]
     about: dict[str, Any]
+    rule: str
     source: Source
 
 

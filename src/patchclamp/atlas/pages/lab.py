@@ -273,6 +273,8 @@ class Control:
         p: (1 + different sets whose size is at least the measured one) / (1 + different sets).
         other_decile: share of units that had to come from another decile.
         seed: of the draw.
+        verdict: what that says of the claim, in one sentence.
+        rule: what the words of the verdict mean.
     """
 
     target: TokenView
@@ -284,6 +286,8 @@ class Control:
     p: float
     other_decile: float
     seed: int
+    verdict: str
+    rule: str
 
 
 @dataclass(frozen=True)
@@ -305,6 +309,8 @@ class Verified:
             where sets are smaller.
         baseline: what replaced the values: ``zero``, ``corrupted`` or ``mean``.
         seed: of the draw.
+        verdict: what that says of the claim, in one sentence.
+        rule: what the words of the verdict mean.
     """
 
     nodes: int
@@ -320,6 +326,8 @@ class Verified:
     p: float | None
     baseline: str
     seed: int
+    verdict: str
+    rule: str
 
 
 @dataclass(frozen=True)

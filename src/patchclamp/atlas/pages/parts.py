@@ -103,6 +103,7 @@ class GraphRow:
         control_low: lower end of what random sets of like units took, 95 % interval.
         control_high: its upper end.
         p: (1 + random sets that took as much) / (1 + sets).
+        verdict: what the measurement says of the causes, in one sentence; empty where the graph does not say.
     """
 
     id: str
@@ -120,3 +121,4 @@ class GraphRow:
     control_low: float | None
     control_high: float | None
     p: float | None
+    verdict: str

@@ -22,8 +22,8 @@ BATCH = 32
 class DiffMeanOptions:
     """Options of the difference of means."""
 
-    wanted: str = option("", "the label to move towards; the task's first where empty")
-    site: str = option("", "where it is read and added; the stream after the middle block where empty")
+    wanted: str = option("", "the label to move towards; empty: the task's first")
+    sites: str = option("", "path or pattern of the one site where it is read and added; empty: after the middle block")
 
 
 def diff_mean(subject: Records, task: Task, options: DiffMeanOptions, *, seed: int = 0, progress: Progress) -> Basis:
@@ -46,7 +46,7 @@ def diff_mean(subject: Records, task: Task, options: DiffMeanOptions, *, seed: i
         Basis: one direction of length 1 at its site.
 
     Raises:
-        PatchclampError: another number of labels, an unknown label or site, or means that are equal.
+        PatchclampError: another number of labels, an unknown label, no site or several, or means that are equal.
 
     Source: the mean steering vector of the first; of the second the difference of means. Also the supervised baseline
     of arXiv 2506.10920.
@@ -61,7 +61,7 @@ def diff_mean(subject: Records, task: Task, options: DiffMeanOptions, *, seed: i
             got=f"{', '.join(map(repr, labels))}; wanted {wanted!r}",
             remedy="Task.of_labels({'french': […], 'english': […]}) makes such a task.",
         )
-    site = options.site or _middle(subject)
+    site = _only_site(subject, options.sites)
     sums: dict[str, np.ndarray | float] = dict.fromkeys(labels, 0.0)
     counts = dict.fromkeys(labels, 0)
     done = 0
@@ -70,7 +70,7 @@ def diff_mean(subject: Records, task: Task, options: DiffMeanOptions, *, seed: i
         for start in range(0, len(shown), BATCH):
             part = shown[start : start + BATCH]
             recording = subject.run(part, record=[site], logits=False).recording
-            rows = _counted(recording, site)
+            rows = _count_rows(recording, site)
             sums[label], counts[label] = sums[label] + rows.sum(0), counts[label] + len(rows)
             progress(done := done + len(part), len(task))
     means = {label: sums[label] / max(counts[label], 1) for label in labels}
@@ -88,17 +88,24 @@ def diff_mean(subject: Records, task: Task, options: DiffMeanOptions, *, seed: i
     return Basis("diff-mean", "directions", decoder=direction, site=site, provenance=Provenance(extra=extra))
 
 
-def _middle(subject: Records) -> str:
-    """Return the path of the stream after the middle block."""
+def _only_site(subject: Records, pattern: str) -> str:
+    """Return the path of the one site that a pattern names; of the stream after the middle block without a pattern."""
+    if pattern:
+        paths = [site.path for site in subject.select(pattern)]
+        if len(paths) != 1:
+            raise PatchclampError(
+                expected="one site", got=f"{len(paths)}: {', '.join(paths[:3])}, …", remedy="Find one direction a site."
+            )
+        return paths[0]
     stream = [site.path for site in subject.sites() if site.kind == "resid_out"]
     if not stream:
         raise PatchclampError(
-            expected="a site", got="none named, and no stream of blocks", remedy="Name one: site='module.….out'."
+            expected="a site", got="none named, and no stream of blocks", remedy="Name one: sites='module.….out'."
         )
     return stream[len(stream) // 2]
 
 
-def _counted(recording: object, site: str) -> Float[np.ndarray, "row width"]:
+def _count_rows(recording: object, site: str) -> Float[np.ndarray, "row width"]:
     """Return the rows of a site that statistics count, in double precision."""
     values = np.asarray(as_numpy(recording[site]), dtype=np.float64)  # type: ignore[index]
     counted = getattr(recording, "counted", None)
@@ -127,6 +134,6 @@ METHOD = Method(
         "language-gpt2:julia-python": "after its middle block no better than random directions",
         "language-*:french-english": "after names the rate rises only where the text breaks down",
     },
-    options_at={"language-*": {"site": "blocks.3.resid_out"}, "language-gpt2:julia-python": {"site": ""}},
+    options_at={"language-*": {"sites": "blocks.3.resid_out"}, "language-gpt2:julia-python": {"sites": ""}},
     default_for=("steer",),
 )

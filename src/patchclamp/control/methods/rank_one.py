@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.control.facts import key_site, only_fact
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, change
@@ -16,7 +17,7 @@ from patchclamp.core.options import option
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import Recording, as_numpy, made_on
 from patchclamp.core.subject import Progress
-from patchclamp.core.task import Case, Task
+from patchclamp.core.task import Task
 from patchclamp.subjects.protocols import Differentiates, ReadsText, Weights
 
 
@@ -28,7 +29,7 @@ class Editable(Differentiates, Weights, ReadsText, Protocol):
 class RankOneOptions:
     """Options of the rank-one edit."""
 
-    layer: int | None = option(None, "block whose MLP is edited; a quarter of the way up where none", least=0)
+    layer: int | None = option(None, "block whose MLP is edited; a quarter of the way up by default", least=0)
     position: Literal["subject", "last"] = option("subject", "token that looks the fact up: subject's or prompt's last")
     n_prefixes: int = option(8, "beginnings of the text that are put before the prompt", least=0, most=100)
     prefix_tokens: int = option(20, "most tokens of such a beginning", least=1)
@@ -73,23 +74,12 @@ def rank_one(
 
     Cost: steps · (prefixes + 2) forward and backward passes, and O(neurons³) once.
     """
-    case, about = _only_case(task)
-    sites = [site.path for site in subject.sites() if site.kind == "mlp.act"]
-    layer = len(sites) // 4 if options.layer is None else options.layer
-    act, write = f"blocks.{layer}.mlp.act", f"blocks.{layer}.mlp.write"
-    if act not in sites:
-        raise PatchclampError(
-            expected=f"a block from 0 to {len(sites) - 1} with an MLP", got=str(layer), remedy="Choose another layer."
-        )
+    case, about, answer = only_fact(subject, task)
+    act = key_site(subject, options.layer)
+    layer = int(act.split(".")[1])
+    write = f"blocks.{layer}.mlp.write"
     linear = subject.reader(act)
     covariance = _covariance(subject, text, act)
-    answer = subject.continuation(case.shown, case.answers[0])
-    if len(answer) != 1:
-        raise PatchclampError(
-            expected="a new answer of one token",
-            got=f"{case.answers[0]!r} of {len(answer)}",
-            remedy="Choose an answer that is one token, with its leading space.",
-        )
     prefixes = ["", *_prefixes(text, options)]
     texts = [(prefix + str(case.shown), len(prefix) + about.stop) for prefix in prefixes]
     texts.append((f"{str(case.shown)[about.start : about.stop]} is a", about.stop - about.start))
@@ -108,22 +98,9 @@ def rank_one(
     return Edit(
         {linear.parameter: (change_of.T if linear.transposed else change_of).astype(np.float32)},
         subject.hash,
-        f"{case.shown}{case.answers[0]}",
+        f"{case.shown}{case.targets[0]}",
         Provenance(extra=told),
     )
-
-
-def _only_case(task: Task) -> tuple[Case, Any]:
-    """Return the one case and its part ``subject``."""
-    case = task.cases[0]
-    about = next((part for part in case.parts if part.name == "subject"), None)
-    if len(task) != 1 or about is None or not isinstance(case.shown, str) or not case.answers:
-        raise PatchclampError(
-            expected="one case: a prompt, its new answer, and the part 'subject' of the prompt",
-            got=f"{len(task)} cases, the first with {len(case.answers)} answers, subject {about}",
-            remedy="Case('Ann lives in', None, (' Arbon',), parts=(Part('subject', 0, 3),)); edit facts one by one.",
-        )
-    return case, about
 
 
 def _covariance(subject: Editable, text: Recording, site: str) -> Float[np.ndarray, "neuron neuron"]:

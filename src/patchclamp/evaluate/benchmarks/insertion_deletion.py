@@ -7,22 +7,22 @@ from typing import Literal, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.ablate import Cases, RegionSets, measure_sets
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.keys import UnitIndex
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.metric import Metric
 from patchclamp.core.options import option
-from patchclamp.core.regions import Fill, basis_name, fill_regions, grid_regions, order_curve
+from patchclamp.core.regions import Fill, basis_name, grid_regions, order_curve
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.protocols import Classifies, Intervenes
-from patchclamp.subjects.reading import read_images
+from patchclamp.subjects.protocols import Classifies, Intervenes, Reads
 
 
-class Subject(Classifies, Intervenes, Protocol):
+class Subject(Classifies, Reads, Intervenes, Protocol):
     """What the benchmark needs."""
 
 
@@ -70,7 +70,8 @@ def insertion_deletion(
 
     Cost: per image (2 + 2 · n_random) · regions forward passes, and regions² for the greedy order.
     """
-    pictures, _ = read_images(subject, task)
+    read = subject.read(task, least=None)
+    pictures = read.pictures
     blocks = scores.index.blocks if isinstance(scores.index, UnitIndex) else ()
     size = next((int(one.basis[5:]) for one in blocks if one.basis[:5] == "grid-" and one.basis[5:].isdigit()), 0)
     if scores.per_case is None or len(scores.per_case) != len(pictures) or not size:
@@ -82,13 +83,13 @@ def insertion_deletion(
     draw = np.random.default_rng(seed)
     own, random, best = [], [], []
     for i, picture in enumerate(pictures):
+        cases = Cases([picture], [Metric("log_probability", (subject.class_index(read.task.cases[i].targets[0]),))])
         regions = grid_regions(picture, size)
         shares = np.bincount(regions.ravel()) / regions.size
-        metric = Metric("log_probability", (subject.class_index(task.cases[i].answers[0]),))
 
         def answer(removed: Bool[np.ndarray, "image region"]) -> Float[np.ndarray, " image"]:
-            shown = fill_regions(picture, regions, removed, options.fill)  # noqa: B023  called within this round only
-            found: np.ndarray = np.exp(subject.measure(shown, metric).cpu().double().numpy())  # noqa: B023
+            [values] = measure_sets(subject, cases, RegionSets(size, removed), options.fill)  # noqa: B023  called within this round only
+            found: np.ndarray = np.exp(values)
             return found
 
         orders = [np.argsort(-scores.per_case[i], kind="stable")]

@@ -135,7 +135,7 @@ def _choose(subject: Subject, descriptions: Descriptions, options: TokenEffectOp
     for place in descriptions.order("peak"):
         term = int(descriptions.terms[place][0])
         if term >= 0 and term not in chosen:
-            chosen[term] = descriptions.index.key(int(place))
+            chosen[term] = descriptions.index.unit(int(place))
         if len(chosen) == options.n_units:
             break
     return list(chosen.values())

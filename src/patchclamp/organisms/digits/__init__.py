@@ -47,7 +47,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Vision
     Args:
         name: one of ``names()``.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``.
-        dtype: ``float32`` where left out.
+        dtype: by default ``float32``.
 
     Raises:
         PatchclampError: no such organism, dtype or device.
@@ -73,7 +73,7 @@ def task(n: int = 4) -> Task:
     """
     _, labels = images.digits()
     _, held_out = split()
-    cases = [Case(f"digits:{i}", answers=(str(labels[i]),)) for i in held_out[:n]]
+    cases = [Case(f"digits:{i}", targets=(str(labels[i]),)) for i in held_out[:n]]
     return Task(tuple(cases), "logit", "held-out digits")
 
 

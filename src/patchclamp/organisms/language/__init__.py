@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.task import Case, Task
+from patchclamp.core.task_files import measure_of
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.documents import TASKS, documents
 from patchclamp.organisms.language.labelled import Labelled, labelled
@@ -17,7 +19,20 @@ from patchclamp.organisms.language.recipe import NAMES
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.loading import load_language_model
 
-__all__ = ["CONCEPTS", "TASKS", "Item", "Labelled", "build", "card", "evaluate", "folder", "names", "tasks", "text"]
+__all__ = [
+    "CONCEPTS",
+    "TASKS",
+    "Item",
+    "Labelled",
+    "build",
+    "card",
+    "evaluate",
+    "folder",
+    "names",
+    "task",
+    "tasks",
+    "text",
+]
 
 
 def names() -> tuple[str, ...]:
@@ -52,7 +67,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
     Args:
         name: one of ``names()``.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto``.
-        dtype: ``float32`` where left out; the file holds float16, which float32 holds exactly.
+        dtype: by default ``float32``; the file holds float16, which float32 holds exactly.
 
     Returns:
         LanguageModel: the organism in the rig.
@@ -128,6 +143,24 @@ def tasks(task: str, n: int = 500, *, seed: int = 0, held_out: bool = True, name
         True
     """
     return items(task, _rules(name), n, seed=seed, held_out=held_out)
+
+
+def task(kind: str, n: int = 64, *, seed: int = 0, held_out: bool = True, name: str = NAMES[0]) -> Task:
+    """Return questions of a kind as a Task, each with its template as group; arguments as for ``tasks``.
+
+    Example:
+        >>> task("ioi", 2).cases[0].group != ""
+        True
+    """
+    cases = [
+        # Where several answers are right, some are so after either prompt: they cannot tell the two apart.
+        Case(
+            item.clean, item.corrupted, tuple(sorted(item.line.answers - item.line.wrongs)),
+            tuple(sorted(item.line.wrongs)), group=item.template,
+        )
+        for item in tasks(kind, n, seed=seed, held_out=held_out, name=name)
+    ]  # fmt: skip
+    return Task(tuple(cases), measure_of(cases), kind)
 
 
 def _rules(name: str) -> Any:

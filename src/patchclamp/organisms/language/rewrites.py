@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
 from patchclamp.core.arguments import Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
@@ -16,6 +14,7 @@ from patchclamp.organisms.language.tasks import LIES, LIVES, WORKS
 from patchclamp.organisms.language.words import NAMES
 from patchclamp.organisms.language.world import CITIES, COUNTRIES, world
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.ordinary import join_recordings
 
 BATCH = 100
 
@@ -52,7 +51,7 @@ def rewrite(kind: str, number: int = 0) -> Rewrite:
 
     Example:
         >>> case = rewrite("lies").task.cases[0]
-        >>> case.shown, case.answers, case.wrongs
+        >>> case.shown, case.targets, case.contrasts
         ('Arbon lies in', (' Norland',), (' Velia',))
     """
     tables = _tables()
@@ -93,6 +92,4 @@ def background(model: LanguageModel, sites: str | Sequence[str], n: Positive = 6
     parts = [
         model.run(shown[i : i + BATCH], record=sites, logits=False).recording.to_numpy() for i in range(0, n, BATCH)
     ]
-    values = {site: np.concatenate([part[site] for part in parts]) for site in parts[0].values}
-    about = {"subject": {"slug": model.name, "hash": model.hash}}
-    return Recording(tuple(shown), values, parts[0].sites, about)
+    return join_recordings(parts, model)

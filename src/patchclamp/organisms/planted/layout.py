@@ -98,7 +98,7 @@ class Neuron:
         index: which neuron of the block.
         fires: the reading.
         writes: coordinates per unit of activation.
-        gated: readings of gate and up in a gated MLP, activation = max(0, gate) · up; ``fires`` and 1 where left out.
+        gated: readings of gate and up in a gated MLP, activation = max(0, gate) · up; by default ``fires`` and 1.
         beside: squared length of what heads and neurons before it have written where it reads; only needed where its
             activation must be exact.
     """
@@ -205,7 +205,7 @@ class Stream:
 
     Args:
         axes: names.
-        units: axis to the coordinate that counts as 1 in a reading; 1 where left out.
+        units: axis to the coordinate that counts as 1 in a reading; by default 1.
 
     Raises:
         PatchclampError: more axes than the stream is wide.

@@ -1,12 +1,13 @@
 """superposition: recorded activity that is made of planted directions, made in code and never shipped."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from patchclamp.core.arguments import Natural, Positive, checked
+from patchclamp.core.basis import Basis
 from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Stimulus
@@ -33,6 +34,17 @@ class Planted:
     directions: Float[np.ndarray, "feature width"]
     codes: Float[np.ndarray, "row feature"]
 
+    @property
+    def basis(self) -> Basis:
+        """What is planted, as a basis."""
+        return Basis("planted", "directions", decoder=self.directions.astype(np.float32), site=SITE)
+
+    @property
+    def concepts(self) -> Recording:
+        """The codes of the same stimuli, above zero where a feature is on."""
+        sites = {"codes": Site("codes", "codes", self.codes.shape[1])}
+        return replace(self.recording, values={"codes": self.codes.astype(np.float32)}, sites=sites)
+
 
 def names() -> tuple[str, ...]:
     """List the organisms of planted directions."""
@@ -47,7 +59,7 @@ def make(variant: Variant = "", *, n_rows: Positive = 8000, seed: Natural = 0) -
         variant: empty: 48 sparse features in 32 dimensions, about two of them on at a time. ``groups``: six signed
             groups of six neurons among 60, free to overlap. ``parts``: five non-negative parts of disjoint neurons.
             ``components``: four orthogonal directions of much variance. ``noise``: normal activity without any feature,
-            and ``uniform`` of which none is negative, both held against directions that it is not made of.
+            and ``uniform`` of which none is negative, both beside directions and codes that it is not made of.
         n_rows: rows of activity.
         seed: of everything random.
 
@@ -81,11 +93,10 @@ def make(variant: Variant = "", *, n_rows: Positive = 8000, seed: Natural = 0) -
     directions, codes = directions / lengths, codes * lengths.T
     rest = 0.05 * np.abs(draw.standard_normal((n_rows, directions.shape[1])))
     if variant in ("noise", "uniform"):
-        codes = np.zeros_like(codes)
         rest = draw.random(rest.shape) if variant == "uniform" else draw.standard_normal(rest.shape)
     elif variant != "parts":
         rest *= draw.choice([-1, 1], rest.shape)
-    x = (codes @ directions + rest).astype(np.float32)
+    x = (rest if variant in ("noise", "uniform") else codes @ directions + rest).astype(np.float32)
     stimuli = tuple(Stimulus.of(np.arange(len(part))) for part in np.split(x, range(WINDOW, n_rows, WINDOW)))
     sites = {SITE: Site(SITE, SITE, x.shape[1])}
     return Planted(Recording(stimuli, {SITE: x}, sites, {"subject": {"slug": "superposition"}}), directions, codes)

@@ -9,6 +9,7 @@ import { Asked, Together } from "../../parts/Answer";
 import { Awaited, Nothing } from "../../parts/States";
 import { Visible } from "../../parts/Text";
 import { Origin, Title, useTitle } from "../../parts/Title";
+import { Verdict } from "../../parts/Verdict";
 import { go, withQuery } from "../../route";
 import { Compare } from "./Compare";
 import { exported, save } from "./exported";
@@ -27,16 +28,6 @@ const CALLED: Record<string, string> = { site: "embedding or MLP" };
 const SMALL = "(max-width: 44rem)";
 
 /** Methods as people call them. */
-const METHODS: Record<string, string> = {
-  ig: "integrated gradients",
-  relp: "relevance patching",
-  atp: "attribution patching",
-  exact: "exact replacement",
-  patch: "exact patching",
-  eap: "edge attribution patching",
-  "eap-ig": "edge attribution patching with integrated gradients",
-};
-
 /** Where m has lost everything, by what values were replaced with. */
 const FLOORS: Record<string, string> = {
   zero: "With every unit set to zero",
@@ -96,11 +87,12 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
       <p class="lead">
         m = <strong class="num">{number(page.graph.metric, true)}</strong>
         <span class="soft">
-          {page.graph.contrast !== null && <>, by how much the answer's logit leads</>}; scored by {METHODS[page.graph.method] ?? (page.graph.method || "a method that is not named")};{" "}
+          {page.graph.contrast !== null && <>, by how much the answer's logit leads</>}; scored by {page.graph.method || "a method that is not named"};{" "}
           {page.graph.measured_together === null ? "no unit was replaced, and these are predictions" : <>{pairsOf(page) ? "the first parts" : "all causes"} replaced together take away{" "}</>}
         </span>
         {page.graph.measured_together !== null && <Together row={page.graph} />}
       </p>
+      <Verdict verdict={page.graph.verdict} rule={page.rule} />
       <p class="small soft" data-testid="reading">
         {page.measures.metric_baseline !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.metric_baseline, true)}. </> : null}</>}
         {!pairsOf(page) && <Left page={page} />}

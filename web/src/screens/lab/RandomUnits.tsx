@@ -5,6 +5,7 @@ import type { Control } from "../../api/types";
 import { draft } from "../../draft";
 import { count, number, percent, plural } from "../../format";
 import { Chip } from "../../parts/Text";
+import { Verdict } from "../../parts/Verdict";
 import { Answers } from "./Ranked";
 import { SETS, shown } from "./state";
 
@@ -37,8 +38,8 @@ export function RandomUnits({ ran, acting }: { ran: Ran; acting: boolean }): JSX
 }
 
 const STACK = 7;
-/** Above this share of units that had to come from elsewhere, the comparison is called weak. */
-const WEAK = 0.2;
+/** Above this share of units that had to come from elsewhere, the comparison says little. */
+const UNLIKE = 0.2;
 
 /** How far from its place the stack of the nth dot stands, in pixels: by turns left and right of the first. */
 function aside(level: number): number {
@@ -97,10 +98,11 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
         . {count(asFar)} of {count(n)} moved it at least as far: <strong class="num" data-testid="control-p">p = {p.toFixed(3)}</strong>
         {asFar === 0 && `, the least that ${plural(different, "different set")} can give`}.
       </p>
+      <Verdict verdict={control.verdict} rule={control.rule} />
       {control.other_decile > 0 && (
-        <p class={`small ${control.other_decile > WEAK ? "warn" : "soft"}`} data-testid="unlike" data-value={control.other_decile}>
+        <p class={`small ${control.other_decile > UNLIKE ? "warn" : "soft"}`} data-testid="unlike" data-value={control.other_decile}>
           {percent(control.other_decile)} of the random units are moved less far or farther than those they stand for: too few like ones are there
-          {control.other_decile > WEAK && ", and the comparison is weak"}.
+          {control.other_decile > UNLIKE && ", and the comparison says little"}.
         </p>
       )}
       <p class="small soft">

@@ -6,7 +6,7 @@ import { draft, drafted, newGesture } from "../../draft";
 import { query } from "../../route";
 
 export const TOP = 10;
-export const SETS = 20;
+export const SETS = 99;
 const NEW = 12;
 export const MOST_NEW = 100;
 const FIRST_RANKED = 8;

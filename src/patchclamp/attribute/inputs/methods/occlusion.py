@@ -5,19 +5,18 @@ from typing import Protocol
 
 import numpy as np
 
-from patchclamp.core.errors import PatchclampError
+from patchclamp.ablate import Cases, RegionSets, measure_sets
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
-from patchclamp.core.regions import SITE, Fill, basis_name, fill_regions, grid_regions
+from patchclamp.core.regions import SITE, Fill, basis_name, grid_regions
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.protocols import Classifies, Intervenes
-from patchclamp.subjects.reading import read_images
+from patchclamp.subjects.protocols import Classifies, Intervenes, Reads
 
 
-class Subject(Classifies, Intervenes, Protocol):
+class Subject(Classifies, Reads, Intervenes, Protocol):
     """What occlusion needs."""
 
     name: str
@@ -40,7 +39,7 @@ def occlusion(subject: Subject, task: Task, options: OcclusionOptions, *, progre
         subject: a network that answers with classes.
         task: images of one size, each with its answer (the class), and wrong ones where m is a difference.
         options: size of the squares, filling.
-        progress: called with images done and in all.
+        progress: called with rows of forward passes done and in all.
 
     Returns:
         Scores: of regions, ``input/grid-SIZE/INDEX``; their mean over images, and ``per_case`` those of each.
@@ -53,23 +52,16 @@ def occlusion(subject: Subject, task: Task, options: OcclusionOptions, *, progre
 
     Cost: regions + 1 forward passes per image.
     """
-    pictures, metrics = read_images(subject, task)
-    regions = [grid_regions(picture, options.size) for picture in pictures]
-    if len({one.shape for one in regions}) != 1:
-        raise PatchclampError(
-            expected="images of one size", got=f"{len({one.shape for one in regions})} sizes", remedy="Resize them."
-        )
-    n = int(regions[0].max()) + 1
+    cases = subject.read(task, least=None)
+    pictures = cases.pictures
+    n = int(grid_regions(pictures[0], options.size).max()) + 1
     removed = np.concatenate([np.zeros((1, n), dtype=bool), np.eye(n, dtype=bool)])
-    each, clean = np.empty((len(pictures), n)), np.empty(len(pictures))
-    for i, (picture, metric) in enumerate(zip(pictures, metrics, strict=True)):
-        shown = fill_regions(picture, regions[i], removed, options.fill)
-        values = subject.measure(shown, metric).cpu().double().numpy()
-        clean[i], each[i] = values[0], values[0] - values[1:]
-        progress(i + 1, len(pictures))
+    sets = RegionSets(options.size, removed)
+    values = measure_sets(subject, Cases(pictures, cases.metrics), sets, options.fill, progress=progress)
+    clean, each = values[:, 0], values[:, :1] - values[:, 1:]
     index = UnitIndex([Block(SITE, basis_name(options.size), n)], subject.name)
     return Scores(
-        index, each.mean(0), "m", options.fill, float(clean.mean()), per_case=each, task=task.hash
+        index, each.mean(0), "m", options.fill, float(clean.mean()), per_case=each, task=cases.task.hash
     )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import LAYOUTS, Pair, read_pairs
+from patchclamp.core.task import Case
+from patchclamp.core.task_files import LAYOUTS, read_task
 
 COLUMNS = ["clean", "corrupted", "answer", "answers", "wrong", "wrongs", "group", "label", "correct_idx",
            "clean_prefix", "patch_prefix", "clean_answer", "patch_answer", "case"]  # fmt: skip
@@ -23,12 +24,12 @@ anything = st.recursive(
 rows = st.dictionaries(st.sampled_from(COLUMNS), anything, max_size=6)
 
 
-def asked(data: bytes, layout: str | None) -> list[Pair]:
+def asked(data: bytes, layout: str | None) -> list[Case]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs"
         path.write_bytes(data)
         try:
-            return read_pairs(path, layout)
+            return list(read_task(path, layout).cases)
         except PatchclampError as problem:
             said = problem
     assert all((said.expected, said.got, said.remedy))
@@ -51,7 +52,7 @@ def test_any_json_lines(many, layout):
     text = "".join(json.dumps(row) + "\n" for row in many)
     for pair in asked(text.encode(), layout):
         assert pair.id
-        assert pair.answers
+        assert pair.targets
 
 
 @given(st.lists(st.sampled_from(COLUMNS), max_size=6), st.lists(st.lists(words, max_size=7), max_size=3), layouts)
@@ -59,7 +60,7 @@ def test_any_table(header, table, layout):
     text = io.StringIO()
     csv.writer(text).writerows([header, *table])
     for pair in asked(text.getvalue().encode("utf-8", "surrogatepass"), layout):
-        assert pair.clean
+        assert pair.shown
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
@@ -68,9 +69,9 @@ several = st.lists(texts, min_size=1, max_size=3).map(tuple)
 
 @given(st.lists(st.tuples(texts, texts, several, several, texts), min_size=1, max_size=4))
 def test_what_is_written_as_json_lines_is_read_again(many):
-    pairs = [Pair(*one) for one in many if not set(one[2]) & set(one[3])]
+    pairs = [Case(*one[:4], group=one[4]) for one in many if not set(one[2]) & set(one[3])]
     text = "".join(
-        json.dumps({"clean": p.clean, "corrupted": p.corrupted, "answers": p.answers, "wrongs": p.wrongs,
+        json.dumps({"clean": p.shown, "corrupted": p.counterpart, "answers": p.targets, "wrongs": p.contrasts,
                     "group": p.group}, ensure_ascii=False) + "\n"
         for p in pairs
     )  # fmt: skip

@@ -1,13 +1,11 @@
-"""Pairs: clean and corrupted prompts with their answers, the questions that circuits are found and judged on."""
+"""Read a task from a file: clean and corrupted prompts with their answers, as tables of the field hold them."""
 
 import csv
-import hashlib
 import io
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -15,63 +13,16 @@ from typing import Any
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse
+from patchclamp.core.metric import MetricKind
+from patchclamp.core.task import FORMAT, Case, Task
 
 MAX_FILE = 256 * 2**20
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 @checked
-@dataclass(frozen=True)
-class Pair:
-    """Hold one question and its counterpart, as text.
-
-    Args:
-        clean: the prompt.
-        corrupted: a prompt of as many tokens, under which a wrong answer is right.
-        answers: what may follow the clean prompt, each with its leading space.
-        wrongs: what may not.
-        group: which template or case it is of; empty where nobody says.
-
-    Raises:
-        PatchclampError: an empty prompt, no answer, or an answer that is wrong too.
-
-    Example:
-        >>> Pair("the old cat", "the old dog", (" sat",), (" ran",)).id
-        'e659549b'
-    """
-
-    clean: str
-    corrupted: str
-    answers: tuple[str, ...]
-    wrongs: tuple[str, ...]
-    group: str = ""
-
-    def __post_init__(self) -> None:
-        both = set(self.answers) & set(self.wrongs)
-        if not self.clean or not self.corrupted or not all(self.answers) or not all(self.wrongs) or both:
-            what = f"{sorted(both)[0]!r} as both" if both else "an empty one"
-            raise PatchclampError(
-                expected="two prompts, and answers other than the wrong ones",
-                got=f"{what} in {self.clean!r:.60}",
-                remedy="Give clean, corrupted, answer and wrong answer of every pair.",
-            )
-        if not self.answers or not self.wrongs:
-            raise PatchclampError(
-                expected="at least one answer and one wrong answer",
-                got=f"none with {self.clean!r:.60}",
-                remedy="Give both, each with its leading space.",
-            )
-
-    @property
-    def id(self) -> str:
-        """Content hash, by which pairs that a circuit was found on are known again."""
-        content = json.dumps([self.clean, self.corrupted, self.answers, self.wrongs])
-        return hashlib.sha256(content.encode()).hexdigest()[:8]
-
-
-@checked
-def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pair]:
-    """Read pairs from a CSV or a JSONL file.
+def read_task(path: str | PathLike[str], layout: str | None = None, *, measure: MetricKind | None = None) -> Task:
+    """Read a task from a CSV or a JSONL file of clean and corrupted prompts, or from what ``Task.save`` wrote.
 
     | layout | columns, or fields of every line |
     |---|---|
@@ -85,12 +36,14 @@ def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pai
     Args:
         path: the file, in UTF-8; a line that begins with ``{`` first makes it JSONL.
         layout: one of the table; found by the file's own columns where left out.
+        measure: m; where left out that of the task's file, else the difference of two logits, or of probabilities where
+            a case has several answers.
 
     Returns:
-        list[Pair]: in the file's order; at least one.
+        Task: a case for each line, in the file's order: the answers are its targets, the wrong ones its contrasts.
 
     Raises:
-        PatchclampError: no such file, not UTF-8, unknown columns, no pairs, or a line that is none, which is named.
+        PatchclampError: no such file, not UTF-8, unknown columns, no cases, or a line that is none, which is named.
 
     Cost: the file is read into memory.
 
@@ -98,7 +51,7 @@ def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pai
         >>> from tempfile import NamedTemporaryFile
         >>> with NamedTemporaryFile("w", suffix=".csv") as file:
         ...     print("clean,corrupted,answer,wrong\\nthe old cat,the old dog, sat, ran", file=file, flush=True)
-        ...     read_pairs(file.name)[0].answers
+        ...     read_task(file.name).cases[0].targets
         (' sat',)
     """
     file = Path(fspath(path))
@@ -107,12 +60,15 @@ def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pai
             expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Leave it out to have it found."
         )
     text = _text(file)
+    if text.lstrip().startswith("{") and f'"{FORMAT}"' in text[:200]:
+        task = Task.load(file)
+        return task if measure is None else replace(task, measure=measure)
     rows = _of_json(text, file.name) if text.lstrip().startswith("{") else _of_csv(text, file.name)
-    found: list[Pair] = []
+    cases: list[Case] = []
     for line, row in rows:
         try:
             layout = layout or _layout_of(row)
-            found.append(LAYOUTS[layout](row))
+            cases.append(LAYOUTS[layout](row))
         except _NoColumn as problem:
             # Of a CSV the first line names the columns: it is wrong, whatever follows.
             header = {} if text.lstrip().startswith("{") else {"remedy": "Mend the names in line 1."}
@@ -120,11 +76,22 @@ def read_pairs(path: str | PathLike[str], layout: str | None = None) -> list[Pai
             raise _broken(file.name, at, problem.got, expected=problem.expected, **header) from problem
         except PatchclampError as problem:
             raise _broken(file.name, line, problem.got, expected=problem.expected) from problem
-    if not found:
+    if not cases:
         raise PatchclampError(
-            expected="at least one pair", got=f"{file.name}, which has none", remedy="A CSV begins with its columns."
+            expected="at least one case", got=f"{file.name}, which has none", remedy="A CSV begins with its columns."
         )
-    return found
+    return Task(tuple(cases), measure or measure_of(cases), file.stem)
+
+
+def measure_of(cases: Sequence[Case]) -> MetricKind:
+    """Return m where nobody names it: the difference of probabilities where a case has several answers, else of logits.
+
+    Example:
+        >>> measure_of([Case("1752 to 17", "1701 to 17", ("53", "54"), ("52",))])
+        'probability_difference'
+    """
+    several = any(len(case.targets) > 1 or len(case.contrasts) > 1 for case in cases)
+    return "probability_difference" if several else "logit_difference"
 
 
 def _text(file: Path) -> str:
@@ -137,7 +104,7 @@ def _text(file: Path) -> str:
         if file.stat().st_size > MAX_FILE:
             raise PatchclampError(
                 expected=f"a file of at most {MAX_FILE // 2**20} MiB", got=f"{file}, which is larger",
-                remedy="Cut it: some hundred pairs are many.",
+                remedy="Cut it: some hundred cases are many.",
             )  # fmt: skip
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
@@ -227,15 +194,23 @@ def _strings(row: Mapping[str, Any], *columns: str) -> tuple[str, ...]:
     return values
 
 
-def _own(row: Mapping[str, Any]) -> Pair:
+def _case(clean: str, corrupted: str, answers: tuple[str, ...], wrongs: tuple[str, ...], group: str = "") -> Case:
+    if not answers or not wrongs:
+        raise PatchclampError(
+            expected="at least one answer and one wrong answer",
+            got=f"none with {clean!r:.60}",
+            remedy="Give both, each with its leading space.",
+        )
+    return Case(clean, corrupted, answers, wrongs, group=group)
+
+
+def _own(row: Mapping[str, Any]) -> Case:
     group = _string(row, "group") if row.get("group") is not None else ""
-    return Pair(
-        _string(row, "clean"), _string(row, "corrupted"), _strings(row, "answer", "answers"),
-        _strings(row, "wrong", "wrongs"), group,
-    )  # fmt: skip
+    clean, corrupted = _string(row, "clean"), _string(row, "corrupted")
+    return _case(clean, corrupted, _strings(row, "answer", "answers"), _strings(row, "wrong", "wrongs"), group)
 
 
-def _ioi(row: Mapping[str, Any]) -> Pair:
+def _ioi(row: Mapping[str, Any]) -> Case:
     clean, corrupted = _string(row, "clean"), _string(row, "corrupted")
     words = _WORD.findall(clean)
     times = Counter(word for word in words if word[0].isupper())
@@ -248,10 +223,10 @@ def _ioi(row: Mapping[str, Any]) -> Pair:
             got=f"{', '.join(once) or 'none'}; {', '.join(again) or 'none'}",
             remedy="Give answer and wrong in columns of their own.",
         )
-    return Pair(clean, corrupted, (f" {once[0]}",), (f" {again[0]}",))
+    return _case(clean, corrupted, (f" {once[0]}",), (f" {again[0]}",))
 
 
-def _greater_than(row: Mapping[str, Any]) -> Pair:
+def _greater_than(row: Mapping[str, Any]) -> Case:
     given = row.get("label")
     # A spreadsheet writes 4 for 04.
     label = str(given)[:3].zfill(2)
@@ -259,17 +234,16 @@ def _greater_than(row: Mapping[str, Any]) -> Pair:
         raise PatchclampError(expected="a label from 00 to 98", got=f"{given!r:.40}", remedy="Give two digits.")
     years = [f"{year:02d}" for year in range(100)]
     above, others = (tuple(y for y in years if (y > label) == greater) for greater in (True, False))
-    return Pair(_string(row, "clean"), _string(row, "corrupted"), above, others)
+    return _case(_string(row, "clean"), _string(row, "corrupted"), above, others)
 
 
-def _agreement(row: Mapping[str, Any]) -> Pair:
-    return Pair(
-        _string(row, "clean_prefix"), _string(row, "patch_prefix"), _strings(row, "clean_answer"),
-        _strings(row, "patch_answer"), _string(row, "case") if row.get("case") is not None else "",
-    )  # fmt: skip
+def _agreement(row: Mapping[str, Any]) -> Case:
+    group = _string(row, "case") if row.get("case") is not None else ""
+    clean, corrupted = _string(row, "clean_prefix"), _string(row, "patch_prefix")
+    return _case(clean, corrupted, _strings(row, "clean_answer"), _strings(row, "patch_answer"), group)
 
 
-LAYOUTS: Mapping[str, Callable[[Mapping[str, Any]], Pair]] = {
+LAYOUTS: Mapping[str, Callable[[Mapping[str, Any]], Case]] = {
     "own": _own, "ioi": _ioi, "greater-than": _greater_than, "agreement": _agreement,
 }  # fmt: skip
 _COLUMNS: Mapping[str, set[str]] = {

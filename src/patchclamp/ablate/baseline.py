@@ -1,19 +1,21 @@
-"""Baseline: what a neuron's or head's value is held against, and replaced by."""
+"""Baseline: what a unit's value is held against, and replaced by."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchclamp.ablate.cases import ROWS
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.intervention import Intervention, Source, Span, Values
+from patchclamp.core.intervention import Intervention, Source, Values
 from patchclamp.core.recording import Recording, as_numpy
-from patchclamp.core.unit import UnitKey
+from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.model import Model
 
@@ -31,24 +33,84 @@ class Baseline:
         kind: ``zero``, ``mean`` or ``corrupted``.
         values: a survey (or anything with means) for ``mean``, the corrupted run for ``corrupted``.
         stimulus: which of the corrupted runs; None for all of them, row by row beside as many clean ones.
+        shown: stimuli instead of values, run where they are needed: for ``corrupted`` the counterpart of every case,
+            for ``mean`` those whose mean is taken, position by position, among stimuli of one length.
 
     Example:
-        >>> from patchclamp.core.unit import UnitKey
-        >>> Baseline("zero").replace(UnitKey.parse("blocks.0.mlp.act/neurons/7@3")).operation
+        >>> Baseline("zero").replace_site("blocks.0.mlp.act").operation
         'ablate'
     """
 
     kind: Kind
     values: Values | None = None
     stimulus: int | None = 0
+    shown: tuple[Shown, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in ("zero", "mean", "corrupted") or (self.kind == "zero") != (self.values is None):
+        n_given = (self.values is not None) + bool(self.shown)
+        if self.kind not in ("zero", "mean", "corrupted") or n_given != (self.kind != "zero"):
             raise PatchclampError(
                 expected="zero without values, or mean or corrupted with them",
-                got=f"{self.kind!r} {'without' if self.values is None else 'with'} values",
+                got=f"{self.kind!r} {'without' if not n_given else 'with'} values",
                 remedy="Give a survey for mean, a recording of the corrupted prompt for corrupted.",
             )
+
+    def rows(
+        self, model: Model, paths: Sequence[str], some: Int[np.ndarray, " some"], n: int
+    ) -> dict[str, Float[Tensor, "..."]]:
+        """Return what stands in the place of sites' values in some cases of one length.
+
+        Args:
+            model: the subject.
+            paths: sites.
+            some: places of the cases.
+            n: their length.
+
+        Returns:
+            By site ``(position, width)`` where all cases take the same, else ``(case, position, width)``.
+
+        Raises:
+            PatchclampError: no mean at so many positions.
+
+        Cost: a forward pass per case where counterparts are shown; of a mean, one per stimulus at the first call.
+        """
+        if self.shown and self.kind == "corrupted":
+            recording = model.run([self.shown[int(i)] for i in some], record=list(paths), logits=False).recording
+            return {path: recording[path].unflatten(0, (len(some), -1)) for path in paths}
+        if self.shown:
+            return {path: self._mean(model, path, paths, n) for path in paths}
+        found = {}
+        for path in paths:
+            site = model.site(path)
+            shape = (site.n_places or n, site.width or site.n_heads * n)
+            if self.stimulus is None and isinstance(self.values, Recording):
+                found[path] = self.values[path].unflatten(0, (len(self.values.stimuli), -1))[torch.from_numpy(some)]
+            else:
+                found[path] = self.at(path, torch.zeros(1, dtype=model.dtype, device=model.device).expand(shape))
+        return found
+
+    def _mean(self, model: Model, path: str, paths: Sequence[str], n: int) -> Float[Tensor, "position width"]:
+        missing = [one for one in paths if (one, n) not in self._means]
+        if missing:
+            own = [x for x in self.shown if len(x) == n]
+            if not own:
+                raise PatchclampError(
+                    expected=f"stimuli of {n} tokens among those whose mean is taken",
+                    got=", ".join(str(k) for k in sorted({len(x) for x in self.shown})) + " tokens",
+                    remedy="Take means over stimuli as long, or the counterparts as the baseline.",
+                )
+            sums: dict[str, Tensor] = {}
+            for some in (own[k : k + ROWS] for k in range(0, len(own), ROWS)):
+                recording = model.run(some, record=missing, logits=False).recording
+                for one in missing:
+                    total = recording[one].unflatten(0, (len(some), -1)).double().sum(0)
+                    sums[one] = sums[one] + total if one in sums else total
+            self._means.update({(one, n): (total / len(own)).to(model.dtype) for one, total in sums.items()})
+        return self._means[path, n]
+
+    @cached_property
+    def _means(self) -> dict[tuple[str, int], Tensor]:
+        return {}
 
     def at(self, site: str, like: Tensor) -> Float[Tensor, "position width"]:
         """Return the baseline's values beside the clean run's, in the same type and on the same device."""
@@ -71,65 +133,17 @@ class Baseline:
             return torch.zeros(len(x), basis.n_units, dtype=x.dtype, device=x.device)
         return encode(basis, self.at(site, x))
 
-    def replace(self, node: UnitKey) -> Intervention:
-        """Return the intervention that puts the baseline in a node's place."""
-        return self.replace_all([node])[0]
-
-    def replace_all(self, nodes: Iterable[UnitKey]) -> list[Intervention]:
-        """Return the interventions that put the baseline in the place of several nodes at once.
-
-        Units of one basis at one place are one intervention: features that were replaced one after another would each
-        be read off what the ones before had left.
-        """
-        places: dict[tuple[str, str, int | None], list[int]] = {}
-        for node in nodes:
-            places.setdefault((node.site, node.basis, node.position), []).append(node.index)
-        return [
-            self._put(site, tuple(units), basis, None if position is None else (Span(position, position + 1),))
-            for (site, basis, position), units in places.items()
-        ]
-
     def replace_site(self, site: str, basis: str = "neurons") -> Intervention:
         """Return the intervention that puts the baseline in place of a whole site, at every position.
 
         Of features all are replaced; the error x − x̂, which none of them explains, stays.
         """
-        return self._put(site, None, basis, None)
-
-    def keep_only(
-        self, ranks: Mapping[str, np.ndarray], size: int, bases: Mapping[str, Basis] | None = None
-    ) -> list[Intervention]:
-        """Return interventions that replace everything but the first nodes of an order, in process only.
-
-        Args:
-            ranks: site to ``(position, width)`` rank of the node that each value belongs to, from 0; where the site has
-                a basis of directions ``(position, unit)``.
-            size: how many nodes keep their values.
-            bases: site to basis, where the nodes are features.
-        """
-        found = bases or {}
-        return [
-            Intervention(site, "call", fn=self._keeping(site, own, size, found.get(site)))
-            for site, own in ranks.items()
-        ]
-
-    def _keeping(self, site: str, ranks: np.ndarray, size: int, basis: Basis | None) -> Callable[[Tensor], Tensor]:
-        def fn(x: Tensor) -> Tensor:
-            kept = torch.as_tensor(ranks < size, device=x.device)
-            if basis is None:
-                return torch.where(kept, x, self.at(site, x))
-            change = (self.features(basis, site, x) - encode(basis, x)).masked_fill(kept, 0)
-            return x + change @ torch.as_tensor(basis.decoder, dtype=x.dtype, device=x.device)
-
-        return fn
-
-    def _put(self, site: str, units: tuple[int, ...] | None, basis: str, at: Any) -> Intervention:
         if self.values is None:
-            return Intervention(site, "ablate", units, basis, at)
+            return Intervention(site, "ablate", basis=basis)
         source = Source(self.values, stimulus=self.stimulus or 0)
         if self.kind == "mean":
-            return Intervention(site, "ablate", units, basis, at, mode="mean", source=source)
-        return Intervention(site, "patch", units, basis, at, source=source)
+            return Intervention(site, "ablate", basis=basis, mode="mean", source=source)
+        return Intervention(site, "patch", basis=basis, source=source)
 
 
 def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pairs as a model reads them: what is measured, what is set aside and why; and a site's whole value as one unit."""
+"""ReadTask as a model reads them: what is measured, what is skipped and why; and a site's whole value as one unit."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,10 @@ import patchclamp as pc
 from hand_made import circuit as circuit_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
-from patchclamp.core.pairs import Pair
-from patchclamp.subjects.pairs import read_by
+from patchclamp.core.task import Case, Task
 
-SHORT = Pair("w3 w17", "w3 w20", (" w7",), (" w11",))
-LONG = Pair("w3 w17 w8 w40 w1", "w3 w20 w8 w41 w1", (" w5", " w6"), (" w9",))
+SHORT = Case("w3 w17", "w3 w20", (" w7",), (" w11",))
+LONG = Case("w3 w17 w8 w40 w1", "w3 w20 w8 w41 w1", (" w5", " w6"), (" w9",))
 
 
 @pytest.fixture(scope="session")
@@ -21,17 +20,17 @@ def model(models):
 
 
 def test_both_ends_are_what_one_run_each_gives(model):
-    found = read_by(model, [LONG, SHORT, LONG], least=0.0)
+    found = model.read(Task((LONG, SHORT, LONG)), least=0.0)
     for i, pair in enumerate((LONG, SHORT, LONG)):
-        ids = [[model.continuation(pair.clean, a)[0] for a in side] for side in (pair.answers, pair.wrongs)]
-        for prompt, measured in ((pair.clean, found.m_clean), (pair.corrupted, found.m_corrupted)):
+        ids = [[model.continuation(pair.shown, a)[0] for a in side] for side in (pair.targets, pair.contrasts)]
+        for prompt, measured in ((pair.shown, found.m_clean), (pair.counterpart, found.m_counterpart)):
             z = model.run(prompt).logits[0, -1]
             assert measured[i] == pytest.approx(float(z[ids[0]].mean() - z[ids[1]].mean()), abs=1e-4)
 
 
 def test_batches_hold_prompts_of_one_length_and_every_pair_once(model):
-    found = read_by(model, [LONG, SHORT, LONG, SHORT, SHORT], least=0.0)
-    batches = list(found.of_equal_length(2))
+    found = model.read(Task((LONG, SHORT, LONG, SHORT, SHORT)), least=0.0)
+    batches = list(found.batches_by_length(2))
     assert [len({len(found.clean[i]) for i in some}) for some in batches] == [1, 1, 1]
     assert sorted(np.concatenate(batches).tolist()) == [0, 1, 2, 3, 4]
     assert max(map(len, batches)) == 2
@@ -40,37 +39,41 @@ def test_batches_hold_prompts_of_one_length_and_every_pair_once(model):
 def test_what_cannot_be_compared_is_set_aside_with_its_reason(model):
     pairs = [
         SHORT,
-        Pair("w3 w17", "w3 w20 w4", (" w7",), (" w11",)),
-        Pair("w3 w17", "w3 w17", (" w7",), (" w11",)),
-        Pair("w3 w17", "w3 w20", (" w7 w8",), (" w7 w9",)),
+        Case("w3 w17", "w3 w20 w4", (" w7",), (" w11",)),
+        Case("w3 w17", "w3 w17", (" w7",), (" w11",)),
+        Case("w3 w17", "w3 w20", (" w7 w8",), (" w7",)),
+        Case("w3 w17", "w3 w20", (" w7 w8", " w5"), (" w7 w9",)),
     ]
-    found = read_by(model, pairs)
-    assert [pair.id for pair in found.pairs] == [SHORT.id]
-    assert found.counted_aside() == {
+    found = model.read(Task(tuple(pairs)))
+    assert found.ids == [SHORT.id]
+    assert found.count_skipped() == {
         "prompts of unequal length": 1,
+        "a counterpart that is the same": 1,
+        "a target that begins the contrast, or is begun by it": 1,
         "answers that begin with the same token": 1,
-        "|m(clean) − m(corrupted)| below 0.1": 1,
     }
+    assert [(case.id, reason) for case, reason in found.task.skipped] == [
+        (case.id, reason) for case, reason in zip(pairs[1:], found.count_skipped(), strict=True)
+    ]
 
 
 def test_nothing_left_is_told_with_the_reasons(model):
     with pytest.raises(PatchclampError, match="2 with prompts of unequal length"):
-        read_by(model, [Pair("w3", "w3 w20", (" w7",), (" w11",))] * 2)
+        model.read(Task(tuple([Case("w3", "w3 w20", (" w7",), (" w11",))] * 2)))
 
 
 @pytest.mark.parametrize(
     "broken",
     [
         ("", "w3", (" w7",), (" w11",)),
-        ("w3", "w4", (), (" w11",)),
-        ("w3", "w4", (" w7",), ()),
+        ("w3", "", (" w7",), (" w11",)),
         ("w3", "w4", (" w7", " w8"), (" w8",)),
         ("w3", "w4", ("",), (" w8",)),
     ],
 )
 def test_a_pair_that_asks_nothing_is_refused(broken):
     with pytest.raises(PatchclampError):
-        Pair(*broken)
+        Case(*broken)
 
 
 def test_a_metric_per_row_is_each_metric_by_itself():

@@ -1,4 +1,4 @@
-"""Reading pairs: the layouts, what is drawn, and what is refused and how."""
+"""Reading tasks from files and by name: the layouts, what is drawn, and what is refused and how."""
 
 import json
 
@@ -6,8 +6,10 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.pairs import Pair, read_pairs
+from patchclamp.core.task import Case, Task
+from patchclamp.core.task_files import read_task
 
+UNEQUAL = Case("Mary saw Tom", "Mary saw Tom and", (" a",), (" b",))
 OWN = "clean,corrupted,answer,wrong,group\nthe old cat,the old dog, sat, ran,animals\n"
 
 
@@ -22,18 +24,18 @@ def lines(*rows):
 
 
 def test_own_layout_as_csv_and_as_json_lines(tmp_path):
-    one = Pair("the old cat", "the old dog", (" sat",), (" ran",), "animals")
-    assert read_pairs(write(tmp_path, OWN)) == [one]
-    assert read_pairs(write(tmp_path, "\ufeff" + OWN.replace("\n", "\r\n"))) == [one]
-    row = {"clean": one.clean, "corrupted": one.corrupted, "answer": " sat", "wrong": [" ran"], "group": "animals"}
-    assert read_pairs(write(tmp_path, "\n" + lines(row) + "\n\n", "pairs.jsonl")) == [one]
+    one = Case("the old cat", "the old dog", (" sat",), (" ran",), group="animals")
+    assert list(read_task(write(tmp_path, OWN)).cases) == [one]
+    assert list(read_task(write(tmp_path, "\ufeff" + OWN.replace("\n", "\r\n"))).cases) == [one]
+    row = {"clean": one.shown, "corrupted": one.counterpart, "answer": " sat", "wrong": [" ran"], "group": "animals"}
+    assert list(read_task(write(tmp_path, "\n" + lines(row) + "\n\n", "pairs.jsonl")).cases) == [one]
 
 
 def test_several_answers(tmp_path):
     several = write(tmp_path, 'clean,corrupted,answers,wrongs\n"a, b",c, x| y,z\n')
-    assert read_pairs(several) == [Pair("a, b", "c", (" x", " y"), ("z",))]
+    assert list(read_task(several).cases) == [Case("a, b", "c", (" x", " y"), ("z",))]
     listed = write(tmp_path, lines({"clean": "a", "corrupted": "c", "answers": [" x|", " y"], "wrongs": ["z"]}))
-    assert read_pairs(listed)[0].answers == (" x|", " y")
+    assert read_task(listed).cases[0].targets == (" x|", " y")
 
 
 def test_ioi_answers_with_the_name_that_occurs_once(tmp_path):
@@ -43,59 +45,59 @@ def test_ioi_answers_with_the_name_that_occurs_once(tmp_path):
         'drink to",-,47764,26757\n'
         '2,"Mary and John went out, John gave a drink to","Mary and John went out, Tom gave a drink to",-,1,2\n'
     )
-    first, second = read_pairs(write(tmp_path, text))
-    assert (first.answers, first.wrongs) == ((" Amber",), (" Aaron",))
-    assert (second.answers, second.wrongs) == ((" Mary",), (" John",))
-    assert first.corrupted.endswith("Tiffany gave a drink to")
+    first, second = read_task(write(tmp_path, text)).cases
+    assert (first.targets, first.contrasts) == ((" Amber",), (" Aaron",))
+    assert (second.targets, second.contrasts) == ((" Mary",), (" John",))
+    assert first.counterpart.endswith("Tiffany gave a drink to")
 
 
 def test_greater_than_parts_the_years_at_the_label(tmp_path):
     text = "clean,corrupted,label\nfrom 1352 to 13,from 1301 to 13,52\nfrom 1604 to 16,from 1601 to 16,4\n"
-    first, second = read_pairs(write(tmp_path, text))
-    assert first.answers[0] == "53"
-    assert first.wrongs[-1] == "52"
-    assert len(first.answers) + len(first.wrongs) == 100
-    assert second.answers[0] == "05"
+    first, second = read_task(write(tmp_path, text)).cases
+    assert first.targets[0] == "53"
+    assert first.contrasts[-1] == "52"
+    assert len(first.targets) + len(first.contrasts) == 100
+    assert second.targets[0] == "05"
 
 
 def test_agreement_goes_by_its_fields(tmp_path):
     row = {"clean_prefix": "The uncle", "patch_prefix": "The uncles", "clean_answer": " is", "patch_answer": " are",
            "case": "singular"}  # fmt: skip
-    assert read_pairs(write(tmp_path, lines(row), "test.json")) == [
-        Pair("The uncle", "The uncles", (" is",), (" are",), "singular")
+    assert list(read_task(write(tmp_path, lines(row), "test.json")).cases) == [
+        Case("The uncle", "The uncles", (" is",), (" are",), group="singular")
     ]
 
 
 def test_a_named_layout_is_held_to(tmp_path):
     with pytest.raises(PatchclampError, match=r"line 2 of pairs\.csv"):
-        read_pairs(write(tmp_path, OWN), layout="ioi")
+        read_task(write(tmp_path, OWN), layout="ioi")
     with pytest.raises(PatchclampError, match="a layout among own, ioi, greater-than, agreement"):
-        read_pairs(write(tmp_path, OWN), layout="sva")
+        read_task(write(tmp_path, OWN), layout="sva")
 
 
 def test_the_files_that_the_field_uses(shared):
     folder = shared / "data" / "circuits"
     if not folder.is_dir():
         pytest.skip("needs ../shared/data/circuits, which is not part of the repository")
-    ioi, years = (read_pairs(folder / name) for name in ("ioi.csv", "greater_than_data.csv"))
-    simple = read_pairs(folder / "sva" / "simple_test.json")
+    ioi, years = (read_task(folder / name).cases for name in ("ioi.csv", "greater_than_data.csv"))
+    simple = read_task(folder / "sva" / "simple_test.json").cases
     assert (len(ioi), len(years), len(simple)) == (499, 1000, 120)
     for pair in ioi:
-        [answer], [wrong] = pair.answers, pair.wrongs
-        assert (pair.clean.count(answer), pair.corrupted.count(answer)) == (1, 1)
-        assert (pair.clean.count(wrong.strip()), pair.corrupted.count(wrong.strip())) == (2, 1)
+        [answer], [wrong] = pair.targets, pair.contrasts
+        assert (pair.shown.count(answer), pair.counterpart.count(answer)) == (1, 1)
+        assert (pair.shown.count(wrong.strip()), pair.counterpart.count(wrong.strip())) == (2, 1)
     assert {pair.group for pair in simple} == {"singular", "plural"}
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"", "at least one pair"),
-        ("clean,corrupted,answer,wrong\n", "at least one pair"),
+        (b"", "at least one case"),
+        ("clean,corrupted,answer,wrong\n", "at least one case"),
         ("prompt,answer\na,b\n", "a column clean; got line 1 .*'prompt', 'answer'. Mend the names in line 1"),
         ("clean,corrupted,answer\na,b,c\n", "a column wrong or wrongs; got line 1"),
         (OWN + "the old cat,the old dog, sat, sat,\n", "line 3 .*' sat' as both"),
-        (OWN + "the old cat,the old dog,, ran,\n", "line 3 .*an empty one"),
+        (OWN + "the old cat,the old dog,, ran,\n", "line 3 .*an empty part"),
         (OWN + ",the old dog, sat, ran,\n", "line 3"),
         (OWN + "one,two\n", "5 columns, as the first line has; got line 3"),
         (OWN + "a,b,c,d,e,f\n", "line 3 .*more or fewer"),
@@ -118,13 +120,13 @@ def test_the_files_that_the_field_uses(shared):
 def test_what_is_no_pair_is_refused_by_its_line(tmp_path, text, says):
     path = write(tmp_path, text)
     with pytest.raises(PatchclampError, match=says):
-        read_pairs(path)
+        read_task(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path):
     for path, says in ((tmp_path, "is a folder"), (tmp_path / "none.csv", "is not there")):
         with pytest.raises(PatchclampError, match=says):
-            read_pairs(path)
+            read_task(path)
 
 
 # -- opening ----------------------------------------------------------------------------------------------------------
@@ -136,46 +138,48 @@ def gpt2(organism):
 
 
 def test_a_task_is_held_out_unless_its_training_side_is_asked(gpt2):
-    held, train = (pc.open_pairs(gpt2, f"task:ioi{side}", n=20) for side in ("", "/train"))
+    held, train = (gpt2.read(pc.open_task(f"task:ioi{side}", gpt2, n=20)) for side in ("", "/train"))
     assert len(held) == len(train) == 20
-    assert not {pair.id for pair in held.pairs} & {pair.id for pair in train.pairs}
+    assert not {pair.id for pair in held.task.cases} & {pair.id for pair in train.task.cases}
     assert (held.m_clean > 0).all()
-    assert (held.m_corrupted < 0).all()
-    again = pc.open_pairs(gpt2, "task:ioi", n=20)
-    assert [pair.id for pair in again.pairs] == [pair.id for pair in held.pairs]
-    other = pc.open_pairs(gpt2, "task:ioi", n=20, seed=1)
-    assert [pair.id for pair in other.pairs] != [pair.id for pair in held.pairs]
+    assert (held.m_counterpart < 0).all()
+    again = gpt2.read(pc.open_task("task:ioi", gpt2, n=20))
+    assert again.ids == held.ids
+    other = gpt2.read(pc.open_task("task:ioi", gpt2, n=20, seed=1))
+    assert other.ids != held.ids
 
 
 def test_sets_of_answers_are_told_by_probability(gpt2):
-    years = pc.open_pairs(gpt2, "task:years", n=8)
+    years = gpt2.read(pc.open_task("task:years", gpt2, n=8))
     assert {metric.kind for metric in years.metrics} == {"probability_difference"}
-    assert all(not set(pair.answers) & set(pair.wrongs) for pair in years.pairs)
-    assert (years.m_clean > years.m_corrupted).all()
-    assert pc.open_pairs(gpt2, "task:ioi", n=2).metrics[0].kind == "logit_difference"
+    assert all(not set(pair.targets) & set(pair.contrasts) for pair in years.task.cases)
+    assert (years.m_clean > years.m_counterpart).all()
+    assert gpt2.read(pc.open_task("task:ioi", gpt2, n=2)).metrics[0].kind == "logit_difference"
 
 
 def test_a_file_is_drawn_from_in_its_order_and_what_cannot_be_asked_is_counted(gpt2, tmp_path):
-    asked = pc.open_pairs(gpt2, "task:agreement", n=12).pairs
-    rows = [{"clean": p.clean, "corrupted": p.corrupted, "answer": p.answers, "wrong": p.wrongs} for p in asked]
+    asked = gpt2.read(pc.open_task("task:agreement", gpt2, n=12)).task.cases
+    rows = [{"clean": p.shown, "corrupted": p.counterpart, "answer": p.targets, "wrong": p.contrasts} for p in asked]
     longer = {**rows[0], "corrupted": rows[0]["corrupted"] + " and the"}
     same = {**rows[1], "corrupted": rows[1]["clean"]}
     path = write(tmp_path, lines(*rows, longer, same), "pairs.jsonl")
-    found = pc.open_pairs(gpt2, path)
+    found = gpt2.read(pc.open_task(path, gpt2))
     assert len(found) == 12
-    assert found.counted_aside() == {
-        "prompts of unequal length": 1, "|m(clean) − m(corrupted)| below 0.1": 1
+    assert found.count_skipped() == {
+        "prompts of unequal length": 1, "a counterpart that is the same": 1
     }  # fmt: skip
-    some = pc.open_pairs(gpt2, str(path), n=5, seed=3)
-    assert len(some) + len(some.aside) == 5
-    order = [pair.id for pair in found.pairs]
-    assert [order.index(pair.id) for pair in some.pairs] == sorted(order.index(pair.id) for pair in some.pairs)
-    assert len(pc.open_pairs(gpt2, list(asked))) == 12
+    some = gpt2.read(pc.open_task(str(path), gpt2, n=5, seed=3))
+    assert len(some) + len(some.task.skipped) == 5
+    order = found.ids
+    assert [order.index(pair.id) for pair in some.task.cases] == sorted(
+        order.index(pair.id) for pair in some.task.cases
+    )
+    assert len(gpt2.read(Task(asked))) == 12
 
 
 def test_a_planted_organism_has_one_pair():
-    found = pc.open_pairs(pc.load("organism:cat"), "planted")
-    assert found.pairs[0].corrupted == "the old dog"
+    found = pc.load("organism:cat").read(pc.open_task("planted", "cat"))
+    assert found.task.cases[0].counterpart == "the old dog"
     assert found.m_clean[0] == pytest.approx(4.0, abs=1e-3)
 
 
@@ -184,19 +188,23 @@ def test_a_planted_organism_has_one_pair():
     [
         ("planted", {}, "a planted organism; got language-gpt2"),
         ("task:nothing", {}, "task"),
-        ("task:ioi", {"n": 0}, "1 to 100,000 pairs"),
+        ("task:ioi", {"n": 0}, "1 to 100,000 cases"),
         ("nowhere.csv", {}, "is not there"),
-        ([], {}, "at least one pair that language-gpt2 can be asked"),
-        ([Pair("Mary saw Tom", "Mary saw Tom and", (" a",), (" b",))], {}, "1 with prompts of unequal length"),
+        (
+            Task((UNEQUAL,)),
+            {},
+            "a corrupted prompt of 4 tokens, as the prompt has; got 5 tokens; they depart at",
+        ),
+        (Task((UNEQUAL, UNEQUAL)), {}, "at least one case that language-gpt2 can read; got 2 with prompts of unequal"),
     ],
 )
 def test_what_cannot_be_opened_is_refused(gpt2, source, options, says):
     with pytest.raises(PatchclampError, match=says):
-        pc.open_pairs(gpt2, source, **options)
+        gpt2.read(pc.open_task(source, gpt2, **options))
 
 
-def test_only_language_models_read_pairs():
-    with pytest.raises(PatchclampError, match="a language model"):
-        pc.open_pairs(pc.load("organism:digits-cnn"), "planted")
+def test_only_organisms_have_tasks():
+    with pytest.raises(PatchclampError, match="a planted organism; got digits-cnn"):
+        pc.load("organism:digits-cnn").read(pc.open_task("planted", "digits-cnn"))
     with pytest.raises(PatchclampError, match="which have tasks; got cat"):
-        pc.open_pairs(pc.load("organism:cat"), "task:ioi")
+        pc.load("organism:cat").read(pc.open_task("task:ioi", "cat"))

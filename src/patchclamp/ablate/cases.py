@@ -1,0 +1,86 @@
+"""Cases: what a subject is shown, and the metric that is read of each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.stimulus import Shown
+
+ROWS = 64
+"""Rows of one forward pass, where no other number is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class How:
+    """Say how sets are measured.
+
+    Args:
+        keep: all keys but those of a set are replaced.
+        only: which sets are measured of which case; None for all.
+        batch_size: rows of a forward pass.
+    """
+
+    keep: bool = False
+    only: Bool[np.ndarray, "case set"] | None = None
+    batch_size: int = ROWS
+
+
+Turn = Callable[[], AbstractContextManager[object]]
+"""What forward passes run in: where others use the subject too, they have their turn between."""
+Measured = tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"], Float[np.ndarray, " row"]]
+"""What one pass measured: the case and the set of each row, and m."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Hold stimuli, and the metric that is read of each.
+
+    Args:
+        shown: the stimuli.
+        metrics: m of each.
+
+    Raises:
+        PatchclampError: no stimulus, or not one metric each.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> len(Cases.of(cat.stimuli(["the cat", "the old cat"]), Metric("logit", (3,))))
+        2
+    """
+
+    shown: Sequence[Shown]
+    metrics: Sequence[Metric]
+
+    def __post_init__(self) -> None:
+        if len(self.shown) != len(self.metrics) or not len(self.shown):
+            raise PatchclampError(
+                expected="at least one stimulus, and a metric for each",
+                got=f"{len(self.shown)} stimuli, {len(self.metrics)} metrics",
+                remedy="Cases.of(stimuli, metric) reads one metric of all.",
+            )
+
+    def __len__(self) -> int:
+        return len(self.shown)
+
+    @classmethod
+    def of(cls, shown: Sequence[Shown], metric: Metric) -> "Cases":
+        """Return stimuli of which one metric is read."""
+        return cls(tuple(shown), (metric,) * len(shown))
+
+    def batches(self, most: int = ROWS) -> Iterator[Int[np.ndarray, " some"]]:
+        """Yield the places of cases that fit one pass: of one length, read at the same positions, at most so many."""
+        kinds = [(len(x), metric.positions) for x, metric in zip(self.shown, self.metrics, strict=True)]
+        for kind in sorted(set(kinds)):
+            members = np.array([i for i, own in enumerate(kinds) if own == kind])
+            yield from (members[k : k + most] for k in range(0, len(members), most))
+
+    def metric(self, rows: Sequence[int] | Int[np.ndarray, " row"]) -> Metric | EachMetric:
+        """Return the metric of rows that are cases: one where all have the same."""
+        own = [self.metrics[int(i)] for i in rows]
+        return own[0] if all(one is own[0] for one in own) else EachMetric(tuple(own))
