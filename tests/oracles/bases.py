@@ -3,6 +3,9 @@
 import itertools
 
 import numpy as np
+import torch
+
+from patchclamp.subjects.corpora import read_corpus
 
 
 def rows(recording):
@@ -56,9 +59,8 @@ def concept_auroc(recording, basis, concepts, options):
     )
 
     def area(values, labels):
-        order = {v: i for i, v in enumerate(np.unique(values))}
-        up = np.bincount([order[v] for v in values[labels]], minlength=len(order))
-        down = np.bincount([order[v] for v in values[~labels]], minlength=len(order))
+        different, place = np.unique(values, return_inverse=True)
+        up, down = (np.bincount(place[side], minlength=len(different)) for side in (labels, ~labels))
         below = np.concatenate([[0], list(itertools.accumulate(down))[:-1]])
         return (up * (below + down / 2)).sum() / (up.sum() * down.sum())
 
@@ -67,3 +69,39 @@ def concept_auroc(recording, basis, concepts, options):
         best = max(range(f.shape[1]), key=lambda u: area(f[even, u], true[even, c]))
         found.append(area(f[~even, best], true[~even, c]))
     return [np.mean(found)]
+
+
+def loss_recovered(subject, corpus, basis, options):
+    """Return (CE at the mean − CE at x̂) / (CE at the mean − CE) over odd stimuli, one at a time, by a plain hook."""
+    shown = [one for [one] in read_corpus(subject, corpus, batch_size=1)]
+    module, site = subject.module.get_submodule("transformer.h.2"), basis.site
+
+    def values(one):
+        return subject.run([one], record=[site], logits=False).recording[site]
+
+    mean = torch.cat([values(one)[torch.from_numpy(one.counted)] for one in shown[::2]]).mean(0)
+
+    def written(y):
+        return torch.stack(
+            [torch.from_numpy(code(basis, r) @ basis.decoder + basis.output_bias).float() for r in y.numpy()]
+        )
+
+    def entropy(change):
+        total = 0.0
+        for one in shown[1::2]:
+            first = int(one.counted.argmax())
+
+            def hook(_module, _inputs, out, first=first):
+                y = out[0] if isinstance(out, tuple) else out
+                new = torch.cat([y[:, :first], change(y[0, first:])[None]], 1)
+                return (new, *out[1:]) if isinstance(out, tuple) else new
+
+            handle = module.register_forward_hook(hook)
+            with torch.no_grad():
+                p = subject.module(torch.from_numpy(one.ids)[None]).logits[0].log_softmax(-1)
+            handle.remove()
+            total -= sum(float(p[t - 1, one.ids[t]]) for t in range(1, len(one.ids)) if one.counted[t])
+        return total
+
+    floor = entropy(lambda y: mean.expand_as(y))
+    return [(floor - entropy(written)) / (floor - entropy(lambda y: y))]

@@ -10,7 +10,7 @@ import numpy as np
 
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
-from patchclamp.calibrate.corpora import make_corpus, make_exemplars
+from patchclamp.calibrate.corpora import make_corpus, make_exemplars, make_text
 from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
@@ -224,6 +224,15 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
             wanted, examples(wanted, other, 24, seed=1), prompts(wanted, 32, seed=1), half, read_dialect
         )
     nouns = {noun.rstrip("?"): parameter for parameter, noun in method.takes.items()}
+    if method.gives == "Estimate" and set(nouns) == {"Corpus", "Basis"}:
+        shown = [one.stimulus for one in language.text(500, seed=1, name=name)]
+        site = "blocks.2.resid_out"
+        basis = find_method(find_default("decompose"), "decompose")(
+            recording=subject.run(shown, record=[site], logits=False).recording, site=site, n_features=256, k=4,
+            coder_batch=128, passes=20, learning_rate=0.003,
+        )  # fmt: skip
+        corpus = make_text(name, 80, seed=2)
+        return _explained(method, {"subject": subject, nouns["Corpus"]: corpus, nouns["Basis"]: basis})
     if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
         return None
     texts = Task.of_labels({"text": [str(one.stimulus.text) for one in language.text(3, seed=3, name=name)]})
