@@ -231,7 +231,7 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
             recording=subject.run(shown, record=[site], logits=False).recording, site=site, n_features=256, k=4,
             coder_batch=128, passes=20, learning_rate=0.003,
         )  # fmt: skip
-        corpus = make_text(name, 80, seed=2)
+        corpus = make_text(name, 140, seed=2)
         return _explained(method, {"subject": subject, nouns["Corpus"]: corpus, nouns["Basis"]: basis})
     if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
         return None
