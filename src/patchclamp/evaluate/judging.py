@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -268,7 +269,7 @@ class Losses:
 
 
 def sample_rows(
-    model: LanguageModel, shown: Sequence[Stimulus], paths: Sequence[str], batch_size: int
+    model: Any, shown: Sequence[Stimulus], paths: Sequence[str], batch_size: int
 ) -> dict[str, Tensor]:
     """Return the counted rows of sites over as many stimuli as means and components are fitted on.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,7 +66,7 @@ def loss_recovered(
 
     Cost: 3 + n_random forward passes over half the corpus, one over the other half.
     """
-    shown = [one for batch in read_corpus(subject, corpus, batch_size=options.batch_size) for one in batch]
+    shown: list[Any] = [one for batch in read_corpus(subject, corpus, batch_size=options.batch_size) for one in batch]
     if basis.site is None or len(shown) < FEWEST:
         raise PatchclampError(
             expected=f"a basis with its site, and at least {FEWEST} stimuli",
@@ -76,14 +77,14 @@ def loss_recovered(
     mean = sample_rows(subject, shown[::2], [site], options.batch_size)[site].mean(0)
     losses, draw = Losses(len(judged)), np.random.default_rng(seed)
     turned = [turn_basis(basis, draw) for _ in range(options.n_random)]
-    variants: dict[str, Callable[[Any], Any]] = {
-        "": lambda _at: [], "mean": lambda at: held(site, mean, at), "own": lambda at: spliced(site, basis, at=at),
-        **{str(i): lambda at, one=one: spliced(site, one, at=at) for i, one in enumerate(turned)},
+    variants: dict[str, Callable[..., Any]] = {
+        "": lambda **_at: [], "mean": partial(held, site, mean), "own": partial(spliced, site, basis),
+        **{str(i): partial(spliced, site, one) for i, one in enumerate(turned)},
     }  # fmt: skip
     for done, (name, change) in enumerate(variants.items(), start=1):
         for first in range(0, len(judged), options.batch_size):
             batch = judged[first : first + options.batch_size]
-            run = subject.run(batch, interventions=change(from_first_counted(batch)), logits=True)
+            run = subject.run(batch, interventions=change(at=from_first_counted(batch)), logits=True)
             losses.add(name, first, run.logits, batch)
         progress(done, len(variants))
 
