@@ -37,7 +37,7 @@ def main() -> None:
     metric = Metric("logit_difference", (TARGET,), (CONTRAST,))
     pairs, one = pairs_of(PAIRS, PAIR_TOKENS), pairs_of(1, SHORT)
     clean, other, short, other_short = (
-        torch.tensor(np.stack([s.ids for s in end])) for some in (pairs, one) for end in (some.clean, some.corrupted)
+        torch.tensor(np.stack([s.ids for s in end])) for some in (pairs, one) for end in (some.clean, some.counterpart)
     )
     tasks: dict[str, Callable[[], object]] = {
         "bare": lambda: bare(model.module, ids, 1),

@@ -19,9 +19,9 @@ import numpy as np
 import timing
 import torch
 
+from patchclamp.ablate import Baseline
 from patchclamp.attribute.gradients import against, differentiated, integrated, recorded, shared
 from patchclamp.attribute.patching import patch_sites
-from patchclamp.attribute.reference import Reference
 from patchclamp.core.stats import mean_interval, pearson, spearman
 from patchclamp.core.task import Case, Task
 from patchclamp.opening import load, open_task
@@ -119,9 +119,9 @@ def scored(model: Any, pairs: ReadTask, some: np.ndarray, method: str) -> Iterat
             )
         return
     # Truth is denoising: x' is patched into, and what is gained on the way to x is the negative of what x' owes.
-    ends_of = differentiated(model, other, clean, pairs.metric(some), paths, RULES[method], plain=Reference("zero"))
+    ends_of = differentiated(model, other, clean, pairs.metric(some), paths, RULES[method], plain=Baseline("zero"))
     for path in paths:
-        yield path, -shared(model, path, "whole", ends_of.values[path], ends_of.reference, ends_of.gradients[path])
+        yield path, -shared(model, path, "whole", ends_of.values[path], ends_of.baseline, ends_of.gradients[path])
 
 
 def compared(truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def main() -> None:
         print(
             f"stories260K: {len(asked)} prompts of our own, dropped {pairs.count_skipped()}; "
             f"{len(pairs)} left, the first {len(kept)} used; "
-            f"mean m {kept.m_clean.mean():.2f} clean, {kept.m_corrupted.mean():.2f} corrupted",
+            f"mean m {kept.m_clean.mean():.2f} clean, {kept.m_counterpart.mean():.2f} corrupted",
             flush=True,
         )
         rows += measure(model, kept, "stories260K, she or he")

@@ -16,7 +16,7 @@ def share(make: Callable[[], Any], kind: str, name: str) -> Any:
 
 def state_of(model: Any) -> Any:
     """Return what a test may not change of a model that others use too."""
-    from patchclamp.subjects.contract import traces
+    from patchclamp.subjects.contract.laws import traces
 
     # A method that a test replaced stands in the instance. Models of images have no tokenizer.
     rules = getattr(model, "tokenizer", None)

@@ -73,7 +73,7 @@ _HOME = {
     "Task": "core.task",
     "Training": "core.training",
     "UnitKey": "core.unit",
-    "verify": "subjects.verifying",
+    "verify": "subjects.contract.verify",
     "VisionModel": "subjects.vision",
     "When": "core.condition",
     "wrap": "opening",
@@ -161,12 +161,12 @@ if TYPE_CHECKING:
     from patchclamp.record import record_corpus as record_corpus
     from patchclamp.record import survey_corpus as survey_corpus
     from patchclamp.record import survey_recording as survey_recording
+    from patchclamp.subjects.contract.verify import verify as verify
     from patchclamp.subjects.corpora import read_corpus as read_corpus
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
     from patchclamp.subjects.neural import NeuralRecording as NeuralRecording
     from patchclamp.subjects.neural_layout import load_recording as load_recording
-    from patchclamp.subjects.verifying import verify as verify
     from patchclamp.subjects.vision import VisionModel as VisionModel
 
 

@@ -71,8 +71,8 @@ LONG = (
     "patchclamp.calibrate.calibrate_circuits",
     "patchclamp.calibrate.calibrate_edges",
     "patchclamp.calibrate.calibrate_tasks",
-    "patchclamp.subjects.verifying.verify",
-    "patchclamp.subjects.verifying.verify_family",
+    "patchclamp.subjects.contract.verify.verify",
+    "patchclamp.subjects.contract.verify.verify_family",
     "uvicorn.Server.run",
     "webbrowser.open",
 )

@@ -16,10 +16,10 @@ from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, change
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
+from patchclamp.subjects.contract.kinds.pictures import tiny
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.grids import vision_family
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.vision_contract import tiny
 
 ROWS = ([3, 14, 15, 9, 26, 5], [35, 8, 9, 7])
 ACT, Z, MLP = "blocks.1.mlp.act", "blocks.1.attn.z", "blocks.0.mlp.write"

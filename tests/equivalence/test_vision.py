@@ -11,8 +11,8 @@ import patchclamp as pc
 from oracles import survey as oracle
 from oracles.resnet20 import ResNet20
 from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.subjects.contract.kinds.pictures import tiny
 from patchclamp.subjects.grids import vision_family
-from patchclamp.subjects.vision_contract import tiny
 
 N = 3
 

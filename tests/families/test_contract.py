@@ -3,7 +3,6 @@
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,55 +10,66 @@ import transformers
 
 from patchclamp.cli import tables
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects import contract, edges, readers, standing
-from patchclamp.subjects.engine import Expert
+from patchclamp.subjects import edges
+from patchclamp.subjects.contract import readers, results, verify
+from patchclamp.subjects.contract.kinds import tokens
+from patchclamp.subjects.contract.kinds.tokens import PARTS, Tokens, draw_stimuli
+from patchclamp.subjects.contract.laws import traces
+from patchclamp.subjects.contract.part import Part, Verdict
+from patchclamp.subjects.engine import Expert, Place
 from patchclamp.subjects.families import gemma2, llama
 from patchclamp.subjects.families.spec import Family, covering, family, family_names, family_of
 from patchclamp.subjects.language import LanguageModel
 
-STANDING = Path(standing.__file__).with_name(standing.FILE)
+RESULTS = results.FOLDER / results.FILE
 
 
 def rejected(number, wrong, model):
     """Return by how much a wrong mapping breaks a part; a break that is only a crash does not count."""
-    found = contract.deviation(contract.PARTS[number - 1], LanguageModel(model, family=wrong))
+    found = verify.deviation(PARTS[number - 1], LanguageModel(model, family=wrong))
     assert found < float("inf"), "the mapping must be seen to be wrong, not just to fail"
     return found
 
 
+def with_family(monkeypatch, other):
+    """Let every family name of text mean one family."""
+    kind = replace(tokens.KIND, family=lambda name: other)
+    monkeypatch.setattr(verify, "kinds", lambda: (kind,))
+
+
 def test_the_contract_has_eleven_parts_and_the_five_families():
-    assert len(contract.PARTS) == 11
+    assert len(PARTS) == 11
     assert set(family_names()) >= {"gpt2", "llama", "gemma2", "gpt_neox", "gptj"}
 
 
 @pytest.mark.parametrize("name", family_names())
 def test_a_family_keeps_the_contract_and_a_wrong_mapping_is_accepted_nowhere(name):
-    found = {v.name: v for v in contract.verify_family(name)}
+    found = {v.name: v for v in verify.verify_family(name)}
     assert found["native, every site recorded"].deviation == 0.0
     assert found["tap against eager"].deviation == 0.0
-    parts = [(found[f"{number}. {part.name}"], part.limit) for number, part in enumerate(contract.PARTS, 1)]
+    parts = [(found[f"{number}. {part.name}"], part.limit) for number, part in enumerate(PARTS, 1)]
     assert {v.name: v.deviation for v, limit in parts if not v.deviation <= limit} == {}
     assert {v.name: v.rejected for v, limit in parts if v.rejected is None or not v.rejected > limit} == {}
     assert all(v.passed for v in found.values())
-    new = standing.entry(family(name).classes, [v for v, _ in parts])
+    new = results.result_row(family(name).classes, [v for v, _ in parts])
     if os.environ.get("PATCHCLAMP_REWRITE") == "1":
         rewrite(name, new)
-    assert standing.drift(standing.standing()["families"][name], new, [limit for _, limit in parts]) == []
+    assert results.changed_since(results.stored_results()["families"][name], new, [limit for _, limit in parts]) == []
 
 
 def rewrite(name, new):
     """Put a family's new entry into the file, and take out what is a family no longer."""
-    known = standing.standing()["families"] if STANDING.exists() else {}
+    known = results.stored_results()["families"] if RESULTS.exists() else {}
     kept = {n: e for n, e in sorted({**known, name: new}.items()) if n in family_names()}
-    parts = [{"name": p.name, "limit": p.limit} for p in contract.PARTS]
+    parts = [{"name": p.name, "limit": p.limit} for p in PARTS]
     lines = ",\n".join(f"{json.dumps(n)}: {json.dumps(e, ensure_ascii=False)}" for n, e in kept.items())
-    STANDING.write_text(f'{{"parts": {json.dumps(parts, ensure_ascii=False)},\n"families": {{\n{lines}\n}}}}\n')
+    RESULTS.write_text(f'{{"parts": {json.dumps(parts, ensure_ascii=False)},\n"families": {{\n{lines}\n}}}}\n')
 
 
-def test_the_file_of_standings_names_every_family_and_part():
-    found = standing.standing()
+def test_the_stored_results_name_every_family_and_part():
+    found = results.stored_results()
     assert tuple(found["families"]) == family_names()
-    assert [(p["name"], p["limit"]) for p in found["parts"]] == [(p.name, p.limit) for p in contract.PARTS]
+    assert [(p["name"], p["limit"]) for p in found["parts"]] == [(p.name, p.limit) for p in PARTS]
 
 
 @pytest.mark.parametrize(
@@ -72,13 +82,13 @@ def test_the_file_of_standings_names_every_family_and_part():
         ({"parts": [{"deviation": 5e-7, "rejected": 1.0}]}, []),
     ],
 )
-def test_a_drift_from_the_file_is_told(changed, told):
+def test_what_changed_since_the_stored_results_is_named(changed, told):
     old = {"classes": ["One"], "parts": [{"deviation": 1e-7, "rejected": 1.0}]}
-    assert standing.drift(old, {**old, **changed}, [1e-5]) == told
+    assert results.changed_since(old, {**old, **changed}, [1e-5]) == told
 
 
 def test_a_verdict_fails_when_the_law_or_its_wrong_mapping_does():
-    good = contract.Verdict("x", 0.0, 1e-5, rejected=1.0)
+    good = Verdict("x", 0.0, 1e-5, rejected=1.0)
     assert good.passed
     assert not replace(good, deviation=1e-4).passed
     assert not replace(good, rejected=1e-6).passed
@@ -97,17 +107,17 @@ def test_a_verdict_fails_when_the_law_or_its_wrong_mapping_does():
 def test_a_deviation_is_the_worst_or_the_first_above_a_limit_and_infinite_where_nothing_was_compared(
     gaps, worst, first
 ):
-    part = contract.Part("x", lambda model, stimuli, padding: iter(gaps), 0.2, lambda f: f)
+    part = Part("x", lambda probe: iter(gaps), 0.2, lambda f: f)
     model = LanguageModel(llama.tiny())
-    assert contract.deviation(part, model) == worst
-    assert contract.deviation(part, model, stop_above=part.limit) == first
+    assert verify.deviation(part, model) == worst
+    assert verify.deviation(part, model, stop_above=part.limit) == first
 
 
 def test_a_wrong_mapping_that_only_left_padding_shows_is_rejected_too():
-    wrong = LanguageModel(family("gpt2").tiny(), family=contract.PARTS[0].spoil(family("gpt2")))
-    [right] = contract.PARTS[0].check(wrong, contract.probe_stimuli(wrong), "right")
+    wrong = LanguageModel(family("gpt2").tiny(), family=PARTS[0].make_wrong(family("gpt2")))
+    [right] = PARTS[0].check(Tokens(wrong, draw_stimuli(wrong), "right"))
     assert right == 0.0
-    assert contract.deviation(contract.PARTS[0], wrong, stop_above=0.0) > 0.1
+    assert verify.deviation(PARTS[0], wrong, stop_above=0.0) > 0.1
 
 
 def test_the_contract_builds_one_tiny_model_and_wrong_mappings_leave_nothing_in_it(monkeypatch):
@@ -118,10 +128,10 @@ def test_the_contract_builds_one_tiny_model_and_wrong_mappings_leave_nothing_in_
         return made[-1]
 
     counted = replace(llama.FAMILY, tiny=tiny, excluded={5: "slow", 10: "slow"})
-    monkeypatch.setattr(contract, "family", lambda name: counted)
-    contract.verify_family("llama")
+    with_family(monkeypatch, counted)
+    verify.verify_family("llama")
     [module] = made
-    assert contract.traces(module) == contract.traces(llama.tiny())
+    assert traces(module) == traces(llama.tiny())
 
 
 @pytest.mark.parametrize("name", family_names())
@@ -153,15 +163,15 @@ def test_a_sequential_reading_of_a_parallel_family_breaks_the_residual_law_and_t
     if right.parallel:
         assert "resid_mid" not in right.block
         norm = next(n for n in ("post_attention_layernorm", "ln_1") if n in names)
-        wrong = replace(right, block={**right.block, "resid_mid": contract.Place(norm, "in", shared=True)})
+        wrong = replace(right, block={**right.block, "resid_mid": Place(norm, "in", shared=True)})
     else:
-        wrong = replace(right, block={**right.block, "resid_mid": contract.Place("", "in")})
+        wrong = replace(right, block={**right.block, "resid_mid": Place("", "in")})
     assert rejected(2, wrong, model) > 0.1
 
 
 def test_left_padded_gpt2_is_wrong_without_position_ids():
     model = LanguageModel(family("gpt2").tiny())
-    batch = model.batch(contract.probe_stimuli(model), "left")
+    batch = model.batch(draw_stimuli(model), "left")
     inputs = {"input_ids": batch.ids, "attention_mask": (batch.logical >= 0).long(), "use_cache": False}
     with torch.no_grad():
         naive = batch.rows(model.module(**inputs).logits)
@@ -221,7 +231,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_that_people_make_are_rejected(mistake):
     number, wrong = MISTAKES[mistake]
-    found = contract.deviation(contract.PARTS[number - 1], LanguageModel(wrong().tiny(), family=wrong()))
+    found = verify.deviation(PARTS[number - 1], LanguageModel(wrong().tiny(), family=wrong()))
     assert found > 0.01
     if mistake != "experts under their neighbours' names":  # other tokens come there, which is infinitely wrong
         assert found < float("inf")
@@ -229,15 +239,15 @@ def test_mistakes_that_people_make_are_rejected(mistake):
 
 def test_a_part_that_does_not_apply_is_named_with_its_reason(monkeypatch, capsys):
     no_pattern = replace(llama.FAMILY, excluded={9: "no attention", 5: "as a test"})
-    monkeypatch.setattr(contract, "family", lambda name: no_pattern)
-    found = contract.verify_family("llama")
+    with_family(monkeypatch, no_pattern)
+    found = verify.verify_family("llama")
     assert [v.excluded for v in found if v.excluded] == ["as a test", "no attention"]
     assert len(found) == 14
     assert all(v.passed for v in found)
-    assert standing.entry((), found[3:])["parts"][8] == {"excluded": "no attention"}
+    assert results.result_row((), found[3:])["parts"][8] == {"excluded": "no attention"}
     tables.verdicts(found, "a test", True)
     assert "not applicable: no attention" in capsys.readouterr().out
-    of_model = contract.verify(LanguageModel(llama.tiny(), family=no_pattern))
+    of_model = verify.verify(LanguageModel(llama.tiny(), family=no_pattern))
     assert [v.excluded for v in of_model if v.excluded] == ["no attention"]
 
 
@@ -267,7 +277,7 @@ def test_experts_keep_the_contract_with_two_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert max(contract.PARTS[9].check(model, contract.probe_stimuli(model), "right")) == 0.0
+        assert max(PARTS[9].check(Tokens(model, draw_stimuli(model), "right"))) == 0.0
     finally:
         torch.set_num_threads(before)
 
@@ -301,7 +311,7 @@ WIRINGS = {
 def test_every_law_holds_of_a_model_that_its_config_wires_otherwise(name, options):
     model = LanguageModel(built(name, **options))
     assert model.family is not None
-    assert {v.name: v.deviation for v in contract.verify(model) if not v.passed} == {}
+    assert {v.name: v.deviation for v in verify.verify(model) if not v.passed} == {}
 
 
 UNCOVERED = {
@@ -318,30 +328,30 @@ def test_a_wiring_that_no_file_describes_is_refused_with_its_reason(name, option
     model = LanguageModel(built(name, **options))
     assert model.family is None
     assert why in dict(model.capabilities.missing)["canonical sites"]
-    assert contract.verify(model)[0].deviation == 0.0
+    assert verify.verify(model)[0].deviation == 0.0
 
 
 def test_a_model_wired_otherwise_than_its_families_map_fails_verify():
     sequential = built("gpt_neox", use_parallel_residual=False)
     assert LanguageModel(sequential).family is family("gpt_neox_sequential")
     taken = LanguageModel(sequential, family=family("gpt_neox"))
-    failed = {v.name for v in contract.verify(taken) if not v.passed}
-    assert failed == {contract.PARTS[10].name}
+    failed = {v.name for v in verify.verify(taken) if not v.passed}
+    assert failed == {PARTS[10].name}
     parallel = LanguageModel(family("gpt_neox").tiny(), family=family("gpt_neox_sequential"))
-    assert contract.PARTS[10].name in {v.name for v in contract.verify(parallel) if not v.passed}
+    assert PARTS[10].name in {v.name for v in verify.verify(parallel) if not v.passed}
 
 
 def test_heads_that_do_not_write_what_is_added_fail_verify(monkeypatch):
     model = LanguageModel(llama.tiny())
     monkeypatch.setattr(readers, "head_writes", lambda m, layer, z: 1.01 * edges.head_writes(m, layer, z))
-    assert {v.name for v in contract.verify(model) if not v.passed} == {contract.PARTS[10].name}
+    assert {v.name for v in verify.verify(model) if not v.passed} == {PARTS[10].name}
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_a_short_context_is_verified_too(length):
     model = LanguageModel(built("gpt2", n_positions=length))
-    assert max(map(len, contract.probe_stimuli(model))) == length
-    assert all(v.passed for v in contract.verify(model))
+    assert max(map(len, draw_stimuli(model))) == length
+    assert all(v.passed for v in verify.verify(model))
 
 
 def test_a_hybrid_lists_the_sites_of_each_block():

@@ -7,8 +7,9 @@ import torch
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
-from patchclamp.subjects import contract
 from patchclamp.subjects.backward import DIRECT, RELP, RULES
+from patchclamp.subjects.contract.laws import native_gap, traces
+from patchclamp.subjects.contract.verify import probes
 from patchclamp.subjects.families.spec import family, family_names
 from patchclamp.subjects.language import LanguageModel
 
@@ -87,14 +88,13 @@ def test_a_clamp_holds_in_generation_whatever_the_padding(models, name):
 @EVERY
 def test_half_precision_is_the_model_to_the_bit(name):
     model = LanguageModel(family(name).tiny().to(torch.bfloat16))
-    for padding in contract.PADDINGS:
-        assert contract.native_gap(model, contract.probe_stimuli(model), padding) == 0.0
+    assert [native_gap(probe) for probe in probes(model)] == [0.0, 0.0]
 
 
 @EVERY
 def test_an_error_in_any_site_of_a_block_leaves_nothing_behind(models, name):
     model = models[name]
-    before = contract.traces(model.module)
+    before = traces(model.module)
 
     def halt(_x):
         raise KeyboardInterrupt
@@ -103,7 +103,7 @@ def test_an_error_in_any_site_of_a_block_leaves_nothing_behind(models, name):
         basis = "neurons" if site.width else "heads"
         with pytest.raises(KeyboardInterrupt):
             model.run(list(IDS), record="*", interventions=[change("call", site.path, basis=basis, fn=halt)])
-    assert contract.traces(model.module) == before
+    assert traces(model.module) == before
 
 
 # -- relevance --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from patchclamp.core.intervention import change, clamp
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
 from patchclamp.organisms.planted import cat as planted
-from patchclamp.subjects.contract import verify
+from patchclamp.subjects.contract.verify import verify
 from patchclamp.subjects.loading import load_language_model
 
 ACT = "blocks.0.mlp.act"

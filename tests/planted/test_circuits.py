@@ -22,7 +22,7 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.organisms.planted import CIRCUITS, architects
 from patchclamp.organisms.planted.layout import CONTEXT, Match, Stream, resting
 from patchclamp.organisms.planted.neurons import FACTS_OF, FIRST_CAPITAL, FIRST_LANGUAGE
-from patchclamp.subjects.contract import verify
+from patchclamp.subjects.contract.verify import verify
 from patchclamp.subjects.loading import load_language_model
 
 NAMES = organisms.planted.names()

@@ -41,7 +41,7 @@ from patchclamp.explain.patched_page import patched_page
 from patchclamp.explain.report import render
 from patchclamp.explain.size_curve import draw_sizes
 from patchclamp.explain.together import replace_together
-from patchclamp.subjects.contract import Verdict
+from patchclamp.subjects.contract.part import Verdict
 
 ROWS = 2
 """Of a list so many numbers are taken away in turn, the others being like them."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hand_made import circuit as by_hand
+from patchclamp.ablate.strata import arrange_parts
 from patchclamp.cli.circuit_folder import with_extra
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.circuit import PAGE, draw_graph, found_on, load_circuit
@@ -19,7 +20,7 @@ from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.together import _arrange, count_matched, count_same_size
+from patchclamp.explain.together import count_matched, count_same_size
 
 PARTS = ("embed/whole/0", "blocks.0.attn.z/heads/0", "blocks.0.attn.z/heads/1", "blocks.0.mlp.write/whole/0")
 TASK = Task.of("a b", " d", contrast=" e", counterpart="a c").to_json()
@@ -102,7 +103,7 @@ def _without(name):
 @pytest.mark.parametrize(
     "change",
     [
-        _cut, _flipped, _with(provenance=7), _with(index={}), _without("index"), _without("provenance"),
+        _flipped, _with(provenance=7), _with(index={}), _without("index"), _without("provenance"),
         lambda folder: (folder / "values-00000.safetensors").unlink(),
         lambda folder: (folder / "manifest.json").write_text("{"),
         lambda folder: (folder / PAGE).write_text("<script>"),
@@ -115,6 +116,14 @@ def test_what_was_changed_is_refused(change, tmp_path):
     with pytest.raises(Damaged) as said:
         load_circuit(tmp_path / "c")
     assert said.value.remedy
+
+
+def test_a_folder_whose_writing_stopped_is_not_read(tmp_path):
+    nodes().save(tmp_path / "c", files={PAGE: b"<p>"})
+    _cut(tmp_path / "c")
+    with pytest.raises(PatchclampError, match="interrupted after 2 parts") as said:
+        load_circuit(tmp_path / "c")
+    assert "--resume" in said.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -226,7 +235,7 @@ def test_as_many_parts_are_measured_as_leave_others_of_their_kinds_to_draw(order
 def test_parts_in_any_order_are_sorted_into_sites_and_positions():
     parts = [f"blocks.{b}.mlp.act/neurons/{u}@{p}" for u in range(4) for b in range(2) for p in range(3)]
     parts += ["embed/whole/0@1", "blocks.1.attn.z/heads/2"]
-    order, strata, barred = _arrange(parts)
+    order, strata, barred = arrange_parts(parts)
     assert barred == [parts.index("embed/whole/0@1")]
     assert sorted(order) == list(range(len(parts)))
     assert [s.first for s in strata] == np.cumsum([0, *(len(s.sizes) for s in strata)])[:-1].tolist()
@@ -235,7 +244,7 @@ def test_parts_in_any_order_are_sorted_into_sites_and_positions():
         assert {(key.site, key.position) for key in keys} == {(stratum.site, stratum.position)}
         assert [key.index for key in keys] == sorted(key.index for key in keys)
     edges = [(f"embed/whole/{i}", f"blocks.{b}.attn.q/heads/{h}") for i in range(2) for b in range(2) for h in range(2)]
-    _, strata, barred = _arrange(edges)
+    _, strata, barred = arrange_parts(edges)
     assert barred == []
     assert [(s.site, s.kind, len(s.sizes)) for s in strata] == [
         ("blocks.0.attn.q", "attn.q/heads", 4), ("blocks.1.attn.q", "attn.q/heads", 4)

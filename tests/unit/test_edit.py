@@ -144,7 +144,7 @@ def test_a_plain_network_can_be_edited():
 
 
 def test_a_basis_comes_back_with_its_site_and_what_made_it(tmp_path):
-    made = Provenance("toy", "abc", "control/diff_mean", {"wanted": "x"}, extra={"distance": 2.0})
+    made = Provenance("toy", "abc", "control/diff_mean", options={"wanted": "x"}, extra={"distance": 2.0})
     basis = Basis(
         "up", "directions", decoder=np.eye(4, dtype=np.float32)[:1], site="blocks.0.resid_out", provenance=made
     )

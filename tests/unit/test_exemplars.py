@@ -82,7 +82,7 @@ def test_training_and_test_share_no_content(some, seed, share):
     training, test = some.split(seed, test=share)
     assert sorted(said(training) + said(test), key=repr) == sorted(said(some), key=repr)
     contents = [{one.image or one.ids for one in side} for side in (training, test)]
-    if some.stimuli.pictures:  # of which the content decides, not the name
+    if not some.stimuli.kind.positions:  # of which the content decides, not the name
         contents = [{some.stimuli.arrays["images"][i].tobytes() for i in side.stimulus} for side in (training, test)]
     assert not contents[0] & contents[1]
     assert said(some.split(seed, test=share)[1]) == said(test)

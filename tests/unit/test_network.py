@@ -10,7 +10,7 @@ import patchclamp as pc
 from patchclamp.core.errors import CannotIntervene, PatchclampError, PatchclampWarning
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
-from patchclamp.subjects import contract
+from patchclamp.subjects.contract.verify import verify
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
@@ -303,7 +303,7 @@ def test_a_language_model_without_a_family_works_by_module_sites(kind):
     rows = [[3, 14, 15, 9, 26, 5], [35, 8, 9, 7]]
     everything = model.run(rows, record="module.*")
     assert all(len(values) == 10 for values in everything.recording.values.values())
-    verdicts = {v.name: v for v in contract.verify(model)}
+    verdicts = {v.name: v for v in verify(model)}
     assert verdicts["native, every site recorded"].deviation == 0.0
 
     site = f"module.{path}.in"
@@ -358,7 +358,7 @@ def several_times(kind):
 def test_modules_that_run_several_times_fall_out_of_patterns_and_are_named(kind):
     model = pc.wrap(several_times(kind))
     path = [site.path for site in model.sites() if site.calls > 1][-1]
-    verdicts = contract.verify(model)
+    verdicts = verify(model)
     assert all(v.passed for v in verdicts)
     assert [v.excluded for v in verdicts if v.excluded]
     recorded = model.run([[3, 4, 5]], record="module.*").recording.values

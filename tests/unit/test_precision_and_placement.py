@@ -9,7 +9,8 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
 from patchclamp.core.recording import as_numpy
-from patchclamp.subjects import contract
+from patchclamp.subjects.contract import laws
+from patchclamp.subjects.contract.verify import probes, verify
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 
@@ -25,8 +26,7 @@ EDITS = [
 
 
 def native_gap(model):
-    stimuli = contract.probe_stimuli(model)
-    return max(contract.native_gap(model, stimuli, padding) for padding in contract.PADDINGS)
+    return max(map(laws.native_gap, probes(model)))
 
 
 def worked(model):
@@ -106,8 +106,7 @@ def test_either_kind_of_attention_is_the_model_to_the_bit(name, attention):
     module.set_attn_implementation(attention)
     model = LanguageModel(module)
     assert native_gap(model) == 0.0
-    stimuli = contract.probe_stimuli(model)
-    assert max(contract.tap_gap(model, stimuli, padding) for padding in contract.PADDINGS) == 0.0
+    assert max(map(laws.tap_gap, probes(model))) == 0.0
     model.run([IDS[0]], record="blocks.0.attn.pattern")
     assert module.config._attn_implementation == attention
     # A tapped run computes eager attention; sdpa differs from that by rounding only.
@@ -241,7 +240,7 @@ def test_quantised_weights_say_why_gradients_are_missing():
 
 
 def test_the_contract_holds_for_quantised_weights():
-    verdicts = contract.verify(LanguageModel(quantised("llama")))
+    verdicts = verify(LanguageModel(quantised("llama")))
     assert {v.name: v.deviation for v in verdicts if not v.passed} == {}
     assert len(verdicts) == 10
 

@@ -88,7 +88,7 @@ def test_pairs_with_two_masks_are_read_in_the_mean_over_both(encoder):
 
 def test_patches_and_parts_move_both_masks_as_by_hand(encoder):
     pairs = encoder.read(Task(tuple(PAIRS)))
-    circuit = attribute_pairs(encoder, pairs, level="neuron", method="patch")
+    circuit = attribute_pairs(encoder, pairs, level="neuron", method="activation_patching")
     patched = patch_sites(encoder, pairs, f"{ACT}/neurons", positions=["-2"])
     place = list(circuit.parts).index(f"{ACT}/neurons/{UNIT}")
     for k, pair in enumerate(PAIRS):
@@ -100,7 +100,7 @@ def test_patches_and_parts_move_both_masks_as_by_hand(encoder):
             return y
 
         m = m_by_hand(encoder, pair, pair.shown, put)
-        assert circuit.per_pair[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
+        assert circuit.cases[k, place] == pytest.approx(pairs.m_clean[k] - m, abs=1e-4)
         clean = []
         whole = m_by_hand(encoder, pair, pair.shown, seen=clean) - other
 
@@ -114,7 +114,7 @@ def test_patches_and_parts_move_both_masks_as_by_hand(encoder):
 
 def test_what_is_left_out_is_the_mean_per_position_over_the_chosen_pairs(encoder):
     pairs = encoder.read(Task(tuple(PAIRS)))
-    circuit = attribute_pairs(encoder, pairs, level="neuron", method="atp")
+    circuit = attribute_pairs(encoder, pairs, level="neuron", method="attribution_patching")
     chosen = encoder.read(Task(tuple(PAIRS[:2])))
     seen = []
     for pair in PAIRS[:2]:
@@ -139,22 +139,29 @@ def test_a_metric_over_several_positions_is_explained_as_the_mean_of_each(models
         np.mean([float(model.measure(shown, one)) for one in each]), abs=1e-5
     )
     # The GELU of RoBERTa's head is a bare function, for which relevance rules have no stand-in.
-    for method in ("atp", "ig", "exact", *(["relp"] if name != "roberta" else [])):
+    for method in (
+        "attribution_patching",
+        "integrated_gradients",
+        "activation_patching",
+        *(["relp"] if name != "roberta" else []),
+    ):
         found, *parts = (
             pc.attribute_nodes(model, shown, one, method=method, levels=["head"]) for one in (metric, *each)
         )
-        np.testing.assert_allclose(found.flat, np.mean([part.flat for part in parts], axis=0), atol=2e-4)
-        assert np.abs(found.flat).max() > 1e-3
+        np.testing.assert_allclose(found.values, np.mean([part.values for part in parts], axis=0), atol=2e-4)
+        assert np.abs(found.values).max() > 1e-3
 
 
 def test_an_image_is_answered_at_one_position_whatever_it_is_called(digits_vit):
     shown = np.zeros((8, 8), dtype=np.uint8)
     shown[2:6, 3] = 200
     last, twice = (pc.Metric("logit", (3,), positions=positions) for positions in ((-1,), (-1, 0)))
-    found = [pc.attribute_nodes(digits_vit, shown, metric, method="atp").flat for metric in (last, twice)]
+    found = [
+        pc.attribute_nodes(digits_vit, shown, metric, method="attribution_patching").values for metric in (last, twice)
+    ]
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
     with pytest.raises(PatchclampError, match="position"):
-        pc.attribute_nodes(digits_vit, shown, pc.Metric("logit", (3,), positions=(3, 5)), method="atp")
+        pc.attribute_nodes(digits_vit, shown, pc.Metric("logit", (3,), positions=(3, 5)), method="attribution_patching")
 
 
 @pytest.fixture(scope="module")

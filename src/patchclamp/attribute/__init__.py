@@ -8,6 +8,7 @@ from patchclamp.attribute.scoring import attribute_nodes
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
+from patchclamp.core.method_index import find_default
 from patchclamp.core.rooms import make_callable
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
@@ -21,7 +22,7 @@ def attribute(
     subject: Any,
     task: Task,
     *,
-    method: str | Method,
+    method: str | Method | None = None,
     seed: Natural = 0,
     progress: Progress | None = None,
     **options: Any,
@@ -31,7 +32,7 @@ def attribute(
     Args:
         subject: the network.
         task: what it is asked.
-        method: by name, or a Method.
+        method: by name, or a Method; the default is that of the verb ``attribute``.
         seed: of everything random.
         progress: called with what is done and what there is in all.
         options: of the method; see ``patchclamp methods attribute/NAME``.
@@ -47,10 +48,12 @@ def attribute(
     Example:
         >>> from patchclamp.opening import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran")
-        >>> str(attribute(load("organism:cat"), task, method="relp").top(1)[0])
+        >>> str(attribute(load("organism:cat"), task).top(1)[0])
         'cat/blocks.0.mlp.act/neurons/7@3'
     """
-    found: Scores = find_method(method, "attribute")(subject, task, seed=seed, progress=progress, **options)
+    found: Scores = find_method(method or find_default("attribute"), "attribute")(
+        subject, task, seed=seed, progress=progress, **options
+    )
     return found
 
 

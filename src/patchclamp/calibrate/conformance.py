@@ -264,7 +264,7 @@ def _refuses_other_weights(context: _Context) -> None:
 def _holds_what_units_do(context: _Context) -> None:
     """A fresh run of the subject gives every exemplar its value at its position."""
     subject, found = context.inputs.get("subject"), context.noun
-    if subject is None or found.stimuli.pictures or found.basis != "neurons":
+    if subject is None or "text" not in found.stimuli.kind.names or found.basis != "neurons":
         return
     path = found.site.path
     for row in np.linspace(0, len(found) - 1, 20, dtype=int).tolist() if len(found) else ():

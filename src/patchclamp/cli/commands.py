@@ -73,18 +73,18 @@ def sites(options: Namespace) -> int:
 
 def verify(options: Namespace) -> int:
     """Prove equality with the bare network."""
-    from patchclamp.subjects import verifying
+    from patchclamp.subjects.contract.verify import verify, verify_family
     from patchclamp.subjects.grids import vision_family_names
 
     if options.model.startswith(FAMILY):
         name = options.model.removeprefix(FAMILY)
         about = f"the tiny model of family {name}, float32"
         with Meter("verify", "checks") as meter:
-            verdicts = verifying.verify_family(name, progress=meter)
+            verdicts = verify_family(name, progress=meter)
     else:
         model = load_model(options)
         with Meter("verify", "checks") as meter:
-            verdicts = verifying.verify(model, progress=meter)
+            verdicts = verify(model, progress=meter)
         about = f"{model.name} ({type(model.module).__name__}, {str(model.dtype).removeprefix('torch.')})"
     passed = all(v.passed for v in verdicts)
     seen = name in vision_family_names() if options.model.startswith(FAMILY) else not hasattr(model, "tokenize")
@@ -97,9 +97,9 @@ def verify(options: Namespace) -> int:
 
 def families(options: Namespace) -> int:
     """Show which families there are and which parts of the contract each keeps."""
-    from patchclamp.subjects.standing import IMAGES, standing
+    from patchclamp.subjects.contract.results import IMAGES, stored_results
 
-    text, images = standing(), standing(IMAGES)
+    text, images = stored_results(), stored_results(IMAGES)
     if options.json:
         emit({**text, "images": images})
     else:

@@ -165,9 +165,7 @@ def read_stimuli(model: Any, options: Namespace) -> Any:
 
 def check_kind(model: Any, *, images: bool) -> None:
     """Refuse text for a model of images, and images for a model of text."""
-    from patchclamp.subjects.vision import VisionModel
-
-    if isinstance(model, VisionModel) != images:
+    if (model.stimulus_kind == "images") != images:
         raise PatchclampError(
             expected="an image" if not images else "a model of images",
             got=f"text for {model.name}" if not images else f"{model.name}, a model of text",

@@ -85,7 +85,6 @@ def _train_language(options: Namespace, name: str, folder: Path, steps: int) -> 
 def _evaluate(options: Namespace, name: str) -> None:
     from patchclamp.opening import load
     from patchclamp.organisms import digits, language
-    from patchclamp.subjects.vision import VisionModel
 
     model: Any
     if name in digits.names():
@@ -94,7 +93,7 @@ def _evaluate(options: Namespace, name: str) -> None:
         model = load(name, device=options.device, dtype="float32")
     else:
         model = language.build(name, device=options.device)
-    found = digits.evaluate(model) if isinstance(model, VisionModel) else language.evaluate(model, n=options.n or 500)
+    found = digits.evaluate(model) if model.stimulus_kind == "images" else language.evaluate(model, n=options.n or 500)
     emit(found) if options.json else tables.measured(found)
 
 

@@ -18,7 +18,7 @@ from patchclamp.core.estimate import finite
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import PackedStimuli, Picture, Shown, runs
+from patchclamp.core.stimulus import PackedStimuli, Shown, runs
 
 FOLDER = "exemplars"
 KINDS = ("top", "quantile", "random", "interval", "generated")
@@ -171,7 +171,7 @@ class Exemplars:
             return self.take(row)
         at = range(len(self))[row]
         shown, position = self.stimuli[int(self.stimulus[at])], int(self.position[at])
-        ids, name = ((), shown.name or shown.id) if isinstance(shown, Picture) else (tuple(shown.ids.tolist()), "")
+        ids, name = self.stimuli.kind.label(shown)
         return Exemplar(
             int(self.unit[at]), KINDS[self.kind[at]], float(self.value[at]),
             int(self.stimuli.numbers[self.stimulus[at]]), position, ids, name, self.site.place(position),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +15,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import KINDS, Shown, unpacked
+from patchclamp.core.stimulus import Shown, kind_named, kind_names, unpacked
 from patchclamp.core.unit import UnitKey
 
 RESTORE = "Something else changed it: restore the folder, or record again."
@@ -249,20 +249,20 @@ def _sibling(tensor: Any, name: str) -> Any:
     return getattr(sys.modules[type(tensor).__module__.split(".")[0]], name)
 
 
-def kind_of(bundle: Bundle) -> Literal["text", "images", "arrays"]:
-    """Return what a bundle's stimuli are.
+def kind_of(bundle: Bundle) -> str:
+    """Return the name of the kind of a bundle's stimuli.
 
     Raises:
         Damaged: something that this version does not know.
     """
     kind = bundle.manifest.get("stimuli", "text")
-    if not isinstance(kind, str) or kind not in KINDS:
+    if not isinstance(kind, str) or kind not in kind_names():
         raise Damaged(
-            expected=f"stimuli that are {' or '.join(KINDS)}",
+            expected=f"stimuli that are {' or '.join(kind_names())}",
             got=f"{kind!r}",
             remedy="Update patchclamp, or record again.",
         )
-    return "images" if kind == "images" else "arrays" if kind == "arrays" else "text"
+    return kind
 
 
 def sites_of(bundle: Bundle) -> dict[str, Site]:
@@ -320,14 +320,13 @@ def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site])
         return {f"{path}|{name}": (site.width, *more) for path, site in sites.items() for name, more in shapes.items()}
     if bundle.manifest["kind"] != "recording":
         return {}
-    n, pictures = int(entry.get("stimuli", 0)), kind_of(bundle) != "text"
-    rows = {path: n * (site.n_places or 1) if pictures else int(entry.get("tokens", 0)) for path, site in sites.items()}
-    found: dict[str, tuple[int, ...]] = {path: (rows[path], site.width) for path, site in sites.items()}
-    if pictures:
-        names = bundle.shapes(entry["piece"]).get("names", (0,))
-        return {**found, "images": (n, 16), "names": names, "name_offsets": (n + 1,)}
-    tokens = int(entry.get("tokens", 0))
-    return {**found, "ids": (tokens,), "roles": (tokens,), "spans": (tokens, 2), "offsets": (n + 1,)}
+    n, tokens, kind = int(entry.get("stimuli", 0)), int(entry.get("tokens", 0)), kind_named(kind_of(bundle))
+    found: dict[str, tuple[int, ...]] = {}
+    for path, site in sites.items():
+        found[path] = (tokens if kind.positions else n * (site.n_places or 1), site.width)
+    # What a stimulus without positions keeps, such as its name, may have any length.
+    length = tokens if kind.positions else next(iter(bundle.shapes(entry["piece"]).get(kind.ragged[0], ())), 0)
+    return {**found, **kind.shapes(n, length)}
 
 
 @checked
@@ -380,13 +379,14 @@ class StoredRecording:
             raise PatchclampError(
                 expected=f"a shard from 0 to {len(self.bundle.pieces) - 1}", got=str(number), remedy="Count from 0."
             )
-        labels = KINDS[self.kind]
+        kind = kind_named(self.kind)
+        labels = kind.arrays
         entry = self.bundle.pieces[number]
         check_shapes(self.bundle, [entry["piece"]])
         tensors = self.bundle.read(entry["piece"], [*labels, *wanted])
         with fitting(f"{self.bundle.path}, piece {entry['piece']}", RESTORE):
             stimuli = unpacked({name: tensors[name] for name in labels})
-            if self.kind == "text" and sum(map(len, stimuli)) != entry["tokens"]:
+            if kind.positions and sum(map(len, stimuli)) != entry["tokens"]:
                 raise ValueError("its stimuli do not make up its tokens")
         return Recording(stimuli, {s: tensors[s] for s in wanted}, {s: self.sites[s] for s in wanted}, self.provenance)
 

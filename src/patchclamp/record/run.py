@@ -39,11 +39,6 @@ def manifest_of(
         seed: of what the run draws; None where it draws nothing.
         more: what else decides the run's bytes.
     """
-    prepared: dict[str, Any] = {}
-    if isinstance(model, VisionModel):
-        prepared = {"preparation": model.prepare.hash}
-    elif not isinstance(model, PlainModel):
-        prepared = {"tokenizer": model.tokenizer_hash}
     if isinstance(model, Features):
         more = {**more, "bases": {path: basis.hash for path, basis in model.bases.items()}}
     if batches.kind != "text":
@@ -53,7 +48,7 @@ def manifest_of(
         "subject": {
             "slug": model.name,
             "hash": model.hash,
-            **prepared,
+            **model.input_hashes,
             "class": type(model.module).__name__,
             "dtype": str(model.dtype).removeprefix("torch."),
             "device": model.device.type,

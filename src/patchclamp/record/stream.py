@@ -14,7 +14,7 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Shown, Stimulus, packed
+from patchclamp.core.stimulus import Shown, kind_named, kind_of, packed
 from patchclamp.core.subject import Progress
 from patchclamp.record.features import Features
 from patchclamp.record.run import manifest_of, open_or_resume, pin_threads, refuse_if_too_large
@@ -112,7 +112,7 @@ def _stream(
                 progress(tokens, batches.n_tokens)
         if pending is not None:
             pending.result()
-    bundle.finish(stimuli=done, **({"tokens": tokens} if batches.kind == "text" else {}))
+    bundle.finish(stimuli=done, **({"tokens": tokens} if kind_named(batches.kind).positions else {}))
 
 
 def storable(store: str | None, model: LanguageModel | VisionModel | PlainModel) -> str:
@@ -200,6 +200,6 @@ class _Shard:
 
     def entry(self) -> dict[str, Any]:
         more = {"nonfinite": self.nonfinite} if self.nonfinite else {}
-        words = [s for s in self.stimuli if isinstance(s, Stimulus)]
-        tokens = {"tokens": sum(map(len, words))} if words else {}
+        counted = self.stimuli and kind_of(self.stimuli[0]).positions
+        tokens = {"tokens": sum(map(len, self.stimuli))} if counted else {}
         return {"stimuli": len(self.stimuli), **tokens, **more}

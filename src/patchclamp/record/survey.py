@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Picture, Shown, packed
+from patchclamp.core.stimulus import Shown, kind_named
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.record.features import Features
@@ -104,10 +104,10 @@ def _survey(
             tally.checkpoint(state)
             if progress is not None:
                 progress(state.tokens, batches.n_tokens)
-        commit_results(bundle, state, batches, pictures=batches.kind != "text")
+        commit_results(bundle, state, batches, kind=batches.kind)
     tally.drop()
     counted = next(e["counted"] for e in bundle.pieces if e["piece"] == "statistics")
-    tokens = {"tokens": batches.n_tokens} if batches.kind == "text" else {}
+    tokens = {"tokens": batches.n_tokens} if kind_named(batches.kind).positions else {}
     bundle.finish(stimuli=batches.n_stimuli, **tokens, counted=counted)
 
 
@@ -330,7 +330,7 @@ def _mix(index: np.ndarray, seed: int) -> np.ndarray:
         return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-def commit_results(bundle: Bundle, state: State, batches: Iterable[Sequence[Shown]], *, pictures: bool = False) -> None:
+def commit_results(bundle: Bundle, state: State, batches: Iterable[Sequence[Shown]], *, kind: str = "text") -> None:
     """Commit statistics, exemplars and, read from the batches once more, the stimuli in which exemplars stand."""
     have = {e["piece"] for e in bundle.pieces}
     statistics, exemplars, used = _results(state)
@@ -338,23 +338,17 @@ def commit_results(bundle: Bundle, state: State, batches: Iterable[Sequence[Show
         bundle.append("statistics", statistics, counted=state.counted, **state.nonfinite())
     if "exemplars" not in have:
         bundle.append("exemplars", exemplars)
+    about = kind_named(kind)
     shown: list[Shown] = []
     index: list[int] = []
     number = 0
     for batch in batches:
         for stimulus in batch:
             if number in used:
-                # A picture's pixels are not kept: the survey would be as large as the images.
-                shown.append(replace(stimulus, pixels=None) if isinstance(stimulus, Picture) else stimulus)
+                shown.append(about.strip(stimulus))
                 index.append(number)
             number += 1
-    if pictures:
-        kept = packed(shown)
-    elif shown:
-        kept = {name: array for name, array in packed(shown).items() if name in ("ids", "offsets")}
-    else:
-        kept = {"ids": np.zeros(0, dtype=np.int32), "offsets": np.zeros(1, dtype=np.int64)}
-    bundle.append("contexts", {**kept, "stimulus": np.array(index, dtype=np.int64)})
+    bundle.append("contexts", {**about.bare(about.pack(shown)), "stimulus": np.array(index, dtype=np.int64)})
 
 
 def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], set[int]]:

@@ -58,6 +58,7 @@ class LanguageModel(Unembeds):
     """
 
     module: Any
+    stimulus_kind = "text"
 
     def __init__(
         self,
@@ -153,6 +154,11 @@ class LanguageModel(Unembeds):
         """
         follows = answered and self.capabilities.generate
         return self._fits(self.tokenizer.stimulus(text, bos=bos, chat=chat, answered=follows))
+
+    @property
+    def input_hashes(self) -> dict[str, str]:
+        """Hash of the tokenizer."""
+        return {"tokenizer": self.tokenizer_hash}
 
     def continuation(self, prompt: str | Stimulus, answer: str) -> tuple[int, ...]:
         """Return the ids that ``answer`` adds after ``prompt``: ids(prompt + answer) past ids(prompt).

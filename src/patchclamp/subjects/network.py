@@ -71,6 +71,8 @@ class Network:
         "pc.wrap(…, prepare=…)."
     )
     """What a caller can do who handed it to something that takes another kind of subject."""
+    stimulus_kind: str = "arrays"
+    """Kind of stimulus that it is shown, as manifests name it."""
     output: tuple[str, ...] | None = None
     """Axes of what the module returns, where they were named."""
 
@@ -463,6 +465,11 @@ class Network:
         if name in LANGUAGE_ONLY:
             raise Lacking(expected=f"a language model, for {name}", got=self.name, remedy=self.instead)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def input_hashes(self) -> dict[str, str]:
+        """Hashes of what turns stimuli into inputs; none of arrays, which are shown as they are."""
+        return {}
 
     def intervene(self, interventions: Sequence[Any]) -> AbstractContextManager[None]:
         """Change every forward of the module inside the context, whoever calls it.

@@ -242,7 +242,7 @@ class PlainModel(Model):
             raise CannotIntervene(
                 expected="a model of a known family, for relevance rules and direct attribution",
                 got=self.name,
-                remedy="Use method='ig', 'atp' or 'exact'.",
+                remedy="Use method='integrated_gradients', 'attribution_patching' or 'activation_patching'.",
             )
         shown = self._repeated(stimuli, interventions)
         held: dict[str, Tensor] = {}

@@ -54,6 +54,7 @@ class VisionModel(Model):
     """
 
     family: VisionFamily | None
+    stimulus_kind = "images"
     instead = "An image model answers with classes: run, differentiate, sweep and explain it; record and survey images."
 
     def __init__(
@@ -98,6 +99,11 @@ class VisionModel(Model):
         elif not self.family.attends:
             missing = (*missing, ("attention", "it has none"))
         return Capabilities(True, bare.differentiate, False, self.direct, missing)
+
+    @property
+    def input_hashes(self) -> dict[str, str]:
+        """Hash of the preparation."""
+        return {"preparation": self.prepare.hash}
 
     @property
     def device(self) -> torch.device:

@@ -1,16 +1,15 @@
-"""Readers: whether MLPs read the stream that a family says, and heads write what is added to it."""
+"""Whether MLPs read the stream that a family says, and heads write what is added to it."""
 
 from collections.abc import Sequence
 
 from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.byhand import gap
+from patchclamp.subjects.contract.reference_hooks import max_abs_difference
 from patchclamp.subjects.edges import edge_map, head_writes, put
-from patchclamp.subjects.frames import Padding
 from patchclamp.subjects.language import LanguageModel
 
 
-def misread(model: LanguageModel, stimuli: Sequence[Stimulus], padding: Padding) -> float:
+def misread(model: LanguageModel, stimuli: Sequence[Stimulus]) -> float:
     """Return how far a model's edges are from those of its family's map.
 
     A run gives every block another input and another write of its mixer (attention, or a state space). Where the map
@@ -39,7 +38,7 @@ def _misread(model: LanguageModel, stimulus: Stimulus) -> float:
         entered = inputs[layer] if family.parallel else mixer
         changes += [put(inputs[layer], own[entered]), put(mixer, own[inputs[layer]])]
     r = model.run([stimulus], record=list(mlps.values()), interventions=changes, logits=False).recording
-    return max([0.0, *(gap(r[path], own[path], relative=True) for path in mlps.values())])
+    return max([0.0, *(max_abs_difference(r[path], own[path], relative=True) for path in mlps.values())])
 
 
 def _unwritten(model: LanguageModel, stimulus: Stimulus) -> float:
@@ -57,5 +56,5 @@ def _unwritten(model: LanguageModel, stimulus: Stimulus) -> float:
     for layer in range(graph.n_layers):
         z, write = (r[f"blocks.{layer}.{kind}"] for kind in kinds)
         bias = write - head_writes(model, layer, z[None])[0].sum(0)
-        gaps.append(gap(bias - bias.mean(0) + write, write, relative=True))
+        gaps.append(max_abs_difference(bias - bias.mean(0) + write, write, relative=True))
     return max(gaps)

@@ -1,16 +1,17 @@
-"""Standing: which family keeps which part of the contract, as it was last measured; needs no framework to read."""
+"""Stored contract results per family; readable without torch."""
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 FILE, IMAGES = "standing.json", "vision_standing.json"
 """Of families of text, and of images."""
+FOLDER = Path(__file__).parents[1]
 
 
-def standing(file: str = FILE) -> dict[str, Any]:
-    """Return what ``standing.json`` holds, the file that tests compare with every new measurement.
+def stored_results(file: str = FILE) -> dict[str, Any]:
+    """Return what a file of results holds, which tests compare with every new measurement.
 
     Args:
         file: ``FILE`` for families of text, ``IMAGES`` for those of images.
@@ -20,14 +21,14 @@ def standing(file: str = FILE) -> dict[str, Any]:
         first of the wrong mapping above the limit (null where it broke outright), or why it is excluded.
 
     Example:
-        >>> standing()["families"]["llama"]["classes"]
+        >>> stored_results()["families"]["llama"]["classes"]
         ['LlamaForCausalLM']
     """
-    found: dict[str, Any] = json.loads(files(__package__).joinpath(file).read_text())
-    return found
+    results: dict[str, Any] = json.loads((FOLDER / file).read_text())
+    return results
 
 
-def entry(classes: Sequence[str], verdicts: Sequence[Any]) -> dict[str, Any]:
+def result_row(classes: Sequence[str], verdicts: Sequence[Any]) -> dict[str, Any]:
     """Return a family's entry: figures to one digit, for others they differ by the machine."""
     return {"classes": list(classes), "parts": [_part(v) for v in verdicts]}
 
@@ -42,7 +43,7 @@ def _short(figure: float | None) -> float | None:
     return None if figure is None or figure == float("inf") else float(f"{figure:.0e}")
 
 
-def drift(old: Mapping[str, Any], new: Mapping[str, Any], limits: Sequence[float]) -> list[str]:
+def changed_since(old: Mapping[str, Any], new: Mapping[str, Any], limits: Sequence[float]) -> list[str]:
     """Return in what a new entry departs from the old one: classes, exclusions, or figures by more than ten times."""
     found = [] if old["classes"] == new["classes"] else ["classes"]
     for i, (was, now, limit) in enumerate(zip(old["parts"], new["parts"], limits, strict=True), 1):

@@ -1,0 +1,134 @@
+"""A change in plain PyTorch, written by hand without the engine, for the contract to compare with."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from patchclamp.core.site import Site
+from patchclamp.subjects.contract.part import Probe
+from patchclamp.subjects.engine import Expert, Tap
+
+
+def max_abs_difference(a: Tensor, b: Tensor, relative: bool = False) -> float:
+    """Return max |a − b|, in b's own scale where ``relative``."""
+    scale = float(b.abs().max()) if relative else 1.0
+    return float((a.float() - b.float()).abs().max()) / (scale or 1.0)
+
+
+def add_by_hand(probe: Probe, site: Site, stimulus: int, column: int, delta: Tensor) -> Tensor:
+    """Return ``(row, class)`` logits with δ added at one site, stimulus and column by a hook written out here.
+
+    Args:
+        probe: supplies the network, what it is shown and, for each site, the module where it lies.
+        site: where.
+        stimulus: which stimulus.
+        column: which column of the batch as the network has it.
+        delta: ``(width,)`` what is added; for a pattern ``(head · source,)``.
+    """
+    place = probe.model._place(site.path)[1]
+    module: Any = probe.model.module.get_submodule(place.module)
+    if isinstance(place, Expert):
+        return _add_in_expert(probe, module, place.number, stimulus, column, delta)
+    if isinstance(place, Tap):
+        return _add_in_attention(probe, module, place.slot, stimulus, column, delta)
+
+    def changed(x: Tensor) -> Tensor:
+        # A shared tensor is changed in itself, so that the residual branch has the change too.
+        y = x if place.shared and place.side == "in" else x.clone()
+        probe.values_at(y, site, stimulus, column).add_(delta)
+        return y
+
+    def after(_m: Any, _a: Any, output: Any) -> Any:
+        return (changed(output[0]), *output[1:]) if isinstance(output, tuple) else changed(output)
+
+    def before(_m: Any, args: Any, kwargs: Any) -> Any:
+        if args:
+            return (changed(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": changed(kwargs["hidden_states"])}
+
+    handle = (
+        module.register_forward_hook(after)
+        if place.side == "out"
+        else module.register_forward_pre_hook(before, with_kwargs=True)
+    )
+    try:
+        return probe.bare()
+    finally:
+        handle.remove()
+
+
+def _add_in_expert(probe: Probe, module: Any, number: int, stimulus: int, column: int, delta: Tensor) -> Tensor:
+    """Add δ to one expert's neurons at one token: in the row that is nearest to what this expert makes of the token."""
+    made: list[Tensor] = []
+
+    def before(_m: Any, args: Any) -> None:
+        token = stimulus * (len(args[0]) // len(probe.stimuli)) + column
+        made[:] = [module.gate_up_proj[number] @ args[0][token]]
+
+    bare = module._apply_gate
+
+    def gate(both: Tensor) -> Tensor:
+        act: Tensor = bare(both).clone()
+        act[int((both - made[0]).abs().amax(-1).argmin())] += delta
+        return act
+
+    handle = module.register_forward_pre_hook(before)
+    module._apply_gate = gate
+    try:
+        return probe.bare()
+    finally:
+        handle.remove()
+        del module._apply_gate
+
+
+def _add_in_attention(probe: Probe, module: Any, slot: str, stimulus: int, column: int, delta: Tensor) -> Tensor:
+    """Add δ inside one attention module, through an attention function (or method) of our own."""
+    method = probe.model.engine.attention_method
+
+    def changed(x: Tensor) -> Tensor:
+        y = x.clone()
+        y[stimulus, :, column] += delta.view(x.shape[1], -1)
+        return y
+
+    def attend(bare: Any, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Any:
+        q, k, v = (changed(x) if slot == name else x for name, x in (("q", q), ("k", k), ("v", v)))
+        z, pattern = bare(q, k, v, *args, **kwargs)
+        if slot == "pattern":
+            pattern = changed(pattern)
+            z = torch.matmul(pattern, v.repeat_interleave(pattern.shape[1] // v.shape[1], dim=1))
+            z = z if method else z.transpose(1, 2).contiguous()
+        return z, pattern
+
+    if method is None:
+        return _with_function(probe, module, attend)
+    bare = getattr(module, method)
+    setattr(module, method, lambda *a, **k: attend(bare, *a, **k))
+    try:
+        return probe.bare()
+    finally:
+        delattr(module, method)
+
+
+def _with_function(probe: Probe, module: Any, attend: Callable[..., Any]) -> Tensor:
+    """Call the network with an attention function of our own registered for one module."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    eager = sys.modules[type(module).__module__].eager_attention_forward
+
+    def function(m: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any, **kwargs: Any) -> Any:
+        if m is not module:
+            return eager(m, q, k, v, mask, **kwargs)
+        return attend(lambda *a, **kw: eager(m, *a, **kw), q, k, v, mask, **kwargs)
+
+    ALL_ATTENTION_FUNCTIONS.register("byhand", function)
+    ALL_MASK_ATTENTION_FUNCTIONS.register("byhand", eager_mask)
+    before = probe.model.module.config._attn_implementation
+    probe.model.module.set_attn_implementation("byhand")
+    try:
+        return probe.bare()
+    finally:
+        probe.model.module.set_attn_implementation(before)

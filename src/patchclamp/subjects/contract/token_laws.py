@@ -1,0 +1,119 @@
+"""Laws of networks of text: what blocks add to the stream, shapes, neurons of dense and mixed MLPs, readers."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from patchclamp.core.stimulus import Stimulus
+from patchclamp.subjects.contract.part import Probe
+from patchclamp.subjects.contract.readers import misread
+from patchclamp.subjects.contract.reference_hooks import max_abs_difference
+from patchclamp.subjects.engine import Expert
+from patchclamp.subjects.language import LanguageModel
+
+
+def residual(probe: Probe) -> Iterator[float]:
+    """The stream plus what is written, and in post-norm families the norm of that sum."""
+    family, model = probe.family, probe.model
+    r = probe.run(record=_writes(model), logits=False).recording.values
+    for i in range(model.n_layers):
+        here = {path.removeprefix(f"blocks.{i}."): x for path, x in r.items() if path.startswith(f"blocks.{i}.")}
+        mlp = here.pop("mlp.write")
+        mixed = here["resid_in"] + sum(x for kind, x in here.items() if kind.endswith(".write"))
+        norms = [model.module.get_submodule(f"{family.blocks}.{i}.{path}") for path in family.sum_norms]
+        with torch.no_grad():
+            mid = norms[0](mixed) if norms else mixed
+            out = norms[1](here.get("resid_mid", mid) + mlp) if norms else mid + mlp
+        if "resid_mid" in here:
+            yield max_abs_difference(mid, here["resid_mid"], relative=True)
+        yield max_abs_difference(out, here["resid_out"], relative=True)
+
+
+def _writes(model: LanguageModel) -> list[str]:
+    """Return the sites of the residual stream and of what is added to it."""
+    return [s.path for s in model.sites() if s.kind.startswith("resid_") or s.kind.endswith(".write")]
+
+
+def shapes(probe: Probe) -> Iterator[float]:
+    """Every site has the shape that its axes say."""
+    r = probe.run(record="*", logits=False).recording
+    tokens, longest = sum(map(len, probe.stimuli)), max(map(len, probe.stimuli))
+    wrong = 0
+    for path, values in r.values.items():
+        site = r.sites[path]
+        n = len(r.rows[path]) if site.ragged else tokens
+        wrong += tuple(values.shape) != ((n, site.width) if site.width else (n, site.n_heads, longest))
+        wrong += len(site.axes) != values.ndim + 1
+    yield float(wrong)
+
+
+def neurons(probe: Probe) -> Iterator[float]:
+    """φ(pre) · up is act, and W · act what the MLP gives."""
+    # One by one: a projection in whole numbers rounds by the largest values of all that it is given, padding too.
+    yield _mixture(probe)
+    yield from (_dense(probe, stimulus) for stimulus in probe.stimuli)
+
+
+def _dense(probe: Probe, stimulus: Stimulus) -> float:
+    """Return how far φ(pre) · up is from act, and W · act from what a dense MLP gives."""
+    family, model = probe.family, probe.model
+    blocks = {i: family.sites_of(model.module, i) for i in range(model.n_layers)}
+    dense = {i: places["mlp.act"].module for i, places in blocks.items() if "mlp.act" in places}
+    paths = {i: [f"blocks.{i}.{n}" for n in ("mlp.pre", "mlp.up", "mlp.act") if n in blocks[i]] for i in dense}
+    for i, down in dense.items():
+        # Before a post-norm the MLP's output is that of the module which holds W.
+        paths[i].append(f"module.{down.rpartition('.')[0]}.out" if family.exit_norms else f"blocks.{i}.mlp.write")
+    r = model.run([stimulus], record=[path for each in paths.values() for path in each], logits=False).recording
+    gaps = [0.0]
+    for i, down in dense.items():
+        pre, *up, act, whole = (r[path] for path in paths[i])
+        phi = model.module.get_submodule(f"{family.blocks}.{i}.{family.nonlinearity}")
+        with torch.no_grad():
+            gaps.append(max_abs_difference(phi(pre) * (up[0] if up else 1), act, relative=True))
+            if gaps[-1] > 0.01:
+                return gaps[-1]  # these are not the neurons, so the module they lie at is not W
+            gaps.append(max_abs_difference(model.module.get_submodule(down)(act), whole, relative=True))
+    return max(gaps)
+
+
+def _mixture(probe: Probe) -> float:
+    """Return how far Σ_e p_e W_e · act_e is from a mixture's output; p: the router's largest, as its config has it.
+
+    act_e = φ(gate) · up is made anew from what the mixture reads, which is the norm of ``resid_mid``.
+    """
+    family, model = probe.family, probe.model
+    gaps = [0.0]
+    for i in range(model.n_layers):
+        found = {k: p for k, p in family.sites_of(model.module, i).items() if isinstance(p, Expert)}
+        if not found:
+            continue
+        [(kind, place)] = found.items()
+        module: Any = model.module.get_submodule(place.module)
+        norm = model.module.get_submodule(f"{family.blocks}.{i}.{family.entry_norms[-1]}")
+        paths = [f"blocks.{i}.{k}" for k in ("resid_mid", "mlp.router", "mlp.write", kind.format(e="*"))]
+        r = probe.run(record=paths, logits=False).recording
+        k = model.module.config.num_experts_per_tok
+        with torch.no_grad():
+            read, share = norm(r[paths[0]]), r[paths[1]].float().softmax(-1)
+            best, which = share.topk(k)
+            best = best / best.sum(-1, keepdim=True) if model.module.config.norm_topk_prob else best
+            output = torch.zeros_like(r[paths[2]])
+            for e in range(module.num_experts):
+                path = f"blocks.{i}.{kind.format(e=e)}"
+                tokens, slot = (which == e).nonzero(as_tuple=True)
+                if tokens.tolist() != r.rows[path].tolist():
+                    return math.inf
+                gate, up = (read[tokens] @ module.gate_up_proj[e].T).chunk(2, -1)
+                gaps.append(
+                    max_abs_difference(module.act_fn(gate) * up, r[path], relative=True) if len(tokens) else 0.0
+                )
+                output[tokens] += best[tokens, slot, None] * (r[path] @ module.down_proj[e].T)
+            gaps.append(max_abs_difference(output, r[paths[2]], relative=True))
+    return max(gaps)
+
+
+def readers(probe: Probe) -> Iterator[float]:
+    """MLPs read and heads write what the family says."""
+    yield misread(probe.model, probe.stimuli)
