@@ -11,7 +11,7 @@ from patchclamp.core.corpus import Corpus
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.organisms import digits, language
 from patchclamp.record import survey_corpus
-from patchclamp.record.stream import recordable
+from patchclamp.subjects.recordable import recordable
 
 
 def make_corpus(subject: Any) -> Corpus:

@@ -116,7 +116,7 @@ def hash_organism(name: str) -> str:
     """Return the hash of an organism: of its weights and what is asked of it, or of the code that makes it."""
     for home in (populations, superposition):
         if name in home.names():
-            return hash_sources(sorted(Path(home.__file__).parent.glob("*.py")))
+            return hash_sources(sorted(Path(str(home.__file__)).parent.glob("*.py")))
     card = organisms.card(name)
     if name in planted.names():
         about: Any = [planted.build(name).hash, {part: card.get(part) for part in ASKED}]

@@ -14,9 +14,9 @@ from torch import Tensor
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
-from patchclamp.record.stream import recordable
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.recordable import recordable
 
 Rows = dict[str, Tensor]
 """Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""

@@ -132,7 +132,7 @@ def config_of(
     options = find_method(method, "decompose").options
     if not issubclass(options, CoderOptions):
         raise PatchclampError(expected="a method among the sparse coders", got=repr(method), remedy="Such as topk.")
-    given = {"k": k, "sparsity": sparsity, "skip_connection": skip}
+    given: dict[str, Any] = {"k": k, "sparsity": sparsity, "skip_connection": skip}
     taken = {field.name for field in fields(options)}
     return options(**{name: x for name, x in given.items() if x is not None and name in taken}).config(n_latents)
 

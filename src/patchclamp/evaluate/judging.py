@@ -268,9 +268,7 @@ class Losses:
                 self.count[i] = int(counted.sum())
 
 
-def sample_rows(
-    model: Any, shown: Sequence[Stimulus], paths: Sequence[str], batch_size: int
-) -> dict[str, Tensor]:
+def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], batch_size: int) -> dict[str, Tensor]:
     """Return the counted rows of sites over as many stimuli as means and components are fitted on.
 
     Raises:
