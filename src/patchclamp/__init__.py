@@ -82,7 +82,7 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode", "describe", "learn", "train")
+_ROOMS = ("atlas", "attribute", "compare", "decode", "decompose", "describe", "learn", "train")
 """Rooms and floors, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from patchclamp import attribute as attribute
     from patchclamp import compare as compare
     from patchclamp import decode as decode
+    from patchclamp import decompose as decompose
     from patchclamp import describe as describe
     from patchclamp import learn as learn
     from patchclamp import train as train

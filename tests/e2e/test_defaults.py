@@ -31,7 +31,7 @@ WORK = (
     "patchclamp.attribute.edges.attribute_edges",
     "patchclamp.attribute.patching_folder.patch_to_folder",
     "patchclamp.recipes.answer.attribute_nodes",
-    "patchclamp.decompose.train_dictionary",
+    "patchclamp.decompose.fitting.train_dictionary",
     "patchclamp.atlas.bake.base.survey_corpus",
 )
 """What takes long: none of it may have begun where a command is refused."""

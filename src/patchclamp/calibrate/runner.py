@@ -4,6 +4,7 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ def calibrate_method(
     module, _, function = method.oracle.partition(":")
     oracle = getattr(importlib.import_module(module), function)
     trial = make_trial(method, places[0][0], seed=seed)
+    trial = replace(trial, options={**trial.options, **method.quick})
     apart = distance_from_oracle(oracle, trial, trial.run())
     rows = []
     for place, claim in places:

@@ -64,6 +64,17 @@ class ReadTargets:
 
 
 @dataclass(frozen=True, eq=False)
+class PlantedDirections:
+    """Hold the directions that activity is made of.
+
+    Args:
+        directions: features × width, rows of length 1.
+    """
+
+    directions: Float[np.ndarray, "feature width"]
+
+
+@dataclass(frozen=True, eq=False)
 class LabelledText:
     """Hold texts that no direction was found on.
 
@@ -129,6 +140,7 @@ Truth = (
     | PlantedEdges
     | Regions
     | ReadTargets
+    | PlantedDirections
     | LabelledText
     | RewrittenFact
     | PlainTraining

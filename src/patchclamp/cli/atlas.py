@@ -21,7 +21,7 @@ def atlas(options: Namespace) -> int:
 
 def _bake(options: Namespace) -> int:
     from patchclamp.atlas.bake.base import bake_atlas, cost, refuse_baked, refuse_images
-    from patchclamp.record.stream import recordable
+    from patchclamp.subjects.recordable import recordable
     from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)

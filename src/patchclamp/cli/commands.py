@@ -113,7 +113,8 @@ def record(options: Namespace) -> int:
     """Record to disk."""
     from patchclamp.record import record_corpus
     from patchclamp.record.run import refuse_if_too_large
-    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable, storable
+    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, storable
+    from patchclamp.subjects.recordable import recordable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
@@ -148,8 +149,8 @@ def survey(options: Namespace) -> int:
             ".npy or .npz.",
         )
     from patchclamp.record import survey_corpus
-    from patchclamp.record.stream import recordable
     from patchclamp.record.survey import memory_bytes
+    from patchclamp.subjects.recordable import recordable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)

@@ -118,9 +118,7 @@ def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:
     for job in jobs:
         read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
         held += 16 * _n_weights(source, job)
-        # TopK and BatchTopK form the pre-activations alone; the others keep them, the latents and both gradients.
-        dense = 2 if job.config.method in ("topk", "batchtopk") else 6
-        step = max(step, 4 * recipe.batch_size * (dense * n + 4 * (read + width)))
+        step = max(step, 4 * recipe.batch_size * (job.config.dense * n + 4 * (read + width)))
     return held + step
 
 

@@ -19,10 +19,11 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.record.features import Features
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
-from patchclamp.record.stream import MOST_NAMED, recordable
+from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
+from patchclamp.subjects.recordable import recordable
 from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000

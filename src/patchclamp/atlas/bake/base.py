@@ -22,11 +22,11 @@ from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import StoredSurvey
 from patchclamp.record.run import pin_threads
-from patchclamp.record.stream import recordable
 from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.recordable import recordable
 
 SITES = "blocks.*.mlp.act"
 LOOK_BYTES, BASE_BYTES = 11_000, 10_000
