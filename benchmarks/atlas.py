@@ -98,7 +98,7 @@ def large(folder: Path, units: int) -> Path:
 
     import numpy as np
 
-    from patchclamp.atlas.store import BASE, write_head, written
+    from patchclamp.atlas.store.sqlite_files import BASE, write_head, written
     from patchclamp.core.disk import file_hash
 
     draw = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def large(folder: Path, units: int) -> Path:
                    "window": 128, "labelled": 0},
         "reasons": {}, "plan": {}, "versions": {},
     }  # fmt: skip
-    with written(folder / BASE, files("patchclamp.atlas").joinpath("schema.sql").read_text()) as db:
+    with written(folder / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
         db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v)) for n, v in about.items()])
         db.execute("INSERT INTO sites VALUES (0, 'blocks.0.mlp.act', 'mlp.act', 0, 'neurons', 0, ?)", [units])
         db.executemany(
@@ -149,7 +149,7 @@ def large(folder: Path, units: int) -> Path:
 
 def asked(folder: Path, units: int, measures: dict[str, Any], rounds: int) -> list[timing.Bar]:
     """Ask for units, examples, words and sorted pages; medians of other addresses each time."""
-    from patchclamp.atlas.serve import guarded
+    from patchclamp.atlas.serve.server import guarded
 
     app = guarded(large(folder, units))
     unit = "/api/units/blocks.0.mlp.act/neurons/{}"
@@ -193,7 +193,7 @@ async def medians(app: Any, addresses: list[str]) -> tuple[float, float, int]:
 
 def first_load(measures: dict[str, Any]) -> list[timing.Bar]:
     """Weigh what the first page loads."""
-    from patchclamp.atlas.server import STATIC
+    from patchclamp.atlas.serve.app import STATIC
 
     bars = []
     for ending, bar in ((".js", 50.0), (".css", 10.0)):

@@ -25,8 +25,8 @@ ORGANISMS = ("language-gpt2", "language-llama")
 TASKS = ("ioi", "agreement", "facts")
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "eap": {},
-    "eap, RelP's rules": {"rules": ("ln", "identity", "half")},
-    "eap, rule ln alone": {"rules": ("ln",)},
+    "eap, RelP's rules": {"method": "relp"},
+    "eap, rule ln alone": {"method": "relp", "rules": ("ln",)},
     "eap_ig": {"method": "eap_ig"},
 }
 N_PAIRS = 64

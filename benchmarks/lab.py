@@ -26,10 +26,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    from patchclamp.atlas.db import open_atlas
-    from patchclamp.atlas.guard import LOOPBACK, Guard
+    from patchclamp.atlas.atlas import open_atlas
     from patchclamp.atlas.lab import Lab
-    from patchclamp.atlas.server import make_app
+    from patchclamp.atlas.serve.app import make_app
+    from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
     from patchclamp.subjects.language import LanguageModel
 
     model = LanguageModel(shape.gpt2(), shape.words(), name="gpt2-shape", hash="0" * 64)
@@ -37,7 +37,7 @@ def main() -> None:
         atlas = open_atlas(made_up.large(Path(name) / "large.atlas", UNITS))
         lab = Lab(model, atlas.reading)
         lab.worker.longest_s = 3600.0  # a busy machine is slow, not wrong
-        app = Guard(make_app(lambda: atlas, lab), hosts=LOOPBACK, etag=lambda: atlas.hash)
+        app = Guard(make_app(lambda: atlas.reading, lab), hosts=LOOPBACK, etag=lambda: atlas.hash)
         asyncio.run(measured(app, {"text": "w1 w2", "clamps": clamps(0.0), "new_tokens": 2}))
         found: dict[str, list[timing.Spent]] = {"new prompt": [], "dragged": [], "20 steps": [], "20 random sets": []}
         for i in range(rounds):

@@ -43,8 +43,8 @@ def story(n: int = 600, seed: int = 0) -> str:
 
 def descriptions(model, text: str) -> list[Description]:
     """Score each description by how well the tokens that it names are told by the unit's activation."""
-    from patchclamp.atlas.labels import clustered_auroc
-    from patchclamp.atlas.layers import named_tokens
+    from patchclamp.atlas.bake.concept_labels import clustered_auroc
+    from patchclamp.atlas.store.counter_examples import named_tokens
 
     shown = [model.tokenize(line) for line in text.splitlines()[:200]]
     recording = model.run(shown, record=SITE, logits=False).recording
@@ -105,7 +105,7 @@ def bake_seeded(folder: Path) -> Path:
     """
     import patchclamp as pc
     from patchclamp.atlas import bake_atlas, write_descriptions, write_graph
-    from patchclamp.atlas.runs import Run, host, now, versions
+    from patchclamp.atlas.store.provenance import Run, host, now, versions
 
     out, text = folder / "seeded.atlas", folder / "story.txt"
     text.write_text(story())
@@ -115,7 +115,7 @@ def bake_seeded(folder: Path) -> Path:
     run = Run("describe", "python tests/seeded.py", "descriptions of five units", now(), 0.5, host(), versions())
     write_descriptions(out, descriptions(model, text.read_text()), run=run)
     for prompt, target, contrast, top in (("the old cat", " sat", " ran", 4), ("the young dog", " ran", " sat", 3)):
-        found = pc.explain_answer(model, prompt, target, contrast=contrast, top=top)
+        found = pc.explain(model, prompt, target, contrast=contrast, top=top)
         command = f"patchclamp explain organism:cat '{prompt}' --target '{target}' --contrast '{contrast}' --top {top}"
         command += " --atlas seeded.atlas"
         run = Run("explain", command, "an explained answer", now(), 0.5, host(), versions())

@@ -53,7 +53,7 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _openapi() -> dict[str, Any]:
-    from patchclamp.atlas.openapi import schema
+    from patchclamp.atlas.serve.openapi import schema
 
     return schema()
 

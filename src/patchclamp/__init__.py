@@ -26,8 +26,8 @@ _HOME = {
     "encode": "decode.encode",
     "Estimate": "core.estimate",
     "Exemplars": "core.exemplars",
-    "explain_answer": "explain",
-    "Explanation": "explain",
+    "explain": "recipes",
+    "Explanation": "recipes",
     "fact": "control",
     "Graph": "core.graph",
     "Interval": "core.stats",
@@ -59,15 +59,18 @@ _HOME = {
     "Receipt": "core.receipt",
     "record_corpus": "record",
     "Recording": "core.recording",
+    "save_report": "report",
     "Scores": "core.scores",
     "Similarity": "core.similarity",
     "Site": "core.site",
     "Source": "core.intervention",
     "Split": "core.split",
     "steer": "control",
+    "Stage": "core.stream",
     "Stimulus": "core.stimulus",
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
+    "Stream": "core.stream",
     "survey_recording": "record",
     "survey_corpus": "record",
     "Task": "core.task",
@@ -79,7 +82,7 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode", "describe", "train")
+_ROOMS = ("atlas", "attribute", "compare", "decode", "decompose", "describe", "learn", "train")
 """Rooms and floors, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
@@ -89,7 +92,9 @@ if TYPE_CHECKING:
     from patchclamp import attribute as attribute
     from patchclamp import compare as compare
     from patchclamp import decode as decode
+    from patchclamp import decompose as decompose
     from patchclamp import describe as describe
+    from patchclamp import learn as learn
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
@@ -143,6 +148,8 @@ if TYPE_CHECKING:
     from patchclamp.core.stats import Interval as Interval
     from patchclamp.core.stimulus import Picture as Picture
     from patchclamp.core.stimulus import Stimulus as Stimulus
+    from patchclamp.core.stream import Stage as Stage
+    from patchclamp.core.stream import Stream as Stream
     from patchclamp.core.survey import StoredSurvey as StoredSurvey
     from patchclamp.core.task import Case as Case
     from patchclamp.core.task import Task as Task
@@ -150,16 +157,17 @@ if TYPE_CHECKING:
     from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
-    from patchclamp.explain import Explanation as Explanation
-    from patchclamp.explain import explain_answer as explain_answer
     from patchclamp.opening import load as load
     from patchclamp.opening import load_basis as load_basis
     from patchclamp.opening import open_task as open_task
     from patchclamp.opening import open_text as open_text
     from patchclamp.opening import wrap as wrap
+    from patchclamp.recipes import Explanation as Explanation
+    from patchclamp.recipes import explain as explain
     from patchclamp.record import record_corpus as record_corpus
     from patchclamp.record import survey_corpus as survey_corpus
     from patchclamp.record import survey_recording as survey_recording
+    from patchclamp.report import save_report as save_report
     from patchclamp.subjects.contract.verify import verify as verify
     from patchclamp.subjects.corpora import read_corpus as read_corpus
     from patchclamp.subjects.language import LanguageModel as LanguageModel

@@ -11,7 +11,7 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 
-ORGANISM = "organism:"
+ORGANISM, NET = "organism:", "net:"
 TASK, TRAIN, PLANTED = "task:", "/train", "planted"
 TASK_CASES, MOST_CASES = 64, 100_000
 
@@ -28,23 +28,36 @@ def load(
     """Load a language model or an image classifier into the rig.
 
     Args:
-        name: a local folder, a Hugging Face name, or ``organism:NAME`` for a network that ships with the package.
+        name: a local folder, a Hugging Face name, ``organism:NAME`` for a network that ships with the package, or
+            ``net:NAME`` for a small one of a kind that the package brings as code, with weights of chance, on the cpu.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` (accelerate places the weights).
         dtype: ``float32``, ``bfloat16`` or ``float16``; by default the checkpoint's own.
         attention: ``eager`` or ``sdpa``; by default transformers' choice.
         prepend_bos: begin every text with the tokenizer's BOS token, where the tokenizer does not by itself.
 
     Returns:
-        LanguageModel | VisionModel: the subject.
+        LanguageModel | VisionModel | PlainNetwork: the subject.
 
     Raises:
-        PatchclampError: nothing there, pickled weights, remote code, missing weights, no BOS token to begin with.
+        PatchclampError: nothing there, pickled weights, remote code, missing weights, no BOS token to begin with, or
+            options of a checkpoint with a network that is code.
 
     Example:
         >>> load("organism:cat").name
         'cat'
     """
     name = fspath(name)
+    if name.startswith(NET):
+        from patchclamp.core.errors import PatchclampError
+        from patchclamp.subjects.nets import build as build_net
+
+        if device != "cpu" or prepend_bos or not (dtype is None and attention is None):
+            raise PatchclampError(
+                expected="net:NAME alone",
+                got="further options",
+                remedy="Make the module yourself, move it, and lay it in the rig with pc.wrap.",
+            )
+        return build_net(name.removeprefix(NET))
     if name.startswith(ORGANISM):
         from patchclamp.organisms import build
 

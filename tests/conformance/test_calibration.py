@@ -74,7 +74,9 @@ def test_a_figure_is_near_within_its_interval():
 SPOIL = {
     "Scores": lambda noun, draw: shuffle(noun, 0),
     "Descriptions": lambda noun, draw: shuffle(noun, 0),
-    "Readout": lambda noun, draw: replace(noun, scores=tuple(replace(one, value=0.0) for one in noun.scores)),
+    "Readout": lambda noun, draw: replace(
+        noun, scores=tuple(replace(one, value=0.0) for one in noun.scores), summary=replace(noun.summary, value=0.0)
+    ),
     "Similarity": lambda noun, draw: replace(noun, estimate=replace(noun.estimate, value=0.0, interval=None)),
     "Basis": lambda noun, draw: replace(noun, decoder=_like(noun.decoder, draw)),
     "Edit": lambda noun, draw: noun.random_like(0),

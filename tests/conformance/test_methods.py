@@ -18,6 +18,7 @@ QUICK = {
     "compare/rsa": {"n_null": 99, "n_bootstrap": 100},
     "evaluate/insertion_deletion": {"n_random": 19},
     "evaluate/token_effect": {"n_random": 19, "n_units": 8},
+    "learn/hlop": {"passes": 1},
     "decode/ridge": {"n_null": 19, "alphas": (0.1, 10.0, 1000.0)},
 }
 """Options that make the checks quick."""

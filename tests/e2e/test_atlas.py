@@ -18,8 +18,8 @@ import pytest
 
 import patchclamp as pc
 from apart import serving
-from patchclamp.atlas import store
-from patchclamp.atlas.store import BASE, staging
+from patchclamp.atlas.store import sqlite_files
+from patchclamp.atlas.store.sqlite_files import BASE, staging
 
 STORY = "the old cat sat on the mat.\nthe young dog ran to the park.\n" * 40
 ANSWER = ("the old cat", "--target", " sat", "--contrast", " ran", "--top", "4")
@@ -244,7 +244,7 @@ def test_a_full_disk_is_told_and_survived(say, story, tmp_path, monkeypatch, roo
     with monkeypatch.context() as patched:
         patched.setattr(_Full, "left", room)
         connect = sqlite3.connect
-        patched.setattr(store.sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "factory": _Full}))
+        patched.setattr(sqlite_files.sqlite3, "connect", lambda *a, **k: connect(*a, **{**k, "factory": _Full}))
         code, told, _ = say(*words)
         assert code == 2
         assert told["error"]["got"] == "a full disk"

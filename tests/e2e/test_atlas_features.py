@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 import patchclamp as pc
 from apart import serving
-from patchclamp.atlas import features
+from patchclamp.atlas.bake import features
 from patchclamp.atlas.lab import Lab
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary

@@ -19,7 +19,7 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.explain.together import replace_together
+from patchclamp.recipes.together import replace_together
 
 MODEL = "organism:language-gpt2"
 PAIRS = ["--pairs", "task:ioi/train", "--n", 8]
@@ -247,7 +247,7 @@ def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
 
 
 def test_the_only_part_of_its_kind_is_measured_without_random_sets(say, tmp_path, monkeypatch):
-    monkeypatch.setattr("patchclamp.explain.together.count_matched", lambda *_: 0)
+    monkeypatch.setattr("patchclamp.recipes.together.count_matched", lambda *_: 0)
     code, told, err = say(*planted(tmp_path), "--top", 1)
     assert code == 0, err
     assert "no random sets are drawn" in err
@@ -325,8 +325,8 @@ def test_a_page_or_a_layer_that_fails_costs_no_result(say, atlas, tmp_path, monk
     words = ["circuit", "find", "organism:induction-gpt2", "--pairs", "planted", "--atlas", atlas]
     code, whole, _ = say(*words, "--out", tmp_path / "whole")
     assert code == 0
-    monkeypatch.setattr("patchclamp.explain.circuit_page.circuit_page", fail)
-    monkeypatch.setattr("patchclamp.atlas.layers.write_graph", fail)
+    monkeypatch.setattr("patchclamp.report.circuit.draw", fail)
+    monkeypatch.setattr("patchclamp.atlas.store.layers.write_graph", fail)
     code, told, err = say(*words, "--out", tmp_path / "c")
     assert code == 2
     assert told == whole

@@ -16,7 +16,7 @@ import patchclamp as pc
 from patchclamp.cli import main
 from patchclamp.cli.tables import _bar
 from patchclamp.core.disk import write_durably, writing
-from patchclamp.explain.markup import number
+from patchclamp.report.html import number
 
 CAT = ("organism:cat", "the old cat")
 ANSWERS = ("--target", " sat", "--contrast", " ran")
@@ -39,7 +39,7 @@ ANSWERS = ("--target", " sat", "--contrast", " ran")
 def test_explain_gives_the_same_numbers_in_every_form(say, cat, tmp_path, words, asked):
     graph_file, page = tmp_path / "graph.json", tmp_path / "report.html"
     code, told, _ = say("explain", *CAT, *ANSWERS, *words, "--out", graph_file, "--report", page)
-    found = pc.explain_answer(cat, CAT[1], " sat", contrast=" ran", **asked)
+    found = pc.explain(cat, CAT[1], " sat", contrast=" ran", **asked)
     assert code == 0
     assert told == found.to_json()
     assert told["causes"][0]["key"] == "cat/blocks.0.mlp.act/neurons/7@3"
@@ -59,7 +59,7 @@ def test_means_of_a_survey_are_a_reference(say, cat, story, tmp_path):
     sites = "blocks.*.mlp.act,blocks.*.attn.z"
     assert say("survey", "organism:cat", "--text", story, "--sites", sites, "--out", tmp_path / "s")[0] == 0
     code, told, _ = say("explain", *CAT, *ANSWERS, "--baseline", tmp_path / "s")
-    found = pc.explain_answer(cat, CAT[1], " sat", contrast=" ran", means=pc.StoredSurvey(tmp_path / "s"))
+    found = pc.explain(cat, CAT[1], " sat", contrast=" ran", means=pc.StoredSurvey(tmp_path / "s"))
     assert (code, told["baseline"]) == (0, "mean")
     assert told == found.to_json()
     say("survey", "organism:cat", "--text", story, "--sites", "blocks.0.mlp.act", "--out", tmp_path / "part")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import patchclamp as pc
-from patchclamp.atlas.layers import write_descriptions
+from patchclamp.atlas.store.layers import write_descriptions
 from patchclamp.cli import main
 from patchclamp.cli.console import PlainStream, plain
 from patchclamp.cli.tables import _console, _grid, _print

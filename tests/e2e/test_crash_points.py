@@ -25,15 +25,15 @@ import torch
 
 torch.set_num_threads(1)
 from patchclamp import opening
-from patchclamp.atlas import bake, features
+from patchclamp.atlas.bake import base, features
 from patchclamp.cli import commands, main
 from patchclamp.core import bundle
 from patchclamp.decompose import training
 from patchclamp.record import stream, survey
-import patchclamp.atlas.export, patchclamp.explain.circuit_page, patchclamp.explain.patched_page, patchclamp.evaluate
+import patchclamp.atlas.export, patchclamp.report.circuit, patchclamp.report.patching, patchclamp.evaluate
 
 stream.SHARD_BYTES = 2**11
-for function in (survey.survey_corpus, bake.bake_atlas, features.add_basis, bake.look_again, training.train):
+for function in (survey.survey_corpus, base.bake_atlas, features.add_basis, base.run_second_pass, training.train):
     inspect.unwrap(function).__kwdefaults__["checkpoint_s"] = float(os.environ["CHECKPOINT_S"])
 for name in ("organism:cat", "organism:copy-gpt2"):
     opening.load(name).hash

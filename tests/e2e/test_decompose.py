@@ -40,10 +40,11 @@ def test_every_method_leaves_a_dictionary_that_reads_the_model(say, cat, story, 
             lowest = cat.run(story.read_text()[:100], record=SITE, logits=False).recording[SITE].min()
         assert lowest >= 0, "NMF needs a site that is never negative"
     words = ["--k", "4"] if method in ("topk", "batchtopk", "random") else []
+    words += ["--coder-batch", "64"] if method in ("topk", "batchtopk", "jumprelu", "l1") else []
     n = 8 if method == "pca" else 24
     code, told, err = say(
-        "organism:cat", "--site", SITE, "--text", story, "--method", method, "--out", tmp_path / "d", "--coder-batch",
-        "64", "--n-features", n, *words,
+        "organism:cat", "--site", SITE, "--text", story, "--method", method, "--out", tmp_path / "d",
+        "--n-features", n, *words,
     )  # fmt: skip
     assert code == 0
     assert "of memory" in err
@@ -108,12 +109,14 @@ def test_a_whole_training_is_not_begun_again(say, story, tmp_path):
         (("--transcode", "x", *SMALL), "'x'"),
         (("--site", SITE, "--skip-connection", *SMALL), "--skip-connection with --transcode"),
         (("--site", SITE, "--method", "l1", "--k", "3", *SMALL), "--k with --method"),
-        (("--site", SITE, "--method", "pca", "--resume", *SMALL), "--resume with --method"),
+        (("--site", SITE, "--method", "pca", "--resume"), "--resume with --method"),
+        (("--transcode", "1", "--method", "pca"), "--transcode with --method"),
+        (("--site", SITE, "--method", "pca", *SMALL), "--coder-batch with --method"),
         (("--site", SITE, "--n-features", "0"), "at least 1 feature"),
         (("--site", SITE, "--coder-batch", "100000"), "at least one batch"),
         (("--site", SITE, "--coder-batch", "0"), "positive batch size"),
         (("--site", SITE, "--learning-rate", "0", "--k", "3", *SMALL), "positive learning rate"),
-        (("--site", SITE, "--learning-rate", "nan", "--k", "3", *SMALL), "no finite number"),
+        (("--site", SITE, "--learning-rate", "nan", "--k", "3", *SMALL), "nan, not a number"),
         (("--site", SITE, "--window", "0", *SMALL), "--window from 1"),
         (("--site", SITE, "--passes", "0", "--k", "3", *SMALL), "positive number of passes"),
         ((*SMALL,), "required"),

@@ -30,9 +30,9 @@ WORK = (
     "patchclamp.attribute.over_pairs.attribute_pairs",
     "patchclamp.attribute.edges.attribute_edges",
     "patchclamp.attribute.patching_folder.patch_to_folder",
-    "patchclamp.explain.answer.attribute_nodes",
-    "patchclamp.decompose.train_dictionary",
-    "patchclamp.atlas.bake.survey_corpus",
+    "patchclamp.recipes.answer.attribute_nodes",
+    "patchclamp.decompose.fitting.train_dictionary",
+    "patchclamp.atlas.bake.base.survey_corpus",
 )
 """What takes long: none of it may have begun where a command is refused."""
 

@@ -143,12 +143,12 @@ def test_explain_at_a_mask_in_the_middle(folders, tmp_path):
 def test_a_masked_model_refuses_other_questions(folders, prompt, target, contrast, told):
     model = pc.load(folders("bert"))
     with pytest.raises(PatchclampError, match=told):
-        pc.explain_answer(model, prompt, target, contrast=contrast)
+        pc.explain(model, prompt, target, contrast=contrast)
 
 
 def test_a_masked_answer_against_a_corrupted_prompt(folders):
     model = pc.load(folders("bert"))
-    found = pc.explain_answer(model, "the [MASK] sat on", " cat", corrupt="the [MASK] ran on", top=3)
+    found = pc.explain(model, "the [MASK] sat on", " cat", corrupt="the [MASK] ran on", top=3)
     clean, other = (
         model.run(p, logits=(2,)).logits[0, 0, 3 + WORDS.index("cat")]
         for p in ("the [MASK] sat on", "the [MASK] ran on")

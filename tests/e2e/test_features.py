@@ -95,7 +95,7 @@ def test_explain_prints_what_python_returns(model, made, tmp_path):
     )  # fmt: skip
     model.add_dictionary(pc.load_basis(made / "own"))
     levels = ("neuron", "head", "feature")
-    again = pc.explain_answer(model, PROMPT, " sat", contrast=" ran", levels=levels, top=4)
+    again = pc.explain(model, PROMPT, " sat", contrast=" ran", levels=levels, top=4)
     assert found == json.loads(json.dumps(again.to_json()))
     assert f"cat/{SITE}/lab/2@3" in [cause["key"] for cause in found["causes"]]
     assert {cause["kind"] for cause in found["causes"]} == {"feature"}

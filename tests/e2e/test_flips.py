@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import patchclamp as pc
-from patchclamp.atlas.bake import bake_atlas
-from patchclamp.atlas.db import open_atlas
+from patchclamp.atlas.atlas import open_atlas
+from patchclamp.atlas.bake.base import bake_atlas
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import plan_patching
 from patchclamp.attribute.patching_folder import patch_to_folder

@@ -7,9 +7,9 @@ from argparse import Namespace
 import pytest
 
 import patchclamp as pc
-from patchclamp.atlas.bake import bake_atlas
-from patchclamp.atlas.runs import RUNS, Run, write_run
-from patchclamp.atlas.store import written
+from patchclamp.atlas.bake.base import bake_atlas
+from patchclamp.atlas.store.provenance import RUNS, Run, write_run
+from patchclamp.atlas.store.sqlite_files import written
 from patchclamp.cli import commands, main
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
@@ -78,13 +78,13 @@ def test_patch_states_about_what_it_takes_on_disk(cat, n, tmp_path):
     from patchclamp.attribute.patching import plan_patching
     from patchclamp.attribute.patching_folder import patch_to_folder
     from patchclamp.core.task import Case, Task
-    from patchclamp.explain.patched_page import patched_page
+    from patchclamp.report import draw
 
     pairs = cat.read(
         Task(tuple(Case("the old cat", "the old dog", (" sat",), (" ran",), group=str(i)) for i in range(n)))
     )
     job = plan_patching(cat, pairs, "resid,neuron")
-    patch_to_folder(job, tmp_path / "o", page=lambda found: patched_page(found, command="patchclamp patch"))
+    patch_to_folder(job, tmp_path / "o", page=lambda found: draw(found, command="patchclamp patch"))
     taken = sum(file.stat().st_size for file in (tmp_path / "o").iterdir())
     assert 0.5 < job.disk_bytes / taken < 2
 

@@ -22,6 +22,7 @@ from patchclamp.core.task import Case, Task
 from patchclamp.organisms import digits, language
 from patchclamp.organisms.language.dialects import examples
 from patchclamp.organisms.language.rewrites import rewrite
+from patchclamp.report.html import number
 
 
 def run(capsys, *words: str) -> tuple[int, str, str]:
@@ -106,21 +107,45 @@ def test_options_of_the_named_method_reach_it(capsys):
     assert run(capsys, "attribute", "organism:cat", "x", "--target", " sat", "--size", "2")[0] == 2  # of occlusion
 
 
-def test_two_layers_and_two_models_are_compared(capsys, recordings):
+def test_attribute_writes_a_page_with_the_words_that_make_it_again(capsys, tmp_path, monkeypatch):
+    words = ["attribute", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--top", "1"]
+    page = tmp_path / "page.html"
+    code, out, err = run(capsys, *words, "--report", str(page))
+    assert (code, f"report written to {page}" in err) == (0, True)
+    assert "neurons/<wbr>7@3" in page.read_text()
+    assert (
+        f"patchclamp attribute organism:cat 'the old cat' --target ' sat' --contrast ' ran' --top 1 --report {page}"
+        in (page.read_text())
+    )
+
+    def fail(*_args, **_options):
+        raise TypeError("unsupported format string")
+
+    monkeypatch.setattr("patchclamp.report.scores.draw", fail)
+    again = run(capsys, *words, "--report", str(tmp_path / "other.html"))
+    assert again[:2] == (2, out)
+    assert "the report could not be made" in again[2]
+
+
+def test_two_layers_and_two_models_are_compared(capsys, recordings, tmp_path):
     gpt2, llama = str(recordings / "gpt2"), str(recordings / "llama")
     site = ["--first-site", "blocks.2.resid_out", "--second-site", "blocks.2.resid_out"]
     quick = ["--n-null", "19", "--n-bootstrap", "100", "--json"]
     same = json.loads(run(capsys, "compare", gpt2, gpt2, *site, *quick)[1])
-    other = json.loads(run(capsys, "compare", gpt2, llama, *site, *quick)[1])
+    page = tmp_path / "compared.html"
+    other = json.loads(run(capsys, "compare", gpt2, llama, *site, *quick, "--report", str(page))[1])
     assert same["estimate"]["value"] == pytest.approx(1)
     assert other["estimate"]["value"] < 1
     assert other["names"] == ["language-gpt2/blocks.2.resid_out", "language-llama/blocks.2.resid_out"]
+    assert number(other["estimate"]["value"], signed=True) in page.read_text()
 
 
 def test_one_layer_is_predicted_from_another(capsys, recordings, tmp_path):
     gpt2 = str(recordings / "gpt2")
     site = ["--feature-site", "blocks.0.resid_out", "--target-site", "blocks.2.resid_out", "--alphas", "1,1000"]
-    code, out, err = run(capsys, "encode", gpt2, gpt2, *site, "--split", "blocks:3:1", "--out", str(tmp_path / "r"))
+    page = tmp_path / "encoded.html"
+    words = ["encode", gpt2, gpt2, *site, "--split", "blocks:3:1", "--out", str(tmp_path / "r"), "--report", str(page)]
+    code, out, err = run(capsys, *words)
     assert code == 0
     assert "ceiling" in out
     assert "3 blocks in time, gap 1" in err
@@ -128,13 +153,38 @@ def test_one_layer_is_predicted_from_another(capsys, recordings, tmp_path):
     found = json.loads(out)
     assert (code, found["kind"], found["n_targets"]) == (0, "readout", 128)
     assert np.isfinite([score["value"] for score in found["scores"]]).all()
+    assert number(found["summary"]["value"], signed=True) in page.read_text()
+    assert "all targets" in page.read_text()
+
+
+def test_labels_are_read_from_a_recording(capsys, recordings, tmp_path):
+    stored = pc.StoredRecording(recordings / "gpt2").load(["blocks.0.resid_out"])
+    first = [int(stimulus.ids.sum()) % 2 for stimulus in stored.stimuli]
+    labels = tmp_path / "parity.txt"
+    labels.write_text("\n".join("odd" if one else "even" for one in first) + "\n\n")
+    words = ["decode", str(recordings / "gpt2"), "--labels", str(labels), "--site", "blocks.0.resid_out"]
+    code, out, err = run(capsys, *words, "--split", "blocks:3:1", "--out", str(tmp_path / "r"))
+    assert (code, "balanced accuracy" in out, "recall" in out) == (0, True, True)
+    assert f"{len(first)} stimuli of 2 classes, 3 blocks in time, gap 1" in err
+    found = json.loads(run(capsys, "info", str(tmp_path / "r"), "--json")[1])
+    task = pc.Task(tuple(pc.Case((i,), label="odd" if one else "even") for i, one in enumerate(first)))
+    task.save(tmp_path / "labels.json")
+    words[3] = str(tmp_path / "labels.json")
+    again = json.loads(run(capsys, *words, "--split", "blocks:3:1", "--json")[1])
+    assert again["scores"] == found["scores"]
+    assert found["summary"]["value"] == pytest.approx(
+        pc.decode(stored, task, pc.Split.blocks(len(first), folds=3, gap=1)).summary.value
+    )
 
 
 def test_every_neuron_is_described_and_kept(capsys, tmp_path):
     out = str(tmp_path / "words")
-    code, shown, err = run(capsys, "describe", "organism:cat", "--tokens", "1", "--top", "2", "--out", out)
+    page = tmp_path / "words.html"
+    words = ["describe", "organism:cat", "--tokens", "1", "--top", "2", "--out", out, "--report", str(page)]
+    code, shown, err = run(capsys, *words)
     assert (code, "cat/blocks.0.mlp.act/neurons/7" in shown, "␣sat" in shown) == (0, True, True)
     assert "vocabulary over the neurons of cat" in err
+    assert "neurons/<wbr>7" in page.read_text()
     found = json.loads(run(capsys, "info", out, "--json")[1])
     assert (found["kind"], found["n"], found["author"]) == ("descriptions", 32, "rule/vocabulary 1")
     prompts = tmp_path / "prompts.txt"
@@ -303,11 +353,15 @@ def test_an_edit_changes_one_answer_and_is_kept_and_undone(capsys, tmp_path):
             ["attribute", "organism:cat", "the cat", "--target", " sat", "--method", "occlusion"],
             "an image in every case",
         ),
+        (["attribute", "organism:cat", "the cat", "--target", " sat", "--report", "no/page.html"], "a file to write"),
         (["compare", "nowhere", "nowhere"], "nowhere"),
+        (["compare", "nowhere", "nowhere", "--report", "."], "a file to write"),
         (["describe", "organism:cat", "--text", "nowhere"], "a text file"),
         (["describe", "organism:cat", "--side", "gate"], "gated MLPs"),
         (["describe", "organism:digits-vit"], "protocol"),
         (["encode", "nowhere", "nowhere", "--split", "random"], "blocks:FOLDS"),
+        (["decode", "nowhere", "--labels", "nowhere"], "a label a line"),
+        (["decode", "nowhere", "--labels", "nowhere", "--split", "random"], "blocks:FOLDS"),
         (["methods", "kitchen/sink"], "a method among"),
         (["methods", "--room", "kitchen"], "a room among"),
     ],

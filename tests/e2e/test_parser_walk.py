@@ -45,6 +45,7 @@ BASES = {
     "attribute": [*ASKED],
     "compare": ["RECORDING", "RECORDING"],
     "encode": ["RECORDING", "RECORDING", "--split", "blocks:2"],
+    "decode": ["RECORDING", "--labels", "LABELS", "--split", "blocks:2"],
     "steer fit": ["organism:cat", "--positive", "STORY", "--negative", "OTHER", "--out", "NEW"],
     "steer apply": ["organism:cat", "the old cat", "--vector", "VECTOR", "--n", "2", "--controls", "2",
                     "--max-new-tokens", "2"],
@@ -129,6 +130,7 @@ def places(tmp_path_factory, seeded_atlas):
     folder = tmp_path_factory.mktemp("walk")
     paths = {name: folder / name.lower() for name in (
         "STORY", "OTHER", "FOLDER", "BINARY", "NUL", "DEEP", "RECORDING", "BASIS", "CIRCUIT", "ATLAS", "VECTOR",
+        "LABELS",
     )}  # fmt: skip
     paths["STORY"].write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 30)
     paths["OTHER"].write_text("the dog ran to the park.\n" * 4)
@@ -140,6 +142,8 @@ def places(tmp_path_factory, seeded_atlas):
         for verb, made in made_by.items():
             assert main([*verb.split(), *paths_in(BASES[verb], paths, paths[made])]) == 0
         shutil.copytree(seeded_atlas, paths["ATLAS"])
+        n = pc.StoredRecording(paths["RECORDING"]).n_stimuli
+        paths["LABELS"].write_text("\n".join(("one", "other")[i % 2] for i in range(n)))
         yield paths
 
 

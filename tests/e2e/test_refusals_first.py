@@ -12,7 +12,7 @@ from hand_made import circuit as by_hand
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.cli import main
 from patchclamp.evaluate import evaluate_circuit
-from patchclamp.explain import explain_answer, receipts
+from patchclamp.recipes import explain, receipts
 
 CAT = "organism:cat"
 SITE = ["--site", "blocks.0.mlp.act"]
@@ -145,7 +145,7 @@ def test_a_site_with_one_unit_has_nothing_to_draw_from(tiny_language_model, no_f
     model = tiny_language_model("gpt2", bare)
     metric = pc.Metric("logit_difference", (3,), (4,))
     with pytest.raises(pc.PatchclampError, match="sites with units to draw random sets from"):
-        explain_answer(model, pc.Stimulus.of(np.array([1])), metric=metric, levels=["head"])
+        explain(model, pc.Stimulus.of(np.array([1])), metric=metric, levels=["head"])
 
 
 def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_language_model):
@@ -159,7 +159,7 @@ def test_a_model_that_no_family_covers_is_explained_by_module_sites(tiny_languag
     metric = pc.Metric("logit_difference", (3,), (4,))
     sites = [f"module.transformer.h.{block}.mlp.c_proj.in" for block in range(2)]
     for method in ("integrated_gradients", "activation_patching"):
-        e = explain_answer(model, "w1 w2 w3", metric=metric, levels=sites, method=method, top=3)
+        e = explain(model, "w1 w2 w3", metric=metric, levels=sites, method=method, top=3)
         assert [rival.name for rival in e.receipts.rivals] == ["largest activations"]
         assert len(e.causes) == 3
 

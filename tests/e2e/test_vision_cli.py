@@ -38,7 +38,7 @@ def test_an_image_is_classified_explained_and_clamped(folder, tmp_path):
     asked = ("explain", "organism:digits-cnn", image, "--target", "1", "--contrast", "0", "--top", "4")
     found = as_process(*asked, "--report", report, "--out", tmp_path / "graph.json")
     model = pc.load("organism:digits-cnn")
-    again = pc.explain_answer(model, image, "1", contrast="0", top=4)
+    again = pc.explain(model, image, "1", contrast="0", top=4)
     assert found["causes"] == json.loads(json.dumps(again.to_json()["causes"]))
     assert found["question"]["prompt"] == "a.png"
     assert found["causes"][0]["position"] is None

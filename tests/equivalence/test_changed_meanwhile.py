@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import patchclamp as pc
-from patchclamp.atlas.labels import as_documents, labels_of
+from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
 from patchclamp.record import record_corpus, survey_corpus

@@ -19,9 +19,9 @@ from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import explain_answer, receipts
-from patchclamp.explain.receipts import normalised
-from patchclamp.explain.report import render
+from patchclamp.recipes import explain, receipts
+from patchclamp.recipes.receipts import normalised
+from patchclamp.report.explanation import render
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
 QUESTIONS = {
@@ -122,7 +122,7 @@ def test_every_score_matches_the_formula(models, name, question):
     assert len(found.values) == len(expected)
     for i, score in enumerate(found.values):
         assert score == pytest.approx(expected[str(found.key(i))], rel=1e-3, abs=1e-4)
-    e = explain_answer(model, PROMPT, method="attribution_patching", **asked)
+    e = explain(model, PROMPT, method="attribution_patching", **asked)
     ranked = [cause.predicted for cause in e.causes]
     assert ranked == pytest.approx(sorted(expected.values())[::-1][:20], rel=1e-3, abs=1e-4)
     assert [text for text, _ in e.tokens] == [model.tokenizer.token(int(i)) for i in e.case.clean.ids]
@@ -146,7 +146,7 @@ def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypat
     model, asked = models[name], QUESTIONS[question]
     x, x_, m = posed(model, PROMPT, **asked)
     cells = caught_cells(monkeypatch)
-    e = explain_answer(model, PROMPT, top=12, method="attribution_patching", **asked)
+    e = explain(model, PROMPT, top=12, method="attribution_patching", **asked)
     r = e.receipts
 
     def effect(keys):
@@ -182,7 +182,7 @@ def test_every_receipt_equals_a_run_of_its_own(models, name, question, monkeypat
 def test_the_keep_only_curve_replaces_all_but_the_strongest(models, question):
     model, asked = models["llama"], QUESTIONS[question]
     x, x_, m = posed(model, PROMPT, **asked)
-    e = explain_answer(model, PROMPT, method="attribution_patching", **asked)
+    e = explain(model, PROMPT, method="attribution_patching", **asked)
     kept = e.receipts.kept
     found = attribute_nodes(model, e.case.clean, **nodes_asked(model, asked))
     assert kept.nodes == len(found.values) == kept.sizes[-1]
@@ -199,7 +199,7 @@ def test_the_keep_only_curve_replaces_all_but_the_strongest(models, question):
 
 
 def test_single_nodes_are_checked_some_of_them_predicted_near_zero(models):
-    e = explain_answer(models["llama"], PROMPT, " w5", contrast=" w6")
+    e = explain(models["llama"], PROMPT, " w5", contrast=" w6")
     checks = e.receipts.agreement.checks
     largest = max(abs(c.predicted) for c in checks)
     assert len({c.key for c in checks}) == len(checks) == 64
@@ -216,7 +216,7 @@ def test_shares_are_refused_where_there_is_too_little_to_divide_by(clean, floor,
 
 def test_causes_say_what_stands_at_their_place(models):
     model = models["llama"]
-    e = explain_answer(model, PROMPT, " w5", contrast=" w6", top=40)
+    e = explain(model, PROMPT, " w5", contrast=" w6", top=40)
     run = model.run(PROMPT, record=list(sites(model))).recording
     tokens = ["<bos>", " w3", " w17", " w8", " w40"]
     assert {c.kind for c in e.causes} == {"neuron", "head"}
@@ -240,7 +240,7 @@ def test_causes_say_what_stands_at_their_place(models):
 def test_levels_choose_what_is_scored(models, levels):
     model = models["gpt2"]
     x, x_, m = posed(model, PROMPT, " w5", " w6")
-    e = explain_answer(model, PROMPT, " w5", contrast=" w6", levels=levels, method="attribution_patching")
+    e = explain(model, PROMPT, " w5", contrast=" w6", levels=levels, method="attribution_patching")
     assert {c.kind for c in e.causes} == set(levels)
     expected = oracle.scores(model.module, x, sites(model, levels), m, x_)
     assert e.total == pytest.approx(sum(expected.values()), rel=1e-3, abs=1e-3)
@@ -254,7 +254,7 @@ def test_levels_choose_what_is_scored(models, levels):
 def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(models, question, seed, monkeypatch):
     model = models["llama"]
     cells = caught_cells(monkeypatch)
-    e = explain_answer(model, PROMPT, top=15, seed=seed, **QUESTIONS[question])
+    e = explain(model, PROMPT, top=15, seed=seed, **QUESTIONS[question])
     joint, first = cells[-1][0], 16 + len(e.opposing)
     singles, controls = cells[-1][1:16], cells[-1][first : first + 99]
     chosen = [node for cell in singles for node in nodes_of(cell)]
@@ -275,7 +275,7 @@ def test_controls_have_the_same_sites_and_positions_and_never_a_chosen_unit(mode
 
 def test_the_same_seed_gives_the_same_explanation_and_another_one_other_controls(models):
     model, asked = models["gpt2"], QUESTIONS["corrupted"]
-    one, again, other = (explain_answer(model, PROMPT, seed=seed, **asked).to_json() for seed in (0, 0, 1))
+    one, again, other = (explain(model, PROMPT, seed=seed, **asked).to_json() for seed in (0, 0, 1))
     assert one == again
     changed = {name for name in one if one[name] != other[name]}
     assert changed == {"receipts", "seed"}
@@ -309,7 +309,7 @@ def test_the_model_is_as_it_was(models):
     model = models["llama"]
     x = torch.tensor([[0, 5, 6]])
     before = model.module(x).logits
-    explain_answer(model, PROMPT, " w5", contrast=" w6")
+    explain(model, PROMPT, " w5", contrast=" w6")
     assert torch.equal(model.module(x).logits, before)
     assert all(p.requires_grad and p.grad is None for p in model.module.parameters())
 
@@ -376,25 +376,25 @@ def test_half_a_character_is_shown_as_the_tokens_that_it_is(stories):
 )
 def test_a_question_that_cannot_be_asked_is_refused(models, prompt, options, words):
     with pytest.raises(PatchclampError, match=words):
-        explain_answer(models["gpt2"], prompt, **options)
+        explain(models["gpt2"], prompt, **options)
 
 
 def test_a_metric_that_is_not_finite_is_refused(tiny_language_model):
     model = tiny_language_model("gpt2")
     model.module.lm_head.weight.data[7] = torch.inf
     with pytest.raises(PatchclampError, match="a finite metric"):
-        explain_answer(model, PROMPT, " w5")
+        explain(model, PROMPT, " w5")
 
 
 def test_a_model_without_a_tokenizer_or_a_family_is_refused(models):
     from transformers import BloomConfig, BloomForCausalLM
 
     with pytest.raises(PatchclampError, match="a model with a tokenizer"):
-        explain_answer(pc.wrap(models["gpt2"].module), PROMPT, " w5")
+        explain(pc.wrap(models["gpt2"].module), PROMPT, " w5")
     config = BloomConfig(vocab_size=61, hidden_size=16, n_layer=1, n_head=2)
     stranger = pc.wrap(BloomForCausalLM(config), tokenizer=models["gpt2"].tokenizer.bare)
     with pytest.raises(PatchclampError, match="a model that a family file covers; got BloomForCausalLM"):
-        explain_answer(stranger, PROMPT, " w5")
+        explain(stranger, PROMPT, " w5")
 
 
 def uncovered(kind, tokenizer):
@@ -419,7 +419,7 @@ def uncovered(kind, tokenizer):
 @pytest.mark.parametrize("method", ["integrated_gradients", "activation_patching"])
 def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, method):
     model, sites = uncovered(kind, models["gpt2"].tokenizer.bare)
-    e = explain_answer(model, "w3 w9", " w5", contrast=" w7", levels=[sites], top=2, method=method)
+    e = explain(model, "w3 w9", " w5", contrast=" w7", levels=[sites], top=2, method=method)
     assert [r.name for r in e.receipts.rivals] == ["largest activations"]
     assert type(model.module).__name__ in e.omitted["direct logit attribution"]
     assert json.loads(json.dumps(e.to_json()))["omitted"] == dict(e.omitted)
@@ -436,7 +436,7 @@ def test_a_model_without_a_family_is_explained_at_module_sites(models, kind, met
 def test_quantised_weights_are_explained_by_exact_replacement(tiny_language_model):
     model = tiny_language_model("gpt2")
     model.module.hf_quantizer = object()
-    e = explain_answer(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, method="activation_patching")
+    e = explain(model, "w3 w9", " w5", contrast=" w7", levels=["head"], top=2, method="activation_patching")
     assert dict(e.omitted) == {"direct logit attribution": "weights are quantised"}
     assert all(cause.promotes for cause in e.causes)
 
@@ -456,7 +456,7 @@ def test_what_is_said_of_a_unit_needs_to_know_what_it_writes(models):
 @pytest.mark.parametrize("top", [1, 20])
 def test_an_explanation_is_json_and_a_graph_that_comes_back_as_it_was(models, question, top, tmp_path):
     model = models["llama"]
-    e = explain_answer(model, PROMPT, top=top, **QUESTIONS[question])
+    e = explain(model, PROMPT, top=top, **QUESTIONS[question])
     data = json.loads(json.dumps(e.to_json(), allow_nan=False))
     assert [c["key"] for c in data["causes"]] == [c.key for c in e.causes]
     graph = e.graph()
@@ -491,7 +491,7 @@ def test_a_graph_of_another_version_is_refused():
 def test_a_real_answer_matches_the_oracle(stories):
     model = pc.load(str(stories))
     prompt = "Once upon a time, there was a little girl named"
-    e = explain_answer(model, prompt, " Lily", contrast=" Tom", top=10, method="attribution_patching")
+    e = explain(model, prompt, " Lily", contrast=" Tom", top=10, method="attribution_patching")
     x, x_, m = posed(model, prompt, " Lily", " Tom")
     expected = expected_scores(model, x, x_, m)
     best = sorted(expected, key=expected.get, reverse=True)[:10]
@@ -522,7 +522,7 @@ def test_the_question_carries_the_shared_beginning(models):
 )
 def test_any_metric_can_be_explained(models, metric):
     model = models["gpt2"]
-    e = explain_answer(model, PROMPT, metric=metric)
+    e = explain(model, PROMPT, metric=metric)
     at = metric.positions[0]
     assert e.metric_clean == pytest.approx(float(metric(model.run(PROMPT).logits[:, [at]])[0]), abs=1e-5)
     assert e.case.explained.startswith(metric.kind.replace("_", " "))

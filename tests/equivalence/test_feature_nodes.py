@@ -137,12 +137,12 @@ def test_keeping_none_replaces_all_and_keeping_all_changes_nothing(with_basis):
 def test_features_stand_beside_heads_and_in_the_place_of_their_sites_neurons(with_basis, method):
     model, _ = with_basis
     levels = ("feature", "neuron", "head")
-    found = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=levels, top=6)
+    found = pc.explain(model, PROMPT, metric=METRIC, method=method, levels=levels, top=6)
     blocks = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching", levels=levels).units.blocks
     sites = {(one.site, one.basis): one for one in blocks}
     assert [key for key in sites if "mlp" in key[0]] == [(SITE, "lab"), ("blocks.1.mlp.act", "neurons")]
     assert found.receipts.kept.measured[-1] == pytest.approx(found.metric_clean, abs=1e-5)
-    alone = pc.explain_answer(model, PROMPT, metric=METRIC, method=method, levels=("feature",), top=3)
+    alone = pc.explain(model, PROMPT, metric=METRIC, method=method, levels=("feature",), top=3)
     assert {cause.kind for cause in alone.causes} == {"feature"}
     assert alone.bases == {f"{SITE}/lab": model.basis_at(SITE, "lab").hash}
     graph = alone.graph()
@@ -177,7 +177,7 @@ def test_most_features_of_a_sparse_basis_are_idle_and_said_to_be(with_basis):
     found = attribute_nodes(model, PROMPT, METRIC, method="attribution_patching", levels=("feature", "head"))
     idle = found.matrix(SITE, "lab", "size") == 0
     assert idle_units(found).sum() == idle.sum() >= (5 * (N - K) if k else 1)
-    why = pc.explain_answer(model, PROMPT, metric=METRIC, levels=("feature",), top=20)
+    why = pc.explain(model, PROMPT, metric=METRIC, levels=("feature",), top=20)
     assert why.receipts.randoms.idle > 0
     assert why.receipts.kept.sizes[-2] <= (~idle).sum()
 

@@ -6,9 +6,9 @@ import pytest
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain import explain_answer
-from patchclamp.explain.together import replace_together
 from patchclamp.opening import load
+from patchclamp.recipes import explain
+from patchclamp.recipes.together import replace_together
 
 CASES = {
     "cat": ("the old cat", "the old dog", " sat", " ran", 1),
@@ -22,7 +22,7 @@ def test_explain_and_circuit_give_one_receipt_of_one_case(case, monkeypatch):
     model = load("organism:cat")
     drawn = caught(monkeypatch)
     task = Task.of(clean, answer, contrast=wrong, counterpart=corrupted)
-    explained = explain_answer(model, task, levels=["neuron", "head"], top=top)
+    explained = explain(model, task, levels=["neuron", "head"], top=top)
     pairs = model.read(task)
     circuit = attribute_pairs(model, pairs, level="neuron", method="integrated_gradients", by_position=True)
     place = {part: i for i, part in enumerate(circuit.parts)}
@@ -44,8 +44,8 @@ def test_explain_and_circuit_give_one_receipt_of_one_case(case, monkeypatch):
 
 def caught(monkeypatch):
     """Return the controls that are drawn from here on, in order."""
-    import patchclamp.explain.receipts as receipts
-    import patchclamp.explain.together as together
+    import patchclamp.recipes.receipts as receipts
+    import patchclamp.recipes.together as together
 
     drawn = []
     for module in (receipts, together):

@@ -17,7 +17,7 @@ from patchclamp.core.score_maps import count_run
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, sign_flip_p
 from patchclamp.core.task import Case, Task
-from patchclamp.explain.patched_page import patched_page
+from patchclamp.report import draw
 from patchclamp.subjects.families.spec import enlarged
 
 PAIRS = [
@@ -226,7 +226,7 @@ def test_means_are_over_the_pairs_that_have_the_place(models, asked):
     four = found.some([i for i, group in enumerate(groups) if group == "four"])
     assert (len(four.cases), four.index) == (2, found.index)
     assert four.values == pytest.approx(found.per_case[:2].mean(0), abs=1e-12)
-    assert "The first of 2 pairs" in patched_page(four)
+    assert "The first of 2 pairs" in draw(four)
 
 
 def test_one_pair_has_no_interval_and_says_so(models, asked):

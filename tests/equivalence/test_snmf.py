@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from oracles.snmf import snmf
+from oracles.snmf import factorise as plain_factorise
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
@@ -26,7 +26,7 @@ G = RNG.uniform(0.01, 1, size=(len(X), 6))
 
 @pytest.mark.parametrize("sparsity", [0.05, 0.1, 0.3, 1.0], ids="p={}".format)  # the first two multiply by gathering
 def test_every_iterate_is_the_oracles(sparsity):
-    F, codes, loss, losses = snmf(X.T.copy(), G.copy(), sparsity, 12)
+    F, codes, loss, losses = plain_factorise(X.T.copy(), G.copy(), sparsity, 12)
     found = factorise(torch.from_numpy(X), torch.from_numpy(G), sparsity=sparsity, max_iter=12, tol=0.0)
     np.testing.assert_allclose(found.losses, losses, rtol=1e-10)
     np.testing.assert_allclose(found.features, F.T, rtol=1e-8, atol=1e-9)

@@ -284,11 +284,11 @@ def test_explain_names_the_planted_channel_of_a_network_made_by_hand():
         # Channel 2 says class 1; channel 7, the loudest, says nothing.
         net[4].weight[1, 2] = 5.0
     model = pc.wrap(net, torch.zeros(1, 1, 4, 4), prepare="scale", name="planted")
-    found = pc.explain_answer(model, np.full((4, 4), 255), 1, contrast=0, top=1)
+    found = pc.explain(model, np.full((4, 4), 255), 1, contrast=0, top=1)
     assert found.causes[0].key == "planted/module.0.out/channels/2"
     assert found.causes[0].measured == pytest.approx(found.metric_clean)
     assert found.receipts.randoms.mean == pytest.approx(0)
     [rival] = found.receipts.rivals
     assert (rival.name, rival.measured) == ("largest activations", pytest.approx(0))
-    one_place = pc.explain_answer(model, np.full((4, 4), 255), 1, levels=["module.4.in"], top=1)
+    one_place = pc.explain(model, np.full((4, 4), 255), 1, levels=["module.4.in"], top=1)
     assert one_place.causes[0].key == "planted/module.4.in/neurons/2@0"

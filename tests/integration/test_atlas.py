@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import patchclamp as pc
 from apart import run_apart
 from patchclamp.atlas import Asked
-from patchclamp.atlas.layers import named_tokens
-from patchclamp.atlas.look import BINS, _bin_of, _binned
-from patchclamp.atlas.serve import guarded
+from patchclamp.atlas.bake.second_pass import BINS, _bin_of, _binned
+from patchclamp.atlas.serve.server import guarded
+from patchclamp.atlas.store.counter_examples import named_tokens
 from patchclamp.core.unit import UnitKey
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchclamp.atlas.serve import guarded
+from patchclamp.atlas.serve.server import guarded
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis, of the dev group")
 

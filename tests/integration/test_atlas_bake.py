@@ -9,11 +9,11 @@ import torch
 
 import patchclamp as pc
 from patchclamp.atlas import Asked
-from patchclamp.atlas.directions import directions
-from patchclamp.atlas.labels import clustered_auroc
-from patchclamp.atlas.look import STRIP
-from patchclamp.atlas.reading import Reading
-from patchclamp.atlas.store import BASE, content_hash, written
+from patchclamp.atlas.bake.concept_labels import clustered_auroc
+from patchclamp.atlas.bake.second_pass import STRIP
+from patchclamp.atlas.bake.weight_panels import directions
+from patchclamp.atlas.read.reader import Reading
+from patchclamp.atlas.store.sqlite_files import BASE, content_hash, written
 from patchclamp.core.stats import auroc
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.families.spec import family

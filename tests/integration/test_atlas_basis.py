@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import patchclamp as pc
-from patchclamp.atlas import pages, write_descriptions
-from patchclamp.atlas.features import add_basis, begun_at
-from patchclamp.atlas.lab import Lab
+from patchclamp.atlas import write_descriptions
+from patchclamp.atlas.bake.features import add_basis, begun_at
+from patchclamp.atlas.lab import Lab, messages
 from patchclamp.atlas.lab.verify import verify
 from patchclamp.core.basis import Basis
 from patchclamp.core.description import Description
@@ -226,9 +226,9 @@ def test_an_interrupted_run_goes_on_to_the_same_layer(bare, added, model, plante
 def asked_of(lab, atlas, clamps, **more):
     """Run a question through the lab and return its events."""
     heard = []
-    asked = pages.RunAsked(text="the old cat", clamps=clamps, **{"new_tokens": 0, "controls": 0, "top": 5, **more})
+    asked = messages.RunAsked(text="the old cat", clamps=clamps, **{"new_tokens": 0, "controls": 0, "top": 5, **more})
     work = lab.run(atlas.reading, asked)
-    from patchclamp.atlas.lab.worker import Job
+    from patchclamp.atlas.lab.job_queue import Job
 
     Job(work, heard.append, lab.turns, 60.0).run()
     return [one for one in heard if one is not None]
@@ -237,7 +237,7 @@ def asked_of(lab, atlas, clamps, **more):
 def test_a_feature_clamp_equals_what_is_computed_by_hand(atlas, model):
     lab = Lab(model, atlas.reading)
     key = f"cat/{SITE}/planted/0"
-    table, *_ = asked_of(lab, atlas, [pages.ClampAsked(key, "set", 1.0)])
+    table, *_ = asked_of(lab, atlas, [messages.ClampAsked(key, "set", 1.0)])
     basis = model.bases[f"{SITE}/planted"]
 
     def by_hand(x):
@@ -258,13 +258,13 @@ def test_the_same_change_of_feature_and_neuron_does_the_same(atlas, model):
     lab = Lab(model, atlas.reading)
     for mode, value in (("set", 2.0), ("add", 1.5), ("scale", 0.5), ("ablate", None)):
         tables = [
-            asked_of(lab, atlas, [pages.ClampAsked(f"cat/{SITE}/{unit}", mode, value)], controls=3)
+            asked_of(lab, atlas, [messages.ClampAsked(f"cat/{SITE}/{unit}", mode, value)], controls=3)
             for unit in ("planted/0", f"neurons/{CAT}")
         ]
         ours, theirs = (found[0].rows for found in tables)
         assert [r.id for r in ours] == [r.id for r in theirs]
         np.testing.assert_allclose([r.changed for r in ours], [r.changed for r in theirs], atol=1e-6)
-        control = next(e for e in tables[0] if isinstance(e, pages.Control))
+        control = next(e for e in tables[0] if isinstance(e, messages.Control))
         # Few features are like it: there are no more different sets.
         assert 2 <= len(control.randoms) <= 3
         done = tables[0][-1]
@@ -289,7 +289,7 @@ def test_features_are_tried_and_ranked_like_neurons(atlas, model):
 
 def test_the_code_that_the_lab_gives_runs(atlas, model, capsys):
     lab = Lab(model, atlas.reading, "organism:cat")
-    done = asked_of(lab, atlas, [pages.ClampAsked(f"cat/{SITE}/planted/0", "ablate", None)])[-1]
+    done = asked_of(lab, atlas, [messages.ClampAsked(f"cat/{SITE}/planted/0", "ablate", None)])[-1]
     exec(compile(done.python, "lab", "exec"), {})
     assert "→" in capsys.readouterr().out
 
@@ -316,7 +316,9 @@ def test_a_transcoder_is_read_at_its_site_and_not_clamped(bare, model, tmp_path)
     acts = [lab.trial(atlas.reading, one.key, "the old cat").acts for one in (ours, theirs)]
     assert acts[0] == acts[1]
     with pytest.raises(CannotIntervene, match="reads"):
-        lab.run(atlas.reading, pages.RunAsked(text="the old cat", clamps=[pages.ClampAsked(ours.key, "ablate", None)]))
+        lab.run(
+            atlas.reading, messages.RunAsked(text="the old cat", clamps=[messages.ClampAsked(ours.key, "ablate", None)])
+        )
 
 
 def test_curves_of_a_dictionary_are_plain_json(atlas):
@@ -330,7 +332,7 @@ def test_features_of_an_answer_are_verified_as_explain_measured_them():
     decoder = np.zeros((8, model.site(site).width), dtype=np.float32)
     decoder[range(8), range(8)], decoder[7, 5] = 1.0, 0.6
     model.add_basis(Basis("turned", "directions", decoder=decoder), site)
-    found = pc.explain_answer(model, "the old cat", " sat", contrast=" ran", levels=["feature"], top=3)
+    found = pc.explain(model, "the old cat", " sat", contrast=" ran", levels=["feature"], top=3)
     nodes = [cause.key for cause in found.causes]
     assert nodes[0] == f"cat/{site}/turned/7@3"
     done = verify(model, found.graph(), nodes)
@@ -366,7 +368,7 @@ def test_a_coder_that_mixes_is_encoded_by_its_own_arithmetic(bare, model, tmp_pa
     x = np.asarray(model.run("the old cat", record=site).recording[site])
     f = encode(x)
     unit = int(f[-1].argmax())
-    table = asked_of(lab, atlas, [pages.ClampAsked(f"{site}/mixed/{unit}", "ablate", None)])[0]
+    table = asked_of(lab, atlas, [messages.ClampAsked(f"{site}/mixed/{unit}", "ablate", None)])[0]
     hand = x - f[:, [unit]] * basis.decoder[unit]
     rows = [pc.change("set", site, value=row.tolist(), at=str(i)) for i, row in enumerate(hand)]
     expected = model.run("the old cat", interventions=rows).logits[0, -1].double().softmax(-1)

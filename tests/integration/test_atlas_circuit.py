@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import patchclamp as pc
-from patchclamp.atlas.circuit import ENDS, MOST_EDGES, MOST_NODES, prune
-from patchclamp.atlas.layers import Layer
+from patchclamp.atlas.read.graph_pruning import ENDS, MOST_EDGES, MOST_NODES, prune
+from patchclamp.atlas.store.layers import Layer
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.organisms.planted.cat import ANIMAL, CAT, DECOY
 

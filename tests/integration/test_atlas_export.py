@@ -14,11 +14,11 @@ from jsonschema import Draft202012Validator
 from pyarrow import parquet
 
 import patchclamp as pc
-from patchclamp.atlas.export import place
+from patchclamp.atlas.export import output_path
 from patchclamp.atlas.export.neuronpedia import _activation, _Names, positive_bars
 from patchclamp.atlas.export.page import inlined
 from patchclamp.atlas.export.parquet import COLUMNS
-from patchclamp.atlas.unit import STORED
+from patchclamp.atlas.serve.screens.unit.examples import STORED
 from patchclamp.core.errors import Damaged, PatchclampError
 
 CAT = "blocks.0.mlp.act/neurons/7"
@@ -59,11 +59,11 @@ class Elements(HTMLParser):
 def test_a_page_holds_what_the_api_answers(atlas, seeded_atlas):
     from fastapi.testclient import TestClient
 
-    from patchclamp.atlas.server import make_app
+    from patchclamp.atlas.serve.app import make_app
 
     page = Elements(pc.atlas.to_html(CAT, atlas=seeded_atlas))
     came = json.loads(page.texts["travels"])["answers"]
-    with TestClient(make_app(lambda: atlas)) as server:
+    with TestClient(make_app(lambda: atlas.reading)) as server:
         base = f"/api/units/cat/{CAT}"
         assert came[base] == server.get(base).json()
         for kind in ("top", "counter", "quantile", "random"):
@@ -186,7 +186,7 @@ def test_tables_are_written_group_by_group_and_say_what_they_hold(tables, atlas)
 
 
 def test_columns_are_documented():
-    page = (place.Path(__file__).parents[2] / "docs" / "atlas.md").read_text()
+    page = (output_path.Path(__file__).parents[2] / "docs" / "atlas.md").read_text()
     named = set(re.findall(r"`(\w+)`", page))
     assert {column for columns in COLUMNS.values() for column in columns} | set(COLUMNS) <= named
 

@@ -15,13 +15,12 @@ import uvicorn
 
 import patchclamp as pc
 from apart import run_apart
-from patchclamp.atlas import pages
-from patchclamp.atlas.guard import LOOPBACK, Guard
-from patchclamp.atlas.lab import MOST_RUNS, Lab
-from patchclamp.atlas.lab.control import compare
+from patchclamp.atlas.lab import MOST_RUNS, Lab, messages
+from patchclamp.atlas.lab.job_queue import FairLock, QueueFull, Worker
+from patchclamp.atlas.lab.random_controls import compare
 from patchclamp.atlas.lab.verify import verify
-from patchclamp.atlas.lab.worker import Busy, Turns, Worker
-from patchclamp.atlas.server import make_app
+from patchclamp.atlas.serve.app import make_app
+from patchclamp.atlas.serve.request_guard import LOOPBACK, Guard
 from patchclamp.attribute import attribute_nodes
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.graph import Graph
@@ -39,7 +38,7 @@ class Bench:
     def __init__(self, folder, model):
         self.atlas, self.model = pc.atlas.open(folder), model
         self.lab = None if model is None else Lab(model, self.atlas.reading)
-        self.app = Guard(make_app(lambda: self.atlas, self.lab), hosts=LOOPBACK, etag=lambda: self.atlas.hash)
+        self.app = Guard(make_app(lambda: self.atlas.reading, self.lab), hosts=LOOPBACK, etag=lambda: self.atlas.hash)
 
     def request(self, *requests):
         async def ask():
@@ -169,7 +168,7 @@ def test_where_relp_is_not_derived_the_answer_says_what_took_its_place(bench, mo
             raise CannotIntervene(expected="rules", got="none", remedy="Use atp.")
         return attribute_nodes(*args, method=method, **options)
 
-    monkeypatch.setattr("patchclamp.atlas.lab.rank.attribute_nodes", without_rules)
+    monkeypatch.setattr("patchclamp.atlas.lab.unit_ranking.attribute_nodes", without_rules)
     found = bench.get("/api/lab/rank", text=TEXT, position=3, by="effect").json()
     assert found["method"] == "attribution patching"
     assert found["units"]
@@ -343,10 +342,10 @@ def test_a_run_is_kept_under_the_name_of_its_question(bench):
 
 def test_the_oldest_runs_are_forgotten(bench):
     lab = Lab(bench.model, bench.atlas.reading)
-    asked = pages.RunAsked("a")
+    asked = messages.RunAsked("a")
     for i in range(MOST_RUNS + 1):
-        lab.keep(pages.LabRun(str(i), asked, None, [], None, pages.Finished(str(i), 0.0, "", "")))
-    lab.keep(pages.LabRun("200", asked, None, [], None, None))
+        lab.keep(messages.LabRun(str(i), asked, None, [], None, messages.Finished(str(i), 0.0, "", "")))
+    lab.keep(messages.LabRun("200", asked, None, [], None, None))
     assert lab.kept("200").finished is not None, "a whole run is not replaced by a broken one"
     assert lab.kept("1").id == "1"
     with pytest.raises(PatchclampError, match="last 200"):
@@ -440,7 +439,7 @@ def test_the_planted_unit_beats_random_ones_and_the_decoy_does_not(bench, cat):
 
 def test_random_sets_are_other_units_of_the_site_that_the_change_moves_as_far(world):
     from patchclamp.atlas.lab.clamps import movement, unit_values
-    from patchclamp.atlas.lab.control import _drawn
+    from patchclamp.atlas.lab.random_controls import _drawn
 
     model, site = world.model, "blocks.1.mlp.act"
     changes = [
@@ -544,7 +543,7 @@ def test_what_cannot_be_verified(bench, answer, cat):
 
 
 def test_a_corrupted_prompt_stands_in_as_it_did_in_explain(cat):
-    found = pc.explain_answer(cat, TEXT, " sat", contrast=" ran", corrupt="the old dog", top=2)
+    found = pc.explain(cat, TEXT, " sat", contrast=" ran", corrupt="the old dog", top=2)
     graph = found.graph()
     told = verify(cat, graph, [cause.key for cause in found.causes])
     assert told.baseline == "corrupted"
@@ -564,7 +563,7 @@ def until(true, what):
 
 
 def test_turns_are_given_in_the_order_asked():
-    turns, order, threads = Turns(), [], []
+    turns, order, threads = FairLock(), [], []
 
     def take(i):
         with turns:
@@ -583,7 +582,7 @@ def test_turns_are_given_in_the_order_asked():
 
 
 def test_a_queued_run_is_dropped_a_running_one_stops_at_its_next_turn_and_places_are_told():
-    turns = Turns()
+    turns = FairLock()
     worker, heard_by, steps = Worker(turns), {}, []
 
     def asked(name):
@@ -612,7 +611,7 @@ def test_a_queued_run_is_dropped_a_running_one_stops_at_its_next_turn_and_places
 
 
 def test_a_full_queue_and_a_run_that_takes_too_long_are_refused_and_the_worker_lives():
-    turns = Turns()
+    turns = FairLock()
     worker, heard = Worker(turns, most=2, longest_s=0.0), []
 
     def work(job):
@@ -628,7 +627,7 @@ def test_a_full_queue_and_a_run_that_takes_too_long_are_refused_and_the_worker_l
     until(lambda: worker._running is not None, "the first runs")
     worker.submit(work, heard.append)
     worker.submit(broken, heard.append)
-    with pytest.raises(Busy, match="at most 2 runs"):
+    with pytest.raises(QueueFull, match="at most 2 runs"):
         worker.submit(work, heard.append)
     gate.set()
     until(lambda: not worker.busy, "all are done")
@@ -685,7 +684,7 @@ def served(bench):
 def test_who_leaves_is_forgotten_and_the_next_waits_for_no_more_than_a_forward(bench, served):
     long = {"text": TEXT, "clamps": [clamp()], "new_tokens": 100, "controls": 200}
     worker, lab = bench.lab.worker, bench.lab
-    asked = pages.RunAsked(**(long | {"clamps": [pages.ClampAsked(**one) for one in long["clamps"]]}))
+    asked = messages.RunAsked(**(long | {"clamps": [messages.ClampAsked(**one) for one in long["clamps"]]}))
     with httpx.Client(base_url=served, timeout=PATIENCE_S) as client:
         with lab.turns:  # nothing computes meanwhile
             with client.stream("POST", "/api/lab/run", json=long) as running:

@@ -11,9 +11,9 @@ import pytest
 
 import patchclamp as pc
 from apart import run_apart
-from patchclamp.atlas.layers import _TABLES
-from patchclamp.atlas.serve import guarded
-from patchclamp.atlas.store import BASE, content_hash, write_head
+from patchclamp.atlas.serve.server import guarded
+from patchclamp.atlas.store.layers import _TABLES
+from patchclamp.atlas.store.sqlite_files import BASE, content_hash, write_head
 from patchclamp.cli.main import main
 from patchclamp.core.errors import PatchclampError
 

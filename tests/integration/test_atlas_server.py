@@ -15,11 +15,12 @@ from uvicorn.server import ServerState
 
 import patchclamp as pc
 from apart import run_apart
-from patchclamp.atlas import Asked, connections, write_descriptions
-from patchclamp.atlas.guard import Guard
-from patchclamp.atlas.runs import RUNS
-from patchclamp.atlas.serve import guarded
-from patchclamp.atlas.store import BASE
+from patchclamp.atlas import Asked, write_descriptions
+from patchclamp.atlas.serve import connections
+from patchclamp.atlas.serve.request_guard import Guard
+from patchclamp.atlas.serve.server import guarded
+from patchclamp.atlas.store.provenance import RUNS
+from patchclamp.atlas.store.sqlite_files import BASE
 from patchclamp.core.description import Description
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph, Node

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchclamp.atlas.serve import guarded
+from patchclamp.atlas.serve.server import guarded
 
 PATIENCE_S = 30
 UNITS = st.builds("blocks.{}.mlp.act/neurons/{}".format, st.integers(0, 2), st.integers(0, 17))

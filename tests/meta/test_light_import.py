@@ -42,6 +42,11 @@ def test_import_is_light():
     assert heavy_modules_after("import patchclamp") == set()
 
 
+@pytest.mark.parametrize("module", ["patchclamp.atlas.atlas", "patchclamp.atlas.serve.server"])
+def test_an_atlas_is_read_and_served_without_a_framework(module: str):
+    assert heavy_modules_after(f"import {module}") == set()
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["explain", "--help"]], ids=" ".join)
 def test_help_is_light(arguments: list[str]):
     assert heavy_modules_after(HELP.format(arguments=arguments)) == set()

@@ -54,7 +54,7 @@ def test_types_follow_the_schema():
     spec = importlib.util.spec_from_file_location("typescript", WEB / "typescript.py")
     writer = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(writer)
-    from patchclamp.atlas.openapi import schema
+    from patchclamp.atlas.serve.openapi import schema
 
     remedy = "run `python web/typescript.py`"
     assert writer.OUT.read_text(encoding="utf-8") == writer.interfaces(schema()), remedy

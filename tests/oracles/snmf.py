@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 
-def snmf(A, G, p, iterations):
+def factorise(A, G, p, iterations):
     """Return F, G and the loss of the best iterate, and the losses of all of them."""
     d, _ = A.shape
     k = G.shape[1]
@@ -33,3 +33,11 @@ def plus(X):
 
 def minus(X):
     return (np.abs(X) - X) / 2
+
+
+def snmf(recording, options):
+    """Return the features at length 1, from codes drawn between 0 and 1."""
+    A = np.asarray(next(iter(recording.values.values())), np.float64).T
+    G = np.maximum(np.random.default_rng(0).uniform(size=(A.shape[1], options.n_features)), 1e-6)
+    F, *_ = factorise(A, G, options.sparsity, options.max_iter)
+    return (F / np.linalg.norm(F, axis=0)).T

@@ -57,7 +57,7 @@ def test_the_named_units_carry_more_than_random_ones(models, name):
     _, held_out = digits.split()
     for i in held_out[:4]:
         first, second = model.run(f"digits:{i}").logits[0].topk(2).indices.tolist()
-        found = pc.explain_answer(model, f"digits:{i}", first, contrast=second, top=5)
+        found = pc.explain(model, f"digits:{i}", first, contrast=second, top=5)
         beaten += found.measured > max(found.receipts.randoms.measured)
         assert found.receipts.agreement.spearman > 0.5
         kind = {"digits-vit": {"neuron", "head"}, "digits-cnn": {"channel"}}[name]
@@ -67,16 +67,16 @@ def test_the_named_units_carry_more_than_random_ones(models, name):
 
 def test_another_image_is_a_reference_and_so_are_the_means_of_a_survey(models, tmp_path):
     model = models["digits-cnn"]
-    found = pc.explain_answer(model, "digits:17", "7", contrast="4", corrupt="digits:4", top=5)
+    found = pc.explain(model, "digits:17", "7", contrast="4", corrupt="digits:4", top=5)
     assert found.baseline == "corrupted"
     assert found.metric_baseline == pytest.approx(
         float(model.measure("digits:4", pc.Metric("logit_difference", (7,), (4,)))[0])
     )
     means = pc.survey_corpus(model, "digits:0:200", "blocks.*.conv1.act", tmp_path / "s")
-    mean = pc.explain_answer(model, "digits:17", 7, contrast=4, means=means, top=5)
+    mean = pc.explain(model, "digits:17", 7, contrast=4, means=means, top=5)
     assert mean.baseline == "mean"
     assert mean.measured > max(mean.receipts.randoms.measured)
-    exact = pc.explain_answer(model, "digits:17", 7, contrast=4, means=means, top=3, method="activation_patching")
+    exact = pc.explain(model, "digits:17", 7, contrast=4, means=means, top=3, method="activation_patching")
     assert exact.causes[0].predicted == pytest.approx(exact.causes[0].measured, abs=1e-4)
 
 
@@ -86,9 +86,9 @@ def test_classes_go_by_name_or_number_and_strangers_are_refused(models):
     with pytest.raises(PatchclampError, match="a number from 0 to 9"):
         model.class_index("seven")
     with pytest.raises(PatchclampError, match="the same pixels"):
-        pc.explain_answer(model, "digits:17", 7, corrupt="digits:17")
+        pc.explain(model, "digits:17", 7, corrupt="digits:17")
     with pytest.raises(PatchclampError, match="one image"):
-        pc.explain_answer(model, "digits:0:2", 7)
+        pc.explain(model, "digits:0:2", 7)
 
 
 def test_a_survey_of_another_set_of_digits_shows_images_whose_values_hold(models, shared, tmp_path):

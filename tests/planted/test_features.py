@@ -42,7 +42,7 @@ def directions():
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "relp", "attribution_patching", "activation_patching"])
 def test_explain_finds_the_direction_and_not_the_decoy(spread, method):
-    why = pc.explain_answer(
+    why = pc.explain(
         spread, "the old cat", " sat", contrast=" ran", method=method, levels=("feature", "neuron", "head"), top=3
     )
     first, rest = why.causes[0], why.causes[1:]
@@ -58,6 +58,6 @@ def test_explain_finds_the_direction_and_not_the_decoy(spread, method):
 
 
 def test_no_single_neuron_is_the_feature(spread):
-    why = pc.explain_answer(spread, "the old cat", " sat", contrast=" ran", levels=("neuron", "head"), top=4)
+    why = pc.explain(spread, "the old cat", " sat", contrast=" ran", levels=("neuron", "head"), top=4)
     assert {pc.UnitKey.parse(cause.key).index for cause in why.causes} == set(GROUPS[planted.CAT])
     assert all(cause.measured == pytest.approx(2.0, abs=0.05) for cause in why.causes)

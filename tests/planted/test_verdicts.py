@@ -19,7 +19,7 @@ from patchclamp.core.controls import draw_controls
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import loudest_others
+from patchclamp.recipes.receipts import loudest_others
 
 FEW = {"copy-gpt2": 87, "copy-llama": 87}
 """Organisms in which there are fewer than 99 other keys of the planted kind: their claims can only be weak."""

@@ -26,7 +26,7 @@ from patchclamp.cli import (
 from patchclamp.cli.circuit_evaluate_tables import show
 from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.output import emit
-from patchclamp.core.circuit import draw_graph
+from patchclamp.core.circuit import draw_graph, to_document
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
 from patchclamp.core.scores import Scores
@@ -35,12 +35,12 @@ from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.judging import Judged, Report
 from patchclamp.evaluate.matching import Comparison
 from patchclamp.evaluate.recovering import Recovery
-from patchclamp.explain import explain_answer
-from patchclamp.explain.circuit_page import circuit_page
-from patchclamp.explain.patched_page import patched_page
-from patchclamp.explain.report import render
-from patchclamp.explain.size_curve import draw_sizes
-from patchclamp.explain.together import replace_together
+from patchclamp.recipes import explain
+from patchclamp.recipes.together import replace_together
+from patchclamp.report import draw
+from patchclamp.report.circuit import render as render_circuit
+from patchclamp.report.explanation import render
+from patchclamp.report.size_curve import draw_sizes
 from patchclamp.subjects.contract.part import Verdict
 
 ROWS = 2
@@ -114,7 +114,7 @@ def found(cat, pairs):
 
 
 def test_an_explained_answer(cat, capsys):
-    e = explain_answer(cat, "the old cat", " sat", contrast=" ran", corrupt="the old rabbit", top=3)
+    e = explain(cat, "the old cat", " sat", contrast=" ran", corrupt="the old rabbit", top=3)
 
     def as_table(changed):
         tables.explanation(changed, "organism:cat")
@@ -124,13 +124,13 @@ def test_an_explained_answer(cat, capsys):
 
 
 def test_a_circuit(found, capsys):
-    document = circuit._document(found)
+    document = to_document(found)
     graph = draw_graph(found, 60)
 
     def as_table(changed):
         print_circuit(found, changed)
 
-    check(document, [as_table, lambda changed: circuit_page(changed, graph), emit], capsys)
+    check(document, [as_table, lambda changed: render_circuit(changed, graph), emit], capsys)
 
 
 def test_an_evaluated_circuit(cat, found, pairs, capsys):
@@ -150,12 +150,12 @@ def test_patched_sites(cat, pairs, capsys, monkeypatch):
         monkeypatch.setattr(Scores, "estimates", lambda _, places, shown=shown: shown[: len(places)])
         patch_tables.show_patching(whole, ROWS)
         emit(whole.to_json())
-        text = patched_page(whole) + capsys.readouterr().out
+        text = draw(whole) + capsys.readouterr().out
         assert PRINTED.search(text) is None, at
     monkeypatch.undo()
     lost = replace(whole, metric_clean=np.nan, metric_baseline=np.nan)
     patch_tables.show_patching(lost, ROWS)
-    assert PRINTED.search(patched_page(lost) + capsys.readouterr().out) is None
+    assert PRINTED.search(draw(lost) + capsys.readouterr().out) is None
 
 
 def test_calibration(capsys):

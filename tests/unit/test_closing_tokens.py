@@ -10,7 +10,7 @@ import patchclamp as pc
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.core.task import Case, Task
-from patchclamp.explain import explain_answer
+from patchclamp.recipes import explain
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.text import Tokenizer, windows
@@ -105,7 +105,7 @@ def test_a_masked_model_reads_the_whole_text_as_transformers_does():
     with torch.no_grad():
         expected = model.module(input_ids=ids).logits
     assert torch.equal(model.run(prompt).logits, expected)
-    e = explain_answer(model, prompt, "w9", contrast="w8", top=3)
+    e = explain(model, prompt, "w9", contrast="w8", top=3)
     assert e.metric_clean == pytest.approx(float(expected[0, 3, 14] - expected[0, 3, 13]), abs=1e-5)
     again = case_of(model, model.tokenize(prompt), "w9", contrast="w8")
     assert again.metric == e.case.metric

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+import masked_words
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
 from patchclamp.evaluate.interchange import interchange
-from patchclamp.subjects.families.spec import family
-from patchclamp.subjects.language import LanguageModel
 
 PAIRS = (
     Case("w1 [MASK] w7 .", "w2 [MASK] w7 .", ("w3",), ("w4",)),
@@ -19,23 +18,7 @@ PAIRS = (
 
 @pytest.fixture(scope="module")
 def encoder():
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20)), "."]
-    rules = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    rules.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    rules.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    bare = PreTrainedTokenizerFast(
-        tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        mask_token="[MASK]",
-    )  # fmt: skip
-    module = family("bert").tiny()
-    with torch.no_grad():  # so that no pair is too faint to be asked
-        module.get_output_embeddings().weight.mul_(30)
-    return LanguageModel(module, bare, name="tiny-bert")
+    return masked_words.encoder("bert")
 
 
 def m_of(model, pair, prompt, at):

@@ -16,7 +16,7 @@ from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.faithfulness import SEEN
 from patchclamp.evaluate.growing import Scale, area_weights, nested, random_orders, sizes_of, unique_circuits
 from patchclamp.evaluate.recovering import recover, recover_planted
-from patchclamp.explain.size_curve import draw_sizes
+from patchclamp.report.size_curve import draw_sizes
 
 PARTS = (
     *(f"blocks.0.mlp.act/neurons/{i}" for i in range(16)),

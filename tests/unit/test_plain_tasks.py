@@ -15,7 +15,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Part, Task
 from patchclamp.evaluate.faithfulness import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
-from patchclamp.explain.together import replace_together
+from patchclamp.recipes.together import replace_together
 
 
 class Block(nn.Module):
@@ -393,11 +393,11 @@ def test_what_cannot_be_asked_is_refused_with_a_remedy():
 
 
 @pytest.mark.parametrize("against_zero", [True, False])
-def test_explain_answer_names_the_planted_neuron_with_its_receipts(against_zero):
+def test_explain_names_the_planted_neuron_with_its_receipts(against_zero):
     net, cases = planted()
     x, other = (torch.as_tensor(end)[None].float() for end in (cases[0].shown, cases[0].counterpart))
     corrupt = None if against_zero else other
-    found = pc.explain_answer(
+    found = pc.explain(
         net, x, 2, contrast=0, corrupt=corrupt, levels=["module.1.out"], method="activation_patching", top=2
     )
     assert found.causes[0].key == "sequential/module.1.out/neurons/3@0"
@@ -408,4 +408,4 @@ def test_explain_answer_names_the_planted_neuron_with_its_receipts(against_zero)
     assert found.to_json()["question"]["target"] == "2"
     for answer in ("two", 7):
         with pytest.raises(PatchclampError, match=r"class numbers|classes from 0 to 2"):
-            pc.explain_answer(net, x, answer, levels=["module.1.out"])
+            pc.explain(net, x, answer, levels=["module.1.out"])

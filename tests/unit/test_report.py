@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from patchclamp.explain import explain_answer
-from patchclamp.explain.markup import UNDEFINED, between, number, percent, plain, safe
-from patchclamp.explain.pictures import Axis
-from patchclamp.explain.report import render
 from patchclamp.opening import load
+from patchclamp.recipes import explain
+from patchclamp.report.explanation import render
+from patchclamp.report.html import UNDEFINED, between, number, percent, plain, safe
+from patchclamp.report.svg import Axis
 
 VOID = {"meta", "br", "wbr"}
 # A circle may close itself within SVG; HTML elements may not.
@@ -119,9 +119,9 @@ def explained():
     cat = load("organism:cat")
     asked = {"contrast": " ran", "top": 5}
     return [
-        explain_answer(cat, "the old cat", " sat", **asked).to_json(),
-        explain_answer(cat, "the old cat", " sat", corrupt="the old rabbit", **asked).to_json(),
-        explain_answer(cat, "the old cat", " sat", method="integrated_gradients").to_json(),
+        explain(cat, "the old cat", " sat", **asked).to_json(),
+        explain(cat, "the old cat", " sat", corrupt="the old rabbit", **asked).to_json(),
+        explain(cat, "the old cat", " sat", method="integrated_gradients").to_json(),
     ]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import masked_words
 import patchclamp as pc
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
@@ -13,8 +14,6 @@ from patchclamp.cli import main
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
 from patchclamp.evaluate.interchange import interchange
-from patchclamp.subjects.families.spec import family
-from patchclamp.subjects.language import LanguageModel
 
 PAIRS = [
     Case("w1 [MASK] w7 [MASK] .", "w2 [MASK] w7 [MASK] .", ("w3",), ("w4",)),
@@ -25,32 +24,9 @@ MASKS, LAYER, UNIT = [2, 4], 1, 5
 ACT = "blocks.1.mlp.act"
 
 
-def tokenizer():
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(20)), "."]
-    rules = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    rules.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    rules.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=rules, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        mask_token="[MASK]",
-    )  # fmt: skip
-
-
-def tiny(name):
-    module = family(name).tiny()
-    with torch.no_grad():  # so that no pair is too faint to be asked
-        module.get_output_embeddings().weight.mul_(30)
-    return module
-
-
 @pytest.fixture(scope="module", params=["bert", "roberta"])
 def encoder(request):
-    return LanguageModel(tiny(request.param), tokenizer(), name=f"tiny-{request.param}")
+    return masked_words.encoder(request.param)
 
 
 def act_of(model):
@@ -172,8 +148,8 @@ def digits_vit():
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_the_command_line_finds_and_judges_a_circuit_of_an_encoder(name, tmp_path, capsys):
     folder = tmp_path / name
-    tiny(name).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    masked_words.module(name).save_pretrained(folder)
+    masked_words.tokenizer().save_pretrained(folder)
     for file, some in (("train", PAIRS[:2]), ("test", PAIRS[2:])):
         lines = [
             {"clean": pair.shown, "corrupted": pair.counterpart, "answer": pair.targets[0], "wrong": pair.contrasts[0]}

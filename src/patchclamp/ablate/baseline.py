@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from patchclamp.ablate.cases import ROWS
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Values
 from patchclamp.core.recording import Recording, as_numpy
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.bases import encode
+from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.model import Model
 
 Kind = Literal["zero", "mean", "corrupted"]

@@ -10,9 +10,7 @@ from jaxtyping import Bool, Float, Int
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Shown
-
-ROWS = 64
-"""Rows of one forward pass, where no other number is given."""
+from patchclamp.subjects.cases import ROWS, batches_by_length
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +73,7 @@ class Cases:
 
     def batches(self, most: int = ROWS) -> Iterator[Int[np.ndarray, " some"]]:
         """Yield the places of cases that fit one pass: of one length, read at the same positions, at most so many."""
-        kinds = [(len(x), metric.positions) for x, metric in zip(self.shown, self.metrics, strict=True)]
-        for kind in sorted(set(kinds)):
-            members = np.array([i for i, own in enumerate(kinds) if own == kind])
-            yield from (members[k : k + most] for k in range(0, len(members), most))
+        return batches_by_length(self.shown, self.metrics, most)
 
     def metric(self, rows: Sequence[int] | Int[np.ndarray, " row"]) -> Metric | EachMetric:
         """Return the metric of rows that are cases: one where all have the same."""

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.baseline import Baseline
-from patchclamp.ablate.cases import ROWS, Cases, How, Turn
+from patchclamp.ablate.cases import Cases, How, Turn
 from patchclamp.ablate.edges import EdgeSets
 from patchclamp.ablate.regions import RegionSets
 from patchclamp.ablate.units import UnitSets
@@ -19,6 +19,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.regions import Fill
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
+from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 

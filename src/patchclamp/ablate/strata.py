@@ -12,6 +12,7 @@ from torch import Tensor
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import Cases, Turn
 from patchclamp.core.controls import Stratum, kind_at
+from patchclamp.core.keys import Part
 from patchclamp.core.scores import KINDS
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import encode
@@ -22,8 +23,6 @@ AT_ONCE = 16
 """Cases that are recorded in one turn."""
 EMBEDDING = "embed"
 """To replace it is to show the counterpart: it stands in no random set."""
-Part = str | tuple[str, str]
-"""The key of a unit; or those of an edge's writer and reader."""
 
 
 @dataclass(frozen=True)

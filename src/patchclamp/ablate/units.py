@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from patchclamp.ablate.baseline import Baseline
-from patchclamp.ablate.cases import ROWS, Cases, How, Measured
+from patchclamp.ablate.cases import Cases, How, Measured
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.keys import UnitIndex
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.bases import Units, count_units
+from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model

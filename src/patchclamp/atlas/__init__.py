@@ -1,4 +1,4 @@
-"""Atlas: what was found, as a folder to keep and pages to look at.
+"""What was found, as a folder to keep and pages to look at.
 
 ``open`` reads one; ``bake_atlas`` makes one; ``add_basis``, ``write_descriptions`` and ``write_graph`` add to it.
 ``show`` puts a unit's page into a notebook, ``to_html`` makes a document of it, and ``export_atlas`` writes what
@@ -9,31 +9,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    "Asked": ("find", "Asked"),
-    "Atlas": ("db", "Atlas"),
-    "add_basis": ("features", "add_basis"),
-    "bake_atlas": ("bake", "bake_atlas"),
+    "Asked": ("serve.screens.find", "Asked"),
+    "Atlas": ("atlas", "Atlas"),
+    "add_basis": ("bake.features", "add_basis"),
+    "bake_atlas": ("bake.base", "bake_atlas"),
     "export_atlas": ("export", "export_atlas"),
-    "open": ("db", "open_atlas"),
+    "open": ("atlas", "open_atlas"),
     "show": ("notebook", "show"),
     "to_html": ("export.page", "to_html"),
-    "write_descriptions": ("layers", "write_descriptions"),
-    "write_graph": ("layers", "write_graph"),
+    "write_descriptions": ("store.layers", "write_descriptions"),
+    "write_graph": ("store.layers", "write_graph"),
 }
 
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
-    from patchclamp.atlas.bake import bake_atlas as bake_atlas
-    from patchclamp.atlas.db import Atlas as Atlas
-    from patchclamp.atlas.db import open_atlas
+    from patchclamp.atlas.atlas import Atlas as Atlas
+    from patchclamp.atlas.atlas import open_atlas
+    from patchclamp.atlas.bake.base import bake_atlas as bake_atlas
+    from patchclamp.atlas.bake.features import add_basis as add_basis
     from patchclamp.atlas.export import export_atlas as export_atlas
     from patchclamp.atlas.export.page import to_html as to_html
-    from patchclamp.atlas.features import add_basis as add_basis
-    from patchclamp.atlas.find import Asked as Asked
-    from patchclamp.atlas.layers import write_descriptions as write_descriptions
-    from patchclamp.atlas.layers import write_graph as write_graph
     from patchclamp.atlas.notebook import show as show
+    from patchclamp.atlas.serve.screens.find import Asked as Asked
+    from patchclamp.atlas.store.layers import write_descriptions as write_descriptions
+    from patchclamp.atlas.store.layers import write_graph as write_graph
 
     open = open_atlas
 

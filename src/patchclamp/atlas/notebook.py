@@ -1,4 +1,4 @@
-"""Notebook: a unit's page in a notebook, from a server in the notebook's own process."""
+"""A unit's page in a notebook, from a server in the notebook's own process."""
 
 import atexit
 import socket
@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from patchclamp.atlas.db import Atlas
+from patchclamp.atlas.atlas import Atlas
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import UnitKey
@@ -49,7 +49,7 @@ class _Served:
     def __init__(self, path: Path, model: str | None) -> None:
         import uvicorn
 
-        from patchclamp.atlas.serve import guarded
+        from patchclamp.atlas.serve.server import guarded
 
         app = guarded(path, model=model)
         listening = socket.create_server((HOST, 0))

@@ -101,7 +101,7 @@ def check_method(
     """
     places = list_places(method)
     trial = make_trial(method, places[0][0], seed=seed)
-    context = _Context(replace(trial, options={**trial.options, **options}), oracle)
+    context = _Context(replace(trial, options={**trial.options, **method.quick, **options}), oracle)
     found = []
     for check in _checks_of(method, oracle):
         try:

@@ -9,9 +9,9 @@ import numpy as np
 
 from patchclamp.core.corpus import Corpus
 from patchclamp.core.exemplars import Exemplars
-from patchclamp.organisms import digits
+from patchclamp.organisms import digits, language
 from patchclamp.record import survey_corpus
-from patchclamp.record.stream import recordable
+from patchclamp.subjects.recordable import recordable
 
 
 def make_corpus(subject: Any) -> Corpus:
@@ -25,6 +25,15 @@ def make_corpus(subject: Any) -> Corpus:
         chosen = np.random.default_rng(0).choice([word for word in words if word.isascii() and word.isalpha()], 200)
         file.write_text("\n".join(" ".join(line) for line in chosen.reshape(-1, 10)), encoding="utf-8")
     return Corpus(file, window=20)
+
+
+def make_text(name: str, n: int = 60, seed: int = 0) -> Corpus:
+    """Return a corpus of documents of a language organism's microworld."""
+    file = Path(_place().name) / f"{name}-{n}-{seed}.txt"
+    if not file.exists():
+        told = [str(one.stimulus.text) for one in language.text(n, seed=seed, name=name)]
+        file.write_text("\n".join(told), encoding="utf-8")
+    return Corpus(file, window=32)
 
 
 def make_exemplars(subject: Any) -> Exemplars:

@@ -16,7 +16,7 @@ from patchclamp.calibrate.trials import list_places
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.rooms import FOLDERS
-from patchclamp.organisms import planted, populations
+from patchclamp.organisms import learners, planted, populations, superposition
 
 PACKAGE = Path(__file__).parents[1]
 LENGTH = 16
@@ -114,8 +114,11 @@ def _own_files(method: Method) -> list[Path]:
 @cache
 def hash_organism(name: str) -> str:
     """Return the hash of an organism: of its weights and what is asked of it, or of the code that makes it."""
-    if name in populations.names():
-        return hash_sources(sorted((PACKAGE / "organisms" / "populations").glob("*.py")))
+    for home in (populations, learners):
+        if name in home.names():
+            return hash_sources([home.find_file(name)])
+    if name in superposition.names():
+        return hash_sources(sorted(Path(str(superposition.__file__)).parent.glob("*.py")))
     card = organisms.card(name)
     if name in planted.names():
         about: Any = [planted.build(name).hash, {part: card.get(part) for part in ASKED}]

@@ -4,6 +4,7 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def comparable(noun: Any) -> np.ndarray:
     """Return the numbers of a noun that an oracle gives too.
 
     Of a Similarity or an Estimate its value, of a Readout the held-out predictions, of a Basis the directions, of
-    Descriptions the weights of their terms, of Exemplars units, positions and values, of an Edit its deltas end to end.
+    Descriptions the weights of their terms, of Exemplars units, positions and values, of a Training the accuracies, of
+    an Edit its deltas end to end.
 
     Raises:
         PatchclampError: a noun without numbers.
@@ -105,7 +107,7 @@ def comparable(noun: Any) -> np.ndarray:
         return np.concatenate([noun.unit, noun.position, noun.value])
     if getattr(noun, "deltas", None) is not None:
         return np.concatenate([delta.ravel() for delta in noun.deltas.values()])
-    for name in ("decoder", "predicted", "estimate", "value"):
+    for name in ("decoder", "predicted", "estimate", "value", "accuracy"):
         found = getattr(noun, name, None)
         if found is not None:
             return np.ravel(getattr(found, "value", found))
@@ -136,6 +138,7 @@ def calibrate_method(
     module, _, function = method.oracle.partition(":")
     oracle = getattr(importlib.import_module(module), function)
     trial = make_trial(method, places[0][0], seed=seed)
+    trial = replace(trial, options={**trial.options, **method.quick})
     apart = distance_from_oracle(oracle, trial, trial.run())
     rows = []
     for place, claim in places:

@@ -18,8 +18,8 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import normalised
 from patchclamp.organisms import language
+from patchclamp.recipes.receipts import normalised
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.language import LanguageModel
 
@@ -102,7 +102,7 @@ def calibrate_tasks(
     Example:
         >>> rows = calibrate_tasks(["language-gpt2"], tasks=["agreement"], pairs=2)
         >>> [row.method for row in rows][-2:]
-        ['ig', 'random']
+        ['integrated_gradients', 'random']
     """
     chosen = list(dict.fromkeys(names)) if names is not None else list(language.names())
     for name in chosen:

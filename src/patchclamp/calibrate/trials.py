@@ -2,26 +2,30 @@
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
-from patchclamp.calibrate.corpora import make_corpus, make_exemplars
+from patchclamp.calibrate.corpora import make_corpus, make_exemplars, make_text
 from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
+from patchclamp.core.training import Training
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import digits, language, planted, populations
+from patchclamp.organisms import digits, language, learners, planted, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
 from patchclamp.subjects.edges import edge_map
+from patchclamp.subjects.plain import PlainNetwork
 
 UNKNOWN_WORD = "qzx"
 """A word that no planted organism knows."""
@@ -109,7 +113,7 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
 
 
 def _names() -> tuple[str, ...]:
-    return (*organisms.names(), *populations.names())
+    return (*organisms.names(), *populations.names(), *learners.names(), *superposition.names())
 
 
 def _plain(pattern: str) -> str:
@@ -175,17 +179,48 @@ def _ask(method: Method, subject: Any, task: Task, key: str, *, edges: bool = Fa
 def _explained(method: Method, inputs: dict[str, Any]) -> Made | None:
     """Return what a benchmark is given, and which of it can be shuffled."""
     nouns = {parameter: noun.rstrip("?") for parameter, noun in method.takes.items()}
-    explained = next((name for name, noun in nouns.items() if noun in ("Scores", "Descriptions")), None)
+    explained = next((name for name, noun in nouns.items() if noun in ("Scores", "Descriptions", "Basis")), None)
     return None if explained is None else (inputs, known.Explained(explained))
 
 
 def _of_brain(method: Method, name: str, task: str) -> Made | None:
-    taken = [noun.rstrip("?") for noun in method.takes.values()]
-    if method.needs or set(taken) - {"Recording", "Split"} or taken.count("Recording") > 2:
+    if method.needs:
         return None
     brain = populations.make(name, variant=task)
-    readable = np.array([kind in brain.readable for kind in brain.kinds])
-    return brain.inputs(method.takes), known.ReadTargets(readable, brain.signal)
+    inputs = brain.inputs(method.takes)
+    return None if inputs is None else (inputs, known.ReadTargets(np.array(brain.readable), brain.signal))
+
+
+def _of_stream(method: Method, name: str, task: str) -> Made | None:
+    if method.gives != "Training" or [noun.rstrip("?") for noun in method.takes.values()] != ["Stream"]:
+        return None
+    made = learners.make(name, variant=task)
+    plain = Training(0, 0, 0, {}, accuracy=tuple(map(tuple, made.plain.tolist())))
+    layer = nn.Linear(made.stream.stages[0].inputs.shape[1], made.stream.n_classes, bias=False).double()
+    subject = PlainNetwork(layer, torch.zeros(1, layer.in_features, dtype=torch.float64), name="layer")
+    return {"subject": subject, next(iter(method.takes)): made.stream}, known.PlainTraining(plain)
+
+
+def _of_directions(method: Method, _name: str, task: Any) -> Made | None:
+    """Return activity and a basis of it; what a second recording or basis holds is what was planted."""
+    made = superposition.make(task, n_rows=8000 if method.gives == "Basis" else 4000)
+    nouns = [(name, noun.rstrip("?")) for name, noun in method.takes.items() if noun != "Corpus?"]
+    if method.gives not in ("Basis", "Estimate") or {noun for _, noun in nouns} - {"Recording", "Basis"}:
+        return None
+    makers: Mapping[str, Iterator[Callable[[], Any]]] = {
+        "Recording": iter((lambda: made.recording, lambda: made.concepts)),
+        "Basis": iter((lambda: _coder_of(made.recording), lambda: made.basis)),
+    }
+    inputs = {name: next(makers[noun])() for name, noun in nouns}
+    return _explained(method, inputs) if method.gives == "Estimate" else (
+        inputs, known.PlantedDirections(made.directions)
+    )  # fmt: skip
+
+
+def _coder_of(recording: Any) -> Any:
+    """Return the basis that the default method finds in planted activity."""
+    method = find_method(find_default("decompose"), "decompose")
+    return method(recording=recording, n_features=64, k=3, coder_batch=256, passes=20, learning_rate=0.005)
 
 
 def _of_language(method: Method, name: str, task: str) -> Made | None:
@@ -202,6 +237,15 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
             wanted, examples(wanted, other, 24, seed=1), prompts(wanted, 32, seed=1), half, read_dialect
         )
     nouns = {noun.rstrip("?"): parameter for parameter, noun in method.takes.items()}
+    if method.gives == "Estimate" and set(nouns) == {"Corpus", "Basis"}:
+        shown = [one.stimulus for one in language.text(500, seed=1, name=name)]
+        site = "blocks.2.resid_out"
+        basis = find_method(find_default("decompose"), "decompose")(
+            recording=subject.run(shown, record=[site], logits=False).recording, site=site, n_features=256, k=4,
+            coder_batch=128, passes=20, learning_rate=0.003,
+        )  # fmt: skip
+        corpus = make_text(name, 140, seed=2)
+        return _explained(method, {"subject": subject, nouns["Corpus"]: corpus, nouns["Basis"]: basis})
     if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
         return None
     texts = Task.of_labels({"text": [str(one.stimulus.text) for one in language.text(3, seed=3, name=name)]})
@@ -222,7 +266,7 @@ def _of_corpus(method: Method, name: str, task: str) -> Made | None:
 
 
 MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
-    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (language, _of_language),
-    (organisms, _of_corpus),
+    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (learners, _of_stream),
+    (language, _of_language), (superposition, _of_directions), (organisms, _of_corpus),
 )  # fmt: skip
 """Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""

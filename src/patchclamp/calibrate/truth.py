@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.core.task import Task
+from patchclamp.core.training import Training
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,17 @@ class ReadTargets:
 
 
 @dataclass(frozen=True, eq=False)
+class PlantedDirections:
+    """Hold the directions that activity is made of.
+
+    Args:
+        directions: features × width, rows of length 1.
+    """
+
+    directions: Float[np.ndarray, "feature width"]
+
+
+@dataclass(frozen=True, eq=False)
 class LabelledText:
     """Hold texts that no direction was found on.
 
@@ -95,6 +107,17 @@ class RewrittenFact:
 
 
 @dataclass(frozen=True)
+class PlainTraining:
+    """Say what plain training gets of a stream whose every task can be learnt whole.
+
+    Args:
+        training: its accuracies.
+    """
+
+    training: Training
+
+
+@dataclass(frozen=True)
 class Explained:
     """Say that a benchmark is given scores or descriptions of a method, which the same ones shuffled must not reach.
 
@@ -117,7 +140,9 @@ Truth = (
     | PlantedEdges
     | Regions
     | ReadTargets
+    | PlantedDirections
     | LabelledText
     | RewrittenFact
+    | PlainTraining
     | Explained
 )

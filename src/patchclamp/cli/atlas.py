@@ -20,8 +20,8 @@ def atlas(options: Namespace) -> int:
 
 
 def _bake(options: Namespace) -> int:
-    from patchclamp.atlas.bake import bake_atlas, cost, refuse_baked, refuse_images
-    from patchclamp.record.stream import recordable
+    from patchclamp.atlas.bake.base import bake_atlas, cost, refuse_baked, refuse_images
+    from patchclamp.subjects.recordable import recordable
     from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)
@@ -44,8 +44,8 @@ def _bake(options: Namespace) -> int:
 
 
 def _add(options: Namespace) -> int:
-    from patchclamp.atlas.db import open_atlas
-    from patchclamp.atlas.features import add_basis, array_bytes, check_basis, needed
+    from patchclamp.atlas.atlas import open_atlas
+    from patchclamp.atlas.bake.features import add_basis, array_bytes, check_basis, needed
     from patchclamp.atlas.lab import usual_model
     from patchclamp.core.dictionary import Dictionary
     from patchclamp.opening import load
@@ -80,7 +80,7 @@ def _info(options: Namespace) -> int:
 
 
 def _show(path: str, as_json: bool) -> int:
-    from patchclamp.atlas.db import open_atlas
+    from patchclamp.atlas.atlas import open_atlas
 
     page = open_atlas(path).page()
     emit(asdict(page)) if as_json else tables.atlas(page)
@@ -91,7 +91,7 @@ def _serve(options: Namespace) -> int:
     import threading
     import webbrowser
 
-    from patchclamp.atlas.serve import serve
+    from patchclamp.atlas.serve.server import serve
 
     def ready(address: str) -> None:
         if options.json:

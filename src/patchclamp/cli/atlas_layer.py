@@ -18,7 +18,7 @@ def refuse_if_unwritable(path: str, model: Any) -> None:
     """
     import tempfile
 
-    from patchclamp.atlas.db import open_atlas
+    from patchclamp.atlas.atlas import open_atlas
 
     subject = open_atlas(path).page().subject
     if subject.hash != model.hash:
@@ -44,8 +44,8 @@ def add_graph(
     path: str, graph: Any, options: Namespace, began: str, duration_s: float, *, verb: str = "explain", log: str = ""
 ) -> str:
     """Add an explained answer to an atlas and return the layer's id."""
-    from patchclamp.atlas.layers import write_graph
-    from patchclamp.atlas.runs import Run, host, versions
+    from patchclamp.atlas.store.layers import write_graph
+    from patchclamp.atlas.store.provenance import Run, host, versions
 
     command = shlex.join(["patchclamp", *options.words])
     run = Run(

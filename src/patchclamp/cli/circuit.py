@@ -25,18 +25,17 @@ from patchclamp.cli.circuit_tables import print_circuit
 from patchclamp.cli.loading import add_bases, load_model, load_pairs
 from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter, human_bytes
-from patchclamp.core.circuit import PAGE, draw_graph, found_on, is_measured, load_circuit
+from patchclamp.core.circuit import PAGE, draw_graph, is_measured, load_circuit, to_document
 from patchclamp.core.disk import refuse_unwritable
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import find_default, list_names
 from patchclamp.core.scores import Scores
-from patchclamp.core.stats import mean_interval, spearman
+from patchclamp.core.stats import spearman
 from patchclamp.core.subject import Keep
 
 OF_UNITS, OF_EDGES = (list_names("attribute", key, option="direction") for key in ("unit", "edge"))
-DRAWN = {"edge": 80}
-TOLD, DRAWN_UNITS, IN_ATLAS = 20, 60, 1000
-"""Parts that a table shows; parts of the picture, and those that an atlas takes."""
+IN_ATLAS = 1000
+"""Parts that an atlas takes, at most."""
 WITH_RULES = list_names("attribute", option="rules")
 TOP = 10
 """Parts that are measured together by default, at most."""
@@ -51,8 +50,8 @@ def circuit(options: Namespace) -> int:
 
 
 def _find(options: Namespace) -> int:
-    from patchclamp.explain.circuit_page import circuit_page
-    from patchclamp.explain.together import replace_together
+    from patchclamp.recipes import replace_together
+    from patchclamp.report import draw
 
     _check(options, options.method or (find_default("circuit", "attribute", key="rules") if options.rules else None))
     model = load_model(options)
@@ -83,11 +82,10 @@ def _find(options: Namespace) -> int:
         found = with_extra(found, receipt=_receipt_data(found, receipt))
         page: bytes | None = None
         with outputs.attempt("the page"):
-            picture = draw_graph(found, DRAWN.get(options.level, DRAWN_UNITS))
-            page = circuit_page(_document(found), picture, command=command).encode()
+            page = draw(found, command=command).encode()
         keep_circuit(out, found, page)
     clear(out)
-    document = _document(found)
+    document = to_document(found)
     log(f"circuit written to {out}" + (f", as a page to {out / PAGE}" if (out / PAGE).exists() else ""))
     if options.atlas is not None:
         with outputs.attempt("the atlas layer"):
@@ -108,7 +106,7 @@ def _measured_parts(found: Scores, options: Namespace) -> tuple[list[int], int]:
     Without --top so many, ten at most, that there are random sets of as many parts. Fewer than --top are measured where
     otherwise no other part of any of their kinds would be left to draw.
     """
-    from patchclamp.explain.together import count_matched, count_same_size
+    from patchclamp.recipes.together import count_matched, count_same_size
 
     places = _first(found, options.top or TOP)
     if options.top is None and (n := count_same_size(found.parts, places, options.controls)):
@@ -239,7 +237,7 @@ def _edges(model: Any, cases: Any, method: str, options: Namespace, keep: Keep) 
 def info(options: Namespace) -> int:
     """Show a circuit's folder again: its first parts and the receipt that was made when it was found."""
     found = load_circuit(options.folder)
-    document = _document(found)
+    document = to_document(found)
     if options.json:
         emit(document)
     else:
@@ -284,30 +282,6 @@ def _number(x: float) -> float | None:
     return x if np.isfinite(x) else None
 
 
-def _document(found: Scores) -> dict[str, Any]:
-    """Return what is printed, shown on the page, and given as JSON."""
-    receipt = found.provenance.extra.get("receipt")
-    order, names = found.order(), found.names()
-    alone = dict(zip(receipt["parts"], receipt["alone"], strict=True)) if receipt else {}
-    seed = receipt["seed"] if receipt else 0
-    parts = []
-    for i in map(int, order[: max(TOLD, len(alone))]):
-        each = found.per_case
-        interval = None
-        if each is not None and len(each) > 1:
-            interval = mean_interval(each[:, i].astype(np.float64), seed=seed)
-        parts.append({
-            "part": names[i], "score": float(found.values[i]),
-            "low": interval.low if interval else None, "high": interval.high if interval else None,
-            "measured": alone.get(names[i]),
-        })  # fmt: skip
-    subject = {"slug": found.provenance.subject, "hash": found.provenance.subject_hash}
-    return {
-        "subject": subject, "level": found.level, "method": found.method, "is_measured": is_measured(found),
-        "about": found_on(found), "n_parts": len(found), "parts": parts, "receipt": receipt,
-    }  # fmt: skip
-
-
 def _add_layer(
     found: Scores,
     tokens: list[str],
@@ -317,8 +291,8 @@ def _add_layer(
     duration_s: float,
 ) -> str:
     """Add a circuit to an atlas and return the layer's id."""
-    from patchclamp.atlas.layers import write_graph
-    from patchclamp.atlas.runs import Run, host, versions
+    from patchclamp.atlas.store.layers import write_graph
+    from patchclamp.atlas.store.provenance import Run, host, versions
 
     receipt = found.provenance.extra["receipt"]
     low, high = receipt["random_interval"]

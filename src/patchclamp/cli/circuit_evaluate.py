@@ -203,8 +203,8 @@ def _name(part: Any) -> str:
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     from patchclamp.core.disk import write_file
-    from patchclamp.explain.markup import page
-    from patchclamp.explain.size_curve import draw_sizes
+    from patchclamp.report.html import page
+    from patchclamp.report.size_curve import draw_sizes
 
     if path.suffix == ".json":
         text = json.dumps(finite(document), indent=1)

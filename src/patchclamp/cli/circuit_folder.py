@@ -14,6 +14,7 @@ from patchclamp.core.circuit import PAGE, load_circuit
 from patchclamp.core.disk import put_in_place, refuse_interrupted, refuse_occupied, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
+from patchclamp.core.resuming import open_or_resume
 from patchclamp.core.scores import Scores
 
 STATE, WHOLE = "state", "circuit"
@@ -93,11 +94,14 @@ def searching(out: Path, plan: dict[str, Any], *, resume: bool) -> Iterator[Bund
     Raises:
         PatchclampError: another search runs there, or one with other options was begun.
     """
-    from patchclamp.record.run import open_or_resume, pin_threads
+    from patchclamp.record.run import pin_threads
 
-    aside = staging(out)
+    aside, what = staging(out), "model, pairs and plan"
     try:
-        with open_or_resume(aside / STATE, "finding", plan, resume=resume) as bundle, pin_threads(bundle):
+        with (
+            open_or_resume(aside / STATE, kind="finding", manifest=plan, resume=resume, what=what) as bundle,
+            pin_threads(bundle),
+        ):
             yield bundle
     except BaseException:
         if not list(aside.glob(f"{STATE}/*.safetensors")):

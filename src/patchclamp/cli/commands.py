@@ -18,6 +18,7 @@ from patchclamp.cli.brains import survey as survey_recording
 from patchclamp.cli.calibrate import calibrate as calibrate
 from patchclamp.cli.circuit import circuit as circuit
 from patchclamp.cli.circuit import info as show_circuit
+from patchclamp.cli.decode import decode as decode
 from patchclamp.cli.decompose import decompose as decompose
 from patchclamp.cli.describe import describe as describe
 from patchclamp.cli.edit import edit as edit
@@ -112,7 +113,8 @@ def record(options: Namespace) -> int:
     """Record to disk."""
     from patchclamp.record import record_corpus
     from patchclamp.record.run import refuse_if_too_large
-    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, recordable, storable
+    from patchclamp.record.stream import SHARD_BYTES, disk_bytes, storable
+    from patchclamp.subjects.recordable import recordable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
@@ -147,8 +149,8 @@ def survey(options: Namespace) -> int:
             ".npy or .npz.",
         )
     from patchclamp.record import survey_corpus
-    from patchclamp.record.stream import recordable
     from patchclamp.record.survey import memory_bytes
+    from patchclamp.subjects.recordable import recordable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
@@ -166,8 +168,9 @@ def survey(options: Namespace) -> int:
 
 def explain(options: Namespace) -> int:
     """Explain an answer."""
-    from patchclamp.explain import explain_answer
-    from patchclamp.explain.answer import check_counts
+    from patchclamp.recipes import explain as run
+    from patchclamp.recipes.answer import check_counts
+    from patchclamp.report import save_report
 
     files = {f"--{name}": getattr(options, name) for name in ("out", "report") if getattr(options, name) is not None}
     for option, name in files.items():
@@ -194,7 +197,7 @@ def explain(options: Namespace) -> int:
     state_cost(model, options, prompt, levels)
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with Meter("explain", "replacements") as meter:
-        found = explain_answer(
+        found = run(
             model, prompt, options.target, contrast=options.contrast, corrupt=corrupt, means=means,
             method=options.method, levels=levels, top=options.top,
             n_controls=options.controls, seed=options.seed, progress=meter,
@@ -221,7 +224,7 @@ def explain(options: Namespace) -> int:
             log(f"graph added to {options.atlas} as {layer}")
     if options.report:
         with outputs.attempt("the report"):
-            found.save_report(options.report, command=shlex.join(["patchclamp", *options.words]))
+            save_report(found, options.report, command=shlex.join(["patchclamp", *options.words]))
             log(f"report written to {options.report}")
     if options.json:
         emit(found.to_json())

@@ -9,39 +9,37 @@ from typing import Any
 
 from patchclamp.cli.basis_tables import first_lines
 from patchclamp.cli.loading import corpus_of, load_model
-from patchclamp.cli.options import CODERS
+from patchclamp.cli.method_options import find_card, given_options
 from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.tables import _console, _general, _grid, _print
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.unit import SLUG
+from patchclamp.core.method_index import methods
 
-TAKES = {
-    "k": ("topk", "batchtopk", "random"),
-    "sparsity": ("l1", "jumprelu", "snmf"),
-    "learning_rate": CODERS,
-}
-FEATURES, EXPANSION, K, SHARE = 100, 16.0, 32, 0.01
 BARS = "▁▂▃▄▅▆▇█"
 SHOWN = ("loss", "unexplained", "l0", "dead")
+OWN = ("n_features", "expansion", "name", "batch_size")
+"""Options of every method that the verb has itself."""
 
 
 def decompose(options: Namespace) -> int:
     """Train or factorise, write the folder, and show it."""
     from patchclamp.core.disk import refuse_occupied
-    from patchclamp.decompose import TextSource
+    from patchclamp.core.method_files import find_method
+    from patchclamp.decompose import decompose as run
     from patchclamp.decompose.training import BEGUN
 
     _check(options)
-    coded = options.method in CODERS
-    refuse_occupied(Path(options.out), begun=BEGUN if coded else (), resume=options.resume)
+    given = _options(options)
+    method = find_method(options.method, "decompose")
+    method.make_options(given)
+    refuse_occupied(Path(options.out), begun=BEGUN if method.resumable else (), resume=options.resume)
     model = load_model(options)
-    if not hasattr(model, "tokenize"):
-        raise PatchclampError(
-            expected="a language model", got=f"{model.name}, a model of images", remedy="Decompose it in Python."
-        )
-    source = TextSource(model, corpus_of(options), batch_size=options.batch_size)
-    made = _train(options, model, source) if coded else _factorise(options, model, source)
+    with Meter("decompose", "activations") as meter:
+        made = run(
+            model, corpus_of(options), site=options.site or "", transcode=options.transcode, method=method,
+            out=options.out, resume=options.resume, seed=options.seed, progress=meter, state=_state, **given,
+        )  # fmt: skip
     rows = [_row(site, basis, made.curves.get(site, {})) for site, basis in made.bases.items()]
     if options.json:
         emit(
@@ -55,190 +53,50 @@ def decompose(options: Namespace) -> int:
     return 0
 
 
+def _options(options: Namespace) -> dict[str, Any]:
+    """Return the method's options that were typed, those that the verb has itself among them."""
+    given = {name: value for name in OWN if (value := getattr(options, name)) is not None}
+    if options.skip_connection:
+        given["skip_connection"] = True
+    if options.device != "auto":
+        given["device"] = options.device
+    return {**given, **given_options(options)}
+
+
 def _check(options: Namespace) -> None:
     """Refuse options that do not go together, before anything is loaded.
 
     Raises:
         PatchclampError: with the option.
     """
-    for name, methods in TAKES.items():
-        if getattr(options, name) is not None and options.method not in methods:
+    card = find_card(options.method, "decompose")
+    able = {"--resume": _has_resume, "--transcode": _has_reads}
+    for name, given in (("--resume", options.resume), ("--transcode", options.transcode is not None)):
+        if given and not able[name](card):
+            others = " or ".join(one.name for one in methods("decompose") if able[name](one))
             raise PatchclampError(
-                expected=f"--{name.replace('_', '-')} with --method {' or '.join(methods)}",
+                expected=f"{name} with --method {others}",
                 got=f"--method {options.method}",
                 remedy="Leave it out, or choose another method.",
             )
-    if options.method not in CODERS and (options.resume or options.transcode is not None or options.passes != 1):
-        given = "--resume" if options.resume else "--transcode" if options.transcode is not None else "--passes"
-        raise PatchclampError(
-            expected=f"{given} with --method {' or '.join(CODERS)}",
-            got=f"--method {options.method}",
-            remedy="Leave it out, or choose another method.",
-        )
     if options.skip_connection and options.transcode is None:
         raise PatchclampError(
             expected="--skip-connection with --transcode", got="--site", remedy="Leave it out, or transcode."
         )
-    features = options.expansion if options.n_features is None else options.n_features
-    if features is not None and not 0 < features < 2**31:
-        raise PatchclampError(expected="at least 1 feature", got=str(features), remedy="Give more.")
-    if options.name is not None and not SLUG.fullmatch(options.name):
-        raise PatchclampError(
-            expected="a --name of lower-case letters, digits, dots, dashes and underscores",
-            got=repr(options.name),
-            remedy="Keys of features hold it.",
-        )
 
 
-def _features(options: Namespace, width: int) -> int:
-    if options.n_features is not None:
-        return int(options.n_features)
-    if options.expansion is None and options.method not in CODERS:
-        return FEATURES
-    return max(round((options.expansion or EXPANSION) * width), 1)
+def _has_resume(card: Any) -> bool:
+    return bool(card.data["resumable"])
 
 
-def _train(options: Namespace, model: Any, source: Any) -> Any:
-    from patchclamp.decompose import Job, Recipe, train_dictionary
-    from patchclamp.decompose.estimator import config_of
-    from patchclamp.decompose.recipe import disk_bytes, memory_bytes
-    from patchclamp.decompose.transcoding import mlp_sites
-    from patchclamp.record.stream import recordable
-
-    if options.transcode is None:
-        pairs = [(site.path, site.path) for site in recordable(model, options.site)]
-    else:
-        pairs = [mlp_sites(model, layer) for layer in _layers(options.transcode, model.n_layers)]
-    jobs = [
-        Job(reads, writes, config_of(
-            options.method, _features(options, source.width(writes)), k=options.k, sparsity=options.sparsity,
-            skip=options.skip_connection,
-        ))
-        for reads, writes in pairs
-    ]  # fmt: skip
-    recipe = Recipe(
-        batch_size=options.coder_batch, learning_rate=options.learning_rate, passes=options.passes,
-        buffer_bytes=options.buffer * 2**20, seed=options.seed,
-    )  # fmt: skip
-    total = source.n_rows * recipe.passes // recipe.batch_size * recipe.batch_size
-    n_latents = sum(job.config.n_latents for job in jobs)
-    log(
-        f"{n_latents:,} latents at {len(jobs)} site{'s' * (len(jobs) > 1)}, {total:,} activations: "
-        f"about {human_bytes(memory_bytes(source, jobs, recipe))} of memory besides the model's, "
-        f"up to {human_bytes(disk_bytes(source, jobs))} on disk while it runs",
-    )
-    with Meter("train", "activations") as meter:
-        return train_dictionary(
-            source, jobs, recipe, out=options.out, name=options.name, resume=options.resume, device=options.device
-            if options.device != "auto" else str(model.device), progress=meter,
-        )  # fmt: skip
+def _has_reads(card: Any) -> bool:
+    """Return whether a method may read another site than it writes."""
+    return "reads" in {entry["name"] for entry in card.data["options"]}
 
 
-def _layers(text: str, n_layers: int) -> list[int]:
-    if text.strip() == "*":
-        return list(range(n_layers))
-    try:
-        return list(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as problem:
-        raise PatchclampError(
-            expected="blocks' numbers, joined by commas, or '*'", got=repr(text), remedy="Such as --transcode 3."
-        ) from problem
-
-
-def _factorise(options: Namespace, model: Any, source: Any) -> Any:
-    from patchclamp.core.dictionary import Dictionary
-    from patchclamp.core.disk import refuse_unwritable
-    from patchclamp.decompose import gather
-    from patchclamp.decompose.first_tokens import measure_first_tokens
-    from patchclamp.record.stream import recordable
-    from patchclamp.train import refuse_if_no_memory
-
-    bases, curves = {}, {}
-    sites = recordable(model, options.site)
-    for site in sites:
-        _check_factors(options, source.n_rows, site)
-    refuse_unwritable(options.out)
-    for site in sites:
-        # the activations, and a copy that the method works on
-        memory = 2 * source.n_rows * site.width * 4
-        log(f"{site.path}: {source.n_rows:,} activations, about {human_bytes(memory)} of memory")
-        refuse_if_no_memory(memory, remedy="Give fewer sites, or a smaller --max-tokens.")
-        bases[site.path], curves[site.path] = _factors(options, gather(source, site.path), site.width)
-    about = {
-        "plan": {**source.about, "seed": options.seed, "sparsity": options.sparsity, "k": options.k},
-        "first_tokens": measure_first_tokens(source, bases),
-    }
-    made = Dictionary(bases, dict(source.subject), options.method, about, curves)
-    made.save(options.out)
-    return made
-
-
-def _factors(options: Namespace, x: Any, width: int) -> tuple[Any, dict[str, Any]]:
-    """Return one site's basis, and what of its activations it explains with how many units."""
-    n, seed = _features(options, width), options.seed
-    name = options.name or f"{options.method}-{n}"
-    curves: dict[str, Any] = {}
-    if options.method == "pca":
-        from patchclamp.decompose.baselines import principal_components
-
-        basis = principal_components(x, n, name)
-    elif options.method == "random":
-        from patchclamp.decompose.baselines import random_directions
-
-        basis = random_directions(x, n, K if options.k is None else options.k, seed=seed, name=name)
-    else:
-        fitted = _estimator(options, n).fit(x)
-        basis, curves = fitted.to_basis(name), dict(getattr(fitted, "curves", {}))
-    return basis, {**curves, **_measures(basis, x)}
-
-
-def _check_factors(options: Namespace, n_rows: int, site: Any) -> None:
-    """Refuse, before activations are computed, numbers that the method cannot have at a site.
-
-    Raises:
-        PatchclampError: with the number.
-    """
-    from patchclamp.decompose.baselines import check_components, check_kept
-
-    n = _features(options, site.width)
-    if options.method == "pca":
-        check_components(n, n_rows, site.width)
-    elif options.method == "random":
-        check_kept(K if options.k is None else options.k, n)
-    else:
-        _estimator(options, n).check(n_rows)
-
-
-def _estimator(options: Namespace, n: int) -> Any:
-    if options.method == "nmf":
-        from patchclamp.decompose.nmf import NMF
-
-        return NMF(n_features=n, seed=options.seed)
-    from patchclamp.decompose.snmf import SNMF
-
-    return SNMF(
-        n_features=n, sparsity=SHARE if options.sparsity is None else options.sparsity, seed=options.seed,
-        device=options.device if options.device != "auto" else None,
-    )  # fmt: skip
-
-
-def _measures(basis: Any, x: Any, most: int = 8192) -> dict[str, Any]:
-    """Return the share of the variance that a basis leaves of its own activations, and its active units per vector."""
-    import torch
-
-    from patchclamp.subjects.bases import decode, encode
-
-    rows = torch.from_numpy(x[:: max(len(x) // most, 1)][:most])
-    with torch.no_grad():
-        f = encode(basis, rows)
-        error = rows - decode(basis, f)
-    variance = (rows - rows.mean(0)).square().sum().clamp(min=1e-12)
-    on = (f.abs() > 0).float()
-    measures = {
-        "unexplained": float(error.square().sum() / variance), "l0": float(on.sum(1).mean()),
-        "dead": float((on.sum(0) == 0).float().mean()),
-    }  # fmt: skip
-    return {name: [[len(rows), value]] for name, value in measures.items()}
+def _state(need: Any) -> None:
+    disk = f", up to {human_bytes(need.disk)} on disk while it runs" if need.disk else ""
+    log(f"{need.what}: about {human_bytes(need.memory)} of memory besides the model's{disk}")
 
 
 def _row(site: str, basis: Any, curves: Mapping[str, Any]) -> dict[str, Any]:

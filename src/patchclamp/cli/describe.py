@@ -21,7 +21,7 @@ def add_describe(verbs: Any) -> None:
     add_prepend_bos(verb)
     verb.add_argument("--top", type=int, default=20, metavar="K", help="how many units to list (default: 20)")
     verb.use("describe", "describe")
-    add_common(verb)
+    add_common(verb, report=True)
 
 
 def describe(options: Namespace) -> int:

@@ -14,7 +14,7 @@ def state_cost(model: Any, options: Namespace, prompt: Any, levels: list[str]) -
     """Say what will be scored, and what that costs."""
     from patchclamp.attribute.nodes import BYTES_PER_NODE, count_nodes, level_sites
     from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
-    from patchclamp.explain.receipts import count_rows
+    from patchclamp.recipes.receipts import count_rows
 
     n_nodes = count_nodes(model, max(map(len, model.stimuli(prompt))), levels)
     _, rule = find_rule(options.method)

@@ -35,7 +35,7 @@ def check_files(options: Namespace) -> None:
 
             gallery(source)
     if options.verb in ("explain", "circuit") and isinstance(getattr(options, "atlas", None), str):
-        from patchclamp.atlas.db import open_atlas
+        from patchclamp.atlas.atlas import open_atlas
 
         open_atlas(options.atlas)
     folders = getattr(options, "basis", None) or ()

@@ -53,7 +53,24 @@ class MethodParser(Parser):
         """Add the options of the method that the words name, then parse them."""
         words = list(args or ())
         self._add(_named(words) or self.default)
-        return super().parse_known_args(words, namespace)
+        found, rest = super().parse_known_args(words, namespace)
+        self._refuse_others(rest)
+        return found, rest
+
+    def _refuse_others(self, rest: Sequence[str]) -> None:
+        """Refuse an option that only other methods of the room have, and name these."""
+        for flag in (word.partition("=")[0] for word in rest if word.startswith("--") and self.added):
+            able = [
+                card.name
+                for card in methods(self.room, kind=self.kind)
+                if flag in {f"--{entry['name'].replace('_', '-')}" for entry in card.data["options"]}
+            ]
+            if able:
+                raise PatchclampError(
+                    expected=f"{flag} with --method {' or '.join(able)}",
+                    got=f"--method {self.added.name if self.added else ''}",
+                    remedy="Leave it out, or choose another method.",
+                )
 
     def _add(self, name: str) -> None:
         if self.added is not None:
@@ -62,6 +79,8 @@ class MethodParser(Parser):
         self.added = card
         group = self.add_argument_group(f"options of {card.name}")
         for entry in card.data["options"]:
+            if f"--{entry['name'].replace('_', '-')}" in self._option_string_actions:
+                continue  # the verb has it itself
             default = entry["default"] if entry["default"] not in ("", [], None) else "none"
             shown = ",".join(map(str, default)) if isinstance(default, list) else default
             group.add_argument(

@@ -1,6 +1,7 @@
 """The verbs that run methods: each makes nouns of what was typed, runs one method, and shows the noun that it gives."""
 
 import importlib
+import shlex
 import time
 from argparse import Namespace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from patchclamp.cli import noun_tables
 from patchclamp.cli.atlas_layer import add_graph, refuse_if_unwritable
+from patchclamp.cli.explain_checks import check_writable
 from patchclamp.cli.loading import load_model
 from patchclamp.cli.method_options import given_options
 from patchclamp.cli.output import Outputs, emit, log
@@ -136,9 +138,10 @@ def compare(options: Namespace) -> int:
     """Compare two recordings."""
     from patchclamp.compare import compare as run
 
+    refuse_out(options)
     given = given_options(options)
-    first = _recording(options.first, given.get("first_site", ""))
-    second = _recording(options.second, given.get("second_site", ""))
+    first = load_recording(options.first, given.get("first_site", ""))
+    second = load_recording(options.second, given.get("second_site", ""))
     with Meter("compare", "steps") as meter:
         found = run(first, second, method=options.method, seed=options.seed, progress=meter, **given)
     return finish(options, found)
@@ -150,10 +153,10 @@ def encode(options: Namespace) -> int:
     from patchclamp.decode import encode as run
 
     refuse_out(options)
-    folds, gap = _blocks(options.split)
+    folds, gap = read_blocks(options.split)
     given = given_options(options)
-    features = _recording(options.features, given.get("feature_site", ""))
-    targets = _recording(options.targets, given.get("target_site", ""))
+    features = load_recording(options.features, given.get("feature_site", ""))
+    targets = load_recording(options.targets, given.get("target_site", ""))
     split = Split.blocks(len(features.stimuli), folds=folds, gap=gap)
     log(f"{len(features.stimuli):,} stimuli, {split.rule}")
     with Meter("encode", "fits") as meter:
@@ -173,12 +176,14 @@ def info(options: Namespace, kind: str) -> int:
 
 
 def refuse_out(options: Namespace) -> None:
-    """Refuse an occupied --out and a negative --top before any work."""
+    """Refuse an occupied --out, a --report that cannot be written and a negative --top before any work."""
     from patchclamp.core.disk import refuse_occupied
 
-    if options.out is not None:
+    if getattr(options, "out", None) is not None:
         refuse_occupied(Path(options.out))
-    if options.top < 0:
+    if getattr(options, "report", None) is not None:
+        check_writable(options.report, "--report")
+    if getattr(options, "top", 0) < 0:
         raise PatchclampError(expected="at least 0 to list", got=str(options.top), remedy="Give another --top.")
 
 
@@ -206,14 +211,14 @@ def _task(model: Any, options: Namespace) -> Any:
     return Task.of(options.prompt, options.target, contrast=options.contrast, counterpart=options.counterpart)
 
 
-def _recording(folder: str, site: str) -> Any:
+def load_recording(folder: str, site: str) -> Any:
     """Return a recording in memory: the site that is named, or all of them."""
     from patchclamp.core.recording import StoredRecording
 
     return StoredRecording(folder).load([site] if site else None)
 
 
-def _blocks(rule: str) -> tuple[int, int]:
+def read_blocks(rule: str) -> tuple[int, int]:
     """Read --split: the folds, and the gap beside each."""
     name, *numbers = rule.split(":")
     if name == "blocks" and 1 <= len(numbers) <= 2 and all(one.isascii() and one.isdigit() for one in numbers):
@@ -228,14 +233,20 @@ def _blocks(rule: str) -> tuple[int, int]:
 
 
 def finish(options: Namespace, noun: Any) -> int:
-    """Keep the noun where --out says, and show it."""
-    out = getattr(options, "out", None)
+    """Keep the noun where --out says, draw it where --report says, and show it."""
+    out, report, outputs = getattr(options, "out", None), getattr(options, "report", None), Outputs()
     if out is not None:
         noun.save(out)
+    if report is not None:
+        from patchclamp.report import save_report
+
+        with outputs.attempt("the report"):
+            save_report(noun, report, command=shlex.join(["patchclamp", *options.words]))
+            log(f"report written to {report}")
     if options.json:
         emit({"out": out, **noun.to_json(getattr(options, "top", 20))})
-        return 0
+        return outputs.code
     noun_tables.show(noun, getattr(options, "top", 20))
     if out is not None:
         log(f"kept in {out}")
-    return 0
+    return outputs.code

@@ -36,7 +36,7 @@ def add_methods(verbs: Any) -> None:
     one.add_argument("--top", type=int, default=10, metavar="K", help="how many keys to list (default: 10)")
     one.add_argument("--atlas", metavar="DIR", help="add the units of one prompt to an atlas of this model")
     one.use("attribute", "attribute")
-    add_common(one)
+    add_common(one, report=True)
 
     two = add_method_verb(
         verbs, "compare", "Compare two recordings of the same stimuli: layers, models, brains.",
@@ -45,7 +45,7 @@ def add_methods(verbs: Any) -> None:
     two.add_argument("first", metavar="DIR", help="a recording")
     two.add_argument("second", metavar="DIR", help="another, of the same stimuli in the same order")
     two.use("compare", "compare")
-    add_common(two, out=False)
+    add_common(two, out=False, report=True)
 
     three = add_method_verb(
         verbs, "encode", "Predict one recording from another, on stimuli that were not fitted on.",
@@ -53,13 +53,10 @@ def add_methods(verbs: Any) -> None:
     )  # fmt: skip
     three.add_argument("features", metavar="DIR", help="a recording of what predicts")
     three.add_argument("targets", metavar="DIR", help="a recording of what is predicted, of the same stimuli")
-    three.add_argument(
-        "--split", default="blocks:5", metavar="RULE",
-        help="blocks:FOLDS, or blocks:FOLDS:GAP with stimuli left out beside each block (default: blocks:5)",
-    )  # fmt: skip
+    add_split(three)
     three.add_argument("--top", type=int, default=10, metavar="K", help="how many targets to list (default: 10)")
     three.use("decode", "encode")
-    add_common(three)
+    add_common(three, report=True)
 
 
 def add_method_verb(verbs: Any, name: str, summary: str, example: str) -> MethodParser:
@@ -70,11 +67,21 @@ def add_method_verb(verbs: Any, name: str, summary: str, example: str) -> Method
     return made
 
 
-def add_common(verb: Parser, *, out: bool = True) -> None:
-    """Add --seed, --out and --json."""
+def add_split(verb: Parser) -> None:
+    """Add --split."""
+    verb.add_argument(
+        "--split", default="blocks:5", metavar="RULE",
+        help="blocks:FOLDS, or blocks:FOLDS:GAP with stimuli left out beside each block (default: blocks:5)",
+    )  # fmt: skip
+
+
+def add_common(verb: Parser, *, out: bool = True, report: bool = False) -> None:
+    """Add --seed, --out, --report and --json."""
     verb.add_argument("--seed", type=seed, default=0, help="of everything random (default: 0)")
     if out:
         verb.add_argument("--out", metavar="DIR", help="a new or empty folder to keep the result in")
+    if report:
+        verb.add_argument("--report", metavar="FILE", help="write a page to look at, as one HTML file")
     add_json(verb)
 
 

@@ -110,7 +110,8 @@ def _readout(readout: Readout, top: int) -> None:
     out.print(f"{len(readout.intercept):,} targets of [bold]{escape(name)}[/] from {len(readout.centre):,} of {site}")
     if readout.summary is not None:
         out.print(escape(sentence(readout.summary)))
-    table = _grid("target", "r", "95 % interval", "by chance", "p", "ceiling", numbers=("r", "p", "ceiling"))
+    measure = readout.scores[0].unit.replace("Pearson ", "") if readout.scores else "score"
+    table = _grid("target", measure, "95 % interval", "by chance", "p", "ceiling", numbers=(measure, "p", "ceiling"))
     order = sorted(range(len(readout.scores)), key=lambda t: -_known(readout.scores[t].value))
     for t in order[:top]:
         one = readout.scores[t]
@@ -152,6 +153,9 @@ def _training(training: Training) -> None:
     out = _console()
     kept = f"; the weights are those after step {training.kept:,}" if training.kept < training.steps else ""
     out.print(f"{training.steps:,} of {training.planned:,} steps were taken{kept}")
+    for name, one in (("ACC", training.acc), ("BWT", training.bwt), ("FWT", training.fwt)):
+        if one is not None:
+            out.print(f"{name}: {escape(str(one))}")
     table = _grid("measure", "first", "last", "points", numbers=("first", "last", "points"))
     for name, points in training.curves.items():
         table.add_row(escape(name), _general(points[0][1]), _general(points[-1][1]), f"{len(points):,}")

@@ -11,8 +11,6 @@ SHOWN = 40
 """Characters of a value that an error repeats."""
 MODEL = "a local folder, a Hugging Face name, or organism:NAME"
 CHAT = "wrap the prompt in the chat template as a message of the user's, up to where the model answers"
-CODERS = ("topk", "batchtopk", "jumprelu", "l1")
-"""Methods of decompose that are trained, and can be resumed."""
 BASIS = "features that `decompose` (or SAELens, sparsify) wrote, as units of their site; repeat for more"
 
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from patchclamp.cli.interrupts import INTERRUPTS
-from patchclamp.cli.options import CODERS, Parser
+from patchclamp.cli.method_options import find_card
+from patchclamp.cli.options import Parser
 from patchclamp.core.errors import PatchclampError, lacks_memory
 
 TRACE = "PATCHCLAMP_TRACEBACK"
@@ -46,7 +47,8 @@ def can_resume(words: Sequence[str], parser: Parser) -> bool:
         options = parser.parse_args(words)
     except (PatchclampError, SystemExit):
         return False
-    return hasattr(options, "resume") and (options.verb != "decompose" or options.method in CODERS)
+    by_card = options.verb == "decompose"
+    return hasattr(options, "resume") and (not by_card or find_card(options.method, "decompose").data["resumable"])
 
 
 def as_error(problem: BaseException, words: Sequence[str], build_parser: Callable[[], Parser]) -> PatchclampError:

@@ -5,10 +5,12 @@ from typing import Any
 
 from patchclamp.cli.circuit_parser import add_circuit
 from patchclamp.cli.control_parser import add_control
+from patchclamp.cli.decode import add_decode
+from patchclamp.cli.decompose_parser import add_decompose
 from patchclamp.cli.describe import add_describe
 from patchclamp.cli.evaluate import add_evaluate
 from patchclamp.cli.methods_parser import add_methods
-from patchclamp.cli.options import BASIS, CHAT, CODERS, MODEL, Parser, add_prepend_bos
+from patchclamp.cli.options import BASIS, CHAT, MODEL, Parser, add_prepend_bos
 from patchclamp.cli.options import seed as _seed
 from patchclamp.cli.options import verb as _verb
 from patchclamp.cli.patch_parser import add_patch
@@ -29,7 +31,7 @@ def build_parser() -> Parser:
     _families(verbs)
     _record(verbs)
     _survey(verbs)
-    _decompose(verbs)
+    _cutting_options(add_decompose(verbs), whole=True)
     _explain(verbs)
     _generate(verbs)
     _classify(verbs)
@@ -42,6 +44,7 @@ def build_parser() -> Parser:
     add_control(verbs)
     add_evaluate(verbs)
     add_describe(verbs)
+    add_decode(verbs)
     _basis(verbs)
     _atlas(verbs)
     return parser
@@ -169,47 +172,6 @@ def _brain_options(verb: Parser) -> None:
     group.add_argument("--bin", type=float, metavar="S", help="seconds per bin, to count event times in")
     group.add_argument("--measure", metavar="UNIT", help="unit of measure, where the file does not say (a.u.)")
     group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
-
-
-METHODS = (*CODERS, "snmf", "nmf", "pca", "random")
-"""Sparse coders, whose training can be resumed; all methods of decompose."""
-
-
-def _decompose(verbs: Any) -> None:
-    verb = _verb(
-        verbs,
-        "decompose",
-        "Split what sites do into sparse features, kept as a basis that other commands take.",
-        "patchclamp decompose organism:language-gpt2 --site blocks.2.mlp.act --text story.txt --out features",
-    )
-    where = verb.add_mutually_exclusive_group(required=True)
-    where.add_argument("--site", metavar="PATTERN", help="site paths or patterns, joined by commas")
-    where.add_argument(
-        "--transcode", metavar="LAYERS", help="instead: from what these blocks' MLPs read to what they write; or '*'"
-    )
-    verb.add_argument("--text", required=True, metavar="FILE", help="a UTF-8 text file")
-    verb.add_argument(
-        "--method", choices=METHODS, default="topk", help="how (default: topk); pca and random are baselines"
-    )
-    size = verb.add_mutually_exclusive_group()
-    size.add_argument("--n-features", type=int, metavar="N", help="features per site (snmf, nmf, pca, random: 100)")
-    size.add_argument(
-        "--expansion", type=float, metavar="X", help="instead: features per unit of the site's width (others: 16)"
-    )
-    verb.add_argument("--k", type=int, metavar="K", help="topk, batchtopk, random: features kept of a vector (32)")
-    verb.add_argument(
-        "--sparsity",
-        type=float,
-        metavar="S",
-        help="l1, jumprelu: penalty (0.001); snmf: share of a feature's units that is kept (0.01)",
-    )
-    verb.add_argument("--skip-connection", action="store_true", help="transcode: a linear path beside the features")
-    _cutting_options(verb, whole=True)
-    verb.add_argument("--passes", type=int, default=1, metavar="N", help="times that the text is gone through (1)")
-    verb.add_argument("--coder-batch", type=int, default=2048, metavar="N", help="activations per training step (2048)")
-    verb.add_argument("--learning-rate", type=float, metavar="R", help="of Adam (default: by the number of features)")
-    verb.add_argument("--buffer", type=int, default=256, metavar="MB", help="memory of the mixing buffer (256)")
-    verb.add_argument("--name", metavar="NAME", help="name of the basis in keys (default: METHOD-FEATURES)")
 
 
 def _explain(verbs: Any) -> None:

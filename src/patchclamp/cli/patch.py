@@ -17,7 +17,7 @@ def patch(options: Namespace) -> int:
     from patchclamp.attribute.patching import plan_patching
     from patchclamp.attribute.patching_folder import patch_to_folder, to_document
     from patchclamp.core.disk import refuse_occupied
-    from patchclamp.explain.patched_page import patched_page
+    from patchclamp.report import draw
 
     if options.top < 0:
         raise PatchclampError(expected="at least 0 cells", got=str(options.top), remedy="Give another --top.")
@@ -40,7 +40,7 @@ def patch(options: Namespace) -> int:
     def page(scores: Scores) -> str | None:
         drawn: str | None = None
         with outputs.attempt("the page"):
-            drawn = patched_page(scores, command=command)
+            drawn = draw(scores, command=command)
         return drawn
 
     with Meter("patch", "cells") as meter:

@@ -15,11 +15,14 @@ from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import FOLDER, KINDS, Scores
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.task import Task, words_of
 from patchclamp.core.unit import UnitKey
 
 PAGE = "circuit.html"
 OUTPUT, ROUNDING = "output", 1e-6
+N_LISTED = 20
+"""Parts that a table lists, at least."""
 _READER = re.compile(r"(?P<block>blocks\.\d+)\.(?:attn\.(?P<slot>[qkv])/heads|mlp\.pre/whole)/(?P<index>\d+)")
 
 Level = Literal["node", "edge", "neuron", "feature"]
@@ -74,6 +77,36 @@ def found_on(scores: Scores) -> dict[str, Any]:
         "m_corrupted": scores.metric_baseline, "aside": dict(extra.get("skipped", {})),
         "settings": {**settings, "seed": made.seed}, "versions": dict(made.versions),
         "bases": {name: own for name, own in made.hashes.items() if "/" in name},  # other inputs have names without /
+    }  # fmt: skip
+
+
+def to_document(found: Scores) -> dict[str, Any]:
+    """Return a circuit as JSON-ready data: its facts, its first parts and its receipt.
+
+    Args:
+        found: what ``circuit find`` makes.
+
+    Cost: a bootstrap over pairs for each part that is listed.
+    """
+    receipt = found.provenance.extra.get("receipt")
+    order, names = found.order(), found.names()
+    alone = dict(zip(receipt["parts"], receipt["alone"], strict=True)) if receipt else {}
+    seed = receipt["seed"] if receipt else 0
+    parts = []
+    for i in map(int, order[: max(N_LISTED, len(alone))]):
+        each = found.per_case
+        interval = None
+        if each is not None and len(each) > 1:
+            interval = mean_interval(each[:, i].astype(np.float64), seed=seed)
+        parts.append({
+            "part": names[i], "score": float(found.values[i]),
+            "low": interval.low if interval else None, "high": interval.high if interval else None,
+            "measured": alone.get(names[i]),
+        })  # fmt: skip
+    subject = {"slug": found.provenance.subject, "hash": found.provenance.subject_hash}
+    return {
+        "subject": subject, "level": found.level, "method": found.method, "is_measured": is_measured(found),
+        "about": found_on(found), "n_parts": len(found), "parts": parts, "receipt": receipt,
     }  # fmt: skip
 
 

@@ -80,8 +80,8 @@ def estimate_means(values: Float[np.ndarray, "n k"], unit: str) -> list[Estimate
 
     Example:
         >>> one, two = estimate_means(np.array([[1.0, 2.0], [3.0, np.nan]]), "m")
-        >>> (one.value, one.n, one.p), (two.value, two.n, two.interval)
-        ((2.0, 2, 0.5157421289355323), (2.0, 1, None))
+        >>> (one.value, one.n, round(one.p, 2)), (two.value, two.n, two.interval)
+        ((2.0, 2, 0.48), (2.0, 1, None))
     """
     here = ~np.isnan(values)
     means, counts = mean_columns(values)

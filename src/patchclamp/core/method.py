@@ -135,6 +135,9 @@ class Method:
         reproduced: stored figures of papers on real data, ``benchmarks/figures/NAME.json`` in the repository.
         default_for: what it is the default of, as ``ROOM`` or ``ROOM:KEY``.
         kind: one of ``core.rooms.FOLDERS``.
+        quick: options with which it is compared with its oracle, and runs the conformance suite; the defaults where
+            these are quick.
+        resumable: whether an interrupted run, kept in a folder, goes on where it was.
 
     Raises:
         PatchclampError: a card that is incomplete, or a function whose annotations do not say what it takes and gives.
@@ -157,6 +160,8 @@ class Method:
     reproduced: tuple[str, ...] = ()
     default_for: tuple[str, ...] = ()
     kind: str = "method"
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    resumable: bool = False
 
     def __post_init__(self) -> None:
         wrong = [
@@ -194,6 +199,8 @@ class Method:
     def needs(self) -> tuple[type, ...]:
         """The protocols that its subject must keep; none where it takes no subject."""
         protocol = self._hints.get("subject")
+        # A subject that may be left out is annotated with None too.
+        protocol = next((one for one in typing.get_args(protocol) if one is not type(None)), protocol)
         if protocol is None:
             return ()
         # A protocol that only joins others has no members of its own, and is none that people know.
@@ -361,6 +368,7 @@ class Method:
             "options_at": {place: dict(given) for place, given in self.options_at.items()},
             "sources": list(self.sources), "reproduced": list(self.reproduced),
             "default_for": list(self.default_for), "file": self.file,
+            "quick": dict(self.quick), "resumable": self.resumable,
         }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Provenance: where a result comes from, as data that can be read again."""
 
 import math
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -80,10 +81,14 @@ class Provenance:
         return cls(**given)
 
 
-def read_versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on; those that are not installed are left out."""
-    found = {}
-    for package in PACKAGES:
+def read_versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python and of packages; those that are not installed are left out.
+
+    Args:
+        packages: names of distributions; those that most results depend on where none is named.
+    """
+    found = {"python": platform.python_version()}
+    for package in packages or PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -34,8 +34,9 @@ class Readout:
         targets: name and site of what is predicted.
         names: ``(target,)`` names of the targets.
         scores: ``(target,)`` held-out estimates, each with its null and where it can be known its ceiling.
-        summary: the mean over targets, its interval over targets.
-        predicted: ``(row, target)`` held-out predictions; NaN in rows that no fold scores.
+        summary: the mean over targets, with its interval.
+        predicted: ``(row, target)`` held-out predictions, of labels the discriminant of each class (the largest wins);
+            NaN in rows that no fold scores.
         pool: how the rows of a stimulus became one.
         provenance: what made it.
 

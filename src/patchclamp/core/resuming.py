@@ -1,21 +1,24 @@
 """Begin a bundle, or go on with the interrupted one that has the same plan."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 
 THREADS = "plan.threads"
 """What a resume may have otherwise: it computes with as many threads as the run was begun with."""
 
 
-def begin_or_resume(
+@contextmanager
+def open_or_resume(
     folder: str | Path, *, kind: str, manifest: Mapping[str, Any], resume: bool, what: str = "data and options"
-) -> Bundle:
-    """Start a bundle in a new or empty folder, or open the interrupted one whose manifest says the same.
+) -> Iterator[Bundle]:
+    """Hold a folder for this process alone: a new bundle, or the interrupted one whose manifest says the same.
 
     Args:
         folder: where it lies.
@@ -25,16 +28,19 @@ def begin_or_resume(
         what: what the manifest is about, in words.
 
     Raises:
-        PatchclampError: the folder holds something, or what was begun there has another manifest.
+        PatchclampError: the folder holds something, another process writes there, or what was begun there has another
+            manifest.
         Damaged: what was begun there cannot be read.
     """
     place = Path(folder)
-    if not resume or not (place / "manifest.json").exists():
-        return Bundle.create(place, kind=kind, manifest=manifest)
-    bundle = Bundle.open(place, kind=kind)
-    refuse_other_plan(place, manifest, {name: bundle.manifest.get(name) for name in manifest}, what)
-    bundle.resume()
-    return bundle
+    with writing(place):
+        if not resume or not (place / "manifest.json").exists():
+            yield Bundle.create(place, kind=kind, manifest=manifest)
+            return
+        bundle = Bundle.open(place, kind=kind)
+        refuse_other_plan(place, manifest, {name: bundle.manifest.get(name) for name in manifest}, what)
+        bundle.resume()
+        yield bundle
 
 
 def refuse_other_plan(place: str | Path, now: Mapping[str, Any], then: Mapping[str, Any], what: str) -> None:

@@ -1,15 +1,19 @@
 """Training: how weights came to be, step by step, and which step's were kept."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.provenance import Provenance
+from patchclamp.core.stats import mean_interval
 
 KIND = "training"
 """Kind of the bundle in which a training's states lie."""
@@ -29,9 +33,11 @@ class Training:
         curves: points by measure, after the objective's name and a slash where there are several. A value is the mean
             since the point before; of ``held_out`` it is what was measured at that step.
         provenance: plan, seed, versions and seconds.
+        accuracy: ``[after][on]`` share of right answers on each task of a stream after each was learnt; row 0 is before
+            any. Empty where there was no stream.
 
     Raises:
-        PatchclampError: steps that do not fit together.
+        PatchclampError: steps that do not fit together, or an accuracy that is no such table.
 
     Example:
         >>> made = Training(4, 2, 1, {"loss": ((1, 0.5), (2, 0.25))})
@@ -44,8 +50,16 @@ class Training:
     kept: Natural
     curves: Mapping[str, Curve]
     provenance: Provenance = field(default_factory=Provenance)
+    accuracy: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        n = len(self.accuracy) - 1
+        if self.accuracy and (n < 2 or {len(row) for row in self.accuracy} != {n}):
+            raise PatchclampError(
+                expected="a row of accuracy before any task and one after each, with a column per task, of two or more",
+                got=f"{n + 1} rows of {', '.join(str(len(row)) for row in self.accuracy)}",
+                remedy="Leave accuracy out where no stream of tasks was learnt.",
+            )
         if not self.kept <= self.steps <= self.planned:
             raise PatchclampError(
                 expected="a kept step among those taken, and no more of these than planned",
@@ -57,6 +71,33 @@ class Training:
     def stopped_early(self) -> bool:
         """Whether fewer steps were taken than planned."""
         return self.steps < self.planned
+
+    @property
+    def acc(self) -> Estimate | None:
+        """ACC: mean accuracy on all tasks after the last; its interval is over tasks. None without a stream."""
+        return self._mean("accuracy", lambda a, n: [a[n][j] for j in range(n)])
+
+    @property
+    def bwt(self) -> Estimate | None:
+        """BWT, backward transfer: what accuracy on each task but the last changed since it was learnt."""
+        return self._mean("change of accuracy", lambda a, n: [a[n][j] - a[j + 1][j] for j in range(n - 1)])
+
+    @property
+    def fwt(self) -> Estimate | None:
+        """FWT, forward transfer: accuracy on each task but the first just before it, less that before any task."""
+        return self._mean("change of accuracy", lambda a, n: [a[j][j] - a[0][j] for j in range(1, n)])
+
+    @property
+    def learning(self) -> Estimate | None:
+        """Mean accuracy on each task just after it was learnt."""
+        return self._mean("accuracy", lambda a, n: [a[j + 1][j] for j in range(n)])
+
+    def _mean(self, unit: str, read: Callable[[Any, int], list[float]]) -> Estimate | None:
+        if not self.accuracy:
+            return None
+        values = np.array(read(self.accuracy, len(self.accuracy) - 1))
+        interval = mean_interval(values) if len(values) > 1 else None
+        return Estimate(float(values.mean()), interval, len(values), unit)
 
     def to_json(self, limit: int | None = None) -> dict[str, Any]:
         """Return the training as JSON-ready data; of every curve the last ``limit`` points."""
@@ -70,6 +111,13 @@ class Training:
                 for name, points in self.curves.items()
             },
             "provenance": self.provenance.to_json(),
+        } | ({} if not self.accuracy else self._stream_to_json())
+
+    def _stream_to_json(self) -> dict[str, Any]:
+        measures = {"acc": self.acc, "bwt": self.bwt, "fwt": self.fwt, "learning": self.learning}
+        return {
+            "accuracy": [list(row) for row in self.accuracy],
+            **{name: None if one is None else one.to_json() for name, one in measures.items()},
         }
 
     @classmethod
@@ -84,7 +132,9 @@ class Training:
                 str(name): tuple((int(step), math.nan if value is None else float(value)) for step, value in points)
                 for name, points in data["curves"].items()
             }
-            return cls(data["planned"], data["steps"], data["kept"], curves, Provenance.from_json(data["provenance"]))
+            accuracy = tuple(tuple(map(float, row)) for row in data.get("accuracy", ()))
+            provenance = Provenance.from_json(data["provenance"])
+            return cls(data["planned"], data["steps"], data["kept"], curves, provenance, accuracy)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Training":

@@ -1,8 +1,9 @@
 """Decode: what can be predicted of a recording, or read from it."""
 
 from patchclamp.core.rooms import make_callable
+from patchclamp.decode.decode import decode
 from patchclamp.decode.encode import encode
 
-__all__ = ["encode"]
+__all__ = ["decode", "encode"]
 
-make_callable(__name__, encode)
+make_callable(__name__, decode)

@@ -1,6 +1,8 @@
 """Decompose: parts of activity that mean more than single neurons do, as bases."""
 
+from patchclamp.core.rooms import make_callable
 from patchclamp.decompose.buffer import ArraySource, RecordingSource, TextSource, gather
+from patchclamp.decompose.decompose import decompose
 from patchclamp.decompose.recipe import Job, Recipe
 from patchclamp.decompose.sparse_coder import (
     BatchTopKConfig,
@@ -24,8 +26,11 @@ __all__ = [
     "TextSource",
     "TopKConfig",
     "Trained",
+    "decompose",
     "gather",
     "make_coder",
     "train",
     "train_dictionary",
 ]
+
+make_callable(__name__, decompose)

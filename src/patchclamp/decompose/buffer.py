@@ -1,5 +1,6 @@
 """Buffer: activations from a text, a recording or arrays, mixed in bounded memory, in an order that a seed decides."""
 
+import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.recordable import recordable
 
 Rows = dict[str, Tensor]
 """Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""
@@ -41,6 +43,15 @@ class Source:
     def width(self, site: str) -> int:
         """Return a site's width."""
         raise NotImplementedError
+
+    def match(self, pattern: str) -> list[str]:
+        """Return the paths of the sites that patterns, joined by commas, name."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> str:
+        """Where the activations are."""
+        return "cpu"
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of the chunks from number ``start`` on."""
@@ -94,6 +105,15 @@ class TextSource(Source):
     def width(self, site: str) -> int:
         """Return a site's width."""
         return self.model.site(site).width
+
+    def match(self, pattern: str) -> list[str]:
+        """Return the paths of the sites that every token comes by."""
+        return [site.path for site in recordable(self.model, pattern)]
+
+    @property
+    def device(self) -> str:
+        """Where the model is."""
+        return str(self.model.device)
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every forward pass from number ``start`` on."""
@@ -155,6 +175,19 @@ class RecordingSource(Source):
                 remedy=f"It holds {', '.join(list(self.recording.sites)[:8])}.",
             )
         return self.recording.sites[site].width
+
+    def match(self, pattern: str) -> list[str]:
+        """Return the paths of the sites that are held; of an empty pattern the only one."""
+        sites, wanted = list(self.recording.sites), [part.strip() for part in pattern.split(",") if part.strip()]
+        if found := [path for path in sites if any(fnmatch.fnmatchcase(path, one) for one in wanted)]:
+            return found
+        if not wanted and len(sites) == 1:
+            return sites
+        raise PatchclampError(
+            expected="a site of this recording",
+            got=repr(pattern),
+            remedy=f"It holds {', '.join(sites[:8])}.",
+        )
 
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every shard from number ``start`` on."""

@@ -9,9 +9,11 @@ from jaxtyping import Float
 
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.method_files import find_method
 from patchclamp.decompose.buffer import ArraySource
+from patchclamp.decompose.fitting import CoderOptions
 from patchclamp.decompose.recipe import Job, Recipe
-from patchclamp.decompose.sparse_coder import CONFIGS, CoderConfig, SparseCoder
+from patchclamp.decompose.sparse_coder import CoderConfig, SparseCoder
 from patchclamp.decompose.training import train
 
 BLOCK = 4096
@@ -127,14 +129,12 @@ def config_of(
     Raises:
         PatchclampError: an unknown method, or numbers that do not fit.
     """
-    if method not in CONFIGS:
-        raise PatchclampError(
-            expected=f"a method among {', '.join(CONFIGS)}", got=repr(method), remedy="Choose one of these."
-        )
-    kind = CONFIGS[method]
-    given = {"k": k, "sparsity": sparsity}
-    taken = {name: value for name, value in given.items() if value is not None and name in kind.__dataclass_fields__}
-    return kind(n_latents, skip, **taken)
+    options = find_method(method, "decompose").options
+    if not issubclass(options, CoderOptions):
+        raise PatchclampError(expected="a method among the sparse coders", got=repr(method), remedy="Such as topk.")
+    given: dict[str, Any] = {"k": k, "sparsity": sparsity, "skip_connection": skip}
+    taken = {field.name for field in fields(options)}
+    return options(**{name: x for name, x in given.items() if x is not None and name in taken}).config(n_latents)
 
 
 def _matrix(X: Any) -> np.ndarray:

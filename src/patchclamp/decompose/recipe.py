@@ -1,14 +1,13 @@
 """Recipe: which sparse coders are trained, how, and what that takes."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.provenance import read_versions
 from patchclamp.decompose.buffer import Source
 from patchclamp.decompose.sparse_coder import CoderConfig
 from patchclamp.train import Plan
@@ -104,9 +103,7 @@ def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str
             **source.about, "recipe": asdict(recipe), "coders": coders, "device": torch.device(device).type,
             "threads": torch.get_num_threads(),
         },
-        "versions": {
-            "patchclamp": version("patchclamp"), "python": platform.python_version(), "torch": torch.__version__
-        },
+        "versions": read_versions("patchclamp", "torch"),
     }  # fmt: skip
 
 
@@ -121,9 +118,7 @@ def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:
     for job in jobs:
         read, width, n = source.width(job.reads), source.width(job.writes), job.config.n_latents
         held += 16 * _n_weights(source, job)
-        # TopK and BatchTopK form the pre-activations alone; the others keep them, the latents and both gradients.
-        dense = 2 if job.config.method in ("topk", "batchtopk") else 6
-        step = max(step, 4 * recipe.batch_size * (dense * n + 4 * (read + width)))
+        step = max(step, 4 * recipe.batch_size * (job.config.dense * n + 4 * (read + width)))
     return held + step
 
 

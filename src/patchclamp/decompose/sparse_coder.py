@@ -37,6 +37,8 @@ class CoderConfig:
     """
 
     method: ClassVar[str] = ""
+    # arrays of vectors by latents in a step: pre-activations, latents, and the gradients of both
+    dense: ClassVar[int] = 6
     n_latents: int
     skip: bool = False
 
@@ -75,6 +77,8 @@ class TopKConfig(CoderConfig):
     """
 
     method: ClassVar[str] = "topk"
+    # the pre-activations alone are formed
+    dense: ClassVar[int] = 2
     k: int = 32
     aux: float = 1 / 32
     k_aux: int | None = None
@@ -503,7 +507,6 @@ def _unexplained(error: Tensor, target: Tensor) -> Tensor:
         return error.square().sum() / (target - target.mean(0)).square().sum().clamp(min=1e-12)
 
 
-CONFIGS: dict[str, type[CoderConfig]] = {c.method: c for c in (L1Config, TopKConfig, BatchTopKConfig, JumpReLUConfig)}
 _CODERS: dict[type[CoderConfig], type[SparseCoder]] = {
     L1Config: L1Coder, TopKConfig: TopKCoder, BatchTopKConfig: BatchTopKCoder, JumpReLUConfig: JumpReLUCoder
 }  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,7 +159,7 @@ def judge(
     paths = [site.path for site in model.sites() if site.path in sites]
     paths += sorted(sites - set(paths))
     fitted, judged = shown[::2], shown[1::2]
-    sample = _sample(model, fitted, paths, batch_size)
+    sample = sample_rows(model, fitted, paths, batch_size)
     tallies: dict[str, dict[str, _Tally]] = {}
     for site, basis in dictionary.bases.items():
         active = float((encode(basis, sample[basis.reads or site]) != 0).sum(1).float().mean())
@@ -167,7 +168,7 @@ def judge(
         if basis.reads is not None:
             notes.append(f"at {site} the rivals code what is written there; the transcoder sees {basis.reads} only")
     means = {site: sample[site].mean(0) for site in dictionary.bases}
-    losses = _Losses(len(judged))
+    losses = Losses(len(judged))
     moments, later = (
         {site: _Moments(len(judged), model.site(site).width) for site in dictionary.bases} for _ in range(2)
     )
@@ -181,7 +182,7 @@ def judge(
         owner = first + np.repeat(np.arange(len(batch)), counts)
         rest = np.concatenate([np.arange(n) > 0 for n in counts])
         values = {path: run.recording[path][torch.from_numpy(counted)].float() for path in paths}
-        at = _from_first_counted(batch)
+        at = from_first_counted(batch)
         for site, candidates in tallies.items():
             moments[site].add(owner, values[site])
             later[site].add(owner[rest], values[site][torch.from_numpy(rest)])
@@ -249,13 +250,14 @@ class _Moments:
         return np.maximum(found, 0)
 
 
-class _Losses:
+class Losses:
     """Add up cross-entropy over counted tokens, stimulus by stimulus, under every change."""
 
     def __init__(self, n: int) -> None:
         self.count, self.sums = np.zeros(n), {"": np.zeros(n)}
 
     def add(self, what: str, first: int, logits: Tensor, batch: Sequence[Stimulus]) -> None:
+        """Add a batch under a change, its first stimulus of number ``first``."""
         sums = self.sums.setdefault(what, np.zeros(len(self.count)))
         for i, (row, stimulus) in enumerate(zip(logits, batch, strict=True), start=first):
             ids = torch.from_numpy(stimulus.ids[1:])[:, None].to(row.device)
@@ -266,9 +268,12 @@ class _Losses:
                 self.count[i] = int(counted.sum())
 
 
-def _sample(
-    model: LanguageModel, shown: Sequence[Stimulus], paths: Sequence[str], batch_size: int
-) -> dict[str, Tensor]:
+def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], batch_size: int) -> dict[str, Tensor]:
+    """Return the counted rows of sites over as many stimuli as means and components are fitted on.
+
+    Raises:
+        PatchclampError: fewer than two tokens.
+    """
     parts: dict[str, list[Tensor]] = {path: [] for path in paths}
     n = 0
     for first in range(0, len(shown), batch_size):
@@ -285,7 +290,7 @@ def _sample(
     return {path: torch.cat(found)[:FITTED] for path, found in parts.items()}
 
 
-def _from_first_counted(batch: Sequence[Stimulus]) -> list[Span] | None:
+def from_first_counted(batch: Sequence[Stimulus]) -> list[Span] | None:
     """Return where text begins: what the tokenizer puts before it (⟨bos⟩) is left as it was."""
     first = min((int(s.counted.argmax()) for s in batch if s.counted.any()), default=0)
     return [Span(first)] if first else None
@@ -299,7 +304,7 @@ def _first_share(whole: _Moments, later: _Moments) -> tuple[float, float]:
 
 def _report(
     tallies: Mapping[str, Mapping[str, _Tally]],
-    losses: _Losses,
+    losses: Losses,
     moments: Mapping[str, _Moments],
     later: Mapping[str, _Moments],
     judged: Sequence[Stimulus],

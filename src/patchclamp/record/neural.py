@@ -1,8 +1,6 @@
 """Survey of a recorded brain: the statistics and exemplars of a text's survey, over stretches of time."""
 
-import platform
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +8,10 @@ import torch
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.provenance import read_versions
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.survey import StoredSurvey
-from patchclamp.record.run import open_or_resume, pin_threads, refuse_if_too_large
+from patchclamp.record.run import open_run, pin_threads, refuse_if_too_large
 from patchclamp.record.survey import State, commit_results, memory_bytes
 from patchclamp.subjects.neural import SITE, NeuralRecording
 
@@ -70,11 +69,9 @@ def survey_recording(
         },
         "sites": [site.to_json() for site in sites],
         "plan": plan,
-        "versions": {
-            "patchclamp": version("patchclamp"), "python": platform.python_version(), "torch": torch.__version__
-        },
+        "versions": read_versions("patchclamp", "torch"),
     }  # fmt: skip
-    with open_or_resume(out, "survey", manifest, resume=resume) as bundle:
+    with open_run(out, "survey", manifest, resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
                 state = State(sites, seed)

@@ -1,18 +1,17 @@
 """A run that writes a folder: its manifest, its start or its going on, its threads, and the room that it needs."""
 
-import platform
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from importlib.metadata import version
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import free_bytes, writing
+from patchclamp.core.disk import free_bytes
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.resuming import begin_or_resume
+from patchclamp.core.provenance import read_versions
+from patchclamp.core.resuming import open_or_resume
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
 from patchclamp.subjects.corpora import Batches
@@ -56,26 +55,19 @@ def manifest_of(
         },
         "sites": [site.to_json() for site in sites],
         "plan": plan if seed is None else {**plan, "seed": seed},
-        "versions": {
-            "patchclamp": version("patchclamp"),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": version("transformers"),
-        },
+        "versions": read_versions("patchclamp", "torch", "transformers"),
         **more,
     }
 
 
-@contextmanager
-def open_or_resume(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool) -> Iterator[Bundle]:
-    """Start a bundle, or open the interrupted one whose manifest is the same, and hold it for this process alone.
+def open_run(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bool) -> AbstractContextManager[Bundle]:
+    """Hold a run's folder; see ``open_or_resume``.
 
     Raises:
         PatchclampError: ``resume`` with another model, text or images, plan or version; each difference is named.
     """
-    with writing(out):
-        what = "pairs" if kind == "finding" else manifest.get("stimuli", "text")
-        yield begin_or_resume(out, kind=kind, manifest=manifest, resume=resume, what=f"model, {what} and plan")
+    what = f"model, {manifest.get('stimuli', 'text')} and plan"
+    return open_or_resume(out, kind=kind, manifest=manifest, resume=resume, what=what)
 
 
 def pin_threads(bundle: Bundle) -> AbstractContextManager[None]:

@@ -16,12 +16,11 @@ from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, kind_named, kind_of, packed
 from patchclamp.core.subject import Progress
-from patchclamp.record.features import Features
-from patchclamp.record.run import manifest_of, open_or_resume, pin_threads, refuse_if_too_large
+from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import PlainModel
+from patchclamp.subjects.recordable import recordable
 from patchclamp.subjects.vision import VisionModel
 
 SHARD_BYTES = 16 * 2**20
@@ -73,7 +72,7 @@ def record_corpus(
     kind = storable(store, model)
     batches = read_corpus(model, corpus, batch_size=batch_size)
     refuse_if_too_large(out, disk_bytes(chosen, batches, kind))
-    with open_or_resume(out, "recording", manifest_of(model, chosen, batches, dtype=kind), resume=resume) as bundle:
+    with open_run(out, "recording", manifest_of(model, chosen, batches, dtype=kind), resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
                 _stream(model, batches, chosen, kind, bundle, progress)
@@ -127,32 +126,6 @@ def storable(store: str | None, model: LanguageModel | VisionModel | PlainModel)
             expected=f"a type among {', '.join(STORES)}", got=repr(kind), remedy="Choose one for --store."
         )
     return kind
-
-
-def recordable(model: Model | Features, sites: str | Sequence[str]) -> list[Site]:
-    """Return the sites that patterns name with one vector per token; attention patterns and experts fall out of globs.
-
-    Raises:
-        PatchclampError: others were asked for by name, or nothing else.
-    """
-    found = model.select(sites)
-    fixed = [site for site in found if site.width and not site.ragged]
-    asked = {p.strip() for p in (sites.split(",") if isinstance(sites, str) else sites)}
-    named = [site.path for site in found if site not in fixed and site.path in asked]
-    ragged = [site.path for site in found if site.ragged and (site.path in asked or not fixed)]
-    if ragged:
-        raise PatchclampError(
-            expected="sites that every token comes by",
-            got=f"{', '.join(ragged[:4])}, which only some tokens come by",
-            remedy="Read them with model.run(record=…) in Python, or record mlp.router and mlp.write.",
-        )
-    if named or not fixed:
-        raise PatchclampError(
-            expected="sites with one width per position",
-            got=f"{', '.join(named[:4]) or 'only attention patterns'}, as wide as the stimulus is long",
-            remedy="Read them with model.run(record=…) in Python, or record attn.q and attn.k.",
-        )
-    return fixed
 
 
 def disk_bytes(sites: Sequence[Site], batches: Batches, store: str) -> int:

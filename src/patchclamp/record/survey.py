@@ -18,11 +18,12 @@ from patchclamp.core.stimulus import Shown, kind_named
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.record.features import Features
-from patchclamp.record.run import manifest_of, open_or_resume, pin_threads, refuse_if_too_large
-from patchclamp.record.stream import MOST_NAMED, recordable
+from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
+from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
+from patchclamp.subjects.recordable import recordable
 from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
@@ -73,7 +74,7 @@ def survey_corpus(
     chosen = recordable(model, sites)
     batches = read_corpus(model, corpus, batch_size=batch_size)
     refuse_if_too_large(out, 2 * memory_bytes(chosen))
-    with open_or_resume(out, "survey", manifest_of(model, chosen, batches, seed=seed), resume=resume) as bundle:
+    with open_run(out, "survey", manifest_of(model, chosen, batches, seed=seed), resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
                 _survey(model, batches, chosen, seed, bundle, checkpoint_s, progress)

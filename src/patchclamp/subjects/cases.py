@@ -16,6 +16,7 @@ from patchclamp.core.task import Case, Task
 LEAST_DIFFERENCE = 0.1
 """|m(clean) − m(corrupted)| below which a case is skipped: effects divided by it are noise."""
 ROWS = 64
+"""Rows of one forward pass, where no other number is given."""
 NO_COUNTERPART = "no counterpart, as others have one"
 
 
@@ -172,11 +173,8 @@ class ReadTask:
         return EachMetric(tuple(self.metrics[int(i)] for i in places))
 
     def batches_by_length(self, most: int = ROWS) -> Iterator[Int[np.ndarray, " place"]]:
-        """Yield the places of cases that fit one batch: of one length, read at the same positions, at most so many."""
-        kinds = [(len(one.clean), one.metric.positions) for one in self.read]
-        for kind in sorted(set(kinds)):
-            members = np.array([i for i, own in enumerate(kinds) if own == kind])
-            yield from (members[k : k + most] for k in range(0, len(members), most))
+        """Yield the places of cases that fit one pass; see the function of the same name."""
+        return batches_by_length(self.clean, self.metrics, most)
 
     def subset(self, chosen: Bool[np.ndarray, " case"]) -> "ReadTask":
         """Return some of the cases, at least one; what was skipped stays on record."""
@@ -198,6 +196,28 @@ class ReadTask:
     def count_skipped(self) -> dict[str, int]:
         """Return how many cases were skipped, by reason."""
         return count_reasons(self.task.skipped)
+
+
+def batches_by_length(
+    shown: Sequence[Shown], metrics: Sequence[Metric], most: int = ROWS
+) -> Iterator[Int[np.ndarray, " place"]]:
+    """Yield the places of stimuli that fit one pass: of one length, read at the same positions, at most so many.
+
+    Args:
+        shown: the stimuli.
+        metrics: m of each.
+        most: stimuli in one pass.
+
+    Example:
+        >>> from patchclamp.core.stimulus import Stimulus
+        >>> shown = [Stimulus.of(np.array(ids)) for ids in ([3, 4], [5], [6, 7], [8, 9])]
+        >>> [places.tolist() for places in batches_by_length(shown, [Metric("logit", (0,))] * 4, 2)]
+        [[1], [0, 2], [3]]
+    """
+    kinds = [(len(x), metric.positions) for x, metric in zip(shown, metrics, strict=True)]
+    for kind in sorted(set(kinds)):
+        members = np.array([i for i, own in enumerate(kinds) if own == kind])
+        yield from (members[k : k + most] for k in range(0, len(members), most))
 
 
 class Answers(Protocol):

@@ -114,6 +114,10 @@ class Network:
         """SHA-256 over the module's state."""
         return module_hash(self.module)
 
+    def forget_hash(self) -> None:
+        """Say that weights were changed in place: the hash is computed anew when it is next asked for."""
+        self.__dict__.pop("hash", None)
+
     @property
     def capabilities(self) -> Capabilities:
         """What can be done with it."""

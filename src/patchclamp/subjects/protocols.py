@@ -80,6 +80,16 @@ class RelevanceRules(Subject, Protocol):
 
 
 @runtime_checkable
+class Trains(Subject, Protocol):
+    """Its weights can be trained in place."""
+
+    module: Any
+
+    def forget_hash(self) -> None:
+        """Say that weights were changed in place: the hash is computed anew."""
+
+
+@runtime_checkable
 class ReadsText(Subject, Protocol):
     """It is shown text, token by token."""
 

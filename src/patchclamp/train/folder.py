@@ -1,11 +1,9 @@
 """Folder: a training's states on disk, of which the last is whole whatever happens."""
 
-import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,9 @@ import numpy as np
 import torch
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
-from patchclamp.core.resuming import begin_or_resume
+from patchclamp.core.provenance import read_versions
+from patchclamp.core.resuming import open_or_resume
 from patchclamp.core.training import KIND
 from patchclamp.train.loop import Loop, Part
 from patchclamp.train.state import pack, unpack
@@ -97,10 +95,8 @@ def opened(
     Raises:
         PatchclampError: it holds something else, another process writes there, or another plan was begun there.
     """
-    with writing(out):
-        yield Folder(
-            begin_or_resume(out, kind=KIND, manifest=manifest_of(loop, batches, about), resume=resume), every_s
-        )
+    with open_or_resume(out, kind=KIND, manifest=manifest_of(loop, batches, about), resume=resume) as bundle:
+        yield Folder(bundle, every_s)
 
 
 def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,9 +123,7 @@ def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) ->
             },
             "threads": loop.plan.threads or torch.get_num_threads(),
         },
-        "versions": {
-            "patchclamp": version("patchclamp"), "python": platform.python_version(), "torch": torch.__version__
-        },
+        "versions": read_versions("patchclamp", "torch"),
     }  # fmt: skip
 
 

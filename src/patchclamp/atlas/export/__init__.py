@@ -1,4 +1,4 @@
-"""Export: an atlas, or one unit of it, for people and programs that have no patchclamp.
+"""An atlas, or one unit of it, for people and programs that have no patchclamp.
 
 ``html`` is one unit's page as a file, ``parquet`` tables of everything, ``neuronpedia`` the layout that Neuronpedia
 imports; a room each.
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.export.place import Exported
+from patchclamp.atlas.atlas import Atlas
+from patchclamp.atlas.export.output_path import Exported
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 

@@ -1,4 +1,4 @@
-"""Neuronpedia: an atlas in the layout that Neuronpedia exports and imports.
+"""An atlas in the layout that Neuronpedia exports and imports.
 
 What is known of that layout, and from where (read in public repositories and documentation in November 2026):
 
@@ -33,9 +33,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchclamp.atlas import pages
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.export.place import Exported, new_folder, sizes
+from patchclamp.atlas.atlas import Atlas
+from patchclamp.atlas.export.output_path import Exported, new_folder, sizes
+from patchclamp.atlas.serve.screens.home import AtlasPage, SiteRow
+from patchclamp.atlas.serve.screens.unit.examples import Example
+from patchclamp.atlas.serve.screens.unit.page import UnitPage
 
 BATCH = 1024
 CREATOR = "clkht01d40000jv08hvalcvly"
@@ -97,7 +99,7 @@ def write_neuronpedia(atlas: Atlas, out: Path, progress: Callable[[int, int], No
     return Exported("neuronpedia", str(out), found, done)
 
 
-def _names(home: pages.AtlasPage, site: pages.SiteRow) -> _Names:
+def _names(home: AtlasPage, site: SiteRow) -> _Names:
     def dashed(text: str) -> str:
         return _NOT_IN_IDS.sub("-", text.lower()).strip("-")
 
@@ -107,7 +109,7 @@ def _names(home: pages.AtlasPage, site: pages.SiteRow) -> _Names:
     return _Names(dashed(home.subject.slug)[:128] or "model", f"{site.layer or 0}-{kind}", kind)
 
 
-def _write_heads(place: Path, home: pages.AtlasPage, site: pages.SiteRow, names: _Names) -> None:
+def _write_heads(place: Path, home: AtlasPage, site: SiteRow, names: _Names) -> None:
     """Write release, model, set and source: one line each, without a key that the schema lacks."""
     place.mkdir(parents=True)
     blocks = [one.layer for one in home.sites if one.layer is not None]
@@ -137,7 +139,7 @@ def _write_heads(place: Path, home: pages.AtlasPage, site: pages.SiteRow, names:
         (place / f"{name}.jsonl").write_bytes(_line(line))
 
 
-def feature(unit: pages.UnitPage, names: _Names) -> dict[str, Any]:
+def feature(unit: UnitPage, names: _Names) -> dict[str, Any]:
     """Return a unit as a row of features."""
     bars = positive_bars(unit)
     alike = [one for one in unit.similar if one.key.rsplit("/", 1)[0] == unit.key.rsplit("/", 1)[0]]
@@ -154,7 +156,7 @@ def feature(unit: pages.UnitPage, names: _Names) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def positive_bars(unit: pages.UnitPage) -> list[tuple[float, int]]:
+def positive_bars(unit: UnitPage) -> list[tuple[float, int]]:
     """Return the middle and the count of each histogram bin, of activations above zero only.
 
     The bin in which zero lies counts what is left of those above zero: frequency · counted − the bins above.
@@ -173,7 +175,7 @@ def positive_bars(unit: pages.UnitPage) -> list[tuple[float, int]]:
     return bars[::-1]
 
 
-def _activations(atlas: Atlas, unit: pages.UnitPage, names: _Names, text: str) -> Iterator[dict[str, Any]]:
+def _activations(atlas: Atlas, unit: UnitPage, names: _Names, text: str) -> Iterator[dict[str, Any]]:
     """Yield top examples, then the pieces of every bin; what special tokens did is set to zero, as nobody counts it."""
     most = unit.statistics.maximum or 0.0
     for one in atlas.examples(unit.key, "top", limit=ALL).examples:
@@ -188,7 +190,7 @@ def _activations(atlas: Atlas, unit: pages.UnitPage, names: _Names, text: str) -
 
 
 def _activation(
-    unit: pages.UnitPage, one: pages.Example, names: _Names, text: str, bin: tuple[float, float, float]
+    unit: UnitPage, one: Example, names: _Names, text: str, bin: tuple[float, float, float]
 ) -> Iterator[dict[str, Any]]:
     special = set(one.special)
     values = [0.0 if i in special else value for i, value in enumerate(one.acts)]
@@ -205,7 +207,7 @@ def _activation(
     }  # fmt: skip
 
 
-def _explanations(unit: pages.UnitPage, names: _Names) -> Iterator[dict[str, Any]]:
+def _explanations(unit: UnitPage, names: _Names) -> Iterator[dict[str, Any]]:
     """Yield descriptions; author and scores stand in the notes, as an author there is a user."""
     for one in unit.descriptions:
         scores = [f"{s.measure} {s.value} ({s.low} to {s.high}, n = {s.n})" for s in one.scores]

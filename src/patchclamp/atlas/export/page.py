@@ -1,4 +1,4 @@
-"""Page: one unit's page as a file that needs nothing but itself.
+"""One unit's page as a file that needs nothing but itself.
 
 It holds the built script and style, and every answer that the script may ask for. Its Content-Security-Policy names
 both by their hash and forbids everything else, so that neither the file nor whatever text is in it can ask anybody for
@@ -15,15 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from patchclamp.atlas import pages
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.export.place import Exported, new_file
+from patchclamp.atlas.atlas import Atlas
+from patchclamp.atlas.export.output_path import Exported, new_file
+from patchclamp.atlas.lab import messages
+from patchclamp.atlas.serve.screens.unit.examples import Kind
+from patchclamp.atlas.serve.screens.unit.page import UnitPage
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 REBUILD = "In a checkout: npm --prefix web ci && npm --prefix web run build. Else install patchclamp again."
-KINDS: tuple[pages.Kind, ...] = ("top", "counter", "quantile", "random")
+KINDS: tuple[Kind, ...] = ("top", "counter", "quantile", "random")
 ALL = 10**9
 _SCRIPT = re.compile(r'<script type="module"[^>]* src="/(assets/[\w.-]+\.js)"')
 _STYLE = re.compile(r'<link rel="stylesheet"[^>]* href="/(assets/[\w.-]+\.css)"')
@@ -121,7 +123,7 @@ def inlined(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _answers(atlas: Atlas, unit: pages.UnitPage) -> dict[str, Any]:
+def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
     """Return what the page may ask for by address; intervals one bin at a time, which the page puts together."""
     base = f"/api/units/{unit.key}"
     answers: dict[str, Any] = {base: asdict(unit)}
@@ -132,7 +134,7 @@ def _answers(atlas: Atlas, unit: pages.UnitPage) -> dict[str, Any]:
         answers[f"{base}/examples?kind=interval"] = [
             asdict(atlas.examples(unit.key, "interval", low=low, high=high, limit=ALL)) for low, high in pairwise(edges)
         ]
-    no_model = pages.LabPage(
+    no_model = messages.LabPage(
         attached=False, model="", context=None, generates=False, differentiates=False, most_clamps=0, most_new=0,
         remedy="This page is a file without a model. Serve the atlas: patchclamp atlas serve ATLAS --model MODEL",
         source=unit.source,

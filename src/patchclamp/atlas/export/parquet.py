@@ -1,4 +1,4 @@
-"""Parquet: an atlas as tables, for DuckDB, pandas, Polars and whoever else reads them.
+"""An atlas as tables, for DuckDB, pandas, Polars and whoever else reads them.
 
 Row groups are written as they fill, so that memory holds one of each table and never the atlas. Every column carries
 what it means as metadata of its field.
@@ -12,11 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from patchclamp.atlas import pages
-from patchclamp.atlas.db import Atlas
-from patchclamp.atlas.export.place import Exported, new_folder, sizes
-from patchclamp.atlas.reading import Absent
-from patchclamp.atlas.unit import STORED
+from patchclamp.atlas.atlas import Atlas
+from patchclamp.atlas.export.output_path import Exported, new_folder, sizes
+from patchclamp.atlas.read.reader import NotFound
+from patchclamp.atlas.serve.screens.unit.examples import STORED, Kind
+from patchclamp.atlas.serve.screens.unit.page import DescriptionView, UnitPage
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.unit import UnitKey
@@ -203,7 +203,7 @@ def _kinds(arrow: ModuleType) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _unit_row(unit: pages.UnitPage) -> dict[str, Any]:
+def _unit_row(unit: UnitPage) -> dict[str, Any]:
     page = asdict(unit)
     bins = page["histogram"] or {}
     row = {name: page[name] for name in COLUMNS["units"] if name in page}
@@ -214,8 +214,8 @@ def _unit_row(unit: pages.UnitPage) -> dict[str, Any]:
     return row | {"not_known": list(page["not_known"].items())}
 
 
-def _examples(atlas: Atlas, unit: pages.UnitPage) -> Iterator[dict[str, Any]]:
-    kinds: tuple[pages.Kind, ...] = (*STORED, "counter")
+def _examples(atlas: Atlas, unit: UnitPage) -> Iterator[dict[str, Any]]:
+    kinds: tuple[Kind, ...] = (*STORED, "counter")
     for kind in kinds:
         ends = {"low": float("-inf"), "high": float("inf")} if kind == "interval" else {}
         for rank, one in enumerate(atlas.examples(unit.key, kind, limit=ALL, **ends).examples):
@@ -223,7 +223,7 @@ def _examples(atlas: Atlas, unit: pages.UnitPage) -> Iterator[dict[str, Any]]:
             yield {"key": unit.key, "rank": rank, **{n: row[n] for n in COLUMNS["examples"] if n in row}}
 
 
-def _description_row(key: str, said: pages.DescriptionView) -> dict[str, Any]:
+def _description_row(key: str, said: DescriptionView) -> dict[str, Any]:
     row = asdict(said)
     return {"key": key, "layer": row["run"], **{n: row[n] for n in COLUMNS["descriptions"] if n in row}}
 
@@ -257,5 +257,5 @@ def _add_graph(atlas: Atlas, id: str, graph: Graph, tables: dict[str, _Table]) -
 def _unit_of(atlas: Atlas, key: str) -> str | None:
     try:
         return str(atlas.reading.key(atlas.reading.number(str(UnitKey.parse(key).without_place()))))
-    except (Absent, PatchclampError):
+    except (NotFound, PatchclampError):
         return None  # a head, an input or an output

@@ -1,4 +1,4 @@
-"""Lab: the model beside its atlas, for texts that the atlas has not seen.
+"""The model beside its atlas, for texts that the atlas has not seen.
 
 What computes is imported where it is first used: an atlas that is served by itself needs no framework.
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.atlas import pages
-from patchclamp.atlas.lab.export import verified_in_python
-from patchclamp.atlas.lab.worker import Job, Turns, Worker
-from patchclamp.atlas.pages.lab import MOST_CLAMPS, MOST_NEW
-from patchclamp.atlas.parts import part_bases
-from patchclamp.atlas.reading import Absent, Reading, number_or_none
+from patchclamp.atlas.lab import messages
+from patchclamp.atlas.lab.job_queue import FairLock, Job, Worker
+from patchclamp.atlas.lab.messages import MOST_CLAMPS, MOST_NEW
+from patchclamp.atlas.read.attached_layers import part_bases
+from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
+from patchclamp.atlas.read.responses import Source, TokenView
 from patchclamp.core.errors import PatchclampError
 
 MOST_RUNS = 200
@@ -38,19 +38,19 @@ class Lab:
     """
 
     def __init__(self, model: Any, atlas: Reading, name: str | None = None) -> None:
-        from patchclamp.atlas.lab.run import UnclampedRuns
+        from patchclamp.atlas.lab.next_token import UnclampedRuns
 
         self.model = model
         self._attached: set[str] = set()
         self.check(atlas)
         self.name = name or usual_model(atlas)
-        self.turns = Turns()
+        self.turns = FairLock()
         self.worker = Worker(self.turns)
         self.unclamped_runs = UnclampedRuns()
         # Tokenizers of Hugging Face fail where two threads use one at once.
         self._words = threading.Lock()
-        self._spelt: dict[int, pages.TokenView] = {}
-        self._runs: OrderedDict[str, pages.LabRun] = OrderedDict()
+        self._spelt: dict[int, TokenView] = {}
+        self._runs: OrderedDict[str, messages.LabRun] = OrderedDict()
         self._keeping = threading.Lock()
 
     @property
@@ -124,29 +124,29 @@ class Lab:
         with self._words:
             return self.model.tokenize(text, answered=True)
 
-    def spell(self, id: int) -> pages.TokenView:
+    def spell(self, id: int) -> TokenView:
         """Return a token as people read it."""
         if id not in self._spelt:
             with self._words:
-                self._spelt[id] = pages.TokenView(id, *self.model.tokenizer.spelling(id))
+                self._spelt[id] = TokenView(id, *self.model.tokenizer.spelling(id))
         return self._spelt[id]
 
-    def tokens(self, text: str) -> pages.Tokens:
+    def tokens(self, text: str) -> messages.Tokens:
         """Return a text cut into the model's tokens."""
         stimulus = self.cut(text)
         spelt = [self.spell(int(id)) for id in stimulus.ids]
-        return pages.Tokens(
+        return messages.Tokens(
             tokens=[one.text for one in spelt], ids=stimulus.ids.tolist(),
             special=np.flatnonzero(~stimulus.counted).tolist(), bytes=[i for i, one in enumerate(spelt) if one.bytes],
         )  # fmt: skip
 
     # -- answered at once ---------------------------------------------------------------------------------------------
 
-    def trial(self, atlas: Reading, key: str, text: str) -> pages.Trial:
+    def trial(self, atlas: Reading, key: str, text: str) -> messages.Trial:
         """Return what a unit does along a text.
 
         Raises:
-            Absent: the atlas has no such unit.
+            NotFound: the atlas has no such unit.
             PatchclampError: empty text, or one that is longer than the model's context.
         """
         from patchclamp.atlas.lab.clamps import read_by, unit_values
@@ -158,55 +158,58 @@ class Lab:
             recording = self.model.run(stimulus, record=[read], logits=False).recording
             values = unit_values(self.model, named.site, named.basis, recording[read])
         acts = values[:, named.index, 0].tolist()
-        return pages.Trial(
+        return messages.Trial(
             key=str(named), tokens=cut.tokens, ids=cut.ids, acts=[number_or_none(a) for a in acts],
             special=cut.special, bytes=cut.bytes, source=atlas.source(f".unit({str(named)!r})"),
         )  # fmt: skip
 
-    def page(self, atlas: Reading) -> pages.LabPage:
+    def page(self, atlas: Reading) -> messages.LabPage:
         """Return what the model takes."""
         can = self.model.capabilities
-        return pages.LabPage(
+        return messages.LabPage(
             attached=True, model=self.name, remedy="", context=self.model.context, generates=can.generate,
             differentiates=can.differentiate, most_clamps=MOST_CLAMPS, most_new=MOST_NEW,
             source=atlas.source(".page()"),
         )  # fmt: skip
 
-    def rank(self, atlas: Reading, text: str, position: int, **asked: Any) -> pages.Ranking:
+    def rank(self, atlas: Reading, text: str, position: int, **asked: Any) -> messages.Ranking:
         """Return the atlas's units that do most at one token; see ``rank.rank``."""
-        from patchclamp.atlas.lab.rank import rank
+        from patchclamp.atlas.lab.unit_ranking import rank
 
         stimulus = self.cut(text)
         shown = f".run({text!r}, record={list(dict.fromkeys(row[1] for row in atlas.sites))!r}, logits=False)"
-        source = pages.Source(atlas.base_run, "", f"pc.load({self.loading}){shown}")
+        source = Source(atlas.base_run, "", f"pc.load({self.loading}){shown}")
         with self.turns.at_once():
             return rank(self.model, atlas, stimulus, position, spell=self.spell, source=source, **asked)
 
     # -- answered by the worker ---------------------------------------------------------------------------------------
 
-    def run(self, atlas: Reading, asked: pages.RunAsked) -> Callable[[Job], None]:
+    def run(self, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job], None]:
         """Return what computes a run; see ``session``.
 
         Raises:
-            Absent: a clamp names a unit that the model has not.
+            NotFound: a clamp names a unit that the model has not.
             PatchclampError: what was asked cannot be done.
         """
-        from patchclamp.atlas.lab.session import prepare
+        from patchclamp.atlas.lab.run_job import prepare
 
         return prepare(self, atlas, asked)
 
-    def verify(self, atlas: Reading, asked: pages.VerifyAsked) -> Callable[[Job], None]:
+    def verify(self, atlas: Reading, asked: messages.VerifyAsked) -> Callable[[Job], None]:
         """Return what replaces nodes of an explained answer; see ``verify.verify``.
 
         Raises:
-            Absent: the atlas has no such answer.
+            NotFound: the atlas has no such answer.
             PatchclampError: it cannot be asked again.
         """
+        from patchclamp.atlas.lab.export import verified_in_python
         from patchclamp.atlas.lab.verify import case_of, cases_of, over_pairs, verify
 
         graph = next((layer.graph for layer in atlas.layers if layer.id == asked.graph and layer.graph), None)
         if graph is None:
-            raise Absent(expected="a graph of this atlas", got=repr(asked.graph[:80]), remedy="/api/graphs lists them.")
+            raise NotFound(
+                expected="a graph of this atlas", got=repr(asked.graph[:80]), remedy="/api/graphs lists them."
+            )
         case: Any = None
         if not over_pairs(graph):
             with self._words:
@@ -219,19 +222,19 @@ class Lab:
                     what = cases_of(self.model, graph)
             job.tell(verify(
                 self.model, graph, asked.nodes, n_sets=asked.controls, seed=asked.seed, asked=what, turn=job.turn,
-                progress=lambda done, n: job.tell(pages.Progressed(done, n)),
+                progress=lambda done, n: job.tell(messages.Progressed(done, n)),
             ))  # fmt: skip
             python = verified_in_python(self.loading, str(atlas.folder), asked)
-            job.tell(pages.Finished("", job.seconds, python, ""))
+            job.tell(messages.Finished("", job.seconds, python, ""))
 
         return work
 
-    def id_of(self, asked: pages.RunAsked) -> str:
+    def id_of(self, asked: messages.RunAsked) -> str:
         """Return a run's id: the same for the same question to the same model."""
         told = json.dumps([self.model.hash, asdict(asked)], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
-    def keep(self, run: pages.LabRun) -> None:
+    def keep(self, run: messages.LabRun) -> None:
         """Remember a run; one that was broken off never takes the place of a whole one."""
         with self._keeping:
             before = self._runs.pop(run.id, None)
@@ -239,16 +242,16 @@ class Lab:
             while len(self._runs) > MOST_RUNS:
                 self._runs.popitem(last=False)
 
-    def kept(self, id: str) -> pages.LabRun:
+    def kept(self, id: str) -> messages.LabRun:
         """Return a run that was made.
 
         Raises:
-            Absent: none has that id, or it was made too long ago.
+            NotFound: none has that id, or it was made too long ago.
         """
         with self._keeping:
             found = self._runs.get(id)
         if found is None:
-            raise Absent(
+            raise NotFound(
                 expected=f"one of the last {MOST_RUNS} runs of this server",
                 got=repr(id[:80]),
                 remedy="Ask again: the address of the page holds the question.",
@@ -256,10 +259,10 @@ class Lab:
         return found
 
 
-def without_model(atlas: Reading) -> pages.LabPage:
+def without_model(atlas: Reading) -> messages.LabPage:
     """Return what is said where no model is attached, with the command that attaches it."""
     command = ["patchclamp", "atlas", "serve", str(atlas.folder), "--model", usual_model(atlas)]
-    return pages.LabPage(
+    return messages.LabPage(
         attached=False, model="", remedy=shlex.join(command), context=None, generates=False, differentiates=False,
         most_clamps=MOST_CLAMPS, most_new=MOST_NEW, source=atlas.source(".page()"),
     )  # fmt: skip

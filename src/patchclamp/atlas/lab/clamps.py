@@ -1,4 +1,4 @@
-"""Clamps: what is asked of units, as interventions; and what those do to the units' values."""
+"""Requested clamps as interventions, and what those do to the units' values."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from patchclamp.atlas import pages
-from patchclamp.atlas.reading import Absent, Reading
+from patchclamp.atlas.lab import messages
+from patchclamp.atlas.read.reader import NotFound, Reading
 from patchclamp.attribute.nodes import by_unit
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import CannotIntervene, PatchclampError
@@ -21,12 +21,12 @@ from patchclamp.subjects.language import LanguageModel
 
 
 def interventions(
-    model: LanguageModel, atlas: Reading, asked: Sequence[pages.ClampAsked]
+    model: LanguageModel, atlas: Reading, asked: Sequence[messages.ClampAsked]
 ) -> list[tuple[str, Intervention]]:
     """Return the interventions that clamps mean, each with its unit's key; neutral ones are left out.
 
     Raises:
-        Absent: the model has no such unit.
+        NotFound: the model has no such unit.
         PatchclampError: a place in the key, or positions that are none.
         CannotIntervene: the unit can only be read.
     """
@@ -39,7 +39,7 @@ def interventions(
     return found
 
 
-def is_neutral(clamp: pages.ClampAsked) -> bool:
+def is_neutral(clamp: messages.ClampAsked) -> bool:
     """Say whether a clamp changes nothing whatever the unit does."""
     if clamp.mode == "ablate":
         return False
@@ -50,14 +50,14 @@ def known_unit(model: LanguageModel, atlas: Reading, text: str) -> UnitKey:
     """Return the key of a unit that can be clamped: one of the atlas, or of the model's canonical sites.
 
     Raises:
-        Absent: there is none.
+        NotFound: there is none.
         PatchclampError: the key holds a place.
         CannotIntervene: it can only be read, or not every token comes by.
     """
     try:
         key = UnitKey.parse(text)
     except PatchclampError as problem:
-        raise Absent(expected=problem.expected, got=problem.got, remedy=problem.remedy) from problem
+        raise NotFound(expected=problem.expected, got=problem.got, remedy=problem.remedy) from problem
     if key != key.without_place():
         raise PatchclampError(
             expected="a unit without a place", got=repr(text[:120]), remedy="Say in the clamp's `at` where it applies."
@@ -82,7 +82,7 @@ def known_unit(model: LanguageModel, atlas: Reading, text: str) -> UnitKey:
             )
         n_units = count_units(basis, site)
     if key.index >= n_units:
-        raise Absent(
+        raise NotFound(
             expected=f"a unit of {atlas.slug}", got=repr(text[:120]), remedy="`patchclamp sites MODEL` lists the sites."
         )
     return replace(key, subject=atlas.slug)

@@ -1,9 +1,9 @@
-"""Export: what gives a run's numbers again, in Python and on the command line."""
+"""Python and a command that give a run's numbers again."""
 
 import shlex
 from collections.abc import Sequence
 
-from patchclamp.atlas import pages
+from patchclamp.atlas.lab import messages
 from patchclamp.attribute.features import PLAIN
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.unit import UnitKey
@@ -73,7 +73,7 @@ def as_python(
     if controls:
         lines += [
             "",
-            "from patchclamp.atlas.lab.control import compare",
+            "from patchclamp.atlas.lab.random_controls import compare",
             "",
             f"control = compare(model, text, {held}, target={target}, n_sets={controls}, seed={seed})",
             "print(control.measured, control.mean, control.p)",
@@ -81,7 +81,7 @@ def as_python(
     return "\n".join(lines) + "\n"
 
 
-def verified_in_python(model: str, atlas: str, asked: pages.VerifyAsked) -> str:
+def verified_in_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str:
     """Return Python that replaces the same nodes of the same answer; ``model`` is what ``pc.load`` takes, as typed."""
     return "\n".join([
         "import patchclamp as pc",

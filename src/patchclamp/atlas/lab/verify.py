@@ -1,4 +1,4 @@
-"""Verify: nodes of an explained answer, or of a circuit, replaced together, and as many others like them."""
+"""Nodes of an explained answer, or of a circuit, replaced together, and as many others like them."""
 
 import math
 import re
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from patchclamp.ablate import Cases, Turn, UnitSets, measure_sets
-from patchclamp.atlas import pages
-from patchclamp.atlas.circuit import ENDS
+from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.clamps import finite
-from patchclamp.atlas.lab.control import rows_of_turn
+from patchclamp.atlas.lab.random_controls import rows_of_turn
+from patchclamp.atlas.read.graph_pruning import ENDS
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import make_baseline
@@ -30,8 +30,8 @@ from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.explain.receipts import loudest_others
-from patchclamp.explain.together import count_matched, replace_together
+from patchclamp.recipes.receipts import loudest_others
+from patchclamp.recipes.together import count_matched, replace_together
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase, ReadTask
 from patchclamp.subjects.language import LanguageModel
@@ -49,7 +49,7 @@ def verify(
     asked: ReadCase | ReadTask | None = None,
     turn: Turn = nullcontext,
     progress: Progress | None = None,
-) -> pages.Verified:
+) -> messages.Verified:
     """Replace nodes of an explained answer together: predicted = Σ scores, measured = m(clean) − m(replaced).
 
     They are replaced by the graph's own baseline. Random sets are those of `patchclamp explain`: see
@@ -100,7 +100,7 @@ def verify(
     interval = mean_interval(whole, seed=seed) if len(whole) else None
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
     p = p if controls.size == len(chosen) else math.nan  # fewer units do less by their number alone
-    return pages.Verified(
+    return messages.Verified(
         nodes=len(chosen), metric_clean=finite(found.metric_clean), predicted=finite(predicted),
         measured=finite(together),
         randoms=[finite(x) for x in randoms], size=controls.size,
@@ -193,7 +193,7 @@ def _over_pairs(
     seed: int,
     turn: Turn,
     progress: Progress | None,
-) -> pages.Verified:
+) -> messages.Verified:
     """Replace nodes over pairs, and random sets of all units of their kinds, at the same positions."""
     scores = {_local(UnitKey.parse(node.key)): node.score for node in graph.nodes if node.kind not in ENDS}
     own = [_local(node) for node in chosen]
@@ -206,7 +206,7 @@ def _over_pairs(
     )
     receipt, controls = found.receipt, found.receipt.controls
     interval = controls.interval
-    return pages.Verified(
+    return messages.Verified(
         nodes=len(own), metric_clean=finite(found.clean), predicted=finite(receipt.predicted),
         measured=finite(found.measured), randoms=[finite(x) for x in controls.measured], size=controls.size,
         mean=finite(controls.mean), low=finite(interval.low) if interval else None,

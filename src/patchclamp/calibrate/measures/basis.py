@@ -4,21 +4,30 @@ import numpy as np
 
 from patchclamp.calibrate.figures import Figure, auroc_of, chance_of, known, null_of, share_of
 from patchclamp.calibrate.trials import Trial
-from patchclamp.calibrate.truth import LabelledText
+from patchclamp.calibrate.truth import LabelledText, PlantedDirections
 from patchclamp.control import measure_steering
 from patchclamp.core.basis import Basis
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.stats import auroc
+from patchclamp.evaluate.matching import recovery
 
 RANDOM, LENGTH, MULTIPLE = 19, 10, 2.0
 """Random directions, tokens of a continuation, and the strength as a multiple of the distance between the means."""
 LEAST_FLUENT = 0.5
 """Share of its likelihood per token that steered text must keep, under the network as it is."""
 
+LEAST_FOUND = 0.8
+"""Share of planted directions that must be found, each by a direction of its own with |cos| ≥ 0.9."""
+
 
 def measure(trial: Trial, noun: Basis) -> list[Figure]:
-    """Return how a direction tells held-out labels apart, how the rate of its label rises, and what that costs."""
+    """Return how many planted directions were found.
+
+    Of a direction for a label: how it tells held-out labels apart, how the rate of its label rises, what that costs.
+    """
+    if isinstance(trial.truth, PlantedDirections):
+        return [_found(trial, trial.truth, noun)]
     truth, subject = trial.truth, trial.inputs["subject"]
     assert isinstance(truth, LabelledText)
     strength = MULTIPLE * float(noun.provenance.extra.get("distance", 1.0))
@@ -39,6 +48,19 @@ def measure(trial: Trial, noun: Basis) -> list[Figure]:
         Figure("rate of the label", moved, null_of(moved), oracle, curve.rates[0].high),
         Figure("likelihood that is kept", fluent, None, None, LEAST_FLUENT),
     ]
+
+
+def _found(trial: Trial, truth: PlantedDirections, noun: Basis) -> Figure:
+    """Return the share of planted directions that one of the basis points along, beside as many random directions."""
+    assert noun.decoder is not None
+    planted, draw = truth.directions, np.random.default_rng(trial.seed)
+
+    def share(found: np.ndarray) -> float:
+        return recovery(found, planted)[0]
+
+    own = share_of(round(share(noun.decoder) * len(planted)), len(planted), "share of planted directions")
+    random = np.array([share(draw.standard_normal(noun.decoder.shape)) for _ in range(RANDOM)])
+    return Figure("planted directions found", own, chance_of(random, own.unit), known(1.0, own), LEAST_FOUND)
 
 
 def _apart(trial: Trial, truth: LabelledText, noun: Basis) -> Figure:

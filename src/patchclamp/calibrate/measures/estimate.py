@@ -8,9 +8,11 @@ import numpy as np
 from patchclamp.calibrate.figures import Figure, known, null_of
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import Explained
+from patchclamp.core.basis import Basis
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.scores import Scores
+from patchclamp.evaluate.rows import turn_basis
 
 
 def measure(trial: Trial, noun: Estimate) -> list[Figure]:
@@ -25,8 +27,10 @@ def measure(trial: Trial, noun: Estimate) -> list[Figure]:
 
 
 def shuffle(noun: Any, seed: int) -> Any:
-    """Return Scores or Descriptions that are given to the wrong keys."""
+    """Return Scores or Descriptions that are given to the wrong keys, or a Basis that is turned at random."""
     draw = np.random.default_rng(seed)
+    if isinstance(noun, Basis):
+        return turn_basis(noun, draw)
     if isinstance(noun, Descriptions):
         return replace(noun, terms=noun.terms[draw.permutation(len(noun))])
     assert isinstance(noun, Scores)

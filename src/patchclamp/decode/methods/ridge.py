@@ -14,8 +14,9 @@ from patchclamp.core.options import option
 from patchclamp.core.readout import Readout
 from patchclamp.core.recording import Recording, made_on
 from patchclamp.core.split import Split
-from patchclamp.core.stats import Interval, mean_interval
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
+from patchclamp.decode.held_out import middle_of, move, refuse_leaks
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,14 @@ def ridge(
             got=f"others from stimulus {next(i for i, (a, b) in enumerate(zip(*ids, strict=True)) if a != b)} on",
             remedy="Record both over the same stimuli.",
         )
-    _refuse_leaks(ids[0], split)
+    refuse_leaks(ids[0], split)
     fit, draw = _solver(options), np.random.default_rng(seed)
     total = (1 + options.n_null) * len(split) + 1
     predicted, by_fold = _held_out(fit, x, y, split)
     progress(len(split), total)
     null = np.empty((options.n_null, y.shape[1]))
     for i in range(options.n_null):
-        moved = y[draw.permutation(len(y))] if split.course is not None else np.roll(y, _shift(len(y), draw), axis=0)
-        null[i] = _mean(_held_out(fit, x, moved, split)[1])
+        null[i] = _mean(_held_out(fit, x, move(y, split, draw), split)[1])
         progress((i + 2) * len(split), total)
     weights, centre, intercept = fit(x, y)
     progress(total, total)
@@ -105,7 +105,7 @@ def ridge(
         mean_interval(value, seed=seed) if len(value) > 1 else None,
         len(value),
         "Pearson r, mean over targets",
-        _middle(null.mean(1)),
+        middle_of(null.mean(1)),
         float((1 + (null.mean(1) >= value.mean()).sum()) / (1 + len(null))),
         None if ceiling is None else float(ceiling.mean()),
     )
@@ -189,32 +189,7 @@ def _estimate(value: float, by_fold: np.ndarray, null: np.ndarray, ceiling: floa
         return Estimate(float("nan"), None, len(known), "Pearson r")
     interval = mean_interval(known, seed=seed) if len(known) > 1 else None
     p = float((1 + (null >= value).sum()) / (1 + len(null)))
-    return Estimate(float(value), interval, len(known), "Pearson r", _middle(null), p, ceiling)
-
-
-def _middle(null: np.ndarray) -> Interval:
-    low, high = np.nanquantile(null, [0.025, 0.975])
-    return Interval(float(low), float(high), 0.95, f"{len(null)} refits on moved targets")
-
-
-def _shift(n: int, draw: np.random.Generator) -> int:
-    least = max(1, n // 10)
-    return int(draw.integers(least, max(n - least, least + 1)))
-
-
-def _refuse_leaks(ids: list[str], split: Split) -> None:
-    """Refuse a split that fits on one showing of a stimulus and scores another: the stimulus itself would be learnt."""
-    if len(set(ids)) == len(ids):
-        return
-    fold_of: dict[str, int] = {}
-    for one, fold in zip(ids, split.fold, strict=True):
-        if fold >= 0 and fold_of.setdefault(one, int(fold)) != fold:
-            raise PatchclampError(
-                expected="all showings of a stimulus in one fold",
-                got=f"stimulus {one[:12]} in folds {fold_of[one]} and {fold}",
-                remedy="Use Split.leave_out(labels) with one label per group of stimuli, as in "
-                "[i % 5 for i in stimulus numbers].",
-            )
+    return Estimate(float(value), interval, len(known), "Pearson r", middle_of(null), p, ceiling)
 
 
 def _reliability(
@@ -257,5 +232,6 @@ METHOD = Method(
         "brain-linear:drift": "slow features that are unrelated predict slow voxels only where a split leaks",
         "brain-linear:mute": "voxels that read nothing cannot be predicted",
     },
-    default_for=("decode", "encode"),
+    sources=("decode/held_out.py",),
+    default_for=("encode",),
 )

@@ -1,17 +1,23 @@
-"""Planted brains: recordings whose truth is known, made in code and never shipped."""
+"""Planted brains: recordings whose truth is known, made in code and never shipped; one file each, found here."""
 
-from collections.abc import Callable, Mapping
+import importlib
+import pkgutil
+from pathlib import Path
 from typing import Any
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.organisms.populations import linear
 
-MAKERS: Mapping[str, Callable[..., Any]] = {"brain-linear": linear.make}
+PREFIX = "brain-"
 
 
 def names() -> tuple[str, ...]:
     """List the planted brains."""
-    return tuple(MAKERS)
+    return tuple(sorted(PREFIX + module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def find_file(name: str) -> Path:
+    """Return the file that makes a planted brain."""
+    return Path(__file__).with_name(f"{name.removeprefix(PREFIX)}.py")
 
 
 def make(name: str, **sizes: Any) -> Any:
@@ -24,8 +30,8 @@ def make(name: str, **sizes: Any) -> Any:
     Raises:
         PatchclampError: no such brain.
     """
-    if name not in MAKERS:
+    if name not in names():
         raise PatchclampError(
-            expected=f"a planted brain among {', '.join(MAKERS)}", got=repr(name), remedy="Choose one of these."
+            expected=f"a planted brain among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
         )
-    return MAKERS[name](**sizes)
+    return importlib.import_module(f"{__name__}.{name.removeprefix(PREFIX)}").make(**sizes)

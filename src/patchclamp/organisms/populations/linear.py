@@ -33,7 +33,7 @@ class LinearBrain:
         kinds: ``(voxel,)`` ``reader``, ``mute`` or ``slow``.
         blocks: a split in which all showings of a stimulus are in one fold.
         noise: ``(showing, voxel)`` the noise of every voxel, which stays when one is clamped.
-        readable: kinds of voxels of which it is asked whether they can be predicted.
+        asked: kinds of voxels of which it is asked whether they can be predicted.
     """
 
     features: Recording
@@ -44,7 +44,12 @@ class LinearBrain:
     kinds: tuple[str, ...]
     blocks: Split
     noise: Float[np.ndarray, "showing voxel"]
-    readable: tuple[str, ...] = ("reader",)
+    asked: tuple[str, ...] = ("reader",)
+
+    @property
+    def readable(self) -> tuple[bool, ...]:
+        """Of which voxels it is asked whether they can be predicted."""
+        return tuple(kind in self.asked for kind in self.kinds)
 
     @property
     def signal(self) -> Float[np.ndarray, "showing voxel"]:
@@ -65,7 +70,7 @@ class LinearBrain:
     def drift(self) -> "LinearBrain":
         """Return the same voxels beside slow features that none of them reads, and ask for the slow ones."""
         nothing, ceiling = np.zeros_like(self.weights), np.zeros_like(self.ceiling)
-        return replace(self, features=self.decoy, weights=nothing, ceiling=ceiling, readable=("slow",))
+        return replace(self, features=self.decoy, weights=nothing, ceiling=ceiling, asked=("slow",))
 
     def mute(self) -> "LinearBrain":
         """Return the features beside voxels that read nothing, as many as there are, and ask for these."""
@@ -75,15 +80,21 @@ class LinearBrain:
         nothing, kinds = np.zeros_like(self.weights), ("mute",) * len(self.kinds)
         ceiling = np.zeros_like(self.ceiling)
         return replace(
-            self, targets=targets, weights=nothing, ceiling=ceiling, kinds=kinds, noise=noise, readable=("mute",)
+            self, targets=targets, weights=nothing, ceiling=ceiling, kinds=kinds, noise=noise, asked=("mute",)
         )
 
-    def inputs(self, takes: Mapping[str, str]) -> dict[str, Any]:
+    def inputs(self, takes: Mapping[str, str]) -> dict[str, Any] | None:
         """Return what a method takes: recordings in the order of its parameters, first the features, and the split.
 
         Args:
             takes: parameter → noun, as ``Method.takes`` gives it.
+
+        Returns:
+            dict: by the names of the parameters; None where it takes something else.
         """
+        taken = [noun.rstrip("?") for noun in takes.values()]
+        if set(taken) - {"Recording", "Split"} or taken.count("Recording") > 2:
+            return None
         recordings, nouns = iter((self.features, self.targets)), {"Split": self.blocks}
         return {
             name: next(recordings) if noun.rstrip("?") == "Recording" else nouns[noun.rstrip("?")]

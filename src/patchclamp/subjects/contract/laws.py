@@ -176,7 +176,8 @@ def by_hand(probe: Probe) -> Iterator[float]:
             clean[how] = probe.logits(attention=how)
         width = site.width or site.n_heads * probe.columns(site)
         delta = torch.randn(width, generator=torch.Generator().manual_seed(0)).to(probe.model.dtype)
-        worst, silent = 0.0, True
+        gaps: list[float] = []
+        silent = True
         for stimulus, position in probe.places(site):
             own: list[list[Any]] = [[] for _ in probe.stimuli]
             own[stimulus] = [_added(site, delta, position)]
@@ -186,11 +187,12 @@ def by_hand(probe: Probe) -> Iterator[float]:
             unmoved = torch.tensor(probe.unmoved(stimulus, position))
             others = float(moved[unmoved].max())
             allowed = probe.rounding(clean["native"])
-            worst = max(worst, max_abs_difference(rig, hand), others if not others <= allowed else 0.0)
+            gaps += [max_abs_difference(rig, hand), 0.0 if others <= allowed else others]
             silent = not float(moved[~unmoved].max()) > NOTICED
             if not silent:
                 break
-        yield math.inf if silent else worst
+        # max passes over NaN where another figure stands before it.
+        yield math.inf if silent or any(map(math.isnan, gaps)) else max(gaps)
 
 
 def _added(site: Site, delta: Tensor, position: int) -> Any:

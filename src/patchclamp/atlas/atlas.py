@@ -1,0 +1,143 @@
+"""An atlas opened for reading, one method per page."""
+
+from pathlib import Path
+
+from patchclamp.atlas.read.attached_layers import part_bases
+from patchclamp.atlas.read.exemplars import exemplars_of
+from patchclamp.atlas.read.graph_pruning import MOST_NODES
+from patchclamp.atlas.read.reader import open_reading
+from patchclamp.atlas.serve.screens.find import Asked, UnitList, find
+from patchclamp.atlas.serve.screens.graphs import GraphList, GraphPage, graph_list, graph_page
+from patchclamp.atlas.serve.screens.home import AtlasPage, atlas_page
+from patchclamp.atlas.serve.screens.runs import RunList, RunPage, run_list, run_page
+from patchclamp.atlas.serve.screens.unit.examples import Examples, Kind, examples
+from patchclamp.atlas.serve.screens.unit.page import UnitPage, unit_page
+from patchclamp.atlas.store.sqlite_files import DAMAGED
+from patchclamp.core.arguments import checked
+from patchclamp.core.basis import Basis
+from patchclamp.core.errors import fitting
+from patchclamp.core.exemplars import Exemplars
+
+
+@checked
+class Atlas:
+    """Read an atlas; each method gives the page of the same name.
+
+    Args:
+        path: the folder that ``patchclamp atlas bake`` wrote.
+        check: compare the base with its hash first; one read of its file.
+
+    Raises:
+        PatchclampError: no atlas there, or a newer one.
+        Damaged: the base is not what was baked.
+    """
+
+    def __init__(self, path: str | Path, *, check: bool = True) -> None:
+        self.reading = open_reading(path, check=check)
+
+    @property
+    def hash(self) -> str:
+        """Content hash of base and layers together."""
+        return self.reading.hash
+
+    def page(self) -> AtlasPage:
+        """Return Home: what is in this atlas."""
+        return atlas_page(self.reading)
+
+    def find(self, asked: Asked | None = None, *, cursor: str = "", limit: int = 50) -> UnitList:
+        """Return the units that match what was asked; all of them where nothing was.
+
+        Raises:
+            PatchclampError: a cursor that no earlier page gave.
+        """
+        return find(self.reading, asked or Asked(), cursor, limit)
+
+    def unit(self, key: str) -> UnitPage:
+        """Return a unit's page.
+
+        Args:
+            key: ``[subject/]site/basis/index``.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+        """
+        return unit_page(self.reading, key)
+
+    def examples(
+        self,
+        key: str,
+        kind: Kind = "top",
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        limit: int = 20,
+    ) -> Examples:
+        """Return a unit's examples of one kind; ``interval`` wants ``low`` and ``high``.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+            PatchclampError: an interval without two ends, or ends with another kind.
+        """
+        return examples(self.reading, key, kind, low, high, limit)
+
+    def exemplars(self, key: str) -> Exemplars:
+        """Return a unit's stored examples as Exemplars, masked where it is at least half as active as at its mark.
+
+        Args:
+            key: ``[subject/]site/basis/index``.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+        """
+        return exemplars_of(self.reading, key)
+
+    def bases(self) -> list[tuple[str, Basis]]:
+        """Return the bases that layers of features keep, each with the site that it writes, for ``model.add_basis``.
+
+        Cost: reads their arrays.
+        """
+        with fitting(self.reading.folder, DAMAGED):
+            return [pair for part in self.reading.parts[1:] for pair in part_bases(self.reading.rows, part.schema)]
+
+    def graphs(self) -> GraphList:
+        """Return the explained answers."""
+        return graph_list(self.reading)
+
+    def graph(self, id: str, *, keep: float = 1.0, max_nodes: int = MOST_NODES) -> GraphPage:
+        """Return an explained answer, its largest nodes first: the fewest that carry ``keep`` of the sum of sizes.
+
+        Raises:
+            NotFound: there is no such layer.
+        """
+        return graph_page(self.reading, id, keep, max_nodes)
+
+    def runs(self) -> RunList:
+        """Return the runs that made this atlas, the newest first."""
+        return run_list(self.reading)
+
+    def run(self, id: str) -> RunPage:
+        """Return one run, with what is needed to do it again.
+
+        Raises:
+            NotFound: no part of this atlas has that id.
+        """
+        return run_page(self.reading, id)
+
+
+@checked
+def open_atlas(path: str | Path) -> Atlas:
+    """Open an atlas for reading.
+
+    Args:
+        path: the folder that ``patchclamp atlas bake`` wrote.
+
+    Returns:
+        Atlas: its pages, each a frozen dataclass: ``page find unit examples graphs graph runs run``.
+
+    Raises:
+        PatchclampError: no atlas there, or a newer one.
+        Damaged: the base is not what was baked.
+
+    Cost: one read of the base, to compare its hash, and of every layer.
+    """
+    return Atlas(path)

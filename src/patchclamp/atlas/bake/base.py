@@ -1,0 +1,217 @@
+"""From a model and a text to the base of an atlas, built aside and renamed when it is whole."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
+from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, run_second_pass
+from patchclamp.atlas.bake.write_rows import write_rows
+from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run
+from patchclamp.atlas.store.sqlite_files import BASE, content_hash, opened, read_head, staging, write_head, written
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.corpus import Corpus
+from patchclamp.core.disk import file_hash, refuse_interrupted, refuse_write, writing
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.site import Site
+from patchclamp.core.subject import Progress
+from patchclamp.core.survey import StoredSurvey
+from patchclamp.record.run import pin_threads
+from patchclamp.record.survey import memory_bytes as survey_bytes
+from patchclamp.record.survey import survey_corpus
+from patchclamp.subjects.corpora import read_corpus
+from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.recordable import recordable
+
+SITES = "blocks.*.mlp.act"
+LOOK_BYTES, BASE_BYTES = 11_000, 10_000
+"""Per unit: memory of the second pass, and room on disk of a base with its exemplars."""
+
+
+@checked
+def bake_atlas(
+    model: LanguageModel,
+    corpus: Corpus | str | Path,
+    out: str | Path,
+    *,
+    sites: str | Sequence[str] = SITES,
+    resume: bool = False,
+    name: str | None = None,
+    command: str = "",
+    progress: Progress | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+    batch_size: int = 8,
+    seed: Natural = 0,
+) -> str:
+    """Bake an atlas: every unit of some sites, with examples, histogram, what it writes and reads, and neighbours.
+
+    Two passes over the text: a survey, and one that knows where each unit ranges. Labelled text (JSON lines of
+    ``text tokens concepts``) also gives every unit the concepts that it tells.
+
+    Args:
+        model: the subject.
+        corpus: of text, plain or labelled, or the path of one.
+        out: the atlas's folder, which must not exist; it is built in ``OUT.baking`` and renamed.
+        sites: site paths or patterns.
+        resume: go on with an interrupted bake; the result is the same.
+        name: what the model was loaded by, where that is not its slug.
+        command: what was typed, for the run's record.
+        progress: called with tokens done and tokens in all, of both passes.
+        checkpoint_s: seconds between checkpoints.
+        batch_size: stimuli per forward pass.
+        seed: of samples and of the pieces that are kept.
+
+    Returns:
+        str: content hash of the base: the same model, text and options give the same.
+
+    Raises:
+        PatchclampError: unknown sites, no text, a folder that exists, a full disk, or a resume that does not fit.
+
+    Cost: two forward passes per batch, stopped at the last site; then time linear in units but for the neighbours,
+    which compare all pairs; memory some 11 kB per unit, whatever the text's length.
+    """
+    began, clock = now(), time.monotonic()
+    folder = Path(out)
+    aside = staging(folder)
+    refuse_baked(folder, resume=resume)
+    refuse_images(model)
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
+    if folder.exists():
+        return _finished(folder, aside, model, corpus)
+    chosen = recordable(model, sites)
+    with writing(aside), _tidy(aside):
+        batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
+        log = [f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
+        survey = survey_corpus(
+            model, batches, [s.path for s in chosen], aside / "survey", resume=resume, seed=seed,
+            progress=_half_of(progress, 0), checkpoint_s=checkpoint_s,
+        )  # fmt: skip
+        log.append(f"survey done after {time.monotonic() - clock:.1f} s")
+        with pin_threads(survey.bundle):  # a resume computes with the threads that the bake was begun with
+            look = run_second_pass(
+                model, batches, chosen, survey, aside / "look", resume=resume, seed=seed,
+                progress=_half_of(progress, batches.n_tokens), checkpoint_s=checkpoint_s,
+            )  # fmt: skip
+            log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
+            labels = labels_of(model, batches)
+            whole = aside / "atlas"
+            shutil.rmtree(whole, ignore_errors=True)
+            with written(whole / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
+                write_rows(db, model, batches, chosen, survey, look, labels)
+        found = _named(whole)
+        log.append(f"base written after {time.monotonic() - clock:.1f} s")
+        _remember(whole, found, model, name, survey, corpus, chosen, command, folder, began, clock, log)
+        try:
+            whole.rename(folder)
+        except OSError as problem:
+            raise refuse_write(folder, problem) from problem
+    shutil.rmtree(aside, ignore_errors=True)
+    return found
+
+
+def refuse_images(model: Any) -> None:
+    """Refuse a model of images: what an atlas shows of a unit are tokens.
+
+    Raises:
+        PatchclampError: it has no tokens.
+    """
+    if not hasattr(model, "tokenize"):
+        raise PatchclampError(
+            expected="a language model",
+            got=f"{model.name}, a model of images",
+            remedy="`patchclamp survey MODEL --images PATH` has its units' statistics and exemplars.",
+        )
+
+
+def refuse_baked(out: str | Path, *, resume: bool) -> None:
+    """Refuse, before anything is loaded, a place where an atlas or a half-baked one is, unless it is gone on with.
+
+    Raises:
+        PatchclampError: it is there.
+    """
+    folder, aside = Path(out), staging(Path(out))
+    if not folder.exists():
+        refuse_interrupted(aside, "a bake", resume=resume)
+    elif not resume:
+        raise PatchclampError(
+            expected="a folder that does not exist yet",
+            got=f"{folder}, which does",
+            remedy="Add --resume to end the interrupted bake, or choose another --out."
+            if aside.exists()
+            else "Choose another --out.",
+        )
+
+
+def _finished(folder: Path, aside: Path, model: LanguageModel, corpus: Corpus) -> str:
+    """Return the hash of an atlas that is whole already: a kill may come after the last step."""
+    head = read_head(folder)
+    with closing(opened(folder / BASE)) as db:
+        about = {n: json.loads(v) for n, v in db.execute("SELECT * FROM about WHERE name IN ('subject', 'corpus')")}
+    kept = (about["subject"]["hash"], about["corpus"]["hash"])
+    if kept != (model.hash, file_hash(corpus.path)):
+        raise PatchclampError(
+            expected="the model and the text that this atlas was baked of",
+            got=f"{folder}, an atlas of {about['subject']['slug']} over {about['corpus']['name']}",
+            remedy="Choose another --out.",
+        )
+    shutil.rmtree(aside, ignore_errors=True)
+    return str(head["base"])
+
+
+@contextmanager
+def _tidy(aside: Path) -> Iterator[None]:
+    """Leave no empty folder behind where nothing was begun."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            aside.rmdir()
+        raise
+
+
+def _half_of(progress: Progress | None, before: int) -> Progress | None:
+    """Count both passes as one piece of work."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(before + done, 2 * total)
+
+
+def _named(whole: Path) -> str:
+    """Hash the base and write what it is."""
+    with closing(opened(whole / BASE)) as db:
+        found = content_hash(db)
+    write_head(whole, found, file_hash(whole / BASE))
+    return found
+
+
+def _remember(
+    whole: Path, found: str, model: LanguageModel, name: str | None, survey: StoredSurvey, corpus: Corpus,
+    sites: Sequence[Site], command: str, folder: Path, began: str, clock: float, log: Sequence[str],
+) -> None:  # fmt: skip
+    plan = survey.bundle.manifest["plan"]
+    options: dict[str, Any] = {
+        "model": name or model.name, "text": corpus.source, "sites": ", ".join(s.path for s in sites),
+        **{option: plan[option] for option in ("window", "max_tokens", "batch_size", "threads")},
+        "device": model.device.type,
+    }  # fmt: skip
+    typed = command or f"patchclamp atlas bake {name or model.name} --text {corpus.source} --out {folder}"
+    run = Run(
+        verb="atlas bake", command=typed, made=f"the base: {sum(s.width for s in sites):,} units",
+        began=began, duration_s=round(time.monotonic() - clock, 3), host=host(),
+        versions=versions("torch", "transformers"), seeds={"seed": plan["seed"]},
+        hashes={"model": model.hash, "tokenizer": model.tokenizer_hash, "text": plan["text"], "base": found},
+        options={k: str(v) for k, v in options.items() if v is not None}, log=tuple(log),
+        rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
+    )  # fmt: skip
+    write_run(whole, f"base-{found[:16]}", run)
+
+
+def cost(sites: Sequence[Site]) -> tuple[int, int]:
+    """Return the bytes that a bake holds in memory at most, and those that its atlas takes on disk, about."""
+    n_units = sum(site.width for site in sites)
+    return max(survey_bytes(sites), n_units * LOOK_BYTES), n_units * BASE_BYTES

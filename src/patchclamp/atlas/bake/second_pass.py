@@ -1,0 +1,354 @@
+"""A second pass over the text, for what can be kept only once a survey knows where every unit ranges.
+
+Per unit: an exact histogram between its extremes, two pieces of text per bin, the activations around every exemplar of
+the survey, and its values at a uniform sample of tokens.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from patchclamp.core.bundle import Bundle
+from patchclamp.core.site import Site
+from patchclamp.core.stimulus import Shown
+from patchclamp.core.subject import Progress
+from patchclamp.core.survey import StoredSurvey
+from patchclamp.record.features import Features
+from patchclamp.record.run import manifest_of, open_run, pin_threads
+from patchclamp.subjects.corpora import Batches
+from patchclamp.subjects.language import LanguageModel
+
+BINS, PER_BIN, STRIP, BEFORE, SAMPLE = 20, 2, 32, 20, 1024
+KINDS = ("top", "quantile", "random")
+CHECKPOINT_S = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Strips:
+    """Strips of text with a unit's activations along them, one row each.
+
+    Args:
+        unit: the unit's number in the site.
+        kind: index into ``top quantile random interval``.
+        rank: order within unit and kind.
+        value: activation at the marked token.
+        stimulus: number of the stimulus.
+        position: of the marked token.
+        start: position of the strip's first token.
+        acts: ``(row, STRIP)`` activations, NaN past the stimulus' end.
+    """
+
+    unit: np.ndarray
+    kind: np.ndarray
+    rank: np.ndarray
+    value: np.ndarray
+    stimulus: np.ndarray
+    position: np.ndarray
+    start: np.ndarray
+    acts: np.ndarray
+
+
+class _SiteLook:
+    """What the pass keeps of one site; every array is part of a checkpoint."""
+
+    def __init__(self, survey: StoredSurvey, site: Site) -> None:
+        found = survey.statistics(site.path)
+        low, high = (torch.from_numpy(np.asarray(found[n], dtype=np.float64)) for n in ("minimum", "maximum"))
+        width = site.width
+        share = torch.arange(BINS + 1, dtype=torch.float64) / BINS
+        # float32, as the activations are: a value is in the same bin whoever compares it.
+        self.edges = (low[:, None] + (high - low)[:, None] * share).float()
+        self.edges[:, -1] = high.float()
+        self.tokens = torch.zeros(BINS, width, dtype=torch.int64)
+        self.pieces = torch.zeros(BINS, width, dtype=torch.int64)
+        self.order = torch.full((width, BINS, PER_BIN), torch.iinfo(torch.int64).max)
+        self.value = torch.zeros(width, BINS, PER_BIN)
+        self.place = torch.zeros(width, BINS, PER_BIN, 3, dtype=torch.int64)
+        self.acts = torch.full((width, BINS, PER_BIN, STRIP), torch.nan, dtype=torch.float16)
+        self.sample = torch.zeros(SAMPLE, width)
+        exemplars = survey.bundle.read("exemplars", [f"{site.path}|{k}_{p}" for k in KINDS for p in ("value", "at")])
+        tables = [(exemplars[f"{site.path}|{k}_value"], exemplars[f"{site.path}|{k}_at"]) for k in KINDS]
+        self.known, self.known_value = _known(tables)
+        self.starts = torch.zeros(len(self.known), dtype=torch.int64)
+        self.strips = torch.full((len(self.known), STRIP), torch.nan, dtype=torch.float16)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what changes during the pass, by name."""
+        return {n: t for n, t in self.__dict__.items() if isinstance(t, Tensor) and n != "edges"}
+
+    def see(self, x: Tensor, batch: "_Batch") -> None:
+        """Take in one batch's ``(token, unit)`` values, special tokens included."""
+        first, last = np.searchsorted(self.known[:, 3], [batch.stimulus, batch.stimulus + len(batch.lengths)])
+        for rows in (slice(i, min(i + 4096, last)) for i in range(first, last, 4096)):
+            found = self.known[rows]
+            which = found[:, 3] - batch.stimulus
+            length = torch.from_numpy(batch.lengths[which])
+            most = (length - STRIP).clamp(min=0)
+            self.starts[rows] = torch.minimum(torch.from_numpy(found[:, 4] - BEFORE).clamp(min=0), most)
+            at = self.starts[rows, None] + torch.arange(STRIP)
+            inside = torch.minimum(at, length[:, None] - 1) + torch.from_numpy(batch.firsts[which])[:, None]
+            values = x[inside, torch.from_numpy(found[:, 0])[:, None]]
+            self.strips[rows] = _half(values.masked_fill(at >= length[:, None], torch.nan))
+        if len(batch.picks):
+            self.sample[torch.from_numpy(batch.slots)] = x[torch.from_numpy(batch.picks)]
+        if len(batch.counted):
+            self._count(x, x[torch.from_numpy(batch.counted)], batch)
+
+    def _count(self, x: Tensor, counted: Tensor, batch: "_Batch") -> None:
+        if not torch.isfinite(counted.sum()):
+            counted = counted.masked_fill(~torch.isfinite(counted), torch.nan)
+        edges = self.edges.T.contiguous()
+        self.tokens += _binned(counted, edges)
+        # Pieces are cut at fixed positions, special tokens included as places but not as values.
+        padded = torch.full((len(batch.order) * STRIP, x.shape[1]), -torch.inf)
+        padded[torch.from_numpy(batch.slot_of)] = counted.nan_to_num(nan=-torch.inf)
+        high, where = padded.view(len(batch.order), STRIP, -1).max(1)
+        bins = _bin_of(high, edges)
+        self.pieces.scatter_add_(0, bins, high.isfinite().long())
+        self._keep(x, high, where, bins, batch)
+
+    def _keep(self, x: Tensor, high: Tensor, where: Tensor, bins: Tensor, batch: "_Batch") -> None:
+        """Keep pieces that come earlier in the random order than the latest kept one of their bin."""
+        order = torch.from_numpy(batch.order)
+        better = (order[:, None] < self.order.amax(2).gather(1, bins.T).T) & high.isfinite()
+        for p in better.any(1).nonzero().flatten().tolist():
+            units = better[p].nonzero().flatten()
+            worst, slot = self.order[units, bins[p, units]].max(1)
+            still = worst > order[p]  # an earlier piece of this batch may have taken the place
+            units, slot = units[still], slot[still]
+            into = (units, bins[p, units], slot)
+            begin, end = batch.pieces[p]
+            self.acts[into] = torch.nan
+            self.acts[(*into, slice(None, end - begin))] = _half(x[begin:end, units].T)
+            self.order[into] = order[p]
+            self.value[into] = high[p, units]
+            stimulus, start = batch.piece_of[p]
+            marked = start + where[p, units]
+            self.place[into] = torch.stack(
+                [torch.full_like(marked, stimulus), marked, torch.full_like(marked, start)], 1
+            )
+
+    def found(self) -> Strips:
+        """Return every strip, sorted by unit, kind and rank."""
+        held = (self.order < torch.iinfo(torch.int64).max).nonzero().numpy()
+        order = self.order.numpy()[tuple(held.T)]
+        held = held[np.lexsort((order, held[:, 1], held[:, 0]))]
+        at = tuple(held.T)
+        unit, place = held[:, 0], self.place.numpy()[at]
+        rank = np.arange(len(unit)) - np.searchsorted(unit, unit)
+        known = self.known
+        strips = Strips(
+            unit=np.concatenate([known[:, 0], unit]),
+            kind=np.concatenate([known[:, 1], np.full(len(unit), len(KINDS))]),
+            rank=np.concatenate([known[:, 2], rank]),
+            value=np.concatenate([self.known_value, self.value.numpy()[at]]).astype(np.float64),
+            stimulus=np.concatenate([known[:, 3], place[:, 0]]),
+            position=np.concatenate([known[:, 4], place[:, 1]]),
+            start=np.concatenate([self.starts.numpy(), place[:, 2]]),
+            acts=np.concatenate([self.strips.numpy(), self.acts.numpy()[at]]),
+        )
+        by = np.lexsort((strips.rank, strips.kind, strips.unit))
+        return Strips(**{name: array[by] for name, array in strips.__dict__.items()})
+
+
+def _known(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the survey's exemplars as rows (unit, kind, rank, stimulus, position) by stimulus, and their values."""
+    rows, values = [], []
+    for kind, (value, at) in enumerate(tables):
+        unit, rank = (i.ravel() for i in np.indices(value.shape))
+        rows.append(np.column_stack([unit, np.full(len(unit), kind), rank, at.reshape(-1, 2)]))
+        values.append(value.ravel())
+    whole, value = np.concatenate(rows).astype(np.int64), np.concatenate(values)
+    # Too short a text leaves places free; a unit without one finite value has top exemplars nowhere.
+    kept = (whole[:, 3] >= 0) & np.isfinite(value)
+    whole, value = whole[kept], value[kept]
+    by = np.argsort(whole[:, 3], kind="stable")
+    return whole[by], value[by]
+
+
+def _half(x: Tensor) -> Tensor:
+    """Return float16; what is too large for it becomes its largest."""
+    return x.clamp(-65504, 65504).half()
+
+
+def _binned(x: Tensor, edges: Tensor) -> Tensor:
+    """Count ``(row, unit)`` values per bin and unit; bins hold their lower edge, the last its upper one too.
+
+    Every edge is compared with every value: exact, and quicker than finding each value's bin.
+    """
+    above = torch.stack([torch.ge(x, edges[k], out=torch.empty_like(x)).sum(0) for k in range(BINS)]).long()
+    above[:-1] -= above[1:].clone()
+    return above
+
+
+def _bin_of(x: Tensor, edges: Tensor) -> Tensor:
+    """Return the bin of every ``(row, unit)`` value."""
+    return sum((x >= edges[k] for k in range(1, BINS)), torch.zeros(x.shape, dtype=torch.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Where everything of one batch stands in its rows.
+
+    Args:
+        stimulus: number of its first stimulus.
+        lengths: tokens of each stimulus.
+        firsts: row of each stimulus' first token.
+        counted: rows that statistics count.
+        slot_of: where each of these stands when every piece has STRIP places.
+        order: random order that decides about each piece.
+        pieces: first row of each piece, and past its last.
+        piece_of: stimulus of each piece, and position of its first token.
+        slots: places of the sample that the batch fills,
+        picks: with which rows.
+    """
+
+    stimulus: int
+    lengths: np.ndarray
+    firsts: np.ndarray
+    counted: np.ndarray
+    slot_of: np.ndarray
+    order: np.ndarray
+    pieces: list[tuple[int, int]]
+    piece_of: list[tuple[int, int]]
+    slots: np.ndarray
+    picks: np.ndarray
+
+
+def run_second_pass(
+    model: LanguageModel | Features,
+    batches: Batches,
+    sites: Sequence[Site],
+    survey: StoredSurvey,
+    out: Path,
+    *,
+    resume: bool,
+    seed: int = 0,
+    progress: Progress | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> Bundle:
+    """Read the text a second time, for histograms, strips and a sample; resumable like a survey.
+
+    Args:
+        model: the subject.
+        batches: what was surveyed.
+        sites: the sites that were surveyed.
+        survey: their survey.
+        out: a folder for checkpoints and results.
+        resume: go on with an interrupted pass.
+        seed: of the sample and of the pieces that are kept.
+        progress: called with tokens done and tokens in all.
+        checkpoint_s: seconds between checkpoints; they do not change the result.
+
+    Returns:
+        Bundle: one piece, ``contexts``, read by ``results``.
+
+    Cost: one forward pass per batch; memory some 11 kB per unit, whatever the text's length.
+    """
+    manifest = manifest_of(model, sites, batches, seed=seed, survey=survey.hash)
+    with open_run(out, "look", manifest, resume=resume) as bundle:
+        if not bundle.whole:
+            with pin_threads(bundle):
+                _look(model, batches, sites, survey, seed, bundle, progress, checkpoint_s)
+    return bundle
+
+
+def _look(
+    model: LanguageModel | Features,
+    batches: Batches,
+    sites: Sequence[Site],
+    survey: StoredSurvey,
+    seed: int,
+    bundle: Bundle,
+    progress: Progress | None,
+    checkpoint_s: float,
+) -> None:
+    looks = {site.path: _SiteLook(survey, site) for site in sites}
+    chosen = np.sort(np.random.default_rng(seed).choice(
+        survey.n_tokens, min(SAMPLE, survey.n_tokens), replace=False
+    ))  # fmt: skip
+    done = np.zeros(3, dtype=np.int64)  # stimuli, tokens, counted tokens
+    states = [e["piece"] for e in bundle.pieces if e["piece"].startswith("state-")]
+    if states:
+        bundle.check(states[-1])
+        kept = bundle.read(states[-1])
+        done = kept["progress"].copy()
+        for path, look in looks.items():
+            look.__dict__.update({n: torch.from_numpy(kept[f"{path}|{n}"].copy()) for n in look.tensors()})
+    last = time.monotonic()
+    if not any(e["piece"] == "contexts" for e in bundle.pieces):
+        for batch in batches.start_at(int(done[0])):
+            laid = _laid_out(batch, done, chosen, seed)
+            model.watch(batch, list(looks), lambda path, x, laid=laid: looks[path].see(x.float().cpu(), laid))  # type: ignore[misc]
+            if progress is not None:
+                progress(int(done[1]), batches.n_tokens)
+            if time.monotonic() - last >= checkpoint_s:
+                number = int(states[-1].removeprefix("state-")) + 1 if states else 0
+                bundle.append(f"state-{number:05d}", _tensors(looks) | {"progress": done})
+                for piece in states:
+                    bundle.drop(piece)
+                states, last = [f"state-{number:05d}"], time.monotonic()
+        bundle.append("contexts", _results(looks, len(chosen)))
+    for piece in states:
+        bundle.drop(piece)
+    bundle.finish()
+
+
+def _laid_out(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed: int) -> _Batch:
+    """Say where everything of a batch stands, and count it in ``done``."""
+    lengths = np.array([len(s) for s in batch])
+    firsts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    counted: list[np.ndarray] = []
+    slot_of: list[np.ndarray] = []
+    order: list[np.ndarray] = []
+    pieces: list[tuple[int, int]] = []
+    piece_of: list[tuple[int, int]] = []
+    for i, (stimulus, first) in enumerate(zip(batch, firsts.tolist(), strict=True)):
+        number, where = int(done[0]) + i, np.flatnonzero(stimulus.counted)
+        counted.append(first + where)
+        slot_of.append(len(pieces) * STRIP + where)
+        starts = range(0, len(stimulus), STRIP)
+        # Drawn from the stimulus' number alone, so that neither batches nor interruptions change it.
+        order.append(np.random.default_rng([seed, number]).integers(2**62, size=len(starts)))
+        pieces += [(first + s, first + min(s + STRIP, len(stimulus))) for s in starts]
+        piece_of += [(number, s) for s in starts]
+    rows = np.concatenate(counted)
+    a, b = np.searchsorted(chosen, [done[2], done[2] + len(rows)])
+    laid = _Batch(
+        stimulus=int(done[0]), lengths=lengths, firsts=firsts, counted=rows, slot_of=np.concatenate(slot_of),
+        order=np.concatenate(order), pieces=pieces, piece_of=piece_of, slots=np.arange(a, b),
+        picks=rows[chosen[a:b] - done[2]],
+    )  # fmt: skip
+    done += [len(batch), lengths.sum(), len(rows)]
+    return laid
+
+
+def _tensors(looks: dict[str, _SiteLook]) -> dict[str, np.ndarray]:
+    return {f"{path}|{name}": t.numpy() for path, look in looks.items() for name, t in look.tensors().items()}
+
+
+def _results(looks: dict[str, _SiteLook], n_sample: int) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for path, look in looks.items():
+        found |= {f"{path}|{name}": array for name, array in look.found().__dict__.items()}
+        found |= {
+            f"{path}|edges": look.edges.double().numpy(),
+            f"{path}|tokens": look.tokens.T.contiguous().numpy(),
+            f"{path}|pieces": look.pieces.T.contiguous().numpy(),
+            f"{path}|sample": look.sample[:n_sample].T.contiguous().numpy(),
+        }
+    return found
+
+
+def results(bundle: Bundle, site: str) -> tuple[Strips, dict[str, Any]]:
+    """Return a site's strips, and its ``edges tokens pieces sample`` with units first."""
+    names = list(Strips.__annotations__)
+    rest = ["edges", "tokens", "pieces", "sample"]
+    found = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
+    return Strips(**{n: found[f"{site}|{n}"] for n in names}), {n: found[f"{site}|{n}"] for n in rest}

@@ -1,0 +1,177 @@
+"""The same clamps on random units of like size."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from patchclamp.ablate import Turn, measure_changes
+from patchclamp.atlas.lab import messages
+from patchclamp.atlas.lab.clamps import finite, movement, on_prompt, unit_values
+from patchclamp.atlas.lab.next_token import read_at, unit_of
+from patchclamp.atlas.read.responses import TokenView
+from patchclamp.attribute.features import kind_of
+from patchclamp.core.controls import RandomControls, draw_controls, strata_of
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.intervention import Intervention
+from patchclamp.core.metric import Metric
+from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
+from patchclamp.core.stats import mean_interval, rank_of
+from patchclamp.core.stimulus import Shown
+from patchclamp.core.subject import Progress
+from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.edits import widened
+from patchclamp.subjects.language import LanguageModel
+
+ROWS, TOKENS = 32, 2048
+"""Rows of one forward pass, and tokens of all of them: so long is whoever else asks kept waiting."""
+
+
+def compare(
+    model: LanguageModel,
+    prompt: Any,
+    changes: Sequence[Intervention],
+    *,
+    target: int,
+    n_sets: int = 99,
+    seed: int = 0,
+    measured: float | None = None,
+    spell: Callable[[int], TokenView] | None = None,
+    turn: Turn = nullcontext,
+    progress: Progress | None = None,
+) -> messages.Control:
+    r"""Clamp random units instead, and measure log P(target) with them − without.
+
+    For each clamped unit another of its site, drawn from its decile of ‖f′ − f‖ over the clamped positions: of how far
+    the very same change moves it. No clamped unit is drawn, and none twice in a set.
+
+    Args:
+        model: the subject.
+        prompt: the text, or its stimulus.
+        changes: the clamps, each of one unit; what waits for generated steps is left out.
+        target: the token.
+        n_sets: random sets, at most: no two are the same, and small sites have few.
+        seed: of their draw.
+        measured: the clamps' own effect, where it is known.
+        spell: token id to how it is shown.
+        turn: what a forward pass runs in.
+        progress: called with sets done and in all.
+
+    Returns:
+        messages.Control: the measured effect, that of every set, and how they compare.
+
+    Raises:
+        PatchclampError: nothing is clamped in the prompt, or nothing else is left at the sites to compare with.
+
+    Cost: two forward passes and ``n_sets`` rows of restarted ones.
+
+    Example:
+        >>> from patchclamp.core.intervention import clamp
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> off = clamp("blocks.0.mlp.act/neurons/7=0")
+        >>> found = compare(cat, "the old cat", [off], target=cat.continuation("the old cat", " sat")[0])
+        >>> round(found.measured, 1), abs(found.mean) < 0.1
+        (-4.0, True)
+    """
+    [stimulus] = model.stimuli(prompt)
+    now = [own for change in changes if (own := on_prompt(change)) is not None]
+    if not now:
+        raise PatchclampError(expected="clamps that act on the prompt", got="none", remedy="Clamp a unit there.")
+    metric = Metric("log_probability", (target,), positions=(read_at(model, stimulus),))
+    sites = list(dict.fromkeys(change.site for change in now))
+    with turn():
+        run = model.run(stimulus, record=sites, logits=metric.positions)
+    metric_clean = float(metric(widened(run.logits).double())[0])
+    sets, rival, controls = _drawn(model, run.recording, now, n_sets, seed)
+    cells = [*sets, rival] if measured is not None else [now, *sets, rival]
+    rows = rows_of_turn(stimulus)
+    values = measure_changes(model, stimulus, metric, cells, batch_size=rows, turn=turn, progress=progress)
+    effects = values - metric_clean
+    if measured is None:
+        measured, effects = float(effects[0]), effects[1:]
+    effects, loudest = effects[:-1], float(effects[-1])
+    whole = effects[np.isfinite(effects)]
+    interval = mean_interval(whole, seed=seed) if len(whole) else None
+    # A set that breaks the model is at least as strong as anything.
+    p = 1.0 if np.isnan(measured) else rank_of(measured, np.nan_to_num(effects, nan=np.inf))
+    # No sign was predicted: the claim is that these clamps move it, either way.
+    receipt = Receipt(
+        "these clamps move the answer", tuple(dict.fromkeys(str(UnitKey(*_place_of(change))) for change in now)),
+        measured, Estimate(measured, None, 1, "nats"), controls.measure(effects), {LARGEST_ACTIVATIONS: loudest},
+    )  # fmt: skip
+    return messages.Control(
+        target=spell(target) if spell else TokenView(target, model.answer_name(target), False),
+        measured=finite(measured), randoms=[finite(x) for x in effects],
+        mean=finite(whole.mean()) if len(whole) else None, low=finite(interval.low) if interval else None,
+        high=finite(interval.high) if interval else None, p=p, other_decile=controls.outside, seed=seed,
+        verdict=receipt.summary, rule=RULE,
+    )  # fmt: skip
+
+
+def rows_of_turn(stimulus: Shown) -> int:
+    """Return how many rows of a prompt run in one turn."""
+    return max(1, min(ROWS, TOKENS // len(stimulus)))
+
+
+def _place_of(change: Intervention) -> tuple[str, int, str]:
+    """Return site, unit and basis of a clamp, in the order of a key."""
+    site, basis, index = unit_of(change)
+    return site, index, basis
+
+
+def _drawn(
+    model: LanguageModel, recording: Any, now: Sequence[Intervention], n_sets: int, seed: int
+) -> tuple[list[list[Intervention]], list[Intervention], RandomControls]:
+    """Return the clamps of every random set, those of other units of largest activation, and how sets were matched."""
+    own: dict[UnitKey, list[Intervention]] = {}
+    for change in now:
+        site, basis, index = unit_of(change)
+        own.setdefault(UnitKey(site, index, basis), []).append(change)
+    sites = dict.fromkeys((key.site, key.basis) for key in own)
+    values = {at: unit_values(model, *at, recording[at[0]]) for at in sites}
+    # Sets come in the order of sites among the chosen: that of the clamps follows it.
+    chosen = [key for at in sites for key in own if (key.site, key.basis) == at]
+    for at in sites:
+        n_chosen, n_units = sum((key.site, key.basis) == at for key in chosen), values[at].shape[1]
+        if 2 * n_chosen > n_units:
+            raise PatchclampError(
+                expected=f"as many other units as clamped ones at {at[0]}",
+                got=f"{n_units - n_chosen} beside {n_chosen}",
+                remedy="Clamp fewer units there, or ask for no random sets.",
+            )
+    # NaN compares with nothing: such a unit counts as moved farthest.
+    moved = {
+        key: np.nan_to_num(movement(model, values[key.site, key.basis], own[key]), nan=np.inf, posinf=np.inf)
+        for key in chosen
+    }
+    # One stratum a site. What is like a unit depends on how it was clamped, so that each has sizes of its own.
+    farthest = [np.max([moved[key] for key in chosen if (key.site, key.basis) == at], axis=0) for at in sites]
+    blocks = [(*at, None, values[at].shape[1]) for at in sites]
+    units = [(*at, i) for at in sites for i in range(values[at].shape[1])]
+    sizes = {units.index((key.site, key.basis, key.index)): x for key, x in moved.items()}
+    strata = strata_of(blocks, np.concatenate(farthest), {basis: kind_of(basis) == "feature" for _, basis in sites})
+    controls = draw_controls(strata, list(sizes), n_sets, seed=seed, sizes=sizes)
+    taken = [units.index((key.site, key.basis, key.index)) for key in chosen]
+    # Of a head its norm; (position, unit, block) → (unit,)
+    largest = np.concatenate(
+        [np.linalg.norm(np.nan_to_num(values[at], nan=np.inf), axis=-1).max(axis=0) for at in sites]
+    )
+    largest[taken] = -1.0
+    loudest = []
+    for place in taken:
+        same = [i for i, unit in enumerate(units) if unit[:2] == units[place][:2]]
+        loudest.append(max(same, key=lambda i: largest[i]))
+        largest[loudest[-1]] = -1.0
+
+    def clamp(places: Sequence[int]) -> list[Intervention]:
+        return [
+            replace(change, site=units[other][0], units=(units[other][2],))
+            for key, other in zip(chosen, places, strict=True)
+            for change in own[key]
+        ]
+
+    return [clamp(one) for one in controls.sets], clamp(loudest), controls

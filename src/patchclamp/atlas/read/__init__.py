@@ -1,0 +1,1 @@
+"""An atlas opened for reading."""

@@ -1,0 +1,306 @@
+"""An atlas's files opened, checked and joined."""
+
+import hashlib
+import math
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from patchclamp.atlas.read import attached_layers as joined
+from patchclamp.atlas.read.attached_layers import Part
+from patchclamp.atlas.read.responses import ConceptScore, CorpusView, Source, TokenView
+from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
+from patchclamp.atlas.store.provenance import RUNS, Run, read_runs
+from patchclamp.atlas.store.sqlite_files import BASE, DAMAGED, SUBJECT, check_values, opened, read_head
+from patchclamp.core.description import Description
+from patchclamp.core.disk import file_hash
+from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.unit import UnitKey
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class NotFound(PatchclampError):
+    """What was asked for is not in this atlas."""
+
+
+@dataclass(frozen=True)
+class ScoredDescription:
+    """A description with the layer that holds it and what it gets wrong."""
+
+    layer: str
+    description: Description
+    counters: tuple[Counter, ...]
+
+    @property
+    def best(self) -> Estimate | None:
+        """The score that it is ranked by: its first."""
+        return self.description.scores[0] if self.description.scores else None
+
+
+class Reading:
+    """Hold an atlas open for reading; what the pages are made from.
+
+    Args:
+        folder: the atlas.
+        check: compare the base's file with its hash; left out where that was done before.
+
+    Raises:
+        PatchclampError: no atlas there, or a newer one.
+        Damaged: the base is not what was baked.
+    """
+
+    def __init__(self, folder: Path, *, check: bool = True) -> None:
+        self.folder = folder
+        self.head = read_head(folder)
+        try:
+            whole = not check or file_hash(folder / BASE) == self.head["files"][BASE]
+        except OSError as problem:
+            raise Damaged(
+                expected="the base of an atlas", got=f"{folder / BASE}: {problem}", remedy=DAMAGED
+            ) from problem
+        if not whole:
+            raise Damaged(expected=f"{folder / BASE} as it was baked", got="another file", remedy=DAMAGED)
+        self.db = opened(folder / BASE)
+        # Whoever lets go of the atlas has closed it.
+        weakref.finalize(self, self.db.close)
+        self.lock = threading.Lock()
+        self.db.execute("PRAGMA temp_store = MEMORY")
+        self.layers: list[Layer] = []
+        self.notes: list[str] = []
+        try:
+            if check:
+                check_values(self.db)
+            self.parts: list[Part] = [joined.read_part(self.db, "main", self.base_run, 0, 0)]
+            self.about = self.parts[0].about
+            self.corpus = CorpusView(**self.about["corpus"])
+            if not all(isinstance(self.about["subject"][name], str) for name in ("slug", "hash", "class", "dtype")):
+                raise TypeError("its subject is none")
+            self._read_layers()
+            joined.join(self.db, self.parts)
+        except (sqlite3.DatabaseError, ValueError, LookupError, TypeError, AttributeError, PatchclampError) as problem:
+            raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
+        self.sites = [row for part in self.parts for row in part.sites]
+        self.n_units = sum(part.n for part in self.parts)
+        self.tokens = {id: TokenView(id, text, bool(raw)) for id, text, raw in self.rows("SELECT * FROM tokens")}
+        self._join_descriptions()
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows that a query gives.
+
+        Raises:
+            Damaged: the file was changed under it.
+        """
+        try:
+            with self.lock:
+                return self.db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as problem:
+            raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
+
+    @property
+    def slug(self) -> str:
+        """The subject's slug."""
+        return str(self.about["subject"]["slug"])
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash of base and layers together."""
+        return hashlib.sha256("\n".join([self.head["base"], *(layer.id for layer in self.layers)]).encode()).hexdigest()
+
+    @property
+    def base_run(self) -> str:
+        """Id of the run that made the base."""
+        return f"base-{self.head['base'][:16]}"
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """What is remembered of every part, the parts without a record included."""
+        kept = read_runs(self.folder)
+        parts = {self.base_run: ("atlas bake", "the base")}
+        verbs = {"graph": "explain", "basis": "atlas add"}
+        parts |= {layer.id: (verbs.get(layer.kind, "describe"), layer.kind) for layer in self.layers}
+        known = {id: run for id, run in kept.items() if id in parts}
+        return known | {id: Run(verb, "", made) for id, (verb, made) in parts.items() if id not in known}
+
+    def source(self, python: str, run: str | None = None) -> Source:
+        """Return where a page comes from."""
+        id = run or self.base_run
+        return Source(id, self.runs[id].command, f"pc.atlas.open({self.folder.name!r}){python}")
+
+    def token(self, id: int) -> TokenView:
+        """Return a token as people read it."""
+        return self.tokens.get(id) or TokenView(id, f"token {id}", False)
+
+    def part(self, unit: int) -> tuple[Part, int]:
+        """Return the part that has a unit, and the unit's number in its tables."""
+        for part in self.parts:
+            if part.first <= unit < part.first + part.n:
+                return part, unit - part.first + part.own
+        raise NotFound(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
+
+    def row(self, unit: int, *columns: str) -> tuple[Any, ...]:
+        """Return some columns of a unit, from the part that has it."""
+        part, own = self.part(unit)
+        [found] = self.rows(f"SELECT {', '.join(columns)} FROM {part.schema}.units WHERE id = ?", [own])
+        return found
+
+    # -- units --------------------------------------------------------------------------------------------------------
+
+    def key(self, unit: int) -> UnitKey:
+        """Return a unit's key from its number among all."""
+        for _, path, _, _, basis, first, units in self.sites:
+            if first <= unit < first + units:
+                return UnitKey(path, unit - first, basis, self.slug)
+        raise NotFound(expected=f"a unit below {self.n_units}", got=str(unit), remedy="Restore the atlas.")
+
+    def number(self, key: str) -> int:
+        """Return a unit's number among all from its key, subject and place allowed.
+
+        Raises:
+            NotFound: the atlas has no such unit.
+        """
+        try:
+            parsed = UnitKey.parse(key)
+        except PatchclampError as problem:
+            raise NotFound(expected=problem.expected, got=problem.got, remedy=problem.remedy) from problem
+        for _, path, _, _, basis, first, units in self.sites:
+            if (path, basis) == (parsed.site, parsed.basis) and parsed.index < units:
+                if parsed.subject in (None, self.slug):
+                    return int(first) + parsed.index
+                break
+        raise NotFound(
+            expected=f"a unit of {self.slug} in this atlas",
+            got=repr(key[:120]),
+            remedy="Search for it, or see the sites on the first page.",
+        )
+
+    def concepts(self, unit: int) -> list[ConceptScore]:
+        """Return the labelled concepts that a unit tells best."""
+        part, own = self.part(unit)
+        return [
+            ConceptScore(name, float(area), float(low), float(high), n)
+            for name, area, low, high, n in self.rows(
+                f"SELECT concept, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
+                "WHERE unit = ? ORDER BY rank",
+                [own],
+            )
+        ]
+
+    def descriptions_of(self, unit: int) -> list[ScoredDescription]:
+        """Return a unit's descriptions, the best scored first."""
+        return self._said.get(unit, [])
+
+    @property
+    def n_described(self) -> int:
+        """Number of units with a description."""
+        return len(self._said)
+
+    def n_described_in(self, first: int, units: int) -> int:
+        """Return how many of some consecutive units have a description."""
+        return sum(first <= unit < first + units for unit in self._said)
+
+    # -- layers -------------------------------------------------------------------------------------------------------
+
+    def _read_layers(self) -> None:
+        for file in layer_files(self.folder):
+            try:
+                with fitting(file, DAMAGED):
+                    layer = read_layer(file)
+                    if layer.kind == "basis":
+                        self.parts.append(joined.attach(self.db, file, layer.id, self.head["base"], self.parts))
+                    self.layers.append(layer)
+            except PatchclampError as problem:
+                # One layer that cannot be read takes nothing from the rest.
+                self.notes.append(f"{problem.got} was left out. {problem.remedy}")
+
+    def _join_descriptions(self) -> None:
+        """Bring descriptions to where Find can ask for them: tables in memory beside the base."""
+        self._said: dict[int, list[ScoredDescription]] = {}
+        for layer in self.layers:
+            for description, counters in layer.descriptions:
+                try:
+                    unit = self.number(str(description.unit))
+                except NotFound:
+                    self.notes.append(f"{layer.id} describes {description.unit}, which this atlas does not have.")
+                    continue
+                self._said.setdefault(unit, []).append(ScoredDescription(layer.id, description, counters))
+        for said in self._said.values():
+            said.sort(key=lambda one: (-one.best.value if one.best else math.inf, one.description.text))
+        try:
+            with self.lock:
+                self.db.execute("CREATE TEMP TABLE described (unit INTEGER PRIMARY KEY, text TEXT, score REAL) STRICT")
+                self.db.execute(
+                    "CREATE VIRTUAL TABLE temp.said USING fts5 (text, content = '', tokenize = 'unicode61')"
+                )
+                self.db.executemany("INSERT INTO described VALUES (?, ?, ?)", self._best())
+                self.db.executemany("INSERT INTO said (rowid, text) VALUES (?, ?)", (
+                    (unit, "\n".join(one.description.text for one in said)) for unit, said in self._said.items()
+                ))  # fmt: skip
+        except sqlite3.DatabaseError as problem:
+            raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
+
+    def _best(self) -> Iterable[tuple[int, str, float | None]]:
+        for unit, said in self._said.items():
+            yield unit, said[0].description.text, said[0].best.value if said[0].best else None
+
+    # -- files --------------------------------------------------------------------------------------------------------
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk of everything."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+
+
+def open_reading(path: str | Path, *, check: bool = True) -> Reading:
+    """Open an atlas for reading; values which no bake writes are reported as damage.
+
+    Args:
+        path: the atlas's folder.
+        check: compare the base's file with its hash.
+
+    Raises:
+        PatchclampError: no atlas there, or a newer one.
+        Damaged: the base is not what was baked.
+    """
+    folder = Path(path).resolve()
+    with fitting(folder, DAMAGED):
+        return Reading(folder, check=check)
+
+
+def page_of(build: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate[Reading, P], R]:
+    """Return a function of an atlas that reports values which no bake writes as damage."""
+
+    @wraps(build)
+    def read(atlas: Reading, *args: P.args, **kwargs: P.kwargs) -> R:
+        with fitting(atlas.folder, DAMAGED):
+            return build(atlas, *args, **kwargs)
+
+    return read
+
+
+def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when a layer or a run is added or the base is replaced; it costs a few system calls."""
+    found = []
+    for name in (SUBJECT, BASE, LAYERS, RUNS):
+        try:
+            stat = (folder / name).stat()
+            found.append((name, stat.st_ino, stat.st_mtime_ns))
+        except OSError:
+            found.append((name, 0, 0))
+    return tuple(found)
+
+
+def number_or_none(x: Any, digits: int = 6) -> float | None:
+    """Return a number to so many digits, or None where it is none that JSON has."""
+    if x is None or not math.isfinite(x):
+        return None
+    return float(f"{x:.{digits}g}")

@@ -1,0 +1,138 @@
+"""The first page: what is in the atlas."""
+
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from patchclamp.atlas.read.reader import Reading, page_of
+from patchclamp.atlas.read.responses import CorpusView, Source
+from patchclamp.atlas.serve.served import Served
+from patchclamp.atlas.store.sqlite_files import VERSION
+
+
+@dataclass(frozen=True)
+class SubjectView:
+    """The model: its slug in keys, the name it was loaded by, its hash, class and dtype."""
+
+    slug: str
+    name: str
+    hash: str
+    architecture: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class SiteRow:
+    """One site of the atlas, with how many of its units there are, are described, and never rose above zero."""
+
+    site: str
+    kind: str
+    layer: int | None
+    basis: str
+    units: int
+    described: int
+    silent: int
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer that was added to the base.
+
+    Args:
+        id: ``descriptions-…``, ``graph-…`` or ``basis-…`` with its content hash; also the id of the run that made it.
+        kind: ``descriptions``, ``graph`` or ``basis``.
+        rows: descriptions, nodes of the graph, or features.
+        title: the author of descriptions, the prompt and answer of a graph, or a basis and its sites.
+        bytes: size on disk.
+    """
+
+    id: str
+    kind: str
+    rows: int
+    title: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class AtlasPage:
+    """Home: what is in this atlas?
+
+    Args:
+        name: name of the folder.
+        hash: content hash of base and layers together; the ETag.
+        base: content hash of the base.
+        version: version of the format.
+        modality: ``language``.
+        subject: the model.
+        corpus: the text.
+        sites: one row per site.
+        n_units: units in all.
+        n_described: units with a description.
+        n_scored: units with a scored description.
+        n_silent: units that never rose above zero.
+        n_examples: examples in the base.
+        layers: what was added.
+        bytes: size on disk, all files together.
+        baked: the command that baked it.
+        notes: what a reader should know, such as a layer that could not be read.
+        source: where this page comes from.
+    """
+
+    name: str
+    hash: str
+    base: str
+    version: int
+    modality: str
+    subject: SubjectView
+    corpus: CorpusView
+    sites: list[SiteRow]
+    n_units: int
+    n_described: int
+    n_scored: int
+    n_silent: int
+    n_examples: int
+    layers: list[LayerRow]
+    bytes: int
+    baked: str
+    notes: list[str]
+    source: Source
+
+
+def add_routes(app: FastAPI, served: Served) -> None:
+    """Add the address of the first page."""
+
+    @app.get("/api/atlas", operation_id="readAtlas")
+    def read_atlas() -> AtlasPage:
+        """Home: what is in this atlas?"""
+        return atlas_page(served.atlas())
+
+
+@page_of
+def atlas_page(atlas: Reading) -> AtlasPage:
+    """Return Home: what is in this atlas."""
+    subject, run = atlas.about["subject"], atlas.runs[atlas.base_run]
+    silent = dict(
+        atlas.rows("SELECT site, count(*) FROM units WHERE coalesce(maximum, 0) <= 0 GROUP BY site ORDER BY site")
+    )
+    sites = [
+        SiteRow(path, kind, layer, basis, units, atlas.n_described_in(first, units), silent.get(id, 0))
+        for id, path, kind, layer, basis, first, units in atlas.sites
+    ]
+    [(scored,)] = atlas.rows("SELECT count(*) FROM temp.described WHERE score IS NOT NULL")
+    n_examples = sum(atlas.rows(f"SELECT count(*) FROM {part.schema}.examples")[0][0] for part in atlas.parts)
+    layers = []
+    for layer in atlas.layers:
+        graph = layer.graph
+        rows = len(graph.nodes) if graph else layer.n_features or len(layer.descriptions)
+        layers.append(LayerRow(layer.id, layer.kind, rows, layer.title, layer.bytes))
+    return AtlasPage(
+        name=atlas.folder.name, hash=atlas.hash, base=str(atlas.head["base"]), version=VERSION,
+        modality=str(atlas.about["modality"]),
+        subject=SubjectView(
+            slug=atlas.slug, name=str(run.options.get("model", atlas.slug)), hash=subject["hash"],
+            architecture=subject["class"], dtype=subject["dtype"],
+        ),
+        corpus=atlas.corpus, sites=sites, n_units=atlas.n_units, n_described=atlas.n_described,
+        n_scored=scored, n_silent=sum(silent.values()), n_examples=n_examples, layers=layers, bytes=atlas.bytes,
+        baked=run.command, notes=list(atlas.notes), source=atlas.source(".page()"),
+    )  # fmt: skip

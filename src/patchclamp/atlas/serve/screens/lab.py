@@ -1,0 +1,97 @@
+"""The model beside its atlas; its addresses are the only ones that take a body, and the only ones that compute."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from patchclamp.atlas.lab import Lab, messages, without_model
+from patchclamp.atlas.lab.job_queue import Job
+from patchclamp.atlas.lab.messages import LONGEST_KEY, LONGEST_TEXT
+from patchclamp.atlas.lab.sse import EventStream
+from patchclamp.atlas.read.reader import Reading
+from patchclamp.atlas.serve.served import Served
+from patchclamp.atlas.store.sqlite_files import DAMAGED
+from patchclamp.core.errors import fitting
+
+MOST_RANKED = 100
+_EVENTS = (
+    messages.Queued | messages.Progressed | messages.Table | messages.Step | messages.Control | messages.Verified
+    | messages.Finished | messages.Refused
+)  # fmt: skip
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": _EVENTS,
+        "description": "Events, each one of these; server-sent.",
+        "content": {"text/event-stream": {}},
+    }
+}
+
+Text = Annotated[str, Query(min_length=1, max_length=LONGEST_TEXT)]
+Token = Annotated[int | None, Query(ge=0, lt=2**31)]
+
+
+def add_routes(app: FastAPI, served: Served) -> None:
+    """Add the lab's addresses; without a model all but ``/api/lab`` itself refuse."""
+
+    def attached(atlas: Reading) -> Lab:
+        lab = served.model()
+        with fitting(atlas.folder, DAMAGED):
+            lab.check(atlas)
+        return lab
+
+    @app.get("/api/lab", operation_id="readLab")
+    def read_lab() -> messages.LabPage:
+        """Say whether a model is attached, and what it takes."""
+        atlas = served.atlas()
+        with fitting(atlas.folder, DAMAGED):
+            return without_model(atlas) if served.lab is None else attached(atlas).page(atlas)
+
+    @app.get("/api/lab/tokens", operation_id="cutText")
+    def cut_text(text: Text) -> messages.Tokens:
+        """Cut a text into the model's tokens."""
+        return attached(served.atlas()).tokens(text)
+
+    @app.get("/api/lab/rank", operation_id="rankUnits")
+    def rank_units(
+        text: Text,
+        position: Annotated[int, Query(ge=0, lt=2**31)],
+        by: messages.RankedBy = "activation",
+        target: Token = None,
+        contrast: Token = None,
+        site: Annotated[str, Query(max_length=LONGEST_KEY)] = "",
+        limit: Annotated[int, Query(ge=1, le=MOST_RANKED)] = 20,
+    ) -> messages.Ranking:
+        """Rank the atlas's units at one token of a text, by activation or by effect (RelP) on the next token."""
+        atlas = served.atlas()
+        return attached(atlas).rank(
+            atlas, text, position, by=by, target=target, contrast=contrast, site=site, limit=limit
+        )
+
+    async def streamed(work: Callable[[Reading, Lab], Callable[[Job], None]]) -> EventStream:
+        """Check a question apart from the loop that serves everybody, then put it in the queue."""
+
+        def checked() -> tuple[Lab, Callable[[Job], None]]:
+            now = served.atlas()
+            own = attached(now)
+            return own, work(now, own)
+
+        own, answer = await run_in_threadpool(checked)
+        return EventStream(own.worker, answer)
+
+    @app.post("/api/lab/run", operation_id="runClamps", responses=_STREAMED, response_class=StreamingResponse)
+    async def run_clamps(asked: messages.RunAsked) -> StreamingResponse:
+        """Show a prompt with and without clamps: ``queued``, ``table``, ``step`` …, ``control``, ``finished``."""
+        return await streamed(lambda now, own: own.run(now, asked))
+
+    @app.post("/api/lab/verify", operation_id="verifyNodes", responses=_STREAMED, response_class=StreamingResponse)
+    async def verify_nodes(asked: messages.VerifyAsked) -> StreamingResponse:
+        """Replace nodes of an explained answer: ``queued``, ``progressed`` …, ``verified``, ``finished``."""
+        return await streamed(lambda now, own: own.verify(now, asked))
+
+    @app.get("/api/lab/runs/{id}", operation_id="readLabRun")
+    def read_lab_run(id: str) -> messages.LabRun:
+        """Give a run of this server again."""
+        return attached(served.atlas()).kept(id)

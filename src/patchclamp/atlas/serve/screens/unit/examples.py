@@ -1,0 +1,207 @@
+"""Examples of a unit: pieces of text, chosen in five ways."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from patchclamp.atlas.read.reader import Reading, number_or_none, page_of
+from patchclamp.atlas.read.responses import Source
+from patchclamp.core.errors import PatchclampError
+
+Kind = Literal["top", "quantile", "random", "counter", "interval"]
+"""Why an example was chosen: see ``Examples``."""
+STORED: tuple[Kind, ...] = ("top", "quantile", "random", "interval")
+"""Kinds by the number that an atlas keeps: the first of ``core.exemplars.KINDS``."""
+_NOTES: dict[str, str] = {
+    "top": "The stimuli with the highest activation, marked at its token.",
+    "quantile": "One token per decile of a uniform sample of tokens, from the lowest to the highest activation.",
+    "random": "Tokens of a uniform sample, whatever the activation.",
+    "interval": "Pieces of 32 tokens whose maximum lies in the interval, drawn at random, at most two for every bin.",
+    "counter": "Where a description that names tokens is wrong, among the examples of this atlas: named yet below a "
+    "tenth of the maximum, or above half of it yet not named.",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One place in the text, with the unit's activation at every token around it.
+
+    Args:
+        kind: why it was chosen.
+        value: activation at the marked token; what ``data-act`` shows.
+        mark: index of the marked token in ``tokens``.
+        tokens: the tokens' text, as it is: spaces and line breaks are not marked.
+        ids: their ids.
+        acts: the unit's activation at each (float16); None where it is not finite.
+        special: indices of tokens that no statistics count (beginning of text, special).
+        bytes: indices of tokens that are parts of characters; their text is their bytes in hex.
+        before: whether tokens of the same stimulus stand before the first.
+        after: whether some stand after the last.
+        stimulus: number of the stimulus in the text.
+        position: logical position of the marked token in it.
+        reason: of a counter-example, what the description gets wrong here; empty elsewhere.
+    """
+
+    kind: Kind
+    value: float
+    mark: int
+    tokens: list[str]
+    ids: list[int]
+    acts: list[float | None]
+    special: list[int]
+    bytes: list[int]
+    before: bool
+    after: bool
+    stimulus: int
+    position: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples of one unit.
+
+    ``top``: the stimuli with the highest activation, marked there. ``quantile``: one token per decile of a uniform
+    sample, from low to high. ``random``: tokens of the same sample, whatever their activation. ``interval``: pieces of
+    32 tokens whose maximum lies in the interval, marked there. ``counter``: where a description says that the unit
+    fires and it does not, or the other way round.
+
+    Args:
+        key: the unit.
+        kind: which kind.
+        low: lower end of the interval asked for; None elsewhere.
+        high: upper end.
+        examples: the examples.
+        total: how many places of the text qualify; None where nobody counted.
+        note: a sentence about what is shown, or why there is nothing.
+        source: where this comes from.
+    """
+
+    key: str
+    kind: Kind
+    low: float | None
+    high: float | None
+    examples: list[Example]
+    total: int | None
+    note: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class KindCount:
+    """How many examples of a kind there are."""
+
+    kind: Kind
+    n: int
+
+
+def count_examples(atlas: Reading, unit: int) -> list[KindCount]:
+    """Return how many examples of each kind a unit has."""
+    part, own = atlas.part(unit)
+    found = dict(atlas.rows(f"SELECT kind, count(*) FROM {part.schema}.examples WHERE unit = ? GROUP BY kind", [own]))
+    counts = {kind: found.get(number, 0) for number, kind in enumerate(STORED)}
+    counts["counter"] = sum(len(said.counters) for said in atlas.descriptions_of(unit))
+    return [KindCount(kind, counts[kind]) for kind in get_args(Kind)]
+
+
+@page_of
+def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: float | None, limit: int) -> Examples:
+    """Return a unit's examples of one kind.
+
+    An interval holds its lower end, and its upper end where that is the unit's maximum or above.
+
+    Raises:
+        NotFound: the atlas has no such unit.
+        PatchclampError: an interval without two ends, or ends with another kind.
+    """
+    unit = atlas.number(key)
+    if (kind == "interval") != (low is not None and high is not None) or (low is None) != (high is None):
+        raise PatchclampError(
+            expected="low and high together, and only with kind=interval",
+            got=f"kind={kind}, low={low}, high={high}",
+            remedy="Give both ends, or leave both out.",
+        )
+    total: int | None = None
+    if kind == "counter":
+        found = _counters(atlas, unit)
+        total = len(found)
+    elif low is not None and high is not None:
+        maximum, edges, pieces = atlas.row(unit, "maximum", "edges", "pieces")
+        upper = "<=" if maximum is not None and high >= maximum else "<"
+        found = _stored(atlas, unit, kind, f"AND e.value >= ? AND e.value {upper} ?", [low, high])
+        # Both pieces of a bin before the next bin's would show one corner of a wide interval only.
+        found = sorted(found, key=lambda one: one[1] % 2)
+        total = _pieces_in(edges, pieces, low, high, upper)
+    else:
+        found = _stored(atlas, unit, kind)
+    shown = [_example(atlas, kind, *row) for row in found[:limit]]
+    python = f".examples({str(atlas.key(unit))!r}, {kind!r}" + (
+        f", low={low!r}, high={high!r})" if low is not None else ")"
+    )
+    return Examples(
+        key=str(atlas.key(unit)), kind=kind, low=low, high=high, examples=shown, total=total,
+        note=_note(atlas, unit, kind, bool(shown)), source=atlas.source(python, atlas.part(unit)[0].id),
+    )  # fmt: skip
+
+
+def _stored(
+    atlas: Reading, unit: int, kind: Kind, clause: str = "", values: list[Any] | None = None
+) -> list[tuple[Any, ...]]:
+    part, own = atlas.part(unit)
+    return atlas.rows(
+        "SELECT e.kind, e.rank, e.value, e.stimulus, e.position, e.start, e.acts, c.ids, c.counted, '' "
+        f"FROM {part.schema}.examples e JOIN {part.schema}.contexts c USING (stimulus) "
+        f"WHERE e.unit = ? AND e.kind = ? {clause} ORDER BY e.rank",
+        [own, STORED.index(kind), *(values or [])],
+    )
+
+
+def _counters(atlas: Reading, unit: int) -> list[tuple[Any, ...]]:
+    found = []
+    for said in atlas.descriptions_of(unit):
+        for counter in said.counters:
+            rows = _stored(atlas, unit, STORED[counter.kind], "AND e.rank = ?", [counter.example])
+            for kind, rank, _, stimulus, _, start, acts, ids, counted, _ in rows:
+                value = float(np.frombuffer(acts, "<f2")[counter.place])
+                position = start + counter.place
+                found.append((kind, rank, value, stimulus, position, start, acts, ids, counted, counter.reason))
+    return found
+
+
+def _pieces_in(edges: bytes | None, pieces: bytes | None, low: float, high: float, upper: str) -> int | None:
+    """Return how many pieces have their maximum in an interval, where its ends are edges of bins."""
+    if edges is None or pieces is None:
+        return None
+    cuts = np.frombuffer(edges, "<f8")
+    first, last = np.searchsorted(cuts, [low, high])
+    aligned = low <= cuts[0] or (first < len(cuts) and cuts[first] == low)
+    closed = upper == "<=" or (last < len(cuts) and cuts[last] == high)
+    return int(np.frombuffer(pieces, "<i8")[first:last].sum()) if aligned and closed else None
+
+
+def _example(
+    atlas: Reading, kind: Kind, _kind: int, _rank: int, value: float, stimulus: int, position: int, start: int,
+    acts: bytes, ids: bytes, counted: bytes, reason: str,
+) -> Example:  # fmt: skip
+    along = np.frombuffer(acts, "<f2").astype(np.float64).tolist()
+    whole = np.frombuffer(ids, "<i4")
+    shown = whole[start : start + len(along)].tolist()
+    counts = np.frombuffer(counted, np.uint8)[start : start + len(along)]
+    tokens = [atlas.token(id) for id in shown]
+    return Example(
+        kind=kind, value=float(value), mark=position - start, tokens=[t.text for t in tokens], ids=shown,
+        acts=[number_or_none(a, 4) for a in along], special=np.flatnonzero(counts == 0).tolist(),
+        bytes=[i for i, t in enumerate(tokens) if t.bytes], before=start > 0, after=start + len(along) < len(whole),
+        stimulus=stimulus, position=position, reason=reason,
+    )  # fmt: skip
+
+
+def _note(atlas: Reading, unit: int, kind: Kind, any_shown: bool) -> str:
+    if any_shown:
+        return _NOTES[kind]
+    if kind == "counter":
+        if not atlas.descriptions_of(unit):
+            return "There is no description to contradict."
+        return "No example of this atlas contradicts the descriptions, as far as they name tokens in quotation marks."
+    return f"There is none. {_NOTES[kind]}"

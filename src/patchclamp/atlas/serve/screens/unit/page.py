@@ -1,0 +1,267 @@
+"""A unit's page: everything about one unit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from patchclamp.atlas.read.attached_layers import Part
+from patchclamp.atlas.read.graph_row import graph_row
+from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_none, page_of
+from patchclamp.atlas.read.responses import ConceptScore, GraphRow, ScoreView, Source, TokenView, TokenWeight
+from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.survey import PROBABILITIES
+from patchclamp.core.unit import UnitKey
+
+_TOKEN_PANELS = ("promotes", "suppresses", "excited_by", "inhibited_by")
+_UNIT_PANELS = ("driven_by", "similar", "together")
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """A probability and the activation at it, from the survey's uniform sample of tokens."""
+
+    probability: float
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the unit did over all counted tokens.
+
+    Args:
+        counted: number of tokens.
+        frequency: share of them above zero.
+        mean: mean activation.
+        deviation: standard deviation.
+        minimum: lowest.
+        maximum: highest.
+        quantiles: from the lowest probability up.
+    """
+
+    counted: int
+    frequency: float | None
+    mean: float | None
+    deviation: float | None
+    minimum: float | None
+    maximum: float | None
+    quantiles: list[Quantile]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of activations in bins of equal width.
+
+    A piece is 32 consecutive tokens of a stimulus. ``examples?interval=low,high`` gives pieces by their maximum, which
+    ``pieces`` counts; ``tokens`` counts every token.
+
+    Args:
+        edges: ``len(tokens) + 1`` bin edges from the minimum to the maximum; the last bin holds its upper edge.
+        tokens: counted tokens per bin.
+        pieces: pieces per bin, by their maximum.
+    """
+
+    edges: list[float]
+    tokens: list[int]
+    pieces: list[int]
+
+
+@dataclass(frozen=True)
+class DescriptionView:
+    """Words about the unit, with who wrote them, when, from what, and how well they hold.
+
+    Args:
+        text: the words.
+        author: who wrote them.
+        made: when, as ISO 8601 in UTC; None where the run is not known.
+        evidence: ids of the stimuli that the author was shown.
+        scores: how well the words hold.
+        fails_on: examples that the words get wrong; see ``Examples``, kind ``counter``.
+        run: the run that wrote them.
+    """
+
+    text: str
+    author: str
+    made: str | None
+    evidence: list[str]
+    scores: list[ScoreView]
+    fails_on: int
+    run: str
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another unit, how near it is, and what is known of it."""
+
+    key: str
+    value: float
+    fires_on: TokenView | None
+    description: str | None
+
+
+@dataclass(frozen=True)
+class UnitPage:
+    """Unit: what does it do, and how sure are we?
+
+    Args:
+        key: its key.
+        subject: slug of the model.
+        site: its site.
+        layer: block number, or None.
+        basis: its basis.
+        index: its number.
+        previous: key of the unit before; None at the first.
+        next: key of the unit after; None at the last.
+        statistics: over all counted tokens.
+        histogram: of activations; None where it never changed or was not finite.
+        silent: it never rose above zero; the page then says "never fired in N tokens".
+        fires_on: tokens at its top examples, the most frequent first; ``weight`` counts them.
+        descriptions: the best scored first.
+        concepts: labelled concepts that it tells best.
+        promotes: tokens that its write direction promotes most, through the unembedding alone.
+        suppresses: tokens that it suppresses most.
+        excited_by: tokens whose embedding drives it most, straight through its read direction.
+        inhibited_by: tokens whose embedding holds it down most.
+        driven_by: earlier units whose write direction its read direction picks up most: w_read · w_write.
+        similar: units with the nearest write direction (cosine).
+        together: units that rise and fall with it (correlation over a sample of tokens).
+        not_known: reason for each of the panels above that this site or model cannot have, by name of the field.
+        examples: how many of each kind there are.
+        graphs: explained answers in which it stands.
+        source: where this page comes from.
+    """
+
+    key: str
+    subject: str
+    site: str
+    layer: int | None
+    basis: str
+    index: int
+    previous: str | None
+    next: str | None
+    statistics: Statistics
+    histogram: Histogram | None
+    silent: bool
+    fires_on: list[TokenWeight]
+    descriptions: list[DescriptionView]
+    concepts: list[ConceptScore]
+    promotes: list[TokenWeight]
+    suppresses: list[TokenWeight]
+    excited_by: list[TokenWeight]
+    inhibited_by: list[TokenWeight]
+    driven_by: list[Neighbour]
+    similar: list[Neighbour]
+    together: list[Neighbour]
+    not_known: dict[str, str]
+    examples: list[KindCount]
+    graphs: list[GraphRow]
+    source: Source
+
+
+@page_of
+def unit_page(atlas: Reading, key: str) -> UnitPage:
+    """Return a unit's page.
+
+    Raises:
+        NotFound: the atlas has no such unit.
+    """
+    unit = atlas.number(key)
+    named = atlas.key(unit)
+    part, own = atlas.part(unit)
+    [row] = atlas.rows(
+        "SELECT u.frequency, u.mean, u.deviation, u.minimum, u.maximum, u.quantiles, u.edges, u.tokens, u.pieces, "
+        f"s.layer FROM {part.schema}.units u JOIN {part.schema}.sites s ON s.id = u.site WHERE u.id = ?",
+        [own],
+    )
+    *numbers, quantiles, edges, tokens, pieces, layer = row
+    frequency, mean, deviation, minimum, maximum = map(number_or_none, numbers)
+    beside = atlas.rows(f"SELECT name, ids, weights FROM {part.schema}.panels WHERE unit = ?", [own])
+    panels = {name: (ids, weights) for name, ids, weights in beside}
+    shown: dict[str, Any] = {n: _weights(atlas, *panels[n]) if n in panels else [] for n in _TOKEN_PANELS}
+    shown |= {n: _neighbours(atlas, part, *panels[n]) if n in panels else [] for n in _UNIT_PANELS}
+    fires = atlas.rows(
+        f"SELECT token, n FROM {part.schema}.fires WHERE unit = ? ORDER BY n DESC, token LIMIT 12", [own]
+    )
+    values = zip(PROBABILITIES, np.frombuffer(quantiles, "<f8").tolist(), strict=True)
+    return UnitPage(
+        key=str(named), subject=atlas.slug, site=named.site, layer=layer, basis=named.basis, index=named.index,
+        previous=str(atlas.key(unit - 1)) if unit > 0 else None,
+        next=str(atlas.key(unit + 1)) if unit + 1 < atlas.n_units else None,
+        statistics=Statistics(
+            counted=part.about["corpus"]["counted"], frequency=frequency, mean=mean, deviation=deviation,
+            minimum=minimum, maximum=maximum, quantiles=[Quantile(p, number_or_none(v)) for p, v in values],
+        ),
+        histogram=None if edges is None else Histogram(
+            edges=np.frombuffer(edges, "<f8").tolist(), tokens=np.frombuffer(tokens, "<i8").tolist(),
+            pieces=np.frombuffer(pieces, "<i8").tolist(),
+        ),
+        silent=maximum is None or maximum <= 0,
+        fires_on=[_weight(atlas, token, float(n)) for token, n in fires],
+        descriptions=[_described(atlas, said) for said in atlas.descriptions_of(unit)],
+        concepts=atlas.concepts(unit), **shown, not_known=_not_known(part, named.site),
+        examples=count_examples(atlas, unit), graphs=_graphs_with(atlas, named),
+        source=atlas.source(f".unit({str(named)!r})", part.id),
+    )  # fmt: skip
+
+
+def _not_known(part: Part, site: str) -> dict[str, str]:
+    reasons = dict(part.about["reasons"].get(site, {}))
+    if not part.about["corpus"]["labelled"]:
+        reasons["concepts"] = "the text carries no labels"
+    return reasons
+
+
+def _weight(atlas: Reading, id: int, weight: float) -> TokenWeight:
+    token = atlas.token(id)
+    return TokenWeight(token.id, token.text, token.bytes, float(f"{weight:.4g}"))
+
+
+def _weights(atlas: Reading, ids: bytes, weights: bytes) -> list[TokenWeight]:
+    pairs = zip(np.frombuffer(ids, "<i4").tolist(), np.frombuffer(weights, "<f4").tolist(), strict=True)
+    return [_weight(atlas, id, weight) for id, weight in pairs]
+
+
+def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[Neighbour]:
+    numbers = [part.among_all(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
+    marks = ", ".join("?" * len(numbers))
+    fires = dict(atlas.rows(f"SELECT id, fires_on FROM units WHERE id IN ({marks})", numbers))
+    found = []
+    for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True):
+        said, token = atlas.descriptions_of(unit), fires.get(unit)
+        found.append(Neighbour(
+            key=str(atlas.key(unit)), value=float(f"{weight:.4g}"),
+            fires_on=None if token is None else atlas.token(token),
+            description=said[0].description.text if said else None,
+        ))  # fmt: skip
+    return found
+
+
+def _described(atlas: Reading, said: ScoredDescription) -> DescriptionView:
+    words, run = said.description, atlas.runs[said.layer]
+    scores = [
+        ScoreView(s.unit, number_or_none(s.value), number_or_none(s.low), number_or_none(s.high), s.n)
+        for s in words.scores
+    ]
+    return DescriptionView(
+        text=words.text, author=words.author, made=run.began, evidence=list(words.evidence), scores=scores,
+        fails_on=len(said.counters), run=said.layer,
+    )  # fmt: skip
+
+
+def _graphs_with(atlas: Reading, unit: UnitKey) -> list[GraphRow]:
+    found = []
+    for layer in atlas.layers:
+        for node in layer.graph.nodes if layer.graph else ():
+            if layer.graph and is_unit(node.key, unit):
+                found.append(graph_row(layer.id, layer.graph, node))
+    return found
+
+
+def is_unit(key: str, unit: UnitKey) -> bool:
+    """Say whether a node's key names a unit, wherever it stands."""
+    try:
+        parsed = UnitKey.parse(key)
+    except PatchclampError:
+        return False
+    return (parsed.site, parsed.basis, parsed.index) == (unit.site, unit.basis, unit.index)

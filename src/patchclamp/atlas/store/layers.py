@@ -1,0 +1,336 @@
+"""What was found out after the bake, a file each, written whole and named by its content.
+
+A layer holds descriptions of units, the graph of one explained answer, or the features of a dictionary (written by
+``bake.features``). Any number can be added; the base never changes.
+"""
+
+import json
+import math
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from patchclamp.atlas.store.counter_examples import Counter, counters_of, local_key
+from patchclamp.atlas.store.provenance import Run, write_run
+from patchclamp.atlas.store.sqlite_files import (
+    BASE,
+    HASHED,
+    as_os_error,
+    check_values,
+    content_hash,
+    opened,
+    read_head,
+    written,
+)
+from patchclamp.core.arguments import checked
+from patchclamp.core.description import Description
+from patchclamp.core.disk import refuse_write
+from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.estimate import Estimate
+from patchclamp.core.graph import Edge, Graph, Node, finite_measures
+from patchclamp.core.stats import Interval
+from patchclamp.core.unit import UnitKey
+
+LAYERS = "layers"
+_NAME = re.compile(r"(descriptions|graph|basis)-([0-9a-f]{16})")
+_ABOUT = "CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
+_DESCRIPTIONS = f"""{_ABOUT}
+CREATE TABLE descriptions (
+    id INTEGER PRIMARY KEY, unit TEXT NOT NULL, text TEXT NOT NULL, author TEXT NOT NULL,
+    evidence TEXT NOT NULL, scores TEXT NOT NULL
+) STRICT;
+CREATE TABLE counters (   -- an example of the base, the place in its strip, and what the words get wrong there
+    description INTEGER NOT NULL, rank INTEGER NOT NULL, kind INTEGER NOT NULL, example INTEGER NOT NULL,
+    place INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (description, rank)
+) STRICT, WITHOUT ROWID;
+"""
+_GRAPH = f"""{_ABOUT}
+CREATE TABLE nodes (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, unit TEXT, position INTEGER, kind TEXT NOT NULL, score REAL NOT NULL,
+    measures TEXT NOT NULL
+) STRICT;
+CREATE TABLE edges (
+    id INTEGER PRIMARY KEY, source TEXT NOT NULL, target TEXT NOT NULL, weight REAL NOT NULL, slot TEXT NOT NULL
+) STRICT;
+"""
+BASES = """
+CREATE TABLE bases (            -- of a layer of features: how the vectors of a site are read
+    site INTEGER PRIMARY KEY, activation TEXT NOT NULL, k INTEGER, reads TEXT, hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE arrays (           -- little-endian; none where the dictionary is too large to be kept
+    site INTEGER NOT NULL, name TEXT NOT NULL, dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (site, name)
+) STRICT;
+"""
+_TABLES = {
+    "descriptions": ("about", "descriptions", "counters"),
+    "graph": ("about", "nodes", "edges"),
+    "basis": (*HASHED, "bases", "arrays"),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer, read.
+
+    Args:
+        id: ``descriptions-…``, ``graph-…`` or ``basis-…``.
+        kind: which of these.
+        bytes: size of its file.
+        title: who wrote the descriptions, the prompt and answer of a graph, or the name of a basis and its sites.
+        descriptions: with what each gets wrong.
+        graph: the graph of a graph's layer.
+        n_features: how many features a basis's layer has.
+    """
+
+    id: str
+    kind: str
+    bytes: int
+    title: str
+    descriptions: tuple[tuple[Description, tuple[Counter, ...]], ...] = ()
+    graph: Graph | None = None
+    n_features: int = 0
+
+
+@checked
+def write_descriptions(
+    atlas: str | Path, descriptions: Sequence[Description], *, run: Run | None = None, title: str | None = None
+) -> str:
+    """Add descriptions of units to an atlas as a layer, with examples that contradict them.
+
+    A description that names tokens in quotation marks, such as ``fires on " cat"``, says where the unit fires. A
+    counter-example is a named token at which the unit stays below a tenth of its maximum, or another token at which it
+    exceeds half of it, among the examples that the atlas holds of it.
+
+    Args:
+        atlas: the atlas's folder.
+        descriptions: the descriptions, of neurons or of features that were added; keys may leave the subject out.
+        run: how they were made; remembered under the layer's id.
+        title: what the layer is called; the authors where left out.
+
+    Returns:
+        str: the layer's id, which its content gives: the same descriptions are the same layer.
+
+    Raises:
+        PatchclampError: no atlas there, a unit that it does not have, or a full disk.
+
+    Cost: reads the examples of every described unit.
+    """
+    folder = Path(atlas)
+    head = read_head(folder)
+    if not descriptions:
+        raise PatchclampError(expected="at least one description", got="none", remedy="Describe a unit first.")
+    rows = sorted(descriptions, key=lambda d: (str(local_key(d.unit)), d.author, d.text))
+    about = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
+    with ExitStack() as files:
+        parts = [
+            files.enter_context(closing(opened(path))) for path in (folder / BASE, *_features(folder, head["base"]))
+        ]
+        wrong = [counters_of(parts, d) for d in rows]
+
+    def fill(db: sqlite3.Connection) -> None:
+        for id, (row, counters) in enumerate(zip(rows, wrong, strict=True)):
+            scores = json.dumps([_score(s) for s in row.scores], sort_keys=True)
+            evidence = json.dumps(list(row.evidence))
+            db.execute(
+                "INSERT INTO descriptions VALUES (?, ?, ?, ?, ?, ?)",
+                (id, str(local_key(row.unit)), row.text, row.author, evidence, scores),
+            )
+            db.executemany(
+                "INSERT INTO counters VALUES (?, ?, ?, ?, ?, ?)",
+                [(id, r, c.kind, c.example, c.place, c.reason) for r, c in enumerate(counters)],
+            )
+
+    return _write(folder, "descriptions", _DESCRIPTIONS, about, fill, run)
+
+
+@checked
+def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> str:
+    """Add an explained answer to an atlas as a layer.
+
+    Args:
+        atlas: the atlas's folder.
+        graph: the graph.
+        run: how it was made.
+
+    Returns:
+        str: the layer's id.
+
+    Raises:
+        PatchclampError: no atlas there, a graph of another model, or a full disk.
+    """
+    folder = Path(atlas)
+    read_head(folder)
+    with closing(opened(folder / BASE)) as base:
+        subject = json.loads(base.execute("SELECT value FROM about WHERE name = 'subject'").fetchone()[0])
+    if graph.subject.get("hash") != subject["hash"]:
+        raise PatchclampError(
+            expected=f"a graph of {subject['slug']}, the model of {folder.name}",
+            got=f"one of {graph.subject.get('slug')}, whose weights are others",
+            remedy="Bake an atlas of that model.",
+        )
+    data = graph.to_json()
+    about = {"kind": "graph", **{n: data[n] for n in ("subject", "metric", "measures", "about")}}
+
+    def fill(db: sqlite3.Connection) -> None:
+        for id, node in enumerate(graph.nodes):
+            unit, position = _unit_of(node.key)
+            measures = json.dumps(finite_measures(node.measures), sort_keys=True)
+            db.execute(
+                "INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (id, node.key, unit, position, node.kind, float(node.score), measures),
+            )
+        db.executemany(
+            "INSERT INTO edges VALUES (?, ?, ?, ?, ?)",
+            [(id, e.source, e.target, float(e.weight), e.slot) for id, e in enumerate(graph.edges)],
+        )
+
+    return _write(folder, "graph", _GRAPH, about, fill, run)
+
+
+def _write(folder: Path, kind: str, script: str, about: dict[str, Any], fill: Any, run: Run | None) -> str:
+    """Write a layer under a passing name, find out what it is called, and rename it there."""
+    passing = folder / LAYERS / f"new-{kind}.sqlite"
+    with written(passing, script) as db:
+        rows = [(name, json.dumps(value, sort_keys=True)) for name, value in about.items()]
+        db.executemany("INSERT INTO about VALUES (?, ?)", rows)
+        fill(db)
+    return name_layer(folder, kind, passing, run)
+
+
+def name_layer(folder: Path, kind: str, passing: Path, run: Run | None) -> str:
+    """Name a written layer by its content, remember its run, and put it in its place.
+
+    Raises:
+        PatchclampError: a full disk, or no permission.
+    """
+    layers = folder / LAYERS
+    with closing(opened(passing)) as db:
+        id = f"{kind}-{content_hash(db, _TABLES[kind])[:16]}"
+    if run is not None:
+        # Before the layer: whoever sees the layer also sees where it came from.
+        write_run(folder, id, run)
+    try:
+        passing.replace(layers / f"{id}.sqlite")
+    except OSError as problem:
+        raise refuse_write(layers / id, as_os_error(problem)) from problem
+    return id
+
+
+def layer_files(folder: Path) -> list[Path]:
+    """Return the files of an atlas's layers, by name; files of other names are left alone."""
+    found = folder / LAYERS
+    return sorted(f for f in found.glob("*.sqlite") if _NAME.fullmatch(f.stem)) if found.is_dir() else []
+
+
+def read_layer(path: Path) -> Layer:
+    """Read a layer whole, and check that it is what its name says.
+
+    Raises:
+        Damaged: it is not.
+        PatchclampError: it is of a newer version.
+    """
+    named = _NAME.fullmatch(path.stem)
+    try:
+        with closing(opened(path)) as db:
+            kind = named[1] if named else ""
+            stat = path.stat()
+            if not named or _hashed(path, kind, stat.st_ino, stat.st_mtime_ns, stat.st_size)[:16] != named[2]:
+                raise ValueError("its content is not what its name says")
+            db.row_factory = sqlite3.Row
+            size = stat.st_size
+            if kind == "basis":
+                sites = db.execute("SELECT path, basis, units FROM sites ORDER BY id").fetchall()
+                title = f"{sites[0]['basis']} at {', '.join(row['path'] for row in sites)}"
+                return Layer(path.stem, kind, size, title, n_features=sum(row["units"] for row in sites))
+            if kind == "graph":
+                graph = _graph(db)
+                title = f"{graph.about.get('prompt', '')} → {graph.about.get('target', '')}"
+                return Layer(path.stem, kind, size, title, graph=graph)
+            [(title,)] = db.execute("SELECT value FROM about WHERE name = 'title'").fetchall()
+            return Layer(path.stem, kind, size, str(json.loads(title)), descriptions=tuple(_descriptions(db)))
+    except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as problem:
+        raise Damaged(
+            expected="a whole layer", got=f"{path}: {problem}", remedy="Write it again, or remove it."
+        ) from problem
+
+
+@lru_cache(maxsize=256)
+def _hashed(path: Path, kind: str, *_seen: int) -> str:
+    """Hash a layer's content, once for each state of its file: a server opens the atlas anew with every layer."""
+    with closing(opened(path)) as db:
+        check_values(db)
+        return content_hash(db, _TABLES[kind])
+
+
+def _score(score: Estimate) -> dict[str, Any]:
+    interval = None if score.interval is None else asdict(score.interval)
+    return {"measure": score.unit, "value": score.value, "interval": interval, "n": score.n}
+
+
+def _read_score(data: Mapping[str, Any]) -> Estimate:
+    interval = None if data["interval"] is None else Interval(**data["interval"])
+    return Estimate(float(data["value"]), interval, int(data["n"]), str(data["measure"]))
+
+
+def _descriptions(db: sqlite3.Connection) -> Iterable[tuple[Description, tuple[Counter, ...]]]:
+    for row in db.execute("SELECT * FROM descriptions ORDER BY id").fetchall():
+        scores = tuple(map(_read_score, json.loads(row["scores"])))
+        found = db.execute("SELECT * FROM counters WHERE description = ? ORDER BY rank", [row["id"]]).fetchall()
+        wrong = tuple(Counter(c["kind"], c["example"], c["place"], c["reason"]) for c in found)
+        evidence = tuple(map(str, json.loads(row["evidence"])))
+        yield Description(UnitKey.parse(row["unit"]), row["text"], row["author"], evidence, scores), wrong
+
+
+def _graph(db: sqlite3.Connection) -> Graph:
+    about = {row["name"]: json.loads(row["value"]) for row in db.execute("SELECT * FROM about")}
+    nodes = [
+        Node(row["key"], row["kind"], _finite(row["score"]), finite_measures(json.loads(row["measures"])))
+        for row in db.execute("SELECT * FROM nodes ORDER BY id")
+    ]
+    edges = [
+        # Layers that were written before edges had slots have none.
+        Edge(row["source"], row["target"], _finite(row["weight"]), dict(row).get("slot", ""))
+        for row in db.execute("SELECT * FROM edges ORDER BY id")
+    ]
+    return Graph(
+        about["subject"],
+        about["metric"],
+        tuple(nodes),
+        tuple(edges),
+        finite_measures(about["measures"]),
+        about["about"],
+    )
+
+
+def _finite(value: Any) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.40} where a finite number belongs")
+    return float(value)
+
+
+def _unit_of(key: str) -> tuple[str | None, int | None]:
+    try:
+        parsed = UnitKey.parse(key)
+    except PatchclampError:
+        return None, None  # an input or an output
+    return str(local_key(parsed)), parsed.position
+
+
+def _features(folder: Path, base: str) -> Iterator[Path]:
+    """Yield the layers of features that are read with an atlas: whole ones, made beside its base."""
+    for file in layer_files(folder):
+        if file.stem.startswith("basis-"):
+            try:
+                read_layer(file)
+            except PatchclampError:
+                continue
+            with closing(opened(file)) as db:
+                beside = db.execute("SELECT value FROM about WHERE name = 'beside'").fetchone()
+            if beside is not None and json.loads(beside[0]).get("base") == base:
+                yield file

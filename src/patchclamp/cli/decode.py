@@ -1,0 +1,71 @@
+"""The verb decode: read labels from a recording."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from patchclamp.cli.method_options import MethodParser, given_options
+from patchclamp.cli.methods_parser import add_common, add_method_verb, add_split
+from patchclamp.core.errors import PatchclampError
+
+
+def add_decode(verbs: Any) -> None:
+    """Add ``decode``."""
+    verb: MethodParser = add_method_verb(
+        verbs, "decode", "Read the label of every stimulus from a recording, on stimuli that were not fitted on.",
+        "patchclamp decode brain-recording --labels labels.txt --split blocks:5:2 --out readout",
+    )  # fmt: skip
+    verb.add_argument("recording", metavar="DIR", help="a recording of what is read")
+    verb.add_argument(
+        "--labels", required=True, metavar="FILE",
+        help="a label a line, in the order of the recorded stimuli; or a Task of labelled cases as .json",
+    )  # fmt: skip
+    add_split(verb)
+    verb.add_argument("--top", type=int, default=10, metavar="K", help="how many classes to list (default: 10)")
+    verb.use("decode", "decode")
+    add_common(verb, report=True)
+
+
+def decode(options: Namespace) -> int:
+    """Read labels from a recording."""
+    from patchclamp.cli.methods import finish, load_recording, read_blocks, refuse_out
+    from patchclamp.cli.output import log
+    from patchclamp.cli.progress import Meter
+    from patchclamp.core.split import Split
+    from patchclamp.decode import decode as run
+
+    refuse_out(options)
+    folds, gap = read_blocks(options.split)
+    given = given_options(options)
+    labels = _read_labels(options.labels)
+    recording = load_recording(options.recording, given.get("site", ""))
+    split = Split.blocks(len(recording.stimuli), folds=folds, gap=gap)
+    log(f"{len(recording.stimuli):,} stimuli of {len(labels.labels):,} classes, {split.rule}")
+    with Meter("decode", "fits") as meter:
+        found = run(recording, labels, split, method=options.method, seed=options.seed, progress=meter, **given)
+    return finish(options, found)
+
+
+def _read_labels(path: str) -> Any:
+    """Return the task of a file of labels: a case for every line, known by its number."""
+    from patchclamp.core.task import Case, Task
+
+    if path.endswith(".json"):
+        return Task.load(path)
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as problem:
+        raise PatchclampError(
+            expected="a UTF-8 file with a label a line",
+            got=f"{path}: {problem}",
+            remedy="Write one label for every stimulus, in the order of the recording.",
+        ) from problem
+    while lines and not lines[-1]:
+        lines.pop()
+    if not all(lines) or not lines:
+        raise PatchclampError(
+            expected="a label on every line",
+            got=f"none on line {lines.index('') + 1}" if lines else "an empty file",
+            remedy="Write one label for every stimulus, in the order of the recording.",
+        )
+    return Task(tuple(Case((i,), label=label) for i, label in enumerate(lines)), name=Path(path).stem)

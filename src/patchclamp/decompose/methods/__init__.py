@@ -1,0 +1,1 @@
+"""Methods that describe units, one file each."""

@@ -1,0 +1,54 @@
+"""Learn: tasks, one after another."""
+
+from typing import Any
+
+from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.method import Method
+from patchclamp.core.method_files import find_method
+from patchclamp.core.method_index import find_default
+from patchclamp.core.stream import Stream
+from patchclamp.core.subject import Progress
+from patchclamp.core.training import Training
+
+
+@checked
+def learn(
+    subject: Any,
+    stream: Stream,
+    *,
+    method: str | Method | None = None,
+    seed: Natural = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Training:
+    """Train a network, in place, on the tasks of a stream one after another.
+
+    Args:
+        subject: the network, such as ``pc.wrap(module, example)`` gives it; it answers with a logit per class.
+        stream: the tasks in order.
+        method: a method of the room ``learn`` by name, or one of your own; ``hlop`` by default.
+        seed: of everything random.
+        progress: called with what is done and what there is in all.
+        options: of the method; see ``patchclamp methods learn/NAME``.
+
+    Returns:
+        Training: curves, and the accuracy on every task after each, with ACC, BWT and FWT.
+
+    Raises:
+        PatchclampError: an unknown method or option, a subject that cannot be trained, or a stream of
+            other inputs than its own.
+
+    Cost: stated by the method's card.
+
+    Example:
+        >>> import torch
+        >>> from patchclamp.opening import wrap
+        >>> from patchclamp.organisms.learners import make
+        >>> stream = make("learner-subspaces", n_train=200, n_test=100).stream
+        >>> layer = wrap(torch.nn.Linear(100, 5, bias=False), torch.zeros(1, 100))
+        >>> abs(learn(layer, stream, passes=2).bwt.value) < 0.05
+        True
+    """
+    chosen = find_method(method or find_default("learn"), "learn")
+    found: Training = chosen(subject, stream, seed=seed, progress=progress, **options)
+    return found

@@ -1,0 +1,1 @@
+"""Methods that teach networks, one file each."""

@@ -1,0 +1,187 @@
+"""The explanation of one answer: its causes, with what was predicted and what their replacement did."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from patchclamp.core.arguments import checked
+from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.stats import Interval
+from patchclamp.core.stimulus import Picture, Stimulus
+from patchclamp.recipes.receipts import Receipts, normalised
+from patchclamp.subjects.cases import ReadCase
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One neuron or head at one position, with what was predicted and what its replacement did.
+
+    Args:
+        key: its key.
+        kind: ``neuron``, ``head``, ``channel`` or ``feature``.
+        position: logical position; None for a channel, which is replaced at all places of its map.
+        token: the token there, as text; of an image where it is.
+        activation: its value (a head's: the norm of its z).
+        predicted: score: how much of the metric it is predicted to carry.
+        measured: m(clean) − m(clean with it replaced).
+        promotes: tokens that its write promotes most, directly through the unembedding.
+    """
+
+    key: str
+    kind: str
+    position: int | None
+    token: str
+    activation: float
+    predicted: float
+    measured: float
+    promotes: tuple[str, ...]
+
+
+@checked
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """An answer explained, with its receipts.
+
+    Args:
+        case: what was asked, as the subject read it.
+        subject: slug and hash.
+        method: how nodes were scored.
+        baseline: what replaces a value: ``zero``, ``corrupted`` or ``mean``.
+        metric_clean: m on the clean prompt.
+        metric_baseline: m where the answer's causes are gone: on the corrupted prompt, else with every node replaced.
+        probability: of the target's deciding token at the place that the metric reads first; nan without a target.
+        likeliest: the model's own first answers with their probabilities.
+        tokens: every token of the prompt, and the sum of the scores at its position.
+        causes: the top k by predicted effect, highest first.
+        opposing: the strongest against the answer.
+        predicted: Σ predicted of the causes.
+        receipts: what their replacement did, and the controls.
+        total: Σ predicted over every neuron and head at every position.
+        gap: integrated gradients' completeness gap, or None.
+        seed: of every draw.
+        n_layers: blocks of the model; 0 where it is not known to have any.
+        bases: hash of every basis whose features were scored, by site and name.
+        omitted: rival that could not be chosen, to the reason.
+    """
+
+    case: ReadCase
+    subject: dict[str, str]
+    method: str
+    baseline: str
+    metric_clean: float
+    metric_baseline: float
+    probability: float
+    likeliest: tuple[tuple[str, float], ...]
+    tokens: tuple[tuple[str, float], ...]
+    causes: tuple[Cause, ...]
+    opposing: tuple[Cause, ...]
+    predicted: float
+    receipts: Receipts
+    total: float
+    gap: float | None
+    seed: int
+    n_layers: int
+    bases: Mapping[str, str] = field(default_factory=dict)
+    omitted: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> float:
+        """What m loses when all causes are replaced together: m(clean) − m(replaced)."""
+        return self.receipts.together
+
+    def share(self, effect: float) -> float | None:
+        """Return an effect as a share of m(clean) − m(baseline); None where that is below 0.1."""
+        return normalised(effect, self.metric_clean, self.metric_baseline)
+
+    def graph(self) -> Graph:
+        """Return the explanation as a Graph: one node per cause and opponent, an edge from each to the output.
+
+        ``overlap`` is by how much all scores exceed m(clean) − m(baseline): units in series carry the same effect.
+        """
+        q, r = self.case, self.receipts
+        nodes = [
+            Node(c.key, c.kind, c.predicted, {"activation": c.activation, "measured": c.measured})
+            for c in (*self.causes, *self.opposing)
+        ]
+        output = Node("output", "output", self.metric_clean)
+        measures = {
+            "metric_clean": self.metric_clean, "metric_baseline": self.metric_baseline,
+            "predicted": self.predicted, "measured": self.measured,
+            "total": self.total, "overlap": self.total - (self.metric_clean - self.metric_baseline),
+            "control_mean": r.randoms.mean, "p": r.receipt.p,
+        }  # fmt: skip
+        if (interval := r.randoms.interval) is not None:
+            measures |= {"control_low": interval.low, "control_high": interval.high}
+        if self.gap is not None:
+            measures["completeness_gap"] = self.gap
+        about = {
+            "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
+            "method": self.method, "baseline": self.baseline, "seed": self.seed,
+            "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
+            **({"beginning": q.beginning, "text": q.text} if isinstance(q.clean, Stimulus) else {}),
+            **({"bases": dict(self.bases)} if self.bases else {}),
+            "verdict": r.receipt.summary,
+        }  # fmt: skip
+        edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
+        return Graph(self.subject, q.metric.to_json(), (*nodes, output), edges, measures, about)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON-ready data: the one document that tables and report are made of.
+
+        ``normalised`` holds shares of m(clean) − m(baseline), or null where that is below 0.1.
+        """
+        q, r = self.case, self.receipts
+        receipt = r.receipt.to_json()
+        interval = r.randoms.interval or Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
+        receipts = {
+            **{name: receipt[name] for name in ("verdict", "reasons", "summary")},
+            "together": r.together, "singly": r.singly,
+            "randoms": {
+                **receipt["controls"], "mean": r.randoms.mean, "interval": asdict(interval),
+                "p": receipt["p"],
+            },
+            "rivals": [asdict(rival) for rival in r.rivals], "agreement": asdict(r.agreement), "kept": asdict(r.kept),
+        }  # fmt: skip
+        own = (
+            "subject",
+            "method",
+            "baseline",
+            "metric_clean",
+            "metric_baseline",
+            "probability",
+            "likeliest",
+            "total",
+            "gap",
+            "seed",
+        )
+        return _finite({
+            "question": {
+                "prompt": q.prompt, "given": q.given, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
+                "beginning": q.beginning, "text": q.text,
+                "answers": (*q.target_names, *(q.contrast_names if q.target else ())),
+                "metric": q.metric.to_json(), "explained": q.explained,
+                **({"image": True} if isinstance(q.clean, Picture) else {}),
+            },
+            **{name: getattr(self, name) for name in own},
+            "tokens": [{"position": i, "text": t, "predicted": s} for i, (t, s) in enumerate(self.tokens)],
+            "causes": [asdict(c) for c in self.causes],
+            "opposing": [asdict(c) for c in self.opposing],
+            "predicted": self.predicted,
+            "measured": self.measured,
+            "bases": self.bases,
+            "omitted": self.omitted,
+            "normalised": {"predicted": self.share(self.predicted), "measured": self.share(self.measured)},
+            "receipts": receipts,
+        })  # fmt: skip
+
+
+def _finite(data: Any) -> Any:
+    """Return data with lists for tuples, and None for numbers that are not finite, which JSON has not."""
+    if isinstance(data, Mapping):
+        return {str(k): _finite(v) for k, v in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(v) for v in data]
+    return None if isinstance(data, float) and not np.isfinite(data) else data

@@ -1,0 +1,30 @@
+"""Descriptions as one page: units with their terms, those of the largest first measure first."""
+
+from patchclamp.core.descriptions import Descriptions
+from patchclamp.report.bars import MOST_ROWS, Row, draw_bars
+from patchclamp.report.html import boxed, number, unit
+
+NOUN = "Descriptions"
+
+
+def draw(found: Descriptions, *, command: str | None = None) -> str:
+    """Return the page of descriptions. The bar is the first measure; without measures it is the first term's weight."""
+    measure, *more = [*found.measures] or [found.unit_of_measure or "weight of the first term"]
+    places = found.order(measure) if found.measures else range(len(found))
+    rows = []
+    for place in map(int, places[:MOST_ROWS]):
+        value = float(found.measures[measure][place] if found.measures else found.weights[place, :1].sum())
+        terms = " ".join(boxed(found.vocabulary[int(i)]) for i in found.terms[place] if i >= 0)
+        numbers = [number(float(found.measures[name][place])) for name in more]
+        rows.append(
+            Row(unit(str(found.index.key(place)), found.provenance.subject), value, numbers=numbers, words=terms)
+        )
+    notes = ["A description is a hypothesis, not yet tested."]
+    if len(rows) < len(found):
+        notes.insert(0, f"{len(rows):,} of {len(found):,} units.")
+    made = found.provenance
+    return draw_bars(
+        f"Units described by {found.author or made.label or 'hand'}",
+        {"units": f"{len(found):,}", **({"subject": made.subject} if made.subject else {})},
+        rows, ["unit", measure, *more], words="terms", notes=notes, provenance=made, command=command,
+    )  # fmt: skip

@@ -1,0 +1,456 @@
+"""An explanation as one page, with its receipts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from patchclamp.core.method_index import find_default, find_title
+from patchclamp.core.receipt import RULE
+from patchclamp.report.html import (
+    UNDEFINED,
+    Number,
+    between,
+    boxed,
+    changed,
+    inline,
+    known,
+    number,
+    page,
+    percent,
+    safe,
+    unit,
+    visible,
+)
+from patchclamp.report.svg import Axis, effect_bar, effects, kept_curve, scatter
+
+POOR, MOSTLY = 0.5, 0.9
+"""Rank correlation below which predictions agree poorly; share of the way that counts as having m back."""
+EVEN = 0.01
+"""Effects that differ by less than a hundredth are as much."""
+N_LABELLED, LEAST_LABELLED, TALL = 6, 0.1, 40
+"""Tokens with their number below, at most; their least share of the largest; rows beyond which a table scrolls."""
+RIGHT = ' class="n"'
+INSTEAD = {"zero": "zero", "mean": "their means over a text", "corrupted": "their values on the corrupted prompt"}
+FLOOR = {
+    "zero": "m with every node set to zero",
+    "mean": "m with every node at its mean",
+    "corrupted": "m on the corrupted prompt",
+}
+NOUN = "Explanation"
+
+
+def draw(explanation: Any, *, command: str | None = None) -> str:
+    """Return the page of an ``Explanation``; see ``render``."""
+    return render(explanation.to_json(), command=command)
+
+
+def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str:
+    """Write an explanation as one HTML page without script or outside reference.
+
+    Args:
+        explanation: what ``Explanation.to_json`` returned.
+        command: how to make it again, shown at the end.
+
+    Returns:
+        str: the page. It encodes to UTF-8 whatever the prompt held.
+
+    Example:
+        >>> from patchclamp.recipes import explain
+        >>> from patchclamp.opening import load
+        >>> found = explain(load("organism:cat"), "the old cat", " sat", contrast=" ran")
+        >>> page = render(found.to_json())
+        >>> page[:15], "<title>Why ' sat' rather than ' ran'?</title>" in page
+        ('<!doctype html>', True)
+    """
+    d = explanation
+    sections = (_question(d), _receipt(d), _causes(d), _agreement(d), _kept(d), _made(d, command))
+    return page(_asked(d), sections)
+
+
+def _effect(value: Number) -> str:
+    return number(value, signed=True)
+
+
+def _nodes(n: int) -> str:
+    return f"{n:,} node" + "s" * (n != 1)
+
+
+def _asked(d: Mapping[str, Any]) -> str:
+    """Return the question in plain words."""
+    q = d["question"]
+    if not q["target"]:
+        return f"What carries {q['explained']}?"
+    return f"Why '{q['target']}'" + (f" rather than '{q['contrast']}'?" if q["contrast"] is not None else "?")
+
+
+def _question(d: Mapping[str, Any]) -> str:
+    q = d["question"]
+    heading = inline(_asked(d))
+    if q["target"]:
+        heading = f"Why <span class=\"carries\">'{inline(q['target'])}'</span>"
+        if q["contrast"] is not None:
+            heading += f" rather than <span class=\"against\">'{inline(q['contrast'])}'</span>"
+        heading += "?"
+    largest = max((abs(t["predicted"]) for t in d["tokens"] if known(t["predicted"])), default=0.0)
+    facts = [("m on the prompt", number(d["metric_clean"])), (FLOOR[d["baseline"]], number(d["metric_baseline"]))]
+    if known(d["probability"]):
+        facts.append((f"probability of {boxed(_first_answer(d))}", percent(d["probability"])))
+    shading = (
+        'Each token is shaded by what the nodes at its position are predicted to carry: <b class="carries">blue</b> '
+        'raises m and carries the answer, <b class="against">orange</b> lowers m and works against it. The deepest '
+        f"shade stands for {number(largest)}; the strongest tokens have their number below. Units in series carry the "
+        "same effect, so these sums can exceed m."
+        if largest
+        else "No node at any position is predicted to carry anything."
+    )
+    if _n_given(d):
+        shading += " Dotted underneath: the answer's own beginning, which the model is given."
+        if d["question"].get("text"):
+            shading += (
+                f" So the text that was scored is <code>{inline(d['question']['text'])}</code>: try changes there."
+            )
+    return (
+        f'<header>\n<p class="soft">patchclamp · {inline(d["subject"]["slug"])}</p>\n<h1>{heading}</h1>\n'
+        f'<p class="lead">What is explained: <i>m</i> = {inline(q["explained"])}</p>\n'
+        f'<p class="prompt">{_prompt(d, largest)}</p>\n<p class="note">{shading}</p>\n'
+        f'<div class="halves"><div>{_facts(facts)}{_reference(d)}</div>\n<div>{_likeliest(d)}</div></div>\n</header>'
+    )
+
+
+def _facts(facts: Sequence[tuple[str, ...]]) -> str:
+    """Return a list of numbers, each with its name above it and perhaps a remark below."""
+    rows = []
+    for name, value, *remarks in facts:
+        below = "".join(f'<dd class="note">{remark}</dd>' for remark in remarks)
+        rows.append(f"<div><dt>{name}</dt><dd>{value}</dd>{below}</div>")
+    return f'<dl class="facts">{"".join(rows)}</dl>'
+
+
+def _first_answer(d: Mapping[str, Any]) -> str:
+    """Return the token whose probability is given: the answer's first, where the metric reads several."""
+    n = _n_given(d) if d["question"]["metric"]["kind"] == "sequence_log_probability" else 0
+    return str(d["tokens"][-n]["text"] if n else d["question"]["answers"][0])
+
+
+def _n_given(d: Mapping[str, Any]) -> int:
+    """Return how many of the last tokens are the answer's own: those before the one that decides."""
+    q, texts = d["question"], [t["text"] for t in d["tokens"]]
+    if q["metric"]["kind"] == "sequence_log_probability" and q["target"]:
+        return len(q["metric"]["target"]) - 1
+    return next((n for n in range(len(texts) + 1) if "".join(texts[len(texts) - n :]) == q["given"]), 0)
+
+
+def _prompt(d: Mapping[str, Any], largest: float) -> str:
+    """Return the tokens as running text, shaded on one symmetric scale."""
+    tokens = d["tokens"]
+    sizes = [abs(t["predicted"]) if known(t["predicted"]) else 0.0 for t in tokens]
+    labelled = {i for i in sorted(range(len(tokens)), key=lambda i: -sizes[i])[:N_LABELLED] if sizes[i]}
+    first_given = len(tokens) - _n_given(d)
+    parts = []
+    for i, token in enumerate(tokens):
+        value = token["predicted"]
+        side = "" if not sizes[i] else " against" if value < 0 else " carries"
+        given = " next" if i >= first_given else ""
+        title = safe(f"position {token['position']}: {_effect(value)}")
+        shade = f' style="--a:{sizes[i] / largest:.3f}"' if sizes[i] else ""
+        text = visible(token["text"]) or "<wbr>"
+        if i in labelled and sizes[i] >= LEAST_LABELLED * largest:
+            text = f'<ruby>{text}<rt dir="ltr">{_effect(value)}</rt></ruby>'
+        parts.append(f'<span class="t{side}{given}" title="{title}"{shade}>{text}</span>')
+        if "\n" in token["text"]:
+            parts.append("<br>")
+    return "".join(parts)
+
+
+def _reference(d: Mapping[str, Any]) -> str:
+    q = d["question"]
+    what = "feature, neuron or attention head" if d.get("bases") else "neuron or attention head"
+    words = f"A node is one {what} at one position. Nodes are replaced by {INSTEAD[d['baseline']]}"
+    if d.get("bases"):
+        words += (
+            ", a feature along its own direction: what no feature of its basis explains stays as it is. Where a site "
+            "has a basis, features stand in the place of its neurons"
+        )
+    if d["baseline"] != "corrupted" or q["corrupt"] is None:
+        return f"<p>{words}.</p>"
+    return f'<p>{words}:</p>\n<p class="quoted">{changed(q["prompt"], q["corrupt"])}</p>'
+
+
+def _likeliest(d: Mapping[str, Any]) -> str:
+    """Return the model's own first answers as small bars, and what became of the one that is asked about."""
+    q = d["question"]
+    own, named = (d["probability"], _first_answer(d)) if q["target"] else (None, None)
+    other = q["answers"][1] if q["contrast"] is not None and len(q["answers"]) > 1 else None
+    rows = []
+    for text, p in d["likeliest"]:
+        side = "carries" if text == named else "against" if text == other else ""
+        width = 100 * p if known(p) else 0
+        rows.append(
+            f'<tr class="{side}"><th scope="row">{boxed(text)}</th><td class="share">'
+            f'<span class="fill" style="width:{width:.2f}%"></span></td><td class="n">{percent(p)}</td></tr>'
+        )
+    note = ""
+    first, most = d["likeliest"][0] if d["likeliest"] else ("", None)
+    if named is not None and known(own) and known(most) and most > own:
+        note = (
+            f'<p class="warn">The model itself would rather say {boxed(first)} ({percent(most)}) than {boxed(named)} '
+            f"({percent(own)}).</p>"
+        )
+    after = f", after {boxed(q['given'])}" if q["given"] else ""
+    what, one = ("classes", "class") if q.get("image") else ("next tokens", "token")
+    return (
+        f'<table class="likeliest"><caption>The model\'s likeliest {what}{after}</caption>\n<thead><tr>'
+        f'<th scope="col">{one}</th><th scope="col"></th><th scope="col" class="n">probability</th></tr></thead>\n'
+        f"<tbody>{''.join(rows)}</tbody></table>{note}"
+    )
+
+
+def _receipt(d: Mapping[str, Any]) -> str:
+    randoms = d["receipts"]["randoms"]
+    n_sets, doubts = len(randoms["measured"]), "".join(f'<p class="warn">{line}</p>' for line in _doubts(d))
+    distinct = randoms["different"]
+    return (
+        '<section aria-labelledby="receipt"><h2 id="receipt">The receipt</h2>\n'
+        f'<p class="lead">Verdict: {safe(d["receipts"]["summary"])}</p>\n<p class="note">{safe(RULE)}</p>\n'
+        f'<p class="lead">{_sentence(d)}</p>\n<p>{_against_chance(d)} {_against_rivals(d)}</p>\n{doubts}'
+        f"<figure>{effects(d)}<figcaption>What m loses: m on the prompt − m with the nodes replaced. For the random "
+        f"sets the bar is their mean, the bracket its {between(randoms['interval'])}, and each circle one set."
+        f"</figcaption></figure>\n<p>{_shares(d)}</p>\n"
+        f'<p class="note">Predicted is the sum over {_nodes(len(d["causes"]))}, each scored by itself; effects of '
+        f"nodes that are replaced together need not add up. Each of the {n_sets} random sets has "
+        f"{_nodes(randoms['size'])} matched by {safe(randoms['rule'])}; {percent(randoms['outside'])} of them came "
+        f"from another decile of size, or from a wider match.{_idle(d)} {_p(randoms)} is "
+        "the share of sets whose effect is at least as large, whatever its sign, counting the chosen nodes as one; "
+        f"with {distinct} different sets it cannot fall below {number(1 / (1 + distinct))}.</p></section>"
+    )
+
+
+def _idle(d: Mapping[str, Any]) -> str:
+    """Return which share of the random features replacing changes nothing of, where there are features."""
+    if not d.get("bases"):
+        return ""
+    return (
+        " Features are drawn among those away from their baseline where there are any: "
+        f"{percent(d['receipts']['randoms']['idle'])} of the drawn nodes are features at their baseline, which to "
+        "replace does nothing."
+    )
+
+
+def _p(randoms: Mapping[str, Any]) -> str:
+    return f'<span class="tight">p = {number(randoms["p"])}</span>'
+
+
+def _sentence(d: Mapping[str, Any]) -> str:
+    """Return the receipt in one sentence."""
+    n, effect = len(d["causes"]), d["receipts"]["together"]
+    which = f"th{'is' if n == 1 else 'ese'} {n:,} of {_nodes(d['receipts']['kept']['nodes'])}"
+    subject = f"Replacing {which}" + (" together" if n > 1 else "")
+    if not known(effect):
+        return f"{subject} has an effect that is {UNDEFINED}; predicted {number(d['predicted'])}."
+    did = "takes {} from" if effect >= 0 else "does not lower m: it adds {} to"
+    size = f"<b>{number(abs(effect))}</b>"
+    before = f'<span class="tight">m = {number(d["metric_clean"])}</span>'
+    return f"{subject} {did.format(size)} {before}; predicted {number(d['predicted'])}."
+
+
+def _against_chance(d: Mapping[str, Any]) -> str:
+    randoms, effect = d["receipts"]["randoms"], d["receipts"]["together"]
+    drawn = [v for v in randoms["measured"] if known(v)]
+    if not drawn or not known(effect):
+        return "How random sets compare is not defined."
+    strong, each = sum(abs(v) >= abs(effect) for v in drawn), _nodes(randoms["size"])
+    tail = f"on average they take {_effect(randoms['mean'])} ({_p(randoms)})."
+    if not strong:
+        return f"No random set of {each} has as large an effect; {tail}"
+    has = "has" if strong == 1 else "have"
+    return f"Of {len(drawn)} random sets of {each}, {strong} {has} at least as large an effect; {tail}"
+
+
+def _against_rivals(d: Mapping[str, Any]) -> str:
+    own, n, parts = d["receipts"]["together"], len(d["causes"]), []
+    for rival in d["receipts"]["rivals"]:
+        effect, name = rival["measured"], inline(rival["name"])
+        if rival["shared"] == n == len(rival["keys"]):
+            parts.append(f"The set chosen by {name} is the same.")
+        elif not known(effect) or not known(own):
+            parts.append(f"The set chosen by {name} takes what is {UNDEFINED}.")
+        else:
+            more = "as much" if abs(effect - own) <= EVEN * abs(own) else "more" if effect > own else "less"
+            same = f"{rival['shared']} of {len(rival['keys'])} the same"
+            parts.append(f"The set chosen by {name} takes {more}: {number(effect)} ({same}).")
+    parts += [f"No set was chosen by {inline(name)}: {inline(why)}." for name, why in d.get("omitted", {}).items()]
+    return " ".join(parts)
+
+
+def _doubts(d: Mapping[str, Any]) -> list[str]:
+    """Return what a reader should hold against the receipt."""
+    randoms, n = d["receipts"]["randoms"], len(d["causes"])
+    effect, n_sets, doubts = d["receipts"]["together"], len(randoms["measured"]), []
+    strong = known(effect) and any(known(v) and abs(v) >= abs(effect) for v in randoms["measured"])
+    if strong and known(randoms["p"]) and randoms["p"] >= 0.05:
+        doubts.append(f"Chance does as well ({_p(randoms)}): this receipt does not show that these nodes are special.")
+    if known(effect) and effect <= 0:
+        doubts.append("Replacing these nodes does not lower m: they do not carry the answer.")
+    if randoms["size"] < n:
+        doubts.append(
+            f"Each random set has only {_nodes(randoms['size'])}, for no more others of their kinds "
+            "remain: sets of fewer nodes give no p. Ask for fewer causes (<code>--top</code>)."
+        )
+    asked = randoms.get("asked", n_sets)
+    if randoms["different"] < asked:
+        doubts.append(f"Only {randoms['different']} of {asked} random sets could be drawn: these sites are small.")
+    return doubts
+
+
+def _shares(d: Mapping[str, Any]) -> str:
+    predicted, measured = d["normalised"]["predicted"], d["normalised"]["measured"]
+    scale = f"m on the prompt ({number(d['metric_clean'])}) − {FLOOR[d['baseline']]} ({number(d['metric_baseline'])})"
+    if not (known(d["metric_clean"]) and known(d["metric_baseline"])):
+        return "No shares are given: there is nothing known to divide by."
+    if not known(measured):
+        none = f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
+        if d["metric_clean"] >= d["metric_baseline"] or d["baseline"] == "corrupted":
+            return none
+        return f"{none} That baseline favours the answer: a corrupted prompt (<code>--corrupt</code>) is another."
+    words = f"As a share of {scale}: measured <b>{percent(measured)}</b>, predicted {percent(predicted)}."
+    return words + (f" Above 100 %: m falls below {FLOOR[d['baseline']]}." if measured > 1 + EVEN else "")
+
+
+def _causes(d: Mapping[str, Any]) -> str:
+    causes, opposing = d["causes"], d["opposing"]
+    axis = Axis.over([v for c in (*causes, *opposing) for v in (c["predicted"], c["measured"])], margin=0.0)
+    slug = d["subject"]["slug"]
+    against = (
+        _table(opposing, axis, slug, "Predicted to work against it most: m should rise where they are replaced.")
+        if opposing
+        else "<p>No node is predicted to work against it.</p>"
+    )
+    return (
+        '<section aria-labelledby="causes"><h2 id="causes">The causes</h2>\n'
+        f"{_table(causes, axis, slug, 'Ranked by what they are predicted to carry; measured one at a time.')}\n"
+        f"<h3>Against the answer</h3>\n{against}\n"
+        '<p class="note">A unit is named by site, basis and index, and after @ its position. Bars show the measured '
+        "effect, the line across them the predicted one, all on one scale. Value: a neuron's activation; of a head, "
+        f"the norm of its z, what its attention gathers{_value(d)}. Promotes: the tokens whose logits its write raises "
+        "most, directly through the unembedding.</p></section>"
+    )
+
+
+def _value(d: Mapping[str, Any]) -> str:
+    return "; of a feature, how much of its direction the basis reads" if d.get("bases") else ""
+
+
+def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: str) -> str:
+    rows = "\n".join(
+        f'<tr><td class="n">{rank}</td><th scope="row"><code>{unit(c["key"], slug)}</code></th>'
+        f'<td class="from wide" data-label="token">{boxed(c["token"])}</td>'
+        f'<td class="n from" data-label="value">{_figure(c["activation"])}</td>'
+        f'<td class="n" data-label="predicted">{_figure(c["predicted"], signed=True)}</td>'
+        f'<td class="n" data-label="measured"><b>{_figure(c["measured"], signed=True)}</b></td>'
+        f'<td class="effect wide">{effect_bar(axis, c["predicted"], c["measured"])}</td>'
+        f'<td class="wide" data-label="promotes">{" ".join(map(boxed, c["promotes"])) or "–"}</td></tr>'
+        for rank, c in enumerate(nodes, 1)
+    )
+    heads = "".join(
+        f'<th scope="col" style="width:{width}%"{right}>{name}</th>'
+        for name, width, right in (
+            ("#", 3, RIGHT), ("unit", 27, ""), ("token", 9, ""), ("value", 8, RIGHT), ("predicted", 9, RIGHT),
+            ("measured", 9, RIGHT), ("effect", 17, ""), ("promotes", 18, ""),
+        )
+    )  # fmt: skip
+    tall = ' class="tall" tabindex="0" role="region" aria-label="Causes"' if len(nodes) > TALL else ""
+    return (
+        f'<div{tall}><table class="nodes"><caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _figure(value: Number, *, signed: bool = False) -> str:
+    """Return a number for a column, with room where a third decimal would stand, so that points stand in line."""
+    digits = number(value, signed=signed)
+    return digits + "\u2007" * (known(value) and "." in digits and len(digits.partition(".")[2]) == 2)
+
+
+def _agreement(d: Mapping[str, Any]) -> str:
+    a = d["receipts"]["agreement"]
+    checks = a["checks"]
+    near = sum(check["near_zero"] for check in checks)
+    lost = sum(not (known(check["predicted"]) and known(check["measured"])) for check in checks)
+    missing = "numbers are missing" if lost else "one of the two is constant"
+    facts = [
+        (name, number(a[kind]), between(a[f"{kind}_interval"]) if known(a[kind]) else missing)
+        for name, kind in (("Spearman's ρ", "spearman"), ("slope", "slope"))
+    ]
+    poor = ""
+    if known(a["spearman"]) and a["spearman"] < POOR:
+        usual, measured = find_default("explain", "attribute"), find_default("circuit", "attribute")
+        other = {usual: measured, measured: ""}.get(d["method"], usual)
+        instead = f"; another method may be tried (<code>--method {other}</code>)" if other else ""
+        poor = f'<p class="warn">Predictions agree poorly with single replacements here{instead}.</p>'
+    if lost:
+        poor += f'<p class="note">{_nodes(lost)} without a number: not drawn.</p>'
+    return (
+        '<section aria-labelledby="agreement"><h2 id="agreement">Predicted against measured</h2>\n'
+        f"<p>{_nodes(len(checks))}, each replaced by itself; {near} of them, drawn hollow, were predicted to do next "
+        "to nothing. Where predictions are right, points lie on the dashed line.</p>\n"
+        f'<div class="beside"><figure>{scatter(checks, d["subject"]["slug"])}</figure>\n<div>{_facts(facts)}'
+        '<p class="note">ρ says whether their order is right, the slope whether their size is: at 1 nodes do as much '
+        f"as predicted. Intervals come from drawing the nodes again.</p>{poor}</div></div></section>"
+    )
+
+
+def _kept(d: Mapping[str, Any]) -> str:
+    kept, metric_clean = d["receipts"]["kept"], d["metric_clean"]
+    return (
+        '<section aria-labelledby="kept"><h2 id="kept">Keeping only the strongest</h2>\n'
+        "<p>Here everything is replaced except some nodes: the strongest by predicted size, or as many at random. "
+        "The further left the blue line reaches m on the prompt, the fewer nodes suffice. "
+        f"{_brought_back(kept, metric_clean)}</p>\n<figure>{kept_curve(kept, metric_clean)}"
+        '<figcaption><span class="swatch line"></span>strongest nodes kept &emsp; <span class="swatch"></span>random '
+        "nodes kept: mean, and lowest to highest of their orders</figcaption></figure></section>"
+    )
+
+
+def _brought_back(kept: Mapping[str, Any], metric_clean: Number) -> str:
+    """Return the fewest kept nodes that bring m most of the way back, beside as many random ones."""
+    none = kept["measured"][0]
+    if not (known(none) and known(metric_clean)) or abs(metric_clean - none) < 0.1:
+        return "Here m hardly differs between the two ends, so the curve says little."
+    for size, value, random in zip(kept["sizes"], kept["measured"], kept["random"], strict=True):
+        if size < kept["nodes"] and known(value) and (value - none) / (metric_clean - none) >= MOSTLY:
+            return (
+                f"Nine tenths of the way are first covered with {size:,} of {_nodes(kept['nodes'])} kept: "
+                f'<span class="tight">m = {number(value)}</span>. As many random ones leave '
+                f'<span class="tight">m = {number(random)}</span>.'
+            )
+    return "Here nine tenths of the way are covered only where all nodes are kept."
+
+
+def _bases(bases: Mapping[str, str]) -> str:
+    return "<br>".join(f"{inline(name)}, <code>{inline(digest)}</code>" for name, digest in bases.items())
+
+
+def _made(d: Mapping[str, Any], command: str | None) -> str:
+    q, subject, short = d["question"], d["subject"], d["method"]
+    metric = dict(q["metric"])
+    if "reference" in metric:
+        metric["reference"] = f"{len(metric['reference'])} logits"
+    gap = number(d["gap"], signed=True) if known(d["gap"]) else "not promised by this method"
+    facts = [
+        ("Method", f"{inline(find_title(short, 'attribute'))} (<code>{inline(short)}</code>)"),
+        ("Replaced by", INSTEAD[d["baseline"]]),
+        ("Metric", f"<code>{inline(json.dumps(metric))}</code>"),
+        ("Model", f"{inline(subject['slug'])}, <code>{inline(subject['hash'])}</code>"),
+        ("Sum over all nodes", f"{_effect(d['total'])} predicted"),
+        ("Completeness gap", gap),
+        *((("Bases", _bases(d["bases"])),) if d.get("bases") else ()),
+        ("Seed", f"{d['seed']:d}"),
+        ("patchclamp", version("patchclamp")),
+    ]
+    again = f"<h3>To make it again</h3>\n<pre>{inline(command)}</pre>\n" if command else ""
+    return (
+        '<section aria-labelledby="made"><h2 id="made">How it was made</h2>\n<dl class="made">'
+        + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
+        + f"</dl>\n{again}</section>"
+    )
