@@ -133,8 +133,7 @@ def test_explain_at_a_mask_in_the_middle(folders, tmp_path):
 @pytest.mark.parametrize(
     ("prompt", "target", "contrast", "told"),
     [
-        ("the cat sat", " on", None, "once"),
-        ("[MASK] the [MASK]", " on", None, "once"),
+        ("the cat sat", " on", None, r"Write \[MASK\] where the answer belongs"),
         ("the [MASK] sat", " old cat", None, "one token"),
         ("the [MASK] sat", " zebra", None, "vocabulary"),
         ("the [MASK] sat", " cat", " cat", "departs"),
