@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
+from patchclamp.attribute.nodes import level_sites
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.rules import Replacement, Rule, find_rule
 from patchclamp.attribute.scoring import attribute_nodes
@@ -16,11 +17,29 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.edges import with_edges
+from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import model_of
 
 Level = Literal["node", "neuron", "feature", "edge"]
 UnitLevel = Literal["node", "neuron", "feature"]
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
+
+
+def own_sites(model: Model, level: Level) -> list[str] | None:
+    """Return the sites of neurons of a model that has no such level: its channels, or of a plain network its modules.
+
+    Modules that hold others are left out: they give what the last of these gives. None where the model has the level.
+    """
+    if level != "neuron" or set(SITES[level]) & set(model.levels):
+        return None
+    if model.levels:
+        return list(level_sites(model, model.levels))
+    paths = [site.path for site in model.sites() if site.path.endswith(".out")]
+    return [
+        path
+        for path in paths
+        if not any(other.startswith(path.removesuffix("out")) for other in paths if other != path)
+    ]
 
 
 def score_edges(
@@ -81,6 +100,8 @@ def score_task(
         PatchclampError: edges without counterparts, several cases without counterparts, or what the rule refuses.
     """
     bare = [case for case in task.cases if case.counterpart is None]
+    if sites is None and level == "neuron" and (not bare or len(task) == 1):
+        sites = own_sites(model_of(subject, subject.read(task, least=None)), level)
     if bare and (len(task) > 1 or level == "edge"):
         raise PatchclampError(
             expected="a counterpart of every case, for edges and for several cases",

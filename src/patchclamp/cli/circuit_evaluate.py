@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.cli.circuit_evaluate_tables import show
+from patchclamp.cli.explain_checks import is_kept
 from patchclamp.cli.loading import add_bases, load_model, load_pairs, open_cases
 from patchclamp.cli.output import Outputs, emit, finite, log
 from patchclamp.cli.progress import Meter, human_bytes
@@ -92,7 +93,7 @@ def _check(options: Namespace) -> None:
             got=str(options.random),
             remedy=f"{LEAST_RANDOM} are the usual number; fewer say nothing of their spread.",
         )
-    if options.out is not None and Path(options.out).exists() and _is_held(Path(options.out).absolute().parent):
+    if options.out is not None and Path(options.out).exists() and is_kept(Path(options.out).absolute().parent):
         raise PatchclampError(
             expected="--out with a new name in a folder that a model or patchclamp wrote",
             got=f"{options.out}, which is there",
@@ -103,10 +104,6 @@ def _check(options: Namespace) -> None:
         raise PatchclampError(
             expected="--out in a folder that is there", got=str(folder), remedy="Make the folder first."
         )
-
-
-def _is_held(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("manifest.json", "config.json"))
 
 
 def _sizes(text: str | None) -> tuple[list[float], list[int]]:

@@ -42,9 +42,26 @@ def means_of(options: Namespace) -> Any:
     return StoredSurvey(options.baseline)
 
 
+KEPT = ("manifest.json", "config.json", "basis.json", "atlas.json")
+"""A folder with one of these is a model's, or one that patchclamp wrote: no file in it is replaced."""
+ENDINGS = {"--report": (".html", ".htm"), "--out": (".json",)}
+"""How the name of a file ends that an option may replace."""
+
+
+def is_kept(folder: Path) -> bool:
+    """Say whether a folder holds a model, or what patchclamp wrote."""
+    return any((folder / name).exists() for name in KEPT)
+
+
 def check_writable(name: str, option: str) -> None:
-    """Refuse, before anything is computed, a file that cannot be written."""
+    """Refuse, before anything is computed, a file that cannot be written, or that holds something else."""
     path = Path(name)
+    if path.is_file() and (is_kept(path.absolute().parent) or path.suffix.lower() not in ENDINGS[option]):
+        raise PatchclampError(
+            expected=f"a new name for {option}, or an earlier file of its kind ({', '.join(ENDINGS[option])})",
+            got=f"{name}, which is there and holds something else",
+            remedy="Choose another name or folder.",
+        )
     whole = (
         name and not name.endswith("/") and path.absolute().parent.is_dir() and (path.is_file() or not path.exists())
     )

@@ -19,7 +19,7 @@ from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.cli.tables import _console, _grid, _print
 from patchclamp.core import method_index
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.method_index import Card
 from patchclamp.core.options import describe_value
 from patchclamp.core.rooms import FOLDERS, ROOMS
@@ -215,7 +215,14 @@ def load_recording(folder: str, site: str) -> Any:
     """Return a recording in memory: the site that is named, or all of them."""
     from patchclamp.core.recording import StoredRecording
 
-    return StoredRecording(folder).load([site] if site else None)
+    recording = StoredRecording(folder)
+    if broken := recording.bundle.damaged():
+        raise Damaged(
+            expected=f"the pieces of {folder} as they were committed",
+            got=f"damaged or missing: {', '.join(broken[:8])}",
+            remedy="Restore them from a copy, or record again.",
+        )
+    return recording.load([site] if site else None)
 
 
 def read_blocks(rule: str) -> tuple[int, int]:

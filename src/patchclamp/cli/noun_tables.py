@@ -11,6 +11,7 @@ from patchclamp.core.descriptions import Descriptions
 from patchclamp.core.edit import Edit
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.exemplars import Exemplars
+from patchclamp.core.method_index import is_measured
 from patchclamp.core.readout import Readout
 from patchclamp.core.score_maps import SHARES
 from patchclamp.core.scores import Scores
@@ -78,6 +79,9 @@ def _scores(scores: Scores, top: int) -> None:
             "each region by itself, rows from the top left; `patchclamp evaluate` says whether their order holds",
             style="dim",
         )
+        return
+    if is_measured(scores.provenance.method):
+        out.print("measured: each by itself was replaced, and this is what m lost", style="dim")
         return
     out.print("predicted, not measured: `patchclamp explain` and `circuit find` replace what they name", style="dim")
 

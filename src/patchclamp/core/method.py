@@ -133,6 +133,7 @@ class Method:
         options_at: place → the options that it is tried with there; ``*`` stands for several, later places win.
         sources: further files of the package that decide its figures, such as an engine; its own is always one.
         reproduced: stored figures of papers on real data, ``benchmarks/figures/NAME.json`` in the repository.
+        measures: whether its scores are measured effects, not predictions of them.
         default_for: what it is the default of, as ``ROOM`` or ``ROOM:KEY``.
         kind: one of ``core.rooms.FOLDERS``.
         quick: options with which it is compared with its oracle, and runs the conformance suite; the defaults where
@@ -159,6 +160,7 @@ class Method:
     sources: tuple[str, ...] = ()
     reproduced: tuple[str, ...] = ()
     default_for: tuple[str, ...] = ()
+    measures: bool = False
     kind: str = "method"
     quick: Mapping[str, Any] = field(default_factory=dict)
     resumable: bool = False
@@ -367,7 +369,7 @@ class Method:
             "calibrated_on": list(self.calibrated_on), "must_show": self.must_show, "must_miss": dict(self.must_miss),
             "options_at": {place: dict(given) for place, given in self.options_at.items()},
             "sources": list(self.sources), "reproduced": list(self.reproduced),
-            "default_for": list(self.default_for), "file": self.file,
+            "default_for": list(self.default_for), "measures": self.measures, "file": self.file,
             "quick": dict(self.quick), "resumable": self.resumable,
         }  # fmt: skip
 

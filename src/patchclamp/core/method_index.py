@@ -109,6 +109,11 @@ def list_names(room: str, *keys: str, option: str = "") -> tuple[str, ...]:
     )
 
 
+def is_measured(name: str) -> bool:
+    """Say whether the scores of a method, ``ROOM/NAME``, are measured effects; what has no card predicts."""
+    return any(bool(card.data["measures"]) for card in _index() if f"{card.room}/{card.name}" == name)
+
+
 def find_title(name: str, room: str) -> str:
     """Return a method's name as people write it; the name itself where no card has it.
 

@@ -135,7 +135,7 @@ class Case:
         """
         if strange := data.keys() - {field.name for field in fields(cls)}:
             raise ValueError(f"a field {sorted(strange)[0]!r}, which no case has")
-        targets, contrasts = (tuple(map(_word, data.get(name, ()))) for name in ("targets", "contrasts"))
+        targets, contrasts = (tuple(map(_word, _list(data.get(name, [])))) for name in ("targets", "contrasts"))
         label, group = (_word(data.get(name, "")) for name in ("label", "group"))
         shown, counterpart = _from_json(data["shown"]), data.get("counterpart")
         other = None if counterpart is None else _from_json(counterpart)
@@ -246,7 +246,7 @@ class Task:
             cases = tuple(map(Case.from_json, data["cases"]))
             skipped = tuple((Case.from_json(case), _word(reason)) for case, reason in data["skipped"])
             return cls(cases, data["measure"], _word(data["name"]), skipped)
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise Damaged(
                 expected="a whole task", got=f"one with {problem!r:.120}", remedy="Write the task again."
             ) from problem
@@ -307,8 +307,23 @@ def _from_json(data: Any) -> Shown:
     if isinstance(data, str):
         return data
     if "ids" in data:
-        return tuple(int(i) for i in data["ids"])
-    return np.array(data["array"], dtype=np.dtype(_word(data["dtype"])))
+        ids = _list(data["ids"])
+        if not all(type(i) is int and abs(i) < 2**63 for i in ids):
+            raise TypeError("ids that are not whole numbers of 64 bits")
+        return tuple(ids)
+    numbers = np.array(_list(data["array"]))
+    with np.errstate(all="ignore"):
+        shown = numbers.astype(np.dtype(_word(data["dtype"])))
+    exact = numbers.dtype.kind in "biuf" and (shown.dtype.kind == "f" or np.array_equal(shown, numbers))
+    if not exact or not np.isfinite(shown).all():
+        raise ValueError(f"an array whose numbers {shown.dtype} cannot hold")
+    return shown
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.40} where a list belongs")
+    return value
 
 
 def _word(value: Any) -> str:

@@ -326,8 +326,18 @@ def choose_pairs(
 
 
 def _found_on(circuit: Scores, cases: ReadTask) -> Bool[np.ndarray, " pair"]:
-    """Return which pairs a circuit was found on."""
+    """Return which pairs a circuit was found on.
+
+    Raises:
+        PatchclampError: scores that do not name their pairs: held-out ones cannot be told from them.
+    """
     known = set(circuit.provenance.extra.get("cases", ()))
+    if not known:
+        raise PatchclampError(
+            expected="a circuit that names the pairs it was found on",
+            got=f"scores of {circuit.provenance.method or 'patching'} without any",
+            remedy="`patchclamp circuit find` writes one.",
+        )
     return np.array([pair.id in known for pair in cases.task.cases])
 
 

@@ -447,7 +447,8 @@ def read_stimuli(
         what = f"an array of {rows.dtype} and shape {rows.shape}"
     elif isinstance(shown, Iterable) and not isinstance(shown, bytes | Mapping):
         listed = list(shown)
-        if listed and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in listed):
+        whole = listed and all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in listed)
+        if whole and all(abs(int(i)) < 2**63 for i in listed):
             return [fits(Stimulus.of(np.array(listed, dtype=np.int64)))]
         if listed:
             return [s for item in listed for s in read_stimuli(item, tokenize, fits)]

@@ -82,6 +82,7 @@ METHOD = Method(
         "edge",
     ),
     cost=_cost,
+    measures=True,
     oracle="oracles.attribution:activation_patching",
     calibrated_on=(
         "cat",

@@ -78,6 +78,7 @@ METHOD = Method(
     papers=(Paper("1311.2901", equation="section 4.2"),),
     keys=("region",),
     cost=_cost,
+    measures=True,
     oracle="oracles.occlusion:occlusion",
     calibrated_on=("digits-vit", "digits-cnn"),
     default_for=("attribute:region",),
