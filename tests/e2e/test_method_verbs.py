@@ -1,6 +1,7 @@
 """The verbs that run methods: their options follow --method, and what they give is kept and shown again."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -175,6 +176,35 @@ def test_labels_are_read_from_a_recording(capsys, recordings, tmp_path):
     assert found["summary"]["value"] == pytest.approx(
         pc.decode(stored, task, pc.Split.blocks(len(first), folds=3, gap=1)).summary.value
     )
+
+
+def test_a_page_replaces_nothing_but_a_page(capsys, tmp_path):
+    kept, page, pairs = tmp_path / "kept", tmp_path / "page.html", tmp_path / "pairs.jsonl"
+    words = ["attribute", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran"]
+    assert run(capsys, *words, "--out", str(kept), "--report", str(page))[0] == 0
+    pairs.write_text('{"a": 1}')
+    for file in (kept / "manifest.json", pairs):
+        before = file.read_bytes()
+        code, _, err = run(capsys, *words, "--report", str(file))
+        assert (code, "holds something else" in err, file.read_bytes() == before) == (2, True, True)
+    assert run(capsys, *words, "--report", str(page))[0] == 0
+
+
+def test_measured_scores_are_not_called_predicted(capsys):
+    words = ["attribute", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran"]
+    assert "predicted, not measured" in run(capsys, *words)[1]
+    assert "measured: each by itself" in run(capsys, *words, "--method", "activation_patching")[1]
+
+
+def test_a_changed_recording_is_not_compared(capsys, recordings, tmp_path):
+    folder = tmp_path / "changed"
+    shutil.copytree(recordings / "gpt2", folder)
+    piece = sorted(folder.glob("*.safetensors"))[0]
+    data = bytearray(piece.read_bytes())
+    data[-1] ^= 1
+    piece.write_bytes(data)
+    code, _, err = run(capsys, "compare", str(folder), str(folder))
+    assert (code, "damaged or missing" in err) == (2, True)
 
 
 def test_every_neuron_is_described_and_kept(capsys, tmp_path):

@@ -545,3 +545,13 @@ def test_a_piece_keeps_the_shape_of_every_array(tmp_path):
     kept = {"one": np.array(2.5), "row": np.arange(3.0), "turned": np.arange(6.0).reshape(2, 3).T}
     for read in (bundle.once("piece", lambda: kept), Bundle.open(tmp_path / "b", kind="test").read("piece")):
         assert {name: array.tolist() for name, array in read.items()} == {n: a.tolist() for n, a in kept.items()}
+
+
+def test_a_later_piece_without_a_journal_is_not_thrown_away(tmp_path):
+    bundle = Bundle.create(tmp_path / "b", kind="training", manifest={})
+    bundle.append("state-00000003", {"x": np.arange(3.0)})
+    bundle.finish()
+    (tmp_path / "b" / "journal.jsonl").write_bytes(b"")
+    with pytest.raises(Damaged, match="a first one where it names none"):
+        Bundle.open(tmp_path / "b").resume()
+    assert (tmp_path / "b" / "state-00000003.safetensors").is_file()

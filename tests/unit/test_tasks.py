@@ -116,3 +116,22 @@ def test_answers_that_the_vocabulary_lacks_are_skipped_and_refused_alone(organis
     assert cases.task.skipped == ((strange, "answers that the vocabulary lacks"),)
     with pytest.raises(PatchclampError, match="' unicorned', which it reads as '<unk>'"):
         cat.read(Task((strange,)))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"shown": "x", "targets": "12"},
+        {"shown": {"ids": [1.7, 2]}},
+        {"shown": {"ids": "123"}},
+        {"shown": {"ids": {"1": 2}}},
+        {"shown": {"ids": [10**30]}},
+        {"shown": {"array": [1.5, 2], "dtype": "int64"}},
+        {"shown": {"array": [300], "dtype": "uint8"}},
+        {"shown": {"array": [1e300], "dtype": "float16"}},
+    ],
+)
+def test_a_task_is_read_as_it_stands_or_not_at_all(case):
+    data = {**Task.of("x", " y").to_json(), "cases": [case]}
+    with pytest.raises(Damaged, match="a whole task"):
+        Task.from_json(data)

@@ -329,6 +329,12 @@ def info(options: Namespace) -> int:
             got=f"{options.folder}, an atlas",
             remedy="Ask `patchclamp atlas info` about it.",
         )
+    if (Path(options.folder) / "basis.json").is_file():
+        raise PatchclampError(
+            expected="a folder of anything but directions or features",
+            got=f"{options.folder}, a basis",
+            remedy=f"`patchclamp basis info {options.folder}` says what it holds.",
+        )
     bundle = Bundle.open(options.folder)
     if holds_circuit(bundle):
         return show_circuit(options)

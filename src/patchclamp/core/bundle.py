@@ -142,7 +142,8 @@ class Bundle:
         """Throw away what no journal line commits: a torn line, part files, at most one piece; nothing else.
 
         Raises:
-            Damaged: more than one piece is uncommitted, which no interruption leaves: the journal lost lines.
+            Damaged: more than one piece is uncommitted, or a later one without any that is committed, which no
+                interruption leaves: the journal lost lines.
         """
         committed = {e["piece"] for e in self.pieces}
         try:
@@ -151,9 +152,12 @@ class Bundle:
                 for f in self.path.glob("*.safetensors")
                 if f.is_file() and _OWN.fullmatch(f.stem) and f.stem not in committed
             ]
-            if len(loose) > 1:
+            # Before anything was committed only a first piece can be there.
+            later = [f for f in loose if not self.entries and f.stem.rpartition("-")[2].strip("0").isdigit()]
+            if len(loose) > 1 or later:
                 raise Damaged(
-                    expected="at most one piece that the journal does not name",
+                    expected="at most one piece that the journal does not name"
+                    + (", a first one where it names none" if later else ""),
                     got=f"{len(loose)}, such as {loose[0].name}: {self.path / 'journal.jsonl'} lost lines",
                     remedy="Restore the journal, or record again in another folder; nothing was deleted.",
                 )

@@ -369,7 +369,7 @@ class VisionModel(Model):
             raise CannotIntervene(
                 expected="a vision transformer of a known family, for relevance rules",
                 got=self.name,
-                remedy="Convolutions have no stand-ins: use integrated gradients, attribution patching or activation patching.",
+                remedy="Convolutions have no stand-ins: use integrated gradients or attribution patching.",
             )
         shown = self._repeated(stimuli, interventions)
         held: dict[str, Tensor] = {}
