@@ -138,7 +138,7 @@ def test_calibrate_holds_predictions_against_replacements_where_no_circuit_is_kn
     assert by["integrated_gradients"]["spearman"] > by["random"]["spearman"]
     code, out, _ = say(*words, json_too=False)
     assert code == 0
-    assert f"{by['ig']['spearman']:.2f}" in out
+    assert f"{by['integrated_gradients']['spearman']:.2f}" in out
 
 
 def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
@@ -150,7 +150,7 @@ def test_the_table_names_the_planted_neuron_and_not_the_louder_decoy(say):
     assert "Verdict: holds (p = 0.01 beside 99 different random sets, same kind, any layer and position)" in out
 
 
-def test_a_corrupted_prompt_is_the_reference_where_one_is_given(say):
+def test_a_corrupted_prompt_is_the_baseline_where_one_is_given(say):
     code, told, _ = say("explain", *CAT, *ANSWERS, "--corrupt", "the old dog")
     assert code == 0
     assert told["baseline"] == "corrupted"
