@@ -119,8 +119,8 @@ def test_calibrate_prints_one_table(say):
     code, told, _ = say("calibrate", "cat", "organism:decoy-gpt2")
     by = {(f["organism"], f["method"]): f for f in told["findings"]}
     assert code == 0
-    assert by["cat", "exact"]["found"] == by["cat", "oracle"]["found"] == 2
-    assert by["decoy-gpt2", "activation"]["found"] < by["decoy-gpt2", "exact"]["found"]
+    assert by["cat", "activation_patching"]["found"] == by["cat", "oracle"]["found"] == 2
+    assert by["decoy-gpt2", "activation"]["found"] < by["decoy-gpt2", "activation_patching"]["found"]
     assert all(f["found"] == f["true"] for f in told["edges"] if f["method"] in ("activation_patching", "oracle"))
     assert told["joint"] == []
     code, out, _ = say("calibrate", "cat", json_too=False)

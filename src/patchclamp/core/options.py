@@ -177,7 +177,10 @@ def _read_one(entry: Mapping[str, Any], text: str) -> Any:
             # Python reads 1_000 and digits of other scripts as numbers; people who type them mean something else.
             if "_" in text or not text.isascii():
                 raise ValueError(text)
-            return int(text) if entry["type"] == "int" else float(text)
+            number = int(text) if entry["type"] == "int" else float(text)
+            if entry["type"] == "int" and abs(number) >= 2**63:
+                raise ValueError("more than 64 bits hold")
+            return number
     except (KeyError, ValueError) as problem:
         raise _wrong(entry, text) from problem
     return text
