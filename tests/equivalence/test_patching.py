@@ -111,7 +111,7 @@ def test_spans_and_all_positions_are_patched_at_once(models, asked, name):
     spans = patch_sites(model, pairs, ["head"], positions=["-1", "-4:-1", "1:3"], batch_size=3)
     assert together.index[0] == "blocks.0.attn.z/heads/0"
     assert spans.index.spans == ("-1", "-4:-1", "1:3")
-    assert [str(spans.key(k)) for k in spans.index.grid("blocks.0.attn.z", "heads")[:, 1]] == [
+    assert [str(spans.key(int(k))) for k in spans.index.grid("blocks.0.attn.z", "heads")[:, 1]] == [
         f"blocks.0.attn.z/heads/1@{at}" for at in ("-1", "-4:-1", "1:3")
     ]
     for site, head, i in itertools.product(("blocks.0.attn.z", "blocks.1.attn.z"), range(2), range(3)):

@@ -19,7 +19,7 @@ class NoOptions:
     """The options of a method that has none."""
 
 
-def option(default: Any, help: str, *, least: float | None = None, most: float | None = None) -> Any:
+def option(default: Any, help: str, *, least: float | int | None = None, most: float | int | None = None) -> Any:
     """Return the field of an options class: its default, what it does, and the range of a number.
 
     Args:

@@ -241,7 +241,7 @@ def _loudest(found: Scores, chosen: Sequence[UnitKey], *, without: Set[UnitKey] 
     return nodes
 
 
-def _nodes(found: Scores, places: Iterable[int]) -> list[UnitKey]:
+def _nodes(found: Scores, places: Iterable[int | np.integer]) -> list[UnitKey]:
     """Return the units at some places."""
     return [found.units.unit(int(place)) for place in places]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -220,6 +220,7 @@ def batches_by_length(
         yield from (members[k : k + most] for k in range(0, len(members), most))
 
 
+@runtime_checkable
 class Answers(Protocol):
     """A model that answers with logits."""
 
@@ -228,6 +229,7 @@ class Answers(Protocol):
         """Number of logits."""
 
 
+@runtime_checkable
 class Reader(Protocol):
     """A model that reads one case, and measures m."""
 

@@ -1,7 +1,7 @@
 """Read a task with a plain network: each case's ids or array is one row, its answers are classes of the output."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ def _positions(case: Case) -> tuple[int, ...]:
     return tuple(i for part in spans for i in range(part.start, max(part.stop, part.start + 1))) or (-1,)
 
 
+@runtime_checkable
 class ReadsRows(Protocol):
     """What reading needs of a plain network that is laid out."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from patchclamp.subjects.text import Tokenizer
 ALIKE = "answers that begin with the same token"
 
 
+@runtime_checkable
 class ReadsPrompts(Protocol):
     """What reading needs of a language model."""
 
@@ -44,6 +45,7 @@ class ReadsPrompts(Protocol):
         """Return the ids that an answer adds after a prompt."""
 
 
+@runtime_checkable
 class ReadsImages(Protocol):
     """What reading needs of a model of images."""
 
@@ -62,7 +64,7 @@ class ReadsImages(Protocol):
 
 
 def read_prompt(
-    model: ReadsPrompts,
+    model: Any,
     shown: Any,
     targets: Sequence[str | int],
     contrasts: Sequence[str | int],
@@ -76,7 +78,8 @@ def read_prompt(
 
     Of one target and one contrast m is read where they first differ, after the beginning that they share. A target
     alone of several tokens is read as its sequence log-probability. Of several targets or contrasts the first tokens
-    are read. A masked language model answers at its mask, in one token.
+    are read. A masked language model answers at its mask, in one token. The model is ``ReadsPrompts``; one without a
+    tokenizer is refused in here.
 
     Raises:
         CannotRead: prompts that do not fit the context, or of unequal length; answers that change the prompt's tokens,

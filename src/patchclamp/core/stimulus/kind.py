@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -15,6 +15,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import kinds as folder
 
 
+@runtime_checkable
 class Shown(Protocol):
     """One stimulus of any kind."""
 
