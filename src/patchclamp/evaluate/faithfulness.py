@@ -329,10 +329,10 @@ def _found_on(circuit: Scores, cases: ReadTask) -> Bool[np.ndarray, " pair"]:
     """Return which pairs a circuit was found on.
 
     Raises:
-        PatchclampError: scores that do not name their pairs: held-out ones cannot be told from them.
+        PatchclampError: shares of a patching, which name no pairs: held-out ones cannot be told from them.
     """
     known = set(circuit.provenance.extra.get("cases", ()))
-    if not known:
+    if not known and circuit.unit != "m":
         raise PatchclampError(
             expected="a circuit that names the pairs it was found on",
             got=f"scores of {circuit.provenance.method or 'patching'} without any",
