@@ -53,10 +53,19 @@ def is_kept(folder: Path) -> bool:
     return any((folder / name).exists() for name in KEPT)
 
 
+def _is_graph(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b"patchclamp-graph" in file.read(400)
+    except OSError:
+        return False
+
+
 def check_writable(name: str, option: str) -> None:
     """Refuse, before anything is computed, a file that cannot be written, or that holds something else."""
     path = Path(name)
-    if path.is_file() and (is_kept(path.absolute().parent) or path.suffix.lower() not in ENDINGS[option]):
+    own = path.name in KEPT or (path.suffix == ".json" and is_kept(path.absolute().parent) and not _is_graph(path))
+    if path.is_file() and (own or path.suffix.lower() not in ENDINGS[option]):
         raise PatchclampError(
             expected=f"a new name for {option}, or an earlier file of its kind ({', '.join(ENDINGS[option])})",
             got=f"{name}, which is there and holds something else",
