@@ -409,3 +409,20 @@ def test_explain_names_the_planted_neuron_with_its_receipts(against_zero):
     for answer in ("two", 7):
         with pytest.raises(PatchclampError, match=r"class numbers|classes from 0 to 2"):
             pc.explain(net, x, answer, levels=["module.1.out"])
+
+
+def test_without_named_sites_the_modules_that_hold_no_others_are_scored():
+    net = pc.wrap(nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), nn.Linear(8, 3)), torch.zeros(1, 4))
+    task = pc.Task((pc.Case(np.ones(4, np.float32), np.zeros(4, np.float32), ("2",), ("0",)),) * 2)
+    sites = ["module.0.0.out", "module.0.1.out", "module.1.out"]
+    for method in ("attribution_patching", "activation_patching"):
+        found = pc.attribute(net, task, method=method)
+        assert [block.site for block in found.index.blocks] == sites
+        named = pc.attribute_pairs(net, net.read(task), level="neuron", sites=sites, method=method)
+        np.testing.assert_array_equal(found.values, named.values)
+
+
+def test_an_image_models_channels_are_its_neurons():
+    task = pc.Task.of("digits:1", "1", contrast="7")
+    found = pc.attribute(pc.load("organism:digits-cnn"), task, method="attribution_patching")
+    assert {block.basis for block in found.index.blocks} == {"channels"}

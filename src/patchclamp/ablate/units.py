@@ -95,7 +95,11 @@ class UnitSets:
 
     Args:
         keys: of units, without a place (everywhere) or with a position; or an index of them, whose keys are not read.
-        rows: the sets; they may be made as they are asked for.
+        rows: the sets, each as places among ``keys`` or as a mark for every key; they may be made as they are asked
+            for.
+
+    Raises:
+        PatchclampError: listed rows that are no places of keys, or marks of another number.
 
     Example:
         >>> sets = UnitSets.of([["blocks.0.mlp.act/neurons/7"], ["blocks.0.mlp.act/neurons/7", "embed/whole/0@1"]])
@@ -105,6 +109,19 @@ class UnitSets:
 
     keys: Sequence[str | UnitKey] | UnitIndex
     rows: Rows
+
+    def __post_init__(self) -> None:
+        n = len(self.keys)
+        for row in self.rows if isinstance(self.rows, list | tuple) else ():
+            if isinstance(row, First):
+                continue
+            array = isinstance(row, np.ndarray) and row.ndim == 1 and row.dtype.kind in "biu"
+            if not array or (len(row) != n if row.dtype == bool else not np.all((row >= 0) & (row < n))):
+                raise PatchclampError(
+                    expected=f"sets as arrays of places from 0 to {n - 1}, or of {n} marks",
+                    got=f"{row!r:.80}",
+                    remedy="`UnitSets.of` makes sets of keys.",
+                )
 
     @classmethod
     def of(cls, sets: Sequence[Sequence[str | UnitKey]]) -> "UnitSets":

@@ -100,8 +100,6 @@ def score_task(
         PatchclampError: edges without counterparts, several cases without counterparts, or what the rule refuses.
     """
     bare = [case for case in task.cases if case.counterpart is None]
-    if sites is None and level == "neuron" and (not bare or len(task) == 1):
-        sites = own_sites(model_of(subject, subject.read(task, least=None)), level)
     if bare and (len(task) > 1 or level == "edge"):
         raise PatchclampError(
             expected="a counterpart of every case, for edges and for several cases",
@@ -116,10 +114,11 @@ def score_task(
                 remedy="Name the basis behind a pattern, such as module.0.out/whole, or give a counterpart.",
             )
         cases = subject.read(task, least=None)
+        model = model_of(subject, cases)
+        chosen = sites if sites is not None else own_sites(model, level) or SITES[level]
         nodes = attribute_nodes(
-            model_of(subject, cases), cases.clean[0], cases.metrics[0], method=rule,
-            levels=SITES[level] if sites is None else sites, direction=direction, progress=progress,
-        )  # fmt: skip
+            model, cases.clean[0], cases.metrics[0], method=rule, levels=chosen, direction=direction, progress=progress
+        )
         return replace(nodes, task=cases.task.hash)
     if level == "edge":
         subject = with_edges(subject)
@@ -135,6 +134,8 @@ def score_task(
             subject, cases, method=rule, direction=direction, by_position=by_position, progress=progress
         )
         return replace(found, task=cases.task.hash)
+    if sites is None:
+        sites = own_sites(model_of(subject, cases), level)
     found = attribute_pairs(
         subject, cases, level=level, sites=sites, method=rule, denoise=direction == "denoise",
         by_position=by_position or (len(task) == 1 and sites is None), progress=progress,

@@ -10,7 +10,7 @@ import numpy as np
 from patchclamp.attribute.patching import SHOWN, Patching
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
 from patchclamp.core.score_maps import count_run
 from patchclamp.core.score_pieces import append_cases, read_cases
@@ -51,6 +51,12 @@ def patch_to_folder(
                     expected=f"the job that {out} was begun with",
                     got=f"another {' and '.join(changed)}",
                     remedy="Resume with the same options, or choose a new --out.",
+                )
+            if bundle.whole and (broken := bundle.damaged()):
+                raise Damaged(
+                    expected=f"the parts of {out} as they were committed",
+                    got=f"damaged or missing: {', '.join(broken[:8])}",
+                    remedy="Restore them from a copy, or patch again into a new --out.",
                 )
             bundle.resume()
         else:

@@ -40,6 +40,8 @@ def decode(options: Namespace) -> int:
     labels = _read_labels(options.labels)
     recording = load_recording(options.recording, given.get("site", ""))
     split = Split.blocks(len(recording.stimuli), folds=folds, gap=gap)
+    if options.labels.endswith(".json"):
+        log("note: labels are taken in their order; a recording keeps no text to compare the cases with")
     log(f"{len(recording.stimuli):,} stimuli of {len(labels.labels):,} classes, {split.rule}")
     with Meter("decode", "fits") as meter:
         found = run(recording, labels, split, method=options.method, seed=options.seed, progress=meter, **given)
