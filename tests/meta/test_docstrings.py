@@ -71,9 +71,7 @@ def named_by_participle(tree: ast.AST) -> list[str]:
 def is_participle(name: str) -> bool:
     """Return whether a name is a participle and nothing else: `found`, `_measured`; not `measure`, `embed`."""
     word = name.strip("_")
-    return word in IRREGULAR.split() or (
-        word.isalpha() and word.endswith("ed") and word not in NOT_PARTICIPLES.split()
-    )
+    return word in IRREGULAR.split() or (word.isalpha() and word.endswith("ed") and word not in NOT_PARTICIPLES.split())
 
 
 def levels(paths: list[Path]) -> dict[str, int]:
