@@ -19,8 +19,8 @@ LEAST_ARGUMENTS = 3
 """Functions with fewer arguments are short enough to be read."""
 IRREGULAR = (
     "begun bound built chosen done drawn felt found given gone held kept known laid left lent lost made meant met said "
-    "seen sent shown sought spent spoken spun stood struck stuck taken taught thought told torn understood unseen woven "
-    "written"
+    "seen sent shown sought spent spoken spun stood struck stuck taken taught thought told torn understood unseen "
+    "woven written"
 )
 NOT_PARTICIPLES = "embed exceed feed need proceed seed shed shred speed succeed unembed"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
