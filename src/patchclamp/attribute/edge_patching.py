@@ -34,30 +34,43 @@ def patch_edges(
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
 ) -> Scores:
-    """Measure every edge: what m changes by where v alone reads u as it is under the other prompt.
+    """Measure the effect of every edge u → v on m: v alone reads u as it is under the other prompt.
 
     noise: m(x) − m(x with v reading u(x′)); denoise: m(x′ with v reading u(x)) − m(x′). Everything that follows from v
-    is computed anew; u itself, and all others that read it, stay as they are. A head's u is what ``writes_of`` says.
+    is computed anew; u itself, and every other reader of u, stay as they are. A head's u is what ``writes_of`` says.
 
     Args:
-        model: the subject.
-        cases: prompts, and m of each.
-        direction: into which run is patched.
+        model: a language model whose writers add to one stream.
+        cases: prompts x with counterparts x′, and m of each.
+        direction: which run is patched into: ``noise`` x, ``denoise`` x′.
         by_position: measure every position by itself; all pairs must be of one length.
         batch_size: rows of one forward pass.
         progress: called with edges done and edges in all, times positions where these are measured apart.
         keep: where the effects of every pair are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
-        Scores: of every pair, and their mean; of all positions patched at once, or of each.
+        Scores: of every edge, ``(edge,)`` means over cases and ``(case, edge)`` in units of m; all positions patched at
+            once, or ``(case, edge · position)`` by position.
 
     Raises:
         PatchclampError: an unknown direction, or pairs of several lengths by position.
         CannotIntervene: a model without such edges.
 
+    Source: path patching, 2304.05969, over single edges as in 2310.10348. Departs from them in patching into the clean
+    run by default.
+
     Cost: per pair and edge a forward pass that begins at the reader's block, and per block its projections (or its
     MLP) once for every writer before; by position all of it for each. Memory of ``batch_size``
     rows.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> scores = patch_edges(cat, cat.read(task))
+        >>> str(scores.top(1)[0]), round(float(scores.values.max()), 1)
+        ('cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0', 8.0)
     """
     ends, sign = orient(cases, direction)
     graph = edge_map(model)

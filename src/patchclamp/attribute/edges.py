@@ -39,7 +39,7 @@ def attribute_edges(
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
 ) -> Scores:
-    r"""Score every edge u → v by (u(x) − u(x′)) · ∂m/∂(input of v), summed over positions.
+    r"""Score every edge u → v by (u(x) − u(x′)) · ∂m/∂(input of v): a prediction of its effect on m.
 
     The input of v is the residual stream as v alone reads it: before the norm, once for every head's query, key and
     value, for every MLP and for the logits. Positive scores carry m(x) − m(x′).
@@ -57,10 +57,10 @@ def attribute_edges(
 
     Args:
         model: the subject.
-        cases: prompts, and m of each.
+        cases: prompts x with counterparts x′, and m of each.
         method: one of the table, or a rule of ``attribute.rules``.
-        rules: others than the method's own, for relp; see ``LanguageModel.differentiate``.
-        steps: points of the path, for eap_ig.
+        rules: relevance rules instead of the method's own; only for relp.
+        steps: Gauss-Legendre points of the path; only for eap_ig.
         direction: what eap predicts: ``noise`` m(x) − m(x with the edge as in x′), ``denoise`` m(x′ with the edge as in
             x) − m(x′). The path of eap_ig lies between both, so that its scores are the same either way.
         by_position: score every position by itself; all pairs must be of one length.
@@ -68,7 +68,7 @@ def attribute_edges(
         keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
-        Scores: of every pair, and their mean.
+        Scores: of every edge, ``(edge,)`` means over cases and ``(case, edge)`` in units of m.
 
     Raises:
         PatchclampError: an unknown method or rule, pairs of several lengths by position, or scores that would not fit
@@ -80,6 +80,14 @@ def attribute_edges(
 
     Cost: two forward passes and one backward (eap_ig: ``steps`` more of both), and in every block a backward pass of
     its projections for each query, key and value. Memory: see ``edge_memory``.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute_edges(cat, cat.read(task), method="relp").top(1)[0])
+        'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
     name, rule = find_rule(method, "edge", rules=rules, steps=steps)
     if not isinstance(rule, Gradient | PathIntegral):
@@ -131,9 +139,17 @@ def attribute_edges(
 
 
 def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = False) -> int:
-    """Return how many bytes ``attribute_edges`` takes beside the model and the graph of its forward pass.
+    """Estimate the bytes that scoring every edge takes: the scores, and what one batch holds.
 
     Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
+
+    Args:
+        model: the subject.
+        cases: the cases.
+        by_position: whether positions are kept apart.
+
+    Returns:
+        int: bytes besides the model's own.
     """
     per_edge = max(map(len, cases.clean)) if by_position else 1
     scores = 4 * len(cases) * len(edge_map(model)) * per_edge

@@ -1,4 +1,4 @@
-"""Patching: put one run's activations into another, place by place, and see how much of the answer comes with them."""
+"""Patch one run's activations into another, place by place, and measure the share of the answer that each restores."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -50,20 +50,20 @@ def patch_sites(
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> Scores:
-    r"""Patch every unit at every place, one at a time, on every pair.
+    r"""Patch every unit at every place, one at a time, on every case: the share of the answer that each restores.
 
-    With x a clean prompt, x′ its corrupted counterpart and n(·) a unit's value:
+    With x a clean prompt, x′ its corrupted counterpart and n(·) a unit's activation:
 
     denoise: AP(n) = [m(x′ with n := n(x)) − m(x′)] / [m(x) − m(x′)]
 
     noise: AP(n) = [m(x) − m(x with n := n(x′))] / [m(x) − m(x′)]
 
-    Both are 1 where the patch makes all the difference, and 0 where it makes none. A cell where both runs have the same
-    value to the bit, such as before the first token that differs, is 0 without being run.
+    Both are 1 if the patch makes all the difference and 0 if it makes none. A cell where both runs have equal bits,
+    such as before the first token that differs, is 0 without being run.
 
     Args:
         model: the subject; of a wrapped plain network patterns of module sites.
-        cases: what ``subject.read(task)`` gave.
+        cases: what ``subject.read(task)`` returns.
         sites: some of ``resid`` (every block's input and the last one's output), ``attn`` and ``mlp`` (what they
             write), ``head``, ``neuron``, ``feature`` (of the bases that were added), or patterns of site paths: the
             whole vector there, or with ``/heads`` or ``/neurons`` behind it each of its units.
@@ -74,9 +74,9 @@ def patch_sites(
         progress: called with cells done and cells in all.
 
     Returns:
-        Scores: the mean share of m(x) − m(x′) that each unit at each place restores, or takes away; ``per_case`` has
-            every pair's, nan where it has no such place, and ``measures["run"]`` in how many pairs the two runs differ
-            there. ``estimates`` gives intervals and p over pairs.
+        Scores: ``(unit · place,)`` mean share of m(x) − m(x′) that each unit at each place restores, or takes away;
+            ``per_case`` holds every case's, nan where it has no such place, and ``measures["run"]`` in how many cases
+            the two runs differ there. ``estimates`` gives intervals and p over cases.
 
     Raises:
         PatchclampError: unknown sites, spans that no prompt has, or more cells than memory should hold.
@@ -110,21 +110,39 @@ def plan_patching(
     direction: str = "denoise",
     batch_size: int = 64,
 ) -> "Patching":
-    """Return a job of patching without doing it: what it costs, and its parts one by one; see ``patch_sites``."""
+    """Return a job of patching without running it: its cost, and its parts one by one.
+
+    Args:
+        model: the subject.
+        cases: what ``subject.read(task)`` returns.
+        sites: as of ``patch_sites``, like all that follow.
+
+    Returns:
+        Patching: the job.
+
+    Raises:
+        PatchclampError: as ``patch_sites``.
+
+    Example:
+        >>> from patchclamp.opening import load, open_task
+        >>> cat = load("organism:cat")
+        >>> plan_patching(cat, cat.read(open_task("planted", cat)), "neuron").n_cells
+        128
+    """
     laid = model_of(model, cases)
     return Patching(laid, cases, sites_named(laid, sites), grid_of(cases, positions), direction, batch_size)
 
 
 @dataclass(frozen=True, eq=False)
 class Patching:
-    """A job of patching: its cost, and its parts, each of some pairs of one length.
+    """Hold a job of patching: its cost, and its parts, each of some cases of one length.
 
     Args:
         model: the subject.
-        cases: what is asked.
+        cases: prompts with counterparts, and m of each.
         sites: path and basis of each.
         grid: the places.
-        direction: which way.
+        direction: ``denoise`` or ``noise``.
         batch_size: cells per forward pass.
 
     Raises:
@@ -189,7 +207,7 @@ class Patching:
 
     @property
     def held_bytes(self) -> int:
-        """Memory of the activations and residual streams that are held at once, besides the model's own."""
+        """Bytes of the activations and residual streams in memory at once, besides the model's own."""
         return self._most * self._per_pair
 
     @property
@@ -211,7 +229,7 @@ class Patching:
         return list(self.cases.batches_by_length(self._most))
 
     def seconds(self) -> float:
-        """Return about how long it takes, from one pass of ``batch_size`` rows; an upper bound where runs agree."""
+        """Estimate seconds; an upper bound, because cells with equal values are skipped."""
         rows = min(self.batch_size, 64)
         shown, metric = [self.cases.clean[0]] * rows, self.cases.metric([0] * rows)
         self.model.measure(shown, metric)  # the first pass pays for set-up
@@ -231,7 +249,7 @@ class Patching:
         """Compute the parts from ``first`` on, one by one.
 
         Args:
-            first: how many parts are known already.
+            first: how many parts are computed already.
             progress: called with cells done and cells in all.
 
         Yields:
@@ -330,12 +348,15 @@ class Patching:
     def scores(
         self, per_case: Float[np.ndarray, "pair key"], run: Float[np.ndarray, " key"], *, known: bool = True
     ) -> Scores:
-        """Return what all parts together are.
+        """Build Scores from all parts together.
 
         Args:
-            per_case: every pair's effects.
-            run: in how many pairs each key's patch was run.
-            known: False where nothing was patched yet, and only what is fixed before is of interest.
+            per_case: ``(case, key)`` effects.
+            run: ``(key,)`` in how many cases the patch was run.
+            known: False if nothing was patched yet, and only the keys and the provenance are of interest.
+
+        Returns:
+            Scores: means over cases, in shares of m(x) − m(x′).
         """
         cases, first = self.cases, self.cases.task.cases[0]
         measure = cases.metrics[0].kind
@@ -360,7 +381,7 @@ class Patching:
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The token at each place, where all clean prompts have the same."""
+        """The token at each place, if all clean prompts have the same."""
         if not hasattr(self.model, "tokenizer"):
             return ("",) * len(self.grid.places)
         found = []
