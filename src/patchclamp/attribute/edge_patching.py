@@ -79,22 +79,28 @@ def patch_edges(
     each, total = len(spots) * len(graph), len(cases) * len(spots) * len(graph)
     scores = np.zeros((len(cases), each))
 
-    def patched(i: int, done: int) -> dict[str, np.ndarray]:
+    def patch_case(i: int, done: int) -> dict[str, np.ndarray]:
         into = ends.clean[i]
         one = _Patching(model, graph, into, ends.counterpart[i], ends.metrics[i], batch_size)
         own = []
         for spot in spots:
-            own.append(one.measured(spot))
+            own.append(one.measure(spot))
             if progress is not None:
                 progress(done + len(own) * len(graph), total)
         return {"change": sign * (ends.m_clean[i] - np.stack(own, axis=1)).ravel()}
 
     for i in range(len(cases)):
-        scores[i] = keep(f"batch-{i + 1:05d}", partial(patched, i, i * each))["change"]
+        scores[i] = keep(f"batch-{i + 1:05d}", partial(patch_case, i, i * each))["change"]
     return scores_over(
-        model, cases, graph.keys(model.name, n_places), scores.mean(0), scores, method="attribute/activation_patching",
-        options={"level": "edge", "direction": direction}, measured=True,
-    )  # fmt: skip
+        model,
+        cases,
+        graph.keys(model.name, n_places),
+        scores.mean(0),
+        scores,
+        method="attribute/activation_patching",
+        options={"level": "edge", "direction": direction},
+        measured=True,
+    )
 
 
 class _Patching:
@@ -107,7 +113,7 @@ class _Patching:
         self.base: Writes = writes_of(model, [into])
         self.change = writes_of(model, [of]).each[0] - self.base.each[0]
 
-    def measured(self, spot: int | None) -> Float[np.ndarray, " edge"]:
+    def measure(self, spot: int | None) -> Float[np.ndarray, " edge"]:
         """Return m under each edge's patch, at one position or at all."""
         change = self.change
         if spot is not None:
@@ -129,7 +135,7 @@ class _Patching:
         for part in (stream + change[:seen]).split(self.batch_size):
             rows = [self.shown] * len(part)
             written = mlp_writes(self.model, self.graph, rows, layer, part)
-            found.append(self._measured(layer, {f"blocks.{layer}.mlp.write": written}))
+            found.append(self._measure(layer, {f"blocks.{layer}.mlp.write": written}))
         return torch.cat(found)
 
     def _into_heads(self, layer: int, change: Tensor) -> Tensor:
@@ -148,13 +154,13 @@ class _Patching:
                 path, place = next(item for item in self.graph.slots(layer).items() if reader < item[1].stop)
                 head = reader - place.start
                 given[path][row, :, head] = variants[path][1 + writer, :, head]
-            found.append(self._measured(layer, {path: x.flatten(2) for path, x in given.items()}))
+            found.append(self._measure(layer, {path: x.flatten(2) for path, x in given.items()}))
         return torch.cat(found)
 
     def _chunks(self, n: int) -> Iterator[range]:
         return (range(k, min(k + self.batch_size, n)) for k in range(0, n, self.batch_size))
 
-    def _measured(self, layer: int, given: dict[str, Tensor]) -> Tensor:
+    def _measure(self, layer: int, given: dict[str, Tensor]) -> Tensor:
         """Return m of rows that are given values of their own within a block."""
         n = len(next(iter(given.values())))
         stream = self.base.streams[self.graph.stream(layer)].to(self.model.dtype)

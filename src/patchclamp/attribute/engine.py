@@ -153,7 +153,13 @@ def score_task(
     if sites is None:
         sites = own_sites(model_of(subject, cases), level)
     found = attribute_pairs(
-        subject, cases, level=level, sites=sites, method=rule, denoise=direction == "denoise",
-        by_position=by_position or (len(task) == 1 and sites is None), progress=progress,
-    )  # fmt: skip
+        subject,
+        cases,
+        level=level,
+        sites=sites,
+        method=rule,
+        denoise=direction == "denoise",
+        by_position=by_position or (len(task) == 1 and sites is None),
+        progress=progress,
+    )
     return replace(found, task=cases.task.hash)

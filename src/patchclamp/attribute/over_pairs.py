@@ -29,8 +29,10 @@ from patchclamp.subjects.plain import check_places, model_of
 MEASURED = 2000
 """Parts up to which each is replaced by itself where no method is named: a prediction may miss one without a word."""
 SITES: Mapping[str, tuple[str, ...]] = {
-    "node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")
-}  # fmt: skip
+    "node": ("node",),
+    "neuron": ("neuron", "head"),
+    "feature": ("neuron", "head", "feature"),
+}
 """Levels of ``attribute_nodes`` that a circuit's level is made of; features stand in the place of neurons."""
 BATCH, GAP = 16, "|gap"
 MOST_KEPT = 256 * 2**20

@@ -286,7 +286,7 @@ class Patching:
         spots = [self.grid.at(k, length) for k in range(len(self.grid.places))]
         effects, cells = np.full((len(members), len(self.index)), np.nan), []
         for number, (path, basis) in enumerate(self.sites):
-            moved = self._moved(both, path, basis, len(members))
+            moved = self._differences(both, path, basis, len(members))
             keys = self.index.grid(path, basis)
             for place, spot in enumerate(spots):
                 if spot:
@@ -294,7 +294,7 @@ class Patching:
                     rows = np.argwhere((moved if self.grid.how == "all" else moved[:, list(spot)]).any(1))
                     cells.append(np.insert(rows, [1, 1], [number, place], axis=1))
         which = np.concatenate(cells)
-        measured = self._measured(members, into, both, which, spots, progress) if len(which) else np.zeros(0)
+        measured = self._measure_cells(members, into, both, which, spots, progress) if len(which) else np.zeros(0)
         ends = self.cases.m_clean[members], self.cases.m_counterpart[members]
         start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)
         shares = sign * (measured - start[which[:, 0]]) / (ends[0] - ends[1])[which[:, 0]]
@@ -303,7 +303,7 @@ class Patching:
         effects[pair, keys] = shares
         return effects, np.bincount(keys, minlength=len(self.index)).astype(np.uint8)
 
-    def _measured(
+    def _measure_cells(
         self,
         members: Int[np.ndarray, " some"],
         into: Sequence[Shown],
@@ -333,7 +333,7 @@ class Patching:
         found: np.ndarray = measured[which[:, 0], cell]
         return found
 
-    def _moved(self, both: Recording, path: str, basis: str, n: int) -> Bool[np.ndarray, "some position unit"]:
+    def _differences(self, both: Recording, path: str, basis: str, n: int) -> Bool[np.ndarray, "some position unit"]:
         """Return where the two runs differ."""
         values = both[path]
         known = self.model.basis_at(path, basis)
@@ -361,23 +361,36 @@ class Patching:
         cases, first = self.cases, self.cases.task.cases[0]
         measure = cases.metrics[0].kind
         return Scores(
-            self.index, mean_columns(per_case)[0] if known else np.zeros(len(self.index)), SHARES[self.direction],
-            "corrupted", float(cases.m_clean.mean()), float(cases.m_counterpart.mean()), per_case,
-            measures={"run": run}, task=cases.task.hash,
+            self.index,
+            mean_columns(per_case)[0] if known else np.zeros(len(self.index)),
+            SHARES[self.direction],
+            "corrupted",
+            float(cases.m_clean.mean()),
+            float(cases.m_counterpart.mean()),
+            per_case,
+            measures={"run": run},
+            task=cases.task.hash,
             provenance=Provenance(
-                self.model.name, self.model.hash,
+                self.model.name,
+                self.model.hash,
                 options={
-                    "sites": ["/".join(site) for site in self.sites], "positions": list(self.grid.places),
-                    "direction": self.direction, "metric": measure, "batch_size": self.batch_size,
+                    "sites": ["/".join(site) for site in self.sites],
+                    "positions": list(self.grid.places),
+                    "direction": self.direction,
+                    "metric": measure,
+                    "batch_size": self.batch_size,
                 },
                 versions=read_versions(),
                 extra={
-                    "aligned": self.grid.how, "tokens": list(self.tokens), "skipped": cases.count_skipped(),
-                    "example": [words_of(first.shown), words_of(first.counterpart)], "device": self.model.device.type,
+                    "aligned": self.grid.how,
+                    "tokens": list(self.tokens),
+                    "skipped": cases.count_skipped(),
+                    "example": [words_of(first.shown), words_of(first.counterpart)],
+                    "device": self.model.device.type,
                     "dtype": str(self.model.dtype).removeprefix("torch."),
                 },
             ),
-        )  # fmt: skip
+        )
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:

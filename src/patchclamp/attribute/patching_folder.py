@@ -23,9 +23,13 @@ FOLLOWING = ("index", "n", "dtypes", "task", "members")
 
 
 def patch_to_folder(
-    job: Patching, out: str | Path, *, resume: bool = False, progress: Progress | None = None,
+    job: Patching,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
     page: Callable[[Scores], str | None] | None = None,
-) -> Scores:  # fmt: skip
+) -> Scores:
     """Patch, and store every part on disk as soon as it is computed; at the end write ``patching.json`` beside them.
 
     Args:
@@ -91,9 +95,10 @@ def _manifest(job: Patching) -> dict[str, Any]:
     shape, n = (len(job.cases), len(job.index)), len(job.index)
     nothing = job.scores(np.broadcast_to(np.zeros(1), shape), np.zeros(n), known=False)
     return {
-        **nothing.manifest(), "pairs": [case.worded().to_json() for case in job.cases.task.cases],
+        **nothing.manifest(),
+        "pairs": [case.worded().to_json() for case in job.cases.task.cases],
         "members": [len(members) for members in job.members],
-    }  # fmt: skip
+    }
 
 
 def _differences(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

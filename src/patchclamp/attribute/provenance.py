@@ -71,10 +71,21 @@ def scores_over(
         **({} if task is None else {"task": task.to_json()}),
     }
     provenance = Provenance(
-        model.name, model.hash, method, options=dict(options), versions=read_versions(), hashes=dict(hashes or {}),
+        model.name,
+        model.hash,
+        method,
+        options=dict(options),
+        versions=read_versions(),
+        hashes=dict(hashes or {}),
         extra={**told, **extra},
-    )  # fmt: skip
+    )
     return Scores(
-        index, np.asarray(values, dtype=np.float64), "m", "corrupted", float(cases.m_clean.mean()),
-        float(cases.m_counterpart.mean()), per_case=per_case, provenance=provenance,
-    )  # fmt: skip
+        index,
+        np.asarray(values, dtype=np.float64),
+        "m",
+        "corrupted",
+        float(cases.m_clean.mean()),
+        float(cases.m_counterpart.mean()),
+        per_case=per_case,
+        provenance=provenance,
+    )
