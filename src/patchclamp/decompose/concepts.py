@@ -117,8 +117,8 @@ def detect_concepts(
     Raises:
         PatchclampError: no token, no concept, or no sentence of one of the halves.
 
-    Source: 2506.10920, concept detection. Departs from it in labels instead of a language model, and in all sentences instead
-    of five of each kind.
+    Source: 2506.10920, concept detection. Departs from it in labels instead of a language model, and in all sentences
+    instead of five of each kind.
     """
     naming = (sentences >= 0) & (sentences % 2 == 0)
     scoring = (sentences >= 0) & (sentences % 2 == 1)
