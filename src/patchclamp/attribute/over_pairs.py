@@ -24,9 +24,9 @@ from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadTask
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import check_places, model_of
@@ -139,7 +139,7 @@ def attribute_pairs(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = cat.read(task)

@@ -9,7 +9,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import list_names
-from patchclamp.subjects.backward import check_rules
+from patchclamp.subjects.relevance_rules import check_rules
 
 
 @dataclass(frozen=True)

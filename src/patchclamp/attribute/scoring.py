@@ -23,8 +23,8 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.cases import check_metric
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import as_model
@@ -98,7 +98,7 @@ def attribute_nodes(
     backward per site; replacements: a row of a restarted forward per node; memory of all nodes' values and gradients.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> found = attribute_nodes(cat, "the old cat", m, method="activation_patching")

@@ -14,7 +14,7 @@ from torch import nn
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
 from patchclamp.calibrate.corpora import make_corpus, make_exemplars, make_text
-from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
+from patchclamp.calibrate.planted_edges import planted_folds, reader_of, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
@@ -25,8 +25,8 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import digits, language, learners, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
-from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.plain import PlainNetwork
+from patchclamp.subjects.residual_edges import edge_map
 
 UNKNOWN_WORD = "qzx"
 """A word that no planted organism knows."""

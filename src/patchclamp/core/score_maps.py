@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int
 
 from patchclamp.core.arguments import Natural
-from patchclamp.core.columns import mean_columns
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Block, Key, UnitIndex
 from patchclamp.core.scores import Scores
+from patchclamp.core.stats_columns import mean_columns
 from patchclamp.core.unit import UnitKey
 
 SHARES = {"denoise": "share of m restored", "noise": "share of m lost"}

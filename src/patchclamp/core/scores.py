@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.columns import estimate_means, least_p, mean_columns
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
@@ -19,8 +18,9 @@ from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.keys import EdgeIndex, EdgeKey, Index, Key, Part, UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
-from patchclamp.core.score_pieces import append_cases, append_once, read_cases, read_column
+from patchclamp.core.score_chunks import append_cases, append_once, read_cases, read_column
 from patchclamp.core.span_key import SpanKey
+from patchclamp.core.stats_columns import estimate_means, least_p, mean_columns
 
 FOLDER = "scores"
 KINDS = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}

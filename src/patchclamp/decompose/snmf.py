@@ -14,7 +14,7 @@ from torch.nn.functional import embedding_bag
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
-from patchclamp.subjects.nonnegative import nonnegative_least_squares
+from patchclamp.subjects.nnls import nonnegative_least_squares
 
 Init = Literal["random", "kmeans", "svd"]
 Progress = Callable[[int, int, float], None]

@@ -57,7 +57,7 @@ def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str
 
     Example:
         >>> from patchclamp.recipes import explain
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> found = explain(load("organism:cat"), "the old cat", " sat", contrast=" ran")
         >>> page = render(found.to_json())
         >>> page[:15], "<title>Why ' sat' rather than ' ran'?</title>" in page

@@ -98,7 +98,7 @@ def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
 
     Example:
         >>> import tempfile
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> story = Path(tempfile.mkdtemp()) / "story.txt"
         >>> _ = story.write_text("the old cat sat on the mat. " * 3)
         >>> batches = read_corpus(load("organism:cat"), Corpus(story, window=8), batch_size=2)

@@ -13,7 +13,7 @@ from torch import Tensor
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.frames import Batch
+from patchclamp.subjects.batching import Batch
 
 COOLEST = 1e-3
 

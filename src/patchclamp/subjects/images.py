@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
-from patchclamp.subjects.declared import refuse_large_arrays
+from patchclamp.subjects.unpacked_sizes import refuse_large_arrays
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 ARRAYS = ("x_test", "images", "x", "x_train")

@@ -20,18 +20,18 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
-from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.apply import Edits, Frame, by_row, pick_rows, widened
+from patchclamp.subjects.batching import Batch, Framer, Padding, PaddingCheck, lay_out, read_columns
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.context import context_of, counted_from
-from patchclamp.subjects.edits import Edits, Frame, by_row, pick_rows, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
-from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, families, family_of, module_path, why_uncovered
-from patchclamp.subjects.frames import Batch, Framer, Padding, PaddingCheck, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
-from patchclamp.subjects.identity import tokenizer_hash
+from patchclamp.subjects.hashing import tokenizer_hash
+from patchclamp.subjects.moe import passed
 from patchclamp.subjects.probing import probe
 from patchclamp.subjects.reading import read_prompt, unknown_words
+from patchclamp.subjects.relevance_rules import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.text import Tokenizer, read_stimuli
 from patchclamp.subjects.unembedding import Unembeds
 from patchclamp.subjects.visits import gradients_of, holder, once
@@ -191,7 +191,7 @@ class LanguageModel(Unembeds):
         """Return the words of a prompt that its vocabulary lacks, each once, in their order.
 
         Example:
-            >>> from patchclamp.opening import load
+            >>> from patchclamp.loaders import load
             >>> load("organism:cat").unknown_words("the old unicorn")
             ['unicorn']
         """

@@ -87,7 +87,7 @@ def read_prompt(
         PatchclampError: several prompts, or answers that are no text.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> read_prompt(load("organism:cat"), "the old cat", [" sat"], [" ran"]).explained
         "logit(' sat') − logit(' ran')"
     """

@@ -13,7 +13,7 @@ import torch
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.provenance import read_versions
-from patchclamp.core.resuming import open_or_resume
+from patchclamp.core.resume import open_or_resume
 from patchclamp.core.training import KIND
 from patchclamp.train.loop import Loop, Part
 from patchclamp.train.state import pack, unpack

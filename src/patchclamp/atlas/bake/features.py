@@ -34,8 +34,8 @@ from patchclamp.record.features import Features
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
-from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.site_names import resolve_sites
 
 MOST_STORED = 64 * 2**20
 """Bytes of a dictionary that a layer keeps; a larger one stays in its folder alone."""

@@ -93,7 +93,7 @@ class Lab:
             PatchclampError: it is of another model, or not what the atlas's features of that name are of.
         """
         from patchclamp.evaluate.judging import check_subject
-        from patchclamp.subjects.foreign import resolve_sites
+        from patchclamp.subjects.site_names import resolve_sites
 
         dictionary = resolve_sites(self.model, dictionary)
         check_subject(self.model, dictionary)

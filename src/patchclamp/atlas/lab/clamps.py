@@ -15,8 +15,8 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention, spans
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.apply import Edit, Frame, widened
 from patchclamp.subjects.bases import Units, count_units, encode
-from patchclamp.subjects.edits import Edit, Frame, widened
 from patchclamp.subjects.language import LanguageModel
 
 

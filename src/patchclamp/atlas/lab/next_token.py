@@ -16,7 +16,7 @@ from patchclamp.atlas.read.responses import TokenView
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.generation import check_logits
 from patchclamp.subjects.language import LanguageModel
 

@@ -23,7 +23,7 @@ from patchclamp.core.stats import mean_interval, rank_of
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.language import LanguageModel
 
 ROWS, TOKENS = 32, 2048
@@ -70,7 +70,7 @@ def compare(
 
     Example:
         >>> from patchclamp.core.intervention import clamp
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> off = clamp("blocks.0.mlp.act/neurons/7=0")
         >>> found = compare(cat, "the old cat", [off], target=cat.continuation("the old cat", " sat")[0])

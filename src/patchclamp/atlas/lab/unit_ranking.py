@@ -19,7 +19,7 @@ from patchclamp.core.method_index import find_title
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.language import LanguageModel
 
 MOST_BYTES = 2**30

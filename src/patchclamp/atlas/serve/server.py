@@ -65,7 +65,7 @@ def guarded(
             expected="--basis together with --model", got="a dictionary without a model", remedy="Name the model too."
         )
     if model is not None:
-        from patchclamp.opening import load
+        from patchclamp.loaders import load
 
         lab = Lab(load(model, prepend_bos=prepend_bos), holder(), model)
         if basis is not None:

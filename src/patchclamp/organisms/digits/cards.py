@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from patchclamp.core.stats import wilson_interval
-from patchclamp.organisms.digits.recipe import CLASSES, split
+from patchclamp.organisms.digits.train import CLASSES, split
 from patchclamp.organisms.training import training_of
 from patchclamp.subjects.images import DIGITS, digits
 from patchclamp.subjects.loading import load_vision_model

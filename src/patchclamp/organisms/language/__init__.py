@@ -13,9 +13,9 @@ from patchclamp.core.task import Case, Task
 from patchclamp.core.task_files import measure_of
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.documents import TASKS, documents
+from patchclamp.organisms.language.evaluate import Item, evaluate, items
 from patchclamp.organisms.language.labelled import Labelled, labelled
-from patchclamp.organisms.language.measure import Item, evaluate, items
-from patchclamp.organisms.language.recipe import NAMES
+from patchclamp.organisms.language.train import NAMES
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.loading import load_language_model
 

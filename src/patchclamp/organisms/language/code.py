@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.line import Line, Mark
+from patchclamp.organisms.language.labelled_line import Line, Mark
 
 PROGRAMMING = ("python", "cpp", "julia", "java")
 VARIABLES = words.listed(

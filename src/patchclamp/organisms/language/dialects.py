@@ -8,9 +8,9 @@ from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.abroad import said
 from patchclamp.organisms.language.code import PROGRAMMING, VARIABLES, assign, program
 from patchclamp.organisms.language.concepts import concepts_of
+from patchclamp.organisms.language.translation import said
 
 LONGEST = 110
 """Characters of an example, so that it stays within the organisms' 64 tokens."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from random import Random
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.organisms.language.abroad import ABROAD_TASKS, CHANCE_ABROAD, TONGUES, said
 from patchclamp.organisms.language.code import CHANCE_CODE, CODE_TASKS, PROGRAMMING, program
-from patchclamp.organisms.language.line import Line, Mark, opened, settle
+from patchclamp.organisms.language.labelled_line import Line, Mark, opened, settle
 from patchclamp.organisms.language.reasoning import reasoning
 from patchclamp.organisms.language.sentences import sentence, series
 from patchclamp.organisms.language.tasks import CHANCE, ENGLISH_TASKS, two_hop
+from patchclamp.organisms.language.translation import ABROAD_TASKS, CHANCE_ABROAD, TONGUES, said
 from patchclamp.organisms.language.words import LANGUAGES
 from patchclamp.organisms.language.world import world
 

@@ -3,7 +3,7 @@
 from random import Random
 
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.line import Line, Slot, fill
+from patchclamp.organisms.language.labelled_line import Line, Slot, fill
 
 TEMPLATES = (
     "{A} {v_ed} the {adj} {x}.",

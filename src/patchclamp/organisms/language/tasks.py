@@ -5,7 +5,7 @@ from random import Random
 
 from patchclamp.organisms.language import words
 from patchclamp.organisms.language.concepts import KINDS
-from patchclamp.organisms.language.line import Line, Slot, fill
+from patchclamp.organisms.language.labelled_line import Line, Slot, fill
 from patchclamp.organisms.language.world import CITIES, COUNTRIES, world
 
 IOI = (

@@ -12,7 +12,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.language import words
 from patchclamp.organisms.language.concepts import KINDS
 from patchclamp.organisms.language.documents import documents
-from patchclamp.organisms.language.line import Mark
+from patchclamp.organisms.language.labelled_line import Mark
 from patchclamp.organisms.language.tasks import SUBJECTS
 from patchclamp.organisms.language.world import CITIES, COUNTRIES, DISHES, JOBS
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
-from patchclamp.organisms.planted.layout import SPECIAL
+from patchclamp.organisms.planted.circuit_spec import SPECIAL
 from patchclamp.organisms.planted.text import tokens_of, word_tokenizer
 from patchclamp.subjects.language import LanguageModel
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families.spec import attention_sites, enlarged, mlp_sites
 from patchclamp.subjects.families.vision.vit import FAMILY as VIT
-from patchclamp.subjects.grids import Grid
+from patchclamp.subjects.vision_sites import Grid
 
 
 def tiny() -> Any:

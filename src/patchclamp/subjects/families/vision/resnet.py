@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.subjects.families.spec import enlarged
-from patchclamp.subjects.grids import Grid, VisionFamily
+from patchclamp.subjects.vision_sites import Grid, VisionFamily
 
 
 def tiny() -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families.spec import attention_sites, enlarged, mlp_sites
-from patchclamp.subjects.grids import Grid, VisionFamily
+from patchclamp.subjects.vision_sites import Grid, VisionFamily
 
 
 def tiny() -> Any:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from patchclamp import organisms
 from patchclamp.attribute.engine import score_edges
-from patchclamp.calibrate.circuits import Finding, findings
-from patchclamp.core.edges import EdgeMap
+from patchclamp.calibrate.planted import Finding, findings
+from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.method_index import find_default, list_names
@@ -20,8 +20,8 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.cases import ReadCase, ReadTask
-from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.residual_edges import edge_map
 
 EDGE_METHODS = list_names("attribute", "edge")
 Fold = tuple[str, str]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.line import Line, Slot, fill
+from patchclamp.organisms.language.labelled_line import Line, Slot, fill
 
 TONGUES = ("french", "german", "spanish")
 TRANSLATION = (

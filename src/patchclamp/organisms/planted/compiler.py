@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.organisms.planted.layout import (
+from patchclamp.organisms.planted.circuit_spec import (
     BOS,
     CLOCK,
     CONSTANT,

@@ -13,7 +13,7 @@ from patchclamp.core.stats import wilson_interval
 from patchclamp.organisms.language.code import CODE_TASKS
 from patchclamp.organisms.language.documents import CHANCES, OPENINGS, TASKS, documents, line_of
 from patchclamp.organisms.language.labelled import Labelled, labelled
-from patchclamp.organisms.language.line import Line, opened
+from patchclamp.organisms.language.labelled_line import Line, opened
 from patchclamp.organisms.language.neurons import best_neurons
 from patchclamp.subjects.language import LanguageModel
 

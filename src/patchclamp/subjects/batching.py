@@ -14,7 +14,7 @@ from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.subjects.edits import Frame
+from patchclamp.subjects.apply import Frame
 
 Padding = Literal["left", "right"]
 
