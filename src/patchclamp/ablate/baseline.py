@@ -133,14 +133,19 @@ class Baseline:
             return torch.zeros(len(x), basis.n_units, dtype=x.dtype, device=x.device)
         return encode(basis, self.at(site, x))
 
-    def replace_site(self, site: str, basis: str = "neurons") -> Intervention:
+    def replace_site(self, site: str, basis: str = "neurons", *, row: int = 0) -> Intervention:
         """Return the intervention that puts the baseline in place of a whole site, at every position.
 
         Of features all are replaced; the error x − x̂, which none of them explains, stays.
+
+        Args:
+            site: its path.
+            basis: whose units are replaced; the default is every column.
+            row: which of the corrupted runs, where the baseline is all of them.
         """
         if self.values is None:
             return Intervention(site, "ablate", basis=basis)
-        source = Source(self.values, stimulus=self.stimulus or 0)
+        source = Source(self.values, stimulus=row if self.stimulus is None else self.stimulus)
         if self.kind == "mean":
             return Intervention(site, "ablate", basis=basis, mode="mean", source=source)
         return Intervention(site, "patch", basis=basis, source=source)

@@ -23,7 +23,7 @@ def kind_of(basis: str) -> str:
     return PLAIN.get(basis, "feature")
 
 
-def away(
+def delta_from_baseline(
     basis: Basis, site: str, x: Float[Tensor, "position width"], baseline: Baseline
 ) -> Float[Tensor, "position unit"]:
     """Return f − r: by how much every feature exceeds its baseline."""
@@ -34,10 +34,10 @@ def at_baseline(
     basis: Basis, site: str, x: Float[Tensor, "position width"], baseline: Baseline
 ) -> Float[Tensor, "position width"]:
     """Return x − (f − r) D: every feature at its baseline, the error x − x̂ as it is."""
-    return x - away(basis, site, x, baseline) @ directions(basis, x)
+    return x - delta_from_baseline(basis, site, x, baseline) @ directions(basis, x)
 
 
-def carried(
+def feature_delta_times_gradient(
     basis: Basis, change: Float[Tensor, "position unit"], gradient: Float[Tensor, "position width"]
 ) -> Float[Tensor, "position unit"]:
     """Return (f − r) · (∂m/∂x Dᵀ): what each feature's way from its baseline carries of m."""

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.ablate import Baseline
-from patchclamp.attribute.features import at_baseline, away, carried, kind_of
+from patchclamp.attribute.features import at_baseline, delta_from_baseline, feature_delta_times_gradient, kind_of
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -45,7 +45,7 @@ class Ends:
     baseline: Baseline
 
 
-def against(values: Recording) -> Baseline:
+def corrupted_baseline(values: Recording) -> Baseline:
     """Return the baseline that corrupted runs are: of one prompt, or of all, row by row."""
     return Baseline("corrupted", values, 0 if len(values.stimuli) == 1 else None)
 
@@ -62,11 +62,11 @@ def make_baseline(model: Model, sites: Sequence[str], *, corrupted: Shown | None
     Cost: a forward pass where there is a corrupted prompt.
     """
     if corrupted is not None:
-        return against(recorded(model, [corrupted], sites))
+        return corrupted_baseline(record(model, [corrupted], sites))
     return Baseline("zero") if means is None else Baseline("mean", means)
 
 
-def measured(
+def run_metric(
     model: Model, shown: Sequence[Shown], metric: Metric | EachMetric, paths: Sequence[str]
 ) -> tuple[Recording, Float[np.ndarray, " prompt"]]:
     """Return what sites do on prompts, and m of each."""
@@ -74,12 +74,12 @@ def measured(
     return run.recording, np.asarray(metric(widened(run.logits)).cpu().double().numpy())
 
 
-def recorded(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Recording:
+def record(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Recording:
     """Return what sites do on prompts; the forward pass ends at the last of them."""
     return model.run(list(shown), record=paths, logits=False).recording
 
 
-def differentiated(
+def differentiate_ends(
     model: Model,
     shown: Sequence[Shown],
     others: Sequence[Shown] | None,
@@ -103,11 +103,11 @@ def differentiated(
     Cost: two forward passes and one backward; one and one without others.
     """
     found = model.differentiate(list(shown), metric, paths, rules=rules)
-    baseline = plain if others is None else against(recorded(model, others, paths))
+    baseline = plain if others is None else corrupted_baseline(record(model, others, paths))
     return Ends(found.values, found.gradients, np.asarray(found.metric.cpu().double().numpy()), baseline)
 
 
-def shared(
+def delta_times_gradient(
     model: Model,
     path: str,
     basis: str,
@@ -118,14 +118,16 @@ def shared(
     """Return (n − r) · ∂m/∂n for every unit at a site, in double precision; a head's is the sum over its z."""
     if kind_of(basis) == "feature":
         directions = model.basis_at(path, basis)
-        return carried(directions, away(directions, path, x, baseline), gradient).double()
+        return feature_delta_times_gradient(
+            directions, delta_from_baseline(directions, path, x, baseline), gradient
+        ).double()
     products = (widened(x - baseline.at(path, x)) * widened(gradient)).double()
     if basis == "channels":
         return products.T.sum(-1)[None]
     return products.unflatten(-1, (count_units(model.basis_at(path, basis), model.site(path)), -1)).sum(-1)
 
 
-def integrated(
+def integrate_path(
     model: Model,
     shown: Sequence[Shown],
     metric: Metric | EachMetric,
@@ -162,7 +164,7 @@ def integrated(
     stream = None
     if site.layer and model.restarts:
         name = f"blocks.{site.layer}.resid_in"
-        stream = recorded(model, shown, [name])[name].unflatten(0, (n, -1))
+        stream = record(model, shown, [name])[name].unflatten(0, (n, -1))
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     points = [(i, a, w) for i in range(n) for a, w in zip((nodes + 1) / 2, weights / 2, strict=True)]
     gradient = torch.zeros_like(widened(ends[0]))
@@ -179,4 +181,4 @@ def integrated(
         each = widened(found.gradients[path]).unflatten(0, (len(part), -1))
         for (i, _, share), one in zip(part, each, strict=True):
             gradient[i] += float(share) * one
-    return shared(model, path, basis, x, baseline, gradient.flatten(0, 1))
+    return delta_times_gradient(model, path, basis, x, baseline, gradient.flatten(0, 1))

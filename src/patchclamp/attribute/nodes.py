@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate import Baseline
-from patchclamp.attribute.features import away, kind_of
+from patchclamp.attribute.features import delta_from_baseline, kind_of
 from patchclamp.core.controls import Stratum, strata_of
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import Block
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.site import Site
@@ -103,6 +104,21 @@ def shape_of(model: Model, path: str, basis: str, n_positions: int) -> tuple[int
     return (1 if basis == "channels" else site.n_places or n_positions), count_units(model.basis_at(path, basis), site)
 
 
+def unit_blocks(model: Model, sites: Mapping[str, str], n_positions: int | None) -> list[Block]:
+    """Return the units of sites as blocks of keys; a channel is one unit over all places.
+
+    Args:
+        model: the subject.
+        sites: site to basis.
+        n_positions: of the prompt; None keeps no positions apart: a unit is one key over all of them.
+    """
+    blocks = []
+    for path, basis in sites.items():
+        n_places, n_units = shape_of(model, path, basis, n_positions or 0)
+        blocks.append(Block(path, basis, n_units, None if n_positions is None or basis == "channels" else n_places))
+    return blocks
+
+
 def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position unit block"]:
     """Return a site's ``(position, width)`` values with one axis of units: blocks of one for neurons.
 
@@ -136,7 +152,7 @@ def unit_strata(scores: Scores) -> list[Stratum]:
 def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -> Float[np.ndarray, "position unit"]:
     """Return ‖n − r‖ for every unit at a site."""
     if kind_of(basis) == "feature":
-        return widened(away(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
+        return widened(delta_from_baseline(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
     return np.linalg.norm(by_unit(x - baseline.at(path, x), model.site(path), basis), axis=-1)
 
 

@@ -1,31 +1,26 @@
 """Over pairs: every node, neuron and feature scored on many pairs of prompts, many prompts in one pass."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 
-from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
+from patchclamp.attribute.batch import score_batch
 from patchclamp.attribute.direction import check_one_length, orient
-from patchclamp.attribute.features import away, kind_of
-from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
-from patchclamp.attribute.nodes import distances, level_sites, pattern_sites
+from patchclamp.attribute.features import kind_of
+from patchclamp.attribute.nodes import level_sites, pattern_sites, unit_blocks
 from patchclamp.attribute.provenance import scores_over
-from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Replacement, Rule, find_rule
+from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Replacement, Rule, describe_rule, find_rule
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import CannotIntervene, PatchclampError
-from patchclamp.core.intervention import Intervention, Source
-from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.keys import UnitIndex
 from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.apply import widened
-from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
@@ -60,21 +55,6 @@ class Cost:
     forward: int
     backward: int
     bytes: int
-
-
-@dataclass
-class _Tally:
-    """The mean over pairs, and where there is room the score of every pair."""
-
-    total: Float[np.ndarray, " part"]
-    each: Float[np.ndarray, "pair part"] | None
-    gaps: dict[str, float] = field(default_factory=dict)
-
-    def add(self, some: Int[np.ndarray, " row"], first: int, scores: Float[np.ndarray, "row unit"]) -> None:
-        here = slice(first, first + scores.shape[1])
-        self.total[here] += scores.sum(0)
-        if self.each is not None:
-            self.each[some, here] = scores
 
 
 @checked
@@ -148,59 +128,48 @@ def attribute_pairs(
         ('cat/blocks.0.mlp.act/neurons/7', 8.0)
     """
     model = model_of(model, cases)
-    bases = _checked(model, cases, level, sites, batch_size, by_position=by_position)
-    n_places = len(cases.clean[0]) if by_position else 1
-    parts = UnitIndex(_blocks(model, bases, n_places if by_position else None), model.name)
+    sites_scored = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)
+    blocks = unit_blocks(model, sites_scored, len(cases.clean[0]) if by_position else None)
+    parts = UnitIndex(blocks, model.name)
     method_name, rule = _find_rule(model, method or default_method(level, len(parts), rules=rules), rules, steps)
-    firsts = dict(zip(bases, parts.firsts, strict=False))
     direction = "denoise" if denoise else "noise"
     ends, sign = orient(cases, direction)
-    kept = len(cases) * len(parts) * 4 <= MOST_KEPT
-    tally = _Tally(np.zeros(len(parts)), np.zeros((len(cases), len(parts)), dtype=np.float32) if kept else None)
-    if isinstance(rule, Replacement):
-        _patched(model, ends, bases, parts, tally, batch_size, progress, keep)
-    else:
-        batches = list(ends.batches_by_length(batch_size))
-        for done, some in enumerate(batches, start=1):
+    # A replacement takes one case at a time: its rows are units. Every other rule takes many of one length.
+    replaces = isinstance(rule, Replacement)
+    batches = [np.array([i]) for i in range(len(cases))] if replaces else list(ends.batches_by_length(batch_size))
+    rows = 4 * batch_size if replaces else batch_size
+    total, gaps = np.zeros(len(parts)), np.zeros(len(blocks))
+    each = np.zeros((len(cases), len(parts)), np.float32) if len(cases) * len(parts) * 4 <= MOST_KEPT else None
 
-            def scored(some: np.ndarray = some) -> dict[str, np.ndarray]:
-                gaps: dict[str, float] = {}
-                scores = _scored(model, ends, some, bases, rule, gaps)
-                found: dict[str, np.ndarray] = {}
-                for path, values in scores:
-                    rows = values.unflatten(0, (len(some), -1))
-                    found[path] = (rows.flatten(1) if by_position else rows.sum(1)).cpu().numpy()
-                return found | {f"{path}{GAP}": np.array(gap) for path, gap in gaps.items()}
+    def score(some: np.ndarray) -> dict[str, np.ndarray]:
+        counterparts = None if isinstance(rule, Magnitude) else [ends.counterpart[i] for i in some]
+        batch = score_batch(
+            model, [ends.clean[i] for i in some], counterparts, ends.metric(some), blocks, rule, rows=rows
+        )
+        return batch.scores | {f"{path}{GAP}": np.array(gap) for path, gap in batch.gaps.items()}
 
-            for name, values in keep(f"batch-{done:05d}", scored).items():
-                path = name.removesuffix(GAP)
-                if name == path:
-                    tally.add(some, firsts[path], values)
-                else:
-                    tally.gaps[path] = tally.gaps.get(path, 0.0) + values.item()
-            if progress is not None:
-                progress(done, len(batches))
-    options: dict[str, Any] = {"level": level, "by_position": by_position, "direction": direction}
-    extra: dict[str, Any] = {}
-    if isinstance(rule, Gradient):
-        options["rules"] = list(rule.rules)
-    elif isinstance(rule, PathIntegral):
-        options["steps"], extra["gap"] = rule.steps, max(tally.gaps.values()) / len(cases)
-    elif isinstance(rule, Replacement):
-        extra["measured"] = True
-    used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in bases.items() if _learnt(basis)}
-    each = tally.each
-    if each is not None:
-        each *= np.float32(sign)
+    for done, some in enumerate(batches, start=1):
+        arrays = keep(f"batch-{done:05d}", partial(score, some))
+        scores = np.concatenate([arrays[block.site] for block in blocks], axis=1)  # (case, part)
+        total += scores.sum(0)
+        gaps += [float(arrays.get(f"{block.site}{GAP}", 0.0)) for block in blocks]
+        if each is not None:
+            each[some] = sign * scores
+        if progress is not None:
+            progress(done, len(batches))
+    options, extra = describe_rule(rule)
+    if isinstance(rule, PathIntegral):
+        extra["gap"] = float(gaps.max()) / len(cases)
+    learnt = {path: basis for path, basis in sites_scored.items() if kind_of(basis) == "feature"}
     return scores_over(
         model,
         cases,
         parts,
-        sign * tally.total / len(cases),
+        sign * total / len(cases),
         each,
         method=f"attribute/{method_name}",
-        options=options,
-        hashes=used,
+        options={"level": level, "by_position": by_position, "direction": direction, **options},
+        hashes={f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in learnt.items()},
         **extra,
     )
 
@@ -257,10 +226,10 @@ def cost_of(
         CannotIntervene: a model without gradients, for a method that needs them.
     """
     model = model_of(model, cases)
-    bases = _checked(model, cases, level, sites, batch_size, by_position=by_position)
+    bases = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)
     longest = max(model.site(path).n_places for path in bases) or max(map(len, cases.clean))
     widths = {path: model.site(path).width for path in bases}
-    parts, n = len(UnitIndex(_blocks(model, bases, longest if by_position else None))), len(cases)
+    parts, n = len(UnitIndex(unit_blocks(model, bases, longest if by_position else None))), len(cases)
     name, rule = _find_rule(model, method or default_method(level, parts, rules=rules), rules, steps)
     tokens = min(n, batch_size) * longest
     size = torch.finfo(model.dtype).bits // 8
@@ -279,11 +248,7 @@ def cost_of(
     return Cost(parts, name, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
 
 
-def _learnt(basis: str) -> bool:
-    return kind_of(basis) == "feature"
-
-
-def _checked(
+def _find_sites(
     model: Model,
     cases: ReadTask,
     level: str,
@@ -310,118 +275,3 @@ def _checked(
     if by_position:
         check_places(model, list(sites), n_places, "Leave positions together.")
     return sites
-
-
-def _blocks(model: Model, sites: Mapping[str, str], n_places: int | None) -> list[Block]:
-    return [
-        Block(path, basis, count_units(model.basis_at(path, basis), model.site(path)), n_places)
-        for path, basis in sites.items()
-    ]
-
-
-def _scored(
-    model: Model,
-    cases: ReadTask,
-    some: Int[np.ndarray, " row"],
-    sites: Mapping[str, str],
-    rule: Rule,
-    gaps: dict[str, float],
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Return the scores of every site over some pairs, ``(row, unit)``, as a rule says."""
-    if isinstance(rule, PathIntegral):
-        return _integrated(model, cases, some, sites, rule.steps, gaps)
-    if isinstance(rule, Magnitude):
-        return _magnitudes(model, cases, some, sites)
-    assert isinstance(rule, Gradient)
-    return _shares(model, _ends(model, cases, some, list(sites), rule.rules), sites)
-
-
-def _magnitudes(
-    model: Model, cases: ReadTask, some: Int[np.ndarray, " row"], sites: Mapping[str, str]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Return ‖n‖ of every unit; of a channel over all places of its image."""
-    values = recorded(model, [cases.clean[i] for i in some], list(sites))
-    for path, basis in sites.items():
-        parts = values[path].unflatten(0, (len(some), -1)) if basis == "channels" else [values[path]]
-        yield path, torch.cat([torch.as_tensor(distances(model, path, basis, x, Baseline("zero"))) for x in parts])
-
-
-def _ends(
-    model: Model, cases: ReadTask, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
-) -> Ends:
-    clean, other = [cases.clean[i] for i in some], [cases.counterpart[i] for i in some]
-    return differentiated(model, clean, other, cases.metric(some), paths, rules, plain=Baseline("zero"))
-
-
-def _shares(model: Model, ends: Ends, sites: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
-    for path, basis in sites.items():
-        yield path, shared(model, path, _rowwise(basis), ends.values[path], ends.baseline, ends.gradients[path])
-
-
-def _rowwise(basis: str) -> str:
-    """Return the basis by which rows of several maps are scored: a channel's are summed per pair, not over all."""
-    return "neurons" if basis == "channels" else basis
-
-
-def _integrated(
-    model: Model,
-    cases: ReadTask,
-    some: Int[np.ndarray, " row"],
-    sites: Mapping[str, str],
-    steps: int,
-    gaps: dict[str, float],
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
-    clean, metric = [cases.clean[i] for i in some], cases.metric(some)
-    values, metric_clean = measured(model, clean, metric, list(sites))
-    other = recorded(model, [cases.counterpart[i] for i in some], list(sites))
-    for path, basis in sites.items():
-        own = integrated(
-            model, clean, metric, path, _rowwise(basis), values[path], against(other), steps, rows=len(some)
-        )  # fmt: skip
-        whole = basis if _learnt(basis) else "neurons"
-        changes = [
-            [Intervention(path, "patch", None, whole, source=Source(other, stimulus=i))] for i in range(len(some))
-        ]
-        effects = metric_clean - widened(model.measure(clean, metric, interventions=changes)).cpu().double().numpy()
-        sums = own.unflatten(0, (len(some), -1)).sum((1, 2)).cpu().numpy()
-        gaps[path] = float(np.abs(sums - effects).sum())
-        yield path, own
-
-
-def _patched(
-    model: Model,
-    cases: ReadTask,
-    sites: Mapping[str, str],
-    parts: UnitIndex,
-    tally: _Tally,
-    batch_size: int,
-    progress: Progress | None,
-    keep: Keep,
-) -> None:
-    """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""
-    learnt = {path: basis for path, basis in sites.items() if _learnt(basis)}
-
-    def scored(i: int) -> dict[str, np.ndarray]:
-        moved = np.ones(len(parts), dtype=bool)
-        if learnt:
-            there, other = (recorded(model, [side[i]], list(learnt)) for side in (cases.clean, cases.counterpart))
-            for block, first in zip(parts.blocks, parts.firsts, strict=False):
-                if block.site in learnt:
-                    basis, baseline = model.basis_at(block.site, block.basis), Baseline("corrupted", other)
-                    differs = (away(basis, block.site, there[block.site], baseline) != 0).cpu().numpy()
-                    own = differs.any(0) if block.n_places is None else differs
-                    moved[first : first + block.size] = own.ravel()
-        chosen, scores = np.flatnonzero(moved), np.zeros(len(parts))
-        if len(chosen):
-            alone, sets = Cases([cases.clean[i]], [cases.metrics[i]]), UnitSets(parts, chosen[:, None])
-            baseline = Baseline("corrupted", shown=(cases.counterpart[i],))
-            [values] = measure_sets(model, alone, sets, baseline, batch_size=4 * batch_size)
-            scores[chosen] = cases.m_clean[i] - values
-        return {"scores": scores}
-
-    for i in range(len(cases)):
-        scores = keep(f"batch-{i + 1:05d}", partial(scored, i))["scores"]
-        tally.add(np.array([i]), 0, scores[None])
-        if progress is not None:
-            progress(i + 1, len(cases))

@@ -92,3 +92,18 @@ def find_rule(
     given |= {"steps": steps} if steps is not None and "steps" in names else {}
     found: Rule = build(card.make_options(given))
     return card.name, found
+
+
+def describe_rule(rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what provenance holds of a rule: its options, and ``measured`` where it replaces.
+
+    Example:
+        >>> describe_rule(Gradient(("ln",))), describe_rule(Replacement())
+        (({'rules': ['ln']}, {}), ({}, {'measured': True}))
+    """
+    options: dict[str, Any] = {}
+    if isinstance(rule, Gradient):
+        options["rules"] = list(rule.rules)
+    elif isinstance(rule, PathIntegral):
+        options["steps"] = rule.steps
+    return options, {"measured": True} if isinstance(rule, Replacement) else {}
