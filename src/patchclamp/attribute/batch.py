@@ -13,7 +13,6 @@ from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import (
     corrupted_baseline,
     delta_times_gradient,
-    differentiate_ends,
     integrate_path,
     record,
     run_metric,
@@ -96,7 +95,7 @@ def score_batch(
     gaps: dict[str, float] = {}
     scores: dict[str, Float[np.ndarray, "case unit"]] = {}
     if isinstance(rule, Gradient):
-        ends = differentiate_ends(model, shown, counterparts, metric, paths, rule.rules, plain=plain)
+        ends = rule.differentiate(model, shown, counterparts, metric, paths, plain=plain)
         values, baseline, metric_clean = ends.values, ends.baseline, ends.metric_clean
         for path, block in zip(paths, blocks, strict=True):
             basis, gradient = row_basis(block.basis), ends.gradients[path]

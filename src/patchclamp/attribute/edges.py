@@ -90,7 +90,8 @@ def attribute_edges(
     its projections for each query, key and value. Memory: see ``edge_memory``.
     """
     name, rule = find_rule(method, "edge", rules=rules, steps=steps)
-    if not isinstance(rule, Gradient | PathIntegral):
+    # Edges take their gradients in runs of their own, which a subclass of Gradient knows nothing of.
+    if type(rule) not in (Gradient, PathIntegral):
         raise PatchclampError(
             expected="a method that follows gradients", got=name, remedy="`patch_edges` measures edges one by one."
         )
