@@ -1,9 +1,8 @@
-"""Over pairs: every node, neuron and feature scored on many pairs of prompts, many prompts in one pass."""
+"""Score the units of many cases, many prompts in one pass, and count what that takes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from patchclamp.attribute.batch import score_batch
 from patchclamp.attribute.direction import check_one_length, orient
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.nodes import level_sites, pattern_sites, unit_blocks
+from patchclamp.attribute.options import UnitLevel
 from patchclamp.attribute.provenance import scores_over
 from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Replacement, Rule, describe_rule, find_rule
 from patchclamp.core.arguments import checked
@@ -26,12 +26,13 @@ from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import check_places, model_of
 
-UnitLevel = Literal["node", "neuron", "feature"]
 MEASURED = 2000
 """Parts up to which each is replaced by itself where no method is named: a prediction may miss one without a word."""
 SITES: Mapping[str, tuple[str, ...]] = {
-    "node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")
-}  # fmt: skip
+    "node": ("node",),
+    "neuron": ("neuron", "head"),
+    "feature": ("neuron", "head", "feature"),
+}
 """Levels of ``attribute_nodes`` that a circuit's level is made of; features stand in the place of neurons."""
 BATCH, GAP = 16, "|gap"
 MOST_KEPT = 256 * 2**20
@@ -40,14 +41,14 @@ MOST_KEPT = 256 * 2**20
 
 @dataclass(frozen=True)
 class Cost:
-    """Say what scoring will take, before it begins.
+    """Hold what scoring takes, before it begins.
 
     Args:
         parts: how many are scored.
-        method: by what.
+        method: name of the method.
         forward: rows of forward passes, of one prompt each.
         backward: rows of backward passes.
-        bytes: memory besides the model's: both ends and gradients of a batch, its activations, and what is kept.
+        bytes: memory besides the model's: both ends and gradients of a batch, its activations, and the scores.
     """
 
     parts: int
@@ -73,11 +74,12 @@ def attribute_pairs(
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
 ) -> Scores:
-    r"""Score every node, neuron or feature over pairs: what m(x) owes to its being as under x, not as under x′.
+    r"""Score every node, neuron or feature over cases: what m(x) loses when each is as under the counterpart x′.
 
-    With n(x) what a unit does on the clean prompt, n(x′) on the corrupted one, d = n(x) − n(x′), one score per unit is
+    With n(x) the activation of a unit on the clean prompt, n(x′) on its counterpart, d = n(x) − n(x′), the score of a
+    unit is
 
-    | method | score, summed over positions, its mean over pairs |
+    | method | score, summed over positions, its mean over cases |
     |---|---|
     | relp | d · ρ(n), ρ the gradient at x of the backward pass under the rules ln, identity, half |
     | attribution_patching | d · ∂m/∂n at x |
@@ -93,26 +95,28 @@ def attribute_pairs(
         model: the subject; of a wrapped plain network units at module sites, which ``sites`` names.
         cases: what ``subject.read(task)`` gave.
         level: ``node``: the embedding, heads, MLPs; ``neuron``: MLP neurons and heads; ``feature``: units of the bases
-            that were added, neurons where a site has none, heads.
+            that were added, neurons at sites without one, heads.
         sites: patterns of site paths instead of the level's own; a node is then a head or a whole site, a neuron a
             head, a channel or a column, and ``/`` and a basis behind a pattern says otherwise.
-        method: one of the table, or a rule of ``attribute.rules``; where left out ``activation_patching`` for up to
-            2,000 parts, of which none can then be missed, and above them what is the default of the level.
-        rules: others than the method's own, for relp; relp where no method is named.
-        steps: points of the path, for integrated_gradients.
+        method: one of the table, or a rule of ``attribute.rules``; the default is ``activation_patching`` for up to
+            2,000 units, so that none is missed, and above them the default of the level.
+        rules: relevance rules instead of the method's own; only for relp, which is the default with rules.
+        steps: Gauss-Legendre points of the path; only for integrated_gradients.
         denoise: patch clean values into the corrupted run.
-        by_position: score every position by itself; all pairs must be of one length.
-        batch_size: pairs in one pass; of replacements, four times as many rows.
-        progress: called with batches done and in all; of replacements, with pairs.
-        keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
+        by_position: keep positions apart; all prompts must be of one length.
+        batch_size: prompts in one pass; of replacements, four times as many rows.
+        progress: called with batches done and in all; of replacements, with cases.
+        keep: stores the scores of every batch as soon as they are computed, such as ``Bundle.once``.
 
     Returns:
-        Scores: parts in forward order with the mean of their scores, and the scores of every pair where they take no
-        more than 256 MB.
+        Scores: units in forward order with ``(unit,)`` means, and ``(case, unit)`` scores if they take no more than 256
+            MB, in units of m.
 
     Raises:
         PatchclampError: an unknown level or method, rules or steps that do not go with it, pairs of several lengths by
             position, features without a basis, a model without gradients.
+
+    Source: see the methods' cards.
 
     Cost: gradients: two forward passes and one backward of every pair. Integrals: ``steps`` of both per pair and site.
     Replacements: a row of a forward pass per pair and part. ``cost_of`` counts them.
@@ -175,12 +179,15 @@ def attribute_pairs(
 
 
 def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = None) -> str:
-    """Return how parts are scored where nobody says it.
+    """Return the default method for a number of units.
 
     Args:
-        level: what they are.
+        level: what is scored.
         n_parts: how many.
-        rules: relevance rules; the method that has them is then what was meant.
+        rules: relevance rules; the default is then the method that has them.
+
+    Returns:
+        str: its name.
 
     Example:
         >>> default_method("node", 157), default_method("neuron", 37_008), default_method("edge", 32_491)
@@ -219,11 +226,27 @@ def cost_of(
     by_position: bool = False,
     batch_size: int = BATCH,
 ) -> Cost:
-    """Count what ``attribute_pairs`` will take; nothing is run.
+    """Count the passes and bytes that ``attribute_pairs`` takes; nothing is run.
+
+    Args:
+        model: the subject.
+        cases: the cases.
+        level: as of ``attribute_pairs``, like all that follow.
+
+    Returns:
+        Cost: rows of forward and backward passes, and bytes besides the model's.
 
     Raises:
         PatchclampError: whatever ``attribute_pairs`` refuses.
         CannotIntervene: a model without gradients, for a method that needs them.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cost_of(cat, cat.read(task)).forward
+        13
     """
     model = model_of(model, cases)
     bases = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)

@@ -1,4 +1,4 @@
-"""Scoring: one verb for every way of attributing a metric to neurons, heads and features."""
+"""Score the units of one prompt for a metric of one's own."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ def attribute_nodes(
     direction: str = "noise",
     progress: Progress | None = None,
 ) -> Scores:
-    r"""Score every MLP neuron and every head at every position for a metric.
+    r"""Score every unit at every position of one prompt: what each contributes to a metric.
 
     With n(x) a node's value on the prompt x and r its baseline (0, its mean μ over a text, or n(x′) on a corrupted
     prompt x′), a head's score being the sum over its z:
@@ -68,16 +68,16 @@ def attribute_nodes(
         model: the subject; of a wrapped plain network units at module sites, which ``levels`` names.
         prompt: x, text or image, or a stimulus; for a plain network a tensor, or a tuple of tensors, with one row.
         metric: m; of a plain network also a function from output to ``(batch,)``.
-        corrupted: x′, of as many tokens.
+        corrupted: x′, of as many tokens; the default baseline is zero.
         means: a survey (or recording) whose means are the baseline.
         method: one of the table, or a rule of ``attribute.rules``.
         levels: ``neuron``, ``head``, ``channel`` (a map's unit over all its places), ``feature`` (units of the bases
-            that were added, in the place of their sites' neurons), or patterns of site paths; neurons and heads, or
-            channels, where left out.
-        rules: others than the method's own, for relp; see ``LanguageModel.differentiate``.
-        steps: points of the path, for integrated_gradients (Gauss-Legendre).
-        direction: ``noise``, or ``denoise`` where there is a corrupted prompt.
-        progress: called with passes done and passes in all, for integrated_gradients and activation_patching.
+            that were added, instead of their sites' neurons), or patterns of site paths; the default is neurons and
+            heads, or channels.
+        rules: relevance rules instead of the method's own; only for relp. See ``LanguageModel.differentiate``.
+        steps: Gauss-Legendre points of the path; only for integrated_gradients.
+        direction: ``noise``, or ``denoise`` with a corrupted prompt.
+        progress: called as ``progress(done, total)`` by integrated_gradients and activation_patching.
 
     Returns:
         Scores: of every unit at every position, with ``size`` ‖n − r‖ and ``activation``. Of integrated_gradients

@@ -53,9 +53,10 @@ class SteeringCurve:
         """Return the curve as JSON-ready data, a row per strength."""
         rows = list(zip(self.strengths, self.rates, self.perplexities, strict=True))[:limit]
         return {
-            "wanted": self.wanted, "site": self.site,
+            "wanted": self.wanted,
+            "site": self.site,
             "rows": [{"strength": s, "rate": r.to_json(), "perplexity": p.to_json()} for s, r, p in rows],
-        }  # fmt: skip
+        }
 
 
 @checked
@@ -103,15 +104,10 @@ def measure_steering(
     if strengths is None:
         distance = float(basis.provenance.extra.get("distance", 1.0))
         strengths = [multiple * distance for multiple in MULTIPLES]
-    draw = np.random.default_rng(seed)
-    assert basis.decoder is not None
-    norm = np.linalg.norm(basis.decoder[unit])
-    noise = draw.standard_normal((n_random, basis.decoder.shape[1]))
-    noise *= norm / np.linalg.norm(noise, axis=1, keepdims=True)
     shown = [case.shown for case in prompts.cases]
     total, rates, perplexities = len(strengths) * (1 + n_random) * len(shown), [], []
     # Without strength nothing is added, so that random directions change nothing there.
-    random = replace(basis, decoder=noise.astype(np.float32), encoder=None) if n_random else None
+    random = random_directions(basis, n_random, unit=unit, seed=seed) if n_random else None
     for i, strength in enumerate(strengths):
         changes = [push(basis, strength, unit=unit)]
         if random is not None and strength:
@@ -127,6 +123,30 @@ def measure_steering(
         perplexities.append(measure_perplexity(subject, made[0]))
     assert basis.site is not None
     return SteeringCurve(wanted, basis.site, tuple(map(float, strengths)), tuple(rates), tuple(perplexities))
+
+
+def random_directions(basis: Basis, n: int, *, unit: int = 0, seed: int = 0) -> Basis:
+    """Return n random directions of the norm of one of a basis, at its site: the random controls of steering.
+
+    Args:
+        basis: directions d with their site.
+        n: how many.
+        unit: the direction whose norm they have.
+        seed: of the draw.
+
+    Returns:
+        Basis: decoder ``(n, width)``, uniform on the sphere of radius ‖d‖.
+
+    Example:
+        >>> random = random_directions(Basis("up", "directions", decoder=2 * np.eye(3)), 5)
+        >>> np.linalg.norm(random.decoder, axis=1).round(4).tolist()
+        [2.0, 2.0, 2.0, 2.0, 2.0]
+    """
+    assert basis.decoder is not None
+    direction = np.asarray(basis.decoder[unit], dtype=np.float64)
+    noise = np.random.default_rng(seed).standard_normal((n, len(direction)))
+    noise *= np.linalg.norm(direction) / np.linalg.norm(noise, axis=1, keepdims=True)
+    return replace(basis, decoder=noise.astype(np.float32), encoder=None)
 
 
 @checked
@@ -214,8 +234,10 @@ def continue_text(
         found = subject.generate(
             [prompt for _ in part for prompt in shown],
             interventions=[[one] for one in part for _ in shown],
-            max_new_tokens=max_new_tokens, temperature=temperature, seed=seed + start,
-        )  # fmt: skip
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed + start,
+        )
         made += [found[i * len(shown) : (i + 1) * len(shown)] for i in range(len(part))]
         tick(len(made) * len(shown))
     return made

@@ -185,15 +185,18 @@ def gather(
     )
     return Receipts(
         receipt=Receipt(
-            "these units carry m", tuple(map(str, chosen)), float(sum(found.score(node) for node in chosen)),
-            Estimate(float(together[0]), None, 1, "m"), controls.measure(drawn),
+            "these units carry m",
+            tuple(map(str, chosen)),
+            float(sum(found.score(node) for node in chosen)),
+            Estimate(float(together[0]), None, 1, "m"),
+            controls.measure(drawn),
             {LARGEST_ACTIVATIONS: float(other[0])} if rival else {},
         ),
         singly=tuple(map(float, singly)),
         rivals=compared,
         agreement=_agreement(found, singles, near, checked, seed),
         kept=_curve(sizes, kept, len(found)),
-    )  # fmt: skip
+    )
 
 
 def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
@@ -208,7 +211,7 @@ def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
     return 1 + min(top, n_nodes) + min(N_OPPONENTS, n_nodes) + n_controls + N_RIVALS + singles + kept
 
 
-def normalised(effect: float, clean: float, floor: float) -> float | None:
+def normalise(effect: float, clean: float, floor: float) -> float | None:
     """Return an effect as a share of m(clean) − m(baseline); None below 0.1, where there is nothing to share.
 
     Args:

@@ -129,23 +129,29 @@ def replace_together(
     marks = np.zeros((len(groups), len(circuit)), dtype=bool)
     for row, group in zip(marks, groups, strict=True):
         row[list(group)] = True
-    effects = sign * (ends.m_clean - _measured(model, circuit, ends, marks, turn, progress))
+    effects = sign * (ends.m_clean - _measure_groups(model, circuit, ends, marks, turn, progress))
     means = effects.mean(1)
     n_single, n_rivals = len(singles), len(rivals)
     single = means[1 : 1 + n_single] if singles else means[:1] if alone else means[:0]
     interval = mean_interval(effects[0], seed=seed) if len(cases) > 1 else None
     names = circuit.names()
     receipt = Receipt(
-        "these parts carry m", tuple(names[i] for i in chosen), float(circuit.values[chosen].sum()),
-        Estimate(float(means[0]), interval, len(cases), "m"), controls.measure(means[1 + n_single + n_rivals :]),
+        "these parts carry m",
+        tuple(names[i] for i in chosen),
+        float(circuit.values[chosen].sum()),
+        Estimate(float(means[0]), interval, len(cases), "m"),
+        controls.measure(means[1 + n_single + n_rivals :]),
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
-    )  # fmt: skip
+    )
     sums = [circuit.values[list(one)].sum() for one in controls.sets]
     return Together(
-        places=tuple(chosen.tolist()), receipt=receipt, alone=tuple(map(float, single)),
+        places=tuple(chosen.tolist()),
+        receipt=receipt,
+        alone=tuple(map(float, single)),
         random_predicted=float(np.mean(sums)) if sums else math.nan,
-        clean=float(cases.m_clean.mean()), corrupted=float(cases.m_counterpart.mean()),
-    )  # fmt: skip
+        clean=float(cases.m_clean.mean()),
+        corrupted=float(cases.m_counterpart.mean()),
+    )
 
 
 def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
@@ -209,7 +215,7 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
     return found
 
 
-def _measured(
+def _measure_groups(
     model: Network,
     circuit: Scores,
     cases: ReadTask,

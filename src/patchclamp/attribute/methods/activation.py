@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitLevel
 from patchclamp.attribute.rules import Magnitude
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option

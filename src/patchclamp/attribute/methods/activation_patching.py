@@ -1,12 +1,11 @@
 """Activation patching: every part replaced by itself, and m measured."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from patchclamp.attribute.engine import Level, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOrEdgeOptions
 from patchclamp.attribute.rules import Replacement
 from patchclamp.core.method import Cost, Method, Paper, Sizes
-from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -14,12 +13,8 @@ from patchclamp.subjects.protocols import Intervenes
 
 
 @dataclass(frozen=True)
-class ActivationPatchingOptions:
+class ActivationPatchingOptions(UnitOrEdgeOptions):
     """Options of activation patching."""
-
-    level: Level = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron, feature or edge")
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(_options: ActivationPatchingOptions) -> Replacement:
@@ -52,15 +47,7 @@ def activation_patching(
 
     Cost: a forward pass per case and part, begun at the part's block.
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: ActivationPatchingOptions) -> Cost:

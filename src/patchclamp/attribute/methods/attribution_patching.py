@@ -1,12 +1,11 @@
 """Attribution patching: activation patching to first order, all units from one backward pass."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
-from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -14,12 +13,8 @@ from patchclamp.subjects.protocols import Differentiates
 
 
 @dataclass(frozen=True)
-class AttributionPatchingOptions:
+class AttributionPatchingOptions(UnitOptions):
     """Options of attribution patching."""
-
-    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(_options: AttributionPatchingOptions) -> Gradient:
@@ -52,15 +47,7 @@ def attribution_patching(
 
     Cost: two forward passes and one backward per case.
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: AttributionPatchingOptions) -> Cost:

@@ -1,12 +1,12 @@
 """Direct logit attribution: what each unit writes straight to the logits."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
-from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -19,12 +19,8 @@ class Subject(Differentiates, RelevanceRules, Protocol):
 
 
 @dataclass(frozen=True)
-class DirectLogitOptions:
+class DirectLogitOptions(UnitOptions):
     """Options of direct logit attribution."""
-
-    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(_options: DirectLogitOptions) -> Gradient:
@@ -54,15 +50,7 @@ def direct_logit(subject: Subject, task: Task, options: DirectLogitOptions, *, p
 
     Cost: two forward passes and one backward per case.
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: DirectLogitOptions) -> Cost:

@@ -1,12 +1,11 @@
 """Edge attribution patching (EAP): path patching to first order, all edges from one backward pass."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import EdgeOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
-from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -14,11 +13,8 @@ from patchclamp.subjects.protocols import Differentiates
 
 
 @dataclass(frozen=True)
-class EapOptions:
+class EapOptions(EdgeOptions):
     """Options of edge attribution patching."""
-
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself")
 
 
 def rule(_options: EapOptions) -> Gradient:
@@ -49,15 +45,7 @@ def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: P
     Cost: two forward passes and one backward per case, and a backward pass of the projections for each query, key and
     value.
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level="edge",
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: EapOptions) -> Cost:

@@ -1,9 +1,9 @@
 """Edge attribution patching with integrated gradients (EAP-IG): the gradient averaged between both embeddings."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import EdgeOptions
 from patchclamp.attribute.rules import PathIntegral
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
@@ -14,12 +14,10 @@ from patchclamp.subjects.protocols import Differentiates
 
 
 @dataclass(frozen=True)
-class EapIgOptions:
+class EapIgOptions(EdgeOptions):
     """Options of edge attribution patching with integrated gradients."""
 
     steps: int = option(10, "points of the path, by Gauss and Legendre", least=1)
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself")
 
 
 def rule(options: EapIgOptions) -> PathIntegral:
@@ -49,15 +47,7 @@ def eap_ig(subject: Differentiates, task: Task, options: EapIgOptions, *, progre
 
     Cost: ``steps`` forward and backward passes per case, and as many of the projections for each query, key and value.
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level="edge",
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, options: EapIgOptions) -> Cost:

@@ -1,9 +1,9 @@
 """Integrated gradients at hidden units: the gradient averaged along the path from baseline to value."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import PathIntegral
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
@@ -14,13 +14,10 @@ from patchclamp.subjects.protocols import Differentiates
 
 
 @dataclass(frozen=True)
-class IntegratedGradientsOptions:
+class IntegratedGradientsOptions(UnitOptions):
     """Options of integrated gradients."""
 
-    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
     steps: int = option(10, "points of the path, by Gauss and Legendre", least=1)
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(options: IntegratedGradientsOptions) -> PathIntegral:
@@ -54,15 +51,7 @@ def integrated_gradients(
 
     Cost: ``steps`` forward and backward passes per case and site.
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, options: IntegratedGradientsOptions) -> Cost:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from patchclamp.attribute.engine import Level, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOrEdgeOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
@@ -18,15 +19,12 @@ class Subject(Differentiates, RelevanceRules, Protocol):
 
 
 @dataclass(frozen=True)
-class RelPOptions:
+class RelPOptions(UnitOrEdgeOptions):
     """Options of relevance patching."""
 
-    level: Level = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron, feature or edge")
     rules: tuple[Literal["ln", "identity", "half", "ah"], ...] = option(
         ("ln", "identity", "half"), "relevance rules that replace the backward pass"
     )
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(options: RelPOptions) -> Gradient:
@@ -59,15 +57,7 @@ def relp(subject: Subject, task: Task, options: RelPOptions, *, progress: Progre
     Cost: two forward passes and one backward per case; of edges a backward pass of the projections for each query, key
     and value besides.
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: RelPOptions) -> Cost:
