@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import Interval, mean_interval, rank_of
 
 Step = Literal["size", "site", "kind", "position"]
@@ -135,6 +136,14 @@ class RandomControls:
     def interval(self) -> Interval | None:
         """95 % interval of the mean; None with fewer than two sets of finite effect."""
         return mean_interval(self._finite, seed=self.seed) if len(self._finite) > 1 else None
+
+    def estimate(self, unit: str) -> Estimate:
+        """Return the mean effect of a set with its interval; n counts the sets of finite effect.
+
+        Args:
+            unit: unit of measure of the effects.
+        """
+        return Estimate(self.mean, self.interval, len(self._finite), unit)
 
     @property
     def _finite(self) -> Float[np.ndarray, " set"]:

@@ -210,7 +210,7 @@ def _activation(
 def _explanations(unit: UnitPage, names: _Names) -> Iterator[dict[str, Any]]:
     """Yield descriptions; author and scores stand in the notes, as an author there is a user."""
     for one in unit.descriptions:
-        scores = [f"{s.measure} {s.value} ({s.low} to {s.high}, n = {s.n})" for s in one.scores]
+        scores = [f"{s.unit} {s.value} ({s.low} to {s.high}, n = {s.n})" for s in one.scores]
         said = json.dumps([unit.key, one.author, one.text])
         yield {
             "id": "c" + hashlib.sha256(said.encode()).hexdigest()[:24], "modelId": names.model, "layer": names.source,

@@ -50,7 +50,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "driven_by": ("units", "earlier units by read · write"),
         "similar": ("units", "units by the cosine of write directions"),
         "together": ("units", "units by the correlation of activations"),
-        "concepts": ("concepts", "labelled concepts that it tells, by AUROC with a 95 % interval"),
+        "concepts": ("concepts", "labelled concepts that it detects, by AUROC with a 95 % interval"),
         "not_known": ("reasons", "why a panel is empty, by the name of its column"),
     },
     "examples": {
@@ -188,6 +188,11 @@ class _Table:
 def _kinds(arrow: ModuleType) -> dict[str, Any]:
     text, number, integer, truth = arrow.string(), arrow.float64(), arrow.int64(), arrow.bool_()
 
+    estimate = [
+        *((name, number) for name in ("value", "low", "high", "level")), ("interval", text), ("n", integer),
+        ("unit", text), ("null_low", number), ("null_high", number), ("null", text), ("p", number), ("ceiling", number),
+    ]  # fmt: skip
+
     def rows(**fields: Any) -> Any:
         return arrow.list_(arrow.struct(list(fields.items())))
 
@@ -197,8 +202,7 @@ def _kinds(arrow: ModuleType) -> dict[str, Any]:
         "quantiles": rows(probability=number, value=number),
         "tokens": rows(id=integer, text=text, bytes=truth, weight=number),
         "units": rows(key=text, value=number),
-        "concepts": rows(concept=text, auroc=number, low=number, high=number, n=integer),
-        "scores": rows(measure=text, value=number, low=number, high=number, n=integer),
+        "concepts": rows(concept=text, auroc=arrow.struct(estimate)), "scores": arrow.list_(arrow.struct(estimate)),
         "reasons": arrow.map_(text, text), "measures": arrow.map_(text, number),
     }  # fmt: skip
 

@@ -23,6 +23,8 @@ from patchclamp.core.json_text import check_seal, parse, sealed
 FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 1, 2
 """Version of the databases, and of ``atlas.json``."""
 SUBJECT = "atlas.json"
+CLUSTERED = "clustered by document"
+"""How the intervals of the table ``concepts`` were computed."""
 BASE = "base/base.sqlite"
 HASHED = ("about", "sites", "units", "tokens", "contexts", "examples", "panels", "concepts", "fires")
 _WORD = re.compile(r"\w+")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query
 
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
-from patchclamp.atlas.read.responses import ConceptScore, Source, TokenView
+from patchclamp.atlas.read.responses import ConceptScore, EstimateView, Source, TokenView
 from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
@@ -43,11 +43,8 @@ class UnitRow:
         fires_on: the token that stands most often at its top examples; None where it never rose above zero.
         description: the best description, by score; None where there is none.
         author: who wrote it.
-        score: its best score.
-        score_low: lower end of its interval.
-        score_high: upper end.
-        measure: what the score measures.
-        concept: the labelled concept that it tells best; None where the text carries no labels.
+        score: its best score; None where it has none.
+        concept: the labelled concept that it detects best; None where the text carries no labels.
     """
 
     key: str
@@ -61,10 +58,7 @@ class UnitRow:
     fires_on: TokenView | None
     description: str | None
     author: str | None
-    score: float | None
-    score_low: float | None
-    score_high: float | None
-    measure: str | None
+    score: EstimateView | None
     concept: ConceptScore | None
 
 
@@ -257,10 +251,7 @@ def _row(
         frequency=number_or_none(frequency), maximum=number_or_none(maximum), mean=number_or_none(mean),
         fires_on=None if fires_on is None else atlas.token(fires_on),
         description=best.description.text if best else None, author=best.description.author if best else None,
-        score=number_or_none(score.value) if score else None,
-        score_low=number_or_none(score.low) if score else None,
-        score_high=number_or_none(score.high) if score else None,
-        measure=score.unit if score else None, concept=concepts[0] if concepts else None,
+        score=EstimateView.of(score) if score else None, concept=concepts[0] if concepts else None,
     )  # fmt: skip
 
 

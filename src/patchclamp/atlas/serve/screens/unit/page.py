@@ -8,7 +8,7 @@ import numpy as np
 from patchclamp.atlas.read.attached_layers import Part
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_none, page_of
-from patchclamp.atlas.read.responses import ConceptScore, GraphRow, ScoreView, Source, TokenView, TokenWeight
+from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow, Source, TokenView, TokenWeight
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.survey import PROBABILITIES
@@ -85,7 +85,7 @@ class DescriptionView:
     author: str
     made: str | None
     evidence: list[str]
-    scores: list[ScoreView]
+    scores: list[EstimateView]
     fails_on: int
     run: str
 
@@ -239,13 +239,9 @@ def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[
 
 def _described(atlas: Reading, said: ScoredDescription) -> DescriptionView:
     words, run = said.description, atlas.runs[said.layer]
-    scores = [
-        ScoreView(s.unit, number_or_none(s.value), number_or_none(s.low), number_or_none(s.high), s.n)
-        for s in words.scores
-    ]
     return DescriptionView(
-        text=words.text, author=words.author, made=run.began, evidence=list(words.evidence), scores=scores,
-        fails_on=len(said.counters), run=said.layer,
+        text=words.text, author=words.author, made=run.began, evidence=list(words.evidence),
+        scores=[EstimateView.of(score) for score in words.scores], fails_on=len(said.counters), run=said.layer,
     )  # fmt: skip
 
 
