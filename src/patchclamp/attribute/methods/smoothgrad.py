@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 
 from patchclamp.ablate import Baseline
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
 from patchclamp.attribute.gradients import ROWS, Ends, corrupted_baseline, record, run_metric
+from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.intervention import Intervention
@@ -30,14 +30,11 @@ EMBED = "embed"
 
 
 @dataclass(frozen=True)
-class SmoothGradOptions:
+class SmoothGradOptions(UnitOptions):
     """Options of SmoothGrad."""
 
-    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
     samples: int = option(25, "noisy copies of the input", least=1)
     noise: float = option(0.1, "standard deviation of the noise, as a share of the embedding's range", least=0.0)
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 @dataclass(frozen=True)
@@ -139,15 +136,7 @@ def smoothgrad(
 
     Cost: a forward pass of either prompt, and ``samples`` forward and backward passes per case.
     """
-    return score_task(
-        subject,
-        task,
-        rule(options, seed),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options, seed), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, options: SmoothGradOptions) -> Cost:
