@@ -21,7 +21,6 @@ from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.apply import widened
 from patchclamp.subjects.cases import check_metric
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network

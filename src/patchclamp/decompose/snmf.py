@@ -228,7 +228,8 @@ class SNMF:
     """Decompose activations into sparse signed groups of neurons with non-negative codes, as scikit-learn would.
 
     X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by
-    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered (docs/features.md).
+    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered
+    (docs/reference/features.md).
 
     Args:
         n_features: k.
