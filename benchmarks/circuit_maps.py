@@ -30,7 +30,7 @@ from patchclamp.attribute.gradients import (
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.core.stats import mean_interval, pearson, spearman
 from patchclamp.core.task import Case, Task
-from patchclamp.opening import load, open_task
+from patchclamp.loaders import load, open_task
 from patchclamp.subjects.cases import ReadTask
 
 ORGANISMS = ("language-gpt2", "language-llama")

@@ -46,7 +46,7 @@ class Cases:
         PatchclampError: no stimulus, or not one metric each.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> len(Cases.of(cat.stimuli(["the cat", "the old cat"]), Metric("logit", (3,))))
         2

@@ -12,10 +12,18 @@ from patchclamp.ablate.cases import Cases, How, Measured
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.subjects.edges import Writes, edge_map, measured_with, row_bytes, rows_at_once, with_edges, writes_of
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.residual_edges import (
+    Writes,
+    edge_map,
+    measured_with,
+    row_bytes,
+    rows_at_once,
+    with_edges,
+    writes_of,
+)
 
 SETS_MEMORY = 32 * 2**20
 """Bytes that what writers write may take, of edge sets that run together."""

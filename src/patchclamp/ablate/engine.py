@@ -19,8 +19,8 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.regions import Fill
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.cases import ROWS
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
 Sets = UnitSets | EdgeSets | RegionSets
@@ -67,7 +67,7 @@ def measure_sets(
     Cost: ``count_rows`` rows of forward passes; of units restarted at the first block that a set changes.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> cases = Cases.of(cat.stimuli("the old cat"), m)

@@ -15,8 +15,8 @@ from patchclamp.core.controls import Stratum, kind_at
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import KINDS
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.bases import encode
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
 AT_ONCE = 16

@@ -16,9 +16,9 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.keys import UnitIndex
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.bases import Units, count_units
 from patchclamp.subjects.cases import ROWS
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import check_places

@@ -46,7 +46,7 @@ def attribute(
     Cost: stated by the method's card.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran")
         >>> str(attribute(load("organism:cat"), task).top(1)[0])
         'cat/blocks.0.mlp.act/neurons/7@3'

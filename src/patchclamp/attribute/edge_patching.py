@@ -10,16 +10,16 @@ from torch import Tensor
 
 from patchclamp.attribute.direction import check_one_length, orient
 from patchclamp.attribute.provenance import scores_over
-from patchclamp.core.edges import EdgeMap
+from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.cases import ReadTask
-from patchclamp.subjects.edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.residual_edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
 
 ROWS = 128
 

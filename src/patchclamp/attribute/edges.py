@@ -12,19 +12,27 @@ from torch import Tensor
 from patchclamp.attribute.direction import check_one_length, orient
 from patchclamp.attribute.provenance import scores_over
 from patchclamp.attribute.rules import Gradient, PathIntegral, Rule, find_rule
-from patchclamp.core.edges import EdgeMap
+from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.backward import held
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.cases import ReadTask
-from patchclamp.subjects.edges import MEMORY, edge_map, exit_norm, head_outputs, row_bytes, rows_at_once, summed
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import free_memory
+from patchclamp.subjects.relevance_rules import held
+from patchclamp.subjects.residual_edges import (
+    MEMORY,
+    edge_map,
+    exit_norm,
+    head_outputs,
+    row_bytes,
+    rows_at_once,
+    summed,
+)
 
 
 def attribute_edges(
@@ -90,7 +98,8 @@ def attribute_edges(
         'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
     name, rule = find_rule(method, "edge", rules=rules, steps=steps)
-    if not isinstance(rule, Gradient | PathIntegral):
+    # Edges take their gradients in runs of their own, which a subclass of Gradient knows nothing of.
+    if type(rule) not in (Gradient, PathIntegral):
         raise PatchclampError(
             expected="a method that follows gradients", got=name, remedy="`patch_edges` measures edges one by one."
         )

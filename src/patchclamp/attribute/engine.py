@@ -17,9 +17,9 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.subjects.cases import ReadTask
-from patchclamp.subjects.edges import with_edges
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import model_of
+from patchclamp.subjects.residual_edges import with_edges
 
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
 

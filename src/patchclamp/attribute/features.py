@@ -6,8 +6,8 @@ from torch import Tensor
 
 from patchclamp.ablate import Baseline
 from patchclamp.core.basis import Basis
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.bases import encode
-from patchclamp.subjects.edits import widened
 
 PLAIN = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
 """Bases that say which columns of x a unit is; every other basis has directions, and its units are features."""

@@ -18,8 +18,8 @@ from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Shown
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
 

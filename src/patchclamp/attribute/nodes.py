@@ -15,8 +15,8 @@ from patchclamp.core.keys import Block
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.site import Site
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.bases import count_units, encode
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
 LEVELS = ("neuron", "head", "channel", "feature", "node")

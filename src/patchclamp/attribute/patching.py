@@ -13,13 +13,13 @@ from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
 from patchclamp.attribute.direction import DIRECTIONS
 from patchclamp.attribute.patching_grid import USUAL, Grid, grid_of, sites_named
 from patchclamp.core.arguments import checked
-from patchclamp.core.columns import mean_columns
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.recording import Recording
 from patchclamp.core.score_maps import SHARES
 from patchclamp.core.scores import Scores
+from patchclamp.core.stats_columns import mean_columns
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import words_of
@@ -87,7 +87,7 @@ def patch_sites(
     Cost: a row of a forward pass from the site's block on for every pair, place and unit; two forwards per pair.
 
     Example:
-        >>> from patchclamp.opening import load, open_task
+        >>> from patchclamp.loaders import load, open_task
         >>> cat = load("organism:cat")
         >>> scores = patch_sites(cat, cat.read(open_task("planted", cat)), "neuron")
         >>> [(str(key), round(scores.score(key), 2)) for key in scores.top(1, signed=False)]

@@ -12,8 +12,8 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
+from patchclamp.core.score_chunks import append_cases, read_cases
 from patchclamp.core.score_maps import count_run
-from patchclamp.core.score_pieces import append_cases, read_cases
 from patchclamp.core.scores import FOLDER, Scores
 from patchclamp.core.subject import Progress
 

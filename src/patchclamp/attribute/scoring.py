@@ -95,7 +95,7 @@ def attribute_nodes(
     backward per site; replacements: a row of a restarted forward per node; memory of all nodes' values and gradients.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> found = attribute_nodes(cat, "the old cat", m, method="activation_patching")

@@ -116,5 +116,5 @@ def _scikit_learn() -> Any:
         raise PatchclampError(
             expected="scikit-learn, which computes NMF",
             got="none installed",
-            remedy="pip install 'patchclamp[features]'.",
+            remedy="pip install 'patchclamp[science]'.",
         ) from problem

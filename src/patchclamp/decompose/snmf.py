@@ -14,7 +14,7 @@ from torch.nn.functional import embedding_bag
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
-from patchclamp.subjects.nonnegative import nonnegative_least_squares
+from patchclamp.subjects.nnls import nonnegative_least_squares
 
 Init = Literal["random", "kmeans", "svd"]
 Progress = Callable[[int, int, float], None]
@@ -239,7 +239,8 @@ class SNMF:
     """Decompose activations into sparse signed groups of neurons with non-negative codes, as scikit-learn would.
 
     X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by
-    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered (docs/features.md).
+    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered
+    (docs/reference/features.md).
 
     Args:
         n_features: k.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.resuming import refuse_other_plan
+from patchclamp.core.resume import refuse_other_plan
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.buffer import Filling, Position, Rows, ShuffleBuffer, Source
 from patchclamp.decompose.first_tokens import measure_first_tokens

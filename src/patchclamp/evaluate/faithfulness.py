@@ -157,7 +157,7 @@ def evaluate_circuit(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = cat.read(task)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.caution import caution
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
-from patchclamp.core.few_values import caution
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.stimulus import Stimulus
@@ -23,8 +23,8 @@ from patchclamp.core.subject import Progress
 from patchclamp.evaluate.rivals import label, rival_bases
 from patchclamp.evaluate.splicing import clamp_site, substitute_reconstruction
 from patchclamp.subjects.bases import count_units, decode, encode
-from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.site_names import resolve_sites
 
 FITTED = 8192
 """Tokens that means, components and gains of the rivals are fitted on, at most."""

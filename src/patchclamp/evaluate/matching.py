@@ -76,7 +76,7 @@ def match(
         raise PatchclampError(
             expected="scipy, which solves the assignment",
             got="it is not installed",
-            remedy="pip install 'patchclamp[features]'",
+            remedy="pip install 'patchclamp[science]'",
         ) from problem
     cosines = np.abs(_unit(a) @ _unit(b).T)
     rows, columns = linear_sum_assignment(cosines, maximize=True)

@@ -104,7 +104,7 @@ def explain(
     and gradients at the prompt's positions.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> found = explain(load("organism:cat"), "the old cat", " sat", contrast=" ran", top=5)
         >>> found.causes[0].key, round(found.causes[0].measured, 2)
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)

@@ -22,9 +22,9 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
-from patchclamp.subjects.edges import with_edges
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import model_of
+from patchclamp.subjects.residual_edges import with_edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def replace_together(
     Example:
         >>> from patchclamp.attribute.over_pairs import attribute_pairs
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = cat.read(task)

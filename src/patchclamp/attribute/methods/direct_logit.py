@@ -10,8 +10,8 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.backward import DIRECT
 from patchclamp.subjects.protocols import Differentiates, RelevanceRules
+from patchclamp.subjects.relevance_rules import DIRECT
 
 
 class Subject(Differentiates, RelevanceRules, Protocol):

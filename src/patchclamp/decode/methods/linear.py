@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from patchclamp.core.checks import subject_of
 from patchclamp.core.conditions import Pool, condition_matrix, only_site
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.readout import Readout
-from patchclamp.core.recording import Recording, made_on
+from patchclamp.core.recording import Recording
 from patchclamp.core.split import Split
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
@@ -95,7 +96,7 @@ def linear(
         weights,
         centre,
         intercept,
-        (made_on(recording)[0] or "recording", site),
+        (subject_of(recording)[0] or "recording", site),
         (labels.name or "labels", "label"),
         names,
         scores,

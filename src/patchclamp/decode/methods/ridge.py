@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.checks import subject_of
 from patchclamp.core.conditions import Pool, condition_matrix, only_site
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.readout import Readout
-from patchclamp.core.recording import Recording, made_on
+from patchclamp.core.recording import Recording
 from patchclamp.core.split import Split
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
@@ -106,7 +107,7 @@ def ridge(
         float((1 + (null.mean(1) >= value.mean()).sum()) / (1 + len(null))),
         None if ceiling is None else float(ceiling.mean()),
     )
-    named = [(made_on(one)[0] or "recording", site) for one, site in zip((features, targets), sites, strict=True)]
+    named = [(subject_of(one)[0] or "recording", site) for one, site in zip((features, targets), sites, strict=True)]
     names = tuple(f"{sites[1]}/neurons/{t}" for t in range(y.shape[1]))
     return Readout(weights, centre, intercept, named[0], named[1], names, scores, summary, predicted, options.pool)
 

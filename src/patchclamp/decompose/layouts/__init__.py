@@ -19,8 +19,8 @@ from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
 from patchclamp.decompose.layouts.conditions import ASSUMED, assume, centre, written_conditions
 from patchclamp.decompose.layouts.files import Part
 from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
-from patchclamp.subjects.foreign import CONDITIONS, HOOKS, in_stream, resolve_sites
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.site_names import CONDITIONS, HOOKS, in_stream, resolve_sites
 
 __all__ = ["LAYOUTS", "Layout", "locate", "open_dictionary", "write_dictionary"]
 

@@ -22,7 +22,7 @@ import numpy as np
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.layouts.files import refuse
-from patchclamp.subjects.foreign import in_stream
+from patchclamp.subjects.site_names import in_stream
 
 ASSUMED = "assumed"
 
