@@ -44,8 +44,8 @@ def run(options: Namespace) -> int:
     from patchclamp.evaluate.labelled import read_labels
     from patchclamp.report.terminal.dictionary_report import show_concepts, show_report
     from patchclamp.subjects.corpora import read_corpus
-    from patchclamp.subjects.foreign import CONDITIONS, resolve_sites, unmet_conditions
     from patchclamp.subjects.labelled import is_labelled
+    from patchclamp.subjects.site_names import CONDITIONS, resolve_sites, unmet_conditions
     from patchclamp.subjects.text import prepend_bos
 
     if min(options.batch_size, options.max_tokens) < 1:

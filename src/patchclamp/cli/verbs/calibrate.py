@@ -35,7 +35,7 @@ def run(options: Namespace) -> int:
         joint,
         summary,
     )
-    from patchclamp.calibrate.tasks import check_tasks
+    from patchclamp.calibrate.trained import check_tasks
     from patchclamp.organisms import language
     from patchclamp.report.terminal.calibration import show_calibration, show_edges, show_holdings, show_joint
 

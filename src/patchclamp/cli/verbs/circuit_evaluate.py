@@ -208,7 +208,7 @@ def _document(found: Any, circuit: Any) -> dict[str, Any]:
 
 def _notes(found: Any) -> list[str]:
     """Return what so few parts cannot show: an area over most shares, and chance at small sizes."""
-    from patchclamp.core.few_values import caution
+    from patchclamp.core.caution import caution
 
     n_parts, n_random, area, notes = found.circuit["parts"], found.about["random"], found.area, []
     if area.low > COARSE:

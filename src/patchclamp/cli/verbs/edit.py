@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
     from patchclamp.control import fact, key_site, measure_edit, neighbours, only_fact
     from patchclamp.core.method import Sizes
     from patchclamp.core.method_files import find_method
-    from patchclamp.opening import open_text
+    from patchclamp.loaders import open_text
     from patchclamp.report.terminal.edit import show_effects
 
     _check(options)

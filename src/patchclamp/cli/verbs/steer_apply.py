@@ -55,7 +55,7 @@ def _strength(text: str) -> float | None:
 def run(options: Namespace) -> int:
     """Continue a prompt with a direction and with random ones, and show what it does."""
     from patchclamp.control import continue_steered
-    from patchclamp.opening import load_basis
+    from patchclamp.loaders import load_basis
     from patchclamp.report.terminal.steered import show_steered
 
     if options.unit < 0 or options.n < 2 or options.controls < 1 or options.max_new_tokens < 1:

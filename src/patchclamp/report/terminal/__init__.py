@@ -26,7 +26,9 @@ def show(noun: Any, top: int) -> None:
             renderer.show(noun, top)
             break
     if noun.provenance.tier == "experimental":
-        open_console().print(f"{escape(noun.provenance.method)} is [bold]experimental[/]: docs/method.md says why")
+        open_console().print(
+            f"{escape(noun.provenance.method)} is [bold]experimental[/]: docs/howto/method.md says why"
+        )
 
 
 @cache

@@ -4,8 +4,8 @@ from typing import Any
 
 from rich.markup import escape
 
+from patchclamp.core.caution import caution
 from patchclamp.core.circuit import is_measured
-from patchclamp.core.few_values import caution
 from patchclamp.report.terminal.numbers import (
     different_sets,
     find_largest,

@@ -71,7 +71,12 @@ def _fact(value: Any) -> str:
 def first_lines(
     site: str, norm: float, tokens: float, unexplained: float | None, without: float | None
 ) -> Iterator[str]:
-    """Yield what the first token of each stimulus holds of a site's size, and a warning where it hides the rest."""
+    """Yield what the first token of each stimulus holds of a site's size, and a warning where it hides the rest.
+
+    Example:
+        >>> list(first_lines("resid", 0.25, 0.0625, 0.125, 0.125))
+        ['resid: first tokens (6.2% of all) hold 25.0% of the squared norm; unexplained without them 0.125']
+    """
     left = "" if without is None else f"; unexplained without them {format_general(without)}"
     of_all, of_norm = format_percent(tokens, 1), format_percent(norm, 1)
     yield f"{site}: first tokens ({of_all} of all) hold {of_norm} of the squared norm{left}"

@@ -27,7 +27,12 @@ def format_fixed(value: float | None, digits: int = 2) -> str:
 
 
 def format_general(value: float | None, digits: int = 3, *, sign: str = "-") -> str:
-    """Return a number with some significant digits, a plus sign too where asked; a dash where it is not known."""
+    """Return a number with some significant digits, a plus sign too where asked; a dash where it is not known.
+
+    Example:
+        >>> format_general(1234.5, sign="+"), format_general(None)
+        ('+1.23e+03', '–')
+    """
     return f"{value:{sign}.{digits}g}" if is_known(value) else ABSENT
 
 
@@ -42,7 +47,12 @@ def format_thousandths(value: float | None) -> str:
 
 
 def format_range(low: float | None, high: float | None, show: Callable[[float | None], str] = format_signed) -> str:
-    """Return both ends of an interval; a dash where one of them is absent or not finite."""
+    """Return both ends of an interval; a dash where one of them is absent or not finite.
+
+    Example:
+        >>> format_range(-0.5, 1.0), format_range(None, 1.0)
+        ('-0.500 to +1.000', '–')
+    """
     return f"{show(low)} to {show(high)}" if is_known(low) and is_known(high) else ABSENT
 
 

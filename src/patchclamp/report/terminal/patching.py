@@ -7,10 +7,10 @@ import numpy as np
 from rich.markup import escape
 from rich.text import Text
 
-from patchclamp.core.columns import least_p
-from patchclamp.core.few_values import caution
+from patchclamp.core.caution import caution
 from patchclamp.core.score_maps import SHARES, ScoreMap, count_run, map_scores, split_key, tokens_at
 from patchclamp.core.scores import Scores
+from patchclamp.core.stats_columns import least_p
 from patchclamp.report.terminal.numbers import (
     format_general,
     format_range,
