@@ -95,6 +95,7 @@ def measure_sets(
             progress(done, total)
 
 
+@checked
 def count_rows(n_cases: Natural, n_sets: Natural, *, counterparts: bool = True) -> int:
     """Return how many rows of forward passes so many sets of units take: each of them, and both ends of every case.
 

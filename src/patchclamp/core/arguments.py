@@ -332,6 +332,7 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
     rule = _rule(inner[0], nan) if inner else None
     ordered = origin in (list, tuple) or issubclass(origin, Sequence)
 
+    listed = origin in (list, tuple)
     needs = ("__len__", "__getitem__") if ordered else ("__iter__",)
     never = (str, bytes, Mapping)
     arrays = not ordered and rule is None
@@ -340,12 +341,13 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
         usual = type(v) is tuple or type(v) is list
         if not usual and (
             isinstance(v, never)
+            or (listed and not isinstance(v, list | tuple))
             or not all(hasattr(v, name) for name in needs)
             or (not arrays and hasattr(type(v), "__array__"))
         ):
             return False
         # Anything else may make its elements only when they are asked for.
-        return rule is None or not isinstance(v, list | tuple) or all(map(rule.fits, v[:_LOOKED_AT]))
+        return rule is None or not isinstance(v, list | tuple | range) or all(map(rule.fits, v[:_LOOKED_AT]))
 
     words = "a list" + ("" if rule is None else f" of {_plural(rule.words)}")
     return _Rule(holds, words, origin is tuple)

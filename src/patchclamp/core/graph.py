@@ -15,6 +15,7 @@ from patchclamp.core.json_text import parse, read_number, read_word
 FORMAT, VERSION = "patchclamp-graph", 1
 
 
+@checked
 @dataclass(frozen=True)
 class Node:
     """One thing that carries a score: a unit at a position (by key), an input token or an output.
@@ -33,6 +34,7 @@ class Node:
     measures: Mapping[str, float] = field(default_factory=dict)
 
 
+@checked
 @dataclass(frozen=True)
 class Edge:
     """A directed relation between two nodes, by key, with its weight.
@@ -126,7 +128,12 @@ class Graph:
                 for n in data["nodes"]
             ]
             edges = [
-                Edge(read_word(e["source"]), read_word(e["target"]), read_number(e["weight"]), read_word(e.get("slot", "")))
+                Edge(
+                    read_word(e["source"]),
+                    read_word(e["target"]),
+                    read_number(e["weight"]),
+                    read_word(e.get("slot", "")),
+                )
                 for e in data["edges"]
             ]
             subject, metric, about = (dict(data[name]) for name in ("subject", "metric", "about"))

@@ -23,6 +23,7 @@ OPERATIONS = ("set", "add", "scale", "ablate", "patch", "project", "rows", "keep
 _SPAN = re.compile(r"(\+?)(-?[0-9]{1,18})?(?:(:)(\+?)(-?[0-9]{1,18})?)?")
 
 
+@checked
 @dataclass(frozen=True)
 class Span:
     """A run of positions of the prompt, or of generation steps, from ``start`` to before ``stop``.
@@ -334,7 +335,9 @@ class Intervention:
             raise _unlike(data)
         value = data.get("value")
         try:
-            value = _held(value, arrays or {}) if operation == "rows" else None if value is None else read_numbers(value)
+            value = (
+                _held(value, arrays or {}) if operation == "rows" else None if value is None else read_numbers(value)
+            )
         except (TypeError, ValueError, RecursionError) as problem:
             raise _unlike(data) from problem
         return cls(

@@ -130,7 +130,9 @@ class Training:
         """
         with fitting("a training", "Train again."):
             curves = {
-                name: tuple((read_whole(step), math.nan if value is None else read_number(value)) for step, value in points)
+                name: tuple(
+                    (read_whole(step), math.nan if value is None else read_number(value)) for step, value in points
+                )
                 for name, points in data["curves"].items()
             }
             accuracy = tuple(tuple(map(read_number, read_list(row))) for row in data.get("accuracy", ()))

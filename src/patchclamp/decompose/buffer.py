@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
@@ -62,6 +63,7 @@ class Source:
         return iter(())
 
 
+@checked
 class TextSource(Source):
     """Activations of a language model over a text, straight from its forward passes.
 
@@ -132,6 +134,7 @@ class TextSource(Source):
         return map(_first_rows, self.batches)
 
 
+@checked
 class RecordingSource(Source):
     """Activations of a recording, in memory or on disk.
 
@@ -226,6 +229,7 @@ def _counted(stimuli: Sequence[Shown]) -> np.ndarray:
     return np.concatenate([s.counted for s in stimuli]) if stimuli else np.zeros(0, dtype=bool)
 
 
+@checked
 class ArraySource(Source):
     """Activations that are arrays already.
 
@@ -413,6 +417,7 @@ class ShuffleBuffer:
                 )
 
 
+@checked
 def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
     """Return a site's first rows as one array, for methods that need all at once.
 

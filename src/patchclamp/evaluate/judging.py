@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
@@ -33,6 +34,7 @@ RESAMPLES = 1000
 NATS = "nats per token"
 
 
+@checked
 @dataclass(frozen=True)
 class Judged:
     """What one basis does at one site.
@@ -62,6 +64,7 @@ class Judged:
     recovered_zero: Estimate
 
 
+@checked
 @dataclass(frozen=True)
 class Report:
     """What ``judge`` found.
@@ -116,6 +119,7 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
     ]
 
 
+@checked
 def judge(
     model: LanguageModel,
     dictionary: Dictionary,

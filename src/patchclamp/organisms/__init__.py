@@ -6,6 +6,7 @@ package, digits organisms on scikit-learn's images; their weights ship with the 
 
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.organisms import digits, language, planted
@@ -15,6 +16,7 @@ from patchclamp.subjects.vision import VisionModel
 __all__ = ["build", "card", "names", "truth"]
 
 
+@checked
 def names() -> tuple[str, ...]:
     """List the organisms.
 
@@ -28,6 +30,7 @@ def names() -> tuple[str, ...]:
     return (*planted.names(), *language.names(), *digits.names())
 
 
+@checked
 def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel | VisionModel:
     """Build an organism.
 
@@ -51,6 +54,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
     return _home(name).build(name, device=device, dtype=dtype)
 
 
+@checked
 def truth(name: str) -> Graph:
     """Return the planted circuit behind an organism's answer.
 
@@ -78,6 +82,7 @@ def truth(name: str) -> Graph:
     return planted.truth(name)
 
 
+@checked
 def card(name: str) -> dict[str, Any]:
     """Say what is planted in an organism, and which methods must miss it.
 
