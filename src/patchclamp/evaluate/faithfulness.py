@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
+from patchclamp.core.arguments import checked
 from patchclamp.core.circuit import found_on
 from patchclamp.core.controls import RULES
 from patchclamp.core.errors import PatchclampError
@@ -61,6 +62,7 @@ class Minimality:
     needed: float
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
     """Hold the evaluation of a circuit on pairs.
@@ -100,6 +102,7 @@ class Faithfulness:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
+@checked
 def evaluate_circuit(
     model: Network,
     circuit: Scores,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.caution import caution
 from patchclamp.core.dictionary import Dictionary
@@ -33,6 +34,7 @@ RESAMPLES = 1000
 NATS = "nats per token"
 
 
+@checked
 @dataclass(frozen=True)
 class Judged:
     """Hold the figures of one basis at one site.
@@ -62,6 +64,7 @@ class Judged:
     recovered_zero: Estimate
 
 
+@checked
 @dataclass(frozen=True)
 class Report:
     """Hold what ``judge`` measured.
@@ -116,6 +119,7 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
     ]
 
 
+@checked
 def judge(
     model: LanguageModel,
     dictionary: Dictionary,
