@@ -23,8 +23,8 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.relevance_rules import RELP
 
 METHODS = list_names("attribute", "unit")
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
