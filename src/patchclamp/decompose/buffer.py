@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
@@ -173,12 +174,7 @@ class RecordingSource(Source):
 
     def width(self, site: str) -> int:
         """Return a site's width."""
-        if site not in self.recording.sites:
-            raise PatchclampError(
-                expected="a site of this recording",
-                got=repr(site),
-                remedy=f"It holds {', '.join(list(self.recording.sites)[:8])}.",
-            )
+        one_of("site of the recording", site, self.recording.sites)
         return self.recording.sites[site].width
 
     def match(self, pattern: str) -> list[str]:

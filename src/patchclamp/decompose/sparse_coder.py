@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.sparse_code import (
     Code,
@@ -44,8 +45,7 @@ class CoderConfig:
     skip: bool = False
 
     def __post_init__(self) -> None:
-        if self.n_latents < 1:
-            raise PatchclampError(expected="at least 1 latent", got=str(self.n_latents), remedy="Give more features.")
+        at_least("the number of latents", self.n_latents, 1)
 
 
 @checked

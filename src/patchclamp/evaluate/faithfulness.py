@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least, same_subject
 from patchclamp.core.circuit import found_on
 from patchclamp.core.controls import RULES
 from patchclamp.core.errors import PatchclampError
@@ -171,12 +172,7 @@ def evaluate_circuit(
         (1.0, True)
     """
     check_subject(model, circuit)
-    if n_random < RANDOM:
-        raise PatchclampError(
-            expected=f"at least {RANDOM} random circuits",
-            got=str(n_random),
-            remedy="Fewer say nothing of their spread.",
-        )
+    at_least("the number of random circuits", n_random, RANDOM, remedy="Fewer say nothing of their spread.")
     grown = sizes_of(len(circuit), shares, sizes)
     evaluated = choose_pairs(circuit, cases, means=means, seen=seen)
     chosen, train = evaluated.cases, evaluated.means
@@ -278,13 +274,8 @@ def check_subject(model: Network, circuit: Scores) -> None:
     Raises:
         PatchclampError: the circuit names other weights, or other contents of a basis.
     """
-    own = circuit.provenance.subject_hash
-    if own and own != model.hash:
-        raise PatchclampError(
-            expected=f"a circuit of this model, {model.name} {model.hash[:12]}",
-            got=f"one of {circuit.provenance.subject} {own[:12]}",
-            remedy="Name the model that it was found in, or find one in this model.",
-        )
+    remedy = "Name the model that it was found in, or find one in this model."
+    same_subject(model, circuit, what="a circuit", remedy=remedy, by_name=False)
     for place, known in found_on(circuit)["bases"].items():
         path, _, name = place.rpartition("/")
         if model.basis_at(path, name).hash != known:
