@@ -1,4 +1,4 @@
-"""Edge patching: what each edge carries, measured by giving its reader alone the other prompt's value of its writer."""
+"""Measure every edge by giving its reader alone the other prompt's value of its writer."""
 
 from collections.abc import Iterator
 from functools import partial

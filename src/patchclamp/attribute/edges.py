@@ -1,4 +1,4 @@
-"""Edges: how much of m(x) − m(x′) every edge carries, all of them from one backward pass or a few."""
+"""Score every edge of m(x) − m(x′) by gradients: all edges from one backward pass or a few."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -200,5 +200,10 @@ def joint(name: str) -> dict[str, Any] | None:
     keys = [UnitKey.parse(key) for key in card["either"]["nodes"]]
     cuts = [change("ablate", key.site, key.index, basis=key.basis, at=key.position) for key in keys]
     m, *rest = model.sweep(card["prompt"], metric, [[], *([cut] for cut in cuts), cuts]).tolist()
-    return {"organism": name, "m": m, "nodes": card["either"]["nodes"], "alone": [m - x for x in rest[:-1]],
-            "together": m - rest[-1]}  # fmt: skip
+    return {
+        "organism": name,
+        "m": m,
+        "nodes": card["either"]["nodes"],
+        "alone": [m - x for x in rest[:-1]],
+        "together": m - rest[-1],
+    }

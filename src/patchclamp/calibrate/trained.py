@@ -219,12 +219,18 @@ def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: i
         control = np.array([h.controls.mean() for h in held])
         rows.append(
             Holding(
-                name, task, method, len(held),
-                float(rho.mean()), mean_interval(rho, seed=seed),
-                float(share.mean()), mean_interval(share, seed=seed),
-                float(control.mean()), mean_interval(control, seed=seed),
+                name,
+                task,
+                method,
+                len(held),
+                float(rho.mean()),
+                mean_interval(rho, seed=seed),
+                float(share.mean()),
+                mean_interval(share, seed=seed),
+                float(control.mean()),
+                mean_interval(control, seed=seed),
                 float(np.mean([h.receipt > h.controls.max() for h in held])),
                 sum(h.seconds for h in held),
             )
-        )  # fmt: skip
+        )
     return rows

@@ -229,9 +229,9 @@ def _of_directions(method: Method, _name: str, task: Any) -> Made | None:
         "Basis": iter((lambda: _coder_of(made.recording), lambda: made.basis)),
     }
     inputs = {name: next(makers[noun])() for name, noun in nouns}
-    return _explained(method, inputs) if method.gives == "Estimate" else (
-        inputs, known.PlantedDirections(made.directions)
-    )  # fmt: skip
+    return (
+        _explained(method, inputs) if method.gives == "Estimate" else (inputs, known.PlantedDirections(made.directions))
+    )
 
 
 def _coder_of(recording: Any) -> Any:
@@ -258,9 +258,14 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
         shown = [one.stimulus for one in language.text(500, seed=1, name=name)]
         site = "blocks.2.resid_out"
         basis = find_method(find_default("decompose"), "decompose")(
-            recording=subject.run(shown, record=[site], logits=False).recording, site=site, n_features=256, k=4,
-            coder_batch=128, passes=20, learning_rate=0.003,
-        )  # fmt: skip
+            recording=subject.run(shown, record=[site], logits=False).recording,
+            site=site,
+            n_features=256,
+            k=4,
+            coder_batch=128,
+            passes=20,
+            learning_rate=0.003,
+        )
         corpus = make_text(name, 140, seed=2)
         return _explained(method, {"subject": subject, nouns["Corpus"]: corpus, nouns["Basis"]: basis})
     if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
@@ -283,9 +288,12 @@ def _of_corpus(method: Method, name: str, task: str) -> Made | None:
 
 
 MAKERS: Mapping[Any, Callable[[Method, str, str], Made | None]] = {
-    digits: _of_digits, populations: _of_brain, learners: _of_stream, language: _of_language,
+    digits: _of_digits,
+    populations: _of_brain,
+    learners: _of_stream,
+    language: _of_language,
     superposition: _of_directions,
-}  # fmt: skip
+}
 """Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives.
 
 A kind that is not named here has ``build``, ``card`` and ``task``: its card says which units carry the answer."""

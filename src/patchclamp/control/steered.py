@@ -1,4 +1,4 @@
-"""Steered text: one prompt continued without and with a direction, beside random directions."""
+"""Continue one prompt without and with a direction, beside random directions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ BATCH = 64
 @checked
 @dataclass(frozen=True, eq=False)
 class SteeredText:
-    """Hold what a direction does to the text that follows one prompt.
+    """Hold the effect of a direction on the text that follows one prompt.
 
     Args:
         prompt: what was continued.
@@ -89,12 +89,13 @@ def continue_steered(
     of the same norm are added at the same strength, and their text is projected on the same direction.
 
     Args:
-        subject: continues text.
+        subject: a language model that generates.
         basis: directions with their site, as ``steer`` finds them.
-        prompt: what is continued.
-        strength: in the site's units of activation; by default that which moves next-token predictions by ``nats``.
+        prompt: text that is continued.
+        strength: in the site's units of activation; the default is the one that changes next-token predictions by
+            ``nats``.
         nats: mean KL divergence per token of the default strength.
-        at: where the direction is added; every position and every generated token by default.
+        at: positions; the default is every position and every generated token.
         unit: which direction.
         n: continuations that are sampled, at temperature 1.
         n_random: random directions.

@@ -1,4 +1,4 @@
-"""Strength: how generated text moves with the strength of a direction, beside random directions."""
+"""Measure how generated text changes with the strength of a direction, beside random directions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,13 +27,13 @@ MULTIPLES = (0.0, 0.5, 1.0, 2.0, 3.0)
 
 
 class Writes(Records, Generates, Protocol):
-    """It continues text, and says how likely text is."""
+    """A subject that continues text, and gives its likelihood."""
 
 
 @checked
 @dataclass(frozen=True, eq=False)
 class SteeringCurve:
-    """Hold what a direction does to generated text, strength by strength.
+    """Hold the effect of a direction on generated text, strength by strength.
 
     Args:
         wanted: the label that is counted.
@@ -153,23 +153,34 @@ def random_directions(basis: Basis, n: int, *, unit: int = 0, seed: int = 0) -> 
 def match_kl(
     subject: Records, basis: Basis, shown: Sequence[Any], *, nats: float = 0.1, unit: Natural = 0, at: At = None
 ) -> float:
-    """Return the strength at which a direction moves next-token predictions by so many nats.
+    """Return the strength at which a direction changes next-token predictions by a number of nats.
 
     The mean over tokens of KL(P ‖ P_s), P without the direction and P_s with strength s, over the same tokens; s by
     doubling, then bisection to 1 % of the nats.
 
     Args:
-        subject: is shown the texts.
+        subject: a language model.
         basis: directions with their site.
         shown: texts, or stimuli: what the subject itself writes without the direction.
         nats: the budget, above 0.
         unit: which direction.
-        at: where it is added.
+        at: positions where it is added.
+
+    Returns:
+        float: strength in the site's units of activation.
 
     Raises:
         PatchclampError: a budget that is none, or that no strength reaches.
 
     Cost: about 20 forward passes over the texts.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> width = cat.site("blocks.0.resid_out").width
+        >>> basis = Basis("up", "directions", decoder=np.eye(width), site="blocks.0.resid_out")
+        >>> match_kl(cat, basis, ["the old cat"], nats=0.1) > 0
+        True
     """
     if not nats > 0:
         raise PatchclampError(expected="a budget above 0 nats", got=str(nats), remedy="0.1 is the default.")
@@ -226,7 +237,20 @@ def continue_text(
     seed: int,
     tick: Callable[[int], None] = lambda _: None,
 ) -> list[list[Any]]:
-    """Return the continuations of all prompts under each change, several changes to a batch."""
+    """Generate continuations of all prompts under each change, several changes to a batch.
+
+    Args:
+        subject: a language model that generates.
+        shown: the prompts.
+        changes: interventions, one per row of the result.
+        max_new_tokens: of a continuation.
+        temperature: of the sampling; 0 takes the likeliest token.
+        seed: of the sampling.
+        tick: called with continuations done.
+
+    Returns:
+        list: per change the continuations of every prompt.
+    """
     made: list[list[Any]] = []
     several = max(ROWS // len(shown), 1)
     for start in range(0, len(changes), several):

@@ -167,9 +167,16 @@ class RandomControls:
     def to_json(self) -> dict[str, Any]:
         """Return the controls as JSON-ready data, without the sets themselves."""
         return {
-            "rule": self.rule, "step": self.step, "outside": self.outside, "idle": self.idle, "asked": self.asked,
-            "different": self.n_different, "size": self.size, "seed": self.seed, "measured": list(self.measured),
-        }  # fmt: skip
+            "rule": self.rule,
+            "step": self.step,
+            "outside": self.outside,
+            "idle": self.idle,
+            "asked": self.asked,
+            "different": self.n_different,
+            "size": self.size,
+            "seed": self.seed,
+            "measured": list(self.measured),
+        }
 
 
 @checked
@@ -243,9 +250,14 @@ def draw_controls(
     drawn = list(found.values())
     n_keys = sum(len(places) for places, *_ in drawn)
     return RandomControls(
-        tuple(places for places, *_ in drawn), widest, sum(outside for _, outside, _ in drawn) / n_keys,
-        sum(idle for *_, idle in drawn) / n_keys, n_sets, min(len(places) for places, *_ in drawn), seed,
-    )  # fmt: skip
+        tuple(places for places, *_ in drawn),
+        widest,
+        sum(outside for _, outside, _ in drawn) / n_keys,
+        sum(idle for *_, idle in drawn) / n_keys,
+        n_sets,
+        min(len(places) for places, *_ in drawn),
+        seed,
+    )
 
 
 @checked

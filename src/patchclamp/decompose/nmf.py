@@ -1,4 +1,4 @@
-"""NMF: activations that are never negative, in parts that are never negative, by scikit-learn."""
+"""NMF by scikit-learn, for activations that are never negative."""
 
 import importlib
 import warnings

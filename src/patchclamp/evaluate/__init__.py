@@ -1,4 +1,4 @@
-"""Evaluate: how much a basis captures, what it tells, and whether another seed finds it again; beside controls."""
+"""Evaluate bases, circuits and orders of regions: benchmarks beside random controls."""
 
 from patchclamp.evaluate.concepts import ConceptUnit, ahead, tell_concepts
 from patchclamp.evaluate.faithfulness import Faithfulness, evaluate_circuit

@@ -1,4 +1,4 @@
-"""Faithfulness: how much of an answer a circuit carries by itself, and how much is left without it."""
+"""Faithfulness, completeness and minimality of a circuit on held-out pairs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,11 +44,11 @@ ENOUGH = 0.8
 
 @dataclass(frozen=True)
 class Minimality:
-    """What single parts of a circuit do for it.
+    """Hold the effects of single parts on a circuit.
 
     Args:
         size: of the circuit C.
-        parts: those that were asked.
+        parts: those that were measured.
         changes: ``(part,)`` [m(C) − m(C without the part)] / [m(M) − m(∅)]; each with its interval over pairs.
         random: [m(C with the part) − m(C)] / [m(M) − m(∅)] of random other parts.
         needed: share of ``parts`` whose change is larger, in magnitude, than that of every random one.
@@ -63,14 +63,14 @@ class Minimality:
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Hold how a circuit did on pairs.
+    """Hold the evaluation of a circuit on pairs.
 
     Args:
         circuit: level, method, subject and number of parts.
         cases: ids of the pairs it was measured on.
         left_out: how many were not used, by reason.
-        seen: pairs among ``pairs`` that the circuit was found on: 0 unless that was asked for.
-        baseline: what stands outside the circuit, in words.
+        seen: pairs among ``cases`` that the circuit was found on: 0 by default.
+        baseline: what replaces everything outside the circuit, in words.
         signed: whether parts were taken from the highest score down, else by magnitude.
         m_model: ``(pair,)`` m with all parts kept.
         m_empty: ``(pair,)`` m with none.
@@ -79,7 +79,7 @@ class Faithfulness:
         m_random: ``(circuit, size, pair)`` m of random circuits.
         points: by size.
         area: over sizes.
-        minimality: of one size; None where it was not asked.
+        minimality: of one size; None if not measured.
         about: seeds, counts of rows, how random circuits were drawn.
     """
 
@@ -129,23 +129,23 @@ def evaluate_circuit(
     Args:
         model: the subject.
         circuit: parts in an order, found on other pairs.
-        cases: those to be asked; pairs the circuit was found on are left out and counted.
+        cases: pairs to evaluate on; those the circuit was found on are left out and counted.
         means: pairs over which the baseline is the mean by position, over clean and corrupted prompts; only those that
             the circuit was found on are used, and pairs of a length that none of them has are left out and counted. The
-            corrupted prompt of each pair is the baseline where left out.
+            default baseline is each pair's corrupted prompt.
         shares: sizes as shares of all parts; ``area`` is taken over sizes from 1 to 50 %.
         sizes: more sizes, as numbers of parts.
         n_random: random circuits, at least 20; no two are the same, so there are fewer where parts are few.
         signed: take parts from the highest score down, else by magnitude.
         seen: measure on the pairs that the circuit was found on as well; the result says so.
-        minimal: ask single parts too, at the smallest size with F ≥ 0.8 (else the largest); of more than 40 parts a
+        minimal: measure single parts too, at the smallest size with F ≥ 0.8 (else the largest); of more than 40 parts a
             random 40.
         random_rest: measure everything but each random circuit, too.
         seed: of random circuits, samples and resampling.
         progress: called with subsets measured and subsets in all.
 
     Returns:
-        Faithfulness: by size and over all sizes, m of every pair kept.
+        Faithfulness: by size and over all sizes, with m of every pair.
 
     Raises:
         PatchclampError: a circuit of another model, no pairs left, parts that change nothing.
@@ -251,7 +251,21 @@ def _check_whole(scale: Scale) -> None:
 
 
 def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True, random_rest: bool = True) -> int:
-    """Return how many subsets of parts ``evaluate_circuit`` measures on every pair, at most."""
+    """Count the subsets of parts that ``evaluate_circuit`` measures on every pair, at most.
+
+    Args:
+        n_sizes: sizes.
+        n_random: random circuits.
+        minimal: whether single parts are measured.
+        random_rest: whether everything but each random circuit is.
+
+    Returns:
+        int: subsets.
+
+    Example:
+        >>> count_subsets(5, 20), count_subsets(5, 20, minimal=False, random_rest=False)
+        (292, 112)
+    """
     return 2 + n_sizes * (2 + n_random * (1 + random_rest)) + (2 * CHECKED if minimal else 0)
 
 
@@ -284,9 +298,9 @@ class EvaluatedPairs:
 
     Args:
         cases: those to be measured.
-        means: pairs over which the baseline is the mean; None where it is each pair's corrupted prompt.
+        means: pairs over which the baseline is the mean; None if it is each pair's corrupted prompt.
         left_out: how many pairs are not measured, by reason.
-        seen: how many of ``pairs`` the circuit was found on.
+        seen: how many of ``cases`` the circuit was found on.
     """
 
     cases: ReadTask
@@ -300,8 +314,26 @@ def choose_pairs(
 ) -> EvaluatedPairs:
     """Choose the pairs that ``evaluate_circuit`` measures, from the same arguments; nothing is run.
 
+    Args:
+        circuit: names the pairs it was found on.
+        cases: pairs to choose from.
+        means: pairs over which the baseline is the mean.
+        seen: keep pairs that the circuit was found on.
+
+    Returns:
+        EvaluatedPairs: the pairs, and how many are left out, by reason.
+
     Raises:
         PatchclampError: no pair is left, or the circuit was found on none of ``means``.
+
+    Example:
+        >>> from patchclamp.core.keys import UnitList
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.opening import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = load("organism:cat").read(task)
+        >>> len(choose_pairs(Scores(UnitList(["embed/whole/0"]), np.ones(1)), cases).cases)
+        1
     """
     train = None if means is None else _of_circuit(circuit, means)
     left_out = cases.count_skipped()

@@ -1,4 +1,4 @@
-"""Learn: tasks, one after another."""
+"""Train a network on tasks, one after another."""
 
 from typing import Any
 

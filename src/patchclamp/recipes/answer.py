@@ -1,4 +1,4 @@
-"""Explain an answer: score every MLP neuron, head or feature at every position, and replace the best of them."""
+"""Explain an answer: score every neuron, head or feature at every position, and ablate the best of them."""
 
 import math
 from collections import Counter

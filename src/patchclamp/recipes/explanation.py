@@ -1,4 +1,4 @@
-"""The explanation of one answer: its causes, with what was predicted and what their replacement did."""
+"""The explanation of one answer: its causes, with predicted and measured effects."""
 
 import math
 from collections.abc import Mapping

@@ -178,10 +178,15 @@ def _table(places: np.ndarray, scores: Scores, estimates: Mapping[int, Estimate]
     head = "".join(
         f"<th{right}>{name}</th>"
         for name, right in (
-            ("unit", ""), ("at", " class='n'"), ("token", ""), ("effect", " class='n'"),
-            ("95 % interval", " class='n'"), ("p", " class='n'"), ("pairs", " class='n'"),
+            ("unit", ""),
+            ("at", " class='n'"),
+            ("token", ""),
+            ("effect", " class='n'"),
+            ("95 % interval", " class='n'"),
+            ("p", " class='n'"),
+            ("pairs", " class='n'"),
         )
-    )  # fmt: skip
+    )
     n = len(scores.cases)
     p = (
         f"<p class='note'>Intervals by bootstrap over pairs; p by flipping their signs, about {general(least_p(n))} "

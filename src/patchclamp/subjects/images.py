@@ -269,9 +269,11 @@ class Preparation:
                 raise ValueError(f"images of {max(wanted):,} pixels a side")
             # Channels first: a picture one pixel high would otherwise be taken for one with its channels there.
             given = self.processor(
-                np.moveaxis(pixels, -1, 0), input_data_format="channels_first", do_convert_rgb=False,
+                np.moveaxis(pixels, -1, 0),
+                input_data_format="channels_first",
+                do_convert_rgb=False,
                 return_tensors="np",
-            )  # fmt: skip
+            )
             return np.asarray(given["pixel_values"][0], dtype=np.float32)
         except Exception as problem:  # what a broken configuration breaks is told in many ways
             raise PatchclampError(

@@ -442,9 +442,15 @@ class LanguageModel(Unembeds):
             batch = self.batch([shown[i] for i in rows], "left")
             with self.intervene(pick_rows(interventions, rows)):
                 made = continued_ids(
-                    self.module, batch, pad=self._pad, max_new_tokens=max_new_tokens, temperature=temperature,
-                    seed=seed, cache=cache, progress=progress,
-                )  # fmt: skip
+                    self.module,
+                    batch,
+                    pad=self._pad,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    seed=seed,
+                    cache=cache,
+                    progress=progress,
+                )
             written |= dict(zip(rows, made, strict=True))
         return [Generation(s, written[i], self._continued(s, written[i])) for i, s in enumerate(shown)]
 
@@ -471,9 +477,12 @@ class LanguageModel(Unembeds):
         check_request(len(shown), self.context, max_new_tokens, 0.0)
         self._bind(interventions, 1).check([len(shown)], steps=True)
         return stepped_ids(
-            self.module, self.batch([shown]), pad=self._pad, max_new_tokens=max_new_tokens,
+            self.module,
+            self.batch([shown]),
+            pad=self._pad,
+            max_new_tokens=max_new_tokens,
             attached=self._followed(interventions),
-        )  # fmt: skip
+        )
 
     def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
         return "" if self._tokenizer is None else self._tokenizer.continued(prompt.ids, ids)

@@ -26,9 +26,14 @@ IMAGES = "ForImageClassification"
 MASKED = ("ForMaskedLM", "ForPreTraining")
 """How those end that fill in masks; the second also predict which sentence follows."""
 _VOCABULARIES = (
-    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
     "tekken.json",
-)  # fmt: skip
+)
 
 
 def load_model(

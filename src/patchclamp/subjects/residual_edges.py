@@ -212,10 +212,12 @@ def _attended(
     for start in range(0, len(alike), at_once):
         some = alike[start : start + at_once]
         rows, counts = torch.unique_consecutive(some[:, 0], return_counts=True)
-        each = torch.cat([
-            torch.einsum("sw,wpd->spd", marks.to(moved.dtype), moved[i, :n]).add_(stream[i])
-            for i, marks in zip(rows.tolist(), some[:, 1:].split(counts.tolist()), strict=True)
-        ])  # fmt: skip
+        each = torch.cat(
+            [
+                torch.einsum("sw,wpd->spd", marks.to(moved.dtype), moved[i, :n]).add_(stream[i])
+                for i, marks in zip(rows.tolist(), some[:, 1:].split(counts.tolist()), strict=True)
+            ]
+        )
         found = projected(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
         for path, place in graph.slots(layer).items():
             pick = which[:, place.start - block.start : place.stop - block.start] - start

@@ -376,9 +376,16 @@ class VisionModel(Model):
         hold = holder(held)
         with torch.enable_grad():
             output = self._forward(
-                shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, metric.positions,
-                "native", restart, ruled, True,
-            )  # fmt: skip
+                shown,
+                self._paths(sites),
+                lambda path, x: hold(path, x).clone(),
+                interventions,
+                metric.positions,
+                "native",
+                restart,
+                ruled,
+                True,
+            )
             assert output is not None
             measured = metric(widened(output))
             found = gradients_of(measured, held)
@@ -409,9 +416,10 @@ class VisionModel(Model):
             Edits({path: own}).check([self.site(path).n_places] * len(shown), steps=False)
         if not isinstance(logits, bool) and any(p not in (0, -1) for p in logits):
             raise PatchclampError(
-                expected="position −1, the only one at which an image is answered", got=str(list(logits)),
+                expected="position −1, the only one at which an image is answered",
+                got=str(list(logits)),
                 remedy="Leave positions out.",
-            )  # fmt: skip
+            )
         frames: dict[int, Frame] = {}
 
         def frame(site: Site) -> Frame:

@@ -64,10 +64,12 @@ def concept_scores(
             shown = labels.stimuli[start : start + batch]
             counted = np.concatenate([s.counted for s in shown])
             model.watch(
-                shown, list(parts), lambda path, x, counted=counted, parts=parts: parts[path].append(  # type: ignore[misc]
+                shown,
+                list(parts),
+                lambda path, x, counted=counted, parts=parts: parts[path].append(  # type: ignore[misc]
                     np.asarray(x.float().cpu())[counted]
                 ),
-            )  # fmt: skip
+            )
         for path, found in parts.items():
             yield path, _scored(np.concatenate(found), labels)
 

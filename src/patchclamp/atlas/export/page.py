@@ -135,10 +135,16 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
             asdict(atlas.examples(unit.key, "interval", low=low, high=high, limit=ALL)) for low, high in pairwise(edges)
         ]
     no_model = messages.LabPage(
-        attached=False, model="", context=None, generates=False, differentiates=False, most_clamps=0, most_new=0,
+        attached=False,
+        model="",
+        context=None,
+        generates=False,
+        differentiates=False,
+        most_clamps=0,
+        most_new=0,
         remedy="This page is a file without a model. Serve the atlas: patchclamp atlas serve ATLAS --model MODEL",
         source=unit.source,
-    )  # fmt: skip
+    )
     return {**answers, "/api/lab": asdict(no_model)}
 
 

@@ -99,15 +99,24 @@ def compare(
     p = 1.0 if np.isnan(measured) else rank_of(measured, np.nan_to_num(effects, nan=np.inf))
     # No sign was predicted: the claim is that these clamps move it, either way.
     receipt = Receipt(
-        "these clamps move the answer", tuple(dict.fromkeys(str(UnitKey(*_place_of(change))) for change in now)),
-        measured, Estimate(measured, None, 1, "nats"), controls, {LARGEST_ACTIVATIONS: loudest},
-    )  # fmt: skip
+        "these clamps move the answer",
+        tuple(dict.fromkeys(str(UnitKey(*_place_of(change))) for change in now)),
+        measured,
+        Estimate(measured, None, 1, "nats"),
+        controls,
+        {LARGEST_ACTIVATIONS: loudest},
+    )
     return messages.Control(
         target=spell(target) if spell else TokenView(target, model.answer_name(target), False),
-        measured=finite(measured), randoms=[finite(x) for x in effects],
-        mean=EstimateView.of(controls.estimate("nats")), p=p, other_decile=controls.outside, seed=seed,
-        verdict=receipt.summary, rule=RULE,
-    )  # fmt: skip
+        measured=finite(measured),
+        randoms=[finite(x) for x in effects],
+        mean=EstimateView.of(controls.estimate("nats")),
+        p=p,
+        other_decile=controls.outside,
+        seed=seed,
+        verdict=receipt.summary,
+        rule=RULE,
+    )
 
 
 def rows_of_turn(stimulus: Shown) -> int:

@@ -87,26 +87,42 @@ def verify(
     groups = (own, *controls.sets, *([rival] if rival else []))
     sets = UnitSets(found.units, [np.array(places, dtype=np.int64) for places in groups])
     [values] = measure_sets(
-        model, Cases.of([case.clean], case.metric), sets, baseline, batch_size=rows_of_turn(case.clean),
-        turn=turn, progress=progress,
-    )  # fmt: skip
+        model,
+        Cases.of([case.clean], case.metric),
+        sets,
+        baseline,
+        batch_size=rows_of_turn(case.clean),
+        turn=turn,
+        progress=progress,
+    )
     effects = found.metric_clean - values
     together, randoms = float(effects[0]), effects[1 : 1 + len(controls.sets)]
     controls = controls.measure(randoms)
     receipt = Receipt(
-        "these nodes carry m", tuple(map(str, chosen)), predicted, Estimate(together, None, 1, "m"),
-        controls, {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
-    )  # fmt: skip
+        "these nodes carry m",
+        tuple(map(str, chosen)),
+        predicted,
+        Estimate(together, None, 1, "m"),
+        controls,
+        {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
+    )
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
     p = p if controls.size == len(chosen) else math.nan  # fewer units do less by their number alone
     return messages.Verified(
-        nodes=len(chosen), metric_clean=finite(found.metric_clean), predicted=finite(predicted),
+        nodes=len(chosen),
+        metric_clean=finite(found.metric_clean),
+        predicted=finite(predicted),
         measured=finite(together),
-        randoms=[finite(x) for x in randoms], size=controls.size,
+        randoms=[finite(x) for x in randoms],
+        size=controls.size,
         mean=EstimateView.of(controls.estimate("m")),
-        different=controls.n_different, p=finite(p), baseline=baseline.kind, seed=seed, verdict=receipt.summary,
+        different=controls.n_different,
+        p=finite(p),
+        baseline=baseline.kind,
+        seed=seed,
+        verdict=receipt.summary,
         rule=RULE,
-    )  # fmt: skip
+    )
 
 
 def _chosen(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
@@ -204,12 +220,20 @@ def _over_pairs(
     )
     receipt, controls = found.receipt, found.receipt.controls
     return messages.Verified(
-        nodes=len(own), metric_clean=finite(found.clean), predicted=finite(receipt.predicted),
-        measured=finite(found.measured), randoms=[finite(x) for x in controls.measured], size=controls.size,
+        nodes=len(own),
+        metric_clean=finite(found.clean),
+        predicted=finite(receipt.predicted),
+        measured=finite(found.measured),
+        randoms=[finite(x) for x in controls.measured],
+        size=controls.size,
         mean=EstimateView.of(controls.estimate("m")),
-        different=controls.n_different, p=finite(receipt.p), baseline="corrupted", seed=seed,
-        verdict=receipt.summary, rule=RULE,
-    )  # fmt: skip
+        different=controls.n_different,
+        p=finite(receipt.p),
+        baseline="corrupted",
+        seed=seed,
+        verdict=receipt.summary,
+        rule=RULE,
+    )
 
 
 def _local(key: UnitKey) -> str:

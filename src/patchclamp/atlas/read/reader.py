@@ -243,9 +243,10 @@ class Reading:
                     "CREATE VIRTUAL TABLE temp.said USING fts5 (text, content = '', tokenize = 'unicode61')"
                 )
                 self.db.executemany("INSERT INTO described VALUES (?, ?, ?)", self._best())
-                self.db.executemany("INSERT INTO said (rowid, text) VALUES (?, ?)", (
-                    (unit, "\n".join(one.description.text for one in said)) for unit, said in self._said.items()
-                ))  # fmt: skip
+                self.db.executemany(
+                    "INSERT INTO said (rowid, text) VALUES (?, ?)",
+                    ((unit, "\n".join(one.description.text for one in said)) for unit, said in self._said.items()),
+                )
         except sqlite3.DatabaseError as problem:
             raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
 

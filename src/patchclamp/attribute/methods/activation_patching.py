@@ -1,4 +1,4 @@
-"""Activation patching: every part replaced by itself, and m measured."""
+"""Replace every unit or edge by itself and measure m (activation patching)."""
 
 from dataclasses import dataclass
 
@@ -33,11 +33,11 @@ def activation_patching(
     Args:
         subject: a network that intervenes.
         task: cases with counterparts; one case may have none, and is then compared with zero.
-        options: level, direction, positions.
-        progress: called with what is done and what there is in all.
+        options: level, direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of units or edges, their mean over cases, in units of m.
+        Scores: ``(key,)`` of units or edges, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: several cases or edges without counterparts.
@@ -46,6 +46,13 @@ def activation_patching(
     the clean run by default and in leaving scores in units of m.
 
     Cost: a forward pass per case and part, begun at the part's block.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.opening import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="activation_patching").top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
     return score_task(subject, task, rule(options), **options.scope, progress=progress)
 

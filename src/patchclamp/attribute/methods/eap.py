@@ -1,4 +1,4 @@
-"""Edge attribution patching (EAP): path patching to first order, all edges from one backward pass."""
+"""Predict path patching to first order, all edges from one backward pass (edge attribution patching, EAP)."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ def rule(_options: EapOptions) -> Gradient:
 
 
 def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: Progress) -> Scores:
-    r"""Score edges by edge attribution patching: what m owes to each reader's reading each writer as it is.
+    r"""Score edges by edge attribution patching: what m would lose if each reader saw its writer as in the counterpart.
 
     EAP(u → v) = (u(x) − u(x′)) · ∂m/∂(input of v) at x, summed over positions: u what a writer adds to the residual
     stream ``(position, d_model)``, the input of v the stream as v alone reads it.
@@ -31,11 +31,11 @@ def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: P
     Args:
         subject: a language model whose writers add to one stream.
         task: cases with counterparts.
-        options: direction, positions.
-        progress: called with what is done and what there is in all.
+        options: direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of edges, their mean over cases, in units of m.
+        Scores: ``(edge,)``, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: cases without counterparts, a subject without such edges.
@@ -44,6 +44,13 @@ def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: P
 
     Cost: two forward passes and one backward per case, and a backward pass of the projections for each query, key and
     value.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.opening import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="eap").top(1)[0])
+        'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
     return score_task(subject, task, rule(options), **options.scope, progress=progress)
 

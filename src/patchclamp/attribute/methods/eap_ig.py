@@ -1,4 +1,4 @@
-"""Edge attribution patching with integrated gradients (EAP-IG): the gradient averaged between both embeddings."""
+"""Score edges with a gradient averaged between both prompts' embeddings (EAP-IG)."""
 
 from dataclasses import dataclass
 
@@ -34,11 +34,11 @@ def eap_ig(subject: Differentiates, task: Task, options: EapIgOptions, *, progre
     Args:
         subject: a language model whose writers add to one stream.
         task: cases with counterparts.
-        options: steps, direction, positions.
-        progress: called with what is done and what there is in all.
+        options: steps, direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of edges, their mean over cases, in units of m.
+        Scores: ``(edge,)``, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: cases without counterparts, a subject without such edges.
@@ -46,6 +46,13 @@ def eap_ig(subject: Differentiates, task: Task, options: EapIgOptions, *, progre
     Source: 2403.17806. Departs from it in weighing points by Gauss and Legendre instead of k / n.
 
     Cost: ``steps`` forward and backward passes per case, and as many of the projections for each query, key and value.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.opening import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="eap_ig", steps=2).top(1)[0])
+        'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
     return score_task(subject, task, rule(options), **options.scope, progress=progress)
 

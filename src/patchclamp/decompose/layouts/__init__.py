@@ -1,4 +1,4 @@
-"""Layouts: dictionaries that other libraries wrote, and dictionaries written for them."""
+"""Read dictionaries of other libraries, and write dictionaries for them."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""HLOP: learn tasks one after another along directions that earlier tasks' activity does not use."""
+"""Learn tasks one after another along directions that earlier tasks' activity does not use (HLOP)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

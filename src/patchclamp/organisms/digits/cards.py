@@ -42,10 +42,12 @@ def evaluate(model: VisionModel) -> dict[str, Any]:
     """
     pictures, labels = digits()
     _, held_out = split()
-    logits = torch.cat([
-        model.run([pictures[i] for i in held_out[k : k + BATCH]]).logits.float().cpu()
-        for k in range(0, len(held_out), BATCH)
-    ])  # fmt: skip
+    logits = torch.cat(
+        [
+            model.run([pictures[i] for i in held_out[k : k + BATCH]]).logits.float().cpu()
+            for k in range(0, len(held_out), BATCH)
+        ]
+    )
     truth = torch.tensor([labels[i] for i in held_out])
     right = logits.argmax(-1) == truth
     tasks = {"held-out digits": _task(right)}

@@ -155,11 +155,14 @@ def task(kind: str, n: int = 64, *, seed: int = 0, held_out: bool = True, name: 
     cases = [
         # Where several answers are right, some are so after either prompt: they cannot tell the two apart.
         Case(
-            item.clean, item.corrupted, tuple(sorted(item.line.answers - item.line.wrongs)),
-            tuple(sorted(item.line.wrongs)), group=item.template,
+            item.clean,
+            item.corrupted,
+            tuple(sorted(item.line.answers - item.line.wrongs)),
+            tuple(sorted(item.line.wrongs)),
+            group=item.template,
         )
         for item in tasks(kind, n, seed=seed, held_out=held_out, name=name)
-    ]  # fmt: skip
+    ]
     return Task(tuple(cases), measure_of(cases), kind)
 
 

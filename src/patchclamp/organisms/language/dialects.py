@@ -117,19 +117,25 @@ def _own_words() -> dict[str, frozenset[str]]:
         listed |= {word for english, row in table.items() for word in (english, *row.split())}
     for table in (words.FUNCTION, *words.FUNCTION_ABROAD.values()):
         listed |= {word for row in table.values() for word in row.split()}
-    listed |= {day for days in words.DAYS.values() for day in days} | {form for verb in words.REGULAR_VERBS
-                                                                        for form in words.verb_forms(verb)}  # fmt: skip
+    listed |= {day for days in words.DAYS.values() for day in days} | {
+        form for verb in words.REGULAR_VERBS for form in words.verb_forms(verb)
+    }
     extra = {
-        "english": "is are was the lives works has", "french": "est", "german": "ist heute am",
+        "english": "is are was the lives works has",
+        "french": "est",
+        "german": "ist heute am",
         "spanish": "es está hoy",
-    }  # fmt: skip
+    }
     spoken = {
         language: {word for word in listed if len(concepts_of(word, language)) > 1 and word not in words.NAMES}
         | set(extra[language].split())
-        | ({row.split()[words.LANGUAGES.index(language) - 1] for row in words.SAID.values()} if language != "english"
-           else set(words.SAID))
+        | (
+            {row.split()[words.LANGUAGES.index(language) - 1] for row in words.SAID.values()}
+            if language != "english"
+            else set(words.SAID)
+        )
         for language in words.LANGUAGES
-    }  # fmt: skip
+    }
     return {
         language: frozenset(own - set().union(*(other for name, other in spoken.items() if name != language)))
         for language, own in spoken.items()

@@ -90,9 +90,17 @@ def _item(line: Line, rules: Any) -> Item | None:
     answers = frozenset(ids(line.prompt + answer)[len(clean)] for answer in line.answers)
     wrongs = frozenset(ids(line.corrupted + answer)[len(corrupted)] for answer in line.wrongs)
     return Item(
-        line.task, line.template, line.filler, line.prompt, line.corrupted, line.answer, line.wrong, answers, wrongs,
+        line.task,
+        line.template,
+        line.filler,
+        line.prompt,
+        line.corrupted,
+        line.answer,
+        line.wrong,
+        answers,
+        wrongs,
         line,
-    )  # fmt: skip
+    )
 
 
 def accuracy(model: LanguageModel, asked: Sequence[Item], *, corrupted: bool = False) -> int:

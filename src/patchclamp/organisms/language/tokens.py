@@ -28,11 +28,26 @@ _DOCUMENTS, _SEED, _PROMISED_TIMES = 12_000, 7, 400
 def promised() -> tuple[str, ...]:
     """List the words that are one token each, with the space before them."""
     verbs = words.listed("is are was were has have looks look she he to of in on the The a and")
-    return tuple(dict.fromkeys((
-        *words.NAMES, *words.DAYS["english"], *words.MONTHS, *verbs, *CITIES, *COUNTRIES, *DISHES, *JOBS, *KINDS,
-        *(form for noun in SUBJECTS for form in (noun.word, noun.plural)),
-        "French", "German", "Spanish", *(f"{i:02d}" for i in range(100)),
-    )))  # fmt: skip
+    return tuple(
+        dict.fromkeys(
+            (
+                *words.NAMES,
+                *words.DAYS["english"],
+                *words.MONTHS,
+                *verbs,
+                *CITIES,
+                *COUNTRIES,
+                *DISHES,
+                *JOBS,
+                *KINDS,
+                *(form for noun in SUBJECTS for form in (noun.word, noun.plural)),
+                "French",
+                "German",
+                "Spanish",
+                *(f"{i:02d}" for i in range(100)),
+            )
+        )
+    )
 
 
 def train_tokenizer() -> Any:

@@ -23,7 +23,7 @@ from patchclamp.subjects.loading import DTYPES
 CIRCUITS: dict[str, Circuit] = {
     circuit.name: circuit
     for circuit in (COPY, INDUCTION, MOVER, NEURON, FACTS, BROADCAST, DECOY, SATURATED, BACKUP, MAJORITY, SEEN, MODE)
-}  # fmt: skip
+}
 
 
 def names() -> tuple[str, ...]:

@@ -21,9 +21,14 @@ _WORD = re.compile(r"\w+")
 _CURSOR = re.compile(rb"after ([0-9]{1,15})")
 MOST_WORDS, MOST_ROWS = 12, 200
 _SORTED_BY = {
-    "relevance": "h.rank", "key": "u.id", "frequency": "u.frequency", "maximum": "u.maximum", "mean": "u.mean",
-    "score": "d.score", "concept": "u.auroc",
-}  # fmt: skip
+    "relevance": "h.rank",
+    "key": "u.id",
+    "frequency": "u.frequency",
+    "maximum": "u.maximum",
+    "mean": "u.mean",
+    "score": "d.score",
+    "concept": "u.auroc",
+}
 _RISING = ("relevance", "key")
 
 
@@ -146,10 +151,17 @@ def add_routes(app: FastAPI, served: Served) -> None:
         token, its space included or not. Without ``sort``, words sort by relevance and the rest by key.
         """
         asked = Asked(
-            words=q, fires_on=fires_on, site=site, concept=concept, frequency=(min_frequency, max_frequency),
-            maximum=(min_maximum, max_maximum), score=(min_score, max_score), described=described,
-            sort=sort or ("relevance" if q.strip() else "key"), descending=descending,
-        )  # fmt: skip
+            words=q,
+            fires_on=fires_on,
+            site=site,
+            concept=concept,
+            frequency=(min_frequency, max_frequency),
+            maximum=(min_maximum, max_maximum),
+            score=(min_score, max_score),
+            described=described,
+            sort=sort or ("relevance" if q.strip() else "key"),
+            descending=descending,
+        )
         return find(served.atlas(), asked, cursor, limit)
 
 
@@ -179,11 +191,16 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     [(total,)] = [found[0][:1]] if hits and found else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
     rows = [_row(atlas, *row[1:]) for row in found]
     return UnitList(
-        rows=rows, first=first + 1 if rows else 0, total=int(total), n_units=atlas.n_units,
+        rows=rows,
+        first=first + 1 if rows else 0,
+        total=int(total),
+        n_units=atlas.n_units,
         next=_cursor(first + limit) if first + limit < total else None,
         previous=_cursor(max(first - limit, 0)) if first > 0 else None,
-        sort=sort, descending=falling, source=atlas.source(_python(asked, sort, falling)),
-    )  # fmt: skip
+        sort=sort,
+        descending=falling,
+        source=atlas.source(_python(asked, sort, falling)),
+    )
 
 
 def _hits(atlas: Reading, words: str) -> tuple[str, list[Any]]:
@@ -247,12 +264,20 @@ def _row(
     concepts = atlas.concepts(unit)
     layer = next(row[3] for row in atlas.sites if row[1] == key.site)
     return UnitRow(
-        key=str(key), site=key.site, layer=layer, basis=key.basis, index=key.index,
-        frequency=number_or_none(frequency), maximum=number_or_none(maximum), mean=number_or_none(mean),
+        key=str(key),
+        site=key.site,
+        layer=layer,
+        basis=key.basis,
+        index=key.index,
+        frequency=number_or_none(frequency),
+        maximum=number_or_none(maximum),
+        mean=number_or_none(mean),
         fires_on=None if fires_on is None else atlas.token(fires_on),
-        description=best.description.text if best else None, author=best.description.author if best else None,
-        score=EstimateView.of(score) if score else None, concept=concepts[0] if concepts else None,
-    )  # fmt: skip
+        description=best.description.text if best else None,
+        author=best.description.author if best else None,
+        score=EstimateView.of(score) if score else None,
+        concept=concepts[0] if concepts else None,
+    )
 
 
 def _cursor(first: int) -> str:

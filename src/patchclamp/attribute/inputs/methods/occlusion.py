@@ -1,4 +1,4 @@
-"""Occlusion: what an answer loses when each region of an image is filled."""
+"""Fill each region of an image and measure what the answer loses (occlusion)."""
 
 from dataclasses import dataclass
 from typing import Protocol
