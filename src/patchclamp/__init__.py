@@ -17,6 +17,7 @@ _HOME = {
     "check_method": "calibrate.conformance",
     "clamp": "core.intervention",
     "continue_steered": "control",
+    "convert_basis": "decompose.layouts",
     "Corpus": "core.corpus",
     "Description": "core.description",
     "Descriptions": "core.descriptions",
@@ -29,6 +30,8 @@ _HOME = {
     "explain": "recipes",
     "Explanation": "recipes",
     "fact": "control",
+    "find_circuit": "recipes",
+    "generate": "recipes",
     "Graph": "core.graph",
     "Interval": "core.stats",
     "Intervention": "core.intervention",
@@ -47,6 +50,7 @@ _HOME = {
     "neighbours": "control",
     "open_task": "opening",
     "open_text": "opening",
+    "own_answers": "subjects.images",
     "Paper": "core.method",
     "patch_sites": "attribute.patching",
     "PatchclampError": "core.errors",
@@ -82,7 +86,7 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode", "decompose", "describe", "learn", "train")
+_ROOMS = ("atlas", "attribute", "compare", "decode", "decompose", "describe", "evaluate", "learn", "train")
 """Rooms and floors, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
@@ -94,6 +98,7 @@ if TYPE_CHECKING:
     from patchclamp import decode as decode
     from patchclamp import decompose as decompose
     from patchclamp import describe as describe
+    from patchclamp import evaluate as evaluate
     from patchclamp import learn as learn
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
@@ -157,6 +162,7 @@ if TYPE_CHECKING:
     from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
+    from patchclamp.decompose.layouts import convert_basis as convert_basis
     from patchclamp.opening import load as load
     from patchclamp.opening import load_basis as load_basis
     from patchclamp.opening import open_task as open_task
@@ -164,12 +170,15 @@ if TYPE_CHECKING:
     from patchclamp.opening import wrap as wrap
     from patchclamp.recipes import Explanation as Explanation
     from patchclamp.recipes import explain as explain
+    from patchclamp.recipes import find_circuit as find_circuit
+    from patchclamp.recipes import generate as generate
     from patchclamp.record import record_corpus as record_corpus
     from patchclamp.record import survey_corpus as survey_corpus
     from patchclamp.record import survey_recording as survey_recording
     from patchclamp.report import save_report as save_report
     from patchclamp.subjects.contract.verify import verify as verify
     from patchclamp.subjects.corpora import read_corpus as read_corpus
+    from patchclamp.subjects.images import own_answers as own_answers
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
     from patchclamp.subjects.neural import NeuralRecording as NeuralRecording

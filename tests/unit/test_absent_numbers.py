@@ -33,7 +33,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.judging import Judged, Report
-from patchclamp.evaluate.matching import Comparison
+from patchclamp.core.matching import Comparison
 from patchclamp.evaluate.recovering import Recovery
 from patchclamp.recipes import explain
 from patchclamp.recipes.together import replace_together

@@ -1,19 +1,22 @@
 """Faithfulness: how much of an answer a circuit carries by itself, and how much is left without it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
-from patchclamp.core.circuit import found_on
+from patchclamp.core.circuit import found_on, is_measured
 from patchclamp.core.controls import RULES
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import finite
+from patchclamp.core.few_values import caution
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
 from patchclamp.evaluate.growing import (
     SHARES,
     Area,
@@ -28,6 +31,7 @@ from patchclamp.evaluate.growing import (
     unique_circuits,
 )
 from patchclamp.evaluate.interchange import Interchange, interchange
+from patchclamp.evaluate.recovering import Recovery, recover
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
 
@@ -40,6 +44,8 @@ SEEN = "found on"
 """Why pairs are left out that the circuit was found on."""
 ENOUGH = 0.8
 """Faithfulness from which on a circuit is asked whether it is minimal."""
+SHOW_P, COARSE = 19, 0.1
+"""Random circuits that can show p = 0.05; the smallest share of parts above which an area leaves most sizes out."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class Faithfulness:
         area: over sizes.
         minimality: of one size; None where it was not asked.
         about: seeds, counts of rows, how random circuits were drawn.
+        found_on: how many pairs the circuit was found on.
+        recovery: how its order agrees with exact patching of the same parts; None where that was not given.
     """
 
     circuit: Mapping[str, Any]
@@ -98,22 +106,120 @@ class Faithfulness:
     area: Area
     minimality: Minimality | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    found_on: int = 0
+    recovery: Recovery | None = None
+
+    @property
+    def title(self) -> str:
+        """Which circuit it is, in words."""
+        circuit = self.circuit
+        return (
+            f"{circuit['method']} circuit of {circuit['parts']:,} {circuit['level']}s in {circuit['subject']['slug']}"
+        )
+
+    @property
+    def summary(self) -> str:
+        """What it was measured on, and m with all parts and with none, in words."""
+        held = "pairs, SOME OF WHICH IT WAS FOUND ON" if self.seen else "held-out pairs"
+        return (
+            f"{len(self.cases)} {held}; outside the circuit stands {self.baseline}; "
+            f"m {self.m_model.mean():.3g}, with no part kept {self.m_empty.mean():.3g}"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What so few parts or pairs cannot show: an area over most shares, and chance at small sizes."""
+        n_parts, n_random, notes = self.circuit["parts"], self.about["random"], []
+        if self.area.low > COARSE:
+            notes.append(
+                f"{n_parts:,} parts are too few for an area from 1 to 50 %: it is over {self.area.low:.0%} to "
+                f"{self.area.high:.0%}, and says little. Read single sizes; sizes adds larger ones, up to {n_parts:,}."
+            )
+        few = [point for point in self.points if point.n_random < min(n_random, SHOW_P)]
+        if few:
+            counts = ", ".join(f"{point.n_random} of {point.size:,}" for point in few)
+            notes.append(f"Few random circuits differ at small sizes: {counts} part{'s' * (few[-1].size != 1)}.")
+        if n_random < SHOW_P:
+            notes.append(
+                f"No more than {n_random} random circuits differ: p by rank is {1 / (1 + n_random):.2g} at least."
+            )
+        if scarce := caution(len(self.cases), "pairs"):
+            notes.append(scarce)
+        return tuple(notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON-ready data; m of every pair stays with it."""
+        area, names = self.area, ("kept", "rest", "random", "random_rest", "ahead")
+        document: dict[str, Any] = {
+            "title": self.title, "told": self.summary, "circuit": dict(self.circuit), "found_on": self.found_on,
+            "pairs": len(self.cases), "left_out": dict(self.left_out), "seen": self.seen, "baseline": self.baseline,
+            "signed": self.signed,
+            "m": {"model": float(self.m_model.mean()), "empty": float(self.m_empty.mean())},
+            "points": [
+                {
+                    "size": p.size, "share": p.share, "n_random": p.n_random,
+                    **{name: _estimate_data(getattr(p, name)) for name in names},
+                }
+                for p in self.points
+            ],
+            "area": {
+                "low": area.low, "high": area.high, "distance": _estimate_data(area.distance),
+                **{name: _estimate_data(getattr(area, name)) for name in names},
+                "p_pairs": finite(area.p_pairs), "p_random": finite(area.p_random),
+            },
+            "about": dict(self.about), "notes": list(self.notes),
+            "each": {
+                "pairs": list(self.cases), "m_model": self.m_model.tolist(), "m_empty": self.m_empty.tolist(),
+                "m_kept": self.m_kept.tolist(), "m_rest": self.m_rest.tolist(),
+                "m_random_mean": self.m_random.mean(0).tolist(),
+            },
+        }  # fmt: skip
+        if self.minimality is not None:
+            least = self.minimality
+            document["minimality"] = {
+                "size": least.size, "needed": least.needed,
+                "parts": [
+                    {"part": part if isinstance(part, str) else " → ".join(part), **(_estimate_data(change) or {})}
+                    for part, change in zip(least.parts, least.changes, strict=True)
+                ],
+                "random": list(least.random),
+            }  # fmt: skip
+        if self.recovery is not None:
+            document["recovery"] = asdict(self.recovery)
+        return document
+
+
+@dataclass(frozen=True)
+class EvaluationCost:
+    """Say what evaluating a circuit will take, before it begins.
+
+    Args:
+        pairs: that are measured.
+        subsets: sets of parts that are measured on each.
+        memory_bytes: besides the model's.
+    """
+
+    pairs: int
+    subsets: int
+    memory_bytes: int
 
 
 def evaluate_circuit(
     model: Network,
     circuit: Scores,
-    cases: ReadTask,
+    cases: Task | ReadTask,
     *,
-    means: ReadTask | None = None,
+    means: Task | ReadTask | None = None,
+    exact: Scores | None = None,
     shares: Sequence[float] = SHARES,
-    sizes: Sequence[int] = (),
+    sizes: Sequence[int | float] = (),
     n_random: int = RANDOM,
     signed: bool = True,
     seen: bool = False,
     minimal: bool = True,
     random_rest: bool = True,
     seed: int = 0,
+    state: Callable[[EvaluationCost], None] | None = None,
     progress: Progress | None = None,
 ) -> Faithfulness:
     """Measure on held-out pairs how much of m a circuit carries: faithfulness, completeness, minimality, by size.
@@ -133,8 +239,9 @@ def evaluate_circuit(
         means: pairs over which the baseline is the mean by position, over clean and corrupted prompts; only those that
             the circuit was found on are used, and pairs of a length that none of them has are left out and counted. The
             corrupted prompt of each pair is the baseline where left out.
+        exact: a circuit of the same parts whose scores were measured, with whose order this one's is compared.
         shares: sizes as shares of all parts; ``area`` is taken over sizes from 1 to 50 %.
-        sizes: more sizes, as numbers of parts.
+        sizes: more sizes, as numbers of parts, or as shares where they are no whole numbers.
         n_random: random circuits, at least 20; no two are the same, so there are fewer where parts are few.
         signed: take parts from the highest score down, else by magnitude.
         seen: measure on the pairs that the circuit was found on as well; the result says so.
@@ -142,6 +249,7 @@ def evaluate_circuit(
             random 40.
         random_rest: measure everything but each random circuit, too.
         seed: of random circuits, samples and resampling.
+        state: called with what it takes, before it begins.
         progress: called with subsets measured and subsets in all.
 
     Returns:
@@ -174,10 +282,17 @@ def evaluate_circuit(
             got=str(n_random),
             remedy="Fewer say nothing of their spread.",
         )
-    grown = sizes_of(len(circuit), shares, sizes)
-    evaluated = choose_pairs(circuit, cases, means=means, seen=seen)
+    more = [size for size in sizes if isinstance(size, float)]
+    grown = sizes_of(len(circuit), (*shares, *more), [int(size) for size in sizes if not isinstance(size, float)])
+    recovery = None if exact is None else _recover(model, circuit, exact, signed=signed)
+    read = cases if isinstance(cases, ReadTask) else model.read(cases)
+    over = means if means is None or isinstance(means, ReadTask) else model.read(means)
+    evaluated = choose_pairs(circuit, read, means=over, seen=seen)
     chosen, train = evaluated.cases, evaluated.means
     measures = interchange(model, circuit, chosen, means=train)
+    if state is not None:
+        most = count_subsets(len(grown), n_random, minimal=minimal, random_rest=random_rest)
+        state(EvaluationCost(len(chosen), most, measures.memory_bytes))
     moves, _ = measure_moves(measures.model, circuit.parts, measures.cases, measures.baseline)
     random = random_orders(circuit, moves, n_random, grown, signed=signed, seed=seed)
     n_different = len(random.orders)
@@ -228,7 +343,27 @@ def evaluate_circuit(
             "seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different,
             "match": RULES[random.step], "outside": random.outside,
         },
+        found_on=len(circuit.provenance.extra.get("cases", ())),
+        recovery=recovery,
     )  # fmt: skip
+
+
+def _recover(model: Network, circuit: Scores, exact: Scores, *, signed: bool) -> Recovery:
+    """Return how a circuit's order agrees with measured scores of the same parts in the same model."""
+    if not is_measured(exact):
+        raise PatchclampError(
+            expected="exact scores, found by a method that measures them, such as activation_patching",
+            got=f"scores by {exact.method}",
+            remedy="Find them on the same pairs: patchclamp circuit find MODEL --method activation_patching …",
+        )
+    check_subject(model, exact)
+    return recover(circuit, exact, signed=signed)
+
+
+def _estimate_data(found: Estimate | None) -> dict[str, float | None] | None:
+    if found is None:
+        return None
+    return {"value": finite(found.value), "low": finite(found.low), "high": finite(found.high)}
 
 
 def _check_whole(scale: Scale) -> None:
