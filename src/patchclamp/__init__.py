@@ -52,7 +52,7 @@ _HOME = {
     "open_text": "opening",
     "own_answers": "subjects.images",
     "Paper": "core.method",
-    "patch_sites": "attribute.patching",
+    "patch": "attribute.patch",
     "PatchclampError": "core.errors",
     "Picture": "core.stimulus",
     "push": "control",
@@ -61,7 +61,6 @@ _HOME = {
     "read_task": "core.task_files",
     "Readout": "core.readout",
     "Receipt": "core.receipt",
-    "record_corpus": "record",
     "Recording": "core.recording",
     "save_report": "report",
     "Scores": "core.scores",
@@ -75,8 +74,7 @@ _HOME = {
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
     "Stream": "core.stream",
-    "survey_recording": "record",
-    "survey_corpus": "record",
+    "survey": "record.collect",
     "Task": "core.task",
     "Training": "core.training",
     "UnitKey": "core.unit",
@@ -86,7 +84,19 @@ _HOME = {
     "wrap": "opening",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode", "decompose", "describe", "evaluate", "learn", "train")
+_ROOMS = (
+    "atlas",
+    "attribute",
+    "calibrate",
+    "compare",
+    "decode",
+    "decompose",
+    "describe",
+    "evaluate",
+    "learn",
+    "record",
+    "train",
+)
 """Rooms and floors, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
@@ -94,16 +104,18 @@ __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
 if TYPE_CHECKING:
     from patchclamp import atlas as atlas
     from patchclamp import attribute as attribute
+    from patchclamp import calibrate as calibrate
     from patchclamp import compare as compare
     from patchclamp import decode as decode
     from patchclamp import decompose as decompose
     from patchclamp import describe as describe
     from patchclamp import evaluate as evaluate
     from patchclamp import learn as learn
+    from patchclamp import record as record
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
-    from patchclamp.attribute.patching import patch_sites as patch_sites
+    from patchclamp.attribute.patch import patch as patch
     from patchclamp.calibrate.conformance import check_method as check_method
     from patchclamp.control import continue_steered as continue_steered
     from patchclamp.control import edit as edit
@@ -172,9 +184,7 @@ if TYPE_CHECKING:
     from patchclamp.recipes import explain as explain
     from patchclamp.recipes import find_circuit as find_circuit
     from patchclamp.recipes import generate as generate
-    from patchclamp.record import record_corpus as record_corpus
-    from patchclamp.record import survey_corpus as survey_corpus
-    from patchclamp.record import survey_recording as survey_recording
+    from patchclamp.record.collect import survey as survey
     from patchclamp.report import save_report as save_report
     from patchclamp.subjects.contract.verify import verify as verify
     from patchclamp.subjects.corpora import read_corpus as read_corpus

@@ -88,7 +88,8 @@ def test_evaluate_reads_a_dictionary_and_compare_two(say, tmp_path):
         say("decompose", CAT, "--method", "random", "--n-features", 20, "--k", 4, "--site", "blocks.0.mlp.act",
             "--text", text, "--seed", seed, "--out", tmp_path / str(seed))  # fmt: skip
     one, other = (Dictionary.load(tmp_path / name) for name in ("0", "1"))
-    code, document, _ = say("basis", "evaluate", CAT, tmp_path / "0", "--text", text, "--max-tokens", 300, "--window", 32)
+    words = ("basis", "evaluate", CAT, tmp_path / "0", "--text", text)
+    code, document, _ = say(*words, "--max-tokens", 300, "--window", 32)
     assert code == 0
     assert plain(pc.evaluate(one, pc.load(CAT), text, max_tokens=300, window=32).to_json()) == document
     code, document, _ = say("basis", "compare", tmp_path / "0", tmp_path / "1")

@@ -8,8 +8,8 @@ from oracles import evaluate as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.core.matching import compare_bases, match, recovery
+from patchclamp.core.stimulus import Role, Stimulus
 from patchclamp.evaluate import ahead, judge, spliced, tell_concepts
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
 from patchclamp.core.circuit import found_on, is_measured
-from patchclamp.core.controls import RULES
+from patchclamp.core.controls import name_rule
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.few_values import caution
@@ -341,7 +341,7 @@ def evaluate_circuit(
         minimality=single,
         about={
             "seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different,
-            "match": RULES[random.step], "outside": random.outside,
+            "match": name_rule(random.step, random.outside), "outside": random.outside,
         },
         found_on=len(circuit.provenance.extra.get("cases", ())),
         recovery=recovery,
