@@ -70,7 +70,7 @@ def pytest_runtest_teardown(item, nextitem):
 @pytest.fixture(scope="session")
 def organism():
     """Give an organism by name, one for all tests: whoever changes it puts it back, or builds another."""
-    from patchclamp.opening import load
+    from patchclamp.loaders import load
 
     return lambda name: shared_models.share(lambda: load(f"organism:{name}"), "organism", name)
 

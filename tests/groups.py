@@ -51,6 +51,6 @@ def subjects() -> frozenset[str]:
     """Return the names of all families and organisms."""
     from patchclamp import organisms
     from patchclamp.subjects.families.spec import family_names
-    from patchclamp.subjects.grids import vision_family_names
+    from patchclamp.subjects.vision_sites import vision_family_names
 
     return frozenset((*family_names(), *vision_family_names(), *organisms.names()))

@@ -36,8 +36,8 @@ _HOME = {
     "Interval": "core.stats",
     "Intervention": "core.intervention",
     "LanguageModel": "subjects.language",
-    "load": "opening",
-    "load_basis": "opening",
+    "load": "loaders",
+    "load_basis": "loaders",
     "load_recording": "subjects.neural_layout",
     "match_kl": "control",
     "measure_edit": "control",
@@ -48,8 +48,8 @@ _HOME = {
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
     "neighbours": "control",
-    "open_task": "opening",
-    "open_text": "opening",
+    "open_task": "loaders",
+    "open_text": "loaders",
     "own_answers": "subjects.images",
     "Paper": "core.method",
     "patch": "attribute.patch",
@@ -81,7 +81,7 @@ _HOME = {
     "verify": "subjects.contract.verify",
     "VisionModel": "subjects.vision",
     "When": "core.condition",
-    "wrap": "opening",
+    "wrap": "loaders",
 }
 
 _ROOMS = (
@@ -175,11 +175,11 @@ if TYPE_CHECKING:
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
     from patchclamp.decompose.layouts import convert_basis as convert_basis
-    from patchclamp.opening import load as load
-    from patchclamp.opening import load_basis as load_basis
-    from patchclamp.opening import open_task as open_task
-    from patchclamp.opening import open_text as open_text
-    from patchclamp.opening import wrap as wrap
+    from patchclamp.loaders import load as load
+    from patchclamp.loaders import load_basis as load_basis
+    from patchclamp.loaders import open_task as open_task
+    from patchclamp.loaders import open_text as open_text
+    from patchclamp.loaders import wrap as wrap
     from patchclamp.recipes import Explanation as Explanation
     from patchclamp.recipes import explain as explain
     from patchclamp.recipes import find_circuit as find_circuit

@@ -362,9 +362,7 @@ def interrupted(cat, story, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pc.record(
-            cat, pc.Corpus(story, window=16), "blocks.0.mlp.act", tmp_path / "r", batch_size=2, progress=stop
-        )
+        pc.record(cat, pc.Corpus(story, window=16), "blocks.0.mlp.act", tmp_path / "r", batch_size=2, progress=stop)
     return tmp_path / "r"
 
 

@@ -23,8 +23,8 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.relevance_rules import RELP
 
 METHODS = list_names("attribute", "unit")
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
@@ -620,9 +620,7 @@ def test_means_that_do_not_fit_are_refused(models, means, tmp_path):
     spoilt = Recording(lacking.stimuli, {s: x * math.inf for s, x in means["gpt2"].values.items()}, lacking.sites)
     refused("some that are not finite", model, means=spoilt, levels=["neuron"])
     (tmp_path / "text.txt").write_text(" ".join(TEXTS) * 4)
-    survey = pc.survey(
-        model, pc.Corpus(tmp_path / "text.txt", window=8), "blocks.*.mlp.act", tmp_path / "survey"
-    )
+    survey = pc.survey(model, pc.Corpus(tmp_path / "text.txt", window=8), "blocks.*.mlp.act", tmp_path / "survey")
     refused(r"without blocks\.0\.attn\.z, blocks\.1\.attn\.z", model, means=survey)
     refused(r"a survey of this model, tiny-llama", models["llama"], means=survey, levels=["neuron"])
 

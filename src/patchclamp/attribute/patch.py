@@ -58,7 +58,7 @@ def patch(
     Cost: a row of a forward pass from the site's block on for every pair, place and unit; two forwards per pair.
 
     Example:
-        >>> from patchclamp.opening import load, open_task
+        >>> from patchclamp.loaders import load, open_task
         >>> cat = load("organism:cat")
         >>> [str(key) for key in patch(cat, open_task("planted", cat), "neuron").top(1, signed=False)]
         ['blocks.0.mlp.act/neurons/7@3']

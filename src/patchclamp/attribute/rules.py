@@ -1,4 +1,4 @@
-"""What a method asks of the engine: a gradient, its integral along a path, replacements, or sizes."""
+"""Rules of the engine that a method names: a gradient, its integral along a path, replacements, or magnitudes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import list_names
-from patchclamp.subjects.backward import check_rules
+from patchclamp.subjects.relevance_rules import check_rules
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PathIntegral:
 
 @dataclass(frozen=True)
 class Replacement:
-    """Score m(x) − m(x with n := r), one part at a time."""
+    """Score m(x) − m(x with n := r), one unit at a time."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,23 @@ Rule = Gradient | PathIntegral | Replacement | Magnitude
 def find_rule(
     method: str | Method | Rule, key: str = "", *, rules: Sequence[str] | None = None, steps: int | None = None
 ) -> tuple[str, Rule]:
-    """Return the name of a method and what it asks of the engine.
+    """Return the name of a method and its rule for the engine.
 
     Args:
-        method: a card of the room attribute that scores units or edges, by name; or a rule itself.
-        key: ``unit`` or ``edge``: what it must score; either where left out.
-        rules: relevance rules, of a method that has this option.
-        steps: points of a path; a method without one does not look at it.
+        method: a card of the room attribute that scores units or edges, or its name; or a rule.
+        key: ``unit`` or ``edge``: what it must score; the default is either.
+        rules: relevance rules; only for methods that have this option.
+        steps: points of a path; ignored by methods without one.
+
+    Returns:
+        tuple: the name, and the rule.
 
     Raises:
-        PatchclampError: an unknown method, or one of another engine; rules of a method that has none.
+        PatchclampError: an unknown method, one of another engine, or rules of a method that has none.
+
+    Example:
+        >>> find_rule("integrated_gradients", "unit", steps=4)
+        ('integrated_gradients', PathIntegral(steps=4))
     """
     if isinstance(method, Rule):
         return type(method).__name__.lower(), method
@@ -92,3 +99,18 @@ def find_rule(
     given |= {"steps": steps} if steps is not None and "steps" in names else {}
     found: Rule = build(card.make_options(given))
     return card.name, found
+
+
+def describe_rule(rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what provenance holds of a rule: its options, and ``measured`` where it replaces.
+
+    Example:
+        >>> describe_rule(Gradient(("ln",))), describe_rule(Replacement())
+        (({'rules': ['ln']}, {}), ({}, {'measured': True}))
+    """
+    options: dict[str, Any] = {}
+    if isinstance(rule, Gradient):
+        options["rules"] = list(rule.rules)
+    elif isinstance(rule, PathIntegral):
+        options["steps"] = rule.steps
+    return options, {"measured": True} if isinstance(rule, Replacement) else {}

@@ -1,9 +1,9 @@
 """Calibrate: every instrument on networks whose answer is known."""
 
 from patchclamp.calibrate.calibrate import Calibration, calibrate
-from patchclamp.calibrate.circuits import Finding, calibrate_circuits, summary
-from patchclamp.calibrate.edges import calibrate_edges, joint
-from patchclamp.calibrate.tasks import MAIN_TASKS, PAIRS, Holding, calibrate_tasks
+from patchclamp.calibrate.planted import Finding, calibrate_circuits, summary
+from patchclamp.calibrate.planted_edges import calibrate_edges, joint
+from patchclamp.calibrate.trained import MAIN_TASKS, PAIRS, Holding, calibrate_tasks
 from patchclamp.core.rooms import make_callable
 
 __all__ = [

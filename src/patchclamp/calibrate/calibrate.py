@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchclamp import organisms
-from patchclamp.calibrate.circuits import Finding, calibrate_circuits, summary
-from patchclamp.calibrate.edges import calibrate_edges, joint
-from patchclamp.calibrate.tasks import MAIN_TASKS, PAIRS, Holding, calibrate_tasks, check_tasks
+from patchclamp.calibrate.planted import Finding, calibrate_circuits, summary
+from patchclamp.calibrate.planted_edges import calibrate_edges, joint
+from patchclamp.calibrate.trained import MAIN_TASKS, PAIRS, Holding, calibrate_tasks, check_tasks
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import Interval

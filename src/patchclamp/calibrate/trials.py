@@ -13,7 +13,7 @@ from torch import nn
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
 from patchclamp.calibrate.corpora import make_corpus, make_exemplars, make_text
-from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
+from patchclamp.calibrate.planted_edges import planted_folds, reader_of, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
@@ -24,8 +24,8 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import digits, language, learners, planted, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
-from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.plain import PlainNetwork
+from patchclamp.subjects.residual_edges import edge_map
 
 UNKNOWN_WORD = "qzx"
 """A word that no planted organism knows."""
@@ -212,9 +212,9 @@ def _of_directions(method: Method, _name: str, task: Any) -> Made | None:
         "Basis": iter((lambda: _coder_of(made.recording), lambda: made.basis)),
     }
     inputs = {name: next(makers[noun])() for name, noun in nouns}
-    return _explained(method, inputs) if method.gives == "Estimate" else (
-        inputs, known.PlantedDirections(made.directions)
-    )  # fmt: skip
+    return (
+        _explained(method, inputs) if method.gives == "Estimate" else (inputs, known.PlantedDirections(made.directions))
+    )
 
 
 def _coder_of(recording: Any) -> Any:
@@ -241,9 +241,14 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
         shown = [one.stimulus for one in language.text(500, seed=1, name=name)]
         site = "blocks.2.resid_out"
         basis = find_method(find_default("decompose"), "decompose")(
-            recording=subject.run(shown, record=[site], logits=False).recording, site=site, n_features=256, k=4,
-            coder_batch=128, passes=20, learning_rate=0.003,
-        )  # fmt: skip
+            recording=subject.run(shown, record=[site], logits=False).recording,
+            site=site,
+            n_features=256,
+            k=4,
+            coder_batch=128,
+            passes=20,
+            learning_rate=0.003,
+        )
         corpus = make_text(name, 140, seed=2)
         return _explained(method, {"subject": subject, nouns["Corpus"]: corpus, nouns["Basis"]: basis})
     if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
@@ -266,7 +271,12 @@ def _of_corpus(method: Method, name: str, task: str) -> Made | None:
 
 
 MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
-    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (learners, _of_stream),
-    (language, _of_language), (superposition, _of_directions), (organisms, _of_corpus),
-)  # fmt: skip
+    (planted, _of_planted),
+    (digits, _of_digits),
+    (populations, _of_brain),
+    (learners, _of_stream),
+    (language, _of_language),
+    (superposition, _of_directions),
+    (organisms, _of_corpus),
+)
 """Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""

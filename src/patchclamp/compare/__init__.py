@@ -1,4 +1,4 @@
-"""Compare: how alike two layers, networks, people, brains or dictionaries are."""
+"""Compare two layers, networks, people, brains or dictionaries: how alike they are."""
 
 from typing import Any
 

@@ -80,8 +80,13 @@ class When:
             PatchclampError: something else.
         """
         kinds: dict[str, Any] = {
-            "site": str, "basis": str, "unit": int, "direction": list, "above": int | float, "below": int | float,
-        }  # fmt: skip
+            "site": str,
+            "basis": str,
+            "unit": int,
+            "direction": list,
+            "above": int | float,
+            "below": int | float,
+        }
         fits = isinstance(data, Mapping) and all(
             name in kinds and isinstance(x, kinds[name]) and not isinstance(x, bool) for name, x in data.items()
         )

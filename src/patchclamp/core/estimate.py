@@ -65,16 +65,20 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as JSON-ready data; what is absent or not finite is null, no rivals are left out."""
         return {
-            "value": finite(self.value), "low": finite(self.low), "high": finite(self.high),
+            "value": finite(self.value),
+            "low": finite(self.low),
+            "high": finite(self.high),
             "level": None if self.interval is None else self.interval.level,
             "interval": None if self.interval is None else self.interval.method,
-            "n": self.n, "unit": self.unit,
+            "n": self.n,
+            "unit": self.unit,
             "null_low": None if self.null is None else finite(self.null.low),
             "null_high": None if self.null is None else finite(self.null.high),
             "null": None if self.null is None else self.null.method,
-            "p": self.p, "ceiling": finite(self.ceiling),
+            "p": self.p,
+            "ceiling": finite(self.ceiling),
             **({"rivals": {name: finite(value) for name, value in self.rivals.items()}} if self.rivals else {}),
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Estimate":
@@ -91,12 +95,15 @@ class Estimate:
             return Interval(ends[0], ends[1], float(data["level"] or 0.95), str(data[method]))
 
         return cls(
-            math.nan if data["value"] is None else float(data["value"]), interval("low", "high", "interval"),
-            int(data["n"]), str(data["unit"]), interval("null_low", "null_high", "null"),
+            math.nan if data["value"] is None else float(data["value"]),
+            interval("low", "high", "interval"),
+            int(data["n"]),
+            str(data["unit"]),
+            interval("null_low", "null_high", "null"),
             None if data["p"] is None else float(data["p"]),
             None if data["ceiling"] is None else float(data["ceiling"]),
             {str(name): math.nan if x is None else float(x) for name, x in data.get("rivals", {}).items()},
-        )  # fmt: skip
+        )
 
     def __str__(self) -> str:
         """Return the number as people read it: ``0.40 (95 % CI 0.30 to 0.50, n = 20)``."""

@@ -128,9 +128,13 @@ def compare_bases(one: Basis, other: Basis, *, seed: int = 0, turns: int = 5) ->
         # The signs make the rotation uniform; QR alone prefers some.
         turned.append(match(a, b @ (q * np.sign(np.diag(r))))[2])
     return Comparison(
-        len(cosines), float(cosines.mean()), mean_interval(cosines, seed=seed), float((cosines >= FOUND).mean()),
-        tuple(float(c.mean()) for c in turned), float((np.array(turned) >= FOUND).mean()),
-    )  # fmt: skip
+        len(cosines),
+        float(cosines.mean()),
+        mean_interval(cosines, seed=seed),
+        float((cosines >= FOUND).mean()),
+        tuple(float(c.mean()) for c in turned),
+        float((np.array(turned) >= FOUND).mean()),
+    )
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -11,9 +11,21 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 
 AXES = (
-    "stimulus", "position", "source", "step", "trial", "time", "layer", "head", "expert", "unit", "channel", "y", "x",
+    "stimulus",
+    "position",
+    "source",
+    "step",
+    "trial",
+    "time",
+    "layer",
+    "head",
+    "expert",
+    "unit",
+    "channel",
+    "y",
+    "x",
     "token",
-)  # fmt: skip
+)
 """The closed list of axis names."""
 
 

@@ -92,10 +92,12 @@ class TextSource(Source):
         for name in ("n_stimuli", "n_tokens", "stimuli"):
             del plan[name]
         return {
-            **plan, "rows": self.n_rows, "dtype": str(self.model.dtype).removeprefix("torch."),
+            **plan,
+            "rows": self.n_rows,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
             # The weights do not say what comes before a text.
             **({"tokenizer": self.model.tokenizer_hash} if self.model.tokenizer.prepends else {}),
-        }  # fmt: skip
+        }
 
     @property
     def n_rows(self) -> int:
@@ -119,7 +121,7 @@ class TextSource(Source):
         """Yield the rows of every forward pass from number ``start`` on."""
         for batch in self.batches.start_at(start * self.batches.batch_size):
             seen: Rows = {}
-            counted = torch.from_numpy(_counted(batch))
+            counted = torch.from_numpy(_count_mask(batch))
 
             def see(path: str, x: Tensor, seen: Rows = seen, counted: Tensor = counted) -> None:
                 seen[path] = x[counted.to(x.device)].float()
@@ -164,7 +166,7 @@ class RecordingSource(Source):
 
     @cached_property
     def _rows(self) -> int:
-        return sum(int(_counted(part.stimuli).sum()) for part in self._parts([], 0))
+        return sum(int(_count_mask(part.stimuli).sum()) for part in self._parts([], 0))
 
     def width(self, site: str) -> int:
         """Return a site's width."""
@@ -192,7 +194,7 @@ class RecordingSource(Source):
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every shard from number ``start`` on."""
         for part in self._parts(sites, start):
-            counted = _counted(part.stimuli)
+            counted = _count_mask(part.stimuli)
             found: Rows = {}
             for site in sites:
                 values = torch.as_tensor(np.asarray(part.to_numpy()[site], dtype=np.float32))
@@ -222,7 +224,7 @@ def _first_rows(stimuli: Sequence[Shown]) -> Tensor:
     return torch.cat([torch.arange(n) == 0 for n in counts]) if counts else torch.zeros(0, dtype=torch.bool)
 
 
-def _counted(stimuli: Sequence[Shown]) -> np.ndarray:
+def _count_mask(stimuli: Sequence[Shown]) -> np.ndarray:
     return np.concatenate([s.counted for s in stimuli]) if stimuli else np.zeros(0, dtype=bool)
 
 

@@ -131,9 +131,11 @@ def detect_concepts(
     found = [detection_score(s[a], s[~a]) for s, a in zip(scores.T, activating.T, strict=True)]
     n_activating = activating.sum(axis=0)
     return Detection(
-        tuple(map(int, concepts)), tuple(found), tuple(map(int, n_activating)),
+        tuple(map(int, concepts)),
+        tuple(found),
+        tuple(map(int, n_activating)),
         tuple(int(n) for n in len(numbers) - n_activating),
-    )  # fmt: skip
+    )
 
 
 def random_directions(n: int, width: int, sparsity: float, *, seed: int) -> Float[np.ndarray, "n width"]:

@@ -81,9 +81,11 @@ class SparseAutoencoder:
         values = {"x": _matrix(X)} if y is None else {"x": _matrix(X), "y": _matrix(y)}
         source = ArraySource(values)
         recipe = Recipe(
-            batch_size=max(min(self.batch_size, source.n_rows // 4), 1), learning_rate=self.learning_rate,
-            passes=self.passes, seed=self.seed,
-        )  # fmt: skip
+            batch_size=max(min(self.batch_size, source.n_rows // 4), 1),
+            learning_rate=self.learning_rate,
+            passes=self.passes,
+            seed=self.seed,
+        )
         job = Job("x", "x" if y is None else "y", self._config())
         [trained] = train(source, [job], recipe, device=self.device)
         self.coder_: SparseCoder = trained.coder
@@ -98,21 +100,21 @@ class SparseAutoencoder:
 
     def transform(self, X: Any) -> Float[np.ndarray, "row latent"]:
         """Return the latents of activations, densely."""
-        return self._in_blocks(self._fitted().encode, X)
+        return self._in_blocks(self._coder().encode, X)
 
     def predict(self, X: Any) -> Float[np.ndarray, "row width"]:
         """Return what the coder writes for activations: their reconstruction, or the target's."""
-        return self._in_blocks(self._fitted(), X)
+        return self._in_blocks(self._coder(), X)
 
     def to_basis(self, name: str = "features") -> Basis:
         """Return the coder as a Basis; a transcoder's reads the site ``x``."""
-        return self._fitted().to_basis(name, self.reads_)
+        return self._coder().to_basis(name, self.reads_)
 
     def _in_blocks(self, work: Any, X: Any) -> np.ndarray:
         parts = torch.as_tensor(_matrix(X), device=self.device).split(BLOCK)
         return torch.cat([work(part) for part in parts]).detach().cpu().numpy()
 
-    def _fitted(self) -> SparseCoder:
+    def _coder(self) -> SparseCoder:
         if not hasattr(self, "coder_"):
             raise PatchclampError(expected="a fitted coder", got="none yet", remedy="Call fit(X) first.")
         return self.coder_

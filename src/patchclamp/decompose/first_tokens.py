@@ -50,12 +50,14 @@ def measure_first_tokens(
             error = (y - decode(basis, encode(basis, x), x)).double().square().sum(1)
         size = y.double().square().sum(1)
         found[path] = {
-            "tokens": float(first.double().mean()), "norm": float(size[first].sum() / size.sum().clamp(min=1e-12)),
-            "unexplained": _unexplained(y, error), "without": _unexplained(y[~first], error[~first]),
-        }  # fmt: skip
+            "tokens": float(first.double().mean()),
+            "norm": float(size[first].sum() / size.sum().clamp(min=1e-12)),
+            "unexplained": _unexplained_variance(y, error),
+            "without": _unexplained_variance(y[~first], error[~first]),
+        }
     return found
 
 
-def _unexplained(y: torch.Tensor, error: torch.Tensor) -> float | None:
+def _unexplained_variance(y: torch.Tensor, error: torch.Tensor) -> float | None:
     variance = (y.double() - y.double().mean(0)).square().sum() if len(y) else torch.zeros(())
     return float(error.sum() / variance) if variance > 0 else None

@@ -134,9 +134,12 @@ class CoderOptions(DictionaryOptions):
     def recipe(self, seed: int) -> Recipe:
         """Return how it is trained."""
         return Recipe(
-            batch_size=self.coder_batch, learning_rate=self.learning_rate, passes=self.passes,
-            buffer_bytes=self.buffer * 2**20, seed=seed,
-        )  # fmt: skip
+            batch_size=self.coder_batch,
+            learning_rate=self.learning_rate,
+            passes=self.passes,
+            buffer_bytes=self.buffer * 2**20,
+            seed=seed,
+        )
 
     def make(self, source: Source, pairs: Pairs, run: Run) -> Dictionary:
         """Train a coder at each pair of sites, and keep them where there is a folder."""
@@ -148,9 +151,15 @@ class CoderOptions(DictionaryOptions):
         run.state(Need(what, memory_bytes(source, jobs, recipe), disk_bytes(source, jobs)))
         if run.out is not None:
             return train_dictionary(
-                source, jobs, recipe, out=run.out, name=self.name or None, resume=run.resume, device=device,
+                source,
+                jobs,
+                recipe,
+                out=run.out,
+                name=self.name or None,
+                resume=run.resume,
+                device=device,
                 progress=run.progress,
-            )  # fmt: skip
+            )
         trained = train(source, jobs, recipe, device=device, progress=run.progress)
         slug = self.name or f"{run.method}-{jobs[0].config.n_latents}"
         bases = {
@@ -199,8 +208,12 @@ class FactorOptions(DictionaryOptions):
             curves[site] = {**found, **measure_basis(bases[site], x)}
             if run.progress is not None:
                 run.progress((i + 1) * len(x), len(sites) * len(x))
-        plan = {**source.about, "seed": run.seed, "sparsity": getattr(self, "sparsity", None),
-                "k": getattr(self, "k", None)}  # fmt: skip
+        plan = {
+            **source.about,
+            "seed": run.seed,
+            "sparsity": getattr(self, "sparsity", None),
+            "k": getattr(self, "k", None),
+        }
         about = {"plan": plan, "first_tokens": measure_first_tokens(source, bases)}
         made = Dictionary(bases, dict(source.subject), run.method, about, curves)
         if run.out is not None:
@@ -270,7 +283,8 @@ def measure_basis(basis: Basis, x: Float[np.ndarray, "row width"], most: int = 8
     variance = (rows - rows.mean(0)).square().sum().clamp(min=1e-12)
     on = (f.abs() > 0).float()
     measures = {
-        "unexplained": float(error.square().sum() / variance), "l0": float(on.sum(1).mean()),
+        "unexplained": float(error.square().sum() / variance),
+        "l0": float(on.sum(1).mean()),
         "dead": float((on.sum(0) == 0).float().mean()),
-    }  # fmt: skip
+    }
     return {name: [[len(rows), value]] for name, value in measures.items()}

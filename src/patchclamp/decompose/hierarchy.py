@@ -126,7 +126,7 @@ def _fitted_jointly(
     constrained: bool,
 ) -> tuple[Tensor, list[Tensor], tuple[float, float]]:
     """Return Z_Lᵀ, the Yᵀ, and the relative error before and after; the best iterate, as for one level."""
-    parts = [part.requires_grad_(True) for part in _balanced([*chain, top])]
+    parts = [part.requires_grad_(True) for part in _balance([*chain, top])]
     support = top != 0
     optimiser = torch.optim.Adam(parts, lr=learning_rate)
     energy = float(x.double().square().sum())
@@ -153,7 +153,7 @@ def _fitted_jointly(
     return held[-1], held[:-1], (errors[0], min(errors))
 
 
-def _balanced(parts: list[Tensor]) -> list[Tensor]:
+def _balance(parts: list[Tensor]) -> list[Tensor]:
     """Return factors of the same product whose columns, but the last factor's, have a mean square of 1.
 
     SNMF's codes have columns of length 1, so their entries shrink with the number of tokens and Adam's steps, which

@@ -100,11 +100,14 @@ def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str
     return {
         "subject": dict(source.subject),
         "plan": {
-            **source.about, "recipe": asdict(recipe), "coders": coders, "device": torch.device(device).type,
+            **source.about,
+            "recipe": asdict(recipe),
+            "coders": coders,
+            "device": torch.device(device).type,
             "threads": torch.get_num_threads(),
         },
         "versions": read_versions("patchclamp", "torch"),
-    }  # fmt: skip
+    }
 
 
 def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:

@@ -14,7 +14,7 @@ from torch.nn.functional import embedding_bag
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
-from patchclamp.subjects.nonnegative import nonnegative_least_squares
+from patchclamp.subjects.nnls import nonnegative_least_squares
 
 Init = Literal["random", "kmeans", "svd"]
 Progress = Callable[[int, int, float], None]
@@ -207,11 +207,11 @@ def first_codes(x: Float[Tensor, "token width"], k: int, init: Init, *, seed: in
 
 
 def _nearest_centroids(x: Float[Tensor, "token width"], k: int, rng: np.random.Generator) -> Int[Tensor, " token"]:
-    def drawn(n: int) -> Tensor:
+    def draw(n: int) -> Tensor:
         return torch.from_numpy(rng.choice(len(x), n, replace=False)).to(x.device)
 
-    centroids = x[drawn(k)]
-    nearest = drawn(0)
+    centroids = x[draw(k)]
+    nearest = draw(0)
     for _ in range(LLOYD_STEPS):
         half = centroids.square().sum(1) / 2
         nearest = torch.cat([(part @ centroids.T - half).argmax(1) for part in x.split(BLOCK)])
@@ -219,7 +219,7 @@ def _nearest_centroids(x: Float[Tensor, "token width"], k: int, rng: np.random.G
         centroids = torch.zeros_like(centroids).index_add_(0, nearest, x) / counts.clamp(min=1)[:, None]
         empty = counts == 0
         if empty.any():
-            centroids[empty] = x[drawn(int(empty.sum()))]
+            centroids[empty] = x[draw(int(empty.sum()))]
     return nearest
 
 
@@ -287,9 +287,14 @@ class SNMF:
         self._check()
         x = as_matrix(X, self.n_features, device=self.device)
         found = factorise(
-            x, first_codes(x, self.n_features, self.init, seed=self.seed), sparsity=self.sparsity,
-            max_iter=self.max_iter, patience=self.patience, tol=self.tol, progress=progress,
-        )  # fmt: skip
+            x,
+            first_codes(x, self.n_features, self.init, seed=self.seed),
+            sparsity=self.sparsity,
+            max_iter=self.max_iter,
+            patience=self.patience,
+            tol=self.tol,
+            progress=progress,
+        )
         self.components_, self.codes_ = found.features.cpu().numpy(), found.codes.cpu().numpy()
         self.loss_curve_, self.n_iter_, self.best_iter_ = found.losses, len(found.losses), found.best
         parts = zip(x.split(BLOCK), found.codes.split(BLOCK), strict=True)
@@ -314,26 +319,26 @@ class SNMF:
     def transform(self, X: Any) -> Float[np.ndarray, "token feature"]:
         """Return the codes of activations: argmin over y ≥ 0 of ‖x − y Zᵀ‖², exactly."""
         x = as_matrix(X, 1, device=self.device)
-        components = torch.from_numpy(self._fitted()).to(x.device)
+        components = torch.from_numpy(self._components()).to(x.device)
         parts = [nonnegative_least_squares(components, part) for part in x.split(BLOCK)]
         return torch.cat(parts).cpu().numpy()
 
     def inverse_transform(self, codes: Float[np.ndarray, "token feature"]) -> Float[np.ndarray, "token width"]:
         """Return the activations that codes stand for."""
-        return codes @ self._fitted()
+        return codes @ self._components()
 
     def to_basis(self, name: str = "snmf") -> Basis:
         """Return the features as a basis of activation ``nonnegative``, each direction of length 1."""
-        return nonnegative_basis(self._fitted(), name)
+        return nonnegative_basis(self._components(), name)
 
     @property
     def curves(self) -> Mapping[str, list[list[int | float]]]:
         """Loss against iteration, at most 200 points, as ``Dictionary.curves`` keeps it."""
-        self._fitted()
+        self._components()
         every = max(1, math.ceil(self.n_iter_ / 200))
         return {"loss": [[i + 1, self.loss_curve_[i]] for i in range(0, self.n_iter_, every)]}
 
-    def _fitted(self) -> np.ndarray:
+    def _components(self) -> np.ndarray:
         if not hasattr(self, "components_"):
             raise PatchclampError(expected="fitted features", got="none yet", remedy="Call fit(X) first.")
         return self.components_

@@ -30,7 +30,7 @@ class Code(NamedTuple):
         ends = torch.cat([self.starts[1:], self.starts.new_tensor([len(self.latents)])])
         return torch.arange(len(self.starts), device=self.starts.device).repeat_interleave(ends - self.starts)
 
-    def turned(self, n_latents: int, *others: Float[Tensor, " active"]) -> list["Code"]:
+    def transpose(self, n_latents: int, *others: Float[Tensor, " active"]) -> list["Code"]:
         """Return the code with vectors and latents in each other's place, with its values and with each of the others.
 
         Args:
@@ -118,7 +118,7 @@ class _Autoencode(torch.autograd.Function):
             written = write(Code(code.latents, values, code.starts), decoder.detach())
             # A latent that is not positive is off: nothing flows through it.
             toward = torch.autograd.grad(written, values, upstream)[0] * (code.values > 0)
-        by_value, by_gradient = code.turned(len(decoder), toward)
+        by_value, by_gradient = code.transpose(len(decoder), toward)
         d_encoder = write(by_gradient, centred)
         d_decoder = write(by_value, upstream)
         d_bias = torch.zeros_like(encoder[:, 0]).index_add_(0, code.latents, toward)

@@ -232,7 +232,7 @@ class SparseCoder(nn.Module):
         """
         raise NotImplementedError
 
-    def scaled(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_pair(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return both with E‖x‖² = d."""
         inside = x * self.scale_in
         return inside, (inside if y is x else y * self.scale_out)
@@ -330,7 +330,7 @@ class L1Coder(SparseCoder):
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
         """Return the loss of a batch and what is followed."""
-        inside, target = self.scaled(x, y)
+        inside, target = self.scale_pair(x, y)
         pre = self.pre(inside)
         f = pre.relu()
         error = target - f @ self.decoder - self.rest(inside)
@@ -340,7 +340,7 @@ class L1Coder(SparseCoder):
         if len(dead):
             total = total + self._ghosts(pre[:, dead], error.detach(), norms, dead)
         active = f > 0
-        return Losses(total, _unexplained(error, target), active.sum() / len(x), active.any(0))
+        return Losses(total, _unexplained_variance(error, target), active.sum() / len(x), active.any(0))
 
     def _ghosts(self, pre: Tensor, error: Tensor, norms: Tensor, dead: Tensor) -> Tensor:
         """Return the loss of dead latents, as exponentials, on the error y − ŷ, made as large as that of the living."""
@@ -378,21 +378,21 @@ class TopKCoder(SparseCoder):
         every = slice(None, None, -(-len(x) // self.shown))
         pairs = list(zip(x[every].split(at_once), y[every].split(at_once), strict=True))
         toward_read, toward_write = torch.zeros_like(self.encoder), torch.zeros_like(self.decoder)
-        for inside, target in self._centred(pairs):
-            [code] = keep_topk(inside @ self.encoder.T, -(-self.config.k // 4)).turned(self.config.n_latents)
+        for inside, target in self._centre_pairs(pairs):
+            [code] = keep_topk(inside @ self.encoder.T, -(-self.config.k // 4)).transpose(self.config.n_latents)
             toward_read += write(code, inside)
             toward_write += write(code, target)
         for rows, toward in ((self.encoder, toward_read), (self.decoder, toward_write)):
             # A latent that was kept of none stays. Turned further, more latents begin alike, and more of them die.
             rows.copy_(nn.functional.normalize(3 * rows + nn.functional.normalize(toward, dim=1), dim=1))
         along = size = torch.zeros(())
-        for inside, target in self._centred(pairs):
+        for inside, target in self._centre_pairs(pairs):
             guess = write(self.select(inside @ self.encoder.T, self.config.k), self.decoder)
             along, size = along + (guess * target).sum(), size + guess.square().sum()
         if along > 0:
             self.encoder.mul_(along / size)
 
-    def _centred(self, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _centre_pairs(self, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield scaled vectors without their means."""
         for x, y in pairs:
             yield x * self.scale_in - self.decoder_bias, y * self.scale_out - self.output_bias
@@ -401,7 +401,7 @@ class TopKCoder(SparseCoder):
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
         """Return the loss of a batch and what is followed."""
-        inside, target = self.scaled(x, y)
+        inside, target = self.scale_pair(x, y)
 
         def keep(pre: Tensor) -> Code:
             return self.select(pre, self.config.k)
@@ -416,7 +416,7 @@ class TopKCoder(SparseCoder):
         fired = torch.zeros(self.config.n_latents, dtype=torch.bool, device=x.device)
         fired[code.latents[on]] = True
         self._note_least(code)
-        return Losses(total, _unexplained(error, target), on.sum() / len(x), fired)
+        return Losses(total, _unexplained_variance(error, target), on.sum() / len(x), fired)
 
     def _aux(self, x: Tensor, error: Tensor, dead: Tensor) -> Tensor:
         """Return mean (e − ê)², where ê is what the best of the dead latents write."""
@@ -481,7 +481,7 @@ class JumpReLUCoder(SparseCoder):
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
         """Return the loss of a batch and what is followed."""
-        inside, target = self.scaled(x, y)
+        inside, target = self.scale_pair(x, y)
         pre, threshold = self.pre(inside), self.log_threshold.exp()
         width = self.config.bandwidth * inside.shape[1] ** 0.5
         f = JumpReLU.apply(pre, threshold, width)
@@ -489,7 +489,7 @@ class JumpReLUCoder(SparseCoder):
         penalty = Step.apply(pre, threshold, width).sum(1).mean()
         total = error.square().mean() + warm * self.config.sparsity * penalty
         active = pre > threshold
-        return Losses(total, _unexplained(error, target), active.sum() / len(x), active.any(0))
+        return Losses(total, _unexplained_variance(error, target), active.sum() / len(x), active.any(0))
 
     def keep(self, pre: Float[Tensor, "n latent"]) -> Code:
         """Return what exceeds its threshold."""
@@ -502,14 +502,17 @@ class JumpReLUCoder(SparseCoder):
         return "jumprelu", None
 
 
-def _unexplained(error: Tensor, target: Tensor) -> Tensor:
+def _unexplained_variance(error: Tensor, target: Tensor) -> Tensor:
     with torch.no_grad():
         return error.square().sum() / (target - target.mean(0)).square().sum().clamp(min=1e-12)
 
 
 _CODERS: dict[type[CoderConfig], type[SparseCoder]] = {
-    L1Config: L1Coder, TopKConfig: TopKCoder, BatchTopKConfig: BatchTopKCoder, JumpReLUConfig: JumpReLUCoder
-}  # fmt: skip
+    L1Config: L1Coder,
+    TopKConfig: TopKCoder,
+    BatchTopKConfig: BatchTopKCoder,
+    JumpReLUConfig: JumpReLUCoder,
+}
 
 
 def make_coder(config: CoderConfig, read: int, width: int | None = None, *, seed: int = 0) -> SparseCoder:

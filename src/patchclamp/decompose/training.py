@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.resuming import refuse_other_plan
+from patchclamp.core.resume import refuse_other_plan
 from patchclamp.core.subject import Progress
 from patchclamp.decompose.buffer import Filling, Position, Rows, ShuffleBuffer, Source
 from patchclamp.decompose.first_tokens import measure_first_tokens
@@ -127,9 +127,14 @@ def train(
         refuse_if_no_disk(Path(out) / STATE, disk_bytes(source, jobs), remedy=remedy)
     sites = [site for job in jobs for site in (job.reads, job.writes)]
     buffer = ShuffleBuffer(
-        source, sites, batch_size=recipe.batch_size, n_batches=buffer_batches(source, sites, recipe),
-        seed=recipe.seed, passes=recipe.passes, device=device,
-    )  # fmt: skip
+        source,
+        sites,
+        batch_size=recipe.batch_size,
+        n_batches=buffer_batches(source, sites, recipe),
+        seed=recipe.seed,
+        passes=recipe.passes,
+        device=device,
+    )
     trained = [Trained(job, _make(source, job, recipe.seed).to(device)) for job in jobs]
 
     def begin(filling: Filling) -> None:
@@ -146,9 +151,14 @@ def train(
     dead_after = recipe.age_of_dead(buffer.rows)
     made = train_modules(
         {str(i): _objective(one, recipe, buffer.n_steps, dead_after) for i, one in enumerate(trained)},
-        _Batches(buffer, begin), recipe.plan(buffer.n_steps), out=None if out is None else Path(out) / STATE,
-        resume=resume, checkpoint_s=checkpoint_s, progress=say, about=_about(source, jobs, recipe, device),
-    )  # fmt: skip
+        _Batches(buffer, begin),
+        recipe.plan(buffer.n_steps),
+        out=None if out is None else Path(out) / STATE,
+        resume=resume,
+        checkpoint_s=checkpoint_s,
+        progress=say,
+        about=_about(source, jobs, recipe, device),
+    )
     for i, one in enumerate(trained):
         one.curves = {name: [list(point) for point in made.curves[f"{i}/{name}"]] for name in MEASURES}
     return trained
@@ -178,9 +188,15 @@ def _objective(one: Trained, recipe: Recipe, n_steps: int, dead_after: int) -> O
 
 
 def train_dictionary(
-    source: Source, jobs: Sequence[Job], recipe: Recipe | None = None, *, out: str | Path, name: str | None = None,
-    resume: bool = False, **options: Any,
-) -> Dictionary:  # fmt: skip
+    source: Source,
+    jobs: Sequence[Job],
+    recipe: Recipe | None = None,
+    *,
+    out: str | Path,
+    name: str | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Dictionary:
     """Train sparse coders as ``train`` does, and keep them as a Dictionary in a folder.
 
     Args:

@@ -8,7 +8,7 @@ from patchclamp.evaluate.evaluate import evaluate, evaluate_descriptions, summar
 from patchclamp.evaluate.explainer import evaluate_explainer
 from patchclamp.evaluate.faithfulness import EvaluationCost, Faithfulness, evaluate_circuit
 from patchclamp.evaluate.judging import Judged, Report, judge
-from patchclamp.evaluate.splicing import spliced
+from patchclamp.evaluate.splicing import substitute_reconstruction
 
 __all__ = [
     "ConceptUnit",
@@ -25,7 +25,7 @@ __all__ = [
     "evaluate_dictionary",
     "evaluate_explainer",
     "judge",
-    "spliced",
+    "substitute_reconstruction",
     "summarise_scores",
     "tell_concepts",
 ]

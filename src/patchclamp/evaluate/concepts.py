@@ -102,11 +102,15 @@ def tell_concepts(
     found = {}
     for i, (key, turn, scores) in sorted(kept.items()):
         scored = true[~choosing, enough[i]]
-        resampled = _resampled(turn * scores, scored, draws[:, number])
+        resampled = _resample(turn * scores, scored, draws[:, number])
         found[names[enough[i]]] = ConceptUnit(
-            key, turn, _estimate(auroc(turn * scores, scored), resampled, n), float(best[i]), int(scored.sum()),
+            key,
+            turn,
+            _estimate(auroc(turn * scores, scored), resampled, n),
+            float(best[i]),
+            int(scored.sum()),
             resampled,
-        )  # fmt: skip
+        )
     return found
 
 
@@ -142,7 +146,7 @@ def _areas(
     return found
 
 
-def _resampled(
+def _resample(
     scores: Float[np.ndarray, " token"], labels: Bool[np.ndarray, " token"], weights: Int[np.ndarray, "resample token"]
 ) -> Float[np.ndarray, " resample"]:
     """Compute AUROC under every row of token weights."""

@@ -91,7 +91,7 @@ def evaluate_dictionary(
         >>> import tempfile
         >>> import numpy as np
         >>> from patchclamp.core.basis import Basis
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat, eye = load("organism:cat"), np.eye(16, dtype=np.float32)
         >>> basis = Basis("all", "directions", eye, eye)
         >>> whole = Dictionary({"blocks.0.mlp.act": basis}, {"hash": cat.hash}, "by hand")

@@ -43,7 +43,7 @@ def evaluate_explainer(
     Cost: those that the two cards state.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> from patchclamp.subjects.images import own_answers
         >>> net = load("organism:digits-cnn")
         >>> found = evaluate_explainer(net, "occlusion", own_answers(net, "digits:17"), n_random=19)

@@ -24,7 +24,7 @@ from patchclamp.evaluate.growing import (
     Point,
     Scale,
     area_of,
-    nested,
+    nest_circuits,
     point_of,
     random_orders,
     sizes_of,
@@ -265,7 +265,7 @@ def evaluate_circuit(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = cat.read(task)
@@ -296,7 +296,7 @@ def evaluate_circuit(
     moves, _ = measure_moves(measures.model, circuit.parts, measures.cases, measures.baseline)
     random = random_orders(circuit, moves, n_random, grown, signed=signed, seed=seed)
     n_different = len(random.orders)
-    circuits = nested(np.concatenate([circuit.order(signed=signed)[None], random.orders]), grown)
+    circuits = nest_circuits(np.concatenate([circuit.order(signed=signed)[None], random.orders]), grown)
     ends = np.repeat([[True], [False]], len(circuit), axis=1)  # all parts, then none
     # The circuit and its rest come first, then random ones, then the rests of these.
     order = [circuits[0], ~circuits[0], *circuits[1:], *(~circuits[1:] if random_rest else ())]
@@ -323,7 +323,9 @@ def evaluate_circuit(
         single = _minimality(measures, circuit, circuits[0, place], kept[0, place], scale, after)
     return Faithfulness(
         circuit={
-            "level": circuit.level, "method": circuit.method, "parts": len(circuit),
+            "level": circuit.level,
+            "method": circuit.method,
+            "parts": len(circuit),
             "subject": {"slug": circuit.provenance.subject, "hash": circuit.provenance.subject_hash},
         },
         cases=tuple(chosen.ids),
@@ -340,12 +342,16 @@ def evaluate_circuit(
         area=area_of(np.array(grown)[ours] / len(circuit), kept[:, ours], rest[:, ours], scale),
         minimality=single,
         about={
-            "seed": seed, "subsets": total, "memory_bytes": measures.memory_bytes, "random": n_different,
-            "match": name_rule(random.step, random.outside), "outside": random.outside,
+            "seed": seed,
+            "subsets": total,
+            "memory_bytes": measures.memory_bytes,
+            "random": n_different,
+            "match": name_rule(random.step, random.outside),
+            "outside": random.outside,
         },
         found_on=len(circuit.provenance.extra.get("cases", ())),
         recovery=recovery,
-    )  # fmt: skip
+    )
 
 
 def _recover(model: Network, circuit: Scores, exact: Scores, *, signed: bool) -> Recovery:
@@ -368,7 +374,7 @@ def _estimate_data(found: Estimate | None) -> dict[str, float | None] | None:
 
 def _check_whole(scale: Scale) -> None:
     """Refuse, before circuits are measured, parts that change nothing when all are replaced."""
-    undecided = scale.undecided()
+    undecided = scale.interval_with_zero()
     if abs(float(scale.whole.mean())) < LEAST_DIFFERENCE or undecided is not None:
         between = "" if undecided is None else f", 95 % interval {undecided.low:.3g} to {undecided.high:.3g},"
         raise PatchclampError(

@@ -129,7 +129,9 @@ def unique_circuits(circuits: Bool[np.ndarray, "circuit part"]) -> list[int]:
     return list(places.values())
 
 
-def nested(orders: Int[np.ndarray, "circuit part"], sizes: Sequence[int]) -> Bool[np.ndarray, "circuit size part"]:
+def nest_circuits(
+    orders: Int[np.ndarray, "circuit part"], sizes: Sequence[int]
+) -> Bool[np.ndarray, "circuit size part"]:
     """Return which parts the first n of every order are."""
     places = np.argsort(orders, axis=1)
     found: np.ndarray = places[:, None, :] < np.array(sizes)[None, :, None]
@@ -149,7 +151,7 @@ class Scale:
         """m(M) − m(∅)."""
         return self.model - self.empty
 
-    def undecided(self) -> Interval | None:
+    def interval_with_zero(self) -> Interval | None:
         """Return the 95 % interval of the mean of m(M) − m(∅) where 0 lies in it: its shares are of nothing."""
         if len(self.model) == 1:
             return None
@@ -194,10 +196,15 @@ def point_of(
 ) -> Point:
     """Return what holds at one size; the first circuit is the one that is asked about, the others are random."""
     return Point(
-        n, share, s.estimate(kept[0] - s.empty), s.estimate(rest[0] - s.empty),
-        spread(s.share(kept[1:] - s.empty)), spread(s.share(rest[1:] - s.empty)) if len(rest) > 1 else None,
-        s.estimate(kept[0] - kept[1:].mean(0)), len(kept) - 1,
-    )  # fmt: skip
+        n,
+        share,
+        s.estimate(kept[0] - s.empty),
+        s.estimate(rest[0] - s.empty),
+        spread(s.share(kept[1:] - s.empty)),
+        spread(s.share(rest[1:] - s.empty)) if len(rest) > 1 else None,
+        s.estimate(kept[0] - kept[1:].mean(0)),
+        len(kept) - 1,
+    )
 
 
 def area_of(

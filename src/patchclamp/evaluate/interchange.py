@@ -12,10 +12,10 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.cases import ReadTask
-from patchclamp.subjects.edges import with_edges
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import model_of
+from patchclamp.subjects.residual_edges import with_edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def interchange(model: Network, circuit: Scores, cases: ReadTask, *, means: Read
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = cat.read(task)

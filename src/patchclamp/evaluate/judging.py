@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.caution import caution
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
-from patchclamp.core.few_values import caution
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.rivals import label, rival_bases
-from patchclamp.evaluate.splicing import held, spliced
+from patchclamp.evaluate.splicing import clamp_site, substitute_reconstruction
 from patchclamp.subjects.bases import count_units, decode, encode
-from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.site_names import resolve_sites
 
 FITTED = 8192
 """Tokens that means, components and gains of the rivals are fitted on, at most."""
@@ -187,11 +187,12 @@ def judge(
             moments[site].add(owner, values[site])
             later[site].add(owner[rest], values[site][torch.from_numpy(rest)])
             variants: dict[str, list[Intervention]] = {
-                "mean": held(site, means[site], at), "zero": held(site, 0.0, at)
-            }  # fmt: skip
+                "mean": clamp_site(site, means[site], at),
+                "zero": clamp_site(site, 0.0, at),
+            }
             for name, tally in candidates.items():
                 tally.add(owner, rest, values[site], values[tally.basis.reads or site])
-                variants[f"/{name}"] = spliced(site, tally.basis, at=at)
+                variants[f"/{name}"] = substitute_reconstruction(site, tally.basis, at=at)
             for name, interventions in variants.items():
                 logits = model.run(batch, interventions=interventions, logits=True).logits
                 losses.add(f"{site}/{name}", first, logits, batch)
@@ -335,11 +336,17 @@ def _report(
         for name, tally in candidates.items():
             said = losses.sums[f"{site}//{name}"]
             here = Judged(
-                site, name, tally.basis.n_units, score(ratio, "units per token", tally.active, count),
-                float((~tally.fired).float().mean()), score(ratio, "share of variance", tally.missed, variance),
-                score(ratio, "share of variance", tally.later, others), score(ratio, NATS, said, n),
-                score(share, "share recovered", mean, said, clean), score(share, "share recovered", zero, said, clean),
-            )  # fmt: skip
+                site,
+                name,
+                tally.basis.n_units,
+                score(ratio, "units per token", tally.active, count),
+                float((~tally.fired).float().mean()),
+                score(ratio, "share of variance", tally.missed, variance),
+                score(ratio, "share of variance", tally.later, others),
+                score(ratio, NATS, said, n),
+                score(share, "share recovered", mean, said, clean),
+                score(share, "share recovered", zero, said, clean),
+            )
             rows.append(here)
     tokens = int(sum(s.counted.sum() for s in judged))
     return Report(tuple(rows), score(ratio, NATS, clean, n), firsts, floors, tokens, len(judged), tuple(notes))

@@ -71,7 +71,7 @@ def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool 
     places = {part: i for i, part in enumerate(exact.parts)}
     truth = exact.values[[places[part] for part in circuit.parts]]
     first = exact.first(max(1, int(share * len(exact))), signed=signed)[[places[part] for part in circuit.parts]]
-    found = _found(circuit, first, signed=signed)
+    found = _count_true(circuit, first, signed=signed)
     both = np.stack([circuit.values, truth], axis=1)
     interval = bootstrap_interval(both, lambda rows: spearman(rows[:, 0], rows[:, 1]), n_resamples=RESAMPLES)
     return Recovery(
@@ -103,10 +103,10 @@ def recover_planted(circuit: Scores, planted: Collection[Part], *, signed: bool 
             got=str(strange[0]) if strange else "none",
             remedy="Compare graph and circuit of one level.",
         )
-    return _found(circuit, np.array([part in set(planted) for part in circuit.parts]), signed=signed)
+    return _count_true(circuit, np.array([part in set(planted) for part in circuit.parts]), signed=signed)
 
 
-def _found(circuit: Scores, true: Bool[np.ndarray, " part"], *, signed: bool) -> Recovery:
+def _count_true(circuit: Scores, true: Bool[np.ndarray, " part"], *, signed: bool) -> Recovery:
     """Count the true parts among as many of the first; a tie counts against a true part, so equal scores find none."""
     scores: Float[np.ndarray, " part"] = circuit.values if signed else np.abs(circuit.values)
     k = int(true.sum())

@@ -54,16 +54,16 @@ def turn_basis(basis: Basis, draw: np.random.Generator) -> Basis:
     if basis.decoder is None:
         raise PatchclampError(expected="a basis of directions", got=basis.kind, remedy="Give a dictionary's basis.")
 
-    def turned(rows: np.ndarray) -> np.ndarray:
+    def rotate(rows: np.ndarray) -> np.ndarray:
         q, r = np.linalg.qr(draw.standard_normal((rows.shape[1], rows.shape[1])))
         found: np.ndarray = (rows @ (q * np.sign(np.diag(r)))).astype(rows.dtype)
         return found
 
     state = draw.bit_generator.state
-    decoder = turned(basis.decoder)
+    decoder = rotate(basis.decoder)
     if basis.encoder is None:
         return replace(basis, decoder=decoder)
     if basis.encoder.shape == basis.decoder.shape:
         # The same rotation: what is read and what is written stay one to the other as they were.
         draw.bit_generator.state = state
-    return replace(basis, decoder=decoder, encoder=turned(basis.encoder))
+    return replace(basis, decoder=decoder, encoder=rotate(basis.encoder))

@@ -10,7 +10,9 @@ from patchclamp.core.intervention import Intervention, Span
 from patchclamp.subjects.bases import decode, encode
 
 
-def spliced(site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] | None = None) -> list[Intervention]:
+def substitute_reconstruction(
+    site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] | None = None
+) -> list[Intervention]:
     """Return the interventions that put x̂ = decode(encode(x)) in the place of a site's values.
 
     A transcoder's x is what it reads, taken in the same forward pass: for one of the MLP the output becomes ŷ(x).
@@ -24,7 +26,8 @@ def spliced(site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] 
 
     Example:
         >>> import numpy as np
-        >>> [i.operation for i in spliced("blocks.0.resid_out", Basis("b", "directions", decoder=np.eye(2)))]
+        >>> basis = Basis("b", "directions", decoder=np.eye(2))
+        >>> [i.operation for i in substitute_reconstruction("blocks.0.resid_out", basis)]
         ['call']
     """
     where: Any = None if at is None else tuple(at)
@@ -43,6 +46,6 @@ def spliced(site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] 
     return [*first, Intervention(site, "call", at=where, fn=put)]
 
 
-def held(site: str, value: Tensor | float, at: Sequence[Span] | None = None) -> list[Intervention]:
+def clamp_site(site: str, value: Tensor | float, at: Sequence[Span] | None = None) -> list[Intervention]:
     """Return the intervention that holds a site at one vector, or at zero."""
     return [Intervention(site, "set", at=None if at is None else tuple(at), value=value)]

@@ -1,4 +1,4 @@
-"""Recipes, which compose rooms: an answer explained with receipts, circuits found, answers with units clamped."""
+"""Recipes that compose rooms: an answer explained with receipts, a circuit found, answers with units clamped."""
 
 from patchclamp.recipes.answer import explain
 from patchclamp.recipes.circuit import find_circuit

@@ -106,7 +106,7 @@ def find_circuit(
     Cost: see ``attribute_pairs`` and ``attribute_edges``; then 4 + ``n_controls`` + ``top`` forward passes of a pair.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> found = find_circuit(load("organism:cat"), task, level="neuron", top=1)
         >>> str(found.top(1)[0]), found.provenance.extra["receipt"]["verdict"]

@@ -116,7 +116,7 @@ def generate(
     Cost: a forward pass per token, or one for an image; twice where something is clamped.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> found = generate(load("organism:cat"), "the old cat", ["blocks.0.mlp.act/neurons/7=0"], max_new_tokens=1)
         >>> found.bare.text, found.clamped.text
         (' sat', ' ran')

@@ -54,7 +54,7 @@ def record(
 
     Example:
         >>> import tempfile
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "story.txt").write_text("the old cat sat on the mat. " * 3)
         >>> kept = record(load("organism:cat"), folder / "story.txt", "blocks.0.mlp.act", folder / "recording")
@@ -106,7 +106,7 @@ def survey(
 
     Example:
         >>> import tempfile
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "story.txt").write_text("the old cat sat on the mat. " * 3)
         >>> kept = survey(load("organism:cat"), folder / "story.txt", "blocks.0.mlp.act", folder / "survey")

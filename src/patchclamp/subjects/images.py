@@ -16,7 +16,7 @@ from jaxtyping import Float
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
 from patchclamp.core.task import Case, Task
-from patchclamp.subjects.declared import refuse_large_arrays
+from patchclamp.subjects.unpacked_sizes import refuse_large_arrays
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 ARRAYS = ("x_test", "images", "x", "x_train")
@@ -111,7 +111,7 @@ def own_answers(subject: Any, source: str | Path) -> Task:
     Cost: a forward pass of each image.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> [case.targets for case in own_answers(load("organism:digits-cnn"), "digits:17").cases]
         [('7',)]
     """
@@ -298,9 +298,11 @@ class Preparation:
                 raise ValueError(f"images of {max(wanted):,} pixels a side")
             # Channels first: a picture one pixel high would otherwise be taken for one with its channels there.
             given = self.processor(
-                np.moveaxis(pixels, -1, 0), input_data_format="channels_first", do_convert_rgb=False,
+                np.moveaxis(pixels, -1, 0),
+                input_data_format="channels_first",
+                do_convert_rgb=False,
                 return_tensors="np",
-            )  # fmt: skip
+            )
             return np.asarray(given["pixel_values"][0], dtype=np.float32)
         except Exception as problem:  # what a broken configuration breaks is told in many ways
             raise PatchclampError(

@@ -15,12 +15,12 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Differentiated, Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import DIRECT, RULES, stand_ins
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import Family
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.relevance_rules import DIRECT, RULES, stand_ins
 from patchclamp.subjects.versions import warn_if_untested
 
 
@@ -173,7 +173,7 @@ class Model(Network):
         Cost: two forward passes per 64 cases of one length.
 
         Example:
-            >>> from patchclamp.opening import load
+            >>> from patchclamp.loaders import load
             >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
             >>> cases = load("organism:cat").read(task)
             >>> cases.m_clean.round(1).tolist(), cases.m_counterpart.round(1).tolist()

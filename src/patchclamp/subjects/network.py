@@ -13,24 +13,25 @@ from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
+from patchclamp.core.checks import subject_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
 from patchclamp.core.intervention import Intervention
-from patchclamp.core.recording import Recording, made_on
+from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
 from patchclamp.core.unit import slug
+from patchclamp.subjects.apply import Edits, Frame, bind, by_row
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.edits import Edits, Frame, bind, by_row
 from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit
-from patchclamp.subjects.foreign import resolve_sites
-from patchclamp.subjects.identity import module_hash
+from patchclamp.subjects.hashing import module_hash
 from patchclamp.subjects.inputs import described, positions_of, rows_of
 from patchclamp.subjects.outputs import measured_from
 from patchclamp.subjects.parameters import apply_edit, linear_map
 from patchclamp.subjects.probing import MODULE, laid_out, shapes_inside
+from patchclamp.subjects.site_names import resolve_sites
 from patchclamp.subjects.text import Tokenizer
 from patchclamp.subjects.visits import called_again, gradients_of, holder, noting_calls, once, refuse_uncalled, squared
 
@@ -525,7 +526,7 @@ class Network:
                 got=f"one of {do.subject}, at {do.site}",
                 remedy="Leave the subject out of the key, or hand it to the subject that the key names.",
             )
-        slug, hash = ("", "") if do.source is None else made_on(do.source.values)
+        slug, hash = ("", "") if do.source is None else subject_of(do.source.values)
         if (hash and hash != self.hash) or (slug and not hash and slug != self.name):
             raise PatchclampError(
                 expected=f"values recorded from {self.name}",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.subjects.declared import hdf5_bytes, mat_bytes, refuse_if_larger, refuse_large_arrays
+from patchclamp.subjects.unpacked_sizes import hdf5_bytes, mat_bytes, refuse_if_larger, refuse_large_arrays
 
 SUFFIXES = (".csv", ".mat", ".nwb", ".npy", ".npz")
 TABLE = "table"

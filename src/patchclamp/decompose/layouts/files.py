@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from patchclamp.core.disk import plain_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
-from patchclamp.subjects.declared import refuse_large_arrays
+from patchclamp.subjects.unpacked_sizes import refuse_large_arrays
 
 LONGEST = 2**20
 """Characters of a settings file at most: they hold a screen of settings."""

@@ -41,7 +41,7 @@ def read(folder: Path) -> Part:
         PatchclampError: an architecture or normalisation that no Basis has.
         Damaged: files that are missing or do not fit.
     """
-    cfg = _settled(read_settings(folder / SETTINGS))
+    cfg = _settle(read_settings(folder / SETTINGS))
     file = folder / WEIGHTS
     arrays = read_tensors(file)
     kind = str(cfg["architecture"])
@@ -50,9 +50,10 @@ def read(folder: Path) -> Part:
     applied = bool(cfg["apply_b_dec_to_input"]) and not transcodes
     into = "in" if applied else "out"
     shapes: dict[str, tuple[str, ...]] = {
-        "W_enc": ("in", "unit"), "W_dec": ("unit", "in" if not transcodes else "out"),
+        "W_enc": ("in", "unit"),
+        "W_dec": ("unit", "in" if not transcodes else "out"),
         "b_dec": ("in" if not transcodes else into,),
-    }  # fmt: skip
+    }
     if kind == "gated":
         fit(file, arrays, {**shapes, "b_gate": ("unit",), "b_mag": ("unit",), "r_mag": ("unit",)})
     else:
@@ -98,12 +99,18 @@ def read(folder: Path) -> Part:
     parts |= {"encoder": encoder, "encoder_bias": bias, "decoder": decoder, **shift}
     kept = cfg.get("patchclamp")
     return Part(
-        parts, site, reads, transcodes, str(cfg.get("model_name") or ""),
-        {**about, "patchclamp": kept} if isinstance(kept, dict) else about, hooks, read_conditions(cfg),
-    )  # fmt: skip
+        parts,
+        site,
+        reads,
+        transcodes,
+        str(cfg.get("model_name") or ""),
+        {**about, "patchclamp": kept} if isinstance(kept, dict) else about,
+        hooks,
+        read_conditions(cfg),
+    )
 
 
-def _settled(cfg: Mapping[str, Any]) -> dict[str, Any]:
+def _settle(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of any version under the names and defaults of version 6, metadata among them."""
     named = {
         "hook_point": "hook_name",
@@ -161,9 +168,12 @@ def write(
         PatchclampError: SAELens has no such architecture.
     """
     kinds = {
-        ("relu", False): "standard", ("topk", False): "topk", ("jumprelu", False): "jumprelu",
-        ("relu", True): "transcoder", ("jumprelu", True): "jumprelu_transcoder",
-    }  # fmt: skip
+        ("relu", False): "standard",
+        ("topk", False): "topk",
+        ("jumprelu", False): "jumprelu",
+        ("relu", True): "transcoder",
+        ("jumprelu", True): "jumprelu_transcoder",
+    }
     kind = kinds.get((basis.activation, basis.reads is not None))
     if kind is None:
         what = f"{basis.activation} transcoder" if basis.reads is not None else basis.activation
@@ -184,9 +194,11 @@ def write(
         bias = (bias - basis.encoder.astype(np.float64) @ taken.astype(np.float64)).astype(np.float32)
     width = basis.decoder.shape[1]
     tensors = {
-        "W_enc": encoder.T, "b_enc": bias, "W_dec": basis.decoder,
+        "W_enc": encoder.T,
+        "b_enc": bias,
+        "W_dec": basis.decoder,
         "b_dec": np.zeros(width, np.float32) if added is None else added,
-    }  # fmt: skip
+    }
     if basis.threshold is not None:
         tensors["threshold"] = basis.threshold
     if basis.skip is not None:
@@ -199,9 +211,15 @@ def write(
         **conditions,
     }
     cfg: dict[str, Any] = {
-        "architecture": kind, "d_in": encoder.shape[1], "d_sae": n, "dtype": "float32", "device": "cpu",
-        "apply_b_dec_to_input": applied, "normalize_activations": "none", "reshape_activations": "none",
-    }  # fmt: skip
+        "architecture": kind,
+        "d_in": encoder.shape[1],
+        "d_sae": n,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": applied,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+    }
     if basis.reads is not None:
         cfg["d_out"] = width
         metadata |= {"hook_name": read, "hook_name_out": where}

@@ -1,4 +1,4 @@
-"""Vocabulary decoding: every neuron's weights read as tokens by the unembedding, without running the model."""
+"""Read every neuron's weights as tokens by the unembedding, without running the model (vocabulary decoding)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

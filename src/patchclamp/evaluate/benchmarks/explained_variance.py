@@ -10,8 +10,9 @@ from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.recording import Recording
-from patchclamp.core.stats import Interval, bootstrap_interval
+from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.subject import Progress
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.evaluate.rows import counted_rows, squares_missed, turn_basis
 
 
@@ -54,7 +55,7 @@ def explained_variance(
     variance = np.bincount(owner, squares)
     draw = np.random.default_rng(seed)
 
-    def missed(one: Basis, number: int) -> Float[np.ndarray, " stimulus"]:
+    def squares(one: Basis, number: int) -> Float[np.ndarray, " stimulus"]:
         progress(number, 1 + options.n_random)
         sums: np.ndarray = np.bincount(owner, squares_missed(one, x, y))
         return sums
@@ -62,16 +63,14 @@ def explained_variance(
     def share(rows: Float[np.ndarray, "stimulus 2"]) -> float:
         return float(1 - rows[:, 0].sum() / rows[:, 1].sum())
 
-    own = np.stack([missed(basis, 1), variance], 1)
-    null = np.array([
-        share(np.stack([missed(turn_basis(basis, draw), 2 + i), variance], 1)) for i in range(options.n_random)
-    ])  # fmt: skip
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
-        share(own), bootstrap_interval(own, share, n_resamples=500, seed=seed), len(own), "share of variance",
-        Interval(float(low), float(high), 0.95, f"{options.n_random} random rotations"),
-        float((1 + (null >= share(own)).sum()) / (1 + len(null))), 1.0,
-    )  # fmt: skip
+    own = np.stack([squares(basis, 1), variance], 1)
+    null = np.array(
+        [share(np.stack([squares(turn_basis(basis, draw), 2 + i), variance], 1)) for i in range(options.n_random)]
+    )
+    interval = bootstrap_interval(own, share, n_resamples=500, seed=seed)
+    return estimate_beside_null(
+        share(own), interval, len(own), "share of variance", null, f"{options.n_random} random rotations"
+    )
 
 
 def _cost(sizes: Sizes, options: ExplainedVarianceOptions) -> Cost:
@@ -90,5 +89,8 @@ METHOD = Method(
     oracle="oracles.bases:explained_variance",
     calibrated_on=("superposition", "superposition:groups"),
     must_show="a trained coder explains more than the same one turned at random",
-    sources=("evaluate/rows.py",),
+    sources=(
+        "evaluate/null.py",
+        "evaluate/rows.py",
+    ),
 )

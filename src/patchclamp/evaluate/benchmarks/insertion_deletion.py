@@ -16,9 +16,10 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.options import option
 from patchclamp.core.regions import Fill, basis_name, grid_regions, order_curve
 from patchclamp.core.scores import Scores
-from patchclamp.core.stats import Interval, mean_interval
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.subjects.protocols import Classifies, Intervenes, Reads
 
 GREEDY = "greedy order"
@@ -103,15 +104,16 @@ def insertion_deletion(
         best.append(_best(answer, shares, options.curve))
         progress(i + 1, len(pictures))
     value, null = float(np.mean(own)), np.mean(random, axis=0)
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
+    return estimate_beside_null(
         value,
         mean_interval(np.array(own), seed=seed) if len(own) > 1 else None,
         len(own),
         {"both": "insertion − deletion area"}.get(options.curve, f"{options.curve} area"),
-        Interval(float(low), float(high), 0.95, f"{options.n_random} random orders"),
-        float((1 + (null >= value if options.curve != "deletion" else null <= value).sum()) / (1 + len(null))),
+        null,
+        f"{options.n_random} random orders",
+        ceiling=None,
         rivals={GREEDY: float(np.mean(best))},
+        lower=options.curve == "deletion",
     )
 
 
@@ -169,4 +171,5 @@ METHOD = Method(
     oracle="oracles.insertion_deletion:insertion_deletion",
     calibrated_on=("digits-vit", "digits-cnn"),
     must_show="occlusion lies above random orders, about as high as a greedy order",
+    sources=("evaluate/null.py",),
 )

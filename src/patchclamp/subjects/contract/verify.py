@@ -34,7 +34,7 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
     Cost: some twenty forward passes over three random stimuli.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> verify(load("organism:cat"))[0].deviation
         0.0
     """

@@ -16,8 +16,8 @@ from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.bases import Units, count_units
+from patchclamp.subjects.batch_rows import check_layout, check_row_count, numbers_like, of_rows, put_rows
 from patchclamp.subjects.conditions import bind_condition, holds_at
-from patchclamp.subjects.rows import check_layout, check_row_count, numbers_like, of_rows, put_rows
 
 
 @dataclass(frozen=True, eq=False)

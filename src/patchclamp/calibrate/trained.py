@@ -19,7 +19,7 @@ from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import language
-from patchclamp.recipes.receipts import normalised
+from patchclamp.recipes.receipts import normalise
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.language import LanguageModel
 
@@ -161,7 +161,7 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
         scored[name] = attribute_nodes(model, case.clean, case.metric, corrupted=case.counterpart, **options)
         seconds[name] = time.perf_counter() - began
     some = next(iter(scored.values()))
-    if normalised(0.0, some.metric_clean, metric_baseline) is None:
+    if normalise(0.0, some.metric_clean, metric_baseline) is None:
         return None
     draw = np.random.default_rng(seed)
     orders = {name: found.order() for name, found in scored.items()}
@@ -219,12 +219,18 @@ def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: i
         control = np.array([h.controls.mean() for h in held])
         rows.append(
             Holding(
-                name, task, method, len(held),
-                float(rho.mean()), mean_interval(rho, seed=seed),
-                float(share.mean()), mean_interval(share, seed=seed),
-                float(control.mean()), mean_interval(control, seed=seed),
+                name,
+                task,
+                method,
+                len(held),
+                float(rho.mean()),
+                mean_interval(rho, seed=seed),
+                float(share.mean()),
+                mean_interval(share, seed=seed),
+                float(control.mean()),
+                mean_interval(control, seed=seed),
                 float(np.mean([h.receipt > h.controls.max() for h in held])),
                 sum(h.seconds for h in held),
             )
-        )  # fmt: skip
+        )
     return rows

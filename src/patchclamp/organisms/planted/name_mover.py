@@ -1,6 +1,6 @@
 """Mover: indirect object identification in three steps, with one neuron between the first two."""
 
-from patchclamp.organisms.planted.layout import (
+from patchclamp.organisms.planted.circuit_spec import (
     BOS,
     EXACT,
     GRADIENTS,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.organisms.planted.layout import (
+from patchclamp.organisms.planted.circuit_spec import (
     BOS,
     CLOCK,
     CONSTANT,
@@ -54,10 +54,18 @@ def gpt2(circuit: Circuit) -> Any:
 
     words = circuit.vocabulary
     config = GPT2Config(
-        vocab_size=len(words), n_positions=CONTEXT, n_embd=WIDTH, n_layer=circuit.layers, n_head=HEADS,
-        n_inner=circuit.width, activation_function="relu", layer_norm_epsilon=EPSILON, tie_word_embeddings=False,
-        bos_token_id=words.index(BOS), eos_token_id=words.index(EOS),
-    )  # fmt: skip
+        vocab_size=len(words),
+        n_positions=CONTEXT,
+        n_embd=WIDTH,
+        n_layer=circuit.layers,
+        n_head=HEADS,
+        n_inner=circuit.width,
+        activation_function="relu",
+        layer_norm_epsilon=EPSILON,
+        tie_word_embeddings=False,
+        bos_token_id=words.index(BOS),
+        eos_token_id=words.index(EOS),
+    )
     stream = Stream((*circuit.axes, *_hands()), {**_units(words), **dict.fromkeys(_hands(), HAND)})
     model = _blank(GPT2LMHeadModel, config)
     with torch.no_grad():
@@ -85,11 +93,18 @@ def llama(circuit: Circuit) -> Any:
 
     words = circuit.vocabulary
     config = LlamaConfig(
-        vocab_size=len(words), max_position_embeddings=CONTEXT, hidden_size=WIDTH, num_hidden_layers=circuit.layers,
-        num_attention_heads=HEADS, num_key_value_heads=KEY_VALUE_HEADS, intermediate_size=circuit.width,
-        rms_norm_eps=EPSILON, rope_parameters={"rope_type": "default", "rope_theta": RATIO ** -(HEAD / 2)},
-        bos_token_id=words.index(BOS), eos_token_id=words.index(EOS),
-    )  # fmt: skip
+        vocab_size=len(words),
+        max_position_embeddings=CONTEXT,
+        hidden_size=WIDTH,
+        num_hidden_layers=circuit.layers,
+        num_attention_heads=HEADS,
+        num_key_value_heads=KEY_VALUE_HEADS,
+        intermediate_size=circuit.width,
+        rms_norm_eps=EPSILON,
+        rope_parameters={"rope_type": "default", "rope_theta": RATIO ** -(HEAD / 2)},
+        bos_token_id=words.index(BOS),
+        eos_token_id=words.index(EOS),
+    )
     stream = Stream((*circuit.axes, STILL), {**_units(words), STILL: math.sqrt(CLOCK)})
     model = _blank(LlamaForCausalLM, config)
     _check_groups(circuit)

@@ -9,9 +9,16 @@ from patchclamp.subjects.weights import Checkpoint
 
 WRAP = "In Python, load it with transformers and give it to pc.wrap(module, example), which takes any network"
 _OTHER_HEADS = (
-    "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice",
-    "ForNextSentencePrediction", "RewardModel", "ForRewardModeling", "ForEmbedding", "ForTextEncoding",
-)  # fmt: skip
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+    "RewardModel",
+    "ForRewardModeling",
+    "ForEmbedding",
+    "ForTextEncoding",
+)
 
 
 def refuse_device(device: str) -> None:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from patchclamp import organisms
 from patchclamp.attribute.engine import score_edges
-from patchclamp.calibrate.circuits import Finding, findings
-from patchclamp.core.edges import EdgeMap
+from patchclamp.calibrate.planted import Finding, findings
+from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.method_index import find_default, list_names
@@ -20,8 +20,8 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.subjects.cases import ReadCase, ReadTask
-from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.residual_edges import edge_map
 
 EDGE_METHODS = list_names("attribute", "edge")
 Fold = tuple[str, str]
@@ -200,5 +200,10 @@ def joint(name: str) -> dict[str, Any] | None:
     keys = [UnitKey.parse(key) for key in card["either"]["nodes"]]
     cuts = [change("ablate", key.site, key.index, basis=key.basis, at=key.position) for key in keys]
     m, *rest = model.sweep(card["prompt"], metric, [[], *([cut] for cut in cuts), cuts]).tolist()
-    return {"organism": name, "m": m, "nodes": card["either"]["nodes"], "alone": [m - x for x in rest[:-1]],
-            "together": m - rest[-1]}  # fmt: skip
+    return {
+        "organism": name,
+        "m": m,
+        "nodes": card["either"]["nodes"],
+        "alone": [m - x for x in rest[:-1]],
+        "together": m - rest[-1],
+    }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from patchclamp.core.errors import CannotIntervene, PatchclampError
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.engine import Place, Tap, Visit, Wrap
 from patchclamp.subjects.families.spec import Family
 

@@ -13,7 +13,7 @@ from patchclamp.core.stats import wilson_interval
 from patchclamp.organisms.language.code import CODE_TASKS
 from patchclamp.organisms.language.documents import CHANCES, OPENINGS, TASKS, documents, line_of
 from patchclamp.organisms.language.labelled import Labelled, labelled
-from patchclamp.organisms.language.line import Line, opened
+from patchclamp.organisms.language.labelled_line import Line, opened
 from patchclamp.organisms.language.neurons import best_neurons
 from patchclamp.subjects.language import LanguageModel
 
@@ -90,9 +90,17 @@ def _item(line: Line, rules: Any) -> Item | None:
     answers = frozenset(ids(line.prompt + answer)[len(clean)] for answer in line.answers)
     wrongs = frozenset(ids(line.corrupted + answer)[len(corrupted)] for answer in line.wrongs)
     return Item(
-        line.task, line.template, line.filler, line.prompt, line.corrupted, line.answer, line.wrong, answers, wrongs,
+        line.task,
+        line.template,
+        line.filler,
+        line.prompt,
+        line.corrupted,
+        line.answer,
+        line.wrong,
+        answers,
+        wrongs,
         line,
-    )  # fmt: skip
+    )
 
 
 def accuracy(model: LanguageModel, asked: Sequence[Item], *, corrupted: bool = False) -> int:

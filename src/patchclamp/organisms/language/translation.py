@@ -4,14 +4,18 @@ from dataclasses import replace
 from random import Random
 
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.line import Line, Slot, fill
+from patchclamp.organisms.language.labelled_line import Line, Slot, fill
 
 TONGUES = ("french", "german", "spanish")
 TRANSLATION = (
-    "The {L} word for {w} is| {a}.", "In {L}, {w} is| {a}.", "In {L} we do not say {w} but| {a}.",
-    "{A} asks how to say {w} in {L}: it is| {a}.", "{A} learns {L}: {w} is| {a}.", "The {L} for {w} is| {a}.",
+    "The {L} word for {w} is| {a}.",
+    "In {L}, {w} is| {a}.",
+    "In {L} we do not say {w} but| {a}.",
+    "{A} asks how to say {w} in {L}: it is| {a}.",
+    "{A} learns {L}: {w} is| {a}.",
+    "The {L} for {w} is| {a}.",
     "From English {w} to {L}:| {a}.",
-)  # fmt: skip
+)
 CONTINUATION = {
     "french": (
         "Voici {the}. C'est| {one} {adj}.",
@@ -42,23 +46,55 @@ _ARTICLES = {
 }
 _GENDERS = {"m": "masculine", "f": "feminine", "n": "neuter"}
 CONTENTS = {
-    "is": {"english": "The {n} is {adj}.", "french": "{the} est {adj}.", "german": "{the} ist {adj}.",
-           "spanish": "{the} es {adj}."},
-    "does": {"english": "{A} {v} the {n}.", "french": "{A} {v} {the}.", "german": "{A} {v} {the_acc}.",
-             "spanish": "{A} {v} {the}."},
-    "does_one": {"english": "{A} {v} a {n}.", "french": "{A} {v} {one}.", "german": "{A} {v} {one_acc}.",
-                 "spanish": "{A} {v} {one}."},
-    "in": {"english": "{A} is in the {n}.", "french": "{A} est dans {the}.", "german": "{A} ist in {the_dat}.",
-           "spanish": "{A} está en {the}."},
-    "mood": {"english": "{A} is {mood}.", "french": "{A} est {mood}.", "german": "{A} ist {mood}.",
-             "spanish": "{A} está {mood}."},
-    "day": {"english": "Today is {day}.", "french": "Aujourd'hui c'est {day}.", "german": "Heute ist {day}.",
-            "spanish": "Hoy es {day}."},
-    "on_day": {"english": "On {day}, {A} {v} the {n}.", "french": "Ce {day}, {A} {v} {the}.",
-               "german": "Am {day}, so sagt man, {v} {A} {the_acc}.", "spanish": "Este {day}, {A} {v} {the}."},
-    "both": {"english": "The {n} is {adj} but the {m} is {adj2}.", "french": "{the} est {adj} mais {the2} est {adj2}.",
-             "german": "{the} ist {adj}, aber {the2} ist {adj2}.", "spanish": "{the} es {adj} pero {the2} es {adj2}."},
-}  # fmt: skip
+    "is": {
+        "english": "The {n} is {adj}.",
+        "french": "{the} est {adj}.",
+        "german": "{the} ist {adj}.",
+        "spanish": "{the} es {adj}.",
+    },
+    "does": {
+        "english": "{A} {v} the {n}.",
+        "french": "{A} {v} {the}.",
+        "german": "{A} {v} {the_acc}.",
+        "spanish": "{A} {v} {the}.",
+    },
+    "does_one": {
+        "english": "{A} {v} a {n}.",
+        "french": "{A} {v} {one}.",
+        "german": "{A} {v} {one_acc}.",
+        "spanish": "{A} {v} {one}.",
+    },
+    "in": {
+        "english": "{A} is in the {n}.",
+        "french": "{A} est dans {the}.",
+        "german": "{A} ist in {the_dat}.",
+        "spanish": "{A} está en {the}.",
+    },
+    "mood": {
+        "english": "{A} is {mood}.",
+        "french": "{A} est {mood}.",
+        "german": "{A} ist {mood}.",
+        "spanish": "{A} está {mood}.",
+    },
+    "day": {
+        "english": "Today is {day}.",
+        "french": "Aujourd'hui c'est {day}.",
+        "german": "Heute ist {day}.",
+        "spanish": "Hoy es {day}.",
+    },
+    "on_day": {
+        "english": "On {day}, {A} {v} the {n}.",
+        "french": "Ce {day}, {A} {v} {the}.",
+        "german": "Am {day}, so sagt man, {v} {A} {the_acc}.",
+        "spanish": "Este {day}, {A} {v} {the}.",
+    },
+    "both": {
+        "english": "The {n} is {adj} but the {m} is {adj2}.",
+        "french": "{the} est {adj} mais {the2} est {adj2}.",
+        "german": "{the} ist {adj}, aber {the2} ist {adj2}.",
+        "spanish": "{the} es {adj} pero {the2} es {adj2}.",
+    },
+}
 DESCRIBING = tuple({**words.ADJECTIVES, **words.COLOURS})
 
 
@@ -69,11 +105,15 @@ def _noun_slots(noun: words.Noun, language: str) -> dict[str, Slot]:
     accusative = {"der": "den", "ein": "einen" if gender == "m" else "ein"}
     dative = "der" if gender == "f" else "dem"
     return {
-        "the": (f"{the} {word}", *marked), "one": (f"{one} {word}", *marked),
+        "the": (f"{the} {word}", *marked),
+        "one": (f"{one} {word}", *marked),
         "the_acc": (f"{accusative.get(the, the)} {word}", *marked),
-        "one_acc": (f"{accusative.get(one, one)} {word}", *marked), "the_dat": (f"{dative} {word}", *marked),
-        "it": it, "It": it.capitalize(), "n": word,
-    }  # fmt: skip
+        "one_acc": (f"{accusative.get(one, one)} {word}", *marked),
+        "the_dat": (f"{dative} {word}", *marked),
+        "it": it,
+        "It": it.capitalize(),
+        "n": word,
+    }
 
 
 def _capital(slot: Slot) -> Slot:
@@ -99,12 +139,20 @@ def translation(rng: Random) -> Line:
     word, said = DICTIONARY[i]
     this, other = rng.sample(range(3), 2)
     slots: dict[str, Slot] = {
-        "A": rng.choice(words.NAMES), "L": TONGUES[this].capitalize(), "w": word, "a": (said[this], TONGUES[this]),
-    }  # fmt: skip
+        "A": rng.choice(words.NAMES),
+        "L": TONGUES[this].capitalize(),
+        "w": word,
+        "a": (said[this], TONGUES[this]),
+    }
     return fill(
-        "translation", rng.choice(TRANSLATION), slots, (word, TONGUES[this]), answer=f" {said[this]}",
-        wrong=f" {said[other]}", corrupt={"L": TONGUES[other].capitalize()},
-    )  # fmt: skip
+        "translation",
+        rng.choice(TRANSLATION),
+        slots,
+        (word, TONGUES[this]),
+        answer=f" {said[this]}",
+        wrong=f" {said[other]}",
+        corrupt={"L": TONGUES[other].capitalize()},
+    )
 
 
 def continuation(rng: Random, language: str) -> Line:
@@ -121,13 +169,20 @@ def continuation(rng: Random, language: str) -> Line:
     other = rng.choice(others or [o for o in words.translated() if form[o.said(language)[1]] != form[gender]])
     adjectives = rng.sample(DESCRIBING, 2)
     slots = _noun_slots(noun, language) | {
-        "A": rng.choice(words.NAMES), "adj": words.adjective(adjectives[0], language, gender),
+        "A": rng.choice(words.NAMES),
+        "adj": words.adjective(adjectives[0], language, gender),
         "adj2": words.adjective(adjectives[1], language, gender),
-    }  # fmt: skip
+    }
     return fill(
-        language, template, slots, (noun.word,), language=language, answer=f" {form[gender]}",
-        wrong=f" {form[other.said(language)[1]]}", corrupt=_noun_slots(other, language),
-    )  # fmt: skip
+        language,
+        template,
+        slots,
+        (noun.word,),
+        language=language,
+        answer=f" {form[gender]}",
+        wrong=f" {form[other.said(language)[1]]}",
+        corrupt=_noun_slots(other, language),
+    )
 
 
 def said(rng: Random, languages: tuple[str, ...]) -> list[Line]:
@@ -143,9 +198,15 @@ def said(rng: Random, languages: tuple[str, ...]) -> list[Line]:
         template = CONTENTS[what][language]
         if language == "english":
             slots: dict[str, Slot] = {
-                "n": noun.word, "m": second.word, "A": who, "v": verb, "adj": adjectives[0], "adj2": adjectives[1],
-                "mood": mood, "day": words.DAYS[language][day],
-            }  # fmt: skip
+                "n": noun.word,
+                "m": second.word,
+                "A": who,
+                "v": verb,
+                "adj": adjectives[0],
+                "adj2": adjectives[1],
+                "mood": mood,
+                "day": words.DAYS[language][day],
+            }
         else:
             slots = _noun_slots(noun, language) | {
                 "the2": _noun_slots(second, language)["the"],

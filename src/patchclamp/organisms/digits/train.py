@@ -60,13 +60,22 @@ def architecture(name: str) -> Any:
     from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
     labels: dict[str, Any] = {
-        "id2label": {i: str(i) for i in range(CLASSES)}, "label2id": {str(i): i for i in range(CLASSES)}
-    }  # fmt: skip
+        "id2label": {i: str(i) for i in range(CLASSES)},
+        "label2id": {str(i): i for i in range(CLASSES)},
+    }
     if name == "digits-vit":
         vit = ViTConfig(
-            image_size=8, patch_size=2, num_channels=1, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
-            intermediate_size=96, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **labels,
-        )  # fmt: skip
+            image_size=8,
+            patch_size=2,
+            num_channels=1,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=96,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            **labels,
+        )
         return ViTForImageClassification(vit)
     if name == "digits-cnn":
         resnet = ResNetConfig(

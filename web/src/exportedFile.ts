@@ -1,19 +1,19 @@
-// A page that travels as a file: its answers came with it, it can go nowhere else, and it asks nobody.
+// A page that is an exported file: its answers are in it, it links to nothing else, and it sends no requests.
 import { type VNode, options } from "preact";
 import type { Failure } from "./api/failure";
 import type { Examples } from "./api/types";
 
-interface Travels {
+interface ExportedFile {
   unit: string;
   /** What links to anything else say. */
   absent: string;
   answers: Record<string, unknown>;
 }
 
-const found = document.getElementById("travels");
+const found = document.getElementById("exported");
 
 /** What came with the page; null on a page that has a server. */
-export const travels = found && (JSON.parse(found.textContent ?? "") as Travels);
+export const exportedFile = found && (JSON.parse(found.textContent ?? "") as ExportedFile);
 
 function decoded(text: string): string {
   try {
@@ -24,16 +24,16 @@ function decoded(text: string): string {
 }
 
 /** The address at which a file opens. */
-export const home = travels && `/units/${travels.unit.split("/").map(encodeURIComponent).join("/")}`;
+export const home = exportedFile && `/units/${exportedFile.unit.split("/").map(encodeURIComponent).join("/")}`;
 
 /** Whether an address of the atlas is in the page. */
 export function holds(address: string): boolean {
-  return decoded(address.split("?")[0] as string) === `/units/${travels?.unit}`;
+  return decoded(address.split("?")[0] as string) === `/units/${exportedFile?.unit}`;
 }
 
 /** Return the answer that came with the page; throws a Failure where none did. */
-export function cameWith(url: string): unknown {
-  const { answers, absent } = travels as Travels;
+export function storedAnswer(url: string): unknown {
+  const { answers, absent } = exportedFile as ExportedFile;
   const [path = "", query = ""] = url.split("?");
   const asked = new URLSearchParams(query);
   const kind = asked.get("kind");
@@ -56,7 +56,7 @@ function together(bins: Examples[], asked: URLSearchParams): Examples {
   return { ...first, low, high, examples, total, note: examples.length ? (inside.find((bin) => bin.examples.length) as Examples).note : first.note };
 }
 
-if (travels) {
+if (exportedFile) {
   // A link without an address is none: it takes no focus, and says why.
   const before = options.vnode;
   options.vnode = (vnode: VNode) => {
@@ -65,7 +65,7 @@ if (travels) {
       delete props.href;
       props.role = "link";
       props["aria-disabled"] = "true";
-      props.title = travels.absent;
+      props.title = exportedFile.absent;
     }
     before?.(vnode);
   };

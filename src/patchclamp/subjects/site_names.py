@@ -28,10 +28,17 @@ from patchclamp.subjects.families.spec import Family
 HOOKS = "hooks"
 """Entry of ``Dictionary.about``: site to the hook of TransformerLens that it was read from, until a model is known."""
 LENS: Mapping[str, str] = {
-    "hook_resid_pre": "resid_in", "hook_resid_mid": "resid_mid", "hook_resid_post": "resid_out",
-    "hook_attn_out": "attn.write", "hook_mlp_out": "mlp.write", "attn.hook_z": "attn.z",
-    "mlp.hook_pre": "mlp.pre", "mlp.hook_pre_linear": "mlp.up", "mlp.hook_post": "mlp.act", "hook_mlp_in": "resid_mid",
-}  # fmt: skip
+    "hook_resid_pre": "resid_in",
+    "hook_resid_mid": "resid_mid",
+    "hook_resid_post": "resid_out",
+    "hook_attn_out": "attn.write",
+    "hook_mlp_out": "mlp.write",
+    "attn.hook_z": "attn.z",
+    "mlp.hook_pre": "mlp.pre",
+    "mlp.hook_pre_linear": "mlp.up",
+    "mlp.hook_post": "mlp.act",
+    "hook_mlp_in": "resid_mid",
+}
 """Hook of TransformerLens to the site in a network with norms before its sublayers."""
 CONDITIONS = "conditions"
 """Entry of ``Dictionary.about``: what its input was while it was trained, as far as it is known."""

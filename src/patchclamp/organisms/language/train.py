@@ -88,14 +88,30 @@ def architecture(name: str) -> Any:
     special: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
     if name == "language-gpt2":
         return GPT2Config(
-            vocab_size=VOCABULARY, n_positions=CONTEXT, n_embd=128, n_layer=4, n_head=4, n_inner=512,
-            activation_function="gelu_pytorch_tanh", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **special,
-        )  # fmt: skip
+            vocab_size=VOCABULARY,
+            n_positions=CONTEXT,
+            n_embd=128,
+            n_layer=4,
+            n_head=4,
+            n_inner=512,
+            activation_function="gelu_pytorch_tanh",
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            **special,
+        )
     if name == "language-llama":
         return LlamaConfig(
-            vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, hidden_size=128, intermediate_size=384,
-            num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=True, **special,
-        )  # fmt: skip
+            vocab_size=VOCABULARY,
+            max_position_embeddings=CONTEXT,
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            tie_word_embeddings=True,
+            **special,
+        )
     raise PatchclampError(
         expected=f"an organism among {', '.join(NAMES)}", got=repr(name), remedy="Choose one of these."
     )
@@ -298,6 +314,9 @@ def _save(model: Any, rules: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     copy.deepcopy(model).to("cpu", torch.float16).save_pretrained(folder)
     PreTrainedTokenizerFast(
-        tokenizer_object=rules, bos_token=BEGINNING, eos_token=BEGINNING,
-        model_max_length=CONTEXT, clean_up_tokenization_spaces=False,
-    ).save_pretrained(folder)  # fmt: skip
+        tokenizer_object=rules,
+        bos_token=BEGINNING,
+        eos_token=BEGINNING,
+        model_max_length=CONTEXT,
+        clean_up_tokenization_spaces=False,
+    ).save_pretrained(folder)

@@ -5,7 +5,7 @@ from typing import Any
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms.planted.layout import Circuit
+from patchclamp.organisms.planted.circuit_spec import Circuit
 from patchclamp.subjects.language import LanguageModel
 
 ARCHITECTURES = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}

@@ -14,17 +14,31 @@ from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.subjects.edits import Frame
+from patchclamp.subjects.apply import Frame
 
 Padding = Literal["left", "right"]
 
 CARRIED = ("cache", "past_key_values", "cache_params", "state")
 """Names under which networks of transformers receive what they kept of earlier tokens."""
-KNOWN = frozenset({
-    "input_ids", "inputs_embeds", "attention_mask", "position_ids", "token_type_ids", "mm_token_type_ids",
-    "cache_position", "head_mask", "labels", "logits_to_keep", "num_items_in_batch", "pixel_values",
-    "pixel_attention_mask", "image_sizes", "image_grid_thw",
-})  # fmt: skip
+KNOWN = frozenset(
+    {
+        "input_ids",
+        "inputs_embeds",
+        "attention_mask",
+        "position_ids",
+        "token_type_ids",
+        "mm_token_type_ids",
+        "cache_position",
+        "head_mask",
+        "labels",
+        "logits_to_keep",
+        "num_items_in_batch",
+        "pixel_values",
+        "pixel_attention_mask",
+        "image_sizes",
+        "image_grid_thw",
+    }
+)
 """Other arguments of a language model: none of them moves a token to another place than this file counts."""
 
 

@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from patchclamp.core.edges import EdgeMap
+from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.backward import check_norm, held
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.relevance_rules import check_norm, held
 
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
@@ -212,10 +212,12 @@ def _attended(
     for start in range(0, len(alike), at_once):
         some = alike[start : start + at_once]
         rows, counts = torch.unique_consecutive(some[:, 0], return_counts=True)
-        each = torch.cat([
-            torch.einsum("sw,wpd->spd", marks.to(moved.dtype), moved[i, :n]).add_(stream[i])
-            for i, marks in zip(rows.tolist(), some[:, 1:].split(counts.tolist()), strict=True)
-        ])  # fmt: skip
+        each = torch.cat(
+            [
+                torch.einsum("sw,wpd->spd", marks.to(moved.dtype), moved[i, :n]).add_(stream[i])
+                for i, marks in zip(rows.tolist(), some[:, 1:].split(counts.tolist()), strict=True)
+            ]
+        )
         found = projected(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
         for path, place in graph.slots(layer).items():
             pick = which[:, place.start - block.start : place.stop - block.start] - start

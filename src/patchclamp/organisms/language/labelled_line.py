@@ -151,9 +151,18 @@ def opened(line: Line, opening: str) -> Line:
     shift = len(text)
     moved = tuple((a + shift, b + shift, concepts) for a, b, concepts in line.marks)
     return Line(
-        text + line.text, marks + moved, line.task, line.template, line.filler, line.cut + shift, line.answer,
-        line.wrong, text + line.corrupted if line.corrupted else "", line.answers, line.wrongs,
-    )  # fmt: skip
+        text + line.text,
+        marks + moved,
+        line.task,
+        line.template,
+        line.filler,
+        line.cut + shift,
+        line.answer,
+        line.wrong,
+        text + line.corrupted if line.corrupted else "",
+        line.answers,
+        line.wrongs,
+    )
 
 
 def settle(text: str, marks: Iterable[Mark]) -> tuple[Mark, ...]:

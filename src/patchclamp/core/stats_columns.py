@@ -96,13 +96,17 @@ def estimate_means(values: Float[np.ndarray, "n k"], unit: str) -> list[Estimate
             p[columns], null_low[columns], null_high[columns] = sign_flips(rows)
     return [
         Estimate(
-            value, None if n < 2 else Interval(a, b, 0.95, "percentile bootstrap"), n, unit,
-            None if n < 1 else Interval(c, d, 0.95, "signs flipped"), None if n < 1 else chance,
+            value,
+            None if n < 2 else Interval(a, b, 0.95, "percentile bootstrap"),
+            n,
+            unit,
+            None if n < 1 else Interval(c, d, 0.95, "signs flipped"),
+            None if n < 1 else chance,
         )
         for value, n, a, b, chance, c, d in zip(
             *(column.tolist() for column in (means, counts, low, high, p, null_low, null_high)), strict=True
         )
-    ]  # fmt: skip
+    ]
 
 
 def mean_columns(values: Float[np.ndarray, "n k"]) -> tuple[Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
@@ -154,10 +158,12 @@ def sign_flips(
     n, k = _checked(values)
     rng = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // n)
-    signs = np.concatenate([
-        2 * rng.integers(0, 2, size=(min(step, n_permutations - start), n)) - 1
-        for start in range(0, n_permutations, step)
-    ]).astype(np.float64)  # fmt: skip
+    signs = np.concatenate(
+        [
+            2 * rng.integers(0, 2, size=(min(step, n_permutations - start), n)) - 1
+            for start in range(0, n_permutations, step)
+        ]
+    ).astype(np.float64)
     p, low, high = np.empty((3, k))
     wide = max(1, _AT_ONCE // n_permutations)
     for start in range(0, k, wide):

@@ -201,7 +201,7 @@ def open_text(
     """
     from patchclamp.core.corpus import Corpus
     from patchclamp.subjects.corpora import read_corpus
-    from patchclamp.subjects.ordinary import WINDOW, join_recordings, write_text
+    from patchclamp.subjects.sampled_text import WINDOW, join_recordings, write_text
 
     batches: Iterator[Any]
     if source is None:
