@@ -29,10 +29,12 @@ def asked():
     [
         ([], {}),
         (["--level", "edge", "--method", "eap", "--denoise"], {"level": "edge", "method": "eap", "denoise": True}),
-        (["--level", "neuron", "--method", "relp", "--top", 2, "--rules", "ln,half", "--controls", 20, "--seed", 3],
-         {"level": "neuron", "method": "relp", "top": 2, "rules": ["ln", "half"], "n_controls": 20, "seed": 3}),
+        (
+            ["--level", "neuron", "--method", "relp", "--top", 2, "--rules", "ln,half", "--controls", 20, "--seed", 3],
+            {"level": "neuron", "method": "relp", "top": 2, "rules": ["ln", "half"], "n_controls": 20, "seed": 3},
+        ),
     ],
-)  # fmt: skip
+)
 def test_find_circuit_gives_what_the_command_keeps(say, tmp_path, words, options):
     code, document, _ = say("circuit", "find", CAT, "--pairs", "planted", "--out", tmp_path / "c", *words)
     assert code == 0
@@ -85,8 +87,24 @@ def test_evaluate_reads_a_dictionary_and_compare_two(say, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 40)
     for seed in (0, 1):
-        say("decompose", CAT, "--method", "random", "--n-features", 20, "--k", 4, "--site", "blocks.0.mlp.act",
-            "--text", text, "--seed", seed, "--out", tmp_path / str(seed))  # fmt: skip
+        say(
+            "decompose",
+            CAT,
+            "--method",
+            "random",
+            "--n-features",
+            20,
+            "--k",
+            4,
+            "--site",
+            "blocks.0.mlp.act",
+            "--text",
+            text,
+            "--seed",
+            seed,
+            "--out",
+            tmp_path / str(seed),
+        )
     one, other = (Dictionary.load(tmp_path / name) for name in ("0", "1"))
     words = ("basis", "evaluate", CAT, tmp_path / "0", "--text", text)
     code, document, _ = say(*words, "--max-tokens", 300, "--window", 32)

@@ -13,7 +13,6 @@ from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import (
     corrupted_baseline,
     delta_times_gradient,
-    differentiate_ends,
     integrate_path,
     record,
     run_metric,
@@ -25,8 +24,8 @@ from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.cases import ROWS
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.model import Model
 
 ZERO = Baseline("zero")
@@ -96,7 +95,7 @@ def score_batch(
     gaps: dict[str, float] = {}
     scores: dict[str, Float[np.ndarray, "case unit"]] = {}
     if isinstance(rule, Gradient):
-        ends = differentiate_ends(model, shown, counterparts, metric, paths, rule.rules, plain=plain)
+        ends = rule.differentiate(model, shown, counterparts, metric, paths, plain=plain)
         values, baseline, metric_clean = ends.values, ends.baseline, ends.metric_clean
         for path, block in zip(paths, blocks, strict=True):
             basis, gradient = row_basis(block.basis), ends.gradients[path]
@@ -163,7 +162,8 @@ def _replace_units(
         differs = np.ones((block.n_places or 1, block.n_units), dtype=bool)
         if kind_of(block.basis) == "feature":
             differs = distances(model, block.site, block.basis, values[block.site], baseline) > 0  # (position, unit)
-            differs = differs.any(0, keepdims=True) if block.n_places is None else differs
+            if block.n_places is None:
+                differs = np.atleast_2d(differs.any(0))
         changes.append(differs.ravel())
     units, scores = np.flatnonzero(np.concatenate(changes)), np.zeros(len(index))
     if len(units):

@@ -98,7 +98,8 @@ def attribute_edges(
         'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
     name, rule = find_rule(method, "edge", rules=rules, steps=steps)
-    if not isinstance(rule, Gradient | PathIntegral):
+    # Edges take their gradients in runs of their own, which a subclass of Gradient knows nothing of.
+    if type(rule) not in (Gradient, PathIntegral):
         raise PatchclampError(
             expected="a method that follows gradients", got=name, remedy="`patch_edges` measures edges one by one."
         )

@@ -263,10 +263,11 @@ def cost_of(
         stream, n_heads = model.site("blocks.0.resid_in").width, max(model.site("blocks.0.attn.z").n_heads, 1)
         within = tokens * model.n_layers * (20 * stream + 4 * longest * n_heads) * 4
     kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0
-    forward, backward = 2 * n, n
     if isinstance(rule, PathIntegral):
         forward, backward = n * (2 + len(bases) * (rule.steps + 1)), n * len(bases) * rule.steps
-    elif not isinstance(rule, Gradient):
+    elif isinstance(rule, Gradient):
+        forward, backward = n * (1 + rule.passes[0]), n * rule.passes[1]
+    else:
         forward, backward = n * (2 + parts if isinstance(rule, Replacement) else 1), 0
     return Cost(parts, name, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
 

@@ -5,16 +5,24 @@ from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any
 
+from patchclamp.ablate import Baseline
+from patchclamp.attribute.gradients import Ends, differentiate_ends
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import list_names
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.options import to_json
+from patchclamp.core.stimulus import Shown
+from patchclamp.subjects.model import Model
 from patchclamp.subjects.relevance_rules import check_rules
 
 
 @dataclass(frozen=True)
 class Gradient:
     """Score (n − r) · ∂m/∂n, from one backward pass.
+
+    A method that takes the gradient another way subclasses it in its own file, with ``differentiate`` and ``passes``.
 
     Args:
         rules: relevance rules that replace the backward pass; none for the plain gradient.
@@ -24,6 +32,33 @@ class Gradient:
 
     def __post_init__(self) -> None:
         check_rules(self.rules)
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """Forward and backward passes of the prompt that is patched into."""
+        return 1, 1
+
+    def differentiate(
+        self,
+        model: Model,
+        shown: Sequence[Shown],
+        counterparts: Sequence[Shown] | None,
+        metric: Metric | EachMetric,
+        paths: Sequence[str],
+        *,
+        plain: Baseline,
+    ) -> Ends:
+        """Return values, baseline and gradients at sites for prompts of one length.
+
+        Args:
+            model: the subject.
+            shown: ``(case,)`` prompts x, which are patched into.
+            counterparts: ``(case,)`` prompts x′, whose values are r; None where ``plain`` is.
+            metric: m.
+            paths: sites.
+            plain: r where there are no counterparts.
+        """
+        return differentiate_ends(model, shown, counterparts, metric, paths, self.rules, plain=plain)
 
 
 @dataclass(frozen=True)
@@ -108,9 +143,4 @@ def describe_rule(rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
         >>> describe_rule(Gradient(("ln",))), describe_rule(Replacement())
         (({'rules': ['ln']}, {}), ({}, {'measured': True}))
     """
-    options: dict[str, Any] = {}
-    if isinstance(rule, Gradient):
-        options["rules"] = list(rule.rules)
-    elif isinstance(rule, PathIntegral):
-        options["steps"] = rule.steps
-    return options, {"measured": True} if isinstance(rule, Replacement) else {}
+    return to_json(rule), {"measured": True} if isinstance(rule, Replacement) else {}

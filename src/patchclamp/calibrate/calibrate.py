@@ -46,10 +46,12 @@ class Calibration:
         document: dict[str, Any] = {}
         if self.findings:
             document |= {
-                "findings": [asdict(one) for one in self.findings], "summary": _means(self.summary),
-                "edges": [asdict(one) for one in self.edges], "edges_summary": _means(self.edges_summary),
+                "findings": [asdict(one) for one in self.findings],
+                "summary": _means(self.summary),
+                "edges": [asdict(one) for one in self.edges],
+                "edges_summary": _means(self.edges_summary),
                 "joint": [dict(one) for one in self.joint],
-            }  # fmt: skip
+            }
         if self.holdings:
             document["tasks"] = [asdict(one) for one in self.holdings]
         return document

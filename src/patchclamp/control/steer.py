@@ -64,7 +64,7 @@ def push(basis: Basis, strength: float, *, unit: Natural = 0, at: At = None) -> 
     Raises:
         PatchclampError: a basis without a site or a direction of that number.
 
-    Source: 2312.06681 and 2310.15154 add directions this way.
+    Source: 2308.10248, and 2312.06681 with a difference of means.
 
     Example:
         >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Buffer: activations from a text, a recording or arrays, mixed in bounded memory, in an order that a seed decides."""
+"""Activation store: activations of a text, a recording or arrays, shuffled by a seed in bounded memory."""
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ Rows = dict[str, Tensor]
 
 
 class Source:
-    """Where activations come from, chunk after chunk, the same every time."""
+    """A source of activations: rows of sites, chunk by chunk."""
 
     @property
     def subject(self) -> Mapping[str, str]:
@@ -229,7 +229,7 @@ def _count_mask(stimuli: Sequence[Shown]) -> np.ndarray:
 
 
 class ArraySource(Source):
-    """Activations that are arrays already.
+    """Read activations from arrays.
 
     Args:
         values: site path to ``(row, width)`` array, all with the same rows.
@@ -416,12 +416,15 @@ class ShuffleBuffer:
 
 
 def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
-    """Return a site's first rows as one array, for methods that need all at once.
+    """Collect a site's first rows into one array, for methods that need all at once.
 
     Args:
-        source: where rows come from.
-        site: which site.
-        most: rows at most; all where left out.
+        source: where activations come from.
+        site: its path.
+        most: most rows; the default is all.
+
+    Returns:
+        ``(row, width)`` activations, float32.
 
     Raises:
         PatchclampError: NaN or infinite activations.

@@ -1,4 +1,4 @@
-"""Estimator: a sparse autoencoder of arrays, shaped as scikit-learn's estimators are."""
+"""A sparse autoencoder of arrays with scikit-learn's estimator interface."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -126,10 +126,24 @@ class SparseAutoencoder:
 def config_of(
     method: str, n_latents: int, *, k: int | None = None, sparsity: float | None = None, skip: bool = False
 ) -> CoderConfig:
-    """Return a method's config; what the method does not take is left out.
+    """Return a method's coder configuration; options that the method lacks are ignored.
+
+    Args:
+        method: ``l1``, ``topk``, ``batchtopk`` or ``jumprelu``.
+        n_latents: number of latents.
+        k: latents kept of a vector.
+        sparsity: the penalty λ.
+        skip: whether a transcoder has a linear path.
+
+    Returns:
+        CoderConfig: of that method.
 
     Raises:
         PatchclampError: an unknown method, or numbers that do not fit.
+
+    Example:
+        >>> config_of("topk", 64, k=4).k
+        4
     """
     options = find_method(method, "decompose").options
     if not issubclass(options, CoderOptions):

@@ -15,7 +15,7 @@ MOST = 8192
 def measure_first_tokens(
     source: Source, bases: Mapping[str, Basis], *, most: int = MOST
 ) -> dict[str, dict[str, float | None]]:
-    """Return what first tokens hide: the first token of a window can have a norm a hundred times that of the others.
+    """Measure the share of a site's norm and error in first tokens, whose norm can be a hundred times that of others.
 
     Args:
         source: activations whose stimuli are known; of arrays nothing is returned.

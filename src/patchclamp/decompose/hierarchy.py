@@ -1,4 +1,4 @@
-"""Hierarchy: features of features, and which neurons a family of features shares."""
+"""Features of features, and which neurons a family of features shares."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +88,8 @@ def build_hierarchy(
 
     Raises:
         PatchclampError: levels that do not fall, or not one sparsity a level; see ``SNMF``.
+
+    Source: 2506.10920 for the hierarchy; Trigeorgis et al. (2017), IEEE TPAMI 39, 417, for fitting it jointly.
 
     Cost: one SNMF per level, of which the first is by far the largest; each joint step some six products like its.
 
@@ -188,7 +190,7 @@ def core_and_exclusive(
 
     Args:
         features: Zᵀ of the family, such as one feature per day of the week.
-        shared_by: how many features a neuron of the core is in at least; all where left out.
+        shared_by: number of features that share a neuron of the core; the default is all.
 
     Example:
         >>> core, own = core_and_exclusive(np.array([[1.0, 2, 0], [3, 0, 1]]))

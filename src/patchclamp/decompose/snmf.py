@@ -1,4 +1,4 @@
-"""Semi-NMF: sparse groups of neurons that fire together, and how much of each every token has (arXiv 2506.10920)."""
+"""Semi-NMF: sparse groups of neurons that fire together, and the weight of each in every token (arXiv 2506.10920)."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -76,6 +76,8 @@ def factorise(
 
     Raises:
         PatchclampError: the numbers overflow.
+
+    Source: 2506.10920, section 3; multiplicative updates of Ding, Li & Jordan (2010), IEEE TPAMI 32, 45.
 
     Cost: per iteration (1 + p) n d k + 3 n k² multiplications, 2 n d k + 3 n k² where p ≥ 1/8; memory: a copy of X, and
     twice the codes. The loss costs nothing: it is read off the products that the next iteration needs, to about
@@ -169,22 +171,31 @@ def _inner(a: Tensor, b: Tensor) -> float:
 
 
 def first_codes(x: Float[Tensor, "token width"], k: int, init: Init, *, seed: int) -> Float[Tensor, "token feature"]:
-    """Return codes to begin with, at least 10⁻⁶ everywhere.
+    """Return initial codes, at least 10⁻⁶ everywhere.
 
     ``random``: uniform on (0, 1). ``kmeans``: 1 for the nearest of k centroids after 15 steps from k tokens; a centroid
     that loses all its tokens is drawn anew. ``svd``: √S V of the k largest singular vectors, each with the sign that
     gives it the larger positive part.
 
     Args:
-        x: X.
+        x: ``(token, width)`` X.
         k: how many features.
         init: which of these.
         seed: of the draw; ``svd`` draws nothing.
 
+    Returns:
+        ``(token, feature)`` codes.
+
     Raises:
-        PatchclampError: ``svd`` is asked for more features than the width.
+        PatchclampError: ``svd`` with more features than the width.
+
+    Source: Ding, Li & Jordan (2010), IEEE TPAMI 32, 45, for ``kmeans``.
 
     Cost: ``kmeans`` 15 n d k multiplications; ``svd`` n d² and the eigenvectors of a width by width matrix.
+
+    Example:
+        >>> first_codes(torch.eye(4), 2, "random", seed=0).shape
+        torch.Size([4, 2])
     """
     rng = np.random.default_rng(seed)
     if init == "random":
@@ -228,7 +239,8 @@ class SNMF:
     """Decompose activations into sparse signed groups of neurons with non-negative codes, as scikit-learn would.
 
     X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by
-    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered (docs/features.md).
+    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered
+    (docs/reference/features.md).
 
     Args:
         n_features: k.
@@ -283,7 +295,16 @@ class SNMF:
         return self
 
     def fit(self, X: Any, y: None = None, *, progress: Progress | None = None) -> "SNMF":
-        """Factorise activations ``(token, width)``, NumPy or PyTorch; float64 stays float64, all else is float32."""
+        """Factorise activations; float64 stays float64, all else becomes float32.
+
+        Args:
+            X: ``(token, width)``, NumPy or PyTorch.
+            y: ignored, as scikit-learn's interface has it.
+            progress: called with iterations done and in all.
+
+        Returns:
+            SNMF: itself, fitted.
+        """
         self._check()
         x = as_matrix(X, self.n_features, device=self.device)
         found = factorise(

@@ -1,4 +1,4 @@
-"""Sparse coders: autoencoders and transcoders whose latents are few at a time; L1, TopK, BatchTopK and JumpReLU."""
+"""Sparse autoencoders and transcoders with few active latents: L1, TopK, BatchTopK and JumpReLU."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -202,9 +202,9 @@ class SparseCoder(nn.Module):
         """Set scales and biases by the first vectors: b_dec and b_out begin at the means.
 
         Args:
-            x: what is read.
-            y: what is to be written.
-            at_once: vectors in memory at a time, where pre-activations are needed.
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            at_once: vectors in memory at a time, for pre-activations.
 
         Raises:
             PatchclampError: vectors that are all zero.
@@ -222,13 +222,16 @@ class SparseCoder(nn.Module):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch, in the site's own measure, and what is followed.
+        """Return the loss of a batch, in the site's own units, and what is reported of it.
 
         Args:
-            x: what is read.
-            y: what is to be written.
-            dead_after: a latent that stayed off for so many vectors is dead.
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            dead_after: number of vectors without firing after which a latent is dead.
             warm: share of the warm-up that has passed.
+
+        Returns:
+            Losses: loss, unexplained variance, active latents per vector, and which latents fired.
         """
         raise NotImplementedError
 
@@ -242,7 +245,7 @@ class SparseCoder(nn.Module):
         return self.output_bias if self.skip is None else self.output_bias + x @ self.skip.T
 
     def dead(self, dead_after: int) -> Tensor:
-        """Return which latents have been off for so many vectors."""
+        """Return which latents have been off for ``dead_after`` vectors."""
         return (self.quiet >= dead_after).nonzero().squeeze(1)
 
     @torch.no_grad()
@@ -329,7 +332,19 @@ class L1Coder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch and what is followed."""
+        """Return the loss of a batch, in the site's own units, and what is reported of it.
+
+        Args:
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            dead_after: number of vectors without firing after which a latent is dead.
+            warm: share of the warm-up that has passed.
+
+        Returns:
+            Losses: loss, unexplained variance, active latents per vector, and which latents fired.
+
+        Source: 2309.08600, equations 1 to 4; ghost gradients as in 2406.11944.
+        """
         inside, target = self.scale_pair(x, y)
         pre = self.pre(inside)
         f = pre.relu()
@@ -400,7 +415,19 @@ class TopKCoder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch and what is followed."""
+        """Return the loss of a batch, in the site's own units, and what is reported of it.
+
+        Args:
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            dead_after: number of vectors without firing after which a latent is dead.
+            warm: share of the warm-up that has passed.
+
+        Returns:
+            Losses: loss, unexplained variance, active latents per vector, and which latents fired.
+
+        Source: 2406.04093, equations 1 to 4 and appendix A.2.
+        """
         inside, target = self.scale_pair(x, y)
 
         def keep(pre: Tensor) -> Code:
@@ -480,7 +507,19 @@ class JumpReLUCoder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch and what is followed."""
+        """Return the loss of a batch, in the site's own units, and what is reported of it.
+
+        Args:
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            dead_after: number of vectors without firing after which a latent is dead.
+            warm: share of the warm-up that has passed.
+
+        Returns:
+            Losses: loss, unexplained variance, active latents per vector, and which latents fired.
+
+        Source: 2407.14435, equations 7 to 12.
+        """
         inside, target = self.scale_pair(x, y)
         pre, threshold = self.pre(inside), self.log_threshold.exp()
         width = self.config.bandwidth * inside.shape[1] ** 0.5
@@ -516,13 +555,18 @@ _CODERS: dict[type[CoderConfig], type[SparseCoder]] = {
 
 
 def make_coder(config: CoderConfig, read: int, width: int | None = None, *, seed: int = 0) -> SparseCoder:
-    """Return an untrained coder of the kind that the config is of.
+    """Return an untrained coder of the config's kind.
 
     Args:
         config: an ``L1Config``, ``TopKConfig``, ``BatchTopKConfig`` or ``JumpReLUConfig``.
         read: width of what is read.
-        width: width of what is written, for a transcoder.
-        seed: of the directions at first.
+        width: width of what is written, for a transcoder; the default is ``read``.
+        seed: of the initial directions.
+
+    Returns:
+        SparseCoder: its weights random.
+
+    Source: see the configs.
 
     Example:
         >>> make_coder(TopKConfig(8, k=2), 4).encode(torch.ones(1, 4)).shape

@@ -1,4 +1,4 @@
-"""Training: several sparse coders on one pass of activations, stated first, followed, and resumable at every moment."""
+"""Train several sparse coders on one pass of activations, resumable at every moment."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ class Trained:
     """A coder and how it came about.
 
     Args:
-        job: what was asked.
+        job: the coder that was to be trained.
         coder: the coder.
         curves: measure to ``[step, value]`` pairs; each value is the mean since the one before.
     """
@@ -96,7 +96,7 @@ def train(
         jobs: the coders.
         recipe: how they are trained.
         device: where they are trained.
-        out: folder whose ``training`` holds the state while it runs; none is kept where left out.
+        out: folder whose ``training`` holds the state while it runs; the default stores none.
         resume: go on with an interrupted training in ``out``.
         checkpoint_s: seconds between states.
         progress: called with activations done and activations in all.
@@ -106,6 +106,8 @@ def train(
 
     Raises:
         PatchclampError: memory that is not there, NaN activations, too little text, or a resume with other options.
+
+    Source: see the methods' cards; the order of activations is ours.
 
     Cost: what ``memory_bytes`` says, on disk what ``disk_bytes`` says; one forward pass of the model per chunk, and
     per step one product of a batch with each encoder forward (TopK, BatchTopK), or six dense ones (L1, JumpReLU).
@@ -197,16 +199,19 @@ def train_dictionary(
     resume: bool = False,
     **options: Any,
 ) -> Dictionary:
-    """Train sparse coders as ``train`` does, and keep them as a Dictionary in a folder.
+    """Train sparse coders as ``train`` does, and save them as a Dictionary in a folder.
 
     Args:
         source: where activations come from.
         jobs: the coders, each writing another site.
         recipe: how they are trained.
         out: a new or empty folder; or an interrupted one, with ``resume``.
-        name: slug of the bases; ``METHOD-LATENTS`` where left out.
+        name: slug of the bases; the default is ``METHOD-LATENTS``.
         resume: go on with an interrupted training; a finished one is returned as it is.
         options: device, checkpoint_s and progress, as for ``train``.
+
+    Returns:
+        Dictionary: a basis per written site.
 
     Raises:
         PatchclampError: as ``train``; a folder that holds something.

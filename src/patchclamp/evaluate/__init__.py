@@ -1,4 +1,4 @@
-"""Evaluate: how much a basis captures, what it tells, whether another seed finds it again; beside controls."""
+"""Evaluate bases, circuits and orders of regions: benchmarks beside random controls."""
 
 from patchclamp.core.matching import compare_bases
 from patchclamp.core.rooms import make_callable

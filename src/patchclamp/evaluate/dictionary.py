@@ -12,7 +12,6 @@ from patchclamp.core.corpus import Corpus
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import to_plain
-from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.concepts import ahead, tell_concepts
 from patchclamp.evaluate.judging import Report, check_subject, is_training_text, judge
@@ -20,8 +19,8 @@ from patchclamp.evaluate.labelled import Labelled, read_labels
 from patchclamp.evaluate.rivals import label
 from patchclamp.evaluate.telling import BEFORE, SETS, unit_values
 from patchclamp.subjects.corpora import read_corpus
-from patchclamp.subjects.foreign import CONDITIONS, resolve_sites, unmet_conditions
 from patchclamp.subjects.labelled import is_labelled
+from patchclamp.subjects.site_names import CONDITIONS, resolve_sites, unmet_conditions
 from patchclamp.subjects.text import prepend_bos
 
 WINDOW, MAX_TOKENS, BATCH = 128, 50_000, 8
@@ -117,12 +116,15 @@ def evaluate_dictionary(
             note(str(line))
     size = _window(window, subject.context, conditions.get("context_size"))
     if labels is not None:
-        shown: Sequence[Stimulus] = labels.stimuli
+        shown: Sequence[Any] = labels.stimuli
     else:
         corpus = Corpus(
-            text, window=size, max_tokens=max_tokens, bos=conditions.get("prepend_bos") is not False,
+            text,
+            window=size,
+            max_tokens=max_tokens,
+            bos=conditions.get("prepend_bos") is not False,
             skip_first=skip_first,
-        )  # fmt: skip
+        )
         shown = [one for batch in read_corpus(subject, corpus, batch_size=batch_size) for one in batch]
     outside, first = slice(*(conditions.get("positions") or (None,))), slice(skip_first, conditions.get("context_size"))
     shown = [one.skipping(outside, conditions.get("excluded", ())).skipping(first) for one in shown]
@@ -177,32 +179,37 @@ def compare_sets(
         concept: {
             **{
                 name: {
-                    "unit": best[concept].unit, "sign": best[concept].sign, "auroc": best[concept].auroc.to_json(),
+                    "unit": best[concept].unit,
+                    "sign": best[concept].sign,
+                    "auroc": best[concept].auroc.to_json(),
                 }
                 for name, best in sets.items()
             },
             "positives": one.positives,
             "ahead": {name: ahead(one, sets[name][concept]).to_json() for name in SETS},
-            "before ahead": {
-                name: ahead(sets[BEFORE][concept], sets[name][concept]).to_json() for name in SETS
-            },
+            "before ahead": {name: ahead(sets[BEFORE][concept], sets[name][concept]).to_json() for name in SETS},
         }
         for concept, one in sets[own].items()
-    }  # fmt: skip
+    }
     means = {
         name: float(np.mean([best.auroc.value for best in sets[name].values()])) if each else None for name in names
     }
     counts = [
         {
-            "set": first, "against": other,
+            "set": first,
+            "against": other,
             "ahead": sum(one[gains][other]["low"] > 0 for one in each.values()),
             "behind": sum(one[gains][other]["high"] < 0 for one in each.values()),
         }
         for first, gains in ((own, "ahead"), (BEFORE, "before ahead"))
         for other in SETS
         if other != first
-    ]  # fmt: skip
+    ]
     return {
-        "own": own, "tokens": len(labels.true), "documents": len(labels.stimuli), "means": means, "counts": counts,
+        "own": own,
+        "tokens": len(labels.true),
+        "documents": len(labels.stimuli),
+        "means": means,
+        "counts": counts,
         "each": each,
-    }  # fmt: skip
+    }

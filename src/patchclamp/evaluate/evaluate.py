@@ -140,11 +140,13 @@ def summarise_scores(descriptions: Sequence[Description], *, seed: Natural = 0) 
         )
     return {
         unit: Estimate(
-            float(np.mean(column)), mean_interval(np.array(column), seed=seed) if len(column) > 1 else None,
-            len(column), unit,
+            float(np.mean(column)),
+            mean_interval(np.array(column), seed=seed) if len(column) > 1 else None,
+            len(column),
+            unit,
         )
         for unit, column in values.items()
-    }  # fmt: skip
+    }
 
 
 def _circuit(circuit: Scores, subject: Any, on: Any, **options: Any) -> Faithfulness:
@@ -169,7 +171,12 @@ def _list(found: Sequence[Description], subject: Any, on: Any, *, seed: int, pro
 
 
 _EVALUATORS: Mapping[type, Callable[..., Any]] = {
-    Scores: _circuit, Dictionary: _dictionary, Basis: _dictionary, Method: _explainer, str: _explainer,
-    Descriptions: _words, list: _list,
-}  # fmt: skip
+    Scores: _circuit,
+    Dictionary: _dictionary,
+    Basis: _dictionary,
+    Method: _explainer,
+    str: _explainer,
+    Descriptions: _words,
+    list: _list,
+}
 """Noun → what evaluates it."""

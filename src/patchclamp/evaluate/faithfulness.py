@@ -1,4 +1,4 @@
-"""Faithfulness: how much of an answer a circuit carries by itself, and how much is left without it."""
+"""Faithfulness, completeness and minimality of a circuit on held-out pairs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
+from patchclamp.core.caution import caution
 from patchclamp.core.circuit import found_on, is_measured
 from patchclamp.core.controls import name_rule
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
-from patchclamp.core.few_values import caution
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
@@ -50,11 +50,11 @@ SHOW_P, COARSE = 19, 0.1
 
 @dataclass(frozen=True)
 class Minimality:
-    """What single parts of a circuit do for it.
+    """Hold the effects of single parts on a circuit.
 
     Args:
         size: of the circuit C.
-        parts: those that were asked.
+        parts: those that were measured.
         changes: ``(part,)`` [m(C) − m(C without the part)] / [m(M) − m(∅)]; each with its interval over pairs.
         random: [m(C with the part) − m(C)] / [m(M) − m(∅)] of random other parts.
         needed: share of ``parts`` whose change is larger, in magnitude, than that of every random one.
@@ -69,14 +69,14 @@ class Minimality:
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Hold how a circuit did on pairs.
+    """Hold the evaluation of a circuit on pairs.
 
     Args:
         circuit: level, method, subject and number of parts.
         cases: ids of the pairs it was measured on.
         left_out: how many were not used, by reason.
-        seen: pairs among ``pairs`` that the circuit was found on: 0 unless that was asked for.
-        baseline: what stands outside the circuit, in words.
+        seen: pairs among ``cases`` that the circuit was found on: 0 by default.
+        baseline: what replaces everything outside the circuit, in words.
         signed: whether parts were taken from the highest score down, else by magnitude.
         m_model: ``(pair,)`` m with all parts kept.
         m_empty: ``(pair,)`` m with none.
@@ -85,7 +85,7 @@ class Faithfulness:
         m_random: ``(circuit, size, pair)`` m of random circuits.
         points: by size.
         area: over sizes.
-        minimality: of one size; None where it was not asked.
+        minimality: of one size; None if not measured.
         about: seeds, counts of rows, how random circuits were drawn.
         found_on: how many pairs the circuit was found on.
         recovery: how its order agrees with exact patching of the same parts; None where that was not given.
@@ -151,39 +151,55 @@ class Faithfulness:
         """Return everything as JSON-ready data; m of every pair stays with it."""
         area, names = self.area, ("kept", "rest", "random", "random_rest", "ahead")
         document: dict[str, Any] = {
-            "title": self.title, "told": self.summary, "circuit": dict(self.circuit), "found_on": self.found_on,
-            "pairs": len(self.cases), "left_out": dict(self.left_out), "seen": self.seen, "baseline": self.baseline,
+            "title": self.title,
+            "told": self.summary,
+            "circuit": dict(self.circuit),
+            "found_on": self.found_on,
+            "pairs": len(self.cases),
+            "left_out": dict(self.left_out),
+            "seen": self.seen,
+            "baseline": self.baseline,
             "signed": self.signed,
             "m": {"model": float(self.m_model.mean()), "empty": float(self.m_empty.mean())},
             "points": [
                 {
-                    "size": p.size, "share": p.share, "n_random": p.n_random,
+                    "size": p.size,
+                    "share": p.share,
+                    "n_random": p.n_random,
                     **{name: _estimate_data(getattr(p, name)) for name in names},
                 }
                 for p in self.points
             ],
             "area": {
-                "low": area.low, "high": area.high, "distance": _estimate_data(area.distance),
+                "low": area.low,
+                "high": area.high,
+                "distance": _estimate_data(area.distance),
                 **{name: _estimate_data(getattr(area, name)) for name in names},
-                "p_pairs": finite(area.p_pairs), "p_random": finite(area.p_random),
+                "p_pairs": finite(area.p_pairs),
+                "p_random": finite(area.p_random),
             },
-            "about": dict(self.about), "notes": list(self.notes),
+            "about": dict(self.about),
+            "notes": list(self.notes),
             "each": {
-                "pairs": list(self.cases), "m_model": self.m_model.tolist(), "m_empty": self.m_empty.tolist(),
-                "m_kept": self.m_kept.tolist(), "m_rest": self.m_rest.tolist(),
+                "pairs": list(self.cases),
+                "m_model": self.m_model.tolist(),
+                "m_empty": self.m_empty.tolist(),
+                "m_kept": self.m_kept.tolist(),
+                "m_rest": self.m_rest.tolist(),
                 "m_random_mean": self.m_random.mean(0).tolist(),
             },
-        }  # fmt: skip
+        }
         if self.minimality is not None:
             least = self.minimality
             document["minimality"] = {
-                "size": least.size, "needed": least.needed,
+                "size": least.size,
+                "needed": least.needed,
                 "parts": [
                     {"part": part if isinstance(part, str) else " → ".join(part), **(_estimate_data(change) or {})}
                     for part, change in zip(least.parts, least.changes, strict=True)
                 ],
                 "random": list(least.random),
-            }  # fmt: skip
+            }
         if self.recovery is not None:
             document["recovery"] = asdict(self.recovery)
         return document
@@ -235,17 +251,17 @@ def evaluate_circuit(
     Args:
         model: the subject.
         circuit: parts in an order, found on other pairs.
-        cases: those to be asked; pairs the circuit was found on are left out and counted.
+        cases: pairs to evaluate on; those the circuit was found on are left out and counted.
         means: pairs over which the baseline is the mean by position, over clean and corrupted prompts; only those that
             the circuit was found on are used, and pairs of a length that none of them has are left out and counted. The
-            corrupted prompt of each pair is the baseline where left out.
+            default baseline is each pair's corrupted prompt.
         exact: a circuit of the same parts whose scores were measured, with whose order this one's is compared.
         shares: sizes as shares of all parts; ``area`` is taken over sizes from 1 to 50 %.
         sizes: more sizes, as numbers of parts, or as shares where they are no whole numbers.
         n_random: random circuits, at least 20; no two are the same, so there are fewer where parts are few.
         signed: take parts from the highest score down, else by magnitude.
         seen: measure on the pairs that the circuit was found on as well; the result says so.
-        minimal: ask single parts too, at the smallest size with F ≥ 0.8 (else the largest); of more than 40 parts a
+        minimal: measure single parts too, at the smallest size with F ≥ 0.8 (else the largest); of more than 40 parts a
             random 40.
         random_rest: measure everything but each random circuit, too.
         seed: of random circuits, samples and resampling.
@@ -253,7 +269,7 @@ def evaluate_circuit(
         progress: called with subsets measured and subsets in all.
 
     Returns:
-        Faithfulness: by size and over all sizes, m of every pair kept.
+        Faithfulness: by size and over all sizes, with m of every pair.
 
     Raises:
         PatchclampError: a circuit of another model, no pairs left, parts that change nothing.
@@ -386,7 +402,21 @@ def _check_whole(scale: Scale) -> None:
 
 
 def count_subsets(n_sizes: int, n_random: int, *, minimal: bool = True, random_rest: bool = True) -> int:
-    """Return how many subsets of parts ``evaluate_circuit`` measures on every pair, at most."""
+    """Count the subsets of parts that ``evaluate_circuit`` measures on every pair, at most.
+
+    Args:
+        n_sizes: sizes.
+        n_random: random circuits.
+        minimal: whether single parts are measured.
+        random_rest: whether everything but each random circuit is.
+
+    Returns:
+        int: subsets.
+
+    Example:
+        >>> count_subsets(5, 20), count_subsets(5, 20, minimal=False, random_rest=False)
+        (292, 112)
+    """
     return 2 + n_sizes * (2 + n_random * (1 + random_rest)) + (2 * CHECKED if minimal else 0)
 
 
@@ -419,9 +449,9 @@ class EvaluatedPairs:
 
     Args:
         cases: those to be measured.
-        means: pairs over which the baseline is the mean; None where it is each pair's corrupted prompt.
+        means: pairs over which the baseline is the mean; None if it is each pair's corrupted prompt.
         left_out: how many pairs are not measured, by reason.
-        seen: how many of ``pairs`` the circuit was found on.
+        seen: how many of ``cases`` the circuit was found on.
     """
 
     cases: ReadTask
@@ -435,8 +465,26 @@ def choose_pairs(
 ) -> EvaluatedPairs:
     """Choose the pairs that ``evaluate_circuit`` measures, from the same arguments; nothing is run.
 
+    Args:
+        circuit: names the pairs it was found on.
+        cases: pairs to choose from.
+        means: pairs over which the baseline is the mean.
+        seen: keep pairs that the circuit was found on.
+
+    Returns:
+        EvaluatedPairs: the pairs, and how many are left out, by reason.
+
     Raises:
         PatchclampError: no pair is left, or the circuit was found on none of ``means``.
+
+    Example:
+        >>> from patchclamp.core.keys import UnitList
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.opening import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cases = load("organism:cat").read(task)
+        >>> len(choose_pairs(Scores(UnitList(["embed/whole/0"]), np.ones(1)), cases).cases)
+        1
     """
     train = None if means is None else _of_circuit(circuit, means)
     left_out = cases.count_skipped()

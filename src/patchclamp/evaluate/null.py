@@ -39,7 +39,7 @@ def estimate_beside_null(
     Returns:
         Estimate: with the middle 95 % of the null, p and the ceiling.
 
-    Source: Phipson & Smyth (2010), equation 2, for p of random draws.
+    Source: Phipson & Smyth (2010), Permutation p-values should never be zero.
 
     Example:
         >>> estimate_beside_null(0.9, None, 3, "mean AUROC", np.linspace(0.4, 0.6, 19), "19 random rotations").p

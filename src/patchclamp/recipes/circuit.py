@@ -31,9 +31,9 @@ from patchclamp.recipes.circuit_folder import (
     searching,
 )
 from patchclamp.recipes.together import Together, count_matched, count_same_size, replace_together
-from patchclamp.subjects.backward import check_rules
 from patchclamp.subjects.cases import ReadTask
-from patchclamp.subjects.edges import edge_map
+from patchclamp.subjects.relevance_rules import check_rules
+from patchclamp.subjects.residual_edges import edge_map
 
 TOP = 10
 """Parts that are measured together by default, at most."""
@@ -113,20 +113,41 @@ def find_circuit(
         ('cat/blocks.0.mlp.act/neurons/7', 'weak')
     """
     check_search(
-        level, method, rules=rules, steps=steps, by_position=by_position, batch_size=batch_size, top=top,
+        level,
+        method,
+        rules=rules,
+        steps=steps,
+        by_position=by_position,
+        batch_size=batch_size,
+        top=top,
         n_controls=n_controls,
-    )  # fmt: skip
+    )
     if out is not None:
         check_folder(out, resume=resume)
         refuse_unwritable(out)
     cases = task if isinstance(task, ReadTask) else subject.read(task)
-    how = {"method": _method(subject, cases, level, method, rules, by_position=by_position), "rules": rules,
-           "steps": steps, "denoise": denoise, "by_position": by_position, "batch_size": batch_size}  # fmt: skip
+    how: dict[str, Any] = {
+        "method": _method(subject, cases, level, method, rules, by_position=by_position),
+        "rules": rules,
+        "steps": steps,
+        "denoise": denoise,
+        "by_position": by_position,
+        "batch_size": batch_size,
+    }
     name, _ = find_rule(how["method"], rules=rules, steps=steps)
-    plan = plan_of(subject, cases, {
-        **how, "method": name, "rules": None if rules is None else list(rules), "level": level, "top": top,
-        "controls": n_controls, "seed": seed,
-    })  # fmt: skip
+    plan = plan_of(
+        subject,
+        cases,
+        {
+            **how,
+            "method": name,
+            "rules": None if rules is None else list(rules),
+            "level": level,
+            "top": top,
+            "controls": n_controls,
+            "seed": seed,
+        },
+    )
 
     def search(keep: Keep) -> Scores:
         score = _score_edges if level == "edge" else _score_units
@@ -200,9 +221,14 @@ def check_search(
 
 
 def _method(
-    model: Any, cases: ReadTask, level: str, method: str | Method | None, rules: Sequence[str] | None, *,
+    model: Any,
+    cases: ReadTask,
+    level: str,
+    method: str | Method | None,
+    rules: Sequence[str] | None,
+    *,
     by_position: bool,
-) -> str | Method:  # fmt: skip
+) -> str | Method:
     """Return how parts are scored: the method that is named, else as their number allows."""
     if method is not None:
         return method
@@ -213,9 +239,14 @@ def _method(
 
 
 def _score_units(
-    model: Any, cases: ReadTask, level: Level, how: Mapping[str, Any], state: Callable[[Cost], None] | None,
-    progress: Progress | None, keep: Keep,
-) -> Scores:  # fmt: skip
+    model: Any,
+    cases: ReadTask,
+    level: Level,
+    how: Mapping[str, Any],
+    state: Callable[[Cost], None] | None,
+    progress: Progress | None,
+    keep: Keep,
+) -> Scores:
     options: dict[str, Any] = {"level": level, **how}
     denoise = options.pop("denoise")
     cost = cost_of(model, cases, **options)
@@ -225,9 +256,14 @@ def _score_units(
 
 
 def _score_edges(
-    model: Any, cases: ReadTask, _level: Level, how: Mapping[str, Any], state: Callable[[Cost], None] | None,
-    progress: Progress | None, keep: Keep,
-) -> Scores:  # fmt: skip
+    model: Any,
+    cases: ReadTask,
+    _level: Level,
+    how: Mapping[str, Any],
+    state: Callable[[Cost], None] | None,
+    progress: Progress | None,
+    keep: Keep,
+) -> Scores:
     chosen = {name: how[name] for name in ("method", "rules", "steps")}
     if state is not None:
         state(_edge_cost(model, cases, **chosen))
@@ -246,9 +282,15 @@ def _edge_cost(model: Any, cases: ReadTask, method: str | Method, rules: Sequenc
 
 
 def _with_receipt(
-    model: Any, found: Scores, cases: ReadTask, top: int | None, n_controls: int, seed: int,
-    note: Callable[[str], None] | None, progress: Progress | None,
-) -> Scores:  # fmt: skip
+    model: Any,
+    found: Scores,
+    cases: ReadTask,
+    top: int | None,
+    n_controls: int,
+    seed: int,
+    note: Callable[[str], None] | None,
+    progress: Progress | None,
+) -> Scores:
     """Return a circuit with what its first parts did together."""
     places, n_sets, why = choose_measured(found, top, n_controls)
     if why and note is not None:
@@ -321,16 +363,32 @@ def receipt_data(found: Scores, together: Together) -> dict[str, Any]:
     own = None if is_measured(found) else agreement(predicted, np.array(together.alone))
     r, controls = together.receipt, together.receipt.controls
     return {
-        "verdict": r.verdict, "reasons": list(r.reasons), "summary": r.summary,
-        "agreement": own, "random_predicted": _number(together.random_predicted),
-        "parts": list(r.keys), "alone": list(together.alone), "predicted": r.predicted,
-        "measured": together.measured, "measured_share": _number(together.share(together.measured)),
-        "interval": _ends(r.measured.interval), "randoms": list(controls.measured),
-        "random_mean": _number(controls.mean), "random_share": _number(together.share(controls.mean)),
-        "random_interval": _ends(controls.interval), "rule": controls.rule, "step": controls.step,
-        "outside": controls.outside, "idle": controls.idle, "size": controls.size, "distinct": controls.n_different,
-        "asked": controls.asked, "p": _number(r.p), "seed": controls.seed, "rivals": dict(r.rivals),
-    }  # fmt: skip
+        "verdict": r.verdict,
+        "reasons": list(r.reasons),
+        "summary": r.summary,
+        "agreement": own,
+        "random_predicted": _number(together.random_predicted),
+        "parts": list(r.keys),
+        "alone": list(together.alone),
+        "predicted": r.predicted,
+        "measured": together.measured,
+        "measured_share": _number(together.share(together.measured)),
+        "interval": _ends(r.measured.interval),
+        "randoms": list(controls.measured),
+        "random_mean": _number(controls.mean),
+        "random_share": _number(together.share(controls.mean)),
+        "random_interval": _ends(controls.interval),
+        "rule": controls.rule,
+        "step": controls.step,
+        "outside": controls.outside,
+        "idle": controls.idle,
+        "size": controls.size,
+        "distinct": controls.n_different,
+        "asked": controls.asked,
+        "p": _number(r.p),
+        "seed": controls.seed,
+        "rivals": dict(r.rivals),
+    }
 
 
 def agreement(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
@@ -353,9 +411,13 @@ def graph_with_receipt(circuit: Scores, *, tokens: Sequence[str] = ()) -> Graph:
     receipt = circuit.provenance.extra["receipt"]
     low, high = receipt["random_interval"]
     figures = {
-        "predicted": receipt["predicted"], "measured": receipt["measured"], "control_mean": receipt["random_mean"],
-        "control_low": low, "control_high": high, "p": receipt["p"],
-    }  # fmt: skip
+        "predicted": receipt["predicted"],
+        "measured": receipt["measured"],
+        "control_mean": receipt["random_mean"],
+        "control_low": low,
+        "control_high": high,
+        "p": receipt["p"],
+    }
     measures = {name: value for name, value in figures.items() if value is not None}
     graph = draw_graph(circuit, IN_GRAPH, tokens=tokens, measures=measures)
     slug = circuit.provenance.subject

@@ -14,7 +14,7 @@ from patchclamp.core.circuit import PAGE, load_circuit
 from patchclamp.core.disk import put_in_place, refuse_interrupted, refuse_occupied, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
-from patchclamp.core.resuming import open_or_resume
+from patchclamp.core.resume import open_or_resume
 from patchclamp.core.scores import Scores
 from patchclamp.record.run import pin_threads
 from patchclamp.subjects.cases import ReadTask
@@ -51,15 +51,21 @@ def plan_of(model: Any, cases: ReadTask, options: Mapping[str, Any]) -> dict[str
     bases = {key: basis.hash for key, basis in model.bases.items() if basis.kind == "directions"}
     return {
         "subject": {
-            "slug": model.name, "hash": model.hash, "tokenizer": getattr(model, "tokenizer_hash", ""),
-            "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type,
+            "slug": model.name,
+            "hash": model.hash,
+            "tokenizer": getattr(model, "tokenizer_hash", ""),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": model.device.type,
         },
         "plan": {
-            **options, "pairs": cases.ids, "metric": cases.metrics[0].kind, "bases": bases,
+            **options,
+            "pairs": cases.ids,
+            "metric": cases.metrics[0].kind,
+            "bases": bases,
             "threads": torch.get_num_threads(),
         },
         "versions": read_versions(),
-    }  # fmt: skip
+    }
 
 
 def found_before(out: Path, plan: Mapping[str, Any]) -> Scores | None:

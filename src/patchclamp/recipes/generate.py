@@ -131,8 +131,11 @@ def generate(
             remedy="subject.run(inputs, interventions=…) shows it anything else.",
         )
     how: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "progress": progress
-    }  # fmt: skip
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "progress": progress,
+    }
     # With clamps first, so that one that cannot be is refused before anything is written.
     changed = subject.generate(prompt, interventions=list(changes), **how) if changes else [None]
     bare = subject.generate(prompt, **how)
@@ -149,9 +152,10 @@ def _classify(subject: Any, image: Any, changes: tuple[Intervention, ...], top: 
     bare = subject.run(shown).logits[0].double().softmax(-1)
     if not (bare if changed is None else bare + changed).isfinite().all():
         raise PatchclampError(
-            expected="finite answers", got=f"NaN with {len(changes) or 'nothing'} clamped",
+            expected="finite answers",
+            got=f"NaN with {len(changes) or 'nothing'} clamped",
             remedy="Clamp to a value that the model's own numbers can hold.",
-        )  # fmt: skip
+        )
     orders = [p.argsort(descending=True, stable=True)[:top].tolist() for p in (bare, changed) if p is not None]
     classes = [
         ClassScore(i, subject.answer_name(i), float(bare[i]), None if changed is None else float(changed[i]))

@@ -117,16 +117,20 @@ def survey(
         raise PatchclampError(expected="a folder to keep the survey in", got="none", remedy="Give out=.")
     how: dict[str, Any] = {"resume": resume, "seed": seed}
     if shown is None and sites is None:
-        return survey_recording(subject, out, **how, **({} if window is None else {"window": window}))
+        how |= {} if window is None else {"window": window}
+        return survey_recording(subject, out, **how)
     if shown is None or sites is None or window is not None:
         raise PatchclampError(
             expected="what is shown and the sites; a window only of a recorded brain",
             got=", ".join(
-                [*(["nothing shown"] if shown is None else []), *(["no sites"] if sites is None else []),
-                 *([] if window is None else [f"a window of {window}"])]
+                [
+                    *(["nothing shown"] if shown is None else []),
+                    *(["no sites"] if sites is None else []),
+                    *([] if window is None else [f"a window of {window}"]),
+                ]
             ),
             remedy="Corpus(path, window=…) says how a text is cut.",
-        )  # fmt: skip
+        )
     how |= {"progress": progress, **({} if batch_size is None else {"batch_size": batch_size})}
     if _takes_inputs(subject, shown):
         return survey_inputs(subject, shown, sites if isinstance(sites, str) else list(sites), out, **how)

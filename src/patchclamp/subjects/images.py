@@ -158,7 +158,7 @@ def digits() -> tuple[Sequence[Picture], Sequence[int]]:
         raise PatchclampError(
             expected="scikit-learn, which brings the digits",
             got=str(problem),
-            remedy="pip install scikit-learn; any image file of yours does without it.",
+            remedy="pip install 'patchclamp[science]'; any image file of yours does without it.",
         ) from problem
     found = load_digits()
     # Its grey values are whole numbers from 0 to 16.

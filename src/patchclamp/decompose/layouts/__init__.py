@@ -1,4 +1,4 @@
-"""Layouts: dictionaries that other libraries wrote, and dictionaries written for them."""
+"""Read dictionaries of other libraries, and write dictionaries for them."""
 
 import json
 import re
@@ -194,8 +194,9 @@ def convert_basis(
         notes.append(
             f"what {to} calls {', '.join(beside_norms[:4])} depends on the model's norms; {named} (a model names them)"
         )
-    for line in notes if note is not None else ():
-        note(line)
+    if note is not None:
+        for line in notes:
+            note(line)
     return write_dictionary(found, out, to, model=model)
 
 

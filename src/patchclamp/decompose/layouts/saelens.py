@@ -153,16 +153,19 @@ def _whole(k: Any) -> int:
 def write(
     basis: Basis, where: str, read: str, model: str, conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the settings and the tensors that say what a basis says.
+    """Return the settings and tensors of SAELens for a basis.
 
     Two biases become one by folding what is taken off the input into the encoder's: b_enc − E b_dec.
 
     Args:
         basis: of relu, topk or jumprelu.
-        where: the hook that it writes.
-        read: the hook that it reads.
+        where: name of the hook that it writes.
+        read: name of the hook that it reads.
         model: name of the model.
         conditions: as settings of SAELens.
+
+    Returns:
+        tuple: settings, and arrays by name.
 
     Raises:
         PatchclampError: SAELens has no such architecture.

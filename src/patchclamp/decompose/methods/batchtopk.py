@@ -1,4 +1,4 @@
-"""BatchTopK: sparse coders that keep k latents a vector on average."""
+"""BatchTopK sparse coders, which keep k latents per vector on average."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""JumpReLU: sparse coders with a learnt threshold for every latent."""
+"""JumpReLU sparse coders, with a learnt threshold for every latent."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""L1: sparse coders whose latents are few because their sum is a part of the loss."""
+"""L1 sparse coders, whose loss penalises the sum of latents."""
 
 from dataclasses import dataclass
 

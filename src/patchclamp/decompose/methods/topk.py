@@ -1,4 +1,4 @@
-"""TopK: sparse coders that keep the k largest latents of every vector."""
+"""TopK sparse coders, which keep the k largest latents of every vector."""
 
 from dataclasses import dataclass
 

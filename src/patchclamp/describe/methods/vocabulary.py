@@ -99,7 +99,7 @@ def _check(subject: Subject, sites: list[Any], gated: set[str], options: Vocabul
         raise PatchclampError(
             expected="a language model whose family is known, with sites blocks.N.mlp.act",
             got=f"{subject.name}, which has none",
-            remedy="`patchclamp sites MODEL` lists what there is; docs/families.md adds a family.",
+            remedy="Take another model, or add its family: docs/howto/family.md.",
         )
     if options.side == "gate" and not gated:
         raise PatchclampError(

@@ -33,7 +33,7 @@ def concept_auroc(
     seed: int = 0,
     progress: Progress,
 ) -> Estimate:
-    r"""Measure how well the best unit of a basis tells each concept, on stimuli that it was not chosen on.
+    r"""Measure how well the best unit of a basis detects each concept, on stimuli that it was not chosen on.
 
     mean over concepts c of P(f_u > f'_u), f_u where c is true and f'_u where it is not, ties counted half, u the unit
     for which that is largest on stimuli of even number; it is measured on those of odd number.

@@ -1,4 +1,4 @@
-"""Feature recovery: are the directions found that activity is known to be made of?"""
+"""Feature recovery: does a basis have the directions that activity is known to be made of?"""
 
 from dataclasses import dataclass
 

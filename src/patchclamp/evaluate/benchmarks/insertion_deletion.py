@@ -1,4 +1,4 @@
-"""Insertion and deletion: does an order of an image's regions take the answer away, and bring it back?"""
+"""Insertion and deletion: does an order of an image's regions remove the answer, and restore it?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

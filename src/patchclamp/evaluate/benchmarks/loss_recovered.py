@@ -1,4 +1,4 @@
-"""Loss recovered: what of a network's prediction stands when a basis writes in the place of a site."""
+"""Loss recovered: how much of a network's prediction remains with a basis' reconstruction at a site."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

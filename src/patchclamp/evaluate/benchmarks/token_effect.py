@@ -1,4 +1,4 @@
-"""Token effect: does clamping a neuron raise the token by which it is described?"""
+"""Token effect: does clamping a neuron raise the token that describes it?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
