@@ -18,9 +18,10 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
+from patchclamp.evaluate.circuit_report import Faithfulness
 from patchclamp.evaluate.dictionary import DictionaryReport, evaluate_dictionary
 from patchclamp.evaluate.explainer import default_benchmark, evaluate_explainer
-from patchclamp.evaluate.faithfulness import Faithfulness, evaluate_circuit
+from patchclamp.evaluate.faithfulness import evaluate_circuit
 
 
 @checked
