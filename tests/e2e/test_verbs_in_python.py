@@ -172,3 +172,17 @@ def test_evaluate_says_what_it_takes():
         pc.evaluate(3.0)
     with pytest.raises(PatchclampError, match="with scores"):
         pc.evaluate([pc.Description(pc.UnitKey("blocks.0.mlp.act", 7), "cats", "person/ada")])
+
+
+def test_evaluate_reads_a_direction():
+    cat = pc.load(CAT)
+    up = pc.Basis("up", "directions", decoder=np.eye(16)[7:8], site="blocks.0.mlp.act")
+    few = {"n_random": 19, "max_new_tokens": 2, "strength": 5.0}
+    prompts = Task.of_labels({"text": ["the old cat", "the dog", "the old dog"]})
+    found = pc.evaluate(up, cat, prompts, **few)
+    assert (found.receipt.measured.n, found.receipt.controls.n_different) == (3, 19)
+    # Of one prompt, shown as often as it is sampled there, it is what continue_steered measures.
+    same = pc.evaluate(Dictionary.of(up), cat, Task.of_labels({"text": ["the old cat"] * 4}), **few)
+    assert plain(same.receipt.to_json()) == plain(
+        pc.continue_steered(cat, up, "the old cat", n=4, **few).receipt.to_json()
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from patchclamp.ablate.steering import SteeringEffect, measure_steered
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.description import Description
@@ -40,6 +41,7 @@ def evaluate(
     |---|---|---|
     | Scores, a circuit | a Task of pairs | Faithfulness, see ``evaluate_circuit`` |
     | Dictionary, Basis | the path of a text | DictionaryReport, see ``evaluate_dictionary`` |
+    | Dictionary of one site, Basis | a Task of prompts | SteeringEffect, see ``measure_steered`` |
     | Method, an explainer, or its name | a Task of images | Estimate, see ``evaluate_explainer`` |
     | Descriptions | a Task of prompts | Estimate of a benchmark, see ``evaluate_descriptions`` |
     | a list of Description | – | Estimates of their scores by measure, see ``summarise_scores`` |
@@ -154,7 +156,10 @@ def _circuit(circuit: Scores, subject: Any, on: Any, **options: Any) -> Faithful
     return evaluate_circuit(subject, circuit, on, **options)
 
 
-def _dictionary(found: Dictionary | Basis, subject: Any, on: Any, **options: Any) -> DictionaryReport:
+def _dictionary(found: Dictionary | Basis, subject: Any, on: Any, **options: Any) -> DictionaryReport | SteeringEffect:
+    if isinstance(on, Task):
+        basis = found.single() if isinstance(found, Dictionary) else found
+        return measure_steered(subject, basis, [case.shown for case in on.cases], **options)
     dictionary = Dictionary.of(found) if isinstance(found, Basis) else found
     return evaluate_dictionary(subject, dictionary, on, **options)
 
