@@ -192,8 +192,8 @@ def mean_writes(model: LanguageModel, shown: Sequence[Stimulus], n: int) -> Writ
     total: Writes | None = None
     step = rows_at_once(model, n)
     for some in (shown[k : k + step] for k in range(0, len(shown), step)):
-        found = writes_of(model, some)
-        each, streams = found.each.sum(0, keepdim=True), {p: x.sum(0, keepdim=True) for p, x in found.streams.items()}
+        writes = writes_of(model, some)
+        each, streams = writes.each.sum(0, keepdim=True), {p: x.sum(0, keepdim=True) for p, x in writes.streams.items()}
         if total is not None:
             each, streams = total.each + each, {path: total.streams[path] + x for path, x in streams.items()}
         total = Writes(each, streams)

@@ -154,11 +154,11 @@ def measure_changes(
         >>> measure_changes(cat, cat_row, m, [[], [change("ablate", "blocks.0.mlp.act", [7])]]).round(1).tolist()
         [4.0, -4.0]
     """
-    found = []
+    parts = []
     for start in range(0, len(cells), batch_size):
         with turn():
             part = model.sweep(shown, metric, cells[start : start + batch_size], batch_size=batch_size)
-        found.append(widened(part).cpu().double().numpy())
+        parts.append(widened(part).cpu().double().numpy())
         if progress is not None:
             progress(min(start + batch_size, len(cells)), len(cells))
-    return np.concatenate(found) if found else np.zeros(0)
+    return np.concatenate(parts) if parts else np.zeros(0)

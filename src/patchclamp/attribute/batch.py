@@ -162,7 +162,8 @@ def _replace_units(
         differs = np.ones((block.n_places or 1, block.n_units), dtype=bool)
         if kind_of(block.basis) == "feature":
             differs = distances(model, block.site, block.basis, values[block.site], baseline) > 0  # (position, unit)
-            differs = differs.any(0, keepdims=True) if block.n_places is None else differs
+            if block.n_places is None:
+                differs = differs.any(axis=0)[None]
         changes.append(differs.ravel())
     units, scores = np.flatnonzero(np.concatenate(changes)), np.zeros(len(index))
     if len(units):

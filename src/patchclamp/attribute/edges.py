@@ -121,18 +121,18 @@ def attribute_edges(
         shown = [ends.clean[i] for i in some]
         other = _run(model, graph, [ends.counterpart[i] for i in some])
         clean = _run(model, graph, shown) if integrated else None
-        found: Tensor | None = None
+        per_edge: Tensor | None = None
         for alpha, weight in path:
             start = None if clean is None else _between(graph, clean, other, float(alpha))
             traced = _Traced(model, graph, shown, ends.metric(some), ruled, start)
             change = _changes(model, graph, traced.values if clean is None else clean, other)
             here = traced.edges(change, by_position) * (sign * float(weight))
-            found = here if found is None else found.add_(here)
+            per_edge = here if per_edge is None else per_edge.add_(here)
             done += len(some)
             if progress is not None:
                 progress(done, total)
-        assert found is not None
-        return {"scores": found.flatten(1).cpu().numpy()}
+        assert per_edge is not None
+        return {"scores": per_edge.flatten(1).cpu().numpy()}
 
     for number, some in enumerate(ends.batches_by_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
         kept = keep(f"batch-{number:05d}", partial(score, some, done))
@@ -210,12 +210,12 @@ def _changes(
         return widened(clean[path]) - widened(other[path])
 
     embedded = change(graph.stream(0))
-    found = embedded.new_empty(len(embedded), len(graph.writers), *embedded.shape[1:])
-    found[:, 0] = embedded
+    changes = embedded.new_empty(len(embedded), len(graph.writers), *embedded.shape[1:])
+    changes[:, 0] = embedded
     for layer in range(graph.n_layers):
-        found[:, graph.heads(layer)] = head_outputs(model, layer, change(f"blocks.{layer}.attn.z"))
-        found[:, graph.mlp(layer)] = change(f"blocks.{layer}.mlp.write")
-    return found
+        changes[:, graph.heads(layer)] = head_outputs(model, layer, change(f"blocks.{layer}.attn.z"))
+        changes[:, graph.mlp(layer)] = change(f"blocks.{layer}.mlp.write")
+    return changes
 
 
 # -- what readers read ------------------------------------------------------------------------------------------------
@@ -255,8 +255,10 @@ class _Traced:
         made = [*self.read, graph.stream(None)]
         ends = [self.held[path] for path in made]
         # Rules may hold what stands between: nothing passes then, and no gradient is a gradient of zero.
-        found = torch.autograd.grad(measured, ends, torch.ones_like(measured), retain_graph=True, allow_unused=True)
-        gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(ends, found, strict=True)]
+        gradients_or_none = torch.autograd.grad(
+            measured, ends, torch.ones_like(measured), retain_graph=True, allow_unused=True
+        )
+        gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(ends, gradients_or_none, strict=True)]
         self.gradients = dict(zip(made, gradients, strict=True))
 
     @property
@@ -269,11 +271,11 @@ class _Traced:
     ) -> Float[Tensor, "row edge ..."]:
         """Return Σ_d (u(x) − u(x′)) · ∂m/∂(input of v) of every edge, by position or summed."""
         change = self._after_norms(change)
-        found = []
+        blocks = []
 
         def score(into: Float[Tensor, "reader row position d_model"], n_writers: int) -> None:
             to = "nrwp" if positions else "nrw"
-            found.append(torch.einsum(f"rnpd,nwpd->{to}", widened(into), change[:, :n_writers]).flatten(1, 2))
+            blocks.append(torch.einsum(f"rnpd,nwpd->{to}", widened(into), change[:, :n_writers]).flatten(1, 2))
 
         for layer in range(self.graph.n_layers):
             for path, place in self.graph.slots(layer).items():
@@ -281,7 +283,7 @@ class _Traced:
             path = f"blocks.{layer}.mlp.write"
             score(self._back(path, self.gradients[path][None]), int(self.graph.seen[self.graph.queries(layer).stop]))
         score(self.gradients[self.graph.stream(None)][None], len(self.graph.writers))
-        return torch.cat(found, 1)
+        return torch.cat(blocks, 1)
 
     def _into_heads(self, path: str, n_heads: int) -> Float[Tensor, "head row position d_model"]:
         """Return m's gradient at the stream, as each head's query (key, value) alone hands it on."""

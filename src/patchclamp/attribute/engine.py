@@ -146,13 +146,13 @@ def score_task(
                 got=", ".join(sites)[:80],
                 remedy="Leave sites out: edges have their own.",
             )
-        found = score_edges(
+        scores = score_edges(
             subject, cases, method=rule, direction=direction, by_position=by_position, progress=progress
         )
-        return replace(found, task=cases.task.hash)
+        return replace(scores, task=cases.task.hash)
     if sites is None:
         sites = own_sites(model_of(subject, cases), level)
-    found = attribute_pairs(
+    scores = attribute_pairs(
         subject,
         cases,
         level=level,
@@ -162,4 +162,4 @@ def score_task(
         by_position=by_position or (len(task) == 1 and sites is None),
         progress=progress,
     )
-    return replace(found, task=cases.task.hash)
+    return replace(scores, task=cases.task.hash)

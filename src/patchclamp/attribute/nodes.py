@@ -203,12 +203,12 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
 def idle_units(scores: Scores) -> Bool[np.ndarray, " node"]:
     """Return which units are features at their baseline, as most are: replacing them does nothing."""
     sizes = scores.measures["size"]
-    found = np.zeros(len(scores), dtype=bool)
+    idle = np.zeros(len(scores), dtype=bool)
     for block in scores.units.blocks:
         if kind_of(block.basis) == "feature":
             span = scores.units.span(block.site, block.basis)
-            found[span] = sizes[span] == 0
-    return found
+            idle[span] = sizes[span] == 0
+    return idle
 
 
 def unit_strata(scores: Scores) -> list[Stratum]:

@@ -132,8 +132,8 @@ def find_rule(
         )
     given: dict[str, Any] = {} if rules is None else {"rules": tuple(rules)}
     given |= {"steps": steps} if steps is not None and "steps" in names else {}
-    found: Rule = build(card.make_options(given))
-    return card.name, found
+    rule: Rule = build(card.make_options(given))
+    return card.name, rule
 
 
 def describe_rule(rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -49,8 +49,8 @@ def compare(
         1.0
     """
     chosen = find_method(method or find_default("compare"), "compare")
-    found: Similarity = chosen(first, second, seed=seed, progress=progress, **options)
-    return found
+    similarity: Similarity = chosen(first, second, seed=seed, progress=progress, **options)
+    return similarity
 
 
 make_callable(__name__, compare)

@@ -168,12 +168,12 @@ def _project(
     subject: Writes, made: Sequence[Any], site: str, direction: Float[np.ndarray, " width"]
 ) -> Float[np.ndarray, " text"]:
     """Return the mean projection of each text's continuation, read without any direction; nan of an empty one."""
-    found = np.full(len(made), np.nan)
+    projections = np.full(len(made), np.nan)
     wrote = [i for i, one in enumerate(made) if len(one.ids)]
     for start in range(0, len(wrote), BATCH):
         part = wrote[start : start + BATCH]
         recording = subject.run([whole(made[i]) for i in part], record=[site], logits=False).recording
         for place, i in enumerate(part):
             rows = np.asarray(as_numpy(recording.of(site, place)), dtype=np.float64)
-            found[i] = float((rows[len(made[i].prompt.ids) :] @ direction).mean())
-    return found
+            projections[i] = float((rows[len(made[i].prompt.ids) :] @ direction).mean())
+    return projections

@@ -433,12 +433,12 @@ def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarr
     """
     n = source.n_rows if most is None else min(most, source.n_rows)
     buffer = ShuffleBuffer(source, [site], batch_size=max(n, 1), n_batches=1)
-    found = np.empty((n, source.width(site)), dtype=np.float32)
+    collected = np.empty((n, source.width(site)), dtype=np.float32)
     filled = 0
     for _, rows in buffer.stream(Position()):
         part = rows[site][: n - filled].cpu().numpy()
-        found[filled : filled + len(part)] = part
+        collected[filled : filled + len(part)] = part
         filled += len(part)
         if filled == n:
             break
-    return found
+    return collected

@@ -101,6 +101,6 @@ def interchange(model: Network, circuit: Scores, cases: ReadTask, *, means: Read
     laid = with_edges(model) if circuit.of_edges else model_of(model, cases)
     shown = cases.counterpart if means is None else (*means.clean, *means.counterpart)
     clean = Cases(cases.clean, cases.metrics)
-    found = Interchange(laid, circuit, clean, Baseline("corrupted" if means is None else "mean", shown=tuple(shown)))
-    found.sets(np.ones((1, len(circuit)), dtype=bool)).check(laid, clean, found.baseline)
-    return found
+    ablation = Interchange(laid, circuit, clean, Baseline("corrupted" if means is None else "mean", shown=tuple(shown)))
+    ablation.sets(np.ones((1, len(circuit)), dtype=bool)).check(laid, clean, ablation.baseline)
+    return ablation

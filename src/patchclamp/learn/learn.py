@@ -50,5 +50,5 @@ def learn(
         True
     """
     chosen = find_method(method or find_default("learn"), "learn")
-    found: Training = chosen(subject, stream, seed=seed, progress=progress, **options)
-    return found
+    training: Training = chosen(subject, stream, seed=seed, progress=progress, **options)
+    return training
