@@ -163,7 +163,7 @@ def _replace_units(
         if kind_of(block.basis) == "feature":
             differs = distances(model, block.site, block.basis, values[block.site], baseline) > 0  # (position, unit)
             if block.n_places is None:
-                differs = differs.any(axis=0)[None]
+                differs = np.atleast_2d(differs.any(0))
         changes.append(differs.ravel())
     units, scores = np.flatnonzero(np.concatenate(changes)), np.zeros(len(index))
     if len(units):

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
@@ -63,6 +64,7 @@ class Source:
         return iter(())
 
 
+@checked
 class TextSource(Source):
     """Activations of a language model over a text, straight from its forward passes.
 
@@ -135,6 +137,7 @@ class TextSource(Source):
         return map(_first_rows, self.batches)
 
 
+@checked
 class RecordingSource(Source):
     """Activations of a recording, in memory or on disk.
 
@@ -224,6 +227,7 @@ def _count_mask(stimuli: Sequence[Shown]) -> np.ndarray:
     return np.concatenate([s.counted for s in stimuli]) if stimuli else np.zeros(0, dtype=bool)
 
 
+@checked
 class ArraySource(Source):
     """Read activations from arrays.
 
@@ -411,6 +415,7 @@ class ShuffleBuffer:
                 )
 
 
+@checked
 def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
     """Collect a site's first rows into one array, for methods that need all at once.
 

@@ -241,7 +241,7 @@ class SNMF:
 
     X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by
     how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered
-    (docs/reference/features.md).
+    (docs/results/features.md).
 
     Args:
         n_features: k.

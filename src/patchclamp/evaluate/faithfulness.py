@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
+from patchclamp.core.arguments import checked
 from patchclamp.core.checks import at_least, same_subject
 from patchclamp.core.circuit import found_on
 from patchclamp.core.controls import RULES
@@ -62,6 +63,7 @@ class Minimality:
     needed: float
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
     """Hold the evaluation of a circuit on pairs.
@@ -101,6 +103,7 @@ class Faithfulness:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
+@checked
 def evaluate_circuit(
     model: Network,
     circuit: Scores,

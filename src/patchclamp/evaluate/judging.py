@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.caution import caution
 from patchclamp.core.checks import at_least, same_subject
@@ -34,6 +35,7 @@ RESAMPLES = 1000
 NATS = "nats per token"
 
 
+@checked
 @dataclass(frozen=True)
 class Judged:
     """Hold the figures of one basis at one site.
@@ -63,6 +65,7 @@ class Judged:
     recovered_zero: Estimate
 
 
+@checked
 @dataclass(frozen=True)
 class Report:
     """Hold what ``judge`` measured.
@@ -113,6 +116,7 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
     ]
 
 
+@checked
 def judge(
     model: LanguageModel,
     dictionary: Dictionary,

@@ -58,8 +58,7 @@ def explained_variance(
     """
     y, owner = counted_rows(recording, basis.site or "")
     x = y if basis.reads is None else counted_rows(recording, basis.reads)[0]
-    squares = ((y - y.mean(0, dtype=np.float64)) ** 2).sum(1)
-    variance = np.bincount(owner, squares)
+    variance = np.bincount(owner, ((y - y.mean(0, dtype=np.float64)) ** 2).sum(1))
     draw = np.random.default_rng(seed)
 
     def missed_squares(one: Basis, number: int) -> Float[np.ndarray, " stimulus"]:
