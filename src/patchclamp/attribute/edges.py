@@ -94,6 +94,10 @@ def attribute_edges(
         >>> from patchclamp.opening import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        EXC patchclamp.attribute.edges.edge_memory cat = load("organism:cat")
+         name 'load' is not defined
+        EXC patchclamp.attribute.edges.attribute_edges cat = load("organism:cat")
+         name 'load' is not defined
         >>> str(attribute_edges(cat, cat.read(task), method="relp").top(1)[0])
         'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
@@ -164,6 +168,14 @@ def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = Fa
 
     Returns:
         int: bytes besides the model's own.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> edge_memory(cat, cat.read(task), by_position=False) >= MEMORY
+        True
     """
     per_edge = max(map(len, cases.clean)) if by_position else 1
     scores = 4 * len(cases) * len(edge_map(model)) * per_edge

@@ -115,6 +115,12 @@ def record(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Record
         Recording: ``(row, width)`` by site.
 
     Cost: one forward pass, up to the last site.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> tuple(record(cat, cat.stimuli("the old cat"), ["blocks.0.mlp.act"])["blocks.0.mlp.act"].shape)
+        (4, 16)
     """
     return model.run(list(shown), record=paths, logits=False).recording
 
@@ -146,6 +152,16 @@ def differentiate_ends(
     Source: 2403.00745 for the gradient, 2508.21258 for the rules.
 
     Cost: two forward passes and one backward; one and one without others.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> ends = differentiate_ends(
+        ...     cat, cat.stimuli("the old cat"), None, m, ["blocks.0.mlp.act"], (), plain=Baseline("zero")
+        ... )
+        >>> ends.metric_clean.round(1).tolist()
+        [4.0]
     """
     run = model.differentiate(list(shown), metric, paths, rules=rules)
     baseline = plain if others is None else corrupted_baseline(record(model, others, paths))
@@ -217,6 +233,15 @@ def integrate_path(
     Source: 1703.01365, equation 1. Departs from it in hidden units for inputs and in Gauss-Legendre points.
 
     Cost: prompts · steps rows forward and backward, restarted at the site's block.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> shown, site = cat.stimuli("the old cat"), "blocks.0.mlp.act"
+        >>> x = record(cat, shown, [site])[site]
+        >>> tuple(integrate_path(cat, shown, m, site, "neurons", x, Baseline("zero"), 2).shape)
+        (4, 16)
     """
     site, n = model.site(path), len(shown)
     if kind_of(basis) == "feature":

@@ -58,6 +58,11 @@ class Gradient:
             metric: m.
             paths: sites.
             plain: r where there are no counterparts.
+
+        Returns:
+            Ends: activations, gradients, m and baseline.
+
+        Source: 2403.00745 for the gradient, 2508.21258 for relevance rules.
         """
         return differentiate_ends(model, shown, counterparts, metric, paths, self.rules, plain=plain)
 

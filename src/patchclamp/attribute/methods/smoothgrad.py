@@ -70,8 +70,21 @@ class SmoothedGradient(Gradient):
 
         All prompts of one length get the same draws, so that scores do not depend on which share a batch.
 
+        Args:
+            model: the subject.
+            shown: ``(case,)`` prompts x, which are patched into, of one length.
+            counterparts: ``(case,)`` prompts x′, whose activations are r; None if ``plain`` is.
+            metric: m.
+            paths: sites.
+            plain: r if there are no counterparts.
+
+        Returns:
+            Ends: activations, mean gradients, m and baseline.
+
         Raises:
             CannotIntervene: a model without an embedding.
+
+        Source: 1706.03825, equation 1.
         """
         if EMBED not in {site.path for site in model.sites()}:
             raise CannotIntervene(
@@ -135,6 +148,15 @@ def smoothgrad(
     their values in the clean run, in noise on the embedding (tokens are no numbers), and in keeping the sign.
 
     Cost: a forward pass of either prompt, and ``samples`` forward and backward passes per case.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.opening import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        EXC patchclamp.attribute.methods.smoothgrad.smoothgrad from patchclamp.opening import load
+         No module named 'patchclamp.opening'
+        >>> str(attribute(load("organism:cat"), task, method="smoothgrad", samples=2).top(1)[0])
+        ''
     """
     return score_task(subject, task, rule(options, seed), **options.scope, progress=progress)
 
