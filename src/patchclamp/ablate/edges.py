@@ -179,7 +179,7 @@ def mean_writes(model: LanguageModel, shown: Sequence[Stimulus], n: int) -> Writ
     Cost: one forward pass per stimulus.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> writes = mean_writes(cat, cat.stimuli(["the old cat", "the old dog"]), 4)
         >>> writes.each.shape[0], writes.each.shape[2]

@@ -147,7 +147,7 @@ def measure_changes(
     Cost: a forward pass per list.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> from patchclamp.core.intervention import change

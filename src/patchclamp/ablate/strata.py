@@ -115,13 +115,14 @@ def measure_moves(
     Cost: a forward pass per case, and one per counterpart.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.core.metric import Metric
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> cases = Cases.of(cat.stimuli("the old cat"), m)
         >>> sizes, _ = measure_moves(cat, ["blocks.0.mlp.act/neurons/7"], cases, Baseline("zero"))
         >>> sizes.round(1).tolist()
-        []
+        [3.0]
     """
     keys = [part if isinstance(part, str) else part[0] for part in parts]
     names = list(dict.fromkeys(keys))

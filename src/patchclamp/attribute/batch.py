@@ -92,12 +92,10 @@ def score_batch(
     and site, and ``steps`` forwards and backwards. Replacement: a row of a restarted forward per unit.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.attribute.nodes import unit_blocks
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
-        >>> from patchclamp.attribute.nodes import unit_blocks
-        EXC patchclamp.attribute.batch.score_batch m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
-         name 'cat' is not defined
         >>> blocks = unit_blocks(cat, {"blocks.0.mlp.act": "neurons"}, None)
         >>> batch = score_batch(cat, cat.stimuli("the old cat"), None, m, blocks, Gradient())
         >>> batch.scores["blocks.0.mlp.act"].shape

@@ -91,13 +91,9 @@ def attribute_edges(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
-        EXC patchclamp.attribute.edges.edge_memory cat = load("organism:cat")
-         name 'load' is not defined
-        EXC patchclamp.attribute.edges.attribute_edges cat = load("organism:cat")
-         name 'load' is not defined
         >>> str(attribute_edges(cat, cat.read(task), method="relp").top(1)[0])
         'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
@@ -171,7 +167,7 @@ def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = Fa
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> edge_memory(cat, cat.read(task), by_position=False) >= MEMORY

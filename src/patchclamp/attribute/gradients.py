@@ -64,7 +64,7 @@ def make_baseline(model: Model, sites: Sequence[str], *, corrupted: Shown | None
     Cost: a forward pass if there is a corrupted prompt.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> [dog] = cat.stimuli("the old dog")
         >>> make_baseline(cat, ["blocks.0.mlp.act"], corrupted=dog).kind, make_baseline(cat, []).kind
@@ -92,7 +92,7 @@ def run_metric(
     Cost: one forward pass.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> values, measured = run_metric(cat, cat.stimuli("the old cat"), m, ["blocks.0.mlp.act"])
@@ -117,7 +117,7 @@ def record(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Record
     Cost: one forward pass, up to the last site.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> tuple(record(cat, cat.stimuli("the old cat"), ["blocks.0.mlp.act"])["blocks.0.mlp.act"].shape)
         (4, 16)
@@ -154,7 +154,7 @@ def differentiate_ends(
     Cost: two forward passes and one backward; one and one without others.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> ends = differentiate_ends(
@@ -235,7 +235,7 @@ def integrate_path(
     Cost: prompts · steps rows forward and backward, restarted at the site's block.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> shown, site = cat.stimuli("the old cat"), "blocks.0.mlp.act"

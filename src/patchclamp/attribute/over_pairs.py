@@ -243,7 +243,7 @@ def cost_of(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cost_of(cat, cat.read(task)).forward

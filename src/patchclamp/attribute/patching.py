@@ -125,7 +125,7 @@ def plan_patching(
         PatchclampError: as ``patch_sites``.
 
     Example:
-        >>> from patchclamp.opening import load, open_task
+        >>> from patchclamp.loaders import load, open_task
         >>> cat = load("organism:cat")
         >>> plan_patching(cat, cat.read(open_task("planted", cat)), "neuron").n_cells
         128

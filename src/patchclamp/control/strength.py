@@ -175,7 +175,7 @@ def match_kl(
     Cost: about 20 forward passes over the texts.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> width = cat.site("blocks.0.resid_out").width
         >>> basis = Basis("up", "directions", decoder=np.eye(width), site="blocks.0.resid_out")

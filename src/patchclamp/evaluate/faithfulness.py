@@ -323,7 +323,7 @@ def choose_pairs(
     Example:
         >>> from patchclamp.core.keys import UnitList
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = load("organism:cat").read(task)
         >>> len(choose_pairs(Scores(UnitList(["embed/whole/0"]), np.ones(1)), cases).cases)

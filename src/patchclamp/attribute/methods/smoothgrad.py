@@ -151,12 +151,10 @@ def smoothgrad(
 
     Example:
         >>> from patchclamp.attribute import attribute
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
-        EXC patchclamp.attribute.methods.smoothgrad.smoothgrad from patchclamp.opening import load
-         No module named 'patchclamp.opening'
         >>> str(attribute(load("organism:cat"), task, method="smoothgrad", samples=2).top(1)[0])
-        ''
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
     return score_task(subject, task, rule(options, seed), **options.scope, progress=progress)
 
