@@ -328,7 +328,7 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
     if not issubclass(origin, Iterable):
         return _Rule(lambda v: isinstance(v, origin), _named(origin))
     if origin is tuple and inner and inner[-1] is not Ellipsis:
-        return _fixed([_rule(part, nan) for part in inner])
+        return _tuple_rule([_rule(part, nan) for part in inner])
     rule = _rule(inner[0], nan) if inner else None
     ordered = origin in (list, tuple) or issubclass(origin, Sequence)
 
@@ -353,7 +353,7 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
     return _Rule(holds, words, origin is tuple)
 
 
-def _fixed(rules: Sequence[_Rule | None]) -> _Rule:
+def _tuple_rule(rules: Sequence[_Rule | None]) -> _Rule:
     """Return the rule of a tuple in which every element has a meaning of its own."""
     words = ", ".join("anything" if rule is None else rule.words for rule in rules)
 
