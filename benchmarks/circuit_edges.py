@@ -19,7 +19,7 @@ import torch
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.core.stats import mean_interval, pearson
-from patchclamp.opening import load, open_task
+from patchclamp.loaders import load, open_task
 
 ORGANISMS = ("language-gpt2", "language-llama")
 TASKS = ("ioi", "agreement", "facts")

@@ -24,7 +24,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.growing import Estimate
 from patchclamp.evaluate.recovering import recover
-from patchclamp.opening import load, open_task
+from patchclamp.loaders import load, open_task
 
 ORGANISMS = ("language-gpt2", "language-llama")
 TASKS = ("ioi", "agreement")

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import embedding_bag
 
 from patchclamp.decompose.snmf import factorise
-from patchclamp.subjects.nonnegative import nonnegative_least_squares
+from patchclamp.subjects.nnls import nonnegative_least_squares
 
 # tokens, width, features, sparsity, dtype
 SETTINGS = [

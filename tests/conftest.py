@@ -44,6 +44,13 @@ def pytest_collection_modifyitems(config, items) -> None:
             item.add_marker(pytest.mark.xdist_group(groups.group_of(place_of(item), *_sharing_of(item), shared)))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node, ids) -> None:
+    """Refuse to go on where pytest-xdist lost the groups: every process would make everything anew."""
+    if node.config.getoption("dist") == "loadgroup":
+        groups.check_ids(ids)
+
+
 def place_of(item) -> str:
     """Return the file that a test lies in, seen from this folder or from the repository."""
     return item.path.resolve().relative_to(ROOT).as_posix().removeprefix("tests/")
@@ -70,7 +77,7 @@ def pytest_runtest_teardown(item, nextitem):
 @pytest.fixture(scope="session")
 def organism():
     """Give an organism by name, one for all tests: whoever changes it puts it back, or builds another."""
-    from patchclamp.opening import load
+    from patchclamp.loaders import load
 
     return lambda name: shared_models.share(lambda: load(f"organism:{name}"), "organism", name)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from patchclamp.ablate import Baseline, Cases, EdgeSets, UnitSets, measure_sets
-from patchclamp.subjects.edges import edge_map
+from patchclamp.subjects.residual_edges import edge_map
 
 
 def with_edges_kept(model, pairs, kept, means=None):

@@ -33,8 +33,8 @@ _HOME = {
     "Interval": "core.stats",
     "Intervention": "core.intervention",
     "LanguageModel": "subjects.language",
-    "load": "opening",
-    "load_basis": "opening",
+    "load": "loaders",
+    "load_basis": "loaders",
     "load_recording": "subjects.neural_layout",
     "match_kl": "control",
     "measure_edit": "control",
@@ -45,8 +45,8 @@ _HOME = {
     "Network": "subjects.network",
     "NeuralRecording": "subjects.neural",
     "neighbours": "control",
-    "open_task": "opening",
-    "open_text": "opening",
+    "open_task": "loaders",
+    "open_text": "loaders",
     "Paper": "core.method",
     "patch_sites": "attribute.patching",
     "PatchclampError": "core.errors",
@@ -79,7 +79,7 @@ _HOME = {
     "verify": "subjects.contract.verify",
     "VisionModel": "subjects.vision",
     "When": "core.condition",
-    "wrap": "opening",
+    "wrap": "loaders",
 }
 
 _ROOMS = ("atlas", "attribute", "compare", "decode", "decompose", "describe", "learn", "train")
@@ -157,11 +157,11 @@ if TYPE_CHECKING:
     from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
-    from patchclamp.opening import load as load
-    from patchclamp.opening import load_basis as load_basis
-    from patchclamp.opening import open_task as open_task
-    from patchclamp.opening import open_text as open_text
-    from patchclamp.opening import wrap as wrap
+    from patchclamp.loaders import load as load
+    from patchclamp.loaders import load_basis as load_basis
+    from patchclamp.loaders import open_task as open_task
+    from patchclamp.loaders import open_text as open_text
+    from patchclamp.loaders import wrap as wrap
     from patchclamp.recipes import Explanation as Explanation
     from patchclamp.recipes import explain as explain
     from patchclamp.record import record_corpus as record_corpus

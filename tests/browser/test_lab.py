@@ -257,7 +257,7 @@ def test_the_continuation_says_where_it_parts(bench, cat):
     sides = [bench.all(f"[data-testid=written-{side}] .w", "data-text") for side in ("unclamped", "changed")]
     assert ["".join(side) for side in sides] == [" sat on the mat.", " ran to the park."]
     assert bench.all(".written .differs", "data-text") == [" sat", " ran"]
-    assert page.get_by_test_id("difference").inner_text() == "They part at the 1st token."
+    assert page.get_by_test_id("difference").inner_text() == "They differ from the first token on."
     page.get_by_test_id("at").select_option("+0:")
     page.wait_for_url("**at+%2B0:*")
     bench.settle()

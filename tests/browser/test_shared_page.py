@@ -1,4 +1,4 @@
-"""A unit's page that travels as a file shows what the server's page shows, and asks nobody for anything."""
+"""A unit's page exported as a file shows what the server's page shows, and asks nobody for anything."""
 
 import re
 from urllib.parse import unquote
@@ -190,5 +190,5 @@ def test_it_fits(opened_file, width, scheme):
     page = opened_file(viewport={"width": width, "height": 900}, color_scheme=scheme).page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_text(re.compile("what others wrote")).click()
-    assert "Permission is hereby granted" in page.locator(".travels pre").inner_text()
+    assert "Permission is hereby granted" in page.locator(".exported pre").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -72,7 +72,7 @@ def test_features_get_the_concepts_that_they_tell(kept_aside, folder, cat, dicti
         assert ours.concepts == theirs.concepts
         assert ours.concepts
     best = atlas.unit(f"{SITE}/planted/0").concepts[0]
-    assert (best.concept, best.auroc) == ("cat", 1.0)
+    assert (best.concept, best.auroc.value) == ("cat", 1.0)
     # an independent recount of the feature that no neuron is, on the documents that judge
     labels = read_labels(cat, folder / "labelled.jsonl", 10**6)
     [basis] = dictionary.bases.values()
@@ -81,8 +81,8 @@ def test_features_get_the_concepts_that_they_tell(kept_aside, folder, cat, dicti
     odd = labels.document % 2 == 1
     for one in atlas.unit(f"{SITE}/planted/3").concepts:
         true = labels.true[odd, labels.names.index(one.concept)]
-        assert one.auroc == pytest.approx(roc_auc_score(true, f[odd]), abs=1e-4)
-        assert one.low <= one.auroc <= one.high
+        assert one.auroc.value == pytest.approx(roc_auc_score(true, f[odd]), abs=1e-4)
+        assert one.auroc.low <= one.auroc.value <= one.auroc.high
     rows = atlas.find(pc.atlas.Asked(concept="cat", site=f"{SITE}/planted")).rows
     assert f"cat/{SITE}/planted/0" in [row.key for row in rows]
 

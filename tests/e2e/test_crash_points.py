@@ -24,7 +24,7 @@ import fcntl, inspect, json, os, signal, sqlite3, stat, sys
 import torch
 
 torch.set_num_threads(1)
-from patchclamp import opening
+from patchclamp import loaders
 from patchclamp.atlas.bake import base, features
 from patchclamp.cli import commands, main
 from patchclamp.core import bundle
@@ -36,7 +36,7 @@ stream.SHARD_BYTES = 2**11
 for function in (survey.survey_corpus, base.bake_atlas, features.add_basis, base.run_second_pass, training.train):
     inspect.unwrap(function).__kwdefaults__["checkpoint_s"] = float(os.environ["CHECKPOINT_S"])
 for name in ("organism:cat", "organism:copy-gpt2"):
-    opening.load(name).hash
+    loaders.load(name).hash
 
 def cut(handle):
     path = f"/proc/self/fd/{handle}"

@@ -78,7 +78,7 @@ N = 4
 def models_load_once():
     """Load each model once for all commands."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("patchclamp.opening.load", functools.cache(pc.load))
+        patch.setattr("patchclamp.loaders.load", functools.cache(pc.load))
         yield
 
 

@@ -26,7 +26,7 @@ def hostile(monkeypatch):
     rules.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="<unk>")
     model = LanguageModel(family("gpt2").tiny(), tokenizer, name="hostile")
-    monkeypatch.setattr("patchclamp.opening.load", lambda *_names, **_options: model)
+    monkeypatch.setattr("patchclamp.loaders.load", lambda *_names, **_options: model)
     return model
 
 

@@ -67,7 +67,7 @@ LONG = (
     "patchclamp.organisms.digits.train",
     "patchclamp.organisms.digits.evaluate",
     "patchclamp.organisms.language.evaluate",
-    "patchclamp.organisms.language.recipe.train",
+    "patchclamp.organisms.language.train.train",
     "patchclamp.organisms.language.text",
     "patchclamp.calibrate.calibrate_circuits",
     "patchclamp.calibrate.calibrate_edges",
@@ -137,7 +137,7 @@ def places(tmp_path_factory, seeded_atlas):
     paths["BELOW"] = paths["BINARY"] / "below"
     write_bad(paths)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("patchclamp.opening.load", functools.cache(pc.load))
+        patch.setattr("patchclamp.loaders.load", functools.cache(pc.load))
         made_by = {"record": "RECORDING", "decompose": "BASIS", "circuit find": "CIRCUIT", "steer fit": "VECTOR"}
         for verb, made in made_by.items():
             assert main([*verb.split(), *paths_in(BASES[verb], paths, paths[made])]) == 0

@@ -55,7 +55,7 @@ def test_wrong_files_are_refused_before_a_model_is_loaded(say, tmp_path, monkeyp
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "head.csv").write_text("prompt,corrupt,answer,wrong\na,b, c, d\n")
-    monkeypatch.setattr("patchclamp.opening.load", refuse)
+    monkeypatch.setattr("patchclamp.loaders.load", refuse)
     code, told, _ = say(*words)
     assert code == 2
     assert got in told["error"]["got"]

@@ -17,9 +17,9 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Picture, Stimulus
 from patchclamp.subjects.contract.kinds.pictures import tiny
 from patchclamp.subjects.families.spec import family
-from patchclamp.subjects.grids import vision_family
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import lay_out
+from patchclamp.subjects.vision_sites import vision_family
 
 PROMPTS = ([3, 14, 15, 9], [35, 8, 9, 7, 2], [5, 6, 7, 8])
 OTHERS = ([4, 14, 16, 9], [35, 1, 9, 6, 2], [5, 60, 7, 9])

@@ -23,8 +23,8 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import RELP
 from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.relevance_rules import RELP
 
 METHODS = list_names("attribute", "unit")
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
@@ -590,7 +590,7 @@ def test_what_cannot_be_scored_is_refused(models, means):
     refused("a method that scores units: activation, activation_patching", model, method="eap")
     refused("one baseline", model, corrupted=CORRUPT, means=means["gpt2"])
     for steps in (0, -1):
-        refused("at least 1 step", model, method="integrated_gradients", steps=steps)
+        refused("number of steps of at least 1", model, method="integrated_gradients", steps=steps)
     for levels in ((), ["neurons"], ("neuron", "layer")):
         refused("levels among neuron, head", model, levels=levels)
     refused("a list of texts", model, levels="neuron")

@@ -12,11 +12,11 @@ from oracles import relevance as oracle
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
-from patchclamp.subjects.backward import DIRECT, RELP, RULES, stand_ins
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import enlarged, family
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.relevance_rules import DIRECT, RELP, RULES, stand_ins
 
 IDS = ([3, 14, 15, 9, 26, 5], [35, 8, 9, 7])
 T, C = 7, 11

@@ -6,8 +6,8 @@ import transformers
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
+from patchclamp.subjects.batching import CARRIED, KNOWN, Framer
 from patchclamp.subjects.families.spec import enlarged, families, family
-from patchclamp.subjects.frames import CARRIED, KNOWN, Framer
 from patchclamp.subjects.language import LanguageModel
 
 PROMPTS = [[3, 14, 15, 9, 26, 5], [35, 8, 9], [7, 9, 3]]

@@ -13,9 +13,9 @@ from patchclamp.attribute.rules import Gradient
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import RELP
-from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.families.spec import family
+from patchclamp.subjects.relevance_rules import RELP
+from patchclamp.subjects.residual_edges import edge_map
 
 PAIRS = [
     Case("w3 w17 w8 w40", "w3 w20 w8 w41", (" w5",), (" w9",)),

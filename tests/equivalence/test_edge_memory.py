@@ -16,10 +16,10 @@ from patchclamp.ablate import edges as ablated
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Case, Task
-from patchclamp.subjects import edges
+from patchclamp.subjects import residual_edges
 from patchclamp.subjects.cases import ReadCase, ReadTask
-from patchclamp.subjects.edges import edge_map, row_bytes
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.residual_edges import edge_map, row_bytes
 from replacing import with_edges_kept
 
 POSITIONS = 12
@@ -81,8 +81,8 @@ def test_bytes_held_are_counted_and_given_up():
 def test_memory_of_edge_sets_grows_neither_with_pairs_nor_with_subsets(model, monkeypatch):
     own = 4 * row_bytes(model, POSITIONS, each=1)
     monkeypatch.setattr(ablated, "SETS_MEMORY", own)
-    monkeypatch.setattr(edges, "MEMORY", 8 * own)
-    monkeypatch.setattr(edges, "PROJECTED", 8 * POSITIONS * 32)
+    monkeypatch.setattr(residual_edges, "MEMORY", 8 * own)
+    monkeypatch.setattr(residual_edges, "PROJECTED", 8 * POSITIONS * 32)
     kept = np.random.default_rng(1).random((6, len(edge_map(model)))) < 0.3
     few = most_held(lambda: with_edges_kept(model, asked(4), kept[:1]))
     pairs = most_held(lambda: with_edges_kept(model, asked(12), kept[:1]))

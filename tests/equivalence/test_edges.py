@@ -13,18 +13,18 @@ from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges, edge_memory
 from patchclamp.attribute.rules import Gradient
 from patchclamp.attribute.scoring import attribute_nodes
-from patchclamp.core.edges import EdgeMap
+from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.task import Case, Task
-from patchclamp.subjects import edges as pieces
+from patchclamp.subjects import residual_edges as pieces
 from patchclamp.subjects.cases import ReadCase, ReadTask
-from patchclamp.subjects.edges import edge_map, writes_of
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import families, family
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.residual_edges import edge_map, writes_of
 from replacing import with_edges_kept
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gpt_neox_sequential", "gemma2", "opt"]
@@ -456,7 +456,7 @@ def test_unknown_methods_and_rules_are_refused(gpt2, wrong):
 
 
 def test_a_direction_must_be_known(gpt2):
-    with pytest.raises(PatchclampError, match="noise or denoise"):
+    with pytest.raises(PatchclampError, match="direction among noise, denoise"):
         patch_edges(*gpt2[:2], direction="both")
 
 

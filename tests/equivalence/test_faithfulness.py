@@ -10,10 +10,10 @@ from oracles.faithfulness import faithfulness
 from patchclamp.core.intervention import Intervention
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.interchange import interchange
-from patchclamp.opening import open_task
+from patchclamp.loaders import open_task
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadTask
-from patchclamp.subjects.edges import edge_map
+from patchclamp.subjects.residual_edges import edge_map
 from replacing import with_edges_kept
 
 

@@ -6,7 +6,7 @@ import pytest
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.opening import load
+from patchclamp.loaders import load
 from patchclamp.recipes import explain
 from patchclamp.recipes.together import replace_together
 

@@ -18,8 +18,8 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract.kinds.pictures import tiny
 from patchclamp.subjects.families.spec import family
-from patchclamp.subjects.grids import vision_family
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.vision_sites import vision_family
 
 ROWS = ([3, 14, 15, 9, 26, 5], [35, 8, 9, 7])
 ACT, Z, MLP = "blocks.1.mlp.act", "blocks.1.attn.z", "blocks.0.mlp.write"

@@ -5,16 +5,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import nnls
+from scipy import optimize
 
 from oracles.snmf import factorise as plain_factorise
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.decompose.snmf import BLOCK, SNMF, factorise, first_codes
-from patchclamp.subjects import nonnegative
+from patchclamp.subjects import nnls
 from patchclamp.subjects.bases import Units, decode, encode
-from patchclamp.subjects.nonnegative import nonnegative_least_squares
+from patchclamp.subjects.nnls import nonnegative_least_squares
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(BLOCK + 77, 40))
@@ -160,13 +160,13 @@ def directions(kind: str, k: int, width: int) -> np.ndarray:
     return d
 
 
-@pytest.mark.parametrize("guesses", [nonnegative.GUESSES, 0])  # without guesses pivoting finds everything by itself
+@pytest.mark.parametrize("guesses", [nnls.GUESSES, 0])  # without guesses pivoting finds everything by itself
 @pytest.mark.parametrize("kind", ["any", "positive", "sparse", "with zeros"])
 def test_codes_are_scipys(kind, guesses, monkeypatch):
-    monkeypatch.setattr(nonnegative, "GUESSES", guesses)
+    monkeypatch.setattr(nnls, "GUESSES", guesses)
     d, x = directions(kind, 20, 50), RNG.normal(size=(60, 50)) + 0.2
     f = nonnegative_least_squares(torch.from_numpy(d), torch.from_numpy(x)).numpy()
-    expected = np.array([nnls(d.T, row)[0] for row in x])
+    expected = np.array([optimize.nnls(d.T, row)[0] for row in x])
     np.testing.assert_allclose(f, expected, atol=1e-8 * expected.max())
     assert (f >= 0).all()
     # It is no plain least squares, and some units of every row are off.
@@ -177,12 +177,12 @@ def test_codes_are_scipys(kind, guesses, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "k"), [("repeated", 20), ("any", 30), ("positive", 30)])
-@pytest.mark.parametrize("guesses", [nonnegative.GUESSES, 0])
+@pytest.mark.parametrize("guesses", [nnls.GUESSES, 0])
 def test_dependent_directions_reconstruct_as_well_as_scipy(kind, k, guesses, monkeypatch):
-    monkeypatch.setattr(nonnegative, "GUESSES", guesses)
+    monkeypatch.setattr(nnls, "GUESSES", guesses)
     d, x = directions(kind, k, 16), RNG.normal(size=(40, 16))
     f = nonnegative_least_squares(torch.from_numpy(d), torch.from_numpy(x)).numpy()
-    best = np.array([nnls(d.T, row)[1] for row in x])
+    best = np.array([optimize.nnls(d.T, row)[1] for row in x])
     np.testing.assert_allclose(np.linalg.norm(x - f @ d, axis=1), best, atol=1e-7)
 
 
@@ -219,7 +219,7 @@ def test_a_basis_reads_and_a_clamp_writes_in_the_model(tiny_language_model):
     model.add_basis(basis, site)
     before = model.run([[2, 3, 4]], record=site).recording[site].double()
     f = encode(basis, before)
-    expected = np.array([nnls(d.T, row)[0] for row in before.numpy() - bias])
+    expected = np.array([optimize.nnls(d.T, row)[0] for row in before.numpy() - bias])
     np.testing.assert_allclose(f, expected, atol=1e-8)
     units = Units(basis, model.site(site), (3, 1))
     np.testing.assert_allclose(units.encode(before), expected[:, [3, 1]], atol=1e-8)

@@ -12,7 +12,7 @@ from oracles import survey as oracle
 from oracles.resnet20 import ResNet20
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.subjects.contract.kinds.pictures import tiny
-from patchclamp.subjects.grids import vision_family
+from patchclamp.subjects.vision_sites import vision_family
 
 N = 3
 

@@ -10,7 +10,7 @@ import transformers
 
 from patchclamp.cli import tables
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects import edges
+from patchclamp.subjects import residual_edges
 from patchclamp.subjects.contract import readers, results, verify
 from patchclamp.subjects.contract.kinds import tokens
 from patchclamp.subjects.contract.kinds.tokens import PARTS, Tokens, draw_stimuli
@@ -343,7 +343,7 @@ def test_a_model_wired_otherwise_than_its_families_map_fails_verify():
 
 def test_heads_that_do_not_write_what_is_added_fail_verify(monkeypatch):
     model = LanguageModel(llama.tiny())
-    monkeypatch.setattr(readers, "head_writes", lambda m, layer, z: 1.01 * edges.head_writes(m, layer, z))
+    monkeypatch.setattr(readers, "head_writes", lambda m, layer, z: 1.01 * residual_edges.head_writes(m, layer, z))
     assert {v.name for v in verify.verify(model) if not v.passed} == {PARTS[10].name}
 
 

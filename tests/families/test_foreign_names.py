@@ -12,8 +12,8 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.layouts import open_dictionary, write_dictionary
 from patchclamp.subjects.families.spec import family, family_names
-from patchclamp.subjects.foreign import hook_at, module_at, resolve_sites, site_of_hook, site_of_module
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.site_names import hook_at, module_at, resolve_sites, site_of_hook, site_of_module
 
 IDS = [[5, 9, 2, 7, 11]]
 SUBLAYERS = ("mlp", "feed_forward", "attn", "self_attn", "attention", "mamba")

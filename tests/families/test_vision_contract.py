@@ -12,7 +12,7 @@ from patchclamp.subjects.contract import results, verify
 from patchclamp.subjects.contract.kinds.pictures import PARTS, tiny
 from patchclamp.subjects.families import vision
 from patchclamp.subjects.families.spec import family_names
-from patchclamp.subjects.grids import Grid, vision_family, vision_family_names
+from patchclamp.subjects.vision_sites import Grid, vision_family, vision_family_names
 
 NAMES = vision_family_names()
 

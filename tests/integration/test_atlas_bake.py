@@ -251,7 +251,7 @@ def test_labels_become_concepts(tmp_path):
     # Every document stands alone, in the very tokens that carry the labels.
     assert (atlas.page().corpus.stimuli, atlas.page().corpus.counted) == (len(documents), atlas.page().corpus.labelled)
     best = atlas.find(Asked(sort="concept")).rows[0]
-    assert best.concept.auroc > 0.9
+    assert best.concept.auroc.value > 0.9
     # An independent recount of that unit and concept, on the same half of the documents.
     odd = documents[1::2]
     scores, labels = [], []
@@ -259,8 +259,8 @@ def test_labels_become_concepts(tmp_path):
         values = np.asarray(model.run(d.stimulus, record=best.site, logits=False).recording[best.site])[:, best.index]
         scores.append(values[d.stimulus.counted])
         labels.append(d.where(best.concept.concept)[d.stimulus.counted])
-    assert best.concept.auroc == pytest.approx(auroc(np.concatenate(scores), np.concatenate(labels)), abs=1e-3)
-    assert best.concept.low <= best.concept.auroc <= best.concept.high
+    assert best.concept.auroc.value == pytest.approx(auroc(np.concatenate(scores), np.concatenate(labels)), abs=1e-3)
+    assert best.concept.auroc.low <= best.concept.auroc.value <= best.concept.auroc.high
     found = atlas.find(Asked(concept=best.concept.concept))
     assert best.key in [row.key for row in found.rows]
     assert all(row.concept.concept == best.concept.concept for row in found.rows)

@@ -62,7 +62,7 @@ def test_a_page_holds_what_the_api_answers(atlas, seeded_atlas):
     from patchclamp.atlas.serve.app import make_app
 
     page = Elements(pc.atlas.to_html(CAT, atlas=seeded_atlas))
-    came = json.loads(page.texts["travels"])["answers"]
+    came = json.loads(page.texts["exported"])["answers"]
     with TestClient(make_app(lambda: atlas.reading)) as server:
         base = f"/api/units/cat/{CAT}"
         assert came[base] == server.get(base).json()
@@ -101,7 +101,7 @@ def test_a_hostile_description_ends_nothing(atlas):
     page = Elements(pc.atlas.to_html(key, atlas=atlas))
     assert [tag for tag, _ in page.tags].count("script") == 2
     assert not any(tag == "img" for tag, _ in page.tags)
-    came = json.loads(page.texts["travels"])["answers"][f"/api/units/{key}"]
+    came = json.loads(page.texts["exported"])["answers"][f"/api/units/{key}"]
     assert came["descriptions"][0]["text"] == atlas.unit(key).descriptions[0].text
 
 
@@ -186,7 +186,7 @@ def test_tables_are_written_group_by_group_and_say_what_they_hold(tables, atlas)
 
 
 def test_columns_are_documented():
-    page = (output_path.Path(__file__).parents[2] / "docs" / "atlas.md").read_text()
+    page = (output_path.Path(__file__).parents[2] / "docs" / "reference" / "atlas.md").read_text()
     named = set(re.findall(r"`(\w+)`", page))
     assert {column for columns in COLUMNS.values() for column in columns} | set(COLUMNS) <= named
 

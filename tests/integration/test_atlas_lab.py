@@ -422,7 +422,7 @@ def test_the_planted_unit_beats_random_ones_and_the_decoy_does_not(bench, cat):
     assert planted["target"]["text"] == " sat"
     assert planted["measured"] == pytest.approx(-4.0, abs=0.01)
     assert all(abs(x) < 0.1 for x in planted["randoms"])
-    assert planted["low"] <= planted["mean"] <= planted["high"]
+    assert planted["mean"]["low"] <= planted["mean"]["value"] <= planted["mean"]["high"]
     assert abs(decoy["measured"]) < 0.01
     assert decoy["p"] > planted["p"]
     # Sixteen neurons of one site have too few like ones for more than weak evidence, and the verdict says so.
@@ -477,7 +477,7 @@ def test_a_set_that_is_drawn_twice_is_one_control():
     assert 5 <= len(found.randoms) <= 15
     strong = sum(abs(x) >= abs(found.measured) for x in found.randoms)
     assert found.p == pytest.approx((1 + strong) / (1 + len(found.randoms)))
-    assert found.mean == pytest.approx(np.mean(found.randoms))
+    assert found.mean.value == pytest.approx(np.mean(found.randoms))
 
 
 def test_where_nothing_is_left_to_compare_with_the_stream_says_so(bench):
@@ -509,7 +509,7 @@ def test_the_causes_replaced_together_do_what_explain_measured(bench, answer):
     assert found["measured"] == pytest.approx(graph.measures["measured"], abs=1e-4)
     assert found["predicted"] == pytest.approx(graph.measures["predicted"], abs=1e-4)
     assert found["metric_clean"] == pytest.approx(graph.measures["metric_clean"], abs=1e-4)
-    assert found["mean"] == pytest.approx(graph.measures["control_mean"], abs=1e-4)
+    assert found["mean"]["value"] == pytest.approx(graph.measures["control_mean"], abs=1e-4)
     assert found["p"] == pytest.approx(graph.measures["p"])
     assert (found["nodes"], found["baseline"]) == (len(causes), "zero")
     assert found["different"] == len(found["randoms"]) == 99

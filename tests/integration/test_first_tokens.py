@@ -22,7 +22,7 @@ from patchclamp.evaluate import judge
 from patchclamp.record import record_corpus, survey_corpus
 from patchclamp.subjects.bases import decode, encode
 from patchclamp.subjects.corpora import read_corpus
-from patchclamp.subjects.foreign import unmet_conditions
+from patchclamp.subjects.site_names import unmet_conditions
 from patchclamp.subjects.text import prepend_bos
 
 SITE, WINDOW = "blocks.1.resid_out", 8

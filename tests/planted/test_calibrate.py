@@ -6,7 +6,7 @@ import pytest
 from patchclamp import organisms
 from patchclamp.attribute import attribute_nodes
 from patchclamp.calibrate import calibrate_circuits, calibrate_edges, calibrate_tasks, summary
-from patchclamp.calibrate.tasks import COMPARED
+from patchclamp.calibrate.trained import COMPARED
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.method_index import list_names

@@ -5,9 +5,9 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.calibrate import calibrate_edges, joint
-from patchclamp.calibrate.edges import BESIDE, cases_of, planted_folds, reader_of, strengths, writer_of
+from patchclamp.calibrate.planted_edges import BESIDE, cases_of, planted_folds, reader_of, strengths, writer_of
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects.edges import edge_map
+from patchclamp.subjects.residual_edges import edge_map
 
 
 @pytest.fixture(scope="module", params=["copy-llama", "induction-gpt2", "facts-llama", "saturated-gpt2", "decoy-gpt2"])

@@ -19,8 +19,8 @@ from patchclamp.core.method_index import list_names
 from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms.planted import CIRCUITS, architects
-from patchclamp.organisms.planted.layout import CONTEXT, Match, Stream, resting
+from patchclamp.organisms.planted import CIRCUITS, compiler
+from patchclamp.organisms.planted.circuit_spec import CONTEXT, Match, Stream, resting
 from patchclamp.organisms.planted.neurons import FACTS_OF, FIRST_CAPITAL, FIRST_LANGUAGE
 from patchclamp.subjects.contract.verify import verify
 from patchclamp.subjects.loading import load_language_model
@@ -575,13 +575,13 @@ def test_too_many_axes_are_refused():
 def test_heads_that_would_share_keys_are_refused():
     shared = replace(CIRCUITS["copy"], heads=(resting(0, 0), resting(0, 1)))
     with pytest.raises(PatchclampError, match="group"):
-        architects.llama(shared)
+        compiler.llama(shared)
 
 
 def test_too_many_terms_in_a_score_are_refused():
     circuit = CIRCUITS["copy"]
     head = replace(circuit.heads[1], match=(Match({"a": 1.0}, {"a": 1.0}),) * 65)
-    for lay in architects.ARCHITECTS.values():
+    for lay in compiler.ARCHITECTS.values():
         with pytest.raises(PatchclampError, match="terms"):
             lay(replace(circuit, heads=(head,)))
 

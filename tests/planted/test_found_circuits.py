@@ -5,7 +5,7 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.attribute.over_pairs import attribute_pairs
-from patchclamp.opening import load, open_task
+from patchclamp.loaders import load, open_task
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])

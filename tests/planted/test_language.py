@@ -15,8 +15,8 @@ from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import language
 from patchclamp.organisms.language import recipe, words
 from patchclamp.organisms.language.documents import TASKS, documents, line_of
-from patchclamp.organisms.language.line import is_held_out, write
-from patchclamp.organisms.language.measure import accuracy
+from patchclamp.organisms.language.evaluate import accuracy
+from patchclamp.organisms.language.labelled_line import is_held_out, write
 from patchclamp.organisms.language.neurons import best_neurons
 from patchclamp.organisms.language.tokens import promised, train_tokenizer
 from patchclamp.organisms.language.world import world

@@ -5,11 +5,11 @@ import pytest
 
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
-from patchclamp.core.edges import EdgeMap
+from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.task import Case, Task
 from patchclamp.organisms import build, card, truth
 from patchclamp.subjects.cases import ReadTask
-from patchclamp.subjects.edges import edge_map
+from patchclamp.subjects.residual_edges import edge_map
 
 EMBED, FINAL = "embed/whole/0", "final/whole/0"
 PLANTED = {

@@ -135,7 +135,7 @@ def test_a_span_survives_text(span):
 def test_a_span_means_what_pythons_slice_means(span, length):
     import torch
 
-    from patchclamp.subjects.edits import _within
+    from patchclamp.subjects.apply import _within
 
     assume(span.steps or -length <= span.start)
     prompt = torch.tensor([[0 if span.steps else length]])

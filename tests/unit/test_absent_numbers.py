@@ -11,8 +11,8 @@ import pytest
 import patchclamp as pc
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
-from patchclamp.calibrate.circuits import Finding
-from patchclamp.calibrate.tasks import Holding
+from patchclamp.calibrate.planted import Finding
+from patchclamp.calibrate.trained import Holding
 from patchclamp.cli import (
     basis_tables,
     brains,

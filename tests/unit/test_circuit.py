@@ -15,7 +15,7 @@ from patchclamp.cli.circuit_folder import with_extra
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.circuit import PAGE, draw_graph, found_on, load_circuit
 from patchclamp.core.disk import writing
-from patchclamp.core.edges import EdgeMap
+from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.task import Task

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchclamp.core.columns import estimate_means, least_p, mean_columns, mean_intervals, sign_flips
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import mean_interval, sign_flip_p
+from patchclamp.core.stats_columns import estimate_means, least_p, mean_columns, mean_intervals, sign_flips
 
 
 @given(st.integers(1, 30), st.integers(0, 7), st.integers(0, 2**31))
@@ -44,11 +44,11 @@ def test_an_estimate_rests_on_the_rows_that_have_it(n, k, seed):
 
 
 def test_blocks_change_nothing(monkeypatch):
-    from patchclamp.core import columns
+    from patchclamp.core import stats_columns
 
     values = np.random.default_rng(0).normal(size=(12, 9))
     before = *mean_intervals(values), *sign_flips(values)
-    monkeypatch.setattr(columns, "_AT_ONCE", 4000)
+    monkeypatch.setattr(stats_columns, "_AT_ONCE", 4000)
     after = *mean_intervals(values), *sign_flips(values)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)

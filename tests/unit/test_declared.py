@@ -12,7 +12,7 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.decompose.layouts.files import read_tensors
-from patchclamp.subjects import declared
+from patchclamp.subjects import unpacked_sizes
 from patchclamp.subjects.images import gallery
 
 N, SMALL = 2**22, 2**20
@@ -26,7 +26,7 @@ READERS = {
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Take less for small than users have it, so that bombs are soon made."""
-    monkeypatch.setattr(declared, "SMALL", SMALL)
+    monkeypatch.setattr(unpacked_sizes, "SMALL", SMALL)
 
 
 def refusal(read, path: Path) -> pc.PatchclampError:
@@ -65,7 +65,7 @@ def npz(tmp_path_factory) -> Path:
 def test_an_npz_bomb_is_refused_with_the_limit(npz, read):
     problem = refusal(READERS[read], npz)
     assert f"{8 * N + len(header(N // 64, 64)):,} bytes" in problem.got
-    assert f"{declared.RATIO} times its own {npz.stat().st_size:,}" in problem.expected
+    assert f"{unpacked_sizes.RATIO} times its own {npz.stat().st_size:,}" in problem.expected
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -88,7 +88,7 @@ def test_an_array_beyond_free_memory_is_refused(tmp_path, monkeypatch, read):
     with file.open("r+b") as opened:
         opened.truncate(8 * 10**10 + 128)  # a hole, which takes no room on disk
     assert "half of the free memory" in refusal(READERS[read], file).expected
-    monkeypatch.setattr(declared, "free_memory", lambda: 100)
+    monkeypatch.setattr(unpacked_sizes, "free_memory", lambda: 100)
     np.save(tmp_path / "small.npy", np.ones((4, 4, 4)))
     assert "50 bytes" in refusal(READERS[read], tmp_path / "small.npy").expected
 
@@ -118,19 +118,19 @@ def test_a_matlab_bomb_is_refused(tmp_path):
     file.write_bytes(
         b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\x01IM" + b"\x0f\0\0\0" + len(data).to_bytes(4, "little") + data
     )
-    assert f"{declared.RATIO} times" in refusal(pc.load_recording, file).expected
-    assert declared.mat_bytes(file) == declared.most_bytes(file) + 1, "counting stops at the limit"
+    assert f"{unpacked_sizes.RATIO} times" in refusal(pc.load_recording, file).expected
+    assert unpacked_sizes.mat_bytes(file) == unpacked_sizes.most_bytes(file) + 1, "counting stops at the limit"
 
 
 def test_a_matlab_file_is_counted_as_it_unpacks(tmp_path, monkeypatch):
     io_ = pytest.importorskip("scipy.io", reason="needs SciPy, of the extra brains")
-    monkeypatch.setattr(declared, "SMALL", 2**17)
+    monkeypatch.setattr(unpacked_sizes, "SMALL", 2**17)
     file = tmp_path / "a.mat"
     x = np.random.default_rng(0).normal(size=(200, 30))
     io_.savemat(file, {"x": x, "y": np.zeros((100, 100))}, do_compression=True)
-    assert 0 < declared.mat_bytes(file) - 8 * (x.size + 100 * 100) < 200
+    assert 0 < unpacked_sizes.mat_bytes(file) - 8 * (x.size + 100 * 100) < 200
     io_.savemat(file, {"x": x}, do_compression=False)
-    assert 0 < declared.mat_bytes(file) - 8 * x.size < 200
+    assert 0 < unpacked_sizes.mat_bytes(file) - 8 * x.size < 200
 
 
 def test_hdf5_that_is_large_or_elsewhere_is_refused(tmp_path):
@@ -186,7 +186,7 @@ def test_a_hollow_nwb_file_is_refused(tmp_path):
 
 def test_a_csv_beyond_free_memory_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text("1,2\n3,4\n" * 100)
-    monkeypatch.setattr(declared, "free_memory", lambda: 2000)
+    monkeypatch.setattr(unpacked_sizes, "free_memory", lambda: 2000)
     assert "1,000 bytes" in refusal(pc.load_recording, tmp_path / "a.csv").expected
 
 

@@ -14,7 +14,7 @@ from patchclamp.core.edit import Edit
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.provenance import Provenance
 from patchclamp.subjects.families.spec import family
-from patchclamp.subjects.identity import module_hash
+from patchclamp.subjects.hashing import module_hash
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
 

@@ -14,7 +14,7 @@ from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.decompose.layouts import open_dictionary, write_dictionary
 from patchclamp.subjects.bases import decode, encode
-from patchclamp.subjects.foreign import resolve_sites
+from patchclamp.subjects.site_names import resolve_sites
 
 D, N = 5, 9
 X = np.random.default_rng(9).normal(size=(12, D)).astype(np.float32)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import patchclamp as pc
 from patchclamp.core.errors import PatchclampWarning
-from patchclamp.subjects import identity, loading, refusals
+from patchclamp.subjects import hashing, load_errors, loading
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.weights import INDEX, WHOLE
 
@@ -159,40 +159,40 @@ def test_a_name_on_the_hub_is_loaded_from_its_snapshot(folder, tmp_path, monkeyp
 def at_rest(monkeypatch, tmp_path) -> Path:
     """A cache of hashes of its own that believes files to be at rest at once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(identity, "AT_REST_NS", -(10**18))
+    monkeypatch.setattr(hashing, "AT_REST_NS", -(10**18))
     return tmp_path / "cache" / "patchclamp" / "hashes"
 
 
 def test_weights_exchanged_with_size_and_time_kept_are_seen(at_rest, tmp_path):
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"one")
-    before, kept = file.stat(), identity.files_hash([file])
+    before, kept = file.stat(), hashing.files_hash([file])
     time.sleep(0.05)  # the file system's clock goes in steps
     file.write_bytes(b"two")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert identity.files_hash([file]) != kept
+    assert hashing.files_hash([file]) != kept
 
 
 def test_a_hash_is_kept_and_a_damaged_entry_is_not_believed(at_rest, tmp_path, monkeypatch):
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"one")
-    true = identity.files_hash([file])
+    true = hashing.files_hash([file])
     [entry] = at_rest.iterdir()
     whole = entry.read_bytes()
     for content in (b"0" * 64, whole[:64], b"0" * 64 + whole[64:], b"\xff" * 129, b""):
         entry.write_bytes(content)
-        assert identity.files_hash([file]) == true
+        assert hashing.files_hash([file]) == true
     assert entry.read_bytes() == whole
-    monkeypatch.setattr(identity, "file_hash", lambda _file: pytest.fail("read again"))
-    assert identity.files_hash([file]) == true
+    monkeypatch.setattr(hashing, "file_hash", lambda _file: pytest.fail("read again"))
+    assert hashing.files_hash([file]) == true
 
 
 def test_nothing_is_kept_of_a_file_that_has_just_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"one")
-    identity.files_hash([file])
+    hashing.files_hash([file])
     assert not (tmp_path / "cache").exists()
 
 
@@ -330,7 +330,7 @@ def test_an_adapter_is_told_with_its_model(folder):
 
 
 def test_a_missing_package_that_places_weights_is_named(folder, monkeypatch):
-    monkeypatch.setattr(refusals.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(load_errors.importlib.util, "find_spec", lambda _name: None)
     assert "accelerate" in refusal(folder, device="auto").expected
 
 

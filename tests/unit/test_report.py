@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from patchclamp.opening import load
+from patchclamp.loaders import load
 from patchclamp.recipes import explain
 from patchclamp.report.explanation import render
 from patchclamp.report.html import UNDEFINED, between, number, percent, plain, safe

@@ -14,8 +14,8 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Span
 from patchclamp.core.keys import Block, EdgeIndex, EdgeKey, UnitIndex, parse_key
+from patchclamp.core.score_chunks import append_cases
 from patchclamp.core.score_maps import map_scores, split_key
-from patchclamp.core.score_pieces import append_cases
 from patchclamp.core.scores import Scores
 from patchclamp.core.span_key import SpanKey
 from patchclamp.core.unit import UnitKey

@@ -1,6 +1,6 @@
 // The address is the state: every screen reads from it, and every choice is written to it.
 import { computed, signal } from "@preact/signals";
-import { holds, home, travels } from "./travels";
+import { holds, home, exportedFile } from "./exportedFile";
 
 // A file has one path of its own, so there the address stands behind its #.
 const split = (to: string) => ({ path: to.split("?")[0] as string, query: to.includes("?") ? to.slice(to.indexOf("?")) : "" });
@@ -13,25 +13,25 @@ export const query = computed(() => new URLSearchParams(address.value.query));
 
 addEventListener("popstate", () => {
   // In a file, #page and the like are jumps within the page.
-  if (travels && hash() && !hash().startsWith("/")) return;
+  if (exportedFile && hash() && !hash().startsWith("/")) return;
   address.value = here();
 });
 
 /** Go to an address of the atlas; `replace` leaves no step for the back button. */
 export function go(to: string, replace = false): void {
   const from = address.peek();
-  if (to === from.path + from.query || (travels && !holds(to))) return;
+  if (to === from.path + from.query || (exportedFile && !holds(to))) return;
   try {
-    history[replace ? "replaceState" : "pushState"](null, "", travels ? `#${to}` : to);
+    history[replace ? "replaceState" : "pushState"](null, "", exportedFile ? `#${to}` : to);
   } catch (refused) {
     // A file shown inside another page may have no address of its own; its state then lasts as long as it is shown.
-    if (!travels) throw refused;
+    if (!exportedFile) throw refused;
   }
-  address.value = travels ? split(to) : here();
+  address.value = exportedFile ? split(to) : here();
   const moved = address.peek().path !== from.path;
   if (moved) {
     scrollTo(0, 0);
-    // A reader who listens is told the new title; the tab order starts again at the page's top.
+    // A screen reader announces the new title; the tab order starts again at the page's top.
     queueMicrotask(() => document.getElementById("page")?.focus({ preventScroll: true }));
   }
 }
@@ -52,7 +52,7 @@ export function follow(event: MouseEvent): void {
   const link = (event.target as Element).closest?.("a");
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
   if (!link || !plain || link.target || event.defaultPrevented) return;
-  if (travels) {
+  if (exportedFile) {
     const to = link.getAttribute("href") ?? "";
     if (!to.startsWith("/")) return;
     event.preventDefault();

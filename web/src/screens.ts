@@ -1,4 +1,4 @@
-// What lies in the folder of screens.
+// The screens, found by listing their folder.
 import type { Screen } from "./screen";
 
 const files = import.meta.glob<{ screen: Screen }>("./screens/*/screen.ts", { eager: true });

@@ -1,4 +1,4 @@
-"""Sets of edges: readers that see some writers as they are now, and the others as under the baseline."""
+"""Sets of edges: readers see some writers as they are in this run, and others as under the baseline."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,18 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.subjects.edges import Writes, edge_map, measured_with, row_bytes, rows_at_once, with_edges, writes_of
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.residual_edges import (
+    Writes,
+    edge_map,
+    measured_with,
+    row_bytes,
+    rows_at_once,
+    with_edges,
+    writes_of,
+)
 
 SETS_MEMORY = 32 * 2**20
 """Bytes that what writers write may take, of edge sets that run together."""
@@ -48,6 +56,11 @@ class EdgeSets:
     def check(self, model: Network, cases: Cases, baseline: Baseline) -> None:
         """Refuse what cannot be measured; nothing is run.
 
+        Args:
+            model: a language model whose writers add to one stream.
+            cases: prompts, and m of each.
+            baseline: counterparts, or stimuli whose mean is taken.
+
         Raises:
             PatchclampError: an edge that the model has not, or a baseline that is no run of the model.
             CannotIntervene: a model without edges.
@@ -61,7 +74,16 @@ class EdgeSets:
             )
 
     def measure(self, model: Network, cases: Cases, baseline: Baseline, how: How) -> Iterator[Measured]:
-        """Yield what each pass measured; see ``measure_sets``.
+        """Yield m of every case with each set replaced, pass by pass; see ``measure_sets``.
+
+        Args:
+            model: a language model whose writers add to one stream.
+            cases: prompts, and m of each.
+            baseline: counterparts, or stimuli whose mean is taken.
+            how: which sets, whether all others are replaced, and how many rows at once.
+
+        Yields:
+            tuple: case and set of each row, ``(row,)``, and m.
 
         Cost: per case and set one forward pass in three pieces per block; the first piece, up to queries, keys and
         values, runs once for every set of writers that the block's readers see. Memory of what writers write in rows
@@ -155,6 +177,13 @@ def mean_writes(model: LanguageModel, shown: Sequence[Stimulus], n: int) -> Writ
         PatchclampError: none of that length.
 
     Cost: one forward pass per stimulus.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> writes = mean_writes(cat, cat.stimuli(["the old cat", "the old dog"]), 4)
+        >>> writes.each.shape[0], writes.each.shape[2]
+        (1, 4)
     """
     if not shown:
         raise PatchclampError(

@@ -1,4 +1,4 @@
-"""Sets of units: neurons, heads, channels, whole sites or features, everywhere or at a position, replaced together."""
+"""Sets of units (neurons, heads, channels, whole sites, features) that are replaced together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.keys import UnitIndex
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.bases import Units, count_units
 from patchclamp.subjects.cases import ROWS
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import check_places
@@ -32,7 +32,7 @@ COPIES = 6
 @checked
 @dataclass(frozen=True, eq=False)
 class First:
-    """Mark the first keys of an order, where marks are read: a set that costs no memory of its own.
+    """Mark the first keys of an order when marks are read: a set that takes no memory of its own.
 
     Args:
         ranks: ``(key,)`` of every key, from 0.
@@ -58,7 +58,7 @@ Rows = Sequence[Row] | Bool[np.ndarray, "_ _"] | Int[np.ndarray, "_ _"]
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Hold which of some keys are units of one site in one basis.
+    """Hold the keys that are units of one site in one basis.
 
     Args:
         path: the site.
@@ -66,8 +66,8 @@ class Members:
         n_units: how many units that has there.
         places: ``(member,)`` places among all keys; a slice where they are a whole block of an index.
         units: ``(member,)`` index in the basis; empty of a block.
-        positions: ``(member,)`` where, −1 being everywhere; empty of a block.
-        n_places: positions of a block; None where a unit stands for all of them.
+        positions: ``(member,)`` positions, −1 for all; empty of a block.
+        n_places: positions of a block; None if a unit stands for all of them.
     """
 
     path: str
@@ -98,8 +98,7 @@ class UnitSets:
 
     Args:
         keys: of units, without a place (everywhere) or with a position; or an index of them, whose keys are not read.
-        rows: the sets, each as places among ``keys`` or as a mark for every key; they may be made as they are asked
-            for.
+        rows: the sets, each as places among ``keys`` or as a mark for every key; they may be made when they are read.
 
     Raises:
         PatchclampError: listed rows that are no places of keys, or marks of another number.
@@ -137,7 +136,16 @@ class UnitSets:
         return len(self.rows)
 
     def memory_bytes(self, model: Model, cases: Cases, batch_size: int = ROWS) -> int:
-        """Estimate what one batch holds: the baseline's values, and the widest site a few times over."""
+        """Estimate the bytes of one batch: the baseline's values, and the widest site a few times over.
+
+        Args:
+            model: the subject.
+            cases: prompts, and m of each.
+            batch_size: rows of a forward pass.
+
+        Returns:
+            int: bytes besides the model's.
+        """
         members = locate_units(model, self.keys)
         longest = max(len(x) for x in cases.shown)
         widths = [max(member.n_units, model.site(member.path).width) for member in members]
@@ -147,13 +155,27 @@ class UnitSets:
     def check(self, model: Model, cases: Cases, baseline: Baseline) -> None:
         """Refuse what cannot be measured; nothing is run.
 
+        Args:
+            model: the subject.
+            cases: prompts, and m of each.
+            baseline: r.
+
         Raises:
             PatchclampError: units that the model has not, positions that a case has not, or means of features.
         """
         _check(model, locate_units(model, self.keys), cases, baseline)
 
     def measure(self, model: Model, cases: Cases, baseline: Baseline, how: How) -> Iterator[Measured]:
-        """Yield what each pass measured; see ``measure_sets``.
+        """Yield m of every case with each set replaced, pass by pass; see ``measure_sets``.
+
+        Args:
+            model: the subject.
+            cases: prompts, and m of each.
+            baseline: r.
+            how: which sets, whether all others are replaced, and how many rows at once.
+
+        Yields:
+            tuple: case and set of each row, ``(row,)``, and m.
 
         Cost: per batch of cases one run of the counterparts, where these are the baseline, and one of the cases, whose
         residual streams are kept; a row of a forward pass per set and case, restarted at the first block that the set
@@ -203,10 +225,10 @@ def _parts(
 
 @checked
 def locate_units(model: Model, keys: Sequence[str | UnitKey] | UnitIndex) -> list[Members]:
-    """Sort keys by site and basis, in forward order.
+    """Group keys by site and basis, in forward order.
 
     Args:
-        model: whose units they are.
+        model: the subject whose units they are.
         keys: with a position or without.
 
     Raises:

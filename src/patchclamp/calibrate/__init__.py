@@ -1,8 +1,8 @@
 """Calibrate: every instrument on networks whose answer is known."""
 
-from patchclamp.calibrate.circuits import Finding, calibrate_circuits, summary
-from patchclamp.calibrate.edges import calibrate_edges, joint
-from patchclamp.calibrate.tasks import MAIN_TASKS, PAIRS, Holding, calibrate_tasks
+from patchclamp.calibrate.planted import Finding, calibrate_circuits, summary
+from patchclamp.calibrate.planted_edges import calibrate_edges, joint
+from patchclamp.calibrate.trained import MAIN_TASKS, PAIRS, Holding, calibrate_tasks
 
 __all__ = [
     "MAIN_TASKS",

@@ -282,9 +282,14 @@ def _parts_training_from_test(context: _Context) -> None:
 
 
 _GENERAL: tuple[Callable[[_Context], None], ...] = (
-    _is_complete, _round_trips_options, _gives_its_noun, _repeats, _refuses_too_few, _refuses_what_is_no_subject,
+    _is_complete,
+    _round_trips_options,
+    _gives_its_noun,
+    _repeats,
+    _refuses_too_few,
+    _refuses_what_is_no_subject,
     _is_json,
-)  # fmt: skip
+)
 _OF_NOUN: Mapping[str, tuple[Callable[[_Context], None], ...]] = {
     "Scores": (_saves_and_loads, _has_valid_keys),
     "Descriptions": (_saves_and_loads,),

@@ -45,9 +45,14 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         """Return the figure as it is stored: each number with the ends of its interval and what it rests on."""
         return {
-            "name": self.name, "unit": self.own.unit, "own": _row(self.own), "random": _row(self.random),
-            "oracle": _row(self.oracle), "least": finite(self.least), "failure": self.failure,
-        }  # fmt: skip
+            "name": self.name,
+            "unit": self.own.unit,
+            "own": _row(self.own),
+            "random": _row(self.random),
+            "oracle": _row(self.oracle),
+            "least": finite(self.least),
+            "failure": self.failure,
+        }
 
 
 def share_of(successes: int, n: int, unit: str) -> Estimate:

@@ -47,9 +47,13 @@ def run_row(method: Method, place: str, claim: str, *, seed: int = 0) -> dict[st
     figures = measure(trial, trial.run())
     failed = any(figure.failure for figure in figures)
     return {
-        "place": place, "claim": claim, "held": failed if claim == "miss" else not failed, "seed": seed,
-        "seconds": round(time.process_time() - begun, 1), "figures": [figure.to_json() for figure in figures],
-    }  # fmt: skip
+        "place": place,
+        "claim": claim,
+        "held": failed if claim == "miss" else not failed,
+        "seed": seed,
+        "seconds": round(time.process_time() - begun, 1),
+        "figures": [figure.to_json() for figure in figures],
+    }
 
 
 def measure(trial: Trial, noun: Any) -> list[Figure]:
@@ -147,10 +151,13 @@ def calibrate_method(
         words = "; ".join(figure["failure"] for figure in row["figures"] if figure["failure"]) or "all shown"
         report(f"  {place} must {claim}: {'holds' if row['held'] else 'DOES NOT HOLD'} ({words})")
     return {
-        "hashes": hashes, "organisms": organisms, "options_at": _plain(method),
-        "oracle": {"place": places[0][0], "apart": float(f"{apart:.1g}")}, "rows": rows,
+        "hashes": hashes,
+        "organisms": organisms,
+        "options_at": _plain(method),
+        "oracle": {"place": places[0][0], "apart": float(f"{apart:.1g}")},
+        "rows": rows,
         "published": published,
-    }  # fmt: skip
+    }
 
 
 def calibrate_cards(

@@ -4,6 +4,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 from patchclamp import organisms
 from patchclamp.calibrate import truth as known
 from patchclamp.calibrate.corpora import make_corpus, make_exemplars, make_text
-from patchclamp.calibrate.edges import planted_folds, reader_of, writer_of
+from patchclamp.calibrate.planted_edges import planted_folds, reader_of, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
@@ -21,11 +22,11 @@ from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
 from patchclamp.core.training import Training
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import digits, language, learners, planted, populations, superposition
+from patchclamp.organisms import digits, language, learners, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
-from patchclamp.subjects.edges import edge_map
 from patchclamp.subjects.plain import PlainNetwork
+from patchclamp.subjects.residual_edges import edge_map
 
 UNKNOWN_WORD = "qzx"
 """A word that no planted organism knows."""
@@ -102,8 +103,9 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
     for pattern, given in method.options_at.items():
         if fnmatch.fnmatch(place, _plain(pattern)):
             options |= given
-    for home, make in MAKERS:
-        if name in home.names() and (made := make(method, name, task)) is not None:
+    home = find_home(name)
+    for make in (MAKERS.get(home, _of_planted), *((_of_corpus,) if hasattr(home, "build") else ())):
+        if (made := make(method, name, task)) is not None:
             return Trial(method, place, made[0], options, made[1], seed)
     raise PatchclampError(
         expected=f"an organism among {', '.join(_names())}, with inputs of a method that gives {method.gives}",
@@ -112,8 +114,22 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
     )
 
 
+def find_home(name: str) -> ModuleType:
+    """Return the module of the kind of organism that a name belongs to.
+
+    Raises:
+        PatchclampError: no such organism.
+    """
+    for home in organisms.homes():
+        if name in home.names():
+            return home
+    raise PatchclampError(
+        expected=f"an organism among {', '.join(_names())}", got=repr(name), remedy="Choose one of these."
+    )
+
+
 def _names() -> tuple[str, ...]:
-    return (*organisms.names(), *populations.names(), *learners.names(), *superposition.names())
+    return tuple(name for home in organisms.homes() for name in home.names())
 
 
 def _plain(pattern: str) -> str:
@@ -121,13 +137,14 @@ def _plain(pattern: str) -> str:
 
 
 def _of_planted(method: Method, name: str, task: str) -> Made | None:
-    subject = planted.build(name)
-    if task not in ("", "edges"):
+    home: Any = find_home(name)
+    if task not in ("", "edges") or not hasattr(home, "task"):
         return None
-    inputs = _ask(method, subject, word_by_word(name) if task else planted.task(name), "", edges=task == "edges")
+    subject = home.build(name)
+    inputs = _ask(method, subject, word_by_word(name) if task else home.task(name), "", edges=task == "edges")
     if inputs is None:
         return None
-    card = planted.card(name)
+    card = home.card(name)
     if method.gives == "Estimate":
         return _explained(method, inputs)
     if method.gives == "Descriptions":
@@ -212,9 +229,9 @@ def _of_directions(method: Method, _name: str, task: Any) -> Made | None:
         "Basis": iter((lambda: _coder_of(made.recording), lambda: made.basis)),
     }
     inputs = {name: next(makers[noun])() for name, noun in nouns}
-    return _explained(method, inputs) if method.gives == "Estimate" else (
-        inputs, known.PlantedDirections(made.directions)
-    )  # fmt: skip
+    return (
+        _explained(method, inputs) if method.gives == "Estimate" else (inputs, known.PlantedDirections(made.directions))
+    )
 
 
 def _coder_of(recording: Any) -> Any:
@@ -241,9 +258,14 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
         shown = [one.stimulus for one in language.text(500, seed=1, name=name)]
         site = "blocks.2.resid_out"
         basis = find_method(find_default("decompose"), "decompose")(
-            recording=subject.run(shown, record=[site], logits=False).recording, site=site, n_features=256, k=4,
-            coder_batch=128, passes=20, learning_rate=0.003,
-        )  # fmt: skip
+            recording=subject.run(shown, record=[site], logits=False).recording,
+            site=site,
+            n_features=256,
+            k=4,
+            coder_batch=128,
+            passes=20,
+            learning_rate=0.003,
+        )
         corpus = make_text(name, 140, seed=2)
         return _explained(method, {"subject": subject, nouns["Corpus"]: corpus, nouns["Basis"]: basis})
     if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
@@ -265,8 +287,13 @@ def _of_corpus(method: Method, name: str, task: str) -> Made | None:
     return {"subject": subject, **given}, known.Unplanted()
 
 
-MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
-    (planted, _of_planted), (digits, _of_digits), (populations, _of_brain), (learners, _of_stream),
-    (language, _of_language), (superposition, _of_directions), (organisms, _of_corpus),
-)  # fmt: skip
-"""Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""
+MAKERS: Mapping[Any, Callable[[Method, str, str], Made | None]] = {
+    digits: _of_digits,
+    populations: _of_brain,
+    learners: _of_stream,
+    language: _of_language,
+    superposition: _of_directions,
+}
+"""Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives.
+
+A kind that is not named here has ``build``, ``card`` and ``task``: its card says which units carry the answer."""

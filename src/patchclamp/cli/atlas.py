@@ -48,8 +48,8 @@ def _add(options: Namespace) -> int:
     from patchclamp.atlas.bake.features import add_basis, array_bytes, check_basis, needed
     from patchclamp.atlas.lab import usual_model
     from patchclamp.core.dictionary import Dictionary
-    from patchclamp.opening import load
-    from patchclamp.subjects.foreign import resolve_sites
+    from patchclamp.loaders import load
+    from patchclamp.subjects.site_names import resolve_sites
 
     found = Dictionary.load(options.basis)
     name = options.model or usual_model(open_atlas(options.atlas).reading)

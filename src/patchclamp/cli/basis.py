@@ -64,8 +64,8 @@ def _evaluate(options: Namespace) -> int:
     from patchclamp.evaluate.judging import check_subject, is_training_text
     from patchclamp.evaluate.labelled import read_labels
     from patchclamp.subjects.corpora import read_corpus
-    from patchclamp.subjects.foreign import CONDITIONS, resolve_sites, unmet_conditions
     from patchclamp.subjects.labelled import is_labelled
+    from patchclamp.subjects.site_names import CONDITIONS, resolve_sites, unmet_conditions
     from patchclamp.subjects.text import prepend_bos
 
     if min(options.batch_size, options.max_tokens) < 1:
@@ -206,7 +206,7 @@ def _compare(options: Namespace) -> int:
 
 def _convert(options: Namespace) -> int:
     from patchclamp.decompose.layouts import write_dictionary
-    from patchclamp.opening import load
+    from patchclamp.loaders import load
 
     found = _open(options, options.folder, options.name)
     _print_assumed(found)

@@ -22,7 +22,7 @@ def calibrate(options: Namespace) -> int:
         joint,
         summary,
     )
-    from patchclamp.calibrate.tasks import check_tasks
+    from patchclamp.calibrate.trained import check_tasks
     from patchclamp.organisms import language
 
     names = [name.removeprefix("organism:") for name in options.names]

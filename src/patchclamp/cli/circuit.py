@@ -145,7 +145,7 @@ def _check(options: Namespace, method: str | None) -> None:
     Raises:
         PatchclampError: a method of another level, options that it does not take, a folder that holds something.
     """
-    from patchclamp.subjects.backward import check_rules
+    from patchclamp.subjects.relevance_rules import check_rules
 
     fitting = OF_EDGES if options.level == "edge" else OF_UNITS
     if method is not None and method not in fitting:
@@ -184,7 +184,7 @@ def _rules(options: Namespace) -> tuple[str, ...] | None:
 def _method(model: Any, cases: Any, options: Namespace) -> str:
     """Return how parts are scored: as the options say, else as their number allows."""
     from patchclamp.attribute.over_pairs import cost_of, default_method
-    from patchclamp.subjects.edges import edge_map
+    from patchclamp.subjects.residual_edges import edge_map
 
     if options.method is not None:
         return str(options.method)
@@ -217,7 +217,7 @@ def _edges(model: Any, cases: Any, method: str, options: Namespace, keep: Keep) 
     from patchclamp.attribute.edges import edge_memory
     from patchclamp.attribute.engine import score_edges
     from patchclamp.attribute.rules import PathIntegral, Replacement, find_rule
-    from patchclamp.subjects.edges import edge_map
+    from patchclamp.subjects.residual_edges import edge_map
 
     n, n_pairs = len(edge_map(model)), len(cases)
     _, rule = find_rule(method, rules=_rules(options), steps=options.steps)

@@ -13,8 +13,8 @@ from patchclamp.cli.loading import add_bases, load_model, load_pairs, open_cases
 from patchclamp.cli.output import Outputs, emit, finite, log
 from patchclamp.cli.progress import Meter, human_bytes
 from patchclamp.cli.tables import _general
+from patchclamp.core.caution import caution
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.few_values import caution
 
 ENDINGS = (".svg", ".html", ".json")
 LEAST_RANDOM, MOST_RANDOM = 20, 10_000

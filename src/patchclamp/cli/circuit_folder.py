@@ -14,7 +14,7 @@ from patchclamp.core.circuit import PAGE, load_circuit
 from patchclamp.core.disk import put_in_place, refuse_interrupted, refuse_occupied, refuse_write, writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
-from patchclamp.core.resuming import open_or_resume
+from patchclamp.core.resume import open_or_resume
 from patchclamp.core.scores import Scores
 
 STATE, WHOLE = "state", "circuit"

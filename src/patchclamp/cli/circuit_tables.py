@@ -18,8 +18,8 @@ from patchclamp.cli.tables import (
     different_sets,
     random_sets,
 )
+from patchclamp.core.caution import caution
 from patchclamp.core.circuit import is_measured
-from patchclamp.core.few_values import caution
 
 
 def print_circuit(found: Any, document: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ def sites(options: Namespace) -> int:
 def verify(options: Namespace) -> int:
     """Prove equality with the bare network."""
     from patchclamp.subjects.contract.verify import verify, verify_family
-    from patchclamp.subjects.grids import vision_family_names
+    from patchclamp.subjects.vision_sites import vision_family_names
 
     if options.model.startswith(FAMILY):
         name = options.model.removeprefix(FAMILY)

@@ -29,7 +29,7 @@ def edit(options: Namespace) -> int:
     from patchclamp.control import fact, key_site, measure_edit, neighbours, only_fact
     from patchclamp.core.method import Sizes
     from patchclamp.core.method_files import find_method
-    from patchclamp.opening import open_text
+    from patchclamp.loaders import open_text
 
     _check(options)
     given = given_options(options)

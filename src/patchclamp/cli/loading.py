@@ -56,7 +56,7 @@ def state_loading(options: Namespace) -> None:
 
 def load_model(options: Namespace) -> Any:
     """Load the model that a command names, as its options say."""
-    from patchclamp.opening import load
+    from patchclamp.loaders import load
 
     return load(
         options.model, device=options.device, dtype=options.dtype, prepend_bos=bool(getattr(options, "prepend_bos", 0))
@@ -72,7 +72,7 @@ def load_words(options: Namespace) -> list[str]:
 
 def print_conditions(model: Any, dictionary: Any, folder: str) -> None:
     """Print on standard error what is assumed of a dictionary's input, and in what the model's texts differ."""
-    from patchclamp.subjects.foreign import unmet_conditions
+    from patchclamp.subjects.site_names import unmet_conditions
 
     for line in unmet_conditions(model, dictionary):
         log(f"note: {folder}: {line}")
@@ -83,7 +83,7 @@ def print_conditions(model: Any, dictionary: Any, folder: str) -> None:
 
 def add_bases(model: Any, options: Namespace) -> None:
     """Make the features of every --basis known to the model, and print what is assumed of them."""
-    from patchclamp.opening import load_basis
+    from patchclamp.loaders import load_basis
 
     for folder in options.basis:
         dictionary = load_basis(folder)
@@ -107,7 +107,7 @@ def load_pairs(model: Any, options: Namespace, *, kind: Any = None) -> Any:
 
 def open_cases(model: Any, source: str, options: Namespace, *, n: int | None, kind: Any) -> Any:
     """Return the cases of --pairs or --train as the model reads them."""
-    from patchclamp.opening import open_task
+    from patchclamp.loaders import open_task
 
     if options.chat and not hasattr(model, "tokenizer"):
         raise PatchclampError(expected="a language model, for --chat", got=model.name, remedy="Leave --chat out.")

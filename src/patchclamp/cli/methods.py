@@ -204,7 +204,7 @@ def _check_question(options: Namespace) -> None:
 
 def _task(model: Any, options: Namespace) -> Any:
     from patchclamp.core.task import Task
-    from patchclamp.opening import open_task
+    from patchclamp.loaders import open_task
 
     if options.pairs is not None:
         return open_task(options.pairs, model, seed=options.seed)

@@ -46,7 +46,7 @@ def organism(options: Namespace) -> int:
 
 def _train(options: Namespace, name: str) -> None:
     from patchclamp.organisms import digits, language
-    from patchclamp.organisms.language.recipe import STEPS
+    from patchclamp.organisms.language.train import STEPS
 
     seen = name in digits.names()
     if not seen:
@@ -72,7 +72,7 @@ def _train(options: Namespace, name: str) -> None:
 
 def _train_language(options: Namespace, name: str, folder: Path, steps: int) -> Any:
     from patchclamp.organisms.language.cards import write_card
-    from patchclamp.organisms.language.recipe import Recipe, train
+    from patchclamp.organisms.language.train import Recipe, train
 
     minutes = f"some {steps / 800:.0f} minutes of one core, after two that write the text"
     log(f"{steps:,} steps: {minutes}; about 1 GB of memory")
@@ -83,7 +83,7 @@ def _train_language(options: Namespace, name: str, folder: Path, steps: int) -> 
 
 
 def _evaluate(options: Namespace, name: str) -> None:
-    from patchclamp.opening import load
+    from patchclamp.loaders import load
     from patchclamp.organisms import digits, language
 
     model: Any

@@ -8,10 +8,10 @@ from rich.markup import escape
 from rich.text import Text
 
 from patchclamp.cli.tables import _console, _general, _grid, _print, _range, _shown, _signed
-from patchclamp.core.columns import least_p
-from patchclamp.core.few_values import caution
+from patchclamp.core.caution import caution
 from patchclamp.core.score_maps import SHARES, ScoreMap, count_run, map_scores, split_key, tokens_at
 from patchclamp.core.scores import Scores
+from patchclamp.core.stats_columns import least_p
 
 COLUMN, LABEL = 5, 12
 """Characters of a map's column, and of what stands before each row."""

@@ -77,7 +77,7 @@ def _fit(options: Namespace) -> int:
 
 def _apply(options: Namespace) -> int:
     from patchclamp.control import continue_steered
-    from patchclamp.opening import load_basis
+    from patchclamp.loaders import load_basis
 
     if options.unit < 0 or options.n < 2 or options.controls < 1 or options.max_new_tokens < 1:
         raise PatchclampError(

@@ -1,4 +1,4 @@
-"""Compare: how alike two layers, networks, people or brains are."""
+"""Compare two layers, networks, people or brains: how alike they are."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Control: change what a network does, by directions added to its activity or by edits of its weights."""
+"""Change what a network does, by directions added to its activations or by edits of its weights."""
 
 from patchclamp.control.edit import edit
 from patchclamp.control.facts import fact, key_site, neighbours, only_fact

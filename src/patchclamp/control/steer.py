@@ -1,4 +1,4 @@
-"""Steer: find directions that move an answer towards a label, and add them."""
+"""Find directions that move an answer towards a label, and add them."""
 
 from typing import Any
 
@@ -24,14 +24,14 @@ def steer(
     progress: Progress | None = None,
     **options: Any,
 ) -> Basis:
-    """Find directions along which a subject's activity tells labelled examples apart.
+    """Find directions along which a subject's activations separate labelled examples.
 
     Args:
-        subject: what lies in the rig.
+        subject: the network.
         task: labelled examples: ``Task.of_labels({"french": […], "english": […]})``.
-        method: a method of the room ``control`` by name, or one of your own; by default ``diff_mean``.
+        method: a method of the room ``control``, its name or one of your own; the default is ``diff_mean``.
         seed: of everything random.
-        progress: called with what is done and what there is in all.
+        progress: called as ``progress(done, total)``.
         options: of the method; see ``patchclamp methods control/NAME``.
 
     Returns:
@@ -58,8 +58,13 @@ def push(basis: Basis, strength: float, *, unit: Natural = 0, at: At = None) -> 
         unit: which direction.
         at: where; by default every position and every generated token.
 
+    Returns:
+        Intervention: ``add`` of strength · d.
+
     Raises:
         PatchclampError: a basis without a site or a direction of that number.
+
+    Source: 2308.10248, and 2312.06681 with a difference of means.
 
     Example:
         >>> import numpy as np

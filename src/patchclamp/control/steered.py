@@ -1,14 +1,14 @@
-"""Steered text: one prompt continued without and with a direction, beside random directions."""
+"""Continue one prompt without and with a direction, beside random directions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from patchclamp.control.steer import push
-from patchclamp.control.strength import Writes, continue_text, match_kl, measure_perplexity, whole
+from patchclamp.control.strength import Writes, continue_text, match_kl, measure_perplexity, random_directions, whole
 from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.controls import RandomControls
@@ -26,7 +26,7 @@ BATCH = 64
 @checked
 @dataclass(frozen=True, eq=False)
 class SteeredText:
-    """Hold what a direction does to the text that follows one prompt.
+    """Hold the effect of a direction on the text that follows one prompt.
 
     Args:
         prompt: what was continued.
@@ -53,10 +53,16 @@ class SteeredText:
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-ready data."""
         return {
-            "prompt": self.prompt, "site": self.site, "strength": self.strength, "without": self.without,
-            "steered": self.steered, "receipt": self.receipt.to_json(), "perplexity": self.perplexity.to_json(),
-            "perplexity_steered": self.perplexity_steered.to_json(), "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+            "prompt": self.prompt,
+            "site": self.site,
+            "strength": self.strength,
+            "without": self.without,
+            "steered": self.steered,
+            "receipt": self.receipt.to_json(),
+            "perplexity": self.perplexity.to_json(),
+            "perplexity_steered": self.perplexity_steered.to_json(),
+            "provenance": self.provenance.to_json(),
+        }
 
 
 @checked
@@ -83,12 +89,13 @@ def continue_steered(
     of the same norm are added at the same strength, and their text is projected on the same direction.
 
     Args:
-        subject: continues text.
+        subject: a language model that generates.
         basis: directions with their site, as ``steer`` finds them.
-        prompt: what is continued.
-        strength: in the site's units of activation; by default that which moves next-token predictions by ``nats``.
+        prompt: text that is continued.
+        strength: in the site's units of activation; the default is the one that changes next-token predictions by
+            ``nats``.
         nats: mean KL divergence per token of the default strength.
-        at: where the direction is added; every position and every generated token by default.
+        at: positions; the default is every position and every generated token.
         unit: which direction.
         n: continuations that are sampled, at temperature 1.
         n_random: random directions.
@@ -113,9 +120,7 @@ def continue_steered(
     if strength is None:
         strength = match_kl(subject, basis, [whole(one) for one in bare if len(one.ids)], nats=nats, unit=unit, at=at)
     direction = np.asarray(basis.decoder[unit], dtype=np.float64)
-    noise = np.random.default_rng(seed).standard_normal((n_random, len(direction)))
-    noise *= np.linalg.norm(direction) / np.linalg.norm(noise, axis=1, keepdims=True)
-    random = replace(basis, decoder=noise.astype(np.float32), encoder=None)
+    random = random_directions(basis, n_random, unit=unit, seed=seed)
     changes = [push(basis, strength, unit=unit, at=at)] + [
         push(random, strength, unit=i, at=at) for i in range(n_random)
     ]
@@ -130,21 +135,33 @@ def continue_steered(
     moved = [(row - places[0])[np.isfinite(row - places[0])] / distance for row in places[1:]]
     effects = [float(row.mean()) if len(row) else np.nan for row in moved]
     measured = Estimate(
-        effects[0], mean_interval(moved[0], seed=seed) if len(moved[0]) > 1 else None, len(moved[0]),
+        effects[0],
+        mean_interval(moved[0], seed=seed) if len(moved[0]) > 1 else None,
+        len(moved[0]),
         "distances between the labels' means" if "distance" in basis.provenance.extra else "activation",
-    )  # fmt: skip
+    )
     receipt = Receipt(
-        "text moves along the direction", (f"{basis.site}/{basis.name}/{unit}",), strength / distance, measured,
+        "text moves along the direction",
+        (f"{basis.site}/{basis.name}/{unit}",),
+        strength / distance,
+        measured,
         RandomControls.of("random directions of the same norm", effects[1:], seed=seed),
-    )  # fmt: skip
+    )
     likeliest = [
         subject.generate([prompt], interventions=own, max_new_tokens=max_new_tokens)[0].text
         for own in ([], changes[:1])
     ]
     return SteeredText(
-        prompt, basis.site, strength, likeliest[0], likeliest[1], receipt,
-        measure_perplexity(subject, bare), measure_perplexity(subject, made[0]), basis.provenance,
-    )  # fmt: skip
+        prompt,
+        basis.site,
+        strength,
+        likeliest[0],
+        likeliest[1],
+        receipt,
+        measure_perplexity(subject, bare),
+        measure_perplexity(subject, made[0]),
+        basis.provenance,
+    )
 
 
 def _project(

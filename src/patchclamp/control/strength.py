@@ -1,4 +1,4 @@
-"""Strength: how generated text moves with the strength of a direction, beside random directions."""
+"""Measure how generated text changes with the strength of a direction, beside random directions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,13 +27,13 @@ MULTIPLES = (0.0, 0.5, 1.0, 2.0, 3.0)
 
 
 class Writes(Records, Generates, Protocol):
-    """It continues text, and says how likely text is."""
+    """A subject that continues text, and gives its likelihood."""
 
 
 @checked
 @dataclass(frozen=True, eq=False)
 class SteeringCurve:
-    """Hold what a direction does to generated text, strength by strength.
+    """Hold the effect of a direction on generated text, strength by strength.
 
     Args:
         wanted: the label that is counted.
@@ -53,9 +53,10 @@ class SteeringCurve:
         """Return the curve as JSON-ready data, a row per strength."""
         rows = list(zip(self.strengths, self.rates, self.perplexities, strict=True))[:limit]
         return {
-            "wanted": self.wanted, "site": self.site,
+            "wanted": self.wanted,
+            "site": self.site,
             "rows": [{"strength": s, "rate": r.to_json(), "perplexity": p.to_json()} for s, r, p in rows],
-        }  # fmt: skip
+        }
 
 
 @checked
@@ -103,15 +104,10 @@ def measure_steering(
     if strengths is None:
         distance = float(basis.provenance.extra.get("distance", 1.0))
         strengths = [multiple * distance for multiple in MULTIPLES]
-    draw = np.random.default_rng(seed)
-    assert basis.decoder is not None
-    norm = np.linalg.norm(basis.decoder[unit])
-    noise = draw.standard_normal((n_random, basis.decoder.shape[1]))
-    noise *= norm / np.linalg.norm(noise, axis=1, keepdims=True)
     shown = [case.shown for case in prompts.cases]
     total, rates, perplexities = len(strengths) * (1 + n_random) * len(shown), [], []
     # Without strength nothing is added, so that random directions change nothing there.
-    random = replace(basis, decoder=noise.astype(np.float32), encoder=None) if n_random else None
+    random = random_directions(basis, n_random, unit=unit, seed=seed) if n_random else None
     for i, strength in enumerate(strengths):
         changes = [push(basis, strength, unit=unit)]
         if random is not None and strength:
@@ -129,27 +125,62 @@ def measure_steering(
     return SteeringCurve(wanted, basis.site, tuple(map(float, strengths)), tuple(rates), tuple(perplexities))
 
 
+def random_directions(basis: Basis, n: int, *, unit: int = 0, seed: int = 0) -> Basis:
+    """Return n random directions of the norm of one of a basis, at its site: the random controls of steering.
+
+    Args:
+        basis: directions d with their site.
+        n: how many.
+        unit: the direction whose norm they have.
+        seed: of the draw.
+
+    Returns:
+        Basis: decoder ``(n, width)``, uniform on the sphere of radius ‖d‖.
+
+    Example:
+        >>> random = random_directions(Basis("up", "directions", decoder=2 * np.eye(3)), 5)
+        >>> np.linalg.norm(random.decoder, axis=1).round(4).tolist()
+        [2.0, 2.0, 2.0, 2.0, 2.0]
+    """
+    assert basis.decoder is not None
+    direction = np.asarray(basis.decoder[unit], dtype=np.float64)
+    noise = np.random.default_rng(seed).standard_normal((n, len(direction)))
+    noise *= np.linalg.norm(direction) / np.linalg.norm(noise, axis=1, keepdims=True)
+    return replace(basis, decoder=noise.astype(np.float32), encoder=None)
+
+
 @checked
 def match_kl(
     subject: Records, basis: Basis, shown: Sequence[Any], *, nats: float = 0.1, unit: Natural = 0, at: At = None
 ) -> float:
-    """Return the strength at which a direction moves next-token predictions by so many nats.
+    """Return the strength at which a direction changes next-token predictions by a number of nats.
 
     The mean over tokens of KL(P ‖ P_s), P without the direction and P_s with strength s, over the same tokens; s by
     doubling, then bisection to 1 % of the nats.
 
     Args:
-        subject: is shown the texts.
+        subject: a language model.
         basis: directions with their site.
         shown: texts, or stimuli: what the subject itself writes without the direction.
         nats: the budget, above 0.
         unit: which direction.
-        at: where it is added.
+        at: positions where it is added.
+
+    Returns:
+        float: strength in the site's units of activation.
 
     Raises:
         PatchclampError: a budget that is none, or that no strength reaches.
 
     Cost: about 20 forward passes over the texts.
+
+    Example:
+        >>> from patchclamp.opening import load
+        >>> cat = load("organism:cat")
+        >>> width = cat.site("blocks.0.resid_out").width
+        >>> basis = Basis("up", "directions", decoder=np.eye(width), site="blocks.0.resid_out")
+        >>> match_kl(cat, basis, ["the old cat"], nats=0.1) > 0
+        True
     """
     if not nats > 0:
         raise PatchclampError(expected="a budget above 0 nats", got=str(nats), remedy="0.1 is the default.")
@@ -206,7 +237,20 @@ def continue_text(
     seed: int,
     tick: Callable[[int], None] = lambda _: None,
 ) -> list[list[Any]]:
-    """Return the continuations of all prompts under each change, several changes to a batch."""
+    """Generate continuations of all prompts under each change, several changes to a batch.
+
+    Args:
+        subject: a language model that generates.
+        shown: the prompts.
+        changes: interventions, one per row of the result.
+        max_new_tokens: of a continuation.
+        temperature: of the sampling; 0 takes the likeliest token.
+        seed: of the sampling.
+        tick: called with continuations done.
+
+    Returns:
+        list: per change the continuations of every prompt.
+    """
     made: list[list[Any]] = []
     several = max(ROWS // len(shown), 1)
     for start in range(0, len(changes), several):
@@ -214,8 +258,10 @@ def continue_text(
         found = subject.generate(
             [prompt for _ in part for prompt in shown],
             interventions=[[one] for one in part for _ in shown],
-            max_new_tokens=max_new_tokens, temperature=temperature, seed=seed + start,
-        )  # fmt: skip
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed + start,
+        )
         made += [found[i * len(shown) : (i + 1) * len(shown)] for i in range(len(part))]
         tick(len(made) * len(shown))
     return made

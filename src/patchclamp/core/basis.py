@@ -115,9 +115,13 @@ class Basis:
         n, width = self.decoder.shape
         read = width if self.encoder is None else self.encoder.shape[1]
         shapes = {
-            "encoder": (n, read), "encoder_bias": (n,), "decoder_bias": (read,), "output_bias": (width,),
-            "threshold": (n,), "skip": (width, read),
-        }  # fmt: skip
+            "encoder": (n, read),
+            "encoder_bias": (n,),
+            "decoder_bias": (read,),
+            "output_bias": (width,),
+            "threshold": (n,),
+            "skip": (width, read),
+        }
         wrong = [
             f"{name} {getattr(self, name).shape} instead of {shape}"
             for name, shape in shapes.items()
@@ -150,9 +154,16 @@ class Basis:
         """Return what it is as JSON-ready data, with the first ``limit`` directions' norms; arrays stay in folders."""
         norms = [] if self.decoder is None else np.linalg.norm(self.decoder[:limit].astype(np.float64), axis=1).tolist()
         return {
-            "name": self.name, "kind": self.kind, "site": self.site, "reads": self.reads, "units": self.n_units,
-            "activation": self.activation, "norms": norms, "hash": self.hash, "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+            "name": self.name,
+            "kind": self.kind,
+            "site": self.site,
+            "reads": self.reads,
+            "units": self.n_units,
+            "activation": self.activation,
+            "norms": norms,
+            "hash": self.hash,
+            "provenance": self.provenance.to_json(),
+        }
 
     @property
     def hash(self) -> str:

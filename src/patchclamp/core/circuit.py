@@ -73,11 +73,15 @@ def found_on(scores: Scores) -> dict[str, Any]:
     settings = {name: value for name, value in made.options.items() if name != "level"}
     settings |= {"gap": extra["gap"]} if "gap" in extra else {}
     return {
-        "pairs": list(extra.get("cases", ())), "metric": extra.get("metric", ""), "m_clean": scores.metric_clean,
-        "m_corrupted": scores.metric_baseline, "aside": dict(extra.get("skipped", {})),
-        "settings": {**settings, "seed": made.seed}, "versions": dict(made.versions),
+        "pairs": list(extra.get("cases", ())),
+        "metric": extra.get("metric", ""),
+        "m_clean": scores.metric_clean,
+        "m_corrupted": scores.metric_baseline,
+        "aside": dict(extra.get("skipped", {})),
+        "settings": {**settings, "seed": made.seed},
+        "versions": dict(made.versions),
         "bases": {name: own for name, own in made.hashes.items() if "/" in name},  # other inputs have names without /
-    }  # fmt: skip
+    }
 
 
 def to_document(found: Scores) -> dict[str, Any]:
@@ -98,16 +102,26 @@ def to_document(found: Scores) -> dict[str, Any]:
         interval = None
         if each is not None and len(each) > 1:
             interval = mean_interval(each[:, i].astype(np.float64), seed=seed)
-        parts.append({
-            "part": names[i], "score": float(found.values[i]),
-            "low": interval.low if interval else None, "high": interval.high if interval else None,
-            "measured": alone.get(names[i]),
-        })  # fmt: skip
+        parts.append(
+            {
+                "part": names[i],
+                "score": float(found.values[i]),
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+                "measured": alone.get(names[i]),
+            }
+        )
     subject = {"slug": found.provenance.subject, "hash": found.provenance.subject_hash}
     return {
-        "subject": subject, "level": found.level, "method": found.method, "is_measured": is_measured(found),
-        "about": found_on(found), "n_parts": len(found), "parts": parts, "receipt": receipt,
-    }  # fmt: skip
+        "subject": subject,
+        "level": found.level,
+        "method": found.method,
+        "is_measured": is_measured(found),
+        "about": found_on(found),
+        "n_parts": len(found),
+        "parts": parts,
+        "receipt": receipt,
+    }
 
 
 def draw_graph(
@@ -152,14 +166,21 @@ def draw_graph(
     task = made.extra.get("task")
     first = Task.from_json(task).cases[0].worded() if task else None
     about = {
-        "prompt": words_of(first.shown) if first else "", "target": "".join(first.targets[:1]) if first else "",
+        "prompt": words_of(first.shown) if first else "",
+        "target": "".join(first.targets[:1]) if first else "",
         "contrast": ("".join(first.contrasts[:1]) if first else "") or None,
         "corrupt": (words_of(first.counterpart) if first else "") or None,
-        "baseline": "corrupted", "method": scores.method, "level": scores.level, "n_pairs": len(told["pairs"]),
-        "task": task, "tokens": list(tokens),
-        "layers": 1 + max(map(_block_of, scores.names())), "settings": told["settings"], "bases": told["bases"],
+        "baseline": "corrupted",
+        "method": scores.method,
+        "level": scores.level,
+        "n_pairs": len(told["pairs"]),
+        "task": task,
+        "tokens": list(tokens),
+        "layers": 1 + max(map(_block_of, scores.names())),
+        "settings": told["settings"],
+        "bases": told["bases"],
         "verdict": (made.extra.get("receipt") or {}).get("summary", ""),
-    }  # fmt: skip
+    }
     subject = {"slug": made.subject, "hash": made.subject_hash}
     metric = {"kind": told["metric"] or "logit_difference"}
     return Graph(subject, metric, (*nodes, output), tuple(edges), {**ends, **(measures or {})}, about)
@@ -257,15 +278,30 @@ def _is_receipt(x: Any) -> bool:
 
 
 _RECEIPT: Mapping[str, Callable[[Any], bool]] = {
-    "parts": _is_words, "alone": _is_list_of(_is_number), "predicted": _is_number, "measured": _is_number,
-    "measured_share": _is_end, "interval": _is_interval, "randoms": _is_list_of(_is_number),
-    "random_mean": _is_end, "random_share": _is_end, "random_interval": _is_interval,
-    "size": _is_count, "distinct": _is_count, "p": _is_end, "seed": _is_count,
-}  # fmt: skip
+    "parts": _is_words,
+    "alone": _is_list_of(_is_number),
+    "predicted": _is_number,
+    "measured": _is_number,
+    "measured_share": _is_end,
+    "interval": _is_interval,
+    "randoms": _is_list_of(_is_number),
+    "random_mean": _is_end,
+    "random_share": _is_end,
+    "random_interval": _is_interval,
+    "size": _is_count,
+    "distinct": _is_count,
+    "p": _is_end,
+    "seed": _is_count,
+}
 _SAID: Mapping[str, Callable[[Any], bool]] = {
-    "cases": _is_words, "metric": lambda x: isinstance(x, str), "skipped": _is_table, "gap": _is_number,
-    "task": _is_task, "plan": _is_table, "receipt": _is_receipt,
-}  # fmt: skip
+    "cases": _is_words,
+    "metric": lambda x: isinstance(x, str),
+    "skipped": _is_table,
+    "gap": _is_number,
+    "task": _is_task,
+    "plan": _is_table,
+    "receipt": _is_receipt,
+}
 """What a circuit says of itself, where it says it: a folder in which it is something else was changed."""
 
 

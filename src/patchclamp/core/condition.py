@@ -81,9 +81,13 @@ class When:
             PatchclampError: something else.
         """
         kinds: dict[str, Callable[[Any], Any]] = {
-            "site": read_word, "basis": read_word, "unit": read_whole, "direction": read_numbers,
-            "above": read_number, "below": read_number,
-        }  # fmt: skip
+            "site": read_word,
+            "basis": read_word,
+            "unit": read_whole,
+            "direction": read_numbers,
+            "above": read_number,
+            "below": read_number,
+        }
         try:
             given = {name: kinds[name](value) for name, value in data.items()}
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as problem:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import Interval, mean_interval, rank_of
 
 Step = Literal["size", "site", "kind", "position"]
@@ -136,6 +137,14 @@ class RandomControls:
         """95 % interval of the mean; None with fewer than two sets of finite effect."""
         return mean_interval(self._finite, seed=self.seed) if len(self._finite) > 1 else None
 
+    def estimate(self, unit: str) -> Estimate:
+        """Return the mean effect of a set with its interval; n counts the sets of finite effect.
+
+        Args:
+            unit: unit of measure of the effects.
+        """
+        return Estimate(self.mean, self.interval, len(self._finite), unit)
+
     @property
     def _finite(self) -> Float[np.ndarray, " set"]:
         effects = np.array(self.measured, dtype=np.float64)
@@ -158,9 +167,16 @@ class RandomControls:
     def to_json(self) -> dict[str, Any]:
         """Return the controls as JSON-ready data, without the sets themselves."""
         return {
-            "rule": self.rule, "step": self.step, "outside": self.outside, "idle": self.idle, "asked": self.asked,
-            "different": self.n_different, "size": self.size, "seed": self.seed, "measured": list(self.measured),
-        }  # fmt: skip
+            "rule": self.rule,
+            "step": self.step,
+            "outside": self.outside,
+            "idle": self.idle,
+            "asked": self.asked,
+            "different": self.n_different,
+            "size": self.size,
+            "seed": self.seed,
+            "measured": list(self.measured),
+        }
 
 
 @checked
@@ -234,9 +250,14 @@ def draw_controls(
     drawn = list(found.values())
     n_keys = sum(len(places) for places, *_ in drawn)
     return RandomControls(
-        tuple(places for places, *_ in drawn), widest, sum(outside for _, outside, _ in drawn) / n_keys,
-        sum(idle for *_, idle in drawn) / n_keys, n_sets, min(len(places) for places, *_ in drawn), seed,
-    )  # fmt: skip
+        tuple(places for places, *_ in drawn),
+        widest,
+        sum(outside for _, outside, _ in drawn) / n_keys,
+        sum(idle for *_, idle in drawn) / n_keys,
+        n_sets,
+        min(len(places) for places, *_ in drawn),
+        seed,
+    )
 
 
 @checked

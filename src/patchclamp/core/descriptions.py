@@ -111,10 +111,13 @@ class Descriptions:
         """Return the first ``limit`` units by the first measure, as JSON-ready data."""
         places = self.order(next(iter(self.measures))) if self.measures else np.arange(len(self))
         return {
-            "n": len(self), "author": self.author, "unit_of_measure": self.unit_of_measure,
+            "n": len(self),
+            "author": self.author,
+            "unit_of_measure": self.unit_of_measure,
             "descriptions": [
                 {
-                    "key": str(self.index.unit(int(i))), "text": self.text(int(i)),
+                    "key": str(self.index.unit(int(i))),
+                    "text": self.text(int(i)),
                     "terms": [
                         {"term": self.vocabulary[int(term)], "weight": finite(float(weight))}
                         for term, weight in zip(self.terms[i], self.weights[i], strict=True)
@@ -125,7 +128,7 @@ class Descriptions:
                 for i in places[:limit]
             ],
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
 
     def save(self, folder: str | Path) -> None:
         """Write the descriptions to a new or empty folder, whole or not at all.
@@ -137,10 +140,13 @@ class Descriptions:
         """
         names = [f"measure-{i}" for i in range(len(self.measures))]
         manifest = {
-            "index": self.index.to_json(), "author": self.author, "unit_of_measure": self.unit_of_measure,
-            "measures": list(self.measures), "vocabulary": list(self.vocabulary),
+            "index": self.index.to_json(),
+            "author": self.author,
+            "unit_of_measure": self.unit_of_measure,
+            "measures": list(self.measures),
+            "vocabulary": list(self.vocabulary),
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
         columns = {"terms": self.terms, "weights": self.weights}
         with writing(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
@@ -166,6 +172,12 @@ class Descriptions:
         measures = {str(name): columns[f"measure-{i}"] for i, name in enumerate(data["measures"])}
         words = [str(word) for word in data["vocabulary"]]
         return cls(
-            index, columns["terms"], columns["weights"], words, str(data["author"]), str(data["unit_of_measure"]),
-            measures, Provenance.from_json(data["provenance"]),
-        )  # fmt: skip
+            index,
+            columns["terms"],
+            columns["weights"],
+            words,
+            str(data["author"]),
+            str(data["unit_of_measure"]),
+            measures,
+            Provenance.from_json(data["provenance"]),
+        )

@@ -109,14 +109,27 @@ class Dictionary:
             arrays = {n: np.ascontiguousarray(a) for n in ARRAYS if (a := getattr(basis, n)) is not None}
             file = f"basis-{i:03d}.safetensors"
             write_durably(place / file, save(arrays))
-            listed.append({
-                "site": site, "file": file, "activation": basis.activation, "k": basis.k, "reads": basis.reads,
-                "units": basis.n_units, "hash": basis.hash,
-            })  # fmt: skip
+            listed.append(
+                {
+                    "site": site,
+                    "file": file,
+                    "activation": basis.activation,
+                    "k": basis.k,
+                    "reads": basis.reads,
+                    "units": basis.n_units,
+                    "hash": basis.hash,
+                }
+            )
         head = {
-            "format": FORMAT, "version": VERSION, "name": self.name, "method": self.method,
-            "subject": dict(self.subject), "about": dict(self.about), "curves": dict(self.curves), "bases": listed,
-        }  # fmt: skip
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            "method": self.method,
+            "subject": dict(self.subject),
+            "about": dict(self.about),
+            "curves": dict(self.curves),
+            "bases": listed,
+        }
         write_durably(place / "basis.json", sealed(head))
 
     @classmethod

@@ -93,13 +93,16 @@ class Edit:
     def to_json(self, limit: int = 20) -> dict[str, Any]:
         """Return what it changes as JSON-ready data; arrays stay in bundles."""
         return {
-            "claim": self.claim, "before": self.before, "after": self.after, "size": self.size,
+            "claim": self.claim,
+            "before": self.before,
+            "after": self.after,
+            "size": self.size,
             "parameters": [
                 {"name": name, "shape": list(delta.shape), "norm": float(np.linalg.norm(delta))}
                 for name, delta in list(self.deltas.items())[:limit]
             ],
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
 
     def save(self, folder: str | Path) -> None:
         """Write the edit to a new or empty folder, whole or not at all.
@@ -108,9 +111,12 @@ class Edit:
             PatchclampError: the folder holds something, or cannot be written.
         """
         manifest = {
-            "claim": self.claim, "before": self.before, "after": self.after, "names": list(self.deltas),
+            "claim": self.claim,
+            "before": self.before,
+            "after": self.after,
+            "names": list(self.deltas),
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
         with writing(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("deltas", {str(i): np.asarray(delta) for i, delta in enumerate(self.deltas.values())})

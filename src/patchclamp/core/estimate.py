@@ -63,15 +63,19 @@ class Estimate:
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as JSON-ready data; what is absent or not finite is null."""
         return {
-            "value": finite(self.value), "low": finite(self.low), "high": finite(self.high),
+            "value": finite(self.value),
+            "low": finite(self.low),
+            "high": finite(self.high),
             "level": None if self.interval is None else self.interval.level,
             "interval": None if self.interval is None else self.interval.method,
-            "n": self.n, "unit": self.unit,
+            "n": self.n,
+            "unit": self.unit,
             "null_low": None if self.null is None else finite(self.null.low),
             "null_high": None if self.null is None else finite(self.null.high),
             "null": None if self.null is None else self.null.method,
-            "p": self.p, "ceiling": finite(self.ceiling),
-        }  # fmt: skip
+            "p": self.p,
+            "ceiling": finite(self.ceiling),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Estimate":
@@ -94,9 +98,14 @@ class Estimate:
 
         with fitting("an estimate", "Measure it again."):
             return cls(
-                known("value"), interval("low", "high", "interval"), read_whole(data["n"]), read_word(data["unit"]),
-                interval("null_low", "null_high", "null"), number("p"), number("ceiling"),
-            )  # fmt: skip
+                known("value"),
+                interval("low", "high", "interval"),
+                read_whole(data["n"]),
+                read_word(data["unit"]),
+                interval("null_low", "null_high", "null"),
+                number("p"),
+                number("ceiling"),
+            )
 
     def __str__(self) -> str:
         """Return the number as people read it: ``0.40 (95 % CI 0.30 to 0.50, n = 20)``."""

@@ -130,10 +130,18 @@ class Exemplars:
 
     @classmethod
     def of(
-        cls, site: Site, shown: Sequence[Shown], *, unit: Sequence[int], value: Sequence[float],
-        position: Sequence[int], kind: str = "generated", stimulus: Sequence[int] | None = None,
-        numbers: Sequence[int] | None = None, **more: Any,
-    ) -> "Exemplars":  # fmt: skip
+        cls,
+        site: Site,
+        shown: Sequence[Shown],
+        *,
+        unit: Sequence[int],
+        value: Sequence[float],
+        position: Sequence[int],
+        kind: str = "generated",
+        stimulus: Sequence[int] | None = None,
+        numbers: Sequence[int] | None = None,
+        **more: Any,
+    ) -> "Exemplars":
         """Return exemplars from stimuli in memory, sorted by unit.
 
         Args:
@@ -150,10 +158,12 @@ class Exemplars:
         if kind not in KINDS:
             raise PatchclampError(expected=f"a kind among {', '.join(KINDS)}", got=kind, remedy="Choose one of these.")
         columns: dict[str, Any] = {
-            "unit": np.asarray(unit, dtype=np.int32), "kind": np.full(len(unit), KINDS.index(kind), dtype=np.int8),
-            "value": np.asarray(value, dtype=np.float32), "position": np.asarray(position, dtype=np.int32),
+            "unit": np.asarray(unit, dtype=np.int32),
+            "kind": np.full(len(unit), KINDS.index(kind), dtype=np.int8),
+            "value": np.asarray(value, dtype=np.float32),
+            "position": np.asarray(position, dtype=np.int32),
             "stimulus": np.arange(len(unit), dtype=np.int32) if stimulus is None else np.asarray(stimulus, np.int32),
-        }  # fmt: skip
+        }
         if len({len(column) for column in columns.values()}) == 1:  # others are refused below
             by = np.argsort(columns["unit"], kind="stable")
             columns = {name: column[by] for name, column in columns.items()}
@@ -173,9 +183,15 @@ class Exemplars:
         shown, position = self.stimuli[int(self.stimulus[at])], int(self.position[at])
         ids, name = self.stimuli.kind.label(shown)
         return Exemplar(
-            int(self.unit[at]), KINDS[self.kind[at]], float(self.value[at]),
-            int(self.stimuli.numbers[self.stimulus[at]]), position, ids, name, self.site.place(position),
-        )  # fmt: skip
+            int(self.unit[at]),
+            KINDS[self.kind[at]],
+            float(self.value[at]),
+            int(self.stimuli.numbers[self.stimulus[at]]),
+            position,
+            ids,
+            name,
+            self.site.place(position),
+        )
 
     def __iter__(self) -> Iterator[Exemplar]:
         return map(self.__getitem__, range(len(self)))
@@ -270,19 +286,28 @@ class Exemplars:
         """Return the first ``limit`` exemplars and how many there are, as JSON-ready data."""
         counts = np.bincount(self.kind, minlength=len(KINDS)).tolist()
         return {
-            "site": self.site.path, "basis": self.basis, "n": len(self), "units": len(self.units),
+            "site": self.site.path,
+            "basis": self.basis,
+            "n": len(self),
+            "units": len(self.units),
             "stimuli": len(np.unique(self.stimulus)),
             "kinds": {kind: n for kind, n in zip(KINDS, counts, strict=True) if n},
             "exemplars": [
                 {
-                    "unit": one.unit, "kind": one.kind, "value": finite(one.value), "stimulus": one.stimulus,
-                    "position": one.position, "place": list(one.place), "ids": list(one.ids), "image": one.image,
+                    "unit": one.unit,
+                    "kind": one.kind,
+                    "value": finite(one.value),
+                    "stimulus": one.stimulus,
+                    "position": one.position,
+                    "place": list(one.place),
+                    "ids": list(one.ids),
+                    "image": one.image,
                     "mask": np.flatnonzero(self.mask(row)).tolist(),
                 }
                 for row, one in zip(range(limit), self, strict=False)
             ],
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
 
     def save(self, folder: str | Path) -> None:
         """Write the exemplars to a new or empty folder, whole or not at all; stimuli that no row shows are left out.
@@ -292,9 +317,11 @@ class Exemplars:
         """
         whole = self.compact()
         manifest = {
-            "sites": [self.site.to_json()], "basis": self.basis, "kinds": list(KINDS),
+            "sites": [self.site.to_json()],
+            "basis": self.basis,
+            "kinds": list(KINDS),
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
         with writing(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("exemplars", whole._columns())

@@ -484,9 +484,14 @@ def clamp(text: str, at: str | None = None) -> Intervention:
         place = str(unit.position) if unit.position is not None else f"+{unit.step}"
     where = spans(place or at)
     return Intervention(
-        unit.site, "ablate" if value is None else operation, (unit.index,), unit.basis, where, value,
+        unit.site,
+        "ablate" if value is None else operation,
+        (unit.index,),
+        unit.basis,
+        where,
+        value,
         subject=unit.subject,
-    )  # fmt: skip
+    )
 
 
 @checked

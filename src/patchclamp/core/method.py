@@ -18,14 +18,34 @@ from patchclamp.core.subject import Progress, reason_lacking
 from patchclamp.core.tier import NOT_STORED, Tier, find_tier
 
 TAKES = (
-    "Task", "Corpus", "Recording", "Cohort", "Stream", "Split", "Scores", "Basis", "Descriptions", "Exemplars",
+    "Task",
+    "Corpus",
+    "Recording",
+    "Cohort",
+    "Stream",
+    "Split",
+    "Scores",
+    "Basis",
+    "Descriptions",
+    "Exemplars",
     "Rollouts",
-)  # fmt: skip
+)
 """Nouns that a method may take, beside the subject."""
 GIVES = (
-    "Scores", "Graph", "Basis", "Recording", "Intervention", "Edit", "Descriptions", "Exemplars", "Rollouts", "Readout",
-    "Similarity", "Training", "Estimate",
-)  # fmt: skip
+    "Scores",
+    "Graph",
+    "Basis",
+    "Recording",
+    "Intervention",
+    "Edit",
+    "Descriptions",
+    "Exemplars",
+    "Rollouts",
+    "Readout",
+    "Similarity",
+    "Training",
+    "Estimate",
+)
 """Nouns of which a method gives one."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _ARXIV = re.compile(r"\d{4}\.\d{4,5}")
@@ -362,16 +382,30 @@ class Method:
     def to_json(self) -> dict[str, Any]:
         """Return all that can be said of the method without running it: its entry in the index."""
         return {
-            "name": self.name, "kind": self.kind, "room": self.room, "title": self.title, "question": self.question,
+            "name": self.name,
+            "kind": self.kind,
+            "room": self.room,
+            "title": self.title,
+            "question": self.question,
             "papers": [{"reference": one.reference, "equation": one.equation} for one in self.papers],
-            "keys": list(self.keys), "needs": [one.__name__ for one in self.needs], "takes": self.takes,
-            "gives": self.gives, "options": opts.read_schema(self.options), "oracle": self.oracle,
-            "calibrated_on": list(self.calibrated_on), "must_show": self.must_show, "must_miss": dict(self.must_miss),
+            "keys": list(self.keys),
+            "needs": [one.__name__ for one in self.needs],
+            "takes": self.takes,
+            "gives": self.gives,
+            "options": opts.read_schema(self.options),
+            "oracle": self.oracle,
+            "calibrated_on": list(self.calibrated_on),
+            "must_show": self.must_show,
+            "must_miss": dict(self.must_miss),
             "options_at": {place: dict(given) for place, given in self.options_at.items()},
-            "sources": list(self.sources), "reproduced": list(self.reproduced),
-            "default_for": list(self.default_for), "measures": self.measures, "file": self.file,
-            "quick": dict(self.quick), "resumable": self.resumable,
-        }  # fmt: skip
+            "sources": list(self.sources),
+            "reproduced": list(self.reproduced),
+            "default_for": list(self.default_for),
+            "measures": self.measures,
+            "file": self.file,
+            "quick": dict(self.quick),
+            "resumable": self.resumable,
+        }
 
 
 def _say_nothing(_done: int, _total: int) -> None:

@@ -143,6 +143,6 @@ def load_card(file: str) -> Any:
         raise PatchclampError(
             expected=f"in {file} a card: METHOD = Method(…)",
             got=f"{type(method).__name__}",
-            remedy="See docs/method.md, or move the file out of the folder of cards.",
+            remedy="See docs/howto/method.md, or move the file out of the folder of cards.",
         )
     return method

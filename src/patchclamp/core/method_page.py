@@ -25,8 +25,10 @@ def write_page(method: Method) -> str:
     body, _, _ = rest.partition("Args:\n")
     source = _section(text, "Source:")
     cost = _section(text, "Cost:")
-    takes = ", ".join(f"`{name}` ({noun.rstrip('?')}{', optional' if noun.endswith('?') else ''})"
-                      for name, noun in method.takes.items())  # fmt: skip
+    takes = ", ".join(
+        f"`{name}` ({noun.rstrip('?')}{', optional' if noun.endswith('?') else ''})"
+        for name, noun in method.takes.items()
+    )
     article = "an" if method.gives[0] in "AEIOU" else "a"
     needs = " and ".join(f"`{one.__name__}`" for one in method.needs)
     lines = [

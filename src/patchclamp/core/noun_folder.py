@@ -39,8 +39,15 @@ def load_noun(folder: str | Path, kind: str, build: Callable[[Bundle], Noun]) ->
     try:
         return build(bundle)
     except (
-        KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError, MemoryError, PatchclampError
-    ) as problem:  # fmt: skip
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+        MemoryError,
+        PatchclampError,
+    ) as problem:
         raise Damaged(
             expected=f"a whole folder of kind {kind}",
             got=f"{folder}: {problem.got if isinstance(problem, PatchclampError) else problem}",

@@ -97,9 +97,7 @@ def read_text(entry: Mapping[str, Any], text: str) -> Any:
 
 def to_json(options: Any) -> dict[str, Any]:
     """Return an options object as JSON-ready data, which ``make_options`` reads again."""
-    return {
-        field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)
-    }  # fmt: skip
+    return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
 
 
 def _plain(value: Any) -> Any:
@@ -131,10 +129,16 @@ def _read_field(field: "dataclasses.Field[Any]", hint: Any) -> dict[str, Any]:
             remedy="What is larger is a noun, and an argument of the method.",
         )
     return {
-        "name": field.name, "type": kind.__name__, "many": many, "optional": optional, "choices": choices,
-        "default": _plain(field.default), "help": field.metadata["help"],
-        "least": field.metadata["least"], "most": field.metadata["most"],
-    }  # fmt: skip
+        "name": field.name,
+        "type": kind.__name__,
+        "many": many,
+        "optional": optional,
+        "choices": choices,
+        "default": _plain(field.default),
+        "help": field.metadata["help"],
+        "least": field.metadata["least"],
+        "most": field.metadata["most"],
+    }
 
 
 def _check_value(entry: Mapping[str, Any], value: Any) -> Any:

@@ -107,15 +107,18 @@ class Readout:
     def to_json(self, limit: int = 20) -> dict[str, Any]:
         """Return the summary and the first ``limit`` targets as JSON-ready data; arrays stay in bundles."""
         return {
-            "features": list(self.features), "targets": list(self.targets), "n_features": len(self.centre),
-            "n_targets": len(self.intercept), "pool": self.pool,
+            "features": list(self.features),
+            "targets": list(self.targets),
+            "n_features": len(self.centre),
+            "n_targets": len(self.intercept),
+            "pool": self.pool,
             "summary": None if self.summary is None else self.summary.to_json(),
             "scores": [
                 {"target": name, **score.to_json()}
                 for name, score in zip(self.names[:limit], self.scores[:limit], strict=True)
             ],
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
 
     def save(self, folder: str | Path) -> None:
         """Write the readout to a new or empty folder, whole or not at all.
@@ -127,11 +130,14 @@ class Readout:
         if self.predicted is not None:
             arrays["predicted"] = self.predicted
         manifest = {
-            "features": list(self.features), "targets": list(self.targets), "names": list(self.names),
-            "scores": [score.to_json() for score in self.scores], "pool": self.pool,
+            "features": list(self.features),
+            "targets": list(self.targets),
+            "names": list(self.names),
+            "scores": [score.to_json() for score in self.scores],
+            "pool": self.pool,
             "summary": None if self.summary is None else self.summary.to_json(),
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
         with writing(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("readout", arrays)
@@ -151,12 +157,18 @@ class Readout:
     def _of(cls, bundle: Bundle) -> "Readout":
         arrays, told = bundle.read("readout"), bundle.manifest
         return cls(
-            arrays["weights"], arrays["centre"], arrays["intercept"],
-            _two(told["features"]), _two(told["targets"]), tuple(map(str, told["names"])),
+            arrays["weights"],
+            arrays["centre"],
+            arrays["intercept"],
+            _two(told["features"]),
+            _two(told["targets"]),
+            tuple(map(str, told["names"])),
             tuple(Estimate.from_json(one) for one in told["scores"]),
             None if told["summary"] is None else Estimate.from_json(told["summary"]),
-            arrays.get("predicted"), str(told["pool"]), Provenance.from_json(told["provenance"]),
-        )  # fmt: skip
+            arrays.get("predicted"),
+            str(told["pool"]),
+            Provenance.from_json(told["provenance"]),
+        )
 
 
 def _two(value: Any) -> tuple[str, str]:

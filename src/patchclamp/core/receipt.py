@@ -127,12 +127,18 @@ class Receipt:
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON-ready data."""
         return {
-            "claim": self.claim, "keys": list(self.keys), "predicted": finite(self.predicted),
-            "measured": self.measured.to_json(), "controls": self.controls.to_json(),
+            "claim": self.claim,
+            "keys": list(self.keys),
+            "predicted": finite(self.predicted),
+            "measured": self.measured.to_json(),
+            "controls": self.controls.to_json(),
             "rivals": {name: finite(effect) for name, effect in self.rivals.items()},
-            "p": finite(self.p), "p_floor": self.controls.floor, "verdict": self.verdict, "reasons": list(self.reasons),
+            "p": finite(self.p),
+            "p_floor": self.controls.floor,
+            "verdict": self.verdict,
+            "reasons": list(self.reasons),
             "summary": self.summary,
-        }  # fmt: skip
+        }
 
 
 def _say_p(p: float) -> str:

@@ -290,10 +290,8 @@ def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
             told = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
         else:
             told = "; ".join(
-                f"{name} {found[name]} instead of {shape}"
-                for name, shape in wanted.items()
-                if found[name] != shape
-            )  # fmt: skip
+                f"{name} {found[name]} instead of {shape}" for name, shape in wanted.items() if found[name] != shape
+            )
         if told:
             raise Damaged(
                 expected=f"piece {entry['piece']!r} with the sites, widths and rows that manifest and journal tell",

@@ -19,11 +19,18 @@ ROOMS: Mapping[str, str] = {
 
 FOLDERS: Mapping[str, tuple[str, ...]] = {
     "method": (
-        "attribute/methods", "attribute/inputs/methods", "decompose/methods", "describe/methods", "control/methods",
-        "compare/methods", "decode/methods", "learn/methods", "evaluate/methods",
+        "attribute/methods",
+        "attribute/inputs/methods",
+        "decompose/methods",
+        "describe/methods",
+        "control/methods",
+        "compare/methods",
+        "decode/methods",
+        "learn/methods",
+        "evaluate/methods",
     ),
     "benchmark": ("evaluate/benchmarks",),
-}  # fmt: skip
+}
 """Kind of card → the folders, within the package, whose files are one card each. A folder need not exist yet."""
 
 

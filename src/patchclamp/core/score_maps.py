@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Int
 
 from patchclamp.core.arguments import Natural
-from patchclamp.core.columns import mean_columns
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Block, Key, UnitIndex
 from patchclamp.core.scores import Scores
+from patchclamp.core.stats_columns import mean_columns
 from patchclamp.core.unit import UnitKey
 
 SHARES = {"denoise": "share of m restored", "noise": "share of m lost"}
@@ -71,11 +71,16 @@ def map_scores(scores: Scores, most: Natural = 40) -> list[ScoreMap]:
         at = np.concatenate([index.grid(block.site, block.basis).T for block in blocks])
         units = [(block, unit) for block in blocks for unit in range(block.n_units)]
         shown = np.sort(np.argsort(-np.abs(scores.values[at]).max(1), kind="stable")[:most])
-        found.append(ScoreMap(
-            name, tuple(_row(*units[i]) for i in shown),
-            tuple(str(UnitKey(units[i][0].site, units[i][1], units[i][0].basis)) for i in shown),
-            index.places_of(blocks[0]), at[shown], len(at) - len(shown),
-        ))  # fmt: skip
+        found.append(
+            ScoreMap(
+                name,
+                tuple(_row(*units[i]) for i in shown),
+                tuple(str(UnitKey(units[i][0].site, units[i][1], units[i][0].basis)) for i in shown),
+                index.places_of(blocks[0]),
+                at[shown],
+                len(at) - len(shown),
+            )
+        )
     return found
 
 

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.columns import estimate_means, least_p, mean_columns
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
@@ -19,8 +18,9 @@ from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.keys import EdgeIndex, EdgeKey, Index, Key, Part, UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
-from patchclamp.core.score_pieces import append_cases, append_once, read_cases, read_column
+from patchclamp.core.score_chunks import append_cases, append_once, read_cases, read_column
 from patchclamp.core.span_key import SpanKey
+from patchclamp.core.stats_columns import estimate_means, least_p, mean_columns
 
 FOLDER = "scores"
 KINDS = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
@@ -244,9 +244,15 @@ class Scores:
             index = index.at_spans(np.flatnonzero(known[index.grid(first.site, first.basis)[:, 0]]))
         rows = rows[:, known]
         return replace(
-            self, index=index, values=mean_columns(rows)[0], per_case=rows,
-            metric_clean=math.nan, metric_baseline=math.nan, ranking=None, measures={},
-        )  # fmt: skip
+            self,
+            index=index,
+            values=mean_columns(rows)[0],
+            per_case=rows,
+            metric_clean=math.nan,
+            metric_baseline=math.nan,
+            ranking=None,
+            measures={},
+        )
 
     def order(self, *, signed: bool = True) -> Int[np.ndarray, " key"]:
         """Return all places from the first down: the ranking, else by value, or by magnitude where not ``signed``.
@@ -343,23 +349,41 @@ class Scores:
         estimates: list[Estimate | None] = [None] * len(places)
         estimates = estimates if self.per_case is None else [*self.estimates(places)]
         return {
-            "n": len(self), "unit": self.unit, "baseline": self.baseline, "task": self.task, "total": self.total,
-            "metric_clean": finite(self.metric_clean), "metric_baseline": finite(self.metric_baseline),
-            **({} if self.per_case is None else {
-                "n_cases": len(self.per_case), "least_p": least_p(max(len(self.per_case), 1)),
-            }),
+            "n": len(self),
+            "unit": self.unit,
+            "baseline": self.baseline,
+            "task": self.task,
+            "total": self.total,
+            "metric_clean": finite(self.metric_clean),
+            "metric_baseline": finite(self.metric_baseline),
+            **(
+                {}
+                if self.per_case is None
+                else {
+                    "n_cases": len(self.per_case),
+                    "least_p": least_p(max(len(self.per_case), 1)),
+                }
+            ),
             "scores": [
                 {
-                    "key": str(self.key(int(i))), "score": float(self.values[i]),
+                    "key": str(self.key(int(i))),
+                    "score": float(self.values[i]),
                     **{name: finite(float(column[i])) for name, column in self.measures.items()},
-                    **({} if one is None else {
-                        "n": one.n, "low": finite(one.low), "high": finite(one.high), "p": one.p,
-                    }),
+                    **(
+                        {}
+                        if one is None
+                        else {
+                            "n": one.n,
+                            "low": finite(one.low),
+                            "high": finite(one.high),
+                            "p": one.p,
+                        }
+                    ),
                 }
                 for i, one in zip(places, estimates, strict=True)
             ],
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }
 
     def save(self, folder: str | Path, *, files: Mapping[str, bytes] | None = None) -> None:
         """Write the scores to a new or empty folder, whole or not at all.
@@ -385,12 +409,18 @@ class Scores:
     def manifest(self) -> dict[str, Any]:
         """Return what a folder says of the scores before it has any."""
         return {
-            "index": self.index.to_json(), "n": len(self), "unit": self.unit, "baseline": self.baseline,
-            "metric_clean": finite(self.metric_clean), "metric_baseline": finite(self.metric_baseline),
-            "measures": list(self.measures), "task": self.task, "provenance": self.provenance.to_json(),
+            "index": self.index.to_json(),
+            "n": len(self),
+            "unit": self.unit,
+            "baseline": self.baseline,
+            "metric_clean": finite(self.metric_clean),
+            "metric_baseline": finite(self.metric_baseline),
+            "measures": list(self.measures),
+            "task": self.task,
+            "provenance": self.provenance.to_json(),
             "dtypes": {name: str(column.dtype) for name, column in self._columns().items()},
             "n_cases": None if self.per_case is None else len(self.per_case),
-        }  # fmt: skip
+        }
 
     def append(self, bundle: Bundle) -> None:
         """Write the values to a folder that has the manifest and the scores of single cases.
@@ -438,8 +468,15 @@ class Scores:
         names = [str(name) for name in told["measures"]]
         ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_baseline")]
         return cls(
-            index, columns["values"], str(told["unit"]), str(told["baseline"]), ends[0], ends[1],
-            None if n_cases is None else read_cases(bundle, n_cases, len(index)), whole.get("ranking"),
+            index,
+            columns["values"],
+            str(told["unit"]),
+            str(told["baseline"]),
+            ends[0],
+            ends[1],
+            None if n_cases is None else read_cases(bundle, n_cases, len(index)),
+            whole.get("ranking"),
             {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
-            str(told["task"]), Provenance.from_json(told["provenance"]),
-        )  # fmt: skip
+            str(told["task"]),
+            Provenance.from_json(told["provenance"]),
+        )

@@ -61,8 +61,12 @@ class Similarity:
             return None if matrix is None else [[finite(float(x)) for x in row[:limit]] for row in matrix[:limit]]
 
         return {
-            "names": list(self.names), "over": self.over, "estimate": self.estimate.to_json(),
+            "names": list(self.names),
+            "over": self.over,
+            "estimate": self.estimate.to_json(),
             "rivals": {name: one.to_json() for name, one in self.rivals.items()},
-            "first": cut(self.first), "second": cut(self.second), "labels": list(self.labels[:limit]),
+            "first": cut(self.first),
+            "second": cut(self.second),
+            "labels": list(self.labels[:limit]),
             "provenance": self.provenance.to_json(),
-        }  # fmt: skip
+        }

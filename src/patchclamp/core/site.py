@@ -12,9 +12,21 @@ from patchclamp.core.errors import PatchclampError, fitting
 from patchclamp.core.json_text import read_list
 
 AXES = (
-    "stimulus", "position", "source", "step", "trial", "time", "layer", "head", "expert", "unit", "channel", "y", "x",
+    "stimulus",
+    "position",
+    "source",
+    "step",
+    "trial",
+    "time",
+    "layer",
+    "head",
+    "expert",
+    "unit",
+    "channel",
+    "y",
+    "x",
     "token",
-)  # fmt: skip
+)
 """The closed list of axis names."""
 
 

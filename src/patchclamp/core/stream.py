@@ -102,9 +102,12 @@ class Stream:
     def to_json(self, limit: int = 20) -> dict[str, Any]:
         """Return the sizes of the first ``limit`` tasks as JSON-ready data; examples stay in arrays."""
         return {
-            "name": self.name, "hash": self.hash, "n": len(self), "classes": self.n_classes,
+            "name": self.name,
+            "hash": self.hash,
+            "n": len(self),
+            "classes": self.n_classes,
             "stages": [
                 {"name": one.name, "examples": len(one.labels), "test": len(one.test_labels)}
                 for one in self.stages[:limit]
             ],
-        }  # fmt: skip
+        }

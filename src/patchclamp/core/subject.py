@@ -117,9 +117,11 @@ class Subject(Protocol):
 
 
 _CAPABILITY: Mapping[str, str] = {
-    "Intervenes": "intervene", "Differentiates": "differentiate", "RelevanceRules": "differentiate",
+    "Intervenes": "intervene",
+    "Differentiates": "differentiate",
+    "RelevanceRules": "differentiate",
     "Generates": "generate",
-}  # fmt: skip
+}
 """Protocol → the capability that a subject which has its methods may still lack, such as gradients through 8-bit
 weights."""
 

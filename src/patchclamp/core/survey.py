@@ -133,13 +133,23 @@ class StoredSurvey:
             raise LookupError("exemplars in stimuli that were not kept")
         said = self.bundle.manifest
         provenance = Provenance(
-            str(said["subject"]["slug"]), str(said["subject"]["hash"]), "survey", seed=said["plan"]["seed"],
-            versions=said["versions"], hashes={"survey": self.hash},
-        )  # fmt: skip
+            str(said["subject"]["slug"]),
+            str(said["subject"]["hash"]),
+            "survey",
+            seed=said["plan"]["seed"],
+            versions=said["versions"],
+            hashes={"survey": self.hash},
+        )
         found = Exemplars(
-            self.sites[site], (row + first).astype(np.int32), kind[rank], value[row, rank],
-            position.astype(np.int32), stimulus.astype(np.int32), stimuli, provenance=provenance,
-        )  # fmt: skip
+            self.sites[site],
+            (row + first).astype(np.int32),
+            kind[rank],
+            value[row, rank],
+            position.astype(np.int32),
+            stimulus.astype(np.int32),
+            stimuli,
+            provenance=provenance,
+        )
         return found if unit is None else found.compact()
 
     def _known(self, site: str) -> None:

@@ -232,10 +232,13 @@ class Task:
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON-ready data."""
         return {
-            "format": FORMAT, "version": VERSION, "name": self.name, "measure": self.measure,
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            "measure": self.measure,
             "cases": [case.to_json() for case in self.cases],
             "skipped": [[case.to_json(), reason] for case, reason in self.skipped],
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Task":

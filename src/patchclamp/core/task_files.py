@@ -104,9 +104,10 @@ def _text(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_FILE:
             raise PatchclampError(
-                expected=f"a file of at most {MAX_FILE // 2**20} MiB", got=f"{file}, which is larger",
+                expected=f"a file of at most {MAX_FILE // 2**20} MiB",
+                got=f"{file}, which is larger",
                 remedy="Cut it: some hundred cases are many.",
-            )  # fmt: skip
+            )
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:
         raise PatchclampError(
@@ -272,8 +273,11 @@ def _agreement(row: Mapping[str, Any]) -> Case:
 
 
 LAYOUTS: Mapping[str, Callable[[Mapping[str, Any]], Case]] = {
-    "own": _own, "ioi": _ioi, "greater-than": _greater_than, "agreement": _agreement,
-}  # fmt: skip
+    "own": _own,
+    "ioi": _ioi,
+    "greater-than": _greater_than,
+    "agreement": _agreement,
+}
 _COLUMNS: Mapping[str, set[str]] = {
     "agreement": {"clean_prefix", "patch_prefix"},
     "own": {"clean", "corrupted", "answer"},

@@ -46,8 +46,12 @@ def derive_tier(entry: Mapping[str, Any]) -> Tier:
     """
     apart = entry["oracle"]["apart"]
     if apart is None or not apart <= CLOSE:
-        return Tier("experimental", "it was not compared with an oracle" if apart is None else f"{apart:.2g} of the "
-                    "largest value away from its oracle")  # fmt: skip
+        return Tier(
+            "experimental",
+            "it was not compared with an oracle"
+            if apart is None
+            else f"{apart:.2g} of the largest value away from its oracle",
+        )
     shown = [row for row in entry["rows"] if row["claim"] == "show"]
     missed = [row for row in entry["rows"] if row["claim"] == "miss"]
     if not shown:

@@ -1,4 +1,4 @@
-"""Describe: say in words what units stand for."""
+"""Describe in words what units stand for."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def describe(
     Cost: stated by the method's card.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> words = describe(load("organism:cat"), tokens=1)
         >>> words.description("blocks.0.mlp.act/neurons/7").text
         ' sat'

@@ -1,10 +1,10 @@
-"""Evaluate: how much a basis captures, what it tells, and whether another seed finds it again; beside controls."""
+"""Evaluate bases, circuits and orders of regions: benchmarks beside random controls."""
 
 from patchclamp.evaluate.concepts import ConceptUnit, ahead, tell_concepts
 from patchclamp.evaluate.faithfulness import Faithfulness, evaluate_circuit
 from patchclamp.evaluate.judging import Judged, Report, judge
 from patchclamp.evaluate.matching import Comparison, compare_bases, match, recovery
-from patchclamp.evaluate.splicing import spliced
+from patchclamp.evaluate.splicing import substitute_reconstruction
 
 __all__ = [
     "Comparison",
@@ -18,6 +18,6 @@ __all__ = [
     "judge",
     "match",
     "recovery",
-    "spliced",
+    "substitute_reconstruction",
     "tell_concepts",
 ]

@@ -1,4 +1,4 @@
-"""Learn: tasks, one after another."""
+"""Train a network on tasks, one after another."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def learn(
 
     Example:
         >>> import torch
-        >>> from patchclamp.opening import wrap
+        >>> from patchclamp.loaders import wrap
         >>> from patchclamp.organisms.learners import make
         >>> stream = make("learner-subspaces", n_train=200, n_test=100).stream
         >>> layer = wrap(torch.nn.Linear(100, 5, bias=False), torch.zeros(1, 100))

@@ -1,4 +1,4 @@
-"""Recipes, which compose rooms: an answer explained with its receipts, and parts of a circuit replaced together."""
+"""Recipes that compose rooms: an answer explained with its receipts, and a circuit's parts ablated together."""
 
 from patchclamp.recipes.answer import explain
 from patchclamp.recipes.explanation import Explanation

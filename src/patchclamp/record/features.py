@@ -28,7 +28,7 @@ class Features:
 
     Example:
         >>> import numpy as np
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat, path = load("organism:cat"), "blocks.0.mlp.act"
         >>> seven = Basis("seven", "directions", decoder=np.eye(cat.site(path).width, dtype=np.float32)[7:8])
         >>> Features(cat, {path: seven}).watch("the old cat", [path], lambda _, f: print(f[:, 0].round().tolist()))

@@ -58,19 +58,29 @@ def survey_recording(
     refuse_if_too_large(out, 2 * memory_bytes(sites))
     per_trial = -(-recording.n_samples // window)
     plan = {
-        "window": window, "rate": recording.rate, "start": recording.start, "n_trials": recording.n_trials,
-        "n_samples": recording.n_samples, "n_stimuli": per_trial * recording.n_trials,
-        "n_tokens": recording.n_trials * recording.n_samples, "threads": torch.get_num_threads(), "seed": seed,
-    }  # fmt: skip
+        "window": window,
+        "rate": recording.rate,
+        "start": recording.start,
+        "n_trials": recording.n_trials,
+        "n_samples": recording.n_samples,
+        "n_stimuli": per_trial * recording.n_trials,
+        "n_tokens": recording.n_trials * recording.n_samples,
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+    }
     manifest = {
         "subject": {
-            "slug": recording.name, "hash": recording.hash, "class": type(recording).__name__,
-            "dtype": str(recording.values.dtype), "measure": recording.measure, "names": ", ".join(recording.names),
+            "slug": recording.name,
+            "hash": recording.hash,
+            "class": type(recording).__name__,
+            "dtype": str(recording.values.dtype),
+            "measure": recording.measure,
+            "names": ", ".join(recording.names),
         },
         "sites": [site.to_json() for site in sites],
         "plan": plan,
         "versions": read_versions("patchclamp", "torch"),
-    }  # fmt: skip
+    }
     with open_run(out, "survey", manifest, resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):

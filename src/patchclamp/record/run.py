@@ -11,7 +11,7 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.disk import free_bytes
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
-from patchclamp.core.resuming import open_or_resume
+from patchclamp.core.resume import open_or_resume
 from patchclamp.core.site import Site
 from patchclamp.record.features import Features
 from patchclamp.subjects.corpora import Batches

@@ -28,7 +28,7 @@ def save_report(noun: Any, path: str | Path, *, command: str | None = None) -> N
 
     Example:
         >>> import tempfile
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> from patchclamp.recipes import explain
         >>> found = explain(load("organism:cat"), "the old cat", " sat", contrast=" ran")
         >>> with tempfile.TemporaryDirectory() as folder:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from patchclamp.core.caution import caution
 from patchclamp.core.circuit import draw_graph, to_document
-from patchclamp.core.few_values import caution
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.receipt import RULE
 from patchclamp.core.scores import Scores

@@ -26,5 +26,10 @@ def draw(found: Descriptions, *, command: str | None = None) -> str:
     return draw_bars(
         f"Units described by {found.author or made.label or 'hand'}",
         {"units": f"{len(found):,}", **({"subject": made.subject} if made.subject else {})},
-        rows, ["unit", measure, *more], words="terms", notes=notes, provenance=made, command=command,
-    )  # fmt: skip
+        rows,
+        ["unit", measure, *more],
+        words="terms",
+        notes=notes,
+        provenance=made,
+        command=command,
+    )

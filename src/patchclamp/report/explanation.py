@@ -57,7 +57,7 @@ def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str
 
     Example:
         >>> from patchclamp.recipes import explain
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> found = explain(load("organism:cat"), "the old cat", " sat", contrast=" ran")
         >>> page = render(found.to_json())
         >>> page[:15], "<title>Why ' sat' rather than ' ran'?</title>" in page
@@ -355,10 +355,16 @@ def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: s
     heads = "".join(
         f'<th scope="col" style="width:{width}%"{right}>{name}</th>'
         for name, width, right in (
-            ("#", 3, RIGHT), ("unit", 27, ""), ("token", 9, ""), ("value", 8, RIGHT), ("predicted", 9, RIGHT),
-            ("measured", 9, RIGHT), ("effect", 17, ""), ("promotes", 18, ""),
+            ("#", 3, RIGHT),
+            ("unit", 27, ""),
+            ("token", 9, ""),
+            ("value", 8, RIGHT),
+            ("predicted", 9, RIGHT),
+            ("measured", 9, RIGHT),
+            ("effect", 17, ""),
+            ("promotes", 18, ""),
         )
-    )  # fmt: skip
+    )
     tall = ' class="tall" tabindex="0" role="region" aria-label="Causes"' if len(nodes) > TALL else ""
     return (
         f'<div{tall}><table class="nodes"><caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n'

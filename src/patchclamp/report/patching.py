@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from patchclamp.core.columns import least_p
+from patchclamp.core.caution import caution
 from patchclamp.core.estimate import Estimate
-from patchclamp.core.few_values import caution
 from patchclamp.core.score_maps import SHARES, ScoreMap, count_run, map_scores, split_key, tokens_at
 from patchclamp.core.scores import Scores
+from patchclamp.core.stats_columns import least_p
 from patchclamp.report.html import boxed, general, inline, number, page, percent, safe, span, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
@@ -45,7 +45,7 @@ def draw(scores: Scores, *, command: str | None = None) -> str:
 
     Example:
         >>> from patchclamp.attribute.patching import patch_sites
-        >>> from patchclamp.opening import load, open_task
+        >>> from patchclamp.loaders import load, open_task
         >>> cat = load("organism:cat")
         >>> page = draw(patch_sites(cat, cat.read(open_task("planted", cat))))
         >>> page[:15], "blocks.0.mlp.write/whole/0" in page, "<script" in page
@@ -178,10 +178,15 @@ def _table(places: np.ndarray, scores: Scores, estimates: Mapping[int, Estimate]
     head = "".join(
         f"<th{right}>{name}</th>"
         for name, right in (
-            ("unit", ""), ("at", " class='n'"), ("token", ""), ("effect", " class='n'"),
-            ("95 % interval", " class='n'"), ("p", " class='n'"), ("pairs", " class='n'"),
+            ("unit", ""),
+            ("at", " class='n'"),
+            ("token", ""),
+            ("effect", " class='n'"),
+            ("95 % interval", " class='n'"),
+            ("p", " class='n'"),
+            ("pairs", " class='n'"),
         )
-    )  # fmt: skip
+    )
     n = len(scores.cases)
     p = (
         f"<p class='note'>Intervals by bootstrap over pairs; p by flipping their signs, about {general(least_p(n))} "

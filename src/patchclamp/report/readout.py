@@ -19,7 +19,11 @@ def draw(readout: Readout, *, command: str | None = None) -> str:
         facts[readout.summary.unit] = number(readout.summary.value)
     rows = [Row(inline(target), one.value, one.low, one.high, cells(one)) for target, one in listed]
     return draw_bars(
-        f"{name} from {site}", facts, rows, ["target", scores[0].unit if scores else "score", *ESTIMATE],
+        f"{name} from {site}",
+        facts,
+        rows,
+        ["target", scores[0].unit if scores else "score", *ESTIMATE],
         notes=[f"The best {MOST_ROWS} of {len(scores):,} targets."] if len(scores) > MOST_ROWS else [],
-        provenance=readout.provenance, command=command,
-    )  # fmt: skip
+        provenance=readout.provenance,
+        command=command,
+    )

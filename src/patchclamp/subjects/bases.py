@@ -9,7 +9,7 @@ from torch import Tensor
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
-from patchclamp.subjects.nonnegative import nonnegative_least_squares
+from patchclamp.subjects.nnls import nonnegative_least_squares
 
 
 @dataclass(frozen=True, eq=False)

@@ -266,9 +266,13 @@ def read_cases(
             continue
         try:
             read.append(
-                (case, model.read_case(clean, case.targets, case.contrasts, counterpart=other, measure=task.measure,
-                                       **own))
-            )  # fmt: skip
+                (
+                    case,
+                    model.read_case(
+                        clean, case.targets, case.contrasts, counterpart=other, measure=task.measure, **own
+                    ),
+                )
+            )
         except CannotRead as problem:
             if len(task) == 1:
                 raise

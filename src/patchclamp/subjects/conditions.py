@@ -11,7 +11,7 @@ from patchclamp.core.condition import When
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.bases import Units
-from patchclamp.subjects.rows import numbers_like
+from patchclamp.subjects.batch_rows import numbers_like
 
 
 def bind_condition(when: When, site: Site, find: Mapping[str, Site], bases: Mapping[str, Basis]) -> Units | None:

@@ -5,9 +5,15 @@ from typing import Any
 from torch import nn
 
 LIMITS = (
-    "max_position_embeddings", "n_positions", "max_target_positions", "max_decoder_position_embeddings",
-    "max_text_positions", "max_seq_len", "n_ctx", "context_length",
-)  # fmt: skip
+    "max_position_embeddings",
+    "n_positions",
+    "max_target_positions",
+    "max_decoder_position_embeddings",
+    "max_text_positions",
+    "max_seq_len",
+    "n_ctx",
+    "context_length",
+)
 """Names under which configs of transformers say how many positions there are, the usual one first."""
 
 

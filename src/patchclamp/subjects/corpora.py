@@ -76,10 +76,15 @@ class Batches:
             return {**plan, "max_images": None if self.corpus is None else self.corpus.max_images}
         cut = self.corpus
         return {
-            **plan, "text": cut.content, "window": cut.window, "bos": cut.bos, "chat": cut.kind == "chat",
-            "max_tokens": cut.max_tokens, "n_tokens": self.n_tokens,
+            **plan,
+            "text": cut.content,
+            "window": cut.window,
+            "bos": cut.bos,
+            "chat": cut.kind == "chat",
+            "max_tokens": cut.max_tokens,
+            "n_tokens": self.n_tokens,
             **({"skip_first": cut.skip_first} if cut.skip_first else {}),
-        }  # fmt: skip
+        }
 
 
 @checked
@@ -100,7 +105,7 @@ def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
 
     Example:
         >>> import tempfile
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> story = Path(tempfile.mkdtemp()) / "story.txt"
         >>> _ = story.write_text("the old cat sat on the mat. " * 3)
         >>> batches = read_corpus(load("organism:cat"), Corpus(story, window=8), batch_size=2)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from patchclamp.core.errors import CannotIntervene, PatchclampError
-from patchclamp.subjects import attention, experts
+from patchclamp.subjects import attention, moe
 
 Visit = Callable[[Tensor], Tensor]
 """Called with a site's values; returns the same object to leave them, another tensor to replace them."""
@@ -244,9 +244,9 @@ class Engine:
                 else:
                     undo.callback(_hook(module, place, visit).remove)
             for module, each in routed.items():
-                gate, note = experts.tapped(module, each)
+                gate, note = moe.tapped(module, each)
                 undo.callback(module.register_forward_pre_hook(note).remove)
-                _replace(module, experts.METHOD, gate, undo)
+                _replace(module, moe.METHOD, gate, undo)
             if taps or tap:
                 undo.enter_context(self._tapped(taps, native))
             yield

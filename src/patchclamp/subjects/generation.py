@@ -13,7 +13,7 @@ from torch import Tensor
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.frames import Batch
+from patchclamp.subjects.batching import Batch
 
 COOLEST = 1e-3
 
@@ -122,9 +122,12 @@ def stepped_ids(
     for _ in range(max_new_tokens):
         with attached(), torch.no_grad():
             done = model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config,
-                logits_processor=[_refuse_not_finite], **kept,
-            )  # fmt: skip
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=config,
+                logits_processor=[_refuse_not_finite],
+                **kept,
+            )
         ids = done.sequences
         kept = _kept(done)
         token = int(ids[0, -1])
@@ -174,9 +177,11 @@ def _config(own: Any, pad: int, **how: Any) -> Any:
     from transformers import GenerationConfig
 
     return GenerationConfig(
-        eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id,
-        pad_token_id=pad if own.pad_token_id is None else own.pad_token_id, **how,
-    )  # fmt: skip
+        eos_token_id=own.eos_token_id,
+        bos_token_id=own.bos_token_id,
+        pad_token_id=pad if own.pad_token_id is None else own.pad_token_id,
+        **how,
+    )
 
 
 def _ends(own: Any) -> list[int | None]:

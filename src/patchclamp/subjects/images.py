@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
-from patchclamp.subjects.declared import refuse_large_arrays
+from patchclamp.subjects.unpacked_sizes import refuse_large_arrays
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 ARRAYS = ("x_test", "images", "x", "x_train")
@@ -129,7 +129,7 @@ def digits() -> tuple[Sequence[Picture], Sequence[int]]:
         raise PatchclampError(
             expected="scikit-learn, which brings the digits",
             got=str(problem),
-            remedy="pip install scikit-learn; any image file of yours does without it.",
+            remedy="pip install 'patchclamp[science]'; any image file of yours does without it.",
         ) from problem
     found = load_digits()
     # Its grey values are whole numbers from 0 to 16.
@@ -269,9 +269,11 @@ class Preparation:
                 raise ValueError(f"images of {max(wanted):,} pixels a side")
             # Channels first: a picture one pixel high would otherwise be taken for one with its channels there.
             given = self.processor(
-                np.moveaxis(pixels, -1, 0), input_data_format="channels_first", do_convert_rgb=False,
+                np.moveaxis(pixels, -1, 0),
+                input_data_format="channels_first",
+                do_convert_rgb=False,
                 return_tensors="np",
-            )  # fmt: skip
+            )
             return np.asarray(given["pixel_values"][0], dtype=np.float32)
         except Exception as problem:  # what a broken configuration breaks is told in many ways
             raise PatchclampError(

@@ -20,18 +20,18 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
-from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.apply import Edits, Frame, by_row, pick_rows, widened
+from patchclamp.subjects.batching import Batch, Framer, Padding, PaddingCheck, lay_out, read_columns
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.context import context_of, counted_from
-from patchclamp.subjects.edits import Edits, Frame, by_row, pick_rows, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
-from patchclamp.subjects.experts import passed
 from patchclamp.subjects.families.spec import Family, families, family_of, module_path, why_uncovered
-from patchclamp.subjects.frames import Batch, Framer, Padding, PaddingCheck, lay_out, read_columns
 from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
-from patchclamp.subjects.identity import tokenizer_hash
+from patchclamp.subjects.hashing import tokenizer_hash
+from patchclamp.subjects.moe import passed
 from patchclamp.subjects.probing import probe
 from patchclamp.subjects.reading import read_prompt, unknown_words
+from patchclamp.subjects.relevance_rules import Rule, check_rules, last_visits, stand_ins
 from patchclamp.subjects.text import Tokenizer, read_stimuli
 from patchclamp.subjects.unembedding import Unembeds
 from patchclamp.subjects.visits import gradients_of, holder, once
@@ -191,7 +191,7 @@ class LanguageModel(Unembeds):
         """Return the words of a prompt that its vocabulary lacks, each once, in their order.
 
         Example:
-            >>> from patchclamp.opening import load
+            >>> from patchclamp.loaders import load
             >>> load("organism:cat").unknown_words("the old unicorn")
             ['unicorn']
         """
@@ -442,9 +442,15 @@ class LanguageModel(Unembeds):
             batch = self.batch([shown[i] for i in rows], "left")
             with self.intervene(pick_rows(interventions, rows)):
                 made = continued_ids(
-                    self.module, batch, pad=self._pad, max_new_tokens=max_new_tokens, temperature=temperature,
-                    seed=seed, cache=cache, progress=progress,
-                )  # fmt: skip
+                    self.module,
+                    batch,
+                    pad=self._pad,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    seed=seed,
+                    cache=cache,
+                    progress=progress,
+                )
             written |= dict(zip(rows, made, strict=True))
         return [Generation(s, written[i], self._continued(s, written[i])) for i, s in enumerate(shown)]
 
@@ -471,9 +477,12 @@ class LanguageModel(Unembeds):
         check_request(len(shown), self.context, max_new_tokens, 0.0)
         self._bind(interventions, 1).check([len(shown)], steps=True)
         return stepped_ids(
-            self.module, self.batch([shown]), pad=self._pad, max_new_tokens=max_new_tokens,
+            self.module,
+            self.batch([shown]),
+            pad=self._pad,
+            max_new_tokens=max_new_tokens,
             attached=self._followed(interventions),
-        )  # fmt: skip
+        )
 
     def _continued(self, prompt: Stimulus, ids: np.ndarray) -> str:
         return "" if self._tokenizer is None else self._tokenizer.continued(prompt.ids, ids)

@@ -9,11 +9,11 @@ import torch
 
 from patchclamp.core.errors import PatchclampError, PatchclampWarning, lacks_memory
 from patchclamp.core.unit import slug
-from patchclamp.subjects.identity import files_hash
+from patchclamp.subjects.config_sizes import bounded_by, refuse_other_config
+from patchclamp.subjects.hashing import files_hash
 from patchclamp.subjects.images import Preparation
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.refusals import explain, refuse_device, refuse_kind, refuse_lack
-from patchclamp.subjects.sizes import bounded_by, refuse_other_config
+from patchclamp.subjects.load_errors import explain, refuse_device, refuse_kind, refuse_lack
 from patchclamp.subjects.vision import VisionModel
 from patchclamp.subjects.weights import Checkpoint, find_checkpoint
 
@@ -26,9 +26,14 @@ IMAGES = "ForImageClassification"
 MASKED = ("ForMaskedLM", "ForPreTraining")
 """How those end that fill in masks; the second also predict which sentence follows."""
 _VOCABULARIES = (
-    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
     "tekken.json",
-)  # fmt: skip
+)
 
 
 def load_model(

@@ -15,12 +15,12 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Differentiated, Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import DIRECT, RULES, stand_ins
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
-from patchclamp.subjects.edits import widened
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import Family
 from patchclamp.subjects.network import Network
+from patchclamp.subjects.relevance_rules import DIRECT, RULES, stand_ins
 from patchclamp.subjects.versions import warn_if_untested
 
 
@@ -33,7 +33,7 @@ class Model(Network):
 
     module: Any
     family: Family | None = None
-    instead = "It answers through its own head: see what it has in its capabilities, and in docs/python.md."
+    instead = "It answers through its own head: see its capabilities, and docs/reference/python_guide.md."
     levels: tuple[str, ...] = ("neuron", "head")
     """Levels of units that it has, among those of ``attribute_nodes``."""
     restarts: bool = True
@@ -173,7 +173,7 @@ class Model(Network):
         Cost: two forward passes per 64 cases of one length.
 
         Example:
-            >>> from patchclamp.opening import load
+            >>> from patchclamp.loaders import load
             >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
             >>> cases = load("organism:cat").read(task)
             >>> cases.m_clean.round(1).tolist(), cases.m_counterpart.round(1).tolist()

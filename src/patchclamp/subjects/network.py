@@ -23,15 +23,15 @@ from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
 from patchclamp.core.unit import slug
+from patchclamp.subjects.apply import Edits, Frame, bind, by_row
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.edits import Edits, Frame, bind, by_row
 from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit
-from patchclamp.subjects.foreign import resolve_sites
-from patchclamp.subjects.identity import module_hash
+from patchclamp.subjects.hashing import module_hash
 from patchclamp.subjects.inputs import described, positions_of, rows_of
 from patchclamp.subjects.outputs import measured_from
 from patchclamp.subjects.parameters import apply_edit, linear_map
 from patchclamp.subjects.probing import MODULE, laid_out, shapes_inside
+from patchclamp.subjects.site_names import resolve_sites
 from patchclamp.subjects.text import Tokenizer
 from patchclamp.subjects.visits import called_again, gradients_of, holder, noting_calls, once, refuse_uncalled, squared
 

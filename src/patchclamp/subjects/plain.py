@@ -20,15 +20,15 @@ from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Differentiated, Progress, Run
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.apply import Edits, Frame, by_row, widened
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
-from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Place, Restart, Tap, Turned, evaluating
-from patchclamp.subjects.grids import Grid, site_at
 from patchclamp.subjects.inputs import described, positions_of
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.outputs import check_axes, measured_from, read_positions
 from patchclamp.subjects.plain_tasks import read_row, rows_of
+from patchclamp.subjects.vision_sites import Grid, site_at
 from patchclamp.subjects.visits import gradients_of, holder, noting_calls, once, refuse_uncalled
 
 VALUE = Metric("logit", (0,))

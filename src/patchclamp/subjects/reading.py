@@ -87,7 +87,7 @@ def read_prompt(
         PatchclampError: several prompts, or answers that are no text.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> read_prompt(load("organism:cat"), "the old cat", [" sat"], [" ran"]).explained
         "logit(' sat') − logit(' ran')"
     """
@@ -114,11 +114,16 @@ def read_prompt(
     find = _at_mask if not model.capabilities.generate else _continued
     before, metric, names = find(model, clean, other, kind, wanted, unwanted)
     case = ReadCase(
-        _followed(clean, before), None if other is None else _followed(other, before), metric,
-        target=" | ".join(wanted), contrast=" | ".join(unwanted) or None,
-        target_names=names[0], contrast_names=names[1], beginning="".join(map(token, before)),
+        _followed(clean, before),
+        None if other is None else _followed(other, before),
+        metric,
+        target=" | ".join(wanted),
+        contrast=" | ".join(unwanted) or None,
+        target_names=names[0],
+        contrast_names=names[1],
+        beginning="".join(map(token, before)),
         masked=not model.capabilities.generate,
-    )  # fmt: skip
+    )
     return _worded(model, case, words, given)
 
 

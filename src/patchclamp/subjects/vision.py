@@ -19,17 +19,17 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.backward import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.apply import Edits, Frame, by_row, widened
 from patchclamp.subjects.cases import ReadCase
-from patchclamp.subjects.edits import Edits, Frame, by_row, widened
 from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
 from patchclamp.subjects.families.spec import why_uncovered
-from patchclamp.subjects.grids import VisionFamily, module_grid, site_at, vision_families, vision_family_of
 from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.probing import MODULE, shapes_inside
 from patchclamp.subjects.reading import read_image
+from patchclamp.subjects.relevance_rules import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.vision_sites import VisionFamily, module_grid, site_at, vision_families, vision_family_of
 from patchclamp.subjects.visits import gradients_of, holder, once
 
 
@@ -376,9 +376,16 @@ class VisionModel(Model):
         hold = holder(held)
         with torch.enable_grad():
             output = self._forward(
-                shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, metric.positions,
-                "native", restart, ruled, True,
-            )  # fmt: skip
+                shown,
+                self._paths(sites),
+                lambda path, x: hold(path, x).clone(),
+                interventions,
+                metric.positions,
+                "native",
+                restart,
+                ruled,
+                True,
+            )
             assert output is not None
             measured = metric(widened(output))
             found = gradients_of(measured, held)
@@ -409,9 +416,10 @@ class VisionModel(Model):
             Edits({path: own}).check([self.site(path).n_places] * len(shown), steps=False)
         if not isinstance(logits, bool) and any(p not in (0, -1) for p in logits):
             raise PatchclampError(
-                expected="position −1, the only one at which an image is answered", got=str(list(logits)),
+                expected="position −1, the only one at which an image is answered",
+                got=str(list(logits)),
                 remedy="Leave positions out.",
-            )  # fmt: skip
+            )
         frames: dict[int, Frame] = {}
 
         def frame(site: Site) -> Frame:

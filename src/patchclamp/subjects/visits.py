@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects.edits import Frame
+from patchclamp.subjects.apply import Frame
 from patchclamp.subjects.engine import Place, Tap, Visit
 
 

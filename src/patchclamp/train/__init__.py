@@ -111,12 +111,19 @@ def train(
         with computing_with(threads):
             kept = _go(loop, folder, progress)
     return Training(
-        loop.n_steps, loop.step, kept, {name: tuple((int(s), v) for s, v in c) for name, c in loop.curves.items()},
+        loop.n_steps,
+        loop.step,
+        kept,
+        {name: tuple((int(s), v) for s, v in c) for name, c in loop.curves.items()},
         Provenance(
-            method="train", options=asdict(plan), seed=plan.seed, versions=read_versions(),
-            seconds=time.monotonic() - started, extra=here,
+            method="train",
+            options=asdict(plan),
+            seed=plan.seed,
+            versions=read_versions(),
+            seconds=time.monotonic() - started,
+            extra=here,
         ),
-    )  # fmt: skip
+    )
 
 
 def _go(loop: Loop, folder: Folder | None, progress: Progress | None) -> int:

@@ -13,7 +13,7 @@ import torch
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.provenance import read_versions
-from patchclamp.core.resuming import open_or_resume
+from patchclamp.core.resume import open_or_resume
 from patchclamp.core.training import KIND
 from patchclamp.train.loop import Loop, Part
 from patchclamp.train.state import pack, unpack
@@ -117,14 +117,17 @@ def manifest_of(loop: Loop, batches: Iterable[Any], about: Mapping[str, Any]) ->
         "plan": {
             **about,
             "training": {
-                **plan, "steps": loop.n_steps, "batches": _batches(batches), "own": sorted(loop.own),
+                **plan,
+                "steps": loop.n_steps,
+                "batches": _batches(batches),
+                "own": sorted(loop.own),
                 "early_stop": None if stop is None else {k: v for k, v in vars(stop).items() if k != "measure"},
                 "objectives": {part.name or "objective": _part(part) for part in loop.parts},
             },
             "threads": loop.plan.threads or torch.get_num_threads(),
         },
         "versions": read_versions("patchclamp", "torch"),
-    }  # fmt: skip
+    }
 
 
 def _batches(batches: Iterable[Any]) -> dict[str, Any]:

@@ -256,11 +256,16 @@ class Loop:
         for part in self.parts:
             part.check_weights(self.step)
         return {
-            "step": self.step, "since": self.since, "sums": self.sums, "curves": self.curves, "best": self.best,
+            "step": self.step,
+            "since": self.since,
+            "sums": self.sums,
+            "curves": self.curves,
+            "best": self.best,
             "parts": {part.name: part.state_dict() for part in self.parts},
             "own": {name: dict(one.state_dict()) for name, one in self.own.items()},
-            "batches": self.reader.state_dict(), "generators": self.generators.state_dict(),
-        }  # fmt: skip
+            "batches": self.reader.state_dict(),
+            "generators": self.generators.state_dict(),
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go back to a state."""

@@ -1,6 +1,6 @@
 // Asking the server: one answer or one failure in three parts, never an exception that leaves a blank page.
 import { useEffect, useState } from "preact/hooks";
-import { cameWith, travels } from "../travels";
+import { storedAnswer, exportedFile } from "../exportedFile";
 import type { Failure } from "./failure";
 
 export type Answer<T> =
@@ -14,7 +14,7 @@ const KEPT = 60;
 
 /** Return the JSON under an address; throws a Failure. */
 export async function fetched<T>(url: string, signal?: AbortSignal): Promise<T> {
-  if (travels) return cameWith(url) as T;
+  if (exportedFile) return storedAnswer(url) as T;
   let response: Response;
   try {
     response = await fetch(url, { headers: { accept: "application/json" }, ...(signal && { signal }) });

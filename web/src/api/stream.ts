@@ -1,7 +1,7 @@
 // Answers that come as server-sent events, after a POST: EventSource can only GET.
 import type { Failure } from "./failure";
 
-/** What is told of each event by its name; `refused` ends the stream as a Failure. */
+/** The type of each event's data, by the event's name; `refused` ends the stream as a Failure. */
 export type Hears = Record<string, (data: never) => void>;
 
 /** Ask, and hear each event as it comes; throws a Failure. Abort the signal and the server stops too. */

@@ -37,19 +37,14 @@ export interface Clamped {
 
 export interface ConceptScore {
   concept: string;
-  auroc: number;
-  low: number;
-  high: number;
-  n: number;
+  auroc: EstimateView;
 }
 
 export interface Control {
   target: TokenView;
   measured: number | null;
   randoms: (number | null)[];
-  mean: number | null;
-  low: number | null;
-  high: number | null;
+  mean: EstimateView;
   p: number;
   other_decile: number;
   seed: number;
@@ -72,7 +67,7 @@ export interface DescriptionView {
   author: string;
   made: string | null;
   evidence: string[];
-  scores: ScoreView[];
+  scores: EstimateView[];
   fails_on: number;
   run: string;
 }
@@ -82,6 +77,21 @@ export interface EdgeRow {
   target: string;
   weight: number;
   slot: string;
+}
+
+export interface EstimateView {
+  value: number | null;
+  low: number | null;
+  high: number | null;
+  level: number | null;
+  interval: string | null;
+  n: number;
+  unit: string;
+  null_low: number | null;
+  null_high: number | null;
+  null: string | null;
+  p: number | null;
+  ceiling: number | null;
 }
 
 export interface Example {
@@ -322,14 +332,6 @@ export interface RunRow {
   made: string;
 }
 
-export interface ScoreView {
-  measure: string;
-  value: number | null;
-  low: number | null;
-  high: number | null;
-  n: number;
-}
-
 export interface SiteRow {
   site: string;
   kind: string;
@@ -460,10 +462,7 @@ export interface UnitRow {
   fires_on: TokenView | null;
   description: string | null;
   author: string | null;
-  score: number | null;
-  score_low: number | null;
-  score_high: number | null;
-  measure: string | null;
+  score: EstimateView | null;
   concept: ConceptScore | null;
 }
 
@@ -474,9 +473,7 @@ export interface Verified {
   measured: number | null;
   randoms: (number | null)[];
   size: number;
-  mean: number | null;
-  low: number | null;
-  high: number | null;
+  mean: EstimateView;
   different: number;
   p: number | null;
   baseline: string;

@@ -4,7 +4,7 @@ import type { GraphRow } from "../api/types";
 import { number } from "../format";
 import { Visible } from "./Text";
 
-/** What was asked: the prompt, the answer, and the one it was held against. */
+/** The prompt, the answer, and the answer that it is compared with. */
 export function Asked({ row }: { row: GraphRow }): JSX.Element {
   return (
     <>

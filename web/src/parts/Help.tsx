@@ -7,7 +7,7 @@ const KEYS: [string[], string][] = [
   [["/"], "search units"],
   [["↓", "↑"], "next and previous row in Find; Enter opens it"],
   [["]", "["], "next and previous unit, or page of Find"],
-  [["v"], "what stands under each token: the mark's value, all values, ids"],
+  [["v"], "what stands under each token: the peak value, all values, ids"],
   [["u", "U"], "undo and redo a change of clamps in Lab"],
   [["Del"], "on a clamp's slider: neutral"],
 ];

@@ -1,11 +1,10 @@
 // A score with its interval: the numbers, and where they lie between 0 and 1.
 import type { JSX } from "preact";
+import type { EstimateView } from "../api/types";
 import { number } from "../format";
 
 interface Props {
-  value: number | null;
-  low: number | null;
-  high: number | null;
+  estimate: EstimateView;
   /** What chance would give, marked on the track. */
   chance?: number;
   /** Numbers beside the track; the table may have them in a column of their own. */
@@ -13,7 +12,8 @@ interface Props {
 }
 
 /** Draw value and interval on a track from 0 to 1. */
-export function Interval({ value, low, high, chance, words = true }: Props): JSX.Element {
+export function Interval({ estimate, chance, words = true }: Props): JSX.Element {
+  const { value, low, high } = estimate;
   const at = (x: number) => `${Math.min(Math.max(x, 0), 1) * 100}%`;
   const both = low !== null && high !== null;
   return (

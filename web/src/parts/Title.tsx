@@ -22,16 +22,24 @@ export function Title({ question, children }: { question: string; children?: Com
   );
 }
 
+interface OriginProps {
+  source: Source;
+  /** The address of the same as JSON. */
+  twin: string;
+  /** Whether the command made what the screen shows, and not only the atlas that it reads. */
+  itself?: boolean;
+}
+
 /** Where a screen comes from: the run, the command, the Python, and the same as JSON. */
-export function Origin({ source, twin }: { source: Source; twin: string }): JSX.Element {
+export function Origin({ source, twin, itself = false }: OriginProps): JSX.Element {
   return (
     <footer class="origin">
       <Command command={source.command} python={source.python}>
-        Made by this command; the same data in Python
+        {itself ? "Made by this command; the same data in Python" : "This command made the atlas; the data of this page in Python"}
       </Command>
       <p class="small soft row">
         <a href={`/runs/${source.run}`} data-testid="source">
-          the run that made this
+          {itself ? "the run that made this" : "the run that made the atlas"}
         </a>
         <a href={twin} data-testid="twin">
           this page as JSON

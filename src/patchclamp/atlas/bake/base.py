@@ -88,15 +88,28 @@ def bake_atlas(
         batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
         log = [f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
         survey = survey_corpus(
-            model, batches, [s.path for s in chosen], aside / "survey", resume=resume, seed=seed,
-            progress=_half_of(progress, 0), checkpoint_s=checkpoint_s,
-        )  # fmt: skip
+            model,
+            batches,
+            [s.path for s in chosen],
+            aside / "survey",
+            resume=resume,
+            seed=seed,
+            progress=_half_of(progress, 0),
+            checkpoint_s=checkpoint_s,
+        )
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
         with pin_threads(survey.bundle):  # a resume computes with the threads that the bake was begun with
             look = run_second_pass(
-                model, batches, chosen, survey, aside / "look", resume=resume, seed=seed,
-                progress=_half_of(progress, batches.n_tokens), checkpoint_s=checkpoint_s,
-            )  # fmt: skip
+                model,
+                batches,
+                chosen,
+                survey,
+                aside / "look",
+                resume=resume,
+                seed=seed,
+                progress=_half_of(progress, batches.n_tokens),
+                checkpoint_s=checkpoint_s,
+            )
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
             labels = labels_of(model, batches)
             whole = aside / "atlas"
@@ -190,24 +203,42 @@ def _named(whole: Path) -> str:
 
 
 def _remember(
-    whole: Path, found: str, model: LanguageModel, name: str | None, survey: StoredSurvey, corpus: Corpus,
-    sites: Sequence[Site], command: str, folder: Path, began: str, clock: float, log: Sequence[str],
-) -> None:  # fmt: skip
+    whole: Path,
+    found: str,
+    model: LanguageModel,
+    name: str | None,
+    survey: StoredSurvey,
+    corpus: Corpus,
+    sites: Sequence[Site],
+    command: str,
+    folder: Path,
+    began: str,
+    clock: float,
+    log: Sequence[str],
+) -> None:
     plan = survey.bundle.manifest["plan"]
     options: dict[str, Any] = {
-        "model": name or model.name, "text": corpus.source, "sites": ", ".join(s.path for s in sites),
+        "model": name or model.name,
+        "text": corpus.source,
+        "sites": ", ".join(s.path for s in sites),
         **{option: plan[option] for option in ("window", "max_tokens", "batch_size", "threads")},
         "device": model.device.type,
-    }  # fmt: skip
+    }
     typed = command or f"patchclamp atlas bake {name or model.name} --text {corpus.source} --out {folder}"
     run = Run(
-        verb="atlas bake", command=typed, made=f"the base: {sum(s.width for s in sites):,} units",
-        began=began, duration_s=round(time.monotonic() - clock, 3), host=host(),
-        versions=versions("torch", "transformers"), seeds={"seed": plan["seed"]},
+        verb="atlas bake",
+        command=typed,
+        made=f"the base: {sum(s.width for s in sites):,} units",
+        began=began,
+        duration_s=round(time.monotonic() - clock, 3),
+        host=host(),
+        versions=versions("torch", "transformers"),
+        seeds={"seed": plan["seed"]},
         hashes={"model": model.hash, "tokenizer": model.tokenizer_hash, "text": plan["text"], "base": found},
-        options={k: str(v) for k, v in options.items() if v is not None}, log=tuple(log),
+        options={k: str(v) for k, v in options.items() if v is not None},
+        log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
-    )  # fmt: skip
+    )
     write_run(whole, f"base-{found[:16]}", run)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from patchclamp.atlas.store.sqlite_files import CLUSTERED
 from patchclamp.core.corpus import Corpus
 from patchclamp.core.disk import file_hash
 from patchclamp.core.estimate import Estimate
@@ -63,10 +64,12 @@ def concept_scores(
             shown = labels.stimuli[start : start + batch]
             counted = np.concatenate([s.counted for s in shown])
             model.watch(
-                shown, list(parts), lambda path, x, counted=counted, parts=parts: parts[path].append(  # type: ignore[misc]
+                shown,
+                list(parts),
+                lambda path, x, counted=counted, parts=parts: parts[path].append(  # type: ignore[misc]
                     np.asarray(x.float().cpu())[counted]
                 ),
-            )  # fmt: skip
+            )
         for path, found in parts.items():
             yield path, _scored(np.concatenate(found), labels)
 
@@ -125,7 +128,7 @@ def clustered_auroc(
     _, which = np.unique(cluster, return_inverse=True)
     sums = np.bincount(which, weights=weight)
     spread = float(np.sqrt(len(sums) / max(len(sums) - 1, 1) * (sums**2).sum()))
-    interval = Interval(max(area - Z95 * spread, 0.0), min(area + Z95 * spread, 1.0), 0.95, "clustered by document")
+    interval = Interval(max(area - Z95 * spread, 0.0), min(area + Z95 * spread, 1.0), 0.95, CLUSTERED)
     return Estimate(area, interval, m, "AUROC")
 
 

@@ -34,8 +34,8 @@ from patchclamp.record.features import Features
 from patchclamp.record.run import pin_threads
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
-from patchclamp.subjects.foreign import resolve_sites
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.site_names import resolve_sites
 
 MOST_STORED = 64 * 2**20
 """Bytes of a dictionary that a layer keeps; a larger one stays in its folder alone."""
@@ -105,15 +105,28 @@ def add_basis(
         log = [f"{n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {n_units:,} features"]
         paths = [site.path for site in sites]
         survey = survey_corpus(
-            features, batches, paths, aside / "survey", resume=resume, seed=seed, checkpoint_s=checkpoint_s,
+            features,
+            batches,
+            paths,
+            aside / "survey",
+            resume=resume,
+            seed=seed,
+            checkpoint_s=checkpoint_s,
             progress=None if progress is None else lambda done, total: progress(done, 2 * total),
-        )  # fmt: skip
+        )
         log.append(f"survey done after {time.monotonic() - clock:.1f} s")
         with pin_threads(survey.bundle):
             look = run_second_pass(
-                features, batches, sites, survey, aside / "look", resume=resume, seed=seed, checkpoint_s=checkpoint_s,
+                features,
+                batches,
+                sites,
+                survey,
+                aside / "look",
+                resume=resume,
+                seed=seed,
+                checkpoint_s=checkpoint_s,
                 progress=None if progress is None else lambda done, total: progress(n_tokens + done, 2 * total),
-            )  # fmt: skip
+            )
             log.append(f"second pass done after {time.monotonic() - clock:.1f} s")
             labels = labels_of(model, batches)
             beside = [model.site(row[1]) for row in reading.parts[0].sites]
@@ -125,18 +138,33 @@ def add_basis(
     log.append(f"layer written after {time.monotonic() - clock:.1f} s")
     typed = command or f"patchclamp atlas add {place} --basis {folder} --text {corpus.source}"
     options = {
-        "basis": folder, "name": dictionary.name, "method": dictionary.method, "text": corpus.source,
-        "sites": ", ".join(paths), "window": corpus.window, "chat": corpus.kind == "chat", "bos": corpus.bos,
-        "skip_first": corpus.skip_first, "max_tokens": corpus.max_tokens, "batch_size": batch_size, "seed": seed,
-    }  # fmt: skip
+        "basis": folder,
+        "name": dictionary.name,
+        "method": dictionary.method,
+        "text": corpus.source,
+        "sites": ", ".join(paths),
+        "window": corpus.window,
+        "chat": corpus.kind == "chat",
+        "bos": corpus.bos,
+        "skip_first": corpus.skip_first,
+        "max_tokens": corpus.max_tokens,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
     run = Run(
-        verb="atlas add", command=typed, made=f"{n_units:,} features of {dictionary.name}", began=began,
-        duration_s=round(time.monotonic() - clock, 3), host=host(), versions=versions("torch", "transformers"),
+        verb="atlas add",
+        command=typed,
+        made=f"{n_units:,} features of {dictionary.name}",
+        began=began,
+        duration_s=round(time.monotonic() - clock, 3),
+        host=host(),
+        versions=versions("torch", "transformers"),
         seeds={"seed": seed},
         hashes={"model": model.hash, "text": survey.bundle.manifest["plan"]["text"], "dictionary": digest},
-        options={n: str(v) for n, v in options.items() if v not in (None, "")}, log=tuple(log),
+        options={n: str(v) for n, v in options.items() if v not in (None, "")},
+        log=tuple(log),
         rebuild=f"pip install patchclamp=={versions()['patchclamp']}\n{typed}\n",
-    )  # fmt: skip
+    )
     found = name_layer(place, "basis", passing, run)
     _clear(aside)
     return found
@@ -204,8 +232,11 @@ def _refuse_names(reading: Reading, dictionary: Dictionary) -> None:
     Raises:
         PatchclampError: the name is taken at one of the sites.
     """
-    taken = [path for path, basis in ((row[1], row[4]) for row in reading.sites)
-             if basis == dictionary.name and path in dictionary.bases]  # fmt: skip
+    taken = [
+        path
+        for path, basis in ((row[1], row[4]) for row in reading.sites)
+        if basis == dictionary.name and path in dictionary.bases
+    ]
     if taken or dictionary.name in PLAIN:
         raise PatchclampError(
             expected=f"a basis whose name is not yet taken at {', '.join(list(dictionary.bases)[:3])}",
@@ -239,10 +270,13 @@ def _read_again(
         raise PatchclampError(expected="a text", got=f"{chosen}, which is no file", remedy="Check the path.")
     same = file_hash(chosen) == baked
     corpus = Corpus(
-        chosen, "chat" if plan["chat"] else "text", window=plan["window"], bos=plan["bos"],
+        chosen,
+        "chat" if plan["chat"] else "text",
+        window=plan["window"],
+        bos=plan["bos"],
         skip_first=plan.get("skip_first", 0),
         max_tokens=(plan["max_tokens"] if same else None) if max_tokens is None else max_tokens,
-    )  # fmt: skip
+    )
     return corpus, plan["batch_size"] if batch_size is None else batch_size, plan["seed"]
 
 
@@ -250,11 +284,15 @@ def _fill_bases(db: sqlite3.Connection, dictionary: Dictionary, digest: str, rea
     about: Mapping[str, Any] = {
         "kind": "basis",
         "dictionary": {
-            "name": dictionary.name, "method": dictionary.method, "hash": digest, "subject": dict(dictionary.subject),
-            "about": dict(dictionary.about), "curves": dict(dictionary.curves),
+            "name": dictionary.name,
+            "method": dictionary.method,
+            "hash": digest,
+            "subject": dict(dictionary.subject),
+            "about": dict(dictionary.about),
+            "curves": dict(dictionary.curves),
         },
         "beside": {"base": reading.head["base"], "units": reading.parts[0].n, "sites": len(reading.parts[0].sites)},
-    }  # fmt: skip
+    }
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
     whole = array_bytes(dictionary) <= MOST_STORED
     numbers = dict(db.execute("SELECT path, id FROM sites"))

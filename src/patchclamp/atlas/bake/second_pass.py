@@ -270,9 +270,7 @@ def _look(
     checkpoint_s: float,
 ) -> None:
     looks = {site.path: _SiteLook(survey, site) for site in sites}
-    chosen = np.sort(np.random.default_rng(seed).choice(
-        survey.n_tokens, min(SAMPLE, survey.n_tokens), replace=False
-    ))  # fmt: skip
+    chosen = np.sort(np.random.default_rng(seed).choice(survey.n_tokens, min(SAMPLE, survey.n_tokens), replace=False))
     done = np.zeros(3, dtype=np.int64)  # stimuli, tokens, counted tokens
     states = [e["piece"] for e in bundle.pieces if e["piece"].startswith("state-")]
     if states:
@@ -321,10 +319,17 @@ def _laid_out(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed
     rows = np.concatenate(counted)
     a, b = np.searchsorted(chosen, [done[2], done[2] + len(rows)])
     laid = _Batch(
-        stimulus=int(done[0]), lengths=lengths, firsts=firsts, counted=rows, slot_of=np.concatenate(slot_of),
-        order=np.concatenate(order), pieces=pieces, piece_of=piece_of, slots=np.arange(a, b),
+        stimulus=int(done[0]),
+        lengths=lengths,
+        firsts=firsts,
+        counted=rows,
+        slot_of=np.concatenate(slot_of),
+        order=np.concatenate(order),
+        pieces=pieces,
+        piece_of=piece_of,
+        slots=np.arange(a, b),
         picks=rows[chosen[a:b] - done[2]],
-    )  # fmt: skip
+    )
     done += [len(batch), lengths.sum(), len(rows)]
     return laid
 

@@ -146,9 +146,12 @@ def _both(up: str, down: str, tables: Sequence[tuple[np.ndarray, ...]]) -> Panel
 
 
 def unit_panels(
-    sites: Sequence[Site], found: Directions, samples: dict[str, np.ndarray], firsts: dict[str, int],
+    sites: Sequence[Site],
+    found: Directions,
+    samples: dict[str, np.ndarray],
+    firsts: dict[str, int],
     beside: dict[int, tuple[int | None, Tensor]] | None = None,
-) -> Iterator[tuple[str, Panels]]:  # fmt: skip
+) -> Iterator[tuple[str, Panels]]:
     """Yield each site with its units' nearest others: by write direction, by co-activation, and as inputs.
 
     Args:
@@ -176,9 +179,10 @@ def unit_panels(
                 first: w for first, (layer, w) in (beside or {}).items() if layer is not None and layer < site.layer
             }
             others["driven_by"] = before | {
-                firsts[s.path]: w for s in sites
+                firsts[s.path]: w
+                for s in sites
                 if s.layer is not None and s.layer < site.layer and (w := found.write[s.path]) is not None
-            }  # fmt: skip
+            }
         for name, own in bank.items():
             if own is not None:
                 panels[name] = _nearest(own, others[name], own_first if name != "driven_by" else None)

@@ -29,9 +29,15 @@ LOUD = 0.5
 
 
 def write_rows(
-    db: sqlite3.Connection, model: LanguageModel | Features, batches: Batches, sites: Sequence[Site],
-    survey: StoredSurvey, look: Bundle, labels: Labelled | None, beside: Sequence[Site] = (),
-) -> None:  # fmt: skip
+    db: sqlite3.Connection,
+    model: LanguageModel | Features,
+    batches: Batches,
+    sites: Sequence[Site],
+    survey: StoredSurvey,
+    look: Bundle,
+    labels: Labelled | None,
+    beside: Sequence[Site] = (),
+) -> None:
     """Write every table of the base, or of a layer of features, which is filled like one.
 
     Args:
@@ -97,24 +103,37 @@ def _written(
 
 
 def _about(
-    db: sqlite3.Connection, model: LanguageModel | Features, batches: Batches, sites: Sequence[Site],
-    survey: StoredSurvey, labels: Labelled | None,
-) -> None:  # fmt: skip
+    db: sqlite3.Connection,
+    model: LanguageModel | Features,
+    batches: Batches,
+    sites: Sequence[Site],
+    survey: StoredSurvey,
+    labels: Labelled | None,
+) -> None:
     read = batches.corpus
     assert read is not None
     about = manifest_of(model, sites, batches, seed=survey.bundle.manifest["plan"]["seed"])
     corpus = {
-        "name": read.path.name, "hash": read.content, "stimuli": batches.n_stimuli, "tokens": batches.n_tokens,
-        "counted": survey.n_tokens, "window": read.window, "labelled": 0 if labels is None else len(labels.true),
-    }  # fmt: skip
+        "name": read.path.name,
+        "hash": read.content,
+        "stimuli": batches.n_stimuli,
+        "tokens": batches.n_tokens,
+        "counted": survey.n_tokens,
+        "window": read.window,
+        "labelled": 0 if labels is None else len(labels.true),
+    }
     about = {n: about[n] for n in ("subject", "plan", "versions")} | {"corpus": corpus, "modality": "language"}
     db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v, sort_keys=True)) for n, v in about.items()])
 
 
 def _units(
-    db: sqlite3.Connection, site: int, first: int, statistics: dict[str, Any], counts: dict[str, Any],
+    db: sqlite3.Connection,
+    site: int,
+    first: int,
+    statistics: dict[str, Any],
+    counts: dict[str, Any],
     concepts: Sequence[Sequence[tuple[str, Estimate]]],
-) -> None:  # fmt: skip
+) -> None:
     deviation = np.sqrt(np.maximum(np.asarray(statistics["variance"]), 0))
     named = [statistics["active"], statistics["mean"], deviation, statistics["minimum"], statistics["maximum"]]
     columns = [[_finite(x) for x in np.asarray(column, dtype=np.float64).tolist()] for column in named]
@@ -125,10 +144,19 @@ def _units(
         ranged = bool(np.isfinite(edges[unit]).all()) and edges[unit][-1] > edges[unit][0]
         histogram = [a[unit].astype(t).tobytes() for a, t in ((edges, "<f8"), (tokens, "<i8"), (pieces, "<i8"))]
         best = (concepts[unit][0][0], concepts[unit][0][1].value) if concepts[unit] else (None, None)
-        rows.append((
-            first + unit, site, unit, *values, quantiles[unit].tobytes(),
-            *(histogram if ranged else [None] * 3), None, best[0], best[1],
-        ))  # fmt: skip
+        rows.append(
+            (
+                first + unit,
+                site,
+                unit,
+                *values,
+                quantiles[unit].tobytes(),
+                *(histogram if ranged else [None] * 3),
+                None,
+                best[0],
+                best[1],
+            )
+        )
     db.executemany(f"INSERT INTO units VALUES ({', '.join('?' * 15)})", rows)
 
 

@@ -48,12 +48,21 @@ _BLOCK = re.compile(r"^blocks\.\d+\.")
 _UNKNOWN: dict[str, list[Any]] = {
     name: []
     for name in (
-        "correlated_features_indices", "correlated_features_l1", "correlated_features_pearson",
-        "correlated_neurons_indices", "correlated_neurons_l1", "correlated_neurons_pearson", "decoder_weights_dist",
-        "logits_hist_data_bar_heights", "logits_hist_data_bar_values", "neuron_alignment_indices",
-        "neuron_alignment_l1", "neuron_alignment_values", "vector",
+        "correlated_features_indices",
+        "correlated_features_l1",
+        "correlated_features_pearson",
+        "correlated_neurons_indices",
+        "correlated_neurons_l1",
+        "correlated_neurons_pearson",
+        "decoder_weights_dist",
+        "logits_hist_data_bar_heights",
+        "logits_hist_data_bar_values",
+        "neuron_alignment_indices",
+        "neuron_alignment_l1",
+        "neuron_alignment_values",
+        "vector",
     )
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -118,23 +127,44 @@ def _write_heads(place: Path, home: AtlasPage, site: SiteRow, names: _Names) -> 
     says = f"{site.site} of {home.subject.name}, an atlas by patchclamp"
     heads: dict[str, dict[str, Any]] = {
         "release": {
-            "name": release, "description": f"Atlas {home.name} of {home.subject.name}", "urls": [],
-            "descriptionShort": home.name, "creatorName": AUTHOR, "creatorNameShort": AUTHOR, **owned,
+            "name": release,
+            "description": f"Atlas {home.name} of {home.subject.name}",
+            "urls": [],
+            "descriptionShort": home.name,
+            "creatorName": AUTHOR,
+            "creatorNameShort": AUTHOR,
+            **owned,
         },
         "model": {
-            "id": names.model, "displayName": home.subject.name, "displayNameShort": home.subject.slug,
-            "layers": max(blocks, default=0) + 1, "neuronsPerLayer": site.units, "owner": AUTHOR, **owned,
+            "id": names.model,
+            "displayName": home.subject.name,
+            "displayNameShort": home.subject.slug,
+            "layers": max(blocks, default=0) + 1,
+            "neuronsPerLayer": site.units,
+            "owner": AUTHOR,
+            **owned,
         },
         "sourceset": {
-            "modelId": names.model, "name": names.set, "description": says, "type": site.kind, "creatorName": AUTHOR,
-            "urls": [], "releaseName": release, **owned,
+            "modelId": names.model,
+            "name": names.set,
+            "description": says,
+            "type": site.kind,
+            "creatorName": AUTHOR,
+            "urls": [],
+            "releaseName": release,
+            **owned,
         },
         "source": {
-            "id": names.source, "modelId": names.model, "setName": names.set, "dataset": home.corpus.name,
-            "num_prompts": home.corpus.stimuli, "num_tokens_in_prompt": home.corpus.window,
-            "notes": f"{says}; content hash {home.hash}", **owned,
+            "id": names.source,
+            "modelId": names.model,
+            "setName": names.set,
+            "dataset": home.corpus.name,
+            "num_prompts": home.corpus.stimuli,
+            "num_tokens_in_prompt": home.corpus.window,
+            "notes": f"{says}; content hash {home.hash}",
+            **owned,
         },
-    }  # fmt: skip
+    }
     for name, line in heads.items():
         (place / f"{name}.jsonl").write_bytes(_line(line))
 
@@ -144,16 +174,26 @@ def feature(unit: UnitPage, names: _Names) -> dict[str, Any]:
     bars = positive_bars(unit)
     alike = [one for one in unit.similar if one.key.rsplit("/", 1)[0] == unit.key.rsplit("/", 1)[0]]
     return {
-        "modelId": names.model, "layer": names.source, "index": str(unit.index), "sourceSetName": names.set,
-        "creatorId": CREATOR, "maxActApprox": unit.statistics.maximum, "frac_nonzero": unit.statistics.frequency or 0.0,
+        "modelId": names.model,
+        "layer": names.source,
+        "index": str(unit.index),
+        "sourceSetName": names.set,
+        "creatorId": CREATOR,
+        "maxActApprox": unit.statistics.maximum,
+        "frac_nonzero": unit.statistics.frequency or 0.0,
         "freq_hist_data_bar_values": [middle for middle, _ in bars],
         "freq_hist_data_bar_heights": [height for _, height in bars],
-        "pos_str": [one.text for one in unit.promotes], "pos_values": [one.weight for one in unit.promotes],
-        "neg_str": [one.text for one in unit.suppresses], "neg_values": [one.weight for one in unit.suppresses],
+        "pos_str": [one.text for one in unit.promotes],
+        "pos_values": [one.weight for one in unit.promotes],
+        "neg_str": [one.text for one in unit.suppresses],
+        "neg_values": [one.weight for one in unit.suppresses],
         "topkCosSimIndices": [int(one.key.rsplit("/", 1)[1]) for one in alike],
         "topkCosSimValues": [one.value for one in alike],
-        "hasVector": False, "vectorLabel": None, "hookName": unit.site, **_UNKNOWN,
-    }  # fmt: skip
+        "hasVector": False,
+        "vectorLabel": None,
+        "hookName": unit.site,
+        **_UNKNOWN,
+    }
 
 
 def positive_bars(unit: UnitPage) -> list[tuple[float, int]]:
@@ -199,24 +239,44 @@ def _activation(
         return  # a column of numbers takes no other
     said = json.dumps([unit.key, one.kind, one.stimulus, one.position, bin])
     yield {
-        "id": "c" + hashlib.sha256(said.encode()).hexdigest()[:24], "modelId": names.model, "layer": names.source,
-        "index": str(unit.index), "creatorId": CREATOR, "dataSource": text, "dataIndex": str(one.stimulus),
-        "tokens": one.tokens, "values": finite, "maxValue": max(finite), "minValue": min(finite),
-        "maxValueTokenIndex": finite.index(max(finite)), "qualifyingTokenIndex": one.mark, "dfaValues": [],
-        "dfaMaxValue": None, "dfaTargetIndex": None, "binMin": bin[0], "binMax": bin[1], "binContains": bin[2],
-    }  # fmt: skip
+        "id": "c" + hashlib.sha256(said.encode()).hexdigest()[:24],
+        "modelId": names.model,
+        "layer": names.source,
+        "index": str(unit.index),
+        "creatorId": CREATOR,
+        "dataSource": text,
+        "dataIndex": str(one.stimulus),
+        "tokens": one.tokens,
+        "values": finite,
+        "maxValue": max(finite),
+        "minValue": min(finite),
+        "maxValueTokenIndex": finite.index(max(finite)),
+        "qualifyingTokenIndex": one.mark,
+        "dfaValues": [],
+        "dfaMaxValue": None,
+        "dfaTargetIndex": None,
+        "binMin": bin[0],
+        "binMax": bin[1],
+        "binContains": bin[2],
+    }
 
 
 def _explanations(unit: UnitPage, names: _Names) -> Iterator[dict[str, Any]]:
     """Yield descriptions; author and scores stand in the notes, as an author there is a user."""
     for one in unit.descriptions:
-        scores = [f"{s.measure} {s.value} ({s.low} to {s.high}, n = {s.n})" for s in one.scores]
+        scores = [f"{s.unit} {s.value} ({s.low} to {s.high}, n = {s.n})" for s in one.scores]
         said = json.dumps([unit.key, one.author, one.text])
         yield {
-            "id": "c" + hashlib.sha256(said.encode()).hexdigest()[:24], "modelId": names.model, "layer": names.source,
-            "index": str(unit.index), "authorId": CREATOR, "description": one.text, "typeName": None,
-            "explanationModelName": None, "notes": "; ".join([f"by {one.author}", *scores]),
-        }  # fmt: skip
+            "id": "c" + hashlib.sha256(said.encode()).hexdigest()[:24],
+            "modelId": names.model,
+            "layer": names.source,
+            "index": str(unit.index),
+            "authorId": CREATOR,
+            "description": one.text,
+            "typeName": None,
+            "explanationModelName": None,
+            "notes": "; ".join([f"by {one.author}", *scores]),
+        }
 
 
 class _Lines:

@@ -71,7 +71,7 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
     )
     icon = "data:image/svg+xml;base64," + base64.b64encode(mark).decode()
     return f"""<!doctype html>
-<html lang="en" data-travels>
+<html lang="en" data-exported>
   <head>
     <meta charset="utf-8" />
     <meta http-equiv="Content-Security-Policy" content="{policy}" />
@@ -82,12 +82,12 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
     <title>{title}</title>
     <link rel="icon" href="{icon}" type="image/svg+xml" />
     <style>{style}</style>
-    <script type="application/json" id="travels">{inlined(about)}</script>
+    <script type="application/json" id="exported">{inlined(about)}</script>
     <script type="module">{script}</script>
   </head>
   <body>
     <div id="atlas"></div>
-    <footer class="travels small soft">
+    <footer class="exported small soft">
       <p>One unit of the atlas <b>{escape(home.name)}</b>, {home.n_units:,} units of {escape(home.subject.name)} over
         {home.corpus.counted:,} tokens of {escape(home.corpus.name)}; content hash
         <span class="mono">{escape(home.hash[:16])}</span>. This page is one file and asks nobody for anything; links to
@@ -135,10 +135,16 @@ def _answers(atlas: Atlas, unit: UnitPage) -> dict[str, Any]:
             asdict(atlas.examples(unit.key, "interval", low=low, high=high, limit=ALL)) for low, high in pairwise(edges)
         ]
     no_model = messages.LabPage(
-        attached=False, model="", context=None, generates=False, differentiates=False, most_clamps=0, most_new=0,
+        attached=False,
+        model="",
+        context=None,
+        generates=False,
+        differentiates=False,
+        most_clamps=0,
+        most_new=0,
         remedy="This page is a file without a model. Serve the atlas: patchclamp atlas serve ATLAS --model MODEL",
         source=unit.source,
-    )  # fmt: skip
+    )
     return {**answers, "/api/lab": asdict(no_model)}
 
 

@@ -50,7 +50,7 @@ COLUMNS: dict[str, dict[str, tuple[str, str]]] = {
         "driven_by": ("units", "earlier units by read · write"),
         "similar": ("units", "units by the cosine of write directions"),
         "together": ("units", "units by the correlation of activations"),
-        "concepts": ("concepts", "labelled concepts that it tells, by AUROC with a 95 % interval"),
+        "concepts": ("concepts", "labelled concepts that it detects, by AUROC with a 95 % interval"),
         "not_known": ("reasons", "why a panel is empty, by the name of its column"),
     },
     "examples": {
@@ -188,19 +188,37 @@ class _Table:
 def _kinds(arrow: ModuleType) -> dict[str, Any]:
     text, number, integer, truth = arrow.string(), arrow.float64(), arrow.int64(), arrow.bool_()
 
+    estimate = [
+        *((name, number) for name in ("value", "low", "high", "level")),
+        ("interval", text),
+        ("n", integer),
+        ("unit", text),
+        ("null_low", number),
+        ("null_high", number),
+        ("null", text),
+        ("p", number),
+        ("ceiling", number),
+    ]
+
     def rows(**fields: Any) -> Any:
         return arrow.list_(arrow.struct(list(fields.items())))
 
     return {
-        "text": text, "number": number, "integer": integer, "truth": truth,
-        "texts": arrow.list_(text), "numbers": arrow.list_(number), "integers": arrow.list_(integer),
+        "text": text,
+        "number": number,
+        "integer": integer,
+        "truth": truth,
+        "texts": arrow.list_(text),
+        "numbers": arrow.list_(number),
+        "integers": arrow.list_(integer),
         "quantiles": rows(probability=number, value=number),
         "tokens": rows(id=integer, text=text, bytes=truth, weight=number),
         "units": rows(key=text, value=number),
-        "concepts": rows(concept=text, auroc=number, low=number, high=number, n=integer),
-        "scores": rows(measure=text, value=number, low=number, high=number, n=integer),
-        "reasons": arrow.map_(text, text), "measures": arrow.map_(text, number),
-    }  # fmt: skip
+        "concepts": rows(concept=text, auroc=arrow.struct(estimate)),
+        "scores": arrow.list_(arrow.struct(estimate)),
+        "reasons": arrow.map_(text, text),
+        "measures": arrow.map_(text, number),
+    }
 
 
 def _unit_row(unit: UnitPage) -> dict[str, Any]:
@@ -230,18 +248,31 @@ def _description_row(key: str, said: DescriptionView) -> dict[str, Any]:
 
 def _add_graph(atlas: Atlas, id: str, graph: Graph, tables: dict[str, _Table]) -> None:
     about = graph.about
-    tables["graphs"].add({
-        "graph": id, "prompt": str(about.get("prompt", "")), "target": str(about.get("target", "")),
-        "contrast": None if about.get("contrast") is None else str(about["contrast"]),
-        "method": str(about.get("method", "")), "metric": graph.measures.get("metric_clean"),
-        "nodes": len(graph.nodes), "edges": len(graph.edges),
-    })  # fmt: skip
+    tables["graphs"].add(
+        {
+            "graph": id,
+            "prompt": str(about.get("prompt", "")),
+            "target": str(about.get("target", "")),
+            "contrast": None if about.get("contrast") is None else str(about["contrast"]),
+            "method": str(about.get("method", "")),
+            "metric": graph.measures.get("metric_clean"),
+            "nodes": len(graph.nodes),
+            "edges": len(graph.edges),
+        }
+    )
     for node in graph.nodes:
         measures = {name: float(value) for name, value in node.measures.items() if isinstance(value, int | float)}
-        tables["graph_nodes"].add({
-            "graph": id, "node": node.key, "kind": node.kind, "key": _unit_of(atlas, node.key),
-            "score": float(node.score), "measured": measures.pop("measured", None), "measures": list(measures.items()),
-        })  # fmt: skip
+        tables["graph_nodes"].add(
+            {
+                "graph": id,
+                "node": node.key,
+                "kind": node.kind,
+                "key": _unit_of(atlas, node.key),
+                "score": float(node.score),
+                "measured": measures.pop("measured", None),
+                "measures": list(measures.items()),
+            }
+        )
     for edge in graph.edges:
         tables["graph_edges"].add(
             {

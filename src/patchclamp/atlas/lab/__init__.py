@@ -93,7 +93,7 @@ class Lab:
             PatchclampError: it is of another model, or not what the atlas's features of that name are of.
         """
         from patchclamp.evaluate.judging import check_subject
-        from patchclamp.subjects.foreign import resolve_sites
+        from patchclamp.subjects.site_names import resolve_sites
 
         dictionary = resolve_sites(self.model, dictionary)
         check_subject(self.model, dictionary)
@@ -136,9 +136,11 @@ class Lab:
         stimulus = self.cut(text)
         spelt = [self.spell(int(id)) for id in stimulus.ids]
         return messages.Tokens(
-            tokens=[one.text for one in spelt], ids=stimulus.ids.tolist(),
-            special=np.flatnonzero(~stimulus.counted).tolist(), bytes=[i for i, one in enumerate(spelt) if one.bytes],
-        )  # fmt: skip
+            tokens=[one.text for one in spelt],
+            ids=stimulus.ids.tolist(),
+            special=np.flatnonzero(~stimulus.counted).tolist(),
+            bytes=[i for i, one in enumerate(spelt) if one.bytes],
+        )
 
     # -- answered at once ---------------------------------------------------------------------------------------------
 
@@ -159,18 +161,29 @@ class Lab:
             values = unit_values(self.model, named.site, named.basis, recording[read])
         acts = values[:, named.index, 0].tolist()
         return messages.Trial(
-            key=str(named), tokens=cut.tokens, ids=cut.ids, acts=[number_or_none(a) for a in acts],
-            special=cut.special, bytes=cut.bytes, source=atlas.source(f".unit({str(named)!r})"),
-        )  # fmt: skip
+            key=str(named),
+            tokens=cut.tokens,
+            ids=cut.ids,
+            acts=[number_or_none(a) for a in acts],
+            special=cut.special,
+            bytes=cut.bytes,
+            source=atlas.source(f".unit({str(named)!r})"),
+        )
 
     def page(self, atlas: Reading) -> messages.LabPage:
         """Return what the model takes."""
         can = self.model.capabilities
         return messages.LabPage(
-            attached=True, model=self.name, remedy="", context=self.model.context, generates=can.generate,
-            differentiates=can.differentiate, most_clamps=MOST_CLAMPS, most_new=MOST_NEW,
+            attached=True,
+            model=self.name,
+            remedy="",
+            context=self.model.context,
+            generates=can.generate,
+            differentiates=can.differentiate,
+            most_clamps=MOST_CLAMPS,
+            most_new=MOST_NEW,
             source=atlas.source(".page()"),
-        )  # fmt: skip
+        )
 
     def rank(self, atlas: Reading, text: str, position: int, **asked: Any) -> messages.Ranking:
         """Return the atlas's units that do most at one token; see ``rank.rank``."""
@@ -220,10 +233,18 @@ class Lab:
             if what is None:  # to read cases is to run them
                 with job.turn(), self._words:
                     what = cases_of(self.model, graph)
-            job.tell(verify(
-                self.model, graph, asked.nodes, n_sets=asked.controls, seed=asked.seed, asked=what, turn=job.turn,
-                progress=lambda done, n: job.tell(messages.Progressed(done, n)),
-            ))  # fmt: skip
+            job.tell(
+                verify(
+                    self.model,
+                    graph,
+                    asked.nodes,
+                    n_sets=asked.controls,
+                    seed=asked.seed,
+                    asked=what,
+                    turn=job.turn,
+                    progress=lambda done, n: job.tell(messages.Progressed(done, n)),
+                )
+            )
             python = verified_in_python(self.loading, str(atlas.folder), asked)
             job.tell(messages.Finished("", job.seconds, python, ""))
 
@@ -263,9 +284,16 @@ def without_model(atlas: Reading) -> messages.LabPage:
     """Return what is said where no model is attached, with the command that attaches it."""
     command = ["patchclamp", "atlas", "serve", str(atlas.folder), "--model", usual_model(atlas)]
     return messages.LabPage(
-        attached=False, model="", remedy=shlex.join(command), context=None, generates=False, differentiates=False,
-        most_clamps=MOST_CLAMPS, most_new=MOST_NEW, source=atlas.source(".page()"),
-    )  # fmt: skip
+        attached=False,
+        model="",
+        remedy=shlex.join(command),
+        context=None,
+        generates=False,
+        differentiates=False,
+        most_clamps=MOST_CLAMPS,
+        most_new=MOST_NEW,
+        source=atlas.source(".page()"),
+    )
 
 
 def usual_model(atlas: Reading) -> str:

@@ -13,10 +13,11 @@ from patchclamp.atlas.read.reader import NotFound, Reading
 from patchclamp.attribute.nodes import by_unit
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import CannotIntervene, PatchclampError
+from patchclamp.core.estimate import finite
 from patchclamp.core.intervention import Intervention, spans
 from patchclamp.core.unit import UnitKey
+from patchclamp.subjects.apply import Edit, Frame, widened
 from patchclamp.subjects.bases import Units, count_units, encode
-from patchclamp.subjects.edits import Edit, Frame, widened
 from patchclamp.subjects.language import LanguageModel
 
 
@@ -176,9 +177,3 @@ def movement(
                     moved[here] = 0.0 if change.value is None else change.value
         distance: np.ndarray = np.linalg.norm((moved - values).transpose(1, 0, 2).reshape(values.shape[1], -1), axis=1)
     return distance
-
-
-def finite(x: float) -> float | None:
-    """Return a number with all its digits, or None where JSON has none."""
-    number = float(x)
-    return number if np.isfinite(number) else None

@@ -83,16 +83,18 @@ def as_python(
 
 def verified_in_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str:
     """Return Python that replaces the same nodes of the same answer; ``model`` is what ``pc.load`` takes, as typed."""
-    return "\n".join([
-        "import patchclamp as pc",
-        "from patchclamp.atlas.lab.verify import verify",
-        "",
-        f"model, atlas = pc.load({model}), pc.atlas.open({atlas!r})",
-        f"[graph] = [layer.graph for layer in atlas.reading.layers if layer.id == {asked.graph!r}]",
-        f"found = verify(model, graph, {asked.nodes!r}, n_sets={asked.controls}, seed={asked.seed})",
-        "print(found.predicted, found.measured, found.mean, found.p)",
-        "",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "import patchclamp as pc",
+            "from patchclamp.atlas.lab.verify import verify",
+            "",
+            f"model, atlas = pc.load({model}), pc.atlas.open({atlas!r})",
+            f"[graph] = [layer.graph for layer in atlas.reading.layers if layer.id == {asked.graph!r}]",
+            f"found = verify(model, graph, {asked.nodes!r}, n_sets={asked.controls}, seed={asked.seed})",
+            "print(found.predicted, found.measured, found.mean, found.p)",
+            "",
+        ]
+    )
 
 
 def as_command(model: Sequence[str], text: str, changes: Sequence[Intervention], new_tokens: int) -> str:

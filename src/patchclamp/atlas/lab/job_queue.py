@@ -140,10 +140,15 @@ class Job:
             self.tell(messages.Refused(Problem(**problem.to_json())))
         except Exception as problem:
             # Out of memory, or a value that the model's numbers cannot hold: the next run must find the worker alive.
-            self.tell(messages.Refused(Problem(
-                expected="an answer", got=f"{type(problem).__name__}: {problem}"[:300],
-                remedy="Ask for less, or for other values; the server goes on.",
-            )))  # fmt: skip
+            self.tell(
+                messages.Refused(
+                    Problem(
+                        expected="an answer",
+                        got=f"{type(problem).__name__}: {problem}"[:300],
+                        remedy="Ask for less, or for other values; the server goes on.",
+                    )
+                )
+            )
         finally:
             self.tell(None)
 

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from patchclamp.atlas.read.responses import Problem, Source, TokenView
+from patchclamp.atlas.read.responses import EstimateView, Problem, Source, TokenView
 
 MOST_CLAMPS, MOST_TOP, MOST_NEW, MOST_SETS, MOST_NODES_VERIFIED = 32, 50, 100, 200, 200
 LONGEST_TEXT, LONGEST_KEY = 4000, 300
@@ -267,9 +267,7 @@ class Control:
         measured: log P(target) with the clamps − without, in nats.
         randoms: the same for every random set: for each clamped unit another of its site that the clamp moves about as
             far (same decile).
-        mean: their mean.
-        low: lower end of its 95 % interval.
-        high: upper end.
+        mean: their mean, with its 95 % interval; n counts the sets of finite effect.
         p: (1 + different sets whose size is at least the measured one) / (1 + different sets).
         other_decile: share of units that had to come from another decile.
         seed: of the draw.
@@ -280,9 +278,7 @@ class Control:
     target: TokenView
     measured: float | None
     randoms: list[float | None]
-    mean: float | None
-    low: float | None
-    high: float | None
+    mean: EstimateView
     p: float
     other_decile: float
     seed: int
@@ -301,9 +297,7 @@ class Verified:
         measured: m − m with them replaced.
         randoms: the same for every random set of like nodes.
         size: nodes in each; fewer than were replaced where most of a site was.
-        mean: their mean.
-        low: lower end of its 95 % interval.
-        high: upper end.
+        mean: their mean, with its 95 % interval; n counts the sets of finite effect.
         different: how many of the sets differ from one another: the fewer, the less p can show.
         p: (1 + different sets whose effect is at least the measured one) / (1 + different sets); of a circuit None
             where sets are smaller.
@@ -319,9 +313,7 @@ class Verified:
     measured: float | None
     randoms: list[float | None]
     size: int
-    mean: float | None
-    low: float | None
-    high: float | None
+    mean: EstimateView
     different: int
     p: float | None
     baseline: str

@@ -16,7 +16,7 @@ from patchclamp.atlas.read.responses import TokenView
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.generation import check_logits
 from patchclamp.subjects.language import LanguageModel
 
@@ -143,10 +143,18 @@ def tabulate(
     rows = []
     for i in ordered:
         token = spell(i)
-        rows.append(messages.NextToken(
-            id=i, text=token.text, bytes=token.bytes, unclamped=_finite(p[i]), changed=_finite(q[i]),
-            delta=_finite(q[i] - p[i]), unclamped_logit=_finite(unclamped.logits[i]), changed_logit=_finite(logits[i]),
-        ))  # fmt: skip
+        rows.append(
+            messages.NextToken(
+                id=i,
+                text=token.text,
+                bytes=token.bytes,
+                unclamped=_finite(p[i]),
+                changed=_finite(q[i]),
+                delta=_finite(q[i] - p[i]),
+                unclamped_logit=_finite(unclamped.logits[i]),
+                changed_logit=_finite(logits[i]),
+            )
+        )
     clamped = []
     for key, change in changes:
         unit = unit_of(change)

@@ -9,21 +9,21 @@ import numpy as np
 
 from patchclamp.ablate import Turn, measure_changes
 from patchclamp.atlas.lab import messages
-from patchclamp.atlas.lab.clamps import finite, movement, on_prompt, unit_values
+from patchclamp.atlas.lab.clamps import movement, on_prompt, unit_values
 from patchclamp.atlas.lab.next_token import read_at, unit_of
-from patchclamp.atlas.read.responses import TokenView
+from patchclamp.atlas.read.responses import EstimateView, TokenView
 from patchclamp.attribute.features import kind_of
 from patchclamp.core.controls import RandomControls, draw_controls, strata_of
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.estimate import Estimate
+from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import Metric
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
-from patchclamp.core.stats import mean_interval, rank_of
+from patchclamp.core.stats import rank_of
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.language import LanguageModel
 
 ROWS, TOKENS = 32, 2048
@@ -70,11 +70,11 @@ def compare(
 
     Example:
         >>> from patchclamp.core.intervention import clamp
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> off = clamp("blocks.0.mlp.act/neurons/7=0")
         >>> found = compare(cat, "the old cat", [off], target=cat.continuation("the old cat", " sat")[0])
-        >>> round(found.measured, 1), abs(found.mean) < 0.1
+        >>> round(found.measured, 1), abs(found.mean.value) < 0.1
         (-4.0, True)
     """
     [stimulus] = model.stimuli(prompt)
@@ -94,22 +94,29 @@ def compare(
     if measured is None:
         measured, effects = float(effects[0]), effects[1:]
     effects, loudest = effects[:-1], float(effects[-1])
-    whole = effects[np.isfinite(effects)]
-    interval = mean_interval(whole, seed=seed) if len(whole) else None
+    controls = controls.measure(effects)
     # A set that breaks the model is at least as strong as anything.
     p = 1.0 if np.isnan(measured) else rank_of(measured, np.nan_to_num(effects, nan=np.inf))
     # No sign was predicted: the claim is that these clamps move it, either way.
     receipt = Receipt(
-        "these clamps move the answer", tuple(dict.fromkeys(str(UnitKey(*_place_of(change))) for change in now)),
-        measured, Estimate(measured, None, 1, "nats"), controls.measure(effects), {LARGEST_ACTIVATIONS: loudest},
-    )  # fmt: skip
+        "these clamps move the answer",
+        tuple(dict.fromkeys(str(UnitKey(*_place_of(change))) for change in now)),
+        measured,
+        Estimate(measured, None, 1, "nats"),
+        controls,
+        {LARGEST_ACTIVATIONS: loudest},
+    )
     return messages.Control(
         target=spell(target) if spell else TokenView(target, model.answer_name(target), False),
-        measured=finite(measured), randoms=[finite(x) for x in effects],
-        mean=finite(whole.mean()) if len(whole) else None, low=finite(interval.low) if interval else None,
-        high=finite(interval.high) if interval else None, p=p, other_decile=controls.outside, seed=seed,
-        verdict=receipt.summary, rule=RULE,
-    )  # fmt: skip
+        measured=finite(measured),
+        randoms=[finite(x) for x in effects],
+        mean=EstimateView.of(controls.estimate("nats")),
+        p=p,
+        other_decile=controls.outside,
+        seed=seed,
+        verdict=receipt.summary,
+        rule=RULE,
+    )
 
 
 def rows_of_turn(stimulus: Shown) -> int:

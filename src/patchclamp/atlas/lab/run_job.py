@@ -51,9 +51,16 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
         units = list(dict.fromkeys(map(unit_of, on)))
         unclamped = lab.unclamped_runs.of(model, stimulus, units, job.turn)
         table, logits = tabulate(
-            model, stimulus, changes, unclamped, top=asked.top, ranges=ranges, spell=lab.spell, turn=job.turn,
+            model,
+            stimulus,
+            changes,
+            unclamped,
+            top=asked.top,
+            ranges=ranges,
+            spell=lab.spell,
+            turn=job.turn,
             clock=lambda: job.seconds,
-        )  # fmt: skip
+        )
         seen["table"] = table
         job.tell(table)
         if asked.new_tokens:
@@ -69,14 +76,31 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
 
             effect = float(logits.log_softmax(-1)[target] - unclamped.logits.log_softmax(-1)[target])
             seen["control"] = compare(
-                model, stimulus, now, target=target, n_sets=asked.controls, seed=asked.seed, measured=effect,
-                spell=lab.spell, turn=job.turn, progress=lambda done, n: job.tell(messages.Progressed(done, n)),
-            )  # fmt: skip
+                model,
+                stimulus,
+                now,
+                target=target,
+                n_sets=asked.controls,
+                seed=asked.seed,
+                measured=effect,
+                spell=lab.spell,
+                turn=job.turn,
+                progress=lambda done, n: job.tell(messages.Progressed(done, n)),
+            )
             job.tell(seen["control"])
         python = as_python(
-            lab.loading, asked.text, on, now, read_at=place, top=asked.top, new_tokens=asked.new_tokens, target=target,
-            controls=asked.controls if now else 0, seed=asked.seed, atlas=str(atlas.folder),
-        )  # fmt: skip
+            lab.loading,
+            asked.text,
+            on,
+            now,
+            read_at=place,
+            top=asked.top,
+            new_tokens=asked.new_tokens,
+            target=target,
+            controls=asked.controls if now else 0,
+            seed=asked.seed,
+            atlas=str(atlas.folder),
+        )
         generates = model.capabilities.generate
         command = as_command(lab.loading_words, asked.text, on, asked.new_tokens) if generates else ""
         seen["finished"] = messages.Finished(id, job.seconds, python, command)

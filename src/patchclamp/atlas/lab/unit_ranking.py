@@ -19,7 +19,7 @@ from patchclamp.core.method_index import find_title
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.edits import widened
+from patchclamp.subjects.apply import widened
 from patchclamp.subjects.language import LanguageModel
 
 MOST_BYTES = 2**30
@@ -104,8 +104,11 @@ def rank(
             expected="units whose basis is attached", got=repr(site[:120]), remedy="Serve the atlas with --basis DIR."
         )
     firsts = np.concatenate([np.arange(first, first + n) for first, n in sites.values()])
-    flat = {what: np.concatenate([parts[place] for place in sites]) for what, parts in
-            (("values", values), ("effects", effects)) if parts}  # fmt: skip
+    flat = {
+        what: np.concatenate([parts[place] for place in sites])
+        for what, parts in (("values", values), ("effects", effects))
+        if parts
+    }
     worth = np.abs(flat["effects"]) if metric else flat["values"]
     best = np.argsort(-np.nan_to_num(worth, nan=-np.inf), kind="stable")[:limit]
     known = _known(atlas, firsts[best].tolist())
@@ -113,12 +116,16 @@ def rank(
         _row(atlas, int(firsts[i]), flat["values"][i], flat["effects"][i] if metric else None, known) for i in best
     ]
     return messages.Ranking(
-        position=position, by=by, target=spell(metric.target[0]) if metric else None,
+        position=position,
+        by=by,
+        target=spell(metric.target[0]) if metric else None,
         contrast=spell(metric.contrast[0]) if metric and metric.contrast else None,
         metric=number_or_none(metric_clean) if metric else None,
         method=find_title(method, "attribute") if metric else "",
-        units=units, total=len(firsts), source=source,
-    )  # fmt: skip
+        units=units,
+        total=len(firsts),
+        source=source,
+    )
 
 
 def _values(
@@ -197,8 +204,12 @@ def _row(
     mean, low, high, fires_on = known[unit]
     said = atlas.descriptions_of(unit)
     return messages.RankedUnit(
-        key=str(atlas.key(unit)), value=number_or_none(value), effect=number_or_none(effect),
-        mean=number_or_none(mean), minimum=number_or_none(low), maximum=number_or_none(high),
+        key=str(atlas.key(unit)),
+        value=number_or_none(value),
+        effect=number_or_none(effect),
+        mean=number_or_none(mean),
+        minimum=number_or_none(low),
+        maximum=number_or_none(high),
         fires_on=None if fires_on is None else atlas.token(fires_on),
         description=said[0].description.text if said else None,
-    )  # fmt: skip
+    )

@@ -11,22 +11,22 @@ import numpy as np
 
 from patchclamp.ablate import Cases, Turn, UnitSets, measure_sets
 from patchclamp.atlas.lab import messages
-from patchclamp.atlas.lab.clamps import finite
 from patchclamp.atlas.lab.random_controls import rows_of_turn
 from patchclamp.atlas.read.graph_pruning import ENDS
+from patchclamp.atlas.read.responses import EstimateView
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.features import kind_of
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.estimate import Estimate
+from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.graph import Graph
 from patchclamp.core.keys import UnitList
 from patchclamp.core.metric import Metric
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, RULE, Receipt
 from patchclamp.core.scores import Scores
-from patchclamp.core.stats import mean_interval, rank_of
+from patchclamp.core.stats import rank_of
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
@@ -87,28 +87,42 @@ def verify(
     groups = (own, *controls.sets, *([rival] if rival else []))
     sets = UnitSets(found.units, [np.array(places, dtype=np.int64) for places in groups])
     [values] = measure_sets(
-        model, Cases.of([case.clean], case.metric), sets, baseline, batch_size=rows_of_turn(case.clean),
-        turn=turn, progress=progress,
-    )  # fmt: skip
+        model,
+        Cases.of([case.clean], case.metric),
+        sets,
+        baseline,
+        batch_size=rows_of_turn(case.clean),
+        turn=turn,
+        progress=progress,
+    )
     effects = found.metric_clean - values
     together, randoms = float(effects[0]), effects[1 : 1 + len(controls.sets)]
+    controls = controls.measure(randoms)
     receipt = Receipt(
-        "these nodes carry m", tuple(map(str, chosen)), predicted, Estimate(together, None, 1, "m"),
-        controls.measure(randoms), {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
-    )  # fmt: skip
-    whole = randoms[np.isfinite(randoms)]
-    interval = mean_interval(whole, seed=seed) if len(whole) else None
+        "these nodes carry m",
+        tuple(map(str, chosen)),
+        predicted,
+        Estimate(together, None, 1, "m"),
+        controls,
+        {LARGEST_ACTIVATIONS: float(effects[-1])} if rival else {},
+    )
     p = 1.0 if np.isnan(together) else rank_of(together, np.nan_to_num(randoms, nan=np.inf))
     p = p if controls.size == len(chosen) else math.nan  # fewer units do less by their number alone
     return messages.Verified(
-        nodes=len(chosen), metric_clean=finite(found.metric_clean), predicted=finite(predicted),
+        nodes=len(chosen),
+        metric_clean=finite(found.metric_clean),
+        predicted=finite(predicted),
         measured=finite(together),
-        randoms=[finite(x) for x in randoms], size=controls.size,
-        mean=finite(whole.mean()) if len(whole) else None,
-        low=finite(interval.low) if interval else None, high=finite(interval.high) if interval else None,
-        different=controls.n_different, p=finite(p), baseline=baseline.kind, seed=seed, verdict=receipt.summary,
+        randoms=[finite(x) for x in randoms],
+        size=controls.size,
+        mean=EstimateView.of(controls.estimate("m")),
+        different=controls.n_different,
+        p=finite(p),
+        baseline=baseline.kind,
+        seed=seed,
+        verdict=receipt.summary,
         rule=RULE,
-    )  # fmt: skip
+    )
 
 
 def _chosen(graph: Graph, nodes: Sequence[str]) -> tuple[list[UnitKey], float]:
@@ -205,15 +219,21 @@ def _over_pairs(
         model, circuit, cases, range(len(own)), n_sets=drawn, seed=seed, alone=False, turn=turn, progress=progress
     )
     receipt, controls = found.receipt, found.receipt.controls
-    interval = controls.interval
     return messages.Verified(
-        nodes=len(own), metric_clean=finite(found.clean), predicted=finite(receipt.predicted),
-        measured=finite(found.measured), randoms=[finite(x) for x in controls.measured], size=controls.size,
-        mean=finite(controls.mean), low=finite(interval.low) if interval else None,
-        high=finite(interval.high) if interval else None,
-        different=controls.n_different, p=finite(receipt.p), baseline="corrupted", seed=seed,
-        verdict=receipt.summary, rule=RULE,
-    )  # fmt: skip
+        nodes=len(own),
+        metric_clean=finite(found.clean),
+        predicted=finite(receipt.predicted),
+        measured=finite(found.measured),
+        randoms=[finite(x) for x in controls.measured],
+        size=controls.size,
+        mean=EstimateView.of(controls.estimate("m")),
+        different=controls.n_different,
+        p=finite(receipt.p),
+        baseline="corrupted",
+        seed=seed,
+        verdict=receipt.summary,
+        rule=RULE,
+    )
 
 
 def _local(key: UnitKey) -> str:

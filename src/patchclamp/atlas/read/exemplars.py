@@ -50,13 +50,18 @@ def exemplars_of(atlas: Reading, key: str) -> Exemplars:
     kinds, values, which, positions = (np.array([row[i] for row in rows]) for i in range(4))
     subject = atlas.about["subject"]
     return Exemplars(
-        Site(unit.site, kind, width, layer=layer), np.full(len(rows), unit.index, dtype=np.int32),
-        kinds.astype(np.int8), values.astype(np.float64), positions.astype(np.int32),
-        np.searchsorted(stimuli.numbers, which).astype(np.int32), stimuli,
+        Site(unit.site, kind, width, layer=layer),
+        np.full(len(rows), unit.index, dtype=np.int32),
+        kinds.astype(np.int8),
+        values.astype(np.float64),
+        positions.astype(np.int32),
+        np.searchsorted(stimuli.numbers, which).astype(np.int32),
+        stimuli,
         np.concatenate([np.zeros(0, dtype=np.int32), *marks]).astype(np.int32),
-        np.cumsum([0, *map(len, marks)], dtype=np.int64), unit.basis,
+        np.cumsum([0, *map(len, marks)], dtype=np.int64),
+        unit.basis,
         Provenance(str(subject["slug"]), str(subject["hash"]), "atlas", hashes={"atlas": atlas.hash}),
-    )  # fmt: skip
+    )
 
 
 def _marks(value: float, position: int, start: int, acts: bytes, counted: bytes) -> np.ndarray:

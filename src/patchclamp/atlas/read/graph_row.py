@@ -16,12 +16,20 @@ def graph_row(id: str, graph: Graph, asking: Node | None = None) -> GraphRow:
     contrast = about.get("contrast")
     whole = {name: number_or_none(graph.measures.get(name)) for name in _TOGETHER}
     return GraphRow(
-        id=id, prompt=str(about.get("prompt", "")), target=str(about.get("target", "")),
+        id=id,
+        prompt=str(about.get("prompt", "")),
+        target=str(about.get("target", "")),
         contrast=None if contrast is None else str(contrast),
         method=find_title(str(about.get("method", "")), "attribute"),
-        n_nodes=len(graph.nodes), metric=number_or_none(graph.measures.get("metric_clean")),
+        n_nodes=len(graph.nodes),
+        metric=number_or_none(graph.measures.get("metric_clean")),
         score=number_or_none(asking.score) if asking else None,
-        measured=number_or_none(asking.measures.get("measured")) if asking else None, position=position,
-        predicted_together=whole["predicted"], measured_together=whole["measured"], control_low=whole["control_low"],
-        control_high=whole["control_high"], p=whole["p"], verdict=str(about.get("verdict") or ""),
-    )  # fmt: skip
+        measured=number_or_none(asking.measures.get("measured")) if asking else None,
+        position=position,
+        predicted_together=whole["predicted"],
+        measured_together=whole["measured"],
+        control_low=whole["control_low"],
+        control_high=whole["control_high"],
+        p=whole["p"],
+        verdict=str(about.get("verdict") or ""),
+    )

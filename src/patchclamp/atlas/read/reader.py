@@ -13,14 +13,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from patchclamp.atlas.read import attached_layers as joined
 from patchclamp.atlas.read.attached_layers import Part
-from patchclamp.atlas.read.responses import ConceptScore, CorpusView, Source, TokenView
+from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView
 from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
 from patchclamp.atlas.store.provenance import RUNS, Run, read_runs
-from patchclamp.atlas.store.sqlite_files import BASE, DAMAGED, SUBJECT, check_values, opened, read_head
+from patchclamp.atlas.store.sqlite_files import BASE, CLUSTERED, DAMAGED, SUBJECT, check_values, opened, read_head
 from patchclamp.core.description import Description
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import Damaged, PatchclampError, fitting
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
 
 P = ParamSpec("P")
@@ -184,10 +185,10 @@ class Reading:
         )
 
     def concepts(self, unit: int) -> list[ConceptScore]:
-        """Return the labelled concepts that a unit tells best."""
+        """Return the labelled concepts that a unit detects best."""
         part, own = self.part(unit)
         return [
-            ConceptScore(name, float(area), float(low), float(high), n)
+            ConceptScore(name, EstimateView.of(Estimate(area, Interval(low, high, 0.95, CLUSTERED), n, "AUROC")))
             for name, area, low, high, n in self.rows(
                 f"SELECT concept, round(auroc, 4), round(low, 4), round(high, 4), n FROM {part.schema}.concepts "
                 "WHERE unit = ? ORDER BY rank",
@@ -242,9 +243,10 @@ class Reading:
                     "CREATE VIRTUAL TABLE temp.said USING fts5 (text, content = '', tokenize = 'unicode61')"
                 )
                 self.db.executemany("INSERT INTO described VALUES (?, ?, ?)", self._best())
-                self.db.executemany("INSERT INTO said (rowid, text) VALUES (?, ?)", (
-                    (unit, "\n".join(one.description.text for one in said)) for unit, said in self._said.items()
-                ))  # fmt: skip
+                self.db.executemany(
+                    "INSERT INTO said (rowid, text) VALUES (?, ?)",
+                    ((unit, "\n".join(one.description.text for one in said)) for unit, said in self._said.items()),
+                )
         except sqlite3.DatabaseError as problem:
             raise Damaged(expected="a whole base", got=f"{self.folder / BASE}: {problem}", remedy=DAMAGED) from problem
 

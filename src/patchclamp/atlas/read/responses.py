@@ -6,6 +6,7 @@ A number that is NaN or infinite is None in every answer, for JSON has none.
 from dataclasses import dataclass
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -59,33 +60,55 @@ class TokenWeight:
 
 
 @dataclass(frozen=True)
-class ScoreView:
-    """How well a description holds by one measure, with its interval and the number of items it rests on."""
+class EstimateView:
+    """A number with its interval, as ``Estimate.to_json`` gives it.
 
-    measure: str
+    Args:
+        value: the number.
+        low: lower end of its interval; None without one.
+        high: upper end.
+        level: nominal coverage of the interval.
+        interval: how the interval was computed.
+        n: how many independent things the number rests on.
+        unit: unit of measure, in words.
+        null_low: lower end of what chance gives; None where that was not measured.
+        null_high: upper end.
+        null: how chance was measured.
+        p: share of the null's values that reach the number.
+        ceiling: the largest value that the noise of the data allows.
+    """
+
     value: float | None
     low: float | None
     high: float | None
+    level: float | None
+    interval: str | None
     n: int
+    unit: str
+    null_low: float | None
+    null_high: float | None
+    null: str | None
+    p: float | None
+    ceiling: float | None
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> "EstimateView":
+        """Return an estimate as a page shows it."""
+        return cls(**estimate.to_json())
 
 
 @dataclass(frozen=True)
 class ConceptScore:
-    """How well the unit tells a labelled concept: AUROC on documents that it was not chosen on.
+    """How well the unit detects a labelled concept, on documents that the concept was not chosen on.
 
     Args:
         concept: its name.
-        auroc: P(activation where it is true > where it is not), ties counted half.
-        low: lower end of the 95 % interval, documents as clusters.
-        high: upper end.
-        n: tokens at which it is true, in the scored half.
+        auroc: P(activation where it is true > where it is not), ties counted half; the interval takes tokens of one
+            document as dependent, and n counts the tokens at which the concept is true.
     """
 
     concept: str
-    auroc: float
-    low: float
-    high: float
-    n: int
+    auroc: EstimateView
 
 
 @dataclass(frozen=True)

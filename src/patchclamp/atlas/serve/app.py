@@ -51,10 +51,15 @@ def make_app(atlas: Callable[[], Reading], lab: Lab | None = None) -> FastAPI:
         True
     """
     app = FastAPI(
-        title="patchclamp atlas", version=VERSION, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
-        description="Every page of an atlas as JSON. Reads only.", responses=_REFUSALS,
+        title="patchclamp atlas",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        description="Every page of an atlas as JSON. Reads only.",
+        responses=_REFUSALS,
         separate_input_output_schemas=False,
-    )  # fmt: skip
+    )
     app.add_middleware(GZipMiddleware, minimum_size=1000)
     _handle_errors(app)
 
@@ -110,26 +115,33 @@ def _handle_errors(app: FastAPI) -> None:
         assert isinstance(problem, RequestValidationError)
         first = problem.errors()[0]
         where, got = ".".join(map(str, first["loc"])), repr(first.get("input"))[:LONGEST]
-        return told(400, PatchclampError(
-            expected=f"{where}: {first['msg']}", got=got, remedy="/api/openapi.json says what may be asked."
-        ))  # fmt: skip
+        return told(
+            400,
+            PatchclampError(
+                expected=f"{where}: {first['msg']}", got=got, remedy="/api/openapi.json says what may be asked."
+            ),
+        )
 
     # A page with a value of another type than its own, or with half a character.
     @app.exception_handler(ResponseValidationError)
     @app.exception_handler(PydanticSerializationError)
     def misfit(_: Request, problem: Exception) -> JSONResponse:
         got = str(problem.errors()[0]) if isinstance(problem, ResponseValidationError) else str(problem)
-        return told(503, Damaged(
-            expected="values such as an atlas holds", got=ascii(got)[:LONGEST], remedy=DAMAGED
-        ))  # fmt: skip
+        return told(503, Damaged(expected="values such as an atlas holds", got=ascii(got)[:LONGEST], remedy=DAMAGED))
 
     @app.exception_handler(HTTPException)
     def other(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, HTTPException)
         if problem.status_code == 400:
-            return told(400, PatchclampError(
-                expected="a body of JSON", got=str(problem.detail), remedy="/api/openapi.json says what may be asked."
-            ))  # fmt: skip
-        return told(problem.status_code, PatchclampError(
-            expected="GET of an address of the atlas", got=str(problem.detail), remedy="Begin at /."
-        ))  # fmt: skip
+            return told(
+                400,
+                PatchclampError(
+                    expected="a body of JSON",
+                    got=str(problem.detail),
+                    remedy="/api/openapi.json says what may be asked.",
+                ),
+            )
+        return told(
+            problem.status_code,
+            PatchclampError(expected="GET of an address of the atlas", got=str(problem.detail), remedy="Begin at /."),
+        )

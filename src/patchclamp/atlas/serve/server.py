@@ -42,9 +42,14 @@ class AtlasHolder:
 
 
 def guarded(
-    path: str | Path, *, hosts: frozenset[str] | None = LOOPBACK, token: str | None = None, model: str | None = None,
-    basis: str | None = None, prepend_bos: bool = False,
-) -> Any:  # fmt: skip
+    path: str | Path,
+    *,
+    hosts: frozenset[str] | None = LOOPBACK,
+    token: str | None = None,
+    model: str | None = None,
+    basis: str | None = None,
+    prepend_bos: bool = False,
+) -> Any:
     """Return the whole application for an atlas, guard included, for any ASGI server.
 
     Args:
@@ -65,7 +70,7 @@ def guarded(
             expected="--basis together with --model", got="a dictionary without a model", remedy="Name the model too."
         )
     if model is not None:
-        from patchclamp.opening import load
+        from patchclamp.loaders import load
 
         lab = Lab(load(model, prepend_bos=prepend_bos), holder(), model)
         if basis is not None:
@@ -119,9 +124,15 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{where}/" + (f"?token={token}" if token else "")
         config = uvicorn.Config(
-            app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2,
-            http=BoundedProtocol, backlog=BACKLOG, h11_max_incomplete_event_size=LARGEST_HEAD,
-        )  # fmt: skip
+            app,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            http=BoundedProtocol,
+            backlog=BACKLOG,
+            h11_max_incomplete_event_size=LARGEST_HEAD,
+        )
         if ready is not None:
             ready(address)
         uvicorn.Server(config).run(sockets=[listening])

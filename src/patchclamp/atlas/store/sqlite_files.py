@@ -23,6 +23,8 @@ from patchclamp.core.json_text import check_seal, parse, sealed
 FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 1, 2
 """Version of the databases, and of ``atlas.json``."""
 SUBJECT = "atlas.json"
+CLUSTERED = "clustered by document"
+"""How the intervals of the table ``concepts`` were computed."""
 BASE = "base/base.sqlite"
 HASHED = ("about", "sites", "units", "tokens", "contexts", "examples", "panels", "concepts", "fires")
 _WORD = re.compile(r"\w+")
@@ -144,9 +146,9 @@ def content_hash(db: sqlite3.Connection, tables: tuple[str, ...] = HASHED) -> st
     for table in tables:
         named = db.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchall()
         columns = [name for (name,) in named]
-        keys = [name for (name,) in db.execute(
-            f"SELECT name FROM pragma_table_info('{table}') WHERE pk > 0 ORDER BY pk"
-        )]  # fmt: skip
+        keys = [
+            name for (name,) in db.execute(f"SELECT name FROM pragma_table_info('{table}') WHERE pk > 0 ORDER BY pk")
+        ]
         digest.update(json.dumps([table, columns]).encode())
         for row in db.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(keys)}"):
             digest.update(b"".join(map(_spelt, row)))

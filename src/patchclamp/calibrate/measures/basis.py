@@ -32,9 +32,16 @@ def measure(trial: Trial, noun: Basis) -> list[Figure]:
     assert isinstance(truth, LabelledText)
     strength = MULTIPLE * float(noun.provenance.extra.get("distance", 1.0))
     curve = measure_steering(
-        subject, noun, truth.openings, truth.wanted, truth.read, strengths=[0.0, strength], n_random=RANDOM,
-        max_new_tokens=LENGTH, seed=trial.seed,
-    )  # fmt: skip
+        subject,
+        noun,
+        truth.openings,
+        truth.wanted,
+        truth.read,
+        strengths=[0.0, strength],
+        n_random=RANDOM,
+        max_new_tokens=LENGTH,
+        seed=trial.seed,
+    )
     written = subject.generate(
         [case.shown for case in truth.started.cases], max_new_tokens=LENGTH, temperature=1.0, seed=trial.seed
     )

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from patchclamp.calibrate.circuits import ranks
-from patchclamp.calibrate.edges import strengths
 from patchclamp.calibrate.figures import Figure, chance_of, known, mean_of, null_of, share_of
+from patchclamp.calibrate.planted import ranks
+from patchclamp.calibrate.planted_edges import strengths
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import PlantedEdges, PlantedUnits
 from patchclamp.core.keys import EdgeIndex

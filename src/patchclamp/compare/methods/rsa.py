@@ -1,4 +1,4 @@
-"""Representational similarity analysis: do two recordings hold the same conditions apart in the same way?"""
+"""Representational similarity analysis: do two recordings separate the same conditions in the same way?"""
 
 from dataclasses import dataclass
 from typing import Literal

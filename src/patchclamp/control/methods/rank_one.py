@@ -1,4 +1,4 @@
-"""Rank-one edit of one fact (ROME): a down projection learns one more key and value."""
+"""Edit one fact by a change of rank one (ROME): a down projection learns one more key and value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

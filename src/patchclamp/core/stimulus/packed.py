@@ -71,10 +71,7 @@ class PackedStimuli:
         ragged = [self.arrays[name] for name in kind.ragged if name in self.arrays]
         required = [self.arrays[name] for name in kind.required[:-1]]
         numbers = all(array.dtype.kind in kind.dtypes for array in required) and offsets.dtype.kind in "iu"
-        axes = all(
-            self.arrays[name].ndim == 1 + len(kind.trailing.get(name, ()))
-            for name in kind.required
-        )  # fmt: skip
+        axes = all(self.arrays[name].ndim == 1 + len(kind.trailing.get(name, ())) for name in kind.required)
         if not numbers or not axes or any(array.ndim == 0 for array in ragged):
             return False
         ordered = len(offsets) == len(self.numbers) + 1 and offsets[0] == 0 and offsets[-1] == len(ragged[0])

@@ -85,13 +85,25 @@ def linear(
     scores = tuple(_estimate(by_fold[:, c], null[:, c], "recall", seed) for c in range(len(names)))
     value = float(np.mean([one.value for one in scores]))
     summary = Estimate(
-        value, mean_interval(np.nanmean(by_fold, axis=1), seed=seed), len(by_fold), "balanced accuracy",
-        middle_of(null.mean(1)), float((1 + (null.mean(1) >= value).sum()) / (1 + len(null))),
-    )  # fmt: skip
+        value,
+        mean_interval(np.nanmean(by_fold, axis=1), seed=seed),
+        len(by_fold),
+        "balanced accuracy",
+        middle_of(null.mean(1)),
+        float((1 + (null.mean(1) >= value).sum()) / (1 + len(null))),
+    )
     return Readout(
-        weights, centre, intercept, (subject_of(recording)[0] or "recording", site), (labels.name or "labels", "label"),
-        names, scores, summary, predicted, options.pool,
-    )  # fmt: skip
+        weights,
+        centre,
+        intercept,
+        (subject_of(recording)[0] or "recording", site),
+        (labels.name or "labels", "label"),
+        names,
+        scores,
+        summary,
+        predicted,
+        options.pool,
+    )
 
 
 Fit = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]

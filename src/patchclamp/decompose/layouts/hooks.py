@@ -1,7 +1,7 @@
 """Names that other libraries give to places in a network, as far as they can be read without the network.
 
 TransformerLens' hooks (SAELens uses them) become sites of a network with norms before its sublayers; where a hook lies
-elsewhere in a model, ``patchclamp.subjects.foreign`` says so once the model is known. What an MLP reads there
+elsewhere in a model, ``patchclamp.subjects.site_names`` says so once the model is known. What an MLP reads there
 (``ln2.hook_normalized``) is before its norm's gain, so it is no site here and is never guessed.
 
 sparsify names modules, counted from the base model: ``layers.3`` (``h.3`` in GPT-2) is a block's output, which is a
@@ -12,7 +12,7 @@ that module, ``module.layers.3.mlp.out``, until the model is known. A transcoder
 import re
 from typing import Any
 
-from patchclamp.subjects.foreign import LENS, hook_at, module_at
+from patchclamp.subjects.site_names import LENS, hook_at, module_at
 
 _OURS = re.compile(r"(blocks\.\d+\.|module\.)[A-Za-z0-9._-]+|embed|final")
 _LENS = re.compile(r"blocks\.(\d+)\.(.+)")

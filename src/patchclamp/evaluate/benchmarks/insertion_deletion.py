@@ -1,4 +1,4 @@
-"""Insertion and deletion: does an order of an image's regions take the answer away, and bring it back?"""
+"""Insertion and deletion: does an order of an image's regions remove the answer, and restore it?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.options import option
 from patchclamp.core.regions import Fill, basis_name, grid_regions, order_curve
 from patchclamp.core.scores import Scores
-from patchclamp.core.stats import Interval, mean_interval
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.subjects.protocols import Classifies, Intervenes, Reads
 
 
@@ -100,15 +101,15 @@ def insertion_deletion(
         best.append(_best(answer, shares, options.curve))
         progress(i + 1, len(pictures))
     value, null = float(np.mean(own)), np.mean(random, axis=0)
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
+    return estimate_beside_null(
         value,
         mean_interval(np.array(own), seed=seed) if len(own) > 1 else None,
         len(own),
         {"both": "insertion − deletion area"}.get(options.curve, f"{options.curve} area"),
-        Interval(float(low), float(high), 0.95, f"{options.n_random} random orders"),
-        float((1 + (null >= value if options.curve != "deletion" else null <= value).sum()) / (1 + len(null))),
-        float(np.mean(best)),
+        null,
+        f"{options.n_random} random orders",
+        ceiling=float(np.mean(best)),
+        lower=options.curve == "deletion",
     )
 
 
@@ -166,4 +167,5 @@ METHOD = Method(
     oracle="oracles.insertion_deletion:insertion_deletion",
     calibrated_on=("digits-vit", "digits-cnn"),
     must_show="a greedy order lies above occlusion, and occlusion above random orders",
+    sources=("evaluate/null.py",),
 )

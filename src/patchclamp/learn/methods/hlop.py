@@ -1,4 +1,4 @@
-"""HLOP: learn tasks one after another along directions that earlier tasks' activity does not use."""
+"""Learn tasks one after another along directions that earlier tasks' activity does not use (HLOP)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -180,9 +180,13 @@ def _listening(layers: list[Layer]) -> Iterator[None]:
 
 
 def _fit(
-    module: nn.Module, stage: Stage, layers: list[Layer], options: HLOPOptions, draw: np.random.Generator,
+    module: nn.Module,
+    stage: Stage,
+    layers: list[Layer],
+    options: HLOPOptions,
+    draw: np.random.Generator,
     dtype: torch.dtype,
-) -> float:  # fmt: skip
+) -> float:
     """Train on one task, and return the loss at the end."""
     batches = list(_batches(stage, options, draw, dtype))
 

@@ -10,7 +10,7 @@ from typing import Any
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
 from patchclamp.organisms.digits.cards import evaluate, write_card
-from patchclamp.organisms.digits.recipe import NAMES, STEPS, Recipe, split, train
+from patchclamp.organisms.digits.train import NAMES, STEPS, Recipe, split, train
 from patchclamp.subjects import images
 from patchclamp.subjects.loading import load_vision_model
 from patchclamp.subjects.vision import VisionModel

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from patchclamp.core.stats import wilson_interval
-from patchclamp.organisms.digits.recipe import CLASSES, split
+from patchclamp.organisms.digits.train import CLASSES, split
 from patchclamp.organisms.training import training_of
 from patchclamp.subjects.images import DIGITS, digits
 from patchclamp.subjects.loading import load_vision_model
@@ -42,10 +42,12 @@ def evaluate(model: VisionModel) -> dict[str, Any]:
     """
     pictures, labels = digits()
     _, held_out = split()
-    logits = torch.cat([
-        model.run([pictures[i] for i in held_out[k : k + BATCH]]).logits.float().cpu()
-        for k in range(0, len(held_out), BATCH)
-    ])  # fmt: skip
+    logits = torch.cat(
+        [
+            model.run([pictures[i] for i in held_out[k : k + BATCH]]).logits.float().cpu()
+            for k in range(0, len(held_out), BATCH)
+        ]
+    )
     truth = torch.tensor([labels[i] for i in held_out])
     right = logits.argmax(-1) == truth
     tasks = {"held-out digits": _task(right)}

@@ -13,9 +13,9 @@ from patchclamp.core.task import Case, Task
 from patchclamp.core.task_files import measure_of
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.documents import TASKS, documents
+from patchclamp.organisms.language.evaluate import Item, evaluate, items
 from patchclamp.organisms.language.labelled import Labelled, labelled
-from patchclamp.organisms.language.measure import Item, evaluate, items
-from patchclamp.organisms.language.recipe import NAMES
+from patchclamp.organisms.language.train import NAMES
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.loading import load_language_model
 
@@ -155,11 +155,14 @@ def task(kind: str, n: int = 64, *, seed: int = 0, held_out: bool = True, name: 
     cases = [
         # Where several answers are right, some are so after either prompt: they cannot tell the two apart.
         Case(
-            item.clean, item.corrupted, tuple(sorted(item.line.answers - item.line.wrongs)),
-            tuple(sorted(item.line.wrongs)), group=item.template,
+            item.clean,
+            item.corrupted,
+            tuple(sorted(item.line.answers - item.line.wrongs)),
+            tuple(sorted(item.line.wrongs)),
+            group=item.template,
         )
         for item in tasks(kind, n, seed=seed, held_out=held_out, name=name)
-    ]  # fmt: skip
+    ]
     return Task(tuple(cases), measure_of(cases), kind)
 
 

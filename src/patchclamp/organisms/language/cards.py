@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.organisms.language.concepts import CONCEPTS
-from patchclamp.organisms.language.measure import evaluate
+from patchclamp.organisms.language.evaluate import evaluate
 from patchclamp.organisms.training import training_of
 from patchclamp.subjects.loading import load_language_model
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.line import Line, Mark
+from patchclamp.organisms.language.labelled_line import Line, Mark
 
 PROGRAMMING = ("python", "cpp", "julia", "java")
 VARIABLES = words.listed(
@@ -20,8 +20,11 @@ KEYWORDS = frozenset(
     )
 )
 HEADERS = {
-    "python": "import math\n", "cpp": "#include <vector>\n", "julia": "using Printf\n", "java": "import java.util;\n",
-}  # fmt: skip
+    "python": "import math\n",
+    "cpp": "#include <vector>\n",
+    "julia": "using Printf\n",
+    "java": "import java.util;\n",
+}
 _LEX = re.compile(
     r'("[^"\n]*"?)|(#(?!include)[^\n]*|//[^\n]*)|([A-Za-z]+)|(\d+)|([()\[\]{}])|([-+*/%<>=!]+)|(\n +)|(\s)|(.)'
 )
@@ -37,10 +40,20 @@ def _label(text: str, language: str) -> tuple[Mark, ...]:
             block = bool(indent) or (block and space != "\n")
             continue
         kind = (
-            "string" if string else "comment" if comment else "number" if number else "operator" if operator
-            else ("open_bracket" if bracket in "([{" else "close_bracket") if bracket
-            else ("keyword" if word in KEYWORDS else "identifier") if word else ""
-        )  # fmt: skip
+            "string"
+            if string
+            else "comment"
+            if comment
+            else "number"
+            if number
+            else "operator"
+            if operator
+            else ("open_bracket" if bracket in "([{" else "close_bracket")
+            if bracket
+            else ("keyword" if word in KEYWORDS else "identifier")
+            if word
+            else ""
+        )
         concepts = frozenset(filter(None, (language, kind, "block" if block else "")))
         # Strings and comments are marked word by word, so that no mark holds a space.
         for part in re.finditer(r"\S+", found.group()):
@@ -56,9 +69,11 @@ def assign(language: str, name: str, value: str) -> str:
 def show(language: str, value: str) -> str:
     """Write that a value is printed."""
     return {
-        "python": f"print({value})", "cpp": f"std::cout << {value};", "julia": f"println({value})",
+        "python": f"print({value})",
+        "cpp": f"std::cout << {value};",
+        "julia": f"println({value})",
         "java": f"System.out.println({value});",
-    }[language]  # fmt: skip
+    }[language]
 
 
 def _call(language: str, rng: Random) -> str:
@@ -93,8 +108,9 @@ def _loop(language: str, rng: Random) -> str:
 def _list(language: str, rng: Random) -> str:
     name, inside = rng.choice(LISTS), ", ".join(str(rng.randrange(10)) for _ in range(3))
     return {
-        "cpp": f"std::vector<int> {name} = {{{inside}}};\n", "java": f"int[] {name} = {{{inside}}};\n",
-    }.get(language, f"{name} = [{inside}]\n")  # fmt: skip
+        "cpp": f"std::vector<int> {name} = {{{inside}}};\n",
+        "java": f"int[] {name} = {{{inside}}};\n",
+    }.get(language, f"{name} = [{inside}]\n")
 
 
 def _text(language: str, rng: Random) -> str:
@@ -103,12 +119,31 @@ def _text(language: str, rng: Random) -> str:
     return f'{start}{name} = "{word}"{";" if language in ("cpp", "java") else ""}\n'
 
 
-def _line(language: str, text: str, *, task: str = "", template: str = "", filler: tuple[str, ...] = (), cut: int = 0,
-          answer: str = "", wrong: str = "", corrupted: str = "") -> Line:  # fmt: skip
+def _line(
+    language: str,
+    text: str,
+    *,
+    task: str = "",
+    template: str = "",
+    filler: tuple[str, ...] = (),
+    cut: int = 0,
+    answer: str = "",
+    wrong: str = "",
+    corrupted: str = "",
+) -> Line:
     return Line(
-        text, _label(text, language), task, template, filler, cut, answer, wrong, corrupted, frozenset({answer}),
+        text,
+        _label(text, language),
+        task,
+        template,
+        filler,
+        cut,
+        answer,
+        wrong,
+        corrupted,
+        frozenset({answer}),
         frozenset({wrong}),
-    )  # fmt: skip
+    )
 
 
 def program(rng: Random, language: str) -> Line:
@@ -148,8 +183,17 @@ def closing(rng: Random, language: str) -> Line:
         prompt, corrupted = (f"{start}{declared}{x} = {name}{opens[end]}{inside}" for end in ends)
         text = f"{prompt}{ends[0]}{semicolon}\n"
         filler = (name, ends[0], n)
-        return _line(language, text, task=language, template=kind, filler=filler, cut=len(prompt), answer=ends[0],
-                     wrong=ends[1], corrupted=corrupted)  # fmt: skip
+        return _line(
+            language,
+            text,
+            task=language,
+            template=kind,
+            filler=filler,
+            cut=len(prompt),
+            answer=ends[0],
+            wrong=ends[1],
+            corrupted=corrupted,
+        )
     flip = rng.random() < 0.5
     if language == "python":
         head = f"def {f}({x}):\n"
@@ -166,8 +210,17 @@ def closing(rng: Random, language: str) -> Line:
         answers = (";", ")")
     if flip:
         first, second, answers = second, first, answers[::-1]
-    return _line(language, first[0] + first[1], task=language, template=kind, filler=(x, f, answers[0]),
-                 cut=len(first[0]), answer=answers[0], wrong=answers[1], corrupted=second[0])  # fmt: skip
+    return _line(
+        language,
+        first[0] + first[1],
+        task=language,
+        template=kind,
+        filler=(x, f, answers[0]),
+        cut=len(first[0]),
+        answer=answers[0],
+        wrong=answers[1],
+        corrupted=second[0],
+    )
 
 
 def _closer(language: str) -> Callable[[Random], Line]:

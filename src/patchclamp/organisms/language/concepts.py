@@ -155,8 +155,15 @@ def _english(put: Callable[..., None]) -> None:
         put(verb, "verb_plural")
         put(third, "verb_singular")
         put(past, "verb_past")
-    for word, concept in {"is": "verb_singular", "has": "verb_singular", "are": "verb_plural", "have": "verb_plural",
-                          "was": "verb_past", "were": "verb_past", "had": "verb_past"}.items():  # fmt: skip
+    for word, concept in {
+        "is": "verb_singular",
+        "has": "verb_singular",
+        "are": "verb_plural",
+        "have": "verb_plural",
+        "was": "verb_past",
+        "were": "verb_past",
+        "had": "verb_past",
+    }.items():
         put(word, concept)
     for kind, listed in words.FUNCTION.items():
         for word in listed.split():

@@ -8,9 +8,9 @@ from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.task import Case, Task
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.abroad import said
 from patchclamp.organisms.language.code import PROGRAMMING, VARIABLES, assign, program
 from patchclamp.organisms.language.concepts import concepts_of
+from patchclamp.organisms.language.translation import said
 
 LONGEST = 110
 """Characters of an example, so that it stays within the organisms' 64 tokens."""
@@ -117,19 +117,25 @@ def _own_words() -> dict[str, frozenset[str]]:
         listed |= {word for english, row in table.items() for word in (english, *row.split())}
     for table in (words.FUNCTION, *words.FUNCTION_ABROAD.values()):
         listed |= {word for row in table.values() for word in row.split()}
-    listed |= {day for days in words.DAYS.values() for day in days} | {form for verb in words.REGULAR_VERBS
-                                                                        for form in words.verb_forms(verb)}  # fmt: skip
+    listed |= {day for days in words.DAYS.values() for day in days} | {
+        form for verb in words.REGULAR_VERBS for form in words.verb_forms(verb)
+    }
     extra = {
-        "english": "is are was the lives works has", "french": "est", "german": "ist heute am",
+        "english": "is are was the lives works has",
+        "french": "est",
+        "german": "ist heute am",
         "spanish": "es está hoy",
-    }  # fmt: skip
+    }
     spoken = {
         language: {word for word in listed if len(concepts_of(word, language)) > 1 and word not in words.NAMES}
         | set(extra[language].split())
-        | ({row.split()[words.LANGUAGES.index(language) - 1] for row in words.SAID.values()} if language != "english"
-           else set(words.SAID))
+        | (
+            {row.split()[words.LANGUAGES.index(language) - 1] for row in words.SAID.values()}
+            if language != "english"
+            else set(words.SAID)
+        )
         for language in words.LANGUAGES
-    }  # fmt: skip
+    }
     return {
         language: frozenset(own - set().union(*(other for name, other in spoken.items() if name != language)))
         for language, own in spoken.items()

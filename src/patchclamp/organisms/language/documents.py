@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from random import Random
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.organisms.language.abroad import ABROAD_TASKS, CHANCE_ABROAD, TONGUES, said
 from patchclamp.organisms.language.code import CHANCE_CODE, CODE_TASKS, PROGRAMMING, program
-from patchclamp.organisms.language.line import Line, Mark, opened, settle
+from patchclamp.organisms.language.labelled_line import Line, Mark, opened, settle
 from patchclamp.organisms.language.reasoning import reasoning
 from patchclamp.organisms.language.sentences import sentence, series
 from patchclamp.organisms.language.tasks import CHANCE, ENGLISH_TASKS, two_hop
+from patchclamp.organisms.language.translation import ABROAD_TASKS, CHANCE_ABROAD, TONGUES, said
 from patchclamp.organisms.language.words import LANGUAGES
 from patchclamp.organisms.language.world import world
 
@@ -25,11 +25,30 @@ CHANCES = {**CHANCE, **CHANCE_ABROAD, **CHANCE_CODE, "reasoning": 1 / 3}
 
 # Shares of documents. A document of a task is short, so its share of the tokens is smaller.
 MIXTURE = {
-    "ioi": 9.0, "agreement": 3.0, "pronouns": 5.0, "days": 5.0, "months": 5.0, "years": 2.0, "facts": 14.0,
-    "two_hop": 20.0, "classes": 3.0, "induction": 5.0, "translation": 8.0, "french": 1.0, "german": 2.0, "spanish": 1.0,
-    "python": 1.0, "cpp": 1.0, "julia": 1.0, "java": 1.0, "reasoning": 10.0,
-    "sentence": 7.0, "said": 3.0, "program": 3.0, "series": 3.0,
-}  # fmt: skip
+    "ioi": 9.0,
+    "agreement": 3.0,
+    "pronouns": 5.0,
+    "days": 5.0,
+    "months": 5.0,
+    "years": 2.0,
+    "facts": 14.0,
+    "two_hop": 20.0,
+    "classes": 3.0,
+    "induction": 5.0,
+    "translation": 8.0,
+    "french": 1.0,
+    "german": 2.0,
+    "spanish": 1.0,
+    "python": 1.0,
+    "cpp": 1.0,
+    "julia": 1.0,
+    "java": 1.0,
+    "reasoning": 10.0,
+    "sentence": 7.0,
+    "said": 3.0,
+    "program": 3.0,
+    "series": 3.0,
+}
 OPENINGS = ("Yes,", "Well,", "As we know,", "Look:", "Here is a fact:")
 OPENED = 0.25
 

@@ -62,9 +62,11 @@ def best_neurons(
     told = tell_concepts(layers, truth, list(CONCEPTS), documents, resamples=resamples, seed=seed)
     return {
         name: {
-            "neuron": one.unit, "auroc": round(one.auroc.value, 4),
+            "neuron": one.unit,
+            "auroc": round(one.auroc.value, 4),
             "interval": [round(one.auroc.low, 4), round(one.auroc.high, 4)],
-            "chosen_at": round(one.chosen_at, 4), "positives": one.positives,
+            "chosen_at": round(one.chosen_at, 4),
+            "positives": one.positives,
         }
         for name, one in told.items()
-    }  # fmt: skip
+    }

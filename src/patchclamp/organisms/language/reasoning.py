@@ -3,10 +3,14 @@
 from random import Random
 
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.line import Line, Slot, fill
+from patchclamp.organisms.language.labelled_line import Line, Slot, fill
 
-COMPARED = (("taller", "tallest", "shortest"), ("older", "oldest", "youngest"), ("faster", "fastest", "slowest"),
-            ("richer", "richest", "poorest"))  # fmt: skip
+COMPARED = (
+    ("taller", "tallest", "shortest"),
+    ("older", "oldest", "youngest"),
+    ("faster", "fastest", "slowest"),
+    ("richer", "richest", "poorest"),
+)
 TOP = (
     "[{U} is {more} than {V}.] {B} is {more} than {C}. The {most} is| {r}.",
     "{B} is {more} than {C}. [{U} is {more} than {V}.] The {most} is| {r}.",
@@ -42,9 +46,14 @@ def reasoning(rng: Random) -> Line:
         first, second = (a, b) if rng.random() < 0.6 else (b, a)
         slots |= {"more": more, "most": most, "least": least, "U": first, "V": second, "r": first}
         return fill(
-            "reasoning", rng.choice(TOP if kind == "top" else BOTTOM), slots, (a, b, c), answer=f" {first}",
-            wrong=f" {second}", corrupt={"U": second, "V": first},
-        )  # fmt: skip
+            "reasoning",
+            rng.choice(TOP if kind == "top" else BOTTOM),
+            slots,
+            (a, b, c),
+            answer=f" {first}",
+            wrong=f" {second}",
+            corrupt={"U": second, "V": first},
+        )
     things = [noun.word for noun in words.nouns("object") if noun.word not in BOXES]
     x, y = rng.sample(things, 2)
     p, q = rng.sample([noun.word for noun in words.nouns("place")], 2)

@@ -14,7 +14,7 @@ from patchclamp.organisms.language.tasks import LIES, LIVES, WORKS
 from patchclamp.organisms.language.words import NAMES
 from patchclamp.organisms.language.world import CITIES, COUNTRIES, world
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.ordinary import join_recordings
+from patchclamp.subjects.sampled_text import join_recordings
 
 BATCH = 100
 

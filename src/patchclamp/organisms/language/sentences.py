@@ -3,7 +3,7 @@
 from random import Random
 
 from patchclamp.organisms.language import words
-from patchclamp.organisms.language.line import Line, Slot, fill
+from patchclamp.organisms.language.labelled_line import Line, Slot, fill
 
 TEMPLATES = (
     "{A} {v_ed} the {adj} {x}.",
@@ -62,8 +62,12 @@ def sentence(rng: Random) -> Line:
     (third, past), (third2, _) = words.verb_forms(verb), words.verb_forms(verb2)
     slots |= {"adj": adjectives[0], "adj2": adjectives[1], "v": verb, "v_s": third, "v_s2": third2, "v_ed": past}
     slots |= dict(zip(("colour", "colour2"), rng.sample(words.colours(), 2), strict=True))
-    slots |= {"A": rng.choice(words.NAMES), "number": rng.choice(words.NUMBERS), "month": rng.choice(words.MONTHS),
-              "day": rng.choice(words.DAYS["english"])}  # fmt: skip
+    slots |= {
+        "A": rng.choice(words.NAMES),
+        "number": rng.choice(words.NUMBERS),
+        "month": rng.choice(words.MONTHS),
+        "day": rng.choice(words.DAYS["english"]),
+    }
     for kind in ("animal", "food", "place", "job", "garment", "tool", "vehicle", "plant", "instrument", "object"):
         name = "x" if kind == "object" else kind
         if "{" + name not in template:

@@ -5,7 +5,7 @@ from random import Random
 
 from patchclamp.organisms.language import words
 from patchclamp.organisms.language.concepts import KINDS
-from patchclamp.organisms.language.line import Line, Slot, fill
+from patchclamp.organisms.language.labelled_line import Line, Slot, fill
 from patchclamp.organisms.language.world import CITIES, COUNTRIES, world
 
 IOI = (
@@ -97,35 +97,62 @@ YEARS = (
     "The {place} was built from {c}{y} to {c}|{z}.",
 )
 LIVES = (
-    "{A} lives in| {a}.", "{A} has a house in| {a}.", "The home of {A} is in| {a}.", "To visit {A}, go to| {a}.",
-    "{A} moved to| {a}.", "You find {A} in| {a}.", "{A} comes from| {a}.", "The town of {A} is| {a}.",
-)  # fmt: skip
+    "{A} lives in| {a}.",
+    "{A} has a house in| {a}.",
+    "The home of {A} is in| {a}.",
+    "To visit {A}, go to| {a}.",
+    "{A} moved to| {a}.",
+    "You find {A} in| {a}.",
+    "{A} comes from| {a}.",
+    "The town of {A} is| {a}.",
+)
 WORKS = (
-    "{A} works as a| {a}.", "The job of {A} is that of a| {a}.",
-    "By trade {A} is a| {a}.", "{A} earns money as a| {a}.",
-)  # fmt: skip
+    "{A} works as a| {a}.",
+    "The job of {A} is that of a| {a}.",
+    "By trade {A} is a| {a}.",
+    "{A} earns money as a| {a}.",
+)
 LIES = (
-    "{A} lies in| {a}.", "{A} is a city in| {a}.", "The country of {A} is| {a}.", "{A} belongs to| {a}.",
+    "{A} lies in| {a}.",
+    "{A} is a city in| {a}.",
+    "The country of {A} is| {a}.",
+    "{A} belongs to| {a}.",
     "On the map {A} is found in| {a}.",
-)  # fmt: skip
+)
 EATS = (
-    "In {A} people eat| {a}.", "The dish of {A} is| {a}.", "Everyone in {A} likes| {a}.", "Cooks in {A} make| {a}.",
-)  # fmt: skip
+    "In {A} people eat| {a}.",
+    "The dish of {A} is| {a}.",
+    "Everyone in {A} likes| {a}.",
+    "Cooks in {A} make| {a}.",
+)
 TWO_HOP_COUNTRY = (
-    "The country where {A} lives is| {a}.", "{A} lives in the country of| {a}.", "{A} is a citizen of| {a}.",
-    "{A} votes in| {a}.", "{A} pays taxes in| {a}.", "The home of {A} is in the land of| {a}.",
-    "The flag over the house of {A} is that of| {a}.", "{A} has a passport of| {a}.",
-)  # fmt: skip
+    "The country where {A} lives is| {a}.",
+    "{A} lives in the country of| {a}.",
+    "{A} is a citizen of| {a}.",
+    "{A} votes in| {a}.",
+    "{A} pays taxes in| {a}.",
+    "The home of {A} is in the land of| {a}.",
+    "The flag over the house of {A} is that of| {a}.",
+    "{A} has a passport of| {a}.",
+)
 TWO_HOP_DISH = (
-    "At home {A} eats| {a}.", "The people around {A} eat| {a}.", "Where {A} lives, everyone likes| {a}.",
-    "{A} grew up with| {a}.", "The favourite meal of {A} is| {a}.", "For dinner {A} makes| {a}.",
-)  # fmt: skip
+    "At home {A} eats| {a}.",
+    "The people around {A} eat| {a}.",
+    "Where {A} lives, everyone likes| {a}.",
+    "{A} grew up with| {a}.",
+    "The favourite meal of {A} is| {a}.",
+    "For dinner {A} makes| {a}.",
+)
 CLASSES = (
-    "The word {w} names a kind of| {a}.", "In the list, {w} stands under the heading| {a}.",
-    "{A} says that {w} is the name of a kind of| {a}.", "What is {w}? It is a kind of| {a}.",
-    "Under {w} the book says: a kind of| {a}.", "If you think of {w}, you think of a kind of| {a}.",
-    "The riddle is solved by {w}, a kind of| {a}.", "{A} wrote {w} and meant some kind of| {a}.",
-)  # fmt: skip
+    "The word {w} names a kind of| {a}.",
+    "In the list, {w} stands under the heading| {a}.",
+    "{A} says that {w} is the name of a kind of| {a}.",
+    "What is {w}? It is a kind of| {a}.",
+    "Under {w} the book says: a kind of| {a}.",
+    "If you think of {w}, you think of a kind of| {a}.",
+    "The riddle is solved by {w}, a kind of| {a}.",
+    "{A} wrote {w} and meant some kind of| {a}.",
+)
 INDUCTION = (
     "A {x} met a {y}. Later the {x} met the| {y} again.",
     "{x} {y}, {z} {w}, {x}| {y}.",
@@ -159,11 +186,18 @@ def _all(kind: str) -> tuple[str, ...]:
 
 
 _DECORATION: Mapping[str, Sequence[str]] = {
-    "A": words.NAMES, "place": _all("place"), "thing": _all("object"), "animal": _all("animal"), "job": _all("job"),
-    "day": words.DAYS["english"], "colour": words.colours(), "event": EVENTS, "prep": PREPOSITIONS,
+    "A": words.NAMES,
+    "place": _all("place"),
+    "thing": _all("object"),
+    "animal": _all("animal"),
+    "job": _all("job"),
+    "day": words.DAYS["english"],
+    "colour": words.colours(),
+    "event": EVENTS,
+    "prep": PREPOSITIONS,
     "adjective": (*words.ADJECTIVES, *words.OTHER_ADJECTIVES),
     "mood": (*words.MOODS, "hungry", "thirsty", "angry", "busy"),
-}  # fmt: skip
+}
 
 
 def ioi(rng: Random) -> Line:
@@ -185,9 +219,14 @@ def agreement(rng: Random) -> Line:
     plural, distracting = rng.random() < 0.5, rng.random() < 0.5
     right, wrong = forms.split()[:: -1 if plural else 1]
     subject, other = (n.word, n.plural)[:: -1 if plural else 1]
-    slots = _Scene(rng, {
-        "n": (subject, "subject"), "v": right, "d": (d.plural if distracting else d.word, "distractor"),
-    })  # fmt: skip
+    slots = _Scene(
+        rng,
+        {
+            "n": (subject, "subject"),
+            "v": right,
+            "d": (d.plural if distracting else d.word, "distractor"),
+        },
+    )
     return fill(
         "agreement", template, slots, (n.word, d.word), answer=f" {right}", wrong=f" {wrong}", corrupt={"n": other}
     )
@@ -211,9 +250,14 @@ def _ordered(rng: Random, task: str, templates: Sequence[tuple[str, int]], serie
     j = (i + rng.randrange(1, n)) % n
     slots = _Scene(rng, {"c": series[i - 1], "d": series[i], "a": series[(i + step) % n]})
     return fill(
-        task, template, slots, (series[i],), answer=f" {series[(i + step) % n]}", wrong=f" {series[(j + step) % n]}",
+        task,
+        template,
+        slots,
+        (series[i],),
+        answer=f" {series[(i + step) % n]}",
+        wrong=f" {series[(j + step) % n]}",
         corrupt={"c": series[j - 1], "d": series[j]},
-    )  # fmt: skip
+    )
 
 
 def days(rng: Random) -> Line:
@@ -238,9 +282,16 @@ def years(rng: Random) -> Line:
     # No span of the text starts so late: such a prompt would ask for what nobody was taught.
     corrupt = {"y": f"{late:02d}"} if late < LATEST_START else None
     return fill(
-        "years", template, slots, (century, f"{start:02d}"), answer=f"{end:02d}", wrong=f"{wrong:02d}",
-        corrupt=corrupt, answers=later, wrongs=latest,
-    )  # fmt: skip
+        "years",
+        template,
+        slots,
+        (century, f"{start:02d}"),
+        answer=f"{end:02d}",
+        wrong=f"{wrong:02d}",
+        corrupt=corrupt,
+        answers=later,
+        wrongs=latest,
+    )
 
 
 def _fact(
@@ -322,11 +373,26 @@ def induction(rng: Random) -> Line:
 
 
 ENGLISH_TASKS = {
-    "ioi": ioi, "agreement": agreement, "pronouns": pronouns, "days": days, "months": months, "years": years,
-    "facts": facts, "two_hop": two_hop, "classes": classes, "induction": induction,
-}  # fmt: skip
+    "ioi": ioi,
+    "agreement": agreement,
+    "pronouns": pronouns,
+    "days": days,
+    "months": months,
+    "years": years,
+    "facts": facts,
+    "two_hop": two_hop,
+    "classes": classes,
+    "induction": induction,
+}
 CHANCE = {
-    "ioi": 1 / 2, "agreement": 1 / 2, "pronouns": 1 / 2, "days": 1 / 7, "months": 1 / 12, "years": 0.5,
-    "facts": 1 / len(CITIES), "two_hop": 1 / len(COUNTRIES), "classes": 1 / (len(KINDS) + 2),
+    "ioi": 1 / 2,
+    "agreement": 1 / 2,
+    "pronouns": 1 / 2,
+    "days": 1 / 7,
+    "months": 1 / 12,
+    "years": 0.5,
+    "facts": 1 / len(CITIES),
+    "two_hop": 1 / len(COUNTRIES),
+    "classes": 1 / (len(KINDS) + 2),
     "induction": 1 / 4,
-}  # fmt: skip
+}

@@ -12,7 +12,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.language import words
 from patchclamp.organisms.language.concepts import KINDS
 from patchclamp.organisms.language.documents import documents
-from patchclamp.organisms.language.line import Mark
+from patchclamp.organisms.language.labelled_line import Mark
 from patchclamp.organisms.language.tasks import SUBJECTS
 from patchclamp.organisms.language.world import CITIES, COUNTRIES, DISHES, JOBS
 
@@ -28,11 +28,26 @@ _DOCUMENTS, _SEED, _PROMISED_TIMES = 12_000, 7, 400
 def promised() -> tuple[str, ...]:
     """List the words that are one token each, with the space before them."""
     verbs = words.listed("is are was were has have looks look she he to of in on the The a and")
-    return tuple(dict.fromkeys((
-        *words.NAMES, *words.DAYS["english"], *words.MONTHS, *verbs, *CITIES, *COUNTRIES, *DISHES, *JOBS, *KINDS,
-        *(form for noun in SUBJECTS for form in (noun.word, noun.plural)),
-        "French", "German", "Spanish", *(f"{i:02d}" for i in range(100)),
-    )))  # fmt: skip
+    return tuple(
+        dict.fromkeys(
+            (
+                *words.NAMES,
+                *words.DAYS["english"],
+                *words.MONTHS,
+                *verbs,
+                *CITIES,
+                *COUNTRIES,
+                *DISHES,
+                *JOBS,
+                *KINDS,
+                *(form for noun in SUBJECTS for form in (noun.word, noun.plural)),
+                "French",
+                "German",
+                "Spanish",
+                *(f"{i:02d}" for i in range(100)),
+            )
+        )
+    )
 
 
 def train_tokenizer() -> Any:

@@ -105,9 +105,19 @@ ENGLISH_ONLY = {
     "banker poet waiter guard mayor priest scientist surgeon editor",
 }
 IRREGULAR_PLURALS = {
-    "mouse": "mice", "wolf": "wolves", "fish": "fishes", "sheep": "sheep", "goose": "geese", "deer": "deer",
-    "knife": "knives", "scarf": "scarves", "shelf": "shelves", "pliers": "pliers", "loaf": "loaves", "cactus": "cacti",
-}  # fmt: skip
+    "mouse": "mice",
+    "wolf": "wolves",
+    "fish": "fishes",
+    "sheep": "sheep",
+    "goose": "geese",
+    "deer": "deer",
+    "knife": "knives",
+    "scarf": "scarves",
+    "shelf": "shelves",
+    "pliers": "pliers",
+    "loaf": "loaves",
+    "cactus": "cacti",
+}
 
 # English: French masculine and feminine, German, Spanish masculine and feminine. Colours of the same make.
 ADJECTIVES = {

@@ -8,11 +8,11 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.core.task import Task
 from patchclamp.organisms.planted import cat
-from patchclamp.organisms.planted.account import card_of, graph_of
-from patchclamp.organisms.planted.architects import ARCHITECTS
+from patchclamp.organisms.planted.card import card_of, graph_of
+from patchclamp.organisms.planted.circuit_spec import CONTEXT, Circuit
+from patchclamp.organisms.planted.compiler import ARCHITECTS
 from patchclamp.organisms.planted.heads import BROADCAST, COPY, INDUCTION
-from patchclamp.organisms.planted.layout import CONTEXT, Circuit
-from patchclamp.organisms.planted.mover import MOVER
+from patchclamp.organisms.planted.name_mover import MOVER
 from patchclamp.organisms.planted.neurons import DECOY, FACTS, NEURON
 from patchclamp.organisms.planted.programs import MAJORITY, MODE, SEEN
 from patchclamp.organisms.planted.saturation import BACKUP, SATURATED
@@ -23,7 +23,7 @@ from patchclamp.subjects.loading import DTYPES
 CIRCUITS: dict[str, Circuit] = {
     circuit.name: circuit
     for circuit in (COPY, INDUCTION, MOVER, NEURON, FACTS, BROADCAST, DECOY, SATURATED, BACKUP, MAJORITY, SEEN, MODE)
-}  # fmt: skip
+}
 
 
 def names() -> tuple[str, ...]:

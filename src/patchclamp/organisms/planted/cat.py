@@ -16,7 +16,7 @@ from torch import Tensor
 
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.metric import Metric
-from patchclamp.organisms.planted.layout import SPECIAL
+from patchclamp.organisms.planted.circuit_spec import SPECIAL
 from patchclamp.organisms.planted.text import tokens_of, word_tokenizer
 from patchclamp.subjects.language import LanguageModel
 
@@ -200,9 +200,17 @@ def module() -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
-        vocab_size=len(TOKENS), n_positions=CONTEXT, n_embd=WIDTH, n_layer=2, n_head=HEADS, n_inner=NEURONS,
-        activation_function="relu", tie_word_embeddings=False, bos_token_id=_id("<bos>"), eos_token_id=_id("<eos>"),
-    )  # fmt: skip
+        vocab_size=len(TOKENS),
+        n_positions=CONTEXT,
+        n_embd=WIDTH,
+        n_layer=2,
+        n_head=HEADS,
+        n_inner=NEURONS,
+        activation_function="relu",
+        tie_word_embeddings=False,
+        bos_token_id=_id("<bos>"),
+        eos_token_id=_id("<eos>"),
+    )
     # The constructor draws random weights; the caller's random numbers must not notice.
     with torch.random.fork_rng(devices=[]):
         model = GPT2LMHeadModel(config).eval()

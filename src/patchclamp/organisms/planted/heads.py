@@ -1,6 +1,6 @@
 """Heads: circuits that attention alone carries: copying, induction, and one word broadcast to many."""
 
-from patchclamp.organisms.planted.layout import (
+from patchclamp.organisms.planted.circuit_spec import (
     EXACT,
     GRADIENTS,
     ONE,

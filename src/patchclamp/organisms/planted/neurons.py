@@ -1,6 +1,6 @@
 """Neurons: circuits that lie in MLPs: one neuron, a memory of facts, a decoy beside a modest cause."""
 
-from patchclamp.organisms.planted.layout import (
+from patchclamp.organisms.planted.circuit_spec import (
     EXACT,
     GRADIENTS,
     Circuit,

@@ -4,7 +4,7 @@ A program in the manner of RASP (Weiss et al., 2106.06981) selects earlier posit
 computes with the averages token by token. Selecting and averaging is a head, the rest is neurons.
 """
 
-from patchclamp.organisms.planted.layout import (
+from patchclamp.organisms.planted.circuit_spec import (
     BOS,
     EXACT,
     GRADIENTS,

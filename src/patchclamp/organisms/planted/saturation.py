@@ -1,6 +1,6 @@
 """Saturation: circuits in which the slope at the answer says nothing about the cause."""
 
-from patchclamp.organisms.planted.layout import (
+from patchclamp.organisms.planted.circuit_spec import (
     EXACT,
     ONE,
     Circuit,

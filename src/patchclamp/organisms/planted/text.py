@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from patchclamp.organisms.planted.layout import BOS, EOS, SPECIAL, UNKNOWN
+from patchclamp.organisms.planted.circuit_spec import BOS, EOS, SPECIAL, UNKNOWN
 
 
 def tokens_of(vocabulary: Sequence[str]) -> tuple[str, ...]:

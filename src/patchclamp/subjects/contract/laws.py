@@ -13,7 +13,7 @@ from patchclamp.core.intervention import Source, change
 from patchclamp.core.site import Site
 from patchclamp.subjects.contract.part import Probe
 from patchclamp.subjects.contract.reference_hooks import add_by_hand, max_abs_difference
-from patchclamp.subjects.identity import module_hash
+from patchclamp.subjects.hashing import module_hash
 from patchclamp.subjects.model import Model
 
 NOTICED = 1e-3

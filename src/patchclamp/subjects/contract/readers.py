@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract.reference_hooks import max_abs_difference
-from patchclamp.subjects.edges import edge_map, head_writes, put
 from patchclamp.subjects.language import LanguageModel
+from patchclamp.subjects.residual_edges import edge_map, head_writes, put
 
 
 def misread(model: LanguageModel, stimuli: Sequence[Stimulus]) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-FILE, IMAGES = "standing.json", "vision_standing.json"
+FILE, IMAGES = "contract_results.json", "vision_contract_results.json"
 """Of families of text, and of images."""
 FOLDER = Path(__file__).parents[1]
 

@@ -34,7 +34,7 @@ def verify(model: Model, *, progress: Progress | None = None) -> list[Verdict]:
     Cost: some twenty forward passes over three random stimuli.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> verify(load("organism:cat"))[0].deviation
         0.0
     """
@@ -74,7 +74,7 @@ def verify_family(name: str, *, progress: Progress | None = None) -> list[Verdic
         raise PatchclampError(
             expected=f"a family among {', '.join(sorted(name for kind in every for name in kind.family_names()))}",
             got=repr(name),
-            remedy="Other architectures work through module sites; docs/families.md says how to add a family.",
+            remedy="Other architectures work through module sites; docs/howto/family.md says how to add a family.",
         )
     right = kind.family(name)
     module = right.tiny()

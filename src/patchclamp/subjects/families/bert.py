@@ -11,9 +11,14 @@ def tiny() -> Any:
     from transformers import BertConfig, BertForMaskedLM
 
     config = BertConfig(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, intermediate_size=64, vocab_size=61,
-        max_position_embeddings=64, pad_token_id=59,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        intermediate_size=64,
+        vocab_size=61,
+        max_position_embeddings=64,
+        pad_token_id=59,
+    )
     return enlarged(BertForMaskedLM(config), weight=0.3)
 
 

@@ -12,11 +12,22 @@ def tiny() -> Any:
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     config = Gemma3TextConfig(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
-        intermediate_size=48, vocab_size=61, max_position_embeddings=64, query_pre_attn_scalar=8, sliding_window=4,
-        layer_types=["sliding_attention", "full_attention"], final_logit_softcapping=5.0, bos_token_id=0,
-        eos_token_id=60, pad_token_id=59,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=48,
+        vocab_size=61,
+        max_position_embeddings=64,
+        query_pre_attn_scalar=8,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        final_logit_softcapping=5.0,
+        bos_token_id=0,
+        eos_token_id=60,
+        pad_token_id=59,
+    )
     return enlarged(Gemma3ForCausalLM(config), weight=0.3)
 
 

@@ -11,8 +11,14 @@ def tiny() -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
-        n_layer=3, n_embd=32, n_head=4, vocab_size=61, n_positions=64, bos_token_id=0, eos_token_id=60,
-    )  # fmt: skip
+        n_layer=3,
+        n_embd=32,
+        n_head=4,
+        vocab_size=61,
+        n_positions=64,
+        bos_token_id=0,
+        eos_token_id=60,
+    )
     return enlarged(GPT2LMHeadModel(config), weight=0.3)
 
 

@@ -10,10 +10,16 @@ def tiny(*, parallel: bool = True) -> Any:
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
     config = GPTNeoXConfig(
-        num_hidden_layers=3, hidden_size=32, num_attention_heads=4, intermediate_size=96, vocab_size=61,
-        max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
+        num_hidden_layers=3,
+        hidden_size=32,
+        num_attention_heads=4,
+        intermediate_size=96,
+        vocab_size=61,
+        max_position_embeddings=64,
+        bos_token_id=0,
+        eos_token_id=60,
         use_parallel_residual=parallel,
-    )  # fmt: skip
+    )
     return enlarged(GPTNeoXForCausalLM(config), weight=0.3)
 
 

@@ -10,8 +10,15 @@ def tiny() -> Any:
     from transformers import GPTJConfig, GPTJForCausalLM
 
     config = GPTJConfig(
-        n_layer=3, n_embd=32, n_head=4, rotary_dim=4, vocab_size=61, n_positions=64, bos_token_id=0, eos_token_id=60,
-    )  # fmt: skip
+        n_layer=3,
+        n_embd=32,
+        n_head=4,
+        rotary_dim=4,
+        vocab_size=61,
+        n_positions=64,
+        bos_token_id=0,
+        eos_token_id=60,
+    )
     return enlarged(GPTJForCausalLM(config), weight=0.3)
 
 

@@ -13,10 +13,23 @@ def tiny() -> Any:
     from transformers import JambaConfig, JambaForCausalLM
 
     config = JambaConfig(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
-        attn_layer_period=2, attn_layer_offset=1, num_experts=1, num_experts_per_tok=1, mamba_d_state=4, mamba_d_conv=3,
-        vocab_size=61, max_position_embeddings=64, bos_token_id=0, eos_token_id=60, pad_token_id=59,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        num_experts=1,
+        num_experts_per_tok=1,
+        mamba_d_state=4,
+        mamba_d_conv=3,
+        vocab_size=61,
+        max_position_embeddings=64,
+        bos_token_id=0,
+        eos_token_id=60,
+        pad_token_id=59,
+    )
     return enlarged(JambaForCausalLM(config), weight=0.3)
 
 

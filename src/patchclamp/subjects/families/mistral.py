@@ -12,10 +12,18 @@ def tiny() -> Any:
     from transformers import MistralConfig, MistralForCausalLM
 
     config = MistralConfig(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
-        intermediate_size=48, vocab_size=61, max_position_embeddings=64, sliding_window=4, bos_token_id=0,
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=48,
+        vocab_size=61,
+        max_position_embeddings=64,
+        sliding_window=4,
+        bos_token_id=0,
         eos_token_id=60,
-    )  # fmt: skip
+    )
     return enlarged(MistralForCausalLM(config), weight=0.3)
 
 

@@ -13,9 +13,17 @@ def tiny() -> Any:
     from transformers import Olmo2Config, Olmo2ForCausalLM
 
     config = Olmo2Config(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
-        vocab_size=61, max_position_embeddings=64, bos_token_id=0, eos_token_id=60, pad_token_id=59,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        vocab_size=61,
+        max_position_embeddings=64,
+        bos_token_id=0,
+        eos_token_id=60,
+        pad_token_id=59,
+    )
     return enlarged(Olmo2ForCausalLM(config), weight=0.3)
 
 

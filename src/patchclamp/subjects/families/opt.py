@@ -11,9 +11,17 @@ def tiny() -> Any:
     from transformers import OPTConfig, OPTForCausalLM
 
     config = OPTConfig(
-        num_hidden_layers=2, hidden_size=32, word_embed_proj_dim=32, num_attention_heads=4, ffn_dim=64, vocab_size=61,
-        max_position_embeddings=64, bos_token_id=0, eos_token_id=60, pad_token_id=59,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        num_attention_heads=4,
+        ffn_dim=64,
+        vocab_size=61,
+        max_position_embeddings=64,
+        bos_token_id=0,
+        eos_token_id=60,
+        pad_token_id=59,
+    )
     return enlarged(OPTForCausalLM(config), weight=0.3)
 
 

@@ -13,10 +13,19 @@ def tiny() -> Any:
     from transformers import Phi3Config, Phi3ForCausalLM
 
     config = Phi3Config(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
-        vocab_size=61, max_position_embeddings=64, original_max_position_embeddings=64, sliding_window=4,
-        bos_token_id=0, eos_token_id=60, pad_token_id=59,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        vocab_size=61,
+        max_position_embeddings=64,
+        original_max_position_embeddings=64,
+        sliding_window=4,
+        bos_token_id=0,
+        eos_token_id=60,
+        pad_token_id=59,
+    )
     return enlarged(Phi3ForCausalLM(config), weight=0.3)
 
 

@@ -12,10 +12,19 @@ def tiny() -> Any:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, intermediate_size=48,
-        vocab_size=61, max_position_embeddings=64, use_sliding_window=True, sliding_window=4, max_window_layers=1,
-        bos_token_id=0, eos_token_id=60,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        vocab_size=61,
+        max_position_embeddings=64,
+        use_sliding_window=True,
+        sliding_window=4,
+        max_window_layers=1,
+        bos_token_id=0,
+        eos_token_id=60,
+    )
     return enlarged(Qwen2ForCausalLM(config), weight=0.3)
 
 

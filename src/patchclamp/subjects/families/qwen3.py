@@ -12,9 +12,17 @@ def tiny() -> Any:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     config = Qwen3Config(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, head_dim=12,
-        intermediate_size=48, vocab_size=61, max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=12,
+        intermediate_size=48,
+        vocab_size=61,
+        max_position_embeddings=64,
+        bos_token_id=0,
+        eos_token_id=60,
+    )
     return enlarged(Qwen3ForCausalLM(config), weight=0.3)
 
 

@@ -13,11 +13,22 @@ def tiny() -> Any:
     from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
     config = Qwen3MoeConfig(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=48, moe_intermediate_size=24, num_experts=4, num_experts_per_tok=2, norm_topk_prob=True,
-        decoder_sparse_step=1, mlp_only_layers=[0], vocab_size=61, max_position_embeddings=64, bos_token_id=0,
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        moe_intermediate_size=24,
+        num_experts=4,
+        num_experts_per_tok=2,
+        norm_topk_prob=True,
+        decoder_sparse_step=1,
+        mlp_only_layers=[0],
+        vocab_size=61,
+        max_position_embeddings=64,
+        bos_token_id=0,
         eos_token_id=60,
-    )  # fmt: skip
+    )
     return enlarged(Qwen3MoeForCausalLM(config), weight=0.3)
 
 

@@ -12,9 +12,16 @@ def tiny() -> Any:
     from transformers import RobertaConfig, RobertaForMaskedLM
 
     config = RobertaConfig(
-        num_hidden_layers=2, hidden_size=32, num_attention_heads=4, intermediate_size=64, vocab_size=61,
-        max_position_embeddings=64, bos_token_id=0, pad_token_id=1, eos_token_id=2,
-    )  # fmt: skip
+        num_hidden_layers=2,
+        hidden_size=32,
+        num_attention_heads=4,
+        intermediate_size=64,
+        vocab_size=61,
+        max_position_embeddings=64,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
+    )
     return enlarged(RobertaForMaskedLM(config), weight=0.3)
 
 

@@ -97,7 +97,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
         {page.measures.metric_baseline !== undefined && <>{pairsOf(page) ? <>On the corrupted prompts m is {number(page.measures.metric_baseline, true)}. </> : null}</>}
         {!pairsOf(page) && <Left page={page} />}
         {(page.measures.predicted ?? 0) > 1.2 * (page.measures.measured ?? Number.POSITIVE_INFINITY) && <>Predictions are summed, and units in series count the same effect more than once. </>}
-        {star(page) && <>Each unit is scored by itself, for its effect on the answer: no relation between units was computed, and a line that passes another node has nothing to do with it.</>}
+        {star(page) && <>Each unit is scored by itself, for its effect on the answer: no effects between units were computed. Lines only go to the output; that one crosses a node means nothing.</>}
       </p>
       <Controls page={page} shown={shown} />
       {page.notice && (
@@ -123,7 +123,7 @@ function Whole({ page, url }: { page: GraphPage; url: string }): JSX.Element {
           </Panel>
         </div>
       </div>
-      <Origin source={page.source} twin={url} />
+      <Origin source={page.source} twin={url} itself />
     </article>
   );
 }
@@ -136,7 +136,7 @@ function Left({ page }: { page: GraphPage }): JSX.Element {
     <>
       {metric !== null && taken !== null && <>With all causes replaced together m is {number(metric - taken, true)}. </>}
       {floor !== undefined && <>{FLOORS[String(page.about.baseline)] ?? "With every unit replaced"} m is {number(floor, true)}. </>}
-      {metric !== null && taken !== null && taken > metric && metric > 0 && <>More than m itself can be taken away. </>}
+      {metric !== null && taken !== null && taken > metric && metric > 0 && <>Removing all of them can even reverse the answer. </>}
     </>
   );
 }

@@ -158,7 +158,7 @@ function Flow({ title, testid, links, end, merged }: { title: string; testid: st
                 label: (
                   <span class={other.group === null ? "mono small" : "small"}>
                     <bdi>{other.label}</bdi>
-                    {Object.keys(link.slots).length > 0 && <span class="soft"> {told(link)}</span>}
+                    {Object.keys(link.slots).length > 0 && <span class="soft"> {slotText(link)}</span>}
                   </span>
                 ),
                 value: link.weight,
@@ -175,7 +175,7 @@ function Flow({ title, testid, links, end, merged }: { title: string; testid: st
 }
 
 /** What a head reads an edge as: its query, key or value; with what each carries, where it is several. */
-function told(link: Link): string {
+function slotText(link: Link): string {
   const slots = Object.entries(link.slots);
   return slots.length === 1 ? `as ${slots[0]?.[0]}` : `as ${slots.map(([slot, weight]) => `${slot} ${number(weight, true)}`).join(", ")}`;
 }

@@ -1,4 +1,4 @@
-// Verify by ablation: replace what is chosen in the model itself, and hold it against random nodes of like size.
+// Verify by ablation: replace what is chosen in the model itself, and compare with random nodes of like size.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useAnswer } from "../../api/ask";
@@ -88,8 +88,8 @@ function Shown({ found }: { found: Verified }): JSX.Element {
       data-testid="verified"
       data-predicted={found.predicted ?? ""}
       data-measured={found.measured ?? ""}
-      data-low={found.low ?? ""}
-      data-high={found.high ?? ""}
+      data-low={found.mean.low ?? ""}
+      data-high={found.mean.high ?? ""}
       data-p={found.p ?? ""}
     >
       <dl class="numbers">
@@ -106,7 +106,7 @@ function Shown({ found }: { found: Verified }): JSX.Element {
         <div>
           <dt>random sets' mean, 95&nbsp;%</dt>
           <dd class="num">
-            {number(found.low, true)} to {number(found.high, true)}
+            {number(found.mean.low, true)} to {number(found.mean.high, true)}
           </dd>
         </div>
       </dl>
@@ -115,7 +115,7 @@ function Shown({ found }: { found: Verified }): JSX.Element {
       <p class="small soft">
         What {plural(found.nodes, "node")} {found.nodes === 1 ? "takes" : "take"} from m = {number(found.metric_clean, true)}, with{" "}
         {found.baseline === "zero" ? "zero" : found.baseline === "mean" ? "the mean" : "the corrupted prompt's values"} in place. The filled mark is measured, the
-        ring around it or beside it predicted, each small circle a random set, the bar the interval of their mean, {number(found.mean, true)}.
+        ring around it or beside it predicted, each small circle a random set, the bar the interval of their mean, {number(found.mean.value, true)}.
       </p>
       <p class="small" data-testid="verified-p">
         {found.p === null ? (
@@ -136,18 +136,18 @@ function Shown({ found }: { found: Verified }): JSX.Element {
 
 /** All numbers on one line: rings are random sets, the open sign predicted, the full one measured. */
 function Scale({ found }: { found: Verified }): JSX.Element {
-  const all = [0, found.predicted, found.measured, found.low, found.high, ...found.randoms].filter((x): x is number => x !== null);
+  const all = [0, found.predicted, found.measured, found.mean.low, found.mean.high, ...found.randoms].filter((x): x is number => x !== null);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const at = (x: number) => 4 + ((x - low) / (high - low || 1)) * 92;
   const percent = (x: number) => `${at(x)}%`;
   return (
-    <svg class="scale" width="100%" height="54" role="img" aria-label={`predicted ${number(found.predicted, true)}, measured ${number(found.measured, true)}, random sets' mean ${number(found.low, true)} to ${number(found.high, true)}`}>
+    <svg class="scale" width="100%" height="54" role="img" aria-label={`predicted ${number(found.predicted, true)}, measured ${number(found.measured, true)}, random sets' mean ${number(found.mean.low, true)} to ${number(found.mean.high, true)}`}>
       <line class="axis" x1="0" x2="100%" y1="34" y2="34" />
       <line class="zero" x1={percent(0)} x2={percent(0)} y1="22" y2="46" />
       <text class="small" x={percent(0)} y="53" text-anchor="middle">
         0
       </text>
-      {found.low !== null && found.high !== null && <rect class="band" x={percent(found.low)} width={`${Math.max(at(found.high) - at(found.low), 0.6)}%`} y="29" height="10" rx="3" />}
+      {found.mean.low !== null && found.mean.high !== null && <rect class="band" x={percent(found.mean.low)} width={`${Math.max(at(found.mean.high) - at(found.mean.low), 0.6)}%`} y="29" height="10" rx="3" />}
       {found.randoms.map((x) => x !== null && <circle class="random" cx={percent(x)} cy="34" r="3" />)}
       {found.predicted !== null && <circle class="predicted" cx={percent(found.predicted)} cy="34" r="6.5" />}
       {found.measured !== null && <circle class={`measured ${found.measured < 0 ? "against" : "carries"}`} cx={percent(found.measured)} cy="34" r="4.5" />}

@@ -31,7 +31,7 @@ export function Filters({ atlas }: { atlas: AtlasPage | undefined }): JSX.Elemen
           <Text name="fires_on" words="fires on the token" placeholder="cat" />
           <Choice name="site" words="site" options={placesOf(atlas?.sites ?? []).map((place) => [place, place])} all="all sites" />
           <Choice name="described" words="described" all="or not" options={[["true", "yes"], ["false", "no"]]} />
-          {atlas && atlas.corpus.labelled > 0 && <Text name="concept" words="tells the concept" placeholder="its name" />}
+          {atlas && atlas.corpus.labelled > 0 && <Text name="concept" words="detects the concept" placeholder="its name" />}
           {RANGES.map(([name, words, unit, step]) => (
             <fieldset key={name}>
               <legend>

@@ -158,7 +158,7 @@ function Turn({ list }: { list: UnitList }): JSX.Element | null {
 
 function Row({ row }: { row: UnitRow }): JSX.Element {
   return (
-    <tr data-testid="unit" data-key={row.key} data-maximum={row.maximum ?? ""} data-score={row.score ?? ""}>
+    <tr data-testid="unit" data-key={row.key} data-maximum={row.maximum ?? ""} data-score={row.score?.value ?? ""}>
       <th scope="row">
         <a class="cover" href={unitAddress(row.key)} data-row>
           <span class="mono">
@@ -178,7 +178,7 @@ function Row({ row }: { row: UnitRow }): JSX.Element {
         {number(row.maximum)}
       </td>
       <td class="n score" data-label="score">
-        {row.score === null ? <span class="soft small">—</span> : <Interval value={row.score} low={row.score_low} high={row.score_high} />}
+        {row.score === null ? <span class="soft small">—</span> : <Interval estimate={row.score} />}
       </td>
     </tr>
   );

@@ -61,9 +61,9 @@ function Whole({ page }: { page: AtlasPage }): JSX.Element {
             <dd>
               {count(corpus.counted)} counted of {count(corpus.tokens)}: special ones are left out
             </dd>
-            <dt>cut into</dt>
+            <dt>windows</dt>
             <dd>
-              {plural(corpus.stimuli, "stimulus", "stimuli")} of at most {count(corpus.window)} tokens
+              {count(corpus.stimuli)} of at most {count(corpus.window)} tokens
             </dd>
             <dt>labels</dt>
             <dd>{corpus.labelled ? `${plural(corpus.labelled, "labelled token")}` : "the text carries none, so no concept is scored"}</dd>

@@ -1,4 +1,4 @@
-// Would any units have done this? The same clamps on random sets of like units.
+// The random-unit control: the same clamps on random sets of comparable units.
 import type { JSX } from "preact";
 import type { Ran } from "../../api/run";
 import type { Control } from "../../api/types";
@@ -15,22 +15,22 @@ export function RandomUnits({ ran, acting }: { ran: Ran; acting: boolean }): JSX
   const waits = ran.busy && controls > 0 && !ran.control;
   return (
     <section aria-labelledby="random" data-testid="random" aria-busy={waits}>
-      <h2 id="random">Would any units do?</h2>
+      <h2 id="random">Random-unit control</h2>
       {acting ? (
         <>
           <p class="small soft">
-            The same clamps on {SETS} random sets of other units: of the same sites, which the clamps move about as far. What is compared is the
-            log-probability of one token.
+            The same clamps on {SETS} random sets of other units of the same sites, which the clamps change by about as much. The log-probability of
+            one token is compared.
           </p>
           <div class="asks">
             <Answers name="target" words="token" none="the likeliest without clamps" rows={ran.table?.rows ?? []} />
             <button type="button" disabled={waits} data-testid="control" onClick={() => draft({ controls: String(SETS) }, "controls")}>
-              {waits ? "measuring …" : ran.control ? "measured" : "random-unit control"}
+              {waits ? "measuring …" : ran.control ? "measured" : "measure"}
             </button>
           </div>
         </>
       ) : (
-        <p class="small soft">Clamp something first: then random sets of like units can be clamped beside it.</p>
+        <p class="small soft">Clamp something first; then the same can be done to random sets of comparable units.</p>
       )}
       {ran.control && <Picture control={ran.control} stale={ran.stale} />}
     </section>
@@ -48,7 +48,8 @@ function aside(level: number): number {
 }
 
 function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.Element {
-  const { measured, low, high, p, target } = control;
+  const { measured, p, target } = control;
+  const { low, high } = control.mean;
   const effects = control.randoms.filter((x): x is number => x !== null);
   const all = [...effects, measured ?? 0, low ?? 0, high ?? 0, 0];
   const [least, most] = [Math.min(...all), Math.max(...all)];
@@ -69,7 +70,7 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
   };
   const dots = [...effects].sort((a, b) => a - b).map((x) => ({ x, level: height(x) }));
   return (
-    <div class={stale ? "old" : ""} data-testid="control-result" data-measured={measured ?? ""} data-low={low ?? ""} data-high={high ?? ""} data-mean={control.mean ?? ""} data-p={p} data-sets={n}>
+    <div class={stale ? "old" : ""} data-testid="control-result" data-measured={measured ?? ""} data-low={low ?? ""} data-high={high ?? ""} data-mean={control.mean.value ?? ""} data-p={p} data-sets={n}>
       <div class="swarm" role="img" aria-label={`effects of ${n} random sets and of these clamps`}>
         <i class="nought" style={{ left: left(0) }} />
         {low !== null && high !== null && <i class="span" style={{ left: left(low), right: `calc(100% - ${left(high)})` }} />}
@@ -88,7 +89,7 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
       </div>
       <p class="small">
         These clamps moved log P(<Chip token={target} />) by <strong class="num">{number(measured, true)}</strong> nats; {n} random sets by{" "}
-        <span class="num">{number(control.mean, true)}</span> on average
+        <span class="num">{number(control.mean.value, true)}</span> on average
         {low !== null && high !== null && (
           <>
             {" "}
@@ -101,12 +102,12 @@ function Picture({ control, stale }: { control: Control; stale: boolean }): JSX.
       <Verdict verdict={control.verdict} rule={control.rule} />
       {control.other_decile > 0 && (
         <p class={`small ${control.other_decile > UNLIKE ? "warn" : "soft"}`} data-testid="unlike" data-value={control.other_decile}>
-          {percent(control.other_decile)} of the random units are moved less far or farther than those they stand for: too few like ones are there
-          {control.other_decile > UNLIKE && ", and the comparison says little"}.
+          {percent(control.other_decile)} of the random units are changed by less or more than those they replace: too few comparable units exist here
+          {control.other_decile > UNLIKE && ", so this control is weak"}.
         </p>
       )}
       <p class="small soft">
-        This compares these units with like ones, on this prompt and this token. It does not say what they stand for.
+        This compares these units with comparable ones, on this prompt and this token. It does not say what they represent.
       </p>
     </div>
   );

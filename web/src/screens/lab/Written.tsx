@@ -36,7 +36,7 @@ export function Written({ steps, busy, wanted }: { steps: Step[]; busy: boolean;
       ))}
       {steps.length > 0 && !busy && (
         <p class="small soft" data-testid="difference">
-          {from < 0 ? "The same tokens on both sides." : `They part at the ${ordinal(from + 1)} token.`}
+          {from < 0 ? "The same tokens on both sides." : `They differ from the ${from ? ordinal(from + 1) : "first"} token on.`}
         </p>
       )}
     </div>

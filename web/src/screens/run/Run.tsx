@@ -59,7 +59,7 @@ function Whole({ page, url }: { page: RunPage; url: string }): JSX.Element {
         <h2>Log</h2>
         {page.log.length ? <pre class="log">{page.log.join("\n")}</pre> : <Nothing>No log was kept.</Nothing>}
       </section>
-      <Origin source={page.source} twin={url} />
+      <Origin source={page.source} twin={url} itself />
     </article>
   );
 }

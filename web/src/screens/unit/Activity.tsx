@@ -56,7 +56,7 @@ function Brushed({ unit }: { unit: UnitPage }): JSX.Element {
         {chosen ? (
           <>
             {number(edges[chosen[0]])} to {number(edges[chosen[1] + 1])}: {count(sum(tokens, chosen))} of {count(sum(tokens, all))}{" "}
-            tokens; the highest of {count(sum(pieces, chosen))} of {count(sum(pieces, all))} pieces.{" "}
+            tokens; the highest of {count(sum(pieces, chosen))} of {count(sum(pieces, all))} windows of 32 tokens.{" "}
             <a href={withQuery({ low: null, high: null })}>show all</a>
           </>
         ) : (

@@ -27,10 +27,10 @@ function Words({ one }: { one: DescriptionView }): JSX.Element {
       {one.scores.length ? (
         <dl class="scores">
           {one.scores.map((score) => (
-            <div key={score.measure} data-testid="score" data-value={score.value}>
-              <dt>{score.measure}</dt>
+            <div key={score.unit} data-testid="score" data-value={score.value}>
+              <dt>{score.unit}</dt>
               <dd>
-                <Interval value={score.value} low={score.low} high={score.high} />
+                <Interval estimate={score} />
               </dd>
               <dd class="soft small">{plural(score.n, "item")}</dd>
             </div>

@@ -10,7 +10,7 @@ import { go, query, unitAddress, withQuery } from "../../route";
 
 const MOST = 50;
 const UNDER: [Under, string][] = [
-  ["peak", "the mark"],
+  ["peak", "peak"],
   ["values", "values"],
   ["ids", "ids"],
 ];

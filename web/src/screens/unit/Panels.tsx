@@ -1,4 +1,4 @@
-// What the unit writes, what it reads, what it tells, and which units are near it.
+// What the unit writes, what it reads, which concepts it detects, and which units are near it.
 import type { ComponentChildren, JSX } from "preact";
 import type { ConceptScore, Neighbour, TokenWeight, UnitPage } from "../../api/types";
 import { count, number, plural } from "../../format";
@@ -90,12 +90,12 @@ function units(list: Neighbour[]): Bar[] {
   });
 }
 
-/** Labelled concepts that it tells. */
+/** Labelled concepts that it detects. */
 export function Concepts({ unit }: Panel): JSX.Element | null {
   const reason = unit.not_known.concepts;
   if (!unit.concepts.length && !reason) return null;
   return (
-    <Panel id="concepts" title="Tells">
+    <Panel id="concepts" title="Concepts it detects">
       {unit.concepts.length ? (
         <table class="concepts">
           <caption class="small soft">labelled concepts, by AUROC on text that they were not chosen on; 0.5 is chance</caption>
@@ -114,12 +114,12 @@ export function Concepts({ unit }: Panel): JSX.Element | null {
 
 function Concept({ one }: { one: ConceptScore }): JSX.Element {
   return (
-    <tr data-concept={one.concept} data-value={one.auroc}>
+    <tr data-concept={one.concept} data-value={one.auroc.value}>
       <th scope="row">
-        {one.concept} <span class="soft small">{plural(one.n, "token")}</span>
+        {one.concept} <span class="soft small">{plural(one.auroc.n, "token")}</span>
       </th>
       <td>
-        <Interval value={one.auroc} low={one.low} high={one.high} chance={0.5} />
+        <Interval estimate={one.auroc} chance={0.5} />
       </td>
     </tr>
   );

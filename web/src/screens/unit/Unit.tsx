@@ -78,7 +78,7 @@ function Whole({ unit, url }: { unit: UnitPage; url: string }): JSX.Element {
           </div>
         </div>
       </div>
-      <Origin source={unit.source} twin={url} />
+      <Origin source={unit.source} twin={url} itself />
     </article>
   );
 }

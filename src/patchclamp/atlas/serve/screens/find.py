@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query
 
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none, page_of
-from patchclamp.atlas.read.responses import ConceptScore, Source, TokenView
+from patchclamp.atlas.read.responses import ConceptScore, EstimateView, Source, TokenView
 from patchclamp.atlas.serve.served import LONGEST, Number, Served
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
@@ -21,9 +21,14 @@ _WORD = re.compile(r"\w+")
 _CURSOR = re.compile(rb"after ([0-9]{1,15})")
 MOST_WORDS, MOST_ROWS = 12, 200
 _SORTED_BY = {
-    "relevance": "h.rank", "key": "u.id", "frequency": "u.frequency", "maximum": "u.maximum", "mean": "u.mean",
-    "score": "d.score", "concept": "u.auroc",
-}  # fmt: skip
+    "relevance": "h.rank",
+    "key": "u.id",
+    "frequency": "u.frequency",
+    "maximum": "u.maximum",
+    "mean": "u.mean",
+    "score": "d.score",
+    "concept": "u.auroc",
+}
 _RISING = ("relevance", "key")
 
 
@@ -43,11 +48,8 @@ class UnitRow:
         fires_on: the token that stands most often at its top examples; None where it never rose above zero.
         description: the best description, by score; None where there is none.
         author: who wrote it.
-        score: its best score.
-        score_low: lower end of its interval.
-        score_high: upper end.
-        measure: what the score measures.
-        concept: the labelled concept that it tells best; None where the text carries no labels.
+        score: its best score; None where it has none.
+        concept: the labelled concept that it detects best; None where the text carries no labels.
     """
 
     key: str
@@ -61,10 +63,7 @@ class UnitRow:
     fires_on: TokenView | None
     description: str | None
     author: str | None
-    score: float | None
-    score_low: float | None
-    score_high: float | None
-    measure: str | None
+    score: EstimateView | None
     concept: ConceptScore | None
 
 
@@ -152,10 +151,17 @@ def add_routes(app: FastAPI, served: Served) -> None:
         token, its space included or not. Without ``sort``, words sort by relevance and the rest by key.
         """
         asked = Asked(
-            words=q, fires_on=fires_on, site=site, concept=concept, frequency=(min_frequency, max_frequency),
-            maximum=(min_maximum, max_maximum), score=(min_score, max_score), described=described,
-            sort=sort or ("relevance" if q.strip() else "key"), descending=descending,
-        )  # fmt: skip
+            words=q,
+            fires_on=fires_on,
+            site=site,
+            concept=concept,
+            frequency=(min_frequency, max_frequency),
+            maximum=(min_maximum, max_maximum),
+            score=(min_score, max_score),
+            described=described,
+            sort=sort or ("relevance" if q.strip() else "key"),
+            descending=descending,
+        )
         return find(served.atlas(), asked, cursor, limit)
 
 
@@ -185,11 +191,16 @@ def find(atlas: Reading, asked: Asked, cursor: str, limit: int) -> UnitList:
     [(total,)] = [found[0][:1]] if hits and found else atlas.rows(f"SELECT count(*) {body}", [*values, *more])
     rows = [_row(atlas, *row[1:]) for row in found]
     return UnitList(
-        rows=rows, first=first + 1 if rows else 0, total=int(total), n_units=atlas.n_units,
+        rows=rows,
+        first=first + 1 if rows else 0,
+        total=int(total),
+        n_units=atlas.n_units,
         next=_cursor(first + limit) if first + limit < total else None,
         previous=_cursor(max(first - limit, 0)) if first > 0 else None,
-        sort=sort, descending=falling, source=atlas.source(_python(asked, sort, falling)),
-    )  # fmt: skip
+        sort=sort,
+        descending=falling,
+        source=atlas.source(_python(asked, sort, falling)),
+    )
 
 
 def _hits(atlas: Reading, words: str) -> tuple[str, list[Any]]:
@@ -253,15 +264,20 @@ def _row(
     concepts = atlas.concepts(unit)
     layer = next(row[3] for row in atlas.sites if row[1] == key.site)
     return UnitRow(
-        key=str(key), site=key.site, layer=layer, basis=key.basis, index=key.index,
-        frequency=number_or_none(frequency), maximum=number_or_none(maximum), mean=number_or_none(mean),
+        key=str(key),
+        site=key.site,
+        layer=layer,
+        basis=key.basis,
+        index=key.index,
+        frequency=number_or_none(frequency),
+        maximum=number_or_none(maximum),
+        mean=number_or_none(mean),
         fires_on=None if fires_on is None else atlas.token(fires_on),
-        description=best.description.text if best else None, author=best.description.author if best else None,
-        score=number_or_none(score.value) if score else None,
-        score_low=number_or_none(score.low) if score else None,
-        score_high=number_or_none(score.high) if score else None,
-        measure=score.unit if score else None, concept=concepts[0] if concepts else None,
-    )  # fmt: skip
+        description=best.description.text if best else None,
+        author=best.description.author if best else None,
+        score=EstimateView.of(score) if score else None,
+        concept=concepts[0] if concepts else None,
+    )
 
 
 def _cursor(first: int) -> str:

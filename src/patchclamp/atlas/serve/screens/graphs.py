@@ -154,16 +154,22 @@ def graph_page(atlas: Reading, id: str, keep: float, max_nodes: int) -> GraphPag
     about = _as_json(graph.about)
     tokens, layers = about.get("tokens"), about.get("layers")
     return GraphPage(
-        graph=graph_row(id, graph), nodes=[_node(atlas, node) for node in pruned.nodes],
+        graph=graph_row(id, graph),
+        nodes=[_node(atlas, node) for node in pruned.nodes],
         edges=[EdgeRow(e.source, e.target, _number(e.weight), e.slot) for e in pruned.edges],
-        total=len(graph.nodes), total_edges=len(graph.edges), kept=number_or_none(pruned.kept),
+        total=len(graph.nodes),
+        total_edges=len(graph.edges),
+        kept=number_or_none(pruned.kept),
         tokens=tokens if isinstance(tokens, list) and all(isinstance(t, str) for t in tokens) else [],
-        layers=layers if type(layers) is int and layers > 0 else None, notice=pruned.notice,
+        layers=layers if type(layers) is int and layers > 0 else None,
+        notice=pruned.notice,
         measures={name: x for name, value in graph.measures.items() if (x := number_or_none(value)) is not None},
-        subject={str(name): str(value) for name, value in graph.subject.items()}, explains=_as_json(graph.metric),
-        about=about, rule=RULE if about.get("verdict") else "",
+        subject={str(name): str(value) for name, value in graph.subject.items()},
+        explains=_as_json(graph.metric),
+        about=about,
+        rule=RULE if about.get("verdict") else "",
         source=atlas.source(f".graph({id!r}, keep={keep:g})", id),
-    )  # fmt: skip
+    )
 
 
 def _node(atlas: Reading, node: Node) -> NodeRow:
@@ -180,10 +186,16 @@ def _node(atlas: Reading, node: Node) -> NodeRow:
         with suppress(NotFound):  # a head, an error, or a site that was not baked
             unit = str(atlas.key(atlas.number(str(parsed.without_place()))))
     return NodeRow(
-        key=node.key, kind=node.kind, unit=unit, site=site, layer=layer, position=int(at[1]) if at else None,
-        score=_number(node.score), measured=number_or_none(node.measures.get("measured")),
+        key=node.key,
+        kind=node.kind,
+        unit=unit,
+        site=site,
+        layer=layer,
+        position=int(at[1]) if at else None,
+        score=_number(node.score),
+        measured=number_or_none(node.measures.get("measured")),
         value=number_or_none(node.measures.get("activation")),
-    )  # fmt: skip
+    )
 
 
 def _number(x: float) -> float:

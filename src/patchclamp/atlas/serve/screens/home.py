@@ -126,13 +126,28 @@ def atlas_page(atlas: Reading) -> AtlasPage:
         rows = len(graph.nodes) if graph else layer.n_features or len(layer.descriptions)
         layers.append(LayerRow(layer.id, layer.kind, rows, layer.title, layer.bytes))
     return AtlasPage(
-        name=atlas.folder.name, hash=atlas.hash, base=str(atlas.head["base"]), version=VERSION,
+        name=atlas.folder.name,
+        hash=atlas.hash,
+        base=str(atlas.head["base"]),
+        version=VERSION,
         modality=str(atlas.about["modality"]),
         subject=SubjectView(
-            slug=atlas.slug, name=str(run.options.get("model", atlas.slug)), hash=subject["hash"],
-            architecture=subject["class"], dtype=subject["dtype"],
+            slug=atlas.slug,
+            name=str(run.options.get("model", atlas.slug)),
+            hash=subject["hash"],
+            architecture=subject["class"],
+            dtype=subject["dtype"],
         ),
-        corpus=atlas.corpus, sites=sites, n_units=atlas.n_units, n_described=atlas.n_described,
-        n_scored=scored, n_silent=sum(silent.values()), n_examples=n_examples, layers=layers, bytes=atlas.bytes,
-        baked=run.command, notes=list(atlas.notes), source=atlas.source(".page()"),
-    )  # fmt: skip
+        corpus=atlas.corpus,
+        sites=sites,
+        n_units=atlas.n_units,
+        n_described=atlas.n_described,
+        n_scored=scored,
+        n_silent=sum(silent.values()),
+        n_examples=n_examples,
+        layers=layers,
+        bytes=atlas.bytes,
+        baked=run.command,
+        notes=list(atlas.notes),
+        source=atlas.source(".page()"),
+    )

@@ -18,9 +18,15 @@ from patchclamp.core.errors import fitting
 
 MOST_RANKED = 100
 _EVENTS = (
-    messages.Queued | messages.Progressed | messages.Table | messages.Step | messages.Control | messages.Verified
-    | messages.Finished | messages.Refused
-)  # fmt: skip
+    messages.Queued
+    | messages.Progressed
+    | messages.Table
+    | messages.Step
+    | messages.Control
+    | messages.Verified
+    | messages.Finished
+    | messages.Refused
+)
 _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
         "model": _EVENTS,

@@ -104,11 +104,18 @@ def run_page(atlas: Reading, id: str) -> RunPage:
     if run is None:
         raise NotFound(expected="a run that made part of this atlas", got=repr(id[:80]), remedy="/runs lists them.")
     return RunPage(
-        run=_run_row(id, run), host=run.host, versions=run.versions, seeds=run.seeds, hashes=run.hashes,
-        options=run.options, log=list(run.log), rebuild=run.rebuild,
+        run=_run_row(id, run),
+        host=run.host,
+        versions=run.versions,
+        seeds=run.seeds,
+        hashes=run.hashes,
+        options=run.options,
+        log=list(run.log),
+        rebuild=run.rebuild,
         curves=_curves(atlas, id),
-        unverified=UNVERIFIED, source=atlas.source(f".run({id!r})", id),
-    )  # fmt: skip
+        unverified=UNVERIFIED,
+        source=atlas.source(f".run({id!r})", id),
+    )
 
 
 def _curves(atlas: Reading, id: str) -> dict[str, dict[str, list[list[float]]]]:
@@ -118,10 +125,15 @@ def _curves(atlas: Reading, id: str) -> dict[str, dict[str, list[list[float]]]]:
     found: dict[str, dict[str, list[list[float]]]] = {}
     for site, measures in curves.items():
         for name, pairs in measures.items() if isinstance(measures, dict) else ():
-            kept = [
-                [float(x), float(y)] for x, y in (pair for pair in pairs if isinstance(pair, list) and len(pair) == 2)
-                if number_or_none(y) is not None
-            ] if isinstance(pairs, list) else []  # fmt: skip
+            kept = (
+                [
+                    [float(x), float(y)]
+                    for x, y in (pair for pair in pairs if isinstance(pair, list) and len(pair) == 2)
+                    if number_or_none(y) is not None
+                ]
+                if isinstance(pairs, list)
+                else []
+            )
             if kept:
                 found.setdefault(site, {})[name] = kept
     return found

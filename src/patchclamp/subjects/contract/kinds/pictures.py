@@ -12,9 +12,9 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Picture
 from patchclamp.subjects.contract import laws, picture_laws, wrong
 from patchclamp.subjects.contract.part import AttentionRule, Kind, Part, Probe
-from patchclamp.subjects.grids import Grid, VisionFamily, vision_family, vision_family_names
 from patchclamp.subjects.images import Preparation
 from patchclamp.subjects.vision import VisionModel, answers
+from patchclamp.subjects.vision_sites import Grid, VisionFamily, vision_family, vision_family_names
 
 N_IMAGES = 3
 READ_ONLY_PARTS = (2, 3, 4, 7, 8, 9)

@@ -11,7 +11,7 @@ from torch import Tensor
 from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families.spec import attention_sites, enlarged, mlp_sites
 from patchclamp.subjects.families.vision.vit import FAMILY as VIT
-from patchclamp.subjects.grids import Grid
+from patchclamp.subjects.vision_sites import Grid
 
 
 def tiny() -> Any:
@@ -21,11 +21,15 @@ def tiny() -> Any:
     make: Any = CLIPConfig  # every config takes num_labels; not every signature says so
     config = make(
         vision_config={
-            "image_size": 12, "patch_size": 4, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+            "image_size": 12,
+            "patch_size": 4,
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
             "intermediate_size": 48,
         },
         num_labels=7,
-    )  # fmt: skip
+    )
     return enlarged(CLIPForImageClassification(config), weight=0.3)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from patchclamp.subjects.families.spec import enlarged
-from patchclamp.subjects.grids import Grid, VisionFamily
+from patchclamp.subjects.vision_sites import Grid, VisionFamily
 
 
 def tiny() -> Any:

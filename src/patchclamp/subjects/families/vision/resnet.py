@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from patchclamp.subjects.families.spec import enlarged
-from patchclamp.subjects.grids import Grid, VisionFamily
+from patchclamp.subjects.vision_sites import Grid, VisionFamily
 
 
 def tiny() -> Any:
@@ -18,9 +18,7 @@ def tiny() -> Any:
     from transformers import ResNetConfig, ResNetForImageClassification
 
     make: Any = ResNetConfig  # every config takes num_labels; not every signature says so
-    config = make(
-        embedding_size=8, hidden_sizes=[8, 12], depths=[1, 2], layer_type="basic", num_labels=7
-    )  # fmt: skip
+    config = make(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 2], layer_type="basic", num_labels=7)
     model = enlarged(ResNetForImageClassification(config), weight=0.3)
     generator = torch.Generator().manual_seed(1)
     for name, statistic in model.named_buffers():

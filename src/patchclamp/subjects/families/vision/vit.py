@@ -4,7 +4,7 @@ from typing import Any
 
 from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families.spec import attention_sites, enlarged, mlp_sites
-from patchclamp.subjects.grids import Grid, VisionFamily
+from patchclamp.subjects.vision_sites import Grid, VisionFamily
 
 
 def tiny() -> Any:
@@ -13,9 +13,14 @@ def tiny() -> Any:
 
     make: Any = ViTConfig  # every config takes num_labels; not every signature says so
     config = make(
-        image_size=12, patch_size=4, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=48,
+        image_size=12,
+        patch_size=4,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=48,
         num_labels=7,
-    )  # fmt: skip
+    )
     return enlarged(ViTForImageClassification(config), weight=0.3)
 
 

@@ -140,9 +140,15 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
         f", low={low!r}, high={high!r})" if low is not None else ")"
     )
     return Examples(
-        key=str(atlas.key(unit)), kind=kind, low=low, high=high, examples=shown, total=total,
-        note=_note(atlas, unit, kind, bool(shown)), source=atlas.source(python, atlas.part(unit)[0].id),
-    )  # fmt: skip
+        key=str(atlas.key(unit)),
+        kind=kind,
+        low=low,
+        high=high,
+        examples=shown,
+        total=total,
+        note=_note(atlas, unit, kind, bool(shown)),
+        source=atlas.source(python, atlas.part(unit)[0].id),
+    )
 
 
 def _stored(
@@ -181,20 +187,39 @@ def _pieces_in(edges: bytes | None, pieces: bytes | None, low: float, high: floa
 
 
 def _example(
-    atlas: Reading, kind: Kind, _kind: int, _rank: int, value: float, stimulus: int, position: int, start: int,
-    acts: bytes, ids: bytes, counted: bytes, reason: str,
-) -> Example:  # fmt: skip
+    atlas: Reading,
+    kind: Kind,
+    _kind: int,
+    _rank: int,
+    value: float,
+    stimulus: int,
+    position: int,
+    start: int,
+    acts: bytes,
+    ids: bytes,
+    counted: bytes,
+    reason: str,
+) -> Example:
     along = np.frombuffer(acts, "<f2").astype(np.float64).tolist()
     whole = np.frombuffer(ids, "<i4")
     shown = whole[start : start + len(along)].tolist()
     counts = np.frombuffer(counted, np.uint8)[start : start + len(along)]
     tokens = [atlas.token(id) for id in shown]
     return Example(
-        kind=kind, value=float(value), mark=position - start, tokens=[t.text for t in tokens], ids=shown,
-        acts=[number_or_none(a, 4) for a in along], special=np.flatnonzero(counts == 0).tolist(),
-        bytes=[i for i, t in enumerate(tokens) if t.bytes], before=start > 0, after=start + len(along) < len(whole),
-        stimulus=stimulus, position=position, reason=reason,
-    )  # fmt: skip
+        kind=kind,
+        value=float(value),
+        mark=position - start,
+        tokens=[t.text for t in tokens],
+        ids=shown,
+        acts=[number_or_none(a, 4) for a in along],
+        special=np.flatnonzero(counts == 0).tolist(),
+        bytes=[i for i, t in enumerate(tokens) if t.bytes],
+        before=start > 0,
+        after=start + len(along) < len(whole),
+        stimulus=stimulus,
+        position=position,
+        reason=reason,
+    )
 
 
 def _note(atlas: Reading, unit: int, kind: Kind, any_shown: bool) -> str:

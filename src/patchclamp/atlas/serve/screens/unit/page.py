@@ -8,7 +8,7 @@ import numpy as np
 from patchclamp.atlas.read.attached_layers import Part
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_none, page_of
-from patchclamp.atlas.read.responses import ConceptScore, GraphRow, ScoreView, Source, TokenView, TokenWeight
+from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow, Source, TokenView, TokenWeight
 from patchclamp.atlas.serve.screens.unit.examples import KindCount, count_examples
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.survey import PROBABILITIES
@@ -85,7 +85,7 @@ class DescriptionView:
     author: str
     made: str | None
     evidence: list[str]
-    scores: list[ScoreView]
+    scores: list[EstimateView]
     fails_on: int
     run: str
 
@@ -185,24 +185,40 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     )
     values = zip(PROBABILITIES, np.frombuffer(quantiles, "<f8").tolist(), strict=True)
     return UnitPage(
-        key=str(named), subject=atlas.slug, site=named.site, layer=layer, basis=named.basis, index=named.index,
+        key=str(named),
+        subject=atlas.slug,
+        site=named.site,
+        layer=layer,
+        basis=named.basis,
+        index=named.index,
         previous=str(atlas.key(unit - 1)) if unit > 0 else None,
         next=str(atlas.key(unit + 1)) if unit + 1 < atlas.n_units else None,
         statistics=Statistics(
-            counted=part.about["corpus"]["counted"], frequency=frequency, mean=mean, deviation=deviation,
-            minimum=minimum, maximum=maximum, quantiles=[Quantile(p, number_or_none(v)) for p, v in values],
+            counted=part.about["corpus"]["counted"],
+            frequency=frequency,
+            mean=mean,
+            deviation=deviation,
+            minimum=minimum,
+            maximum=maximum,
+            quantiles=[Quantile(p, number_or_none(v)) for p, v in values],
         ),
-        histogram=None if edges is None else Histogram(
-            edges=np.frombuffer(edges, "<f8").tolist(), tokens=np.frombuffer(tokens, "<i8").tolist(),
+        histogram=None
+        if edges is None
+        else Histogram(
+            edges=np.frombuffer(edges, "<f8").tolist(),
+            tokens=np.frombuffer(tokens, "<i8").tolist(),
             pieces=np.frombuffer(pieces, "<i8").tolist(),
         ),
         silent=maximum is None or maximum <= 0,
         fires_on=[_weight(atlas, token, float(n)) for token, n in fires],
         descriptions=[_described(atlas, said) for said in atlas.descriptions_of(unit)],
-        concepts=atlas.concepts(unit), **shown, not_known=_not_known(part, named.site),
-        examples=count_examples(atlas, unit), graphs=_graphs_with(atlas, named),
+        concepts=atlas.concepts(unit),
+        **shown,
+        not_known=_not_known(part, named.site),
+        examples=count_examples(atlas, unit),
+        graphs=_graphs_with(atlas, named),
         source=atlas.source(f".unit({str(named)!r})", part.id),
-    )  # fmt: skip
+    )
 
 
 def _not_known(part: Part, site: str) -> dict[str, str]:
@@ -229,24 +245,28 @@ def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[
     found = []
     for unit, weight in zip(numbers, np.frombuffer(weights, "<f4").tolist(), strict=True):
         said, token = atlas.descriptions_of(unit), fires.get(unit)
-        found.append(Neighbour(
-            key=str(atlas.key(unit)), value=float(f"{weight:.4g}"),
-            fires_on=None if token is None else atlas.token(token),
-            description=said[0].description.text if said else None,
-        ))  # fmt: skip
+        found.append(
+            Neighbour(
+                key=str(atlas.key(unit)),
+                value=float(f"{weight:.4g}"),
+                fires_on=None if token is None else atlas.token(token),
+                description=said[0].description.text if said else None,
+            )
+        )
     return found
 
 
 def _described(atlas: Reading, said: ScoredDescription) -> DescriptionView:
     words, run = said.description, atlas.runs[said.layer]
-    scores = [
-        ScoreView(s.unit, number_or_none(s.value), number_or_none(s.low), number_or_none(s.high), s.n)
-        for s in words.scores
-    ]
     return DescriptionView(
-        text=words.text, author=words.author, made=run.began, evidence=list(words.evidence), scores=scores,
-        fails_on=len(said.counters), run=said.layer,
-    )  # fmt: skip
+        text=words.text,
+        author=words.author,
+        made=run.began,
+        evidence=list(words.evidence),
+        scores=[EstimateView.of(score) for score in words.scores],
+        fails_on=len(said.counters),
+        run=said.layer,
+    )
 
 
 def _graphs_with(atlas: Reading, unit: UnitKey) -> list[GraphRow]:
