@@ -349,7 +349,9 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
         # Anything else may make its elements only when they are asked for.
         if rule is None or not isinstance(v, list | tuple | range | set | frozenset):
             return True
-        return all(map(rule.fits, itertools.islice(v, _LOOKED_AT) if isinstance(v, set | frozenset) else v[:_LOOKED_AT]))
+        return all(
+            map(rule.fits, itertools.islice(v, _LOOKED_AT) if isinstance(v, set | frozenset) else v[:_LOOKED_AT])
+        )
 
     words = "a list" + ("" if rule is None else f" of {_plural(rule.words)}")
     return _Rule(holds, words, origin is tuple)
