@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import (
     PIECE,
     file_hash,
@@ -68,6 +69,7 @@ class Bundle:
             PatchclampError: the folder holds something, or cannot be written.
         """
         folder = Path(path)
+        check_plain("manifest", manifest)
         refuse_occupied(folder, begun=("manifest.json",))
         try:
             folder.mkdir(parents=True, exist_ok=True)

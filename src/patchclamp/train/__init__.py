@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import check_plain
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.rooms import make_callable
@@ -96,12 +97,13 @@ def train(
     named = objectives if isinstance(objectives, Mapping) else {"": objectives}
     if not named:
         raise PatchclampError(expected="at least one objective", got="none", remedy="Name a module and its loss.")
+    here = dict(about or {})
+    check_plain("about", here)
     loop = Loop(named, batches, plan, early_stop, own or {})
     needs = needs_of(named, early_stop)
     refuse_if_no_memory(needs.memory, loop.device)
     if out is not None:
         refuse_if_no_disk(Path(out), needs.disk)
-    here = dict(about or {})
     holding = nullcontext() if out is None else opened(out, loop, batches, here, resume=resume, every_s=checkpoint_s)
     with loop.generators.kept(), holding as folder:
         # Others than those that it was begun with might round otherwise.
