@@ -8,8 +8,9 @@ from oracles import evaluate as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.matching import compare_bases, match, recovery
 from patchclamp.core.stimulus import Role, Stimulus
-from patchclamp.evaluate import ahead, compare_bases, judge, match, recovery, substitute_reconstruction, tell_concepts
+from patchclamp.evaluate import ahead, judge, substitute_reconstruction, tell_concepts
 
 RNG = np.random.default_rng(0)
 SITE = "blocks.1.mlp.write"

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.stimulus import Shown, Stimulus
@@ -29,6 +30,7 @@ SETS_MEMORY = 32 * 2**20
 """Bytes that what writers write may take, of edge sets that run together."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class EdgeSets:
     r"""Hold sets of edges.
@@ -177,7 +179,7 @@ def mean_writes(model: LanguageModel, shown: Sequence[Stimulus], n: int) -> Writ
     Cost: one forward pass per stimulus.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> writes = mean_writes(cat, cat.stimuli(["the old cat", "the old dog"]), 4)
         >>> writes.each.shape[0], writes.each.shape[2]

@@ -100,6 +100,7 @@ def measure_sets(
             progress(done, total)
 
 
+@checked
 def count_rows(n_cases: Natural, n_sets: Natural, *, counterparts: bool = True) -> int:
     """Count the rows of forward passes that sets of units take: one for each set, and both ends of every case.
 
@@ -146,7 +147,7 @@ def measure_changes(
     Cost: a forward pass per list.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> from patchclamp.core.intervention import change

@@ -115,7 +115,7 @@ def measure_moves(
     Cost: a forward pass per case, and one per counterpart.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> cases = Cases.of(cat.stimuli("the old cat"), m)

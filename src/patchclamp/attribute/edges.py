@@ -91,7 +91,7 @@ def attribute_edges(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> str(attribute_edges(cat, cat.read(task), method="relp").top(1)[0])

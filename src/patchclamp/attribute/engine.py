@@ -109,7 +109,7 @@ def score_task(
 
     Example:
         >>> from patchclamp.attribute.rules import Gradient
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> str(score_task(cat, task, Gradient(), level="neuron").top(1)[0])

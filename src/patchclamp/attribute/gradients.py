@@ -64,7 +64,7 @@ def make_baseline(model: Model, sites: Sequence[str], *, corrupted: Shown | None
     Cost: a forward pass if there is a corrupted prompt.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> [dog] = cat.stimuli("the old dog")
         >>> make_baseline(cat, ["blocks.0.mlp.act"], corrupted=dog).kind, make_baseline(cat, []).kind
@@ -92,7 +92,7 @@ def run_metric(
     Cost: one forward pass.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> values, measured = run_metric(cat, cat.stimuli("the old cat"), m, ["blocks.0.mlp.act"])

@@ -90,7 +90,7 @@ def pattern_sites(model: Model, patterns: Sequence[str], level: str) -> dict[str
         PatchclampError: a pattern that names no site, or units that a site does not have.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> pattern_sites(cat, ["blocks.0.mlp.act", "blocks.0.attn.z"], "neuron")
         {'blocks.0.attn.z': 'heads', 'blocks.0.mlp.act': 'neurons'}
@@ -118,7 +118,7 @@ def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:
         int: positions times units, summed over sites.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> count_nodes(cat, 4, ["neuron"]), count_nodes(cat, 4, ["neuron", "head"])
         (128, 160)
@@ -140,7 +140,7 @@ def shape_of(model: Model, path: str, basis: str, n_positions: int) -> tuple[int
         tuple: positions and units.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> shape_of(cat, "blocks.0.mlp.act", "neurons", 4)
         (4, 16)
@@ -161,7 +161,7 @@ def unit_blocks(model: Model, sites: Mapping[str, str], n_positions: int | None)
         list: a block of keys per site, in the order given.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> [block] = unit_blocks(cat, {"blocks.0.mlp.act": "neurons"}, 4)
         >>> block.n_units, block.n_places, block.size
@@ -189,7 +189,7 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
 
     Example:
         >>> import torch
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> by_unit(torch.zeros(4, 16), cat.site("blocks.0.mlp.act"), "neurons").shape
         (4, 16, 1)
@@ -234,7 +234,7 @@ def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -
 
     Example:
         >>> import torch
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> x = torch.full((4, 16), -2.0)
         >>> distances(cat, "blocks.0.mlp.act", "neurons", x, Baseline("zero"))[0, :2].tolist()

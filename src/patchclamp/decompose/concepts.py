@@ -193,7 +193,7 @@ def describe_outputs(
     Source: 2506.10920, the tokens that a feature promotes.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> [(most, least)] = describe_outputs(cat, "blocks.0.mlp.act", np.eye(16, dtype=np.float32)[[7]], top=1)
         >>> most, least

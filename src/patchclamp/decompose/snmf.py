@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
 from patchclamp.subjects.nnls import nonnegative_least_squares
@@ -285,12 +286,7 @@ class SNMF:
             PatchclampError: no such option.
         """
         for name, value in options.items():
-            if name not in self.get_params():
-                raise PatchclampError(
-                    expected=f"an option among {', '.join(self.get_params())}",
-                    got=repr(name),
-                    remedy="See SNMF's documentation.",
-                )
+            one_of("option", name, self.get_params())
             setattr(self, name, value)
         return self
 

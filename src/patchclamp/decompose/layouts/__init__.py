@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import built_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
@@ -22,7 +23,7 @@ from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import CONDITIONS, HOOKS, in_stream, resolve_sites
 
-__all__ = ["LAYOUTS", "Layout", "locate", "open_dictionary", "write_dictionary"]
+__all__ = ["LAYOUTS", "Layout", "convert_basis", "locate", "open_dictionary", "write_dictionary"]
 
 Layout = Literal["saelens", "sparsify", "patchclamp"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -140,14 +141,63 @@ def write_dictionary(
     Cost: one copy of the weights.
     """
     place = Path(folder)
-    if layout not in LAYOUTS:
-        raise PatchclampError(expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Choose one.")
+    one_of("layout", layout, LAYOUTS)
     refuse_occupied(place)
     try:
         with built_aside(place) as part:
             return [place / folder.relative_to(part) for folder in _write(dictionary, part, layout, model)]
     except OSError as problem:
         raise refuse_write(place, problem) from problem
+
+
+def convert_basis(
+    source: str | Path | Dictionary,
+    out: str | Path,
+    to: str = "patchclamp",
+    *,
+    model: Any = None,
+    note: Callable[[str], None] | None = None,
+    **known: Any,
+) -> list[Path]:
+    """Convert a dictionary to the layout of another library, or another library's to patchclamp's own.
+
+    Args:
+        source: a dictionary, or where one lies, as for ``open_dictionary``.
+        out: a new or empty folder.
+        to: ``saelens``, ``sparsify`` or ``patchclamp``.
+        model: the model that it is of, whose norms decide what the other library calls a place.
+        note: called with a sentence for each thing that is assumed.
+        known: what the folder does not tell, as ``open_dictionary`` takes it: ``site``, ``reads``, ``name``,
+            ``center``, ``prepend_bos``.
+
+    Returns:
+        list[Path]: the folders that were written, one for each site where the library keeps one coder to a folder.
+
+    Raises:
+        PatchclampError: nothing there, no dictionary, a library that has no such coder, or a folder that is not empty.
+
+    Cost: one copy of the weights.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> basis = Basis("lab", "directions", np.eye(2), np.eye(2), np.zeros(2), np.zeros(2), activation="relu")
+        >>> dictionary = Dictionary({"blocks.0.resid_out": basis}, {"slug": "cat"}, "by hand")
+        >>> [folder] = convert_basis(dictionary, Path(mkdtemp()) / "there", "saelens")
+        >>> open_dictionary(convert_basis(folder, Path(mkdtemp()) / "back")[0]).single().name
+        'lab'
+    """
+    found = source if isinstance(source, Dictionary) else open_dictionary(source, **known)
+    notes = [str(line) for line in found.about.get("assumed") or ()]
+    beside_norms = [site for site in found.bases if site.rpartition(".")[2] in ("write", "resid_mid")]
+    if model is None and to != "patchclamp" and beside_norms:
+        named = "they keep their own names" if to == "sparsify" else "named as if norms stood before attention and MLP"
+        notes.append(
+            f"what {to} calls {', '.join(beside_norms[:4])} depends on the model's norms; {named} (a model names them)"
+        )
+    if note is not None:
+        for line in notes:
+            note(line)
+    return write_dictionary(found, out, to, model=model)
 
 
 def _write(dictionary: Dictionary, place: Path, layout: str, model: Any) -> list[Path]:
