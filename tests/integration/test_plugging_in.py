@@ -173,7 +173,7 @@ def test_a_page_shows_the_files_of_the_package_as_they_are(page: Path):
             text = text.replace(head + shown, head + real)
             page.write_text(text, encoding="utf-8")
             shown = real
-        assert shown == real, "PATCHCLAMP_REWRITE=1 pytest tests/meta/test_plugging_in.py"
+        assert shown == real, "PATCHCLAMP_REWRITE=1 pytest tests/integration/test_plugging_in.py"
 
 
 @pytest.mark.parametrize("page", sorted(HOWTO.glob("[a-z]*.md")), ids=lambda page: page.stem)
