@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from howto_files import read_files
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.exemplars import Exemplars
@@ -15,48 +16,7 @@ from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.vision import VisionModel
 
-SERIES = '''
-"""A series of values over time."""
-
-import hashlib
-from dataclasses import dataclass
-from itertools import pairwise
-
-import numpy as np
-
-from patchclamp.core.stimulus.kind import StimulusKind, offsets_of
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    values: np.ndarray
-
-    @property
-    def id(self):
-        return hashlib.sha256(self.values.astype("<f8").tobytes()).hexdigest()[:32]
-
-    def __len__(self):
-        return len(self.values)
-
-    @property
-    def counted(self):
-        return np.ones(len(self), dtype=bool)
-
-
-def pack(series):
-    values = np.concatenate([np.zeros(0), *(one.values for one in series)])
-    return {"samples": values, "sample_offsets": offsets_of(series)}
-
-
-def unpack(arrays):
-    return tuple(Series(arrays["samples"][a:b]) for a, b in pairwise(arrays["sample_offsets"].tolist()))
-
-
-KIND = StimulusKind(
-    names=("series",), shown=Series, pack=pack, unpack=unpack, offsets="sample_offsets", ragged=("samples",),
-    identity="samples", dtypes="f",
-)
-'''
+[SERIES] = read_files("stimulus").values()
 
 
 @pytest.fixture
