@@ -6,7 +6,7 @@ from torch import Tensor
 
 from patchclamp.ablate import Baseline
 from patchclamp.core.basis import Basis
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import encode
 
 PLAIN = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
@@ -41,8 +41,8 @@ def carried(
     basis: Basis, change: Float[Tensor, "position unit"], gradient: Float[Tensor, "position width"]
 ) -> Float[Tensor, "position unit"]:
     """Return (f − r) · (∂m/∂x Dᵀ): what each feature's way from its baseline carries of m."""
-    wide = widened(gradient)
-    return widened(change) * (wide @ directions(basis, wide).T)
+    wide = upcast(gradient)
+    return upcast(change) * (wide @ directions(basis, wide).T)
 
 
 def directions(basis: Basis, like: Tensor) -> Float[Tensor, "unit width"]:

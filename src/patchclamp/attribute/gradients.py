@@ -19,7 +19,7 @@ from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Shown
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
@@ -71,7 +71,7 @@ def measured(
 ) -> tuple[Recording, Float[np.ndarray, " prompt"]]:
     """Return what sites do on prompts, and m of each."""
     run = model.run(list(shown), record=paths, logits=metric.positions)
-    return run.recording, np.asarray(metric(widened(run.logits)).cpu().double().numpy())
+    return run.recording, np.asarray(metric(upcast(run.logits)).cpu().double().numpy())
 
 
 def recorded(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Recording:
@@ -119,7 +119,7 @@ def shared(
     if kind_of(basis) == "feature":
         directions = model.basis_at(path, basis)
         return carried(directions, away(directions, path, x, baseline), gradient).double()
-    products = (widened(x - baseline.at(path, x)) * widened(gradient)).double()
+    products = (upcast(x - baseline.at(path, x)) * upcast(gradient)).double()
     if basis == "channels":
         return products.T.sum(-1)[None]
     return products.unflatten(-1, (count_units(model.basis_at(path, basis), model.site(path)), -1)).sum(-1)
@@ -165,7 +165,7 @@ def integrated(
         stream = recorded(model, shown, [name])[name].unflatten(0, (n, -1))
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     points = [(i, a, w) for i in range(n) for a, w in zip((nodes + 1) / 2, weights / 2, strict=True)]
-    gradient = torch.zeros_like(widened(ends[0]))
+    gradient = torch.zeros_like(upcast(ends[0]))
     most = rows or ROWS
     for start in range(0, len(points), most):
         part = points[start : start + most]
@@ -176,7 +176,7 @@ def integrated(
         restart = None if stream is None else Restart(site.layer or 0, stream[which])
         own = metric if isinstance(metric, Metric) else EachMetric(tuple(metric.metrics[i] for i in which))
         found = model.differentiate(between.stimuli, own, [path], interventions=changes, restart=restart)
-        each = widened(found.gradients[path]).unflatten(0, (len(part), -1))
+        each = upcast(found.gradients[path]).unflatten(0, (len(part), -1))
         for (i, _, share), one in zip(part, each, strict=True):
             gradient[i] += float(share) * one
     return shared(model, path, basis, x, baseline, gradient.flatten(0, 1))

@@ -14,7 +14,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.site import Site
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.model import Model
 
@@ -109,9 +109,9 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
     The block of a channel is its values at all places; it stands at one position, which means everywhere.
     """
     if basis == "channels":
-        return widened(values).cpu().double().numpy().T[None]
+        return upcast(values).cpu().double().numpy().T[None]
     n_units = {"heads": site.n_heads, "whole": 1}.get(basis, site.width)
-    return widened(values).cpu().double().numpy().reshape(len(values), n_units, -1)
+    return upcast(values).cpu().double().numpy().reshape(len(values), n_units, -1)
 
 
 def idle_units(scores: Scores) -> Bool[np.ndarray, " node"]:
@@ -136,7 +136,7 @@ def unit_strata(scores: Scores) -> list[Stratum]:
 def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -> Float[np.ndarray, "position unit"]:
     """Return ‖n − r‖ for every unit at a site."""
     if kind_of(basis) == "feature":
-        return widened(away(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
+        return upcast(away(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
     return np.linalg.norm(by_unit(x - baseline.at(path, x), model.site(path), basis), axis=-1)
 
 
@@ -158,7 +158,7 @@ def measure_units(
         sizes.append(distances(model, path, basis, values[path], baseline).ravel())
         if kind_of(basis) == "feature":
             f = encode(model.basis_at(path, basis), values[path])
-            activations.append(widened(f).cpu().double().numpy().ravel())
+            activations.append(upcast(f).cpu().double().numpy().ravel())
             continue
         x = by_unit(values[path], model.site(path), basis)
         activations.append((x[..., 0] if x.shape[-1] == 1 else np.linalg.norm(x, axis=-1)).ravel())

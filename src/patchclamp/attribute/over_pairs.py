@@ -24,7 +24,7 @@ from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
@@ -383,7 +383,7 @@ def _integrated(
         changes = [
             [Intervention(path, "patch", None, whole, source=Source(other, stimulus=i))] for i in range(len(some))
         ]
-        effects = metric_clean - widened(model.measure(clean, metric, interventions=changes)).cpu().double().numpy()
+        effects = metric_clean - upcast(model.measure(clean, metric, interventions=changes)).cpu().double().numpy()
         sums = own.unflatten(0, (len(some), -1)).sum((1, 2)).cpu().numpy()
         gaps[path] = float(np.abs(sums - effects).sum())
         yield path, own

@@ -23,7 +23,7 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import check_metric
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
@@ -212,7 +212,7 @@ def _integrated(
         [baseline.replace_site(name, basis if kind_of(basis) == "feature" else "neurons")]
         for name, basis in sites.items()
     ]
-    effects = metric_clean - widened(model.sweep(shown, metric, cells)).cpu().double().numpy()
+    effects = metric_clean - upcast(model.sweep(shown, metric, cells)).cpu().double().numpy()
     scored, gaps = {}, []
     for i, (name, basis) in enumerate(sites.items()):
         scored[name] = integrated(model, [shown], metric, name, basis, values[name], baseline, steps).cpu().numpy()

@@ -1,17 +1,17 @@
 """Calibrate: every instrument on networks whose answer is known."""
 
-from patchclamp.calibrate.planted import Finding, calibrate_circuits, summary
-from patchclamp.calibrate.planted_edges import calibrate_edges, joint
-from patchclamp.calibrate.trained import MAIN_TASKS, PAIRS, Holding, calibrate_tasks
+from patchclamp.calibrate.planted import PlantedResult, calibrate_circuits, summarise
+from patchclamp.calibrate.planted_edges import ablate_pair, calibrate_edges
+from patchclamp.calibrate.trained import MAIN_TASKS, PAIRS, Agreement, calibrate_tasks
 
 __all__ = [
     "MAIN_TASKS",
     "PAIRS",
-    "Finding",
-    "Holding",
+    "Agreement",
+    "PlantedResult",
     "calibrate_circuits",
     "calibrate_edges",
     "calibrate_tasks",
-    "joint",
-    "summary",
+    "ablate_pair",
+    "summarise",
 ]

@@ -97,7 +97,7 @@ def noise_like(recording: Recording, seed: int) -> Recording:
     return replace(recording, values={site: draw.standard_normal(np.shape(x)) for site, x in recording.values.items()})
 
 
-def known(value: float | None, like: Estimate) -> Estimate | None:
+def exact_figure(value: float | None, like: Estimate) -> Estimate | None:
     """Return a number that is known exactly as an oracle row; None where it is not."""
     return None if value is None else Estimate(value, None, like.n, like.unit)
 

@@ -336,8 +336,8 @@ class Intervention:
             units=None if units is None else tuple(units),
             basis=data.get("basis", "neurons"),
             at=spans(at),
-            value=_held(data.get("value"), arrays or {}) if operation == "rows" else data.get("value"),
-            mask=_held(data.get("mask"), arrays or {}),
+            value=_array_named(data.get("value"), arrays or {}) if operation == "rows" else data.get("value"),
+            mask=_array_named(data.get("mask"), arrays or {}),
             mode=mode,
             source=_source(data, sources or {}),
             when=None if data.get("when") is None else When.from_json(data["when"]),
@@ -376,7 +376,7 @@ def hash_array(array: Any) -> str:
     return hashlib.sha256(f"{held.dtype}/{held.shape}/".encode() + held.tobytes()).hexdigest()
 
 
-def _held(named: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def _array_named(named: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Return the array that a hash names."""
     if named is None:
         return None

@@ -323,7 +323,7 @@ class Method:
         if "seed" in self._parameters:
             extra["seed"] = seed
         if "progress" in self._parameters:
-            extra["progress"] = progress or _say_nothing
+            extra["progress"] = progress or _ignore_progress
         begun = time.perf_counter()
         noun = self.run(**bound, **extra)
         return self._sign(noun, bound, chosen, seed, time.perf_counter() - begun)
@@ -408,7 +408,7 @@ class Method:
         }
 
 
-def _say_nothing(_done: int, _total: int) -> None:
+def _ignore_progress(_done: int, _total: int) -> None:
     """Take the place of a progress line where nobody looks."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.stats import mean_interval
@@ -127,7 +127,7 @@ class Training:
         Raises:
             Damaged: no such data.
         """
-        with fitting("a training", "Train again."):
+        with report_damage("a training", "Train again."):
             curves = {
                 str(name): tuple((int(step), math.nan if value is None else float(value)) for step, value in points)
                 for name, points in data["curves"].items()
@@ -146,7 +146,7 @@ class Training:
         """
         bundle = Bundle.open(folder, kind=KIND)
         entries = bundle.pieces[-1:]
-        with fitting(folder, "Restore it from a copy, or begin again in another folder."):
+        with report_damage(folder, "Restore it from a copy, or begin again in another folder."):
             plan, versions = bundle.manifest["plan"], bundle.manifest["versions"]
             training = plan["training"]
             state: dict[str, Any] = {"step": 0, "curves": {}, "best": None}

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
-from patchclamp.core.circuit import found_on
+from patchclamp.core.circuit import describe_origin
 from patchclamp.core.controls import RULES
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Part
@@ -262,7 +262,7 @@ def check_subject(model: Network, circuit: Scores) -> None:
             got=f"one of {circuit.provenance.subject} {own[:12]}",
             remedy="Name the model that it was found in, or find one in this model.",
         )
-    for place, known in found_on(circuit)["bases"].items():
+    for place, known in describe_origin(circuit)["bases"].items():
         path, _, name = place.rpartition("/")
         if model.basis_at(path, name).hash != known:
             raise PatchclampError(

@@ -47,7 +47,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
         >>> build("cat").generate("the old cat")[0].text
         ' sat on the mat.'
     """
-    _known(name)
+    _check_name(name)
     return _home(name).build(name, device=device, dtype=dtype)
 
 
@@ -68,7 +68,7 @@ def truth(name: str) -> Graph:
         >>> [node.key for node in truth("cat").nodes if node.kind == "neuron"]
         ['cat/blocks.0.mlp.act/neurons/7@3', 'cat/blocks.0.mlp.act/neurons/5@3']
     """
-    _known(name)
+    _check_name(name)
     if name not in planted.names():
         raise PatchclampError(
             expected="an organism with a planted circuit",
@@ -101,7 +101,7 @@ def card(name: str) -> dict[str, Any]:
         >>> card("cat")["decoy"]["activation"]
         9.0
     """
-    _known(name)
+    _check_name(name)
     return dict(_home(name).card(name))
 
 
@@ -109,7 +109,7 @@ def _home(name: str) -> Any:
     return next((home for home in (language, digits) if name in home.names()), planted)
 
 
-def _known(name: str) -> None:
+def _check_name(name: str) -> None:
     if name not in names():
         raise PatchclampError(
             expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."

@@ -158,7 +158,7 @@ def _mat(path: Path) -> Contents:
     # What a damaged file makes of the parser is any of a dozen errors; none of them runs anything.
     except Exception as problem:
         raise _unreadable(path, "a MATLAB file", problem) from problem
-    return _sorted_out({name: value for name, value in found.items() if not name.startswith("__")})
+    return _name_variables({name: value for name, value in found.items() if not name.startswith("__")})
 
 
 def _mat_hdf5(path: Path) -> Contents:
@@ -182,7 +182,7 @@ def _mat_hdf5(path: Path) -> Contents:
                     found[name] = item[()].T
     except (OSError, KeyError, ValueError, RuntimeError) as problem:
         raise _unreadable(path, "a MATLAB 7.3 file", problem) from problem
-    return _sorted_out(found)
+    return _name_variables(found)
 
 
 def _check_hdf5(path: Path, h5py: Any, file: Any) -> None:
@@ -198,7 +198,7 @@ def _check_hdf5(path: Path, h5py: Any, file: Any) -> None:
     refuse_if_larger(path, total + sum(hdf5_bytes(path, cell) for cell in cells))
 
 
-def _sorted_out(found: Mapping[str, Any]) -> Contents:
+def _name_variables(found: Mapping[str, Any]) -> Contents:
     """Tell numeric arrays, cell arrays of event times and the rest apart."""
     arrays, events, skipped = {}, {}, {}
     for name, value in found.items():
@@ -226,7 +226,7 @@ def _npy(path: Path) -> Contents:
         raise
     except Exception as problem:  # zip files and headers fail in as many ways as they can be damaged
         raise _unreadable(path, "a NumPy array without pickled objects", problem) from problem
-    return _sorted_out(named)
+    return _name_variables(named)
 
 
 def _nwb(path: Path) -> Contents:
