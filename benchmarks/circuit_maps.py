@@ -20,7 +20,13 @@ import timing
 import torch
 
 from patchclamp.ablate import Baseline
-from patchclamp.attribute.gradients import against, differentiated, integrated, recorded, shared
+from patchclamp.attribute.gradients import (
+    corrupted_baseline,
+    delta_times_gradient,
+    differentiate_ends,
+    integrate_path,
+    record,
+)
 from patchclamp.attribute.patching import patch_sites
 from patchclamp.core.stats import mean_interval, pearson, spearman
 from patchclamp.core.task import Case, Task
@@ -110,18 +116,25 @@ def scored(model: Any, pairs: ReadTask, some: np.ndarray, method: str) -> Iterat
     paths = [path for name in MAPS for path in paths_of(model, name)]
     clean, other = [pairs.clean[i] for i in some], [pairs.counterpart[i] for i in some]
     if method == IG:
-        ends = [recorded(model, prompts, paths) for prompts in (clean, other)]
+        ends = [record(model, prompts, paths) for prompts in (clean, other)]
         for path in paths:
             # In the run on x' the path goes from n(x) to n(x'): what is gained on the way back is its negative.
             yield (
                 path,
-                -integrated(model, other, pairs.metric(some), path, "whole", ends[1][path], against(ends[0]), STEPS),
+                -integrate_path(
+                    model, other, pairs.metric(some), path, "whole", ends[1][path], corrupted_baseline(ends[0]), STEPS
+                ),
             )
         return
     # Truth is denoising: x' is patched into, and what is gained on the way to x is the negative of what x' owes.
-    ends_of = differentiated(model, other, clean, pairs.metric(some), paths, RULES[method], plain=Baseline("zero"))
+    ends_of = differentiate_ends(model, other, clean, pairs.metric(some), paths, RULES[method], plain=Baseline("zero"))
     for path in paths:
-        yield path, -shared(model, path, "whole", ends_of.values[path], ends_of.baseline, ends_of.gradients[path])
+        yield (
+            path,
+            -delta_times_gradient(
+                model, path, "whole", ends_of.values[path], ends_of.baseline, ends_of.gradients[path]
+            ),
+        )
 
 
 def compared(truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:

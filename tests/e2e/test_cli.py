@@ -362,9 +362,7 @@ def interrupted(cat, story, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pc.record_corpus(
-            cat, pc.Corpus(story, window=16), "blocks.0.mlp.act", tmp_path / "r", batch_size=2, progress=stop
-        )
+        pc.record(cat, pc.Corpus(story, window=16), "blocks.0.mlp.act", tmp_path / "r", batch_size=2, progress=stop)
     return tmp_path / "r"
 
 
@@ -417,13 +415,13 @@ def test_a_damaged_checkpoint_is_not_trusted(cat, story, tmp_path):
 
     how, corpus = {"batch_size": 2, "checkpoint_s": 0.0}, pc.Corpus(story, window=16)
     with pytest.raises(KeyboardInterrupt):
-        pc.survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
+        pc.survey(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
     [state] = (tmp_path / "s").glob("state-*")
     data = bytearray(state.read_bytes())
     data[-1] ^= 1
     state.write_bytes(data)
     with pytest.raises(pc.PatchclampError, match="changed or is missing"):
-        pc.survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
+        pc.survey(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

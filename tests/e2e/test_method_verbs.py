@@ -85,7 +85,7 @@ def test_scores_are_kept_and_shown_again(capsys, tmp_path):
 
 def test_exemplars_are_shown_in_a_table_and_as_json(capsys, tmp_path):
     (tmp_path / "story.txt").write_text("the old cat sat on the mat. the dog ran to the park. " * 9)
-    survey = pc.survey_corpus(
+    survey = pc.survey(
         pc.load("organism:cat"), pc.Corpus(tmp_path / "story.txt", window=16), "blocks.0.mlp.act", tmp_path / "survey"
     )
     survey.exemplars("blocks.0.mlp.act").save(tmp_path / "found")

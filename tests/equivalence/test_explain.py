@@ -20,7 +20,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
 from patchclamp.recipes import explain, receipts
-from patchclamp.recipes.receipts import normalised
+from patchclamp.recipes.receipts import normalise
 from patchclamp.report.explanation import render
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
@@ -211,7 +211,7 @@ def test_single_nodes_are_checked_some_of_them_predicted_near_zero(models):
     ("clean", "floor", "share"), [(4.0, 0.0, 0.5), (0.05, 0.0, None), (1.0, 1.05, None), (-8.0, 1.0, None)]
 )
 def test_shares_are_refused_where_there_is_too_little_to_divide_by(clean, floor, share):
-    assert normalised(2.0, clean, floor) == share
+    assert normalise(2.0, clean, floor) == share
 
 
 def test_causes_say_what_stands_at_their_place(models):

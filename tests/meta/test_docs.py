@@ -12,8 +12,9 @@ from patchclamp.core.method_index import methods
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-CLI_PAGE = ROOT / "docs" / "cli.md"
+CLI_PAGE = ROOT / "docs" / "reference" / "cli_guide.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+MORE_PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
 
 RUN = "<!-- run -->"
 
@@ -78,6 +79,40 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for above, code in runnable_blocks(page.read_text()):
         # Blank lines in front make a traceback point at the line of the page.
         exec(compile("\n" * above + code, str(page), "exec"), namespace)
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def dead_links(page: Path) -> list[str]:
+    """Return the links of a page to files or headings that are not there."""
+    dead = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", page.read_text()):
+        path, _, anchor = (link[0] or link[1]).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            dead.append(link[0] or link[1])
+    return dead
+
+
+def test_a_dead_link_is_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("# Is it true?\n[a](page.md#is-it-true) [b](#no) [c](none.md) [d](https://example.org/x)\n")
+    assert dead_links(page) == ["#no", "none.md"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *MORE_PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_link_is_dead(page: Path):
+    assert dead_links(page) == []
+
+
+def test_pages_that_messages_and_comments_name_exist():
+    places = [README, *MORE_PAGES, *(path for name in ("src", "benchmarks") for path in (ROOT / name).rglob("*.py"))]
+    named = {page for path in places for page in re.findall(r"(?<![\w/])docs/[\w/]+\.md", path.read_text())}
+    assert {page for page in named if not (ROOT / page).is_file()} == set()
 
 
 def test_make_targets_in_readme_exist():

@@ -29,11 +29,11 @@ from patchclamp.cli.output import emit
 from patchclamp.core.circuit import draw_graph, to_document
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.graph import Graph, Node
+from patchclamp.core.matching import Comparison
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats import Interval
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.judging import Judged, Report
-from patchclamp.evaluate.matching import Comparison
 from patchclamp.evaluate.recovering import Recovery
 from patchclamp.recipes import explain
 from patchclamp.recipes.together import replace_together

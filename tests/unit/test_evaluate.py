@@ -8,8 +8,9 @@ from oracles import evaluate as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.matching import compare_bases, match, recovery
 from patchclamp.core.stimulus import Role, Stimulus
-from patchclamp.evaluate import ahead, compare_bases, judge, match, recovery, spliced, tell_concepts
+from patchclamp.evaluate import ahead, judge, substitute_reconstruction, tell_concepts
 
 RNG = np.random.default_rng(0)
 SITE = "blocks.1.mlp.write"
@@ -49,8 +50,8 @@ def logits(model, interventions):
 def test_with_the_error_the_network_says_what_it_said(model, reads):
     basis = coder(model, reads=reads)
     bare = logits(model, [])
-    assert (logits(model, spliced(SITE, basis, error=True)) - bare).abs().max() < 1e-5
-    assert (logits(model, spliced(SITE, basis)) - bare).abs().max() > 1e-2
+    assert (logits(model, substitute_reconstruction(SITE, basis, error=True)) - bare).abs().max() < 1e-5
+    assert (logits(model, substitute_reconstruction(SITE, basis)) - bare).abs().max() > 1e-2
 
 
 def test_a_transcoder_sees_what_it_reads_and_nothing_else(model):
@@ -75,7 +76,7 @@ def test_a_transcoder_sees_what_it_reads_and_nothing_else(model):
         for hook in hooks:
             hook.remove()
     # Padded columns are compared where they hold tokens.
-    found = logits(model, spliced(SITE, basis))
+    found = logits(model, substitute_reconstruction(SITE, basis))
     for row, stimulus in zip(range(len(expected)), text(), strict=True):
         n = len(stimulus)
         torch.testing.assert_close(found[row, :n], expected[row, :n], atol=1e-5, rtol=1e-5)

@@ -14,7 +14,7 @@ from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.task import Case, Task
 from patchclamp.evaluate import evaluate_circuit
 from patchclamp.evaluate.faithfulness import SEEN
-from patchclamp.evaluate.growing import Scale, area_weights, nested, random_orders, sizes_of, unique_circuits
+from patchclamp.evaluate.growing import Scale, area_weights, nest_circuits, random_orders, sizes_of, unique_circuits
 from patchclamp.evaluate.recovering import recover, recover_planted
 from patchclamp.report.size_curve import draw_sizes
 
@@ -127,7 +127,7 @@ def test_random_circuits_are_like_the_circuit_part_by_part_at_every_size(seed, s
     assert sorted(set(kinds)) == ["heads", "neurons"]
     sizes = range(1, len(PARTS) + 1)
     drawn = random_orders(own, draw.random(len(PARTS)), 5, sizes, signed=signed, seed=seed)
-    circuits = nested(np.concatenate([own.order(signed=signed)[None], drawn.orders]), sizes)
+    circuits = nest_circuits(np.concatenate([own.order(signed=signed)[None], drawn.orders]), sizes)
     heads = circuits[:, :, kinds == "heads"].sum(-1)
     assert (heads == heads[:1]).all()
     assert (circuits.sum(-1) == np.arange(1, len(PARTS) + 1)).all()
@@ -169,7 +169,7 @@ def test_random_circuits_that_are_the_same_at_every_size_count_once(seed, n_part
     orders = random_orders(own, np.ones(n_parts), 20, [1], seed=seed).orders
     # At size 1 there are as many random circuits as other parts.
     assert len(orders) == n_parts - 1
-    circuits = nested(orders, [1])[:, 0]
+    circuits = nest_circuits(orders, [1])[:, 0]
     assert sorted(circuits.argmax(1).tolist()) == list(range(n_parts - 1))
     twice = np.concatenate([circuits, circuits])
     assert sorted(twice[unique_circuits(twice)].argmax(1).tolist()) == list(range(n_parts - 1))

@@ -12,6 +12,7 @@ from patchclamp.core.errors import CannotIntervene, Damaged, PatchclampError
 from patchclamp.core.subject import Subject
 from patchclamp.subjects import neural_files
 from patchclamp.subjects.neural_layout import count_events
+from patchclamp.subjects.readers import csv_table
 
 
 @pytest.fixture
@@ -291,6 +292,7 @@ def test_a_package_that_is_missing_is_named(mat, monkeypatch):
         raise ImportError(name)
 
     file, load_recording = mat(y=np.zeros(3)), pc.load_recording  # found before importing is made to fail
+    assert ".nwb" in neural_files.list_suffixes()  # readers are found, and theirs then not
     monkeypatch.setattr(neural_files.importlib, "import_module", absent)
     with pytest.raises(PatchclampError, match=r"patchclamp\[brains\]"):
         load_recording(file)
@@ -307,7 +309,7 @@ def test_a_survey_says_what_numpy_says_and_names_the_moments(tmp_path):
     x[0, 10, 1] = np.nan
     x[..., 2] = 4.0
     brain = pc.NeuralRecording(x, rate=50.0, start=1.0, measure="ΔF/F")
-    survey = pc.survey_recording(brain, tmp_path / "s", window=64)
+    survey = pc.survey(brain, out=tmp_path / "s", window=64)
     found = survey.statistics("recording")
     flat = x.reshape(-1, 3).astype(np.float64)
     assert found["mean"][[0, 2]] == pytest.approx(flat.mean(0)[[0, 2]], abs=1e-6)
@@ -323,15 +325,15 @@ def test_a_survey_says_what_numpy_says_and_names_the_moments(tmp_path):
     assert manifest["subject"]["measure"] == "ΔF/F"
     assert (manifest["plan"]["rate"], survey.n_tokens) == (50.0, 600)
     assert survey.bundle.entries[0]["nonfinite"] == {"recording/neurons/1": 1}
-    again = pc.survey_recording(brain, tmp_path / "s", window=64, resume=True)
+    again = pc.survey(brain, out=tmp_path / "s", window=64, resume=True)
     assert again.hash == survey.hash
     with pytest.raises(PatchclampError):
-        pc.survey_recording(brain, tmp_path / "s", window=64)
+        pc.survey(brain, out=tmp_path / "s", window=64)
 
 
 def test_text_and_csv_agree_on_what_a_number_is():
-    assert np.isnan(neural_files.number("NaN", "here"))
-    assert np.isnan(neural_files.number("", "here"))
+    assert np.isnan(csv_table.number("NaN", "here"))
+    assert np.isnan(csv_table.number("", "here"))
     for cell in ("1e400", "inf", "word", "1,5"):
         with pytest.raises(PatchclampError, match="in here"):
-            neural_files.number(cell, "here")
+            csv_table.number(cell, "here")

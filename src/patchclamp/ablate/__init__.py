@@ -1,4 +1,4 @@
-"""Ablate: replace sets of units, edges, positions or regions, and measure what a metric becomes."""
+"""Replace sets of units, edges, positions or regions, and measure the metric."""
 
 from patchclamp.ablate.baseline import Baseline, check_means
 from patchclamp.ablate.cases import Cases, Turn

@@ -1,4 +1,4 @@
-"""Baseline: what a unit's value is held against, and replaced by."""
+"""The baseline r: the reference input's activations, which units are compared with and replaced by."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Values
@@ -22,11 +23,12 @@ from patchclamp.subjects.model import Model
 Kind = Literal["zero", "mean", "corrupted"]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Say what stands in for a value: nothing, its mean over a text, or its value under a corrupted prompt.
+    """Hold the baseline r of units: zero, a mean over a text, or activations under a corrupted prompt.
 
-    Attribution holds values against it, and receipts put it in their place: prediction and measurement speak of one
+    Attribution compares activations with it, and ablation puts it in their place: prediction and measurement are of one
     change.
 
     Args:
@@ -58,7 +60,7 @@ class Baseline:
     def rows(
         self, model: Model, paths: Sequence[str], some: Int[np.ndarray, " some"], n: int
     ) -> dict[str, Float[Tensor, "..."]]:
-        """Return what stands in the place of sites' values in some cases of one length.
+        """Return the baseline's values at sites, for some cases of one length.
 
         Args:
             model: the subject.
@@ -70,7 +72,7 @@ class Baseline:
             By site ``(position, width)`` where all cases take the same, else ``(case, position, width)``.
 
         Raises:
-            PatchclampError: no mean at so many positions.
+            PatchclampError: no mean over stimuli of this length.
 
         Cost: a forward pass per case where counterparts are shown; of a mean, one per stimulus at the first call.
         """
@@ -127,27 +129,59 @@ class Baseline:
     def features(self, basis: Basis, site: str, x: Float[Tensor, "position width"]) -> Float[Tensor, "position unit"]:
         """Return r of the features at a site: zeros, or those of the corrupted run.
 
-        A survey holds no means of features, and features of a mean are another thing: ``attribute_nodes`` refuses them.
+        A survey holds no means of features, and the features of a mean are something else: ``attribute_nodes`` refuses
+        them.
+
+        Args:
+            basis: directions.
+            site: its path.
+            x: ``(position, width)`` activations beside which r stands.
+
+        Returns:
+            ``(position, unit)``.
+
+        Example:
+            >>> basis = Basis("d", "directions", decoder=np.eye(2, dtype=np.float32))
+            >>> Baseline("zero").features(basis, "x", torch.ones(3, 2)).shape
+            torch.Size([3, 2])
         """
         if self.values is None:
             return torch.zeros(len(x), basis.n_units, dtype=x.dtype, device=x.device)
         return encode(basis, self.at(site, x))
 
-    def replace_site(self, site: str, basis: str = "neurons") -> Intervention:
+    def replace_site(self, site: str, basis: str = "neurons", *, row: int = 0) -> Intervention:
         """Return the intervention that puts the baseline in place of a whole site, at every position.
 
         Of features all are replaced; the error x − x̂, which none of them explains, stays.
+
+        Args:
+            site: its path.
+            basis: whose units are replaced; the default is every column.
+            row: which of the corrupted runs, where the baseline is all of them.
+
+        Returns:
+            Intervention: ``ablate`` for zero and means, ``patch`` for a corrupted run.
+
+        Example:
+            >>> Baseline("zero").replace_site("blocks.0.attn.z", "heads").basis
+            'heads'
         """
         if self.values is None:
             return Intervention(site, "ablate", basis=basis)
-        source = Source(self.values, stimulus=self.stimulus or 0)
+        source = Source(self.values, stimulus=row if self.stimulus is None else self.stimulus)
         if self.kind == "mean":
             return Intervention(site, "ablate", basis=basis, mode="mean", source=source)
         return Intervention(site, "patch", basis=basis, source=source)
 
 
+@checked
 def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:
     """Refuse a survey of another model, or one that lacks a site.
+
+    Args:
+        model: the subject.
+        survey: what holds the means.
+        sites: paths that need one.
 
     Raises:
         PatchclampError: what is missing and how to survey it.

@@ -1,4 +1,4 @@
-"""Cases: what a subject is shown, and the metric that is read of each."""
+"""Cases: stimuli, and the metric of each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Shown
@@ -15,10 +16,10 @@ from patchclamp.subjects.cases import ROWS, batches_by_length
 
 @dataclass(frozen=True, eq=False)
 class How:
-    """Say how sets are measured.
+    """Hold how sets are measured.
 
     Args:
-        keep: all keys but those of a set are replaced.
+        keep: replace all keys but those of a set.
         only: which sets are measured of which case; None for all.
         batch_size: rows of a forward pass.
     """
@@ -34,9 +35,10 @@ Measured = tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"], Float[np.ndar
 """What one pass measured: the case and the set of each row, and m."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """Hold stimuli, and the metric that is read of each.
+    """Hold stimuli, and the metric of each.
 
     Args:
         shown: the stimuli.
@@ -68,14 +70,14 @@ class Cases:
 
     @classmethod
     def of(cls, shown: Sequence[Shown], metric: Metric) -> "Cases":
-        """Return stimuli of which one metric is read."""
+        """Return cases that share one metric."""
         return cls(tuple(shown), (metric,) * len(shown))
 
     def batches(self, most: int = ROWS) -> Iterator[Int[np.ndarray, " some"]]:
-        """Yield the places of cases that fit one pass: of one length, read at the same positions, at most so many."""
+        """Yield the places of cases that fit one pass: of one length, read at the same positions, at most ``most``."""
         return batches_by_length(self.shown, self.metrics, most)
 
     def metric(self, rows: Sequence[int] | Int[np.ndarray, " row"]) -> Metric | EachMetric:
-        """Return the metric of rows that are cases: one where all have the same."""
+        """Return the metric of rows that are cases: one Metric if all have the same."""
         own = [self.metrics[int(i)] for i in rows]
         return own[0] if all(one is own[0] for one in own) else EachMetric(tuple(own))

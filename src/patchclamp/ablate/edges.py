@@ -1,4 +1,4 @@
-"""Sets of edges: readers that see some writers as they are now, and the others as under the baseline."""
+"""Sets of edges: readers see some writers as they are in this run, and others as under the baseline."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.stimulus import Shown, Stimulus
@@ -29,6 +30,7 @@ SETS_MEMORY = 32 * 2**20
 """Bytes that what writers write may take, of edge sets that run together."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class EdgeSets:
     r"""Hold sets of edges.
@@ -54,6 +56,11 @@ class EdgeSets:
     def check(self, model: Network, cases: Cases, baseline: Baseline) -> None:
         """Refuse what cannot be measured; nothing is run.
 
+        Args:
+            model: a language model whose writers add to one stream.
+            cases: prompts, and m of each.
+            baseline: counterparts, or stimuli whose mean is taken.
+
         Raises:
             PatchclampError: an edge that the model has not, or a baseline that is no run of the model.
             CannotIntervene: a model without edges.
@@ -67,7 +74,16 @@ class EdgeSets:
             )
 
     def measure(self, model: Network, cases: Cases, baseline: Baseline, how: How) -> Iterator[Measured]:
-        """Yield what each pass measured; see ``measure_sets``.
+        """Yield m of every case with each set replaced, pass by pass; see ``measure_sets``.
+
+        Args:
+            model: a language model whose writers add to one stream.
+            cases: prompts, and m of each.
+            baseline: counterparts, or stimuli whose mean is taken.
+            how: which sets, whether all others are replaced, and how many rows at once.
+
+        Yields:
+            tuple: case and set of each row, ``(row,)``, and m.
 
         Cost: per case and set one forward pass in three pieces per block; the first piece, up to queries, keys and
         values, runs once for every set of writers that the block's readers see. Memory of what writers write in rows
@@ -161,6 +177,13 @@ def mean_writes(model: LanguageModel, shown: Sequence[Stimulus], n: int) -> Writ
         PatchclampError: none of that length.
 
     Cost: one forward pass per stimulus.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> writes = mean_writes(cat, cat.stimuli(["the old cat", "the old dog"]), 4)
+        >>> writes.each.shape[0], writes.each.shape[2]
+        (1, 4)
     """
     if not shown:
         raise PatchclampError(

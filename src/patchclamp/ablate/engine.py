@@ -39,25 +39,30 @@ def measure_sets(
     turn: Turn = nullcontext,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "case set"]:
-    """Return m of every case with each set replaced by the baseline: all keys of a set at once, in one forward pass.
+    """Measure m of every case with each set replaced by the baseline, all keys of a set at once in one forward pass.
 
-    Of features f′ stands in the place of f along its direction; what no feature explains stays.
+    Features f are replaced by f′ along their directions; what no feature explains stays.
 
     Args:
         subject: the network; a plain one laid out for its inputs (``lay_out``).
         cases: what is shown, and m of each.
         sets: of units, at positions or everywhere; of edges; or of regions of images.
-        baseline: what stands in the place of units and edges; of regions the filling, ``zero`` or ``mean``.
+        baseline: r of units and edges; of regions the filling, ``zero`` or ``mean``.
         keep: replace all keys but those of a set.
-        only: which sets are measured of which case; the others are nan. All where left out.
+        only: ``(case, set)`` marks: which sets are measured of which case, the others are nan; the default is all.
         batch_size: rows of a forward pass: cases of one length, times sets.
         turn: what forward passes run in.
         progress: called with rows done and in all.
+
+    Returns:
+        ``(case, set)`` m, in units of the metric.
 
     Raises:
         PatchclampError: a key that the subject has not, a position that a case has not, or a baseline that does not go
             with the keys.
         CannotIntervene: edges of a subject that has none.
+
+    Source: ablation and interchange (2403.19647, 2004.12265): the engine under activation patching and circuits.
 
     Cost: ``count_rows`` rows of forward passes; of units restarted at the first block that a set changes.
 
@@ -95,8 +100,17 @@ def measure_sets(
             progress(done, total)
 
 
+@checked
 def count_rows(n_cases: Natural, n_sets: Natural, *, counterparts: bool = True) -> int:
-    """Return how many rows of forward passes so many sets of units take: each of them, and both ends of every case.
+    """Count the rows of forward passes that sets of units take: one for each set, and both ends of every case.
+
+    Args:
+        n_cases: cases.
+        n_sets: sets.
+        counterparts: whether counterparts are run too.
+
+    Returns:
+        int: rows.
 
     Example:
         >>> count_rows(1, 190), count_rows(16, 100, counterparts=False)
@@ -116,18 +130,30 @@ def measure_changes(
     turn: Turn = nullcontext,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, " cell"]:
-    """Return a metric under each of many lists of interventions of other kinds than replacements.
+    """Measure a metric under each of many lists of interventions that are no replacements.
 
     Args:
         model: the subject.
-        shown: what it is shown.
+        shown: the stimulus.
         metric: m.
         cells: the lists.
         batch_size: rows of a forward pass.
         turn: what each forward pass runs in.
         progress: called with lists done and in all.
 
+    Returns:
+        ``(cell,)`` m.
+
     Cost: a forward pass per list.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> from patchclamp.core.intervention import change
+        >>> [cat_row] = cat.stimuli("the old cat")
+        >>> measure_changes(cat, cat_row, m, [[], [change("ablate", "blocks.0.mlp.act", [7])]]).round(1).tolist()
+        [4.0, -4.0]
     """
     found = []
     for start in range(0, len(cells), batch_size):

@@ -1,4 +1,4 @@
-"""Sets of regions: images with some regions filled."""
+"""Sets of regions of images, which are filled."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.regions import Fill, fill_regions, grid_regions
 from patchclamp.core.stimulus import Picture
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class RegionSets:
     """Hold sets of regions of images: squares of a grid.
@@ -29,7 +31,7 @@ class RegionSets:
         return len(self.rows)
 
     def regions(self, pictures: Sequence[Picture]) -> Int[np.ndarray, "y x"]:
-        """Return the region that each pixel of the images is of.
+        """Return the number of the region that each pixel belongs to.
 
         Raises:
             PatchclampError: images of several sizes, or another number of regions than the sets have marks.
@@ -46,7 +48,19 @@ class RegionSets:
         return grids[0]
 
     def measure(self, subject: Any, cases: Cases, fill: Fill, how: How) -> Iterator[Measured]:
-        """Yield what each pass measured; see ``measure_sets``.
+        """Yield m of every image with each set of regions filled, pass by pass; see ``measure_sets``.
+
+        Args:
+            subject: a network that classifies images.
+            cases: images, and m of each.
+            fill: ``zero`` or ``mean``.
+            how: which sets, and how many rows at once.
+
+        Yields:
+            tuple: case and set of each row, and m.
+
+        Raises:
+            PatchclampError: stimuli that are no images, or another number of regions.
 
         Cost: a forward pass per image and set; memory of the images of one pass.
         """

@@ -1,4 +1,4 @@
-"""What can stand for each other: parts of a circuit by site and position, and how far each is from its baseline."""
+"""Strata of random controls: a circuit's parts by site and position, and how far each is from its baseline."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -36,7 +36,7 @@ class Where:
 
 
 def read_parts(parts: Sequence[str]) -> tuple[list[Where], Int[np.ndarray, " part"]]:
-    """Return where every unit is, and its index there; a key is parsed once a site."""
+    """Return the site, basis and position of every unit, and its index there; a key is parsed once per site."""
     heads: dict[str, UnitKey] = {}
     places: dict[tuple[str, str], Where] = {}
     found, units = [], np.zeros(len(parts), dtype=np.int64)
@@ -54,9 +54,9 @@ def read_parts(parts: Sequence[str]) -> tuple[list[Where], Int[np.ndarray, " par
 
 
 def arrange_parts(parts: Sequence[Part]) -> tuple[Int[np.ndarray, " part"], list[Stratum], list[int]]:
-    """Return parts stratum by stratum, their strata without sizes, and which of them stand in no set.
+    """Sort parts into strata of random controls, without sizes, and return which parts stand in no set.
 
-    The embedding is such a one. Edges into readers of one site are one stratum.
+    The embedding stands in none. Edges into readers of one site are one stratum.
     """
     whole = [isinstance(part, str) for part in parts]
     places, units = read_parts([part if isinstance(part, str) else part[1] for part in parts])
@@ -77,25 +77,51 @@ def arrange_parts(parts: Sequence[Part]) -> tuple[Int[np.ndarray, " part"], list
 def with_sizes(
     order: Int[np.ndarray, " part"], strata: Sequence[Stratum], sizes: Float[np.ndarray, " part"]
 ) -> list[Stratum]:
-    """Return strata that ``arrange_parts`` gave, with the sizes of their parts."""
+    """Return the strata of ``arrange_parts`` with the sizes of their parts.
+
+    Args:
+        order: ``(part,)`` parts stratum by stratum.
+        strata: from ``arrange_parts``.
+        sizes: ``(part,)`` ‖n(x) − r‖.
+
+    Returns:
+        list: the same strata, sizes filled in.
+
+    Example:
+        >>> order, strata, _ = arrange_parts(["blocks.0.mlp.act/neurons/3", "blocks.0.mlp.act/neurons/1"])
+        >>> with_sizes(order, strata, np.array([0.5, 2.0]))[0].sizes.tolist()
+        [2.0, 0.5]
+    """
     return [replace(s, sizes=sizes[order[s.first : s.first + len(s.sizes)]]) for s in strata]
 
 
 def measure_moves(
     model: Model, parts: Sequence[Part], cases: Cases, baseline: Baseline, *, turn: Turn = nullcontext
 ) -> tuple[Float[np.ndarray, " part"], Float[np.ndarray, " part"]]:
-    """Return the mean over cases of ‖n(x) − r‖ and of ‖n(x)‖ of every part, n being of an edge its source.
+    """Measure the mean over cases of ‖n(x) − r‖ and of ‖n(x)‖ of every part; n is an edge's source.
 
     Without a position the norms are summed over positions; of a channel it is the norm over all places.
 
     Args:
         model: the subject.
         parts: keys.
-        cases: what is shown.
+        cases: prompts.
         baseline: r.
         turn: what forward passes run in.
 
+    Returns:
+        tuple: ``(part,)`` ‖n(x) − r‖, and ``(part,)`` ‖n(x)‖, in units of the activation.
+
     Cost: a forward pass per case, and one per counterpart.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> cases = Cases.of(cat.stimuli("the old cat"), m)
+        >>> sizes, _ = measure_moves(cat, ["blocks.0.mlp.act/neurons/7"], cases, Baseline("zero"))
+        >>> sizes.round(1).tolist()
+        []
     """
     keys = [part if isinstance(part, str) else part[0] for part in parts]
     names = list(dict.fromkeys(keys))

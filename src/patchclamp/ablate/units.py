@@ -1,4 +1,4 @@
-"""Sets of units: neurons, heads, channels, whole sites or features, everywhere or at a position, replaced together."""
+"""Sets of units (neurons, heads, channels, whole sites, features) that are replaced together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
@@ -28,9 +29,10 @@ COPIES = 6
 """Values of the widest site that one forward pass holds at a time, as the memory estimate counts them."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class First:
-    """Mark the first keys of an order, where marks are read: a set that costs no memory of its own.
+    """Mark the first keys of an order when marks are read: a set that takes no memory of its own.
 
     Args:
         ranks: ``(key,)`` of every key, from 0.
@@ -56,7 +58,7 @@ Rows = Sequence[Row] | Bool[np.ndarray, "_ _"] | Int[np.ndarray, "_ _"]
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Hold which of some keys are units of one site in one basis.
+    """Hold the keys that are units of one site in one basis.
 
     Args:
         path: the site.
@@ -64,8 +66,8 @@ class Members:
         n_units: how many units that has there.
         places: ``(member,)`` places among all keys; a slice where they are a whole block of an index.
         units: ``(member,)`` index in the basis; empty of a block.
-        positions: ``(member,)`` where, −1 being everywhere; empty of a block.
-        n_places: positions of a block; None where a unit stands for all of them.
+        positions: ``(member,)`` positions, −1 for all; empty of a block.
+        n_places: positions of a block; None if a unit stands for all of them.
     """
 
     path: str
@@ -89,14 +91,14 @@ class Members:
         return int(self.positions.max(initial=-1))
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class UnitSets:
     """Hold sets of units.
 
     Args:
         keys: of units, without a place (everywhere) or with a position; or an index of them, whose keys are not read.
-        rows: the sets, each as places among ``keys`` or as a mark for every key; they may be made as they are asked
-            for.
+        rows: the sets, each as places among ``keys`` or as a mark for every key; they may be made when they are read.
 
     Raises:
         PatchclampError: listed rows that are no places of keys, or marks of another number.
@@ -134,7 +136,16 @@ class UnitSets:
         return len(self.rows)
 
     def memory_bytes(self, model: Model, cases: Cases, batch_size: int = ROWS) -> int:
-        """Estimate what one batch holds: the baseline's values, and the widest site a few times over."""
+        """Estimate the bytes of one batch: the baseline's values, and the widest site a few times over.
+
+        Args:
+            model: the subject.
+            cases: prompts, and m of each.
+            batch_size: rows of a forward pass.
+
+        Returns:
+            int: bytes besides the model's.
+        """
         members = locate_units(model, self.keys)
         longest = max(len(x) for x in cases.shown)
         widths = [max(member.n_units, model.site(member.path).width) for member in members]
@@ -144,13 +155,27 @@ class UnitSets:
     def check(self, model: Model, cases: Cases, baseline: Baseline) -> None:
         """Refuse what cannot be measured; nothing is run.
 
+        Args:
+            model: the subject.
+            cases: prompts, and m of each.
+            baseline: r.
+
         Raises:
             PatchclampError: units that the model has not, positions that a case has not, or means of features.
         """
         _check(model, locate_units(model, self.keys), cases, baseline)
 
     def measure(self, model: Model, cases: Cases, baseline: Baseline, how: How) -> Iterator[Measured]:
-        """Yield what each pass measured; see ``measure_sets``.
+        """Yield m of every case with each set replaced, pass by pass; see ``measure_sets``.
+
+        Args:
+            model: the subject.
+            cases: prompts, and m of each.
+            baseline: r.
+            how: which sets, whether all others are replaced, and how many rows at once.
+
+        Yields:
+            tuple: case and set of each row, ``(row,)``, and m.
 
         Cost: per batch of cases one run of the counterparts, where these are the baseline, and one of the cases, whose
         residual streams are kept; a row of a forward pass per set and case, restarted at the first block that the set
@@ -198,11 +223,12 @@ def _parts(
         yield sets[which[k : k + how.batch_size]], cells[k : k + how.batch_size]
 
 
+@checked
 def locate_units(model: Model, keys: Sequence[str | UnitKey] | UnitIndex) -> list[Members]:
-    """Sort keys by site and basis, in forward order.
+    """Group keys by site and basis, in forward order.
 
     Args:
-        model: whose units they are.
+        model: the subject whose units they are.
         keys: with a position or without.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Attribute: how much of a metric every neuron, head and edge carries."""
+"""Attribute a metric to neurons, heads, features and edges."""
 
 from typing import Any
 
@@ -31,10 +31,10 @@ def attribute(
 
     Args:
         subject: the network.
-        task: what it is asked.
-        method: by name, or a Method; the default is that of the verb ``attribute``.
+        task: cases, and the answers that m reads.
+        method: its name, or a Method; the default is that of the verb ``attribute``.
         seed: of everything random.
-        progress: called with what is done and what there is in all.
+        progress: called as ``progress(done, total)``.
         options: of the method; see ``patchclamp methods attribute/NAME``.
 
     Returns:

@@ -1,5 +1,6 @@
-"""Which run is patched into: there every gradient is taken, and there every part is replaced."""
+"""Which run is patched into: there gradients are taken and units replaced."""
 
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.cases import ReadTask
 
@@ -9,20 +10,24 @@ denoise: values of x into the run on x′, where they predict m(x′ with the pa
 
 
 def check_direction(direction: str) -> None:
-    """Refuse a direction that is none.
+    """Refuse an unknown direction.
 
     Raises:
         PatchclampError: neither noise nor denoise.
     """
-    if direction not in DIRECTIONS:
-        raise PatchclampError(expected="noise or denoise", got=repr(direction), remedy="Say which run is patched into.")
+    one_of(
+        "direction",
+        direction,
+        DIRECTIONS,
+        remedy="denoise patches clean values into corrupted runs, noise the reverse.",
+    )
 
 
 def orient(cases: ReadTask, direction: str) -> tuple[ReadTask, float]:
-    """Return pairs whose clean prompt is the one that is patched into, and the sign that scores then take.
+    """Return cases whose clean prompt is the one that is patched into, and the sign of their scores.
 
-    A gradient at x foretells what values of x′ do in the run on x. To denoise is to noise with both ends exchanged,
-    so one rule serves both: differentiate, or replace, in the clean run of what is returned, and multiply by the sign.
+    A gradient at x predicts what values of x′ do in the run on x. To denoise is to noise with both ends exchanged, so
+    one rule serves both: differentiate, or replace, in the clean run of what is returned, and multiply by the sign.
 
     Args:
         cases: prompts x and x′.
@@ -36,7 +41,7 @@ def orient(cases: ReadTask, direction: str) -> tuple[ReadTask, float]:
 
 
 def check_one_length(cases: ReadTask) -> int:
-    """Return of how many positions all pairs are.
+    """Return the number of positions that all cases have.
 
     Raises:
         PatchclampError: pairs of several lengths, whose positions are not the same places.

@@ -1,4 +1,4 @@
-"""Edge patching: what each edge carries, measured by giving its reader alone the other prompt's value of its writer."""
+"""Measure every edge by giving its reader alone the other prompt's value of its writer."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -42,30 +42,43 @@ def patch_edges(
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
 ) -> Scores:
-    """Measure every edge: what m changes by where v alone reads u as it is under the other prompt.
+    """Measure the effect of every edge u → v on m: v alone reads u as it is under the other prompt.
 
     noise: m(x) − m(x with v reading u(x′)); denoise: m(x′ with v reading u(x)) − m(x′). Everything that follows from v
-    is computed anew; u itself, and all others that read it, stay as they are. A head's u is what ``writes_of`` says.
+    is computed anew; u itself, and every other reader of u, stay as they are. A head's u is what ``writes_of`` says.
 
     Args:
-        model: the subject.
-        cases: prompts, and m of each.
-        direction: into which run is patched.
+        model: a language model whose writers add to one stream.
+        cases: prompts x with counterparts x′, and m of each.
+        direction: which run is patched into: ``noise`` x, ``denoise`` x′.
         by_position: measure every position by itself; all pairs must be of one length.
         batch_size: rows of one forward pass.
         progress: called with edges done and edges in all, times positions where these are measured apart.
         keep: where the effects of every pair are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
-        Scores: of every pair, and their mean; of all positions patched at once, or of each.
+        Scores: of every edge, ``(edge,)`` means over cases and ``(case, edge)`` in units of m; all positions patched at
+            once, or ``(case, edge · position)`` by position.
 
     Raises:
         PatchclampError: an unknown direction, or pairs of several lengths by position.
         CannotIntervene: a model without such edges.
 
+    Source: path patching, 2304.05969, over single edges as in 2310.10348. Departs from them in patching into the clean
+    run by default.
+
     Cost: per pair and edge a forward pass that begins at the reader's block, and per block its projections (or its
     MLP) once for every writer before; by position all of it for each. Memory of ``batch_size``
     rows.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> scores = patch_edges(cat, cat.read(task))
+        >>> str(scores.top(1)[0]), round(float(scores.values.max()), 1)
+        ('cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0', 8.0)
     """
     ends, sign = orient(cases, direction)
     graph = edge_map(model)
@@ -74,22 +87,28 @@ def patch_edges(
     each, total = len(spots) * len(graph), len(cases) * len(spots) * len(graph)
     scores = np.zeros((len(cases), each))
 
-    def patched(i: int, done: int) -> dict[str, np.ndarray]:
+    def patch_case(i: int, done: int) -> dict[str, np.ndarray]:
         into = ends.clean[i]
         one = _Patching(model, graph, into, ends.counterpart[i], ends.metrics[i], batch_size)
         own = []
         for spot in spots:
-            own.append(one.measured(spot))
+            own.append(one.measure(spot))
             if progress is not None:
                 progress(done + len(own) * len(graph), total)
         return {"change": sign * (ends.m_clean[i] - np.stack(own, axis=1)).ravel()}
 
     for i in range(len(cases)):
-        scores[i] = keep(f"batch-{i + 1:05d}", partial(patched, i, i * each))["change"]
+        scores[i] = keep(f"batch-{i + 1:05d}", partial(patch_case, i, i * each))["change"]
     return scores_over(
-        model, cases, graph.keys(model.name, n_places), scores.mean(0), scores, method="attribute/activation_patching",
-        options={"level": "edge", "direction": direction}, measured=True,
-    )  # fmt: skip
+        model,
+        cases,
+        graph.keys(model.name, n_places),
+        scores.mean(0),
+        scores,
+        method="attribute/activation_patching",
+        options={"level": "edge", "direction": direction},
+        measured=True,
+    )
 
 
 class _Patching:
@@ -102,7 +121,7 @@ class _Patching:
         self.base: Writes = writes_of(model, [into])
         self.change = writes_of(model, [of]).each[0] - self.base.each[0]
 
-    def measured(self, spot: int | None) -> Float[np.ndarray, " edge"]:
+    def measure(self, spot: int | None) -> Float[np.ndarray, " edge"]:
         """Return m under each edge's patch, at one position or at all."""
         change = self.change
         if spot is not None:
@@ -124,7 +143,7 @@ class _Patching:
         for part in (stream + change[:seen]).split(self.batch_size):
             rows = [self.shown] * len(part)
             written = mlp_writes(self.model, self.graph, rows, layer, part)
-            found.append(self._measured(layer, {f"blocks.{layer}.mlp.write": written}))
+            found.append(self._measure(layer, {f"blocks.{layer}.mlp.write": written}))
         return torch.cat(found)
 
     def _into_heads(self, layer: int, change: Tensor) -> Tensor:
@@ -143,13 +162,13 @@ class _Patching:
                 path, place = next(item for item in self.graph.slots(layer).items() if reader < item[1].stop)
                 head = reader - place.start
                 given[path][row, :, head] = variants[path][1 + writer, :, head]
-            found.append(self._measured(layer, {path: x.flatten(2) for path, x in given.items()}))
+            found.append(self._measure(layer, {path: x.flatten(2) for path, x in given.items()}))
         return torch.cat(found)
 
     def _chunks(self, n: int) -> Iterator[range]:
         return (range(k, min(k + self.batch_size, n)) for k in range(0, n, self.batch_size))
 
-    def _measured(self, layer: int, given: dict[str, Tensor]) -> Tensor:
+    def _measure(self, layer: int, given: dict[str, Tensor]) -> Tensor:
         """Return m of rows that are given values of their own within a block."""
         n = len(next(iter(given.values())))
         stream = self.base.streams[self.graph.stream(layer)].to(self.model.dtype)

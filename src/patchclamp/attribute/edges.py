@@ -1,4 +1,4 @@
-"""Edges: how much of m(x) − m(x′) every edge carries, all of them from one backward pass or a few."""
+"""Score every edge of m(x) − m(x′) by gradients: all edges from one backward pass or a few."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -47,7 +47,7 @@ def attribute_edges(
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
 ) -> Scores:
-    r"""Score every edge u → v by (u(x) − u(x′)) · ∂m/∂(input of v), summed over positions.
+    r"""Score every edge u → v by (u(x) − u(x′)) · ∂m/∂(input of v): a prediction of its effect on m.
 
     The input of v is the residual stream as v alone reads it: before the norm, once for every head's query, key and
     value, for every MLP and for the logits. Positive scores carry m(x) − m(x′).
@@ -65,10 +65,10 @@ def attribute_edges(
 
     Args:
         model: the subject.
-        cases: prompts, and m of each.
+        cases: prompts x with counterparts x′, and m of each.
         method: one of the table, or a rule of ``attribute.rules``.
-        rules: others than the method's own, for relp; see ``LanguageModel.differentiate``.
-        steps: points of the path, for eap_ig.
+        rules: relevance rules instead of the method's own; only for relp.
+        steps: Gauss-Legendre points of the path; only for eap_ig.
         direction: what eap predicts: ``noise`` m(x) − m(x with the edge as in x′), ``denoise`` m(x′ with the edge as in
             x) − m(x′). The path of eap_ig lies between both, so that its scores are the same either way.
         by_position: score every position by itself; all pairs must be of one length.
@@ -76,7 +76,7 @@ def attribute_edges(
         keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
 
     Returns:
-        Scores: of every pair, and their mean.
+        Scores: of every edge, ``(edge,)`` means over cases and ``(case, edge)`` in units of m.
 
     Raises:
         PatchclampError: an unknown method or rule, pairs of several lengths by position, or scores that would not fit
@@ -88,9 +88,18 @@ def attribute_edges(
 
     Cost: two forward passes and one backward (eap_ig: ``steps`` more of both), and in every block a backward pass of
     its projections for each query, key and value. Memory: see ``edge_memory``.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute_edges(cat, cat.read(task), method="relp").top(1)[0])
+        'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
     name, rule = find_rule(method, "edge", rules=rules, steps=steps)
-    if not isinstance(rule, Gradient | PathIntegral):
+    # Edges take their gradients in runs of their own, which a subclass of Gradient knows nothing of.
+    if type(rule) not in (Gradient, PathIntegral):
         raise PatchclampError(
             expected="a method that follows gradients", got=name, remedy="`patch_edges` measures edges one by one."
         )
@@ -108,7 +117,7 @@ def attribute_edges(
     scores: np.ndarray | None = None
     done, total = 0, len(path) * len(cases)
 
-    def scored(some: np.ndarray, done: int) -> dict[str, np.ndarray]:
+    def score(some: np.ndarray, done: int) -> dict[str, np.ndarray]:
         shown = [ends.clean[i] for i in some]
         other = _run(model, graph, [ends.counterpart[i] for i in some])
         clean = _run(model, graph, shown) if integrated else None
@@ -116,8 +125,8 @@ def attribute_edges(
         for alpha, weight in path:
             start = None if clean is None else _between(graph, clean, other, float(alpha))
             traced = _Traced(model, graph, shown, ends.metric(some), ruled, start)
-            moved = _moved(model, graph, traced.values if clean is None else clean, other)
-            here = traced.edges(moved, by_position) * (sign * float(weight))
+            change = _changes(model, graph, traced.values if clean is None else clean, other)
+            here = traced.edges(change, by_position) * (sign * float(weight))
             found = here if found is None else found.add_(here)
             done += len(some)
             if progress is not None:
@@ -126,22 +135,35 @@ def attribute_edges(
         return {"scores": found.flatten(1).cpu().numpy()}
 
     for number, some in enumerate(ends.batches_by_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
-        kept = keep(f"batch-{number:05d}", partial(scored, some, done))
+        kept = keep(f"batch-{number:05d}", partial(score, some, done))
         done += len(path) * len(some)
         if scores is None:
             scores = np.zeros((len(cases), kept["scores"].shape[1]), dtype=kept["scores"].dtype)
         scores[some] = kept["scores"]
     assert scores is not None
     return scores_over(
-        model, cases, graph.keys(model.name, n_places), scores.mean(0, dtype=np.float64), scores,
-        method=f"attribute/{name}", options=options,
-    )  # fmt: skip
+        model,
+        cases,
+        graph.keys(model.name, n_places),
+        scores.mean(0, dtype=np.float64),
+        scores,
+        method=f"attribute/{name}",
+        options=options,
+    )
 
 
 def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = False) -> int:
-    """Return how many bytes ``attribute_edges`` takes beside the model and the graph of its forward pass.
+    """Estimate the bytes that scoring every edge takes: the scores, and what one batch holds.
 
     Scores of all pairs, and what is held of one batch: ``MEMORY`` at most, or what a single long prompt needs.
+
+    Args:
+        model: the subject.
+        cases: the cases.
+        by_position: whether positions are kept apart.
+
+    Returns:
+        int: bytes besides the model's own.
     """
     per_edge = max(map(len, cases.clean)) if by_position else 1
     scores = 4 * len(cases) * len(edge_map(model)) * per_edge
@@ -163,14 +185,14 @@ def _check_memory(model: LanguageModel, cases: ReadTask, by_position: bool) -> N
 Values = Mapping[str, Float[Tensor, "row position width"]]
 
 
-def _written(graph: EdgeMap) -> list[str]:
+def _write_sites(graph: EdgeMap) -> list[str]:
     """Return the sites from which all writes follow."""
     inside = [f"blocks.{layer}.{kind}" for layer in range(graph.n_layers) for kind in ("attn.z", "mlp.write")]
     return [graph.stream(0), *inside]
 
 
 def _run(model: LanguageModel, graph: EdgeMap, shown: Sequence[Stimulus]) -> Values:
-    recording = model.run(shown, record=_written(graph), logits=False).recording
+    recording = model.run(shown, record=_write_sites(graph), logits=False).recording
     return {path: recording[path].unflatten(0, (len(shown), -1)) for path in recording.values}
 
 
@@ -179,7 +201,7 @@ def _between(graph: EdgeMap, clean: Values, other: Values, alpha: float) -> Rest
     return Restart(0, other[first] + alpha * (clean[first] - other[first]))
 
 
-def _moved(
+def _changes(
     model: LanguageModel, graph: EdgeMap, clean: Values, other: Values
 ) -> Float[Tensor, "row writer position d_model"]:
     """Return u(x) − u(x′) of every writer, heads before any exit norm."""
@@ -221,7 +243,7 @@ class _Traced:
         start: Restart | None,
     ) -> None:
         self.model, self.graph, self.rules = model, graph, rules
-        sites = [*_written(graph), graph.stream(None)]
+        sites = [*_write_sites(graph), graph.stream(None)]
         self.read: dict[str, str] = {}
         for layer in range(graph.n_layers):
             self.read |= dict.fromkeys(graph.slots(layer), graph.stream(layer))
@@ -240,18 +262,18 @@ class _Traced:
     @property
     def values(self) -> Values:
         """The run's values at the sites from which all writes follow."""
-        return {path: self.held[path].detach() for path in _written(self.graph)}
+        return {path: self.held[path].detach() for path in _write_sites(self.graph)}
 
     def edges(
-        self, moved: Float[Tensor, "row writer position d_model"], positions: bool
+        self, change: Float[Tensor, "row writer position d_model"], positions: bool
     ) -> Float[Tensor, "row edge ..."]:
         """Return Σ_d (u(x) − u(x′)) · ∂m/∂(input of v) of every edge, by position or summed."""
-        moved = self._after_norms(moved)
+        change = self._after_norms(change)
         found = []
 
         def score(into: Float[Tensor, "reader row position d_model"], n_writers: int) -> None:
             to = "nrwp" if positions else "nrw"
-            found.append(torch.einsum(f"rnpd,nwpd->{to}", upcast(into), moved[:, :n_writers]).flatten(1, 2))
+            found.append(torch.einsum(f"rnpd,nwpd->{to}", upcast(into), change[:, :n_writers]).flatten(1, 2))
 
         for layer in range(self.graph.n_layers):
             for path, place in self.graph.slots(layer).items():
@@ -284,11 +306,11 @@ class _Traced:
             return stream.new_zeros(len(gradients), *stream.shape)
         return into[None] if alone else into
 
-    def _after_norms(self, moved: Tensor) -> Tensor:
+    def _after_norms(self, change: Tensor) -> Tensor:
         """Follow what heads write through the exit norms of this run, to first order."""
         if exit_norm(self.model, 0) is None:
-            return moved
-        moved = moved.clone()
+            return change
+        change = change.clone()
         for layer in range(self.graph.n_layers):
             norm = exit_norm(self.model, layer)
             assert norm is not None
@@ -296,8 +318,8 @@ class _Traced:
             y = attention_output(self.model, layer, self.held[f"blocks.{layer}.attn.z"].detach())[:, None]
             if "ln" in self.rules:
                 with torch.no_grad():
-                    moved[:, heads] = linearised_norm(norm, self.model.covered().gain, y)(moved[:, heads])
+                    change[:, heads] = linearised_norm(norm, self.model.covered().gain, y)(change[:, heads])
             else:
-                each = moved[:, heads].to(y)
-                moved[:, heads] = torch.autograd.functional.jvp(norm, y.expand_as(each), each)[1].to(moved)
-        return moved
+                each = change[:, heads].to(y)
+                change[:, heads] = torch.autograd.functional.jvp(norm, y.expand_as(each), each)[1].to(change)
+        return change

@@ -1,12 +1,13 @@
-"""Score a task: the one engine under the methods that attribute, for one case or many, units or edges."""
+"""Score a task: one entry for every method of this room, for one case or many, units or edges."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from patchclamp.attribute.edge_patching import patch_edges
 from patchclamp.attribute.edges import attribute_edges
 from patchclamp.attribute.nodes import level_sites
+from patchclamp.attribute.options import Level
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.rules import Replacement, Rule, find_rule
 from patchclamp.attribute.scoring import attribute_nodes
@@ -20,15 +21,14 @@ from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import model_of
 from patchclamp.subjects.residual_edges import require_edges
 
-Level = Literal["node", "neuron", "feature", "edge"]
-UnitLevel = Literal["node", "neuron", "feature"]
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
 
 
 def own_sites(model: Model, level: Level) -> list[str] | None:
-    """Return the sites of neurons of a model that has no such level: its channels, or of a plain network its modules.
+    """Return the sites that replace a missing level of neurons: a model's channels, or a plain network's modules.
 
-    Modules that hold others are left out: they give what the last of these gives. None where the model has the level.
+    Modules that hold others are left out, because they return what the last of these returns. None where the model has
+    the level.
     """
     if level != "neuron" or set(SITES[level]) & set(model.levels):
         return None
@@ -51,18 +51,21 @@ def score_edges(
     steps: int | None = None,
     **how: Any,
 ) -> Scores:
-    """Return the scores of every edge: measured where the method replaces, else predicted from gradients.
+    """Score every edge over cases: measured if the method replaces, else predicted from gradients.
 
     Args:
-        model: the subject.
-        cases: the cases.
+        model: a language model whose writers add to one stream.
+        cases: prompts with counterparts, and m of each.
         method: a card that scores edges, or a rule.
-        rules: relevance rules, of a method that has this option.
-        steps: points of a path, of a method that has one.
+        rules: relevance rules; only for methods that have this option.
+        steps: points of a path; only for methods that have one.
         how: further arguments of ``patch_edges`` and ``attribute_edges``: direction, by_position, progress, keep.
 
+    Returns:
+        Scores: of every edge, ``(edge,)`` means and ``(case, edge)``, in units of m.
+
     Raises:
-        PatchclampError: a method that scores no edges, and what these refuse.
+        PatchclampError: a method that scores no edges; what ``patch_edges`` and ``attribute_edges`` refuse.
     """
     _, rule = find_rule(method, "edge", rules=rules, steps=steps)
     if isinstance(rule, Replacement):
@@ -81,23 +84,36 @@ def score_task(
     by_position: bool = False,
     progress: Progress | None = None,
 ) -> Scores:
-    """Return a score for every unit or edge of a subject over a task's cases.
+    """Score every unit or edge of a subject over a task's cases by a rule.
 
-    A task of one case is scored position by position, unless ``sites`` are named; without a counterpart its baseline is
-    zero, and every position is scored by itself.
+    A task of one case is scored position by position, unless ``sites`` are named. If it has no counterpart, its
+    baseline is zero and every position is scored by itself.
 
     Args:
-        subject: the network.
-        task: what is asked.
-        rule: a gradient, a path integral, replacements, or sizes.
+        subject: a network; a plain one needs ``sites``.
+        task: cases with counterparts; one case may have none.
+        rule: a gradient, a path integral, replacements, or magnitudes.
         level: what is scored.
         sites: patterns of site paths instead of the level's own; a plain network needs them.
-        direction: ``noise`` or ``denoise``.
+        direction: which run is patched into: ``noise`` the clean one, ``denoise`` the counterpart's.
         by_position: keep positions apart; all cases must be of one length.
-        progress: called with what is done and what there is in all.
+        progress: called as ``progress(done, total)``.
+
+    Returns:
+        Scores: ``(key,)`` means over cases, in units of m; of magnitudes in units of the activation.
 
     Raises:
         PatchclampError: edges without counterparts, several cases without counterparts, or what the rule refuses.
+
+    Cost: stated by the methods' cards: they all end here.
+
+    Example:
+        >>> from patchclamp.attribute.rules import Gradient
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(score_task(cat, task, Gradient(), level="neuron").top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
     bare = [case for case in task.cases if case.counterpart is None]
     if bare and (len(task) > 1 or level == "edge"):
@@ -137,7 +153,13 @@ def score_task(
     if sites is None:
         sites = own_sites(model_of(subject, cases), level)
     found = attribute_pairs(
-        subject, cases, level=level, sites=sites, method=rule, denoise=direction == "denoise",
-        by_position=by_position or (len(task) == 1 and sites is None), progress=progress,
-    )  # fmt: skip
+        subject,
+        cases,
+        level=level,
+        sites=sites,
+        method=rule,
+        denoise=direction == "denoise",
+        by_position=by_position or (len(task) == 1 and sites is None),
+        progress=progress,
+    )
     return replace(found, task=cases.task.hash)

@@ -1,7 +1,6 @@
-"""Gradients: what units carry from their baseline to their value, for one prompt or for many of one length at once.
+"""Gradients at units, for prompts of one length: (n − r) · ∂m/∂n, at one run or along a path.
 
-Rows are tokens: those of the first prompt, then those of the second, and so on; scores of one prompt and scores over
-pairs are made by the same few functions.
+Rows are positions: those of the first prompt, then those of the second, and so on.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.ablate import Baseline
-from patchclamp.attribute.features import at_baseline, away, carried, kind_of
+from patchclamp.attribute.features import at_baseline, delta_from_baseline, feature_delta_times_gradient, kind_of
 from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
@@ -25,18 +24,18 @@ from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
 
 ROWS = 16
-"""Rows of one batch on the path of integrated gradients, where nobody says another number."""
+"""Default number of rows of one batch on the path of integrated gradients."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ends:
-    """Hold both ends of what is compared, and the gradient of the run that is patched into.
+    """Hold the activations at both ends of a comparison, and the gradient of the run that is patched into.
 
     Args:
-        values: what sites do in the run that is patched into.
-        gradients: ∂m/∂n in that run, or what rules put in its place.
+        values: n ``(row, width)`` of every site in the run that is patched into.
+        gradients: ``(row, width)`` ∂m/∂n in that run, or what relevance rules put in its place.
         metric_clean: ``(prompt,)`` m in that run.
-        baseline: what values are held against.
+        baseline: r.
     """
 
     values: Recording
@@ -45,41 +44,82 @@ class Ends:
     baseline: Baseline
 
 
-def against(values: Recording) -> Baseline:
-    """Return the baseline that corrupted runs are: of one prompt, or of all, row by row."""
+def corrupted_baseline(values: Recording) -> Baseline:
+    """Return the baseline r = n(x′) from a recording of corrupted runs: of one prompt, or of all, row by row."""
     return Baseline("corrupted", values, 0 if len(values.stimuli) == 1 else None)
 
 
 def make_baseline(model: Model, sites: Sequence[str], *, corrupted: Shown | None = None, means: Any = None) -> Baseline:
-    """Return what values at sites are held against, and replaced by: a corrupted run, means, or zero.
+    """Return the baseline r of sites: activations under a corrupted prompt, means over a text, or zero.
 
     Args:
         model: the subject.
         sites: paths of the sites.
-        corrupted: the prompt under which values are taken.
+        corrupted: the prompt x′ whose activations are recorded.
         means: a survey, or a recording, whose means are taken.
 
-    Cost: a forward pass where there is a corrupted prompt.
+    Returns:
+        Baseline: ``corrupted``, ``mean`` or ``zero``.
+
+    Cost: a forward pass if there is a corrupted prompt.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> [dog] = cat.stimuli("the old dog")
+        >>> make_baseline(cat, ["blocks.0.mlp.act"], corrupted=dog).kind, make_baseline(cat, []).kind
+        ('corrupted', 'zero')
     """
     if corrupted is not None:
-        return against(recorded(model, [corrupted], sites))
+        return corrupted_baseline(record(model, [corrupted], sites))
     return Baseline("zero") if means is None else Baseline("mean", means)
 
 
-def measured(
+def run_metric(
     model: Model, shown: Sequence[Shown], metric: Metric | EachMetric, paths: Sequence[str]
 ) -> tuple[Recording, Float[np.ndarray, " prompt"]]:
-    """Return what sites do on prompts, and m of each."""
+    """Return activations of sites on prompts, and m of each prompt, from one forward pass.
+
+    Args:
+        model: the subject.
+        shown: prompts of one length.
+        metric: m; one per prompt, or the same for all.
+        paths: sites.
+
+    Returns:
+        Recording: ``(row, width)`` by site; and ``(prompt,)`` m.
+
+    Cost: one forward pass.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> values, measured = run_metric(cat, cat.stimuli("the old cat"), m, ["blocks.0.mlp.act"])
+        >>> tuple(values["blocks.0.mlp.act"].shape), measured.round(1).tolist()
+        ((4, 16), [4.0])
+    """
     run = model.run(list(shown), record=paths, logits=metric.positions)
     return run.recording, np.asarray(metric(upcast(run.logits)).cpu().double().numpy())
 
 
-def recorded(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Recording:
-    """Return what sites do on prompts; the forward pass ends at the last of them."""
+def record(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Recording:
+    """Return activations of sites on prompts; the forward pass ends at the last of the sites.
+
+    Args:
+        model: the subject.
+        shown: prompts of one length.
+        paths: sites.
+
+    Returns:
+        Recording: ``(row, width)`` by site.
+
+    Cost: one forward pass, up to the last site.
+    """
     return model.run(list(shown), record=paths, logits=False).recording
 
 
-def differentiated(
+def differentiate_ends(
     model: Model,
     shown: Sequence[Shown],
     others: Sequence[Shown] | None,
@@ -89,25 +129,30 @@ def differentiated(
     *,
     plain: Baseline,
 ) -> Ends:
-    """Run both ends, and differentiate the one that is patched into; see ``attribute.direction``.
+    """Run both ends and differentiate m in the run that is patched into; see ``attribute.direction``.
 
     Args:
         model: the subject.
-        shown: the prompts that are patched into.
-        others: those whose values are put there; None where values are held against ``plain``.
+        shown: ``(prompt,)`` prompts that are patched into, of one length.
+        others: ``(prompt,)`` prompts whose activations are the baseline; None where it is ``plain``.
         metric: m.
         paths: sites.
-        rules: of the backward pass.
+        rules: relevance rules of the backward pass; none for the gradient.
         plain: the baseline where there are no others.
+
+    Returns:
+        Ends: activations, gradients, m and baseline.
+
+    Source: 2403.00745 for the gradient, 2508.21258 for the rules.
 
     Cost: two forward passes and one backward; one and one without others.
     """
-    found = model.differentiate(list(shown), metric, paths, rules=rules)
-    baseline = plain if others is None else against(recorded(model, others, paths))
-    return Ends(found.values, found.gradients, np.asarray(found.metric.cpu().double().numpy()), baseline)
+    run = model.differentiate(list(shown), metric, paths, rules=rules)
+    baseline = plain if others is None else corrupted_baseline(record(model, others, paths))
+    return Ends(run.values, run.gradients, np.asarray(run.metric.cpu().double().numpy()), baseline)
 
 
-def shared(
+def delta_times_gradient(
     model: Model,
     path: str,
     basis: str,
@@ -115,17 +160,33 @@ def shared(
     baseline: Baseline,
     gradient: Float[Tensor, "*places"],
 ) -> Float[Tensor, "row unit"]:
-    """Return (n − r) · ∂m/∂n for every unit at a site, in double precision; a head's is the sum over its z."""
+    """Return (n − r) · ∂m/∂n of every unit at a site, in double precision; a head's is the sum over its z.
+
+    Args:
+        model: the subject.
+        path: the site.
+        basis: whose units are scored.
+        x: ``(row, width)`` activations n.
+        baseline: r.
+        gradient: ``(row, width)`` ∂m/∂n, or what rules put in its place.
+
+    Returns:
+        ``(row, unit)``, in units of m; of channels ``(1, unit)``, the sum over all rows.
+
+    Source: attribution patching, 2403.00745.
+    """
     if kind_of(basis) == "feature":
-        directions = model.basis_at(path, basis)
-        return carried(directions, away(directions, path, x, baseline), gradient).double()
-    products = (upcast(x - baseline.at(path, x)) * upcast(gradient)).double()
+        learnt = model.basis_at(path, basis)
+        delta = delta_from_baseline(learnt, path, x, baseline)  # (row, unit)
+        return feature_delta_times_gradient(learnt, delta, gradient).double()
+    products = (upcast(x - baseline.at(path, x)) * upcast(gradient)).double()  # (row, width)
     if basis == "channels":
-        return products.T.sum(-1)[None]
-    return products.unflatten(-1, (count_units(model.basis_at(path, basis), model.site(path)), -1)).sum(-1)
+        return products.T.sum(-1)[None]  # one map: (width, row) → (1, channel)
+    n_units = count_units(model.basis_at(path, basis), model.site(path))
+    return products.unflatten(-1, (n_units, -1)).sum(-1)  # (row, unit, width of a unit) → (row, unit)
 
 
-def integrated(
+def integrate_path(
     model: Model,
     shown: Sequence[Shown],
     metric: Metric | EachMetric,
@@ -137,46 +198,50 @@ def integrated(
     *,
     rows: int | None = None,
 ) -> Float[Tensor, "row unit"]:
-    r"""Return (n − r) · ∫₀¹ ∂m/∂n at r + α (n − r) dα for every unit at a site, all of them moving together.
+    r"""Return (n − r) · ∫₀¹ ∂m/∂n at r + α (n − r) dα of every unit at a site, all units moving together.
 
     Args:
         model: the subject.
-        shown: prompts of one length.
+        shown: ``(prompt,)`` prompts of one length.
         metric: m.
         path: the site.
-        basis: of its units.
-        x: the site's values.
+        basis: whose units are scored.
+        x: ``(row, width)`` activations n.
         baseline: r.
-        steps: Gauss-Legendre points.
-        rows: points of the path, of all prompts, in one batch; 16 where left out.
+        steps: Gauss-Legendre points of the path.
+        rows: points of the path, of all prompts, in one batch; the default is 16.
+
+    Returns:
+        ``(row, unit)``, in units of m.
+
+    Source: 1703.01365, equation 1. Departs from it in hidden units for inputs and in Gauss-Legendre points.
 
     Cost: prompts · steps rows forward and backward, restarted at the site's block.
     """
-    site = model.site(path)
+    site, n = model.site(path), len(shown)
     if kind_of(basis) == "feature":
         r = at_baseline(model.basis_at(path, basis), path, x, baseline)
     else:
         r = baseline.at(path, x)
-    n = len(shown)
-    ends = x.unflatten(0, (n, -1)), r.unflatten(0, (n, -1))
+    start, stop = r.unflatten(0, (n, -1)), x.unflatten(0, (n, -1))  # (prompt, position, width)
     stream = None
-    if site.layer and model.restarts:
+    if site.layer and model.restarts:  # what lies below the site is the same at every point
         name = f"blocks.{site.layer}.resid_in"
-        stream = recorded(model, shown, [name])[name].unflatten(0, (n, -1))
-    nodes, weights = np.polynomial.legendre.leggauss(steps)
+        stream = record(model, shown, [name])[name].unflatten(0, (n, -1))  # (prompt, position, d_model)
+    nodes, weights = np.polynomial.legendre.leggauss(steps)  # on [−1, 1]: halved to lie on [0, 1]
     points = [(i, a, w) for i in range(n) for a, w in zip((nodes + 1) / 2, weights / 2, strict=True)]
-    gradient = torch.zeros_like(upcast(ends[0]))
+    gradient = torch.zeros_like(upcast(stop))  # ∫ ∂m/∂n dα, (prompt, position, width)
     most = rows or ROWS
-    for start in range(0, len(points), most):
-        part = points[start : start + most]
-        which = [i for i, *_ in part]
-        moved = torch.cat([ends[1][i] + float(a) * (ends[0][i] - ends[1][i]) for i, a, _ in part])
-        between = Recording(tuple(shown[i] for i in which), {path: moved}, {path: site})
-        changes = [[Intervention(path, "patch", source=Source(between, stimulus=k))] for k in range(len(part))]
+    for first in range(0, len(points), most):
+        part = points[first : first + most]
+        which = [i for i, *_ in part]  # the prompt of each row of this batch
+        between = torch.cat([start[i] + float(a) * (stop[i] - start[i]) for i, a, _ in part])  # (row, width)
+        patch = Recording(tuple(shown[i] for i in which), {path: between}, {path: site})
+        changes = [[Intervention(path, "patch", source=Source(patch, stimulus=k))] for k in range(len(part))]
         restart = None if stream is None else Restart(site.layer or 0, stream[which])
         own = metric if isinstance(metric, Metric) else EachMetric(tuple(metric.metrics[i] for i in which))
-        found = model.differentiate(between.stimuli, own, [path], interventions=changes, restart=restart)
-        each = upcast(found.gradients[path]).unflatten(0, (len(part), -1))
-        for (i, _, share), one in zip(part, each, strict=True):
-            gradient[i] += float(share) * one
-    return shared(model, path, basis, x, baseline, gradient.flatten(0, 1))
+        run = model.differentiate(patch.stimuli, own, [path], interventions=changes, restart=restart)
+        each = upcast(run.gradients[path]).unflatten(0, (len(part), -1))  # (point, position, width)
+        for (i, _, weight), one in zip(part, each, strict=True):
+            gradient[i] += float(weight) * one
+    return delta_times_gradient(model, path, basis, x, baseline, gradient.flatten(0, 1))

@@ -1,4 +1,4 @@
-"""Nodes: every neuron, head and feature at every position, each with a score."""
+"""Units that are scored: sites of a level, the size of each unit's change, and its activation."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate import Baseline
-from patchclamp.attribute.features import away, kind_of
+from patchclamp.attribute.features import delta_from_baseline, kind_of
 from patchclamp.core.controls import Stratum, strata_of
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.keys import Block
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.site import Site
@@ -28,10 +29,10 @@ BYTES_PER_NODE = 48
 
 
 def level_sites(model: Model, levels: Sequence[str]) -> dict[str, str]:
-    """Return the sites of some levels in forward order, each with its basis.
+    """Return the sites of levels in forward order, each with its basis.
 
-    Where a site has a basis of directions and features are asked for, they stand in the place of its neurons or heads:
-    both tell the same value, and side by side they would count it twice.
+    If a site has a basis of directions and ``feature`` is among the levels, features replace its neurons or heads: both
+    describe the same activation, and side by side they would count it twice.
 
     Raises:
         PatchclampError: an unknown level, or a model without such sites.
@@ -77,8 +78,22 @@ def pattern_sites(model: Model, patterns: Sequence[str], level: str) -> dict[str
     A pattern may end in ``/`` and a basis. Else a node is a head where a site has heads and the whole site where it
     has none, and a neuron is a head, a map's channel or a column.
 
+    Args:
+        model: the subject.
+        patterns: site paths with ``*``, each with ``/`` and a basis if it names one.
+        level: ``node`` takes whole sites, every other level single units.
+
+    Returns:
+        dict: site to basis.
+
     Raises:
-        PatchclampError: a pattern that names nothing, or units that the site has not.
+        PatchclampError: a pattern that names no site, or units that a site does not have.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> pattern_sites(cat, ["blocks.0.mlp.act", "blocks.0.attn.z"], "neuron")
+        {'blocks.0.attn.z': 'heads', 'blocks.0.mlp.act': 'neurons'}
     """
     chosen: dict[str, str] = {}
     for pattern in patterns:
@@ -92,21 +107,92 @@ def pattern_sites(model: Model, patterns: Sequence[str], level: str) -> dict[str
 
 
 def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:
-    """Return how many nodes a prompt of some length has; an image has as many positions as each site has places."""
+    """Return the number of units of a prompt of some length; an image has as many positions as each site has places.
+
+    Args:
+        model: the subject.
+        n_positions: length of the prompt.
+        levels: what is scored.
+
+    Returns:
+        int: positions times units, summed over sites.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> count_nodes(cat, 4, ["neuron"]), count_nodes(cat, 4, ["neuron", "head"])
+        (128, 160)
+    """
     sites = level_sites(model, levels)
     return sum(math.prod(shape_of(model, path, basis, n_positions)) for path, basis in sites.items())
 
 
 def shape_of(model: Model, path: str, basis: str, n_positions: int) -> tuple[int, int]:
-    """Return how many positions and units a site's nodes have; a channel is one node over all places."""
+    """Return the number of positions and of units at a site; a channel is one unit over all places.
+
+    Args:
+        model: the subject.
+        path: the site.
+        basis: whose units are counted.
+        n_positions: length of the prompt.
+
+    Returns:
+        tuple: positions and units.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> shape_of(cat, "blocks.0.mlp.act", "neurons", 4)
+        (4, 16)
+    """
     site = model.site(path)
     return (1 if basis == "channels" else site.n_places or n_positions), count_units(model.basis_at(path, basis), site)
 
 
+def unit_blocks(model: Model, sites: Mapping[str, str], n_positions: int | None) -> list[Block]:
+    """Return the units of sites as blocks of keys; a channel is one unit over all places.
+
+    Args:
+        model: the subject.
+        sites: site to basis.
+        n_positions: of the prompt; None keeps no positions apart: a unit is one key over all of them.
+
+    Returns:
+        list: a block of keys per site, in the order given.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> [block] = unit_blocks(cat, {"blocks.0.mlp.act": "neurons"}, 4)
+        >>> block.n_units, block.n_places, block.size
+        (16, 4, 64)
+    """
+    blocks = []
+    for path, basis in sites.items():
+        n_places, n_units = shape_of(model, path, basis, n_positions or 0)
+        blocks.append(Block(path, basis, n_units, None if n_positions is None or basis == "channels" else n_places))
+    return blocks
+
+
 def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position unit block"]:
-    """Return a site's ``(position, width)`` values with one axis of units: blocks of one for neurons.
+    """Reshape a site's ``(position, width)`` values to one axis of units: blocks of one for neurons.
 
     The block of a channel is its values at all places; it stands at one position, which means everywhere.
+
+    Args:
+        values: ``(position, width)``.
+        site: the site.
+        basis: ``neurons``, ``heads``, ``channels`` or ``whole``.
+
+    Returns:
+        ``(position, unit, block)`` in double precision; of channels ``(1, channel, place)``.
+
+    Example:
+        >>> import torch
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> by_unit(torch.zeros(4, 16), cat.site("blocks.0.mlp.act"), "neurons").shape
+        (4, 16, 1)
     """
     if basis == "channels":
         return upcast(values).cpu().double().numpy().T[None]
@@ -115,7 +201,7 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
 
 
 def idle_units(scores: Scores) -> Bool[np.ndarray, " node"]:
-    """Return which units are features at their baseline: to replace one does nothing. Most of a sparse basis are."""
+    """Return which units are features at their baseline, as most are: replacing them does nothing."""
     sizes = scores.measures["size"]
     found = np.zeros(len(scores), dtype=bool)
     for block in scores.units.blocks:
@@ -126,7 +212,7 @@ def idle_units(scores: Scores) -> Bool[np.ndarray, " node"]:
 
 
 def unit_strata(scores: Scores) -> list[Stratum]:
-    """Return the units that can stand for each other, by the size of their change: what random sets are drawn from."""
+    """Return the strata that random controls are drawn from: units of one site and basis, of like size."""
     blocks = scores.units.blocks
     sparse = {block.basis: kind_of(block.basis) == "feature" for block in blocks}
     where = [(block.site, block.basis, block.n_places, block.n_units) for block in blocks]
@@ -134,9 +220,28 @@ def unit_strata(scores: Scores) -> list[Stratum]:
 
 
 def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -> Float[np.ndarray, "position unit"]:
-    """Return ‖n − r‖ for every unit at a site."""
+    """Return ‖n − r‖ of every unit at a site: how much replacing it changes the activation.
+
+    Args:
+        model: the subject.
+        path: the site.
+        basis: whose units.
+        x: ``(position, width)`` activations n.
+        baseline: r.
+
+    Returns:
+        ``(position, unit)`` in units of the activation; of channels ``(1, channel)``.
+
+    Example:
+        >>> import torch
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> x = torch.full((4, 16), -2.0)
+        >>> distances(cat, "blocks.0.mlp.act", "neurons", x, Baseline("zero"))[0, :2].tolist()
+        [2.0, 2.0]
+    """
     if kind_of(basis) == "feature":
-        return upcast(away(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
+        return upcast(delta_from_baseline(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
     return np.linalg.norm(by_unit(x - baseline.at(path, x), model.site(path), basis), axis=-1)
 
 
@@ -150,8 +255,11 @@ def measure_units(
     Args:
         model: the subject.
         sites: site to basis.
-        values: the run that is patched into.
-        baseline: what ``values`` is held against.
+        values: activations of the run that is patched into.
+        baseline: r.
+
+    Returns:
+        dict: ``size`` and ``activation``, each ``(unit,)`` over sites, positions and units, in units of the activation.
     """
     sizes, activations = [], []
     for path, basis in sites.items():

@@ -1,42 +1,39 @@
-"""Over pairs: every node, neuron and feature scored on many pairs of prompts, many prompts in one pass."""
+"""Score the units of many cases, many prompts in one pass, and count what that takes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 
-from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
+from patchclamp.attribute.batch import score_batch
 from patchclamp.attribute.direction import check_one_length, orient
-from patchclamp.attribute.features import away, kind_of
-from patchclamp.attribute.gradients import Ends, against, differentiated, integrated, measured, recorded, shared
-from patchclamp.attribute.nodes import distances, level_sites, pattern_sites
+from patchclamp.attribute.features import kind_of
+from patchclamp.attribute.nodes import level_sites, pattern_sites, unit_blocks
+from patchclamp.attribute.options import UnitLevel
 from patchclamp.attribute.provenance import scores_over
-from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Replacement, Rule, find_rule
+from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Replacement, Rule, describe_rule, find_rule
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least, one_of
 from patchclamp.core.errors import CannotIntervene, PatchclampError
-from patchclamp.core.intervention import Intervention, Source
-from patchclamp.core.keys import Block, UnitIndex
+from patchclamp.core.keys import UnitIndex
 from patchclamp.core.method import Method
 from patchclamp.core.method_index import find_default
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.apply import upcast
-from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import check_places, model_of
 
-UnitLevel = Literal["node", "neuron", "feature"]
 MEASURED = 2000
 """Parts up to which each is replaced by itself where no method is named: a prediction may miss one without a word."""
 SITES: Mapping[str, tuple[str, ...]] = {
-    "node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")
-}  # fmt: skip
+    "node": ("node",),
+    "neuron": ("neuron", "head"),
+    "feature": ("neuron", "head", "feature"),
+}
 """Levels of ``attribute_nodes`` that a circuit's level is made of; features stand in the place of neurons."""
 BATCH, GAP = 16, "|gap"
 MOST_KEPT = 256 * 2**20
@@ -45,14 +42,14 @@ MOST_KEPT = 256 * 2**20
 
 @dataclass(frozen=True)
 class Cost:
-    """Say what scoring will take, before it begins.
+    """Hold what scoring takes, before it begins.
 
     Args:
         parts: how many are scored.
-        method: by what.
+        method: name of the method.
         forward: rows of forward passes, of one prompt each.
         backward: rows of backward passes.
-        bytes: memory besides the model's: both ends and gradients of a batch, its activations, and what is kept.
+        bytes: memory besides the model's: both ends and gradients of a batch, its activations, and the scores.
     """
 
     parts: int
@@ -60,21 +57,6 @@ class Cost:
     forward: int
     backward: int
     bytes: int
-
-
-@dataclass
-class _Tally:
-    """The mean over pairs, and where there is room the score of every pair."""
-
-    total: Float[np.ndarray, " part"]
-    each: Float[np.ndarray, "pair part"] | None
-    gaps: dict[str, float] = field(default_factory=dict)
-
-    def add(self, some: Int[np.ndarray, " row"], first: int, scores: Float[np.ndarray, "row unit"]) -> None:
-        here = slice(first, first + scores.shape[1])
-        self.total[here] += scores.sum(0)
-        if self.each is not None:
-            self.each[some, here] = scores
 
 
 @checked
@@ -93,11 +75,12 @@ def attribute_pairs(
     progress: Progress | None = None,
     keep: Keep = keep_nothing,
 ) -> Scores:
-    r"""Score every node, neuron or feature over pairs: what m(x) owes to its being as under x, not as under x′.
+    r"""Score every node, neuron or feature over cases: what m(x) loses when each is as under the counterpart x′.
 
-    With n(x) what a unit does on the clean prompt, n(x′) on the corrupted one, d = n(x) − n(x′), one score per unit is
+    With n(x) the activation of a unit on the clean prompt, n(x′) on its counterpart, d = n(x) − n(x′), the score of a
+    unit is
 
-    | method | score, summed over positions, its mean over pairs |
+    | method | score, summed over positions, its mean over cases |
     |---|---|
     | relp | d · ρ(n), ρ the gradient at x of the backward pass under the rules ln, identity, half |
     | attribution_patching | d · ∂m/∂n at x |
@@ -113,26 +96,28 @@ def attribute_pairs(
         model: the subject; of a wrapped plain network units at module sites, which ``sites`` names.
         cases: what ``subject.read(task)`` gave.
         level: ``node``: the embedding, heads, MLPs; ``neuron``: MLP neurons and heads; ``feature``: units of the bases
-            that were added, neurons where a site has none, heads.
+            that were added, neurons at sites without one, heads.
         sites: patterns of site paths instead of the level's own; a node is then a head or a whole site, a neuron a
             head, a channel or a column, and ``/`` and a basis behind a pattern says otherwise.
-        method: one of the table, or a rule of ``attribute.rules``; where left out ``activation_patching`` for up to
-            2,000 parts, of which none can then be missed, and above them what is the default of the level.
-        rules: others than the method's own, for relp; relp where no method is named.
-        steps: points of the path, for integrated_gradients.
+        method: one of the table, or a rule of ``attribute.rules``; the default is ``activation_patching`` for up to
+            2,000 units, so that none is missed, and above them the default of the level.
+        rules: relevance rules instead of the method's own; only for relp, which is the default with rules.
+        steps: Gauss-Legendre points of the path; only for integrated_gradients.
         denoise: patch clean values into the corrupted run.
-        by_position: score every position by itself; all pairs must be of one length.
-        batch_size: pairs in one pass; of replacements, four times as many rows.
-        progress: called with batches done and in all; of replacements, with pairs.
-        keep: where the scores of every batch are kept as soon as they are known, such as ``Bundle.once``.
+        by_position: keep positions apart; all prompts must be of one length.
+        batch_size: prompts in one pass; of replacements, four times as many rows.
+        progress: called with batches done and in all; of replacements, with cases.
+        keep: stores the scores of every batch as soon as they are computed, such as ``Bundle.once``.
 
     Returns:
-        Scores: parts in forward order with the mean of their scores, and the scores of every pair where they take no
-        more than 256 MB.
+        Scores: units in forward order with ``(unit,)`` means, and ``(case, unit)`` scores if they take no more than 256
+            MB, in units of m.
 
     Raises:
         PatchclampError: an unknown level or method, rules or steps that do not go with it, pairs of several lengths by
             position, features without a basis, a model without gradients.
+
+    Source: see the methods' cards.
 
     Cost: gradients: two forward passes and one backward of every pair. Integrals: ``steps`` of both per pair and site.
     Replacements: a row of a forward pass per pair and part. ``cost_of`` counts them.
@@ -148,70 +133,62 @@ def attribute_pairs(
         ('cat/blocks.0.mlp.act/neurons/7', 8.0)
     """
     model = model_of(model, cases)
-    bases = _checked(model, cases, level, sites, batch_size, by_position=by_position)
-    n_places = len(cases.clean[0]) if by_position else 1
-    parts = UnitIndex(_blocks(model, bases, n_places if by_position else None), model.name)
+    sites_scored = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)
+    blocks = unit_blocks(model, sites_scored, len(cases.clean[0]) if by_position else None)
+    parts = UnitIndex(blocks, model.name)
     method_name, rule = _find_rule(model, method or default_method(level, len(parts), rules=rules), rules, steps)
-    firsts = dict(zip(bases, parts.firsts, strict=False))
     direction = "denoise" if denoise else "noise"
     ends, sign = orient(cases, direction)
-    kept = len(cases) * len(parts) * 4 <= MOST_KEPT
-    tally = _Tally(np.zeros(len(parts)), np.zeros((len(cases), len(parts)), dtype=np.float32) if kept else None)
-    if isinstance(rule, Replacement):
-        _patched(model, ends, bases, parts, tally, batch_size, progress, keep)
-    else:
-        batches = list(ends.batches_by_length(batch_size))
-        for done, some in enumerate(batches, start=1):
+    # A replacement takes one case at a time: its rows are units. Every other rule takes many of one length.
+    replaces = isinstance(rule, Replacement)
+    batches = [np.array([i]) for i in range(len(cases))] if replaces else list(ends.batches_by_length(batch_size))
+    rows = 4 * batch_size if replaces else batch_size
+    total, gaps = np.zeros(len(parts)), np.zeros(len(blocks))
+    each = np.zeros((len(cases), len(parts)), np.float32) if len(cases) * len(parts) * 4 <= MOST_KEPT else None
 
-            def scored(some: np.ndarray = some) -> dict[str, np.ndarray]:
-                gaps: dict[str, float] = {}
-                scores = _scored(model, ends, some, bases, rule, gaps)
-                found: dict[str, np.ndarray] = {}
-                for path, values in scores:
-                    rows = values.unflatten(0, (len(some), -1))
-                    found[path] = (rows.flatten(1) if by_position else rows.sum(1)).cpu().numpy()
-                return found | {f"{path}{GAP}": np.array(gap) for path, gap in gaps.items()}
+    def score(some: np.ndarray) -> dict[str, np.ndarray]:
+        counterparts = None if isinstance(rule, Magnitude) else [ends.counterpart[i] for i in some]
+        batch = score_batch(
+            model, [ends.clean[i] for i in some], counterparts, ends.metric(some), blocks, rule, rows=rows
+        )
+        return batch.scores | {f"{path}{GAP}": np.array(gap) for path, gap in batch.gaps.items()}
 
-            for name, values in keep(f"batch-{done:05d}", scored).items():
-                path = name.removesuffix(GAP)
-                if name == path:
-                    tally.add(some, firsts[path], values)
-                else:
-                    tally.gaps[path] = tally.gaps.get(path, 0.0) + values.item()
-            if progress is not None:
-                progress(done, len(batches))
-    options: dict[str, Any] = {"level": level, "by_position": by_position, "direction": direction}
-    extra: dict[str, Any] = {}
-    if isinstance(rule, Gradient):
-        options["rules"] = list(rule.rules)
-    elif isinstance(rule, PathIntegral):
-        options["steps"], extra["gap"] = rule.steps, max(tally.gaps.values()) / len(cases)
-    elif isinstance(rule, Replacement):
-        extra["measured"] = True
-    used = {f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in bases.items() if _learnt(basis)}
-    each = tally.each
-    if each is not None:
-        each *= np.float32(sign)
+    for done, some in enumerate(batches, start=1):
+        arrays = keep(f"batch-{done:05d}", partial(score, some))
+        scores = np.concatenate([arrays[block.site] for block in blocks], axis=1)  # (case, part)
+        total += scores.sum(0)
+        gaps += [float(arrays.get(f"{block.site}{GAP}", 0.0)) for block in blocks]
+        if each is not None:
+            each[some] = sign * scores
+        if progress is not None:
+            progress(done, len(batches))
+    options, extra = describe_rule(rule)
+    if isinstance(rule, PathIntegral):
+        extra["gap"] = float(gaps.max()) / len(cases)
+    learnt = {path: basis for path, basis in sites_scored.items() if kind_of(basis) == "feature"}
     return scores_over(
         model,
         cases,
         parts,
-        sign * tally.total / len(cases),
+        sign * total / len(cases),
         each,
         method=f"attribute/{method_name}",
-        options=options,
-        hashes=used,
+        options={"level": level, "by_position": by_position, "direction": direction, **options},
+        hashes={f"{path}/{basis}": model.basis_at(path, basis).hash for path, basis in learnt.items()},
         **extra,
     )
 
 
 def default_method(level: str, n_parts: int, *, rules: Sequence[str] | None = None) -> str:
-    """Return how parts are scored where nobody says it.
+    """Return the default method for a number of units.
 
     Args:
-        level: what they are.
+        level: what is scored.
         n_parts: how many.
-        rules: relevance rules; the method that has them is then what was meant.
+        rules: relevance rules; the default is then the method that has them.
+
+    Returns:
+        str: its name.
 
     Example:
         >>> default_method("node", 157), default_method("neuron", 37_008), default_method("edge", 32_491)
@@ -250,17 +227,33 @@ def cost_of(
     by_position: bool = False,
     batch_size: int = BATCH,
 ) -> Cost:
-    """Count what ``attribute_pairs`` will take; nothing is run.
+    """Count the passes and bytes that ``attribute_pairs`` takes; nothing is run.
+
+    Args:
+        model: the subject.
+        cases: the cases.
+        level: as of ``attribute_pairs``, like all that follow.
+
+    Returns:
+        Cost: rows of forward and backward passes, and bytes besides the model's.
 
     Raises:
         PatchclampError: whatever ``attribute_pairs`` refuses.
         CannotIntervene: a model without gradients, for a method that needs them.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> cost_of(cat, cat.read(task)).forward
+        13
     """
     model = model_of(model, cases)
-    bases = _checked(model, cases, level, sites, batch_size, by_position=by_position)
+    bases = _find_sites(model, cases, level, sites, batch_size, by_position=by_position)
     longest = max(model.site(path).n_places for path in bases) or max(map(len, cases.clean))
     widths = {path: model.site(path).width for path in bases}
-    parts, n = len(UnitIndex(_blocks(model, bases, longest if by_position else None))), len(cases)
+    parts, n = len(UnitIndex(unit_blocks(model, bases, longest if by_position else None))), len(cases)
     name, rule = _find_rule(model, method or default_method(level, parts, rules=rules), rules, steps)
     tokens = min(n, batch_size) * longest
     size = torch.finfo(model.dtype).bits // 8
@@ -271,19 +264,16 @@ def cost_of(
         stream, n_heads = model.site("blocks.0.resid_in").width, max(model.site("blocks.0.attn.z").n_heads, 1)
         within = tokens * model.n_layers * (20 * stream + 4 * longest * n_heads) * 4
     kept = n * parts * 4 if n * parts * 4 <= MOST_KEPT else 0
-    forward, backward = 2 * n, n
     if isinstance(rule, PathIntegral):
         forward, backward = n * (2 + len(bases) * (rule.steps + 1)), n * len(bases) * rule.steps
-    elif not isinstance(rule, Gradient):
+    elif isinstance(rule, Gradient):
+        forward, backward = n * (1 + rule.passes[0]), n * rule.passes[1]
+    else:
         forward, backward = n * (2 + parts if isinstance(rule, Replacement) else 1), 0
     return Cost(parts, name, forward, backward, ends + (within if backward else 0) + kept + 8 * parts)
 
 
-def _learnt(basis: str) -> bool:
-    return kind_of(basis) == "feature"
-
-
-def _checked(
+def _find_sites(
     model: Model,
     cases: ReadTask,
     level: str,
@@ -293,12 +283,8 @@ def _checked(
     by_position: bool,
 ) -> dict[str, str]:
     """Return the sites of a level with their bases, once everything is in order."""
-    if level not in SITES:
-        raise PatchclampError(
-            expected=f"a level among {', '.join(SITES)}", got=repr(level), remedy="attribute_edges scores edges."
-        )
-    if batch_size < 1:
-        raise PatchclampError(expected="at least 1 pair in a batch", got=str(batch_size), remedy="Give a larger one.")
+    one_of("level", level, SITES, remedy="attribute_edges scores edges.")
+    at_least("the batch size", batch_size, 1)
     n_places = check_one_length(cases) if by_position else 0
     if patterns is None and not model.levels and level != "feature":
         raise PatchclampError(
@@ -310,118 +296,3 @@ def _checked(
     if by_position:
         check_places(model, list(sites), n_places, "Leave positions together.")
     return sites
-
-
-def _blocks(model: Model, sites: Mapping[str, str], n_places: int | None) -> list[Block]:
-    return [
-        Block(path, basis, count_units(model.basis_at(path, basis), model.site(path)), n_places)
-        for path, basis in sites.items()
-    ]
-
-
-def _scored(
-    model: Model,
-    cases: ReadTask,
-    some: Int[np.ndarray, " row"],
-    sites: Mapping[str, str],
-    rule: Rule,
-    gaps: dict[str, float],
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Return the scores of every site over some pairs, ``(row, unit)``, as a rule says."""
-    if isinstance(rule, PathIntegral):
-        return _integrated(model, cases, some, sites, rule.steps, gaps)
-    if isinstance(rule, Magnitude):
-        return _magnitudes(model, cases, some, sites)
-    assert isinstance(rule, Gradient)
-    return _shares(model, _ends(model, cases, some, list(sites), rule.rules), sites)
-
-
-def _magnitudes(
-    model: Model, cases: ReadTask, some: Int[np.ndarray, " row"], sites: Mapping[str, str]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Return ‖n‖ of every unit; of a channel over all places of its image."""
-    values = recorded(model, [cases.clean[i] for i in some], list(sites))
-    for path, basis in sites.items():
-        parts = values[path].unflatten(0, (len(some), -1)) if basis == "channels" else [values[path]]
-        yield path, torch.cat([torch.as_tensor(distances(model, path, basis, x, Baseline("zero"))) for x in parts])
-
-
-def _ends(
-    model: Model, cases: ReadTask, some: Int[np.ndarray, " row"], paths: Sequence[str], rules: Sequence[str]
-) -> Ends:
-    clean, other = [cases.clean[i] for i in some], [cases.counterpart[i] for i in some]
-    return differentiated(model, clean, other, cases.metric(some), paths, rules, plain=Baseline("zero"))
-
-
-def _shares(model: Model, ends: Ends, sites: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
-    for path, basis in sites.items():
-        yield path, shared(model, path, _rowwise(basis), ends.values[path], ends.baseline, ends.gradients[path])
-
-
-def _rowwise(basis: str) -> str:
-    """Return the basis by which rows of several maps are scored: a channel's are summed per pair, not over all."""
-    return "neurons" if basis == "channels" else basis
-
-
-def _integrated(
-    model: Model,
-    cases: ReadTask,
-    some: Int[np.ndarray, " row"],
-    sites: Mapping[str, str],
-    steps: int,
-    gaps: dict[str, float],
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Integrate site by site, and note by how much the sum of a site's scores misses what replacing it all does."""
-    clean, metric = [cases.clean[i] for i in some], cases.metric(some)
-    values, metric_clean = measured(model, clean, metric, list(sites))
-    other = recorded(model, [cases.counterpart[i] for i in some], list(sites))
-    for path, basis in sites.items():
-        own = integrated(
-            model, clean, metric, path, _rowwise(basis), values[path], against(other), steps, rows=len(some)
-        )  # fmt: skip
-        whole = basis if _learnt(basis) else "neurons"
-        changes = [
-            [Intervention(path, "patch", None, whole, source=Source(other, stimulus=i))] for i in range(len(some))
-        ]
-        effects = metric_clean - upcast(model.measure(clean, metric, interventions=changes)).cpu().double().numpy()
-        sums = own.unflatten(0, (len(some), -1)).sum((1, 2)).cpu().numpy()
-        gaps[path] = float(np.abs(sums - effects).sum())
-        yield path, own
-
-
-def _patched(
-    model: Model,
-    cases: ReadTask,
-    sites: Mapping[str, str],
-    parts: UnitIndex,
-    tally: _Tally,
-    batch_size: int,
-    progress: Progress | None,
-    keep: Keep,
-) -> None:
-    """Replace every part by itself, pair by pair; features alike at both ends are left out: nothing happens."""
-    learnt = {path: basis for path, basis in sites.items() if _learnt(basis)}
-
-    def scored(i: int) -> dict[str, np.ndarray]:
-        moved = np.ones(len(parts), dtype=bool)
-        if learnt:
-            there, other = (recorded(model, [side[i]], list(learnt)) for side in (cases.clean, cases.counterpart))
-            for block, first in zip(parts.blocks, parts.firsts, strict=False):
-                if block.site in learnt:
-                    basis, baseline = model.basis_at(block.site, block.basis), Baseline("corrupted", other)
-                    differs = (away(basis, block.site, there[block.site], baseline) != 0).cpu().numpy()
-                    own = differs.any(0) if block.n_places is None else differs
-                    moved[first : first + block.size] = own.ravel()
-        chosen, scores = np.flatnonzero(moved), np.zeros(len(parts))
-        if len(chosen):
-            alone, sets = Cases([cases.clean[i]], [cases.metrics[i]]), UnitSets(parts, chosen[:, None])
-            baseline = Baseline("corrupted", shown=(cases.counterpart[i],))
-            [values] = measure_sets(model, alone, sets, baseline, batch_size=4 * batch_size)
-            scores[chosen] = cases.m_clean[i] - values
-        return {"scores": scores}
-
-    for i in range(len(cases)):
-        scores = keep(f"batch-{i + 1:05d}", partial(scored, i))["scores"]
-        tally.add(np.array([i]), 0, scores[None])
-        if progress is not None:
-            progress(i + 1, len(cases))

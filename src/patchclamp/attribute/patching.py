@@ -1,4 +1,4 @@
-"""Patching: put one run's activations into another, place by place, and see how much of the answer comes with them."""
+"""Patch one run's activations into another, place by place, and measure the share of the answer that each restores."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
 from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
-from patchclamp.attribute.direction import DIRECTIONS
+from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.patching_grid import USUAL, Grid, grid_of, sites_named
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.provenance import Provenance, read_versions
@@ -50,20 +51,20 @@ def patch_sites(
     batch_size: int = 64,
     progress: Progress | None = None,
 ) -> Scores:
-    r"""Patch every unit at every place, one at a time, on every pair.
+    r"""Patch every unit at every place, one at a time, on every case: the share of the answer that each restores.
 
-    With x a clean prompt, x′ its corrupted counterpart and n(·) a unit's value:
+    With x a clean prompt, x′ its corrupted counterpart and n(·) a unit's activation:
 
     denoise: AP(n) = [m(x′ with n := n(x)) − m(x′)] / [m(x) − m(x′)]
 
     noise: AP(n) = [m(x) − m(x with n := n(x′))] / [m(x) − m(x′)]
 
-    Both are 1 where the patch makes all the difference, and 0 where it makes none. A cell where both runs have the same
-    value to the bit, such as before the first token that differs, is 0 without being run.
+    Both are 1 if the patch makes all the difference and 0 if it makes none. A cell where both runs have equal bits,
+    such as before the first token that differs, is 0 without being run.
 
     Args:
         model: the subject; of a wrapped plain network patterns of module sites.
-        cases: what ``subject.read(task)`` gave.
+        cases: what ``subject.read(task)`` returns.
         sites: some of ``resid`` (every block's input and the last one's output), ``attn`` and ``mlp`` (what they
             write), ``head``, ``neuron``, ``feature`` (of the bases that were added), or patterns of site paths: the
             whole vector there, or with ``/heads`` or ``/neurons`` behind it each of its units.
@@ -74,9 +75,9 @@ def patch_sites(
         progress: called with cells done and cells in all.
 
     Returns:
-        Scores: the mean share of m(x) − m(x′) that each unit at each place restores, or takes away; ``per_case`` has
-            every pair's, nan where it has no such place, and ``measures["run"]`` in how many pairs the two runs differ
-            there. ``estimates`` gives intervals and p over pairs.
+        Scores: ``(unit · place,)`` mean share of m(x) − m(x′) that each unit at each place restores, or takes away;
+            ``per_case`` holds every case's, nan where it has no such place, and ``measures["run"]`` in how many cases
+            the two runs differ there. ``estimates`` gives intervals and p over cases.
 
     Raises:
         PatchclampError: unknown sites, spans that no prompt has, or more cells than memory should hold.
@@ -110,21 +111,39 @@ def plan_patching(
     direction: str = "denoise",
     batch_size: int = 64,
 ) -> "Patching":
-    """Return a job of patching without doing it: what it costs, and its parts one by one; see ``patch_sites``."""
+    """Return a job of patching without running it: its cost, and its parts one by one.
+
+    Args:
+        model: the subject.
+        cases: what ``subject.read(task)`` returns.
+        sites: as of ``patch_sites``, like all that follow.
+
+    Returns:
+        Patching: the job.
+
+    Raises:
+        PatchclampError: as ``patch_sites``.
+
+    Example:
+        >>> from patchclamp.loaders import load, open_task
+        >>> cat = load("organism:cat")
+        >>> plan_patching(cat, cat.read(open_task("planted", cat)), "neuron").n_cells
+        128
+    """
     laid = model_of(model, cases)
     return Patching(laid, cases, sites_named(laid, sites), grid_of(cases, positions), direction, batch_size)
 
 
 @dataclass(frozen=True, eq=False)
 class Patching:
-    """A job of patching: its cost, and its parts, each of some pairs of one length.
+    """Hold a job of patching: its cost, and its parts, each of some cases of one length.
 
     Args:
         model: the subject.
-        cases: what is asked.
+        cases: prompts with counterparts, and m of each.
         sites: path and basis of each.
         grid: the places.
-        direction: which way.
+        direction: ``denoise`` or ``noise``.
         batch_size: cells per forward pass.
 
     Raises:
@@ -139,12 +158,8 @@ class Patching:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS or self.batch_size < 1:
-            raise PatchclampError(
-                expected="direction denoise or noise, and at least 1 cell per pass",
-                got=f"{self.direction!r}, {self.batch_size}",
-                remedy="denoise patches clean values into corrupted runs, noise the other way round.",
-            )
+        check_direction(self.direction)
+        at_least("the batch size", self.batch_size, 1)
         if self.grid.how != "all":
             check_places(
                 self.model, [path for path, _ in self.sites], len(self.cases.clean[0]), "Take positions='all'."
@@ -189,7 +204,7 @@ class Patching:
 
     @property
     def held_bytes(self) -> int:
-        """Memory of the activations and residual streams that are held at once, besides the model's own."""
+        """Bytes of the activations and residual streams in memory at once, besides the model's own."""
         return self._most * self._per_pair
 
     @property
@@ -211,7 +226,7 @@ class Patching:
         return list(self.cases.batches_by_length(self._most))
 
     def seconds(self) -> float:
-        """Return about how long it takes, from one pass of ``batch_size`` rows; an upper bound where runs agree."""
+        """Estimate seconds; an upper bound, because cells with equal values are skipped."""
         rows = min(self.batch_size, 64)
         shown, metric = [self.cases.clean[0]] * rows, self.cases.metric([0] * rows)
         self.model.measure(shown, metric)  # the first pass pays for set-up
@@ -231,7 +246,7 @@ class Patching:
         """Compute the parts from ``first`` on, one by one.
 
         Args:
-            first: how many parts are known already.
+            first: how many parts are computed already.
             progress: called with cells done and cells in all.
 
         Yields:
@@ -268,7 +283,7 @@ class Patching:
         spots = [self.grid.at(k, length) for k in range(len(self.grid.places))]
         effects, cells = np.full((len(members), len(self.index)), np.nan), []
         for number, (path, basis) in enumerate(self.sites):
-            moved = self._moved(both, path, basis, len(members))
+            moved = self._differences(both, path, basis, len(members))
             keys = self.index.grid(path, basis)
             for place, spot in enumerate(spots):
                 if spot:
@@ -276,7 +291,7 @@ class Patching:
                     rows = np.argwhere((moved if self.grid.how == "all" else moved[:, list(spot)]).any(1))
                     cells.append(np.insert(rows, [1, 1], [number, place], axis=1))
         which = np.concatenate(cells)
-        measured = self._measured(members, into, both, which, spots, progress) if len(which) else np.zeros(0)
+        measured = self._measure_cells(members, into, both, which, spots, progress) if len(which) else np.zeros(0)
         ends = self.cases.m_clean[members], self.cases.m_counterpart[members]
         start, sign = (ends[1], 1.0) if denoise else (ends[0], -1.0)
         shares = sign * (measured - start[which[:, 0]]) / (ends[0] - ends[1])[which[:, 0]]
@@ -285,7 +300,7 @@ class Patching:
         effects[pair, keys] = shares
         return effects, np.bincount(keys, minlength=len(self.index)).astype(np.uint8)
 
-    def _measured(
+    def _measure_cells(
         self,
         members: Int[np.ndarray, " some"],
         into: Sequence[Shown],
@@ -315,7 +330,7 @@ class Patching:
         found: np.ndarray = measured[which[:, 0], cell]
         return found
 
-    def _moved(self, both: Recording, path: str, basis: str, n: int) -> Bool[np.ndarray, "some position unit"]:
+    def _differences(self, both: Recording, path: str, basis: str, n: int) -> Bool[np.ndarray, "some position unit"]:
         """Return where the two runs differ."""
         values = both[path]
         known = self.model.basis_at(path, basis)
@@ -330,37 +345,53 @@ class Patching:
     def scores(
         self, per_case: Float[np.ndarray, "pair key"], run: Float[np.ndarray, " key"], *, known: bool = True
     ) -> Scores:
-        """Return what all parts together are.
+        """Build Scores from all parts together.
 
         Args:
-            per_case: every pair's effects.
-            run: in how many pairs each key's patch was run.
-            known: False where nothing was patched yet, and only what is fixed before is of interest.
+            per_case: ``(case, key)`` effects.
+            run: ``(key,)`` in how many cases the patch was run.
+            known: False if nothing was patched yet, and only the keys and the provenance are of interest.
+
+        Returns:
+            Scores: means over cases, in shares of m(x) − m(x′).
         """
         cases, first = self.cases, self.cases.task.cases[0]
         measure = cases.metrics[0].kind
         return Scores(
-            self.index, mean_columns(per_case)[0] if known else np.zeros(len(self.index)), SHARES[self.direction],
-            "corrupted", float(cases.m_clean.mean()), float(cases.m_counterpart.mean()), per_case,
-            measures={"run": run}, task=cases.task.hash,
+            self.index,
+            mean_columns(per_case)[0] if known else np.zeros(len(self.index)),
+            SHARES[self.direction],
+            "corrupted",
+            float(cases.m_clean.mean()),
+            float(cases.m_counterpart.mean()),
+            per_case,
+            measures={"run": run},
+            task=cases.task.hash,
             provenance=Provenance(
-                self.model.name, self.model.hash,
+                self.model.name,
+                self.model.hash,
                 options={
-                    "sites": ["/".join(site) for site in self.sites], "positions": list(self.grid.places),
-                    "direction": self.direction, "metric": measure, "batch_size": self.batch_size,
+                    "sites": ["/".join(site) for site in self.sites],
+                    "positions": list(self.grid.places),
+                    "direction": self.direction,
+                    "metric": measure,
+                    "batch_size": self.batch_size,
                 },
                 versions=read_versions(),
                 extra={
-                    "aligned": self.grid.how, "tokens": list(self.tokens), "skipped": cases.count_skipped(),
-                    "example": [words_of(first.shown), words_of(first.counterpart)], "device": self.model.device.type,
+                    "aligned": self.grid.how,
+                    "tokens": list(self.tokens),
+                    "skipped": cases.count_skipped(),
+                    "example": [words_of(first.shown), words_of(first.counterpart)],
+                    "device": self.model.device.type,
                     "dtype": str(self.model.dtype).removeprefix("torch."),
                 },
             ),
-        )  # fmt: skip
+        )
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The token at each place, where all clean prompts have the same."""
+        """The token at each place, if all clean prompts have the same."""
         if not hasattr(self.model, "tokenizer"):
             return ("",) * len(self.grid.places)
         found = []

@@ -1,4 +1,4 @@
-"""Folder of a patching: scores whose single cases are committed part by part, so that a run can go on."""
+"""A patching on disk: the scores of single cases are committed part by part, so that a run can be resumed."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,20 +23,24 @@ FOLLOWING = ("index", "n", "dtypes", "task", "members")
 
 
 def patch_to_folder(
-    job: Patching, out: str | Path, *, resume: bool = False, progress: Progress | None = None,
+    job: Patching,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
     page: Callable[[Scores], str | None] | None = None,
-) -> Scores:  # fmt: skip
-    """Patch, and keep every part on disk as soon as it is known; at the end write ``patching.json`` beside them.
+) -> Scores:
+    """Patch, and store every part on disk as soon as it is computed; at the end write ``patching.json`` beside them.
 
     Args:
-        job: what ``plan_patching`` gave.
+        job: what ``plan_patching`` returns.
         out: a new or empty folder, which ``Scores.load`` reads when all is done.
         resume: go on with an interrupted run of the same job.
         progress: called with cells done and cells in all.
-        page: makes what people look at, kept as ``patching.html``; None where that failed.
+        page: makes the page for people, stored as ``patching.html``; None if that failed.
 
     Returns:
-        Scores: everything, parts from before included.
+        Scores: of all parts, those of earlier runs included.
 
     Raises:
         PatchclampError: the folder holds something else, or another job.
@@ -82,7 +86,7 @@ def patch_to_folder(
 
 
 def to_document(scores: Scores) -> dict[str, Any]:
-    """Return what patching found as JSON-ready data: the strongest 20,000 keys, the places, and what was run."""
+    """Return the scores as JSON-ready data: the strongest 20,000 keys, the places, and what was run."""
     run, agree = count_run(scores)
     return {**scores.to_json(SHOWN), "places": list(scores.provenance.options["positions"]), "run": run, "agree": agree}
 
@@ -91,9 +95,10 @@ def _manifest(job: Patching) -> dict[str, Any]:
     shape, n = (len(job.cases), len(job.index)), len(job.index)
     nothing = job.scores(np.broadcast_to(np.zeros(1), shape), np.zeros(n), known=False)
     return {
-        **nothing.manifest(), "pairs": [case.worded().to_json() for case in job.cases.task.cases],
+        **nothing.manifest(),
+        "pairs": [case.worded().to_json() for case in job.cases.task.cases],
         "members": [len(members) for members in job.members],
-    }  # fmt: skip
+    }
 
 
 def _differences(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

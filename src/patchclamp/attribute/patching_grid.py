@@ -1,4 +1,4 @@
-"""Where values are patched: the sites that kinds and patterns name, and the places in every prompt."""
+"""Places of a patching: the sites that kinds and patterns name, and positions in every prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,12 +64,12 @@ def sites_named(model: Model, sites: str | Sequence[str]) -> list[tuple[str, str
 
 @dataclass(frozen=True)
 class Grid:
-    """Say which places there are, and where each lies in a prompt.
+    """Hold the places, and where each lies in a prompt.
 
     Args:
         places: their names.
         how: ``start``, ``end``, ``all`` or ``spans``.
-        given: the spans, where places are.
+        given: the spans, if places are spans.
     """
 
     places: tuple[str, ...]
@@ -91,7 +91,7 @@ class Grid:
 
 
 def grid_of(cases: ReadTask, positions: str | Sequence[str]) -> Grid:
-    """Return the places that ``positions`` means in the prompts of these cases.
+    """Return the places that ``positions`` names in the prompts of these cases.
 
     Raises:
         PatchclampError: a span that no prompt has.

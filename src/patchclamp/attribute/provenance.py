@@ -1,4 +1,4 @@
-"""Build Scores over cases: what they were found on stands in their provenance."""
+"""Build Scores over cases, with what they were computed on in their provenance."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,18 +43,24 @@ def scores_over(
     hashes: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> Scores:
-    """Return scores over cases with what they were found on: ids, words, metric, and how many cases were skipped.
+    """Build Scores over cases; their provenance holds ids, task, kind of metric, and how many cases were skipped.
 
     Args:
         model: the subject.
         cases: the cases.
         index: the keys.
         values: ``(key,)`` means over cases.
-        per_case: ``(case, key)`` scores of each; None where they were not kept.
-        method: how the scores were made.
-        options: the level and the method's settings, as JSON-ready data.
+        per_case: ``(case, key)`` scores of each case; None if they were not stored.
+        method: room and name of the method.
+        options: level and the method's settings, as JSON-ready data.
         hashes: hashes of bases whose units are scored, by ``SITE/BASIS``.
-        extra: what this method alone has to say.
+        extra: further entries of the provenance.
+
+    Returns:
+        Scores: in units of m.
+
+    Raises:
+        PatchclampError: scores or a metric that are not finite.
     """
     check_finite(values, float(cases.m_clean.mean()))
     task = cases.task.portable(MOST_WRITTEN)
@@ -65,10 +71,21 @@ def scores_over(
         **({} if task is None else {"task": task.to_json()}),
     }
     provenance = Provenance(
-        model.name, model.hash, method, options=dict(options), versions=read_versions(), hashes=dict(hashes or {}),
+        model.name,
+        model.hash,
+        method,
+        options=dict(options),
+        versions=read_versions(),
+        hashes=dict(hashes or {}),
         extra={**told, **extra},
-    )  # fmt: skip
+    )
     return Scores(
-        index, np.asarray(values, dtype=np.float64), "m", "corrupted", float(cases.m_clean.mean()),
-        float(cases.m_counterpart.mean()), per_case=per_case, provenance=provenance,
-    )  # fmt: skip
+        index,
+        np.asarray(values, dtype=np.float64),
+        "m",
+        "corrupted",
+        float(cases.m_clean.mean()),
+        float(cases.m_counterpart.mean()),
+        per_case=per_case,
+        provenance=provenance,
+    )

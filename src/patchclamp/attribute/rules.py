@@ -1,20 +1,29 @@
-"""What a method asks of the engine: a gradient, its integral along a path, replacements, or sizes."""
+"""Rules of the engine that a method names: a gradient, its integral along a path, replacements, or magnitudes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any
 
+from patchclamp.ablate import Baseline
+from patchclamp.attribute.gradients import Ends, differentiate_ends
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import list_names
+from patchclamp.core.metric import EachMetric, Metric
+from patchclamp.core.options import to_json
+from patchclamp.core.stimulus import Shown
+from patchclamp.subjects.model import Model
 from patchclamp.subjects.relevance_rules import check_rules
 
 
 @dataclass(frozen=True)
 class Gradient:
     """Score (n − r) · ∂m/∂n, from one backward pass.
+
+    A method that takes the gradient another way subclasses it in its own file, with ``differentiate`` and ``passes``.
 
     Args:
         rules: relevance rules that replace the backward pass; none for the plain gradient.
@@ -24,6 +33,33 @@ class Gradient:
 
     def __post_init__(self) -> None:
         check_rules(self.rules)
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """Forward and backward passes of the prompt that is patched into."""
+        return 1, 1
+
+    def differentiate(
+        self,
+        model: Model,
+        shown: Sequence[Shown],
+        counterparts: Sequence[Shown] | None,
+        metric: Metric | EachMetric,
+        paths: Sequence[str],
+        *,
+        plain: Baseline,
+    ) -> Ends:
+        """Return values, baseline and gradients at sites for prompts of one length.
+
+        Args:
+            model: the subject.
+            shown: ``(case,)`` prompts x, which are patched into.
+            counterparts: ``(case,)`` prompts x′, whose values are r; None where ``plain`` is.
+            metric: m.
+            paths: sites.
+            plain: r where there are no counterparts.
+        """
+        return differentiate_ends(model, shown, counterparts, metric, paths, self.rules, plain=plain)
 
 
 @dataclass(frozen=True)
@@ -37,13 +73,12 @@ class PathIntegral:
     steps: int = 10
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise PatchclampError(expected="at least 1 step", got=str(self.steps), remedy="10 are the usual number.")
+        at_least("the number of steps", self.steps, 1, remedy="10 is the usual number.")
 
 
 @dataclass(frozen=True)
 class Replacement:
-    """Score m(x) − m(x with n := r), one part at a time."""
+    """Score m(x) − m(x with n := r), one unit at a time."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +92,23 @@ Rule = Gradient | PathIntegral | Replacement | Magnitude
 def find_rule(
     method: str | Method | Rule, key: str = "", *, rules: Sequence[str] | None = None, steps: int | None = None
 ) -> tuple[str, Rule]:
-    """Return the name of a method and what it asks of the engine.
+    """Return the name of a method and its rule for the engine.
 
     Args:
-        method: a card of the room attribute that scores units or edges, by name; or a rule itself.
-        key: ``unit`` or ``edge``: what it must score; either where left out.
-        rules: relevance rules, of a method that has this option.
-        steps: points of a path; a method without one does not look at it.
+        method: a card of the room attribute that scores units or edges, or its name; or a rule.
+        key: ``unit`` or ``edge``: what it must score; the default is either.
+        rules: relevance rules; only for methods that have this option.
+        steps: points of a path; ignored by methods without one.
+
+    Returns:
+        tuple: the name, and the rule.
 
     Raises:
-        PatchclampError: an unknown method, or one of another engine; rules of a method that has none.
+        PatchclampError: an unknown method, one of another engine, or rules of a method that has none.
+
+    Example:
+        >>> find_rule("integrated_gradients", "unit", steps=4)
+        ('integrated_gradients', PathIntegral(steps=4))
     """
     if isinstance(method, Rule):
         return type(method).__name__.lower(), method
@@ -92,3 +134,13 @@ def find_rule(
     given |= {"steps": steps} if steps is not None and "steps" in names else {}
     found: Rule = build(card.make_options(given))
     return card.name, found
+
+
+def describe_rule(rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what provenance holds of a rule: its options, and ``measured`` where it replaces.
+
+    Example:
+        >>> describe_rule(Gradient(("ln",))), describe_rule(Replacement())
+        (({'rules': ['ln']}, {}), ({}, {'measured': True}))
+    """
+    return to_json(rule), {"measured": True} if isinstance(rule, Replacement) else {}

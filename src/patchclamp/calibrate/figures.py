@@ -102,6 +102,13 @@ def exact_figure(value: float | None, like: Estimate) -> Estimate | None:
     return None if value is None else Estimate(value, None, like.n, like.unit)
 
 
+def top_of(estimate: Estimate) -> Estimate | None:
+    """Return an estimate's ceiling as an oracle row, or its strongest rival where it has none; None without either."""
+    return exact_figure(
+        max(estimate.rivals.values(), default=None) if estimate.ceiling is None else estimate.ceiling, estimate
+    )
+
+
 def _low(estimate: Estimate) -> float:
     return estimate.low if math.isfinite(estimate.low) else estimate.value
 

@@ -11,18 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from patchclamp import organisms
-from patchclamp.calibrate.trials import list_places
+from patchclamp.calibrate.trials import find_home, list_places
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.rooms import FOLDERS
-from patchclamp.organisms import learners, planted, populations, superposition
 
 PACKAGE = Path(__file__).parents[1]
 LENGTH = 16
 """Hexadecimal digits that are kept."""
 ASKED = ("prompt", "corrupt", "target", "contrast", "true", "effects", "either")
-"""What of a planted organism's card decides figures."""
+"""What decides figures, on the card of an organism that states no hash of its weights."""
 
 
 def hash_sources(files: Iterable[Path]) -> str:
@@ -114,16 +112,16 @@ def _own_files(method: Method) -> list[Path]:
 @cache
 def hash_organism(name: str) -> str:
     """Return the hash of an organism: of its weights and what is asked of it, or of the code that makes it."""
-    for home in (populations, learners):
-        if name in home.names():
-            return hash_sources([home.find_file(name)])
-    if name in superposition.names():
-        return hash_sources(sorted(Path(str(superposition.__file__)).parent.glob("*.py")))
-    card = organisms.card(name)
-    if name in planted.names():
-        about: Any = [planted.build(name).hash, {part: card.get(part) for part in ASKED}]
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:LENGTH]
-    return str(card["hash"])[:LENGTH]
+    home: Any = find_home(name)
+    if hasattr(home, "find_file"):
+        return hash_sources([home.find_file(name)])
+    if not hasattr(home, "card"):
+        return hash_sources(sorted(Path(str(home.__file__)).parent.glob("*.py")))
+    card = home.card(name)
+    if "hash" in card:
+        return str(card["hash"])[:LENGTH]
+    about: Any = [home.build(name).hash, {part: card.get(part) for part in ASKED}]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:LENGTH]
 
 
 def hash_organisms(method: Method) -> dict[str, str]:

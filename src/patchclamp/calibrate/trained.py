@@ -12,6 +12,7 @@ from patchclamp.ablate import Cases, UnitSets, measure_sets
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
+from patchclamp.core.arguments import checked
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.scores import Scores
@@ -19,7 +20,7 @@ from patchclamp.core.stats import Interval, mean_interval, spearman
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
 from patchclamp.organisms import language
-from patchclamp.recipes.receipts import normalised
+from patchclamp.recipes.receipts import normalise
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.language import LanguageModel
 
@@ -36,6 +37,7 @@ RANDOM = "random"
 PAIRS, TOP, SETS, CHECKED, STRONGEST = 64, 20, 20, 64, 6
 
 
+@checked
 @dataclass(frozen=True)
 class Agreement:
     """How one method's predictions held on the pairs of one task.
@@ -69,6 +71,7 @@ class Agreement:
     seconds: float
 
 
+@checked
 def calibrate_tasks(
     names: Sequence[str] | None = None,
     *,
@@ -161,7 +164,7 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _PairAgreeme
         scored[name] = attribute_nodes(model, case.clean, case.metric, corrupted=case.counterpart, **options)
         seconds[name] = time.perf_counter() - began
     some = next(iter(scored.values()))
-    if normalised(0.0, some.metric_clean, metric_baseline) is None:
+    if normalise(0.0, some.metric_clean, metric_baseline) is None:
         return None
     draw = np.random.default_rng(seed)
     orders = {name: found.order() for name, found in scored.items()}

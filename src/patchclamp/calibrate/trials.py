@@ -4,6 +4,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from patchclamp.core.method_index import find_default
 from patchclamp.core.task import Case, Task
 from patchclamp.core.training import Training
 from patchclamp.core.unit import UnitKey
-from patchclamp.organisms import digits, language, learners, planted, populations, superposition
+from patchclamp.organisms import digits, language, learners, populations, superposition
 from patchclamp.organisms.language.dialects import examples, prompts, read_dialect
 from patchclamp.organisms.language.rewrites import background, rewrite
 from patchclamp.subjects.plain import PlainNetwork
@@ -102,8 +103,9 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
     for pattern, given in method.options_at.items():
         if fnmatch.fnmatch(place, _plain(pattern)):
             options |= given
-    for home, make in MAKERS:
-        if name in home.names() and (made := make(method, name, task)) is not None:
+    home = find_home(name)
+    for make in (MAKERS.get(home, _planted_trial), *((_corpus_trial,) if hasattr(home, "build") else ())):
+        if (made := make(method, name, task)) is not None:
             return Trial(method, place, made[0], options, made[1], seed)
     raise PatchclampError(
         expected=f"an organism among {', '.join(_names())}, with inputs of a method that gives {method.gives}",
@@ -112,8 +114,22 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
     )
 
 
+def find_home(name: str) -> ModuleType:
+    """Return the module of the kind of organism that a name belongs to.
+
+    Raises:
+        PatchclampError: no such organism.
+    """
+    for home in organisms.homes():
+        if name in home.names():
+            return home
+    raise PatchclampError(
+        expected=f"an organism among {', '.join(_names())}", got=repr(name), remedy="Choose one of these."
+    )
+
+
 def _names() -> tuple[str, ...]:
-    return (*organisms.names(), *populations.names(), *learners.names(), *superposition.names())
+    return tuple(name for home in organisms.homes() for name in home.names())
 
 
 def _plain(pattern: str) -> str:
@@ -121,13 +137,14 @@ def _plain(pattern: str) -> str:
 
 
 def _planted_trial(method: Method, name: str, task: str) -> Made | None:
-    subject = planted.build(name)
-    if task not in ("", "edges"):
+    home: Any = find_home(name)
+    if task not in ("", "edges") or not hasattr(home, "task"):
         return None
-    inputs = _ask(method, subject, read_word_by_word(name) if task else planted.task(name), "", edges=task == "edges")
+    subject = home.build(name)
+    inputs = _ask(method, subject, read_word_by_word(name) if task else home.task(name), "", edges=task == "edges")
     if inputs is None:
         return None
-    card = planted.card(name)
+    card = home.card(name)
     if method.gives == "Estimate":
         return _explain_for_benchmark(method, inputs)
     if method.gives == "Descriptions":
@@ -272,13 +289,13 @@ def _corpus_trial(method: Method, name: str, task: str) -> Made | None:
     return {"subject": subject, **given}, known.Unplanted()
 
 
-MAKERS: tuple[tuple[Any, Callable[[Method, str, str], Made | None]], ...] = (
-    (planted, _planted_trial),
-    (digits, _digits_trial),
-    (populations, _brain_trial),
-    (learners, _stream_trial),
-    (language, _language_trial),
-    (superposition, _directions_trial),
-    (organisms, _corpus_trial),
-)
-"""Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives."""
+MAKERS: Mapping[Any, Callable[[Method, str, str], Made | None]] = {
+    digits: _digits_trial,
+    populations: _brain_trial,
+    learners: _stream_trial,
+    language: _language_trial,
+    superposition: _directions_trial,
+}
+"""Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives.
+
+A kind that is not named here has ``build``, ``card`` and ``task``: its card says which units carry the answer."""

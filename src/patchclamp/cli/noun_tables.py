@@ -43,7 +43,7 @@ def show(noun: Any, top: int) -> None:
     elif isinstance(noun, Training):
         _training(noun)
     if noun.provenance.tier == "experimental":
-        _console().print(f"{escape(noun.provenance.method)} is [bold]experimental[/]: docs/method.md says why")
+        _console().print(f"{escape(noun.provenance.method)} is [bold]experimental[/]: docs/howto/method.md says why")
 
 
 def sentence(estimate: Estimate, *, bare: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Edit: change a subject's weights so that it answers otherwise."""
+"""Change a subject's weights so that it gives another answer."""
 
 from typing import Any
 
@@ -27,12 +27,12 @@ def edit(
     """Find a change of a subject's weights under which it gives the answers of a task.
 
     Args:
-        subject: what lies in the rig; its weights stay as they are.
-        task: what it should answer: each case with its new answer, and its subject as the part ``subject``.
+        subject: the network; its weights stay as they are.
+        task: each case with its new answer, and its subject as the part ``subject``.
         text: activity of the same subject over ordinary text, which the change should leave alone.
-        method: a method of the room ``control`` by name, or one of your own; by default ``rank_one``.
+        method: a method of the room ``control``, its name or one of your own; the default is ``rank_one``.
         seed: of everything random.
-        progress: called with what is done and what there is in all.
+        progress: called as ``progress(done, total)``.
         options: of the method; see ``patchclamp methods control/NAME``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Facts: what an edit of one fact is made for, and the site whose keys it reads."""
+"""The task of one fact to edit, and the site whose keys the edit reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,16 @@ from patchclamp.subjects.protocols import ReadsText, Records
 
 @checked
 def fact(prompt: str, subject: str, target: str, *, contrast: str | None = None) -> Task:
-    """Return the task of one fact told otherwise: a prompt, its new answer, and which part of it is the subject.
+    """Return the task of one edited fact: a prompt, its new answer, and which part of the prompt is the subject.
 
     Args:
         prompt: ends where the answer follows.
         subject: who or what the fact is about; its last occurrence in the prompt counts.
         target: the new answer, with its leading space.
-        contrast: the answer until now.
+        contrast: the present answer.
+
+    Returns:
+        Task: one case.
 
     Raises:
         PatchclampError: a prompt without its subject.
@@ -39,6 +42,7 @@ def fact(prompt: str, subject: str, target: str, *, contrast: str | None = None)
     return Task((case,), "log_probability")
 
 
+@checked
 def only_fact(subject: ReadsText, task: Task) -> tuple[Case, Part, tuple[int, ...]]:
     """Return the one case of a task, its part ``subject``, and the id of its answer.
 
@@ -63,8 +67,9 @@ def only_fact(subject: ReadsText, task: Task) -> tuple[Case, Part, tuple[int, ..
     return case, about, answer
 
 
+@checked
 def key_site(subject: Records, layer: int | None = None) -> str:
-    """Return the site whose activity are the keys of an MLP: ``blocks.L.mlp.act``.
+    """Return the site whose activations are the keys of an MLP: ``blocks.L.mlp.act``.
 
     Args:
         subject: has blocks.
@@ -86,13 +91,13 @@ def key_site(subject: Records, layer: int | None = None) -> str:
 
 @checked
 def neighbours(task: Task, text: Recording, *, skip: Natural = 0, n: Natural = 20) -> tuple[Task, Task]:
-    """Return what stands beside a fact where nothing else is given: paraphrases, and other prompts.
+    """Return default prompts to test an edit on: paraphrases of the fact, and unrelated prompts.
 
     Args:
         task: one fact.
         text: ordinary text.
-        skip: its first texts are left out, for an edit may have been made after these.
-        n: how many of each, at most.
+        skip: number of first texts to leave out, because the edit may have been fitted on them.
+        n: most prompts of each kind.
 
     Returns:
         tuple: the fact's prompt after other texts, with its answer; and beginnings of texts, which say nothing of it.

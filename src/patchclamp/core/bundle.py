@@ -1,6 +1,6 @@
 """Bundle: a folder of one JSON manifest, append-only safetensors pieces and a journal that commits them.
 
-The format is described, with its limits and their reasons, in ``docs/bundle.md``.
+The format is described, with its limits and their reasons, in ``docs/reference/bundle.md``.
 """
 
 import errno

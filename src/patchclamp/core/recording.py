@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.checks import subject_of
 from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, find_kind, kind_names, unpack_stimuli
@@ -152,7 +153,7 @@ class Recording:
         return column[places.index(unit.position)]
 
     def _refuse_stranger(self, unit: UnitKey) -> None:
-        slug, _ = made_on(self)
+        slug, _ = subject_of(self)
         if slug and unit.subject not in (None, slug):
             raise PatchclampError(
                 expected=f"a key of {slug}, which was recorded",
@@ -204,17 +205,6 @@ class Recording:
             if site in self.rows:
                 digest.update(np.ascontiguousarray(self.rows[site]).tobytes())
         return digest.hexdigest()
-
-
-def made_on(values: Any) -> tuple[str, str]:
-    """Return slug and hash of the subject that a recording or survey was made on; empty where it does not say."""
-    about = getattr(values, "provenance", None)
-    if not isinstance(about, Mapping) and hasattr(values, "bundle"):
-        about = values.bundle.manifest
-    subject = about.get("subject") if isinstance(about, Mapping) else None
-    if isinstance(subject, Mapping):
-        return str(subject.get("slug") or ""), str(subject.get("hash") or "")
-    return (subject, "") if isinstance(subject, str) else ("", "")
 
 
 def _nothing_counted(site: str) -> PatchclampError:

@@ -1,4 +1,4 @@
-"""Decode: what can be predicted of a recording, or read from it."""
+"""Predict a recording from another, or read labels from it."""
 
 from patchclamp.core.rooms import make_callable
 from patchclamp.decode.decode import decode

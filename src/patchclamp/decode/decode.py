@@ -1,4 +1,4 @@
-"""Decode: read labels from activity."""
+"""Read labels from activity."""
 
 from typing import Any
 
@@ -24,15 +24,16 @@ def decode(
     progress: Progress | None = None,
     **options: Any,
 ) -> Readout:
-    """Read the label of every stimulus from the activity that it evoked, and score that on rows not fitted on.
+    """Predict the label of every stimulus from the activity it evoked, scored on rows that were not fitted.
 
     Args:
         recording: activity that is read: of a brain, or a network's layer.
         labels: a labelled case for every stimulus, in the same order.
         split: folds over the stimuli.
-        method: a method of the room ``decode`` that takes labels, by name, or one of your own; ``linear`` by default.
+        method: a method of the room ``decode`` that takes labels, its name or one of your own; the default is
+            ``linear``.
         seed: of everything random.
-        progress: called with what is done and what there is in all.
+        progress: called as ``progress(done, total)``.
         options: of the method; see ``patchclamp methods decode/NAME``.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Encode: predict one recording's activity from another's."""
+"""Predict one recording's activity from another's."""
 
 from typing import Any
 
@@ -23,15 +23,15 @@ def encode(
     progress: Progress | None = None,
     **options: Any,
 ) -> Readout:
-    """Predict every target from features, and score the predictions on rows that were not fitted on.
+    """Predict every target from features, scored on rows that were not fitted.
 
     Args:
         features: activity that is read: a network's layer, or what the stimuli hold.
         targets: activity that is predicted, of the same stimuli in the same order.
         split: folds over the stimuli.
-        method: a method of the room ``decode`` by name, or one of your own; by default ``ridge``.
+        method: a method of the room ``decode``, its name or one of your own; the default is ``ridge``.
         seed: of everything random.
-        progress: called with what is done and what there is in all.
+        progress: called as ``progress(done, total)``.
         options: of the method; see ``patchclamp methods decode/NAME``.
 
     Returns:

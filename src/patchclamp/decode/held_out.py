@@ -1,4 +1,4 @@
-"""Held out: what every method of this room asks of a split, and how it moves targets for its null."""
+"""Refuse splits that leak, and move targets for the null: what every method of this room shares."""
 
 from collections.abc import Sequence
 
@@ -29,8 +29,19 @@ def refuse_leaks(ids: Sequence[str], split: Split) -> None:
 
 
 def move(targets: np.ndarray, split: Split, draw: np.random.Generator) -> np.ndarray:
-    """Return targets that do not fit their rows: shifted in a circle by at least a tenth of them, so that slow targets
-    stay slow; in random order where the split says that rows are apart.
+    """Return targets that do not fit their rows: rolled, or shuffled if the split says that rows are apart.
+
+    They are rolled by at least a tenth of the rows, so that slow targets stay slow.
+
+    Args:
+        targets: ``(row, …)`` targets or labels.
+        split: folds; its course says whether rows are apart.
+        draw: the random generator.
+
+    Returns:
+        ``(row, …)`` the same targets in another order.
+
+    Source: circular shifts as null of time series: Harris (2020), bioRxiv 2020.11.29.402719.
     """
     n = len(targets)
     if split.course is not None:
@@ -41,6 +52,6 @@ def move(targets: np.ndarray, split: Split, draw: np.random.Generator) -> np.nda
 
 
 def middle_of(null: np.ndarray) -> Interval:
-    """Return the interval in which 95 % of refits on moved targets lie."""
+    """Return the interval that holds 95 % of the refits on moved targets."""
     low, high = np.nanquantile(null, [0.025, 0.975])
     return Interval(float(low), float(high), 0.95, f"{len(null)} refits on moved targets")

@@ -1,4 +1,4 @@
-"""Decompose: parts of activity that mean more than single neurons do, as bases."""
+"""Decompose activations into directions that mean more than single neurons, as bases."""
 
 from patchclamp.core.rooms import make_callable
 from patchclamp.decompose.buffer import ArraySource, RecordingSource, TextSource, gather

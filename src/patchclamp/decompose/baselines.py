@@ -1,4 +1,4 @@
-"""Baselines: principal components and random directions, which any dictionary must beat."""
+"""Baselines that any dictionary must beat: principal components and random directions."""
 
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +15,13 @@ def principal_components(x: Float[np.ndarray, "row width"], n_features: int, nam
         n_features: how many; at most the width and one less than the rows.
         name: slug used in keys.
 
+    Returns:
+        Basis: orthonormal D ``(feature, width)``, and the mean as b_dec.
+
     Raises:
         PatchclampError: more components than there can be.
+
+    Source: Pearson (1901), Philosophical Magazine 2, 559; Hotelling (1933).
 
     Cost: one covariance in float64 and the eigenvectors of a width by width matrix.
 
@@ -39,7 +44,7 @@ def principal_components(x: Float[np.ndarray, "row width"], n_features: int, nam
 def random_directions(
     x: Float[np.ndarray, "row width"], n_features: int, k: int, *, seed: int = 0, name: str = "random"
 ) -> Basis:
-    """Return random directions of length 1, read by themselves and the k largest kept: what chance finds.
+    """Return random directions of length 1 of which each vector keeps the k largest: what chance finds.
 
     Args:
         x: activations, for their mean.
@@ -48,8 +53,17 @@ def random_directions(
         seed: of the directions.
         name: slug used in keys.
 
+    Returns:
+        Basis: D ``(feature, width)``, activation ``topk``.
+
     Raises:
         PatchclampError: k beyond the number of features.
+
+    Source: ours; random baselines as in 2309.08600, section 3.
+
+    Example:
+        >>> random_directions(np.ones((5, 4), np.float32), 7, 2).n_units
+        7
     """
     check_kept(k, n_features)
     rows = np.random.default_rng(seed).normal(size=(n_features, x.shape[1]))
@@ -60,6 +74,11 @@ def random_directions(
 
 def check_components(n_features: int, n_rows: int, width: int) -> None:
     """Refuse a number of principal components that activations do not have.
+
+    Args:
+        n_features: how many are wanted.
+        n_rows: rows of the activations.
+        width: their width.
 
     Raises:
         PatchclampError: with how many they have.

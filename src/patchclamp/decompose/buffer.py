@@ -1,4 +1,4 @@
-"""Buffer: activations from a text, a recording or arrays, mixed in bounded memory, in an order that a seed decides."""
+"""Activation store: activations of a text, a recording or arrays, shuffled by a seed in bounded memory."""
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
@@ -23,7 +25,7 @@ Rows = dict[str, Tensor]
 
 
 class Source:
-    """Where activations come from, chunk after chunk, the same every time."""
+    """A source of activations: rows of sites, chunk by chunk."""
 
     @property
     def subject(self) -> Mapping[str, str]:
@@ -62,6 +64,7 @@ class Source:
         return iter(())
 
 
+@checked
 class TextSource(Source):
     """Activations of a language model over a text, straight from its forward passes.
 
@@ -92,10 +95,12 @@ class TextSource(Source):
         for name in ("n_stimuli", "n_tokens", "stimuli"):
             del plan[name]
         return {
-            **plan, "rows": self.n_rows, "dtype": str(self.model.dtype).removeprefix("torch."),
+            **plan,
+            "rows": self.n_rows,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
             # The weights do not say what comes before a text.
             **({"tokenizer": self.model.tokenizer_hash} if self.model.tokenizer.prepends else {}),
-        }  # fmt: skip
+        }
 
     @property
     def n_rows(self) -> int:
@@ -119,7 +124,7 @@ class TextSource(Source):
         """Yield the rows of every forward pass from number ``start`` on."""
         for batch in self.batches.start_at(start * self.batches.batch_size):
             seen: Rows = {}
-            counted = torch.from_numpy(_counted(batch))
+            counted = torch.from_numpy(_count_mask(batch))
 
             def see(path: str, x: Tensor, seen: Rows = seen, counted: Tensor = counted) -> None:
                 seen[path] = x[counted.to(x.device)].float()
@@ -132,6 +137,7 @@ class TextSource(Source):
         return map(_first_rows, self.batches)
 
 
+@checked
 class RecordingSource(Source):
     """Activations of a recording, in memory or on disk.
 
@@ -164,16 +170,11 @@ class RecordingSource(Source):
 
     @cached_property
     def _rows(self) -> int:
-        return sum(int(_counted(part.stimuli).sum()) for part in self._parts([], 0))
+        return sum(int(_count_mask(part.stimuli).sum()) for part in self._parts([], 0))
 
     def width(self, site: str) -> int:
         """Return a site's width."""
-        if site not in self.recording.sites:
-            raise PatchclampError(
-                expected="a site of this recording",
-                got=repr(site),
-                remedy=f"It holds {', '.join(list(self.recording.sites)[:8])}.",
-            )
+        one_of("site of the recording", site, self.recording.sites)
         return self.recording.sites[site].width
 
     def match(self, pattern: str) -> list[str]:
@@ -192,7 +193,7 @@ class RecordingSource(Source):
     def chunks(self, sites: Sequence[str], start: int) -> Iterator[Rows]:
         """Yield the rows of every shard from number ``start`` on."""
         for part in self._parts(sites, start):
-            counted = _counted(part.stimuli)
+            counted = _count_mask(part.stimuli)
             found: Rows = {}
             for site in sites:
                 values = torch.as_tensor(np.asarray(part.to_numpy()[site], dtype=np.float32))
@@ -222,12 +223,13 @@ def _first_rows(stimuli: Sequence[Shown]) -> Tensor:
     return torch.cat([torch.arange(n) == 0 for n in counts]) if counts else torch.zeros(0, dtype=torch.bool)
 
 
-def _counted(stimuli: Sequence[Shown]) -> np.ndarray:
+def _count_mask(stimuli: Sequence[Shown]) -> np.ndarray:
     return np.concatenate([s.counted for s in stimuli]) if stimuli else np.zeros(0, dtype=bool)
 
 
+@checked
 class ArraySource(Source):
-    """Activations that are arrays already.
+    """Read activations from arrays.
 
     Args:
         values: site path to ``(row, width)`` array, all with the same rows.
@@ -413,13 +415,17 @@ class ShuffleBuffer:
                 )
 
 
+@checked
 def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
-    """Return a site's first rows as one array, for methods that need all at once.
+    """Collect a site's first rows into one array, for methods that need all at once.
 
     Args:
-        source: where rows come from.
-        site: which site.
-        most: rows at most; all where left out.
+        source: where activations come from.
+        site: its path.
+        most: most rows; the default is all.
+
+    Returns:
+        ``(row, width)`` activations, float32.
 
     Raises:
         PatchclampError: NaN or infinite activations.

@@ -1,4 +1,4 @@
-"""Concepts: what sentences make a feature active, beside random directions, and which tokens it promotes."""
+"""Which sentences make a feature active, beside random directions, and which tokens it promotes."""
 
 import math
 from collections.abc import Sequence
@@ -45,18 +45,24 @@ def sentence_scores(
     directions: Float[np.ndarray, "feature width"],
     sentences: Int[np.ndarray, " token"],
 ) -> Float[np.ndarray, "sentence feature"]:
-    """Return how active every direction is in every sentence: the largest cosine(activation, z) over its tokens.
+    """Return the activation of every direction in every sentence: the largest cosine(x, z) over its tokens.
 
     Args:
-        values: activations.
-        directions: z, one per row.
+        values: ``(token, width)`` activations x.
+        directions: ``(feature, width)`` z.
         sentences: the number of each token's sentence, from 0; −1 for tokens that are left out (bos, padding).
 
     Returns:
-        −1 for a sentence without tokens and for a direction of length zero.
+        ``(sentence, feature)`` cosines; −1 for a sentence without tokens and for a direction of length zero.
 
     Raises:
         PatchclampError: no token is left.
+
+    Source: 2506.10920, the scores of concept detection.
+
+    Example:
+        >>> sentence_scores(np.eye(2)[[0, 1, 1]], np.eye(2), np.array([0, 0, 1])).tolist()
+        [[1.0, 1.0], [0.0, 1.0]]
     """
     counted = sentences >= 0
     if not counted.any() or len(sentences) != len(values):
@@ -110,6 +116,9 @@ def detect_concepts(
 
     Raises:
         PatchclampError: no token, no concept, or no sentence of one of the halves.
+
+    Source: 2506.10920, concept detection. Departs from it in labels instead of a language model, and in all sentences
+    instead of five of each kind.
     """
     naming = (sentences >= 0) & (sentences % 2 == 0)
     scoring = (sentences >= 0) & (sentences % 2 == 1)
@@ -131,19 +140,30 @@ def detect_concepts(
     found = [detection_score(s[a], s[~a]) for s, a in zip(scores.T, activating.T, strict=True)]
     n_activating = activating.sum(axis=0)
     return Detection(
-        tuple(map(int, concepts)), tuple(found), tuple(map(int, n_activating)),
+        tuple(map(int, concepts)),
+        tuple(found),
+        tuple(map(int, n_activating)),
         tuple(int(n) for n in len(numbers) - n_activating),
-    )  # fmt: skip
+    )
 
 
 def random_directions(n: int, width: int, sparsity: float, *, seed: int) -> Float[np.ndarray, "n width"]:
-    """Draw directions as sparse as features: normal weights on ⌈p d⌉ neurons, of length 1.
+    """Draw random directions as sparse as features: normal weights on ⌈p d⌉ neurons, of length 1.
 
     Args:
         n: how many.
         width: of the site.
-        sparsity: p.
+        sparsity: p, the share of neurons that are not zero.
         seed: of the draw.
+
+    Returns:
+        ``(n, width)`` directions of length 1.
+
+    Source: ours: the random control of 2506.10920's features.
+
+    Example:
+        >>> (random_directions(3, 8, 0.25, seed=0) != 0).sum(1).tolist()
+        [2, 2, 2]
     """
     rng = np.random.default_rng(seed)
     found = np.zeros((n, width), dtype=np.float32)
@@ -156,16 +176,28 @@ def random_directions(n: int, width: int, sparsity: float, *, seed: int) -> Floa
 def describe_outputs(
     model: LanguageModel, site: str, directions: Float[np.ndarray, "feature width"], *, top: int = 25
 ) -> list[tuple[list[str], list[str]]]:
-    """Return the tokens that every direction promotes most and least: W_U · norm(W_down z).
+    """Return the tokens that every direction promotes most, and least: W_U · norm(W_down z).
 
     Args:
         model: a language model that a family covers.
         site: an ``mlp.act`` site.
-        directions: z, one per row.
+        directions: ``(feature, width)`` z.
         top: tokens of each sign; the paper shows 25 to 75.
+
+    Returns:
+        list: per direction the most promoted tokens, and the least.
 
     Raises:
         PatchclampError: no family covers the model.
+
+    Source: 2506.10920, the tokens that a feature promotes.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> [(most, least)] = describe_outputs(cat, "blocks.0.mlp.act", np.eye(16, dtype=np.float32)[[7]], top=1)
+        >>> most, least
+        ([' sat'], [' ran'])
     """
     like = next(model.module.parameters())
     promoted = model.promoted(site, torch.from_numpy(np.ascontiguousarray(directions)).to(like))

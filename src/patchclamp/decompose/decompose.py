@@ -1,4 +1,4 @@
-"""Decompose: split what sites do into directions, by any method of this room."""
+"""Decompose a site's activations into directions by any method of this room."""
 
 from collections.abc import Callable
 from pathlib import Path

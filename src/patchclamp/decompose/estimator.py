@@ -1,4 +1,4 @@
-"""Estimator: a sparse autoencoder of arrays, shaped as scikit-learn's estimators are."""
+"""A sparse autoencoder of arrays with scikit-learn's estimator interface."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_files import find_method
 from patchclamp.decompose.buffer import ArraySource
@@ -65,10 +66,7 @@ class SparseAutoencoder:
             PatchclampError: no such option.
         """
         for name, value in options.items():
-            if name not in self.get_params():
-                raise PatchclampError(
-                    expected=f"an option among {', '.join(self.get_params())}", got=repr(name), remedy="See its help."
-                )
+            one_of("option", name, self.get_params())
             setattr(self, name, value)
         return self
 
@@ -81,9 +79,11 @@ class SparseAutoencoder:
         values = {"x": _matrix(X)} if y is None else {"x": _matrix(X), "y": _matrix(y)}
         source = ArraySource(values)
         recipe = Recipe(
-            batch_size=max(min(self.batch_size, source.n_rows // 4), 1), learning_rate=self.learning_rate,
-            passes=self.passes, seed=self.seed,
-        )  # fmt: skip
+            batch_size=max(min(self.batch_size, source.n_rows // 4), 1),
+            learning_rate=self.learning_rate,
+            passes=self.passes,
+            seed=self.seed,
+        )
         job = Job("x", "x" if y is None else "y", self._config())
         [trained] = train(source, [job], recipe, device=self.device)
         self.coder_: SparseCoder = trained.coder
@@ -98,21 +98,21 @@ class SparseAutoencoder:
 
     def transform(self, X: Any) -> Float[np.ndarray, "row latent"]:
         """Return the latents of activations, densely."""
-        return self._in_blocks(self._fitted().encode, X)
+        return self._in_blocks(self._coder().encode, X)
 
     def predict(self, X: Any) -> Float[np.ndarray, "row width"]:
         """Return what the coder writes for activations: their reconstruction, or the target's."""
-        return self._in_blocks(self._fitted(), X)
+        return self._in_blocks(self._coder(), X)
 
     def to_basis(self, name: str = "features") -> Basis:
         """Return the coder as a Basis; a transcoder's reads the site ``x``."""
-        return self._fitted().to_basis(name, self.reads_)
+        return self._coder().to_basis(name, self.reads_)
 
     def _in_blocks(self, work: Any, X: Any) -> np.ndarray:
         parts = torch.as_tensor(_matrix(X), device=self.device).split(BLOCK)
         return torch.cat([work(part) for part in parts]).detach().cpu().numpy()
 
-    def _fitted(self) -> SparseCoder:
+    def _coder(self) -> SparseCoder:
         if not hasattr(self, "coder_"):
             raise PatchclampError(expected="a fitted coder", got="none yet", remedy="Call fit(X) first.")
         return self.coder_
@@ -124,10 +124,24 @@ class SparseAutoencoder:
 def config_of(
     method: str, n_latents: int, *, k: int | None = None, sparsity: float | None = None, skip: bool = False
 ) -> CoderConfig:
-    """Return a method's config; what the method does not take is left out.
+    """Return a method's coder configuration; options that the method lacks are ignored.
+
+    Args:
+        method: ``l1``, ``topk``, ``batchtopk`` or ``jumprelu``.
+        n_latents: number of latents.
+        k: latents kept of a vector.
+        sparsity: the penalty λ.
+        skip: whether a transcoder has a linear path.
+
+    Returns:
+        CoderConfig: of that method.
 
     Raises:
         PatchclampError: an unknown method, or numbers that do not fit.
+
+    Example:
+        >>> config_of("topk", 64, k=4).k
+        4
     """
     options = find_method(method, "decompose").options
     if not issubclass(options, CoderOptions):

@@ -15,7 +15,7 @@ MOST = 8192
 def measure_first_tokens(
     source: Source, bases: Mapping[str, Basis], *, most: int = MOST
 ) -> dict[str, dict[str, float | None]]:
-    """Return what first tokens hide: the first token of a window can have a norm a hundred times that of the others.
+    """Measure the share of a site's norm and error in first tokens, whose norm can be a hundred times that of others.
 
     Args:
         source: activations whose stimuli are known; of arrays nothing is returned.
@@ -50,12 +50,14 @@ def measure_first_tokens(
             error = (y - decode(basis, encode(basis, x), x)).double().square().sum(1)
         size = y.double().square().sum(1)
         found[path] = {
-            "tokens": float(first.double().mean()), "norm": float(size[first].sum() / size.sum().clamp(min=1e-12)),
-            "unexplained": _unexplained(y, error), "without": _unexplained(y[~first], error[~first]),
-        }  # fmt: skip
+            "tokens": float(first.double().mean()),
+            "norm": float(size[first].sum() / size.sum().clamp(min=1e-12)),
+            "unexplained": _unexplained_variance(y, error),
+            "without": _unexplained_variance(y[~first], error[~first]),
+        }
     return found
 
 
-def _unexplained(y: torch.Tensor, error: torch.Tensor) -> float | None:
+def _unexplained_variance(y: torch.Tensor, error: torch.Tensor) -> float | None:
     variance = (y.double() - y.double().mean(0)).square().sum() if len(y) else torch.zeros(())
     return float(error.sum() / variance) if variance > 0 else None

@@ -1,4 +1,4 @@
-"""What the cards of this room share: the options of a dictionary, and how one is made at some sites."""
+"""Options that the dictionary cards of this room share, and the fit of bases at sites."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -107,7 +107,16 @@ class DictionaryOptions:
         raise NotImplementedError
 
     def make(self, source: Source, pairs: Pairs, run: Run) -> Dictionary:
-        """Return the bases at some sites."""
+        """Return the bases at some sites.
+
+        Args:
+            source: activations.
+            pairs: sites that are read and written.
+            run: method, seed, folder and progress.
+
+        Returns:
+            Dictionary: a basis per written site.
+        """
         raise NotImplementedError
 
 
@@ -134,12 +143,24 @@ class CoderOptions(DictionaryOptions):
     def recipe(self, seed: int) -> Recipe:
         """Return how it is trained."""
         return Recipe(
-            batch_size=self.coder_batch, learning_rate=self.learning_rate, passes=self.passes,
-            buffer_bytes=self.buffer * 2**20, seed=seed,
-        )  # fmt: skip
+            batch_size=self.coder_batch,
+            learning_rate=self.learning_rate,
+            passes=self.passes,
+            buffer_bytes=self.buffer * 2**20,
+            seed=seed,
+        )
 
     def make(self, source: Source, pairs: Pairs, run: Run) -> Dictionary:
-        """Train a coder at each pair of sites, and keep them where there is a folder."""
+        """Train a coder at each pair of sites, and save them if there is a folder.
+
+        Args:
+            source: activations.
+            pairs: sites that are read and written.
+            run: method, seed, folder and progress.
+
+        Returns:
+            Dictionary: a basis per written site.
+        """
         jobs = [Job(reads, writes, self.config(self.features(source.width(writes)))) for reads, writes in pairs]
         recipe, device = self.recipe(run.seed), self.device or source.device
         total = source.n_rows * recipe.passes // recipe.batch_size * recipe.batch_size
@@ -148,9 +169,15 @@ class CoderOptions(DictionaryOptions):
         run.state(Need(what, memory_bytes(source, jobs, recipe), disk_bytes(source, jobs)))
         if run.out is not None:
             return train_dictionary(
-                source, jobs, recipe, out=run.out, name=self.name or None, resume=run.resume, device=device,
+                source,
+                jobs,
+                recipe,
+                out=run.out,
+                name=self.name or None,
+                resume=run.resume,
+                device=device,
                 progress=run.progress,
-            )  # fmt: skip
+            )
         trained = train(source, jobs, recipe, device=device, progress=run.progress)
         slug = self.name or f"{run.method}-{jobs[0].config.n_latents}"
         bases = {
@@ -168,20 +195,45 @@ class FactorOptions(DictionaryOptions):
     FEATURES: ClassVar[int] = 100
 
     def check(self, n_features: int, n_rows: int, width: int) -> None:
-        """Refuse, before activations are computed, numbers that they cannot be decomposed with."""
+        """Refuse, before activations are computed, numbers that they cannot be decomposed with.
+
+        Args:
+            n_features: number of features.
+            n_rows: rows of the activations.
+            width: their width.
+        """
         raise NotImplementedError
 
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int
     ) -> tuple[Basis, Mapping[str, Any]]:
-        """Return the basis of activations, and the curves of what was followed."""
+        """Fit the basis, and return it with curves of the fit.
+
+        Args:
+            x: ``(row, width)`` activations.
+            n_features: number of features.
+            name: slug of the basis.
+            seed: of everything random.
+
+        Returns:
+            tuple: the basis, and curves by name.
+        """
         raise NotImplementedError
 
     def _default(self, width: int) -> int:
         return self.FEATURES
 
     def make(self, source: Source, pairs: Pairs, run: Run) -> Dictionary:
-        """Decompose each site, and keep the bases where there is a folder."""
+        """Decompose each site, and save the bases if there is a folder.
+
+        Args:
+            source: activations.
+            pairs: sites that are read and written.
+            run: method, seed, folder and progress.
+
+        Returns:
+            Dictionary: a basis per site.
+        """
         sites = [writes for _, writes in pairs]
         for site in sites:
             self.check(self.features(source.width(site)), source.n_rows, source.width(site))
@@ -199,8 +251,12 @@ class FactorOptions(DictionaryOptions):
             curves[site] = {**found, **measure_basis(bases[site], x)}
             if run.progress is not None:
                 run.progress((i + 1) * len(x), len(sites) * len(x))
-        plan = {**source.about, "seed": run.seed, "sparsity": getattr(self, "sparsity", None),
-                "k": getattr(self, "k", None)}  # fmt: skip
+        plan = {
+            **source.about,
+            "seed": run.seed,
+            "sparsity": getattr(self, "sparsity", None),
+            "k": getattr(self, "k", None),
+        }
         about = {"plan": plan, "first_tokens": measure_first_tokens(source, bases)}
         made = Dictionary(bases, dict(source.subject), run.method, about, curves)
         if run.out is not None:
@@ -211,10 +267,24 @@ class FactorOptions(DictionaryOptions):
 def open_source(
     subject: Any, corpus: Corpus | None, recording: Recording | StoredRecording | None, *, batch_size: int = 8
 ) -> Source:
-    """Return where activations come from: a subject that reads a corpus, or a recording.
+    """Return the source of activations: a subject that reads a corpus, or a recording.
+
+    Args:
+        subject: a language model, with a corpus.
+        corpus: a text.
+        recording: activations instead of both.
+        batch_size: stimuli per forward pass.
+
+    Returns:
+        Source: rows of sites.
 
     Raises:
         PatchclampError: neither, or both; a subject that reads no text.
+
+    Example:
+        >>> from patchclamp.organisms import superposition
+        >>> open_source(None, None, superposition.make().recording).match("x")
+        ['x']
     """
     if (recording is None) == (subject is None or corpus is None):
         raise PatchclampError(
@@ -243,7 +313,19 @@ def make_basis(
     seed: int,
     progress: Progress,
 ) -> Basis:
-    """Return the basis of the one site that options name: what every card of this room gives.
+    """Return the basis of the one site that options name: the result of every card of this room.
+
+    Args:
+        options: of the method; they name the site.
+        method: its name.
+        subject: a language model, with a corpus.
+        corpus: a text.
+        recording: activations instead of both.
+        seed: of everything random.
+        progress: called with activations done and in all.
+
+    Returns:
+        Basis: ``(feature, width)`` directions with their site.
 
     Raises:
         PatchclampError: as ``open_source``; a pattern of several sites.
@@ -262,7 +344,21 @@ def make_basis(
 
 
 def measure_basis(basis: Basis, x: Float[np.ndarray, "row width"], most: int = 8192) -> dict[str, Any]:
-    """Return the share of the variance that a basis leaves of its own activations, and its active units per vector."""
+    """Measure the unexplained share of variance, L0 and dead units of a basis on activations.
+
+    Args:
+        basis: the basis.
+        x: ``(row, width)`` activations.
+        most: most rows that are measured.
+
+    Returns:
+        dict: ``unexplained``, ``l0`` (units per vector) and ``dead`` (share of units), each as a curve of one point.
+
+    Example:
+        >>> x = np.eye(3, dtype=np.float32)
+        >>> measure_basis(Basis("b", "directions", decoder=x), x)["l0"]
+        [[3, 1.0]]
+    """
     rows = torch.from_numpy(x[:: max(len(x) // most, 1)][:most])
     with torch.no_grad():
         f = encode(basis, rows)
@@ -270,7 +366,8 @@ def measure_basis(basis: Basis, x: Float[np.ndarray, "row width"], most: int = 8
     variance = (rows - rows.mean(0)).square().sum().clamp(min=1e-12)
     on = (f.abs() > 0).float()
     measures = {
-        "unexplained": float(error.square().sum() / variance), "l0": float(on.sum(1).mean()),
+        "unexplained": float(error.square().sum() / variance),
+        "l0": float(on.sum(1).mean()),
         "dead": float((on.sum(0) == 0).float().mean()),
-    }  # fmt: skip
+    }
     return {name: [[len(rows), value]] for name, value in measures.items()}

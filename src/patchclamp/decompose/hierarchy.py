@@ -1,4 +1,4 @@
-"""Hierarchy: features of features, and which neurons a family of features shares."""
+"""Features of features, and which neurons a family of features shares."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +89,8 @@ def build_hierarchy(
     Raises:
         PatchclampError: levels that do not fall, or not one sparsity a level; see ``SNMF``.
 
+    Source: 2506.10920 for the hierarchy; Trigeorgis et al. (2017), IEEE TPAMI 39, 417, for fitting it jointly.
+
     Cost: one SNMF per level, of which the first is by far the largest; each joint step some six products like its.
 
     Example:
@@ -126,7 +128,7 @@ def _fitted_jointly(
     constrained: bool,
 ) -> tuple[Tensor, list[Tensor], tuple[float, float]]:
     """Return Z_Lᵀ, the Yᵀ, and the relative error before and after; the best iterate, as for one level."""
-    parts = [part.requires_grad_(True) for part in _balanced([*chain, top])]
+    parts = [part.requires_grad_(True) for part in _balance([*chain, top])]
     support = top != 0
     optimiser = torch.optim.Adam(parts, lr=learning_rate)
     energy = float(x.double().square().sum())
@@ -153,7 +155,7 @@ def _fitted_jointly(
     return held[-1], held[:-1], (errors[0], min(errors))
 
 
-def _balanced(parts: list[Tensor]) -> list[Tensor]:
+def _balance(parts: list[Tensor]) -> list[Tensor]:
     """Return factors of the same product whose columns, but the last factor's, have a mean square of 1.
 
     SNMF's codes have columns of length 1, so their entries shrink with the number of tokens and Adam's steps, which
@@ -188,7 +190,7 @@ def core_and_exclusive(
 
     Args:
         features: Zᵀ of the family, such as one feature per day of the week.
-        shared_by: how many features a neuron of the core is in at least; all where left out.
+        shared_by: number of features that share a neuron of the core; the default is all.
 
     Example:
         >>> core, own = core_and_exclusive(np.array([[1.0, 2, 0], [3, 0, 1]]))

@@ -1,4 +1,4 @@
-"""Matrix: activations as the factorisations take them, one row per token, checked once; and the basis they end in."""
+"""Check activations for the factorisations, one row per token, and build the basis that they return."""
 
 from typing import Any
 
@@ -12,15 +12,22 @@ from patchclamp.core.errors import PatchclampError
 
 
 def as_matrix(X: Any, n_features: int, *, device: str | None = None) -> Float[Tensor, "token width"]:
-    """Return activations as a tensor, float64 where they are, float32 otherwise.
+    """Return activations as a tensor, float64 if they are, else float32.
 
     Args:
         X: ``(token, width)``, NumPy or PyTorch, any floating dtype.
         n_features: how many features are wanted of them.
-        device: where to compute; where X lies if left out.
+        device: where to compute; the default is where X lies.
+
+    Returns:
+        ``(token, width)`` tensor.
 
     Raises:
         PatchclampError: not a matrix of numbers, empty, NaN or infinite, all zero, or fewer tokens than features.
+
+    Example:
+        >>> as_matrix(np.ones((3, 2), np.float16), 1).dtype
+        torch.float32
     """
     try:
         x = X if isinstance(X, Tensor) else torch.from_numpy(np.ascontiguousarray(_plain(np.asarray(X))))

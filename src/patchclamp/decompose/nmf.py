@@ -1,4 +1,4 @@
-"""NMF: activations that are never negative, in parts that are never negative, by scikit-learn."""
+"""NMF by scikit-learn, for activations that are never negative."""
 
 import importlib
 import warnings
@@ -116,5 +116,5 @@ def _scikit_learn() -> Any:
         raise PatchclampError(
             expected="scikit-learn, which computes NMF",
             got="none installed",
-            remedy="pip install 'patchclamp[features]'.",
+            remedy="pip install 'patchclamp[science]'.",
         ) from problem

@@ -1,4 +1,4 @@
-"""Recipe: which sparse coders are trained, how, and what that takes."""
+"""The recipe of sparse coders: which are trained, how, and what that takes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
 from patchclamp.decompose.buffer import Source
@@ -15,13 +16,14 @@ from patchclamp.train import Plan
 MOST_DEAD = 10_000_000
 
 
+@checked
 @dataclass(frozen=True)
 class Job:
     """One coder to train.
 
     Args:
         reads: site that it reads.
-        writes: site that it writes; the one that it reads for an autoencoder.
+        writes: site that it writes; of an autoencoder the one that it reads.
         config: kind and size.
     """
 
@@ -35,19 +37,20 @@ class Job:
         return self.reads != self.writes
 
 
+@checked
 @dataclass(frozen=True)
 class Recipe:
-    """How coders are trained.
+    """Hold how coders are trained.
 
     Args:
         batch_size: activations per step.
-        learning_rate: of Adam; 0.0015 · √(4096 / latents), at most 0.005, where left out.
+        learning_rate: of Adam; the default is 0.0015 · √(4096 / latents), at most 0.005.
         warmup: share of the steps over which the learning rate and the sparsity penalty rise.
         decay: share of the steps, at the end, over which the learning rate falls.
-        passes: how often the text is gone through.
+        passes: how often the text is used.
         buffer_bytes: most memory of the mixing buffer.
-        dead_after: activations without firing that make a latent dead; a tenth of all, at most ten million, where
-            left out.
+        dead_after: activations without firing after which a latent is dead; the default is a tenth of all, at most ten
+            million.
         seed: of the directions at first and of the order of activations.
 
     Raises:
@@ -90,25 +93,47 @@ class Recipe:
         return Plan(steps=n_steps, warmup=self.warmup, decay=self.decay, seed=self.seed)
 
     def age_of_dead(self, n_rows: int) -> int:
-        """Return the activations without firing that make a latent dead, of so many in all."""
+        """Return the number of activations without firing that make a latent dead."""
         return self.dead_after or min(max(n_rows // 10, self.batch_size), MOST_DEAD)
 
 
 def manifest_of(source: Source, jobs: Sequence[Job], recipe: Recipe, device: str) -> dict[str, Any]:
-    """Return everything that decides the weights, as JSON-ready data."""
+    """Return everything that decides the weights, as JSON-ready data.
+
+    Args:
+        source: activations.
+        jobs: the coders.
+        recipe: how they are trained.
+        device: where.
+
+    Returns:
+        dict: source, jobs, recipe, device and versions.
+    """
     coders = [{"reads": j.reads, "writes": j.writes, "method": j.config.method, **asdict(j.config)} for j in jobs]
     return {
         "subject": dict(source.subject),
         "plan": {
-            **source.about, "recipe": asdict(recipe), "coders": coders, "device": torch.device(device).type,
+            **source.about,
+            "recipe": asdict(recipe),
+            "coders": coders,
+            "device": torch.device(device).type,
             "threads": torch.get_num_threads(),
         },
         "versions": read_versions("patchclamp", "torch"),
-    }  # fmt: skip
+    }
 
 
 def memory_bytes(source: Source, jobs: Sequence[Job], recipe: Recipe) -> int:
-    """Return what a training takes: buffer, a chunk; weights, gradients and Adam's two moments; one step's own."""
+    """Estimate the bytes of a training: buffer and chunk; weights, gradients and Adam's moments; one step.
+
+    Args:
+        source: activations.
+        jobs: the coders.
+        recipe: how they are trained.
+
+    Returns:
+        int: bytes.
+    """
     sites = list(dict.fromkeys(site for job in jobs for site in (job.reads, job.writes)))
     widths = sum(source.width(site) for site in sites)
     rows = recipe.batch_size * min(
@@ -133,6 +158,15 @@ def _n_weights(source: Source, job: Job) -> int:
 
 
 def buffer_batches(source: Source, sites: Sequence[str], recipe: Recipe) -> int:
-    """Return how many batches the mixing buffer holds."""
+    """Return the number of batches that the shuffle buffer holds.
+
+    Args:
+        source: activations.
+        sites: that it holds.
+        recipe: names its bytes and the batch.
+
+    Returns:
+        int: batches, at least one.
+    """
     widths = sum(source.width(site) for site in dict.fromkeys(sites))
     return min(max(recipe.buffer_bytes // (4 * widths * recipe.batch_size), 1), 64)

@@ -1,4 +1,4 @@
-"""Semi-NMF: sparse groups of neurons that fire together, and how much of each every token has (arXiv 2506.10920)."""
+"""Semi-NMF: sparse groups of neurons that fire together, and the weight of each in every token (arXiv 2506.10920)."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
 from patchclamp.subjects.nnls import nonnegative_least_squares
@@ -76,6 +77,8 @@ def factorise(
 
     Raises:
         PatchclampError: the numbers overflow.
+
+    Source: 2506.10920, section 3; multiplicative updates of Ding, Li & Jordan (2010), IEEE TPAMI 32, 45.
 
     Cost: per iteration (1 + p) n d k + 3 n k² multiplications, 2 n d k + 3 n k² where p ≥ 1/8; memory: a copy of X, and
     twice the codes. The loss costs nothing: it is read off the products that the next iteration needs, to about
@@ -169,22 +172,31 @@ def _inner(a: Tensor, b: Tensor) -> float:
 
 
 def first_codes(x: Float[Tensor, "token width"], k: int, init: Init, *, seed: int) -> Float[Tensor, "token feature"]:
-    """Return codes to begin with, at least 10⁻⁶ everywhere.
+    """Return initial codes, at least 10⁻⁶ everywhere.
 
     ``random``: uniform on (0, 1). ``kmeans``: 1 for the nearest of k centroids after 15 steps from k tokens; a centroid
     that loses all its tokens is drawn anew. ``svd``: √S V of the k largest singular vectors, each with the sign that
     gives it the larger positive part.
 
     Args:
-        x: X.
+        x: ``(token, width)`` X.
         k: how many features.
         init: which of these.
         seed: of the draw; ``svd`` draws nothing.
 
+    Returns:
+        ``(token, feature)`` codes.
+
     Raises:
-        PatchclampError: ``svd`` is asked for more features than the width.
+        PatchclampError: ``svd`` with more features than the width.
+
+    Source: Ding, Li & Jordan (2010), IEEE TPAMI 32, 45, for ``kmeans``.
 
     Cost: ``kmeans`` 15 n d k multiplications; ``svd`` n d² and the eigenvectors of a width by width matrix.
+
+    Example:
+        >>> first_codes(torch.eye(4), 2, "random", seed=0).shape
+        torch.Size([4, 2])
     """
     rng = np.random.default_rng(seed)
     if init == "random":
@@ -207,11 +219,11 @@ def first_codes(x: Float[Tensor, "token width"], k: int, init: Init, *, seed: in
 
 
 def _nearest_centroids(x: Float[Tensor, "token width"], k: int, rng: np.random.Generator) -> Int[Tensor, " token"]:
-    def drawn(n: int) -> Tensor:
+    def draw(n: int) -> Tensor:
         return torch.from_numpy(rng.choice(len(x), n, replace=False)).to(x.device)
 
-    centroids = x[drawn(k)]
-    nearest = drawn(0)
+    centroids = x[draw(k)]
+    nearest = draw(0)
     for _ in range(LLOYD_STEPS):
         half = centroids.square().sum(1) / 2
         nearest = torch.cat([(part @ centroids.T - half).argmax(1) for part in x.split(BLOCK)])
@@ -219,7 +231,7 @@ def _nearest_centroids(x: Float[Tensor, "token width"], k: int, rng: np.random.G
         centroids = torch.zeros_like(centroids).index_add_(0, nearest, x) / counts.clamp(min=1)[:, None]
         empty = counts == 0
         if empty.any():
-            centroids[empty] = x[drawn(int(empty.sum()))]
+            centroids[empty] = x[draw(int(empty.sum()))]
     return nearest
 
 
@@ -228,7 +240,8 @@ class SNMF:
     """Decompose activations into sparse signed groups of neurons with non-negative codes, as scikit-learn would.
 
     X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by
-    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered (docs/features.md).
+    how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered
+    (docs/results/features.md).
 
     Args:
         n_features: k.
@@ -273,23 +286,32 @@ class SNMF:
             PatchclampError: no such option.
         """
         for name, value in options.items():
-            if name not in self.get_params():
-                raise PatchclampError(
-                    expected=f"an option among {', '.join(self.get_params())}",
-                    got=repr(name),
-                    remedy="See SNMF's documentation.",
-                )
+            one_of("option", name, self.get_params())
             setattr(self, name, value)
         return self
 
     def fit(self, X: Any, y: None = None, *, progress: Progress | None = None) -> "SNMF":
-        """Factorise activations ``(token, width)``, NumPy or PyTorch; float64 stays float64, all else is float32."""
+        """Factorise activations; float64 stays float64, all else becomes float32.
+
+        Args:
+            X: ``(token, width)``, NumPy or PyTorch.
+            y: ignored, as scikit-learn's interface has it.
+            progress: called with iterations done and in all.
+
+        Returns:
+            SNMF: itself, fitted.
+        """
         self._check()
         x = as_matrix(X, self.n_features, device=self.device)
         found = factorise(
-            x, first_codes(x, self.n_features, self.init, seed=self.seed), sparsity=self.sparsity,
-            max_iter=self.max_iter, patience=self.patience, tol=self.tol, progress=progress,
-        )  # fmt: skip
+            x,
+            first_codes(x, self.n_features, self.init, seed=self.seed),
+            sparsity=self.sparsity,
+            max_iter=self.max_iter,
+            patience=self.patience,
+            tol=self.tol,
+            progress=progress,
+        )
         self.components_, self.codes_ = found.features.cpu().numpy(), found.codes.cpu().numpy()
         self.loss_curve_, self.n_iter_, self.best_iter_ = found.losses, len(found.losses), found.best
         parts = zip(x.split(BLOCK), found.codes.split(BLOCK), strict=True)
@@ -314,26 +336,26 @@ class SNMF:
     def transform(self, X: Any) -> Float[np.ndarray, "token feature"]:
         """Return the codes of activations: argmin over y ≥ 0 of ‖x − y Zᵀ‖², exactly."""
         x = as_matrix(X, 1, device=self.device)
-        components = torch.from_numpy(self._fitted()).to(x.device)
+        components = torch.from_numpy(self._components()).to(x.device)
         parts = [nonnegative_least_squares(components, part) for part in x.split(BLOCK)]
         return torch.cat(parts).cpu().numpy()
 
     def inverse_transform(self, codes: Float[np.ndarray, "token feature"]) -> Float[np.ndarray, "token width"]:
         """Return the activations that codes stand for."""
-        return codes @ self._fitted()
+        return codes @ self._components()
 
     def to_basis(self, name: str = "snmf") -> Basis:
         """Return the features as a basis of activation ``nonnegative``, each direction of length 1."""
-        return nonnegative_basis(self._fitted(), name)
+        return nonnegative_basis(self._components(), name)
 
     @property
     def curves(self) -> Mapping[str, list[list[int | float]]]:
         """Loss against iteration, at most 200 points, as ``Dictionary.curves`` keeps it."""
-        self._fitted()
+        self._components()
         every = max(1, math.ceil(self.n_iter_ / 200))
         return {"loss": [[i + 1, self.loss_curve_[i]] for i in range(0, self.n_iter_, every)]}
 
-    def _fitted(self) -> np.ndarray:
+    def _components(self) -> np.ndarray:
         if not hasattr(self, "components_"):
             raise PatchclampError(expected="fitted features", got="none yet", remedy="Call fit(X) first.")
         return self.components_

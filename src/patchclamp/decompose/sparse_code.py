@@ -1,4 +1,4 @@
-"""Sparse codes: which latents are active, what they write, and gradients that touch no other."""
+"""Sparse codes: the active latents, their reconstruction, and gradients that touch no other latent."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,16 +26,16 @@ class Code(NamedTuple):
     starts: Int[Tensor, " n"]
 
     def rows(self) -> Int[Tensor, " active"]:
-        """Return whose each active latent is."""
+        """Return the vector of each active latent."""
         ends = torch.cat([self.starts[1:], self.starts.new_tensor([len(self.latents)])])
         return torch.arange(len(self.starts), device=self.starts.device).repeat_interleave(ends - self.starts)
 
-    def turned(self, n_latents: int, *others: Float[Tensor, " active"]) -> list["Code"]:
-        """Return the code with vectors and latents in each other's place, with its values and with each of the others.
+    def transpose(self, n_latents: int, *others: Float[Tensor, " active"]) -> list["Code"]:
+        """Return the transposed code, latents by vectors, once with its values and once with each of the others.
 
         Args:
             n_latents: how many latents there are, active or not.
-            others: numbers of the active latents that stand in for the values.
+            others: numbers of the active latents that replace the values.
         """
         order = self.latents.argsort(stable=True)
         counts = torch.bincount(self.latents, minlength=n_latents)
@@ -118,7 +118,7 @@ class _Autoencode(torch.autograd.Function):
             written = write(Code(code.latents, values, code.starts), decoder.detach())
             # A latent that is not positive is off: nothing flows through it.
             toward = torch.autograd.grad(written, values, upstream)[0] * (code.values > 0)
-        by_value, by_gradient = code.turned(len(decoder), toward)
+        by_value, by_gradient = code.transpose(len(decoder), toward)
         d_encoder = write(by_gradient, centred)
         d_decoder = write(by_value, upstream)
         d_bias = torch.zeros_like(encoder[:, 0]).index_add_(0, code.latents, toward)
@@ -133,19 +133,30 @@ def autoencode(
     decoder: Float[Tensor, "latent width"],
     keep: Select,
 ) -> tuple[Float[Tensor, "n width"], Code]:
-    """Return f D and the code f = keep((x − b_dec) Eᵀ + b_enc), without ever forming f densely.
+    """Return the reconstruction f D and the code f = keep((x − b_dec) Eᵀ + b_enc), never dense.
 
     Gradients flow to the weights, not to x.
 
     Args:
-        x: vectors.
-        encoder: E.
-        encoder_bias: b_enc.
-        decoder_bias: b_dec.
-        decoder: D.
+        x: ``(n, read)`` vectors.
+        encoder: E ``(latent, read)``.
+        encoder_bias: b_enc ``(latent,)``.
+        decoder_bias: b_dec ``(read,)``.
+        decoder: D ``(latent, width)``.
         keep: which pre-activations stay.
 
+    Returns:
+        tuple: ``(n, width)`` f D, and the Code.
+
+    Source: ours: the products of 2406.04093, equations 1 to 3, on active latents only.
+
     Cost: one product of x with E forward; backward, k rows of x and of the output's gradient per vector.
+
+    Example:
+        >>> from functools import partial
+        >>> eye, zero = torch.eye(2), torch.zeros(2)
+        >>> autoencode(torch.tensor([[3.0, 1.0]]), eye, zero, zero, eye, partial(keep_topk, k=1))[0].tolist()
+        [[3.0, 0.0]]
     """
     out, *code = _Autoencode.apply(x, encoder, encoder_bias, decoder_bias, decoder, keep)
     return out, Code(*code)

@@ -1,4 +1,4 @@
-"""Sparse coders: autoencoders and transcoders whose latents are few at a time; L1, TopK, BatchTopK and JumpReLU."""
+"""Sparse autoencoders and transcoders with few active latents: L1, TopK, BatchTopK and JumpReLU."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.sparse_code import (
     Code,
@@ -43,10 +45,10 @@ class CoderConfig:
     skip: bool = False
 
     def __post_init__(self) -> None:
-        if self.n_latents < 1:
-            raise PatchclampError(expected="at least 1 latent", got=str(self.n_latents), remedy="Give more features.")
+        at_least("the number of latents", self.n_latents, 1)
 
 
+@checked
 @dataclass(frozen=True)
 class L1Config(CoderConfig):
     """f = ReLU(a), loss mean (ŷ − y)² / ‖y‖ + λ mean Σ f, and ghost gradients for dead latents.
@@ -66,6 +68,7 @@ class L1Config(CoderConfig):
         _check_positive(self.sparsity, "sparsity penalty")
 
 
+@checked
 @dataclass(frozen=True)
 class TopKConfig(CoderConfig):
     """f = the k largest of ReLU(a), loss mean (ŷ − y)² + α mean (e − ê)², e = y − ŷ rebuilt by k_aux dead latents.
@@ -93,6 +96,7 @@ class TopKConfig(CoderConfig):
             )
 
 
+@checked
 @dataclass(frozen=True)
 class BatchTopKConfig(TopKConfig):
     """As TopK, but the n · k largest of a batch of n vectors, so that hard vectors may have more.
@@ -103,6 +107,7 @@ class BatchTopKConfig(TopKConfig):
     method: ClassVar[str] = "batchtopk"
 
 
+@checked
 @dataclass(frozen=True)
 class JumpReLUConfig(CoderConfig):
     """f = a · H(a − θ), loss mean (ŷ − y)² + λ mean ‖f‖₀, θ learnt by a rectangle kernel of width ε.
@@ -146,6 +151,7 @@ class Losses(NamedTuple):
     fired: Bool[Tensor, " latent"]
 
 
+@checked
 class SparseCoder(nn.Module):
     """f = φ((x − b_dec) Eᵀ + b_enc), ŷ = f D + b_out (+ x Sᵀ), the rows of D of length 1.
 
@@ -202,9 +208,9 @@ class SparseCoder(nn.Module):
         """Set scales and biases by the first vectors: b_dec and b_out begin at the means.
 
         Args:
-            x: what is read.
-            y: what is to be written.
-            at_once: vectors in memory at a time, where pre-activations are needed.
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            at_once: vectors in memory at a time, for pre-activations.
 
         Raises:
             PatchclampError: vectors that are all zero.
@@ -222,17 +228,20 @@ class SparseCoder(nn.Module):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch, in the site's own measure, and what is followed.
+        """Return the loss of a batch, in the site's own units, and what is reported of it.
 
         Args:
-            x: what is read.
-            y: what is to be written.
-            dead_after: a latent that stayed off for so many vectors is dead.
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            dead_after: number of vectors without firing after which a latent is dead.
             warm: share of the warm-up that has passed.
+
+        Returns:
+            Losses: loss, unexplained variance, active latents per vector, and which latents fired.
         """
         raise NotImplementedError
 
-    def scaled(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_pair(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return both with E‖x‖² = d."""
         inside = x * self.scale_in
         return inside, (inside if y is x else y * self.scale_out)
@@ -242,7 +251,7 @@ class SparseCoder(nn.Module):
         return self.output_bias if self.skip is None else self.output_bias + x @ self.skip.T
 
     def dead(self, dead_after: int) -> Tensor:
-        """Return which latents have been off for so many vectors."""
+        """Return which latents have been off for ``dead_after`` vectors."""
         return (self.quiet >= dead_after).nonzero().squeeze(1)
 
     @torch.no_grad()
@@ -329,8 +338,20 @@ class L1Coder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch and what is followed."""
-        inside, target = self.scaled(x, y)
+        """Return the loss of a batch, in the site's own units, and what is reported of it.
+
+        Args:
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            dead_after: number of vectors without firing after which a latent is dead.
+            warm: share of the warm-up that has passed.
+
+        Returns:
+            Losses: loss, unexplained variance, active latents per vector, and which latents fired.
+
+        Source: 2309.08600, equations 1 to 4; ghost gradients as in 2406.11944.
+        """
+        inside, target = self.scale_pair(x, y)
         pre = self.pre(inside)
         f = pre.relu()
         error = target - f @ self.decoder - self.rest(inside)
@@ -340,7 +361,7 @@ class L1Coder(SparseCoder):
         if len(dead):
             total = total + self._ghosts(pre[:, dead], error.detach(), norms, dead)
         active = f > 0
-        return Losses(total, _unexplained(error, target), active.sum() / len(x), active.any(0))
+        return Losses(total, _unexplained_variance(error, target), active.sum() / len(x), active.any(0))
 
     def _ghosts(self, pre: Tensor, error: Tensor, norms: Tensor, dead: Tensor) -> Tensor:
         """Return the loss of dead latents, as exponentials, on the error y − ŷ, made as large as that of the living."""
@@ -378,21 +399,21 @@ class TopKCoder(SparseCoder):
         every = slice(None, None, -(-len(x) // self.shown))
         pairs = list(zip(x[every].split(at_once), y[every].split(at_once), strict=True))
         toward_read, toward_write = torch.zeros_like(self.encoder), torch.zeros_like(self.decoder)
-        for inside, target in self._centred(pairs):
-            [code] = keep_topk(inside @ self.encoder.T, -(-self.config.k // 4)).turned(self.config.n_latents)
+        for inside, target in self._centre_pairs(pairs):
+            [code] = keep_topk(inside @ self.encoder.T, -(-self.config.k // 4)).transpose(self.config.n_latents)
             toward_read += write(code, inside)
             toward_write += write(code, target)
         for rows, toward in ((self.encoder, toward_read), (self.decoder, toward_write)):
             # A latent that was kept of none stays. Turned further, more latents begin alike, and more of them die.
             rows.copy_(nn.functional.normalize(3 * rows + nn.functional.normalize(toward, dim=1), dim=1))
         along = size = torch.zeros(())
-        for inside, target in self._centred(pairs):
+        for inside, target in self._centre_pairs(pairs):
             guess = write(self.select(inside @ self.encoder.T, self.config.k), self.decoder)
             along, size = along + (guess * target).sum(), size + guess.square().sum()
         if along > 0:
             self.encoder.mul_(along / size)
 
-    def _centred(self, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _centre_pairs(self, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield scaled vectors without their means."""
         for x, y in pairs:
             yield x * self.scale_in - self.decoder_bias, y * self.scale_out - self.output_bias
@@ -400,8 +421,20 @@ class TopKCoder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch and what is followed."""
-        inside, target = self.scaled(x, y)
+        """Return the loss of a batch, in the site's own units, and what is reported of it.
+
+        Args:
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            dead_after: number of vectors without firing after which a latent is dead.
+            warm: share of the warm-up that has passed.
+
+        Returns:
+            Losses: loss, unexplained variance, active latents per vector, and which latents fired.
+
+        Source: 2406.04093, equations 1 to 4 and appendix A.2.
+        """
+        inside, target = self.scale_pair(x, y)
 
         def keep(pre: Tensor) -> Code:
             return self.select(pre, self.config.k)
@@ -416,7 +449,7 @@ class TopKCoder(SparseCoder):
         fired = torch.zeros(self.config.n_latents, dtype=torch.bool, device=x.device)
         fired[code.latents[on]] = True
         self._note_least(code)
-        return Losses(total, _unexplained(error, target), on.sum() / len(x), fired)
+        return Losses(total, _unexplained_variance(error, target), on.sum() / len(x), fired)
 
     def _aux(self, x: Tensor, error: Tensor, dead: Tensor) -> Tensor:
         """Return mean (e − ê)², where ê is what the best of the dead latents write."""
@@ -480,8 +513,20 @@ class JumpReLUCoder(SparseCoder):
     def losses(
         self, x: Float[Tensor, "n read"], y: Float[Tensor, "n width"], *, dead_after: int, warm: float = 1.0
     ) -> Losses:
-        """Return the loss of a batch and what is followed."""
-        inside, target = self.scaled(x, y)
+        """Return the loss of a batch, in the site's own units, and what is reported of it.
+
+        Args:
+            x: ``(n, read)`` vectors that are read.
+            y: ``(n, width)`` vectors that are written.
+            dead_after: number of vectors without firing after which a latent is dead.
+            warm: share of the warm-up that has passed.
+
+        Returns:
+            Losses: loss, unexplained variance, active latents per vector, and which latents fired.
+
+        Source: 2407.14435, equations 7 to 12.
+        """
+        inside, target = self.scale_pair(x, y)
         pre, threshold = self.pre(inside), self.log_threshold.exp()
         width = self.config.bandwidth * inside.shape[1] ** 0.5
         f = JumpReLU.apply(pre, threshold, width)
@@ -489,7 +534,7 @@ class JumpReLUCoder(SparseCoder):
         penalty = Step.apply(pre, threshold, width).sum(1).mean()
         total = error.square().mean() + warm * self.config.sparsity * penalty
         active = pre > threshold
-        return Losses(total, _unexplained(error, target), active.sum() / len(x), active.any(0))
+        return Losses(total, _unexplained_variance(error, target), active.sum() / len(x), active.any(0))
 
     def keep(self, pre: Float[Tensor, "n latent"]) -> Code:
         """Return what exceeds its threshold."""
@@ -502,24 +547,33 @@ class JumpReLUCoder(SparseCoder):
         return "jumprelu", None
 
 
-def _unexplained(error: Tensor, target: Tensor) -> Tensor:
+def _unexplained_variance(error: Tensor, target: Tensor) -> Tensor:
     with torch.no_grad():
         return error.square().sum() / (target - target.mean(0)).square().sum().clamp(min=1e-12)
 
 
 _CODERS: dict[type[CoderConfig], type[SparseCoder]] = {
-    L1Config: L1Coder, TopKConfig: TopKCoder, BatchTopKConfig: BatchTopKCoder, JumpReLUConfig: JumpReLUCoder
-}  # fmt: skip
+    L1Config: L1Coder,
+    TopKConfig: TopKCoder,
+    BatchTopKConfig: BatchTopKCoder,
+    JumpReLUConfig: JumpReLUCoder,
+}
 
 
+@checked
 def make_coder(config: CoderConfig, read: int, width: int | None = None, *, seed: int = 0) -> SparseCoder:
-    """Return an untrained coder of the kind that the config is of.
+    """Return an untrained coder of the config's kind.
 
     Args:
         config: an ``L1Config``, ``TopKConfig``, ``BatchTopKConfig`` or ``JumpReLUConfig``.
         read: width of what is read.
-        width: width of what is written, for a transcoder.
-        seed: of the directions at first.
+        width: width of what is written, for a transcoder; the default is ``read``.
+        seed: of the initial directions.
+
+    Returns:
+        SparseCoder: its weights random.
+
+    Source: see the configs.
 
     Example:
         >>> make_coder(TopKConfig(8, k=2), 4).encode(torch.ones(1, 4)).shape

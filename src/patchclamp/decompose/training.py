@@ -1,4 +1,4 @@
-"""Training: several sparse coders on one pass of activations, stated first, followed, and resumable at every moment."""
+"""Train several sparse coders on one pass of activations, resumable at every moment."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
@@ -29,12 +30,13 @@ WHAT = "model, text and options"
 SMALLER = "Give fewer features or sites, a smaller --coder-batch or a smaller --buffer."
 
 
+@checked
 @dataclass
 class Trained:
     """A coder and how it came about.
 
     Args:
-        job: what was asked.
+        job: the coder that was to be trained.
         coder: the coder.
         curves: measure to ``[step, value]`` pairs; each value is the mean since the one before.
     """
@@ -75,6 +77,7 @@ class _Batches:
         self.position, self.number = Position(**state_dict["position"]), int(state_dict["number"])
 
 
+@checked
 def train(
     source: Source,
     jobs: Sequence[Job],
@@ -96,7 +99,7 @@ def train(
         jobs: the coders.
         recipe: how they are trained.
         device: where they are trained.
-        out: folder whose ``training`` holds the state while it runs; none is kept where left out.
+        out: folder whose ``training`` holds the state while it runs; the default stores none.
         resume: go on with an interrupted training in ``out``.
         checkpoint_s: seconds between states.
         progress: called with activations done and activations in all.
@@ -106,6 +109,8 @@ def train(
 
     Raises:
         PatchclampError: memory that is not there, NaN activations, too little text, or a resume with other options.
+
+    Source: see the methods' cards; the order of activations is ours.
 
     Cost: what ``memory_bytes`` says, on disk what ``disk_bytes`` says; one forward pass of the model per chunk, and
     per step one product of a batch with each encoder forward (TopK, BatchTopK), or six dense ones (L1, JumpReLU).
@@ -127,9 +132,14 @@ def train(
         refuse_if_no_disk(Path(out) / STATE, disk_bytes(source, jobs), remedy=remedy)
     sites = [site for job in jobs for site in (job.reads, job.writes)]
     buffer = ShuffleBuffer(
-        source, sites, batch_size=recipe.batch_size, n_batches=buffer_batches(source, sites, recipe),
-        seed=recipe.seed, passes=recipe.passes, device=device,
-    )  # fmt: skip
+        source,
+        sites,
+        batch_size=recipe.batch_size,
+        n_batches=buffer_batches(source, sites, recipe),
+        seed=recipe.seed,
+        passes=recipe.passes,
+        device=device,
+    )
     trained = [Trained(job, _make(source, job, recipe.seed).to(device)) for job in jobs]
 
     def begin(filling: Filling) -> None:
@@ -146,9 +156,14 @@ def train(
     dead_after = recipe.age_of_dead(buffer.rows)
     made = train_modules(
         {str(i): _objective(one, recipe, buffer.n_steps, dead_after) for i, one in enumerate(trained)},
-        _Batches(buffer, begin), recipe.plan(buffer.n_steps), out=None if out is None else Path(out) / STATE,
-        resume=resume, checkpoint_s=checkpoint_s, progress=say, about=_about(source, jobs, recipe, device),
-    )  # fmt: skip
+        _Batches(buffer, begin),
+        recipe.plan(buffer.n_steps),
+        out=None if out is None else Path(out) / STATE,
+        resume=resume,
+        checkpoint_s=checkpoint_s,
+        progress=say,
+        about=_about(source, jobs, recipe, device),
+    )
     for i, one in enumerate(trained):
         one.curves = {name: [list(point) for point in made.curves[f"{i}/{name}"]] for name in MEASURES}
     return trained
@@ -177,20 +192,30 @@ def _objective(one: Trained, recipe: Recipe, n_steps: int, dead_after: int) -> O
     return Objective(coder, loss, optimizer)
 
 
+@checked
 def train_dictionary(
-    source: Source, jobs: Sequence[Job], recipe: Recipe | None = None, *, out: str | Path, name: str | None = None,
-    resume: bool = False, **options: Any,
-) -> Dictionary:  # fmt: skip
-    """Train sparse coders as ``train`` does, and keep them as a Dictionary in a folder.
+    source: Source,
+    jobs: Sequence[Job],
+    recipe: Recipe | None = None,
+    *,
+    out: str | Path,
+    name: str | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Dictionary:
+    """Train sparse coders as ``train`` does, and save them as a Dictionary in a folder.
 
     Args:
         source: where activations come from.
         jobs: the coders, each writing another site.
         recipe: how they are trained.
         out: a new or empty folder; or an interrupted one, with ``resume``.
-        name: slug of the bases; ``METHOD-LATENTS`` where left out.
+        name: slug of the bases; the default is ``METHOD-LATENTS``.
         resume: go on with an interrupted training; a finished one is returned as it is.
         options: device, checkpoint_s and progress, as for ``train``.
+
+    Returns:
+        Dictionary: a basis per written site.
 
     Raises:
         PatchclampError: as ``train``; a folder that holds something.

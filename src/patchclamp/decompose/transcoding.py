@@ -1,4 +1,4 @@
-"""Transcoding: which sites a transcoder of an MLP reads and writes."""
+"""Sites that a transcoder of an MLP reads and writes."""
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.engine import Place

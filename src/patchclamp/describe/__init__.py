@@ -1,4 +1,4 @@
-"""Describe: what a unit stands for, in words."""
+"""Describe units in words."""
 
 from patchclamp.core.rooms import make_callable
 from patchclamp.describe.describe import describe

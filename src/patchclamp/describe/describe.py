@@ -1,4 +1,4 @@
-"""Describe: say in words what units stand for."""
+"""Describe in words what units stand for."""
 
 from typing import Any
 

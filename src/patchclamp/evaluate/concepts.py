@@ -1,4 +1,4 @@
-"""Concepts: how well the best unit of a set tells each labelled concept, on text that it was not chosen on."""
+"""AUROC of the best unit for each labelled concept, on text that it was not chosen on."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import Interval, auroc, rank
@@ -13,13 +14,14 @@ from patchclamp.core.stats import Interval, auroc, rank
 RESAMPLES, FEWEST = 500, 20
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ConceptUnit:
-    """Say how well the best unit of a set tells one concept.
+    """Hold the unit of a set that detects one concept best.
 
     Args:
         unit: which, as ``prefix/index``.
-        sign: −1 where the unit falls when the concept is true.
+        sign: −1 if the unit falls when the concept is true.
         auroc: on the half that it was not chosen on; its interval resamples documents, of which there are ``n``.
         chosen_at: AUROC on the half that it was chosen on.
         positives: tokens of the scored half where the concept is true.
@@ -34,6 +36,7 @@ class ConceptUnit:
     draws: Float[np.ndarray, " resample"] = field(repr=False)
 
 
+@checked
 def tell_concepts(
     blocks: Iterable[tuple[str, Float[np.ndarray, "token unit"]]],
     true: Bool[np.ndarray, "token concept"],
@@ -44,16 +47,16 @@ def tell_concepts(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, ConceptUnit]:
-    """Find the unit that tells each concept best on one half of the documents, and score it on the other half.
+    """Find the unit that detects each concept best on one half of the documents, and score it on the other half.
 
     AUROC = P(value where the concept is true > value where it is not), ties counted half.
 
     Args:
-        blocks: values of some units at a time, each block with the prefix of its units' keys.
+        blocks: activations of some units at a time, each block with the prefix of its units' keys.
         true: which concepts are true of each token.
         names: the concepts.
         documents: number of each token's document; even ones choose, odd ones score.
-        signed: whether a unit that falls silent tells a concept too, as for directions without a sign of their own.
+        signed: whether a unit that falls detects a concept too, as for directions without a sign of their own.
         resamples: how often the scored documents are drawn again for the interval.
         seed: of the draws.
 
@@ -62,6 +65,8 @@ def tell_concepts(
 
     Raises:
         PatchclampError: lengths that differ, or NaN values.
+
+    Source: 2406.04093, section 4.2, in AUROC instead of a logistic probe.
 
     Cost: a rank of every unit's values on one half; memory of one block.
 
@@ -102,16 +107,21 @@ def tell_concepts(
     found = {}
     for i, (key, turn, scores) in sorted(kept.items()):
         scored = true[~choosing, enough[i]]
-        resampled = _resampled(turn * scores, scored, draws[:, number])
+        resampled = _resample(turn * scores, scored, draws[:, number])
         found[names[enough[i]]] = ConceptUnit(
-            key, turn, _estimate(auroc(turn * scores, scored), resampled, n), float(best[i]), int(scored.sum()),
+            key,
+            turn,
+            _estimate(auroc(turn * scores, scored), resampled, n),
+            float(best[i]),
+            int(scored.sum()),
             resampled,
-        )  # fmt: skip
+        )
     return found
 
 
+@checked
 def ahead(one: ConceptUnit, other: ConceptUnit) -> Estimate:
-    """Return by how much one AUROC exceeds another, with a 95 % interval over the same resampled documents."""
+    """Return one AUROC minus another, with a 95 % interval over the same resampled documents."""
     return _estimate(one.auroc.value - other.auroc.value, one.draws - other.draws, one.auroc.n)
 
 
@@ -142,7 +152,7 @@ def _areas(
     return found
 
 
-def _resampled(
+def _resample(
     scores: Float[np.ndarray, " token"], labels: Bool[np.ndarray, " token"], weights: Int[np.ndarray, "resample token"]
 ) -> Float[np.ndarray, " resample"]:
     """Compute AUROC under every row of token weights."""

@@ -1,4 +1,4 @@
-"""Sizes: circuits that grow part by part beside random ones, and what is told of them at every size and over all."""
+"""Faithfulness of circuits by size: circuits that grow part by part, beside random ones."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ Statistic = Callable[[Float[np.ndarray, "resample k"]], Float[np.ndarray, " resa
 
 @dataclass(frozen=True)
 class Point:
-    """What holds at one size.
+    """Hold the faithfulness of a circuit of one size.
 
     Args:
         size: parts kept.
@@ -32,7 +32,7 @@ class Point:
         kept: faithfulness F(C) = [m(C) − m(∅)] / [m(M) − m(∅)], by means over pairs; interval over pairs.
         rest: the same of everything but C, which is low where C is complete.
         random: mean of F over random circuits of this size; interval the middle 95 % of them.
-        random_rest: the same of everything but a random circuit; None where that was not measured.
+        random_rest: the same of everything but a random circuit; None if it was not measured.
         ahead: F(C) less the random mean; interval over pairs.
         n_random: how many random circuits of this size there are, no two the same.
     """
@@ -49,7 +49,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Area:
-    """What holds over all sizes from 1 to 50 % of the parts.
+    """Hold the faithfulness of a circuit over all sizes from 1 to 50 % of the parts.
 
     Args:
         low: smallest share.
@@ -58,7 +58,7 @@ class Area:
         rest: the same of everything but C.
         distance: ∫ |1 − F| d(share) / (high − low): 0 where the circuit does what the model does at every size.
         random: mean of the area over random circuits; interval the middle 95 % of them.
-        random_rest: the same of everything but a random circuit; None where that was not measured.
+        random_rest: the same of everything but a random circuit; None if it was not measured.
         ahead: ``kept`` less the random mean; interval over pairs.
         p_pairs: of ``ahead``, by flipping signs of the pairs' differences, two-sided.
         p_random: share of random circuits whose area is at least as large, the circuit itself counted among them.
@@ -77,7 +77,15 @@ class Area:
 
 
 def sizes_of(n_parts: int, shares: Sequence[float] = SHARES, more: Sequence[int] = ()) -> list[int]:
-    """Return how many parts the circuits of some shares have, rounded down, at least one each; equal sizes once.
+    """Return the numbers of parts that shares stand for, rounded down, at least one each; equal sizes once.
+
+    Args:
+        n_parts: all there are.
+        shares: above 0, at most 1.
+        more: further numbers of parts.
+
+    Returns:
+        list: numbers of parts, ascending.
 
     Raises:
         PatchclampError: a share outside (0, 1], or a size outside 1 to all parts.
@@ -108,12 +116,15 @@ def random_orders(
     """Draw orders of parts whose first ones are, at every size, random circuits like the circuit; see ``draw_orders``.
 
     Args:
-        circuit: which they are like.
-        moves: how far every part is from its baseline; of an edge, its source.
-        n: how many, at most; fewer are returned where there are not so many.
+        circuit: the circuit that they are matched to.
+        moves: ``(part,)`` ‖n(x) − r‖; of an edge that of its source.
+        n: most orders; fewer are returned if there are fewer different ones.
         sizes: of the circuits that will be taken from each order.
         signed: as the circuit's order.
         seed: of the draws.
+
+    Returns:
+        RandomOrders: ``(order, part)`` places, and how wide the match is.
     """
     arranged, strata, _ = arrange_parts(circuit.parts)
     places = np.argsort(arranged)
@@ -124,13 +135,15 @@ def random_orders(
 
 
 def unique_circuits(circuits: Bool[np.ndarray, "circuit part"]) -> list[int]:
-    """Return the places of one circuit of each set of parts: circuits of one size that are the same count once."""
+    """Return the places of one circuit of each set of parts: equal circuits of one size count once."""
     places = {row.tobytes(): i for i, row in enumerate(np.packbits(circuits, axis=1))}
     return list(places.values())
 
 
-def nested(orders: Int[np.ndarray, "circuit part"], sizes: Sequence[int]) -> Bool[np.ndarray, "circuit size part"]:
-    """Return which parts the first n of every order are."""
+def nest_circuits(
+    orders: Int[np.ndarray, "circuit part"], sizes: Sequence[int]
+) -> Bool[np.ndarray, "circuit size part"]:
+    """Return which parts are among the first n of every order, for every size n."""
     places = np.argsort(orders, axis=1)
     found: np.ndarray = places[:, None, :] < np.array(sizes)[None, :, None]
     return found
@@ -138,7 +151,7 @@ def nested(orders: Int[np.ndarray, "circuit part"], sizes: Sequence[int]) -> Boo
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """Turn measured values into shares of m(M) − m(∅), with intervals over pairs."""
+    """Convert metrics to shares of m(M) − m(∅), with intervals over pairs."""
 
     model: Float[np.ndarray, " pair"]
     empty: Float[np.ndarray, " pair"]
@@ -149,8 +162,8 @@ class Scale:
         """m(M) − m(∅)."""
         return self.model - self.empty
 
-    def undecided(self) -> Interval | None:
-        """Return the 95 % interval of the mean of m(M) − m(∅) where 0 lies in it: its shares are of nothing."""
+    def interval_with_zero(self) -> Interval | None:
+        """Return the 95 % interval of the mean of m(M) − m(∅) if it holds 0, so that no share is defined; else None."""
         if len(self.model) == 1:
             return None
         low, high = np.quantile(self.draws @ self.whole, [0.025, 0.975])
@@ -163,13 +176,13 @@ class Scale:
 
     @cached_property
     def draws(self) -> Float[np.ndarray, "resample pair"]:
-        """How much each pair counts in each resample, as ``core.stats.bootstrap_interval`` draws them."""
+        """Weight of each pair in each resample, as ``core.stats.bootstrap_interval`` draws them."""
         n = len(self.model)
         places = np.random.default_rng(self.seed).integers(0, n, size=(RESAMPLES, n))
         return np.stack([np.bincount(row, minlength=n) for row in places]) / n
 
     def estimate(self, moved: Float[np.ndarray, " pair"]) -> Estimate:
-        """Return the share that what moved on every pair is, with its interval."""
+        """Return a change of m on every pair as a share of the whole, with its interval."""
         return self.of(np.stack([moved, self.whole], axis=1), lambda means: means[:, 0] / means[:, 1])
 
     def of(self, rows: Float[np.ndarray, "pair k"], statistic: Statistic) -> Estimate:
@@ -183,7 +196,7 @@ class Scale:
 
 
 def spread(values: Float[np.ndarray, " circuit"]) -> Estimate:
-    """Return the mean of random circuits and the middle 95 % of them."""
+    """Return the mean over random circuits, and the middle 95 % of them."""
     low, high = np.quantile(values, [0.025, 0.975])
     around = Interval(float(low), float(high), 0.95, "quantiles of random circuits")
     return Estimate(float(values.mean()), around, len(values), SHARE)
@@ -192,12 +205,28 @@ def spread(values: Float[np.ndarray, " circuit"]) -> Estimate:
 def point_of(
     n: int, share: float, kept: Float[np.ndarray, "circuit pair"], rest: Float[np.ndarray, "one_or_more pair"], s: Scale
 ) -> Point:
-    """Return what holds at one size; the first circuit is the one that is asked about, the others are random."""
+    """Estimate faithfulness at one size from m of the circuit and of random ones.
+
+    Args:
+        n: parts kept.
+        share: of all parts.
+        kept: ``(circuit, pair)`` m with only the circuit kept; the evaluated circuit first, then random ones.
+        rest: ``(circuit, pair)`` m with everything else kept; random ones may be missing.
+        s: the scale m(M) − m(∅).
+
+    Returns:
+        Point: shares with intervals.
+    """
     return Point(
-        n, share, s.estimate(kept[0] - s.empty), s.estimate(rest[0] - s.empty),
-        spread(s.share(kept[1:] - s.empty)), spread(s.share(rest[1:] - s.empty)) if len(rest) > 1 else None,
-        s.estimate(kept[0] - kept[1:].mean(0)), len(kept) - 1,
-    )  # fmt: skip
+        n,
+        share,
+        s.estimate(kept[0] - s.empty),
+        s.estimate(rest[0] - s.empty),
+        spread(s.share(kept[1:] - s.empty)),
+        spread(s.share(rest[1:] - s.empty)) if len(rest) > 1 else None,
+        s.estimate(kept[0] - kept[1:].mean(0)),
+        len(kept) - 1,
+    )
 
 
 def area_of(
@@ -206,7 +235,19 @@ def area_of(
     rest: Float[np.ndarray, "one_or_more size pair"],
     s: Scale,
 ) -> Area:
-    """Return what holds over sizes; the first circuit is the one that is asked about, the others are random."""
+    """Estimate the area under faithfulness over sizes from m of the circuit and of random ones.
+
+    Args:
+        shares: ``(size,)`` shares of all parts.
+        kept: ``(circuit, size, pair)`` m with only the circuit kept; the evaluated circuit first.
+        rest: ``(circuit, size, pair)`` m with everything else kept.
+        s: the scale m(M) − m(∅).
+
+    Returns:
+        Area: areas with intervals and p.
+
+    Source: the area over sizes as in 2504.13151 (CPR and CMD); random circuits are ours.
+    """
     weights = area_weights(shares)
     own, others = (np.tensordot(weights, x, axes=(0, 1)) for x in (kept, rest))  # (circuit, pair)
     areas = s.share(own[1:] - s.empty)

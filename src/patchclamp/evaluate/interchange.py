@@ -1,4 +1,4 @@
-"""Interchange: what measures pairs with some parts of a circuit kept, and everything else as in another run."""
+"""Interchange ablation: m of pairs with some parts of a circuit kept, and all others as in the baseline run."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,15 +22,14 @@ from patchclamp.subjects.residual_edges import require_edges
 class Interchange:
     """Keep some parts of a circuit, and replace its others at every position at once.
 
-    In one forward pass from the first block to the last, what is not kept takes its value of the baseline run and what
-    is kept computes its own from what reaches it; see ``measure_sets``. What the model has beside the parts is never
-    replaced.
+    In one forward pass, replaced parts take their activations of the baseline run, and kept parts compute their own
+    from what reaches them; see ``measure_sets``. What the model has beside the parts is never replaced.
 
     Args:
         model: the subject.
-        circuit: whose parts they are.
-        cases: whom it is measured on.
-        baseline: what stands in the place of the others.
+        circuit: the circuit whose parts they are.
+        cases: prompts, and m of each.
+        baseline: r.
     """
 
     model: Model
@@ -44,7 +43,7 @@ class Interchange:
         return parts if isinstance(parts, UnitIndex) else [UnitKey.parse(str(part)) for part in parts]
 
     def sets(self, kept: Bool[np.ndarray, "subset part"]) -> UnitSets | EdgeSets:
-        """Return what is replaced where some parts are kept."""
+        """Return the sets of replaced parts for subsets of kept ones."""
         return EdgeSets(self.circuit.parts, ~kept) if self.circuit.of_edges else UnitSets(self._units, ~kept)
 
     @property
@@ -55,11 +54,14 @@ class Interchange:
     def measure(
         self, kept: Bool[np.ndarray, "subset part"], *, progress: Progress | None = None
     ) -> Float[np.ndarray, "subset pair"]:
-        """Return m of every pair with only some parts kept.
+        """Measure m of every pair with only some parts kept.
 
         Args:
             kept: subsets of the parts.
             progress: called with rows done and rows in all.
+
+        Returns:
+            ``(subset, pair)`` m.
 
         Cost: one forward pass per subset and pair, of edges in pieces; see ``measure_sets``.
         """
@@ -67,18 +69,23 @@ class Interchange:
 
 
 def interchange(model: Network, circuit: Scores, cases: ReadTask, *, means: ReadTask | None = None) -> Interchange:
-    """Return what measures pairs with only some of a circuit's parts kept; nothing is run.
+    """Prepare the ablation of a circuit's parts on pairs; nothing is run.
 
     Args:
         model: the subject.
         circuit: of units or of edges.
-        cases: whom it is measured on.
-        means: pairs over which the baseline is the mean, position by position, over clean and corrupted prompts; each
-            pair's corrupted prompt where left out.
+        cases: prompts with counterparts.
+        means: pairs over which the baseline is the mean, position by position, over clean and corrupted prompts; the
+            default baseline is each pair's corrupted prompt.
+
+    Returns:
+        Interchange: ``measure`` runs it.
 
     Raises:
         PatchclampError: parts that the model has not, or means of features.
         CannotIntervene: edges of a model that has none.
+
+    Source: interchange interventions, 2301.04709; ablation to a counterpart as in 2403.19647.
 
     Example:
         >>> from patchclamp.core.task import Task

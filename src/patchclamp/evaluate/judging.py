@@ -1,4 +1,4 @@
-"""Judging: what a dictionary leaves out, how many units it takes, and what the network loses when it speaks instead."""
+"""Evaluate a dictionary: unexplained variance, L0, dead units, and the cross-entropy of its reconstruction."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.caution import caution
+from patchclamp.core.checks import at_least, same_subject
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
@@ -21,7 +23,7 @@ from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.rivals import label, rival_bases
-from patchclamp.evaluate.splicing import held, spliced
+from patchclamp.evaluate.splicing import clamp_site, substitute_reconstruction
 from patchclamp.subjects.bases import count_units, decode, encode
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import resolve_sites
@@ -33,9 +35,10 @@ RESAMPLES = 1000
 NATS = "nats per token"
 
 
+@checked
 @dataclass(frozen=True)
 class Judged:
-    """What one basis does at one site.
+    """Hold the figures of one basis at one site.
 
     Args:
         site: the site that is written.
@@ -47,7 +50,7 @@ class Judged:
         unexplained_later: the same without each stimulus' first counted token, whose norm can hide all others.
         loss: cross-entropy in nats per token with x̂ in the place of x.
         recovered: (CE at the mean − CE with x̂) / (CE at the mean − CE of the network).
-        recovered_zero: the same with zeros in place of the mean.
+        recovered_zero: the same with zeros instead of the mean.
     """
 
     site: str
@@ -62,19 +65,20 @@ class Judged:
     recovered_zero: Estimate
 
 
+@checked
 @dataclass(frozen=True)
 class Report:
-    """What ``judge`` found.
+    """Hold what ``judge`` measured.
 
     Args:
         rows: the dictionary and its rivals, site by site.
         loss: the network's own cross-entropy.
         first: site to the share of Σ ‖x‖² that stands in each stimulus' first counted token, and these tokens' share.
         held: site to cross-entropy with the site at its mean and at zero.
-        tokens: counted tokens that were judged on.
-        stimuli: how many stimuli they were in.
+        tokens: counted tokens of the evaluation.
+        stimuli: number of their stimuli.
         notes: what a reader must know.
-        fitted: how many other stimuli the means and the rivals were fitted on.
+        fitted: number of other stimuli that the means and the baselines were fitted on.
     """
 
     rows: tuple[Judged, ...]
@@ -88,18 +92,13 @@ class Report:
 
 
 def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
-    """Refuse a dictionary of another model; return what must be said where the dictionary does not tell.
+    """Refuse a dictionary of another model, and return notes for one that does not name its model's hash.
 
     Raises:
         PatchclampError: it was made on other weights, or its widths are not the model's.
     """
-    slug, digest = str(dictionary.subject.get("slug", "")), str(dictionary.subject.get("hash", ""))
-    if digest and digest != model.hash:
-        raise PatchclampError(
-            expected=f"a dictionary of {model.name} ({model.hash[:12]})",
-            got=f"one made on {slug or 'another model'} ({digest[:12]})",
-            remedy="Name the model that it was made on, or decompose this one.",
-        )
+    remedy = "Name the model that it was made on, or decompose this one."
+    has_hash = same_subject(model, dictionary, what="a dictionary", remedy=remedy, by_name=False)
     for site, basis in dictionary.bases.items():
         count_units(basis, model.site(site))
         read = model.site(basis.reads or site)
@@ -109,13 +108,15 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
                 got=f"{basis.encoder.shape[1]}",
                 remedy="Use the basis with the model that it was made for.",
             )
-    if digest:
+    if has_hash:
         return []
+    slug = str(dictionary.subject.get("slug", ""))
     return [
         f"it was made for {slug or 'a model that it does not name'} and holds no hash: only the widths were checked"
     ]
 
 
+@checked
 def judge(
     model: LanguageModel,
     dictionary: Dictionary,
@@ -125,10 +126,10 @@ def judge(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Report:
-    """Judge a dictionary on text, beside neurons, principal components and random directions that keep as much.
+    """Evaluate a dictionary on text, beside neurons, principal components and random directions of equal L0.
 
-    Even stimuli fit the means and the rivals, odd ones judge everything. Special tokens count nowhere, and what stands
-    before the first counted token is left as it was.
+    Even stimuli fit the means and the baselines, odd ones are evaluated. Special tokens count nowhere, and activations
+    before the first counted token stay as they are.
 
     Args:
         model: the language model that it was made on.
@@ -144,17 +145,15 @@ def judge(
     Raises:
         PatchclampError: another model's dictionary, too few stimuli, or a model that does not predict the next token.
 
+    Source: fraction of variance unexplained, L0, dead latents and loss recovered as in 2406.04093 and 2404.16014; the
+    baselines are ours.
+
     Cost: per batch a forward pass, and six more for each site; memory of one batch's values, units and logits.
     """
     dictionary = resolve_sites(model, dictionary)
     notes = check_subject(model, dictionary)
     model.require("generate")
-    if len(shown) < FEWEST:
-        raise PatchclampError(
-            expected=f"at least {FEWEST} stimuli",
-            got=str(len(shown)),
-            remedy="Give a longer text, or a shorter --window.",
-        )
+    at_least("the number of stimuli", len(shown), FEWEST, remedy="Give a longer text, or a shorter --window.")
     sites = {p for site, basis in dictionary.bases.items() for p in (site, basis.reads or site)}
     paths = [site.path for site in model.sites() if site.path in sites]
     paths += sorted(sites - set(paths))
@@ -187,11 +186,12 @@ def judge(
             moments[site].add(owner, values[site])
             later[site].add(owner[rest], values[site][torch.from_numpy(rest)])
             variants: dict[str, list[Intervention]] = {
-                "mean": held(site, means[site], at), "zero": held(site, 0.0, at)
-            }  # fmt: skip
+                "mean": clamp_site(site, means[site], at),
+                "zero": clamp_site(site, 0.0, at),
+            }
             for name, tally in candidates.items():
                 tally.add(owner, rest, values[site], values[tally.basis.reads or site])
-                variants[f"/{name}"] = spliced(site, tally.basis, at=at)
+                variants[f"/{name}"] = substitute_reconstruction(site, tally.basis, at=at)
             for name, interventions in variants.items():
                 logits = model.run(batch, interventions=interventions, logits=True).logits
                 losses.add(f"{site}/{name}", first, logits, batch)
@@ -203,9 +203,9 @@ def judge(
 
 
 def is_training_text(dictionary: Dictionary, text: str | Path) -> bool:
-    """Return whether a text is the file that a dictionary was made on, by the hash that it keeps of it.
+    """Return whether a dictionary was trained on a text, by the hash that it stores of it.
 
-    False too where it keeps none: a foreign dictionary, or one that was made on a recording.
+    False if it stores none: a dictionary of another library, or one that was trained on a recording.
     """
     plan = dictionary.about.get("plan")
     # Coders keep the whole manifest of their training there, of which the plan is a part.
@@ -251,13 +251,20 @@ class _Moments:
 
 
 class Losses:
-    """Add up cross-entropy over counted tokens, stimulus by stimulus, under every change."""
+    """Sum cross-entropy over counted tokens, stimulus by stimulus, under every change."""
 
     def __init__(self, n: int) -> None:
         self.count, self.sums = np.zeros(n), {"": np.zeros(n)}
 
     def add(self, what: str, first: int, logits: Tensor, batch: Sequence[Stimulus]) -> None:
-        """Add a batch under a change, its first stimulus of number ``first``."""
+        """Add the cross-entropy of a batch under a change.
+
+        Args:
+            what: name of the change; empty for the unchanged model.
+            first: number of the batch's first stimulus.
+            logits: ``(stimulus, position, token)``.
+            batch: the stimuli.
+        """
         sums = self.sums.setdefault(what, np.zeros(len(self.count)))
         for i, (row, stimulus) in enumerate(zip(logits, batch, strict=True), start=first):
             ids = torch.from_numpy(stimulus.ids[1:])[:, None].to(row.device)
@@ -269,7 +276,16 @@ class Losses:
 
 
 def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], batch_size: int) -> dict[str, Tensor]:
-    """Return the counted rows of sites over as many stimuli as means and components are fitted on.
+    """Return counted rows of sites, for fitting means and components; at most 8,192 of each.
+
+    Args:
+        model: the subject.
+        shown: stimuli to take rows from.
+        paths: sites.
+        batch_size: stimuli per forward pass.
+
+    Returns:
+        dict: site to ``(row, width)``.
 
     Raises:
         PatchclampError: fewer than two tokens.
@@ -291,7 +307,7 @@ def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], bat
 
 
 def from_first_counted(batch: Sequence[Stimulus]) -> list[Span] | None:
-    """Return where text begins: what the tokenizer puts before it (⟨bos⟩) is left as it was."""
+    """Return the positions from the first counted token on; what stands before it (⟨bos⟩) stays unchanged."""
     first = min((int(s.counted.argmax()) for s in batch if s.counted.any()), default=0)
     return [Span(first)] if first else None
 
@@ -335,11 +351,17 @@ def _report(
         for name, tally in candidates.items():
             said = losses.sums[f"{site}//{name}"]
             here = Judged(
-                site, name, tally.basis.n_units, score(ratio, "units per token", tally.active, count),
-                float((~tally.fired).float().mean()), score(ratio, "share of variance", tally.missed, variance),
-                score(ratio, "share of variance", tally.later, others), score(ratio, NATS, said, n),
-                score(share, "share recovered", mean, said, clean), score(share, "share recovered", zero, said, clean),
-            )  # fmt: skip
+                site,
+                name,
+                tally.basis.n_units,
+                score(ratio, "units per token", tally.active, count),
+                float((~tally.fired).float().mean()),
+                score(ratio, "share of variance", tally.missed, variance),
+                score(ratio, "share of variance", tally.later, others),
+                score(ratio, NATS, said, n),
+                score(share, "share recovered", mean, said, clean),
+                score(share, "share recovered", zero, said, clean),
+            )
             rows.append(here)
     tokens = int(sum(s.counted.sum() for s in judged))
     return Report(tuple(rows), score(ratio, NATS, clean, n), firsts, floors, tokens, len(judged), tuple(notes))

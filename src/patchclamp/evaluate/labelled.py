@@ -32,6 +32,14 @@ class Labelled:
 def read_labels(model: LanguageModel, path: str | Path, most: int) -> Labelled:
     """Read labelled documents until they hold ``most`` counted tokens.
 
+    Args:
+        model: the language model that tokenizes them.
+        path: a file of labelled documents.
+        most: number of counted tokens to read.
+
+    Returns:
+        Labelled: stimuli, and concepts of every counted token.
+
     Raises:
         PatchclampError: labels of another tokenizer.
     """

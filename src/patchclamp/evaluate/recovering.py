@@ -1,4 +1,4 @@
-"""Recovering: whether a circuit's scores put first what exact patching, or a planted graph, says belongs there."""
+"""Recovery of a known circuit: do scores put first what exact patching, or a planted graph, says belongs there?"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TOP = 0.1
 
 @dataclass(frozen=True)
 class Recovery:
-    """How well scores agree with the truth; chance is what a random order gives, an oracle gives 1 everywhere.
+    """Hold how well scores agree with the truth; chance is a random order's, an oracle reaches 1 everywhere.
 
     Args:
         parts: how many are ordered.
@@ -43,13 +43,18 @@ def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool 
     """Compare a circuit's order with that of exact patching over the same parts.
 
     Args:
-        circuit: what is judged.
-        exact: found by exact patching.
+        circuit: scores to evaluate.
+        exact: scores by exact patching.
         share: of the parts that are exact patching's top.
         signed: by score from the highest down, else by magnitude.
 
+    Returns:
+        Recovery: precision, AUROC and rank correlation.
+
     Raises:
         PatchclampError: other parts.
+
+    Source: 2403.00745 evaluates against exact patching; precision at the top tenth is ours.
 
     Cost: 500 rank correlations for the interval.
 
@@ -71,7 +76,7 @@ def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool 
     places = {part: i for i, part in enumerate(exact.parts)}
     truth = exact.values[[places[part] for part in circuit.parts]]
     first = exact.first(max(1, int(share * len(exact))), signed=signed)[[places[part] for part in circuit.parts]]
-    found = _found(circuit, first, signed=signed)
+    found = _count_true(circuit, first, signed=signed)
     both = np.stack([circuit.values, truth], axis=1)
     interval = bootstrap_interval(both, lambda rows: spearman(rows[:, 0], rows[:, 1]), n_resamples=RESAMPLES)
     return Recovery(
@@ -83,12 +88,17 @@ def recover_planted(circuit: Scores, planted: Collection[Part], *, signed: bool 
     """Compare a circuit's order with the parts of a planted graph.
 
     Args:
-        circuit: what is judged.
+        circuit: scores to evaluate.
         planted: the true parts.
-        signed: by score from the highest down, else by magnitude: what is planted may also hold an answer down.
+        signed: by score from the highest down, else by magnitude: a planted part may also inhibit an answer.
+
+    Returns:
+        Recovery: precision and AUROC.
 
     Raises:
         PatchclampError: a planted part that the circuit does not know, or none.
+
+    Source: AUROC against known circuits as in 2304.14997, section 4.
 
     Example:
         >>> from patchclamp.core.keys import UnitList
@@ -103,10 +113,10 @@ def recover_planted(circuit: Scores, planted: Collection[Part], *, signed: bool 
             got=str(strange[0]) if strange else "none",
             remedy="Compare graph and circuit of one level.",
         )
-    return _found(circuit, np.array([part in set(planted) for part in circuit.parts]), signed=signed)
+    return _count_true(circuit, np.array([part in set(planted) for part in circuit.parts]), signed=signed)
 
 
-def _found(circuit: Scores, true: Bool[np.ndarray, " part"], *, signed: bool) -> Recovery:
+def _count_true(circuit: Scores, true: Bool[np.ndarray, " part"], *, signed: bool) -> Recovery:
     """Count the true parts among as many of the first; a tie counts against a true part, so equal scores find none."""
     scores: Float[np.ndarray, " part"] = circuit.values if signed else np.abs(circuit.values)
     k = int(true.sum())

@@ -1,4 +1,4 @@
-"""Rivals: neurons, principal components and random directions that keep as many numbers of a vector as a basis does."""
+"""Baselines of a dictionary: neurons, principal components and random directions of as many active units."""
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ RIVALS = ("neurons", "pca", "random")
 
 
 def label(dictionary: Dictionary) -> str:
-    """Return what a dictionary is called beside its rivals: its name, told apart where a rival has the same."""
+    """Return a dictionary's name in tables: its own, marked if one of its baselines has the same."""
     return f"{dictionary.name} (given)" if dictionary.name in RIVALS else dictionary.name
 
 
@@ -29,6 +29,8 @@ def rival_bases(x: Float[Tensor, "n width"], k: int, n_units: int, *, seed: int 
 
     Returns:
         dict: ``neurons``, ``pca``, ``random``.
+
+    Source: random and component baselines as in 2309.08600, section 3; the neurons and the gain are ours.
 
     Cost: one eigendecomposition of width × width.
 

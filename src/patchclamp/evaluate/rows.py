@@ -1,4 +1,4 @@
-"""Rows of a recording as benchmarks of a basis take them, and the same basis turned at random."""
+"""Rows of a recording for benchmarks of a basis, and the same basis turned at random."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from patchclamp.subjects.bases import decode, encode
 
 
 def counted_rows(recording: Recording, site: str) -> tuple[Float[np.ndarray, "row width"], Int[np.ndarray, " row"]]:
-    """Return the rows of a site that statistics count, and the stimulus of each.
+    """Return the counted rows of a site, and the stimulus of each.
 
     Raises:
         PatchclampError: a site that the recording does not hold, or none named where it holds several.
@@ -37,7 +37,21 @@ def codes_of(basis: Basis, x: Float[np.ndarray, "row width"]) -> Float[np.ndarra
 def squares_missed(
     basis: Basis, x: Float[np.ndarray, "row width"], y: Float[np.ndarray, "row width"]
 ) -> Float[np.ndarray, " row"]:
-    """Return ‖y − ŷ‖² of every row, ŷ what the basis writes from x."""
+    """Return ‖y − ŷ‖² of every row, ŷ the basis' reconstruction from x.
+
+    Args:
+        basis: encoder and decoder.
+        x: ``(row, width)`` activations that are read.
+        y: ``(row, width)`` activations that are written.
+
+    Returns:
+        ``(row,)`` in units of y squared.
+
+    Example:
+        >>> x = np.array([[3.0, 4.0]], np.float32)
+        >>> squares_missed(Basis("b", "directions", decoder=np.eye(2, dtype=np.float32)[:1]), x, x).tolist()
+        [16.0]
+    """
     with torch.no_grad():
         read = torch.from_numpy(x)
         error = torch.from_numpy(y) - decode(basis, encode(basis, read), read)
@@ -46,7 +60,7 @@ def squares_missed(
 
 
 def turn_basis(basis: Basis, draw: np.random.Generator) -> Basis:
-    """Return a basis turned by a random rotation: its angles within stay, what it has to do with activity is lost.
+    """Return a basis turned by a random rotation: its inner angles stay, its relation to activity is lost.
 
     Raises:
         PatchclampError: neurons or heads.
@@ -54,16 +68,16 @@ def turn_basis(basis: Basis, draw: np.random.Generator) -> Basis:
     if basis.decoder is None:
         raise PatchclampError(expected="a basis of directions", got=basis.kind, remedy="Give a dictionary's basis.")
 
-    def turned(rows: np.ndarray) -> np.ndarray:
+    def rotate(rows: np.ndarray) -> np.ndarray:
         q, r = np.linalg.qr(draw.standard_normal((rows.shape[1], rows.shape[1])))
         found: np.ndarray = (rows @ (q * np.sign(np.diag(r)))).astype(rows.dtype)
         return found
 
     state = draw.bit_generator.state
-    decoder = turned(basis.decoder)
+    decoder = rotate(basis.decoder)
     if basis.encoder is None:
         return replace(basis, decoder=decoder)
     if basis.encoder.shape == basis.decoder.shape:
         # The same rotation: what is read and what is written stay one to the other as they were.
         draw.bit_generator.state = state
-    return replace(basis, decoder=decoder, encoder=turned(basis.encoder))
+    return replace(basis, decoder=decoder, encoder=rotate(basis.encoder))

@@ -1,30 +1,40 @@
-"""Splicing: what a basis says in place of what the network computed."""
+"""Replace a site's activations with a dictionary's reconstruction."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.subjects.bases import decode, encode
 
 
-def spliced(site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] | None = None) -> list[Intervention]:
-    """Return the interventions that put x̂ = decode(encode(x)) in the place of a site's values.
+@checked
+def substitute_reconstruction(
+    site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] | None = None
+) -> list[Intervention]:
+    """Return the interventions that replace a site's activations with their reconstruction x̂ = decode(encode(x)).
 
-    A transcoder's x is what it reads, taken in the same forward pass: for one of the MLP the output becomes ŷ(x).
-    The interventions hold what was read last, so one list serves one forward pass at a time.
+    A transcoder's x is what it reads, taken in the same forward pass: for one of the MLP the output becomes ŷ(x). The
+    interventions store what was read last, so one list serves one forward pass at a time.
 
     Args:
         site: the site that the basis writes.
         basis: a basis of directions.
-        error: add what x̂ misses, x̂ + (x − x̂): the network must then say what it says without.
-        at: where; None for every position.
+        error: add the reconstruction error, x̂ + (x − x̂): the network must then answer as without.
+        at: positions; the default is every one.
+
+    Returns:
+        list: a reading and a writing ``call``, or the latter alone.
+
+    Source: 2309.08600 and 2406.11944 substitute reconstructions this way.
 
     Example:
         >>> import numpy as np
-        >>> [i.operation for i in spliced("blocks.0.resid_out", Basis("b", "directions", decoder=np.eye(2)))]
+        >>> basis = Basis("b", "directions", decoder=np.eye(2))
+        >>> [i.operation for i in substitute_reconstruction("blocks.0.resid_out", basis)]
         ['call']
     """
     where: Any = None if at is None else tuple(at)
@@ -43,6 +53,19 @@ def spliced(site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] 
     return [*first, Intervention(site, "call", at=where, fn=put)]
 
 
-def held(site: str, value: Tensor | float, at: Sequence[Span] | None = None) -> list[Intervention]:
-    """Return the intervention that holds a site at one vector, or at zero."""
+def clamp_site(site: str, value: Tensor | float, at: Sequence[Span] | None = None) -> list[Intervention]:
+    """Return the intervention that clamps a site to one vector, or to zero.
+
+    Args:
+        site: its path.
+        value: ``(width,)``, or a number.
+        at: positions; the default is every one.
+
+    Returns:
+        list: one ``set``.
+
+    Example:
+        >>> clamp_site("blocks.0.resid_out", 0.0)[0].operation
+        'set'
+    """
     return [Intervention(site, "set", at=None if at is None else tuple(at), value=value)]

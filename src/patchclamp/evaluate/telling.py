@@ -1,4 +1,4 @@
-"""Telling: the values of every set of units over labelled text, site by site."""
+"""Unit activations over labelled text, one site at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,18 +24,21 @@ LARGEST = 2 * 2**30
 def unit_values(
     model: LanguageModel, dictionary: Dictionary, labels: Labelled, name: str, *, batch_size: int = 32, seed: int = 0
 ) -> Iterator[tuple[str, Float[np.ndarray, "token unit"]]]:
-    """Yield a set of units over labelled text, a site at a time.
+    """Yield the activations of a set of units over labelled text, one site at a time.
 
     Args:
         model: the language model.
         dictionary: its sites are read; of a transcoder the site that it reads.
         labels: the text.
-        name: what ``label`` calls the dictionary; ``before φ`` the same units before their activation, so that none is
-            silent for others' sake; ``neurons`` the MLP neurons of every block up to its last one (the
-            site's own numbers where the model has none); ``pca`` all principal components of its sites, fitted on even
-            documents; ``random`` as many random directions as it has units there.
+        name: the set: what ``label`` returns for the dictionary; ``before φ`` its units before their activation
+            function, so that no unit is silenced by others; ``neurons`` the MLP neurons of every block up to its last
+            one (the site's own columns if the model has none); ``pca`` all principal components of its sites, fitted on
+            even documents; ``random`` as many random directions as it has units there.
         batch_size: documents per forward pass.
         seed: of the random directions.
+
+    Yields:
+        tuple: prefix of the units' keys, and ``(token, unit)`` activations.
 
     Raises:
         PatchclampError: units × tokens that memory should not hold.

@@ -1,4 +1,4 @@
-"""Learn: networks that learn like brains."""
+"""Train networks by rules that learn like brains."""
 
 from patchclamp.core.rooms import make_callable
 from patchclamp.learn.learn import learn

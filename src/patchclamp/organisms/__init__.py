@@ -1,20 +1,41 @@
-"""Organisms: networks whose answer is known, without a download.
+"""Organisms: networks and recordings whose answer is known, without a download.
+
+Every folder here holds organisms of one kind, and is found by listing. Its module has ``names()``. One of networks also
+has ``build(name)`` and ``card(name)``, and ``task(name)`` and ``truth(name)`` where units are planted; one of
+recordings, streams or activity has ``make``.
 
 Planted circuits are made in code, weight by weight. Language organisms were trained on a microworld that is part of the
 package, digits organisms on scikit-learn's images; their weights ship with the package, and so do their recipes.
 """
 
+import importlib
+import pkgutil
+from functools import cache
+from types import ModuleType
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
-from patchclamp.organisms import digits, language, planted
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.vision import VisionModel
 
-__all__ = ["build", "card", "names", "truth"]
+__all__ = ["build", "card", "homes", "names", "truth"]
 
 
+@cache
+def homes() -> tuple[ModuleType, ...]:
+    """Return the modules of all kinds of organism, one for each folder here.
+
+    Example:
+        >>> [home.__name__.rpartition(".")[2] for home in homes()][:2]
+        ['digits', 'language']
+    """
+    folders = sorted(one.name for one in pkgutil.iter_modules(__path__) if one.ispkg)
+    return tuple(importlib.import_module(f"{__name__}.{name}") for name in folders)
+
+
+@checked
 def names() -> tuple[str, ...]:
     """List the organisms.
 
@@ -25,9 +46,10 @@ def names() -> tuple[str, ...]:
         >>> "cat" in names()
         True
     """
-    return (*planted.names(), *language.names(), *digits.names())
+    return tuple(name for home in homes() if hasattr(home, "build") for name in home.names())
 
 
+@checked
 def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel | VisionModel:
     """Build an organism.
 
@@ -47,10 +69,11 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
         >>> build("cat").generate("the old cat")[0].text
         ' sat on the mat.'
     """
-    _check_name(name)
-    return _home(name).build(name, device=device, dtype=dtype)
+    subject: LanguageModel | VisionModel = _home(name).build(name, device=device, dtype=dtype)
+    return subject
 
 
+@checked
 def truth(name: str) -> Graph:
     """Return the planted circuit behind an organism's answer.
 
@@ -68,16 +91,19 @@ def truth(name: str) -> Graph:
         >>> [node.key for node in truth("cat").nodes if node.kind == "neuron"]
         ['cat/blocks.0.mlp.act/neurons/7@3', 'cat/blocks.0.mlp.act/neurons/5@3']
     """
-    _check_name(name)
-    if name not in planted.names():
+    home = _home(name)
+    if not hasattr(home, "truth"):
+        planted = [one for home in homes() if hasattr(home, "truth") for one in home.names()]
         raise PatchclampError(
             expected="an organism with a planted circuit",
             got=f"{name}, which was trained: what it has learnt is known, its circuits are not",
-            remedy=f"Planted are {', '.join(planted.names())}.",
+            remedy=f"Planted are {', '.join(planted)}.",
         )
-    return planted.truth(name)
+    circuit: Graph = home.truth(name)
+    return circuit
 
 
+@checked
 def card(name: str) -> dict[str, Any]:
     """Say what is planted in an organism, and which methods must miss it.
 
@@ -101,16 +127,13 @@ def card(name: str) -> dict[str, Any]:
         >>> card("cat")["decoy"]["activation"]
         9.0
     """
-    _check_name(name)
     return dict(_home(name).card(name))
 
 
 def _home(name: str) -> Any:
-    return next((home for home in (language, digits) if name in home.names()), planted)
-
-
-def _check_name(name: str) -> None:
-    if name not in names():
-        raise PatchclampError(
-            expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
-        )
+    for home in homes():
+        if hasattr(home, "build") and name in home.names():
+            return home
+    raise PatchclampError(
+        expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."
+    )

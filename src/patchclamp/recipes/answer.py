@@ -1,4 +1,4 @@
-"""Explain an answer: score every MLP neuron, head or feature at every position, and replace the best of them."""
+"""Explain an answer: score every neuron, head or feature at every position, and ablate the best of them."""
 
 import math
 from collections import Counter
@@ -15,6 +15,7 @@ from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import level_sites, shape_of, unit_strata
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.controls import count_matched, kind_at
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import find_default, list_names
@@ -110,10 +111,7 @@ def explain(
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
     check_counts(top, n_controls)
-    if method not in EXPLAINING:
-        raise PatchclampError(
-            expected=f"a method among {', '.join(EXPLAINING)}", got=repr(method), remedy="Choose one of these."
-        )
+    one_of("method", method, EXPLAINING)
     model, case = _read(model, prompt, target, contrast, corrupt, metric)
     kind = "mean" if means is not None else "zero" if case.counterpart is None else "corrupted"
     asked: dict[str, Any] = {"corrupted": case.counterpart, "means": means, "levels": levels}
@@ -146,11 +144,20 @@ def explain(
     sites = [block.site for block in found.units.blocks]
     replaced_by = make_baseline(model, sites, corrupted=case.counterpart, means=means)
     receipts = gather(
-        model, shown, metric, found, direct, replaced_by, chosen, opposing, n_controls=n_controls, seed=seed,
+        model,
+        shown,
+        metric,
+        found,
+        direct,
+        replaced_by,
+        chosen,
+        opposing,
+        n_controls=n_controls,
+        seed=seed,
         progress=progress,
-    )  # fmt: skip
+    )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
-    described = list(_described(model, case, found, clean, [*chosen, *opposing], receipts.singly))
+    described = list(_describe_units(model, case, found, clean, [*chosen, *opposing], receipts.singly))
     probability, likeliest = _first_answers(model, case)
     return Explanation(
         case=case,
@@ -263,7 +270,7 @@ def _measure(model: Model, stimulus: Any, metric: Metric) -> float:
     return float(model.measure(stimulus, metric)[0])
 
 
-def _described(
+def _describe_units(
     model: Model,
     case: ReadCase,
     found: Scores,
@@ -275,7 +282,9 @@ def _described(
         activation = float(found.measures["activation"][found.units.place(node)])
         promotes: tuple[str, ...] = ()
         if node.position is not None:
-            promotes = _promoted(model, node.site, _alone(model, node, clean[node.site][node.position], activation))
+            promotes = _promoted_tokens(
+                model, node.site, _alone(model, node, clean[node.site][node.position], activation)
+            )
         yield Cause(
             key=str(node),
             kind=kind_of(node.basis),
@@ -300,7 +309,7 @@ def _alone(model: Model, node: UnitKey, row: Float[Tensor, " width"], activation
     return alone
 
 
-def _promoted(model: Model, site: str, values: Tensor) -> tuple[str, ...]:
+def _promoted_tokens(model: Model, site: str, values: Tensor) -> tuple[str, ...]:
     if not bool(values.any()):
         return ()
     promoted = model.promoted(site, values[None])

@@ -1,4 +1,4 @@
-"""The explanation of one answer: its causes, with what was predicted and what their replacement did."""
+"""The explanation of one answer: its causes, with predicted and measured effects."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.stats import Interval
 from patchclamp.core.stimulus import Picture, Stimulus
-from patchclamp.recipes.receipts import Receipts, normalised
+from patchclamp.recipes.receipts import Receipts, normalise
 from patchclamp.subjects.cases import ReadCase
 
 
@@ -94,7 +94,7 @@ class Explanation:
 
     def share(self, effect: float) -> float | None:
         """Return an effect as a share of m(clean) − m(baseline); None where that is below 0.1."""
-        return normalised(effect, self.metric_clean, self.metric_baseline)
+        return normalise(effect, self.metric_clean, self.metric_baseline)
 
     def graph(self) -> Graph:
         """Return the explanation as a Graph: one node per cause and opponent, an edge from each to the output.
@@ -108,43 +108,58 @@ class Explanation:
         ]
         output = Node("output", "output", self.metric_clean)
         measures = {
-            "metric_clean": self.metric_clean, "metric_baseline": self.metric_baseline,
-            "predicted": self.predicted, "measured": self.measured,
-            "total": self.total, "overlap": self.total - (self.metric_clean - self.metric_baseline),
-            "control_mean": r.randoms.mean, "p": r.receipt.p,
-        }  # fmt: skip
+            "metric_clean": self.metric_clean,
+            "metric_baseline": self.metric_baseline,
+            "predicted": self.predicted,
+            "measured": self.measured,
+            "total": self.total,
+            "overlap": self.total - (self.metric_clean - self.metric_baseline),
+            "control_mean": r.randoms.mean,
+            "p": r.receipt.p,
+        }
         if (interval := r.randoms.interval) is not None:
             measures |= {"control_low": interval.low, "control_high": interval.high}
         if self.gap is not None:
             measures["completeness_gap"] = self.gap
         about = {
-            "prompt": q.prompt, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
-            "method": self.method, "baseline": self.baseline, "seed": self.seed,
-            "tokens": [text for text, _ in self.tokens], "layers": self.n_layers,
+            "prompt": q.prompt,
+            "target": q.target,
+            "contrast": q.contrast,
+            "corrupt": q.corrupt,
+            "method": self.method,
+            "baseline": self.baseline,
+            "seed": self.seed,
+            "tokens": [text for text, _ in self.tokens],
+            "layers": self.n_layers,
             **({"beginning": q.beginning, "text": q.text} if isinstance(q.clean, Stimulus) else {}),
             **({"bases": dict(self.bases)} if self.bases else {}),
             "verdict": r.receipt.summary,
-        }  # fmt: skip
+        }
         edges = tuple(Edge(c.key, "output", c.predicted) for c in (*self.causes, *self.opposing))
         return Graph(self.subject, q.metric.to_json(), (*nodes, output), edges, measures, about)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-ready data: the one document that tables and report are made of.
 
-        ``normalised`` holds shares of m(clean) − m(baseline), or null where that is below 0.1.
+        ``normalise`` holds shares of m(clean) − m(baseline), or null where that is below 0.1.
         """
         q, r = self.case, self.receipts
         receipt = r.receipt.to_json()
         interval = r.randoms.interval or Interval(math.nan, math.nan, 0.95, "percentile bootstrap")
         receipts = {
             **{name: receipt[name] for name in ("verdict", "reasons", "summary")},
-            "together": r.together, "singly": r.singly,
+            "together": r.together,
+            "singly": r.singly,
             "randoms": {
-                **receipt["controls"], "mean": r.randoms.mean, "interval": asdict(interval),
+                **receipt["controls"],
+                "mean": r.randoms.mean,
+                "interval": asdict(interval),
                 "p": receipt["p"],
             },
-            "rivals": [asdict(rival) for rival in r.rivals], "agreement": asdict(r.agreement), "kept": asdict(r.kept),
-        }  # fmt: skip
+            "rivals": [asdict(rival) for rival in r.rivals],
+            "agreement": asdict(r.agreement),
+            "kept": asdict(r.kept),
+        }
         own = (
             "subject",
             "method",
@@ -157,25 +172,33 @@ class Explanation:
             "gap",
             "seed",
         )
-        return _finite({
-            "question": {
-                "prompt": q.prompt, "given": q.given, "target": q.target, "contrast": q.contrast, "corrupt": q.corrupt,
-                "beginning": q.beginning, "text": q.text,
-                "answers": (*q.target_names, *(q.contrast_names if q.target else ())),
-                "metric": q.metric.to_json(), "explained": q.explained,
-                **({"image": True} if isinstance(q.clean, Picture) else {}),
-            },
-            **{name: getattr(self, name) for name in own},
-            "tokens": [{"position": i, "text": t, "predicted": s} for i, (t, s) in enumerate(self.tokens)],
-            "causes": [asdict(c) for c in self.causes],
-            "opposing": [asdict(c) for c in self.opposing],
-            "predicted": self.predicted,
-            "measured": self.measured,
-            "bases": self.bases,
-            "omitted": self.omitted,
-            "normalised": {"predicted": self.share(self.predicted), "measured": self.share(self.measured)},
-            "receipts": receipts,
-        })  # fmt: skip
+        return _finite(
+            {
+                "question": {
+                    "prompt": q.prompt,
+                    "given": q.given,
+                    "target": q.target,
+                    "contrast": q.contrast,
+                    "corrupt": q.corrupt,
+                    "beginning": q.beginning,
+                    "text": q.text,
+                    "answers": (*q.target_names, *(q.contrast_names if q.target else ())),
+                    "metric": q.metric.to_json(),
+                    "explained": q.explained,
+                    **({"image": True} if isinstance(q.clean, Picture) else {}),
+                },
+                **{name: getattr(self, name) for name in own},
+                "tokens": [{"position": i, "text": t, "predicted": s} for i, (t, s) in enumerate(self.tokens)],
+                "causes": [asdict(c) for c in self.causes],
+                "opposing": [asdict(c) for c in self.opposing],
+                "predicted": self.predicted,
+                "measured": self.measured,
+                "bases": self.bases,
+                "omitted": self.omitted,
+                "normalised": {"predicted": self.share(self.predicted), "measured": self.share(self.measured)},
+                "receipts": receipts,
+            }
+        )
 
 
 def _finite(data: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Receipts: what happens to a metric when the nodes that are said to carry it are replaced, beside controls."""
+"""Receipts of one prompt: the chosen units are ablated, beside random controls and simpler choices."""
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ DIRECTLY = "direct logit attribution"
 
 @dataclass(frozen=True)
 class Rival:
-    """As many nodes, chosen in a simpler way.
+    """Hold as many units, chosen in a simpler way.
 
     Args:
         name: how they were chosen.
         keys: which.
-        shared: how many of them were chosen by the attribution too.
+        shared: how many of them the attribution chose too.
         measured: what m loses when they are replaced together.
     """
 
@@ -48,7 +48,7 @@ class Rival:
 
 @dataclass(frozen=True)
 class Check:
-    """One node, predicted and then replaced by itself."""
+    """Hold one unit's predicted effect, and its measured one."""
 
     key: str
     predicted: float
@@ -58,11 +58,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well predictions agree with single replacements.
+    """Hold how well predictions agree with single ablations.
 
     Args:
         checks: the nodes.
-        spearman: ρ of predicted against measured; nan where one of them is constant.
+        spearman: ρ of predicted against measured; nan if one of them is constant.
         spearman_interval: 95 %, by bootstrap over the nodes.
         slope: of measured on predicted; 1 where a prediction is right in size.
         slope_interval: likewise.
@@ -77,7 +77,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Kept:
-    """What remains of m when only some nodes keep their values and all others are replaced.
+    """Hold what remains of m when only some units keep their activations and all others are replaced.
 
     Args:
         sizes: ``(point,)`` how many nodes are kept, by magnitude of their scores.
@@ -98,7 +98,7 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Receipts:
-    """Everything that was measured about some chosen nodes.
+    """Hold everything that was measured about the chosen units.
 
     Args:
         receipt: what m loses when all of them are replaced, beside random sets; with the verdict.
@@ -139,22 +139,25 @@ def gather(
     seed: int,
     progress: Progress | None = None,
 ) -> Receipts:
-    """Replace the chosen nodes, and everything that they are compared with, in one sweep.
+    """Ablate the chosen units, and everything that they are compared with, in one sweep.
 
-    Effects are m(clean) − m(replaced), every node replaced by the baseline that its score was held against.
+    Effects are m(clean) − m(replaced); every unit is replaced by the baseline that its score was computed with.
 
     Args:
         model: the subject.
         shown: the prompt.
         metric: m.
         found: scores and sizes.
-        direct: direct logit attribution of the same prompt; None where nothing writes straight to the logits.
+        direct: direct logit attribution of the same prompt; None if nothing writes straight to the logits.
         baseline: what nodes are replaced by.
-        chosen: nodes that are said to carry m.
-        opposing: nodes that are said to work against it.
+        chosen: units that should carry m.
+        opposing: units that should work against it.
         n_controls: random sets.
         seed: of every draw.
         progress: called with replacements done and in all.
+
+    Returns:
+        Receipts: effects in units of m.
 
     Cost: 1 + chosen + opposing + n_controls + 66 rows of restarted forwards, and about 6 · log₂(nodes) of whole ones.
     """
@@ -185,19 +188,30 @@ def gather(
     )
     return Receipts(
         receipt=Receipt(
-            "these units carry m", tuple(map(str, chosen)), float(sum(found.score(node) for node in chosen)),
-            Estimate(float(together[0]), None, 1, "m"), controls.measure(drawn),
+            "these units carry m",
+            tuple(map(str, chosen)),
+            float(sum(found.score(node) for node in chosen)),
+            Estimate(float(together[0]), None, 1, "m"),
+            controls.measure(drawn),
             {LARGEST_ACTIVATIONS: float(other[0])} if rival else {},
         ),
         singly=tuple(map(float, singly)),
         rivals=compared,
         agreement=_agreement(found, singles, near, checked, seed),
         kept=_curve(sizes, kept, len(found)),
-    )  # fmt: skip
+    )
 
 
 def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
-    """Return about how many rows of forward passes the receipts of so many nodes take, opponents and rivals included.
+    """Estimate the rows of forward passes that receipts take, opponents and rivals included.
+
+    Args:
+        n_nodes: units that are scored.
+        top: how many are chosen.
+        n_controls: random sets.
+
+    Returns:
+        int: rows.
 
     Example:
         >>> count_rows(1024, top=20, n_controls=20)
@@ -208,22 +222,29 @@ def count_rows(n_nodes: int, *, top: int, n_controls: int) -> int:
     return 1 + min(top, n_nodes) + min(N_OPPONENTS, n_nodes) + n_controls + N_RIVALS + singles + kept
 
 
-def normalised(effect: float, clean: float, floor: float) -> float | None:
+def normalise(effect: float, clean: float, floor: float) -> float | None:
     """Return an effect as a share of m(clean) − m(baseline); None below 0.1, where there is nothing to share.
 
     Args:
         effect: in the metric's units.
         clean: m on the prompt.
-        floor: m where nothing of the answer is left: on the corrupted prompt, or with every node replaced.
+        floor: m without the answer: on the corrupted prompt, or with every unit replaced.
+
+    Returns:
+        float | None: the share.
+
+    Example:
+        >>> normalise(2.0, 4.0, -4.0), normalise(2.0, 4.0, 4.0)
+        (0.25, None)
     """
     scale = clean - floor
     return None if scale < SMALLEST_SCALE else effect / scale
 
 
 def loudest_others(found: Scores, chosen: Sequence[UnitKey]) -> list[UnitKey]:
-    """Return the largest activations among units that were not chosen, as many of each basis; fewer where few are left.
+    """Return the largest activations among units that were not chosen, as many of each basis, fewer if few are left.
 
-    What shares units with the chosen ones confirms them, and cannot contest them.
+    Units shared with the chosen ones would confirm them instead of contesting them.
     """
     return _loudest(found, chosen, without=set(chosen))
 

@@ -1,4 +1,4 @@
-"""Together: what m loses over pairs when parts of a circuit are replaced at once, beside random parts like them."""
+"""Ablate parts of a circuit at once over many cases, beside random parts like them."""
 
 import math
 from collections import Counter
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from patchclamp.ablate import Baseline, Cases, EdgeSets, Turn, UnitSets, measure_sets
 from patchclamp.ablate.strata import EMBEDDING, arrange_parts, measure_moves, read_parts, with_sizes
 from patchclamp.attribute.direction import orient
+from patchclamp.core.arguments import checked
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.controls import count_matched as count_in_strata
 from patchclamp.core.errors import PatchclampError
@@ -27,16 +28,17 @@ from patchclamp.subjects.plain import model_of
 from patchclamp.subjects.residual_edges import require_edges
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Together:
-    """Hold what replacing parts did: m(x) − m(x with the parts as in x′), every figure a mean over pairs.
+    """Hold the effect of replacing parts at once, m(x) − m(x with the parts as in x′), as means over cases.
 
     Of a circuit whose scores denoise it is m(x′ with the parts as in x) − m(x′).
 
     Args:
         places: which parts of the circuit.
         receipt: what m loses when all are replaced, beside random sets and the units of largest activation.
-        alone: ``(part,)`` what it loses to each by itself; empty where that was not asked.
+        alone: ``(part,)`` the effect of each by itself; empty if not measured.
         random_predicted: mean over random sets of the sum of their scores; nan without any.
         clean: m(x).
         corrupted: m(x′).
@@ -60,6 +62,7 @@ class Together:
         return effect / whole if whole >= LEAST_DIFFERENCE else math.nan
 
 
+@checked
 def replace_together(
     model: Network,
     circuit: Scores,
@@ -72,7 +75,7 @@ def replace_together(
     turn: Turn = nullcontext,
     progress: Progress | None = None,
 ) -> Together:
-    """Replace parts of a circuit by what they are under each pair's counterpart, and random sets like them.
+    """Replace parts of a circuit by their activations under each counterpart, beside random sets like them.
 
     It is done in the direction that the circuit's scores foretell, so that both can be compared. Random sets are those
     of ``draw_controls``: of a unit those of its site and position are alike, by the mean over pairs of ‖n(x) − n(x′)‖,
@@ -80,17 +83,22 @@ def replace_together(
 
     Args:
         model: the subject.
-        circuit: whose parts they are.
-        cases: whom it is asked of.
+        circuit: the circuit whose parts they are.
+        cases: prompts with counterparts.
         places: which parts; one named twice is replaced once.
-        n_sets: random sets, at most; 0 draws none.
+        n_sets: most random sets; 0 draws none.
         seed: of their draw.
         alone: measure every part by itself too.
         turn: what forward passes run in.
         progress: called with sets done and in all.
 
+    Returns:
+        Together: effects in units of m, with a receipt.
+
     Raises:
         PatchclampError: no parts, or nothing else to draw random ones from.
+
+    Source: joint ablation with matched random controls, as 2211.00593 tests circuits; the matching is ours.
 
     Cost: per pair 4 + ``n_sets`` forward passes, and one more per part where ``alone``; of edges see ``measure_sets``.
 
@@ -129,27 +137,33 @@ def replace_together(
     marks = np.zeros((len(groups), len(circuit)), dtype=bool)
     for row, group in zip(marks, groups, strict=True):
         row[list(group)] = True
-    effects = sign * (ends.m_clean - _measured(model, circuit, ends, marks, turn, progress))
+    effects = sign * (ends.m_clean - _measure_groups(model, circuit, ends, marks, turn, progress))
     means = effects.mean(1)
     n_single, n_rivals = len(singles), len(rivals)
     single = means[1 : 1 + n_single] if singles else means[:1] if alone else means[:0]
     interval = mean_interval(effects[0], seed=seed) if len(cases) > 1 else None
     names = circuit.names()
     receipt = Receipt(
-        "these parts carry m", tuple(names[i] for i in chosen), float(circuit.values[chosen].sum()),
-        Estimate(float(means[0]), interval, len(cases), "m"), controls.measure(means[1 + n_single + n_rivals :]),
+        "these parts carry m",
+        tuple(names[i] for i in chosen),
+        float(circuit.values[chosen].sum()),
+        Estimate(float(means[0]), interval, len(cases), "m"),
+        controls.measure(means[1 + n_single + n_rivals :]),
         {LARGEST_ACTIVATIONS: float(means[1 + n_single])} if rivals else {},
-    )  # fmt: skip
+    )
     sums = [circuit.values[list(one)].sum() for one in controls.sets]
     return Together(
-        places=tuple(chosen.tolist()), receipt=receipt, alone=tuple(map(float, single)),
+        places=tuple(chosen.tolist()),
+        receipt=receipt,
+        alone=tuple(map(float, single)),
         random_predicted=float(np.mean(sums)) if sums else math.nan,
-        clean=float(cases.m_clean.mean()), corrupted=float(cases.m_counterpart.mean()),
-    )  # fmt: skip
+        clean=float(cases.m_clean.mean()),
+        corrupted=float(cases.m_counterpart.mean()),
+    )
 
 
 def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
-    """Return how many of some parts, from the first on, can be chosen so that others of their kinds are left to draw.
+    """Return how many of some parts, from the first on, can be chosen while others of their kinds are left to draw.
 
     Args:
         parts: all there are.
@@ -168,7 +182,7 @@ def count_matched(parts: Sequence[Part], order: Sequence[int]) -> int:
 
 
 def count_same_size(parts: Sequence[Part], order: Sequence[int], n_sets: int) -> int:
-    """Return how many of some parts, from the first on, can be chosen so that random sets of as many parts are left.
+    """Return how many of some parts, from the first on, can be chosen while random sets of as many parts are left.
 
     Args:
         parts: all there are.
@@ -209,7 +223,7 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
     return found
 
 
-def _measured(
+def _measure_groups(
     model: Network,
     circuit: Scores,
     cases: ReadTask,

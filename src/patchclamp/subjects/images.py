@@ -1,6 +1,7 @@
 """Images: from files, arrays and data sets to pictures, and from pictures to what a network is shown."""
 
 import hashlib
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Float
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
+from patchclamp.core.task import Case, Task
 from patchclamp.subjects.unpacked_sizes import refuse_large_arrays
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -96,6 +98,33 @@ def gallery(source: str | Path) -> Gallery:
     return Gallery(found.names[start:stop], lambda i: found.read(start + i), found.labels[start:stop])
 
 
+def own_answers(subject: Any, source: str | Path) -> Task:
+    """Return the task of some images, each with the class that a model itself gives it.
+
+    Args:
+        subject: a model of images.
+        source: as for ``gallery``.
+
+    Raises:
+        PatchclampError: no images there.
+
+    Cost: a forward pass of each image.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> [case.targets for case in own_answers(load("organism:digits-cnn"), "digits:17").cases]
+        [('7',)]
+    """
+    pictures, text = gallery(source), str(source)
+    root, start = text, 0
+    if not Path(text).exists() and (cut := re.fullmatch(r"(.+?):(\d+)(?::\d+)?", text)):
+        root, start = cut[1], int(cut[2])
+    names = [text] if len(pictures) == 1 else [f"{root}:{start + i}" for i in range(len(pictures))]
+    classes = [int(subject.run([picture]).logits[0].argmax()) for picture in pictures]
+    cases = [Case(name, targets=(subject.answer_name(best),)) for name, best in zip(names, classes, strict=True)]
+    return Task(tuple(cases), "logit", text)
+
+
 def picture(source: Any) -> Picture:
     """Return one picture from a picture, a path (as for ``gallery``) or an array.
 
@@ -129,7 +158,7 @@ def digits() -> tuple[Sequence[Picture], Sequence[int]]:
         raise PatchclampError(
             expected="scikit-learn, which brings the digits",
             got=str(problem),
-            remedy="pip install scikit-learn; any image file of yours does without it.",
+            remedy="pip install 'patchclamp[science]'; any image file of yours does without it.",
         ) from problem
     found = load_digits()
     # Its grey values are whole numbers from 0 to 16.

@@ -33,7 +33,7 @@ def refuse_device(device: str) -> None:
         raise PatchclampError(
             expected="the package accelerate, which places weights for --device auto",
             got="none installed",
-            remedy="pip install accelerate, or name a device: cpu, cuda, mps.",
+            remedy="pip install 'patchclamp[adapters]', or name a device: cpu, cuda, mps.",
         )
 
 

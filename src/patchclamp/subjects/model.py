@@ -33,7 +33,7 @@ class Model(Network):
 
     module: Any
     family: Family | None = None
-    instead = "It answers through its own head: see what it has in its capabilities, and in docs/python.md."
+    instead = "It answers through its own head: see its capabilities, and docs/reference/python_guide.md."
     levels: tuple[str, ...] = ("neuron", "head")
     """Levels of units that it has, among those of ``attribute_nodes``."""
     restarts: bool = True

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
+from patchclamp.core.checks import subject_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
 from patchclamp.core.intervention import Intervention
-from patchclamp.core.recording import Recording, made_on
+from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
@@ -534,7 +535,7 @@ class Network:
                 got=f"one of {do.subject}, at {do.site}",
                 remedy="Leave the subject out of the key, or hand it to the subject that the key names.",
             )
-        slug, hash = ("", "") if do.source is None else made_on(do.source.values)
+        slug, hash = ("", "") if do.source is None else subject_of(do.source.values)
         if (hash and hash != self.hash) or (slug and not hash and slug != self.name):
             raise PatchclampError(
                 expected=f"values recorded from {self.name}",

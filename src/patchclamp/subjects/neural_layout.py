@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.neural import UNKNOWN, NeuralRecording
-from patchclamp.subjects.neural_files import SUFFIXES, TABLE, Contents, number, read, rows_of
+from patchclamp.subjects.neural_files import TABLE, Contents, list_suffixes, read
+from patchclamp.subjects.readers.csv_table import number, rows_of
 
 CLOCKS = {"t", "time", "times", "time_s", "seconds"}
 STATES = {"class", "label", "state", "target", "stimulus", "condition"}
@@ -25,7 +26,7 @@ UNEVEN = 0.01
 
 def is_recording(path: str | Path) -> bool:
     """Return whether a name ends as files of recordings do."""
-    return Path(path).suffix.lower() in SUFFIXES
+    return Path(path).suffix.lower() in list_suffixes()
 
 
 @checked
@@ -78,7 +79,7 @@ def load_recording(
     contents = read(file)
     asked = _Asked(variable, axes, rate, duration, bin, measure, labels)
     beside: dict[str, Any] = {}
-    if file.suffix.lower() == ".csv":
+    if contents.is_table:
         beside = _labels_beside(file)
         found = _table(file, contents, asked, beside)
     else:

@@ -169,6 +169,6 @@ class Unembeds(Model):
             raise PatchclampError(
                 expected="a model that a family file covers",
                 got=reason_uncovered(self.module, families()).removeprefix("no family file covers "),
-                remedy="Use module sites, or add a family: docs/families.md says how.",
+                remedy="Use module sites, or add a family: docs/howto/family.md says how.",
             )
         return self.family

@@ -174,7 +174,7 @@ def vision_family(name: str) -> VisionFamily:
         raise PatchclampError(
             expected=f"a family of image models among {', '.join(vision_family_names())}",
             got=repr(name),
-            remedy="Other architectures work through module sites; docs/families.md says how to add a family.",
+            remedy="Other architectures work through module sites; docs/howto/family.md says how to add a family.",
         )
     found: VisionFamily = importlib.import_module(f"{_FOLDER}.{name}").FAMILY
     return found

@@ -1,8 +1,9 @@
-"""Size of the activation: a rival that looks at no answer."""
+"""Score units by the size of their activation: a control that ignores the answer."""
 
 from dataclasses import dataclass
 
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitLevel
 from patchclamp.attribute.rules import Magnitude
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
@@ -26,13 +27,13 @@ def rule(_options: ActivationOptions) -> Magnitude:
 
 
 def activation(subject: Records, task: Task, options: ActivationOptions, *, progress: Progress) -> Scores:
-    r"""Score units by how large their activation is; it predicts nothing about m, and every method should beat it.
+    r"""Score units by ‖n(x)‖; it predicts no change of m, and every method should beat it.
 
     A(n) = ‖n(x)‖: n ``(position, unit)``; of a head the norm of its z, of a channel that over all its places.
 
     Args:
         subject: a network that records.
-        task: cases; counterparts are not looked at, but several cases need them.
+        task: cases; several need counterparts, which are not read.
         options: level, positions.
         progress: called with what is done and what there is in all.
 
@@ -42,9 +43,16 @@ def activation(subject: Records, task: Task, options: ActivationOptions, *, prog
     Raises:
         PatchclampError: several cases without counterparts.
 
-    Source: ours, the simplest rival.
+    Source: ours, the simplest control.
 
     Cost: a forward pass per case.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="activation").top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/3@3'
     """
     return score_task(
         subject, task, rule(options), level=options.level, by_position=options.by_position, progress=progress

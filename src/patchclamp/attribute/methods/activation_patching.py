@@ -1,12 +1,11 @@
-"""Activation patching: every part replaced by itself, and m measured."""
+"""Replace every unit or edge by itself and measure m (activation patching)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from patchclamp.attribute.engine import Level, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOrEdgeOptions
 from patchclamp.attribute.rules import Replacement
 from patchclamp.core.method import Cost, Method, Paper, Sizes
-from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -14,12 +13,8 @@ from patchclamp.subjects.protocols import Intervenes
 
 
 @dataclass(frozen=True)
-class ActivationPatchingOptions:
+class ActivationPatchingOptions(UnitOrEdgeOptions):
     """Options of activation patching."""
-
-    level: Level = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron, feature or edge")
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(_options: ActivationPatchingOptions) -> Replacement:
@@ -38,11 +33,11 @@ def activation_patching(
     Args:
         subject: a network that intervenes.
         task: cases with counterparts; one case may have none, and is then compared with zero.
-        options: level, direction, positions.
-        progress: called with what is done and what there is in all.
+        options: level, direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of units or edges, their mean over cases, in units of m.
+        Scores: ``(key,)`` of units or edges, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: several cases or edges without counterparts.
@@ -51,16 +46,15 @@ def activation_patching(
     the clean run by default and in leaving scores in units of m.
 
     Cost: a forward pass per case and part, begun at the part's block.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="activation_patching").top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: ActivationPatchingOptions) -> Cost:

@@ -1,12 +1,11 @@
-"""Attribution patching: activation patching to first order, all units from one backward pass."""
+"""Predict activation patching to first order, all units from one backward pass (attribution patching)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
-from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -14,12 +13,8 @@ from patchclamp.subjects.protocols import Differentiates
 
 
 @dataclass(frozen=True)
-class AttributionPatchingOptions:
+class AttributionPatchingOptions(UnitOptions):
     """Options of attribution patching."""
-
-    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(_options: AttributionPatchingOptions) -> Gradient:
@@ -30,7 +25,7 @@ def rule(_options: AttributionPatchingOptions) -> Gradient:
 def attribution_patching(
     subject: Differentiates, task: Task, options: AttributionPatchingOptions, *, progress: Progress
 ) -> Scores:
-    r"""Score units by attribution patching: what replacing each would do to m, if m were linear.
+    r"""Score units by attribution patching: what replacing each would do to m if m were linear.
 
     AtP(n) = (n(x) − n(x′)) · ∂m/∂n at x: n ``(position, unit)`` under the prompt x and its counterpart x′; a head's
     score is the sum over its z, a score over cases their mean.
@@ -38,11 +33,11 @@ def attribution_patching(
     Args:
         subject: a network with gradients.
         task: cases with counterparts; one case may have none, and is then compared with zero.
-        options: level, direction, positions.
-        progress: called with what is done and what there is in all.
+        options: level, direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of units, their mean over cases, in units of m.
+        Scores: ``(key,)`` of units, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: several cases without counterparts, a subject without gradients.
@@ -51,16 +46,15 @@ def attribution_patching(
     default, in scoring neurons, heads and features, and in leaving scores in units of m.
 
     Cost: two forward passes and one backward per case.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="attribution_patching").top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: AttributionPatchingOptions) -> Cost:

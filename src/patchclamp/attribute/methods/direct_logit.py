@@ -1,12 +1,12 @@
-"""Direct logit attribution: what each unit writes straight to the logits."""
+"""Score what each unit writes straight to the logits (direct logit attribution)."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
-from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -19,12 +19,8 @@ class Subject(Differentiates, RelevanceRules, Protocol):
 
 
 @dataclass(frozen=True)
-class DirectLogitOptions:
+class DirectLogitOptions(UnitOptions):
     """Options of direct logit attribution."""
-
-    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(_options: DirectLogitOptions) -> Gradient:
@@ -33,7 +29,7 @@ def rule(_options: DirectLogitOptions) -> Gradient:
 
 
 def direct_logit(subject: Subject, task: Task, options: DirectLogitOptions, *, progress: Progress) -> Scores:
-    r"""Score units by what they write straight to the logits, whatever later blocks do with it.
+    r"""Score units by what they write straight to the logits, without what later blocks make of it.
 
     DLA(n) = (n(x) − n(x′)) · ∂m/∂n through the residual stream alone, the divisor of the last norm held as it is at x;
     n ``(position, unit)``. For a head h this is W_U γ W_O^h z_h / σ, read at the answer.
@@ -41,28 +37,27 @@ def direct_logit(subject: Subject, task: Task, options: DirectLogitOptions, *, p
     Args:
         subject: a network whose blocks have relevance rules.
         task: cases with counterparts; one case may have none, and is then compared with zero.
-        options: level, direction, positions.
-        progress: called with what is done and what there is in all.
+        options: level, direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of units, their mean over cases, in units of m.
+        Scores: ``(key,)`` of units, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: several cases without counterparts, a subject without rules.
 
-    Source: 2211.00593. Departs from it in holding units against the counterpart or zero, and in scoring neurons.
+    Source: 2211.00593. Departs from it in comparing units with the counterpart or zero, and in scoring neurons.
 
     Cost: two forward passes and one backward per case.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="direct_logit").top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: DirectLogitOptions) -> Cost:

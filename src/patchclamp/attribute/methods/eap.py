@@ -1,12 +1,11 @@
-"""Edge attribution patching (EAP): path patching to first order, all edges from one backward pass."""
+"""Predict path patching to first order, all edges from one backward pass (edge attribution patching, EAP)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import EdgeOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
-from patchclamp.core.options import option
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
@@ -14,11 +13,8 @@ from patchclamp.subjects.protocols import Differentiates
 
 
 @dataclass(frozen=True)
-class EapOptions:
+class EapOptions(EdgeOptions):
     """Options of edge attribution patching."""
-
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself")
 
 
 def rule(_options: EapOptions) -> Gradient:
@@ -27,7 +23,7 @@ def rule(_options: EapOptions) -> Gradient:
 
 
 def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: Progress) -> Scores:
-    r"""Score edges by edge attribution patching: what m owes to each reader's reading each writer as it is.
+    r"""Score edges by edge attribution patching: what m would lose if each reader saw its writer as in the counterpart.
 
     EAP(u → v) = (u(x) − u(x′)) · ∂m/∂(input of v) at x, summed over positions: u what a writer adds to the residual
     stream ``(position, d_model)``, the input of v the stream as v alone reads it.
@@ -35,11 +31,11 @@ def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: P
     Args:
         subject: a language model whose writers add to one stream.
         task: cases with counterparts.
-        options: direction, positions.
-        progress: called with what is done and what there is in all.
+        options: direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of edges, their mean over cases, in units of m.
+        Scores: ``(edge,)``, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: cases without counterparts, a subject without such edges.
@@ -48,16 +44,15 @@ def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: P
 
     Cost: two forward passes and one backward per case, and a backward pass of the projections for each query, key and
     value.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="eap").top(1)[0])
+        'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level="edge",
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: EapOptions) -> Cost:

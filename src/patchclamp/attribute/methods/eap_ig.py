@@ -1,9 +1,9 @@
-"""Edge attribution patching with integrated gradients (EAP-IG): the gradient averaged between both embeddings."""
+"""Score edges with a gradient averaged between both prompts' embeddings (EAP-IG)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import EdgeOptions
 from patchclamp.attribute.rules import PathIntegral
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
@@ -14,12 +14,10 @@ from patchclamp.subjects.protocols import Differentiates
 
 
 @dataclass(frozen=True)
-class EapIgOptions:
+class EapIgOptions(EdgeOptions):
     """Options of edge attribution patching with integrated gradients."""
 
     steps: int = option(10, "points of the path, by Gauss and Legendre", least=1)
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself")
 
 
 def rule(options: EapIgOptions) -> PathIntegral:
@@ -36,11 +34,11 @@ def eap_ig(subject: Differentiates, task: Task, options: EapIgOptions, *, progre
     Args:
         subject: a language model whose writers add to one stream.
         task: cases with counterparts.
-        options: steps, direction, positions.
-        progress: called with what is done and what there is in all.
+        options: steps, direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of edges, their mean over cases, in units of m.
+        Scores: ``(edge,)``, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: cases without counterparts, a subject without such edges.
@@ -48,16 +46,15 @@ def eap_ig(subject: Differentiates, task: Task, options: EapIgOptions, *, progre
     Source: 2403.17806. Departs from it in weighing points by Gauss and Legendre instead of k / n.
 
     Cost: ``steps`` forward and backward passes per case, and as many of the projections for each query, key and value.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="eap_ig", steps=2).top(1)[0])
+        'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level="edge",
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, options: EapIgOptions) -> Cost:

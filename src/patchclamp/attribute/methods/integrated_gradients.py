@@ -1,9 +1,9 @@
-"""Integrated gradients at hidden units: the gradient averaged along the path from baseline to value."""
+"""Score units by the gradient averaged along the path from baseline to activation (integrated gradients)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from patchclamp.attribute.engine import UnitLevel, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOptions
 from patchclamp.attribute.rules import PathIntegral
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
@@ -14,13 +14,10 @@ from patchclamp.subjects.protocols import Differentiates
 
 
 @dataclass(frozen=True)
-class IntegratedGradientsOptions:
+class IntegratedGradientsOptions(UnitOptions):
     """Options of integrated gradients."""
 
-    level: UnitLevel = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron or feature")
     steps: int = option(10, "points of the path, by Gauss and Legendre", least=1)
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(options: IntegratedGradientsOptions) -> PathIntegral:
@@ -31,7 +28,7 @@ def rule(options: IntegratedGradientsOptions) -> PathIntegral:
 def integrated_gradients(
     subject: Differentiates, task: Task, options: IntegratedGradientsOptions, *, progress: Progress
 ) -> Scores:
-    r"""Score units by integrated gradients: their share of what replacing their whole site does to m.
+    r"""Score units by integrated gradients: each unit's share of the effect of replacing its whole site.
 
     IG(n) = (n(x) − n(x′)) · ∫₀¹ ∂m/∂n at n(x′) + α (n(x) − n(x′)) dα, in the run on x, the units of one site moving
     together; n ``(position, unit)``. The scores of a site sum to what replacing the site does, up to the gap that the
@@ -40,11 +37,11 @@ def integrated_gradients(
     Args:
         subject: a network with gradients.
         task: cases with counterparts; one case may have none, and is then compared with zero.
-        options: level, steps, direction, positions.
-        progress: called with what is done and what there is in all.
+        options: level, steps, direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of units, their mean over cases, in units of m.
+        Scores: ``(key,)`` of units, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: several cases without counterparts, a subject without gradients.
@@ -53,16 +50,15 @@ def integrated_gradients(
     baseline, and in weighing points by Gauss and Legendre.
 
     Cost: ``steps`` forward and backward passes per case and site.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="integrated_gradients", steps=2).top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, options: IntegratedGradientsOptions) -> Cost:

@@ -1,9 +1,10 @@
-"""Relevance patching (RelP): attribution patching whose backward pass follows relevance rules."""
+"""Score units or edges by attribution patching with a backward pass of relevance rules (RelP)."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from patchclamp.attribute.engine import Level, score_task
+from patchclamp.attribute.engine import score_task
+from patchclamp.attribute.options import UnitOrEdgeOptions
 from patchclamp.attribute.rules import Gradient
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
@@ -18,15 +19,12 @@ class Subject(Differentiates, RelevanceRules, Protocol):
 
 
 @dataclass(frozen=True)
-class RelPOptions:
+class RelPOptions(UnitOrEdgeOptions):
     """Options of relevance patching."""
 
-    level: Level = option("neuron", "what is scored: node (embedding, heads, MLPs), neuron, feature or edge")
     rules: tuple[Literal["ln", "identity", "half", "ah"], ...] = option(
         ("ln", "identity", "half"), "relevance rules that replace the backward pass"
     )
-    direction: Literal["noise", "denoise"] = option("noise", "which run is patched into: the clean one, or the other")
-    by_position: bool = option(False, "score every position by itself; always so with one case")
 
 
 def rule(options: RelPOptions) -> Gradient:
@@ -35,7 +33,7 @@ def rule(options: RelPOptions) -> Gradient:
 
 
 def relp(subject: Subject, task: Task, options: RelPOptions, *, progress: Progress) -> Scores:
-    r"""Score units or edges by relevance patching: what m owes to each being as it is, not as in the counterpart.
+    r"""Score units or edges by relevance patching: what m would lose if each were as in the counterpart.
 
     RelP(n) = (n(x) − n(x′)) · ρ(n), ρ the gradient at x of the backward pass under the rules: ln holds the norm's
     divisor, identity takes φ(x)/x for φ′(x), half halves the gradient of both factors of a gated product, ah holds the
@@ -44,11 +42,11 @@ def relp(subject: Subject, task: Task, options: RelPOptions, *, progress: Progre
     Args:
         subject: a network whose blocks have relevance rules.
         task: cases with counterparts; one case may have none, and is then compared with zero.
-        options: level, rules, direction, positions.
-        progress: called with batches done and in all.
+        options: level, rules, direction, by_position.
+        progress: called as ``progress(done, total)``.
 
     Returns:
-        Scores: of units or edges, their mean over cases, in units of m.
+        Scores: ``(key,)`` of units or edges, their mean over cases, in units of m.
 
     Raises:
         PatchclampError: several cases or edges without counterparts, a subject without rules.
@@ -58,16 +56,15 @@ def relp(subject: Subject, task: Task, options: RelPOptions, *, progress: Progre
 
     Cost: two forward passes and one backward per case; of edges a backward pass of the projections for each query, key
     and value besides.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="relp").top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
-    return score_task(
-        subject,
-        task,
-        rule(options),
-        level=options.level,
-        direction=options.direction,
-        by_position=options.by_position,
-        progress=progress,
-    )
+    return score_task(subject, task, rule(options), **options.scope, progress=progress)
 
 
 def _cost(sizes: Sizes, _options: RelPOptions) -> Cost:

@@ -8,9 +8,9 @@ from patchclamp.calibrate.truth import LabelledText, PlantedDirections
 from patchclamp.control import measure_steering
 from patchclamp.core.basis import Basis
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.matching import recovery
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.stats import auroc
-from patchclamp.evaluate.matching import recovery
 
 RANDOM, LENGTH, MULTIPLE = 19, 10, 2.0
 """Random directions, tokens of a continuation, and the strength as a multiple of the distance between the means."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from patchclamp.calibrate.figures import Figure, chance_of, exact_figure, mean_of, null_of, share_of
+from patchclamp.calibrate.figures import Figure, chance_of, exact_figure, mean_of, null_of, share_of, top_of
 from patchclamp.calibrate.planted import ranks
 from patchclamp.calibrate.planted_edges import fold_strengths
 from patchclamp.calibrate.trials import Trial
@@ -32,7 +32,7 @@ def measure(trial: Trial, noun: Scores) -> list[Figure]:
         return find_planted(fold_strengths(each, folds, names), [names.index(edge) for edge in truth.edges], trial.seed)
     order = find_method("insertion_deletion", "evaluate", kind="benchmark")
     own = order(trial.inputs["subject"], trial.inputs["task"], noun, seed=trial.seed)
-    return [Figure("order of regions", own, null_of(own), exact_figure(own.ceiling, own))]
+    return [Figure("order of regions", own, null_of(own), top_of(own))]
 
 
 def find_planted(sizes: Float[np.ndarray, " part"], planted: Sequence[int], seed: int = 0) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""Representational similarity analysis: do two recordings hold the same conditions apart in the same way?"""
+"""Representational similarity analysis: do two recordings separate the same conditions in the same way?"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.checks import subject_of
 from patchclamp.core.conditions import Pool, condition_matrix, only_site
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
-from patchclamp.core.recording import Recording, made_on
+from patchclamp.core.recording import Recording
 from patchclamp.core.similarity import Similarity
 from patchclamp.core.stats import Interval, rank, spearman
 from patchclamp.core.subject import Progress
@@ -106,7 +107,7 @@ def rsa(first: Recording, second: Recording, options: RSAOptions, *, seed: int =
     )
     labels = tuple(str(getattr(first.stimuli[ids.index(name)], "text", None) or name[:8]) for name in names)
     subjects = tuple(
-        "/".join(part for part in (made_on(one)[0], site) if part)
+        "/".join(part for part in (subject_of(one)[0], site) if part)
         for one, site in zip((first, second), sites, strict=True)
     )
     return Similarity((subjects[0], subjects[1]), estimate, "conditions", rdms[0], rdms[1], labels)

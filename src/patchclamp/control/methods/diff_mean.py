@@ -1,4 +1,4 @@
-"""Difference of means: the direction from the mean activity over other texts to that over the wanted ones."""
+"""Difference of means: the direction from one label's mean activation to another's."""
 
 from dataclasses import dataclass
 

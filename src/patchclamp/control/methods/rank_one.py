@@ -1,4 +1,4 @@
-"""Rank-one edit of one fact (ROME): a down projection learns one more key and value."""
+"""Edit one fact by a change of rank one (ROME): a down projection learns one more key and value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from patchclamp.control.facts import key_site, only_fact
+from patchclamp.core.checks import subject_of
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention, change
@@ -15,7 +16,7 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.options import option
 from patchclamp.core.provenance import Provenance
-from patchclamp.core.recording import Recording, as_numpy, made_on
+from patchclamp.core.recording import Recording, as_numpy
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.subjects.protocols import Differentiates, ReadsText, Weights
@@ -105,7 +106,7 @@ def rank_one(
 
 def _covariance(subject: Editable, text: Recording, site: str) -> Float[np.ndarray, "neuron neuron"]:
     """Return C, the mean of k kᵀ over the tokens that count."""
-    slug, made = made_on(text)
+    slug, made = subject_of(text)
     wrong = (made and made != subject.hash) or (slug and not made and slug != subject.name)
     if wrong or site not in text.values:
         raise PatchclampError(

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from patchclamp.core.checks import subject_of
 from patchclamp.core.conditions import Pool, condition_matrix, only_site
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.readout import Readout
-from patchclamp.core.recording import Recording, made_on
+from patchclamp.core.recording import Recording
 from patchclamp.core.split import Split
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
@@ -84,13 +85,25 @@ def linear(
     scores = tuple(_estimate(by_fold[:, c], null[:, c], "recall", seed) for c in range(len(names)))
     value = float(np.mean([one.value for one in scores]))
     summary = Estimate(
-        value, mean_interval(np.nanmean(by_fold, axis=1), seed=seed), len(by_fold), "balanced accuracy",
-        middle_of(null.mean(1)), float((1 + (null.mean(1) >= value).sum()) / (1 + len(null))),
-    )  # fmt: skip
+        value,
+        mean_interval(np.nanmean(by_fold, axis=1), seed=seed),
+        len(by_fold),
+        "balanced accuracy",
+        middle_of(null.mean(1)),
+        float((1 + (null.mean(1) >= value).sum()) / (1 + len(null))),
+    )
     return Readout(
-        weights, centre, intercept, (made_on(recording)[0] or "recording", site), (labels.name or "labels", "label"),
-        names, scores, summary, predicted, options.pool,
-    )  # fmt: skip
+        weights,
+        centre,
+        intercept,
+        (subject_of(recording)[0] or "recording", site),
+        (labels.name or "labels", "label"),
+        names,
+        scores,
+        summary,
+        predicted,
+        options.pool,
+    )
 
 
 Fit = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]

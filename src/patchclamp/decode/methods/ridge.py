@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.checks import subject_of
 from patchclamp.core.conditions import Pool, condition_matrix, only_site
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.readout import Readout
-from patchclamp.core.recording import Recording, made_on
+from patchclamp.core.recording import Recording
 from patchclamp.core.split import Split
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
@@ -66,10 +67,7 @@ def ridge(
     Cost: (1 + n_null) · folds singular value decompositions of ``(row, feature)``.
     """
     sites = only_site(features, options.feature_site), only_site(targets, options.target_site)
-    x, y = (
-        condition_matrix(one, site, options.pool)
-        for one, site in zip((features, targets), sites, strict=True)
-    )  # fmt: skip
+    x, y = (condition_matrix(one, site, options.pool) for one, site in zip((features, targets), sites, strict=True))
     if not len(x) == len(y) == len(split.fold) or not len(x):
         raise PatchclampError(
             expected="features, targets and a split of as many stimuli",
@@ -109,14 +107,9 @@ def ridge(
         float((1 + (null.mean(1) >= value.mean()).sum()) / (1 + len(null))),
         None if ceiling is None else float(ceiling.mean()),
     )
-    named = [
-        (made_on(one)[0] or "recording", site)
-        for one, site in zip((features, targets), sites, strict=True)
-    ]  # fmt: skip
+    named = [(subject_of(one)[0] or "recording", site) for one, site in zip((features, targets), sites, strict=True)]
     names = tuple(f"{sites[1]}/neurons/{t}" for t in range(y.shape[1]))
-    return Readout(
-        weights, centre, intercept, named[0], named[1], names, scores, summary, predicted, options.pool
-    )  # fmt: skip
+    return Readout(weights, centre, intercept, named[0], named[1], names, scores, summary, predicted, options.pool)
 
 
 Fit = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -142,9 +135,11 @@ def _solver(options: RidgeOptions) -> Fit:
         scaled = np.divide(x - centre, scale, out=np.zeros_like(x), where=scale > 0)
         offset = y.mean(0)
         solved = RidgeCV(
-            alphas=list(options.alphas), fit_intercept=False, cv=min(options.inner_folds, len(x)),
+            alphas=list(options.alphas),
+            fit_intercept=False,
+            cv=min(options.inner_folds, len(x)),
             solver_params={"warn": False},  # that a kernel would be faster where there are more features than rows
-        )  # fmt: skip
+        )
         solved.fit(scaled, y - offset)
         inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
         return np.asarray(solved.coef_, dtype=np.float64) * inverse[:, None], centre, offset

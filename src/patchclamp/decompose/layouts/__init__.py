@@ -1,8 +1,8 @@
-"""Layouts: dictionaries that other libraries wrote, and dictionaries written for them."""
+"""Read dictionaries of other libraries, and write dictionaries for them."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import build_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
@@ -22,13 +23,17 @@ from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import CONDITIONS, HOOKS, in_stream, resolve_sites
 
-__all__ = ["LAYOUTS", "Layout", "locate", "open_dictionary", "write_dictionary"]
+__all__ = ["LAYOUTS", "Layout", "convert_basis", "locate", "open_dictionary", "write_dictionary"]
 
 Layout = Literal["saelens", "sparsify", "patchclamp"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 OWN = "basis.json"
-MARKS = {saelens.WEIGHTS: "saelens", sparsify.WEIGHTS: "sparsify", gemma_scope.WEIGHTS: "gemma-scope",
-         gemma_scope.SECOND: "gemma-scope-2"}  # fmt: skip
+MARKS = {
+    saelens.WEIGHTS: "saelens",
+    sparsify.WEIGHTS: "sparsify",
+    gemma_scope.WEIGHTS: "gemma-scope",
+    gemma_scope.SECOND: "gemma-scope-2",
+}
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?(@[\w./-]+)?")
 METHODS = {"relu": "l1", "topk": "topk", "jumprelu": "jumprelu"}
@@ -67,8 +72,8 @@ def open_dictionary(
     folder = locate(source)
     if (folder / OWN).is_file():
         found = Dictionary.load(folder)
-        named = found if site is None and reads is None and name is None else _renamed(found, site, reads, name)
-        return _settled(named, center, prepend_bos)
+        named = found if site is None and reads is None and name is None else _rename(found, site, reads, name)
+        return _settle(named, center, prepend_bos)
     places = [folder] if _layout(folder) else [p for p in sorted(folder.iterdir()) if p.is_dir() and _layout(p)]
     if not places:
         _refuse_pickles(folder)
@@ -111,7 +116,7 @@ def open_dictionary(
     found = Dictionary(
         bases, {str(k): str(v) for k, v in subject.items()}, str(own.get("method", METHODS[first.activation])), about
     )
-    return _settled(found, center, prepend_bos, foreign=not own)
+    return _settle(found, center, prepend_bos, foreign=not own)
 
 
 def write_dictionary(
@@ -136,14 +141,63 @@ def write_dictionary(
     Cost: one copy of the weights.
     """
     place = Path(folder)
-    if layout not in LAYOUTS:
-        raise PatchclampError(expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Choose one.")
+    one_of("layout", layout, LAYOUTS)
     refuse_occupied(place)
     try:
         with build_aside(place) as part:
             return [place / folder.relative_to(part) for folder in _write(dictionary, part, layout, model)]
     except OSError as problem:
         raise refuse_write(place, problem) from problem
+
+
+def convert_basis(
+    source: str | Path | Dictionary,
+    out: str | Path,
+    to: str = "patchclamp",
+    *,
+    model: Any = None,
+    note: Callable[[str], None] | None = None,
+    **known: Any,
+) -> list[Path]:
+    """Convert a dictionary to the layout of another library, or another library's to patchclamp's own.
+
+    Args:
+        source: a dictionary, or where one lies, as for ``open_dictionary``.
+        out: a new or empty folder.
+        to: ``saelens``, ``sparsify`` or ``patchclamp``.
+        model: the model that it is of, whose norms decide what the other library calls a place.
+        note: called with a sentence for each thing that is assumed.
+        known: what the folder does not tell, as ``open_dictionary`` takes it: ``site``, ``reads``, ``name``,
+            ``center``, ``prepend_bos``.
+
+    Returns:
+        list[Path]: the folders that were written, one for each site where the library keeps one coder to a folder.
+
+    Raises:
+        PatchclampError: nothing there, no dictionary, a library that has no such coder, or a folder that is not empty.
+
+    Cost: one copy of the weights.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> basis = Basis("lab", "directions", np.eye(2), np.eye(2), np.zeros(2), np.zeros(2), activation="relu")
+        >>> dictionary = Dictionary({"blocks.0.resid_out": basis}, {"slug": "cat"}, "by hand")
+        >>> [folder] = convert_basis(dictionary, Path(mkdtemp()) / "there", "saelens")
+        >>> open_dictionary(convert_basis(folder, Path(mkdtemp()) / "back")[0]).single().name
+        'lab'
+    """
+    found = source if isinstance(source, Dictionary) else open_dictionary(source, **known)
+    notes = [str(line) for line in found.about.get("assumed") or ()]
+    beside_norms = [site for site in found.bases if site.rpartition(".")[2] in ("write", "resid_mid")]
+    if model is None and to != "patchclamp" and beside_norms:
+        named = "they keep their own names" if to == "sparsify" else "named as if norms stood before attention and MLP"
+        notes.append(
+            f"what {to} calls {', '.join(beside_norms[:4])} depends on the model's norms; {named} (a model names them)"
+        )
+    if note is not None:
+        for line in notes:
+            note(line)
+    return write_dictionary(found, out, to, model=model)
 
 
 def _write(dictionary: Dictionary, place: Path, layout: str, model: Any) -> list[Path]:
@@ -155,9 +209,14 @@ def _write(dictionary: Dictionary, place: Path, layout: str, model: Any) -> list
     hooks, conditions = (dict(dictionary.about.get(key) or {}) for key in (HOOKS, CONDITIONS))
     for site, basis in dictionary.bases.items():
         own = {
-            "site": site, "reads": basis.reads, "name": basis.name, "method": dictionary.method,
-            "subject": dict(dictionary.subject), HOOKS: dict(hooks), CONDITIONS: dict(conditions),
-        }  # fmt: skip
+            "site": site,
+            "reads": basis.reads,
+            "name": basis.name,
+            "method": dictionary.method,
+            "subject": dict(dictionary.subject),
+            HOOKS: dict(hooks),
+            CONDITIONS: dict(conditions),
+        }
         if layout == "saelens":
             where, read = (hooks.get(s) or hook_of(s, model) for s in (site, basis.reads or site))
             slug_of_model = str(dictionary.subject.get("slug", ""))
@@ -214,13 +273,14 @@ def locate(source: str | Path) -> Path:
         ) from problem
     if not (fetched / under).is_dir():
         raise PatchclampError(
-            expected=f"a dictionary in {under or 'the top folder'} of {owner}/{repository}", got="no such folder",
+            expected=f"a dictionary in {under or 'the top folder'} of {owner}/{repository}",
+            got="no such folder",
             remedy="Name the folder that holds the weights: owner/repository/folder. Pickles (ae.pt) are not fetched.",
-        )  # fmt: skip
+        )
     return fetched / under
 
 
-def _settled(found: Dictionary, center: bool | None, prepend_bos: bool | None, *, foreign: bool = False) -> Dictionary:
+def _settle(found: Dictionary, center: bool | None, prepend_bos: bool | None, *, foreign: bool = False) -> Dictionary:
     """Return a dictionary with what is known and what is assumed of its input, the mean taken off where it was."""
     given = {k: v for k, v in (("centred", center), ("prepend_bos", prepend_bos)) if v is not None}
     if not given and not foreign:
@@ -267,7 +327,7 @@ def _read(folder: Path, source: str) -> Part:
     return saelens.read(folder) if layout == "saelens" else sparsify.read(folder)
 
 
-def _renamed(found: Dictionary, site: str | None, reads: str | None, name: str | None) -> Dictionary:
+def _rename(found: Dictionary, site: str | None, reads: str | None, name: str | None) -> Dictionary:
     """Return a dictionary of our own under another name or at another site."""
     if len(found.bases) > 1 and (site or reads):
         raise PatchclampError(

@@ -46,9 +46,10 @@ def read_conditions(cfg: Mapping[str, Any]) -> dict[str, Any]:
         found["centred"] = options["center_writing_weights"]
     if isinstance(options, Mapping) and options.get("fold_value_biases") and "hook_z" in str(cfg.get("hook_name")):
         raise refuse(
-            "SAELens", "a coder of heads' outputs without their value biases (fold_value_biases)",
+            "SAELens",
+            "a coder of heads' outputs without their value biases (fold_value_biases)",
             "Add the encoder's image of the biases to b_enc and save it again.",
-        )  # fmt: skip
+        )
     if isinstance(cfg.get("prepend_bos"), bool):
         found["prepend_bos"] = cfg["prepend_bos"]
     size = cfg.get("context_size")
@@ -76,8 +77,12 @@ def read_conditions(cfg: Mapping[str, Any]) -> dict[str, Any]:
 def written_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
     """Return conditions as settings of SAELens; the mean that is taken off stands in the encoder already."""
     found: dict[str, Any] = {"model_from_pretrained_kwargs": {"center_writing_weights": False}}
-    for ours, theirs in (("prepend_bos", "prepend_bos"), ("context_size", "context_size"),
-                         ("positions", "seqpos_slice"), ("excluded", "exclude_special_tokens")):  # fmt: skip
+    for ours, theirs in (
+        ("prepend_bos", "prepend_bos"),
+        ("context_size", "context_size"),
+        ("positions", "seqpos_slice"),
+        ("excluded", "exclude_special_tokens"),
+    ):
         if ours in conditions:
             found[theirs] = conditions[ours]
     return found

@@ -1,4 +1,4 @@
-"""Files: numbers and settings that others wrote, read without trusting them."""
+"""Read numbers and settings of other libraries without trusting them."""
 
 import zipfile
 import zlib
@@ -148,7 +148,20 @@ def fit(file: Path, arrays: Mapping[str, np.ndarray], shapes: Mapping[str, Seque
 
 
 def refuse(layout: str, got: str, remedy: str = "Convert it with that library first.") -> PatchclampError:
-    """Return the complaint that something of another library has no counterpart here."""
+    """Return the error for something of another library that has no counterpart here.
+
+    Args:
+        layout: the library.
+        got: what it has.
+        remedy: what to do.
+
+    Returns:
+        PatchclampError: to be raised.
+
+    Example:
+        >>> refuse("SAELens", "a gated coder").remedy
+        'Convert it with that library first.'
+    """
     return PatchclampError(
         expected=f"a dictionary of {layout} that is one linear encoder, one activation and one linear decoder",
         got=got,

@@ -47,13 +47,21 @@ def read(folder: Path, source: str = "") -> Part:
     transcodes = repository is not None and repository[3] == "transcoders"
     out = "out" if transcodes else "in"
     shapes: dict[str, tuple[str, ...]] = {
-        "W_enc": ("in", "unit"), "b_enc": ("unit",), "threshold": ("unit",), "W_dec": ("unit", out), "b_dec": (out,)
-    }  # fmt: skip
+        "W_enc": ("in", "unit"),
+        "b_enc": ("unit",),
+        "threshold": ("unit",),
+        "W_dec": ("unit", out),
+        "b_dec": (out,),
+    }
     fit(folder / WEIGHTS, arrays, shapes)
     parts = {
-        "activation": "jumprelu", "threshold": np.maximum(arrays["threshold"], 0), "encoder": arrays["W_enc"].T,
-        "encoder_bias": arrays["b_enc"], "decoder": arrays["W_dec"], "output_bias": arrays["b_dec"],
-    }  # fmt: skip
+        "activation": "jumprelu",
+        "threshold": np.maximum(arrays["threshold"], 0),
+        "encoder": arrays["W_enc"].T,
+        "encoder_bias": arrays["b_enc"],
+        "decoder": arrays["W_dec"],
+        "output_bias": arrays["b_dec"],
+    }
     site = f"blocks.{layer[1]}.{KINDS[repository[3]]}" if repository is not None and layer is not None else None
     model = "" if repository is None else f"gemma-2-{repository[1]}{'-it' if repository[2] == 'it' else ''}"
     return Part(parts, site, None, transcodes, model, {"folder": folder.name}, conditions=CONDITIONS)
@@ -74,8 +82,12 @@ def read_second(folder: Path) -> Part:
     transcodes = cfg.get("type") != "sae" and left not in ("", entered)
     out = "out" if transcodes else "in"
     shapes: dict[str, tuple[str, ...]] = {
-        "w_enc": ("in", "unit"), "b_enc": ("unit",), "threshold": ("unit",), "w_dec": ("unit", out), "b_dec": (out,)
-    }  # fmt: skip
+        "w_enc": ("in", "unit"),
+        "b_enc": ("unit",),
+        "threshold": ("unit",),
+        "w_dec": ("unit", out),
+        "b_dec": (out,),
+    }
     skips = [name for name in arrays if "skip" in name]
     if skips:
         shapes[skips[0]] = ("in", out)
@@ -83,17 +95,21 @@ def read_second(folder: Path) -> Part:
         raise refuse("Gemma Scope 2", f"affine_connection {cfg.get('affine_connection')!r} with {skips or 'no skip'}")
     fit(file, arrays, shapes)
     parts: dict[str, Any] = {
-        "activation": "jumprelu", "threshold": np.maximum(arrays["threshold"], 0), "encoder": arrays["w_enc"].T,
-        "encoder_bias": arrays["b_enc"], "decoder": arrays["w_dec"], "output_bias": arrays["b_dec"],
-    }  # fmt: skip
+        "activation": "jumprelu",
+        "threshold": np.maximum(arrays["threshold"], 0),
+        "encoder": arrays["w_enc"].T,
+        "encoder_bias": arrays["b_enc"],
+        "decoder": arrays["w_dec"],
+        "output_bias": arrays["b_dec"],
+    }
     if skips:
         parts["skip"] = arrays[skips[0]].T
-    site, reads = _named(left if transcodes else entered), _named(entered) if transcodes else None
+    site, reads = _find_site(left if transcodes else entered), _find_site(entered) if transcodes else None
     model = str(cfg.get("model_name") or "").rpartition("/")[2]
     return Part(parts, site, reads, transcodes, model, {"folder": folder.name}, conditions=CONDITIONS)
 
 
-def _named(hook: str) -> str | None:
+def _find_site(hook: str) -> str | None:
     """Return the site at a tensor of the Hugging Face model, ``MODULE.output`` or ``MODULE.input``."""
     module, _, side = hook.rpartition(".")
     return module_site(module, {"input": "in", "output": "out"}[side]) if side in ("input", "output") else None

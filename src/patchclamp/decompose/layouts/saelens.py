@@ -41,7 +41,7 @@ def read(folder: Path) -> Part:
         PatchclampError: an architecture or normalisation that no Basis has.
         Damaged: files that are missing or do not fit.
     """
-    cfg = _settled(read_settings(folder / SETTINGS))
+    cfg = _settle(read_settings(folder / SETTINGS))
     file = folder / WEIGHTS
     arrays = read_tensors(file)
     kind = str(cfg["architecture"])
@@ -50,9 +50,10 @@ def read(folder: Path) -> Part:
     applied = bool(cfg["apply_b_dec_to_input"]) and not transcodes
     into = "in" if applied else "out"
     shapes: dict[str, tuple[str, ...]] = {
-        "W_enc": ("in", "unit"), "W_dec": ("unit", "in" if not transcodes else "out"),
+        "W_enc": ("in", "unit"),
+        "W_dec": ("unit", "in" if not transcodes else "out"),
         "b_dec": ("in" if not transcodes else into,),
-    }  # fmt: skip
+    }
     if kind == "gated":
         fit(file, arrays, {**shapes, "b_gate": ("unit",), "b_mag": ("unit",), "r_mag": ("unit",)})
     else:
@@ -98,12 +99,18 @@ def read(folder: Path) -> Part:
     parts |= {"encoder": encoder, "encoder_bias": bias, "decoder": decoder, **shift}
     kept = cfg.get("patchclamp")
     return Part(
-        parts, site, reads, transcodes, str(cfg.get("model_name") or ""),
-        {**about, "patchclamp": kept} if isinstance(kept, dict) else about, hooks, read_conditions(cfg),
-    )  # fmt: skip
+        parts,
+        site,
+        reads,
+        transcodes,
+        str(cfg.get("model_name") or ""),
+        {**about, "patchclamp": kept} if isinstance(kept, dict) else about,
+        hooks,
+        read_conditions(cfg),
+    )
 
 
-def _settled(cfg: Mapping[str, Any]) -> dict[str, Any]:
+def _settle(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of any version under the names and defaults of version 6, metadata among them."""
     named = {
         "hook_point": "hook_name",
@@ -146,24 +153,30 @@ def _whole(k: Any) -> int:
 def write(
     basis: Basis, where: str, read: str, model: str, conditions: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the settings and the tensors that say what a basis says.
+    """Return the settings and tensors of SAELens for a basis.
 
     Two biases become one by folding what is taken off the input into the encoder's: b_enc − E b_dec.
 
     Args:
         basis: of relu, topk or jumprelu.
-        where: the hook that it writes.
-        read: the hook that it reads.
+        where: name of the hook that it writes.
+        read: name of the hook that it reads.
         model: name of the model.
         conditions: as settings of SAELens.
+
+    Returns:
+        tuple: settings, and arrays by name.
 
     Raises:
         PatchclampError: SAELens has no such architecture.
     """
     kinds = {
-        ("relu", False): "standard", ("topk", False): "topk", ("jumprelu", False): "jumprelu",
-        ("relu", True): "transcoder", ("jumprelu", True): "jumprelu_transcoder",
-    }  # fmt: skip
+        ("relu", False): "standard",
+        ("topk", False): "topk",
+        ("jumprelu", False): "jumprelu",
+        ("relu", True): "transcoder",
+        ("jumprelu", True): "jumprelu_transcoder",
+    }
     kind = kinds.get((basis.activation, basis.reads is not None))
     if kind is None:
         what = f"{basis.activation} transcoder" if basis.reads is not None else basis.activation
@@ -184,9 +197,11 @@ def write(
         bias = (bias - basis.encoder.astype(np.float64) @ taken.astype(np.float64)).astype(np.float32)
     width = basis.decoder.shape[1]
     tensors = {
-        "W_enc": encoder.T, "b_enc": bias, "W_dec": basis.decoder,
+        "W_enc": encoder.T,
+        "b_enc": bias,
+        "W_dec": basis.decoder,
         "b_dec": np.zeros(width, np.float32) if added is None else added,
-    }  # fmt: skip
+    }
     if basis.threshold is not None:
         tensors["threshold"] = basis.threshold
     if basis.skip is not None:
@@ -199,9 +214,15 @@ def write(
         **conditions,
     }
     cfg: dict[str, Any] = {
-        "architecture": kind, "d_in": encoder.shape[1], "d_sae": n, "dtype": "float32", "device": "cpu",
-        "apply_b_dec_to_input": applied, "normalize_activations": "none", "reshape_activations": "none",
-    }  # fmt: skip
+        "architecture": kind,
+        "d_in": encoder.shape[1],
+        "d_sae": n,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": applied,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+    }
     if basis.reads is not None:
         cfg["d_out"] = width
         metadata |= {"hook_name": read, "hook_name_out": where}

@@ -35,25 +35,33 @@ def read(folder: Path) -> Part:
         raise refuse("sparsify", f"the activation {cfg['activation']!r}")
     if cfg.get("signed"):
         raise refuse(
-            "sparsify", "signed = true: the k of a largest by size, negative ones among them",
+            "sparsify",
+            "signed = true: the k of a largest by size, negative ones among them",
             "That option of old versions has no counterpart here: train it again without.",
-        )  # fmt: skip
+        )
     if cfg.get("embed_skip") or cfg.get("gram_lookup"):
         raise refuse("sparsify", "a coder that reads the embedding or a table besides its site")
     if isinstance(k, bool) or not isinstance(k, int):
         raise refuse("sparsify", f"k = {k!r}", "cfg.json needs a whole k.")
     shapes: dict[str, tuple[str, ...]] = {
-        "encoder.weight": ("unit", "in"), "encoder.bias": ("unit",), "W_dec": ("unit", "in"), "b_dec": ("in",)
-    }  # fmt: skip
+        "encoder.weight": ("unit", "in"),
+        "encoder.bias": ("unit",),
+        "W_dec": ("unit", "in"),
+        "b_dec": ("in",),
+    }
     if "W_skip" in arrays:
         if not transcodes:
             raise refuse("sparsify", "a skip connection in an autoencoder", "cfg.json says that it is no transcoder.")
         shapes["W_skip"] = ("in", "in")
     fit(file, arrays, shapes)
     parts: dict[str, Any] = {
-        "activation": "topk", "k": k, "encoder": arrays["encoder.weight"], "encoder_bias": arrays["encoder.bias"],
-        "decoder": arrays["W_dec"], ("output_bias" if transcodes else "decoder_bias"): arrays["b_dec"],
-    }  # fmt: skip
+        "activation": "topk",
+        "k": k,
+        "encoder": arrays["encoder.weight"],
+        "encoder_bias": arrays["encoder.bias"],
+        "decoder": arrays["W_dec"],
+        ("output_bias" if transcodes else "decoder_bias"): arrays["b_dec"],
+    }
     if "W_skip" in arrays:
         parts["skip"] = arrays["W_skip"]
     hookpoint = folder.resolve().name
@@ -91,8 +99,14 @@ def write(basis: Basis) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if basis.skip is not None:
         tensors["W_skip"] = basis.skip
     cfg = {
-        "activation": "topk", "expansion_factor": max(n // width, 1), "normalize_decoder": False, "num_latents": n,
-        "k": basis.k, "multi_topk": False, "skip_connection": basis.skip is not None, "transcode": transcodes,
+        "activation": "topk",
+        "expansion_factor": max(n // width, 1),
+        "normalize_decoder": False,
+        "num_latents": n,
+        "k": basis.k,
+        "multi_topk": False,
+        "skip_connection": basis.skip is not None,
+        "transcode": transcodes,
         "d_in": width,
-    }  # fmt: skip
+    }
     return cfg, {name: np.ascontiguousarray(a, dtype=np.float32) for name, a in tensors.items()}

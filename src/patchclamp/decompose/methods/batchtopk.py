@@ -1,4 +1,4 @@
-"""BatchTopK: sparse coders that keep k latents a vector on average."""
+"""BatchTopK sparse coders, which keep k latents per vector on average."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
+from patchclamp.decompose.card_fields import SPARSE_CODER
 from patchclamp.decompose.fitting import CoderOptions, Subject, make_basis
 from patchclamp.decompose.sparse_coder import BatchTopKConfig
 
@@ -81,11 +82,7 @@ METHOD = Method(
     papers=(Paper("2412.06410", equation="4 to 6"), Paper("2406.11944", equation="section 3")),
     cost=_cost,
     oracle="oracles.sparse_coder:batchtopk",
-    calibrated_on=("superposition",),
-    must_show="most of the features that are planted in superposition, each by a direction of its own",
-    must_miss={"superposition:noise": "activity without features has none to be found"},
     options_at={"superposition*": {"n_features": 64, "coder_batch": 256, "passes": 10, "learning_rate": 0.005, "k": 3}},
-    sources=("decompose/sparse_coder.py", "decompose/sparse_code.py", "decompose/training.py", "decompose/fitting.py"),
     quick={"k": 3, "coder_batch": 2000, "passes": 1, "learning_rate": 0.001},
-    resumable=True,
+    **SPARSE_CODER,
 )

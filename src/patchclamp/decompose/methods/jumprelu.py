@@ -1,4 +1,4 @@
-"""JumpReLU: sparse coders with a learnt threshold for every latent."""
+"""JumpReLU sparse coders, with a learnt threshold for every latent."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
+from patchclamp.decompose.card_fields import SPARSE_CODER
 from patchclamp.decompose.fitting import CoderOptions, Subject, make_basis
 from patchclamp.decompose.sparse_coder import JumpReLUConfig
 
@@ -81,13 +82,9 @@ METHOD = Method(
     papers=(Paper("2407.14435", equation="7 to 12"), Paper("2406.11944", equation="section 3")),
     cost=_cost,
     oracle="oracles.sparse_coder:jumprelu",
-    calibrated_on=("superposition",),
-    must_show="most of the features that are planted in superposition, each by a direction of its own",
-    must_miss={"superposition:noise": "activity without features has none to be found"},
     options_at={
         "superposition*": {"n_features": 64, "coder_batch": 256, "passes": 20, "learning_rate": 0.005, "sparsity": 0.1}
     },
-    sources=("decompose/sparse_coder.py", "decompose/sparse_code.py", "decompose/training.py", "decompose/fitting.py"),
     quick={"coder_batch": 2000, "passes": 1, "learning_rate": 0.001},
-    resumable=True,
+    **SPARSE_CODER,
 )

@@ -1,4 +1,4 @@
-"""NMF: activations that are never negative, in parts that are never negative."""
+"""Factorise activations that are never negative into parts that are never negative (NMF)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,17 @@ class NMFOptions(FactorOptions):
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int
     ) -> tuple[Basis, Mapping[str, Any]]:
-        """Return the basis, and the curves of what was followed."""
+        """Fit the basis, and return it with curves of the fit.
+
+        Args:
+            x: ``(row, width)`` activations.
+            n_features: number of features.
+            name: slug of the basis.
+            seed: of everything random.
+
+        Returns:
+            tuple: the basis, and curves by name.
+        """
         return NMF(n_features, seed=seed, max_iter=self.max_iter).fit(x).to_basis(name), {}
 
 

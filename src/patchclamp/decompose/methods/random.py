@@ -1,4 +1,4 @@
-"""Random directions: what chance finds, which any dictionary must beat."""
+"""Random directions, which any dictionary must beat."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,17 @@ class RandomOptions(FactorOptions):
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int
     ) -> tuple[Basis, Mapping[str, Any]]:
-        """Return the basis, and the curves of what was followed."""
+        """Fit the basis, and return it with curves of the fit.
+
+        Args:
+            x: ``(row, width)`` activations.
+            n_features: number of features.
+            name: slug of the basis.
+            seed: of everything random.
+
+        Returns:
+            tuple: the basis, and curves by name.
+        """
         return random_directions(x, n_features, self.k, seed=seed, name=name), {}
 
 

@@ -1,4 +1,4 @@
-"""Semi-NMF: sparse signed groups of units that fire together, and how much of each a vector has."""
+"""Semi-NMF: sparse signed groups of units that fire together, and their weight in each vector."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +33,17 @@ class SNMFOptions(FactorOptions):
     def fit(
         self, x: Float[np.ndarray, "row width"], n_features: int, *, name: str, seed: int
     ) -> tuple[Basis, Mapping[str, Any]]:
-        """Return the basis, and the curves of what was followed."""
+        """Fit the basis, and return it with curves of the fit.
+
+        Args:
+            x: ``(row, width)`` activations.
+            n_features: number of features.
+            name: slug of the basis.
+            seed: of everything random.
+
+        Returns:
+            tuple: the basis, and curves by name.
+        """
         fitted = self._estimator(n_features, seed).fit(x)
         return fitted.to_basis(name), fitted.curves
 

@@ -1,4 +1,4 @@
-"""TopK: sparse coders that keep the k largest latents of every vector."""
+"""TopK sparse coders, which keep the k largest latents of every vector."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
+from patchclamp.decompose.card_fields import SPARSE_CODER
 from patchclamp.decompose.fitting import CoderOptions, Subject, make_basis
 from patchclamp.decompose.sparse_coder import TopKConfig
 
@@ -83,12 +84,8 @@ METHOD = Method(
     papers=(Paper("2406.04093", equation="1 to 4"), Paper("2406.11944", equation="section 3")),
     cost=_cost,
     oracle="oracles.sparse_coder:topk",
-    calibrated_on=("superposition",),
-    must_show="most of the features that are planted in superposition, each by a direction of its own",
-    must_miss={"superposition:noise": "activity without features has none to be found"},
     options_at={"superposition*": {"n_features": 64, "coder_batch": 256, "passes": 10, "learning_rate": 0.005, "k": 3}},
-    sources=("decompose/sparse_coder.py", "decompose/sparse_code.py", "decompose/training.py", "decompose/fitting.py"),
     quick={"k": 3, "coder_batch": 2000, "passes": 1, "learning_rate": 0.001},
-    resumable=True,
     default_for=("decompose",),
+    **SPARSE_CODER,
 )

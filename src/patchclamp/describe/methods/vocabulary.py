@@ -1,4 +1,4 @@
-"""Vocabulary decoding: every neuron's weights read as tokens by the unembedding, without running the model."""
+"""Read every neuron's weights as tokens by the unembedding, without running the model (vocabulary decoding)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def _check(subject: Subject, sites: list[Any], gated: set[str], options: Vocabul
         raise PatchclampError(
             expected="a language model whose family is known, with sites blocks.N.mlp.act",
             got=f"{subject.name}, which has none",
-            remedy="`patchclamp sites MODEL` lists what there is; docs/families.md adds a family.",
+            remedy="Take another model, or add its family: docs/howto/family.md.",
         )
     if options.side == "gate" and not gated:
         raise PatchclampError(

@@ -10,9 +10,10 @@ from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.recording import Recording
-from patchclamp.core.stats import Interval, mean_interval
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.concepts import tell_concepts
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.evaluate.rows import codes_of, counted_rows, turn_basis
 
 
@@ -32,7 +33,7 @@ def concept_auroc(
     seed: int = 0,
     progress: Progress,
 ) -> Estimate:
-    r"""Measure how well the best unit of a basis tells each concept, on stimuli that it was not chosen on.
+    r"""Measure how well the best unit of a basis detects each concept, on stimuli that it was not chosen on.
 
     mean over concepts c of P(f_u > f'_u), f_u where c is true and f'_u where it is not, ties counted half, u the unit
     for which that is largest on stimuli of even number; it is measured on those of odd number.
@@ -81,12 +82,14 @@ def concept_auroc(
             remedy="Give more stimuli.",
         )
     null = np.array([areas(turn_basis(basis, draw), 2 + i).mean() for i in range(options.n_random)])
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
-        float(own.mean()), mean_interval(own, seed=seed) if len(own) > 1 else None, len(own), "mean AUROC",
-        Interval(float(low), float(high), 0.95, f"{options.n_random} random rotations"),
-        float((1 + (null >= own.mean()).sum()) / (1 + len(null))), 1.0,
-    )  # fmt: skip
+    return estimate_beside_null(
+        float(own.mean()),
+        mean_interval(own, seed=seed) if len(own) > 1 else None,
+        len(own),
+        "mean AUROC",
+        null,
+        f"{options.n_random} random rotations",
+    )
 
 
 def _cost(sizes: Sizes, options: ConceptAUROCOptions) -> Cost:
@@ -107,5 +110,5 @@ METHOD = Method(
     calibrated_on=("superposition",),
     must_show="a trained coder's best units tell planted features better than those of the same one turned at random",
     must_miss={"superposition:noise": "activity without features has no unit for any"},
-    sources=("evaluate/rows.py", "evaluate/concepts.py"),
+    sources=("evaluate/null.py", "evaluate/rows.py", "evaluate/concepts.py"),
 )

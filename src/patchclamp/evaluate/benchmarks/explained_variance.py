@@ -1,4 +1,4 @@
-"""Explained variance: how much of what a site does a basis writes again."""
+"""Explained variance: the share of a site's variance that a basis reconstructs."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,9 @@ from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.recording import Recording
-from patchclamp.core.stats import Interval, bootstrap_interval
+from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.subject import Progress
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.evaluate.rows import counted_rows, squares_missed, turn_basis
 
 
@@ -47,14 +48,20 @@ def explained_variance(
     Source: 2406.04093, section 2.4, whose normalised error is 1 minus this. The null is ours.
 
     Cost: each row is encoded 1 + n_random times.
+
+    Example:
+        >>> from patchclamp.organisms import superposition
+        >>> rows = superposition.make().recording
+        >>> basis = Basis("b", "directions", decoder=np.eye(rows["x"].shape[1], dtype=np.float32), site="x")
+        >>> explained_variance(rows, basis, ExplainedVarianceOptions(), progress=lambda *_: None).value
+        1.0
     """
     y, owner = counted_rows(recording, basis.site or "")
     x = y if basis.reads is None else counted_rows(recording, basis.reads)[0]
-    squares = ((y - y.mean(0, dtype=np.float64)) ** 2).sum(1)
-    variance = np.bincount(owner, squares)
+    variance = np.bincount(owner, ((y - y.mean(0, dtype=np.float64)) ** 2).sum(1))
     draw = np.random.default_rng(seed)
 
-    def missed(one: Basis, number: int) -> Float[np.ndarray, " stimulus"]:
+    def squares(one: Basis, number: int) -> Float[np.ndarray, " stimulus"]:
         progress(number, 1 + options.n_random)
         sums: np.ndarray = np.bincount(owner, squares_missed(one, x, y))
         return sums
@@ -62,16 +69,14 @@ def explained_variance(
     def share(rows: Float[np.ndarray, "stimulus 2"]) -> float:
         return float(1 - rows[:, 0].sum() / rows[:, 1].sum())
 
-    own = np.stack([missed(basis, 1), variance], 1)
-    null = np.array([
-        share(np.stack([missed(turn_basis(basis, draw), 2 + i), variance], 1)) for i in range(options.n_random)
-    ])  # fmt: skip
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
-        share(own), bootstrap_interval(own, share, n_resamples=500, seed=seed), len(own), "share of variance",
-        Interval(float(low), float(high), 0.95, f"{options.n_random} random rotations"),
-        float((1 + (null >= share(own)).sum()) / (1 + len(null))), 1.0,
-    )  # fmt: skip
+    own = np.stack([squares(basis, 1), variance], 1)
+    null = np.array(
+        [share(np.stack([squares(turn_basis(basis, draw), 2 + i), variance], 1)) for i in range(options.n_random)]
+    )
+    interval = bootstrap_interval(own, share, n_resamples=500, seed=seed)
+    return estimate_beside_null(
+        share(own), interval, len(own), "share of variance", null, f"{options.n_random} random rotations"
+    )
 
 
 def _cost(sizes: Sizes, options: ExplainedVarianceOptions) -> Cost:
@@ -90,5 +95,8 @@ METHOD = Method(
     oracle="oracles.bases:explained_variance",
     calibrated_on=("superposition", "superposition:groups"),
     must_show="a trained coder explains more than the same one turned at random",
-    sources=("evaluate/rows.py",),
+    sources=(
+        "evaluate/null.py",
+        "evaluate/rows.py",
+    ),
 )

@@ -1,4 +1,4 @@
-"""Feature recovery: are the directions found that activity is known to be made of?"""
+"""Feature recovery: does a basis have the directions that activity is known to be made of?"""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,12 @@ import numpy as np
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.matching import match
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
-from patchclamp.core.stats import Interval, mean_interval
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.matching import match
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.evaluate.rows import turn_basis
 
 
@@ -65,12 +66,10 @@ def feature_recovery(
     turned = [turn_basis(basis, draw) for _ in range(options.n_random)]
     own = cosines(basis, 1)
     null = np.array([cosines(one, 2 + i).mean() for i, one in enumerate(turned)])
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
-        float(own.mean()), mean_interval(own, seed=seed) if len(own) > 1 else None, len(own), "mean |cosine|",
-        Interval(float(low), float(high), 0.95, f"{options.n_random} random rotations"),
-        float((1 + (null >= own.mean()).sum()) / (1 + len(null))), 1.0,
-    )  # fmt: skip
+    interval = mean_interval(own, seed=seed) if len(own) > 1 else None
+    return estimate_beside_null(
+        float(own.mean()), interval, len(own), "mean |cosine|", null, f"{options.n_random} random rotations"
+    )
 
 
 def _cost(sizes: Sizes, options: FeatureRecoveryOptions) -> Cost:
@@ -91,5 +90,5 @@ METHOD = Method(
     calibrated_on=("superposition",),
     must_show="a trained coder comes nearer to planted features than the same one turned at random",
     must_miss={"superposition:noise": "activity without features has none to be found"},
-    sources=("evaluate/rows.py", "evaluate/matching.py"),
+    sources=("evaluate/null.py", "evaluate/rows.py", "core/matching.py"),
 )

@@ -1,4 +1,4 @@
-"""Insertion and deletion: does an order of an image's regions take the answer away, and bring it back?"""
+"""Insertion and deletion: does an order of an image's regions remove the answer, and restore it?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +16,14 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.options import option
 from patchclamp.core.regions import Fill, basis_name, grid_regions, order_curve
 from patchclamp.core.scores import Scores
-from patchclamp.core.stats import Interval, mean_interval
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.subjects.protocols import Classifies, Intervenes, Reads
+
+GREEDY = "greedy order"
+"""The rival, by its name."""
 
 
 class Subject(Classifies, Reads, Intervenes, Protocol):
@@ -49,8 +53,8 @@ def insertion_deletion(
     insertion = ∫ p(answer | the first regions shown, all others filled), deletion = ∫ p(answer | the first regions
     filled), both over the share of pixels, by trapezoids; the value is their difference, its mean over images.
 
-    The null is that of random orders, and the ceiling that of a greedy order, which at each step takes the region that
-    moves p most and so sees what no attribution sees.
+    The null is that of random orders. A greedy order stands beside as a rival: at each step it takes the region that
+    moves p most, and so sees what no attribution sees. It is no ceiling, for another order may still do better.
 
     Args:
         subject: a network that answers with classes.
@@ -100,15 +104,16 @@ def insertion_deletion(
         best.append(_best(answer, shares, options.curve))
         progress(i + 1, len(pictures))
     value, null = float(np.mean(own)), np.mean(random, axis=0)
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
+    return estimate_beside_null(
         value,
         mean_interval(np.array(own), seed=seed) if len(own) > 1 else None,
         len(own),
         {"both": "insertion − deletion area"}.get(options.curve, f"{options.curve} area"),
-        Interval(float(low), float(high), 0.95, f"{options.n_random} random orders"),
-        float((1 + (null >= value if options.curve != "deletion" else null <= value).sum()) / (1 + len(null))),
-        float(np.mean(best)),
+        null,
+        f"{options.n_random} random orders",
+        ceiling=None,
+        rivals={GREEDY: float(np.mean(best))},
+        lower=options.curve == "deletion",
     )
 
 
@@ -165,5 +170,6 @@ METHOD = Method(
     cost=_cost,
     oracle="oracles.insertion_deletion:insertion_deletion",
     calibrated_on=("digits-vit", "digits-cnn"),
-    must_show="a greedy order lies above occlusion, and occlusion above random orders",
+    must_show="occlusion lies above random orders, about as high as a greedy order",
+    sources=("evaluate/null.py",),
 )

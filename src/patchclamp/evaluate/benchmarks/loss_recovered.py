@@ -1,4 +1,4 @@
-"""Loss recovered: what of a network's prediction stands when a basis writes in the place of a site."""
+"""Loss recovered: how much of a network's prediction remains with a basis' reconstruction at a site."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,12 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
-from patchclamp.core.stats import Interval, bootstrap_interval
+from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.judging import Losses, from_first_counted, sample_rows
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.evaluate.rows import turn_basis
-from patchclamp.evaluate.splicing import held, spliced
+from patchclamp.evaluate.splicing import clamp_site, substitute_reconstruction
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.protocols import Generates, Intervenes
 
@@ -78,9 +79,11 @@ def loss_recovered(
     losses, draw = Losses(len(judged)), np.random.default_rng(seed)
     turned = [turn_basis(basis, draw) for _ in range(options.n_random)]
     variants: dict[str, Callable[..., Any]] = {
-        "": lambda **_at: [], "mean": partial(held, site, mean), "own": partial(spliced, site, basis),
-        **{str(i): partial(spliced, site, one) for i, one in enumerate(turned)},
-    }  # fmt: skip
+        "": lambda **_at: [],
+        "mean": partial(clamp_site, site, mean),
+        "own": partial(substitute_reconstruction, site, basis),
+        **{str(i): partial(substitute_reconstruction, site, one) for i, one in enumerate(turned)},
+    }
     for done, (name, change) in enumerate(variants.items(), start=1):
         for first in range(0, len(judged), options.batch_size):
             batch = judged[first : first + options.batch_size]
@@ -101,12 +104,10 @@ def loss_recovered(
             expected="a site at whose mean the prediction is worse", got=site, remedy="Choose another, or more text."
         )
     null = np.array([share(columns(str(i))) for i in range(options.n_random)])
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
-        value, bootstrap_interval(columns("own"), share, n_resamples=500, seed=seed), len(judged), "share recovered",
-        Interval(float(low), float(high), 0.95, f"{options.n_random} random rotations"),
-        float((1 + (null >= value).sum()) / (1 + len(null))), 1.0,
-    )  # fmt: skip
+    interval = bootstrap_interval(columns("own"), share, n_resamples=500, seed=seed)
+    return estimate_beside_null(
+        value, interval, len(judged), "share recovered", null, f"{options.n_random} random rotations"
+    )
 
 
 def _cost(sizes: Sizes, options: LossRecoveredOptions) -> Cost:
@@ -126,5 +127,5 @@ METHOD = Method(
     oracle="oracles.bases:loss_recovered",
     calibrated_on=("language-gpt2",),
     must_show="a trained coder recovers more than the same one turned at random",
-    sources=("evaluate/rows.py", "evaluate/judging.py", "evaluate/splicing.py"),
+    sources=("evaluate/null.py", "evaluate/rows.py", "evaluate/judging.py", "evaluate/splicing.py"),
 )

@@ -1,4 +1,4 @@
-"""Token effect: does clamping a neuron raise the token by which it is described?"""
+"""Token effect: does clamping a neuron raise the token that describes it?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from patchclamp.core.estimate import Estimate
 from patchclamp.core.intervention import Intervention, change
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
-from patchclamp.core.stats import Interval, mean_interval
+from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
+from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.subjects.protocols import Intervenes, Unembeds
 
 
@@ -100,13 +101,15 @@ def token_effect(
         known = np.setdiff1d(np.arange(subject.n_answers), sorted(subject.special_answers))
         others = np.array([row[draw.choice(known, options.n_random)] for row in own])
     null = others.mean(0)
-    low, high = np.quantile(null, [0.025, 0.975])
-    return Estimate(
-        float(value.mean()), mean_interval(value, seed=seed), len(value), "nats of log p",
-        Interval(float(low), float(high), 0.95, f"{len(null)} draws of other {options.against}"),
-        float((1 + (null >= value.mean()).sum()) / (1 + len(null))),
-        float(np.maximum(value, others.max(1)).mean()),
-    )  # fmt: skip
+    return estimate_beside_null(
+        float(value.mean()),
+        mean_interval(value, seed=seed),
+        len(value),
+        "nats of log p",
+        null,
+        f"{len(null)} draws of other {options.against}",
+        ceiling=float(np.maximum(value, others.max(1)).mean()),
+    )
 
 
 def _branch(site: str, branch: str) -> str:
@@ -142,9 +145,12 @@ def _choose(subject: Subject, descriptions: Descriptions, options: TokenEffectOp
 
 
 def _draw(
-    draw: np.random.Generator, descriptions: Descriptions, site: str, chosen: Sequence[UnitKey],
+    draw: np.random.Generator,
+    descriptions: Descriptions,
+    site: str,
+    chosen: Sequence[UnitKey],
     options: TokenEffectOptions,
-) -> Int[np.ndarray, " draw"]:  # fmt: skip
+) -> Int[np.ndarray, " draw"]:
     """Return random neurons of a site, others than the chosen ones; none where tokens are the null."""
     [n] = [block.n_units for block in descriptions.index.blocks if block.site == site]
     others = np.setdiff1d(np.arange(n), [key.index for key in chosen if key.site == site])
@@ -196,4 +202,5 @@ METHOD = Method(
         "language-llama:gate": "nor do those of what their gates read",
     },
     options_at={"language-*": {"n_random": 19}, "language-llama*": {"branch": "up"}},
+    sources=("evaluate/null.py",),
 )

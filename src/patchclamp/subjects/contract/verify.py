@@ -74,7 +74,7 @@ def verify_family(name: str, *, progress: Progress | None = None) -> list[Verdic
         raise PatchclampError(
             expected=f"a family among {', '.join(sorted(name for kind in every for name in kind.family_names()))}",
             got=repr(name),
-            remedy="Other architectures work through module sites; docs/families.md says how to add a family.",
+            remedy="Other architectures work through module sites; docs/howto/family.md says how to add a family.",
         )
     right = kind.family(name)
     module = right.tiny()

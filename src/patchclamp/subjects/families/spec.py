@@ -208,7 +208,7 @@ def family(name: str) -> Family:
         raise PatchclampError(
             expected=f"a family among {', '.join(family_names())}",
             got=repr(name),
-            remedy="Other architectures work through module sites; docs/families.md says how to add a family.",
+            remedy="Other architectures work through module sites; docs/howto/family.md says how to add a family.",
         )
     found: Family = importlib.import_module(f"{__name__.rsplit('.', 1)[0]}.{name}").FAMILY
     return found

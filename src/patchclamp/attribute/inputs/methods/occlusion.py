@@ -1,4 +1,4 @@
-"""Occlusion: what an answer loses when each region of an image is filled."""
+"""Fill each region of an image and measure what the answer loses (occlusion)."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,9 +60,7 @@ def occlusion(subject: Subject, task: Task, options: OcclusionOptions, *, progre
     values = measure_sets(subject, Cases(pictures, cases.metrics), sets, options.fill, progress=progress)
     clean, each = values[:, 0], values[:, :1] - values[:, 1:]
     index = UnitIndex([Block(SITE, basis_name(options.size), n)], subject.name)
-    return Scores(
-        index, each.mean(0), "m", options.fill, float(clean.mean()), per_case=each, task=cases.task.hash
-    )  # fmt: skip
+    return Scores(index, each.mean(0), "m", options.fill, float(clean.mean()), per_case=each, task=cases.task.hash)
 
 
 def _cost(sizes: Sizes, _options: OcclusionOptions) -> Cost:

@@ -1,0 +1,30 @@
+"""NumPy: one array, or several by name, without pickled objects."""
+
+from pathlib import Path
+
+import numpy as np
+
+from patchclamp.core.errors import PatchclampError
+from patchclamp.subjects.neural_files import TABLE, Contents, Reader, sort_arrays, unreadable
+from patchclamp.subjects.unpacked_sizes import refuse_large_arrays
+
+
+def read(path: Path) -> Contents:
+    """Read an array, or several.
+
+    Raises:
+        PatchclampError: larger than memory.
+        Damaged: it holds pickled objects, or is no file of NumPy.
+    """
+    try:
+        refuse_large_arrays(path)
+        found = np.load(path, allow_pickle=False)
+        named = {TABLE: found} if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+    except PatchclampError:
+        raise
+    except Exception as problem:  # zip files and headers fail in as many ways as they can be damaged
+        raise unreadable(path, "a NumPy array without pickled objects", problem) from problem
+    return sort_arrays(named)
+
+
+READER = Reader((".npy", ".npz"), read)
