@@ -11,8 +11,8 @@ import pytest
 import patchclamp as pc
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
-from patchclamp.calibrate.planted import Finding
-from patchclamp.calibrate.trained import Holding
+from patchclamp.calibrate.planted import PlantedResult
+from patchclamp.calibrate.trained import Agreement
 from patchclamp.cli import (
     basis_tables,
     brains,
@@ -160,8 +160,8 @@ def test_patched_sites(cat, pairs, capsys, monkeypatch):
 
 def test_calibration(capsys):
     rows = [
-        Finding("cat", "integrated_gradients", 2, 1.0, 3.0, 9, 0.5, 0.1),
-        Finding("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1),
+        PlantedResult("cat", "integrated_gradients", 2, 1.0, 3.0, 9, 0.5, 0.1),
+        PlantedResult("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1),
     ]
     overall = {"integrated_gradients": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
     both = {"rows": rows, "overall": overall}
@@ -169,7 +169,7 @@ def test_calibration(capsys):
     check(both, [lambda x: calibrate_tables.calibrated_edges(x["rows"], x["overall"])], capsys, absent=[float("nan")])
     two = [{"organism": "cat", "m": 1.0, "alone": [0.5, 0.25], "together": 1.0, "nodes": ["a", "b"]}]
     check(two, [calibrate_tables.joint], capsys)
-    held = [Holding("cat", "ioi", "integrated_gradients", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
+    held = [Agreement("cat", "ioi", "integrated_gradients", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
     check(held, [calibrate_tables.holdings], capsys, absent=[float("nan")])
 
 

@@ -21,13 +21,13 @@ def atlas(options: Namespace) -> int:
 
 def _bake(options: Namespace) -> int:
     from patchclamp.atlas.bake.base import bake_atlas, cost, refuse_baked, refuse_images
-    from patchclamp.subjects.recordable import recordable
+    from patchclamp.subjects.recordable import is_recordable
     from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)
     model = load_model(options)
     refuse_images(model)
-    chosen = recordable(model, options.sites)
+    chosen = is_recordable(model, options.sites)
     next(passages(options.text), None)  # refuses what is no text before the cost is stated
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)
@@ -45,7 +45,7 @@ def _bake(options: Namespace) -> int:
 
 def _add(options: Namespace) -> int:
     from patchclamp.atlas.atlas import open_atlas
-    from patchclamp.atlas.bake.features import add_basis, array_bytes, check_basis, needed
+    from patchclamp.atlas.bake.features import add_basis, array_bytes, check_basis, estimate_bytes
     from patchclamp.atlas.lab import usual_model
     from patchclamp.core.dictionary import Dictionary
     from patchclamp.loaders import load
@@ -60,7 +60,7 @@ def _add(options: Namespace) -> int:
     print_conditions(model, found, options.basis)
     check_basis(options.atlas, model, found, text=options.text)
     n_features = sum(basis.n_units for basis in found.bases.values())
-    *sizes, kept = needed(model, found)
+    *sizes, kept = estimate_bytes(model, found)
     memory, disk = map(human_bytes, sizes)
     log(
         f"{n_features:,} features of {len(found.bases)} sites: two passes over the text, about {memory} of memory, "

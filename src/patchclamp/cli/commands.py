@@ -114,11 +114,11 @@ def record(options: Namespace) -> int:
     from patchclamp.record import record_corpus
     from patchclamp.record.run import refuse_if_too_large
     from patchclamp.record.stream import SHARD_BYTES, disk_bytes, storable
-    from patchclamp.subjects.recordable import recordable
+    from patchclamp.subjects.recordable import is_recordable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
-    chosen = recordable(model, options.sites)
+    chosen = is_recordable(model, options.sites)
     kind = storable(options.store, model)
     batches = read_stimuli(model, options)
     refuse_if_too_large(options.out, disk_bytes(chosen, batches, kind))
@@ -150,11 +150,11 @@ def survey(options: Namespace) -> int:
         )
     from patchclamp.record import survey_corpus
     from patchclamp.record.survey import memory_bytes
-    from patchclamp.subjects.recordable import recordable
+    from patchclamp.subjects.recordable import is_recordable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
-    chosen = recordable(model, options.sites)
+    chosen = is_recordable(model, options.sites)
     batches = read_stimuli(model, options)
     memory, disk = human_bytes(memory_bytes(chosen)), human_bytes(2 * memory_bytes(chosen))
     print_cost(model, batches, chosen, f"{memory} of memory, up to {disk} on disk while it runs")
