@@ -14,7 +14,7 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.cli import main
-from patchclamp.core.disk import write_durably, writing
+from patchclamp.core.disk import hold_folder, write_durably
 from patchclamp.report.html import number
 from patchclamp.report.terminal.table import draw_bar
 
@@ -401,7 +401,7 @@ def test_a_resume_leaves_other_peoples_files_alone(say, story, interrupted):
 
 
 def test_a_folder_has_one_writer(say, story, interrupted):
-    with writing(interrupted):
+    with hold_folder(interrupted):
         code, told, _ = resume(say, story, interrupted)
     assert code == 2
     assert "another process" in told["error"]["got"]

@@ -29,11 +29,11 @@ def run(options: Namespace) -> int:
     from patchclamp.calibrate import (
         MAIN_TASKS,
         PAIRS,
+        ablate_pair,
         calibrate_circuits,
         calibrate_edges,
         calibrate_tasks,
-        joint,
-        summary,
+        summarise,
     )
     from patchclamp.calibrate.trained import check_tasks
     from patchclamp.organisms import language
@@ -64,8 +64,8 @@ def run(options: Namespace) -> int:
             found = calibrate_circuits(planted or None, progress=meter)
         with Meter("calibrate edges", "organisms") as meter:
             edges = calibrate_edges(planted or None, progress=meter)
-        pairs_of_two = [told for told in map(joint, dict.fromkeys(f.organism for f in found)) if told]
-        overall, of_edges = summary(found), summary(edges)
+        pairs_of_two = [told for told in map(ablate_pair, dict.fromkeys(f.organism for f in found)) if told]
+        overall, of_edges = summarise(found), summarise(edges)
         document |= {
             "findings": [asdict(f) for f in found], "summary": _summary_data(overall),
             "edges": [asdict(f) for f in edges], "edges_summary": _summary_data(of_edges), "joint": pairs_of_two,

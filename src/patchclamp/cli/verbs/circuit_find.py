@@ -18,12 +18,12 @@ from patchclamp.cli.options import add_basis, add_controls, add_model, add_pairs
 from patchclamp.cli.output import Outputs, emit, log, refuse_if_unwritable
 from patchclamp.cli.progress import Meter
 from patchclamp.core.disk import (
+    hold_folder,
     put_in_place,
     refuse_interrupted,
     refuse_occupied,
     refuse_unwritable,
     refuse_write,
-    writing,
 )
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import find_default, list_names
@@ -470,7 +470,7 @@ def keep_circuit(out: Path, found: Any, page: bytes | None) -> None:
     from patchclamp.core.circuit import PAGE
 
     aside = staging(out)
-    with writing(aside):
+    with hold_folder(aside):
         whole = aside / WHOLE
         shutil.rmtree(whole, ignore_errors=True)
         found.save(whole, files={} if page is None else {PAGE: page})
