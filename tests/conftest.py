@@ -44,6 +44,13 @@ def pytest_collection_modifyitems(config, items) -> None:
             item.add_marker(pytest.mark.xdist_group(groups.group_of(place_of(item), *_sharing_of(item), shared)))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node, ids) -> None:
+    """Refuse to go on where pytest-xdist lost the groups: every process would make everything anew."""
+    if node.config.getoption("dist") == "loadgroup":
+        groups.check_ids(ids)
+
+
 def place_of(item) -> str:
     """Return the file that a test lies in, seen from this folder or from the repository."""
     return item.path.resolve().relative_to(ROOT).as_posix().removeprefix("tests/")

@@ -1,8 +1,10 @@
 """Which tests run in one process, where there are several: those that share what takes long to make."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
+
+import pytest
 
 # Folders whose tests take longest come first, so that what is left at the end is short.
 ORDER = (
@@ -44,6 +46,20 @@ def group_of(file: str, given: Mapping[str, Any], scopes: set[str], names: froze
         return folder
     subject = next((value for value in given.values() if isinstance(value, str) and value in names), None)
     return file if subject is None or "module" in scopes else f"{folder} {subject}"
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Raise unless every test's id ends in its group, as pytest-xdist writes it for the process that distributes them.
+
+    Raises:
+        pytest.UsageError: an id without a group.
+    """
+    alone = next((one for one in ids if one.rfind("@") <= one.rfind("]")), None)
+    if alone is not None:
+        raise pytest.UsageError(
+            f"expected ids of tests with their groups, got {alone!r}: this pytest and this pytest-xdist do not go "
+            "together; install the versions in constraints.txt"
+        )
 
 
 @cache

@@ -590,7 +590,7 @@ def test_what_cannot_be_scored_is_refused(models, means):
     refused("a method that scores units: activation, activation_patching", model, method="eap")
     refused("one baseline", model, corrupted=CORRUPT, means=means["gpt2"])
     for steps in (0, -1):
-        refused("at least 1 step", model, method="integrated_gradients", steps=steps)
+        refused("number of steps of at least 1", model, method="integrated_gradients", steps=steps)
     for levels in ((), ["neurons"], ("neuron", "layer")):
         refused("levels among neuron, head", model, levels=levels)
     refused("a list of texts", model, levels="neuron")

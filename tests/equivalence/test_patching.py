@@ -245,7 +245,7 @@ def test_one_pair_has_no_interval_and_says_so(models, asked):
         ("head", {"positions": "9"}, "within 5 tokens"),
         ("head", {"positions": "+1"}, "within 5 tokens"),
         ("head", {"positions": "middle"}, "positions like"),
-        ("head", {"direction": "both"}, "denoise or noise"),
+        ("head", {"direction": "both"}, "direction among noise, denoise"),
         ("head", {"batch_size": 0}, "at least 1 cell"),
         ("blocks.0.mlp.act/heads", {}, "a site with heads"),
         ("blocks.0.mlp.act/nothing", {}, "basis"),

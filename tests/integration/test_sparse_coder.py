@@ -298,7 +298,7 @@ def test_principal_components_are_scikit_learns(activity):
     ("make", "words"),
     [
         (lambda s: TopKConfig(8, k=9), "k from 1 to 8"),
-        (lambda s: TopKConfig(0), "at least 1 latent"),
+        (lambda s: TopKConfig(0), "number of latents of at least 1"),
         (lambda s: L1Config(8, sparsity=-1.0), "positive sparsity"),
         (lambda s: config_of("magic", 8), "a method of the room decompose"),
         (lambda s: config_of("pca", 8), "a method among the sparse coders"),
@@ -313,7 +313,7 @@ def test_principal_components_are_scikit_learns(activity):
         (lambda s: SparseAutoencoder(8).set_params(q=1), "an option among"),
         (lambda s: principal_components(np.ones((9, 4)), 5), "1 to 4 principal components"),
         (lambda s: random_directions(np.ones((9, 4)), 5, 6), "k from 1 to 5"),
-        (lambda s: RecordingSource(_recording()).width("nowhere"), "a site of this recording"),
+        (lambda s: RecordingSource(_recording()).width("nowhere"), "a site of the recording"),
     ],
 )
 def test_bad_input_has_three_parts(source, make, words):

@@ -35,6 +35,14 @@ def test_families_and_organisms_are_subjects():
     assert groups.subjects() >= {"gpt2", "vit", "cat", "mover-gpt2", "language-llama", "digits-cnn"}
 
 
+@pytest.mark.parametrize("alone", ["unit/test_x.py::test_y", "unit/test_x.py::test_y[blocks.0@3]"])
+def test_versions_that_pass_over_the_groups_are_refused(alone):
+    grouped = ["unit/test_x.py::test_y@unit/test_x.py", "unit/test_x.py::test_y[blocks.0@3]@unit cat"]
+    groups.check_ids(grouped)
+    with pytest.raises(pytest.UsageError, match="constraints"):
+        groups.check_ids([*grouped, alone])
+
+
 @pytest.mark.parametrize(
     "change",
     [

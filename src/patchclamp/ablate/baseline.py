@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Values
@@ -22,6 +23,7 @@ from patchclamp.subjects.model import Model
 Kind = Literal["zero", "mean", "corrupted"]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Baseline:
     """Hold the baseline r of units: zero, a mean over a text, or activations under a corrupted prompt.
@@ -172,6 +174,7 @@ class Baseline:
         return Intervention(site, "patch", basis=basis, source=source)
 
 
+@checked
 def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:
     """Refuse a survey of another model, or one that lacks a site.
 

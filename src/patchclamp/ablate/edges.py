@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.stimulus import Shown, Stimulus
@@ -29,6 +30,7 @@ SETS_MEMORY = 32 * 2**20
 """Bytes that what writers write may take, of edge sets that run together."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class EdgeSets:
     r"""Hold sets of edges.

@@ -100,6 +100,7 @@ def measure_sets(
             progress(done, total)
 
 
+@checked
 def count_rows(n_cases: Natural, n_sets: Natural, *, counterparts: bool = True) -> int:
     """Count the rows of forward passes that sets of units take: one for each set, and both ends of every case.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
@@ -28,6 +29,7 @@ COPIES = 6
 """Values of the widest site that one forward pass holds at a time, as the memory estimate counts them."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class First:
     """Mark the first keys of an order when marks are read: a set that takes no memory of its own.
@@ -89,6 +91,7 @@ class Members:
         return int(self.positions.max(initial=-1))
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class UnitSets:
     """Hold sets of units.
@@ -220,6 +223,7 @@ def _parts(
         yield sets[which[k : k + how.batch_size]], cells[k : k + how.batch_size]
 
 
+@checked
 def locate_units(model: Model, keys: Sequence[str | UnitKey] | UnitIndex) -> list[Members]:
     """Group keys by site and basis, in forward order.
 

@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
 from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
-from patchclamp.attribute.direction import DIRECTIONS
+from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.patching_grid import USUAL, Grid, grid_of, sites_named
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.provenance import Provenance, read_versions
@@ -157,12 +158,8 @@ class Patching:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS or self.batch_size < 1:
-            raise PatchclampError(
-                expected="direction denoise or noise, and at least 1 cell per pass",
-                got=f"{self.direction!r}, {self.batch_size}",
-                remedy="denoise patches clean values into corrupted runs, noise the other way round.",
-            )
+        check_direction(self.direction)
+        at_least("the batch size", self.batch_size, 1)
         if self.grid.how != "all":
             check_places(
                 self.model, [path for path, _ in self.sites], len(self.cases.clean[0]), "Take positions='all'."

@@ -7,6 +7,7 @@ from typing import Any
 
 from patchclamp.ablate import Baseline
 from patchclamp.attribute.gradients import Ends, differentiate_ends
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
@@ -72,8 +73,7 @@ class PathIntegral:
     steps: int = 10
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise PatchclampError(expected="at least 1 step", got=str(self.steps), remedy="10 are the usual number.")
+        at_least("the number of steps", self.steps, 1, remedy="10 is the usual number.")
 
 
 @dataclass(frozen=True)

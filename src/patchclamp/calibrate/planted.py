@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from patchclamp import organisms
 from patchclamp.attribute import attribute_nodes
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import list_names
 from patchclamp.core.stats import Interval, mean_interval, pearson
@@ -19,6 +20,7 @@ from patchclamp.core.unit import UnitKey
 ORDER = list_names("attribute", "unit")
 
 
+@checked
 @dataclass(frozen=True)
 class Finding:
     """What one method found in one organism.
@@ -44,6 +46,7 @@ class Finding:
     seconds: float
 
 
+@checked
 def calibrate_circuits(
     names: Sequence[str] | None = None, *, methods: Sequence[str] = ORDER, progress: Progress | None = None
 ) -> list[Finding]:
@@ -90,6 +93,7 @@ def calibrate_circuits(
     return found
 
 
+@checked
 def summary(found: Sequence[Finding]) -> dict[str, tuple[float, Interval]]:
     """Return, for each method, the mean share of planted units that it found, with a 95 % interval over circuits.
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from patchclamp import organisms
 from patchclamp.attribute.engine import score_edges
 from patchclamp.calibrate.planted import Finding, findings
+from patchclamp.core.arguments import checked
 from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
@@ -40,6 +41,7 @@ decoy off again, the caps of the pair that backs itself up. A graph of causes le
 INSTEAD: Mapping[str, tuple[Fold, ...]] = {"saturated": (("input", "output"),)}
 
 
+@checked
 def calibrate_edges(
     names: Sequence[str] | None = None, *, methods: Sequence[str] = EDGE_METHODS, progress: Progress | None = None
 ) -> list[Finding]:
@@ -177,6 +179,7 @@ def planted_folds(name: str, graph: EdgeMap) -> list[Fold]:
     return list(dict.fromkeys([*kept, *BESIDE.get(circuit, ())]))
 
 
+@checked
 def joint(name: str) -> dict[str, Any] | None:
     """Measure a pair that backs itself up: each node ablated alone, and both.
 

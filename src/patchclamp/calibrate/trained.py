@@ -12,6 +12,7 @@ from patchclamp.ablate import Cases, UnitSets, measure_sets
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
+from patchclamp.core.arguments import checked
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.scores import Scores
@@ -36,6 +37,7 @@ RANDOM = "random"
 PAIRS, TOP, SETS, CHECKED, STRONGEST = 64, 20, 20, 64, 6
 
 
+@checked
 @dataclass(frozen=True)
 class Holding:
     """How one method's predictions held on the pairs of one task.
@@ -69,6 +71,7 @@ class Holding:
     seconds: float
 
 
+@checked
 def calibrate_tasks(
     names: Sequence[str] | None = None,
     *,

@@ -1,6 +1,6 @@
 """Condition: where a change acts, decided in the run by a unit's activation or by a score along a direction."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import read_number, read_numbers, read_whole, read_word
 from patchclamp.core.recording import as_numpy
 
 
@@ -79,24 +80,21 @@ class When:
         Raises:
             PatchclampError: something else.
         """
-        kinds: dict[str, Any] = {
-            "site": str,
-            "basis": str,
-            "unit": int,
-            "direction": list,
-            "above": int | float,
-            "below": int | float,
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "site": read_word,
+            "basis": read_word,
+            "unit": read_whole,
+            "direction": read_numbers,
+            "above": read_number,
+            "below": read_number,
         }
-        fits = isinstance(data, Mapping) and all(
-            name in kinds and isinstance(x, kinds[name]) and not isinstance(x, bool) for name, x in data.items()
-        )
-        numbers = data.get("direction", []) if fits else []
-        if not fits or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers):
+        try:
+            given = {name: kinds[name](value) for name, value in data.items()}
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as problem:
             raise PatchclampError(
                 expected="a condition as `to_json` writes it", got=f"{data!r:.120}", remedy="Send what it returned."
-            )
-        thresholds = {name: float(data[name]) for name in ("above", "below") if name in data}
-        return cls(**{**data, **thresholds})
+            ) from problem
+        return cls(**given)
 
 
 def _vector(direction: Any) -> np.ndarray:

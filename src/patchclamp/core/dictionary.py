@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
 from patchclamp.core.disk import plain_file, read_text_file, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -18,6 +19,7 @@ from patchclamp.core.provenance import Provenance
 FORMAT, VERSION = "patchclamp-basis", 2
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Dictionary:
     """Hold the bases that one training or factorisation made, by the site that each writes.

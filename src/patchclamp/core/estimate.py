@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.json_text import read_number, read_whole, read_word
 from patchclamp.core.stats import Interval
 
 
@@ -85,25 +86,31 @@ class Estimate:
         """Read an estimate; the inverse of ``to_json``.
 
         Raises:
-            KeyError, TypeError, ValueError: a part that is missing or of another type.
+            Damaged: a part that is missing or of another type.
         """
+
+        def number(name: str) -> float | None:
+            return None if data[name] is None else read_number(data[name])
+
+        def known(name: str) -> float:
+            return math.nan if data[name] is None else read_number(data[name])
 
         def interval(low: str, high: str, method: str) -> Interval | None:
             if data[method] is None:
                 return None
-            ends = [math.nan if data[end] is None else float(data[end]) for end in (low, high)]
-            return Interval(ends[0], ends[1], float(data["level"] or 0.95), str(data[method]))
+            return Interval(known(low), known(high), number("level") or 0.95, read_word(data[method]))
 
-        return cls(
-            math.nan if data["value"] is None else float(data["value"]),
-            interval("low", "high", "interval"),
-            int(data["n"]),
-            str(data["unit"]),
-            interval("null_low", "null_high", "null"),
-            None if data["p"] is None else float(data["p"]),
-            None if data["ceiling"] is None else float(data["ceiling"]),
-            {str(name): math.nan if x is None else float(x) for name, x in data.get("rivals", {}).items()},
-        )
+        with fitting("an estimate", "Measure it again."):
+            return cls(
+                known("value"),
+                interval("low", "high", "interval"),
+                read_whole(data["n"]),
+                read_word(data["unit"]),
+                interval("null_low", "null_high", "null"),
+                number("p"),
+                number("ceiling"),
+                {name: math.nan if x is None else read_number(x) for name, x in data.get("rivals", {}).items()},
+            )
 
     def __str__(self) -> str:
         """Return the number as people read it: ``0.40 (95 % CI 0.30 to 0.50, n = 20)``."""

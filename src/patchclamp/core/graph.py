@@ -10,11 +10,12 @@ from typing import Any
 from patchclamp.core.arguments import checked
 from patchclamp.core.disk import read_text_file, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import parse
+from patchclamp.core.json_text import parse, read_number, read_word
 
 FORMAT, VERSION = "patchclamp-graph", 1
 
 
+@checked
 @dataclass(frozen=True)
 class Node:
     """One thing that carries a score: a unit at a position (by key), an input token or an output.
@@ -33,6 +34,7 @@ class Node:
     measures: Mapping[str, float] = field(default_factory=dict)
 
 
+@checked
 @dataclass(frozen=True)
 class Edge:
     """A directed relation between two nodes, by key, with its weight.
@@ -118,19 +120,24 @@ class Graph:
         try:
             nodes = [
                 Node(
-                    _word(n["key"]),
-                    _word(n["kind"]),
-                    _number(n["score"]),
-                    {k: _number(n[k]) for k in n if k not in own},
+                    read_word(n["key"]),
+                    read_word(n["kind"]),
+                    read_number(n["score"]),
+                    {k: read_number(n[k]) for k in n if k not in own},
                 )
                 for n in data["nodes"]
             ]
             edges = [
-                Edge(_word(e["source"]), _word(e["target"]), _number(e["weight"]), _word(e.get("slot", "")))
+                Edge(
+                    read_word(e["source"]),
+                    read_word(e["target"]),
+                    read_number(e["weight"]),
+                    read_word(e.get("slot", "")),
+                )
                 for e in data["edges"]
             ]
             subject, metric, about = (dict(data[name]) for name in ("subject", "metric", "about"))
-            measures = {name: _number(value) for name, value in dict(data["measures"]).items()}
+            measures = {name: read_number(value) for name, value in dict(data["measures"]).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise Damaged(
                 expected="a whole graph", got=f"one with {problem}", remedy="Write the graph again."
@@ -156,17 +163,3 @@ class Graph:
 def finite_measures(measures: Mapping[str, float]) -> dict[str, float]:
     """Return the measures that are there: an interval over one pair, or p without random sets, is not."""
     return {name: value for name, value in measures.items() if math.isfinite(value)}
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} where a word belongs")
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r:.40} where a number belongs")
-    if not math.isfinite(value):
-        raise ValueError(f"{value!r:.40} where a finite number belongs")
-    return float(value)

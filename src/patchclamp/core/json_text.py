@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,3 +56,68 @@ def _single(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r:.40} stands twice in one object")
     return found
+
+
+def read_word(value: Any) -> str:
+    """Return text as JSON gave it.
+
+    Raises:
+        TypeError: something else.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40} where text belongs")
+    return value
+
+
+def read_number(value: Any) -> float:
+    """Return a finite number as JSON gave it: true is none, nor is text that spells one.
+
+    Raises:
+        TypeError: something else.
+        ValueError: NaN, or a number beyond a float's range.
+
+    Example:
+        >>> read_number(3)
+        3.0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} where a number belongs")
+    if not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{value!r:.40} where a finite number belongs")
+    return float(value)
+
+
+def read_whole(value: Any) -> int:
+    """Return a whole number of 64 bits as JSON gave it.
+
+    Raises:
+        TypeError: something else.
+    """
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise TypeError(f"{value!r:.40} where a whole number belongs")
+    return value
+
+
+def read_list(value: Any) -> list[Any]:
+    """Return a list as JSON gave it.
+
+    Raises:
+        TypeError: something else.
+    """
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.40} where a list belongs")
+    return value
+
+
+def read_numbers(value: Any) -> Any:
+    """Return a number, or lists of numbers however nested, as JSON gave them.
+
+    Raises:
+        TypeError, ValueError: what ``read_number`` refuses, anywhere.
+    """
+    if isinstance(value, list):
+        for one in value:
+            read_numbers(one)
+    else:
+        read_number(value)
+    return value

@@ -136,6 +136,7 @@ class _Keys(Sequence[str]):
         return isinstance(other, Sequence) and not isinstance(other, str) and tuple(self) == tuple(other)
 
 
+@checked
 class UnitIndex(_Keys):
     """List the keys of units, block by block, place by place, unit by unit.
 
@@ -285,6 +286,7 @@ class UnitIndex(_Keys):
         return {"kind": "units", "subject": self.subject, "blocks": blocks, "spans": list(self.spans)}
 
 
+@checked
 class UnitList(_Keys):
     """List the keys of some units, one by one, where they are no whole blocks.
 
@@ -353,6 +355,7 @@ class UnitList(_Keys):
         return {"kind": "list", "subject": self.subject, "units": list(self.units)}
 
 
+@checked
 class EdgeIndex(_Keys):
     """List the keys of edges by two columns: who writes, and who reads.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import Interval, mean_interval
@@ -15,6 +16,7 @@ FOUND = 0.9
 """Cosine from which on a direction counts as the same."""
 
 
+@checked
 @dataclass(frozen=True)
 class Comparison:
     """Hold how alike two sets of directions are, beside the second set turned at random.
@@ -36,6 +38,7 @@ class Comparison:
     control_same: float
 
 
+@checked
 def match(
     a: Float[np.ndarray, "n width"], b: Float[np.ndarray, "m other"]
 ) -> tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
@@ -83,6 +86,7 @@ def match(
     return rows, columns, np.minimum(cosines[rows, columns], 1.0).astype(np.float64)
 
 
+@checked
 def recovery(
     found: Float[np.ndarray, "n width"], planted: Float[np.ndarray, "m width"], *, least: float = FOUND
 ) -> tuple[float, float]:
@@ -109,6 +113,7 @@ def recovery(
     return float((cosines >= least).sum() / len(planted)), float(cosines.sum() / len(planted))
 
 
+@checked
 def compare_bases(one: Basis, other: Basis, *, seed: int = 0, turns: int = 5) -> Comparison:
     """Match the directions that two bases write, beside the second basis turned at random.
 

@@ -73,7 +73,11 @@ class Provenance:
             "seconds": int | float,
             **dict.fromkeys(("options", "versions", "hashes", "extra"), Mapping),
         }
-        wrong = [name for name in given if name not in strange and not isinstance(given[name], kinds.get(name, str))]
+        wrong = [
+            name
+            for name, value in given.items()
+            if name not in strange and (not isinstance(value, kinds.get(name, str)) or isinstance(value, bool))
+        ]
         if strange or wrong:
             raise Damaged(
                 expected="a provenance", got=f"one with {(strange + wrong)[0]!r}", remedy="Make the result again."

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.json_text import read_list
 
 AXES = (
     "stimulus",
@@ -123,9 +124,11 @@ class Site:
         """Read a site; the inverse of ``to_json``.
 
         Raises:
-            KeyError, TypeError: it is none; who reads a file says which.
+            Damaged: a part that is missing, unknown or of another type.
         """
-        return cls(**{**data, "axes": tuple(data["axes"]), "places": tuple(data.get("places", ()))})
+        with fitting("a site", "Record again."):
+            lists = {"axes": read_list(data["axes"]), "places": data.get("places", [])}
+            return cls(**{**data, **{name: tuple(one) for name, one in lists.items()}})
 
     def describe(self) -> str:
         """Return the width as people write it: ``8 x 64`` for heads, ``16 x 8 x 8`` for maps, ``172`` otherwise."""

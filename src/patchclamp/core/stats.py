@@ -14,6 +14,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Real
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 
 __all__ = [
@@ -38,6 +39,7 @@ _TIE = 1e-12
 """Slack under which two randomised statistics count as tied despite rounding, relative to the largest of them."""
 
 
+@checked
 @dataclass(frozen=True)
 class Interval:
     """Hold a confidence interval, its level, and how it was made.

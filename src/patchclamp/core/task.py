@@ -13,6 +13,7 @@ import numpy as np
 from patchclamp.core.arguments import checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import read_list, read_numbers, read_whole, read_word
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.noun_folder import check_format, read_object
 
@@ -135,11 +136,11 @@ class Case:
         """
         if strange := data.keys() - {field.name for field in fields(cls)}:
             raise ValueError(f"a field {sorted(strange)[0]!r}, which no case has")
-        targets, contrasts = (tuple(map(_word, _list(data.get(name, [])))) for name in ("targets", "contrasts"))
-        label, group = (_word(data.get(name, "")) for name in ("label", "group"))
+        targets, contrasts = (tuple(map(read_word, read_list(data.get(name, [])))) for name in ("targets", "contrasts"))
+        label, group = (read_word(data.get(name, "")) for name in ("label", "group"))
         shown, counterpart = _from_json(data["shown"]), data.get("counterpart")
         other = None if counterpart is None else _from_json(counterpart)
-        parts = tuple(Part(_word(name), start, stop) for name, start, stop in data.get("parts", ()))
+        parts = tuple(Part(read_word(name), start, stop) for name, start, stop in data.get("parts", ()))
         return cls(shown, other, targets, contrasts, label, group, parts)
 
 
@@ -247,8 +248,8 @@ class Task:
         check_format(data, FORMAT, VERSION, "Task.save")
         try:
             cases = tuple(map(Case.from_json, data["cases"]))
-            skipped = tuple((Case.from_json(case), _word(reason)) for case, reason in data["skipped"])
-            return cls(cases, data["measure"], _word(data["name"]), skipped)
+            skipped = tuple((Case.from_json(case), read_word(reason)) for case, reason in data["skipped"])
+            return cls(cases, data["measure"], read_word(data["name"]), skipped)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise Damaged(
                 expected="a whole task", got=f"one with {problem!r:.120}", remedy="Write the task again."
@@ -310,26 +311,12 @@ def _from_json(data: Any) -> Shown:
     if isinstance(data, str):
         return data
     if "ids" in data:
-        ids = _list(data["ids"])
-        if not all(type(i) is int and abs(i) < 2**63 for i in ids):
-            raise TypeError("ids that are not whole numbers of 64 bits")
-        return tuple(ids)
-    numbers = np.array(_list(data["array"]))
+        return tuple(map(read_whole, read_list(data["ids"])))
+    kind, given = np.dtype(read_word(data["dtype"])), read_list(data["array"])
+    numbers = np.array(given if kind.kind == "b" else read_numbers(given))
     with np.errstate(all="ignore"):
-        shown = numbers.astype(np.dtype(_word(data["dtype"])))
+        shown = numbers.astype(kind)
     exact = numbers.dtype.kind in "biuf" and (shown.dtype.kind == "f" or np.array_equal(shown, numbers))
     if not exact or not np.isfinite(shown).all():
         raise ValueError(f"an array whose numbers {shown.dtype} cannot hold")
     return shown
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r:.40} where a list belongs")
-    return value
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} where text belongs")
-    return value

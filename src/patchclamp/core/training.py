@@ -12,6 +12,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError, fitting
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.json_text import read_list, read_number, read_whole
 from patchclamp.core.noun_folder import load_noun, read_object
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.stats import mean_interval
@@ -132,10 +133,12 @@ class Training:
         """
         with fitting("a training", "Train again."):
             curves = {
-                str(name): tuple((int(step), math.nan if value is None else float(value)) for step, value in points)
+                name: tuple(
+                    (read_whole(step), math.nan if value is None else read_number(value)) for step, value in points
+                )
                 for name, points in data["curves"].items()
             }
-            accuracy = tuple(tuple(map(float, row)) for row in data.get("accuracy", ()))
+            accuracy = tuple(tuple(map(read_number, read_list(row))) for row in data.get("accuracy", ()))
             provenance = Provenance.from_json(data["provenance"])
             return cls(data["planned"], data["steps"], data["kept"], curves, provenance, accuracy)
 

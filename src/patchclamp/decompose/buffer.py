@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
@@ -62,6 +64,7 @@ class Source:
         return iter(())
 
 
+@checked
 class TextSource(Source):
     """Activations of a language model over a text, straight from its forward passes.
 
@@ -134,6 +137,7 @@ class TextSource(Source):
         return map(_first_rows, self.batches)
 
 
+@checked
 class RecordingSource(Source):
     """Activations of a recording, in memory or on disk.
 
@@ -170,12 +174,7 @@ class RecordingSource(Source):
 
     def width(self, site: str) -> int:
         """Return a site's width."""
-        if site not in self.recording.sites:
-            raise PatchclampError(
-                expected="a site of this recording",
-                got=repr(site),
-                remedy=f"It holds {', '.join(list(self.recording.sites)[:8])}.",
-            )
+        one_of("site of the recording", site, self.recording.sites)
         return self.recording.sites[site].width
 
     def match(self, pattern: str) -> list[str]:
@@ -228,6 +227,7 @@ def _count_mask(stimuli: Sequence[Shown]) -> np.ndarray:
     return np.concatenate([s.counted for s in stimuli]) if stimuli else np.zeros(0, dtype=bool)
 
 
+@checked
 class ArraySource(Source):
     """Read activations from arrays.
 
@@ -415,6 +415,7 @@ class ShuffleBuffer:
                 )
 
 
+@checked
 def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
     """Collect a site's first rows into one array, for methods that need all at once.
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
@@ -29,6 +30,7 @@ WHAT = "model, text and options"
 SMALLER = "Give fewer features or sites, a smaller --coder-batch or a smaller --buffer."
 
 
+@checked
 @dataclass
 class Trained:
     """A coder and how it came about.
@@ -75,6 +77,7 @@ class _Batches:
         self.position, self.number = Position(**state_dict["position"]), int(state_dict["number"])
 
 
+@checked
 def train(
     source: Source,
     jobs: Sequence[Job],
@@ -189,6 +192,7 @@ def _objective(one: Trained, recipe: Recipe, n_steps: int, dead_after: int) -> O
     return Objective(coder, loss, optimizer)
 
 
+@checked
 def train_dictionary(
     source: Source,
     jobs: Sequence[Job],

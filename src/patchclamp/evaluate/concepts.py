@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import Interval, auroc, rank
@@ -13,6 +14,7 @@ from patchclamp.core.stats import Interval, auroc, rank
 RESAMPLES, FEWEST = 500, 20
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ConceptUnit:
     """Hold the unit of a set that detects one concept best.
@@ -34,6 +36,7 @@ class ConceptUnit:
     draws: Float[np.ndarray, " resample"] = field(repr=False)
 
 
+@checked
 def tell_concepts(
     blocks: Iterable[tuple[str, Float[np.ndarray, "token unit"]]],
     true: Bool[np.ndarray, "token concept"],
@@ -116,6 +119,7 @@ def tell_concepts(
     return found
 
 
+@checked
 def ahead(one: ConceptUnit, other: ConceptUnit) -> Estimate:
     """Return one AUROC minus another, with a 95 % interval over the same resampled documents."""
     return _estimate(one.auroc.value - other.auroc.value, one.draws - other.draws, one.auroc.n)

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
+from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least, same_subject
 from patchclamp.core.circuit import found_on, is_measured
 from patchclamp.core.controls import name_rule
 from patchclamp.core.errors import PatchclampError
@@ -40,6 +42,7 @@ ENOUGH = 0.8
 """Faithfulness from which on a circuit is asked whether it is minimal."""
 
 
+@checked
 def evaluate_circuit(
     model: Network,
     circuit: Scores,
@@ -112,12 +115,7 @@ def evaluate_circuit(
         (1.0, True)
     """
     check_subject(model, circuit)
-    if n_random < RANDOM:
-        raise PatchclampError(
-            expected=f"at least {RANDOM} random circuits",
-            got=str(n_random),
-            remedy="Fewer say nothing of their spread.",
-        )
+    at_least("the number of random circuits", n_random, RANDOM, remedy="Fewer say nothing of their spread.")
     more = [size for size in sizes if isinstance(size, float)]
     grown = sizes_of(len(circuit), (*shares, *more), [int(size) for size in sizes if not isinstance(size, float)])
     recovery = None if exact is None else _recover(model, circuit, exact, signed=signed)
@@ -240,13 +238,8 @@ def check_subject(model: Network, circuit: Scores) -> None:
     Raises:
         PatchclampError: the circuit names other weights, or other contents of a basis.
     """
-    own = circuit.provenance.subject_hash
-    if own and own != model.hash:
-        raise PatchclampError(
-            expected=f"a circuit of this model, {model.name} {model.hash[:12]}",
-            got=f"one of {circuit.provenance.subject} {own[:12]}",
-            remedy="Name the model that it was found in, or find one in this model.",
-        )
+    remedy = "Name the model that it was found in, or find one in this model."
+    same_subject(model, circuit, what="a circuit", remedy=remedy, by_name=False)
     for place, known in found_on(circuit)["bases"].items():
         path, _, name = place.rpartition("/")
         if model.basis_at(path, name).hash != known:

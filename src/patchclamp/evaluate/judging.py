@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.caution import caution
+from patchclamp.core.checks import at_least, same_subject
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
@@ -33,6 +35,7 @@ RESAMPLES = 1000
 NATS = "nats per token"
 
 
+@checked
 @dataclass(frozen=True)
 class Judged:
     """Hold the figures of one basis at one site.
@@ -62,6 +65,7 @@ class Judged:
     recovered_zero: Estimate
 
 
+@checked
 @dataclass(frozen=True)
 class Report:
     """Hold what ``judge`` measured.
@@ -93,13 +97,8 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
     Raises:
         PatchclampError: it was made on other weights, or its widths are not the model's.
     """
-    slug, digest = str(dictionary.subject.get("slug", "")), str(dictionary.subject.get("hash", ""))
-    if digest and digest != model.hash:
-        raise PatchclampError(
-            expected=f"a dictionary of {model.name} ({model.hash[:12]})",
-            got=f"one made on {slug or 'another model'} ({digest[:12]})",
-            remedy="Name the model that it was made on, or decompose this one.",
-        )
+    remedy = "Name the model that it was made on, or decompose this one."
+    has_hash = same_subject(model, dictionary, what="a dictionary", remedy=remedy, by_name=False)
     for site, basis in dictionary.bases.items():
         count_units(basis, model.site(site))
         read = model.site(basis.reads or site)
@@ -109,13 +108,15 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
                 got=f"{basis.encoder.shape[1]}",
                 remedy="Use the basis with the model that it was made for.",
             )
-    if digest:
+    if has_hash:
         return []
+    slug = str(dictionary.subject.get("slug", ""))
     return [
         f"it was made for {slug or 'a model that it does not name'} and holds no hash: only the widths were checked"
     ]
 
 
+@checked
 def judge(
     model: LanguageModel,
     dictionary: Dictionary,
@@ -152,12 +153,7 @@ def judge(
     dictionary = resolve_sites(model, dictionary)
     notes = check_subject(model, dictionary)
     model.require("generate")
-    if len(shown) < FEWEST:
-        raise PatchclampError(
-            expected=f"at least {FEWEST} stimuli",
-            got=str(len(shown)),
-            remedy="Give a longer text, or a shorter --window.",
-        )
+    at_least("the number of stimuli", len(shown), FEWEST, remedy="Give a longer text, or a shorter --window.")
     sites = {p for site, basis in dictionary.bases.items() for p in (site, basis.reads or site)}
     paths = [site.path for site in model.sites() if site.path in sites]
     paths += sorted(sites - set(paths))

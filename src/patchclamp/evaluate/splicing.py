@@ -5,11 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.subjects.bases import decode, encode
 
 
+@checked
 def substitute_reconstruction(
     site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] | None = None
 ) -> list[Intervention]:

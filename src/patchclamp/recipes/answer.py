@@ -15,6 +15,7 @@ from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import level_sites, shape_of, unit_strata
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.controls import count_matched, kind_at
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import find_default, list_names
@@ -110,10 +111,7 @@ def explain(
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
     check_counts(top, n_controls)
-    if method not in EXPLAINING:
-        raise PatchclampError(
-            expected=f"a method among {', '.join(EXPLAINING)}", got=repr(method), remedy="Choose one of these."
-        )
+    one_of("method", method, EXPLAINING)
     model, case = _read(model, prompt, target, contrast, corrupt, metric)
     kind = "mean" if means is not None else "zero" if case.counterpart is None else "corrupted"
     asked: dict[str, Any] = {"corrupted": case.counterpart, "means": means, "levels": levels}

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from patchclamp.ablate import Baseline, Cases, EdgeSets, Turn, UnitSets, measure_sets
 from patchclamp.ablate.strata import EMBEDDING, arrange_parts, measure_moves, read_parts, with_sizes
 from patchclamp.attribute.direction import orient
+from patchclamp.core.arguments import checked
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.controls import count_matched as count_in_strata
 from patchclamp.core.errors import PatchclampError
@@ -27,6 +28,7 @@ from patchclamp.subjects.plain import model_of
 from patchclamp.subjects.residual_edges import with_edges
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Together:
     """Hold the effect of replacing parts at once, m(x) − m(x with the parts as in x′), as means over cases.
@@ -60,6 +62,7 @@ class Together:
         return effect / whole if whole >= LEAST_DIFFERENCE else math.nan
 
 
+@checked
 def replace_together(
     model: Network,
     circuit: Scores,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt64
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.corpus import Corpus, check_counts
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
@@ -86,6 +87,7 @@ class Batches:
         }
 
 
+@checked
 def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
     """Return a corpus in the batches that a subject is shown.
 

@@ -79,7 +79,7 @@ def load_recording(
     contents = read(file)
     asked = _Asked(variable, axes, rate, duration, bin, measure, labels)
     beside: dict[str, Any] = {}
-    if file.suffix.lower() == ".csv":
+    if contents.is_table:
         beside = _beside(file)
         found = _table(file, contents, asked, beside)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import built_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
@@ -140,8 +141,7 @@ def write_dictionary(
     Cost: one copy of the weights.
     """
     place = Path(folder)
-    if layout not in LAYOUTS:
-        raise PatchclampError(expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Choose one.")
+    one_of("layout", layout, LAYOUTS)
     refuse_occupied(place)
     try:
         with built_aside(place) as part:
