@@ -155,11 +155,11 @@ def add_brain(parser: Parser) -> None:
     group.add_argument("--labels", action="append", metavar="NAME", help="a variable or column of labels; repeat")
 
 
-def add_pairs(parser: Parser) -> None:
-    """Add what says which pairs: the same for everything that is asked of pairs."""
-    parser.add_argument(
+def add_pairs(parser: Parser, among: Any = None) -> None:
+    """Add what says which pairs; ``among`` is the group of those options of which --pairs is one."""
+    (among or parser).add_argument(
         "--pairs",
-        required=True,
+        required=among is None,
         metavar="PAIRS",
         help="a CSV or JSONL file, task:NAME or task:NAME/train of a language organism, or planted",
     )
