@@ -9,7 +9,7 @@ import pytest
 import patchclamp as pc
 from patchclamp.atlas.bake.base import bake_atlas
 from patchclamp.atlas.store.provenance import RUNS, Run, write_run
-from patchclamp.atlas.store.sqlite_files import written
+from patchclamp.atlas.store.sqlite_files import write_database
 from patchclamp.cli import main
 from patchclamp.cli.verbs import build_parser, find_verb
 from patchclamp.core.errors import PatchclampError
@@ -107,7 +107,7 @@ def test_databases_are_begun_anew_and_never_through_a_link(tmp_path):
     db.close()
     before = victim.read_bytes()
     (tmp_path / "base.sqlite.part").symlink_to(victim)
-    with written(tmp_path / "base.sqlite", "CREATE TABLE ours (x);") as db:
+    with write_database(tmp_path / "base.sqlite", "CREATE TABLE ours (x);") as db:
         db.execute("INSERT INTO ours VALUES (1)")
     (tmp_path / RUNS).symlink_to(victim)
     with pytest.raises(PatchclampError, match="a link"):

@@ -11,8 +11,8 @@ import pytest
 import patchclamp as pc
 from patchclamp.attribute.over_pairs import attribute_pairs
 from patchclamp.attribute.patching import patch_sites
-from patchclamp.calibrate.planted import Finding
-from patchclamp.calibrate.trained import Holding
+from patchclamp.calibrate.planted import PlantedResult
+from patchclamp.calibrate.trained import Agreement
 from patchclamp.cli.output import emit
 from patchclamp.cli.verbs import circuit_evaluate, circuit_find
 from patchclamp.core.circuit import draw_graph, to_document
@@ -158,8 +158,8 @@ def test_patched_sites(cat, pairs, capsys, monkeypatch):
 
 def test_calibration(capsys):
     rows = [
-        Finding("cat", "integrated_gradients", 2, 1.0, 3.0, 9, 0.5, 0.1),
-        Finding("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1),
+        PlantedResult("cat", "integrated_gradients", 2, 1.0, 3.0, 9, 0.5, 0.1),
+        PlantedResult("cat", "random", 2, 0.5, 5.0, 9, 0.5, 0.1),
     ]
     overall = {"integrated_gradients": (0.5, INTERVAL), "random": (0.25, INTERVAL)}
     both = {"rows": rows, "overall": overall}
@@ -167,7 +167,7 @@ def test_calibration(capsys):
     check(both, [lambda x: calibration.show_edges(x["rows"], x["overall"])], capsys, absent=[float("nan")])
     two = [{"organism": "cat", "m": 1.0, "alone": [0.5, 0.25], "together": 1.0, "nodes": ["a", "b"]}]
     check(two, [calibration.show_joint], capsys)
-    held = [Holding("cat", "ioi", "integrated_gradients", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
+    held = [Agreement("cat", "ioi", "integrated_gradients", 3, 0.5, INTERVAL, 0.5, INTERVAL, 0.25, INTERVAL, 1.0, 0.1)]
     check(held, [calibration.show_holdings], capsys, absent=[float("nan")])
 
 

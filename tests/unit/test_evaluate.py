@@ -124,7 +124,7 @@ def test_rivals_keep_as_many_numbers_as_the_basis(model):
 
 def test_another_models_dictionary_is_refused_or_told(model):
     basis = coder(model)
-    with pytest.raises(PatchclampError, match="made on other"):
+    with pytest.raises(PatchclampError, match="one of other"):
         judge(model, dictionary(model, basis, slug="other", hash="0" * 64), text())
     report = judge(model, dictionary(model, basis, slug="other", hash=""), text())
     assert any("other" in note and "widths" in note for note in report.notes)

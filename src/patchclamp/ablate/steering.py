@@ -272,23 +272,23 @@ def match_kl(
         )
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        found = divergence(middle)
-        if abs(found - nats) <= 0.01 * nats:
+        moved = divergence(middle)
+        if abs(moved - nats) <= 0.01 * nats:
             return middle
-        low, high = (low, middle) if found > nats else (middle, high)
+        low, high = (low, middle) if moved > nats else (middle, high)
     return low
 
 
 def _logits(subject: Records, shown: Sequence[Any], changes: Sequence[Intervention] = ()) -> list[np.ndarray]:
     """Return each text's logits, ``(position, token)``, in double precision."""
-    found = []
+    rows = []
     for start in range(0, len(shown), BATCH):
         part = list(shown[start : start + BATCH])
         run = subject.run(part, interventions=list(changes))
         lengths = [len(one) for one in run.stimuli]
         logits = np.asarray(run.logits.float().cpu(), dtype=np.float64)
-        found += [row[:n] for row, n in zip(logits, lengths, strict=True)]
-    return found
+        rows += [row[:n] for row, n in zip(logits, lengths, strict=True)]
+    return rows
 
 
 def _log_softmax(logits: Float[np.ndarray, "position token"]) -> Float[np.ndarray, "position token"]:
@@ -323,14 +323,14 @@ def continue_text(
     several = max(ROWS // len(shown), 1)
     for start in range(0, len(changes), several):
         part = changes[start : start + several]
-        found = subject.generate(
+        generated = subject.generate(
             [prompt for _ in part for prompt in shown],
             interventions=[[one] for one in part for _ in shown],
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed + start,
         )
-        made += [found[i * len(shown) : (i + 1) * len(shown)] for i in range(len(part))]
+        made += [generated[i * len(shown) : (i + 1) * len(shown)] for i in range(len(part))]
         tick(len(made) * len(shown))
     return made
 
@@ -345,8 +345,8 @@ def measure_perplexity(subject: Writes, made: Sequence[Any]) -> Estimate:
     texts = [whole(one) for one in wrote]
     rows = zip(_logits(subject, texts), texts, wrote, strict=True)
     nats = np.array([_nats(row, text.ids, len(one.prompt.ids)) for row, text, one in rows])
-    found = mean_interval(nats)
-    interval = Interval(float(np.exp(found.low)), float(np.exp(found.high)), found.level, found.method)
+    around = mean_interval(nats)
+    interval = Interval(float(np.exp(around.low)), float(np.exp(around.high)), around.level, around.method)
     return Estimate(float(np.exp(nats.mean())), interval, len(nats), "perplexity")
 
 
@@ -365,12 +365,12 @@ def _project(
     subject: Writes, made: Sequence[Any], site: str, direction: Float[np.ndarray, " width"]
 ) -> Float[np.ndarray, " text"]:
     """Return the mean projection of each text's continuation, read without any direction; nan of an empty one."""
-    found = np.full(len(made), np.nan)
+    projections = np.full(len(made), np.nan)
     wrote = [i for i, one in enumerate(made) if len(one.ids)]
     for start in range(0, len(wrote), READ):
         part = wrote[start : start + READ]
         recording = subject.run([whole(made[i]) for i in part], record=[site], logits=False).recording
         for place, i in enumerate(part):
             rows = np.asarray(as_numpy(recording.of(site, place)), dtype=np.float64)
-            found[i] = float((rows[len(made[i].prompt.ids) :] @ direction).mean())
-    return found
+            projections[i] = float((rows[len(made[i].prompt.ids) :] @ direction).mean())
+    return projections

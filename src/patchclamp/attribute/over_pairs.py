@@ -284,7 +284,7 @@ def _find_sites(
 ) -> dict[str, str]:
     """Return the sites of a level with their bases, once everything is in order."""
     one_of("level", level, SITES, remedy="attribute_edges scores edges.")
-    at_least("the batch size", batch_size, 1)
+    at_least("a batch size", batch_size, 1)
     n_places = check_one_length(cases) if by_position else 0
     if patterns is None and not model.levels and level != "feature":
         raise PatchclampError(

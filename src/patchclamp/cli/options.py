@@ -211,7 +211,7 @@ def add_dictionary(parser: Parser, *names: str) -> None:
         )
 
 
-def add_conditions(parser: Parser) -> None:
+def add_conditions(parser: Any) -> None:
     """Add what a folder of features may not say of itself."""
     parser.add_argument("--site", metavar="SITE", help="the site that it writes, where the folder does not tell")
     parser.add_argument("--reads", metavar="SITE", help="the site that a transcoder reads, where it does not tell")

@@ -69,8 +69,8 @@ def compare(
             remedy="Compare things of one kind.",
         )
     chosen = find_method(method or find_default("compare"), "compare")
-    found: Similarity = chosen(first, second, seed=seed, progress=progress, **options)
-    return found
+    similarity: Similarity = chosen(first, second, seed=seed, progress=progress, **options)
+    return similarity
 
 
 make_callable(__name__, compare)

@@ -17,7 +17,7 @@ from patchclamp.core.resume import open_or_resume
 from patchclamp.core.stream import Stream
 from patchclamp.core.subject import Progress
 from patchclamp.core.training import STREAM, SUMMARY, Training
-from patchclamp.subjects.threads import computing_with
+from patchclamp.subjects.threads import pinned_threads
 
 
 @checked
@@ -63,10 +63,10 @@ def learn(
         True
     """
     chosen = find_method(method or find_default("learn"), "learn")
-    found: Training
+    training: Training
     if out is None:
-        found = chosen(subject, stream, seed=seed, progress=progress, **options)
-        return found
+        training = chosen(subject, stream, seed=seed, progress=progress, **options)
+        return training
     if not chosen.resumable:
         raise PatchclampError(
             expected="a method whose training can be kept in a folder", got=chosen.name, remedy="Leave the folder out."
@@ -80,10 +80,10 @@ def learn(
     }
     manifest = {"plan": plan, "versions": read_versions("patchclamp", "torch")}
     with open_or_resume(out, kind=STREAM, manifest=manifest, resume=resume) as bundle:
-        with computing_with(int(bundle.manifest["plan"]["threads"])):
-            found = chosen(subject, stream, seed=seed, progress=progress, keep=bundle.once, **options)
+        with pinned_threads(int(bundle.manifest["plan"]["threads"])):
+            training = chosen(subject, stream, seed=seed, progress=progress, keep=bundle.once, **options)
         if bundle.whole:
             return Training.load(out)
-        bundle.attach(SUMMARY, json.dumps(found.to_json(), allow_nan=False).encode())
+        bundle.attach(SUMMARY, json.dumps(training.to_json(), allow_nan=False).encode())
         bundle.finish()
-    return found
+    return training

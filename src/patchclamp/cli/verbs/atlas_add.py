@@ -31,7 +31,7 @@ def add_options(parser: MethodParser) -> None:
 def run(options: Namespace) -> int:
     """Add a dictionary's features to an atlas, and show what it holds."""
     from patchclamp.atlas.atlas import open_atlas
-    from patchclamp.atlas.bake.features import add_basis, array_bytes, check_basis, needed
+    from patchclamp.atlas.bake.features import add_basis, array_bytes, check_basis, estimate_bytes
     from patchclamp.atlas.lab import usual_model
     from patchclamp.core.dictionary import Dictionary
     from patchclamp.loaders import load
@@ -46,7 +46,7 @@ def run(options: Namespace) -> int:
     print_conditions(model, found, options.basis)
     check_basis(options.atlas, model, found, text=options.text)
     n_features = sum(basis.n_units for basis in found.bases.values())
-    *sizes, kept = needed(model, found)
+    *sizes, kept = estimate_bytes(model, found)
     memory, disk = map(human_bytes, sizes)
     log(
         f"{n_features:,} features of {len(found.bases)} sites: two passes over the text, about {memory} of memory, "

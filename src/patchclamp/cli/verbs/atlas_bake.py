@@ -31,13 +31,13 @@ def add_options(parser: MethodParser) -> None:
 def run(options: Namespace) -> int:
     """Bake an atlas, and show what it holds."""
     from patchclamp.atlas.bake.base import bake_atlas, cost, refuse_baked, refuse_images
-    from patchclamp.subjects.recordable import recordable
+    from patchclamp.subjects.recordable import select_recordable
     from patchclamp.subjects.text import passages
 
     refuse_baked(options.out, resume=options.resume)
     model = load_model(options)
     refuse_images(model)
-    chosen = recordable(model, options.sites)
+    chosen = select_recordable(model, options.sites)
     next(passages(options.text), None)  # refuses what is no text before the cost is stated
     memory, disk = map(human_bytes, cost(chosen))
     n_units = sum(site.width for site in chosen)

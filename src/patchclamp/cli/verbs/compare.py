@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from patchclamp.cli.loading import load_recording, open_features, print_assumed
 from patchclamp.cli.method_options import MethodParser, given_options
@@ -60,6 +61,6 @@ def _compare_features(options: Namespace) -> int:
     first, second = (open_features(options, folder) for folder in (options.first, options.second))
     for one in (first, second):
         print_assumed(one)
-    found = compare(first, second, seed=options.seed)
+    found: Any = compare(first, second, seed=options.seed)
     emit(found.to_json()) if options.json else show_comparison(found.sites, found.notes)
     return 0

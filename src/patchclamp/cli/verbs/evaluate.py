@@ -441,8 +441,7 @@ def _evaluate_explainer(options: Namespace) -> int:
     out.print(f"[bold]{escape(name)}[/] on {escape(options.images)}, the model's own answers")
     out.print(escape(sentence(found)))
     out.print(
-        "by chance: random orders of the regions; greedy order: a strong rival, chosen on the answers; it is "
-        "no bound",
+        "by chance: random orders of the regions; greedy order: a strong rival, chosen on the answers; it is no bound",
         style="dim",
     )
     return 0

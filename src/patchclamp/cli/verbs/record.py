@@ -30,11 +30,11 @@ def run(options: Namespace) -> int:
     from patchclamp.record import record_corpus
     from patchclamp.record.run import refuse_if_too_large
     from patchclamp.record.stream import SHARD_BYTES, disk_bytes, storable
-    from patchclamp.subjects.recordable import recordable
+    from patchclamp.subjects.recordable import select_recordable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
-    chosen = recordable(model, options.sites)
+    chosen = select_recordable(model, options.sites)
     kind = storable(options.store, model)
     batches = read_stimuli(model, options)
     refuse_if_too_large(options.out, disk_bytes(chosen, batches, kind))

@@ -43,11 +43,11 @@ def run(options: Namespace) -> int:
         )
     from patchclamp.record import survey_corpus
     from patchclamp.record.survey import memory_bytes
-    from patchclamp.subjects.recordable import recordable
+    from patchclamp.subjects.recordable import select_recordable
 
     refuse_occupied(Path(options.out), begun=("manifest.json",), resume=options.resume)
     model = load_model(options)
-    chosen = recordable(model, options.sites)
+    chosen = select_recordable(model, options.sites)
     batches = read_stimuli(model, options)
     memory, disk = human_bytes(memory_bytes(chosen)), human_bytes(2 * memory_bytes(chosen))
     print_cost(model, batches, chosen, f"{memory} of memory, up to {disk} on disk while it runs")

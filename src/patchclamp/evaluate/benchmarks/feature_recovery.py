@@ -57,11 +57,11 @@ def feature_recovery(
 
     def cosines(one: Basis, number: int) -> np.ndarray:
         assert one.decoder is not None
-        found = np.zeros(len(known))
+        cosines_of = np.zeros(len(known))
         places, _, values = match(known, one.decoder.astype(np.float64))
-        found[places] = values
+        cosines_of[places] = values
         progress(number, 1 + options.n_random)
-        return found
+        return cosines_of
 
     turned = [turn_basis(basis, draw) for _ in range(options.n_random)]
     own = cosines(basis, 1)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from howto_files import HOWTO, read_files
+
 ROOT = Path(__file__).resolve().parents[2]
-HOWTO = ROOT / "docs" / "howto"
-BLOCK = re.compile(r"<!-- (file|same): (\S+) -->\n(?:<!-- run -->\n)?```\w+\n(.*?)```\n", flags=re.DOTALL)
 TOUCHED = {
     "method": ["src/patchclamp/compare/methods/linear_cka.py", "tests/oracles/cka.py"],
     "benchmark": ["src/patchclamp/evaluate/benchmarks/mean_max_cosine.py", "tests/oracles/mean_max_cosine.py"],
@@ -119,18 +119,13 @@ WORKS = {
 """Page → what is seen when its example is used."""
 
 
-def read_blocks(page: Path, kind: str) -> dict[str, str]:
-    """Return the files that a page shows whole, by path: ``file`` those that it adds, ``same`` those of the package."""
-    return {path: text for mark, path, text in BLOCK.findall(page.read_text(encoding="utf-8")) if mark == kind}
-
-
 @pytest.fixture(scope="module")
 def used(tmp_path_factory) -> dict:
     """Put the files of all pages into a copy of the package, use each once, and return what was seen."""
     copy = tmp_path_factory.mktemp("plugged")
     shutil.copytree(ROOT / "src" / "patchclamp", copy / "src" / "patchclamp")
     for page in TOUCHED:
-        for path, text in read_blocks(HOWTO / f"{page}.md", "file").items():
+        for path, text in read_files(page).items():
             target = copy / path
             assert not target.exists(), f"{path} is in the package already"
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +145,7 @@ def used(tmp_path_factory) -> dict:
 
 @pytest.mark.parametrize("page", TOUCHED)
 def test_an_example_touches_its_own_files_alone(page: str):
-    assert list(read_blocks(HOWTO / f"{page}.md", "file")) == TOUCHED[page]
+    assert list(read_files(page)) == TOUCHED[page]
 
 
 @pytest.mark.parametrize("page", TOUCHED)
@@ -163,7 +158,7 @@ def test_a_folder_of_a_screen_is_one_that_the_page_lists():
     assert listed, "screens are not listed"
     [declared] = [path for path in TOUCHED["screen"] if path.endswith("screen.ts")]
     assert Path(declared).relative_to("web/src").match(listed[1])
-    text = read_blocks(HOWTO / "screen.md", "file")[declared]
+    text = read_files("screen")[declared]
     asked = re.findall(r"^  (\w+): ", (ROOT / "web" / "src" / "screen.ts").read_text(), flags=re.MULTILINE)
     assert {"path", "load"} <= set(asked) <= set(re.findall(r"(\w+):", text)) | {"title", "key", "order"}
 
@@ -171,14 +166,14 @@ def test_a_folder_of_a_screen_is_one_that_the_page_lists():
 @pytest.mark.parametrize("page", sorted(HOWTO.glob("*.md")), ids=lambda page: page.stem)
 def test_a_page_shows_the_files_of_the_package_as_they_are(page: Path):
     text = page.read_text(encoding="utf-8")
-    for path, shown in read_blocks(page, "same").items():
+    for path, shown in read_files(page.stem, "same").items():
         real = (ROOT / path).read_text(encoding="utf-8")
         if os.environ.get("PATCHCLAMP_REWRITE"):
             head = f"<!-- same: {path} -->\n```python\n"
             text = text.replace(head + shown, head + real)
             page.write_text(text, encoding="utf-8")
             shown = real
-        assert shown == real, "PATCHCLAMP_REWRITE=1 pytest tests/meta/test_plugging_in.py"
+        assert shown == real, "PATCHCLAMP_REWRITE=1 pytest tests/integration/test_plugging_in.py"
 
 
 @pytest.mark.parametrize("page", sorted(HOWTO.glob("[a-z]*.md")), ids=lambda page: page.stem)
