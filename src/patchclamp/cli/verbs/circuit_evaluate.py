@@ -13,7 +13,7 @@ from patchclamp.cli.options import add_basis, add_model, add_pairs
 from patchclamp.cli.output import Outputs, emit, finite, is_kept, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
-from patchclamp.report.terminal.numbers import format_general, human_bytes
+from patchclamp.core.plain_numbers import format_general, human_bytes
 
 SUMMARY = "How much of the answers a circuit carries on other pairs, and what is left without it, beside random ones."
 QUESTION = "is it true"

@@ -27,7 +27,7 @@ from patchclamp.core.disk import (
 )
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import find_default, list_names
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Score every node, edge, neuron or feature over pairs, keep them in their order, and measure the first."
 QUESTION = "why"
