@@ -25,14 +25,16 @@ class Meter:
         self.began = time.monotonic()
         self.last = self.since = self.began
         self.first: int | None = None
+        self.done = 0
         self.bar: Any = None
 
     def __call__(self, done: int, total: int) -> None:
         """Note that ``done`` of ``total`` are through."""
         now = time.monotonic()
-        if self.first is None:
-            # Time left is told from here on: what went before (loading, writing text) was other work.
+        if self.first is None or done < self.done:
+            # Time left is counted from here on: what went before (loading, another stage) was other work.
             self.first, self.since = done, now
+        self.done = done
         if now - self.began < QUIET_S:
             return
         if sys.stderr.isatty():
