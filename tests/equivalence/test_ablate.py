@@ -284,5 +284,5 @@ def test_what_cannot_be_replaced_is_refused_in_three_parts(text, asked):
 @pytest.mark.parametrize("row", [[-1], [2], [0.9], [[0]], ["a"], [True], [True, False, True]])
 def test_places_that_are_no_keys_are_refused(row):
     """A place of −1 would be the last key, a fraction the one before it."""
-    with pytest.raises(PatchclampError, match="places from 0 to 1, or of 2 marks|a list of a numpy array of shape"):
+    with pytest.raises(PatchclampError, match=r"places from 0 to 1, or of 2 marks|a list of a numpy array of shape"):
         UnitSets([f"{ACT}/neurons/7", f"{ACT}/neurons/8"], [np.array(row)])

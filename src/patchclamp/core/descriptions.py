@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.checks import one_of
 from patchclamp.core.description import Description
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
@@ -98,12 +99,7 @@ class Descriptions:
         Raises:
             PatchclampError: no such measure.
         """
-        if measure not in self.measures:
-            raise PatchclampError(
-                expected=f"a measure among {', '.join(self.measures) or 'none'}",
-                got=repr(measure),
-                remedy="Choose one of them.",
-            )
+        one_of("measure", measure, self.measures)
         values = self.measures[measure]
         return np.argsort(np.where(np.isnan(values), np.inf, -values), kind="stable")
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.checks import one_of
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
@@ -155,8 +156,7 @@ class Exemplars:
             numbers: of the stimuli in their corpus; none by default, as of generated ones.
             more: basis and provenance.
         """
-        if kind not in KINDS:
-            raise PatchclampError(expected=f"a kind among {', '.join(KINDS)}", got=kind, remedy="Choose one of these.")
+        one_of("kind", kind, KINDS)
         columns: dict[str, Any] = {
             "unit": np.asarray(unit, dtype=np.int32),
             "kind": np.full(len(unit), KINDS.index(kind), dtype=np.int8),

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
+from patchclamp.core.checks import one_of, within
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
@@ -142,8 +143,7 @@ class Scores:
         Raises:
             PatchclampError: no such place.
         """
-        if place >= len(self):
-            raise PatchclampError(expected=f"a place from 0 to {len(self) - 1}", got=str(place), remedy="Count from 0.")
+        within("a place", place, 0, len(self) - 1)
         return self.index.key(int(place))
 
     def score(self, key: str | Key) -> float:
@@ -288,12 +288,8 @@ class Scores:
             PatchclampError: scores of edges, a site without scores, or a measure that is not there.
         """
         span = self.units.span(site, basis)
-        if measure and measure not in self.measures:
-            raise PatchclampError(
-                expected=f"a measure among {', '.join(self.measures) or 'none'}",
-                got=repr(measure),
-                remedy="Leave it out for the scores.",
-            )
+        if measure:
+            one_of("measure", measure, self.measures, remedy="Leave it out for the scores.")
         column = self.measures[measure] if measure else self.values
         [n_units] = [one.n_units for one in self.units.blocks if (one.site, one.basis) == (site, basis)]
         return column[span].reshape(-1, n_units)

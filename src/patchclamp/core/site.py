@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.checks import within
 from patchclamp.core.errors import PatchclampError, fitting
 from patchclamp.core.json_text import read_list
 
@@ -95,12 +96,8 @@ class Site:
             >>> Site("a", "conv.act", 4, places=(3, 5)).place(7)
             (1, 2)
         """
-        if self.places and position >= self.n_places:
-            raise PatchclampError(
-                expected=f"a position from 0 to {self.n_places - 1} at {self.path}",
-                got=str(position),
-                remedy="Count from 0, row after row.",
-            )
+        if self.places:
+            within(f"at {self.path} a position", position, 0, self.n_places - 1, remedy="Count from 0, row after row.")
         return divmod(position, self.places[1]) if len(self.places) == 2 else (position,)
 
     def position(self, *place: int) -> int:
