@@ -15,6 +15,7 @@ from patchclamp.core.description import Description
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
+from patchclamp.core.json_text import read_word
 from patchclamp.core.keys import UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
@@ -165,15 +166,15 @@ class Descriptions:
         index = read_index(data["index"], None)
         if not isinstance(index, UnitIndex):
             raise ValueError("an index of edges")
-        measures = {str(name): columns[f"measure-{i}"] for i, name in enumerate(data["measures"])}
-        words = [str(word) for word in data["vocabulary"]]
+        measures = {read_word(name): columns[f"measure-{i}"] for i, name in enumerate(data["measures"])}
+        words = [read_word(word) for word in data["vocabulary"]]
         return cls(
             index,
             columns["terms"],
             columns["weights"],
             words,
-            str(data["author"]),
-            str(data["unit_of_measure"]),
+            read_word(data["author"]),
+            read_word(data["unit_of_measure"]),
             measures,
             Provenance.from_json(data["provenance"]),
         )

@@ -16,6 +16,7 @@ from patchclamp.core.checks import one_of
 from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
+from patchclamp.core.json_text import read_word
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.site import Site
@@ -346,7 +347,7 @@ class Exemplars:
         stimuli = PackedStimuli.read(bundle.read("contexts"))
         [site] = map(Site.from_json, said["sites"])
         provenance = Provenance.from_json(said["provenance"])
-        return cls(site, stimuli=stimuli, basis=str(said["basis"]), provenance=provenance, **columns)
+        return cls(site, stimuli=stimuli, basis=read_word(said["basis"]), provenance=provenance, **columns)
 
     def _columns(self) -> Mapping[str, np.ndarray]:
         return {n: getattr(self, n) for n in (*COLUMNS, "marks", "mark_offsets") if getattr(self, n) is not None}

@@ -16,6 +16,7 @@ from patchclamp.core.disk import writing
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.graph import Edge, Graph, Node
+from patchclamp.core.json_text import read_number, read_word
 from patchclamp.core.keys import EdgeIndex, EdgeKey, Index, Key, Part, UnitIndex, read_index
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
@@ -461,18 +462,18 @@ class Scores:
         if len(index) != told["n"]:
             raise ValueError(f"{len(index)} keys instead of {told['n']}")
         columns = {name: read_column(bundle, name, told["n"], dtype) for name, dtype in told["dtypes"].items()}
-        names = [str(name) for name in told["measures"]]
-        ends = [float("nan") if told[m] is None else float(told[m]) for m in ("metric_clean", "metric_baseline")]
+        names = [read_word(name) for name in told["measures"]]
+        ends = [float("nan") if told[m] is None else read_number(told[m]) for m in ("metric_clean", "metric_baseline")]
         return cls(
             index,
             columns["values"],
-            str(told["unit"]),
-            str(told["baseline"]),
+            read_word(told["unit"]),
+            read_word(told["baseline"]),
             ends[0],
             ends[1],
             None if n_cases is None else read_cases(bundle, n_cases, len(index)),
             whole.get("ranking"),
             {name: columns[f"measure-{i}"] for i, name in enumerate(names)},
-            str(told["task"]),
+            read_word(told["task"]),
             Provenance.from_json(told["provenance"]),
         )

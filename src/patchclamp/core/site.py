@@ -75,7 +75,7 @@ class Site:
         if strangers:
             raise PatchclampError(
                 expected=f"axis names from {', '.join(AXES)}",
-                got=", ".join(strangers),
+                got=", ".join(map(repr, strangers)),
                 remedy="Use the nearest name of the closed list.",
             )
 
@@ -124,7 +124,7 @@ class Site:
             Damaged: a part that is missing, unknown or of another type.
         """
         with fitting("a site", "Record again."):
-            lists = {"axes": read_list(data["axes"]), "places": data.get("places", [])}
+            lists = {"axes": read_list(data["axes"]), "places": read_list(data.get("places", []))}
             return cls(**{**data, **{name: tuple(one) for name, one in lists.items()}})
 
     def describe(self) -> str:
