@@ -7,12 +7,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from forks import Fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system does not have")
 
@@ -28,7 +29,7 @@ torch.set_num_threads(1)
 stream.SHARD_BYTES = 2**17
 model = pc.load(sys.argv[1])
 model.hash, model.site("embed")
-verbs = {"record": pc.record_corpus, "survey": pc.survey_corpus}
+verbs = {"record": pc.record, "survey": pc.survey}
 print("ready", flush=True)
 while line := sys.stdin.readline():
     verb, options = json.loads(line)
@@ -51,7 +52,7 @@ while line := sys.stdin.readline():
 class Runner:
     """Run attempts in forks of one process that holds the model."""
 
-    def __init__(self, process: subprocess.Popen) -> None:
+    def __init__(self, process: Fork) -> None:
         self.process = process
         assert self.read() == "ready"
 
@@ -71,9 +72,7 @@ class Runner:
 
 @contextmanager
 def server(model: Path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(model)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = Fork(["-c", SERVER, model], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Runner(process)
     finally:

@@ -198,7 +198,7 @@ def test_the_ways_to_read_a_recording_agree(model, text, tmp_path, store, monkey
 )
 def test_an_unknown_site_is_named_beside_those_there_are(model, text, tmp_path, ask):
     recording = record_corpus(model, pc.Corpus(text, window=16), SITES, tmp_path / "out")
-    with pytest.raises(PatchclampError, match=r"a site of the recording among .*blocks\.0\.attn\.z"):
+    with pytest.raises(PatchclampError, match=r"a site of this recording; got 'nowhere'.*blocks\.0\.attn\.z"):
         ask(recording)
     with pytest.raises(PatchclampError, match="a stimulus from 0 to 19; got 20"):
         recording.of(SITES[0], 20)

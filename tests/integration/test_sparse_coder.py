@@ -177,7 +177,7 @@ def test_text_and_its_recording_give_the_same_rows(tiny_language_model, words, t
     model = tiny_language_model("gpt2")
     site = "blocks.1.mlp.act"
     text = TextSource(model, pc.Corpus(words, window=16, max_tokens=500), batch_size=4)
-    stored = pc.record_corpus(model, pc.Corpus(words, window=16, max_tokens=500), site, tmp_path / "r", batch_size=4)
+    stored = pc.record(model, pc.Corpus(words, window=16, max_tokens=500), site, tmp_path / "r", batch_size=4)
     on_disk, in_memory = RecordingSource(stored), RecordingSource(stored.load())
     assert text.n_rows == on_disk.n_rows == in_memory.n_rows < 500
     straight = gather(text, site)

@@ -48,7 +48,7 @@ def test_a_method_of_one_s_own_serves_without_the_options_of_the_others(rows):
     [
         ({"method": "pca", "resume": True}, "resume with a folder"),
         ({"method": "pca", "transcode": "0"}, "transcode with a language model"),
-        ({"method": "topk", "site": "nowhere", **QUICK}, "a site of the recording"),
+        ({"method": "topk", "site": "nowhere", **QUICK}, "a site of this recording"),
         ({"method": "topk", "skip_connection": True, **QUICK}, "--skip-connection with"),
         ({"method": "topk", "expansion": 2.0, **QUICK}, "n_features or expansion"),
         ({"corpus": "text.txt", "method": "pca"}, "a subject with a corpus, or a recording"),

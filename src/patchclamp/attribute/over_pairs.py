@@ -243,7 +243,7 @@ def cost_of(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cost_of(cat, cat.read(task)).forward
@@ -284,7 +284,7 @@ def _find_sites(
 ) -> dict[str, str]:
     """Return the sites of a level with their bases, once everything is in order."""
     one_of("level", level, SITES, remedy="attribute_edges scores edges.")
-    at_least("the batch size", batch_size, 1)
+    at_least("a batch size", batch_size, 1)
     n_places = check_one_length(cases) if by_position else 0
     if patterns is None and not model.levels and level != "feature":
         raise PatchclampError(

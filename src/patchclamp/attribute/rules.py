@@ -58,6 +58,11 @@ class Gradient:
             metric: m.
             paths: sites.
             plain: r where there are no counterparts.
+
+        Returns:
+            Ends: activations, gradients, m and baseline.
+
+        Source: 2403.00745 for the gradient, 2508.21258 for relevance rules.
         """
         return differentiate_ends(model, shown, counterparts, metric, paths, self.rules, plain=plain)
 
@@ -132,8 +137,8 @@ def find_rule(
         )
     given: dict[str, Any] = {} if rules is None else {"rules": tuple(rules)}
     given |= {"steps": steps} if steps is not None and "steps" in names else {}
-    found: Rule = build(card.make_options(given))
-    return card.name, found
+    rule: Rule = build(card.make_options(given))
+    return card.name, rule
 
 
 def describe_rule(rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:

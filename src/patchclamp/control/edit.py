@@ -45,5 +45,5 @@ def edit(
     Cost: stated by the method's card.
     """
     chosen = find_method(method or find_default("edit", "control"), "control")
-    found: Edit = chosen(subject, task, text, seed=seed, progress=progress, **options)
-    return found
+    change: Edit = chosen(subject, task, text, seed=seed, progress=progress, **options)
+    return change

@@ -53,8 +53,8 @@ def checked(target: Target) -> Target:
 
     A whole number is no bool and no float and has 64 bits, text is no list, and an unknown, missing or surplus argument
     is named. Where a list or a tuple is annotated an array is refused, and a list is made the tuple that it stands for.
-    A path is one that a file system can have. A function takes no NaN; an object and its methods may, as what was measured.
-    Annotations are read at the first call; what has none, or ``Any``, is not looked at.
+    A path is one that a file system can have. A function takes no NaN; an object and its methods may, as what was
+    measured. Annotations are read at the first call; what has none, or ``Any``, is not looked at.
 
     Args:
         target: a function, or a class (outside ``dataclass``, which makes the constructor).
@@ -328,7 +328,7 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
     if not issubclass(origin, Iterable):
         return _Rule(lambda v: isinstance(v, origin), _named(origin))
     if origin is tuple and inner and inner[-1] is not Ellipsis:
-        return _fixed([_rule(part, nan) for part in inner])
+        return _tuple_rule([_rule(part, nan) for part in inner])
     rule = _rule(inner[0], nan) if inner else None
     ordered = origin in (list, tuple) or issubclass(origin, Sequence)
 
@@ -357,7 +357,7 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
     return _Rule(holds, words, origin is tuple)
 
 
-def _fixed(rules: Sequence[_Rule | None]) -> _Rule:
+def _tuple_rule(rules: Sequence[_Rule | None]) -> _Rule:
     """Return the rule of a tuple in which every element has a meaning of its own."""
     words = ", ".join("anything" if rule is None else rule.words for rule in rules)
 

@@ -29,6 +29,9 @@ def one_of(name: str, value: Value, choices: Iterable[Any], *, remedy: str = "")
         choices: all that is allowed.
         remedy: what to do; default: the nearest choice.
 
+    Returns:
+        Value: the same.
+
     Raises:
         PatchclampError: the value is none of them.
 
@@ -63,6 +66,9 @@ def at_least(name: str, value: Value, low: float, *, remedy: str = "") -> Value:
         value: what was given.
         low: the least number that is allowed.
         remedy: what to do; default: the bound itself.
+
+    Returns:
+        Value: the same.
 
     Raises:
         PatchclampError: a smaller number, NaN, an infinite one, True or False, or no number.
@@ -141,6 +147,9 @@ def same_subject(
         remedy: what to do.
         by_name: compare names where the artefact has no hash; another library's names are another library's.
         required: refuse an artefact that has no hash.
+
+    Returns:
+        bool: whether the artefact has a hash.
 
     Raises:
         PatchclampError: other weights, another name, or no hash where one is required.

@@ -51,7 +51,8 @@ def check_cases(recording: Recording, cases: Sequence[Case]) -> None:
             other = case.shown != text if text is not None else name not in ("", PurePath(case.shown).name)
             said = text if text is not None else name
         else:
-            other = isinstance(case.shown, tuple) and text is not None and list(case.shown) != stimulus.ids.tolist()
+            ids = getattr(stimulus, "ids", None)
+            other = isinstance(case.shown, tuple) and ids is not None and list(case.shown) != list(ids)
             said = text
         if other:
             raise PatchclampError(

@@ -12,7 +12,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.checks import one_of
 from patchclamp.core.description import Description
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.json_text import read_word
@@ -145,7 +145,7 @@ class Descriptions:
             "provenance": self.provenance.to_json(),
         }
         columns = {"terms": self.terms, "weights": self.weights}
-        with writing(folder):
+        with hold_folder(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("columns", columns | dict(zip(names, self.measures.values(), strict=True)))
             bundle.finish()

@@ -14,7 +14,7 @@ from patchclamp.core.basis import ARRAYS, Basis
 from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import plain_file, read_text_file, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import check_seal, parse, sealed
+from patchclamp.core.json_text import check_seal, parse, seal
 from patchclamp.core.provenance import Provenance
 
 FORMAT, VERSION = "patchclamp-basis", 2
@@ -130,7 +130,7 @@ class Dictionary:
             "curves": dict(self.curves),
             "bases": listed,
         }
-        write_durably(place / "basis.json", sealed(head))
+        write_durably(place / "basis.json", seal(head))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dictionary":

@@ -9,7 +9,7 @@ from typing import Any
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import check_plain
-from patchclamp.core.errors import Damaged, fitting
+from patchclamp.core.errors import Damaged, report_damage
 from patchclamp.core.json_text import read_number
 
 PACKAGES = ("patchclamp", "torch", "transformers", "numpy")
@@ -73,7 +73,7 @@ class Provenance:
         """
         given = dict(data)
         seconds = given.get("seconds")
-        with fitting("a provenance", "Make the result again."):
+        with report_damage("a provenance", "Make the result again."):
             given["seconds"] = math.nan if seconds is None else read_number(seconds)
         strange = [name for name in given if name not in cls.__dataclass_fields__]
         kinds = {

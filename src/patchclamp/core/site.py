@@ -9,7 +9,7 @@ from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.checks import within
-from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.json_text import read_list
 
 AXES = (
@@ -123,7 +123,7 @@ class Site:
         Raises:
             Damaged: a part that is missing, unknown or of another type.
         """
-        with fitting("a site", "Record again."):
+        with report_damage("a site", "Record again."):
             lists = {"axes": read_list(data["axes"]), "places": read_list(data.get("places", []))}
             return cls(**{**data, **{name: tuple(one) for name, one in lists.items()}})
 

@@ -62,7 +62,7 @@ def read_task(path: str | PathLike[str], layout: str | None = None, *, measure: 
     if text.lstrip().startswith("{") and f'"{FORMAT}"' in text[:200]:
         task = Task.load(file)
         return task if measure is None else replace(task, measure=measure)
-    rows = _of_json(text, file.name) if text.lstrip().startswith("{") else _of_csv(text, file.name)
+    rows = _read_json(text, file.name) if text.lstrip().startswith("{") else _read_csv(text, file.name)
     cases: list[Case] = []
     for line, row in rows:
         try:
@@ -128,7 +128,7 @@ def _broken(
     return PatchclampError(expected=expected, got=f"line {line} of {name}: {got}", remedy=remedy)
 
 
-def _of_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     # Not splitlines: it parts at characters, such as U+2028, that JSON allows inside a string.
     for line, written in enumerate(text.split("\n"), 1):
         if not written.strip():
@@ -142,7 +142,7 @@ def _of_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield line, row
 
 
-def _of_csv(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_csv(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     before = 0
     try:
@@ -160,7 +160,7 @@ def _of_csv(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for row in reader:
             if None in row or None in row.values():
                 raise _broken(name, reader.line_num, "more or fewer", expected=f"{n} columns, as the first line has")
-            yield reader.line_num, {key: _parted(key, value) for key, value in row.items()}
+            yield reader.line_num, {key: _split_parts(key, value) for key, value in row.items()}
             before = reader.line_num
     except csv.Error as problem:
         # A quote that is never closed is told where it was opened, not where the file ends.
@@ -185,7 +185,7 @@ def _check_columns(layout: str, row: Mapping[str, Any]) -> None:
         )
 
 
-def _parted(column: str, value: str) -> str | list[str]:
+def _split_parts(column: str, value: str) -> str | list[str]:
     return value.split("|") if column.rstrip("s") in ("answer", "wrong") else value
 
 

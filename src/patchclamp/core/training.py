@@ -10,14 +10,17 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.json_text import read_list, read_mapping, read_number, read_whole
+from patchclamp.core.noun_folder import load_noun, read_object
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.stats import mean_interval
 
-KIND = "training"
-"""Kind of the bundle in which a training's states lie."""
+KIND, STREAM = "training", "learning"
+"""Kinds of the bundles in which a training's states lie: of one set of batches, and of a stream of tasks."""
+SUMMARY = "training.json"
+"""The file of a stream's bundle that holds what came of it."""
 Curve = tuple[tuple[int, float], ...]
 """Points ``(step, value)``, a step being how many had been taken."""
 
@@ -134,7 +137,7 @@ class Training:
         Raises:
             Damaged: no such data.
         """
-        with fitting("a training", "Train again."):
+        with report_damage("a training", "Train again."):
             curves = {
                 name: tuple(
                     (read_whole(step), math.nan if value is None else read_number(value)) for step, value in points
@@ -153,9 +156,11 @@ class Training:
             PatchclampError: no training there.
             Damaged: a part is missing or changed.
         """
+        if Bundle.open(folder).manifest["kind"] == STREAM:
+            return load_noun(folder, STREAM, cls._of_stream)
         bundle = Bundle.open(folder, kind=KIND)
         entries = bundle.pieces[-1:]
-        with fitting(folder, "Restore it from a copy, or begin again in another folder."):
+        with report_damage(folder, "Restore it from a copy, or begin again in another folder."):
             plan, versions = bundle.manifest["plan"], bundle.manifest["versions"]
             training = plan["training"]
             state: dict[str, Any] = {"step": 0, "curves": {}, "best": None}
@@ -174,6 +179,10 @@ class Training:
                 method="train", options=options, seed=training["seed"], versions=dict(versions), extra=about
             )
             return cls(training["steps"], steps, kept, curves, provenance)
+
+    @classmethod
+    def _of_stream(cls, bundle: Bundle) -> "Training":
+        return cls.from_json(read_object(bundle.path / SUMMARY, "training"))
 
 
 def _number(value: Any) -> float:

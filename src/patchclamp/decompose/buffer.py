@@ -18,7 +18,7 @@ from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.recordable import recordable
+from patchclamp.subjects.recordable import select_recordable
 
 Rows = dict[str, Tensor]
 """Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""
@@ -113,7 +113,7 @@ class TextSource(Source):
 
     def match(self, pattern: str) -> list[str]:
         """Return the paths of the sites that every token comes by."""
-        return [site.path for site in recordable(self.model, pattern)]
+        return [site.path for site in select_recordable(self.model, pattern)]
 
     @property
     def device(self) -> str:
@@ -438,12 +438,12 @@ def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarr
     """
     n = source.n_rows if most is None else min(most, source.n_rows)
     buffer = ShuffleBuffer(source, [site], batch_size=max(n, 1), n_batches=1)
-    found = np.empty((n, source.width(site)), dtype=np.float32)
+    collected = np.empty((n, source.width(site)), dtype=np.float32)
     filled = 0
     for _, rows in buffer.stream(Position()):
         part = rows[site][: n - filled].cpu().numpy()
-        found[filled : filled + len(part)] = part
+        collected[filled : filled + len(part)] = part
         filled += len(part)
         if filled == n:
             break
-    return found
+    return collected

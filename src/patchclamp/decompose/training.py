@@ -176,10 +176,10 @@ def _objective(one: Trained, recipe: Recipe, n_steps: int, dead_after: int) -> O
     def loss(rows: Rows, step: int) -> dict[str, Any]:
         x = rows[one.job.reads]
         y = rows[one.job.writes] if one.job.transcodes else x
-        found = coder.losses(x, y, dead_after=dead_after, warm=plan.warm(step, n_steps))
-        coder.note_fired(found.fired, len(x))
+        losses = coder.losses(x, y, dead_after=dead_after, warm=plan.warm(step, n_steps))
+        coder.note_fired(losses.fired, len(x))
         dead = len(coder.dead(dead_after)) / config.n_latents
-        values: tuple[Tensor | float, ...] = (found.total, found.unexplained, found.l0, dead)
+        values: tuple[Tensor | float, ...] = (losses.total, losses.unexplained, losses.l0, dead)
         return dict(zip(MEASURES, values, strict=True))
 
     def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -145,8 +145,8 @@ def nest_circuits(
 ) -> Bool[np.ndarray, "circuit size part"]:
     """Return which parts are among the first n of every order, for every size n."""
     places = np.argsort(orders, axis=1)
-    found: np.ndarray = places[:, None, :] < np.array(sizes)[None, :, None]
-    return found
+    marks: np.ndarray = places[:, None, :] < np.array(sizes)[None, :, None]
+    return marks
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +171,8 @@ class Scale:
 
     def share(self, moved: Float[np.ndarray, "*more pair"]) -> Float[np.ndarray, "*more"]:
         """Return means over pairs as shares of the whole's."""
-        found: np.ndarray = moved.mean(-1) / self.whole.mean()
-        return found
+        shares: np.ndarray = moved.mean(-1) / self.whole.mean()
+        return shares
 
     @cached_property
     def draws(self) -> Float[np.ndarray, "resample pair"]:
@@ -255,8 +255,8 @@ def area_of(
 
     def distance(means: Float[np.ndarray, "resample k"]) -> Float[np.ndarray, " resample"]:
         f = (means[:, 2:] - means[:, 1:2]) / (means[:, :1] - means[:, 1:2])
-        found: np.ndarray = np.abs(1 - f) @ weights
-        return found
+        distances: np.ndarray = np.abs(1 - f) @ weights
+        return distances
 
     moved = own[0] - own[1:].mean(0)
     return Area(
@@ -284,5 +284,5 @@ def area_weights(shares: Float[np.ndarray, " size"]) -> Float[np.ndarray, " size
         return np.ones(1)
     halves = np.diff(shares) / 2
     weights = np.append(halves, 0.0) + np.insert(halves, 0, 0.0)
-    found: np.ndarray = weights / weights.sum()
-    return found
+    normalised: np.ndarray = weights / weights.sum()
+    return normalised

@@ -245,8 +245,8 @@ class _Moments:
     def variance(self) -> np.ndarray:
         """Return Σ ‖x − x̄‖² of each stimulus, x̄ over all of them."""
         mean = self.total.sum(0) / max(self.count.sum(), 1)
-        found: np.ndarray = self.square - 2 * self.total @ mean + self.count * (mean @ mean)
-        return np.maximum(found, 0)
+        squares: np.ndarray = self.square - 2 * self.total @ mean + self.count * (mean @ mean)
+        return np.maximum(squares, 0)
 
 
 class Losses:
@@ -302,7 +302,7 @@ def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], bat
             break
     if n < 2:
         raise PatchclampError(expected="text to fit the controls on", got=f"{n} tokens", remedy="Give a longer text.")
-    return {path: torch.cat(found)[:FITTED] for path, found in parts.items()}
+    return {path: torch.cat(rows)[:FITTED] for path, rows in parts.items()}
 
 
 def from_first_counted(batch: Sequence[Stimulus]) -> list[Span] | None:

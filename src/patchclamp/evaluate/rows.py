@@ -70,8 +70,8 @@ def turn_basis(basis: Basis, draw: np.random.Generator) -> Basis:
 
     def rotate(rows: np.ndarray) -> np.ndarray:
         q, r = np.linalg.qr(draw.standard_normal((rows.shape[1], rows.shape[1])))
-        found: np.ndarray = (rows @ (q * np.sign(np.diag(r)))).astype(rows.dtype)
-        return found
+        rotated: np.ndarray = (rows @ (q * np.sign(np.diag(r)))).astype(rows.dtype)
+        return rotated
 
     state = draw.bit_generator.state
     decoder = rotate(basis.decoder)

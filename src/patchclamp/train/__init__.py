@@ -16,8 +16,8 @@ from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.rooms import make_callable
 from patchclamp.core.subject import Progress
 from patchclamp.core.training import Training
-from patchclamp.subjects.threads import computing_with
-from patchclamp.train.folder import Folder, opened
+from patchclamp.subjects.threads import pinned_threads
+from patchclamp.train.folder import Folder, open_folder
 from patchclamp.train.loop import Loop
 from patchclamp.train.needs import Needs, needs_of, refuse_if_no_disk, refuse_if_no_memory
 from patchclamp.train.plan import EarlyStop, Objective, Plan
@@ -104,11 +104,13 @@ def train(
     refuse_if_no_memory(needs.memory, loop.device)
     if out is not None:
         refuse_if_no_disk(Path(out), needs.disk)
-    holding = nullcontext() if out is None else opened(out, loop, batches, here, resume=resume, every_s=checkpoint_s)
+    holding = (
+        nullcontext() if out is None else open_folder(out, loop, batches, here, resume=resume, every_s=checkpoint_s)
+    )
     with loop.generators.kept(), holding as folder:
         # Others than those that it was begun with might round otherwise.
         threads = folder.threads if folder else plan.threads or torch.get_num_threads()
-        with computing_with(threads):
+        with pinned_threads(threads):
             kept = _go(loop, folder, progress)
     return Training(
         loop.n_steps,

@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from patchclamp.core.errors import PatchclampError
 from patchclamp.train.plan import EarlyStop, Measured, Objective, Plan
 from patchclamp.train.reader import Reader
-from patchclamp.train.state import Generators, Stateful, Weights, copied, stateful
+from patchclamp.train.state import Generators, Stateful, Weights, copy_state, stateful
 
 POINTS = 100
 """Points of a curve at most, but for what the last step adds."""
@@ -225,7 +225,7 @@ class Loop:
             )
         self.curves.setdefault(HELD_OUT, []).append([self.step, value])
         if self.best is None or stop.is_better(value, self.best["value"]):
-            weights = {part.name: copied(part.weights.state_dict()) for part in self.parts}
+            weights = {part.name: copy_state(part.weights.state_dict()) for part in self.parts}
             self.best = {"step": self.step, "value": value, "waited": 0, "weights": weights}
         else:
             self.best["waited"] += 1
