@@ -14,9 +14,9 @@ import pytest
 
 import patchclamp as pc
 from patchclamp.cli import main
-from patchclamp.cli.tables import _bar
-from patchclamp.core.disk import write_durably, writing
+from patchclamp.core.disk import hold_folder, write_durably
 from patchclamp.report.html import number
+from patchclamp.report.terminal.table import draw_bar
 
 CAT = ("organism:cat", "the old cat")
 ANSWERS = ("--target", " sat", "--contrast", " ran")
@@ -401,7 +401,7 @@ def test_a_resume_leaves_other_peoples_files_alone(say, story, interrupted):
 
 
 def test_a_folder_has_one_writer(say, story, interrupted):
-    with writing(interrupted):
+    with hold_folder(interrupted):
         code, told, _ = resume(say, story, interrupted)
     assert code == 2
     assert "another process" in told["error"]["got"]
@@ -575,7 +575,7 @@ def test_a_survey_prints_the_range_of_every_site(say, story, tmp_path):
 
 
 def test_bars_have_a_sign_and_none_stands_for_nothing():
-    assert [_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
+    assert [draw_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
 
 
 @pytest.mark.parametrize(

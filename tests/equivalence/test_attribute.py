@@ -23,7 +23,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 from patchclamp.subjects.relevance_rules import RELP
 
 METHODS = list_names("attribute", "unit")
@@ -46,12 +46,12 @@ def small(name):
         config = hf.GPT2Config(
             n_layer=2, n_embd=16, n_head=2, n_inner=12, vocab_size=61, n_positions=64, bos_token_id=0, eos_token_id=60
         )
-        return enlarged(hf.GPT2LMHeadModel(config), weight=0.25, seed=3)
+        return enlarge(hf.GPT2LMHeadModel(config), weight=0.25, seed=3)
     config = hf.LlamaConfig(
         num_hidden_layers=2, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=12,
         vocab_size=61, max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
     )  # fmt: skip
-    return enlarged(hf.LlamaForCausalLM(config), weight=0.25, seed=3)
+    return enlarge(hf.LlamaForCausalLM(config), weight=0.25, seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,16 @@ from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.residual_edges import (
     Writes,
     edge_map,
-    measured_with,
+    measure_edge_sets,
+    require_edges,
     row_bytes,
     rows_at_once,
-    with_edges,
     writes_of,
 )
 
@@ -51,7 +51,7 @@ class EdgeSets:
 
     def memory_bytes(self, model: Network, cases: Cases) -> int:
         """Estimate what one batch holds: what writers write, and as much again for what is made of it."""
-        return 2 * max(SETS_MEMORY, row_bytes(with_edges(model), max(map(len, cases.shown)), each=1))
+        return 2 * max(SETS_MEMORY, row_bytes(require_edges(model), max(map(len, cases.shown)), each=1))
 
     def check(self, model: Network, cases: Cases, baseline: Baseline) -> None:
         """Refuse what cannot be measured; nothing is run.
@@ -65,7 +65,7 @@ class EdgeSets:
             PatchclampError: an edge that the model has not, or a baseline that is no run of the model.
             CannotIntervene: a model without edges.
         """
-        self.locate(with_edges(model))
+        self.locate(require_edges(model))
         if not baseline.shown:
             raise PatchclampError(
                 expected="counterparts, or stimuli whose mean is taken, as the baseline of edges",
@@ -90,7 +90,7 @@ class EdgeSets:
         that run together, within ``SETS_MEMORY`` or one row's, whatever the number of cases and sets.
         """
         self.check(model, cases, baseline)
-        language = with_edges(model)
+        language = require_edges(model)
         graph = edge_map(language)
         places = self.locate(language)
         means: dict[int, Writes] = {}
@@ -109,10 +109,10 @@ class EdgeSets:
                 masks = torch.from_numpy(graph.dense(kept)).to(language.device)
                 shown = _texts([cases.shown[i] for i in own])
                 # What the baseline writes has no name here: it is given up before the next rows' is made.
-                m = measured_with(
+                m = measure_edge_sets(
                     language, graph, shown, cases.metric(own), masks, _base(language, baseline, own, means.get(n))
                 )
-                yield np.array(own), np.array([s for _, s in part]), widened(m).cpu().double().numpy()
+                yield np.array(own), np.array([s for _, s in part]), upcast(m).cpu().double().numpy()
 
     def locate(self, model: LanguageModel) -> Int[np.ndarray, " key"]:
         """Return the places of the keys among the model's edges.

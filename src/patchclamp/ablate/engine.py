@@ -19,7 +19,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.regions import Fill
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.model import Model
 
@@ -159,7 +159,7 @@ def measure_changes(
     for start in range(0, len(cells), batch_size):
         with turn():
             part = model.sweep(shown, metric, cells[start : start + batch_size], batch_size=batch_size)
-        parts.append(widened(part).cpu().double().numpy())
+        parts.append(upcast(part).cpu().double().numpy())
         if progress is not None:
             progress(min(start + batch_size, len(cells)), len(cells))
     return np.concatenate(parts) if parts else np.zeros(0)

@@ -15,7 +15,7 @@ from patchclamp.core.controls import Stratum, kind_at
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import KINDS
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.model import Model
 
@@ -162,10 +162,10 @@ def _norms(
     if known.kind == "directions":
         f = encode(known, x.flatten(0, 1))
         moved = f if other is None else f - encode(known, other.flatten(0, 1))
-        norms = [widened(v).double().abs().unflatten(0, x.shape[:2]) for v in (moved, f)]
+        norms = [upcast(v).double().abs().unflatten(0, x.shape[:2]) for v in (moved, f)]
     else:
         n_units = {"heads": model.site(path).n_heads, "whole": 1}.get(basis, x.shape[-1])
-        pairs = [widened(v).double() for v in (x if other is None else x - other, x)]
+        pairs = [upcast(v).double() for v in (x if other is None else x - other, x)]
         axes = (1, 3) if basis == "channels" else (3,)
         norms = [torch.linalg.vector_norm(v.unflatten(-1, (n_units, -1)), dim=axes) for v in pairs]
         norms = [v[:, None] if basis == "channels" else v for v in norms]

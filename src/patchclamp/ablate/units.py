@@ -17,7 +17,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.keys import UnitIndex
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import Units, count_units
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.engine import Restart
@@ -204,7 +204,7 @@ class UnitSets:
                     shown, metric = [own[i] for i in rows], cases.metric(some[rows])
                     values = model.measure(shown, metric, interventions=changes, restart=restart)
                     own_sets = np.repeat(sets, len(own)) if cells is None else sets
-                    yield some[rows], own_sets, widened(values).cpu().double().numpy()
+                    yield some[rows], own_sets, upcast(values).cpu().double().numpy()
 
 
 def _parts(

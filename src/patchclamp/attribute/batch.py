@@ -24,7 +24,7 @@ from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.model import Model
 
@@ -150,7 +150,7 @@ def _replace_sites(
     """Return m of every case with the whole site at its baseline: what the scores of its units must sum to."""
     whole = block.basis if kind_of(block.basis) == "feature" else "neurons"
     changes = [[baseline.replace_site(block.site, whole, row=i)] for i in range(len(shown))]
-    return np.asarray(widened(model.measure(shown, metric, interventions=changes)).cpu().double().numpy())
+    return np.asarray(upcast(model.measure(shown, metric, interventions=changes)).cpu().double().numpy())
 
 
 def _replace_units(

@@ -15,11 +15,19 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.residual_edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
+from patchclamp.subjects.residual_edges import (
+    Writes,
+    edge_map,
+    measure_stream,
+    mlp_writes,
+    project_qkv,
+    set_rows,
+    writes_of,
+)
 
 ROWS = 128
 
@@ -125,8 +133,8 @@ class _Patching:
             parts.append(self._into_mlp(layer, change))
         streams = self.base.streams[self.graph.stream(None)] + change
         for part in streams.split(self.batch_size):
-            parts.append(measured_from(self.model, self.graph, [self.shown] * len(part), self.metric, part))
-        return torch.cat([widened(x) for x in parts]).cpu().double().numpy()
+            parts.append(measure_stream(self.model, self.graph, [self.shown] * len(part), self.metric, part))
+        return torch.cat([upcast(x) for x in parts]).cpu().double().numpy()
 
     def _into_mlp(self, layer: int, change: Tensor) -> Tensor:
         seen = int(self.graph.seen[self.graph.queries(layer).stop])
@@ -144,7 +152,7 @@ class _Patching:
         seen = int(self.graph.seen[block.start])
         stream = self.base.streams[self.graph.stream(layer)]
         parts = list((torch.cat([stream, stream + change[:seen]])).split(self.batch_size))
-        made = [projected(self.model, self.graph, [self.shown] * len(x), layer, x) for x in parts]
+        made = [project_qkv(self.model, self.graph, [self.shown] * len(x), layer, x) for x in parts]
         variants = {path: torch.cat([one[path] for one in made]) for path in self.graph.slots(layer)}
         measured = []
         for cells in self._chunks((block.stop - block.start) * seen):
@@ -165,5 +173,5 @@ class _Patching:
         n = len(next(iter(given.values())))
         stream = self.base.streams[self.graph.stream(layer)].to(self.model.dtype)
         restart = Restart(layer, stream.expand(n, *stream.shape[1:]))
-        changes = [put(path, x) for path, x in given.items()]
+        changes = [set_rows(path, x) for path, x in given.items()]
         return self.model.measure([self.shown] * n, self.metric, interventions=changes, restart=restart)

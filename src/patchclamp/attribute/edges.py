@@ -18,20 +18,20 @@ from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import free_memory
-from patchclamp.subjects.relevance_rules import held
+from patchclamp.subjects.relevance_rules import linearised_norm
 from patchclamp.subjects.residual_edges import (
     MEMORY,
+    attention_output,
     edge_map,
     exit_norm,
     head_outputs,
     row_bytes,
     rows_at_once,
-    summed,
 )
 
 
@@ -215,7 +215,7 @@ def _changes(
     """Return u(x) − u(x′) of every writer, heads before any exit norm."""
 
     def change(path: str) -> Tensor:
-        return widened(clean[path]) - widened(other[path])
+        return upcast(clean[path]) - upcast(other[path])
 
     embedded = change(graph.stream(0))
     changes = embedded.new_empty(len(embedded), len(graph.writers), *embedded.shape[1:])
@@ -283,7 +283,7 @@ class _Traced:
 
         def score(into: Float[Tensor, "reader row position d_model"], n_writers: int) -> None:
             to = "nrwp" if positions else "nrw"
-            blocks.append(torch.einsum(f"rnpd,nwpd->{to}", widened(into), change[:, :n_writers]).flatten(1, 2))
+            blocks.append(torch.einsum(f"rnpd,nwpd->{to}", upcast(into), change[:, :n_writers]).flatten(1, 2))
 
         for layer in range(self.graph.n_layers):
             for path, place in self.graph.slots(layer).items():
@@ -325,10 +325,10 @@ class _Traced:
             norm = exit_norm(self.model, layer)
             assert norm is not None
             heads = self.graph.heads(layer)
-            y = summed(self.model, layer, self.held[f"blocks.{layer}.attn.z"].detach())[:, None]
+            y = attention_output(self.model, layer, self.held[f"blocks.{layer}.attn.z"].detach())[:, None]
             if "ln" in self.rules:
                 with torch.no_grad():
-                    change[:, heads] = held(norm, self.model.covered().gain, y)(change[:, heads])
+                    change[:, heads] = linearised_norm(norm, self.model.covered().gain, y)(change[:, heads])
             else:
                 each = change[:, heads].to(y)
                 change[:, heads] = torch.autograd.functional.jvp(norm, y.expand_as(each), each)[1].to(change)

@@ -19,7 +19,7 @@ from patchclamp.core.task import Task
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import model_of
-from patchclamp.subjects.residual_edges import with_edges
+from patchclamp.subjects.residual_edges import require_edges
 
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
 
@@ -137,7 +137,7 @@ def score_task(
         )
         return replace(nodes, task=cases.task.hash)
     if level == "edge":
-        subject = with_edges(subject)
+        subject = require_edges(subject)
     cases = subject.read(task)
     if level == "edge":
         if sites is not None:

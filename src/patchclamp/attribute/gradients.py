@@ -18,7 +18,7 @@ from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Shown
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
@@ -100,7 +100,7 @@ def run_metric(
         ((4, 16), [4.0])
     """
     run = model.run(list(shown), record=paths, logits=metric.positions)
-    return run.recording, np.asarray(metric(widened(run.logits)).cpu().double().numpy())
+    return run.recording, np.asarray(metric(upcast(run.logits)).cpu().double().numpy())
 
 
 def record(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Recording:
@@ -195,7 +195,7 @@ def delta_times_gradient(
         learnt = model.basis_at(path, basis)
         delta = delta_from_baseline(learnt, path, x, baseline)  # (row, unit)
         return feature_delta_times_gradient(learnt, delta, gradient).double()
-    products = (widened(x - baseline.at(path, x)) * widened(gradient)).double()  # (row, width)
+    products = (upcast(x - baseline.at(path, x)) * upcast(gradient)).double()  # (row, width)
     if basis == "channels":
         return products.T.sum(-1)[None]  # one map: (width, row) → (1, channel)
     n_units = count_units(model.basis_at(path, basis), model.site(path))
@@ -255,7 +255,7 @@ def integrate_path(
         stream = record(model, shown, [name])[name].unflatten(0, (n, -1))  # (prompt, position, d_model)
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on [−1, 1]: halved to lie on [0, 1]
     points = [(i, a, w) for i in range(n) for a, w in zip((nodes + 1) / 2, weights / 2, strict=True)]
-    gradient = torch.zeros_like(widened(stop))  # ∫ ∂m/∂n dα, (prompt, position, width)
+    gradient = torch.zeros_like(upcast(stop))  # ∫ ∂m/∂n dα, (prompt, position, width)
     most = rows or ROWS
     for first in range(0, len(points), most):
         part = points[first : first + most]
@@ -266,7 +266,7 @@ def integrate_path(
         restart = None if stream is None else Restart(site.layer or 0, stream[which])
         own = metric if isinstance(metric, Metric) else EachMetric(tuple(metric.metrics[i] for i in which))
         run = model.differentiate(patch.stimuli, own, [path], interventions=changes, restart=restart)
-        each = widened(run.gradients[path]).unflatten(0, (len(part), -1))  # (point, position, width)
+        each = upcast(run.gradients[path]).unflatten(0, (len(part), -1))  # (point, position, width)
         for (i, _, weight), one in zip(part, each, strict=True):
             gradient[i] += float(weight) * one
     return delta_times_gradient(model, path, basis, x, baseline, gradient.flatten(0, 1))

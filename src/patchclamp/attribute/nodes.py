@@ -15,7 +15,7 @@ from patchclamp.core.keys import Block
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.site import Site
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.model import Model
 
@@ -195,9 +195,9 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
         (4, 16, 1)
     """
     if basis == "channels":
-        return widened(values).cpu().double().numpy().T[None]
+        return upcast(values).cpu().double().numpy().T[None]
     n_units = {"heads": site.n_heads, "whole": 1}.get(basis, site.width)
-    return widened(values).cpu().double().numpy().reshape(len(values), n_units, -1)
+    return upcast(values).cpu().double().numpy().reshape(len(values), n_units, -1)
 
 
 def idle_units(scores: Scores) -> Bool[np.ndarray, " node"]:
@@ -241,7 +241,7 @@ def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -
         [2.0, 2.0]
     """
     if kind_of(basis) == "feature":
-        return widened(delta_from_baseline(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
+        return upcast(delta_from_baseline(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
     return np.linalg.norm(by_unit(x - baseline.at(path, x), model.site(path), basis), axis=-1)
 
 
@@ -266,7 +266,7 @@ def measure_units(
         sizes.append(distances(model, path, basis, values[path], baseline).ravel())
         if kind_of(basis) == "feature":
             f = encode(model.basis_at(path, basis), values[path])
-            activations.append(widened(f).cpu().double().numpy().ravel())
+            activations.append(upcast(f).cpu().double().numpy().ravel())
             continue
         x = by_unit(values[path], model.site(path), basis)
         activations.append((x[..., 0] if x.shape[-1] == 1 else np.linalg.norm(x, axis=-1)).ravel())

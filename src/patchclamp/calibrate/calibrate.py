@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchclamp import organisms
-from patchclamp.calibrate.planted import Finding, calibrate_circuits, summary
-from patchclamp.calibrate.planted_edges import calibrate_edges, joint
-from patchclamp.calibrate.trained import MAIN_TASKS, PAIRS, Holding, calibrate_tasks, check_tasks
+from patchclamp.calibrate.planted import PlantedResult, calibrate_circuits, summarise
+from patchclamp.calibrate.planted_edges import ablate_pair, calibrate_edges
+from patchclamp.calibrate.trained import MAIN_TASKS, PAIRS, Agreement, calibrate_tasks, check_tasks
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import Interval
@@ -26,20 +26,20 @@ class Calibration:
         holdings: predictions held against replacements, by trained organism, task and method.
     """
 
-    findings: tuple[Finding, ...] = ()
-    edges: tuple[Finding, ...] = ()
+    findings: tuple[PlantedResult, ...] = ()
+    edges: tuple[PlantedResult, ...] = ()
     joint: tuple[Mapping[str, Any], ...] = ()
-    holdings: tuple[Holding, ...] = ()
+    holdings: tuple[Agreement, ...] = ()
 
     @property
     def summary(self) -> dict[str, tuple[float, Interval]]:
         """Mean share of planted units that each method found, with its interval over organisms."""
-        return summary(list(self.findings))
+        return summarise(list(self.findings))
 
     @property
     def edges_summary(self) -> dict[str, tuple[float, Interval]]:
         """The same of edges."""
-        return summary(list(self.edges))
+        return summarise(list(self.edges))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON-ready data; what was not calibrated is left out."""
@@ -109,15 +109,15 @@ def calibrate(
             got=", ".join(strange),
             remedy=f"Choose among {', '.join([*organisms.planted.names(), *language.names()])}.",
         )
-    findings: Sequence[Finding] = ()
-    edges: Sequence[Finding] = ()
-    holdings: Sequence[Holding] = ()
+    findings: Sequence[PlantedResult] = ()
+    edges: Sequence[PlantedResult] = ()
+    holdings: Sequence[Agreement] = ()
     if planted or not trained:
         findings = calibrate_circuits(planted or None, progress=progress)
         edges = calibrate_edges(planted or None, progress=progress)
     if trained:
         holdings = calibrate_tasks(trained, tasks=chosen, pairs=n_pairs, seed=seed, progress=progress)
-    together = [found for found in map(joint, dict.fromkeys(one.organism for one in findings)) if found]
+    together = [found for found in map(ablate_pair, dict.fromkeys(one.organism for one in findings)) if found]
     return Calibration(tuple(findings), tuple(edges), tuple(together), tuple(holdings))
 
 

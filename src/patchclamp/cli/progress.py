@@ -5,6 +5,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from patchclamp.report.terminal.numbers import human_s
+
 QUIET_S = 2.0
 LINE_S = 10.0
 
@@ -44,8 +46,8 @@ class Meter:
     def _draw(self, done: int, total: int) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        from patchclamp.cli.console import terminal_of
-        from patchclamp.cli.terminal import PlainConsole
+        from patchclamp.report.terminal.plain import terminal_of
+        from patchclamp.report.terminal.table import PlainConsole
 
         if self.bar is None:
             columns = (
@@ -74,31 +76,3 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
-
-
-def human_bytes(n: float | int) -> str:
-    """Return bytes as people write them: ``1.3 GB``.
-
-    Example:
-        >>> human_bytes(1.3e9)
-        '1.3 GB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000 or unit == "GB":
-            break
-        n /= 1000
-    return f"{n:.0f} {unit}" if unit in ("B", "kB") or n >= 100 else f"{n:.1f} {unit}"
-
-
-def human_s(seconds: float) -> str:
-    """Return seconds as people say them: ``2 min 5 s``.
-
-    Example:
-        >>> human_s(125.0)
-        '2 min 5 s'
-    """
-    if seconds < 1:
-        return "under 1 s"
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, s = divmod(rest, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {s} s" if minutes else f"{s} s"

@@ -347,7 +347,11 @@ def _container(origin: type, inner: Sequence[Any], nan: bool) -> _Rule | None:
         ):
             return False
         # Anything else may make its elements only when they are asked for.
-        return rule is None or not isinstance(v, list | tuple | range) or all(map(rule.fits, v[:_LOOKED_AT]))
+        if rule is None or not isinstance(v, list | tuple | range | set | frozenset):
+            return True
+        return all(
+            map(rule.fits, itertools.islice(v, _LOOKED_AT) if isinstance(v, set | frozenset) else v[:_LOOKED_AT])
+        )
 
     words = "a list" + ("" if rule is None else f" of {_plural(rule.words)}")
     return _Rule(holds, words, origin is tuple)
@@ -378,17 +382,19 @@ def _array(hint: Any) -> _Rule | None:
     if not isinstance(array, type):
         return None
     fixed = len(text.split()) if "*" not in text and "..." not in text else None
+    names = tuple(map(str, hint.dtypes)) if isinstance(hint.dtypes, list | tuple) else ()
     kinds = None
-    if array is np.ndarray and isinstance(hint.dtypes, list | tuple):
-        names = tuple(map(str, hint.dtypes))
+    if names and array is np.ndarray:
         if all(name.startswith(("int", "uint")) for name in names):
             kinds = "iu"
         elif all(name.startswith(("float", "bfloat")) for name in names):
             kinds = "biufV"  # V is ml_dtypes' bfloat16
+    spelt = names if array is not np.ndarray else ()
 
     def fits(v: Any) -> bool:
         right = type(v) is array or isinstance(v, array)
-        return right and (fixed is None or v.ndim == fixed) and (kinds is None or v.dtype.kind in kinds)
+        shaped = right and (fixed is None or v.ndim == fixed) and (kinds is None or v.dtype.kind in kinds)
+        return shaped and (not spelt or str(v.dtype).rpartition(".")[2] in spelt)
 
     return _Rule(fits, f"a {array.__module__.split('.')[0]} array of shape ({', '.join(text.split())})")
 

@@ -1,6 +1,7 @@
 """The refusals that recur: a value among choices, a number from a bound on, an artefact of this subject."""
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from patchclamp.core.errors import PatchclampError
 Value = TypeVar("Value")
 _SHOWN = 40
 """Choices that an error lists, at most."""
+_DEEPEST = 50
+"""Levels of lists and mappings in one another; JSON's reader gives up at some thousand."""
 
 
 def one_of(name: str, value: Value, choices: Iterable[Any], *, remedy: str = "") -> Value:
@@ -147,3 +150,46 @@ def same_subject(
             remedy=remedy,
         )
     return bool(digest)
+
+
+def check_plain(name: str, data: Any) -> None:
+    """Refuse data that JSON cannot hold, before anything is computed that is stored beside it.
+
+    Args:
+        name: what the data is: ``about``.
+        data: text, finite numbers, True, False, None, and lists and mappings by text of these.
+
+    Raises:
+        PatchclampError: anything else, with its place.
+
+    Example:
+        >>> check_plain("about", {"data": {"hash": "12ab", "rows": [1, 2.5, None]}})
+        >>> check_plain("about", {"data": [{1, 2}]})
+        Traceback (most recent call last):
+        patchclamp.core.errors.PatchclampError: expected text, finite numbers, True, False, None, and lists ...
+    """
+    if place := _unplain(data, name, 0):
+        raise PatchclampError(
+            expected=f"text, finite numbers, True, False, None, and lists and mappings by text of these, in {name}",
+            got=place,
+            remedy="Name what it is, or give its hash.",
+        )
+
+
+def _unplain(data: Any, place: str, depth: int) -> str:
+    """Return what of some data JSON cannot hold, with its place; empty where it can hold all."""
+    if data is None or isinstance(data, bool | int | str):
+        return ""
+    if isinstance(data, float):
+        return "" if math.isfinite(data) else f"{data} at {place}"
+    if depth > _DEEPEST:
+        return f"more than {_DEEPEST} levels at {place[:60]}"
+    if isinstance(data, Mapping):
+        if strange := [key for key in data if not isinstance(key, str)]:
+            return f"the key {strange[0]!r:.40} at {place}"
+        parts: Iterable[tuple[Any, Any]] = data.items()
+    elif isinstance(data, list | tuple):
+        parts = enumerate(data)
+    else:
+        return f"{shorten(data)} at {place}"
+    return next((found for key, one in parts if (found := _unplain(one, f"{place}[{key!r:.40}]", depth + 1))), "")

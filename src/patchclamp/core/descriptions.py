@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.description import Description
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.keys import UnitIndex, read_index
@@ -148,7 +148,7 @@ class Descriptions:
             "provenance": self.provenance.to_json(),
         }
         columns = {"terms": self.terms, "weights": self.weights}
-        with writing(folder):
+        with hold_folder(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("columns", columns | dict(zip(names, self.measures.values(), strict=True)))
             bundle.finish()

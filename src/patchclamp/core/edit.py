@@ -11,7 +11,7 @@ import numpy as np
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
@@ -117,7 +117,7 @@ class Edit:
             "names": list(self.deltas),
             "provenance": self.provenance.to_json(),
         }
-        with writing(folder):
+        with hold_folder(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("deltas", {str(i): np.asarray(delta) for i, delta in enumerate(self.deltas.values())})
             bundle.finish()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.json_text import read_number, read_whole, read_word
 from patchclamp.core.stats import Interval
 
@@ -100,7 +100,7 @@ class Estimate:
                 return None
             return Interval(known(low), known(high), number("level") or 0.95, read_word(data[method]))
 
-        with fitting("an estimate", "Measure it again."):
+        with report_damage("an estimate", "Measure it again."):
             return cls(
                 known("value"),
                 interval("low", "high", "interval"),

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.noun_folder import load_noun
@@ -322,7 +322,7 @@ class Exemplars:
             "kinds": list(KINDS),
             "provenance": self.provenance.to_json(),
         }
-        with writing(folder):
+        with hold_folder(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("exemplars", whole._columns())
             bundle.append("contexts", {**whole.stimuli.arrays, "stimulus": whole.stimuli.numbers})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import read_text_file, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse, read_number, read_word
@@ -77,6 +78,10 @@ class Graph:
     edges: tuple[Edge, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("subject", "metric", "about"):
+            check_plain(name, getattr(self, name))
 
     def to_json(self) -> dict[str, Any]:
         """Return the graph as JSON-ready data; measures that are not finite, which JSON has not, are left out."""

@@ -336,7 +336,11 @@ class Intervention:
         value = data.get("value")
         try:
             value = (
-                _held(value, arrays or {}) if operation == "rows" else None if value is None else read_numbers(value)
+                _array_named(value, arrays or {})
+                if operation == "rows"
+                else None
+                if value is None
+                else read_numbers(value)
             )
         except (TypeError, ValueError, RecursionError) as problem:
             raise _unlike(data) from problem
@@ -347,7 +351,7 @@ class Intervention:
             basis=data.get("basis", "neurons"),
             at=spans(at),
             value=value,
-            mask=_held(data.get("mask"), arrays or {}),
+            mask=_array_named(data.get("mask"), arrays or {}),
             mode=mode,
             source=_source(data, sources or {}),
             when=None if data.get("when") is None else When.from_json(data["when"]),
@@ -396,7 +400,7 @@ def hash_array(array: Any) -> str:
     return hashlib.sha256(f"{held.dtype}/{held.shape}/".encode() + held.tobytes()).hexdigest()
 
 
-def _held(named: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def _array_named(named: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Return the array that a hash names."""
     if named is None:
         return None

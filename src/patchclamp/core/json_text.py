@@ -13,7 +13,7 @@ def canonical(data: Any) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def sealed(head: Mapping[str, Any]) -> bytes:
+def seal(head: Mapping[str, Any]) -> bytes:
     """Return a head as a file's text that holds its own SHA-256, over the canonical JSON of everything else."""
     own = hashlib.sha256(canonical(head)).hexdigest()
     return json.dumps({**head, "sha256": own}, indent=1, sort_keys=True, allow_nan=False).encode()
@@ -23,9 +23,9 @@ def check_seal(head: Mapping[str, Any], data: bytes) -> None:
     """Compare a head with the text that it was read from.
 
     Raises:
-        ValueError: not byte for byte what ``sealed`` wrote.
+        ValueError: not byte for byte what ``seal`` wrote.
     """
-    if sealed({name: value for name, value in head.items() if name != "sha256"}) != data:
+    if seal({name: value for name, value in head.items() if name != "sha256"}) != data:
         raise ValueError("it is not what was written")
 
 

@@ -331,7 +331,7 @@ class Method:
         if "seed" in self._parameters:
             extra["seed"] = seed
         if "progress" in self._parameters:
-            extra["progress"] = progress or _say_nothing
+            extra["progress"] = progress or _ignore_progress
         if "keep" in self._parameters:
             extra["keep"] = keep
         begun = time.perf_counter()
@@ -418,7 +418,7 @@ class Method:
         }
 
 
-def _say_nothing(_done: int, _total: int) -> None:
+def _ignore_progress(_done: int, _total: int) -> None:
     """Take the place of a progress line where nobody looks."""
 
 

@@ -37,7 +37,7 @@ class Metric:
         reference: logits that ``kl`` compares with, as a tuple.
 
     Raises:
-        PatchclampError: targets or contrasts are missing or equal, or positions do not fit the kind.
+        PatchclampError: targets or contrasts are missing, equal or there twice, or positions do not fit the kind.
 
     Example:
         >>> import numpy as np
@@ -81,6 +81,11 @@ class Metric:
         if self.reference is not None and not all(map(math.isfinite, self.reference)):
             raise PatchclampError(
                 expected="finite logits as reference", got="some that are not", remedy="Take them in float32."
+            )
+        twice = [n for side in (self.target, self.contrast) for n in side if side.count(n) > 1]
+        if twice and not sequence:
+            raise PatchclampError(
+                expected="each token once", got=f"{twice[0]} twice", remedy="Leave it out once: it would count double."
             )
         if self.contrast and set(self.contrast) == set(self.target):
             raise PatchclampError(

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import check_plain
 from patchclamp.core.errors import Damaged
 
 PACKAGES = ("patchclamp", "torch", "transformers", "numpy")
@@ -45,6 +46,10 @@ class Provenance:
     hashes: Mapping[str, str] = field(default_factory=dict)
     seconds: float = math.nan
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("options", "versions", "hashes", "extra"):
+            check_plain(name, getattr(self, name))
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.conditions import condition_matrix, only_site
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.noun_folder import load_noun
@@ -138,7 +138,7 @@ class Readout:
             "summary": None if self.summary is None else self.summary.to_json(),
             "provenance": self.provenance.to_json(),
         }
-        with writing(folder):
+        with hold_folder(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("readout", arrays)
             bundle.finish()

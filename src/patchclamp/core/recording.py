@@ -14,9 +14,9 @@ from jaxtyping import Int
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.checks import subject_of
-from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Shown, kind_named, kind_names, unpacked
+from patchclamp.core.stimulus import Shown, find_kind, kind_names, unpack_stimuli
 from patchclamp.core.unit import UnitKey
 
 RESTORE = "Something else changed it: restore the folder, or record again."
@@ -228,11 +228,11 @@ def as_numpy(values: Any) -> Any:
         return values
     tensor = values.detach().cpu()
     if str(tensor.dtype) == "torch.bfloat16":
-        return tensor.view(dtype=_sibling(tensor, "int16")).numpy().view(ml_dtypes.bfloat16)
+        return tensor.view(dtype=_framework_dtype(tensor, "int16")).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
 
 
-def _sibling(tensor: Any, name: str) -> Any:
+def _framework_dtype(tensor: Any, name: str) -> Any:
     """Return a dtype of the tensor's own framework, which core does not import."""
     import sys
 
@@ -284,7 +284,7 @@ def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
     """
     sites = sites_of(bundle)
     for entry in bundle.pieces:
-        wanted = _wanted(bundle, entry, sites) if only is None or entry["piece"] in only else {}
+        wanted = _expected_shapes(bundle, entry, sites) if only is None or entry["piece"] in only else {}
         found = bundle.shapes(entry["piece"]) if wanted else {}
         if found.keys() != wanted.keys():
             told = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
@@ -300,7 +300,7 @@ def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
             )
 
 
-def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, tuple[int, ...]]:
     """Return the shapes that a piece's arrays must have; none for pieces that have no fixed ones."""
     if bundle.manifest["kind"] == "survey" and entry["piece"] == "statistics":
         shapes = {"mean": (), "variance": (), "active": (), "minimum": (), "maximum": (), "minimum_at": (2,)}
@@ -308,7 +308,7 @@ def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site])
         return {f"{path}|{name}": (site.width, *more) for path, site in sites.items() for name, more in shapes.items()}
     if bundle.manifest["kind"] != "recording":
         return {}
-    n, tokens, kind = int(entry.get("stimuli", 0)), int(entry.get("tokens", 0)), kind_named(kind_of(bundle))
+    n, tokens, kind = int(entry.get("stimuli", 0)), int(entry.get("tokens", 0)), find_kind(kind_of(bundle))
     found: dict[str, tuple[int, ...]] = {}
     for path, site in sites.items():
         found[path] = (tokens if kind.positions else n * (site.n_places or 1), site.width)
@@ -367,13 +367,13 @@ class StoredRecording:
             raise PatchclampError(
                 expected=f"a shard from 0 to {len(self.bundle.pieces) - 1}", got=str(number), remedy="Count from 0."
             )
-        kind = kind_named(self.kind)
+        kind = find_kind(self.kind)
         labels = kind.arrays
         entry = self.bundle.pieces[number]
         check_shapes(self.bundle, [entry["piece"]])
         tensors = self.bundle.read(entry["piece"], [*labels, *wanted])
-        with fitting(f"{self.bundle.path}, piece {entry['piece']}", RESTORE):
-            stimuli = unpacked({name: tensors[name] for name in labels})
+        with report_damage(f"{self.bundle.path}, piece {entry['piece']}", RESTORE):
+            stimuli = unpack_stimuli({name: tensors[name] for name in labels})
             if kind.positions and sum(map(len, stimuli)) != entry["tokens"]:
                 raise ValueError("its stimuli do not make up its tokens")
         return Recording(stimuli, {s: tensors[s] for s in wanted}, {s: self.sites[s] for s in wanted}, self.provenance)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate, finite
 from patchclamp.core.graph import Edge, Graph, Node
@@ -397,7 +397,7 @@ class Scores:
 
         Cost: the values' size on disk; in memory one chunk of them.
         """
-        with writing(folder):
+        with hold_folder(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=self.manifest())
             for number, members in enumerate(self._rows()):
                 append_cases(bundle, number, members, self.cases[members])

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.json_text import read_list
 
 AXES = (
@@ -126,7 +126,7 @@ class Site:
         Raises:
             Damaged: a part that is missing, unknown or of another type.
         """
-        with fitting("a site", "Record again."):
+        with report_damage("a site", "Record again."):
             lists = {"axes": read_list(data["axes"]), "places": data.get("places", [])}
             return cls(**{**data, **{name: tuple(one) for name, one in lists.items()}})
 

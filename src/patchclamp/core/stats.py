@@ -88,7 +88,7 @@ def pearson(x: Real[np.ndarray, "n"], y: Real[np.ndarray, "n"]) -> float:
     _same_length(x, y, "x", "y")
     if _is_constant(x) or _is_constant(y):
         return math.nan
-    u, v = _unit(_centred(_unit(x)[0]))[0], _unit(_centred(_unit(y)[0]))[0]
+    u, v = _unit(_centre(_unit(x)[0]))[0], _unit(_centre(_unit(y)[0]))[0]
     r = float(u @ v) / math.sqrt(float(u @ u) * float(v @ v))
     return min(1.0, max(-1.0, r))
 
@@ -176,8 +176,8 @@ def slope(x: Real[np.ndarray, "n"], y: Real[np.ndarray, "n"]) -> float:
         return 0.0
     x, x_power = _unit(x)
     y, y_power = _unit(y)
-    u, u_power = _unit(_centred(x))
-    v, v_power = _unit(_centred(y))
+    u, u_power = _unit(_centre(x))
+    v, v_power = _unit(_centre(y))
     with np.errstate(over="ignore", under="ignore"):
         ratio = float(u @ v) / float(u @ u)
         return float(np.ldexp(ratio, y_power + v_power - x_power - u_power))
@@ -548,7 +548,7 @@ def _unit(x: np.ndarray) -> tuple[np.ndarray, int]:
     return np.ldexp(x, -power), power
 
 
-def _centred(x: np.ndarray) -> np.ndarray:
+def _centre(x: np.ndarray) -> np.ndarray:
     """Return x minus its mean, twice: the second pass removes the rounding of the first mean."""
     once: np.ndarray = x - x.mean()
     twice: np.ndarray = once - once.mean()

@@ -55,8 +55,8 @@ class Case:
         parts: named spans, regions or steps.
 
     Raises:
-        PatchclampError: nothing shown, a target that is a contrast too, contrasts without a target, or a counterpart of
-            another kind.
+        PatchclampError: nothing shown, a target that is a contrast too or is there twice, contrasts without a target,
+            or a counterpart of another kind.
 
     Example:
         >>> Case("the old cat", "the old dog", (" sat",), (" ran",)).id
@@ -73,24 +73,27 @@ class Case:
 
     def __post_init__(self) -> None:
         both = sorted(set(self.targets) & set(self.contrasts))
+        twice = [word for side in (self.targets, self.contrasts) for word in side if side.count(word) > 1]
         empty = any(
             side is not None and (not np.size(side) or (isinstance(side, str) and not side))
             for side in (self.shown, self.counterpart)
         )
         other = self.counterpart is not None and type(self.counterpart) is not type(self.shown)
         unheld = bool(self.contrasts) and not self.targets
-        if both or empty or other or unheld or not all((*self.targets, *self.contrasts)):
+        if both or twice or empty or other or unheld or not all((*self.targets, *self.contrasts)):
             what = (
                 "contrasts without a target"
                 if unheld
                 else f"{both[0]!r} as both"
                 if both
+                else f"{twice[0]!r} twice"
+                if twice
                 else "another kind of counterpart"
                 if other
                 else "an empty part"
             )
             raise PatchclampError(
-                expected="something shown, a counterpart of the same kind, and targets other than the contrasts",
+                expected="something shown, a counterpart of its kind, and targets other than the contrasts, each once",
                 got=f"{what} in {words_of(self.shown)!r:.60}",
                 remedy="A case needs no counterpart and no targets, but those it has must differ.",
             )

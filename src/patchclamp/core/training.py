@@ -10,7 +10,7 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.json_text import read_list, read_number, read_whole
 from patchclamp.core.noun_folder import load_noun, read_object
@@ -131,7 +131,7 @@ class Training:
         Raises:
             Damaged: no such data.
         """
-        with fitting("a training", "Train again."):
+        with report_damage("a training", "Train again."):
             curves = {
                 name: tuple(
                     (read_whole(step), math.nan if value is None else read_number(value)) for step, value in points
@@ -154,7 +154,7 @@ class Training:
             return load_noun(folder, STREAM, cls._of_stream)
         bundle = Bundle.open(folder, kind=KIND)
         entries = bundle.pieces[-1:]
-        with fitting(folder, "Restore it from a copy, or begin again in another folder."):
+        with report_damage(folder, "Restore it from a copy, or begin again in another folder."):
             plan, versions = bundle.manifest["plan"], bundle.manifest["versions"]
             training = plan["training"]
             state: dict[str, Any] = {"step": 0, "curves": {}, "best": None}

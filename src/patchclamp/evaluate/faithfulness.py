@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from patchclamp.ablate.strata import measure_moves
 from patchclamp.core.arguments import checked
 from patchclamp.core.checks import at_least, same_subject
-from patchclamp.core.circuit import found_on, is_measured
+from patchclamp.core.circuit import describe_origin, is_measured
 from patchclamp.core.controls import name_rule
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.scores import Scores
@@ -240,7 +240,7 @@ def check_subject(model: Network, circuit: Scores) -> None:
     """
     remedy = "Name the model that it was found in, or find one in this model."
     same_subject(model, circuit, what="a circuit", remedy=remedy, by_name=False)
-    for place, known in found_on(circuit)["bases"].items():
+    for place, known in describe_origin(circuit)["bases"].items():
         path, _, name = place.rpartition("/")
         if model.basis_at(path, name).hash != known:
             raise PatchclampError(

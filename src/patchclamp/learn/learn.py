@@ -17,7 +17,7 @@ from patchclamp.core.resume import open_or_resume
 from patchclamp.core.stream import Stream
 from patchclamp.core.subject import Progress
 from patchclamp.core.training import STREAM, SUMMARY, Training
-from patchclamp.subjects.threads import computing_with
+from patchclamp.subjects.threads import pinned_threads
 
 
 @checked
@@ -80,7 +80,7 @@ def learn(
     }
     manifest = {"plan": plan, "versions": read_versions("patchclamp", "torch")}
     with open_or_resume(out, kind=STREAM, manifest=manifest, resume=resume) as bundle:
-        with computing_with(int(bundle.manifest["plan"]["threads"])):
+        with pinned_threads(int(bundle.manifest["plan"]["threads"])):
             training = chosen(subject, stream, seed=seed, progress=progress, keep=bundle.once, **options)
         if bundle.whole:
             return Training.load(out)

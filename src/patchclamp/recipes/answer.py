@@ -32,7 +32,7 @@ from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.plain import lay_out, model_of
+from patchclamp.subjects.plain import make_plain_network, model_of
 
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
@@ -212,7 +212,7 @@ def _read(
             got="both" if metric is not None else "neither",
             remedy="A metric says by itself which tokens it reads.",
         )
-    laid = lay_out(model, prompt)
+    laid = make_plain_network(model, prompt)
     targets, contrasts = (() if answer is None else (answer,) for answer in (target, contrast))
     return laid, laid.read_case(prompt, targets, contrasts, counterpart=corrupt, metric=metric)
 

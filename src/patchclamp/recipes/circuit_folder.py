@@ -11,7 +11,7 @@ import torch
 
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.circuit import PAGE, load_circuit
-from patchclamp.core.disk import put_in_place, refuse_interrupted, refuse_occupied, refuse_write, writing
+from patchclamp.core.disk import hold_folder, put_in_place, refuse_interrupted, refuse_occupied, refuse_write
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
 from patchclamp.core.resume import open_or_resume
@@ -136,7 +136,7 @@ def keep_circuit(out: Path, found: Scores, page: str | None) -> None:
         PatchclampError: a full disk, no permission, or something that came to stand in its place.
     """
     aside = staging(out)
-    with writing(aside):
+    with hold_folder(aside):
         whole = aside / WHOLE
         shutil.rmtree(whole, ignore_errors=True)
         found.save(whole, files={} if page is None else {PAGE: page.encode()})

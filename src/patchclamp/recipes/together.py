@@ -25,7 +25,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import model_of
-from patchclamp.subjects.residual_edges import with_edges
+from patchclamp.subjects.residual_edges import require_edges
 
 
 @checked
@@ -232,7 +232,7 @@ def _measure_groups(
     progress: Progress | None,
 ) -> Float[np.ndarray, "set pair"]:
     """Return m of every pair with each set replaced."""
-    laid = with_edges(model) if circuit.of_edges else model_of(model, cases)
+    laid = require_edges(model) if circuit.of_edges else model_of(model, cases)
     used = np.flatnonzero(replaced.any(0))
     parts, rows = [circuit.parts[int(i)] for i in used], replaced[:, used]
     sets = EdgeSets(parts, rows) if circuit.of_edges else UnitSets([str(part) for part in parts], rows)

@@ -177,22 +177,24 @@ def _whole(source: str) -> Gallery:
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
         if not files:
-            raise _missing(f"{source}, a folder without any", "Give a folder of png or jpg files.")
-        return Gallery([f.relative_to(path).as_posix() for f in files], lambda i: _opened(files[i], path))
+            raise _report_missing(f"{source}, a folder without any", "Give a folder of png or jpg files.")
+        return Gallery([f.relative_to(path).as_posix() for f in files], lambda i: _open_file(files[i], path))
     if path.is_file():
         if path.suffix in (".npz", ".npy"):
-            return _of_arrays(path)
-        return Gallery([path.name], lambda _i: _opened(path, path.parent))
+            return _from_arrays(path)
+        return Gallery([path.name], lambda _i: _open_file(path, path.parent))
     if source == DIGITS:
         return _digits()
-    raise _missing(f"{source!r}, which is not there", "Give an image file, a folder, an npz or npy file, or digits:17.")
+    raise _report_missing(
+        f"{source!r}, which is not there", "Give an image file, a folder, an npz or npy file, or digits:17."
+    )
 
 
-def _missing(got: str, remedy: str) -> PatchclampError:
+def _report_missing(got: str, remedy: str) -> PatchclampError:
     return PatchclampError(expected="images", got=got, remedy=remedy)
 
 
-def _opened(file: Path, root: Path) -> Picture:
+def _open_file(file: Path, root: Path) -> Picture:
     from PIL import Image
 
     try:
@@ -210,7 +212,7 @@ def _opened(file: Path, root: Path) -> Picture:
     return Picture.of(pixels, name=file.relative_to(root).as_posix())
 
 
-def _of_arrays(path: Path) -> Gallery:
+def _from_arrays(path: Path) -> Gallery:
     labels: Sequence[int] = ()
     try:
         # Opened here, because NumPy leaves a file open whose end is missing.

@@ -21,7 +21,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.protocols import Differentiates
 
@@ -97,7 +97,7 @@ class SmoothedGradient(Gradient):
         sigma = self.noise * (x.amax((1, 2)) - x.amin((1, 2)))  # (prompt,)
         draws = np.random.default_rng(self.seed).standard_normal((self.samples, *x.shape[1:]))
         noise = torch.as_tensor(draws, device=x.device).to(x.dtype)  # (sample, place, width)
-        total = {path: torch.zeros_like(widened(run[path])).unflatten(0, (len(shown), -1)) for path in paths}
+        total = {path: torch.zeros_like(upcast(run[path])).unflatten(0, (len(shown), -1)) for path in paths}
         for i, one in enumerate(shown):
             own = metric if isinstance(metric, Metric) else metric.metrics[i]
             for start in range(0, self.samples, ROWS):
@@ -105,7 +105,7 @@ class SmoothedGradient(Gradient):
                 changes = [Intervention(EMBED, "rows", value=copies)]
                 found = model.differentiate([one] * len(copies), own, paths, interventions=changes)
                 for path in paths:
-                    total[path][i] += widened(found.gradients[path]).unflatten(0, (len(copies), -1)).sum(0)
+                    total[path][i] += upcast(found.gradients[path]).unflatten(0, (len(copies), -1)).sum(0)
         mean = {path: (sums / self.samples).flatten(0, 1) for path, sums in total.items()}
         baseline = plain if counterparts is None else corrupted_baseline(record(model, counterparts, paths))
         gradients = Recording(run.stimuli, mean, {path: run.sites[path] for path in paths})

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from patchclamp.core.basis import Basis
 from patchclamp.core.checks import one_of
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import built_aside, refuse_occupied, refuse_write, write_durably
+from patchclamp.core.disk import build_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
 from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
@@ -146,7 +146,7 @@ def write_dictionary(
     one_of("layout", layout, LAYOUTS)
     refuse_occupied(place)
     try:
-        with built_aside(place) as part:
+        with build_aside(place) as part:
             return [place / folder.relative_to(part) for folder in _write(dictionary, part, layout, model)]
     except OSError as problem:
         raise refuse_write(place, problem) from problem
