@@ -72,10 +72,10 @@ def organism():
     return ["gate" in names(), pc.load("organism:gate").name, held, len(hash_organism("gate"))]
 
 def stimulus():
-    from patchclamp.core.stimulus import kind_names, packed, unpacked
+    from patchclamp.core.stimulus import kind_names, pack_stimuli, unpack_stimuli
     from patchclamp.core.stimulus.kinds.series import Series
     shown = [Series(np.arange(n) + 0.5) for n in (3, 1)]
-    return ["series" in kind_names(), [one.values.tolist() for one in unpacked(packed(shown))]]
+    return ["series" in kind_names(), [one.values.tolist() for one in unpack_stimuli(pack_stimuli(shown))]]
 
 def reader():
     from pathlib import Path
