@@ -51,8 +51,8 @@ def checked(target: Target) -> Target:
 
     A whole number is no bool and no float and has 64 bits, text is no list, and an unknown, missing or surplus argument
     is named. Where a list or a tuple is annotated an array is refused, and a list is made the tuple that it stands for.
-    A path is one that a file system can have. A function takes no NaN; an object may hold one, as what was measured.
-    Annotations are read at the first call; what has none, or ``Any``, is not looked at.
+    A path is one that a file system can have. A function takes no NaN; an object and its methods may, as what was
+    measured. Annotations are read at the first call; what has none, or ``Any``, is not looked at.
 
     Args:
         target: a function, or a class (outside ``dataclass``, which makes the constructor).
@@ -71,12 +71,12 @@ def checked(target: Target) -> Target:
         for name, member in list(vars(target).items()):
             kind = type(member)
             if kind in (classmethod, staticmethod) and not name.startswith("_"):
-                setattr(target, name, kind(_checked(member.__func__, f"{target.__name__}.{name}")))
+                setattr(target, name, kind(_checked(member.__func__, f"{target.__name__}.{name}", nan=True)))
             elif isinstance(member, types.FunctionType) and (
                 name in ("__init__", "__getitem__") or not name.startswith("_")
             ):
                 label = target.__name__ if name == "__init__" else f"{target.__name__}.{name}"
-                setattr(target, name, _checked(member, label, nan=name == "__init__"))
+                setattr(target, name, _checked(member, label, nan=True))
         return target
     return typing.cast(Target, _checked(typing.cast(Callable[..., Any], target), getattr(target, "__name__", "")))
 
