@@ -77,7 +77,7 @@ def print_conditions(model: Any, dictionary: Any, folder: str) -> None:
     for line in unmet_conditions(model, dictionary):
         log(f"note: {folder}: {line}")
     if dictionary.about.get("assumed"):
-        again = f"patchclamp basis convert {folder} --to patchclamp --out NEW"
+        again = f"patchclamp decompose --convert {folder} --out NEW"
         log(f"note: `{again}` with these options keeps what is known of it")
 
 
