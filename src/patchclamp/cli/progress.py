@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from patchclamp.report.terminal.numbers import human_s
+from patchclamp.core.plain_numbers import human_s
 
 QUIET_S = 2.0
 LINE_S = 10.0
@@ -48,7 +48,7 @@ class Meter:
     def _draw(self, done: int, total: int) -> None:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        from patchclamp.report.terminal.plain import terminal_of
+        from patchclamp.core.plain_text import terminal_of
         from patchclamp.report.terminal.table import PlainConsole
 
         if self.bar is None:

@@ -14,7 +14,7 @@ from patchclamp.cli.output import Outputs, emit, log, refuse_if_unwritable
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import list_names
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Score every node, edge, neuron or feature over pairs, keep them in their order, and measure the first."
 QUESTION = "why"

@@ -12,7 +12,7 @@ from patchclamp.cli.output import emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import methods
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Split what sites do into sparse features, or convert those of another library; other commands take them."
 QUESTION = "what does it stand for"

@@ -21,7 +21,7 @@ from patchclamp.cli.options import MODEL, add_basis, add_conditions, add_loading
 from patchclamp.cli.output import Outputs, emit, finite, is_kept, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.errors import PatchclampError
-from patchclamp.report.terminal.numbers import human_bytes
+from patchclamp.core.plain_numbers import human_bytes
 
 SUMMARY = "Is it true: a circuit on other pairs, features on other text, a direction, descriptions, or an explainer."
 QUESTION = "is it true"

@@ -12,7 +12,7 @@ from patchclamp.cli.output import Outputs, emit, log
 from patchclamp.cli.progress import Meter
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
-from patchclamp.report.terminal.numbers import human_bytes, human_s
+from patchclamp.core.plain_numbers import human_bytes, human_s
 
 SUMMARY = (
     "Put a clean run's activations into the corrupted run, place by place, and see how much of the answer comes with "

@@ -1,7 +1,7 @@
 """An estimate in one sentence."""
 
 from patchclamp.core.estimate import Estimate
-from patchclamp.report.terminal.numbers import (
+from patchclamp.core.plain_numbers import (
     ABSENT,
     format_fixed,
     format_range,

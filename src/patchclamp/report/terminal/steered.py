@@ -4,9 +4,9 @@ from typing import Any
 
 from rich.markup import escape
 
+from patchclamp.core.plain_numbers import format_signed
 from patchclamp.report.terminal.estimate import sentence
 from patchclamp.report.terminal.generation import show_generation
-from patchclamp.report.terminal.numbers import format_signed
 from patchclamp.report.terminal.table import open_console
 
 

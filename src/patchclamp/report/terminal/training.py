@@ -3,8 +3,8 @@
 from rich.markup import escape
 
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.plain_numbers import format_fixed, format_general
 from patchclamp.core.training import Training
-from patchclamp.report.terminal.numbers import format_fixed, format_general
 from patchclamp.report.terminal.table import make_table, open_console, print_table
 
 NOUN = "Training"
