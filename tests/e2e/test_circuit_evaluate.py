@@ -135,7 +135,7 @@ def test_bad_options_end_in_three_parts_before_a_cost_is_stated(say, folders, wo
 
 def test_a_circuit_of_another_model_and_a_damaged_folder_are_refused(say, folders, tmp_path):
     code, found, _ = say("evaluate", "organism:cat", folders / "attribution_patching", "--pairs", "planted")
-    assert (code, "this model" in found["error"]["expected"]) == (2, True)
+    assert (code, "a circuit of cat" in found["error"]["expected"]) == (2, True)
     load_circuit(folders / "attribution_patching").save(tmp_path / "hurt")
     arrays = next(path for path in sorted((tmp_path / "hurt").rglob("*")) if path.suffix in (".npz", ".safetensors"))
     data = bytearray(arrays.read_bytes())
