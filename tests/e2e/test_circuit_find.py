@@ -2,7 +2,6 @@
 
 import json
 import re
-from argparse import Namespace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,11 +11,11 @@ import patchclamp as pc
 from forks import run_command
 from hand_made import circuit as by_hand
 from patchclamp.cli import main
-from patchclamp.cli.verbs.circuit_find import _measured_parts, with_extra
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
+from patchclamp.recipes.circuit import choose_measured, with_extra
 from patchclamp.recipes.together import replace_together
 
 MODEL = "organism:language-gpt2"
@@ -229,19 +228,17 @@ def test_pairs_that_are_set_aside_are_named(say, tmp_path):
     assert "set aside: 2 more" in err
 
 
-def test_fewer_parts_than_asked_for_are_measured_with_a_word(capsys):
+def test_fewer_parts_than_asked_for_are_measured_with_a_word():
     parts = tuple(f"blocks.{b}.mlp.write/whole/0" for b in range(3))
     found = by_hand(parts, [2.0, 3.0, 1.0])
-    asked = Namespace(top=10, controls=20)
-    assert _measured_parts(found, asked) == ([1, 0], 20)
-    assert "--top 10 leaves no other part of these kinds among 3" in capsys.readouterr().err
-    asked.top = 2
-    assert _measured_parts(found, asked) == ([1, 0], 20)
-    assert not capsys.readouterr().err
+    *chosen, why = choose_measured(found, 10, 20)
+    assert chosen == [[1, 0], 20]
+    assert "top 10 leaves no other part of these kinds among 3" in why
+    assert choose_measured(found, 2, 20) == ([1, 0], 20, "")
 
 
 def test_the_only_part_of_its_kind_is_measured_without_random_sets(say, tmp_path, monkeypatch):
-    monkeypatch.setattr("patchclamp.recipes.together.count_matched", lambda *_: 0)
+    monkeypatch.setattr("patchclamp.recipes.circuit.count_matched", lambda *_: 0)
     code, told, err = say(*planted(tmp_path), "--top", 1)
     assert code == 0, err
     assert "no random sets are drawn" in err

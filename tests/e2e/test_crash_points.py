@@ -189,8 +189,8 @@ VERBS = {
     "circuit find edges": Verb(
         "circuit find organism:copy-gpt2 --pairs planted --n 2 --level edge --out OUT", resumes=True
     ),
-    "circuit evaluate": Verb(
-        "circuit evaluate organism:cat GROUND/circuit --pairs GROUND/held.jsonl --out OUT/curve.html",
+    "evaluate": Verb(
+        "evaluate organism:cat GROUND/circuit --pairs GROUND/held.jsonl --out OUT/curve.html",
         begins_with="empty",
     ),
     "atlas bake": Verb("atlas bake organism:cat --inputs GROUND/short.txt --window 16 --out OUT", resumes=True),
@@ -202,8 +202,8 @@ VERBS = {
         "--out OUT/why.json", begins_with="atlas",
     ),
     "atlas export": Verb("atlas export GROUND/atlas --format parquet --out OUT"),
-    "basis convert": Verb("basis convert GROUND/topk --to saelens --out OUT"),
-    "basis convert own": Verb("basis convert GROUND/topk --to patchclamp --out OUT"),
+    "decompose convert": Verb("decompose --convert GROUND/topk --to saelens --out OUT"),
+    "decompose convert own": Verb("decompose --convert GROUND/topk --to patchclamp --out OUT"),
 }  # fmt: skip
 
 

@@ -30,10 +30,10 @@ PAIR = {"clean": "the old cat", "corrupted": "the old dog", "answer": " sat", "w
         ("atlas add a --basis b", True),
         ("decompose organism:cat --inputs t --sites embed --method topk --out o", True),
         ("decompose organism:cat --inputs t --sites embed --method pca --out o", False),
-        ("circuit evaluate organism:cat c --pairs planted --out o.json", False),
+        ("evaluate organism:cat c --pairs planted --out o.json", False),
         ("explain organism:cat the --target cat", False),
         ("atlas export a --format parquet --out o", False),
-        ("basis convert b --to saelens --out o", False),
+        ("decompose --convert b --to saelens --out o", False),
     ],
 )
 def test_ctrl_c_advises_resume_where_there_is_one(words, goes_on, tmp_path, monkeypatch, capsys):

@@ -48,7 +48,7 @@ def dictionary(tmp_path_factory):
 
 COMMANDS = {
     "explain": ("explain", "organism:cat", "the old cat", "--target", " sat", "--contrast", " ran", "--top", "3"),
-    "basis evaluate": ("basis", "evaluate", "organism:cat", "{0}/dec", "--inputs", "{0}/story.txt"),
+    "evaluate": ("evaluate", "organism:cat", "{0}/dec", "--inputs", "{0}/story.txt"),
     "info features": ("info", "{0}/dec"),
     "sites": ("info", "organism:cat"),
     "info families": ("info", "--families"),

@@ -78,7 +78,7 @@ def test_what_scoring_takes_is_stated_before_it_begins(asked):
 
 def test_evaluate_reads_a_circuit(say, tmp_path):
     say("circuit", "find", CAT, "--pairs", "planted", "--out", tmp_path / "c")
-    words = ("circuit", "evaluate", CAT, tmp_path / "c", "--pairs", "planted", "--seen", "--sizes", "3,75%")
+    words = ("evaluate", CAT, tmp_path / "c", "--pairs", "planted", "--seen", "--sizes", "3,75%")
     code, document, _ = say(*words)
     assert code == 0
     model, circuit = pc.load(CAT), load_circuit(tmp_path / "c")
@@ -109,11 +109,11 @@ def test_evaluate_reads_a_dictionary_and_compare_two(say, tmp_path):
             tmp_path / str(seed),
         )
     one, other = (Dictionary.load(tmp_path / name) for name in ("0", "1"))
-    words = ("basis", "evaluate", CAT, tmp_path / "0", "--inputs", text)
+    words = ("evaluate", CAT, tmp_path / "0", "--inputs", text)
     code, document, _ = say(*words, "--max-tokens", 300, "--window", 32)
     assert code == 0
     assert plain(pc.evaluate(one, pc.load(CAT), text, max_tokens=300, window=32).to_json()) == document
-    code, document, _ = say("basis", "compare", tmp_path / "0", tmp_path / "1")
+    code, document, _ = say("compare", tmp_path / "0", tmp_path / "1")
     assert code == 0
     assert plain(pc.compare(one, other).to_json()) == document
     with pytest.raises(PatchclampError, match="two recordings, or two dictionaries"):
@@ -129,7 +129,7 @@ def test_convert_basis_writes_what_the_command_writes(say, tmp_path):
     Dictionary({"blocks.0.attn.write": basis}, {"slug": "x"}, "by hand").save(tmp_path / "own")
     notes = []
     [folder] = pc.convert_basis(tmp_path / "own", tmp_path / "python", "saelens", note=notes.append)
-    code, _, err = say("basis", "convert", tmp_path / "own", "--to", "saelens", "--out", tmp_path / "typed")
+    code, _, err = say("decompose", "--convert", tmp_path / "own", "--to", "saelens", "--out", tmp_path / "typed")
     assert code == 0
     assert [note for note in notes if "depends on the model's norms" in note]
     assert "depends on the model's norms" in err

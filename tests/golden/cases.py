@@ -102,7 +102,7 @@ def _find(name: str, model: str, pairs: str, *more: str, soak: bool = False) -> 
 
 
 def _evaluate(of: str, model: str, pairs: str, *more: str, name: str | None = None, soak: bool = False) -> Case:
-    words = ("circuit", "evaluate", model, "{before}", "--pairs", pairs, *more)
+    words = ("evaluate", model, "{before}", "--pairs", pairs, *more)
     return Case(name or f"evaluate-{of}", words, before=of, soak=soak)
 
 
@@ -219,7 +219,9 @@ def _others() -> Sequence[Case]:
         _survey("survey-cnn", CNN, "--inputs", "digits:0:40", "--sites", "blocks.*.conv1.act"),
         _survey("survey-vit", VIT, "--inputs", "digits:40:60", "--sites", "blocks.*.mlp.act"),
         _survey("survey-stories", STORIES, "--inputs", "{tale}", "--sites", "blocks.*.mlp.act", "--window", "32"),
-        Case("bake-language", ("atlas", "bake", LANGUAGE, "--inputs", "{text}", "--out", "{out}", "--max-tokens", "600")),
+        Case(
+            "bake-language", ("atlas", "bake", LANGUAGE, "--inputs", "{text}", "--out", "{out}", "--max-tokens", "600")
+        ),
         Case("atlas-language", ("atlas", "info", "{before}"), before="bake-language"),
         Case("bake-stories", ("atlas", "bake", STORIES, "--inputs", "{tale}", "--out", "{out}")),
         Case("atlas-stories", ("atlas", "info", "{before}"), before="bake-stories"),

@@ -28,6 +28,13 @@ class Parser(argparse.ArgumentParser):
             return self._get_value(action, "--")
         return super()._get_values(action, arg_strings)
 
+    def _match_arguments_partial(self, actions: Any, arg_strings_pattern: str) -> list[int]:
+        # Python 3.11 takes an argument that may be left out for left out before the options; it may follow them.
+        counts: list[int] = super()._match_arguments_partial(actions, arg_strings_pattern)  # type: ignore[misc]
+        while counts and counts[-1] == 0 and "A" in arg_strings_pattern[sum(counts) :]:
+            counts.pop()
+        return counts
+
     def _print_message(self, message: str, file: Any = None) -> None:
         # argparse drops the error of a help that cannot be written.
         print(message, end="", file=file or sys.stderr, flush=True)

@@ -186,9 +186,7 @@ def unmet_conditions(model: Any, dictionary: Dictionary) -> list[str]:
     wanted = (dictionary.about.get(CONDITIONS) or {}).get("prepend_bos")
     begins = model.tokenizer.begins_with_bos
     if wanted is True and not begins:
-        lines.append(
-            "it was trained on texts that begin with a BOS token, and these do not: --bos puts one there"
-        )
+        lines.append("it was trained on texts that begin with a BOS token, and these do not: --bos puts one there")
     if wanted is False and begins:
         lines.append("it was trained on texts without a BOS token, and these begin with one")
     return lines

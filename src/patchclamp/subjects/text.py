@@ -48,9 +48,7 @@ class Tokenizer:
             PatchclampError: it has no such token.
         """
         if self.bare.bos_token_id is None:
-            raise PatchclampError(
-                expected="a tokenizer with a BOS token", got="one without", remedy="Leave --bos out."
-            )
+            raise PatchclampError(expected="a tokenizer with a BOS token", got="one without", remedy="Leave --bos out.")
         self.prefix, self.prepends = [int(self.bare.bos_token_id), *self.prefix], True
 
     @property
@@ -439,7 +437,6 @@ def read_stimuli(
         return [tokenize(shown)]
     if isinstance(shown, Stimulus):
         return [fits(shown)]
-    what = f"{shown!r:.60}"
     if isinstance(shown, np.ndarray | Tensor):
         rows = np.asarray(shown)
         if rows.dtype.kind in "iu" and rows.ndim in (1, 2):
@@ -453,6 +450,8 @@ def read_stimuli(
         if listed:
             return [s for item in listed for s in read_stimuli(item, tokenize, fits)]
         what = "none"
+    else:
+        what = f"{shown!r:.60}"
     raise PatchclampError(
         expected="at least one stimulus: text, token ids as whole numbers, a stimulus, or a list of these",
         got=what,

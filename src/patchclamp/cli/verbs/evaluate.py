@@ -224,13 +224,17 @@ def _typed(options: Namespace, names: tuple[str, ...]) -> dict[str, Any]:
 def _evaluate_circuit(options: Namespace) -> int:
     from patchclamp.core.circuit import load_circuit
     from patchclamp.evaluate import evaluate
+    from patchclamp.evaluate.faithfulness import check_subject
     from patchclamp.evaluate.growing import SHARES, sizes_of
+    from patchclamp.evaluate.recovering import check_exact
     from patchclamp.report.terminal.faithfulness import show_evaluation
 
     typed = _typed(options, CIRCUIT)
     _check_circuit(typed)
     circuit = load_circuit(options.folder)
     exact = load_circuit(typed["exact"]) if "exact" in typed else None
+    if exact is not None:
+        check_exact(circuit, exact)
     sizes = _read_sizes(typed.get("sizes", ""))
     sizes_of(
         len(circuit),
@@ -239,6 +243,8 @@ def _evaluate_circuit(options: Namespace) -> int:
     )
     model = load_model(options)
     add_bases(model, options)
+    for one in filter(None, (circuit, exact)):
+        check_subject(model, one)
     measure = circuit.provenance.extra.get("metric")
     cases = load_pairs(model, options, kind=measure)
     means = open_cases(model, typed["train"], options, n=None, kind=measure) if "train" in typed else None

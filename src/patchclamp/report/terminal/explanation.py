@@ -154,7 +154,9 @@ def _receipt(out: Console, e: Any) -> None:
         moved = e.metric_clean - e.metric_baseline
         why = f"m(clean) − m(baseline) is {format_signed(moved)}, and below 0.1 there is nothing to share."
         if is_known(moved) and moved < 0 and e.baseline != "corrupted":
-            why += f" With every unit {REPLACED[e.baseline]} m favours the answer: --counterpart takes another baseline."
+            why += (
+                f" With every unit {REPLACED[e.baseline]} m favours the answer: --counterpart takes another baseline."
+            )
         out.print(f"No shares: {why}", style="bold")
     out.print(
         "Predicted: the sum of scores, which counts what units in series carry more than once. Random sets match these "
