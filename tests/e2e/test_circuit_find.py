@@ -300,7 +300,7 @@ def test_a_circuit_becomes_a_layer_that_can_be_verified(say, atlas, tmp_path):
     assert found.predicted == pytest.approx(7.844, abs=0.01)
     assert found.measured == pytest.approx(7.844, abs=0.01)
     assert found.baseline == "corrupted"
-    assert found.mean < found.measured
+    assert found.mean.value < found.measured
     both = verify(model, graph, [head, reader, head])
     assert both.nodes == 2
     assert both.predicted == pytest.approx(2 * found.predicted, rel=1e-3)
