@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
 from patchclamp.core.task import Case, Task
@@ -98,6 +99,7 @@ def gallery(source: str | Path) -> Gallery:
     return Gallery(found.names[start:stop], lambda i: found.read(start + i), found.labels[start:stop])
 
 
+@checked
 def own_answers(subject: Any, source: str | Path) -> Task:
     """Return the task of some images, each with the class that a model itself gives it.
 
