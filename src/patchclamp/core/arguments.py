@@ -171,7 +171,7 @@ def _remedy(rule: _Rule, value: Any, label: str) -> str:
         return instead
     if isinstance(value, _TRUTHS):
         return "True and False are no numbers here: give the number itself."
-    if isinstance(value, str) and "path" in rule.words and not _names_a_place(value):
+    if isinstance(value, str) and "text" in rule.words and not _names_a_place(value):
         return f"A name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH:,}, and no byte is 0."
     if isinstance(value, str) and "list" in rule.words:
         return f"Put it in a list: [{value[:20]!r}]."
