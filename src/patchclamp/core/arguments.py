@@ -388,7 +388,7 @@ def _array(hint: Any) -> _Rule | None:
         if all(name.startswith(("int", "uint")) for name in names):
             kinds = "iu"
         elif all(name.startswith(("float", "bfloat")) for name in names):
-            kinds = "biufV"  # V is ml_dtypes' bfloat16
+            kinds = "iufV"  # V is ml_dtypes' bfloat16
     spelt = names if array is not np.ndarray else ()
 
     def fits(v: Any) -> bool:
