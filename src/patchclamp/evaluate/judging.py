@@ -288,6 +288,13 @@ def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], bat
 
     Raises:
         PatchclampError: fewer than two tokens.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> rows = sample_rows(cat, cat.stimuli(["the old cat", "the old dog"]), ["blocks.0.mlp.act"], 2)
+        >>> tuple(rows["blocks.0.mlp.act"].shape)
+        (6, 16)
     """
     parts: dict[str, list[Tensor]] = {path: [] for path in paths}
     n = 0
