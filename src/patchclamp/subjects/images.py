@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
 from patchclamp.core.task import Case, Task
@@ -114,6 +115,7 @@ def names_images(source: str | Path) -> bool:
     return base == DIGITS or Path(base).is_dir() or Path(base).suffix.lower() in (*SUFFIXES, ".npy", ".npz")
 
 
+@checked
 def own_answers(subject: Any, source: str | Path) -> Task:
     """Return the task of some images, each with the class that a model itself gives it.
 

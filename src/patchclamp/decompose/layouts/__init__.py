@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from safetensors.numpy import save
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.checks import one_of
 from patchclamp.core.dictionary import Dictionary
@@ -152,6 +153,7 @@ def write_dictionary(
         raise refuse_write(place, problem) from problem
 
 
+@checked
 def convert_basis(
     source: str | Path | Dictionary,
     out: str | Path,
