@@ -98,7 +98,7 @@ def large(folder: Path, units: int) -> Path:
 
     import numpy as np
 
-    from patchclamp.atlas.store.sqlite_files import BASE, write_head, written
+    from patchclamp.atlas.store.sqlite_files import BASE, write_database, write_head
     from patchclamp.core.disk import file_hash
 
     draw = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def large(folder: Path, units: int) -> Path:
                    "window": 128, "labelled": 0},
         "reasons": {}, "plan": {}, "versions": {},
     }  # fmt: skip
-    with written(folder / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
+    with write_database(folder / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
         db.executemany("INSERT INTO about VALUES (?, ?)", [(n, json.dumps(v)) for n, v in about.items()])
         db.execute("INSERT INTO sites VALUES (0, 'blocks.0.mlp.act', 'mlp.act', 0, 'neurons', 0, ?)", [units])
         db.executemany(
@@ -149,9 +149,9 @@ def large(folder: Path, units: int) -> Path:
 
 def asked(folder: Path, units: int, measures: dict[str, Any], rounds: int) -> list[timing.Bar]:
     """Ask for units, examples, words and sorted pages; medians of other addresses each time."""
-    from patchclamp.atlas.serve.server import guarded
+    from patchclamp.atlas.serve.server import guard_atlas
 
-    app = guarded(large(folder, units))
+    app = guard_atlas(large(folder, units))
     unit = "/api/units/blocks.0.mlp.act/neurons/{}"
     addresses = {
         "unit": [unit.format(i * 61 % units) for i in range(rounds)],

@@ -1,6 +1,6 @@
 """Semi-NMF of a trained organism: do its features detect concepts, and do its neurons come as core and exclusive?
 
-The figures in docs/reference/features.md. Concepts and sentences come from the organism's labels; every share stands
+The figures in docs/results/features.md. Concepts and sentences come from the organism's labels; every share stands
 beside random directions as sparse as the features, and beside dense ones.
 """
 

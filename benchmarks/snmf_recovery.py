@@ -1,4 +1,4 @@
-"""Semi-NMF on planted groups: how many are recovered at which sparsity. The table in docs/reference/features.md.
+"""Semi-NMF on planted groups: how many are recovered at which sparsity. The table in docs/results/features.md.
 
 Twelve groups of eight neurons among 256, 3,000 tokens, noise 0.05; the data are those of tests/planted/test_snmf.py.
 """

@@ -44,7 +44,7 @@ def story(n: int = 600, seed: int = 0) -> str:
 def descriptions(model, text: str) -> list[Description]:
     """Score each description by how well the tokens that it names are told by the unit's activation."""
     from patchclamp.atlas.bake.concept_labels import clustered_auroc
-    from patchclamp.atlas.store.counter_examples import named_tokens
+    from patchclamp.atlas.store.counter_examples import tokens_named
 
     shown = [model.tokenize(line) for line in text.splitlines()[:200]]
     recording = model.run(shown, record=SITE, logits=False).recording
@@ -54,7 +54,7 @@ def descriptions(model, text: str) -> list[Description]:
     words = [model.tokenizer.token(int(i)).strip() for s in shown for i in s.ids]
     found = []
     for unit, said in {**RIGHT, **LIES}.items():
-        named = np.array([word in named_tokens(said) for word in words])[counted]
+        named = np.array([word in tokens_named(said) for word in words])[counted]
         area = clustered_auroc(values[counted, unit], named, documents)
         evidence = tuple(s.id for s in shown[:3])
         score = replace(area, n=len(named), unit="AUROC of named tokens")

@@ -16,11 +16,16 @@ def share(make: Callable[[], Any], kind: str, name: str) -> Any:
 
 def state_of(model: Any) -> Any:
     """Return what a test may not change of a model that others use too."""
-    from patchclamp.subjects.contract.laws import traces
+    from patchclamp.subjects.contract.laws import model_fingerprint
 
     # A method that a test replaced stands in the instance. Models of images have no tokenizer.
     rules = getattr(model, "tokenizer", None)
-    return traces(model.module), list(model.bases), list(getattr(rules, "prefix", None) or ()), "run" in vars(model)
+    return (
+        model_fingerprint(model.module),
+        list(model.bases),
+        list(getattr(rules, "prefix", None) or ()),
+        "run" in vars(model),
+    )
 
 
 def drop_changed() -> list[tuple[str, str]]:

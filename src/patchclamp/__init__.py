@@ -17,6 +17,7 @@ _HOME = {
     "check_method": "calibrate.conformance",
     "clamp": "core.intervention",
     "continue_steered": "control",
+    "convert_basis": "decompose.layouts",
     "Corpus": "core.corpus",
     "Description": "core.description",
     "Descriptions": "core.descriptions",
@@ -29,6 +30,8 @@ _HOME = {
     "explain": "recipes",
     "Explanation": "recipes",
     "fact": "control",
+    "find_circuit": "recipes",
+    "generate": "recipes",
     "Graph": "core.graph",
     "Interval": "core.stats",
     "Intervention": "core.intervention",
@@ -47,8 +50,9 @@ _HOME = {
     "neighbours": "control",
     "open_task": "loaders",
     "open_text": "loaders",
+    "own_answers": "subjects.images",
     "Paper": "core.method",
-    "patch_sites": "attribute.patching",
+    "patch": "attribute.patch",
     "PatchclampError": "core.errors",
     "Picture": "core.stimulus",
     "push": "control",
@@ -57,7 +61,6 @@ _HOME = {
     "read_task": "core.task_files",
     "Readout": "core.readout",
     "Receipt": "core.receipt",
-    "record_corpus": "record",
     "Recording": "core.recording",
     "save_report": "report",
     "Scores": "core.scores",
@@ -71,8 +74,7 @@ _HOME = {
     "StoredRecording": "core.recording",
     "StoredSurvey": "core.survey",
     "Stream": "core.stream",
-    "survey_recording": "record",
-    "survey_corpus": "record",
+    "survey": "record.collect",
     "Task": "core.task",
     "Training": "core.training",
     "UnitKey": "core.unit",
@@ -82,7 +84,19 @@ _HOME = {
     "wrap": "loaders",
 }
 
-_ROOMS = ("atlas", "attribute", "compare", "decode", "decompose", "describe", "learn", "train")
+_ROOMS = (
+    "atlas",
+    "attribute",
+    "calibrate",
+    "compare",
+    "decode",
+    "decompose",
+    "describe",
+    "evaluate",
+    "learn",
+    "record",
+    "train",
+)
 """Rooms and floors, which can be called where a verb has their name: ``pc.compare(first, second)``."""
 
 __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
@@ -90,15 +104,18 @@ __all__ = sorted([*_HOME, *_ROOMS, "__version__"])
 if TYPE_CHECKING:
     from patchclamp import atlas as atlas
     from patchclamp import attribute as attribute
+    from patchclamp import calibrate as calibrate
     from patchclamp import compare as compare
     from patchclamp import decode as decode
     from patchclamp import decompose as decompose
     from patchclamp import describe as describe
+    from patchclamp import evaluate as evaluate
     from patchclamp import learn as learn
+    from patchclamp import record as record
     from patchclamp import train as train
     from patchclamp.attribute import attribute_nodes as attribute_nodes
     from patchclamp.attribute.over_pairs import attribute_pairs as attribute_pairs
-    from patchclamp.attribute.patching import patch_sites as patch_sites
+    from patchclamp.attribute.patch import patch as patch
     from patchclamp.calibrate.conformance import check_method as check_method
     from patchclamp.control import continue_steered as continue_steered
     from patchclamp.control import edit as edit
@@ -157,6 +174,7 @@ if TYPE_CHECKING:
     from patchclamp.core.training import Training as Training
     from patchclamp.core.unit import UnitKey as UnitKey
     from patchclamp.decode.encode import encode as encode
+    from patchclamp.decompose.layouts import convert_basis as convert_basis
     from patchclamp.loaders import load as load
     from patchclamp.loaders import load_basis as load_basis
     from patchclamp.loaders import open_task as open_task
@@ -164,12 +182,13 @@ if TYPE_CHECKING:
     from patchclamp.loaders import wrap as wrap
     from patchclamp.recipes import Explanation as Explanation
     from patchclamp.recipes import explain as explain
-    from patchclamp.record import record_corpus as record_corpus
-    from patchclamp.record import survey_corpus as survey_corpus
-    from patchclamp.record import survey_recording as survey_recording
+    from patchclamp.recipes import find_circuit as find_circuit
+    from patchclamp.recipes import generate as generate
+    from patchclamp.record.collect import survey as survey
     from patchclamp.report import save_report as save_report
     from patchclamp.subjects.contract.verify import verify as verify
     from patchclamp.subjects.corpora import read_corpus as read_corpus
+    from patchclamp.subjects.images import own_answers as own_answers
     from patchclamp.subjects.language import LanguageModel as LanguageModel
     from patchclamp.subjects.network import Network as Network
     from patchclamp.subjects.neural import NeuralRecording as NeuralRecording

@@ -1,11 +1,15 @@
 """Labels read from planted activity: near the Bayes accuracy where there is something, chance where there is not."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import patchclamp as pc
+from patchclamp.core.conditions import check_cases
+from patchclamp.core.errors import PatchclampError
+from patchclamp.core.stimulus import Picture
 from patchclamp.organisms.populations import make
 
 RNG_SEED = 3
@@ -113,6 +117,21 @@ def test_labels_of_other_texts_are_refused():
     labels = pc.Task((case("a", "the old cat"), case("b", "the cat")))
     with pytest.raises(pc.PatchclampError, match=r"'the cat' beside 'the old dog' at 1"):
         pc.decode(recording, labels, pc.Split(np.array([0, 1])))
+
+
+def test_pictures_are_known_by_their_names_and_tokens_by_their_ids(cat):
+    zero, one = (np.full((4, 4), i, dtype=np.uint8) for i in range(2))
+    shown = tuple(Picture.of(x, name=f"folder/{i}.png") for i, x in enumerate((zero, one)))
+    seen = SimpleNamespace(stimuli=shown)
+    check_cases(seen, [pc.Case("elsewhere/0.png"), pc.Case("1.png")])
+    check_cases(seen, [pc.Case(zero), pc.Case(one)])
+    with pytest.raises(PatchclampError, match=r"'1\.png' beside '0\.png' at 0"):
+        check_cases(seen, [pc.Case("1.png"), pc.Case("0.png")])
+    read = SimpleNamespace(stimuli=cat.stimuli(["the old cat", "the old dog"]))
+    ids = [tuple(one.ids.tolist()) for one in read.stimuli]
+    check_cases(read, [pc.Case(one) for one in ids])
+    with pytest.raises(PatchclampError, match="'the old cat' at 0"):
+        check_cases(read, [pc.Case(one) for one in reversed(ids)])
 
 
 def test_without_scikit_learn_the_extra_is_named(brain, monkeypatch):

@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 import patchclamp as pc
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.training import Training
 from patchclamp.organisms.learners import make
 
@@ -120,3 +121,29 @@ def test_accuracies_become_figures_and_come_back_from_json(learnt):
 def test_what_cannot_be_learnt_is_refused(made, attempt, match):
     with pytest.raises(pc.PatchclampError, match=match):
         attempt(made.stream)
+
+
+def test_an_interrupted_training_goes_on_where_it_was(tmp_path):
+    stream = make("learner-subspaces", n_train=200, n_test=100).stream
+    whole, cut, again, later = layer(), layer(), layer(), layer()
+    expected = pc.learn(whole, stream, passes=2)
+
+    def stop(done: int, _total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pc.learn(cut, stream, passes=2, out=tmp_path / "t", progress=stop)
+    with pytest.raises(PatchclampError, match="an interrupted run"):
+        pc.learn(cut, stream, passes=2, out=tmp_path / "t")
+    with pytest.raises(PatchclampError, match="rows: 12 then, 3 now"):
+        pc.learn(cut, stream, passes=2, rows=3, out=tmp_path / "t", resume=True)
+    with pytest.raises(PatchclampError, match="interrupted after"):
+        Training.load(tmp_path / "t")
+    found = pc.learn(again, stream, passes=2, out=tmp_path / "t", resume=True)
+    assert (found.accuracy, found.curves) == (expected.accuracy, expected.curves)
+    assert torch.equal(again.module.weight, whole.module.weight)
+    # One that ended gives back what it made, whatever the weights are.
+    assert pc.learn(later, stream, passes=2, out=tmp_path / "t", resume=True).accuracy == expected.accuracy
+    assert torch.equal(later.module.weight, whole.module.weight)
+    assert Training.load(tmp_path / "t").accuracy == expected.accuracy

@@ -19,7 +19,7 @@ import patchclamp as pc
 from apart import serving
 from forks import Fork
 from patchclamp.atlas.store import sqlite_files
-from patchclamp.atlas.store.sqlite_files import BASE, staging
+from patchclamp.atlas.store.sqlite_files import BASE, staging_path
 
 STORY = "the old cat sat on the mat.\nthe young dog ran to the park.\n" * 40
 ANSWER = ("the old cat", "--target", " sat", "--contrast", " ran", "--top", "4")
@@ -201,14 +201,14 @@ def test_a_killed_bake_resumes_to_the_same_content(story, tmp_path, soak):
             left = -9
             while left == -9:
                 # Every second kill comes after something was committed, however busy the machine is.
-                journal = staging(out) / "survey" / "journal.jsonl"
+                journal = staging_path(out) / "survey" / "journal.jsonl"
                 after = draw.uniform(0, duration * (0.3 if kills % 2 else 1)) if kills < most else None
                 left = attempt(after, journal if kills % 2 else None, out=str(out), resume=True, **options)
                 kills += left == -9
                 resumed += left == -9 and journal.exists()
             assert left == 0
             assert pc.atlas.open(out).page().base == whole
-            assert not staging(out).exists()
+            assert not staging_path(out).exists()
             identical += 1
     assert resumed > kills / 4, "most kills should come after something was committed"
     print(f"{kills} kills, {resumed} after a commit, {identical} atlases identical, {duration:.2f} s unbroken")
@@ -216,8 +216,8 @@ def test_a_killed_bake_resumes_to_the_same_content(story, tmp_path, soak):
 
 def test_an_interrupted_bake_is_named(say, story, tmp_path):
     out = tmp_path / "cat.atlas"
-    staging(out).mkdir()
-    (staging(out) / "text.txt").write_text("x")
+    staging_path(out).mkdir()
+    (staging_path(out) / "text.txt").write_text("x")
     code, told, _ = say("atlas", "bake", "organism:cat", "--text", story, "--out", out)
     assert code == 2
     assert "--resume" in told["error"]["remedy"]
@@ -255,7 +255,7 @@ def test_a_full_disk_is_told_and_survived(say, story, tmp_path, monkeypatch, roo
         assert told["error"]["got"] == "a full disk"
         assert "--resume" in told["error"]["remedy"]
         assert not out.exists()
-        assert not list(staging(out).rglob("*.part"))
+        assert not list(staging_path(out).rglob("*.part"))
     code, told, _ = say(*words, "--resume")
     assert (code, told["n_units"]) == (0, 32)
 

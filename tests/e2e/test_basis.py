@@ -12,7 +12,7 @@ from forks import run_command
 from patchclamp.cli import main
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.evaluate import compare_bases
+from patchclamp.core.matching import compare_bases
 from patchclamp.organisms import language
 
 SITE = "blocks.1.resid_out"

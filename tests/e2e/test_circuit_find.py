@@ -12,8 +12,7 @@ import patchclamp as pc
 from forks import run_command
 from hand_made import circuit as by_hand
 from patchclamp.cli import main
-from patchclamp.cli.circuit import _measured_parts
-from patchclamp.cli.circuit_folder import with_extra
+from patchclamp.cli.verbs.circuit_find import _measured_parts, with_extra
 from patchclamp.core.basis import Basis
 from patchclamp.core.circuit import load_circuit
 from patchclamp.core.dictionary import Dictionary

@@ -15,10 +15,10 @@ import pytest
 import patchclamp as pc
 from forks import run_command
 from patchclamp.cli import main
-from patchclamp.cli.tables import _bar
-from patchclamp.core.disk import write_durably, writing
+from patchclamp.core.disk import hold_folder, write_durably
 from patchclamp.organisms.language import neurons
 from patchclamp.report.html import number
+from patchclamp.report.terminal.table import draw_bar
 
 CAT = ("organism:cat", "the old cat")
 ANSWERS = ("--target", " sat", "--contrast", " ran")
@@ -362,9 +362,7 @@ def interrupted(cat, story, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pc.record_corpus(
-            cat, pc.Corpus(story, window=16), "blocks.0.mlp.act", tmp_path / "r", batch_size=2, progress=stop
-        )
+        pc.record(cat, pc.Corpus(story, window=16), "blocks.0.mlp.act", tmp_path / "r", batch_size=2, progress=stop)
     return tmp_path / "r"
 
 
@@ -403,7 +401,7 @@ def test_a_resume_leaves_other_peoples_files_alone(say, story, interrupted):
 
 
 def test_a_folder_has_one_writer(say, story, interrupted):
-    with writing(interrupted):
+    with hold_folder(interrupted):
         code, told, _ = resume(say, story, interrupted)
     assert code == 2
     assert "another process" in told["error"]["got"]
@@ -417,13 +415,13 @@ def test_a_damaged_checkpoint_is_not_trusted(cat, story, tmp_path):
 
     how, corpus = {"batch_size": 2, "checkpoint_s": 0.0}, pc.Corpus(story, window=16)
     with pytest.raises(KeyboardInterrupt):
-        pc.survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
+        pc.survey(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", progress=stop, **how)
     [state] = (tmp_path / "s").glob("state-*")
     data = bytearray(state.read_bytes())
     data[-1] ^= 1
     state.write_bytes(data)
     with pytest.raises(pc.PatchclampError, match="changed or is missing"):
-        pc.survey_corpus(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
+        pc.survey(cat, corpus, "blocks.0.mlp.act", tmp_path / "s", resume=True, **how)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -575,7 +573,7 @@ def test_a_survey_prints_the_range_of_every_site(say, story, tmp_path):
 
 
 def test_bars_have_a_sign_and_none_stands_for_nothing():
-    assert [_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
+    assert [draw_bar(value, 0.29).plain for value in (0.29, -0.29, 0.0004, None)] == ["█" * 12, "−" + "█" * 12, "", ""]
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,16 @@ import torch
 torch.set_num_threads(1)
 from patchclamp import loaders
 from patchclamp.atlas.bake import base, features
-from patchclamp.cli import commands, main
+from patchclamp.cli import main
+from patchclamp.cli.verbs import list_verbs
 from patchclamp.core import bundle
 from patchclamp.decompose import training
 from patchclamp.record import stream, survey
-import patchclamp.atlas.export, patchclamp.report.circuit, patchclamp.report.patching, patchclamp.evaluate
+import patchclamp.atlas.export, patchclamp.evaluate
+from patchclamp import report
+from patchclamp.report import terminal
+
+list_verbs(), report._renderers(), terminal._renderers()
 
 stream.SHARD_BYTES = 2**11
 for function in (survey.survey_corpus, base.bake_atlas, features.add_basis, base.run_second_pass, training.train):

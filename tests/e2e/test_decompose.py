@@ -18,8 +18,8 @@ import torch
 import patchclamp as pc
 from forks import Fork, run_command
 from patchclamp.cli import main
-from patchclamp.cli.decompose import sparkline
 from patchclamp.core.dictionary import Dictionary
+from patchclamp.report.terminal.dictionary import sparkline
 from patchclamp.subjects.bases import encode
 
 SITE = "blocks.1.mlp.act"

@@ -12,8 +12,9 @@ import pytest
 
 from conftest import ROOT, SOAK
 from forks import run_command
-from patchclamp.cli import commands, main, output
+from patchclamp.cli import main, output
 from patchclamp.cli.output import Outputs
+from patchclamp.cli.verbs import families
 
 
 def interrupt() -> None:
@@ -25,7 +26,7 @@ def running(monkeypatch, capsys):
     """Run a function in the place of a command; return its exit code and what stood on standard error."""
 
     def run(function) -> tuple[int, str]:
-        monkeypatch.setattr(commands, "families", function)
+        monkeypatch.setattr(families, "run", function)
         code = main(["families"])
         return code, capsys.readouterr().err
 
@@ -180,7 +181,7 @@ def test_the_installed_command_ends_silently_where_ctrl_c_comes_before_it_hears_
     entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["patchclamp"]
     module, _, name = entry.partition(":")
     stop = "import os, signal, sys; sys.argv = ['patchclamp', '--version']\n"
-    stop += "sys.addaudithook(lambda event, what: event == 'import' and what[0] == 'patchclamp.cli.parser' "
+    stop += "sys.addaudithook(lambda event, what: event == 'import' and what[0] == 'patchclamp.cli.verbs' "
     stop += "and os.kill(os.getpid(), signal.SIGINT))\n"
     done = subprocess.run(
         [sys.executable, "-c", f"{stop}from {module} import {name}\nsys.exit({name}())"], capture_output=True, text=True

@@ -9,8 +9,9 @@ import pytest
 import patchclamp as pc
 from patchclamp.atlas.bake.base import bake_atlas
 from patchclamp.atlas.store.provenance import RUNS, Run, write_run
-from patchclamp.atlas.store.sqlite_files import written
-from patchclamp.cli import commands, main
+from patchclamp.atlas.store.sqlite_files import write_database
+from patchclamp.cli import main
+from patchclamp.cli.verbs import build_parser, find_verb
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose import Job, Recipe, TextSource, TopKConfig, train
 from patchclamp.decompose.recipe import disk_bytes
@@ -42,8 +43,7 @@ def test_ctrl_c_advises_resume_where_there_is_one(words, goes_on, tmp_path, monk
     def interrupted(_options: Namespace) -> int:
         raise KeyboardInterrupt
 
-    verb = words.split()[0]
-    monkeypatch.setattr(commands, verb, interrupted)
+    monkeypatch.setattr(find_verb(build_parser().parse_args(words.split()).verb), "run", interrupted)
     assert main(words.split()) == 2
     told = capsys.readouterr().err
     assert "Ctrl-C" in told
@@ -107,7 +107,7 @@ def test_databases_are_begun_anew_and_never_through_a_link(tmp_path):
     db.close()
     before = victim.read_bytes()
     (tmp_path / "base.sqlite.part").symlink_to(victim)
-    with written(tmp_path / "base.sqlite", "CREATE TABLE ours (x);") as db:
+    with write_database(tmp_path / "base.sqlite", "CREATE TABLE ours (x);") as db:
         db.execute("INSERT INTO ours VALUES (1)")
     (tmp_path / RUNS).symlink_to(victim)
     with pytest.raises(PatchclampError, match="a link"):

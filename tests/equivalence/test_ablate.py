@@ -18,7 +18,7 @@ from patchclamp.core.stimulus import Picture, Stimulus
 from patchclamp.subjects.contract.kinds.pictures import tiny
 from patchclamp.subjects.families.spec import family
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.plain import lay_out
+from patchclamp.subjects.plain import make_plain_network
 from patchclamp.subjects.vision_sites import vision_family
 
 PROMPTS = ([3, 14, 15, 9], [35, 8, 9, 7, 2], [5, 6, 7, 8])
@@ -212,7 +212,7 @@ def test_units_of_a_plain_net_equal_plain_hooks():
     torch.manual_seed(2)
     net = pc.wrap(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), torch.zeros(1, 4))
     x, other = torch.randn(1, 4), torch.randn(1, 4)
-    model = lay_out(net, x)
+    model = make_plain_network(net, x)
     [row], [counterpart] = model.stimuli(x), model.stimuli(other)
     sets, metric = [[f"module.1.out/neurons/{u}" for u in one] for one in ((), (1, 4), range(8))], Metric("logit", (2,))
     r = {"module.1.out": net.module[1](net.module[0](other)).detach()}
@@ -284,5 +284,5 @@ def test_what_cannot_be_replaced_is_refused_in_three_parts(text, asked):
 @pytest.mark.parametrize("row", [[-1], [2], [0.9], [[0]], ["a"], [True], [True, False, True]])
 def test_places_that_are_no_keys_are_refused(row):
     """A place of −1 would be the last key, a fraction the one before it."""
-    with pytest.raises(PatchclampError, match="places from 0 to 1, or of 2 marks"):
+    with pytest.raises(PatchclampError, match=r"places from 0 to 1, or of 2 marks|a list of a numpy array of shape"):
         UnitSets([f"{ACT}/neurons/7", f"{ACT}/neurons/8"], [np.array(row)])

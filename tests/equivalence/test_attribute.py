@@ -23,7 +23,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 from patchclamp.subjects.relevance_rules import RELP
 
 METHODS = list_names("attribute", "unit")
@@ -46,12 +46,12 @@ def small(name):
         config = hf.GPT2Config(
             n_layer=2, n_embd=16, n_head=2, n_inner=12, vocab_size=61, n_positions=64, bos_token_id=0, eos_token_id=60
         )
-        return enlarged(hf.GPT2LMHeadModel(config), weight=0.25, seed=3)
+        return enlarge(hf.GPT2LMHeadModel(config), weight=0.25, seed=3)
     config = hf.LlamaConfig(
         num_hidden_layers=2, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=12,
         vocab_size=61, max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
     )  # fmt: skip
-    return enlarged(hf.LlamaForCausalLM(config), weight=0.25, seed=3)
+    return enlarge(hf.LlamaForCausalLM(config), weight=0.25, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -392,7 +392,7 @@ def test_a_survey_s_means_are_a_reference(models, tmp_path):
     words = [f"w{i}" for i in np.random.default_rng(0).integers(56, size=120)]
     (tmp_path / "text.txt").write_text(" ".join(words))
     sites = ["blocks.*.mlp.act", "blocks.*.attn.z"]
-    survey = pc.survey_corpus(model, pc.Corpus(tmp_path / "text.txt", window=16), sites, tmp_path / "survey")
+    survey = pc.survey(model, pc.Corpus(tmp_path / "text.txt", window=16), sites, tmp_path / "survey")
     x = ids(model, PROMPT)
     r = {site: torch.tensor(survey.mean(site)).float().expand(5, -1) for site in places(model)}
     expected = {}
@@ -590,7 +590,7 @@ def test_what_cannot_be_scored_is_refused(models, means):
     refused("a method that scores units: activation, activation_patching", model, method="eap")
     refused("one baseline", model, corrupted=CORRUPT, means=means["gpt2"])
     for steps in (0, -1):
-        refused("at least 1 step", model, method="integrated_gradients", steps=steps)
+        refused("number of steps of at least 1", model, method="integrated_gradients", steps=steps)
     for levels in ((), ["neurons"], ("neuron", "layer")):
         refused("levels among neuron, head", model, levels=levels)
     refused("a list of texts", model, levels="neuron")
@@ -620,9 +620,7 @@ def test_means_that_do_not_fit_are_refused(models, means, tmp_path):
     spoilt = Recording(lacking.stimuli, {s: x * math.inf for s, x in means["gpt2"].values.items()}, lacking.sites)
     refused("some that are not finite", model, means=spoilt, levels=["neuron"])
     (tmp_path / "text.txt").write_text(" ".join(TEXTS) * 4)
-    survey = pc.survey_corpus(
-        model, pc.Corpus(tmp_path / "text.txt", window=8), "blocks.*.mlp.act", tmp_path / "survey"
-    )
+    survey = pc.survey(model, pc.Corpus(tmp_path / "text.txt", window=8), "blocks.*.mlp.act", tmp_path / "survey")
     refused(r"without blocks\.0\.attn\.z, blocks\.1\.attn\.z", model, means=survey)
     refused(r"a survey of this model, tiny-llama", models["llama"], means=survey, levels=["neuron"])
 

@@ -12,11 +12,11 @@ from oracles import relevance as oracle
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.engine import Restart
-from patchclamp.subjects.families.spec import enlarged, family
+from patchclamp.subjects.families.spec import enlarge, family
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.relevance_rules import DIRECT, RELP, RULES, stand_ins
+from patchclamp.subjects.relevance_rules import DIRECT, RELP, RULES, forward_replacements
 
 IDS = ([3, 14, 15, 9, 26, 5], [35, 8, 9, 7])
 T, C = 7, 11
@@ -136,7 +136,7 @@ def test_a_norm_alone_has_the_matrix_of_its_frozen_divisor(models, name):
     model = models[name]
     x = torch.randn(32, generator=torch.Generator().manual_seed(0)) * 2 + 0.7
     C = torch.eye(32) if name in GATED else torch.eye(32) - 1 / 32
-    found = stand_ins(model.family, model.module, ("ln",))
+    found = forward_replacements(model.family, model.module, ("ln",))
     for path, wrap in found.items():
         norm = model.module.get_submodule(path)
         w = (norm.weight if name != "gemma2" else 1 + norm.weight).detach()
@@ -151,7 +151,7 @@ def test_a_norm_alone_has_the_matrix_of_its_frozen_divisor(models, name):
 def test_a_nonlinearity_alone_keeps_relevance_and_is_finite_at_zero(models, name):
     model = models[name]
     x = torch.tensor([-6.0, -1.5, -0.5, -1e-7, -0.0, 0.0, 1e-7, 0.3, 4.0])
-    for path, wrap in stand_ins(model.family, model.module, ("identity",)).items():
+    for path, wrap in forward_replacements(model.family, model.module, ("identity",)).items():
         module = model.module.get_submodule(path)
         J = jacobian(wrap, module, x)
         y = module(x)
@@ -172,7 +172,7 @@ def test_relu_needs_no_identity_rule():
         n_layer=2, n_embd=32, n_head=4, vocab_size=61, n_positions=64, activation_function="relu",
         bos_token_id=0, eos_token_id=60,
     )  # fmt: skip
-    model = LanguageModel(enlarged(GPT2LMHeadModel(config), weight=0.3))
+    model = LanguageModel(enlarge(GPT2LMHeadModel(config), weight=0.3))
     sites = ["blocks.0.resid_in", "blocks.0.mlp.pre", "blocks.1.mlp.pre"]
     plain, ruled = (model.differentiate([IDS[0]], METRIC, sites, rules=rules) for rules in ((), ("identity",)))
     for site in sites:
@@ -197,7 +197,7 @@ def test_the_forward_pass_stays_native_to_the_bit_under_every_rule_set(name, kin
     sites = untapped(model)
     assert "final" in sites
     clean = model.run(list(IDS), record=sites, logits=METRIC.positions)
-    measured = METRIC(widened(clean.logits))
+    measured = METRIC(upcast(clean.logits))
     for rules in SETS if dtype == torch.float32 else SETS[-4:]:
         # Whatever differs somewhere differs at the end; with the four rules every site is looked at.
         seen = sites if rules == ALL else ["blocks.2.mlp.act", "final"]
@@ -455,7 +455,7 @@ def test_norms_out_of_memory_are_refused_by_name():
     weight = module.model.layers[1].input_layernorm.weight
     module.model.layers[1].input_layernorm.weight = nn.Parameter(weight.to("meta"))
     with pytest.raises(CannotIntervene, match=r"layers\.1\.input_layernorm") as caught:
-        stand_ins(model.family, module, ("ln",))
+        forward_replacements(model.family, module, ("ln",))
     assert_three_parts(caught)
 
 
@@ -647,7 +647,7 @@ def test_a_layer_norm_without_weights_divides_all_the_same():
         num_hidden_layers=2, hidden_size=32, word_embed_proj_dim=32, num_attention_heads=4, ffn_dim=64, vocab_size=61,
         max_position_embeddings=64, layer_norm_elementwise_affine=False,
     )  # fmt: skip
-    bare = LanguageModel(enlarged(OPTForCausalLM(config), weight=0.3))
+    bare = LanguageModel(enlarge(OPTForCausalLM(config), weight=0.3))
     config.layer_norm_elementwise_affine = True
     like = OPTForCausalLM(config).eval()
     like.load_state_dict({**like.state_dict(), **bare.module.state_dict()})
@@ -661,4 +661,4 @@ def test_a_layer_norm_without_weights_divides_all_the_same():
 @pytest.mark.parametrize("name", SPELT)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_norms_of_every_precision_are_known_as_what_they_are(name, dtype):
-    stand_ins(family(name), family(name).tiny().to(dtype), ("ln",))
+    forward_replacements(family(name), family(name).tiny().to(dtype), ("ln",))

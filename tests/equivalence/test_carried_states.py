@@ -6,8 +6,8 @@ import transformers
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
-from patchclamp.subjects.batching import CARRIED, KNOWN, Framer
-from patchclamp.subjects.families.spec import enlarged, families, family
+from patchclamp.subjects.batching import CARRIED, KNOWN, PositionTracker
+from patchclamp.subjects.families.spec import enlarge, families, family
 from patchclamp.subjects.language import LanguageModel
 
 PROMPTS = [[3, 14, 15, 9, 26, 5], [35, 8, 9], [7, 9, 3]]
@@ -47,7 +47,7 @@ def carrying():
     def make(name):
         if name not in made:
             config = getattr(transformers, f"{name}Config")(**SIZES, **CARRYING[name][1])
-            made[name] = LanguageModel(enlarged(getattr(transformers, f"{name}ForCausalLM")(config), weight=0.4))
+            made[name] = LanguageModel(enlarge(getattr(transformers, f"{name}ForCausalLM")(config), weight=0.4))
         return made[name]
 
     return make
@@ -192,7 +192,7 @@ def test_a_cache_filled_outside_is_a_prompt_of_its_length():
     ids = torch.tensor([PROMPTS[0]])
     cache = transformers.DynamicCache(config=model.module.config)
     name = next(name for name in CARRIED if name in received(model.module)[1])
-    framer = Framer(model.module, positions=True)
+    framer = PositionTracker(model.module, positions=True)
     with torch.no_grad():
         model.module(input_ids=ids[:, :4], use_cache=True, **{name: cache})
     framer.prepare((), {"input_ids": ids[:, 4:], name: cache})

@@ -456,7 +456,7 @@ def test_unknown_methods_and_rules_are_refused(gpt2, wrong):
 
 
 def test_a_direction_must_be_known(gpt2):
-    with pytest.raises(PatchclampError, match="noise or denoise"):
+    with pytest.raises(PatchclampError, match="direction among noise, denoise"):
         patch_edges(*gpt2[:2], direction="both")
 
 

@@ -401,7 +401,7 @@ def uncovered(kind, tokenizer):
     """Make a language model that no family file covers, with the sites of its units."""
     import transformers
 
-    from patchclamp.subjects.families.spec import enlarged
+    from patchclamp.subjects.families.spec import enlarge
 
     if kind == "gpt_neo":
         config = transformers.GPTNeoConfig(
@@ -412,7 +412,7 @@ def uncovered(kind, tokenizer):
     else:
         config = transformers.MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4)
         model, sites = transformers.MambaForCausalLM(config), "module.backbone.layers.*.mixer.out_proj.in"
-    return pc.wrap(enlarged(model, weight=0.3), tokenizer=tokenizer), sites
+    return pc.wrap(enlarge(model, weight=0.3), tokenizer=tokenizer), sites
 
 
 @pytest.mark.parametrize("kind", ["gpt_neo", "mamba"])

@@ -18,7 +18,7 @@ from patchclamp.core.intervention import change
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.metric import Metric
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 PROMPT, CORRUPT = "w3 w17 w8 w40", "w3 w20 w8 w41"
 T, C = 7, 11
@@ -39,7 +39,7 @@ def model(tiny_language_model):
     config = hf.GPT2Config(
         n_layer=2, n_embd=16, n_head=2, n_inner=12, vocab_size=61, n_positions=64, bos_token_id=0, eos_token_id=60
     )
-    return tiny_language_model("gpt2", enlarged(hf.GPT2LMHeadModel(config), weight=0.25, seed=3))
+    return tiny_language_model("gpt2", enlarge(hf.GPT2LMHeadModel(config), weight=0.25, seed=3))
 
 
 @pytest.fixture(params=["relu", "topk"])

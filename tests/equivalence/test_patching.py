@@ -18,7 +18,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stats import mean_interval, sign_flip_p
 from patchclamp.core.task import Case, Task
 from patchclamp.report import draw
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 PAIRS = [
     Case("w3 w17 w8 w40", "w3 w20 w8 w41", (" w7",), (" w9",), group="four"),
@@ -34,12 +34,12 @@ def small(name):
     common = {"vocab_size": 61, "bos_token_id": 0, "eos_token_id": 60}
     if name == "gpt2":
         config = hf.GPT2Config(n_layer=2, n_embd=16, n_head=2, n_inner=12, n_positions=64, **common)
-        return enlarged(hf.GPT2LMHeadModel(config), weight=0.25, seed=3)
+        return enlarge(hf.GPT2LMHeadModel(config), weight=0.25, seed=3)
     config = hf.LlamaConfig(
         num_hidden_layers=2, hidden_size=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=12,
         max_position_embeddings=64, **common,
     )  # fmt: skip
-    return enlarged(hf.LlamaForCausalLM(config), weight=0.25, seed=3)
+    return enlarge(hf.LlamaForCausalLM(config), weight=0.25, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +245,8 @@ def test_one_pair_has_no_interval_and_says_so(models, asked):
         ("head", {"positions": "9"}, "within 5 tokens"),
         ("head", {"positions": "+1"}, "within 5 tokens"),
         ("head", {"positions": "middle"}, "positions like"),
-        ("head", {"direction": "both"}, "denoise or noise"),
-        ("head", {"batch_size": 0}, "at least 1 cell"),
+        ("head", {"direction": "both"}, "direction among noise, denoise"),
+        ("head", {"batch_size": 0}, "batch size of at least 1"),
         ("blocks.0.mlp.act/heads", {}, "a site with heads"),
         ("blocks.0.mlp.act/nothing", {}, "basis"),
     ],

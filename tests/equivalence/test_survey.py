@@ -23,13 +23,13 @@ def relu(tiny_language_model):
     """Return a GPT-2 with ReLU, in bfloat16: most of its minima and many of its maxima are shared by many tokens."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from patchclamp.subjects.families.spec import enlarged
+    from patchclamp.subjects.families.spec import enlarge
 
     config = GPT2Config(
         n_layer=2, n_embd=32, n_head=4, n_inner=24, vocab_size=61, n_positions=64, activation_function="relu",
         bos_token_id=0, eos_token_id=60,
     )  # fmt: skip
-    return tiny_language_model("gpt2", enlarged(GPT2LMHeadModel(config), weight=0.3).to(torch.bfloat16))
+    return tiny_language_model("gpt2", enlarge(GPT2LMHeadModel(config), weight=0.3).to(torch.bfloat16))
 
 
 @pytest.fixture(scope="module")

@@ -192,7 +192,7 @@ def test_gradients_are_those_of_autograd(models, shown, name):
 def test_a_recording_on_disk_is_the_run(models, shown, tmp_path):
     model, x = models["resnet"], shown(models["resnet"], 5)
     sites = ["blocks.0.conv1.act", "blocks.2.conv1.act", "final"]
-    stored = pc.record_corpus(model, list(x), sites, tmp_path / "r", batch_size=2)
+    stored = pc.record(model, list(x), sites, tmp_path / "r", batch_size=2)
     run = model.run(list(x), record=sites).recording
     for i in range(5):
         for site in sites:
@@ -209,24 +209,24 @@ def test_a_recording_on_disk_is_the_run(models, shown, tmp_path):
 def test_an_interrupted_recording_ends_with_the_same_bytes(models, shown, tmp_path, monkeypatch):
     model, x = models["resnet"], list(shown(models["resnet"], 6))
     monkeypatch.setattr("patchclamp.record.stream.SHARD_BYTES", 1000)
-    whole = pc.record_corpus(model, x, "blocks.*.conv1.act", tmp_path / "whole", batch_size=2)
+    whole = pc.record(model, x, "blocks.*.conv1.act", tmp_path / "whole", batch_size=2)
 
     def stop(done, _total):
         if done >= 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pc.record_corpus(model, x, "blocks.*.conv1.act", tmp_path / "cut", batch_size=2, progress=stop)
-    cut = pc.record_corpus(model, x, "blocks.*.conv1.act", tmp_path / "cut", batch_size=2, resume=True)
+        pc.record(model, x, "blocks.*.conv1.act", tmp_path / "cut", batch_size=2, progress=stop)
+    cut = pc.record(model, x, "blocks.*.conv1.act", tmp_path / "cut", batch_size=2, resume=True)
     assert cut.hash == whole.hash
     with pytest.raises(PatchclampError, match="the same model, images and plan"):
-        pc.record_corpus(model, x[:4], "blocks.*.conv1.act", tmp_path / "cut", batch_size=2, resume=True)
+        pc.record(model, x[:4], "blocks.*.conv1.act", tmp_path / "cut", batch_size=2, resume=True)
 
 
 def test_a_survey_is_that_of_a_plain_loop_over_all_places(models, shown, tmp_path):
     model, x = models["resnet"], shown(models["resnet"], 7)
     sites = ["blocks.0.conv1.act", "blocks.2.conv1.act", "final"]
-    survey = pc.survey_corpus(model, list(x), sites, tmp_path / "s", batch_size=3)
+    survey = pc.survey(model, list(x), sites, tmp_path / "s", batch_size=3)
     run = model.run(list(x), record=sites).recording
     for site in sites:
         n = model.site(site).n_places
@@ -247,15 +247,15 @@ def test_a_survey_is_that_of_a_plain_loop_over_all_places(models, shown, tmp_pat
 def test_an_interrupted_survey_says_the_same(models, shown, tmp_path):
     model, x = models["vit"], list(shown(models["vit"], 6))
     sites = ["embed", "blocks.1.mlp.act"]
-    whole = pc.survey_corpus(model, x, sites, tmp_path / "whole", batch_size=2)
+    whole = pc.survey(model, x, sites, tmp_path / "whole", batch_size=2)
 
     def stop(done, _total):
         if done >= 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pc.survey_corpus(model, x, sites, tmp_path / "cut", batch_size=2, checkpoint_s=0.0, progress=stop)
-    cut = pc.survey_corpus(model, x, sites, tmp_path / "cut", batch_size=2, resume=True)
+        pc.survey(model, x, sites, tmp_path / "cut", batch_size=2, checkpoint_s=0.0, progress=stop)
+    cut = pc.survey(model, x, sites, tmp_path / "cut", batch_size=2, resume=True)
     for site in sites:
         for name, values in whole.statistics(site).items():
             np.testing.assert_array_equal(cut.statistics(site)[name], values)

@@ -8,17 +8,17 @@ import pytest
 import torch
 import transformers
 
-from patchclamp.cli import tables
 from patchclamp.core.errors import PatchclampError
+from patchclamp.report.terminal.contract import show_verdicts
 from patchclamp.subjects import residual_edges
 from patchclamp.subjects.contract import readers, results, verify
 from patchclamp.subjects.contract.kinds import tokens
 from patchclamp.subjects.contract.kinds.tokens import PARTS, Tokens, draw_stimuli
-from patchclamp.subjects.contract.laws import traces
+from patchclamp.subjects.contract.laws import model_fingerprint
 from patchclamp.subjects.contract.part import Part, Verdict
 from patchclamp.subjects.engine import Expert, Place
 from patchclamp.subjects.families import gemma2, llama
-from patchclamp.subjects.families.spec import Family, covering, family, family_names, family_of
+from patchclamp.subjects.families.spec import Family, family, family_names, family_of, find_covering
 from patchclamp.subjects.language import LanguageModel
 
 RESULTS = results.FOLDER / results.FILE
@@ -131,14 +131,14 @@ def test_the_contract_builds_one_tiny_model_and_wrong_mappings_leave_nothing_in_
     with_family(monkeypatch, counted)
     verify.verify_family("llama")
     [module] = made
-    assert traces(module) == traces(llama.tiny())
+    assert model_fingerprint(module) == model_fingerprint(llama.tiny())
 
 
 @pytest.mark.parametrize("name", family_names())
 def test_every_tiny_model_belongs_to_one_family(name):
     model = family(name).tiny()
     assert family_of(model) is family(name)
-    assert [other for other in family_names() if covering(model, [family(other)])] == [name]
+    assert [other for other in family_names() if find_covering(model, [family(other)])] == [name]
 
 
 def test_gemma2_writes_taken_before_the_post_norms_break_the_residual_law():
@@ -245,7 +245,7 @@ def test_a_part_that_does_not_apply_is_named_with_its_reason(monkeypatch, capsys
     assert len(found) == 14
     assert all(v.passed for v in found)
     assert results.result_row((), found[3:])["parts"][8] == {"excluded": "no attention"}
-    tables.verdicts(found, "a test", True)
+    show_verdicts(found, "a test", True)
     assert "not applicable: no attention" in capsys.readouterr().out
     of_model = verify.verify(LanguageModel(llama.tiny(), family=no_pattern))
     assert [v.excluded for v in of_model if v.excluded] == ["no attention"]
@@ -265,11 +265,11 @@ def test_a_config_of_the_same_class_that_is_built_otherwise_is_not_covered():
 
 def built(name, **options):
     """Make the tiny model of a family with another config."""
-    from patchclamp.subjects.families.spec import enlarged
+    from patchclamp.subjects.families.spec import enlarge
 
     config = family(name).tiny().config
     config.update(options)
-    return enlarged(getattr(transformers, family(name).classes[0])(config), weight=0.3)
+    return enlarge(getattr(transformers, family(name).classes[0])(config), weight=0.3)
 
 
 def test_experts_keep_the_contract_with_two_threads():

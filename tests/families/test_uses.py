@@ -7,7 +7,7 @@ import torch
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.intervention import change
 from patchclamp.core.metric import Metric
-from patchclamp.subjects.contract.laws import native_gap, traces
+from patchclamp.subjects.contract.laws import model_fingerprint, native_gap
 from patchclamp.subjects.contract.verify import probes
 from patchclamp.subjects.families.spec import family, family_names
 from patchclamp.subjects.language import LanguageModel
@@ -94,7 +94,7 @@ def test_half_precision_is_the_model_to_the_bit(name):
 @EVERY
 def test_an_error_in_any_site_of_a_block_leaves_nothing_behind(models, name):
     model = models[name]
-    before = traces(model.module)
+    before = model_fingerprint(model.module)
 
     def halt(_x):
         raise KeyboardInterrupt
@@ -103,7 +103,7 @@ def test_an_error_in_any_site_of_a_block_leaves_nothing_behind(models, name):
         basis = "neurons" if site.width else "heads"
         with pytest.raises(KeyboardInterrupt):
             model.run(list(IDS), record="*", interventions=[change("call", site.path, basis=basis, fn=halt)])
-    assert traces(model.module) == before
+    assert model_fingerprint(model.module) == before
 
 
 # -- relevance --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from patchclamp.subjects.contract import results, verify
 from patchclamp.subjects.contract.kinds.pictures import PARTS, tiny
 from patchclamp.subjects.families import vision
 from patchclamp.subjects.families.spec import family_names
-from patchclamp.subjects.vision_sites import Grid, vision_family, vision_family_names
+from patchclamp.subjects.vision_sites import FeatureMap, vision_family, vision_family_names
 
 NAMES = vision_family_names()
 
@@ -63,7 +63,7 @@ def test_a_tiny_model_wrapped_is_covered_by_its_family(name):
 
 def test_dinov2_writes_taken_before_their_scales_break_the_residual_law():
     right = vision_family("dinov2")
-    assert rejected(2, replace(right, block={**right.block, "mlp.write": Grid("mlp", "out")})) > 0.1
+    assert rejected(2, replace(right, block={**right.block, "mlp.write": FeatureMap("mlp", "out")})) > 0.1
 
 
 def test_dinov2_read_by_its_class_token_alone_breaks_the_answers():
@@ -84,7 +84,9 @@ def test_a_resnet_without_the_relu_after_its_sum_or_without_its_shortcut_breaks_
 
 def test_a_convnext_whose_maps_are_read_with_their_channels_first_loses_what_its_neurons_write():
     right = vision_family("convnext")
-    wrong = replace(right, block={**right.block, "mlp.act": Grid("pwconv2", "in"), "mlp.pre": Grid("pwconv1", "out")})
+    wrong = replace(
+        right, block={**right.block, "mlp.act": FeatureMap("pwconv2", "in"), "mlp.pre": FeatureMap("pwconv1", "out")}
+    )
     assert verify.deviation(PARTS[7], tiny(wrong)) > 0.1
 
 

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 import patchclamp as pc
 from apart import run_apart
 from patchclamp.atlas import Asked
-from patchclamp.atlas.bake.second_pass import BINS, _bin_of, _binned
-from patchclamp.atlas.serve.server import guarded
-from patchclamp.atlas.store.counter_examples import named_tokens
+from patchclamp.atlas.bake.second_pass import BINS, _bin_of, _count_bins
+from patchclamp.atlas.serve.server import guard_atlas
+from patchclamp.atlas.store.counter_examples import tokens_named
 from patchclamp.core.unit import UnitKey
 
 
 @pytest.fixture(scope="module")
 def app(seeded_atlas):
-    return guarded(seeded_atlas)
+    return guard_atlas(seeded_atlas)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_bins_hold_every_value_once(seed, n, width):
     low, high = x.amin(0), x.amax(0)
     edges = torch.stack([low + (high - low) * k / BINS for k in range(BINS + 1)])
     edges[-1] = high
-    counts = _binned(x, edges)
+    counts = _count_bins(x, edges)
     assert counts.sum(0).tolist() == [n] * width
     assert (counts >= 0).all()
     for unit in range(width):
@@ -98,4 +98,4 @@ def test_bins_hold_every_value_once(seed, n, width):
 )
 def test_quoted_tokens_are_found(tokens):
     said = "fires on " + ", ".join(f'"{token}"' for token in tokens)
-    assert named_tokens(said) == {t.strip().casefold() for t in tokens} - {""}
+    assert tokens_named(said) == {t.strip().casefold() for t in tokens} - {""}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchclamp.atlas.serve.server import guarded
+from patchclamp.atlas.serve.server import guard_atlas
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis, of the dev group")
 
@@ -12,7 +12,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="needs the package sch
 @pytest.fixture(scope="module")
 def operations(seeded_atlas):
     schema = schemathesis.openapi.from_asgi(
-        "/api/openapi.json", guarded(seeded_atlas, hosts=None, model="organism:cat")
+        "/api/openapi.json", guard_atlas(seeded_atlas, hosts=None, model="organism:cat")
     )
     return [found.ok() for found in schema.get_all_operations()]
 

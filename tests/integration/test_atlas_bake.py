@@ -11,9 +11,9 @@ import patchclamp as pc
 from patchclamp.atlas import Asked
 from patchclamp.atlas.bake.concept_labels import clustered_auroc
 from patchclamp.atlas.bake.second_pass import STRIP
-from patchclamp.atlas.bake.weight_panels import directions
+from patchclamp.atlas.bake.weight_panels import read_directions
 from patchclamp.atlas.read.reader import Reading
-from patchclamp.atlas.store.sqlite_files import BASE, content_hash, written
+from patchclamp.atlas.store.sqlite_files import BASE, content_hash, write_database
 from patchclamp.core.stats import auroc
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.families.spec import family
@@ -166,7 +166,7 @@ def test_what_units_write_and_read_is_what_the_weights_say(atlas, model):
 def test_a_fused_projection_is_read_at_the_gate_alone():
     model = LanguageModel(family("phi3").tiny())
     block = model.module.model.layers[1]
-    read = directions(model, [model.site("blocks.1.mlp.act")]).read["blocks.1.mlp.act"]
+    read = read_directions(model, [model.site("blocks.1.mlp.act")]).read["blocks.1.mlp.act"]
     gate = block.mlp.gate_up_proj.weight.chunk(2)[0] * block.post_attention_layernorm.weight
     torch.testing.assert_close(read, gate.detach(), atol=1e-5, rtol=1e-5)
 
@@ -177,7 +177,7 @@ def test_a_fused_projection_is_read_at_the_gate_alone():
 def test_what_a_neuron_reads_through_another_norm_is_said_or_left_out(norm):
     module = family("gpt2").tiny()
     module.transformer.h[0].ln_2 = norm
-    found = directions(LanguageModel(module), [LanguageModel(module).site("blocks.0.mlp.act")])
+    found = read_directions(LanguageModel(module), [LanguageModel(module).site("blocks.0.mlp.act")])
     read, expected = found.read["blocks.0.mlp.act"], module.transformer.h[0].mlp.c_fc.weight.detach().T
     if isinstance(norm, torch.nn.Tanh):
         assert read is None
@@ -287,12 +287,12 @@ def test_equal_rows_in_other_files_hash_alike(tmp_path):
     rows = [(1, "x", 0.5, b"1"), (2, None, -0.0, b""), (3, "ü", 1e300, None)]
     hashes = Counter()
     for name, order in (("one", rows), ("two", rows[::-1])):
-        with written(tmp_path / name, script) as db:
+        with write_database(tmp_path / name, script) as db:
             db.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", order)
         with sqlite3.connect(tmp_path / name) as db:
             hashes[content_hash(db, ("t",))] += 1
     assert list(hashes.values()) == [2]
-    with written(tmp_path / "three", script) as db:
+    with write_database(tmp_path / "three", script) as db:
         db.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", [(1, "x", 0.5, b"1"), (2, "", -0.0, b""), rows[2]])
     with sqlite3.connect(tmp_path / "three") as db:
         assert content_hash(db, ("t",)) not in hashes

@@ -12,7 +12,7 @@ import torch
 
 import patchclamp as pc
 from patchclamp.atlas import write_descriptions
-from patchclamp.atlas.bake.features import add_basis, begun_at
+from patchclamp.atlas.bake.features import add_basis, staging_of
 from patchclamp.atlas.lab import Lab, messages
 from patchclamp.atlas.lab.verify import verify
 from patchclamp.core.basis import Basis
@@ -124,7 +124,7 @@ def test_home_and_runs_say_where_features_came_from(atlas, added):
     assert run.options["basis"] == "planted"
     assert run.curves == {SITE: {"loss": [[0, 2.0], [10, 1.0], [20, 0.5]]}}
     assert atlas.unit(f"{SITE}/planted/0").source.run == layer.id
-    assert not begun_at(added).exists()
+    assert not staging_of(added).exists()
 
 
 def test_the_atlas_keeps_the_basis(atlas, planted):

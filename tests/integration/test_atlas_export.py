@@ -16,7 +16,7 @@ from pyarrow import parquet
 import patchclamp as pc
 from patchclamp.atlas.export import output_path
 from patchclamp.atlas.export.neuronpedia import _activation, _Names, positive_bars
-from patchclamp.atlas.export.page import inlined
+from patchclamp.atlas.export.page import inline_json
 from patchclamp.atlas.export.parquet import COLUMNS
 from patchclamp.atlas.serve.screens.unit.examples import STORED
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -90,7 +90,7 @@ def test_nothing_outside_is_named(atlas):
     "text", ["</script><script>alert(1)</script>", "<!--<script>", "]]>&amp;", "\u2028\u2029", "\ud800"]
 )
 def test_hostile_text_stays_text(text):
-    written = inlined({"said": text})
+    written = inline_json({"said": text})
     assert json.loads(written) == {"said": text}
     assert written.isascii()
     assert not set("<>&\n") & set(written)

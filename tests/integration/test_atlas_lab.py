@@ -439,7 +439,7 @@ def test_the_planted_unit_beats_random_ones_and_the_decoy_does_not(bench, cat):
 
 def test_random_sets_are_other_units_of_the_site_that_the_change_moves_as_far(world):
     from patchclamp.atlas.lab.clamps import movement, unit_values
-    from patchclamp.atlas.lab.random_controls import _drawn
+    from patchclamp.atlas.lab.random_controls import _draw_clamps
 
     model, site = world.model, "blocks.1.mlp.act"
     changes = [
@@ -448,7 +448,7 @@ def test_random_sets_are_other_units_of_the_site_that_the_change_moves_as_far(wo
         pc.change("add", site, 5, value=1.0, at="5"),
     ]
     recording = model.run("anna has a red ball .", record=site, logits=False).recording
-    sets, loudest, controls = _drawn(model, recording, changes, 30, seed=0)
+    sets, loudest, controls = _draw_clamps(model, recording, changes, 30, seed=0)
     values = unit_values(model, site, "neurons", recording[site])
     moved = {5: movement(model, values, [changes[0], changes[2]]), 9: movement(model, values, [changes[1]])}
     x = np.asarray(recording[site].double())

@@ -11,7 +11,7 @@ import pytest
 
 import patchclamp as pc
 from apart import run_apart
-from patchclamp.atlas.serve.server import guarded
+from patchclamp.atlas.serve.server import guard_atlas
 from patchclamp.atlas.store.layers import _TABLES
 from patchclamp.atlas.store.sqlite_files import BASE, content_hash, write_head
 from patchclamp.cli.main import main
@@ -76,7 +76,7 @@ def looked_at(folder):
             return [await one.get(path) for path in paths(folder)]
 
     try:
-        app = guarded(folder)
+        app = guard_atlas(folder)
     except PatchclampError:
         return ["/"]
     answers = run_apart(asked(app))
@@ -176,7 +176,7 @@ def test_the_seeded_atlas_itself_is_refused_nowhere(changed):
 
 def test_a_body_of_no_type_at_all_is_refused_in_three_whole_parts(seeded_atlas):
     async def asked():
-        transport = httpx.ASGITransport(app=guarded(seeded_atlas))
+        transport = httpx.ASGITransport(app=guard_atlas(seeded_atlas))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:1") as one:
             return await one.post("/api/lab/run", content=b"{}", headers={"content-type": ""})
 

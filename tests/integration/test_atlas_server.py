@@ -18,7 +18,7 @@ from apart import run_apart
 from patchclamp.atlas import Asked, write_descriptions
 from patchclamp.atlas.serve import connections
 from patchclamp.atlas.serve.request_guard import Guard
-from patchclamp.atlas.serve.server import guarded
+from patchclamp.atlas.serve.server import guard_atlas
 from patchclamp.atlas.store.provenance import RUNS
 from patchclamp.atlas.store.sqlite_files import BASE
 from patchclamp.core.description import Description
@@ -56,7 +56,7 @@ def client(app, **options):
 
 @pytest.fixture(scope="module")
 def served(seeded_atlas):
-    return client(guarded(seeded_atlas))
+    return client(guard_atlas(seeded_atlas))
 
 
 def test_every_answer_is_what_python_gives(served, seeded_atlas):
@@ -194,7 +194,7 @@ def test_large_answers_are_compressed(served):
 
 
 def test_another_address_asks_for_a_token(seeded_atlas):
-    asked = client(guarded(seeded_atlas, hosts=None, token="secret"))
+    asked = client(guard_atlas(seeded_atlas, hosts=None, token="secret"))
     assert asked.get("/api/atlas").status_code == 401
     assert asked.get("/api/atlas?token=other").status_code == 401
     first = asked.get("/units?token=secret&q=cat")
@@ -209,7 +209,7 @@ def test_another_address_asks_for_a_token(seeded_atlas):
 
 
 def test_a_layer_that_is_added_appears(copy):
-    served = client(guarded(copy))
+    served = client(guard_atlas(copy))
     before = served.get("/api/atlas")
     key = UnitKey("blocks.1.mlp.act", 2, subject="cat")
     added = write_descriptions(copy, [Description(key, 'fires on " the" after " into"', "person/ada")])
@@ -228,7 +228,7 @@ def test_the_server_leaves_the_folder_as_it_was(copy):
         return {f.relative_to(copy): (f.stat().st_mtime_ns, f.read_bytes()) for f in copy.rglob("*") if f.is_file()}
 
     before = everything()
-    served = client(guarded(copy))
+    served = client(guard_atlas(copy))
     for address in ("/api/atlas", "/api/units?q=cat", UNIT, f"{UNIT}/examples?kind=counter", "/api/runs", "/"):
         served.get(address)
     assert everything() == before
@@ -291,7 +291,7 @@ def test_an_atlas_without_a_record_of_its_runs_still_opens(copy):
 
 
 def test_damage_while_serving_is_told_without_a_500(copy):
-    served = client(guarded(copy))
+    served = client(guard_atlas(copy))
     assert served.get(UNIT).status_code == 200
     file = copy / BASE
     file.chmod(0o644)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchclamp.atlas.serve.server import guarded
+from patchclamp.atlas.serve.server import guard_atlas
 
 PATIENCE_S = 30
 UNITS = st.builds("blocks.{}.mlp.act/neurons/{}".format, st.integers(0, 2), st.integers(0, 17))
@@ -48,7 +48,7 @@ FIELDS = st.sampled_from(
 @pytest.fixture(scope="module")
 def ask(seeded_atlas):
     """Post to the application from a loop of its own."""
-    app = guarded(seeded_atlas, model="organism:cat")
+    app = guard_atlas(seeded_atlas, model="organism:cat")
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

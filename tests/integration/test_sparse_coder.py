@@ -177,7 +177,7 @@ def test_text_and_its_recording_give_the_same_rows(tiny_language_model, words, t
     model = tiny_language_model("gpt2")
     site = "blocks.1.mlp.act"
     text = TextSource(model, pc.Corpus(words, window=16, max_tokens=500), batch_size=4)
-    stored = pc.record_corpus(model, pc.Corpus(words, window=16, max_tokens=500), site, tmp_path / "r", batch_size=4)
+    stored = pc.record(model, pc.Corpus(words, window=16, max_tokens=500), site, tmp_path / "r", batch_size=4)
     on_disk, in_memory = RecordingSource(stored), RecordingSource(stored.load())
     assert text.n_rows == on_disk.n_rows == in_memory.n_rows < 500
     straight = gather(text, site)
@@ -298,7 +298,7 @@ def test_principal_components_are_scikit_learns(activity):
     ("make", "words"),
     [
         (lambda s: TopKConfig(8, k=9), "k from 1 to 8"),
-        (lambda s: TopKConfig(0), "at least 1 latent"),
+        (lambda s: TopKConfig(0), "number of latents of at least 1"),
         (lambda s: L1Config(8, sparsity=-1.0), "positive sparsity"),
         (lambda s: config_of("magic", 8), "a method of the room decompose"),
         (lambda s: config_of("pca", 8), "a method among the sparse coders"),
@@ -313,7 +313,7 @@ def test_principal_components_are_scikit_learns(activity):
         (lambda s: SparseAutoencoder(8).set_params(q=1), "an option among"),
         (lambda s: principal_components(np.ones((9, 4)), 5), "1 to 4 principal components"),
         (lambda s: random_directions(np.ones((9, 4)), 5, 6), "k from 1 to 5"),
-        (lambda s: RecordingSource(_recording()).width("nowhere"), "a site of this recording"),
+        (lambda s: RecordingSource(_recording()).width("nowhere"), "a site of the recording"),
     ],
 )
 def test_bad_input_has_three_parts(source, make, words):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docs_blocks import RUN, run_page, runnable_blocks
 from patchclamp.cli import build_parser
 from patchclamp.core.method_index import methods
 
@@ -14,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 CLI_PAGE = ROOT / "docs" / "reference" / "cli_guide.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+QUICK = [page for page in PAGES if page.parent.name != "tutorial"]
+"""Tutorials bake and train: tests/integration runs them."""
 MORE_PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
-
-RUN = "<!-- run -->"
 
 
 def parsers(parser: argparse.ArgumentParser, command: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -54,31 +55,15 @@ def test_documented_flags_exist():
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", CLI_PAGE.read_text())) <= known
 
 
-def runnable_blocks(text: str) -> list[tuple[int, str]]:
-    """Return (number of lines above, code) of each python block that asks to be run."""
-    lines = text.splitlines()
-    blocks = []
-    for above, line in enumerate(lines, start=1):
-        if line.strip() != RUN:
-            continue
-        assert lines[above : above + 1] == ["```python"], f"line {above}: {RUN} is not followed by a python block"
-        start = above + 1
-        blocks.append((start, "\n".join(lines[start : lines.index("```", start)])))
-    return blocks
-
-
 def test_runnable_blocks_are_found():
     page = f"text\n{RUN}\n```python\na = 1\n\nb = 2\n```\n```python\nc = 3\n```\n"
-    assert runnable_blocks(page) == [(3, "a = 1\n\nb = 2")]
+    assert runnable_blocks(page) == [(3, "python", "a = 1\n\nb = 2")]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", QUICK, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": "__main__"}
-    for above, code in runnable_blocks(page.read_text()):
-        # Blank lines in front make a traceback point at the line of the page.
-        exec(compile("\n" * above + code, str(page), "exec"), namespace)
+    run_page(page)
 
 
 def headings(page: Path) -> set[str]:

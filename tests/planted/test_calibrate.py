@@ -5,7 +5,7 @@ import pytest
 
 from patchclamp import organisms
 from patchclamp.attribute import attribute_nodes
-from patchclamp.calibrate import calibrate_circuits, calibrate_edges, calibrate_tasks, summary
+from patchclamp.calibrate import calibrate_circuits, calibrate_edges, calibrate_tasks, summarise
 from patchclamp.calibrate.trained import COMPARED
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
@@ -78,7 +78,7 @@ def test_random_and_oracle_rows_are_what_chance_and_truth_give(table):
 
 
 def test_the_summary_is_the_mean_share(table):
-    found = summary(list(table.values()))
+    found = summarise(list(table.values()))
     mean, interval = found["direct_logit"]
     by_circuit: dict[str, list[float]] = {}
     for f in table.values():

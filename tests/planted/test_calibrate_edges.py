@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from patchclamp import organisms
-from patchclamp.calibrate import calibrate_edges, joint
-from patchclamp.calibrate.planted_edges import BESIDE, cases_of, planted_folds, reader_of, strengths, writer_of
+from patchclamp.calibrate import ablate_pair, calibrate_edges
+from patchclamp.calibrate.planted_edges import BESIDE, cases_of, fold_strengths, planted_folds, reader_of, writer_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.residual_edges import edge_map
 
@@ -29,10 +29,10 @@ def test_a_flat_softmax_hides_edges_from_a_gradient_and_not_from_its_path():
 
 
 def test_alone_neither_of_a_pair_matters_and_together_they_are_everything():
-    told = joint("backup-gpt2")
+    told = ablate_pair("backup-gpt2")
     assert told["alone"] == pytest.approx([0.0, 0.0], abs=1e-3)
     assert told["together"] == pytest.approx(organisms.card("backup-gpt2")["logit_difference"], abs=0.05)
-    assert joint("copy-gpt2") is None
+    assert ablate_pair("copy-gpt2") is None
 
 
 def test_edges_fold_as_coarse_as_whole_mlps_and_shared_keys():
@@ -52,7 +52,7 @@ def test_edges_fold_as_coarse_as_whole_mlps_and_shared_keys():
 def test_strength_is_the_largest_of_what_folds_together():
     scores = np.array([[1.0, -4.0, 0.5], [2.0, 3.0, 0.0]])
     folds = [("a", "b"), ("a", "b"), ("a", "c")]
-    assert strengths(scores, folds, [("a", "b"), ("a", "c")]).tolist() == [4.0, 0.5]
+    assert fold_strengths(scores, folds, [("a", "b"), ("a", "c")]).tolist() == [4.0, 0.5]
 
 
 def test_every_word_in_turn_is_made_unknown():

@@ -19,7 +19,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.unit import UnitKey
 from patchclamp.organisms.planted import CIRCUITS, compiler
-from patchclamp.organisms.planted.circuit_spec import CONTEXT, Match, Stream, resting
+from patchclamp.organisms.planted.circuit_spec import CONTEXT, Match, Stream, make_resting_head
 from patchclamp.organisms.planted.neurons import FACTS_OF, FIRST_CAPITAL, FIRST_LANGUAGE
 from patchclamp.subjects.contract.verify import verify
 from patchclamp.subjects.loading import load_language_model
@@ -572,7 +572,7 @@ def test_too_many_axes_are_refused():
 
 
 def test_heads_that_would_share_keys_are_refused():
-    shared = replace(CIRCUITS["copy"], heads=(resting(0, 0), resting(0, 1)))
+    shared = replace(CIRCUITS["copy"], heads=(make_resting_head(0, 0), make_resting_head(0, 1)))
     with pytest.raises(PatchclampError, match="group"):
         compiler.llama(shared)
 

@@ -72,7 +72,7 @@ def test_another_image_is_a_reference_and_so_are_the_means_of_a_survey(models, t
     assert found.metric_baseline == pytest.approx(
         float(model.measure("digits:4", pc.Metric("logit_difference", (7,), (4,)))[0])
     )
-    means = pc.survey_corpus(model, "digits:0:200", "blocks.*.conv1.act", tmp_path / "s")
+    means = pc.survey(model, "digits:0:200", "blocks.*.conv1.act", tmp_path / "s")
     mean = pc.explain(model, "digits:17", 7, contrast=4, means=means, top=5)
     assert mean.baseline == "mean"
     assert mean.measured > max(mean.receipts.randoms.measured)
@@ -102,7 +102,7 @@ def test_a_survey_of_another_set_of_digits_shows_images_whose_values_hold(models
         right = float((said == torch.tensor(list(pictures.labels))).float().mean())
         assert right > 0.2, name  # chance is a tenth
     model = models["digits-cnn"]
-    found = pc.survey_corpus(model, f"{source}:0:300", "blocks.*.conv1.act", tmp_path / "s", batch_size=50)
+    found = pc.survey(model, f"{source}:0:300", "blocks.*.conv1.act", tmp_path / "s", batch_size=50)
     draw = np.random.default_rng(0)
     for _ in range(10):
         site = model.site(f"blocks.{draw.integers(3)}.conv1.act")

@@ -18,7 +18,7 @@ from patchclamp.organisms.language.documents import TASKS, documents, line_of
 from patchclamp.organisms.language.evaluate import accuracy
 from patchclamp.organisms.language.labelled_line import is_held_out, write
 from patchclamp.organisms.language.neurons import best_neurons
-from patchclamp.organisms.language.tokens import promised, train_tokenizer
+from patchclamp.organisms.language.tokens import single_token_words, train_tokenizer
 from patchclamp.organisms.language.world import world
 
 MAIN = ("ioi", "agreement", "pronouns", "days", "months", "facts", "two_hop")
@@ -191,7 +191,7 @@ def test_the_shipped_tokenizer_is_the_recipes_and_keeps_its_promises(models):
         bare = model.tokenizer.bare
         assert bare.get_vocab() == trained.get_vocab()
         assert len(bare.get_vocab()) <= recipe.VOCABULARY
-        for word in promised():
+        for word in single_token_words():
             assert len(bare(f"so {word}", add_special_tokens=False)["input_ids"]) == 2, word
             assert len(bare(word, add_special_tokens=False)["input_ids"]) == 1, word
 

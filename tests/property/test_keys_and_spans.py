@@ -135,12 +135,12 @@ def test_a_span_survives_text(span):
 def test_a_span_means_what_pythons_slice_means(span, length):
     import torch
 
-    from patchclamp.subjects.apply import _within
+    from patchclamp.subjects.apply import _logical_at
 
     assume(span.steps or -length <= span.start)
     prompt = torch.tensor([[0 if span.steps else length]])
     logical = torch.arange(length)[None]
-    found = _within((span,), logical, prompt)[0].nonzero().flatten().tolist()
+    found = _logical_at((span,), logical, prompt)[0].nonzero().flatten().tolist()
     assert found == inside(span, length)
 
 

@@ -64,7 +64,7 @@ def test_any_table(header, table, layout):
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
-several = st.lists(texts, min_size=1, max_size=3).map(tuple)
+several = st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple)
 
 
 @given(st.lists(st.tuples(texts, texts, several, several, texts), min_size=1, max_size=4))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from hand_made import circuit as by_hand
 from patchclamp.ablate.strata import arrange_parts
-from patchclamp.cli.circuit_folder import with_extra
+from patchclamp.cli.verbs.circuit_find import with_extra
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.circuit import PAGE, draw_graph, found_on, load_circuit
-from patchclamp.core.disk import writing
+from patchclamp.core.circuit import PAGE, describe_origin, draw_graph, load_circuit
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.graph import Graph
@@ -51,7 +51,7 @@ def test_a_folder_holds_all_of_it(make, tmp_path):
         circuit.level, circuit.method, circuit.parts, circuit.index,
     )  # fmt: skip
     assert back.to_json() == circuit.to_json()
-    assert found_on(back) == found_on(circuit)
+    assert describe_origin(back) == describe_origin(circuit)
     np.testing.assert_array_equal(back.values, circuit.values)
     assert (back.per_case is None) == (circuit.per_case is None)
     if back.per_case is not None:
@@ -147,7 +147,7 @@ def test_scores_that_are_no_numbers_are_refused():
 
 
 def test_two_writers_of_one_folder_do_not_mix(tmp_path):
-    with writing(tmp_path / "c"), pytest.raises(PatchclampError, match="another process holds"):
+    with hold_folder(tmp_path / "c"), pytest.raises(PatchclampError, match="another process holds"):
         nodes().save(tmp_path / "c")
     assert list((tmp_path / "c").iterdir()) == []
 

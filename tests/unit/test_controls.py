@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oracles import controls as oracle
-from patchclamp.core.controls import STEPS, RandomControls, Stratum, count_matched, draw_controls, strata_of
+from patchclamp.core.controls import (
+    OF_OTHER_SIZE,
+    STEPS,
+    RandomControls,
+    Stratum,
+    count_matched,
+    draw_controls,
+    strata_of,
+)
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.receipt import LARGEST_ACTIVATIONS, Receipt
@@ -51,6 +59,15 @@ def test_the_match_is_widened_step_by_step_where_too_few_like_keys_exist(n_units
     controls = draw_controls(strata(n_sites, n_places, n_units), [0], {"site": 7, "kind": 60, "position": 150}[step])
     assert controls.step == step
     assert controls.n_different == controls.asked
+
+
+def test_sets_of_another_size_are_not_said_to_be_of_the_nearest():
+    # Ten heads are ten deciles: whichever other one is drawn is of another decile.
+    heads = strata_of([("blocks.0.attn.z", "heads", None, 10)], np.arange(10.0), {})
+    few = draw_controls(heads, [9], 5)
+    assert (few.step, few.outside, few.rule) == ("size", 1.0, OF_OTHER_SIZE)
+    many = draw_controls(strata(n_units=200), [3], 19)
+    assert (many.step, many.outside, many.rule) == ("size", 0.0, "same site and position, nearest size")
 
 
 def test_fewer_different_sets_than_asked_for_are_said_to_be_fewer():

@@ -67,7 +67,7 @@ def test_recordings_and_trainings_read_the_same_stimuli(subjects, tmp_path):
     model = subjects["llama"]
     (tmp_path / "text.txt").write_text(draw_words(300))
     corpus = Corpus(tmp_path / "text.txt", window=16, skip_first=2, max_tokens=200)
-    stored = pc.record_corpus(model, corpus, SITE, tmp_path / "out", batch_size=3)
+    stored = pc.record(model, corpus, SITE, tmp_path / "out", batch_size=3)
     rows = [rows[SITE] for rows in TextSource(model, corpus, batch_size=3).chunks([SITE], 0)]
     whole = stored.load()
     np.testing.assert_array_equal(np.concatenate(rows), np.asarray(whole[SITE])[whole.counted])

@@ -8,8 +8,9 @@ from oracles import evaluate as oracle
 from patchclamp.core.basis import Basis
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.matching import compare_bases, match, recovery
 from patchclamp.core.stimulus import Role, Stimulus
-from patchclamp.evaluate import ahead, compare_bases, judge, match, recovery, substitute_reconstruction, tell_concepts
+from patchclamp.evaluate import ahead, judge, substitute_reconstruction, tell_concepts
 
 RNG = np.random.default_rng(0)
 SITE = "blocks.1.mlp.write"
@@ -123,7 +124,7 @@ def test_rivals_keep_as_many_numbers_as_the_basis(model):
 
 def test_another_models_dictionary_is_refused_or_told(model):
     basis = coder(model)
-    with pytest.raises(PatchclampError, match="made on other"):
+    with pytest.raises(PatchclampError, match="one of other"):
         judge(model, dictionary(model, basis, slug="other", hash="0" * 64), text())
     report = judge(model, dictionary(model, basis, slug="other", hash=""), text())
     assert any("other" in note and "widths" in note for note in report.notes)

@@ -107,7 +107,7 @@ def test_the_same_window_in_two_places_of_a_text_is_on_one_side(tiny_language_mo
     draw = np.random.default_rng(0)
     lines = [" ".join(f"w{i}" for i in draw.integers(0, 50, 15)) for _ in range(20)]
     (tmp_path / "text.txt").write_text("\n".join(lines * 3) + "\n")
-    survey = pc.survey_corpus(model, pc.Corpus(tmp_path / "text.txt", window=16), "blocks.*.mlp.act", tmp_path / "out")
+    survey = pc.survey(model, pc.Corpus(tmp_path / "text.txt", window=16), "blocks.*.mlp.act", tmp_path / "out")
     seen = [set(), set()]
     for site in survey.sites:
         for side, half in enumerate(survey.exemplars(site).split(seed=4)):
@@ -120,7 +120,7 @@ def test_the_same_window_in_two_places_of_a_text_is_on_one_side(tiny_language_mo
 def test_a_survey_gives_all_units_as_it_gives_one(tiny_language_model, tmp_path):
     model = tiny_language_model("llama")
     (tmp_path / "text.txt").write_text(" ".join(f"w{i % 47}" for i in range(500)))
-    survey = pc.survey_corpus(model, pc.Corpus(tmp_path / "text.txt", window=16), "blocks.0.mlp.act", tmp_path / "out")
+    survey = pc.survey(model, pc.Corpus(tmp_path / "text.txt", window=16), "blocks.0.mlp.act", tmp_path / "out")
     whole = survey.exemplars("blocks.0.mlp.act")
     width = survey.sites["blocks.0.mlp.act"].width
     assert whole.units.tolist() == list(range(width))

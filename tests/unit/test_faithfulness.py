@@ -208,7 +208,7 @@ def test_parts_are_matched_by_name_and_ties_find_nothing():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"subject_hash": "0" * 64}, "this model"),
+        ({"subject_hash": "0" * 64}, "a circuit of"),
         ({"cases": "both"}, "not found on"),
         ({"parts": ("blocks.9.mlp.act/neurons/1", *PARTS[1:])}, "blocks"),
         ({"parts": ("blocks.0.mlp.act/strange/1", *PARTS[1:])}, "basis"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from patchclamp.calibrate.figures import Figure, auroc_of, chance_of, known, mean_of, share_of
+from patchclamp.calibrate.figures import Figure, auroc_of, chance_of, exact_figure, mean_of, share_of
 from patchclamp.calibrate.measures.scores import find_planted
 from patchclamp.calibrate.trials import list_places, make_trial
 from patchclamp.core.errors import PatchclampError
@@ -29,7 +29,7 @@ OWN = estimate(0.6, 0.5, 0.7)
         (Figure("r", OWN, least=0.61), "is below 0.61"),
         (Figure("r", OWN, estimate(0.3, 0.0, 0.65)), "does not lie above chance"),
         (Figure("r", OWN, estimate(0.55, 0.52, 0.58)), "does not lie above chance"),
-        (Figure("r", OWN, None, known(0.4, OWN)), "lies above what knows the truth"),
+        (Figure("r", OWN, None, exact_figure(0.4, OWN)), "lies above what knows the truth"),
         (Figure("r", Estimate(float("nan"), None, 3, "r")), "is below"),
     ],
 )

@@ -11,7 +11,7 @@ from PIL import Image
 
 import patchclamp as pc
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stimulus import Picture, packed, unpacked
+from patchclamp.core.stimulus import Picture, pack_stimuli, unpack_stimuli
 from patchclamp.subjects.images import Preparation, gallery, picture
 
 
@@ -44,7 +44,7 @@ def test_a_picture_is_its_pixels_wherever_they_come_from(grey, tmp_path):
 
 def test_pictures_survive_packing_but_for_their_pixels(grey, colour):
     shown = [Picture.of(grey, "ü.png"), Picture.of(colour), Picture.of(grey, "b/c.png")]
-    again = unpacked(packed(shown))
+    again = unpack_stimuli(pack_stimuli(shown))
     assert [(p.id, p.name) for p in again] == [(p.id, p.name) for p in shown]
     assert all(p.pixels is None for p in again)
 

@@ -274,16 +274,16 @@ def test_module_sites_of_a_covered_language_model_equal_its_canonical_ones():
 def uncovered(kind):
     from transformers import BloomConfig, BloomForCausalLM, GPTNeoConfig, GPTNeoForCausalLM
 
-    from patchclamp.subjects.families.spec import enlarged
+    from patchclamp.subjects.families.spec import enlarge
 
     if kind == "bloom":
         config = BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=60)
-        return enlarged(BloomForCausalLM(config), weight=0.3), "transformer.h.1.mlp.dense_4h_to_h"
+        return enlarge(BloomForCausalLM(config), weight=0.3), "transformer.h.1.mlp.dense_4h_to_h"
     config = GPTNeoConfig(
         vocab_size=61, hidden_size=32, num_layers=2, attention_types=[[["global"], 2]], num_heads=4,
         max_position_embeddings=64, bos_token_id=0, eos_token_id=60,
     )  # fmt: skip
-    return enlarged(GPTNeoForCausalLM(config), weight=0.3), "transformer.h.1.attn.attention.out_proj"
+    return enlarge(GPTNeoForCausalLM(config), weight=0.3), "transformer.h.1.attn.attention.out_proj"
 
 
 @pytest.mark.parametrize("kind", ["bloom", "gpt_neo"])
@@ -342,16 +342,16 @@ def several_times(kind):
     """Make a language model with a module that runs several times in one forward."""
     from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel, PhiConfig, PhiForCausalLM
 
-    from patchclamp.subjects.families.spec import enlarged
+    from patchclamp.subjects.families.spec import enlarge
 
     if kind == "phi":
         config = PhiConfig(
             num_hidden_layers=2, hidden_size=32, num_attention_heads=4, intermediate_size=48, vocab_size=61,
             bos_token_id=0, eos_token_id=60, max_position_embeddings=64,
         )  # fmt: skip
-        return enlarged(PhiForCausalLM(config), weight=0.3)
+        return enlarge(PhiForCausalLM(config), weight=0.3)
     gpt = OpenAIGPTConfig(n_layer=2, n_embd=32, n_head=4, vocab_size=61, n_positions=64)
-    return enlarged(OpenAIGPTLMHeadModel(gpt), weight=0.3)
+    return enlarge(OpenAIGPTLMHeadModel(gpt), weight=0.3)
 
 
 @pytest.mark.parametrize("kind", ["phi", "openai"])

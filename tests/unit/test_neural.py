@@ -309,7 +309,7 @@ def test_a_survey_says_what_numpy_says_and_names_the_moments(tmp_path):
     x[0, 10, 1] = np.nan
     x[..., 2] = 4.0
     brain = pc.NeuralRecording(x, rate=50.0, start=1.0, measure="ΔF/F")
-    survey = pc.survey_recording(brain, tmp_path / "s", window=64)
+    survey = pc.survey(brain, out=tmp_path / "s", window=64)
     found = survey.statistics("recording")
     flat = x.reshape(-1, 3).astype(np.float64)
     assert found["mean"][[0, 2]] == pytest.approx(flat.mean(0)[[0, 2]], abs=1e-6)
@@ -325,10 +325,10 @@ def test_a_survey_says_what_numpy_says_and_names_the_moments(tmp_path):
     assert manifest["subject"]["measure"] == "ΔF/F"
     assert (manifest["plan"]["rate"], survey.n_tokens) == (50.0, 600)
     assert survey.bundle.entries[0]["nonfinite"] == {"recording/neurons/1": 1}
-    again = pc.survey_recording(brain, tmp_path / "s", window=64, resume=True)
+    again = pc.survey(brain, out=tmp_path / "s", window=64, resume=True)
     assert again.hash == survey.hash
     with pytest.raises(PatchclampError):
-        pc.survey_recording(brain, tmp_path / "s", window=64)
+        pc.survey(brain, out=tmp_path / "s", window=64)
 
 
 def test_text_and_csv_agree_on_what_a_number_is():

@@ -20,9 +20,9 @@ def folders(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the old cat sat on the mat.\nthe dog ran to the park.\n" * 8)
     model, images = pc.load("organism:cat"), [np.full((8, 8), value, dtype=np.uint8) for value in (0, 90, 200)]
-    pc.record_corpus(model, pc.Corpus(text, window=16), SITE, tmp_path / "recording")
-    pc.survey_corpus(model, pc.Corpus(text, window=16), SITE, tmp_path / "survey")
-    pc.survey_corpus(pc.load("organism:digits-cnn"), images, CHANNELS, tmp_path / "images")
+    pc.record(model, pc.Corpus(text, window=16), SITE, tmp_path / "recording")
+    pc.survey(model, pc.Corpus(text, window=16), SITE, tmp_path / "survey")
+    pc.survey(pc.load("organism:digits-cnn"), images, CHANNELS, tmp_path / "images")
     return tmp_path
 
 

@@ -122,13 +122,13 @@ def test_either_kind_of_attention_is_the_model_to_the_bit(name, attention):
 def test_tied_and_untied_embeddings(tie):
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from patchclamp.subjects.families.spec import enlarged
+    from patchclamp.subjects.families.spec import enlarge
 
     config = LlamaConfig(
         num_hidden_layers=2, hidden_size=32, num_attention_heads=4, intermediate_size=48, vocab_size=61,
         max_position_embeddings=64, tie_word_embeddings=tie,
     )  # fmt: skip
-    model = LanguageModel(enlarged(LlamaForCausalLM(config), weight=0.3))
+    model = LanguageModel(enlarge(LlamaForCausalLM(config), weight=0.3))
     module = model.module
     assert (module.lm_head.weight is module.model.embed_tokens.weight) == tie
     assert native_gap(model) == 0.0

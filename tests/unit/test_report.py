@@ -276,9 +276,9 @@ def test_the_reference_is_named_and_the_corrupted_prompt_shown(document):
 
 
 def test_an_answer_the_model_would_not_give_is_said_to_be_one(document):
-    assert "would rather say" not in render(document)
+    assert "The model itself prefers" not in render(document)
     document["probability"], document["likeliest"] = 0.0001, [[" lay", 0.9]]
-    assert "would rather say lay (90.0 %) than sat (under 0.1 %)." in Page(render(document)).text
+    assert "prefers lay (90.0 %) to sat (under 0.1 %)." in Page(render(document)).text
 
 
 def test_questions_of_other_kinds(document):

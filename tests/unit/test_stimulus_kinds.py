@@ -5,58 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from howto_files import read_files
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.recording import StoredRecording
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import PackedStimuli, Picture, Stimulus, kind, kind_names, packed, unpacked
+from patchclamp.core.stimulus import PackedStimuli, Picture, Stimulus, kind, kind_names, pack_stimuli, unpack_stimuli
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.vision import VisionModel
 
-SERIES = '''
-"""A series of values over time."""
-
-import hashlib
-from dataclasses import dataclass
-from itertools import pairwise
-
-import numpy as np
-
-from patchclamp.core.stimulus.kind import StimulusKind, offsets_of
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    values: np.ndarray
-
-    @property
-    def id(self):
-        return hashlib.sha256(self.values.astype("<f8").tobytes()).hexdigest()[:32]
-
-    def __len__(self):
-        return len(self.values)
-
-    @property
-    def counted(self):
-        return np.ones(len(self), dtype=bool)
-
-
-def pack(series):
-    values = np.concatenate([np.zeros(0), *(one.values for one in series)])
-    return {"samples": values, "sample_offsets": offsets_of(series)}
-
-
-def unpack(arrays):
-    return tuple(Series(arrays["samples"][a:b]) for a, b in pairwise(arrays["sample_offsets"].tolist()))
-
-
-KIND = StimulusKind(
-    names=("series",), shown=Series, pack=pack, unpack=unpack, offsets="sample_offsets", ragged=("samples",),
-    identity="samples", dtypes="f",
-)
-'''
+[SERIES] = read_files("stimulus").values()
 
 
 @pytest.fixture
@@ -65,7 +25,7 @@ def series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "series.py").write_text(SERIES)
     monkeypatch.setattr(kind.folder, "__path__", [*kind.folder.__path__, str(tmp_path)])
     kind.all_kinds.cache_clear()
-    made = kind.kind_named("series").shown
+    made = kind.find_kind("series").shown
     yield [made(np.arange(n) + 0.5) for n in (3, 1, 4)]
     kind.all_kinds.cache_clear()
 
@@ -80,7 +40,7 @@ def test_the_kinds_are_the_files_of_their_folder():
 def test_a_new_kind_is_packed_taken_apart_and_drawn_from(series):
     some = PackedStimuli.of(series, [7, 8, 9])
     assert some.kind.names == ("series",)
-    assert [one.id for one in unpacked(packed(series))] == [one.id for one in series]
+    assert [one.id for one in unpack_stimuli(pack_stimuli(series))] == [one.id for one in series]
     assert some.lengths_of(np.array([2, 0])).tolist() == [4, 3]
     taken = some.take(np.array([2, 1]))
     assert (taken[0].values.tolist(), taken.numbers.tolist()) == ([0.5, 1.5, 2.5, 3.5], [9, 8])
@@ -104,7 +64,7 @@ def test_a_recording_of_a_new_kind_is_read_by_stimulus(series, tmp_path):
     site, rows = Site("a", "a", 2), np.arange(16.0).reshape(8, 2)
     about = {"sites": [site.to_json()], "stimuli": "series"}
     made = Bundle.create(tmp_path / "recording", kind="recording", manifest=about)
-    made.append("shard-00000", {"a": rows, **packed(series)}, stimuli=3, tokens=8)
+    made.append("shard-00000", {"a": rows, **pack_stimuli(series)}, stimuli=3, tokens=8)
     made.finish(stimuli=3, tokens=8)
     stored = StoredRecording(tmp_path / "recording")
     assert stored.of("a", 2).tolist() == rows[4:].tolist()
@@ -135,8 +95,8 @@ def test_a_recording_of_a_new_kind_is_read_by_stimulus(series, tmp_path):
     ids=["text", "pictures"],
 )
 def test_tokens_and_pictures_lie_on_disk_as_these_arrays(stimuli, bytes_on_disk):
-    arrays = packed(stimuli)
+    arrays = pack_stimuli(stimuli)
     assert {name: (a.dtype, a.tobytes()) for name, a in arrays.items()} == {
         name: (a.dtype, a.tobytes()) for name, a in bytes_on_disk.items()
     }
-    assert [one.id for one in unpacked(arrays)] == [one.id for one in stimuli]
+    assert [one.id for one in unpack_stimuli(arrays)] == [one.id for one in stimuli]

@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import same_subject
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.intervention import Intervention, Source, Values
 from patchclamp.core.recording import Recording, as_numpy
@@ -22,6 +24,7 @@ from patchclamp.subjects.model import Model
 Kind = Literal["zero", "mean", "corrupted"]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Baseline:
     """Hold the baseline r of units: zero, a mean over a text, or activations under a corrupted prompt.
@@ -79,15 +82,15 @@ class Baseline:
             return {path: recording[path].unflatten(0, (len(some), -1)) for path in paths}
         if self.shown:
             return {path: self._mean(model, path, paths, n) for path in paths}
-        found = {}
+        values = {}
         for path in paths:
             site = model.site(path)
             shape = (site.n_places or n, site.width or site.n_heads * n)
             if self.stimulus is None and isinstance(self.values, Recording):
-                found[path] = self.values[path].unflatten(0, (len(self.values.stimuli), -1))[torch.from_numpy(some)]
+                values[path] = self.values[path].unflatten(0, (len(self.values.stimuli), -1))[torch.from_numpy(some)]
             else:
-                found[path] = self.at(path, torch.zeros(1, dtype=model.dtype, device=model.device).expand(shape))
-        return found
+                values[path] = self.at(path, torch.zeros(1, dtype=model.dtype, device=model.device).expand(shape))
+        return values
 
     def _mean(self, model: Model, path: str, paths: Sequence[str], n: int) -> Float[Tensor, "position width"]:
         missing = [one for one in paths if (one, n) not in self._means]
@@ -117,12 +120,12 @@ class Baseline:
         if self.values is None:
             return torch.zeros_like(like)
         if self.stimulus is None and isinstance(self.values, Recording):
-            found = self.values[site]
+            values = self.values[site]
         else:
-            found = self.values.mean(site) if self.kind == "mean" else self.values.of(site, self.stimulus or 0)
-        if isinstance(found, np.ndarray):
-            found = as_numpy(found).astype(np.float32)
-        return torch.as_tensor(found, dtype=like.dtype, device=like.device).expand_as(like)
+            values = self.values.mean(site) if self.kind == "mean" else self.values.of(site, self.stimulus or 0)
+        if isinstance(values, np.ndarray):
+            values = as_numpy(values).astype(np.float32)
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device).expand_as(like)
 
     def features(self, basis: Basis, site: str, x: Float[Tensor, "position width"]) -> Float[Tensor, "position unit"]:
         """Return r of the features at a site: zeros, or those of the corrupted run.
@@ -172,6 +175,7 @@ class Baseline:
         return Intervention(site, "patch", basis=basis, source=source)
 
 
+@checked
 def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:
     """Refuse a survey of another model, or one that lacks a site.
 
@@ -197,13 +201,7 @@ def check_means(model: Model, survey: Any, sites: Sequence[str]) -> None:
             got=f"damaged or missing: {', '.join(damaged)}",
             remedy="`patchclamp info` checks every piece; survey the text again.",
         )
-    about: Mapping[str, Any] = survey.bundle.manifest.get("subject") or {} if hasattr(survey, "bundle") else {}
-    if about and about.get("hash") != model.hash:
-        raise PatchclampError(
-            expected=f"a survey of this model, {model.name} {model.hash[:12]}",
-            got=f"one of {about.get('slug')} {str(about.get('hash'))[:12]}",
-            remedy="Survey this model.",
-        )
+    same_subject(model, survey, what="a survey", remedy="Survey this model.")
     held: Mapping[str, Any] = survey.sites
     lacking = [site for site in sites if site not in held]
     if lacking:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Shown
@@ -34,6 +35,7 @@ Measured = tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"], Float[np.ndar
 """What one pass measured: the case and the set of each row, and m."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Cases:
     """Hold stimuli, and the metric of each.

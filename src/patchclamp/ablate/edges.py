@@ -9,19 +9,20 @@ from jaxtyping import Bool, Int
 
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import EdgeKey
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.residual_edges import (
     Writes,
     edge_map,
-    measured_with,
+    measure_edge_sets,
+    require_edges,
     row_bytes,
     rows_at_once,
-    with_edges,
     writes_of,
 )
 
@@ -29,6 +30,7 @@ SETS_MEMORY = 32 * 2**20
 """Bytes that what writers write may take, of edge sets that run together."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class EdgeSets:
     r"""Hold sets of edges.
@@ -49,7 +51,7 @@ class EdgeSets:
 
     def memory_bytes(self, model: Network, cases: Cases) -> int:
         """Estimate what one batch holds: what writers write, and as much again for what is made of it."""
-        return 2 * max(SETS_MEMORY, row_bytes(with_edges(model), max(map(len, cases.shown)), each=1))
+        return 2 * max(SETS_MEMORY, row_bytes(require_edges(model), max(map(len, cases.shown)), each=1))
 
     def check(self, model: Network, cases: Cases, baseline: Baseline) -> None:
         """Refuse what cannot be measured; nothing is run.
@@ -63,7 +65,7 @@ class EdgeSets:
             PatchclampError: an edge that the model has not, or a baseline that is no run of the model.
             CannotIntervene: a model without edges.
         """
-        self.locate(with_edges(model))
+        self.locate(require_edges(model))
         if not baseline.shown:
             raise PatchclampError(
                 expected="counterparts, or stimuli whose mean is taken, as the baseline of edges",
@@ -88,7 +90,7 @@ class EdgeSets:
         that run together, within ``SETS_MEMORY`` or one row's, whatever the number of cases and sets.
         """
         self.check(model, cases, baseline)
-        language = with_edges(model)
+        language = require_edges(model)
         graph = edge_map(language)
         places = self.locate(language)
         means: dict[int, Writes] = {}
@@ -107,10 +109,10 @@ class EdgeSets:
                 masks = torch.from_numpy(graph.dense(kept)).to(language.device)
                 shown = _texts([cases.shown[i] for i in own])
                 # What the baseline writes has no name here: it is given up before the next rows' is made.
-                m = measured_with(
+                m = measure_edge_sets(
                     language, graph, shown, cases.metric(own), masks, _base(language, baseline, own, means.get(n))
                 )
-                yield np.array(own), np.array([s for _, s in part]), widened(m).cpu().double().numpy()
+                yield np.array(own), np.array([s for _, s in part]), upcast(m).cpu().double().numpy()
 
     def locate(self, model: LanguageModel) -> Int[np.ndarray, " key"]:
         """Return the places of the keys among the model's edges.
@@ -177,7 +179,7 @@ def mean_writes(model: LanguageModel, shown: Sequence[Stimulus], n: int) -> Writ
     Cost: one forward pass per stimulus.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> writes = mean_writes(cat, cat.stimuli(["the old cat", "the old dog"]), 4)
         >>> writes.each.shape[0], writes.each.shape[2]
@@ -192,8 +194,8 @@ def mean_writes(model: LanguageModel, shown: Sequence[Stimulus], n: int) -> Writ
     total: Writes | None = None
     step = rows_at_once(model, n)
     for some in (shown[k : k + step] for k in range(0, len(shown), step)):
-        found = writes_of(model, some)
-        each, streams = found.each.sum(0, keepdim=True), {p: x.sum(0, keepdim=True) for p, x in found.streams.items()}
+        writes = writes_of(model, some)
+        each, streams = writes.each.sum(0, keepdim=True), {p: x.sum(0, keepdim=True) for p, x in writes.streams.items()}
         if total is not None:
             each, streams = total.each + each, {path: total.streams[path] + x for path, x in streams.items()}
         total = Writes(each, streams)

@@ -19,7 +19,7 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.regions import Fill
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.model import Model
 
@@ -100,6 +100,7 @@ def measure_sets(
             progress(done, total)
 
 
+@checked
 def count_rows(n_cases: Natural, n_sets: Natural, *, counterparts: bool = True) -> int:
     """Count the rows of forward passes that sets of units take: one for each set, and both ends of every case.
 
@@ -146,7 +147,7 @@ def measure_changes(
     Cost: a forward pass per list.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> from patchclamp.core.intervention import change
@@ -154,11 +155,11 @@ def measure_changes(
         >>> measure_changes(cat, cat_row, m, [[], [change("ablate", "blocks.0.mlp.act", [7])]]).round(1).tolist()
         [4.0, -4.0]
     """
-    found = []
+    parts = []
     for start in range(0, len(cells), batch_size):
         with turn():
             part = model.sweep(shown, metric, cells[start : start + batch_size], batch_size=batch_size)
-        found.append(widened(part).cpu().double().numpy())
+        parts.append(upcast(part).cpu().double().numpy())
         if progress is not None:
             progress(min(start + batch_size, len(cells)), len(cells))
-    return np.concatenate(found) if found else np.zeros(0)
+    return np.concatenate(parts) if parts else np.zeros(0)

@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.regions import Fill, fill_regions, grid_regions
 from patchclamp.core.stimulus import Picture
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class RegionSets:
     """Hold sets of regions of images: squares of a grid.

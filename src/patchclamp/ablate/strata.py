@@ -15,7 +15,7 @@ from patchclamp.core.controls import Stratum, kind_at
 from patchclamp.core.keys import Part
 from patchclamp.core.scores import KINDS
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import encode
 from patchclamp.subjects.model import Model
 
@@ -39,7 +39,7 @@ def read_parts(parts: Sequence[str]) -> tuple[list[Where], Int[np.ndarray, " par
     """Return the site, basis and position of every unit, and its index there; a key is parsed once per site."""
     heads: dict[str, UnitKey] = {}
     places: dict[tuple[str, str], Where] = {}
-    found, units = [], np.zeros(len(parts), dtype=np.int64)
+    where, units = [], np.zeros(len(parts), dtype=np.int64)
     for i, part in enumerate(parts):
         head, _, tail = part.rpartition("/")
         unit, _, at = tail.partition("@")
@@ -48,9 +48,9 @@ def read_parts(parts: Sequence[str]) -> tuple[list[Where], Int[np.ndarray, " par
         if (head, at) not in places:
             key = replace(heads[head], position=None) if not at else UnitKey.parse(part)
             places[head, at] = Where(key.site, key.basis, key.position, kind_at(key.site, key.basis))
-        found.append(places[head, at])
+        where.append(places[head, at])
         units[i] = int(unit)
-    return found, units
+    return where, units
 
 
 def arrange_parts(parts: Sequence[Part]) -> tuple[Int[np.ndarray, " part"], list[Stratum], list[int]]:
@@ -115,13 +115,14 @@ def measure_moves(
     Cost: a forward pass per case, and one per counterpart.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.core.metric import Metric
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> cases = Cases.of(cat.stimuli("the old cat"), m)
         >>> sizes, _ = measure_moves(cat, ["blocks.0.mlp.act/neurons/7"], cases, Baseline("zero"))
         >>> sizes.round(1).tolist()
-        []
+        [3.0]
     """
     keys = [part if isinstance(part, str) else part[0] for part in parts]
     names = list(dict.fromkeys(keys))
@@ -130,7 +131,7 @@ def measure_moves(
     for i, place in enumerate(places):
         members.setdefault((place.site, place.basis), []).append(i)
     at = np.array([-1 if place.position is None else place.position for place in places])
-    found = np.zeros((2, len(names)))
+    sums = np.zeros((2, len(names)))
     paths = list(dict.fromkeys(site for site, _ in members))
     for some in cases.batches(AT_ONCE):
         own = [cases.shown[int(i)] for i in some]
@@ -140,12 +141,12 @@ def measure_moves(
         for (site, basis), listed in members.items():
             x = here[site].unflatten(0, (len(own), -1))
             other = None if baseline.kind == "zero" else there[site].expand_as(x)
-            for row, values in zip(found, _norms(model, site, basis, x, other), strict=True):
+            for row, values in zip(sums, _norms(model, site, basis, x, other), strict=True):
                 summed = np.concatenate([values, values.sum(0, keepdims=True)])  # −1 is everywhere
                 is_there = at[listed] < len(values)
                 row[listed] += np.where(is_there, summed[np.where(is_there, at[listed], 0), units[listed]], 0.0)
     numbers = {name: i for i, name in enumerate(names)}
-    sizes, loudness = found[:, [numbers[key] for key in keys]] / len(cases)
+    sizes, loudness = sums[:, [numbers[key] for key in keys]] / len(cases)
     return sizes, loudness
 
 
@@ -161,11 +162,11 @@ def _norms(
     if known.kind == "directions":
         f = encode(known, x.flatten(0, 1))
         moved = f if other is None else f - encode(known, other.flatten(0, 1))
-        found = [widened(v).double().abs().unflatten(0, x.shape[:2]) for v in (moved, f)]
+        norms = [upcast(v).double().abs().unflatten(0, x.shape[:2]) for v in (moved, f)]
     else:
         n_units = {"heads": model.site(path).n_heads, "whole": 1}.get(basis, x.shape[-1])
-        pairs = [widened(v).double() for v in (x if other is None else x - other, x)]
+        pairs = [upcast(v).double() for v in (x if other is None else x - other, x)]
         axes = (1, 3) if basis == "channels" else (3,)
-        found = [torch.linalg.vector_norm(v.unflatten(-1, (n_units, -1)), dim=axes) for v in pairs]
-        found = [v[:, None] if basis == "channels" else v for v in found]
-    return [v.sum(0).cpu().numpy() for v in found]
+        norms = [torch.linalg.vector_norm(v.unflatten(-1, (n_units, -1)), dim=axes) for v in pairs]
+        norms = [v[:, None] if basis == "channels" else v for v in norms]
+    return [v.sum(0).cpu().numpy() for v in norms]

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from patchclamp.ablate.baseline import Baseline
 from patchclamp.ablate.cases import Cases, How, Measured
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.keys import UnitIndex
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import Units, count_units
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.engine import Restart
@@ -28,6 +29,7 @@ COPIES = 6
 """Values of the widest site that one forward pass holds at a time, as the memory estimate counts them."""
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class First:
     """Mark the first keys of an order when marks are read: a set that takes no memory of its own.
@@ -89,6 +91,7 @@ class Members:
         return int(self.positions.max(initial=-1))
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class UnitSets:
     """Hold sets of units.
@@ -201,7 +204,7 @@ class UnitSets:
                     shown, metric = [own[i] for i in rows], cases.metric(some[rows])
                     values = model.measure(shown, metric, interventions=changes, restart=restart)
                     own_sets = np.repeat(sets, len(own)) if cells is None else sets
-                    yield some[rows], own_sets, widened(values).cpu().double().numpy()
+                    yield some[rows], own_sets, upcast(values).cpu().double().numpy()
 
 
 def _parts(
@@ -220,6 +223,7 @@ def _parts(
         yield sets[which[k : k + how.batch_size]], cells[k : k + how.batch_size]
 
 
+@checked
 def locate_units(model: Model, keys: Sequence[str | UnitKey] | UnitIndex) -> list[Members]:
     """Group keys by site and basis, in forward order.
 
@@ -231,7 +235,7 @@ def locate_units(model: Model, keys: Sequence[str | UnitKey] | UnitIndex) -> lis
         PatchclampError: no such site, basis or unit, or a generation step.
     """
     if isinstance(keys, UnitIndex):
-        found = [_of_block(model, keys, number) for number in range(len(keys.blocks))]
+        located = [_of_block(model, keys, number) for number in range(len(keys.blocks))]
     else:
         rows: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
         for place, part in enumerate(keys):
@@ -244,12 +248,12 @@ def locate_units(model: Model, keys: Sequence[str | UnitKey] | UnitIndex) -> lis
                 )
             at = -1 if key.position is None else key.position
             rows.setdefault((key.site, key.basis), []).append((place, key.index, at))
-        found = []
+        located = []
         for (path, name), own in rows.items():
             basis = model.basis_at(path, name)
             places, units, positions = np.array(own, dtype=np.int64).T
-            found.append(Members(path, basis, count_units(basis, model.site(path)), places, units, positions))
-    for member in found:
+            located.append(Members(path, basis, count_units(basis, model.site(path)), places, units, positions))
+    for member in located:
         beyond = member.units.max(initial=-1) >= member.n_units
         if beyond or (isinstance(member.places, slice) and member.size != member.n_units * (member.n_places or 1)):
             raise PatchclampError(
@@ -258,7 +262,7 @@ def locate_units(model: Model, keys: Sequence[str | UnitKey] | UnitIndex) -> lis
                 remedy="Name units of this model.",
             )
     forward = {site.path: i for i, site in enumerate(model.sites())}
-    return sorted(found, key=lambda member: forward.get(member.path, len(forward)))
+    return sorted(located, key=lambda member: forward.get(member.path, len(forward)))
 
 
 def _of_block(model: Model, index: UnitIndex, number: int) -> Members:
@@ -329,8 +333,8 @@ class _Job:
         first, second = self._located
         if not any(isinstance(member.places, slice) for member in self.members):
             return first[places], second[places]
-        found = np.searchsorted(second, places, side="right") - 1
-        return first[found], places - second[found]
+        numbers = np.searchsorted(second, places, side="right") - 1
+        return first[numbers], places - second[numbers]
 
     @cached_property
     def _listed(self) -> Int[np.ndarray, "3 key"]:
@@ -356,12 +360,12 @@ class _Job:
     @cached_property
     def touched(self) -> Bool[np.ndarray, "set member"]:
         """At which members each set replaces something."""
-        found = np.zeros((len(self.rows), len(self.members)), dtype=bool)
-        found[self._listed[0], self._listed[1]] = True
+        changed = np.zeros((len(self.rows), len(self.members)), dtype=bool)
+        changed[self._listed[0], self._listed[1]] = True
         for i, row in enumerate(self.rows):
             if row.dtype == bool or self.keep:
-                found[i] = [self._own(k, np.array([i])).any() for k in range(len(self.members))]
-        return found
+                changed[i] = [self._own(k, np.array([i])).any() for k in range(len(self.members))]
+        return changed
 
     @cached_property
     def first_layers(self) -> Int[np.ndarray, " set"]:

@@ -19,7 +19,7 @@ LEAST = 100
 
 
 @dataclass(frozen=True)
-class Shown:
+class NotebookPage:
     """A page in a frame, which a notebook draws where an expression ends a cell.
 
     Args:
@@ -49,9 +49,9 @@ class _Served:
     def __init__(self, path: Path, model: str | None) -> None:
         import uvicorn
 
-        from patchclamp.atlas.serve.server import guarded
+        from patchclamp.atlas.serve.server import guard_atlas
 
-        app = guarded(path, model=model)
+        app = guard_atlas(path, model=model)
         listening = socket.create_server((HOST, 0))
         self.address = f"http://{HOST}:{listening.getsockname()[1]}"
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
@@ -77,7 +77,7 @@ _lock = threading.Lock()
 @checked
 def show(
     key: str | UnitKey, *, atlas: str | Path | Atlas | None = None, model: str | None = None, height: int = 900
-) -> Shown:
+) -> NotebookPage:
     """Show a unit's page in a notebook.
 
     The first call serves the atlas on a free port of 127.0.0.1, from a thread of this process; later ones use the same
@@ -116,11 +116,11 @@ def show(
         )
     source = atlas if isinstance(atlas, Atlas) else Atlas(atlas)
     unit = source.unit(str(key))
-    address = _serving(source.reading.folder, model).address
-    return Shown(f"{address}/units/{quote(unit.key)}", unit.key, height)
+    address = _server_of(source.reading.folder, model).address
+    return NotebookPage(f"{address}/units/{quote(unit.key)}", unit.key, height)
 
 
-def _serving(path: Path, model: str | None) -> _Served:
+def _server_of(path: Path, model: str | None) -> _Served:
     with _lock:
         found = _served.get((path, model))
         if found is None or not found.alive():

@@ -51,10 +51,10 @@ def attribute(
         >>> str(attribute(load("organism:cat"), task).top(1)[0])
         'cat/blocks.0.mlp.act/neurons/7@3'
     """
-    found: Scores = find_method(method or find_default("attribute"), "attribute")(
+    scores: Scores = find_method(method or find_default("attribute"), "attribute")(
         subject, task, seed=seed, progress=progress, **options
     )
-    return found
+    return scores
 
 
 make_callable(__name__, attribute)

@@ -24,7 +24,7 @@ from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ROWS
 from patchclamp.subjects.model import Model
 
@@ -90,6 +90,16 @@ def score_batch(
 
     Cost: Gradient: one forward and one backward per case, a forward per counterpart. PathIntegral: a forward per case
     and site, and ``steps`` forwards and backwards. Replacement: a row of a restarted forward per unit.
+
+    Example:
+        >>> from patchclamp.attribute.nodes import unit_blocks
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> blocks = unit_blocks(cat, {"blocks.0.mlp.act": "neurons"}, None)
+        >>> batch = score_batch(cat, cat.stimuli("the old cat"), None, m, blocks, Gradient())
+        >>> batch.scores["blocks.0.mlp.act"].shape
+        (1, 16)
     """
     n_cases, paths = len(shown), [block.site for block in blocks]
     gaps: dict[str, float] = {}
@@ -140,7 +150,7 @@ def _replace_sites(
     """Return m of every case with the whole site at its baseline: what the scores of its units must sum to."""
     whole = block.basis if kind_of(block.basis) == "feature" else "neurons"
     changes = [[baseline.replace_site(block.site, whole, row=i)] for i in range(len(shown))]
-    return np.asarray(widened(model.measure(shown, metric, interventions=changes)).cpu().double().numpy())
+    return np.asarray(upcast(model.measure(shown, metric, interventions=changes)).cpu().double().numpy())
 
 
 def _replace_units(

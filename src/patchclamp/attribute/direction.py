@@ -1,5 +1,6 @@
 """Which run is patched into: there gradients are taken and units replaced."""
 
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.cases import ReadTask
 
@@ -14,8 +15,12 @@ def check_direction(direction: str) -> None:
     Raises:
         PatchclampError: neither noise nor denoise.
     """
-    if direction not in DIRECTIONS:
-        raise PatchclampError(expected="noise or denoise", got=repr(direction), remedy="Say which run is patched into.")
+    one_of(
+        "direction",
+        direction,
+        DIRECTIONS,
+        remedy="denoise patches clean values into corrupted runs, noise the reverse.",
+    )
 
 
 def orient(cases: ReadTask, direction: str) -> tuple[ReadTask, float]:

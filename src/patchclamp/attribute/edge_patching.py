@@ -15,11 +15,19 @@ from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.residual_edges import Writes, edge_map, measured_from, mlp_writes, projected, put, writes_of
+from patchclamp.subjects.residual_edges import (
+    Writes,
+    edge_map,
+    measure_stream,
+    mlp_writes,
+    project_qkv,
+    set_rows,
+    writes_of,
+)
 
 ROWS = 128
 
@@ -65,7 +73,7 @@ def patch_edges(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> scores = patch_edges(cat, cat.read(task))
@@ -119,24 +127,24 @@ class _Patching:
         if spot is not None:
             change = torch.zeros_like(change)
             change[:, spot] = self.change[:, spot]
-        found = []
+        parts = []
         for layer in range(self.graph.n_layers):
-            found.append(self._into_heads(layer, change))
-            found.append(self._into_mlp(layer, change))
+            parts.append(self._into_heads(layer, change))
+            parts.append(self._into_mlp(layer, change))
         streams = self.base.streams[self.graph.stream(None)] + change
         for part in streams.split(self.batch_size):
-            found.append(measured_from(self.model, self.graph, [self.shown] * len(part), self.metric, part))
-        return torch.cat([widened(x) for x in found]).cpu().double().numpy()
+            parts.append(measure_stream(self.model, self.graph, [self.shown] * len(part), self.metric, part))
+        return torch.cat([upcast(x) for x in parts]).cpu().double().numpy()
 
     def _into_mlp(self, layer: int, change: Tensor) -> Tensor:
         seen = int(self.graph.seen[self.graph.queries(layer).stop])
         stream = self.base.streams[self.graph.stream(layer, mlp=True)]
-        found = []
+        measured = []
         for part in (stream + change[:seen]).split(self.batch_size):
             rows = [self.shown] * len(part)
             written = mlp_writes(self.model, self.graph, rows, layer, part)
-            found.append(self._measure(layer, {f"blocks.{layer}.mlp.write": written}))
-        return torch.cat(found)
+            measured.append(self._measure(layer, {f"blocks.{layer}.mlp.write": written}))
+        return torch.cat(measured)
 
     def _into_heads(self, layer: int, change: Tensor) -> Tensor:
         """Return m of every edge into a block's queries, keys and values, reader by reader."""
@@ -144,9 +152,9 @@ class _Patching:
         seen = int(self.graph.seen[block.start])
         stream = self.base.streams[self.graph.stream(layer)]
         parts = list((torch.cat([stream, stream + change[:seen]])).split(self.batch_size))
-        made = [projected(self.model, self.graph, [self.shown] * len(x), layer, x) for x in parts]
+        made = [project_qkv(self.model, self.graph, [self.shown] * len(x), layer, x) for x in parts]
         variants = {path: torch.cat([one[path] for one in made]) for path in self.graph.slots(layer)}
-        found = []
+        measured = []
         for cells in self._chunks((block.stop - block.start) * seen):
             given = {path: x[:1].expand(len(cells), -1, -1, -1).clone() for path, x in variants.items()}
             for row, cell in enumerate(cells):
@@ -154,8 +162,8 @@ class _Patching:
                 path, place = next(item for item in self.graph.slots(layer).items() if reader < item[1].stop)
                 head = reader - place.start
                 given[path][row, :, head] = variants[path][1 + writer, :, head]
-            found.append(self._measure(layer, {path: x.flatten(2) for path, x in given.items()}))
-        return torch.cat(found)
+            measured.append(self._measure(layer, {path: x.flatten(2) for path, x in given.items()}))
+        return torch.cat(measured)
 
     def _chunks(self, n: int) -> Iterator[range]:
         return (range(k, min(k + self.batch_size, n)) for k in range(0, n, self.batch_size))
@@ -165,5 +173,5 @@ class _Patching:
         n = len(next(iter(given.values())))
         stream = self.base.streams[self.graph.stream(layer)].to(self.model.dtype)
         restart = Restart(layer, stream.expand(n, *stream.shape[1:]))
-        changes = [put(path, x) for path, x in given.items()]
+        changes = [set_rows(path, x) for path, x in given.items()]
         return self.model.measure([self.shown] * n, self.metric, interventions=changes, restart=restart)

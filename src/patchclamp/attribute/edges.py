@@ -18,20 +18,20 @@ from patchclamp.core.method import Method
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Keep, Progress, keep_nothing
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.memory import free_memory
-from patchclamp.subjects.relevance_rules import held
+from patchclamp.subjects.relevance_rules import linearised_norm
 from patchclamp.subjects.residual_edges import (
     MEMORY,
+    attention_output,
     edge_map,
     exit_norm,
     head_outputs,
     row_bytes,
     rows_at_once,
-    summed,
 )
 
 
@@ -91,7 +91,7 @@ def attribute_edges(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> str(attribute_edges(cat, cat.read(task), method="relp").top(1)[0])
@@ -121,18 +121,18 @@ def attribute_edges(
         shown = [ends.clean[i] for i in some]
         other = _run(model, graph, [ends.counterpart[i] for i in some])
         clean = _run(model, graph, shown) if integrated else None
-        found: Tensor | None = None
+        per_edge: Tensor | None = None
         for alpha, weight in path:
             start = None if clean is None else _between(graph, clean, other, float(alpha))
             traced = _Traced(model, graph, shown, ends.metric(some), ruled, start)
             change = _changes(model, graph, traced.values if clean is None else clean, other)
             here = traced.edges(change, by_position) * (sign * float(weight))
-            found = here if found is None else found.add_(here)
+            per_edge = here if per_edge is None else per_edge.add_(here)
             done += len(some)
             if progress is not None:
                 progress(done, total)
-        assert found is not None
-        return {"scores": found.flatten(1).cpu().numpy()}
+        assert per_edge is not None
+        return {"scores": per_edge.flatten(1).cpu().numpy()}
 
     for number, some in enumerate(ends.batches_by_length(rows_at_once(model, max(map(len, ends.clean)))), start=1):
         kept = keep(f"batch-{number:05d}", partial(score, some, done))
@@ -164,6 +164,14 @@ def edge_memory(model: LanguageModel, cases: ReadTask, *, by_position: bool = Fa
 
     Returns:
         int: bytes besides the model's own.
+
+    Example:
+        >>> from patchclamp.core.task import Task
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> edge_memory(cat, cat.read(task), by_position=False) >= MEMORY
+        True
     """
     per_edge = max(map(len, cases.clean)) if by_position else 1
     scores = 4 * len(cases) * len(edge_map(model)) * per_edge
@@ -207,15 +215,15 @@ def _changes(
     """Return u(x) − u(x′) of every writer, heads before any exit norm."""
 
     def change(path: str) -> Tensor:
-        return widened(clean[path]) - widened(other[path])
+        return upcast(clean[path]) - upcast(other[path])
 
     embedded = change(graph.stream(0))
-    found = embedded.new_empty(len(embedded), len(graph.writers), *embedded.shape[1:])
-    found[:, 0] = embedded
+    changes = embedded.new_empty(len(embedded), len(graph.writers), *embedded.shape[1:])
+    changes[:, 0] = embedded
     for layer in range(graph.n_layers):
-        found[:, graph.heads(layer)] = head_outputs(model, layer, change(f"blocks.{layer}.attn.z"))
-        found[:, graph.mlp(layer)] = change(f"blocks.{layer}.mlp.write")
-    return found
+        changes[:, graph.heads(layer)] = head_outputs(model, layer, change(f"blocks.{layer}.attn.z"))
+        changes[:, graph.mlp(layer)] = change(f"blocks.{layer}.mlp.write")
+    return changes
 
 
 # -- what readers read ------------------------------------------------------------------------------------------------
@@ -255,8 +263,10 @@ class _Traced:
         made = [*self.read, graph.stream(None)]
         ends = [self.held[path] for path in made]
         # Rules may hold what stands between: nothing passes then, and no gradient is a gradient of zero.
-        found = torch.autograd.grad(measured, ends, torch.ones_like(measured), retain_graph=True, allow_unused=True)
-        gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(ends, found, strict=True)]
+        gradients_or_none = torch.autograd.grad(
+            measured, ends, torch.ones_like(measured), retain_graph=True, allow_unused=True
+        )
+        gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(ends, gradients_or_none, strict=True)]
         self.gradients = dict(zip(made, gradients, strict=True))
 
     @property
@@ -269,11 +279,11 @@ class _Traced:
     ) -> Float[Tensor, "row edge ..."]:
         """Return Σ_d (u(x) − u(x′)) · ∂m/∂(input of v) of every edge, by position or summed."""
         change = self._after_norms(change)
-        found = []
+        blocks = []
 
         def score(into: Float[Tensor, "reader row position d_model"], n_writers: int) -> None:
             to = "nrwp" if positions else "nrw"
-            found.append(torch.einsum(f"rnpd,nwpd->{to}", widened(into), change[:, :n_writers]).flatten(1, 2))
+            blocks.append(torch.einsum(f"rnpd,nwpd->{to}", upcast(into), change[:, :n_writers]).flatten(1, 2))
 
         for layer in range(self.graph.n_layers):
             for path, place in self.graph.slots(layer).items():
@@ -281,7 +291,7 @@ class _Traced:
             path = f"blocks.{layer}.mlp.write"
             score(self._back(path, self.gradients[path][None]), int(self.graph.seen[self.graph.queries(layer).stop]))
         score(self.gradients[self.graph.stream(None)][None], len(self.graph.writers))
-        return torch.cat(found, 1)
+        return torch.cat(blocks, 1)
 
     def _into_heads(self, path: str, n_heads: int) -> Float[Tensor, "head row position d_model"]:
         """Return m's gradient at the stream, as each head's query (key, value) alone hands it on."""
@@ -315,10 +325,10 @@ class _Traced:
             norm = exit_norm(self.model, layer)
             assert norm is not None
             heads = self.graph.heads(layer)
-            y = summed(self.model, layer, self.held[f"blocks.{layer}.attn.z"].detach())[:, None]
+            y = attention_output(self.model, layer, self.held[f"blocks.{layer}.attn.z"].detach())[:, None]
             if "ln" in self.rules:
                 with torch.no_grad():
-                    change[:, heads] = held(norm, self.model.covered().gain, y)(change[:, heads])
+                    change[:, heads] = linearised_norm(norm, self.model.covered().gain, y)(change[:, heads])
             else:
                 each = change[:, heads].to(y)
                 change[:, heads] = torch.autograd.functional.jvp(norm, y.expand_as(each), each)[1].to(change)

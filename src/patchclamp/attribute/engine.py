@@ -19,7 +19,7 @@ from patchclamp.core.task import Task
 from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.plain import model_of
-from patchclamp.subjects.residual_edges import with_edges
+from patchclamp.subjects.residual_edges import require_edges
 
 SITES = {"node": ("node",), "neuron": ("neuron", "head"), "feature": ("neuron", "head", "feature")}
 
@@ -109,7 +109,7 @@ def score_task(
 
     Example:
         >>> from patchclamp.attribute.rules import Gradient
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> str(score_task(cat, task, Gradient(), level="neuron").top(1)[0])
@@ -137,7 +137,7 @@ def score_task(
         )
         return replace(nodes, task=cases.task.hash)
     if level == "edge":
-        subject = with_edges(subject)
+        subject = require_edges(subject)
     cases = subject.read(task)
     if level == "edge":
         if sites is not None:
@@ -146,13 +146,13 @@ def score_task(
                 got=", ".join(sites)[:80],
                 remedy="Leave sites out: edges have their own.",
             )
-        found = score_edges(
+        scores = score_edges(
             subject, cases, method=rule, direction=direction, by_position=by_position, progress=progress
         )
-        return replace(found, task=cases.task.hash)
+        return replace(scores, task=cases.task.hash)
     if sites is None:
         sites = own_sites(model_of(subject, cases), level)
-    found = attribute_pairs(
+    scores = attribute_pairs(
         subject,
         cases,
         level=level,
@@ -162,4 +162,4 @@ def score_task(
         by_position=by_position or (len(task) == 1 and sites is None),
         progress=progress,
     )
-    return replace(found, task=cases.task.hash)
+    return replace(scores, task=cases.task.hash)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from patchclamp.ablate import Baseline
 from patchclamp.core.basis import Basis
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import encode
 
 PLAIN = {"neurons": "neuron", "heads": "head", "channels": "channel", "whole": "site"}
@@ -90,8 +90,8 @@ def feature_delta_times_gradient(
         >>> feature_delta_times_gradient(basis, torch.tensor([[2.0]]), torch.tensor([[5.0, 0.5]])).tolist()
         [[1.0]]
     """
-    wide = widened(gradient)
-    return widened(delta) * (wide @ directions(basis, wide).T)
+    wide = upcast(gradient)
+    return upcast(delta) * (wide @ directions(basis, wide).T)
 
 
 def directions(basis: Basis, like: Tensor) -> Float[Tensor, "unit width"]:

@@ -18,7 +18,7 @@ from patchclamp.core.intervention import Intervention, Source
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.recording import Recording
 from patchclamp.core.stimulus import Shown
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.model import Model
@@ -64,7 +64,7 @@ def make_baseline(model: Model, sites: Sequence[str], *, corrupted: Shown | None
     Cost: a forward pass if there is a corrupted prompt.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> [dog] = cat.stimuli("the old dog")
         >>> make_baseline(cat, ["blocks.0.mlp.act"], corrupted=dog).kind, make_baseline(cat, []).kind
@@ -92,7 +92,7 @@ def run_metric(
     Cost: one forward pass.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> values, measured = run_metric(cat, cat.stimuli("the old cat"), m, ["blocks.0.mlp.act"])
@@ -100,7 +100,7 @@ def run_metric(
         ((4, 16), [4.0])
     """
     run = model.run(list(shown), record=paths, logits=metric.positions)
-    return run.recording, np.asarray(metric(widened(run.logits)).cpu().double().numpy())
+    return run.recording, np.asarray(metric(upcast(run.logits)).cpu().double().numpy())
 
 
 def record(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Recording:
@@ -115,6 +115,12 @@ def record(model: Model, shown: Sequence[Shown], paths: Sequence[str]) -> Record
         Recording: ``(row, width)`` by site.
 
     Cost: one forward pass, up to the last site.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> tuple(record(cat, cat.stimuli("the old cat"), ["blocks.0.mlp.act"])["blocks.0.mlp.act"].shape)
+        (4, 16)
     """
     return model.run(list(shown), record=paths, logits=False).recording
 
@@ -146,6 +152,16 @@ def differentiate_ends(
     Source: 2403.00745 for the gradient, 2508.21258 for the rules.
 
     Cost: two forward passes and one backward; one and one without others.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> ends = differentiate_ends(
+        ...     cat, cat.stimuli("the old cat"), None, m, ["blocks.0.mlp.act"], (), plain=Baseline("zero")
+        ... )
+        >>> ends.metric_clean.round(1).tolist()
+        [4.0]
     """
     run = model.differentiate(list(shown), metric, paths, rules=rules)
     baseline = plain if others is None else corrupted_baseline(record(model, others, paths))
@@ -179,7 +195,7 @@ def delta_times_gradient(
         learnt = model.basis_at(path, basis)
         delta = delta_from_baseline(learnt, path, x, baseline)  # (row, unit)
         return feature_delta_times_gradient(learnt, delta, gradient).double()
-    products = (widened(x - baseline.at(path, x)) * widened(gradient)).double()  # (row, width)
+    products = (upcast(x - baseline.at(path, x)) * upcast(gradient)).double()  # (row, width)
     if basis == "channels":
         return products.T.sum(-1)[None]  # one map: (width, row) → (1, channel)
     n_units = count_units(model.basis_at(path, basis), model.site(path))
@@ -217,6 +233,15 @@ def integrate_path(
     Source: 1703.01365, equation 1. Departs from it in hidden units for inputs and in Gauss-Legendre points.
 
     Cost: prompts · steps rows forward and backward, restarted at the site's block.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
+        >>> shown, site = cat.stimuli("the old cat"), "blocks.0.mlp.act"
+        >>> x = record(cat, shown, [site])[site]
+        >>> tuple(integrate_path(cat, shown, m, site, "neurons", x, Baseline("zero"), 2).shape)
+        (4, 16)
     """
     site, n = model.site(path), len(shown)
     if kind_of(basis) == "feature":
@@ -230,7 +255,7 @@ def integrate_path(
         stream = record(model, shown, [name])[name].unflatten(0, (n, -1))  # (prompt, position, d_model)
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on [−1, 1]: halved to lie on [0, 1]
     points = [(i, a, w) for i in range(n) for a, w in zip((nodes + 1) / 2, weights / 2, strict=True)]
-    gradient = torch.zeros_like(widened(stop))  # ∫ ∂m/∂n dα, (prompt, position, width)
+    gradient = torch.zeros_like(upcast(stop))  # ∫ ∂m/∂n dα, (prompt, position, width)
     most = rows or ROWS
     for first in range(0, len(points), most):
         part = points[first : first + most]
@@ -241,7 +266,7 @@ def integrate_path(
         restart = None if stream is None else Restart(site.layer or 0, stream[which])
         own = metric if isinstance(metric, Metric) else EachMetric(tuple(metric.metrics[i] for i in which))
         run = model.differentiate(patch.stimuli, own, [path], interventions=changes, restart=restart)
-        each = widened(run.gradients[path]).unflatten(0, (len(part), -1))  # (point, position, width)
+        each = upcast(run.gradients[path]).unflatten(0, (len(part), -1))  # (point, position, width)
         for (i, _, weight), one in zip(part, each, strict=True):
             gradient[i] += float(weight) * one
     return delta_times_gradient(model, path, basis, x, baseline, gradient.flatten(0, 1))

@@ -15,7 +15,7 @@ from patchclamp.core.keys import Block
 from patchclamp.core.recording import Recording
 from patchclamp.core.scores import Scores
 from patchclamp.core.site import Site
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.bases import count_units, encode
 from patchclamp.subjects.model import Model
 
@@ -90,7 +90,7 @@ def pattern_sites(model: Model, patterns: Sequence[str], level: str) -> dict[str
         PatchclampError: a pattern that names no site, or units that a site does not have.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> pattern_sites(cat, ["blocks.0.mlp.act", "blocks.0.attn.z"], "neuron")
         {'blocks.0.attn.z': 'heads', 'blocks.0.mlp.act': 'neurons'}
@@ -118,7 +118,7 @@ def count_nodes(model: Model, n_positions: int, levels: Sequence[str]) -> int:
         int: positions times units, summed over sites.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> count_nodes(cat, 4, ["neuron"]), count_nodes(cat, 4, ["neuron", "head"])
         (128, 160)
@@ -140,7 +140,7 @@ def shape_of(model: Model, path: str, basis: str, n_positions: int) -> tuple[int
         tuple: positions and units.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> shape_of(cat, "blocks.0.mlp.act", "neurons", 4)
         (4, 16)
@@ -161,7 +161,7 @@ def unit_blocks(model: Model, sites: Mapping[str, str], n_positions: int | None)
         list: a block of keys per site, in the order given.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> [block] = unit_blocks(cat, {"blocks.0.mlp.act": "neurons"}, 4)
         >>> block.n_units, block.n_places, block.size
@@ -189,26 +189,26 @@ def by_unit(values: Any, site: Site, basis: str) -> Float[np.ndarray, "position 
 
     Example:
         >>> import torch
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> by_unit(torch.zeros(4, 16), cat.site("blocks.0.mlp.act"), "neurons").shape
         (4, 16, 1)
     """
     if basis == "channels":
-        return widened(values).cpu().double().numpy().T[None]
+        return upcast(values).cpu().double().numpy().T[None]
     n_units = {"heads": site.n_heads, "whole": 1}.get(basis, site.width)
-    return widened(values).cpu().double().numpy().reshape(len(values), n_units, -1)
+    return upcast(values).cpu().double().numpy().reshape(len(values), n_units, -1)
 
 
 def idle_units(scores: Scores) -> Bool[np.ndarray, " node"]:
     """Return which units are features at their baseline, as most are: replacing them does nothing."""
     sizes = scores.measures["size"]
-    found = np.zeros(len(scores), dtype=bool)
+    idle = np.zeros(len(scores), dtype=bool)
     for block in scores.units.blocks:
         if kind_of(block.basis) == "feature":
             span = scores.units.span(block.site, block.basis)
-            found[span] = sizes[span] == 0
-    return found
+            idle[span] = sizes[span] == 0
+    return idle
 
 
 def unit_strata(scores: Scores) -> list[Stratum]:
@@ -234,14 +234,14 @@ def distances(model: Model, path: str, basis: str, x: Any, baseline: Baseline) -
 
     Example:
         >>> import torch
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> x = torch.full((4, 16), -2.0)
         >>> distances(cat, "blocks.0.mlp.act", "neurons", x, Baseline("zero"))[0, :2].tolist()
         [2.0, 2.0]
     """
     if kind_of(basis) == "feature":
-        return widened(delta_from_baseline(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
+        return upcast(delta_from_baseline(model.basis_at(path, basis), path, x, baseline)).abs().cpu().double().numpy()
     return np.linalg.norm(by_unit(x - baseline.at(path, x), model.site(path), basis), axis=-1)
 
 
@@ -266,7 +266,7 @@ def measure_units(
         sizes.append(distances(model, path, basis, values[path], baseline).ravel())
         if kind_of(basis) == "feature":
             f = encode(model.basis_at(path, basis), values[path])
-            activations.append(widened(f).cpu().double().numpy().ravel())
+            activations.append(upcast(f).cpu().double().numpy().ravel())
             continue
         x = by_unit(values[path], model.site(path), basis)
         activations.append((x[..., 0] if x.shape[-1] == 1 else np.linalg.norm(x, axis=-1)).ravel())

@@ -15,6 +15,7 @@ from patchclamp.attribute.options import UnitLevel
 from patchclamp.attribute.provenance import scores_over
 from patchclamp.attribute.rules import Gradient, Magnitude, PathIntegral, Replacement, Rule, describe_rule, find_rule
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least, one_of
 from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.keys import UnitIndex
 from patchclamp.core.method import Method
@@ -242,7 +243,7 @@ def cost_of(
 
     Example:
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cost_of(cat, cat.read(task)).forward
@@ -282,12 +283,8 @@ def _find_sites(
     by_position: bool,
 ) -> dict[str, str]:
     """Return the sites of a level with their bases, once everything is in order."""
-    if level not in SITES:
-        raise PatchclampError(
-            expected=f"a level among {', '.join(SITES)}", got=repr(level), remedy="attribute_edges scores edges."
-        )
-    if batch_size < 1:
-        raise PatchclampError(expected="at least 1 pair in a batch", got=str(batch_size), remedy="Give a larger one.")
+    one_of("level", level, SITES, remedy="attribute_edges scores edges.")
+    at_least("a batch size", batch_size, 1)
     n_places = check_one_length(cases) if by_position else 0
     if patterns is None and not model.levels and level != "feature":
         raise PatchclampError(

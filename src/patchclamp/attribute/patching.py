@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
 from patchclamp.ablate import Baseline, Cases, UnitSets, measure_sets
-from patchclamp.attribute.direction import DIRECTIONS
+from patchclamp.attribute.direction import check_direction
 from patchclamp.attribute.patching_grid import USUAL, Grid, grid_of, sites_named
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.keys import Block, UnitIndex
 from patchclamp.core.provenance import Provenance, read_versions
@@ -124,7 +125,7 @@ def plan_patching(
         PatchclampError: as ``patch_sites``.
 
     Example:
-        >>> from patchclamp.opening import load, open_task
+        >>> from patchclamp.loaders import load, open_task
         >>> cat = load("organism:cat")
         >>> plan_patching(cat, cat.read(open_task("planted", cat)), "neuron").n_cells
         128
@@ -157,12 +158,8 @@ class Patching:
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS or self.batch_size < 1:
-            raise PatchclampError(
-                expected="direction denoise or noise, and at least 1 cell per pass",
-                got=f"{self.direction!r}, {self.batch_size}",
-                remedy="denoise patches clean values into corrupted runs, noise the other way round.",
-            )
+        check_direction(self.direction)
+        at_least("a batch size", self.batch_size, 1)
         if self.grid.how != "all":
             check_places(
                 self.model, [path for path, _ in self.sites], len(self.cases.clean[0]), "Take positions='all'."
@@ -330,8 +327,8 @@ class Patching:
         measured = measure_sets(
             self.model, cases, UnitSets(index, rows), donors, only=only, batch_size=self.batch_size, progress=progress
         )
-        found: np.ndarray = measured[which[:, 0], cell]
-        return found
+        per_cell: np.ndarray = measured[which[:, 0], cell]
+        return per_cell
 
     def _differences(self, both: Recording, path: str, basis: str, n: int) -> Bool[np.ndarray, "some position unit"]:
         """Return where the two runs differ."""
@@ -397,10 +394,10 @@ class Patching:
         """The token at each place, if all clean prompts have the same."""
         if not hasattr(self.model, "tokenizer"):
             return ("",) * len(self.grid.places)
-        found = []
+        tokens = []
         for place in range(len(self.grid.places)):
             at = [(x, self.grid.at(place, len(x))) for x in self.cases.clean]
             ids = {int(x.ids[spot[0]]) for x, spot in at if len(spot) == 1}
             single = len(ids) == 1 and all(len(spot) < 2 for _, spot in at)
-            found.append(self.model.tokenizer.token(ids.pop()) if single else "")
-        return tuple(found)
+            tokens.append(self.model.tokenizer.token(ids.pop()) if single else "")
+        return tuple(tokens)

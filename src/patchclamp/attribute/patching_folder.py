@@ -9,7 +9,7 @@ import numpy as np
 
 from patchclamp.attribute.patching import SHOWN, Patching
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import Damaged, PatchclampError
 from patchclamp.core.json_text import parse
 from patchclamp.core.score_chunks import append_cases, read_cases
@@ -47,7 +47,7 @@ def patch_to_folder(
         Damaged: a part is not what was committed.
     """
     manifest = _manifest(job)
-    with writing(out):
+    with hold_folder(out):
         if resume and (Path(out) / "manifest.json").exists():
             bundle = Bundle.open(out, kind=FOLDER)
             if changed := _differences(bundle.manifest, parse(_text(manifest))):

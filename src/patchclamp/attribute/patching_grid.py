@@ -25,7 +25,7 @@ def sites_named(model: Model, sites: str | Sequence[str]) -> list[tuple[str, str
     Raises:
         PatchclampError: unknown ones, or none.
     """
-    found: dict[tuple[str, str], None] = {}
+    named: dict[tuple[str, str], None] = {}
     if not len(sites):
         raise PatchclampError(
             expected=f"sites among {', '.join(SITES)}, feature, or patterns of site paths",
@@ -58,8 +58,8 @@ def sites_named(model: Model, sites: str | Sequence[str]) -> list[tuple[str, str
                 remedy="`patchclamp sites MODEL` lists paths, of a plain network net.sites(); attention patterns and "
                 "single experts, which not every token comes by, cannot be patched.",
             )
-        found.update(dict.fromkeys(wide))
-    return list(found)
+        named.update(dict.fromkeys(wide))
+    return list(named)
 
 
 @dataclass(frozen=True)

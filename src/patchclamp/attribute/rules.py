@@ -7,6 +7,7 @@ from typing import Any
 
 from patchclamp.ablate import Baseline
 from patchclamp.attribute.gradients import Ends, differentiate_ends
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
@@ -57,6 +58,11 @@ class Gradient:
             metric: m.
             paths: sites.
             plain: r where there are no counterparts.
+
+        Returns:
+            Ends: activations, gradients, m and baseline.
+
+        Source: 2403.00745 for the gradient, 2508.21258 for relevance rules.
         """
         return differentiate_ends(model, shown, counterparts, metric, paths, self.rules, plain=plain)
 
@@ -72,8 +78,7 @@ class PathIntegral:
     steps: int = 10
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise PatchclampError(expected="at least 1 step", got=str(self.steps), remedy="10 are the usual number.")
+        at_least("the number of steps", self.steps, 1, remedy="10 is the usual number.")
 
 
 @dataclass(frozen=True)
@@ -132,8 +137,8 @@ def find_rule(
         )
     given: dict[str, Any] = {} if rules is None else {"rules": tuple(rules)}
     given |= {"steps": steps} if steps is not None and "steps" in names else {}
-    found: Rule = build(card.make_options(given))
-    return card.name, found
+    rule: Rule = build(card.make_options(given))
+    return card.name, rule
 
 
 def describe_rule(rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:

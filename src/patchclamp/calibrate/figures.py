@@ -97,9 +97,16 @@ def noise_like(recording: Recording, seed: int) -> Recording:
     return replace(recording, values={site: draw.standard_normal(np.shape(x)) for site, x in recording.values.items()})
 
 
-def known(value: float | None, like: Estimate) -> Estimate | None:
+def exact_figure(value: float | None, like: Estimate) -> Estimate | None:
     """Return a number that is known exactly as an oracle row; None where it is not."""
     return None if value is None else Estimate(value, None, like.n, like.unit)
+
+
+def top_of(estimate: Estimate) -> Estimate | None:
+    """Return an estimate's ceiling as an oracle row, or its strongest rival where it has none; None without either."""
+    return exact_figure(
+        max(estimate.rivals.values(), default=None) if estimate.ceiling is None else estimate.ceiling, estimate
+    )
 
 
 def _low(estimate: Estimate) -> float:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from patchclamp import organisms
 from patchclamp.attribute import attribute_nodes
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import list_names
 from patchclamp.core.stats import Interval, mean_interval, pearson
@@ -19,8 +20,9 @@ from patchclamp.core.unit import UnitKey
 ORDER = list_names("attribute", "unit")
 
 
+@checked
 @dataclass(frozen=True)
-class Finding:
+class PlantedResult:
     """What one method found in one organism.
 
     Args:
@@ -44,9 +46,10 @@ class Finding:
     seconds: float
 
 
+@checked
 def calibrate_circuits(
     names: Sequence[str] | None = None, *, methods: Sequence[str] = ORDER, progress: Progress | None = None
-) -> list[Finding]:
+) -> list[PlantedResult]:
     """Score the units of planted circuits by every method, and count the planted ones among the highest.
 
     Every organism is asked its card's question, values held against its card's baseline. The random row is the
@@ -82,15 +85,16 @@ def calibrate_circuits(
                 got=name,
                 remedy="Leave it out: its circuits are not known.",
             )
-    found: list[Finding] = []
+    found: list[PlantedResult] = []
     for i, name in enumerate(chosen):
-        found += _calibrated(name, methods)
+        found += _calibrate_circuit(name, methods)
         if progress is not None:
             progress(i + 1, len(chosen))
     return found
 
 
-def summary(found: Sequence[Finding]) -> dict[str, tuple[float, Interval]]:
+@checked
+def summarise(found: Sequence[PlantedResult]) -> dict[str, tuple[float, Interval]]:
     """Return, for each method, the mean share of planted units that it found, with a 95 % interval over circuits.
 
     A circuit in two architectures counts once, with the mean of both: they are no independent trials.
@@ -103,7 +107,7 @@ def summary(found: Sequence[Finding]) -> dict[str, tuple[float, Interval]]:
     return {method: (float(x.mean()), mean_interval(x, seed=0)) for method, x in means.items()}
 
 
-def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
+def _calibrate_circuit(name: str, methods: Sequence[str]) -> list[PlantedResult]:
     card = organisms.card(name)
     model = organisms.build(name)
     corrupt = card["corrupt"] if card["baseline"] == "corrupted" else None
@@ -116,15 +120,15 @@ def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
         began = time.perf_counter()
         scores = attribute_nodes(model, case.clean, method=method, **asked).values
         scored[method] = scores, time.perf_counter() - began
-    return findings(name, planted, exact.values, scored)
+    return count_found(name, planted, exact.values, scored)
 
 
-def findings(
+def count_found(
     name: str,
     planted: Sequence[int],
     exact: Float[np.ndarray, " part"],
     scored: Mapping[str, tuple[Float[np.ndarray, " part"], float]],
-) -> list[Finding]:
+) -> list[PlantedResult]:
     """Count the planted parts among as many highest of every method, and say what a random and a perfect order find.
 
     Args:
@@ -138,10 +142,12 @@ def findings(
     for method, (scores, seconds) in scored.items():
         own = ranks(np.abs(scores))[list(planted)]
         found.append(
-            Finding(name, method, k, float((own <= k).sum()), float(own.max()), n, pearson(scores, exact), seconds)
+            PlantedResult(
+                name, method, k, float((own <= k).sum()), float(own.max()), n, pearson(scores, exact), seconds
+            )
         )
-    found.append(Finding(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
-    return [*found, Finding(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
+    found.append(PlantedResult(name, "random", k, k * k / n, k * (n + 1) / (k + 1), n, 0.0, 0.0))
+    return [*found, PlantedResult(name, "oracle", k, float(k), float(k), n, float("nan"), 0.0)]
 
 
 def ranks(sizes: np.ndarray) -> np.ndarray:

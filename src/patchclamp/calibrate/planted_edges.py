@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from patchclamp import organisms
 from patchclamp.attribute.engine import score_edges
-from patchclamp.calibrate.planted import Finding, findings
+from patchclamp.calibrate.planted import PlantedResult, count_found
+from patchclamp.core.arguments import checked
 from patchclamp.core.edge_map import EdgeMap
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import change
@@ -40,9 +41,10 @@ decoy off again, the caps of the pair that backs itself up. A graph of causes le
 INSTEAD: Mapping[str, tuple[Fold, ...]] = {"saturated": (("input", "output"),)}
 
 
+@checked
 def calibrate_edges(
     names: Sequence[str] | None = None, *, methods: Sequence[str] = EDGE_METHODS, progress: Progress | None = None
-) -> list[Finding]:
+) -> list[PlantedResult]:
     """Score the edges of planted circuits by every method, and count the planted ones among the highest.
 
     The clean prompt is held against its card's corrupted one and against itself with one word in turn unknown: a
@@ -76,26 +78,26 @@ def calibrate_edges(
             got=", ".join(unknown or strange),
             remedy="Choose some of these." if unknown else "`patchclamp organism list` shows them.",
         )
-    found: list[Finding] = []
+    found: list[PlantedResult] = []
     for i, name in enumerate(chosen):
-        found += _calibrated(name, methods)
+        found += _calibrate_circuit(name, methods)
         if progress is not None:
             progress(i + 1, len(chosen))
     return found
 
 
-def _calibrated(name: str, methods: Sequence[str]) -> list[Finding]:
+def _calibrate_circuit(name: str, methods: Sequence[str]) -> list[PlantedResult]:
     model = organisms.planted.build(name)
     cases, graph = cases_of(model, name), edge_map(model)
     folds = [(writer_of(u), reader_of(v, graph)) for u, v in graph.parts]
     names = list(dict.fromkeys(folds))
-    exact = strengths(_scores(model, cases, find_default("circuit", "attribute")), folds, names)
+    exact = fold_strengths(_scores(model, cases, find_default("circuit", "attribute")), folds, names)
     planted = [names.index(fold) for fold in planted_folds(name, graph)]
     scored = {}
     for method in methods:
         began = time.perf_counter()
-        scored[method] = strengths(_scores(model, cases, method), folds, names), time.perf_counter() - began
-    return findings(name, planted, exact, scored)
+        scored[method] = fold_strengths(_scores(model, cases, method), folds, names), time.perf_counter() - began
+    return count_found(name, planted, exact, scored)
 
 
 def cases_of(model: LanguageModel, name: str) -> ReadTask:
@@ -121,7 +123,7 @@ def _scores(model: LanguageModel, cases: ReadTask, method: str) -> Float[np.ndar
     return each
 
 
-def strengths(
+def fold_strengths(
     scores: Float[np.ndarray, "pair edge"], folds: Sequence[Fold], names: Sequence[Fold]
 ) -> Float[np.ndarray, " fold"]:
     """Return the largest score by magnitude, over pairs and over edges that fold into one."""
@@ -177,7 +179,8 @@ def planted_folds(name: str, graph: EdgeMap) -> list[Fold]:
     return list(dict.fromkeys([*kept, *BESIDE.get(circuit, ())]))
 
 
-def joint(name: str) -> dict[str, Any] | None:
+@checked
+def ablate_pair(name: str) -> dict[str, Any] | None:
     """Measure a pair that backs itself up: each node ablated alone, and both.
 
     Args:
@@ -187,7 +190,7 @@ def joint(name: str) -> dict[str, Any] | None:
         m, and how much of it each node alone and both together take; None where there is no such pair.
 
     Example:
-        >>> told = joint("backup-gpt2")
+        >>> told = ablate_pair("backup-gpt2")
         >>> [round(x, 2) for x in told["alone"]], round(told["together"], 2)
         ([0.0, 0.0], 7.99)
     """

@@ -12,6 +12,7 @@ from patchclamp.ablate import Cases, UnitSets, measure_sets
 from patchclamp.attribute import attribute_nodes
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import unit_strata
+from patchclamp.core.arguments import checked
 from patchclamp.core.controls import draw_controls
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.scores import Scores
@@ -36,8 +37,9 @@ RANDOM = "random"
 PAIRS, TOP, SETS, CHECKED, STRONGEST = 64, 20, 20, 64, 6
 
 
+@checked
 @dataclass(frozen=True)
-class Holding:
+class Agreement:
     """How one method's predictions held on the pairs of one task.
 
     Args:
@@ -69,6 +71,7 @@ class Holding:
     seconds: float
 
 
+@checked
 def calibrate_tasks(
     names: Sequence[str] | None = None,
     *,
@@ -76,7 +79,7 @@ def calibrate_tasks(
     pairs: int = PAIRS,
     seed: int = 0,
     progress: Progress | None = None,
-) -> list[Holding]:
+) -> list[Agreement]:
     """Hold every method's predictions against measured replacements, on pairs of every task.
 
     On each pair every node (neuron or head at a position) is scored with the corrupted prompt as baseline. Then the
@@ -92,7 +95,7 @@ def calibrate_tasks(
         progress: called with pairs done and pairs in all.
 
     Returns:
-        list[Holding]: per organism and task the methods in order, then ``random``.
+        list[Agreement]: per organism and task the methods in order, then ``random``.
 
     Raises:
         PatchclampError: no such organism or task, or less than one pair.
@@ -108,18 +111,18 @@ def calibrate_tasks(
     for name in chosen:
         language.folder(name)
     check_tasks(tasks, pairs)
-    found: list[Holding] = []
+    found: list[Agreement] = []
     done, total = 0, len(chosen) * len(tasks) * pairs
     for name in chosen:
         model = language.build(name)
         for task in tasks:
-            trials: list[dict[str, _Held] | None] = []
+            trials: list[dict[str, _PairAgreement] | None] = []
             for item in language.tasks(task, pairs, seed=seed, name=name):
                 trials.append(_trial(model, item, seed + len(trials)))
                 done += 1
                 if progress is not None:
                     progress(done, total)
-            found += _summed(name, task, [trial for trial in trials if trial is not None], seed)
+            found += _summarise(name, task, [trial for trial in trials if trial is not None], seed)
     return found
 
 
@@ -141,7 +144,7 @@ def check_tasks(tasks: Sequence[str], pairs: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _PairAgreement:
     """What one pair says of one method."""
 
     spearman: float
@@ -150,7 +153,7 @@ class _Held:
     seconds: float
 
 
-def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | None:
+def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _PairAgreement] | None:
     """Score one pair by every method and measure what they say; None where the two prompts hardly differ in m."""
     case = model.read_case(item.clean, (item.answer,), (item.wrong,), counterpart=item.corrupted)
     metric_baseline = float(model.measure([case.counterpart], case.metric)[0])
@@ -177,11 +180,13 @@ def _trial(model: LanguageModel, item: Any, seed: int) -> dict[str, _Held] | Non
         top = [some.units.unit(int(i)) for i in order[:TOP]]
         controls = draw_controls(strata, order[:TOP].tolist(), SETS, seed=seed)
         groups += [top, *([some.units.unit(i) for i in one] for one in controls.sets)]
-    effects = some.metric_clean - _measured(model, case, some, groups)
+    effects = some.metric_clean - _measure_effects(model, case, some, groups)
     alone, *together = np.split(effects, starts)
     scale = some.metric_clean - metric_baseline
     return {
-        name: _Held(spearman(scores[name][singles], alone), float(row[0]) / scale, row[1:] / scale, seconds[name])
+        name: _PairAgreement(
+            spearman(scores[name][singles], alone), float(row[0]) / scale, row[1:] / scale, seconds[name]
+        )
         for name, row in zip(orders, together, strict=True)
     }
 
@@ -194,7 +199,7 @@ def _singles(scores: Mapping[str, np.ndarray], draw: np.random.Generator) -> np.
     return np.array(sorted(strong) + [i for i, _ in zip(others, range(CHECKED - len(strong)), strict=False)])
 
 
-def _measured(
+def _measure_effects(
     model: LanguageModel, case: ReadCase, found: Scores, groups: Sequence[Sequence[UnitKey]]
 ) -> Float[np.ndarray, " group"]:
     sites = [block.site for block in found.units.blocks]
@@ -203,7 +208,7 @@ def _measured(
     return measure_sets(model, cases, UnitSets.of(groups), baseline)[0]
 
 
-def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: int) -> list[Holding]:
+def _summarise(name: str, task: str, trials: Sequence[Mapping[str, _PairAgreement]], seed: int) -> list[Agreement]:
     if not trials:
         raise PatchclampError(
             expected="pairs whose two prompts differ in m",
@@ -218,7 +223,7 @@ def _summed(name: str, task: str, trials: Sequence[Mapping[str, _Held]], seed: i
         share = np.array([h.receipt for h in held])
         control = np.array([h.controls.mean() for h in held])
         rows.append(
-            Holding(
+            Agreement(
                 name,
                 task,
                 method,

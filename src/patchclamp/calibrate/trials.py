@@ -104,7 +104,7 @@ def make_trial(method: Method, place: str, *, seed: int = 0) -> Trial:
         if fnmatch.fnmatch(place, _plain(pattern)):
             options |= given
     home = find_home(name)
-    for make in (MAKERS.get(home, _of_planted), *((_of_corpus,) if hasattr(home, "build") else ())):
+    for make in (MAKERS.get(home, _planted_trial), *((_corpus_trial,) if hasattr(home, "build") else ())):
         if (made := make(method, name, task)) is not None:
             return Trial(method, place, made[0], options, made[1], seed)
     raise PatchclampError(
@@ -136,17 +136,17 @@ def _plain(pattern: str) -> str:
     return pattern.removeprefix("planted/")
 
 
-def _of_planted(method: Method, name: str, task: str) -> Made | None:
+def _planted_trial(method: Method, name: str, task: str) -> Made | None:
     home: Any = find_home(name)
     if task not in ("", "edges") or not hasattr(home, "task"):
         return None
     subject = home.build(name)
-    inputs = _ask(method, subject, word_by_word(name) if task else home.task(name), "", edges=task == "edges")
+    inputs = _ask(method, subject, read_word_by_word(name) if task else home.task(name), "", edges=task == "edges")
     if inputs is None:
         return None
     card = home.card(name)
     if method.gives == "Estimate":
-        return _explained(method, inputs)
+        return _explain_for_benchmark(method, inputs)
     if method.gives == "Descriptions":
         # A neuron that works against the answer says the other one.
         words = {
@@ -161,7 +161,7 @@ def _of_planted(method: Method, name: str, task: str) -> Made | None:
     return inputs, known.PlantedEdges(planted_folds(name, graph), lambda u, v: (writer_of(u), reader_of(v, graph)))
 
 
-def word_by_word(name: str) -> Task:
+def read_word_by_word(name: str) -> Task:
     """Return a planted organism's prompt beside its card's corrupted one, and beside itself with each word unknown.
 
     A circuit's edges are those along which any word can change the answer.
@@ -173,11 +173,11 @@ def word_by_word(name: str) -> Task:
     return Task(tuple(cases), name=f"{name} word by word")
 
 
-def _of_digits(method: Method, name: str, task: str) -> Made | None:
+def _digits_trial(method: Method, name: str, task: str) -> Made | None:
     inputs = None if task else _ask(method, digits.build(name), digits.task(), "region")
     if inputs is None or method.gives == "Descriptions":
         return None
-    return _explained(method, inputs) if method.gives == "Estimate" else (inputs, known.Regions())
+    return _explain_for_benchmark(method, inputs) if method.gives == "Estimate" else (inputs, known.Regions())
 
 
 def _ask(method: Method, subject: Any, task: Task, key: str, *, edges: bool = False) -> dict[str, Any] | None:
@@ -193,14 +193,14 @@ def _ask(method: Method, subject: Any, task: Task, key: str, *, edges: bool = Fa
     return {"subject": subject, **{parameter: make() for parameter, make in nouns.items() if make is not None}}
 
 
-def _explained(method: Method, inputs: dict[str, Any]) -> Made | None:
+def _explain_for_benchmark(method: Method, inputs: dict[str, Any]) -> Made | None:
     """Return what a benchmark is given, and which of it can be shuffled."""
     nouns = {parameter: noun.rstrip("?") for parameter, noun in method.takes.items()}
     explained = next((name for name, noun in nouns.items() if noun in ("Scores", "Descriptions", "Basis")), None)
     return None if explained is None else (inputs, known.Explained(explained))
 
 
-def _of_brain(method: Method, name: str, task: str) -> Made | None:
+def _brain_trial(method: Method, name: str, task: str) -> Made | None:
     if method.needs:
         return None
     brain = populations.make(name, variant=task)
@@ -208,7 +208,7 @@ def _of_brain(method: Method, name: str, task: str) -> Made | None:
     return None if inputs is None else (inputs, known.ReadTargets(np.array(brain.readable), brain.signal))
 
 
-def _of_stream(method: Method, name: str, task: str) -> Made | None:
+def _stream_trial(method: Method, name: str, task: str) -> Made | None:
     if method.gives != "Training" or [noun.rstrip("?") for noun in method.takes.values()] != ["Stream"]:
         return None
     made = learners.make(name, variant=task)
@@ -218,7 +218,7 @@ def _of_stream(method: Method, name: str, task: str) -> Made | None:
     return {"subject": subject, next(iter(method.takes)): made.stream}, known.PlainTraining(plain)
 
 
-def _of_directions(method: Method, _name: str, task: Any) -> Made | None:
+def _directions_trial(method: Method, _name: str, task: Any) -> Made | None:
     """Return activity and a basis of it; what a second recording or basis holds is what was planted."""
     made = superposition.make(task, n_rows=8000 if method.gives == "Basis" else 4000)
     nouns = [(name, noun.rstrip("?")) for name, noun in method.takes.items() if noun != "Corpus?"]
@@ -230,7 +230,9 @@ def _of_directions(method: Method, _name: str, task: Any) -> Made | None:
     }
     inputs = {name: next(makers[noun])() for name, noun in nouns}
     return (
-        _explained(method, inputs) if method.gives == "Estimate" else (inputs, known.PlantedDirections(made.directions))
+        _explain_for_benchmark(method, inputs)
+        if method.gives == "Estimate"
+        else (inputs, known.PlantedDirections(made.directions))
     )
 
 
@@ -240,7 +242,7 @@ def _coder_of(recording: Any) -> Any:
     return method(recording=recording, n_features=64, k=3, coder_batch=256, passes=20, learning_rate=0.005)
 
 
-def _of_language(method: Method, name: str, task: str) -> Made | None:
+def _language_trial(method: Method, name: str, task: str) -> Made | None:
     subject = language.build(name)
     if method.gives == "Edit":
         told = rewrite(task or "lies", 1)
@@ -267,17 +269,17 @@ def _of_language(method: Method, name: str, task: str) -> Made | None:
             learning_rate=0.003,
         )
         corpus = make_text(name, 140, seed=2)
-        return _explained(method, {"subject": subject, nouns["Corpus"]: corpus, nouns["Basis"]: basis})
+        return _explain_for_benchmark(method, {"subject": subject, nouns["Corpus"]: corpus, nouns["Basis"]: basis})
     if method.gives != "Estimate" or set(nouns) != {"Task", "Descriptions"}:
         return None
     texts = Task.of_labels({"text": [str(one.stimulus.text) for one in language.text(3, seed=3, name=name)]})
     side: dict[str, Any] = {"side": task} if task else {}
     described = find_method(find_default("describe"), "describe")(subject, task=texts, **side)
     inputs = {"subject": subject, nouns["Task"]: texts, nouns["Descriptions"]: described}
-    return _explained(method, inputs)
+    return _explain_for_benchmark(method, inputs)
 
 
-def _of_corpus(method: Method, name: str, task: str) -> Made | None:
+def _corpus_trial(method: Method, name: str, task: str) -> Made | None:
     makers: Mapping[str, Callable[[Any], Any]] = {"Corpus": make_corpus, "Exemplars": make_exemplars}
     nouns = {parameter: makers.get(noun.rstrip("?")) for parameter, noun in method.takes.items()}
     if task or not nouns or None in nouns.values():
@@ -288,11 +290,11 @@ def _of_corpus(method: Method, name: str, task: str) -> Made | None:
 
 
 MAKERS: Mapping[Any, Callable[[Method, str, str], Made | None]] = {
-    digits: _of_digits,
-    populations: _of_brain,
-    learners: _of_stream,
-    language: _of_language,
-    superposition: _of_directions,
+    digits: _digits_trial,
+    populations: _brain_trial,
+    learners: _stream_trial,
+    language: _language_trial,
+    superposition: _directions_trial,
 }
 """Kind of organism → what a method is run on there; None where there is nothing of what it takes and gives.
 

@@ -1,11 +1,12 @@
 """Change what a network does, by directions added to its activations or by edits of its weights."""
 
+from patchclamp.ablate.steering import match_kl, push
 from patchclamp.control.edit import edit
 from patchclamp.control.facts import fact, key_site, neighbours, only_fact
 from patchclamp.control.side_effects import EditEffects, measure_edit
-from patchclamp.control.steer import push, steer
+from patchclamp.control.steer import steer
 from patchclamp.control.steered import SteeredText, continue_steered
-from patchclamp.control.strength import SteeringCurve, match_kl, measure_steering
+from patchclamp.control.strength import SteeringCurve, measure_steering
 
 __all__ = [
     "EditEffects",

@@ -42,8 +42,10 @@ def edit(
     Raises:
         PatchclampError: an unknown method or option, or a recording of another subject.
 
+    Source: see the methods' cards.
+
     Cost: stated by the method's card.
     """
     chosen = find_method(method or find_default("edit", "control"), "control")
-    found: Edit = chosen(subject, task, text, seed=seed, progress=progress, **options)
-    return found
+    change: Edit = chosen(subject, task, text, seed=seed, progress=progress, **options)
+    return change

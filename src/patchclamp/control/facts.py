@@ -42,6 +42,7 @@ def fact(prompt: str, subject: str, target: str, *, contrast: str | None = None)
     return Task((case,), "log_probability")
 
 
+@checked
 def only_fact(subject: ReadsText, task: Task) -> tuple[Case, Part, tuple[int, ...]]:
     """Return the one case of a task, its part ``subject``, and the id of its answer.
 
@@ -66,6 +67,7 @@ def only_fact(subject: ReadsText, task: Task) -> tuple[Case, Part, tuple[int, ..
     return case, about, answer
 
 
+@checked
 def key_site(subject: Records, layer: int | None = None) -> str:
     """Return the site whose activations are the keys of an MLP: ``blocks.L.mlp.act``.
 

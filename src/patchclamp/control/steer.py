@@ -4,8 +4,6 @@ from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.basis import Basis
-from patchclamp.core.errors import PatchclampError
-from patchclamp.core.intervention import At, Intervention, change
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import find_default
@@ -41,41 +39,16 @@ def steer(
     Raises:
         PatchclampError: an unknown method or option, or a task without the labels that it needs.
 
+    Source: see the methods' cards.
+
     Cost: stated by the method's card.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of_labels({"cat": ["the old cat", "the cat"], "dog": ["the old dog", "the dog"]})
+        >>> steer(load("organism:cat"), task, wanted="cat", sites="blocks.0.resid_out").site
+        'blocks.0.resid_out'
     """
     chosen = find_method(method or find_default("steer", "control"), "control")
     basis: Basis = chosen(subject, task, seed=seed, progress=progress, **options)
     return basis
-
-
-@checked
-def push(basis: Basis, strength: float, *, unit: Natural = 0, at: At = None) -> Intervention:
-    """Return the intervention that adds a direction at its site: x′ = x + strength · d.
-
-    Args:
-        basis: directions with their site, as ``steer`` finds them.
-        strength: in the site's own units of activation; below 0 it pushes the other way.
-        unit: which direction.
-        at: where; by default every position and every generated token.
-
-    Returns:
-        Intervention: ``add`` of strength · d.
-
-    Raises:
-        PatchclampError: a basis without a site or a direction of that number.
-
-    Source: 2308.10248, and 2312.06681 with a difference of means.
-
-    Example:
-        >>> import numpy as np
-        >>> basis = Basis("up", "directions", decoder=np.eye(2), site="blocks.0.resid_out")
-        >>> push(basis, 3.0).value.tolist()
-        [3.0, 0.0]
-    """
-    if basis.site is None or basis.decoder is None or unit >= basis.n_units:
-        raise PatchclampError(
-            expected="a basis of directions with their site, and the number of one",
-            got=f"{basis.name} of {basis.n_units} at {basis.site or 'no site'}, unit {unit}",
-            remedy="steer(subject, task) finds one; dataclasses.replace(basis, site=…) says where it belongs.",
-        )
-    return change("add", basis.site, value=strength * basis.decoder[unit], at=at)

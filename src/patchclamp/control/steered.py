@@ -1,23 +1,15 @@
 """Continue one prompt without and with a direction, beside random directions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
-from patchclamp.control.steer import push
-from patchclamp.control.strength import Writes, continue_text, match_kl, measure_perplexity, random_directions, whole
+from patchclamp.ablate.steering import Writes, measure_steered, push
 from patchclamp.core.arguments import Natural, Positive, checked
 from patchclamp.core.basis import Basis
-from patchclamp.core.controls import RandomControls
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.intervention import At
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.receipt import Receipt
-from patchclamp.core.recording import as_numpy
-from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
 
 BATCH = 64
@@ -110,70 +102,43 @@ def continue_steered(
         PatchclampError: no site or direction of that number, no room to continue, a strength at which answers are not
             finite, or a budget that no strength reaches.
 
+    Source: 2308.10248 and 2312.06681 steer this way; the projection and the random directions are ours.
+
     Cost: 2 + (2 + n_random) · n continuations, a forward pass over each, and 20 · n more for the default strength.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> import numpy as np
+        >>> up = Basis("up", "directions", decoder=np.eye(16)[:1], site="blocks.0.mlp.act")
+        >>> text = continue_steered(load("organism:cat"), up, "the old cat", 5.0, n=2, n_random=2, max_new_tokens=2)
+        >>> text.strength
+        5.0
     """
-    push(basis, 0.0, unit=unit)
-    assert basis.decoder is not None
-    assert basis.site is not None
-    shown = [prompt] * n
-    [bare] = continue_text(subject, shown, [push(basis, 0.0, unit=unit)], max_new_tokens, 1.0, seed)
-    if strength is None:
-        strength = match_kl(subject, basis, [whole(one) for one in bare if len(one.ids)], nats=nats, unit=unit, at=at)
-    direction = np.asarray(basis.decoder[unit], dtype=np.float64)
-    random = random_directions(basis, n_random, unit=unit, seed=seed)
-    changes = [push(basis, strength, unit=unit, at=at)] + [
-        push(random, strength, unit=i, at=at) for i in range(n_random)
-    ]
-
-    def tick(done: int) -> None:
-        if progress is not None:
-            progress(done, len(changes) * n)
-
-    made = continue_text(subject, shown, changes, max_new_tokens, 1.0, seed, tick)
-    places = [_project(subject, row, basis.site, direction) for row in (bare, *made)]
-    distance = float(basis.provenance.extra.get("distance", 1.0))
-    moved = [(row - places[0])[np.isfinite(row - places[0])] / distance for row in places[1:]]
-    effects = [float(row.mean()) if len(row) else np.nan for row in moved]
-    measured = Estimate(
-        effects[0],
-        mean_interval(moved[0], seed=seed) if len(moved[0]) > 1 else None,
-        len(moved[0]),
-        "distances between the labels' means" if "distance" in basis.provenance.extra else "activation",
+    found = measure_steered(
+        subject,
+        basis,
+        [prompt] * n,
+        strength,
+        nats=nats,
+        at=at,
+        unit=unit,
+        n_random=n_random,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        progress=progress,
     )
-    receipt = Receipt(
-        "text moves along the direction",
-        (f"{basis.site}/{basis.name}/{unit}",),
-        strength / distance,
-        measured,
-        RandomControls.of("random directions of the same norm", effects[1:], seed=seed),
-    )
+    pushes = [push(basis, found.strength, unit=unit, at=at)]
     likeliest = [
-        subject.generate([prompt], interventions=own, max_new_tokens=max_new_tokens)[0].text
-        for own in ([], changes[:1])
+        subject.generate([prompt], interventions=own, max_new_tokens=max_new_tokens)[0].text for own in ([], pushes)
     ]
     return SteeredText(
         prompt,
-        basis.site,
-        strength,
+        found.site,
+        found.strength,
         likeliest[0],
         likeliest[1],
-        receipt,
-        measure_perplexity(subject, bare),
-        measure_perplexity(subject, made[0]),
+        found.receipt,
+        found.perplexity,
+        found.perplexity_steered,
         basis.provenance,
     )
-
-
-def _project(
-    subject: Writes, made: Sequence[Any], site: str, direction: Float[np.ndarray, " width"]
-) -> Float[np.ndarray, " text"]:
-    """Return the mean projection of each text's continuation, read without any direction; nan of an empty one."""
-    found = np.full(len(made), np.nan)
-    wrote = [i for i, one in enumerate(made) if len(one.ids)]
-    for start in range(0, len(wrote), BATCH):
-        part = wrote[start : start + BATCH]
-        recording = subject.run([whole(made[i]) for i in part], record=[site], logits=False).recording
-        for place, i in enumerate(part):
-            rows = np.asarray(as_numpy(recording.of(site, place)), dtype=np.float64)
-            found[i] = float((rows[len(made[i].prompt.ids) :] @ direction).mean())
-    return found

@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import (
     PIECE,
     file_hash,
@@ -68,6 +69,7 @@ class Bundle:
             PatchclampError: the folder holds something, or cannot be written.
         """
         folder = Path(path)
+        check_plain("manifest", manifest)
         refuse_occupied(folder, begun=("manifest.json",))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -234,14 +236,14 @@ class Bundle:
         """Write the whole journal anew."""
         lines, seal = [], self._first_seal
         for entry in self.entries:
-            seal = _sealed(seal, entry)
+            seal = _seal(seal, entry)
             lines.append(canonical({**entry, "seal": seal}) + b"\n")
         write_durably(self.path / "journal.jsonl", b"".join(lines))
         self._seal = seal
 
     def _commit(self, entry: dict[str, Any]) -> None:
         journal = self.path / "journal.jsonl"
-        seal = _sealed(self._seal, entry)
+        seal = _seal(self._seal, entry)
         line = canonical({**entry, "seal": seal}) + b"\n"
         try:
             first = not journal.exists()
@@ -363,7 +365,7 @@ def _read_journal(path: Path, seal: str) -> tuple[list[dict[str, Any]], str]:
         for line in lines[:-1]:
             entry = parse(line)
             _check_entry(entry, entries)
-            told, seal = entry.pop("seal", None), _sealed(seal, entry)
+            told, seal = entry.pop("seal", None), _seal(seal, entry)
             if told != seal:
                 raise ValueError("manifest.json, this line or one before it is not what was written")
             entries.append(entry)
@@ -376,7 +378,7 @@ def _read_journal(path: Path, seal: str) -> tuple[list[dict[str, Any]], str]:
     return entries, seal
 
 
-def _sealed(before: str, entry: Mapping[str, Any]) -> str:
+def _seal(before: str, entry: Mapping[str, Any]) -> str:
     """Return a line's seal: SHA-256 over the seal before it (of the first: the manifest's bytes) and what it says."""
     return hashlib.sha256(before.encode() + canonical(entry)).hexdigest()
 

@@ -1,8 +1,9 @@
 """The refusals that recur: a value among choices, a number from a bound on, an artefact of this subject."""
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,10 @@ from patchclamp.core.errors import PatchclampError
 Value = TypeVar("Value")
 _SHOWN = 40
 """Choices that an error lists, at most."""
+OF_THIS_MODEL = "Name the model that it was made on, or decompose this one."
+"""What to do about a dictionary of another model."""
+_DEEPEST = 50
+"""Levels of lists and mappings in one another; JSON's reader gives up at some thousand."""
 
 
 def one_of(name: str, value: Value, choices: Iterable[Any], *, remedy: str = "") -> Value:
@@ -23,6 +28,9 @@ def one_of(name: str, value: Value, choices: Iterable[Any], *, remedy: str = "")
         value: what was given.
         choices: all that is allowed.
         remedy: what to do; default: the nearest choice.
+
+    Returns:
+        Value: the same.
 
     Raises:
         PatchclampError: the value is none of them.
@@ -59,6 +67,9 @@ def at_least(name: str, value: Value, low: float, *, remedy: str = "") -> Value:
         low: the least number that is allowed.
         remedy: what to do; default: the bound itself.
 
+    Returns:
+        Value: the same.
+
     Raises:
         PatchclampError: a smaller number, NaN, an infinite one, True or False, or no number.
 
@@ -74,6 +85,29 @@ def at_least(name: str, value: Value, low: float, *, remedy: str = "") -> Value:
     raise PatchclampError(
         expected=f"{name} of at least {bound}", got=shorten(value), remedy=remedy or f"Give {bound} or more."
     )
+
+
+def within(name: str, value: Value, low: int, high: int, *, remedy: str = "Count from 0.") -> Value:
+    """Return a whole number that lies between two bounds; refuse any other value.
+
+    Args:
+        name: what the number is, with its article: ``a place``.
+        value: what was given.
+        low: the least number that is allowed.
+        high: the largest one.
+        remedy: what to do.
+
+    Raises:
+        PatchclampError: another number, True or False, or no whole number.
+
+    Example:
+        >>> within("a stimulus", 3, 0, 2)
+        Traceback (most recent call last):
+        patchclamp.core.errors.PatchclampError: expected a stimulus from 0 to 2; got 3. Count from 0.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool) and low <= value <= high:
+        return value
+    raise PatchclampError(expected=f"{name} from {low:,} to {high:,}", got=shorten(value), remedy=remedy)
 
 
 def subject_of(artefact: Any) -> tuple[str, str]:
@@ -114,6 +148,9 @@ def same_subject(
         by_name: compare names where the artefact has no hash; another library's names are another library's.
         required: refuse an artefact that has no hash.
 
+    Returns:
+        bool: whether the artefact has a hash.
+
     Raises:
         PatchclampError: other weights, another name, or no hash where one is required.
 
@@ -138,3 +175,46 @@ def same_subject(
             remedy=remedy,
         )
     return bool(digest)
+
+
+def check_plain(name: str, data: Any) -> None:
+    """Refuse data that JSON cannot hold, before anything is computed that is stored beside it.
+
+    Args:
+        name: what the data is: ``about``.
+        data: text, finite numbers, True, False, None, and lists and mappings by text of these.
+
+    Raises:
+        PatchclampError: anything else, with its place.
+
+    Example:
+        >>> check_plain("about", {"data": {"hash": "12ab", "rows": [1, 2.5, None]}})
+        >>> check_plain("about", {"data": [{1, 2}]})
+        Traceback (most recent call last):
+        patchclamp.core.errors.PatchclampError: expected text, finite numbers, True, False, None, and lists ...
+    """
+    if place := _unplain(data, name, 0):
+        raise PatchclampError(
+            expected=f"text, finite numbers, True, False, None, and lists and mappings by text of these, in {name}",
+            got=place,
+            remedy="Name what it is, or give its hash.",
+        )
+
+
+def _unplain(data: Any, place: str, depth: int) -> str:
+    """Return what of some data JSON cannot hold, with its place; empty where it can hold all."""
+    if data is None or isinstance(data, bool | int | str):
+        return ""
+    if isinstance(data, float):
+        return "" if math.isfinite(data) else f"{data} at {place}"
+    if depth > _DEEPEST:
+        return f"more than {_DEEPEST} levels at {place[:60]}"
+    if isinstance(data, Mapping):
+        if strange := [key for key in data if not isinstance(key, str)]:
+            return f"the key {strange[0]!r:.40} at {place}"
+        parts: Iterable[tuple[Any, Any]] = data.items()
+    elif isinstance(data, list | tuple):
+        parts = enumerate(data)
+    else:
+        return f"{shorten(data)} at {place}"
+    return next((found for key, one in parts if (found := _unplain(one, f"{place}[{key!r:.40}]", depth + 1))), "")

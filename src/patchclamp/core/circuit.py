@@ -67,7 +67,7 @@ def load_circuit(folder: str | Path) -> Scores:
     return scores
 
 
-def found_on(scores: Scores) -> dict[str, Any]:
+def describe_origin(scores: Scores) -> dict[str, Any]:
     """Return what a circuit says of itself, as JSON-ready data: cases, metric, both ends of m, settings, versions."""
     made, extra = scores.provenance, scores.provenance.extra
     settings = {name: value for name, value in made.options.items() if name != "level"}
@@ -117,7 +117,7 @@ def to_document(found: Scores) -> dict[str, Any]:
         "level": found.level,
         "method": found.method,
         "is_measured": is_measured(found),
-        "about": found_on(found),
+        "about": describe_origin(found),
         "n_parts": len(found),
         "parts": parts,
         "receipt": receipt,
@@ -162,7 +162,7 @@ def draw_graph(
         keys = [(head + str(scores.parts[i]), float(scores.values[i])) for i in map(int, shown)]
         nodes = [Node(key, _kind_of(key), score) for key, score in keys]
         edges = [Edge(key, OUTPUT, score) for key, score in keys]
-    told = found_on(scores)
+    told = describe_origin(scores)
     task = made.extra.get("task")
     first = Task.from_json(task).cases[0].worded() if task else None
     about = {

@@ -1,6 +1,7 @@
 """Condition: where a change acts, decided in the run by a unit's activation or by a score along a direction."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import read_number, read_numbers, read_whole, read_word
 from patchclamp.core.recording import as_numpy
 
 
@@ -49,11 +51,8 @@ class When:
         fits = (self.unit is None) != (direction is None) and (
             direction is None or (direction.ndim == 1 and direction.dtype.kind in "biuf" and direction.size > 0)
         )
-        if (
-            not fits
-            or not thresholds
-            or not np.isfinite([*thresholds, *([] if direction is None else direction)]).all()
-        ):
+        finite = all(map(math.isfinite, thresholds)) and (not fits or direction is None or np.isfinite(direction).all())
+        if not fits or not thresholds or not finite:
             raise PatchclampError(
                 expected="a unit or a direction (one vector), and above=, below= or both, all of them finite",
                 got=f"unit {self.unit}, {'a' if direction is not None else 'no'} direction, above {self.above}, "
@@ -79,28 +78,28 @@ class When:
         Raises:
             PatchclampError: something else.
         """
-        kinds: dict[str, Any] = {
-            "site": str,
-            "basis": str,
-            "unit": int,
-            "direction": list,
-            "above": int | float,
-            "below": int | float,
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "site": read_word,
+            "basis": read_word,
+            "unit": read_whole,
+            "direction": read_numbers,
+            "above": read_number,
+            "below": read_number,
         }
-        fits = isinstance(data, Mapping) and all(
-            name in kinds and isinstance(x, kinds[name]) and not isinstance(x, bool) for name, x in data.items()
-        )
-        numbers = data.get("direction", []) if fits else []
-        if not fits or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers):
+        try:
+            given = {name: kinds[name](value) for name, value in data.items()}
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as problem:
             raise PatchclampError(
                 expected="a condition as `to_json` writes it", got=f"{data!r:.120}", remedy="Send what it returned."
-            )
-        thresholds = {name: float(data[name]) for name in ("above", "below") if name in data}
-        return cls(**{**data, **thresholds})
+            ) from problem
+        return cls(**given)
 
 
 def _vector(direction: Any) -> np.ndarray:
     """Return a direction as float32 or wider numbers."""
-    array = np.asarray(as_numpy(direction) if hasattr(direction, "detach") else direction)
+    try:
+        array = np.asarray(as_numpy(direction) if hasattr(direction, "detach") else direction)
+    except ValueError:  # a ragged list
+        return np.zeros(0, dtype=object)
     # Kind V is ml_dtypes' bfloat16.
     return array.astype(np.float32) if array.dtype.kind == "V" else array

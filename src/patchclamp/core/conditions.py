@@ -1,5 +1,7 @@
 """The conditions of a recording as a matrix: one row per stimulus, one column per unit."""
 
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Literal
 
 import numpy as np
@@ -7,6 +9,7 @@ from jaxtyping import Float
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, as_numpy
+from patchclamp.core.task import Case, words_of
 
 Pool = Literal["mean", "last"]
 
@@ -27,6 +30,36 @@ def only_site(recording: Recording, site: str = "") -> str:
             remedy="Name one.",
         )
     return held[0]
+
+
+def check_cases(recording: Recording, cases: Sequence[Case]) -> None:
+    """Refuse cases that are not those that were recorded, in the same order, as far as both say what was shown.
+
+    Texts are compared, ids of tokens, and the names of pictures' files. The samples of a brain do not say what was
+    shown, nor do arrays: of them only the number is compared.
+
+    Args:
+        recording: of as many stimuli as there are cases.
+        cases: what each stimulus was, in order.
+
+    Raises:
+        PatchclampError: names the first that differs.
+    """
+    for i, (stimulus, case) in enumerate(zip(recording.stimuli, cases, strict=True)):
+        text, name = getattr(stimulus, "text", None), PurePath(getattr(stimulus, "name", "")).name
+        if isinstance(case.shown, str):
+            other = case.shown != text if text is not None else name not in ("", PurePath(case.shown).name)
+            said = text if text is not None else name
+        else:
+            ids = getattr(stimulus, "ids", None)
+            other = isinstance(case.shown, tuple) and ids is not None and list(case.shown) != list(ids)
+            said = text
+        if other:
+            raise PatchclampError(
+                expected="labels of the stimuli that were recorded, in the same order",
+                got=f"{words_of(case.shown)!r:.40} beside {said!r:.40} at {i}",
+                remedy="Record the task's own cases.",
+            )
 
 
 def condition_matrix(recording: Recording, site: str, pool: Pool = "mean") -> Float[np.ndarray, "condition unit"]:

@@ -26,6 +26,8 @@ RULES: Mapping[Step, str] = {
     "position": "same kind, any layer and position",
 }
 """The steps in words."""
+OF_OTHER_SIZE = "same site and position, most of them of another decile of size"
+"""The first step in words where few alike were there to draw."""
 DECILES, NEAREST, PATIENCE = 10, 5, 10
 IDLE = -1
 """The decile of those whose size is zero where most are: to replace one does nothing."""
@@ -107,7 +109,7 @@ class RandomControls:
     @property
     def rule(self) -> str:
         """How they were matched, in words."""
-        return self.stated or RULES[self.step]
+        return self.stated or name_rule(self.step, self.outside)
 
     @property
     def count(self) -> str:
@@ -177,6 +179,20 @@ class RandomControls:
             "seed": self.seed,
             "measured": list(self.measured),
         }
+
+
+def name_rule(step: Step, outside: float) -> str:
+    """Return in words how keys were matched: the widest step that was needed, and of like size only where most are.
+
+    Args:
+        step: of the match.
+        outside: share of the drawn keys that came from another decile of size, site, layer or position.
+
+    Example:
+        >>> name_rule("size", 0.1), name_rule("size", 0.9)[-22:]
+        ('same site and position, nearest size', 'another decile of size')
+    """
+    return OF_OTHER_SIZE if step == "size" and outside > 0.5 else RULES[step]
 
 
 @checked

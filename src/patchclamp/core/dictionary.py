@@ -9,15 +9,18 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
+from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import plain_file, read_text_file, refuse_write, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import check_seal, parse, sealed
+from patchclamp.core.json_text import check_seal, parse, seal
 from patchclamp.core.provenance import Provenance
 
 FORMAT, VERSION = "patchclamp-basis", 2
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Dictionary:
     """Hold the bases that one training or factorisation made, by the site that each writes.
@@ -47,6 +50,8 @@ class Dictionary:
                 got=f"{len(self.bases)} bases named {', '.join(sorted(names)) or 'nothing'}",
                 remedy="Keep bases of other names in folders of their own.",
             )
+        for name in ("subject", "about", "curves"):
+            check_plain(name, getattr(self, name))
 
     @classmethod
     def of(cls, basis: Basis) -> "Dictionary":
@@ -125,7 +130,7 @@ class Dictionary:
             "curves": dict(self.curves),
             "bases": listed,
         }
-        write_durably(place / "basis.json", sealed(head))
+        write_durably(place / "basis.json", seal(head))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Dictionary":

@@ -151,7 +151,7 @@ def refuse_occupied(folder: Path, *, begun: Collection[str] = (), resume: bool =
         held = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     except OSError as problem:
         raise refuse_write(folder, problem) from problem
-    held = _kept(held)
+    held = _names_kept(held)
     is_begun = any(name in begun for name in held)
     if (held and not (resume and is_begun)) or (folder.exists() and not folder.is_dir()):
         raise PatchclampError(
@@ -171,12 +171,12 @@ def refuse_unwritable(folder: str | Path) -> None:
     """
     path = Path(folder)
     is_new = not path.exists()
-    with writing(path):
+    with hold_folder(path):
         if is_new:
             path.rmdir()
 
 
-def _kept(names: Collection[str]) -> list[str]:
+def _names_kept(names: Collection[str]) -> list[str]:
     """Return the names of what belongs to somebody: not what was never finished, nor weights that no head names."""
     headless = "basis.json" not in names
     return [name for name in names if not is_torn(name) and not (headless and _WEIGHTS.fullmatch(name))]
@@ -190,7 +190,7 @@ def put_in_place(part: Path, out: Path) -> None:
     """
     if out.is_dir() and not out.is_symlink():
         names = [file.name for file in out.iterdir()]
-        for name in [] if _kept(names) else names:
+        for name in [] if _names_kept(names) else names:
             (out / name).unlink()
     part.rename(out)
     sync_folder(out.absolute().parent)
@@ -220,7 +220,7 @@ def refuse_interrupted(aside: Path, what: str, *, resume: bool) -> None:
 
 
 @contextmanager
-def built_aside(out: Path) -> Iterator[Path]:
+def build_aside(out: Path) -> Iterator[Path]:
     """Give a folder to write in, which becomes ``out`` once the context ends well and vanishes otherwise.
 
     A folder that came meanwhile and holds something is not replaced. What a kill leaves has a name of its own.
@@ -247,7 +247,7 @@ def built_aside(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(folder: str | Path) -> Iterator[None]:
+def hold_folder(folder: str | Path) -> Iterator[None]:
     """Hold a folder for one writer while the context lasts; the system lets go of it however the process ends.
 
     Raises:

@@ -37,7 +37,7 @@ class Damaged(PatchclampError):
 
 
 @contextmanager
-def fitting(place: object, remedy: str) -> Iterator[None]:
+def report_damage(place: object, remedy: str) -> Iterator[None]:
     """Report values that are not such as patchclamp writes as damage, wherever a reader stumbles over them.
 
     Who changes a folder can compute its hashes anew, so that what is read may be of any type, length and range.

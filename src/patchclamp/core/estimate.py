@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.errors import PatchclampError
+from patchclamp.core.errors import PatchclampError, report_damage
+from patchclamp.core.json_text import read_number, read_whole, read_word
 from patchclamp.core.stats import Interval
 
 
@@ -24,6 +25,8 @@ class Estimate:
             there is nothing to find.
         p: share of those that reach the value, the value itself counted among them; None without a null.
         ceiling: the largest value that the noise of the data allows; None where that cannot be known.
+        rivals: name → the same number of something that knows more than a method may, such as a greedy order that was
+            chosen on what is measured. It is strong, and no bound.
 
     Raises:
         PatchclampError: a p outside (0, 1], or a p without a null.
@@ -40,6 +43,7 @@ class Estimate:
     null: Interval | None = None
     p: float | None = None
     ceiling: float | None = None
+    rivals: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.p is not None and (self.null is None or not 0 < self.p <= 1):
@@ -60,7 +64,7 @@ class Estimate:
         return math.nan if self.interval is None else self.interval.high
 
     def to_json(self) -> dict[str, Any]:
-        """Return the estimate as JSON-ready data; what is absent or not finite is null."""
+        """Return the estimate as JSON-ready data; what is absent or not finite is null, no rivals are left out."""
         return {
             "value": finite(self.value),
             "low": finite(self.low),
@@ -74,6 +78,7 @@ class Estimate:
             "null": None if self.null is None else self.null.method,
             "p": self.p,
             "ceiling": finite(self.ceiling),
+            **({"rivals": {name: finite(value) for name, value in self.rivals.items()}} if self.rivals else {}),
         }
 
     @classmethod
@@ -81,24 +86,34 @@ class Estimate:
         """Read an estimate; the inverse of ``to_json``.
 
         Raises:
-            KeyError, TypeError, ValueError: a part that is missing or of another type.
+            Damaged: a part that is missing or of another type.
         """
+
+        def number(name: str) -> float | None:
+            return None if data[name] is None else read_number(data[name])
+
+        def known(name: str) -> float:
+            return math.nan if data[name] is None else read_number(data[name])
 
         def interval(low: str, high: str, method: str) -> Interval | None:
             if data[method] is None:
+                if data[low] is not None or data[high] is not None:
+                    raise ValueError(f"{low} and {high} of no {method}")
                 return None
-            ends = [math.nan if data[end] is None else float(data[end]) for end in (low, high)]
-            return Interval(ends[0], ends[1], float(data["level"] or 0.95), str(data[method]))
+            level = 0.95 if data["level"] is None and data["interval"] is None else read_number(data["level"])
+            return Interval(known(low), known(high), level, read_word(data[method]))
 
-        return cls(
-            math.nan if data["value"] is None else float(data["value"]),
-            interval("low", "high", "interval"),
-            int(data["n"]),
-            str(data["unit"]),
-            interval("null_low", "null_high", "null"),
-            None if data["p"] is None else float(data["p"]),
-            None if data["ceiling"] is None else float(data["ceiling"]),
-        )
+        with report_damage("an estimate", "Measure it again."):
+            return cls(
+                known("value"),
+                interval("low", "high", "interval"),
+                read_whole(data["n"]),
+                read_word(data["unit"]),
+                interval("null_low", "null_high", "null"),
+                number("p"),
+                number("ceiling"),
+                {name: math.nan if x is None else read_number(x) for name, x in data.get("rivals", {}).items()},
+            )
 
     def __str__(self) -> str:
         """Return the number as people read it: ``0.40 (95 % CI 0.30 to 0.50, n = 20)``."""

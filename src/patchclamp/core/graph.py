@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import check_plain
 from patchclamp.core.disk import read_text_file, write_file
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import parse
+from patchclamp.core.json_text import parse, read_list, read_mapping, read_number, read_word
 
 FORMAT, VERSION = "patchclamp-graph", 1
 
 
+@checked
 @dataclass(frozen=True)
 class Node:
     """One thing that carries a score: a unit at a position (by key), an input token or an output.
@@ -33,6 +35,7 @@ class Node:
     measures: Mapping[str, float] = field(default_factory=dict)
 
 
+@checked
 @dataclass(frozen=True)
 class Edge:
     """A directed relation between two nodes, by key, with its weight.
@@ -76,6 +79,10 @@ class Graph:
     measures: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("subject", "metric", "about"):
+            check_plain(name, getattr(self, name))
+
     def to_json(self) -> dict[str, Any]:
         """Return the graph as JSON-ready data; measures that are not finite, which JSON has not, are left out."""
         return {
@@ -108,7 +115,7 @@ class Graph:
                 got=f"{data.get('format')!r}",
                 remedy="`patchclamp explain … --out FILE` writes one; what --json prints is another document.",
             )
-        if data.get("version") != VERSION:
+        if data.get("version") != VERSION or data["version"] is True:
             raise PatchclampError(
                 expected=f"{FORMAT} version {VERSION}",
                 got=f"{data.get('format')!r} version {data.get('version')!r}",
@@ -118,19 +125,24 @@ class Graph:
         try:
             nodes = [
                 Node(
-                    _word(n["key"]),
-                    _word(n["kind"]),
-                    _number(n["score"]),
-                    {k: _number(n[k]) for k in n if k not in own},
+                    read_word(n["key"]),
+                    read_word(n["kind"]),
+                    read_number(n["score"]),
+                    {k: read_number(n[k]) for k in n if k not in own},
                 )
-                for n in data["nodes"]
+                for n in read_list(data["nodes"])
             ]
             edges = [
-                Edge(_word(e["source"]), _word(e["target"]), _number(e["weight"]), _word(e.get("slot", "")))
-                for e in data["edges"]
+                Edge(
+                    read_word(e["source"]),
+                    read_word(e["target"]),
+                    read_number(e["weight"]),
+                    read_word(e.get("slot", "")),
+                )
+                for e in read_list(data["edges"])
             ]
-            subject, metric, about = (dict(data[name]) for name in ("subject", "metric", "about"))
-            measures = {name: _number(value) for name, value in dict(data["measures"]).items()}
+            subject, metric, about = (read_mapping(data[name]) for name in ("subject", "metric", "about"))
+            measures = {name: read_number(value) for name, value in read_mapping(data["measures"]).items()}
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise Damaged(
                 expected="a whole graph", got=f"one with {problem}", remedy="Write the graph again."
@@ -156,17 +168,3 @@ class Graph:
 def finite_measures(measures: Mapping[str, float]) -> dict[str, float]:
     """Return the measures that are there: an interval over one pair, or p without random sets, is not."""
     return {name: value for name, value in measures.items() if math.isfinite(value)}
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} where a word belongs")
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r:.40} where a number belongs")
-    if not math.isfinite(value):
-        raise ValueError(f"{value!r:.40} where a finite number belongs")
-    return float(value)

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -9,8 +10,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.condition import When
 from patchclamp.core.errors import PatchclampError
+from patchclamp.core.json_text import read_numbers, read_whole
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.unit import UnitKey
 
@@ -21,6 +24,7 @@ OPERATIONS = ("set", "add", "scale", "ablate", "patch", "project", "rows", "keep
 _SPAN = re.compile(r"(\+?)(-?[0-9]{1,18})?(?:(:)(\+?)(-?[0-9]{1,18})?)?")
 
 
+@checked
 @dataclass(frozen=True)
 class Span:
     """A run of positions of the prompt, or of generation steps, from ``start`` to before ``stop``.
@@ -205,12 +209,7 @@ class Intervention:
     when: When | None = None
 
     def __post_init__(self) -> None:
-        if self.operation not in (*OPERATIONS, "call"):
-            raise PatchclampError(
-                expected=f"an operation among {', '.join(OPERATIONS)}",
-                got=repr(self.operation),
-                remedy="Choose one of these.",
-            )
+        one_of("operation", self.operation, (*OPERATIONS, "call"))
         if self.units is not None and not all(map(_counts, self.units)):
             raise PatchclampError(
                 expected="whole numbers of units, from 0",
@@ -247,7 +246,7 @@ class Intervention:
         elif wants_value:
             value = _array(self.value)
             # Kind V is ml_dtypes' bfloat16.
-            if value.dtype.kind not in "biufV" or not np.isfinite(value).all():
+            if value.dtype.kind not in "iufV" or not np.isfinite(value).all():
                 raise PatchclampError(
                     expected="a finite number, or numbers in one shape",
                     got=f"{self.value!r}",
@@ -324,20 +323,31 @@ class Intervention:
         plain = (
             isinstance(data["site"], str)
             and isinstance(data.get("basis", "neurons"), str)
-            and (units is None or (isinstance(units, list) and all(isinstance(u, int) for u in units)))
+            and (units is None or isinstance(units, list))
             and (at is None or isinstance(at, str))
             and mode in ("zero", "mean", "resample", "patch")
         )
         if not plain:
             raise _unlike(data)
+        value = data.get("value")
+        try:
+            value = (
+                _array_named(value, arrays or {})
+                if operation == "rows"
+                else None
+                if value is None
+                else read_numbers(value)
+            )
+        except (TypeError, ValueError, RecursionError) as problem:
+            raise _unlike(data) from problem
         return cls(
             site=data["site"],
             operation=data["operation"],
             units=None if units is None else tuple(units),
             basis=data.get("basis", "neurons"),
             at=spans(at),
-            value=_held(data.get("value"), arrays or {}) if operation == "rows" else data.get("value"),
-            mask=_held(data.get("mask"), arrays or {}),
+            value=value,
+            mask=_array_named(data.get("mask"), arrays or {}),
             mode=mode,
             source=_source(data, sources or {}),
             when=None if data.get("when") is None else When.from_json(data["when"]),
@@ -358,7 +368,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _check_rows(value: Any, mask: Any) -> None:
-    """Refuse values that are not laid out by row, position and unit; what a run gave may be any number."""
+    """Refuse values that are not laid out by row, position and unit, or not finite."""
     shapes = [tuple(np.shape(x)) for x in (value, mask) if x is not None]
     kinds = [str(getattr(x, "dtype", None) or _array(x).dtype).removeprefix("torch.") for x in (value, mask)]
     numbers = kinds[0].startswith(("float", "bfloat", "int", "uint"))
@@ -368,6 +378,16 @@ def _check_rows(value: Any, mask: Any) -> None:
             got=" and ".join(f"{kind} of shape {shape}" for kind, shape in zip(kinds, shapes, strict=False)),
             remedy="Leave the leading axes out where all rows take the same.",
         )
+    numbers_of = sys.modules[type(value).__module__.partition(".")[0]]
+    steps = value.stride() if hasattr(value, "stride") else value.strides
+    # A view that is expanded repeats its numbers at step 0: each is looked at once.
+    once = value[tuple(slice(1) if step == 0 else slice(None) for step in steps)]
+    if not bool(numbers_of.isfinite(once).all()):
+        raise PatchclampError(
+            expected="finite numbers",
+            got="NaN or infinite ones among the rows that are set",
+            remedy="Take them from a run that does not overflow, or set other rows.",
+        )
 
 
 def hash_array(array: Any) -> str:
@@ -376,7 +396,7 @@ def hash_array(array: Any) -> str:
     return hashlib.sha256(f"{held.dtype}/{held.shape}/".encode() + held.tobytes()).hexdigest()
 
 
-def _held(named: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def _array_named(named: Any, arrays: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Return the array that a hash names."""
     if named is None:
         return None
@@ -413,13 +433,12 @@ def _source(data: Mapping[str, Any], sources: Mapping[str, Values]) -> Source | 
             remedy="Pass it in `sources`, keyed by its hash.",
         )
     positions, numbers = source.get("positions"), (source.get("stimulus", 0), source.get("seed", 0))
-    if not all(isinstance(n, int) for n in numbers) or not isinstance(positions, Mapping | None):
-        raise _unlike(data)
     try:
-        moved = None if positions is None else {int(k): int(v) for k, v in positions.items()}
-    except (TypeError, ValueError, OverflowError):
+        stimulus, seed = map(read_whole, numbers)
+        moved = None if positions is None else {int(k): read_whole(v) for k, v in positions.items()}
+    except (TypeError, ValueError, OverflowError, AttributeError):
         raise _unlike(data) from None
-    return Source(sources[source["values"]], stimulus=numbers[0], positions=moved, seed=numbers[1])
+    return Source(sources[source["values"]], stimulus=stimulus, positions=moved, seed=seed)
 
 
 @checked

@@ -136,6 +136,7 @@ class _Keys(Sequence[str]):
         return isinstance(other, Sequence) and not isinstance(other, str) and tuple(self) == tuple(other)
 
 
+@checked
 class UnitIndex(_Keys):
     """List the keys of units, block by block, place by place, unit by unit.
 
@@ -213,7 +214,7 @@ class UnitIndex(_Keys):
         """
         found = parse_key(key) if isinstance(key, str) else key
         if isinstance(found, EdgeKey):
-            raise _not_listed(self, str(found))
+            raise _not_listed_error(self, str(found))
         unit, at = (found.unit, found.span) if isinstance(found, SpanKey) else (found, found.position)
         number = self._numbers.get((unit.site, unit.basis))
         if number is not None and unit.subject in (None, self.subject or None) and unit.step is None:
@@ -221,7 +222,7 @@ class UnitIndex(_Keys):
             place = self._place_in(block, at)
             if place is not None and unit.index < block.n_units:
                 return self.firsts[number] + place * block.n_units + unit.index
-        raise _not_listed(self, str(found))
+        raise _not_listed_error(self, str(found))
 
     def _place_in(self, block: Block, at: str | int | None) -> int | None:
         if block.n_places is None or at is None:
@@ -256,7 +257,7 @@ class UnitIndex(_Keys):
         """
         number = self._numbers.get((site, basis))
         if number is None:
-            raise _not_listed(self, f"{site}/{basis}")
+            raise _not_listed_error(self, f"{site}/{basis}")
         return slice(self.firsts[number], self.firsts[number + 1])
 
     @property
@@ -285,6 +286,7 @@ class UnitIndex(_Keys):
         return {"kind": "units", "subject": self.subject, "blocks": blocks, "spans": list(self.spans)}
 
 
+@checked
 class UnitList(_Keys):
     """List the keys of some units, one by one, where they are no whole blocks.
 
@@ -333,7 +335,7 @@ class UnitList(_Keys):
         head = f"{self.subject}/" if self.subject else ""
         place = self._places.get(str(key).removeprefix(head))
         if place is None:
-            raise _not_listed(self, str(key))
+            raise _not_listed_error(self, str(key))
         return place
 
     @property
@@ -353,6 +355,7 @@ class UnitList(_Keys):
         return {"kind": "list", "subject": self.subject, "units": list(self.units)}
 
 
+@checked
 class EdgeIndex(_Keys):
     """List the keys of edges by two columns: who writes, and who reads.
 
@@ -406,7 +409,7 @@ class EdgeIndex(_Keys):
         ends = [self._numbers.get(str(unit).removeprefix(head), -1) for unit in (edge.source, edge.target)]
         place = self._places.get((ends[0], ends[1]))
         if place is None:
-            raise _not_listed(self, str(edge))
+            raise _not_listed_error(self, str(edge))
         return place
 
     def __eq__(self, other: object) -> bool:
@@ -447,7 +450,7 @@ def read_index(data: Mapping[str, Any], ends: np.ndarray | None) -> Index:
     return EdgeIndex(units, ends, subject)
 
 
-def _not_listed(index: Index, got: str) -> PatchclampError:
+def _not_listed_error(index: Index, got: str) -> PatchclampError:
     return PatchclampError(
         expected=f"a key among {len(index):,}" + (f", such as {index[0]}" if len(index) else ""),
         got=got,

@@ -14,7 +14,7 @@ from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.rooms import FOLDERS, ROOMS
-from patchclamp.core.subject import Progress, reason_lacking
+from patchclamp.core.subject import Keep, Progress, keep_nothing, reason_lacking
 from patchclamp.core.tier import NOT_STORED, Tier, find_tier
 
 TAKES = (
@@ -136,7 +136,8 @@ class Method:
 
     Args:
         run: the one function. Its parameters are ``subject`` (annotated with the protocols that it needs) where it has
-            one, nouns, ``options`` (a frozen dataclass) where it has some, ``seed`` and ``progress``; its return
+            one, nouns, ``options`` (a frozen dataclass) where it has some, ``seed``, ``progress``, and ``keep`` where
+            parts of its result can be kept as soon as they are known (``core.subject.Keep``); its return
             annotation is the noun that it gives.
         name: how it is called on the command line and in Python.
         room: one of ``core.rooms.ROOMS``.
@@ -234,7 +235,7 @@ class Method:
         """Parameter → noun, without the subject; ``?`` ends the name of a noun that may be left out."""
         found = {}
         for name, parameter in self._parameters.items():
-            if name not in ("subject", "options", "seed", "progress"):
+            if name not in ("subject", "options", "seed", "progress", "keep"):
                 noun, optional = _noun_of(self._hints.get(name))
                 found[name] = noun + ("?" if optional or parameter.default is not inspect.Parameter.empty else "")
         return found
@@ -292,7 +293,13 @@ class Method:
                 )
 
     def __call__(
-        self, *inputs: Any, seed: Natural = 0, progress: Progress | None = None, options: Any = None, **given: Any
+        self,
+        *inputs: Any,
+        seed: Natural = 0,
+        progress: Progress | None = None,
+        keep: Keep = keep_nothing,
+        options: Any = None,
+        **given: Any,
     ) -> Any:
         """Run the method and return its noun, with its provenance.
 
@@ -300,6 +307,7 @@ class Method:
             inputs: the subject where it has one, then its nouns, in the order of the parameters; by name too.
             seed: of everything random.
             progress: called with what is done and what there is in all.
+            keep: where a resumable method keeps parts of its result, such as ``Bundle.once``.
             options: an options object; or give single options by name.
             given: nouns and options by name.
 
@@ -323,7 +331,9 @@ class Method:
         if "seed" in self._parameters:
             extra["seed"] = seed
         if "progress" in self._parameters:
-            extra["progress"] = progress or _say_nothing
+            extra["progress"] = progress or _ignore_progress
+        if "keep" in self._parameters:
+            extra["keep"] = keep
         begun = time.perf_counter()
         noun = self.run(**bound, **extra)
         return self._sign(noun, bound, chosen, seed, time.perf_counter() - begun)
@@ -408,7 +418,7 @@ class Method:
         }
 
 
-def _say_nothing(_done: int, _total: int) -> None:
+def _ignore_progress(_done: int, _total: int) -> None:
     """Take the place of a progress line where nobody looks."""
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.rooms import FOLDERS, ROOMS
 from patchclamp.core.tier import Tier, find_tier
@@ -45,6 +46,7 @@ class Card:
         return load_card(str(self.data["file"]))
 
 
+@checked
 def methods(room: str | None = None, *, kind: str = "method") -> tuple[Card, ...]:
     """Return what there is: the cards of all methods, or of one room's, without importing any.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 
 MetricKind = Literal[
@@ -37,7 +38,7 @@ class Metric:
         reference: logits that ``kl`` compares with, as a tuple.
 
     Raises:
-        PatchclampError: targets or contrasts are missing or equal, or positions do not fit the kind.
+        PatchclampError: targets or contrasts are missing, equal or there twice, or positions do not fit the kind.
 
     Example:
         >>> import numpy as np
@@ -52,12 +53,10 @@ class Metric:
     reference: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(MetricKind):
-            raise PatchclampError(
-                expected=f"a kind among {', '.join(get_args(MetricKind))}",
-                got=repr(self.kind),
-                remedy="A function of your own can be differentiated on a wrapped network: pc.wrap(module, example).",
-            )
+        one_of(
+            "kind", self.kind, get_args(MetricKind),
+            remedy="A function of your own can be differentiated on a wrapped network: pc.wrap(module, example).",
+        )  # fmt: skip
         sequence = self.kind == "sequence_log_probability"
         if self.kind == "kl":
             whole = self.reference is not None
@@ -81,6 +80,11 @@ class Metric:
         if self.reference is not None and not all(map(math.isfinite, self.reference)):
             raise PatchclampError(
                 expected="finite logits as reference", got="some that are not", remedy="Take them in float32."
+            )
+        twice = [n for side in (self.target, self.contrast) for n in side if side.count(n) > 1]
+        if twice and not sequence:
+            raise PatchclampError(
+                expected="each token once", got=f"{twice[0]} twice", remedy="Leave it out once: it would count double."
             )
         if self.contrast and set(self.contrast) == set(self.target):
             raise PatchclampError(

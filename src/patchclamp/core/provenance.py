@@ -8,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from patchclamp.core.arguments import checked
-from patchclamp.core.errors import Damaged
+from patchclamp.core.checks import check_plain
+from patchclamp.core.errors import Damaged, report_damage
+from patchclamp.core.json_text import read_number
 
 PACKAGES = ("patchclamp", "torch", "transformers", "numpy")
 
@@ -46,6 +48,10 @@ class Provenance:
     seconds: float = math.nan
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("options", "versions", "hashes", "extra"):
+            check_plain(name, getattr(self, name))
+
     @property
     def label(self) -> str:
         """The method's name as it is shown: an experimental one is called so."""
@@ -66,14 +72,20 @@ class Provenance:
             Damaged: a part that is none of it, or of another type.
         """
         given = dict(data)
-        given["seconds"] = math.nan if given.get("seconds") is None else given["seconds"]
+        seconds = given.get("seconds")
+        with report_damage("a provenance", "Make the result again."):
+            given["seconds"] = math.nan if seconds is None else read_number(seconds)
         strange = [name for name in given if name not in cls.__dataclass_fields__]
         kinds = {
             "seed": int,
             "seconds": int | float,
             **dict.fromkeys(("options", "versions", "hashes", "extra"), Mapping),
         }
-        wrong = [name for name in given if name not in strange and not isinstance(given[name], kinds.get(name, str))]
+        wrong = [
+            name
+            for name, value in given.items()
+            if name not in strange and (not isinstance(value, kinds.get(name, str)) or isinstance(value, bool))
+        ]
         if strange or wrong:
             raise Damaged(
                 expected="a provenance", got=f"one with {(strange + wrong)[0]!r}", remedy="Make the result again."

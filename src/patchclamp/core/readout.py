@@ -10,9 +10,10 @@ from jaxtyping import Float
 from patchclamp.core.arguments import checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.conditions import condition_matrix, only_site
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.json_text import read_list, read_word
 from patchclamp.core.noun_folder import load_noun
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.recording import Recording
@@ -138,7 +139,7 @@ class Readout:
             "summary": None if self.summary is None else self.summary.to_json(),
             "provenance": self.provenance.to_json(),
         }
-        with writing(folder):
+        with hold_folder(folder):
             bundle = Bundle.create(folder, kind=FOLDER, manifest=manifest)
             bundle.append("readout", arrays)
             bundle.finish()
@@ -162,15 +163,15 @@ class Readout:
             arrays["intercept"],
             _two(told["features"]),
             _two(told["targets"]),
-            tuple(map(str, told["names"])),
+            tuple(map(read_word, read_list(told["names"]))),
             tuple(Estimate.from_json(one) for one in told["scores"]),
             None if told["summary"] is None else Estimate.from_json(told["summary"]),
             arrays.get("predicted"),
-            str(told["pool"]),
+            read_word(told["pool"]),
             Provenance.from_json(told["provenance"]),
         )
 
 
 def _two(value: Any) -> tuple[str, str]:
     first, second = value
-    return str(first), str(second)
+    return read_word(first), read_word(second)

@@ -13,10 +13,10 @@ from jaxtyping import Int
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.checks import subject_of
-from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.checks import subject_of, within
+from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Shown, kind_named, kind_names, unpacked
+from patchclamp.core.stimulus import Shown, find_kind, kind_names, unpack_stimuli
 from patchclamp.core.unit import UnitKey
 
 RESTORE = "Something else changed it: restore the folder, or record again."
@@ -70,10 +70,7 @@ class Recording:
 
     def of(self, site: str, stimulus: Natural) -> Any:
         """Return one stimulus' rows, ``(position, width)``; a ragged site has those of ``positions`` only."""
-        if not 0 <= stimulus < len(self.stimuli):
-            raise PatchclampError(
-                expected=f"a stimulus from 0 to {len(self.stimuli) - 1}", got=str(stimulus), remedy="Count from 0."
-            )
+        within("a stimulus", stimulus, 0, len(self.stimuli) - 1)
         if self._batched(site):
             values = self._of_rows(site)
             # Without positions a stimulus has one row.
@@ -128,10 +125,7 @@ class Recording:
         site = self.sites[unit.site]
         # Rows of an image's map have their channels last, whatever the site's axes.
         rows = rows.swapaxes(site.unit_axis, -1) if self._batched(unit.site) else rows
-        if unit.index >= rows.shape[-1]:
-            raise PatchclampError(
-                expected=f"units from 0 to {rows.shape[-1] - 1} at {unit.site}", got=str(unit), remedy="Count from 0."
-            )
+        within(f"at {unit.site} a unit", unit.index, 0, rows.shape[-1] - 1)
         column = rows[..., unit.index]
         if unit.position is None:
             return column
@@ -228,11 +222,11 @@ def as_numpy(values: Any) -> Any:
         return values
     tensor = values.detach().cpu()
     if str(tensor.dtype) == "torch.bfloat16":
-        return tensor.view(dtype=_sibling(tensor, "int16")).numpy().view(ml_dtypes.bfloat16)
+        return tensor.view(dtype=_framework_dtype(tensor, "int16")).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
 
 
-def _sibling(tensor: Any, name: str) -> Any:
+def _framework_dtype(tensor: Any, name: str) -> Any:
     """Return a dtype of the tensor's own framework, which core does not import."""
     import sys
 
@@ -284,7 +278,7 @@ def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
     """
     sites = sites_of(bundle)
     for entry in bundle.pieces:
-        wanted = _wanted(bundle, entry, sites) if only is None or entry["piece"] in only else {}
+        wanted = _expected_shapes(bundle, entry, sites) if only is None or entry["piece"] in only else {}
         found = bundle.shapes(entry["piece"]) if wanted else {}
         if found.keys() != wanted.keys():
             told = f"arrays {', '.join(sorted(found.keys() ^ wanted.keys())[:4])} on one side only"
@@ -300,7 +294,7 @@ def check_shapes(bundle: Bundle, only: Sequence[str] | None = None) -> None:
             )
 
 
-def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site]) -> dict[str, tuple[int, ...]]:
     """Return the shapes that a piece's arrays must have; none for pieces that have no fixed ones."""
     if bundle.manifest["kind"] == "survey" and entry["piece"] == "statistics":
         shapes = {"mean": (), "variance": (), "active": (), "minimum": (), "maximum": (), "minimum_at": (2,)}
@@ -308,7 +302,7 @@ def _wanted(bundle: Bundle, entry: Mapping[str, Any], sites: Mapping[str, Site])
         return {f"{path}|{name}": (site.width, *more) for path, site in sites.items() for name, more in shapes.items()}
     if bundle.manifest["kind"] != "recording":
         return {}
-    n, tokens, kind = int(entry.get("stimuli", 0)), int(entry.get("tokens", 0)), kind_named(kind_of(bundle))
+    n, tokens, kind = int(entry.get("stimuli", 0)), int(entry.get("tokens", 0)), find_kind(kind_of(bundle))
     found: dict[str, tuple[int, ...]] = {}
     for path, site in sites.items():
         found[path] = (tokens if kind.positions else n * (site.n_places or 1), site.width)
@@ -363,17 +357,14 @@ class StoredRecording:
     def shard(self, number: Natural, sites: Sequence[str] | None = None) -> Recording:
         """Return one shard as a Recording in memory."""
         wanted = self._known(sites)
-        if number >= len(self.bundle.pieces):
-            raise PatchclampError(
-                expected=f"a shard from 0 to {len(self.bundle.pieces) - 1}", got=str(number), remedy="Count from 0."
-            )
-        kind = kind_named(self.kind)
+        within("a shard", number, 0, len(self.bundle.pieces) - 1)
+        kind = find_kind(self.kind)
         labels = kind.arrays
         entry = self.bundle.pieces[number]
         check_shapes(self.bundle, [entry["piece"]])
         tensors = self.bundle.read(entry["piece"], [*labels, *wanted])
-        with fitting(f"{self.bundle.path}, piece {entry['piece']}", RESTORE):
-            stimuli = unpacked({name: tensors[name] for name in labels})
+        with report_damage(f"{self.bundle.path}, piece {entry['piece']}", RESTORE):
+            stimuli = unpack_stimuli({name: tensors[name] for name in labels})
             if kind.positions and sum(map(len, stimuli)) != entry["tokens"]:
                 raise ValueError("its stimuli do not make up its tokens")
         return Recording(stimuli, {s: tensors[s] for s in wanted}, {s: self.sites[s] for s in wanted}, self.provenance)
@@ -411,10 +402,7 @@ class StoredRecording:
         return list(self.sites) if sites is None else list(sites)
 
     def _locate(self, stimulus: int) -> tuple[int, int]:
-        if not 0 <= stimulus < self.n_stimuli:
-            raise PatchclampError(
-                expected=f"a stimulus from 0 to {self.n_stimuli - 1}", got=str(stimulus), remedy="Count from 0."
-            )
+        within("a stimulus", stimulus, 0, self.n_stimuli - 1)
         number = int(np.searchsorted(self._first, stimulus, side="right")) - 1
         return number, stimulus - int(self._first[number])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.disk import writing
+from patchclamp.core.disk import hold_folder
 from patchclamp.core.errors import PatchclampError
 
 THREADS = "plan.threads"
@@ -33,7 +33,7 @@ def open_or_resume(
         Damaged: what was begun there cannot be read.
     """
     place = Path(folder)
-    with writing(place):
+    with hold_folder(place):
         if not resume or not (place / "manifest.json").exists():
             yield Bundle.create(place, kind=kind, manifest=manifest)
             return

@@ -14,6 +14,8 @@ from typing import Any, SupportsFloat
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Real
 
+from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 
 __all__ = [
@@ -38,6 +40,7 @@ _TIE = 1e-12
 """Slack under which two randomised statistics count as tied despite rounding, relative to the largest of them."""
 
 
+@checked
 @dataclass(frozen=True)
 class Interval:
     """Hold a confidence interval, its level, and how it was made.
@@ -86,7 +89,7 @@ def pearson(x: Real[np.ndarray, "n"], y: Real[np.ndarray, "n"]) -> float:
     _same_length(x, y, "x", "y")
     if _is_constant(x) or _is_constant(y):
         return math.nan
-    u, v = _unit(_centred(_unit(x)[0]))[0], _unit(_centred(_unit(y)[0]))[0]
+    u, v = _unit(_centre(_unit(x)[0]))[0], _unit(_centre(_unit(y)[0]))[0]
     r = float(u @ v) / math.sqrt(float(u @ u) * float(v @ v))
     return min(1.0, max(-1.0, r))
 
@@ -174,8 +177,8 @@ def slope(x: Real[np.ndarray, "n"], y: Real[np.ndarray, "n"]) -> float:
         return 0.0
     x, x_power = _unit(x)
     y, y_power = _unit(y)
-    u, u_power = _unit(_centred(x))
-    v, v_power = _unit(_centred(y))
+    u, u_power = _unit(_centre(x))
+    v, v_power = _unit(_centre(y))
     with np.errstate(over="ignore", under="ignore"):
         ratio = float(u @ v) / float(u @ u)
         return float(np.ldexp(ratio, y_power + v_power - x_power - u_power))
@@ -532,8 +535,7 @@ def _check_level(level: float) -> None:
 
 
 def _check_count(count: int, name: str) -> None:
-    if count < 1:
-        raise PatchclampError(expected=f"{name} of at least 1", got=f"{count}", remedy=f"Raise {name}.")
+    at_least(name, count, 1)
 
 
 def _is_constant(x: np.ndarray) -> bool:
@@ -546,7 +548,7 @@ def _unit(x: np.ndarray) -> tuple[np.ndarray, int]:
     return np.ldexp(x, -power), power
 
 
-def _centred(x: np.ndarray) -> np.ndarray:
+def _centre(x: np.ndarray) -> np.ndarray:
     """Return x minus its mean, twice: the second pass removes the rounding of the first mean."""
     once: np.ndarray = x - x.mean()
     twice: np.ndarray = once - once.mean()

@@ -44,7 +44,7 @@ def mean_intervals(
         >>> bool(low[0] < 2.0 < high[0]), float(low[1]), float(high[1])
         (True, 5.0, 5.0)
     """
-    n, k = _checked(values)
+    n, k = _check_values(values)
     if n == 1:
         return np.full(k, np.nan), np.full(k, np.nan)
     rng = np.random.default_rng(seed)
@@ -155,7 +155,7 @@ def sign_flips(
         >>> float(p[0]), bool(low[0] < 0 < high[0])
         (1.0, True)
     """
-    n, k = _checked(values)
+    n, k = _check_values(values)
     rng = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // n)
     signs = np.concatenate(
@@ -190,7 +190,7 @@ def least_p(n: int, *, n_permutations: int = N_DRAWS) -> float:
     return max(1 / (1 + n_permutations), 2.0 ** (1 - n))
 
 
-def _checked(values: np.ndarray) -> tuple[int, int]:
+def _check_values(values: np.ndarray) -> tuple[int, int]:
     if values.ndim != 2 or not len(values) or not np.isfinite(values).all():
         raise PatchclampError(
             expected="finite values, a row for each case and a column for each mean",

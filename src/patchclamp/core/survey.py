@@ -8,7 +8,7 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.exemplars import KINDS as ALL_KINDS
 from patchclamp.core.exemplars import Exemplars
 from patchclamp.core.provenance import Provenance
@@ -108,7 +108,7 @@ class StoredSurvey:
                 remedy="Count from 0.",
             )
         try:
-            with fitting(self.bundle.path, RESTORE):
+            with report_damage(self.bundle.path, RESTORE):
                 return self._exemplars(site, unit, kinds)
         except Damaged:
             raise

@@ -13,6 +13,7 @@ import numpy as np
 from patchclamp.core.arguments import checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import Damaged, PatchclampError
+from patchclamp.core.json_text import read_list, read_numbers, read_whole, read_word
 from patchclamp.core.metric import MetricKind
 from patchclamp.core.noun_folder import check_format, read_object
 
@@ -54,8 +55,8 @@ class Case:
         parts: named spans, regions or steps.
 
     Raises:
-        PatchclampError: nothing shown, a target that is a contrast too, contrasts without a target, or a counterpart of
-            another kind.
+        PatchclampError: nothing shown, a target that is a contrast too or is there twice, contrasts without a target,
+            or a counterpart of another kind.
 
     Example:
         >>> Case("the old cat", "the old dog", (" sat",), (" ran",)).id
@@ -72,24 +73,27 @@ class Case:
 
     def __post_init__(self) -> None:
         both = sorted(set(self.targets) & set(self.contrasts))
+        twice = [word for side in (self.targets, self.contrasts) for word in side if side.count(word) > 1]
         empty = any(
             side is not None and (not np.size(side) or (isinstance(side, str) and not side))
             for side in (self.shown, self.counterpart)
         )
         other = self.counterpart is not None and type(self.counterpart) is not type(self.shown)
         unheld = bool(self.contrasts) and not self.targets
-        if both or empty or other or unheld or not all((*self.targets, *self.contrasts)):
+        if both or twice or empty or other or unheld or not all((*self.targets, *self.contrasts)):
             what = (
                 "contrasts without a target"
                 if unheld
                 else f"{both[0]!r} as both"
                 if both
+                else f"{twice[0]!r} twice"
+                if twice
                 else "another kind of counterpart"
                 if other
                 else "an empty part"
             )
             raise PatchclampError(
-                expected="something shown, a counterpart of the same kind, and targets other than the contrasts",
+                expected="something shown, a counterpart of its kind, and targets other than the contrasts, each once",
                 got=f"{what} in {words_of(self.shown)!r:.60}",
                 remedy="A case needs no counterpart and no targets, but those it has must differ.",
             )
@@ -135,11 +139,11 @@ class Case:
         """
         if strange := data.keys() - {field.name for field in fields(cls)}:
             raise ValueError(f"a field {sorted(strange)[0]!r}, which no case has")
-        targets, contrasts = (tuple(map(_word, _list(data.get(name, [])))) for name in ("targets", "contrasts"))
-        label, group = (_word(data.get(name, "")) for name in ("label", "group"))
+        targets, contrasts = (tuple(map(read_word, read_list(data.get(name, [])))) for name in ("targets", "contrasts"))
+        label, group = (read_word(data.get(name, "")) for name in ("label", "group"))
         shown, counterpart = _from_json(data["shown"]), data.get("counterpart")
         other = None if counterpart is None else _from_json(counterpart)
-        parts = tuple(Part(_word(name), start, stop) for name, start, stop in data.get("parts", ()))
+        parts = tuple(Part(read_word(name), start, stop) for name, start, stop in read_list(data.get("parts", [])))
         return cls(shown, other, targets, contrasts, label, group, parts)
 
 
@@ -246,9 +250,9 @@ class Task:
         """
         check_format(data, FORMAT, VERSION, "Task.save")
         try:
-            cases = tuple(map(Case.from_json, data["cases"]))
-            skipped = tuple((Case.from_json(case), _word(reason)) for case, reason in data["skipped"])
-            return cls(cases, data["measure"], _word(data["name"]), skipped)
+            cases = tuple(map(Case.from_json, read_list(data["cases"])))
+            skipped = tuple((Case.from_json(case), read_word(reason)) for case, reason in read_list(data["skipped"]))
+            return cls(cases, data["measure"], read_word(data["name"]), skipped)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise Damaged(
                 expected="a whole task", got=f"one with {problem!r:.120}", remedy="Write the task again."
@@ -310,26 +314,12 @@ def _from_json(data: Any) -> Shown:
     if isinstance(data, str):
         return data
     if "ids" in data:
-        ids = _list(data["ids"])
-        if not all(type(i) is int and abs(i) < 2**63 for i in ids):
-            raise TypeError("ids that are not whole numbers of 64 bits")
-        return tuple(ids)
-    numbers = np.array(_list(data["array"]))
+        return tuple(map(read_whole, read_list(data["ids"])))
+    kind, given = np.dtype(read_word(data["dtype"])), read_list(data["array"])
+    numbers = np.array(given if kind.kind == "b" else read_numbers(given))
     with np.errstate(all="ignore"):
-        shown = numbers.astype(np.dtype(_word(data["dtype"])))
+        shown = numbers.astype(kind)
     exact = numbers.dtype.kind in "biuf" and (shown.dtype.kind == "f" or np.array_equal(shown, numbers))
     if not exact or not np.isfinite(shown).all():
         raise ValueError(f"an array whose numbers {shown.dtype} cannot hold")
     return shown
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r:.40} where a list belongs")
-    return value
-
-
-def _word(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} where text belongs")
-    return value

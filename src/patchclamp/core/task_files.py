@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.json_text import parse
 from patchclamp.core.metric import MetricKind
@@ -55,20 +56,19 @@ def read_task(path: str | PathLike[str], layout: str | None = None, *, measure: 
         (' sat',)
     """
     file = Path(fspath(path))
-    if layout is not None and layout not in LAYOUTS:
-        raise PatchclampError(
-            expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Leave it out to have it found."
-        )
+    if layout is not None:
+        one_of("layout", layout, LAYOUTS, remedy="Leave it out to have it found.")
     text = _text(file)
     if text.lstrip().startswith("{") and f'"{FORMAT}"' in text[:200]:
         task = Task.load(file)
         return task if measure is None else replace(task, measure=measure)
-    rows = _of_json(text, file.name) if text.lstrip().startswith("{") else _of_csv(text, file.name)
+    rows = _read_json(text, file.name) if text.lstrip().startswith("{") else _read_csv(text, file.name)
     cases: list[Case] = []
     for line, row in rows:
         try:
             layout = layout or _layout_of(row)
             cases.append(LAYOUTS[layout](row))
+            _check_columns(layout, row)
         except _NoColumn as problem:
             # Of a CSV the first line names the columns: it is wrong, whatever follows.
             header = {} if text.lstrip().startswith("{") else {"remedy": "Mend the names in line 1."}
@@ -119,7 +119,7 @@ def _text(file: Path) -> str:
 
 
 class _NoColumn(PatchclampError):
-    """A column that a layout needs is not there."""
+    """The columns are not those of a layout."""
 
 
 def _broken(
@@ -128,7 +128,7 @@ def _broken(
     return PatchclampError(expected=expected, got=f"line {line} of {name}: {got}", remedy=remedy)
 
 
-def _of_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     # Not splitlines: it parts at characters, such as U+2028, that JSON allows inside a string.
     for line, written in enumerate(text.split("\n"), 1):
         if not written.strip():
@@ -142,23 +142,50 @@ def _of_json(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         yield line, row
 
 
-def _of_csv(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_csv(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     before = 0
     try:
-        n = len(reader.fieldnames or ())
+        names = reader.fieldnames or ()
+        n = len(names)
+        if doubled := [name for name, times in Counter(names).items() if times > 1]:
+            raise _broken(
+                name,
+                reader.line_num,
+                f"{doubled[0]!r} twice",
+                expected="each column once",
+                remedy="Leave one of them out.",
+            )
         before = reader.line_num
         for row in reader:
             if None in row or None in row.values():
                 raise _broken(name, reader.line_num, "more or fewer", expected=f"{n} columns, as the first line has")
-            yield reader.line_num, {key: _parted(key, value) for key, value in row.items()}
+            yield reader.line_num, {key: _split_parts(key, value) for key, value in row.items()}
             before = reader.line_num
     except csv.Error as problem:
         # A quote that is never closed is told where it was opened, not where the file ends.
         raise _broken(name, before + 1, str(problem), expected="CSV, fields with commas in quotes") from problem
 
 
-def _parted(column: str, value: str) -> str | list[str]:
+def _check_columns(layout: str, row: Mapping[str, Any]) -> None:
+    """Refuse columns that a layout has no meaning for, and two for one thing.
+
+    Raises:
+        _NoColumn: names one.
+    """
+    known = _COLUMNS[layout] | _MORE[layout]
+    # A spreadsheet's first column, which numbers the rows, has no name.
+    strange = [name for name in row if name not in known and name != ""]
+    doubled = [name for name in ("answer", "wrong") if layout == "own" and {name, f"{name}s"} <= row.keys()]
+    if strange or doubled:
+        raise _NoColumn(
+            expected=f"columns among {', '.join(sorted(known))} in the layout {layout}",
+            got=f"{strange[0]!r}" if strange else f"both {doubled[0]} and {doubled[0]}s",
+            remedy="Take it out of the file.",
+        )
+
+
+def _split_parts(column: str, value: str) -> str | list[str]:
     return value.split("|") if column.rstrip("s") in ("answer", "wrong") else value
 
 
@@ -256,3 +283,10 @@ _COLUMNS: Mapping[str, set[str]] = {
     "ioi": {"clean", "corrupted", "correct_idx"},
     "greater-than": {"clean", "corrupted", "label"},
 }
+_MORE: Mapping[str, set[str]] = {
+    "agreement": {"clean_answer", "patch_answer", "case"},
+    "own": {"answers", "wrong", "wrongs", "group"},
+    "ioi": {"corrupted_hard", "incorrect_idx"},
+    "greater-than": set(),
+}
+"""Columns that a file of a layout may have besides those by which it is known."""

@@ -10,13 +10,17 @@ import numpy as np
 
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import PatchclampError, fitting
+from patchclamp.core.errors import PatchclampError, report_damage
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.json_text import read_list, read_mapping, read_number, read_whole
+from patchclamp.core.noun_folder import load_noun, read_object
 from patchclamp.core.provenance import Provenance
 from patchclamp.core.stats import mean_interval
 
-KIND = "training"
-"""Kind of the bundle in which a training's states lie."""
+KIND, STREAM = "training", "learning"
+"""Kinds of the bundles in which a training's states lie: of one set of batches, and of a stream of tasks."""
+SUMMARY = "training.json"
+"""The file of a stream's bundle that holds what came of it."""
 Curve = tuple[tuple[int, float], ...]
 """Points ``(step, value)``, a step being how many had been taken."""
 
@@ -59,6 +63,12 @@ class Training:
                 expected="a row of accuracy before any task and one after each, with a column per task, of two or more",
                 got=f"{n + 1} rows of {', '.join(str(len(row)) for row in self.accuracy)}",
                 remedy="Leave accuracy out where no stream of tasks was learnt.",
+            )
+        if not all(0 <= share <= 1 for row in self.accuracy for share in row):
+            raise PatchclampError(
+                expected="accuracy as shares from 0 to 1",
+                got=f"{self.accuracy!r:.80}",
+                remedy="Divide by the number asked.",
             )
         if not self.kept <= self.steps <= self.planned:
             raise PatchclampError(
@@ -127,12 +137,14 @@ class Training:
         Raises:
             Damaged: no such data.
         """
-        with fitting("a training", "Train again."):
+        with report_damage("a training", "Train again."):
             curves = {
-                str(name): tuple((int(step), math.nan if value is None else float(value)) for step, value in points)
-                for name, points in data["curves"].items()
+                name: tuple(
+                    (read_whole(step), math.nan if value is None else read_number(value)) for step, value in points
+                )
+                for name, points in read_mapping(data["curves"]).items()
             }
-            accuracy = tuple(tuple(map(float, row)) for row in data.get("accuracy", ()))
+            accuracy = tuple(tuple(map(read_number, read_list(row))) for row in read_list(data.get("accuracy", [])))
             provenance = Provenance.from_json(data["provenance"])
             return cls(data["planned"], data["steps"], data["kept"], curves, provenance, accuracy)
 
@@ -144,9 +156,11 @@ class Training:
             PatchclampError: no training there.
             Damaged: a part is missing or changed.
         """
+        if Bundle.open(folder).manifest["kind"] == STREAM:
+            return load_noun(folder, STREAM, cls._of_stream)
         bundle = Bundle.open(folder, kind=KIND)
         entries = bundle.pieces[-1:]
-        with fitting(folder, "Restore it from a copy, or begin again in another folder."):
+        with report_damage(folder, "Restore it from a copy, or begin again in another folder."):
             plan, versions = bundle.manifest["plan"], bundle.manifest["versions"]
             training = plan["training"]
             state: dict[str, Any] = {"step": 0, "curves": {}, "best": None}
@@ -156,7 +170,7 @@ class Training:
             steps, best = int(state["step"]), state["best"]
             kept = int(best["step"]) if bundle.whole and best is not None else steps
             curves = {
-                str(name): tuple((int(step), _number(value)) for step, value in points)
+                str(name): tuple((int(step), _number(value)) for step, value in read_list(points))
                 for name, points in state["curves"].items()
             }
             options = {name: value for name, value in training.items() if name != "objectives"}
@@ -165,6 +179,10 @@ class Training:
                 method="train", options=options, seed=training["seed"], versions=dict(versions), extra=about
             )
             return cls(training["steps"], steps, kept, curves, provenance)
+
+    @classmethod
+    def _of_stream(cls, bundle: Bundle) -> "Training":
+        return cls.from_json(read_object(bundle.path / SUMMARY, "training"))
 
 
 def _number(value: Any) -> float:

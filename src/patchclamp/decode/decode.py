@@ -53,5 +53,5 @@ def decode(
         ('balanced accuracy', True)
     """
     chosen = find_method(method or find_default("decode"), "decode")
-    found: Readout = chosen(recording, labels, split, seed=seed, progress=progress, **options)
-    return found
+    readout: Readout = chosen(recording, labels, split, seed=seed, progress=progress, **options)
+    return readout

@@ -49,5 +49,5 @@ def encode(
         True
     """
     chosen = find_method(method or find_default("encode", "decode"), "decode")
-    found: Readout = chosen(features, targets, split, seed=seed, progress=progress, **options)
-    return found
+    readout: Readout = chosen(features, targets, split, seed=seed, progress=progress, **options)
+    return readout

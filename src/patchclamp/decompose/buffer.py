@@ -11,12 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.recordable import recordable
+from patchclamp.subjects.recordable import select_recordable
 
 Rows = dict[str, Tensor]
 """Site path to ``(row, width)`` values; the rows of all sites are those of the same tokens."""
@@ -62,6 +64,7 @@ class Source:
         return iter(())
 
 
+@checked
 class TextSource(Source):
     """Activations of a language model over a text, straight from its forward passes.
 
@@ -110,7 +113,7 @@ class TextSource(Source):
 
     def match(self, pattern: str) -> list[str]:
         """Return the paths of the sites that every token comes by."""
-        return [site.path for site in recordable(self.model, pattern)]
+        return [site.path for site in select_recordable(self.model, pattern)]
 
     @property
     def device(self) -> str:
@@ -134,6 +137,7 @@ class TextSource(Source):
         return map(_first_rows, self.batches)
 
 
+@checked
 class RecordingSource(Source):
     """Activations of a recording, in memory or on disk.
 
@@ -170,12 +174,7 @@ class RecordingSource(Source):
 
     def width(self, site: str) -> int:
         """Return a site's width."""
-        if site not in self.recording.sites:
-            raise PatchclampError(
-                expected="a site of this recording",
-                got=repr(site),
-                remedy=f"It holds {', '.join(list(self.recording.sites)[:8])}.",
-            )
+        one_of("site of the recording", site, self.recording.sites)
         return self.recording.sites[site].width
 
     def match(self, pattern: str) -> list[str]:
@@ -228,6 +227,7 @@ def _count_mask(stimuli: Sequence[Shown]) -> np.ndarray:
     return np.concatenate([s.counted for s in stimuli]) if stimuli else np.zeros(0, dtype=bool)
 
 
+@checked
 class ArraySource(Source):
     """Read activations from arrays.
 
@@ -415,6 +415,7 @@ class ShuffleBuffer:
                 )
 
 
+@checked
 def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
     """Collect a site's first rows into one array, for methods that need all at once.
 
@@ -437,12 +438,12 @@ def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarr
     """
     n = source.n_rows if most is None else min(most, source.n_rows)
     buffer = ShuffleBuffer(source, [site], batch_size=max(n, 1), n_batches=1)
-    found = np.empty((n, source.width(site)), dtype=np.float32)
+    collected = np.empty((n, source.width(site)), dtype=np.float32)
     filled = 0
     for _, rows in buffer.stream(Position()):
         part = rows[site][: n - filled].cpu().numpy()
-        found[filled : filled + len(part)] = part
+        collected[filled : filled + len(part)] = part
         filled += len(part)
         if filled == n:
             break
-    return found
+    return collected

@@ -72,9 +72,9 @@ def sentence_scores(
             remedy="Number sentences from 0; leave out bos and padding with -1.",
         )
     cosines = _unit(values[counted]) @ _unit(directions).T
-    found = np.full((int(sentences.max()) + 1, len(directions)), -1.0)
-    np.maximum.at(found, sentences[counted], cosines)
-    return np.where(np.linalg.norm(directions, axis=1) > 0, found, -1.0)
+    scores = np.full((int(sentences.max()) + 1, len(directions)), -1.0)
+    np.maximum.at(scores, sentences[counted], cosines)
+    return np.where(np.linalg.norm(directions, axis=1) > 0, scores, -1.0)
 
 
 def detection_score(activating: Float[np.ndarray, " n"], neutral: Float[np.ndarray, " m"]) -> float | None:
@@ -137,11 +137,11 @@ def detect_concepts(
     holds = np.zeros((len(numbers), truth.shape[1]), dtype=bool)
     np.logical_or.at(holds, place, truth[scoring])
     activating = holds[:, concepts]
-    found = [detection_score(s[a], s[~a]) for s, a in zip(scores.T, activating.T, strict=True)]
+    detected = [detection_score(s[a], s[~a]) for s, a in zip(scores.T, activating.T, strict=True)]
     n_activating = activating.sum(axis=0)
     return Detection(
         tuple(map(int, concepts)),
-        tuple(found),
+        tuple(detected),
         tuple(map(int, n_activating)),
         tuple(int(n) for n in len(numbers) - n_activating),
     )
@@ -166,11 +166,11 @@ def random_directions(n: int, width: int, sparsity: float, *, seed: int) -> Floa
         [2, 2, 2]
     """
     rng = np.random.default_rng(seed)
-    found = np.zeros((n, width), dtype=np.float32)
-    for row in found:
+    directions = np.zeros((n, width), dtype=np.float32)
+    for row in directions:
         chosen = rng.choice(width, math.ceil(sparsity * width), replace=False)
         row[chosen] = rng.normal(size=len(chosen))
-    return _unit(found)
+    return _unit(directions)
 
 
 def describe_outputs(
@@ -193,7 +193,7 @@ def describe_outputs(
     Source: 2506.10920, the tokens that a feature promotes.
 
     Example:
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> cat = load("organism:cat")
         >>> [(most, least)] = describe_outputs(cat, "blocks.0.mlp.act", np.eye(16, dtype=np.float32)[[7]], top=1)
         >>> most, least

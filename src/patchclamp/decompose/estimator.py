@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_files import find_method
 from patchclamp.decompose.buffer import ArraySource
@@ -65,10 +66,7 @@ class SparseAutoencoder:
             PatchclampError: no such option.
         """
         for name, value in options.items():
-            if name not in self.get_params():
-                raise PatchclampError(
-                    expected=f"an option among {', '.join(self.get_params())}", got=repr(name), remedy="See its help."
-                )
+            one_of("option", name, self.get_params())
             setattr(self, name, value)
         return self
 

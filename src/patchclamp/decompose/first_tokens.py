@@ -42,20 +42,20 @@ def measure_first_tokens(
     if not n:
         return {}
     first = torch.cat(masks)
-    values = {site: torch.cat(found) for site, found in parts.items()}
-    found: dict[str, dict[str, float | None]] = {}
+    values = {site: torch.cat(measures) for site, measures in parts.items()}
+    measures: dict[str, dict[str, float | None]] = {}
     for path, basis in bases.items():
         x, y = values[basis.reads or path], values[path]
         with torch.no_grad():
             error = (y - decode(basis, encode(basis, x), x)).double().square().sum(1)
         size = y.double().square().sum(1)
-        found[path] = {
+        measures[path] = {
             "tokens": float(first.double().mean()),
             "norm": float(size[first].sum() / size.sum().clamp(min=1e-12)),
             "unexplained": _unexplained_variance(y, error),
             "without": _unexplained_variance(y[~first], error[~first]),
         }
-    return found
+    return measures
 
 
 def _unexplained_variance(y: torch.Tensor, error: torch.Tensor) -> float | None:

@@ -43,7 +43,7 @@ class Hierarchy:
             list: for every coarser feature its ``level`` (from 1), ``feature``, and ``merges``: the finer features with
             ``weight`` (Y's entry) and ``share``, the largest first. A feature may merge into several.
         """
-        found = []
+        nodes = []
         for level, weights in enumerate(self.merges, start=1):
             sizes = weights * np.linalg.norm(self.features[level], axis=1)
             shares = sizes / np.maximum(sizes.sum(1, keepdims=True), np.finfo(sizes.dtype).tiny)
@@ -52,8 +52,8 @@ class Hierarchy:
                 merged = [
                     {"feature": int(i), "weight": float(weights[i, j]), "share": float(shares[i, j])} for i in children
                 ]
-                found.append({"level": level, "feature": j, "merges": merged})
-        return found
+                nodes.append({"level": level, "feature": j, "merges": merged})
+        return nodes
 
 
 def build_hierarchy(
@@ -161,12 +161,12 @@ def _balance(parts: list[Tensor]) -> list[Tensor]:
     SNMF's codes have columns of length 1, so their entries shrink with the number of tokens and Adam's steps, which
     are of one size, would be far too long for them.
     """
-    found = [parts[0].clone()]
+    balanced = [parts[0].clone()]
     for part in parts[1:]:
-        sizes = found[-1].square().mean(0).sqrt().clamp(min=1e-12)
-        found[-1] = found[-1] / sizes
-        found.append(part * sizes[:, None])
-    return found
+        sizes = balanced[-1].square().mean(0).sqrt().clamp(min=1e-12)
+        balanced[-1] = balanced[-1] / sizes
+        balanced.append(part * sizes[:, None])
+    return balanced
 
 
 def neuron_overlap(features: Float[np.ndarray, "feature width"]) -> Integer[np.ndarray, "feature feature"]:

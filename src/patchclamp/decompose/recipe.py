@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
 from patchclamp.decompose.buffer import Source
@@ -15,6 +16,7 @@ from patchclamp.train import Plan
 MOST_DEAD = 10_000_000
 
 
+@checked
 @dataclass(frozen=True)
 class Job:
     """One coder to train.
@@ -35,6 +37,7 @@ class Job:
         return self.reads != self.writes
 
 
+@checked
 @dataclass(frozen=True)
 class Recipe:
     """Hold how coders are trained.

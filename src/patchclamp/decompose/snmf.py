@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.matrix import as_matrix, check_tokens, nonnegative_basis
 from patchclamp.subjects.nnls import nonnegative_least_squares
@@ -240,7 +241,7 @@ class SNMF:
 
     X ≈ Yᵀ Zᵀ: ``components_`` is Zᵀ, ``codes_`` Yᵀ; see ``factorise``. Judge it by what it recovers or detects, not by
     how well it reconstructs: without winner-take-all the error is lowest and nothing is recovered
-    (docs/reference/features.md).
+    (docs/results/features.md).
 
     Args:
         n_features: k.
@@ -285,12 +286,7 @@ class SNMF:
             PatchclampError: no such option.
         """
         for name, value in options.items():
-            if name not in self.get_params():
-                raise PatchclampError(
-                    expected=f"an option among {', '.join(self.get_params())}",
-                    got=repr(name),
-                    remedy="See SNMF's documentation.",
-                )
+            one_of("option", name, self.get_params())
             setattr(self, name, value)
         return self
 

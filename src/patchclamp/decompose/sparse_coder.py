@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import at_least
 from patchclamp.core.errors import PatchclampError
 from patchclamp.decompose.sparse_code import (
     Code,
@@ -43,10 +45,10 @@ class CoderConfig:
     skip: bool = False
 
     def __post_init__(self) -> None:
-        if self.n_latents < 1:
-            raise PatchclampError(expected="at least 1 latent", got=str(self.n_latents), remedy="Give more features.")
+        at_least("the number of latents", self.n_latents, 1)
 
 
+@checked
 @dataclass(frozen=True)
 class L1Config(CoderConfig):
     """f = ReLU(a), loss mean (ŷ − y)² / ‖y‖ + λ mean Σ f, and ghost gradients for dead latents.
@@ -66,6 +68,7 @@ class L1Config(CoderConfig):
         _check_positive(self.sparsity, "sparsity penalty")
 
 
+@checked
 @dataclass(frozen=True)
 class TopKConfig(CoderConfig):
     """f = the k largest of ReLU(a), loss mean (ŷ − y)² + α mean (e − ê)², e = y − ŷ rebuilt by k_aux dead latents.
@@ -93,6 +96,7 @@ class TopKConfig(CoderConfig):
             )
 
 
+@checked
 @dataclass(frozen=True)
 class BatchTopKConfig(TopKConfig):
     """As TopK, but the n · k largest of a batch of n vectors, so that hard vectors may have more.
@@ -103,6 +107,7 @@ class BatchTopKConfig(TopKConfig):
     method: ClassVar[str] = "batchtopk"
 
 
+@checked
 @dataclass(frozen=True)
 class JumpReLUConfig(CoderConfig):
     """f = a · H(a − θ), loss mean (ŷ − y)² + λ mean ‖f‖₀, θ learnt by a rectangle kernel of width ε.
@@ -146,6 +151,7 @@ class Losses(NamedTuple):
     fired: Bool[Tensor, " latent"]
 
 
+@checked
 class SparseCoder(nn.Module):
     """f = φ((x − b_dec) Eᵀ + b_enc), ŷ = f D + b_out (+ x Sᵀ), the rows of D of length 1.
 
@@ -554,6 +560,7 @@ _CODERS: dict[type[CoderConfig], type[SparseCoder]] = {
 }
 
 
+@checked
 def make_coder(config: CoderConfig, read: int, width: int | None = None, *, seed: int = 0) -> SparseCoder:
     """Return an untrained coder of the config's kind.
 

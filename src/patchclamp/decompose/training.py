@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
@@ -29,6 +30,7 @@ WHAT = "model, text and options"
 SMALLER = "Give fewer features or sites, a smaller --coder-batch or a smaller --buffer."
 
 
+@checked
 @dataclass
 class Trained:
     """A coder and how it came about.
@@ -75,6 +77,7 @@ class _Batches:
         self.position, self.number = Position(**state_dict["position"]), int(state_dict["number"])
 
 
+@checked
 def train(
     source: Source,
     jobs: Sequence[Job],
@@ -173,10 +176,10 @@ def _objective(one: Trained, recipe: Recipe, n_steps: int, dead_after: int) -> O
     def loss(rows: Rows, step: int) -> dict[str, Any]:
         x = rows[one.job.reads]
         y = rows[one.job.writes] if one.job.transcodes else x
-        found = coder.losses(x, y, dead_after=dead_after, warm=plan.warm(step, n_steps))
-        coder.note_fired(found.fired, len(x))
+        losses = coder.losses(x, y, dead_after=dead_after, warm=plan.warm(step, n_steps))
+        coder.note_fired(losses.fired, len(x))
         dead = len(coder.dead(dead_after)) / config.n_latents
-        values: tuple[Tensor | float, ...] = (found.total, found.unexplained, found.l0, dead)
+        values: tuple[Tensor | float, ...] = (losses.total, losses.unexplained, losses.l0, dead)
         return dict(zip(MEASURES, values, strict=True))
 
     def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -189,6 +192,7 @@ def _objective(one: Trained, recipe: Recipe, n_steps: int, dead_after: int) -> O
     return Objective(coder, loss, optimizer)
 
 
+@checked
 def train_dictionary(
     source: Source,
     jobs: Sequence[Job],

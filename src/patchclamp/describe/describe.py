@@ -44,5 +44,5 @@ def describe(
         ' sat'
     """
     chosen = find_method(method or find_default("describe"), "describe")
-    found: Descriptions = chosen(subject, *nouns, seed=seed, progress=progress, **options)
-    return found
+    descriptions: Descriptions = chosen(subject, *nouns, seed=seed, progress=progress, **options)
+    return descriptions

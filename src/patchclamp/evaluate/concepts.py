@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import Interval, auroc, rank
@@ -13,6 +14,7 @@ from patchclamp.core.stats import Interval, auroc, rank
 RESAMPLES, FEWEST = 500, 20
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class ConceptUnit:
     """Hold the unit of a set that detects one concept best.
@@ -34,6 +36,7 @@ class ConceptUnit:
     draws: Float[np.ndarray, " resample"] = field(repr=False)
 
 
+@checked
 def tell_concepts(
     blocks: Iterable[tuple[str, Float[np.ndarray, "token unit"]]],
     true: Bool[np.ndarray, "token concept"],
@@ -101,11 +104,11 @@ def tell_concepts(
     _, number = np.unique(documents[~choosing], return_inverse=True)
     n = int(number.max()) + 1 if len(number) else 1
     draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    found = {}
+    units = {}
     for i, (key, turn, scores) in sorted(kept.items()):
         scored = true[~choosing, enough[i]]
         resampled = _resample(turn * scores, scored, draws[:, number])
-        found[names[enough[i]]] = ConceptUnit(
+        units[names[enough[i]]] = ConceptUnit(
             key,
             turn,
             _estimate(auroc(turn * scores, scored), resampled, n),
@@ -113,9 +116,10 @@ def tell_concepts(
             int(scored.sum()),
             resampled,
         )
-    return found
+    return units
 
 
+@checked
 def ahead(one: ConceptUnit, other: ConceptUnit) -> Estimate:
     """Return one AUROC minus another, with a 95 % interval over the same resampled documents."""
     return _estimate(one.auroc.value - other.auroc.value, one.draws - other.draws, one.auroc.n)
@@ -131,7 +135,7 @@ def _areas(
 ) -> Float[np.ndarray, "unit concept"]:
     """Return every unit's AUROC for every concept, by the sum of positive ranks; only what is not silent is sorted."""
     positives, n = truth.sum(0), len(truth)
-    found = np.empty((values.shape[1], truth.shape[1]))
+    areas = np.empty((values.shape[1], truth.shape[1]))
     for i, unit in enumerate(values.T):
         if not np.isfinite(unit).all():
             raise PatchclampError(
@@ -144,8 +148,8 @@ def _areas(
         sums = np.broadcast_to((silent + 1) / 2 * positives, positives.shape)
         if silent < n:
             sums = sums + (silent + rank(unit[active]) - (silent + 1) / 2) @ truth[active]
-        found[i] = (sums - positives * (positives + 1) / 2) / (positives * (n - positives))
-    return found
+        areas[i] = (sums - positives * (positives + 1) / 2) / (positives * (n - positives))
+    return areas
 
 
 def _resample(

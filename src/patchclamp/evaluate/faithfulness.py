@@ -1,24 +1,23 @@
 """Faithfulness, completeness and minimality of a circuit on held-out pairs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from patchclamp.ablate.strata import measure_moves
-from patchclamp.core.circuit import found_on
-from patchclamp.core.controls import RULES
+from patchclamp.core.arguments import checked
+from patchclamp.core.checks import at_least, same_subject
+from patchclamp.core.circuit import describe_origin, is_measured
+from patchclamp.core.controls import name_rule
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.keys import Part
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
+from patchclamp.core.task import Task
+from patchclamp.evaluate.circuit_report import EvaluationCost, Faithfulness, Minimality
 from patchclamp.evaluate.growing import (
     SHARES,
-    Area,
-    Estimate,
-    Point,
     Scale,
     area_of,
     nest_circuits,
@@ -28,6 +27,7 @@ from patchclamp.evaluate.growing import (
     unique_circuits,
 )
 from patchclamp.evaluate.interchange import Interchange, interchange
+from patchclamp.evaluate.recovering import Recovery, recover
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
 
@@ -42,78 +42,23 @@ ENOUGH = 0.8
 """Faithfulness from which on a circuit is asked whether it is minimal."""
 
 
-@dataclass(frozen=True)
-class Minimality:
-    """Hold the effects of single parts on a circuit.
-
-    Args:
-        size: of the circuit C.
-        parts: those that were measured.
-        changes: ``(part,)`` [m(C) − m(C without the part)] / [m(M) − m(∅)]; each with its interval over pairs.
-        random: [m(C with the part) − m(C)] / [m(M) − m(∅)] of random other parts.
-        needed: share of ``parts`` whose change is larger, in magnitude, than that of every random one.
-    """
-
-    size: int
-    parts: tuple[Part, ...]
-    changes: tuple[Estimate, ...]
-    random: tuple[float, ...]
-    needed: float
-
-
-@dataclass(frozen=True, eq=False)
-class Faithfulness:
-    """Hold the evaluation of a circuit on pairs.
-
-    Args:
-        circuit: level, method, subject and number of parts.
-        cases: ids of the pairs it was measured on.
-        left_out: how many were not used, by reason.
-        seen: pairs among ``cases`` that the circuit was found on: 0 by default.
-        baseline: what replaces everything outside the circuit, in words.
-        signed: whether parts were taken from the highest score down, else by magnitude.
-        m_model: ``(pair,)`` m with all parts kept.
-        m_empty: ``(pair,)`` m with none.
-        m_kept: ``(size, pair)`` m of the circuit.
-        m_rest: ``(size, pair)`` m of everything else.
-        m_random: ``(circuit, size, pair)`` m of random circuits.
-        points: by size.
-        area: over sizes.
-        minimality: of one size; None if not measured.
-        about: seeds, counts of rows, how random circuits were drawn.
-    """
-
-    circuit: Mapping[str, Any]
-    cases: tuple[str, ...]
-    left_out: Mapping[str, int]
-    seen: int
-    baseline: str
-    signed: bool
-    m_model: Float[np.ndarray, " pair"]
-    m_empty: Float[np.ndarray, " pair"]
-    m_kept: Float[np.ndarray, "size pair"]
-    m_rest: Float[np.ndarray, "size pair"]
-    m_random: Float[np.ndarray, "circuit size pair"]
-    points: tuple[Point, ...]
-    area: Area
-    minimality: Minimality | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-
+@checked
 def evaluate_circuit(
     model: Network,
     circuit: Scores,
-    cases: ReadTask,
+    cases: Task | ReadTask,
     *,
-    means: ReadTask | None = None,
+    means: Task | ReadTask | None = None,
+    exact: Scores | None = None,
     shares: Sequence[float] = SHARES,
-    sizes: Sequence[int] = (),
+    sizes: Sequence[int | float] = (),
     n_random: int = RANDOM,
     signed: bool = True,
     seen: bool = False,
     minimal: bool = True,
     random_rest: bool = True,
     seed: int = 0,
+    state: Callable[[EvaluationCost], None] | None = None,
     progress: Progress | None = None,
 ) -> Faithfulness:
     """Measure on held-out pairs how much of m a circuit carries: faithfulness, completeness, minimality, by size.
@@ -133,8 +78,9 @@ def evaluate_circuit(
         means: pairs over which the baseline is the mean by position, over clean and corrupted prompts; only those that
             the circuit was found on are used, and pairs of a length that none of them has are left out and counted. The
             default baseline is each pair's corrupted prompt.
+        exact: a circuit of the same parts whose scores were measured, with whose order this one's is compared.
         shares: sizes as shares of all parts; ``area`` is taken over sizes from 1 to 50 %.
-        sizes: more sizes, as numbers of parts.
+        sizes: more sizes, as numbers of parts, or as shares where they are no whole numbers.
         n_random: random circuits, at least 20; no two are the same, so there are fewer where parts are few.
         signed: take parts from the highest score down, else by magnitude.
         seen: measure on the pairs that the circuit was found on as well; the result says so.
@@ -142,6 +88,7 @@ def evaluate_circuit(
             random 40.
         random_rest: measure everything but each random circuit, too.
         seed: of random circuits, samples and resampling.
+        state: called with what it takes, before it begins.
         progress: called with subsets measured and subsets in all.
 
     Returns:
@@ -168,16 +115,18 @@ def evaluate_circuit(
         (1.0, True)
     """
     check_subject(model, circuit)
-    if n_random < RANDOM:
-        raise PatchclampError(
-            expected=f"at least {RANDOM} random circuits",
-            got=str(n_random),
-            remedy="Fewer say nothing of their spread.",
-        )
-    grown = sizes_of(len(circuit), shares, sizes)
-    evaluated = choose_pairs(circuit, cases, means=means, seen=seen)
+    at_least("the number of random circuits", n_random, RANDOM, remedy="Fewer say nothing of their spread.")
+    more = [size for size in sizes if isinstance(size, float)]
+    grown = sizes_of(len(circuit), (*shares, *more), [int(size) for size in sizes if not isinstance(size, float)])
+    recovery = None if exact is None else _recover(model, circuit, exact, signed=signed)
+    read = cases if isinstance(cases, ReadTask) else model.read(cases)
+    over = means if means is None or isinstance(means, ReadTask) else model.read(means)
+    evaluated = choose_pairs(circuit, read, means=over, seen=seen)
     chosen, train = evaluated.cases, evaluated.means
     measures = interchange(model, circuit, chosen, means=train)
+    if state is not None:
+        most = count_subsets(len(grown), n_random, minimal=minimal, random_rest=random_rest)
+        state(EvaluationCost(len(chosen), most, measures.memory_bytes))
     moves, _ = measure_moves(measures.model, circuit.parts, measures.cases, measures.baseline)
     random = random_orders(circuit, moves, n_random, grown, signed=signed, seed=seed)
     n_different = len(random.orders)
@@ -231,10 +180,24 @@ def evaluate_circuit(
             "subsets": total,
             "memory_bytes": measures.memory_bytes,
             "random": n_different,
-            "match": RULES[random.step],
+            "match": name_rule(random.step, random.outside),
             "outside": random.outside,
         },
+        found_on=len(circuit.provenance.extra.get("cases", ())),
+        recovery=recovery,
     )
+
+
+def _recover(model: Network, circuit: Scores, exact: Scores, *, signed: bool) -> Recovery:
+    """Return how a circuit's order agrees with measured scores of the same parts in the same model."""
+    if not is_measured(exact):
+        raise PatchclampError(
+            expected="exact scores, found by a method that measures them, such as activation_patching",
+            got=f"scores by {exact.method}",
+            remedy="Find them on the same pairs: patchclamp circuit find MODEL --method activation_patching …",
+        )
+    check_subject(model, exact)
+    return recover(circuit, exact, signed=signed)
 
 
 def _check_whole(scale: Scale) -> None:
@@ -275,14 +238,9 @@ def check_subject(model: Network, circuit: Scores) -> None:
     Raises:
         PatchclampError: the circuit names other weights, or other contents of a basis.
     """
-    own = circuit.provenance.subject_hash
-    if own and own != model.hash:
-        raise PatchclampError(
-            expected=f"a circuit of this model, {model.name} {model.hash[:12]}",
-            got=f"one of {circuit.provenance.subject} {own[:12]}",
-            remedy="Name the model that it was found in, or find one in this model.",
-        )
-    for place, known in found_on(circuit)["bases"].items():
+    remedy = "Name the model that it was found in, or find one in this model."
+    same_subject(model, circuit, what="a circuit", remedy=remedy, by_name=False)
+    for place, known in describe_origin(circuit)["bases"].items():
         path, _, name = place.rpartition("/")
         if model.basis_at(path, name).hash != known:
             raise PatchclampError(
@@ -329,7 +287,7 @@ def choose_pairs(
     Example:
         >>> from patchclamp.core.keys import UnitList
         >>> from patchclamp.core.task import Task
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> cases = load("organism:cat").read(task)
         >>> len(choose_pairs(Scores(UnitList(["embed/whole/0"]), np.ones(1)), cases).cases)

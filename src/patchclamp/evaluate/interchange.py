@@ -15,7 +15,7 @@ from patchclamp.subjects.cases import ReadTask
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import model_of
-from patchclamp.subjects.residual_edges import with_edges
+from patchclamp.subjects.residual_edges import require_edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +98,9 @@ def interchange(model: Network, circuit: Scores, cases: ReadTask, *, means: Read
         >>> interchange(cat, circuit, cases).measure(np.array([[True], [False]])).round(1).tolist()
         [[4.0], [-4.0]]
     """
-    laid = with_edges(model) if circuit.of_edges else model_of(model, cases)
+    laid = require_edges(model) if circuit.of_edges else model_of(model, cases)
     shown = cases.counterpart if means is None else (*means.clean, *means.counterpart)
     clean = Cases(cases.clean, cases.metrics)
-    found = Interchange(laid, circuit, clean, Baseline("corrupted" if means is None else "mean", shown=tuple(shown)))
-    found.sets(np.ones((1, len(circuit)), dtype=bool)).check(laid, clean, found.baseline)
-    return found
+    ablation = Interchange(laid, circuit, clean, Baseline("corrupted" if means is None else "mean", shown=tuple(shown)))
+    ablation.sets(np.ones((1, len(circuit)), dtype=bool)).check(laid, clean, ablation.baseline)
+    return ablation

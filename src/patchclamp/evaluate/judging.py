@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.caution import caution
+from patchclamp.core.checks import OF_THIS_MODEL, at_least, same_subject
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
@@ -33,6 +35,7 @@ RESAMPLES = 1000
 NATS = "nats per token"
 
 
+@checked
 @dataclass(frozen=True)
 class Judged:
     """Hold the figures of one basis at one site.
@@ -62,6 +65,7 @@ class Judged:
     recovered_zero: Estimate
 
 
+@checked
 @dataclass(frozen=True)
 class Report:
     """Hold what ``judge`` measured.
@@ -93,13 +97,7 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
     Raises:
         PatchclampError: it was made on other weights, or its widths are not the model's.
     """
-    slug, digest = str(dictionary.subject.get("slug", "")), str(dictionary.subject.get("hash", ""))
-    if digest and digest != model.hash:
-        raise PatchclampError(
-            expected=f"a dictionary of {model.name} ({model.hash[:12]})",
-            got=f"one made on {slug or 'another model'} ({digest[:12]})",
-            remedy="Name the model that it was made on, or decompose this one.",
-        )
+    has_hash = same_subject(model, dictionary, what="a dictionary", remedy=OF_THIS_MODEL, by_name=False)
     for site, basis in dictionary.bases.items():
         count_units(basis, model.site(site))
         read = model.site(basis.reads or site)
@@ -109,13 +107,15 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
                 got=f"{basis.encoder.shape[1]}",
                 remedy="Use the basis with the model that it was made for.",
             )
-    if digest:
+    if has_hash:
         return []
+    slug = str(dictionary.subject.get("slug", ""))
     return [
         f"it was made for {slug or 'a model that it does not name'} and holds no hash: only the widths were checked"
     ]
 
 
+@checked
 def judge(
     model: LanguageModel,
     dictionary: Dictionary,
@@ -152,12 +152,7 @@ def judge(
     dictionary = resolve_sites(model, dictionary)
     notes = check_subject(model, dictionary)
     model.require("generate")
-    if len(shown) < FEWEST:
-        raise PatchclampError(
-            expected=f"at least {FEWEST} stimuli",
-            got=str(len(shown)),
-            remedy="Give a longer text, or a shorter --window.",
-        )
+    at_least("the number of stimuli", len(shown), FEWEST, remedy="Give a longer text, or a shorter --window.")
     sites = {p for site, basis in dictionary.bases.items() for p in (site, basis.reads or site)}
     paths = [site.path for site in model.sites() if site.path in sites]
     paths += sorted(sites - set(paths))
@@ -250,8 +245,8 @@ class _Moments:
     def variance(self) -> np.ndarray:
         """Return Σ ‖x − x̄‖² of each stimulus, x̄ over all of them."""
         mean = self.total.sum(0) / max(self.count.sum(), 1)
-        found: np.ndarray = self.square - 2 * self.total @ mean + self.count * (mean @ mean)
-        return np.maximum(found, 0)
+        squares: np.ndarray = self.square - 2 * self.total @ mean + self.count * (mean @ mean)
+        return np.maximum(squares, 0)
 
 
 class Losses:
@@ -293,6 +288,13 @@ def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], bat
 
     Raises:
         PatchclampError: fewer than two tokens.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> cat = load("organism:cat")
+        >>> rows = sample_rows(cat, cat.stimuli(["the old cat", "the old dog"]), ["blocks.0.mlp.act"], 2)
+        >>> tuple(rows["blocks.0.mlp.act"].shape)
+        (6, 16)
     """
     parts: dict[str, list[Tensor]] = {path: [] for path in paths}
     n = 0
@@ -307,7 +309,7 @@ def sample_rows(model: Any, shown: Sequence[Stimulus], paths: Sequence[str], bat
             break
     if n < 2:
         raise PatchclampError(expected="text to fit the controls on", got=f"{n} tokens", remedy="Give a longer text.")
-    return {path: torch.cat(found)[:FITTED] for path, found in parts.items()}
+    return {path: torch.cat(rows)[:FITTED] for path, rows in parts.items()}
 
 
 def from_first_counted(batch: Sequence[Stimulus]) -> list[Span] | None:

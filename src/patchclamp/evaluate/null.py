@@ -1,5 +1,7 @@
 """An estimate beside its null distribution, as benchmarks report it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float
 
@@ -15,7 +17,8 @@ def estimate_beside_null(
     null: Float[np.ndarray, " draw"],
     draws: str,
     *,
-    ceiling: float = 1.0,
+    ceiling: float | None = 1.0,
+    rivals: Mapping[str, float] | None = None,
     lower: bool = False,
 ) -> Estimate:
     """Build an Estimate from a value and the same value under random draws.
@@ -29,7 +32,8 @@ def estimate_beside_null(
         unit: of the value.
         null: ``(draw,)`` the value of every random draw.
         draws: what was drawn, in words.
-        ceiling: the best value there is.
+        ceiling: the best value there is; None where it is not known.
+        rivals: name → value of something that knows more than a method may.
         lower: whether low values are good.
 
     Returns:
@@ -44,4 +48,5 @@ def estimate_beside_null(
     low, high = np.quantile(null, [0.025, 0.975])
     reached = null <= value if lower else null >= value
     around = Interval(float(low), float(high), 0.95, draws)
-    return Estimate(value, interval, n, unit, around, float((1 + reached.sum()) / (1 + len(null))), ceiling)
+    p = float((1 + reached.sum()) / (1 + len(null)))
+    return Estimate(value, interval, n, unit, around, p, ceiling, rivals or {})

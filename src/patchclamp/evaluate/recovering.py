@@ -76,11 +76,17 @@ def recover(circuit: Scores, exact: Scores, *, share: float = TOP, signed: bool 
     places = {part: i for i, part in enumerate(exact.parts)}
     truth = exact.values[[places[part] for part in circuit.parts]]
     first = exact.first(max(1, int(share * len(exact))), signed=signed)[[places[part] for part in circuit.parts]]
-    found = _count_true(circuit, first, signed=signed)
+    counts = _count_true(circuit, first, signed=signed)
     both = np.stack([circuit.values, truth], axis=1)
     interval = bootstrap_interval(both, lambda rows: spearman(rows[:, 0], rows[:, 1]), n_resamples=RESAMPLES)
     return Recovery(
-        found.parts, found.true, found.precision, found.auroc, found.chance, spearman(both[:, 0], both[:, 1]), interval
+        counts.parts,
+        counts.true,
+        counts.precision,
+        counts.auroc,
+        counts.chance,
+        spearman(both[:, 0], both[:, 1]),
+        interval,
     )
 
 

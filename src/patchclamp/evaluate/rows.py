@@ -47,6 +47,8 @@ def squares_missed(
     Returns:
         ``(row,)`` in units of y squared.
 
+    Source: the reconstruction loss of 2406.04093, section 2.
+
     Example:
         >>> x = np.array([[3.0, 4.0]], np.float32)
         >>> squares_missed(Basis("b", "directions", decoder=np.eye(2, dtype=np.float32)[:1]), x, x).tolist()
@@ -70,8 +72,8 @@ def turn_basis(basis: Basis, draw: np.random.Generator) -> Basis:
 
     def rotate(rows: np.ndarray) -> np.ndarray:
         q, r = np.linalg.qr(draw.standard_normal((rows.shape[1], rows.shape[1])))
-        found: np.ndarray = (rows @ (q * np.sign(np.diag(r)))).astype(rows.dtype)
-        return found
+        rotated: np.ndarray = (rows @ (q * np.sign(np.diag(r)))).astype(rows.dtype)
+        return rotated
 
     state = draw.bit_generator.state
     decoder = rotate(basis.decoder)

@@ -5,11 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.basis import Basis
 from patchclamp.core.intervention import Intervention, Span
 from patchclamp.subjects.bases import decode, encode
 
 
+@checked
 def substitute_reconstruction(
     site: str, basis: Basis, *, error: bool = False, at: Sequence[Span] | None = None
 ) -> list[Intervention]:
@@ -61,6 +63,8 @@ def clamp_site(site: str, value: Tensor | float, at: Sequence[Span] | None = Non
 
     Returns:
         list: one ``set``.
+
+    Source: mean and zero ablation, the baselines of loss recovered in 2404.16014.
 
     Example:
         >>> clamp_site("blocks.0.resid_out", 0.0)[0].operation

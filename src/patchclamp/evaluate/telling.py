@@ -43,6 +43,8 @@ def unit_values(
     Raises:
         PatchclampError: units × tokens that memory should not hold.
 
+    Source: 2406.04093, section 4.2, for one unit a concept; the other sets are ours.
+
     Cost: a forward pass over the text for each site; memory of one site's units over it.
     """
     if name == "neurons":
@@ -82,5 +84,5 @@ def _over(model: LanguageModel, labels: Labelled, path: str, batch_size: int) ->
 def _neuron_sites(model: LanguageModel, dictionary: Dictionary) -> Sequence[str]:
     layers = [model.site(site).layer for site in dictionary.bases]
     last = max((layer for layer in layers if layer is not None), default=-1)
-    found = [s.path for s in model.sites() if s.kind == "mlp.act" and s.layer is not None and s.layer <= last]
-    return found or [basis.reads or site for site, basis in dictionary.bases.items()]
+    paths = [s.path for s in model.sites() if s.kind == "mlp.act" and s.layer is not None and s.layer <= last]
+    return paths or [basis.reads or site for site, basis in dictionary.bases.items()]

@@ -1,14 +1,23 @@
 """Train a network on tasks, one after another."""
 
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Method
 from patchclamp.core.method_files import find_method
 from patchclamp.core.method_index import find_default
+from patchclamp.core.provenance import read_versions
+from patchclamp.core.resume import open_or_resume
 from patchclamp.core.stream import Stream
 from patchclamp.core.subject import Progress
-from patchclamp.core.training import Training
+from patchclamp.core.training import STREAM, SUMMARY, Training
+from patchclamp.subjects.threads import pinned_threads
 
 
 @checked
@@ -17,6 +26,8 @@ def learn(
     stream: Stream,
     *,
     method: str | Method | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
     seed: Natural = 0,
     progress: Progress | None = None,
     **options: Any,
@@ -27,6 +38,8 @@ def learn(
         subject: the network, such as ``pc.wrap(module, example)`` gives it; it answers with a logit per class.
         stream: the tasks in order.
         method: a method of the room ``learn`` by name, or one of your own; ``hlop`` by default.
+        out: a new or empty folder, in which the weights after every task and the training are kept.
+        resume: go on with an interrupted training in ``out``; of one that ended, weights and training come back.
         seed: of everything random.
         progress: called with what is done and what there is in all.
         options: of the method; see ``patchclamp methods learn/NAME``.
@@ -50,5 +63,27 @@ def learn(
         True
     """
     chosen = find_method(method or find_default("learn"), "learn")
-    found: Training = chosen(subject, stream, seed=seed, progress=progress, **options)
-    return found
+    training: Training
+    if out is None:
+        training = chosen(subject, stream, seed=seed, progress=progress, **options)
+        return training
+    if not chosen.resumable:
+        raise PatchclampError(
+            expected="a method whose training can be kept in a folder", got=chosen.name, remedy="Leave the folder out."
+        )
+    plan = {
+        "method": chosen.name,
+        "options": asdict(chosen.make_options(options)),
+        "seed": seed,
+        "stream": stream.hash,
+        "threads": torch.get_num_threads(),
+    }
+    manifest = {"plan": plan, "versions": read_versions("patchclamp", "torch")}
+    with open_or_resume(out, kind=STREAM, manifest=manifest, resume=resume) as bundle:
+        with pinned_threads(int(bundle.manifest["plan"]["threads"])):
+            training = chosen(subject, stream, seed=seed, progress=progress, keep=bundle.once, **options)
+        if bundle.whole:
+            return Training.load(out)
+        bundle.attach(SUMMARY, json.dumps(training.to_json(), allow_nan=False).encode())
+        bundle.finish()
+    return training

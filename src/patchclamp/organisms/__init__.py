@@ -14,6 +14,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.graph import Graph
 from patchclamp.subjects.language import LanguageModel
@@ -34,6 +35,7 @@ def homes() -> tuple[ModuleType, ...]:
     return tuple(importlib.import_module(f"{__name__}.{name}") for name in folders)
 
 
+@checked
 def names() -> tuple[str, ...]:
     """List the organisms.
 
@@ -47,6 +49,7 @@ def names() -> tuple[str, ...]:
     return tuple(name for home in homes() if hasattr(home, "build") for name in home.names())
 
 
+@checked
 def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel | VisionModel:
     """Build an organism.
 
@@ -70,6 +73,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
     return subject
 
 
+@checked
 def truth(name: str) -> Graph:
     """Return the planted circuit behind an organism's answer.
 
@@ -99,6 +103,7 @@ def truth(name: str) -> Graph:
     return circuit
 
 
+@checked
 def card(name: str) -> dict[str, Any]:
     """Say what is planted in an organism, and which methods must miss it.
 

@@ -10,7 +10,7 @@ from torch import nn
 from patchclamp.core.errors import PatchclampError
 
 
-def training_of(folder: Path) -> dict[str, Any]:
+def read_training(folder: Path) -> dict[str, Any]:
     """Return seed, steps and the rest of a recipe, from a trained folder's recipe.json or its card.json.
 
     Raises:
@@ -27,7 +27,7 @@ def training_of(folder: Path) -> dict[str, Any]:
     )
 
 
-def decaying(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+def weight_decay_groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
     """Return an optimizer's groups: matrices and kernels, whose weights decay, and the rest, whose weights do not."""
     heavy = [p for p in parameters if p.ndim > 1]
     light = [p for p in parameters if p.ndim <= 1]

@@ -15,6 +15,7 @@ from patchclamp.attribute.features import directions, kind_of
 from patchclamp.attribute.gradients import make_baseline
 from patchclamp.attribute.nodes import level_sites, shape_of, unit_strata
 from patchclamp.core.arguments import Natural, checked
+from patchclamp.core.checks import one_of
 from patchclamp.core.controls import count_matched, kind_at
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_index import find_default, list_names
@@ -31,7 +32,7 @@ from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.plain import lay_out, model_of
+from patchclamp.subjects.plain import make_plain_network, model_of
 
 LEAST_CONTROLS, N_CONTROLS, MOST_CONTROLS = 20, 99, 1000
 """Random sets: ninety-nine can show p = .01, which a claim needs to hold."""
@@ -110,10 +111,7 @@ def explain(
         ('cat/blocks.0.mlp.act/neurons/7@3', 8.0)
     """
     check_counts(top, n_controls)
-    if method not in EXPLAINING:
-        raise PatchclampError(
-            expected=f"a method among {', '.join(EXPLAINING)}", got=repr(method), remedy="Choose one of these."
-        )
+    one_of("method", method, EXPLAINING)
     model, case = _read(model, prompt, target, contrast, corrupt, metric)
     kind = "mean" if means is not None else "zero" if case.counterpart is None else "corrupted"
     asked: dict[str, Any] = {"corrupted": case.counterpart, "means": means, "levels": levels}
@@ -122,12 +120,12 @@ def explain(
     # The cheap rival comes first: what cannot be asked of this model is refused before the long work.
     why = model.indirect
     direct = None if why else attribute_nodes(model, shown, metric, method="direct_logit", **asked)
-    found = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
-    _check_moved(model, case, found)
-    least = NOTHING * np.abs(found.values).max()
-    order = found.order()
-    chosen = [found.units.unit(int(i)) for i in order[:top] if found.values[i] > least]
-    opposing = [found.units.unit(int(i)) for i in order[::-1][:N_OPPONENTS] if found.values[i] < -least]
+    scores = attribute_nodes(model, shown, metric, method=method, **asked, progress=progress)
+    _check_moved(model, case, scores)
+    least = NOTHING * np.abs(scores.values).max()
+    order = scores.order()
+    chosen = [scores.units.unit(int(i)) for i in order[:top] if scores.values[i] > least]
+    opposing = [scores.units.unit(int(i)) for i in order[::-1][:N_OPPONENTS] if scores.values[i] < -least]
     del order  # eight bytes a node
     if not chosen:
         raise PatchclampError(
@@ -135,7 +133,7 @@ def explain(
             got="none with a positive score",
             remedy="Swap target and contrast, or give a corrupted prompt.",
         )
-    n_matched = count_matched(unit_strata(found), [found.units.place(node) for node in chosen])
+    n_matched = count_matched(unit_strata(scores), [scores.units.place(node) for node in chosen])
     if not n_matched:
         raise PatchclampError(
             expected="units to draw random sets from",
@@ -143,13 +141,13 @@ def explain(
             remedy="Choose another --level.",
         )
     chosen = chosen[:n_matched]
-    sites = [block.site for block in found.units.blocks]
+    sites = [block.site for block in scores.units.blocks]
     replaced_by = make_baseline(model, sites, corrupted=case.counterpart, means=means)
     receipts = gather(
         model,
         shown,
         metric,
-        found,
+        scores,
         direct,
         replaced_by,
         chosen,
@@ -159,31 +157,31 @@ def explain(
         progress=progress,
     )
     clean = model.run(shown, record=list(dict.fromkeys(n.site for n in (*chosen, *opposing))), logits=False).recording
-    described = list(_describe_units(model, case, found, clean, [*chosen, *opposing], receipts.singly))
+    described = list(_describe_units(model, case, scores, clean, [*chosen, *opposing], receipts.singly))
     probability, likeliest = _first_answers(model, case)
     return Explanation(
         case=case,
         subject={"slug": model.name, "hash": model.hash},
-        method=found.method,
+        method=scores.method,
         baseline=kind,
-        metric_clean=found.metric_clean,
+        metric_clean=scores.metric_clean,
         metric_baseline=receipts.kept.measured[0]
         if case.counterpart is None
         else _measure(model, case.counterpart, metric),
         probability=probability,
         likeliest=likeliest,
-        tokens=tuple(zip(_tokens(model, shown, found), map(float, found.by_place()), strict=True)),
+        tokens=tuple(zip(_tokens(model, shown, scores), map(float, scores.by_place()), strict=True)),
         causes=tuple(described[: len(chosen)]),
         opposing=tuple(described[len(chosen) :]),
-        predicted=float(sum(found.score(node) for node in chosen)),
+        predicted=float(sum(scores.score(node) for node in chosen)),
         receipts=receipts,
-        total=found.total,
-        gap=found.provenance.extra.get("gap"),
+        total=scores.total,
+        gap=scores.provenance.extra.get("gap"),
         seed=seed,
         n_layers=model.n_layers,
         bases={
             f"{one.site}/{one.basis}": model.basis_at(one.site, one.basis).hash
-            for one in found.units.blocks
+            for one in scores.units.blocks
             if kind_of(one.basis) == "feature"
         },
         omitted={DIRECTLY: why} if why else {},
@@ -214,7 +212,7 @@ def _read(
             got="both" if metric is not None else "neither",
             remedy="A metric says by itself which tokens it reads.",
         )
-    laid = lay_out(model, prompt)
+    laid = make_plain_network(model, prompt)
     targets, contrasts = (() if answer is None else (answer,) for answer in (target, contrast))
     return laid, laid.read_case(prompt, targets, contrasts, counterpart=corrupt, metric=metric)
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from patchclamp.ablate import Baseline, Cases, EdgeSets, Turn, UnitSets, measure_sets
 from patchclamp.ablate.strata import EMBEDDING, arrange_parts, measure_moves, read_parts, with_sizes
 from patchclamp.attribute.direction import orient
+from patchclamp.core.arguments import checked
 from patchclamp.core.controls import RandomControls, draw_controls
 from patchclamp.core.controls import count_matched as count_in_strata
 from patchclamp.core.errors import PatchclampError
@@ -24,9 +25,10 @@ from patchclamp.core.subject import Progress
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
 from patchclamp.subjects.plain import model_of
-from patchclamp.subjects.residual_edges import with_edges
+from patchclamp.subjects.residual_edges import require_edges
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class Together:
     """Hold the effect of replacing parts at once, m(x) − m(x with the parts as in x′), as means over cases.
@@ -60,6 +62,7 @@ class Together:
         return effect / whole if whole >= LEAST_DIFFERENCE else math.nan
 
 
+@checked
 def replace_together(
     model: Network,
     circuit: Scores,
@@ -125,8 +128,8 @@ def replace_together(
     controls = RandomControls((), "size", 0.0, 0.0, n_sets, len(chosen), seed)
     if n_sets:
         places_of = np.argsort(order)
-        found = draw_controls(strata, places_of[chosen].tolist(), n_sets, seed=seed, barred=places_of[barred].tolist())
-        controls = replace(found, sets=tuple(tuple(order[list(one)].tolist()) for one in found.sets))
+        drawn = draw_controls(strata, places_of[chosen].tolist(), n_sets, seed=seed, barred=places_of[barred].tolist())
+        controls = replace(drawn, sets=tuple(tuple(order[list(one)].tolist()) for one in drawn.sets))
     rival = [] if circuit.of_edges else _loudest(circuit.parts, chosen, loudness)
     rivals = [rival] if rival else []
     singles = [[int(i)] for i in chosen] if alone and len(chosen) > 1 else []
@@ -212,12 +215,12 @@ def _loudest(parts: Sequence[Part], chosen: Int[np.ndarray, " n"], loudness: Flo
     bases = np.array([place.basis for place in places])
     loud = np.where([place.site == EMBEDDING for place in places], -np.inf, loudness)
     loud[chosen] = -np.inf
-    found: list[int] = []
+    loudest: list[int] = []
     for basis in dict.fromkeys(bases[chosen].tolist()):
         of_basis = np.flatnonzero((bases == basis) & np.isfinite(loud))
         k = int((bases[chosen] == basis).sum())
-        found += of_basis[np.argsort(-loud[of_basis], kind="stable")[:k]].tolist()
-    return found
+        loudest += of_basis[np.argsort(-loud[of_basis], kind="stable")[:k]].tolist()
+    return loudest
 
 
 def _measure_groups(
@@ -229,7 +232,7 @@ def _measure_groups(
     progress: Progress | None,
 ) -> Float[np.ndarray, "set pair"]:
     """Return m of every pair with each set replaced."""
-    laid = with_edges(model) if circuit.of_edges else model_of(model, cases)
+    laid = require_edges(model) if circuit.of_edges else model_of(model, cases)
     used = np.flatnonzero(replaced.any(0))
     parts, rows = [circuit.parts[int(i)] for i in used], replaced[:, used]
     sets = EdgeSets(parts, rows) if circuit.of_edges else UnitSets([str(part) for part in parts], rows)

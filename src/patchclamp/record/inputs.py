@@ -99,7 +99,7 @@ def survey_inputs(
     return survey_corpus(model, batches, sites, out, resume=resume, seed=seed, progress=progress)
 
 
-def _nothing(_output: Any) -> torch.Tensor:
+def _read_nothing(_output: Any) -> torch.Tensor:
     """Read nothing: what is recorded needs no output that a metric can read."""
     return torch.zeros(1)
 
@@ -124,7 +124,7 @@ def read_inputs(net: PlainNetwork, inputs: Any, *, batch_size: int) -> tuple[Pla
             got=" and ".join(map(str, sorted(shapes))) or "none",
             remedy="Record those of each shape by themselves.",
         )
-    model = PlainModel(net, rows[0], _nothing)
+    model = PlainModel(net, rows[0], _read_nothing)
     pictures = [
         Picture(row.id, f"input {i}" if isinstance(one, np.ndarray) else words_of(one), x[0].cpu().numpy())
         for i, (one, x, row) in enumerate(zip(shown, rows, model.stimuli(torch.cat(rows)), strict=True))

@@ -17,7 +17,7 @@ from patchclamp.record.features import Features
 from patchclamp.subjects.corpora import Batches
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
-from patchclamp.subjects.threads import computing_with
+from patchclamp.subjects.threads import pinned_threads
 from patchclamp.subjects.vision import VisionModel
 
 
@@ -72,7 +72,7 @@ def open_run(out: str | Path, kind: str, manifest: dict[str, Any], *, resume: bo
 
 def pin_threads(bundle: Bundle) -> AbstractContextManager[None]:
     """Compute with as many threads as the bundle's plan says; afterwards with as many as before."""
-    return computing_with(int(bundle.manifest["plan"]["threads"]))
+    return pinned_threads(int(bundle.manifest["plan"]["threads"]))
 
 
 def refuse_if_too_large(out: str | Path, n_bytes: int) -> None:

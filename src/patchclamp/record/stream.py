@@ -14,13 +14,13 @@ from patchclamp.core.bundle import Bundle
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import StoredRecording, as_numpy
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Shown, kind_named, kind_of, packed
+from patchclamp.core.stimulus import Shown, find_kind, kind_of, pack_stimuli
 from patchclamp.core.subject import Progress
 from patchclamp.record.run import manifest_of, open_run, pin_threads, refuse_if_too_large
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
-from patchclamp.subjects.recordable import recordable
+from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
 SHARD_BYTES = 16 * 2**20
@@ -68,7 +68,7 @@ def record_corpus(
     Cost: one forward pass per batch, stopped at the last site; disk tokens × Σ widths × bytes (of images: places);
     memory of two shards and one batch as stored, whatever the corpus' length.
     """
-    chosen = recordable(model, sites)
+    chosen = select_recordable(model, sites)
     kind = storable(store, model)
     batches = read_corpus(model, corpus, batch_size=batch_size)
     refuse_if_too_large(out, disk_bytes(chosen, batches, kind))
@@ -111,7 +111,7 @@ def _stream(
                 progress(tokens, batches.n_tokens)
         if pending is not None:
             pending.result()
-    bundle.finish(stimuli=done, **({"tokens": tokens} if kind_named(batches.kind).positions else {}))
+    bundle.finish(stimuli=done, **({"tokens": tokens} if find_kind(batches.kind).positions else {}))
 
 
 def storable(store: str | None, model: LanguageModel | VisionModel | PlainModel) -> str:
@@ -169,7 +169,7 @@ class _Shard:
     def tensors(self) -> dict[str, np.ndarray]:
         # One batch often fills a shard: then there is nothing to join.
         tensors = {path: p[0] if len(p) == 1 else np.concatenate(p) for path, p in self.values.items()}
-        return {**tensors, **packed(self.stimuli)}
+        return {**tensors, **pack_stimuli(self.stimuli)}
 
     def entry(self) -> dict[str, Any]:
         more = {"nonfinite": self.nonfinite} if self.nonfinite else {}

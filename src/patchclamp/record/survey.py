@@ -14,7 +14,7 @@ from torch import Tensor
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.site import Site
-from patchclamp.core.stimulus import Shown, kind_named
+from patchclamp.core.stimulus import Shown, find_kind
 from patchclamp.core.subject import Progress
 from patchclamp.core.survey import PROBABILITIES, StoredSurvey
 from patchclamp.record.features import Features
@@ -23,7 +23,7 @@ from patchclamp.record.stream import MOST_NAMED
 from patchclamp.subjects.corpora import Batches, read_corpus
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.plain import PlainModel
-from patchclamp.subjects.recordable import recordable
+from patchclamp.subjects.recordable import select_recordable
 from patchclamp.subjects.vision import VisionModel
 
 N_TOP, N_DECILES, N_RANDOM, N_SAMPLE = 16, 10, 8, 1000
@@ -71,7 +71,7 @@ def survey_corpus(
     Cost: one forward pass per batch, stopped at the last site, and some seven passes over its activations; memory
     about 5 kB per unit, whatever the corpus' length.
     """
-    chosen = recordable(model, sites)
+    chosen = select_recordable(model, sites)
     batches = read_corpus(model, corpus, batch_size=batch_size)
     refuse_if_too_large(out, 2 * memory_bytes(chosen))
     with open_run(out, "survey", manifest_of(model, chosen, batches, seed=seed), resume=resume) as bundle:
@@ -108,7 +108,7 @@ def _survey(
         commit_results(bundle, state, batches, kind=batches.kind)
     tally.drop()
     counted = next(e["counted"] for e in bundle.pieces if e["piece"] == "statistics")
-    tokens = {"tokens": batches.n_tokens} if kind_named(batches.kind).positions else {}
+    tokens = {"tokens": batches.n_tokens} if find_kind(batches.kind).positions else {}
     bundle.finish(stimuli=batches.n_stimuli, **tokens, counted=counted)
 
 
@@ -339,7 +339,7 @@ def commit_results(bundle: Bundle, state: State, batches: Iterable[Sequence[Show
         bundle.append("statistics", statistics, counted=state.counted, **state.nonfinite())
     if "exemplars" not in have:
         bundle.append("exemplars", exemplars)
-    about = kind_named(kind)
+    about = find_kind(kind)
     shown: list[Shown] = []
     index: list[int] = []
     number = 0
@@ -364,7 +364,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
         # A text without a single counted token has no deciles.
         deciles = [min(int((d + 0.5) / N_DECILES * n), n - 1) for d in range(N_DECILES if len(order) else 0)]
         sample = s.sample[torch.from_numpy(order)]
-        ranked, at = _ranked(sample)
+        ranked, at = _sort_values(sample)
         statistics |= {
             f"{path}|mean": s.mean.numpy(),
             f"{path}|variance": (s.m2 / n_rows).numpy(),
@@ -387,7 +387,7 @@ def _results(state: State) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
     return statistics, exemplars, used
 
 
-def _ranked(sample: Tensor) -> tuple[Tensor, Tensor]:
+def _sort_values(sample: Tensor) -> tuple[Tensor, Tensor]:
     """Sort each unit's ``(sample, unit)`` values; return ``(unit, rank)`` values and which sample each is.
 
     Equal values keep the sample's order and NaN comes last. Value and place are packed into one integer, which sorts

@@ -7,12 +7,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.disk import write_file
 from patchclamp.core.errors import PatchclampError
 
 __all__ = ["draw", "save_report"]
 
 
+@checked
 def save_report(noun: Any, path: str | Path, *, command: str | None = None) -> None:
     """Write a page about a result, as one HTML file without script or outside reference.
 
@@ -35,6 +37,7 @@ def save_report(noun: Any, path: str | Path, *, command: str | None = None) -> N
     write_file(Path(path), draw(noun, command=command).encode())
 
 
+@checked
 def draw(noun: Any, *, command: str | None = None) -> str:
     """Return a page about a result, as HTML.
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.provenance import Provenance
-from patchclamp.report.html import UNDEFINED, Number, general, inline, known, number, page, span
+from patchclamp.report.html import UNDEFINED, Number, general, inline, is_known, number, page, span
 from patchclamp.report.svg import Axis, value_bar
 
 MOST_ROWS = 50
@@ -82,7 +82,7 @@ def draw_bars(
         [
             f'<header><p class="soft">patchclamp</p><h1>{inline(title)}</h1><dl class="facts">{listed}</dl></header>',
             f"<section><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{remarks}</section>",
-            _made(provenance, command),
+            _provenance(provenance, command),
         ],
         style="td.effect { width: 30%; min-width: 8rem; padding-right: 1.2rem }",
     )
@@ -92,14 +92,19 @@ def cells(one: Estimate) -> list[str]:
     """Return an estimate's interval, what chance gives, its p and its ceiling, as cells; see ``ESTIMATE``."""
     null = "" if one.null is None else span(one.null.low, one.null.high, signed=True)
     interval = span(one.low, one.high, signed=True) if one.interval is not None else UNDEFINED
-    return [interval, null, general(one.p) if known(one.p) else "", number(one.ceiling) if known(one.ceiling) else ""]
+    return [
+        interval,
+        null,
+        general(one.p) if is_known(one.p) else "",
+        number(one.ceiling) if is_known(one.ceiling) else "",
+    ]
 
 
 ESTIMATE = ("95\u00a0% interval", "by chance", "p", "ceiling")
 """Heads of what ``cells`` returns."""
 
 
-def _made(provenance: Provenance, command: str | None) -> str:
+def _provenance(provenance: Provenance, command: str | None) -> str:
     facts = {
         "Method": provenance.label or "by hand",
         "Subject": " ".join(filter(None, (provenance.subject, provenance.subject_hash))),

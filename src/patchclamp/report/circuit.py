@@ -10,7 +10,7 @@ from patchclamp.core.graph import Edge, Graph, Node
 from patchclamp.core.receipt import RULE
 from patchclamp.core.scores import Scores
 from patchclamp.core.unit import UnitKey
-from patchclamp.report.html import inline, known, local, number, page, percent, safe, span, unit
+from patchclamp.report.html import inline, is_known, local, number, page, percent, safe, span, unit
 
 MOST_EDGES, MOST_UNITS, MOST_ROWS = 80, 60, 30
 """Parts of the picture, by their kind, and rows of the table, at most."""
@@ -57,7 +57,7 @@ def render(document: Mapping[str, Any], graph: Graph, *, command: str | None = N
         str: the page.
     """
     d = document
-    title = f"{PARTS[d['level']]} that carry {_asked(graph)}"
+    title = f"{PARTS[d['level']]} that carry {_task(graph)}"
     body = [
         f"<section style='margin-top:0'><p class='soft'>{inline(d['subject'].get('slug', ''))}</p>"
         f"<h1>{inline(title)}</h1>{_lead(d)}</section>",
@@ -99,7 +99,7 @@ def draw_picture(graph: Graph) -> str:
     largest = max((abs(node.score) for node in graph.nodes if node.kind != "output"), default=1.0) or 1.0
     strongest = max((abs(edge.weight) for edge in graph.edges), default=1.0) or 1.0
     parts = [
-        f'<text class="head" x="{MARGIN / 4 + i * (WIDE + GAP):.0f}" y="16">{_named(column)}</text>'
+        f'<text class="head" x="{MARGIN / 4 + i * (WIDE + GAP):.0f}" y="16">{_name(column)}</text>'
         for column, i in steps.items()
     ]
     shown = sorted(graph.edges if lines else (), key=lambda edge: abs(edge.weight))
@@ -124,7 +124,7 @@ def _column_of(key: str) -> int:
     return 10**6 if key == "output" else int(block[1]) if block else -1
 
 
-def _named(column: int) -> str:
+def _name(column: int) -> str:
     return {-1: "input", 10**6: "output"}.get(column, f"block {column}")
 
 
@@ -182,7 +182,7 @@ def _path(edge: Edge, spots: Mapping[str, tuple[float, float]], strongest: float
     )
 
 
-def _asked(graph: Graph) -> str:
+def _task(graph: Graph) -> str:
     n = graph.about.get("n_pairs", 0)
     return f"the answer, over {n} pair{'s' * (n != 1)}"
 
@@ -241,7 +241,7 @@ def _receipt(d: Mapping[str, Any]) -> str:
     )
     if not r["distinct"]:
         p = "No p: no other part of these kinds is left to draw random sets from."
-    elif not known(r["p"]):
+    elif not is_known(r["p"]):
         p = f"No p: random sets have only {r['size']} parts, for so few others of these kinds are left."
     if rule := r.get("rule"):
         p += f" Random sets: {inline(rule)}."
@@ -262,9 +262,9 @@ def _agreement(r: Mapping[str, Any]) -> str:
         return ""
     n = len(r["parts"])
     said = f"Each of these {n} parts was also replaced by itself. " if n > 1 else "The part was replaced by itself. "
-    if known(found.get("spearman")):
+    if is_known(found.get("spearman")):
         said += f"Spearman’s ρ between predicted and measured effects is {number(found['spearman'])}. "
-    if known(found.get("ratio")):
+    if is_known(found.get("ratio")):
         said += f"The measured effect is {number(found['ratio'])} times the predicted one"
         said += f" (median over the {n} parts). " if n > 1 else ". "
     return (
@@ -278,7 +278,7 @@ def _table(d: Mapping[str, Any], slug: str) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{' → '.join(unit(word, slug) for word in part['part'].split(' → '))}</th>"
         f"<td class='n'>{number(part['score'], signed=True)}</td>"
-        f"<td class='n'>{span(part['low'], part['high'], signed=True)}</td>{_measured(part) if again else ''}</tr>"
+        f"<td class='n'>{span(part['low'], part['high'], signed=True)}</td>{_measured_cell(part) if again else ''}</tr>"
         for part in d["parts"][:MOST_ROWS]
     )
     return (
@@ -288,5 +288,5 @@ def _table(d: Mapping[str, Any], slug: str) -> str:
     )
 
 
-def _measured(part: Mapping[str, Any]) -> str:
+def _measured_cell(part: Mapping[str, Any]) -> str:
     return f"<td class='n'>{'' if part['measured'] is None else number(part['measured'], signed=True)}</td>"

@@ -2,7 +2,7 @@
 
 from patchclamp.core.descriptions import Descriptions
 from patchclamp.report.bars import MOST_ROWS, Row, draw_bars
-from patchclamp.report.html import boxed, number, unit
+from patchclamp.report.html import box_token, number, unit
 
 NOUN = "Descriptions"
 
@@ -14,7 +14,7 @@ def draw(found: Descriptions, *, command: str | None = None) -> str:
     rows = []
     for place in map(int, places[:MOST_ROWS]):
         value = float(found.measures[measure][place] if found.measures else found.weights[place, :1].sum())
-        terms = " ".join(boxed(found.vocabulary[int(i)]) for i in found.terms[place] if i >= 0)
+        terms = " ".join(box_token(found.vocabulary[int(i)]) for i in found.terms[place] if i >= 0)
         numbers = [number(float(found.measures[name][place])) for name in more]
         rows.append(
             Row(unit(str(found.index.key(place)), found.provenance.subject), value, numbers=numbers, words=terms)

@@ -11,10 +11,10 @@ from patchclamp.report.html import (
     UNDEFINED,
     Number,
     between,
-    boxed,
-    changed,
+    box_token,
     inline,
-    known,
+    is_known,
+    mark_changes,
     number,
     page,
     percent,
@@ -64,8 +64,8 @@ def render(explanation: Mapping[str, Any], *, command: str | None = None) -> str
         ('<!doctype html>', True)
     """
     d = explanation
-    sections = (_question(d), _receipt(d), _causes(d), _agreement(d), _kept(d), _made(d, command))
-    return page(_asked(d), sections)
+    sections = (_question(d), _receipt(d), _causes(d), _agreement(d), _kept_curve(d), _provenance(d, command))
+    return page(_task(d), sections)
 
 
 def _effect(value: Number) -> str:
@@ -76,7 +76,7 @@ def _nodes(n: int) -> str:
     return f"{n:,} node" + "s" * (n != 1)
 
 
-def _asked(d: Mapping[str, Any]) -> str:
+def _task(d: Mapping[str, Any]) -> str:
     """Return the question in plain words."""
     q = d["question"]
     if not q["target"]:
@@ -86,16 +86,16 @@ def _asked(d: Mapping[str, Any]) -> str:
 
 def _question(d: Mapping[str, Any]) -> str:
     q = d["question"]
-    heading = inline(_asked(d))
+    heading = inline(_task(d))
     if q["target"]:
         heading = f"Why <span class=\"carries\">'{inline(q['target'])}'</span>"
         if q["contrast"] is not None:
             heading += f" rather than <span class=\"against\">'{inline(q['contrast'])}'</span>"
         heading += "?"
-    largest = max((abs(t["predicted"]) for t in d["tokens"] if known(t["predicted"])), default=0.0)
+    largest = max((abs(t["predicted"]) for t in d["tokens"] if is_known(t["predicted"])), default=0.0)
     facts = [("m on the prompt", number(d["metric_clean"])), (FLOOR[d["baseline"]], number(d["metric_baseline"]))]
-    if known(d["probability"]):
-        facts.append((f"probability of {boxed(_first_answer(d))}", percent(d["probability"])))
+    if is_known(d["probability"]):
+        facts.append((f"probability of {box_token(_first_answer(d))}", percent(d["probability"])))
     shading = (
         'Each token is shaded by what the nodes at its position are predicted to carry: <b class="carries">blue</b> '
         'raises m and carries the answer, <b class="against">orange</b> lowers m and works against it. The deepest '
@@ -144,7 +144,7 @@ def _n_given(d: Mapping[str, Any]) -> int:
 def _prompt(d: Mapping[str, Any], largest: float) -> str:
     """Return the tokens as running text, shaded on one symmetric scale."""
     tokens = d["tokens"]
-    sizes = [abs(t["predicted"]) if known(t["predicted"]) else 0.0 for t in tokens]
+    sizes = [abs(t["predicted"]) if is_known(t["predicted"]) else 0.0 for t in tokens]
     labelled = {i for i in sorted(range(len(tokens)), key=lambda i: -sizes[i])[:N_LABELLED] if sizes[i]}
     first_given = len(tokens) - _n_given(d)
     parts = []
@@ -174,7 +174,7 @@ def _reference(d: Mapping[str, Any]) -> str:
         )
     if d["baseline"] != "corrupted" or q["corrupt"] is None:
         return f"<p>{words}.</p>"
-    return f'<p>{words}:</p>\n<p class="quoted">{changed(q["prompt"], q["corrupt"])}</p>'
+    return f'<p>{words}:</p>\n<p class="quoted">{mark_changes(q["prompt"], q["corrupt"])}</p>'
 
 
 def _likeliest(d: Mapping[str, Any]) -> str:
@@ -185,19 +185,19 @@ def _likeliest(d: Mapping[str, Any]) -> str:
     rows = []
     for text, p in d["likeliest"]:
         side = "carries" if text == named else "against" if text == other else ""
-        width = 100 * p if known(p) else 0
+        width = 100 * p if is_known(p) else 0
         rows.append(
-            f'<tr class="{side}"><th scope="row">{boxed(text)}</th><td class="share">'
+            f'<tr class="{side}"><th scope="row">{box_token(text)}</th><td class="share">'
             f'<span class="fill" style="width:{width:.2f}%"></span></td><td class="n">{percent(p)}</td></tr>'
         )
     note = ""
     first, most = d["likeliest"][0] if d["likeliest"] else ("", None)
-    if named is not None and known(own) and known(most) and most > own:
+    if named is not None and is_known(own) and is_known(most) and most > own:
         note = (
-            f'<p class="warn">The model itself would rather say {boxed(first)} ({percent(most)}) than {boxed(named)} '
-            f"({percent(own)}).</p>"
+            f'<p class="warn">The model itself prefers {box_token(first)} ({percent(most)}) to '
+            f"{box_token(named)} ({percent(own)}).</p>"
         )
-    after = f", after {boxed(q['given'])}" if q["given"] else ""
+    after = f", after {box_token(q['given'])}" if q["given"] else ""
     what, one = ("classes", "class") if q.get("image") else ("next tokens", "token")
     return (
         f'<table class="likeliest"><caption>The model\'s likeliest {what}{after}</caption>\n<thead><tr>'
@@ -246,7 +246,7 @@ def _sentence(d: Mapping[str, Any]) -> str:
     n, effect = len(d["causes"]), d["receipts"]["together"]
     which = f"th{'is' if n == 1 else 'ese'} {n:,} of {_nodes(d['receipts']['kept']['nodes'])}"
     subject = f"Replacing {which}" + (" together" if n > 1 else "")
-    if not known(effect):
+    if not is_known(effect):
         return f"{subject} has an effect that is {UNDEFINED}; predicted {number(d['predicted'])}."
     did = "takes {} from" if effect >= 0 else "does not lower m: it adds {} to"
     size = f"<b>{number(abs(effect))}</b>"
@@ -256,8 +256,8 @@ def _sentence(d: Mapping[str, Any]) -> str:
 
 def _against_chance(d: Mapping[str, Any]) -> str:
     randoms, effect = d["receipts"]["randoms"], d["receipts"]["together"]
-    drawn = [v for v in randoms["measured"] if known(v)]
-    if not drawn or not known(effect):
+    drawn = [v for v in randoms["measured"] if is_known(v)]
+    if not drawn or not is_known(effect):
         return "How random sets compare is not defined."
     strong, each = sum(abs(v) >= abs(effect) for v in drawn), _nodes(randoms["size"])
     tail = f"on average they take {_effect(randoms['mean'])} ({_p(randoms)})."
@@ -273,7 +273,7 @@ def _against_rivals(d: Mapping[str, Any]) -> str:
         effect, name = rival["measured"], inline(rival["name"])
         if rival["shared"] == n == len(rival["keys"]):
             parts.append(f"The set chosen by {name} is the same.")
-        elif not known(effect) or not known(own):
+        elif not is_known(effect) or not is_known(own):
             parts.append(f"The set chosen by {name} takes what is {UNDEFINED}.")
         else:
             more = "as much" if abs(effect - own) <= EVEN * abs(own) else "more" if effect > own else "less"
@@ -287,10 +287,10 @@ def _doubts(d: Mapping[str, Any]) -> list[str]:
     """Return what a reader should hold against the receipt."""
     randoms, n = d["receipts"]["randoms"], len(d["causes"])
     effect, n_sets, doubts = d["receipts"]["together"], len(randoms["measured"]), []
-    strong = known(effect) and any(known(v) and abs(v) >= abs(effect) for v in randoms["measured"])
-    if strong and known(randoms["p"]) and randoms["p"] >= 0.05:
+    strong = is_known(effect) and any(is_known(v) and abs(v) >= abs(effect) for v in randoms["measured"])
+    if strong and is_known(randoms["p"]) and randoms["p"] >= 0.05:
         doubts.append(f"Chance does as well ({_p(randoms)}): this receipt does not show that these nodes are special.")
-    if known(effect) and effect <= 0:
+    if is_known(effect) and effect <= 0:
         doubts.append("Replacing these nodes does not lower m: they do not carry the answer.")
     if randoms["size"] < n:
         doubts.append(
@@ -306,9 +306,9 @@ def _doubts(d: Mapping[str, Any]) -> list[str]:
 def _shares(d: Mapping[str, Any]) -> str:
     predicted, measured = d["normalised"]["predicted"], d["normalised"]["measured"]
     scale = f"m on the prompt ({number(d['metric_clean'])}) − {FLOOR[d['baseline']]} ({number(d['metric_baseline'])})"
-    if not (known(d["metric_clean"]) and known(d["metric_baseline"])):
+    if not (is_known(d["metric_clean"]) and is_known(d["metric_baseline"])):
         return "No shares are given: there is nothing known to divide by."
-    if not known(measured):
+    if not is_known(measured):
         none = f"No shares are given: {scale} is below 0.1, and then there is nothing to share."
         if d["metric_clean"] >= d["metric_baseline"] or d["baseline"] == "corrupted":
             return none
@@ -344,12 +344,12 @@ def _value(d: Mapping[str, Any]) -> str:
 def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: str) -> str:
     rows = "\n".join(
         f'<tr><td class="n">{rank}</td><th scope="row"><code>{unit(c["key"], slug)}</code></th>'
-        f'<td class="from wide" data-label="token">{boxed(c["token"])}</td>'
+        f'<td class="from wide" data-label="token">{box_token(c["token"])}</td>'
         f'<td class="n from" data-label="value">{_figure(c["activation"])}</td>'
         f'<td class="n" data-label="predicted">{_figure(c["predicted"], signed=True)}</td>'
         f'<td class="n" data-label="measured"><b>{_figure(c["measured"], signed=True)}</b></td>'
         f'<td class="effect wide">{effect_bar(axis, c["predicted"], c["measured"])}</td>'
-        f'<td class="wide" data-label="promotes">{" ".join(map(boxed, c["promotes"])) or "–"}</td></tr>'
+        f'<td class="wide" data-label="promotes">{" ".join(map(box_token, c["promotes"])) or "–"}</td></tr>'
         for rank, c in enumerate(nodes, 1)
     )
     heads = "".join(
@@ -375,21 +375,21 @@ def _table(nodes: Sequence[Mapping[str, Any]], axis: Axis, slug: str, caption: s
 def _figure(value: Number, *, signed: bool = False) -> str:
     """Return a number for a column, with room where a third decimal would stand, so that points stand in line."""
     digits = number(value, signed=signed)
-    return digits + "\u2007" * (known(value) and "." in digits and len(digits.partition(".")[2]) == 2)
+    return digits + "\u2007" * (is_known(value) and "." in digits and len(digits.partition(".")[2]) == 2)
 
 
 def _agreement(d: Mapping[str, Any]) -> str:
     a = d["receipts"]["agreement"]
     checks = a["checks"]
     near = sum(check["near_zero"] for check in checks)
-    lost = sum(not (known(check["predicted"]) and known(check["measured"])) for check in checks)
+    lost = sum(not (is_known(check["predicted"]) and is_known(check["measured"])) for check in checks)
     missing = "numbers are missing" if lost else "one of the two is constant"
     facts = [
-        (name, number(a[kind]), between(a[f"{kind}_interval"]) if known(a[kind]) else missing)
+        (name, number(a[kind]), between(a[f"{kind}_interval"]) if is_known(a[kind]) else missing)
         for name, kind in (("Spearman's ρ", "spearman"), ("slope", "slope"))
     ]
     poor = ""
-    if known(a["spearman"]) and a["spearman"] < POOR:
+    if is_known(a["spearman"]) and a["spearman"] < POOR:
         usual, measured = find_default("explain", "attribute"), find_default("circuit", "attribute")
         other = {usual: measured, measured: ""}.get(d["method"], usual)
         instead = f"; another method may be tried (<code>--method {other}</code>)" if other else ""
@@ -406,7 +406,7 @@ def _agreement(d: Mapping[str, Any]) -> str:
     )
 
 
-def _kept(d: Mapping[str, Any]) -> str:
+def _kept_curve(d: Mapping[str, Any]) -> str:
     kept, metric_clean = d["receipts"]["kept"], d["metric_clean"]
     return (
         '<section aria-labelledby="kept"><h2 id="kept">Keeping only the strongest</h2>\n'
@@ -421,10 +421,10 @@ def _kept(d: Mapping[str, Any]) -> str:
 def _brought_back(kept: Mapping[str, Any], metric_clean: Number) -> str:
     """Return the fewest kept nodes that bring m most of the way back, beside as many random ones."""
     none = kept["measured"][0]
-    if not (known(none) and known(metric_clean)) or abs(metric_clean - none) < 0.1:
+    if not (is_known(none) and is_known(metric_clean)) or abs(metric_clean - none) < 0.1:
         return "Here m hardly differs between the two ends, so the curve says little."
     for size, value, random in zip(kept["sizes"], kept["measured"], kept["random"], strict=True):
-        if size < kept["nodes"] and known(value) and (value - none) / (metric_clean - none) >= MOSTLY:
+        if size < kept["nodes"] and is_known(value) and (value - none) / (metric_clean - none) >= MOSTLY:
             return (
                 f"Nine tenths of the way are first covered with {size:,} of {_nodes(kept['nodes'])} kept: "
                 f'<span class="tight">m = {number(value)}</span>. As many random ones leave '
@@ -437,12 +437,12 @@ def _bases(bases: Mapping[str, str]) -> str:
     return "<br>".join(f"{inline(name)}, <code>{inline(digest)}</code>" for name, digest in bases.items())
 
 
-def _made(d: Mapping[str, Any], command: str | None) -> str:
+def _provenance(d: Mapping[str, Any], command: str | None) -> str:
     q, subject, short = d["question"], d["subject"], d["method"]
     metric = dict(q["metric"])
     if "reference" in metric:
         metric["reference"] = f"{len(metric['reference'])} logits"
-    gap = number(d["gap"], signed=True) if known(d["gap"]) else "not promised by this method"
+    gap = number(d["gap"], signed=True) if is_known(d["gap"]) else "not promised by this method"
     facts = [
         ("Method", f"{inline(find_title(short, 'attribute'))} (<code>{inline(short)}</code>)"),
         ("Replaced by", INSTEAD[d["baseline"]]),

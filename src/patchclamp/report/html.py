@@ -23,7 +23,7 @@ def number(value: Number, *, signed: bool = False) -> str:
         >>> number(9.754), number(-0.0886), number(0.0886, signed=True)
         ('9.75', '−0.089', '+0.089')
     """
-    if not known(value):
+    if not is_known(value):
         return UNDEFINED
     size = abs(value)
     decimals = 3 if size < 1 else 2
@@ -35,7 +35,7 @@ def number(value: Number, *, signed: bool = False) -> str:
 
 def percent(share: Number) -> str:
     """Return a share in percent; one decimal below 100, and none above."""
-    if not known(share):
+    if not is_known(share):
         return UNDEFINED
     if 0 < share < 0.001:
         return "under 0.1\u00a0%"
@@ -45,13 +45,18 @@ def percent(share: Number) -> str:
 
 def general(value: Number, digits: int = 2) -> str:
     """Return a number with some significant digits, as p has them."""
-    return f"{value:.{digits}g}" if known(value) else UNDEFINED
+    return f"{value:.{digits}g}" if is_known(value) else UNDEFINED
 
 
 def span(low: Number, high: Number, *, signed: bool = False) -> str:
-    """Return both ends of an interval as text, or say that it is not defined."""
+    """Return both ends of an interval as text, or say that it is not defined.
+
+    Example:
+        >>> span(0.25, 0.5, signed=True)
+        '+0.250 to +0.500'
+    """
     ends = (number(end, signed=signed) for end in (low, high))
-    return " to ".join(ends) if known(low) and known(high) else UNDEFINED
+    return " to ".join(ends) if is_known(low) and is_known(high) else UNDEFINED
 
 
 def between(interval: Mapping[str, Any]) -> str:
@@ -59,7 +64,7 @@ def between(interval: Mapping[str, Any]) -> str:
     return f"95\u00a0% interval {span(interval['low'], interval['high'])}"
 
 
-def known(value: Number) -> TypeGuard[float]:
+def is_known(value: Number) -> TypeGuard[float]:
     """Return whether a number is there and finite."""
     return value is not None and math.isfinite(value)
 
@@ -96,12 +101,12 @@ def visible(text: str) -> str:
     return "".join(written[kind](run) for kind, run in pieces)
 
 
-def boxed(text: str) -> str:
+def box_token(text: str) -> str:
     """Return a token in its own box, whatever direction it is written in."""
     return f'<bdi class="token">{visible(text)}</bdi>' if text else '<span class="soft">(empty)</span>'
 
 
-def changed(prompt: str, corrupt: str) -> str:
+def mark_changes(prompt: str, corrupt: str) -> str:
     """Return the corrupted prompt with the words marked in which it departs."""
     before, after = (re.split(r"(\s+)", text) for text in (prompt, corrupt))
     parts = []

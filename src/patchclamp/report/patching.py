@@ -9,7 +9,7 @@ from patchclamp.core.estimate import Estimate
 from patchclamp.core.score_maps import SHARES, ScoreMap, count_run, map_scores, split_key, tokens_at
 from patchclamp.core.scores import Scores
 from patchclamp.core.stats_columns import least_p
-from patchclamp.report.html import boxed, general, inline, number, page, percent, safe, span, visible
+from patchclamp.report.html import box_token, general, inline, number, page, percent, safe, span, visible
 
 ROW, LEFT, FOOT = 24, 92, 74
 """Heights of a row and of what stands below, and the room for names on the left, in pixels."""
@@ -57,7 +57,7 @@ def draw(scores: Scores, *, command: str | None = None) -> str:
     body = [
         f"<header><p class='soft'>patchclamp</p><h1>{inline(title)}</h1>{_lead(scores)}</header>",
         *(
-            f"<section><h2>{inline(_named(one))}</h2>{_figure(one, scores, estimates)}</section>"
+            f"<section><h2>{inline(_name(one))}</h2>{_figure(one, scores, estimates)}</section>"
             for one in map_scores(scores)
         ),
         f"<section><h2>The strongest</h2>{_table(places[:LISTED], scores, estimates)}</section>",
@@ -128,7 +128,7 @@ def _cell(value: float, x: int, y: int, wide: int, top: float, title: str) -> st
     )
 
 
-def _named(one: ScoreMap) -> str:
+def _name(one: ScoreMap) -> str:
     return {"resid": "Residual stream", "attn.write": "What attention writes", "mlp.write": "What MLPs write"}.get(
         one.name, one.name
     )
@@ -170,7 +170,7 @@ def _table(places: np.ndarray, scores: Scores, estimates: Mapping[int, Estimate]
     keys = [split_key(scores.key(place)) for place in places.tolist()]
     rows = "".join(
         f"<tr><th scope='row'>{inline(unit).replace('/', '/<wbr>')}</th><td class='n'>{inline(at)}</td>"
-        f"<td>{boxed(tokens[at]) if tokens[at] else ''}</td><td class='n'>{number(c.value, signed=True)}</td>"
+        f"<td>{box_token(tokens[at]) if tokens[at] else ''}</td><td class='n'>{number(c.value, signed=True)}</td>"
         f"<td class='n'>{span(c.low, c.high) if c.n > 1 else 'one pair'}</td>"
         f"<td class='n'>{general(c.p) if c.n > 1 else ''}</td><td class='n'>{c.n:,}</td></tr>"
         for (unit, at), c in zip(keys, map(estimates.__getitem__, places.tolist()), strict=True)

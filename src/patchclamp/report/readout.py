@@ -2,7 +2,7 @@
 
 from patchclamp.core.readout import Readout
 from patchclamp.report.bars import ESTIMATE, MOST_ROWS, Row, cells, draw_bars
-from patchclamp.report.html import inline, known, number
+from patchclamp.report.html import inline, is_known, number
 
 NOUN = "Readout"
 
@@ -11,7 +11,7 @@ def draw(readout: Readout, *, command: str | None = None) -> str:
     """Return the page of a readout, the targets that are predicted best first."""
     (_, site), (name, _) = readout.features, readout.targets
     scores = readout.scores
-    order = sorted(range(len(scores)), key=lambda t: -scores[t].value if known(scores[t].value) else float("inf"))
+    order = sorted(range(len(scores)), key=lambda t: -scores[t].value if is_known(scores[t].value) else float("inf"))
     listed = [(readout.names[t] if readout.names else f"{t}", scores[t]) for t in order[:MOST_ROWS]]
     facts = {"targets": f"{len(readout.intercept):,}", "features": f"{len(readout.centre):,}"}
     if readout.summary is not None:

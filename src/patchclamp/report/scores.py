@@ -3,7 +3,7 @@
 from patchclamp.core.circuit import is_measured
 from patchclamp.core.scores import Scores
 from patchclamp.report.bars import MOST_ROWS, Row, draw_bars
-from patchclamp.report.html import known, number, span, unit
+from patchclamp.report.html import is_known, number, span, unit
 
 NOUN = "Scores"
 
@@ -21,9 +21,9 @@ def draw(scores: Scores, *, command: str | None = None) -> str:
         name = unit(str(scores.key(place)), made.subject)
         rows.append(Row(name, float(scores.values[place]), low, high, [*interval, *more]))
     facts = {"keys": f"{len(scores):,}", "cases": f"{n_cases:,}" if n_cases else "", "in units of": scores.unit}
-    if known(scores.metric_clean):
+    if is_known(scores.metric_clean):
         facts["m, clean"] = number(scores.metric_clean, signed=True)
-    if scores.baseline == "corrupted" and known(scores.metric_baseline):
+    if scores.baseline == "corrupted" and is_known(scores.metric_baseline):
         facts["m, counterpart"] = number(scores.metric_baseline, signed=True)
     notes = [f"The {len(rows):,} largest of {len(scores):,} by magnitude."] if len(rows) < len(scores) else []
     if not is_measured(scores):

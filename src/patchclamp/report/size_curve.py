@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from patchclamp.report.html import known, number, percent, safe, span
+from patchclamp.report.html import is_known, number, percent, safe, span
 from patchclamp.report.svg import Axis
 
 WIDE, HIGH = 720, 420
@@ -28,7 +28,7 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
     Returns:
         str: SVG without script or outside baseline; values stand in titles.
     """
-    points = [p for p in found["points"] if known(p["share"])]
+    points = [p for p in found["points"] if is_known(p["share"])]
     shares = [0.0, *(p["share"] for p in points)]
     across = Axis(0.0, max(shares))
     ends = [p[name][end] for p in points for name in ("kept", "rest", "random") for end in ("low", "high")]
@@ -41,7 +41,7 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
         return round(HIGH - FOOT - up.at(value) / 100 * (HIGH - TOP - FOOT), 2)
 
     def line(kind: str, name: str, start: float) -> str:
-        places = [(0.0, start), *((p["share"], p[name]["value"]) for p in points if known(p[name]["value"]))]
+        places = [(0.0, start), *((p["share"], p[name]["value"]) for p in points if is_known(p[name]["value"]))]
         return f'<polyline class="{kind}" points="{" ".join(f"{x(s)},{y(v)}" for s, v in places)}"/>'
 
     parts = [
@@ -57,7 +57,7 @@ def draw_sizes(found: Mapping[str, Any]) -> str:
     band = [(p["share"], p["random"]["low"]) for p in points] + [
         (p["share"], p["random"]["high"]) for p in reversed(points)
     ]
-    corners = " ".join(f"{x(s)},{y(v)}" for s, v in [(0.0, 0.0), *band] if known(v))
+    corners = " ".join(f"{x(s)},{y(v)}" for s, v in [(0.0, 0.0), *band] if is_known(v))
     parts.append(f'<polygon class="band" points="{corners}"/>')
     parts += [line("random", "random", 0.0), line("rest", "rest", 1.0), line("kept", "kept", 0.0)]
     for p in points:
@@ -80,10 +80,10 @@ def _point(p: Mapping[str, Any], x: float, y: Any) -> str:
         f"as many at random: {number(random['value'])} ({span(random['low'], random['high'])})"
     )
     whisker = ""
-    if known(kept["low"]) and known(kept["high"]):
+    if is_known(kept["low"]) and is_known(kept["high"]):
         whisker = f'<line class="whisker" x1="{x}" x2="{x}" y1="{y(kept["low"])}" y2="{y(kept["high"])}"/>'
-    dot = f'<circle class="rest" cx="{x}" cy="{y(rest["value"])}" r="3"/>' if known(rest["value"]) else ""
-    if known(kept["value"]):
+    dot = f'<circle class="rest" cx="{x}" cy="{y(rest["value"])}" r="3"/>' if is_known(rest["value"]) else ""
+    if is_known(kept["value"]):
         dot += f'<circle class="kept" cx="{x}" cy="{y(kept["value"])}" r="4.5"><title>{safe(title)}</title></circle>'
     return whisker + dot
 

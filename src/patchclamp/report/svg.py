@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from patchclamp.report.html import Number, known, local, number, safe, span
+from patchclamp.report.html import Number, is_known, local, number, safe, span
 
 ROW, FOOT = 42, 26
 """Heights in pixels of one bar's row, and of the axis below."""
@@ -28,7 +28,7 @@ class Axis:
     @classmethod
     def over(cls, values: Iterable[Number], *, margin: float = 0.04) -> "Axis":
         """Return the axis that shows all known values and zero, with some room at the ends that are not zero."""
-        shown = [0.0, *(float(v) for v in values if known(v))]
+        shown = [0.0, *(float(v) for v in values if is_known(v))]
         low, high = min(shown), max(shown)
         if high - low < SMALLEST:
             return cls(-1.0, 1.0)
@@ -51,7 +51,12 @@ class Axis:
 
 
 def picture(kind: str, title: str, described: str, body: str, *, height: int | None = None) -> str:
-    """Return an SVG whose horizontal places are percentages, so that it narrows while its letters keep their size."""
+    """Return an SVG whose horizontal places are percentages, so that it narrows while its letters keep their size.
+
+    Example:
+        >>> picture("bar", "an effect", "", "")
+        '<svg class="bar" role="img" aria-label="an effect" width="100%"><title>an effect</title></svg>'
+    """
     tall = "" if height is None else f' height="{height}"'
     head = f"<title>{safe(title)}</title>" + (f"<desc>{safe(described)}</desc>" if described else "")
     return f'<svg class="{kind}" role="img" aria-label="{safe(title)}" width="100%"{tall}>{head}{body}</svg>'
@@ -95,7 +100,7 @@ def effect_bar(axis: Axis, predicted: Number, measured: Number) -> str:
     """Return one table row's bar: measured, with predicted as a thin line across."""
     zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
     tick = ""
-    if known(predicted):
+    if is_known(predicted):
         x = axis.at(predicted)
         tick = f'<line class="foretold" x1="{x}%" x2="{x}%" y1="2" y2="18"/>'
     title = f"measured {number(measured, signed=True)}, predicted {number(predicted, signed=True)}"
@@ -108,7 +113,7 @@ def scatter(checks: Sequence[Mapping[str, Any]], slug: str) -> str:
     parts = _square(axis)
     for check in checks:
         p, m = check["predicted"], check["measured"]
-        if not (known(p) and known(m)):
+        if not (is_known(p) and is_known(m)):
             continue
         hollow = " near" if check["near_zero"] else ""
         parts += (
@@ -129,7 +134,7 @@ def kept_curve(kept: Mapping[str, Any], metric_clean: Number) -> str:
     places = [_place(size) for size in sizes]
     wide = max(places) or 1.0
     xs = [round(100 * place / wide, 3) for place in places]
-    own, mean, low, high = ([(x, v) for x, v in zip(xs, line, strict=True) if known(v)] for line in lines)
+    own, mean, low, high = ([(x, v) for x, v in zip(xs, line, strict=True) if is_known(v)] for line in lines)
     parts = "".join(
         f'<line class="grid" x1="0" x2="100%" y1="{_up(axis, v)}%" y2="{_up(axis, v)}%"/>'
         f'<text class="tick" x="0" y="{_up(axis, v)}%" dx="-8" dy=".35em" text-anchor="end">{label}</text>'
@@ -137,7 +142,7 @@ def kept_curve(kept: Mapping[str, Any], metric_clean: Number) -> str:
     )
     parts += "".join(
         f'<text class="tick" x="{x}%" y="100%" dy="20" text-anchor="{anchor}">{label}</text>'
-        for x, label, anchor in _marked(sizes, xs)
+        for x, label, anchor in _labelled_sizes(sizes, xs)
     )
     # Only shapes are stretched in here; letters and points keep theirs outside.
     parts += '<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%" aria-hidden="true">'
@@ -151,7 +156,7 @@ def kept_curve(kept: Mapping[str, Any], metric_clean: Number) -> str:
         f'<circle class="kept" cx="{x}%" cy="{_up(axis, v)}%" r="4"><title>{size:,} kept: {number(v)}; '
         f"as many at random: {number(r)} ({number(lo)} to {number(hi)})</title></circle>"
         for size, x, v, r, lo, hi in zip(sizes, xs, *lines, strict=True)
-        if known(v)
+        if is_known(v)
     )
     parts += '<text class="axis" x="100%" y="100%" dy="42" text-anchor="end">nodes kept, logarithmic</text>'
     parts += '<text class="axis" x="0" y="0" dx="-40" dy="-10">m</text>'
@@ -169,7 +174,7 @@ def _side(value: float | int) -> str:
 
 
 def _bar(axis: Axis, value: Number, top: int, height: int, kind: str) -> str:
-    if not known(value):
+    if not is_known(value):
         return ""
     left, right = sorted((axis.at(0), axis.at(value)))
     width = round(right - left, 3)
@@ -177,13 +182,13 @@ def _bar(axis: Axis, value: Number, top: int, height: int, kind: str) -> str:
 
 
 def _dot(axis: Axis, value: Number, y: int, title: str) -> str:
-    if not known(value):
+    if not is_known(value):
         return ""
     return f'<circle class="draw" cx="{axis.at(value)}%" cy="{y}" r="3"><title>{title}</title></circle>'
 
 
 def _whisker(axis: Axis, low: Number, high: Number, y: int) -> str:
-    if not (known(low) and known(high)):
+    if not (is_known(low) and is_known(high)):
         return ""
     a, b = axis.at(low), axis.at(high)
     ends = "".join(f'<line class="whisker" x1="{x}%" x2="{x}%" y1="{y - 6}" y2="{y + 6}"/>' for x in (a, b))
@@ -207,7 +212,7 @@ def _square(axis: Axis) -> str:
 
 
 def _level(axis: Axis, value: Number, name: str, anchor: str) -> str:
-    if not known(value):
+    if not is_known(value):
         return ""
     y, x, dx = _up(axis, value), *(("0", 6) if anchor == "start" else ("100%", -6))
     return (
@@ -221,7 +226,7 @@ def _place(size: int) -> float:
     return 0.0 if size < 1 else 1.0 + math.log2(size)
 
 
-def _marked(sizes: Sequence[int], xs: Sequence[float]) -> list[tuple[float, str, str]]:
+def _labelled_sizes(sizes: Sequence[int], xs: Sequence[float]) -> list[tuple[float, str, str]]:
     """Return the sizes that get a label: none, some powers of two, and all; few enough for a narrow page."""
     every = max(1, math.ceil(len(sizes) / 6))
     inner = [i for i in range(1, len(sizes) - 1) if (i - 1) % every == 0 and xs[i] < 84]
@@ -238,6 +243,6 @@ def value_bar(axis: Axis, value: Number, low: Number = None, high: Number = None
     """Return one table row's bar: a value, with its interval where it has one."""
     zero = f'<line class="zero" x1="{axis.at(0)}%" x2="{axis.at(0)}%" y1="0" y2="20"/>'
     title = number(value, signed=True)
-    if known(low) and known(high):
+    if is_known(low) and is_known(high):
         title += f", {span(low, high, signed=True)}"
     return picture("bar", title, "", _bar(axis, value, 5, 10, "own") + zero + _whisker(axis, low, high, 10), height=20)

@@ -16,12 +16,12 @@ from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown
 from patchclamp.subjects.bases import Units, count_units
-from patchclamp.subjects.batch_rows import check_layout, check_row_count, numbers_like, of_rows, put_rows
+from patchclamp.subjects.batch_rows import as_numbers_like, check_layout, check_row_count, put_rows, select_rows
 from patchclamp.subjects.conditions import bind_condition, holds_at
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class TokenPositions:
     """Where in the stimuli the columns of the current forward pass lie.
 
     Args:
@@ -55,7 +55,7 @@ class Edit:
     rows: tuple[int, ...] | None
     condition: Units | None = None
 
-    def where(self, shape: torch.Size, frame: Frame | None, device: torch.device) -> Bool[Tensor, "..."]:
+    def where(self, shape: torch.Size, frame: TokenPositions | None, device: torch.device) -> Bool[Tensor, "..."]:
         """Return which vectors of a ``shape`` + (width,) batch the edit changes."""
         chosen = torch.ones(shape[:1], dtype=torch.bool, device=device)
         if self.rows is not None:
@@ -69,7 +69,7 @@ class Edit:
         logical = frame.columns(shape[1]).to(device)
         seen = logical >= 0
         if at is not None:
-            seen = seen & _within(at, logical, frame.prompt.to(device)[:, None])
+            seen = seen & _logical_at(at, logical, frame.prompt.to(device)[:, None])
         source = self.intervention.source
         if source is not None and source.positions is not None:
             mapped = torch.isin(logical, torch.tensor(list(source.positions), device=device))
@@ -83,12 +83,16 @@ class Edit:
         return chosen[:, None] & seen
 
     def replacement(
-        self, old: Float[Tensor, "n k"], rows: Int[Tensor, " n"], logical: Int[Tensor, " n"], frame: Frame | None
+        self,
+        old: Float[Tensor, "n k"],
+        rows: Int[Tensor, " n"],
+        logical: Int[Tensor, " n"],
+        frame: TokenPositions | None,
     ) -> Tensor:
         """Return f′ for f = ``old``: the units' values at the chosen vectors, blocks flattened."""
         do = self.intervention
         if do.operation in ("set", "add", "scale"):
-            value = _spread(do.value, old, len(self.units.chosen()))
+            value = _shape_value(do.value, old, len(self.units.chosen()))
             return {"set": lambda: value.expand_as(old), "add": lambda: old + value, "scale": lambda: old * value}[
                 do.operation
             ]()
@@ -100,20 +104,20 @@ class Edit:
         columns = self.units.columns(x.shape[-1])
         return self.units.encode(x) if columns is None else x[:, columns.to(x.device)]
 
-    def _recorded(self, old: Tensor, rows: Tensor, logical: Tensor, frame: Frame | None) -> Tensor:
+    def _recorded(self, old: Tensor, rows: Tensor, logical: Tensor, frame: TokenPositions | None) -> Tensor:
         """Return the ``(n, width)`` values that the source holds for the chosen vectors."""
         do = self.intervention
         source = do.source
         assert source is not None
         if do.mode == "mean" and do.operation == "ablate":
             mean = torch.as_tensor(source.values.mean(do.site), dtype=old.dtype, device=old.device)
-            return mean.expand(len(rows), -1) if mean.ndim == 1 else mean[_reach(logical, len(mean), do)]
+            return mean.expand(len(rows), -1) if mean.ndim == 1 else mean[_columns_reached(logical, len(mean), do)]
         if do.operation == "patch":
             target = logical
             if source.positions is not None:
                 target = torch.tensor([source.positions[int(p)] for p in logical], device=logical.device)
             values = _as_tensor(source.values.of(do.site, source.stimulus), old)
-            return values[_reach(target, len(values), do)]
+            return values[_columns_reached(target, len(values), do)]
         picked: dict[tuple[int, int], Tensor] = {}
         for row in sorted(set(rows.tolist())):
             own = frame.stimuli[row].id if frame is not None and row < len(frame.stimuli) else ""
@@ -184,7 +188,7 @@ class Edits:
             if edit.intervention.operation == "rows":
                 check_row_count(edit.intervention, len(own))
 
-    def apply(self, x: Tensor, site: Site, frame: Frame | None) -> Tensor:
+    def apply(self, x: Tensor, site: Site, frame: TokenPositions | None) -> Tensor:
         """Return x changed by the site's edits, each seeing the previous one's result; x itself is left alone.
 
         Args:
@@ -249,7 +253,7 @@ class Edits:
                     remedy="Give one list per row of the batch; where the module mixes rows, change it as a whole.",
                 )
 
-    def _frame(self, y: Tensor, site: Site) -> Frame:
+    def _frame(self, y: Tensor, site: Site) -> TokenPositions:
         """Return the frame of a network that nobody gives one: every row has all columns.
 
         Raises:
@@ -259,7 +263,7 @@ class Edits:
         for edit in self.by_site[site.path]:
             _refuse_vain(edit, n, steps=False)
         columns = torch.arange(n, device=y.device)
-        return Frame(columns.expand(len(y), n), torch.full((len(y),), n, device=y.device), self.shown)
+        return TokenPositions(columns.expand(len(y), n), torch.full((len(y),), n, device=y.device), self.shown)
 
 
 def _refuse_vain(edit: Edit, length: int, *, steps: bool) -> None:
@@ -292,7 +296,7 @@ def _refuse_vain(edit: Edit, length: int, *, steps: bool) -> None:
         )
 
 
-def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, frame: Frame | None) -> None:
+def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, frame: TokenPositions | None) -> None:
     """Write one edit into y, in place: y is the engine's own copy."""
     rows = index[0]
     if edit.intervention.operation == "rows":
@@ -320,7 +324,7 @@ def _change(y: Tensor, edit: Edit, index: tuple[Tensor, ...], logical: Tensor, f
     directions = edit.units.directions(x)
     if edit.intervention.operation == "project":
         # x − x Dᵀ (D Dᵀ)⁻¹ D, through the pseudo-inverse so that dependent directions do no harm
-        y[index] = x - x @ torch.linalg.pinv(widened(directions)).to(x.dtype) @ directions
+        y[index] = x - x @ torch.linalg.pinv(upcast(directions)).to(x.dtype) @ directions
         return
     f = edit.units.encode(x)
     y[index] = x + (edit.replacement(f, rows, logical, frame) - f) @ directions
@@ -330,7 +334,7 @@ def pick_rows(interventions: Sequence[Any], rows: Sequence[int]) -> Sequence[Any
     """Return the interventions of some rows of a batch: their own lists, or one list whose values are theirs."""
     if by_row(interventions):
         return [interventions[i] for i in rows]
-    return [of_rows(do, rows) if isinstance(do, Intervention) else do for do in interventions]
+    return [select_rows(do, rows) if isinstance(do, Intervention) else do for do in interventions]
 
 
 def by_row(interventions: Any) -> bool:
@@ -424,7 +428,7 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
                     got=f"{basis.name}, which reads {basis.reads} and writes {site.path}",
                     remedy="Clamp features of a sparse autoencoder at that site, or neurons.",
                 )
-            edit = _bound(item, basis, site, rows, find, bases)
+            edit = _bind_one(item, basis, site, rows, find, bases)
             if edit is not None:
                 by_site.setdefault(site.path, []).append(edit)
     # Sites that conditions read are visited too, without a change.
@@ -434,7 +438,7 @@ def bind(interventions: Sequence[Any], n_rows: int, find: Mapping[str, Site], ba
     return Edits(by_site, len(lists) if per_row else 0)
 
 
-def _bound(
+def _bind_one(
     item: Intervention,
     basis: Basis,
     site: Site,
@@ -460,12 +464,12 @@ def _bound(
     return Edit(item, units, rows, condition)
 
 
-def widened(x: Tensor) -> Tensor:
+def upcast(x: Tensor) -> Tensor:
     """Return half-precision values as float32, wider ones as they are."""
     return x.float() if torch.finfo(x.dtype).bits < 32 else x
 
 
-def _within(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
+def _logical_at(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
     inside = torch.zeros_like(logical, dtype=torch.bool)
     for span in at:
         place = logical - prompt if span.steps else logical
@@ -480,9 +484,9 @@ def _within(at: tuple[Span, ...], logical: Tensor, prompt: Tensor) -> Tensor:
     return inside
 
 
-def _spread(value: Any, old: Tensor, n_units: int) -> Tensor:
+def _shape_value(value: Any, old: Tensor, n_units: int) -> Tensor:
     """Shape a value for ``(n, units · block)``: one number, one per unit, or one per column."""
-    tensor = numbers_like(value, old)
+    tensor = as_numbers_like(value, old)
     width = old.shape[-1]
     if tensor.ndim == 1 and len(tensor) == n_units and n_units != width:
         tensor = tensor.repeat_interleave(width // n_units)
@@ -496,7 +500,7 @@ def _spread(value: Any, old: Tensor, n_units: int) -> Tensor:
     return flat
 
 
-def _reach(places: Tensor, length: int, do: Intervention) -> Tensor:
+def _columns_reached(places: Tensor, length: int, do: Intervention) -> Tensor:
     if len(places) and int(places.max()) >= length:
         raise PatchclampError(
             expected=f"positions below {length}, where the source of {do.operation} at {do.site} ends",

@@ -25,7 +25,7 @@ _active: "WeakKeyDictionary[nn.Module, list[Visits]]" = WeakKeyDictionary()
 
 
 @contextmanager
-def tapping(model: Any, visits: Mapping[nn.Module, Visits], *, native: bool = False) -> Iterator[None]:
+def tap_attention(model: Any, visits: Mapping[nn.Module, Visits], *, native: bool = False) -> Iterator[None]:
     """Route a transformers model's attention through the tap while the context lasts.
 
     Args:
@@ -68,9 +68,9 @@ def _tap(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     """Attention function that transformers calls; shapes ``(batch, head, position, d_head)``."""
     eager = eager_of(module)
     layers = _active.get(module, [])
-    query, key, value = (_shown(layers, slot, x) for slot, x in (("q", query), ("k", key), ("v", value)))
+    query, key, value = (_show_values(layers, slot, x) for slot, x in (("q", query), ("k", key), ("v", value)))
     output, pattern = eager(module, query, key, value, mask, **kwargs)
-    new = _shown(layers, "pattern", pattern)
+    new = _show_values(layers, "pattern", pattern)
     if new is not pattern:
         output = _mix(new, value).transpose(1, 2).contiguous()
     return output, new
@@ -89,7 +89,7 @@ def _tap_before(
 ) -> Any:
     """Show what goes into an attention function that keeps its pattern to itself."""
     layers = _active.get(module, [])
-    query, key, value = (_shown(layers, slot, x) for slot, x in (("q", query), ("k", key), ("v", value)))
+    query, key, value = (_show_values(layers, slot, x) for slot, x in (("q", query), ("k", key), ("v", value)))
     return bare(module, query, key, value, *args, **kwargs)
 
 
@@ -100,15 +100,15 @@ def tapped_method(bare: Callable[..., Any], slots: Visits) -> Callable[..., Any]
     """
 
     def method(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-        query, key, value = (_shown([slots], s, x) for s, x in (("q", query), ("k", key), ("v", value)))
+        query, key, value = (_show_values([slots], s, x) for s, x in (("q", query), ("k", key), ("v", value)))
         output, pattern = bare(query, key, value, *args, **kwargs)
-        new = _shown([slots], "pattern", pattern)
+        new = _show_values([slots], "pattern", pattern)
         return (output if new is pattern else _mix(new, value)), new
 
     return method
 
 
-def _shown(layers: list[Visits], slot: Any, x: Tensor) -> Tensor:
+def _show_values(layers: list[Visits], slot: Any, x: Tensor) -> Tensor:
     for slots in layers:
         if slot in slots:
             x = slots[slot](x)

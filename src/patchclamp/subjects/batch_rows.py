@@ -78,7 +78,7 @@ def put_rows(
     Raises:
         PatchclampError: ``at`` names a position without values.
     """
-    value, lead = numbers_like(do.value, y), _leading(do)
+    value, lead = as_numbers_like(do.value, y), _leading(do)
     n_places = value.shape[-2]
     covered = logical < n_places
     if do.at is not None and not bool(covered.all()):
@@ -116,7 +116,7 @@ def put_rows(
     y[spot] = new
 
 
-def of_rows(do: Intervention, rows: Sequence[int]) -> Intervention:
+def select_rows(do: Intervention, rows: Sequence[int]) -> Intervention:
     """Return an intervention with the values of some rows of its batch alone."""
     lead = _leading(do) if do.operation == "rows" else ()
     if math.prod(lead) == 1:
@@ -129,7 +129,7 @@ def of_rows(do: Intervention, rows: Sequence[int]) -> Intervention:
     return replace(do, value=some(do.value), mask=None if do.mask is None else some(do.mask))
 
 
-def numbers_like(value: Any, like: Tensor) -> Tensor:
+def as_numbers_like(value: Any, like: Tensor) -> Tensor:
     """Return numbers as a tensor of the type and on the device of ``like``."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "V":  # ml_dtypes' bfloat16, which torch cannot read
         value = value.astype(np.float32)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Shown, Stimulus
-from patchclamp.subjects.apply import Frame
+from patchclamp.subjects.apply import TokenPositions
 
 Padding = Literal["left", "right"]
 
@@ -87,7 +87,7 @@ class Batch:
         return out
 
 
-def lay_out(stimuli: Sequence[Stimulus], pad: int, padding: Padding, device: torch.device) -> Batch:
+def collate(stimuli: Sequence[Stimulus], pad: int, padding: Padding, device: torch.device) -> Batch:
     """Lay stimuli out as one rectangle, ``pad`` in the columns that are left over."""
     width = max(len(s) for s in stimuli)
     ids = np.full((len(stimuli), width), pad, dtype=np.int64)
@@ -141,8 +141,8 @@ class PaddingCheck:
         short = Stimulus.of(whole.ids[:4])
         filler = int(batch.ids[batch.logical < 0][0])
         side: Padding = "left" if left else "right"
-        alone = lay_out([short], filler, side, batch.ids.device)
-        padded = lay_out([short, Stimulus.of(np.resize(short.ids, len(short) + 2))], filler, side, batch.ids.device)
+        alone = collate([short], filler, side, batch.ids.device)
+        padded = collate([short, Stimulus.of(np.resize(short.ids, len(short) + 2))], filler, side, batch.ids.device)
         with torch.no_grad():
             bare, beside = (self._module(**self._inputs(each)).logits[:1] for each in (alone, padded))
         inside = (padded.logical[:1] >= 0).to(beside.device)
@@ -167,14 +167,14 @@ def read_columns(batch: Batch, positions: Sequence[int]) -> Int[Tensor, "batch r
     return wanted + first
 
 
-def _shown(ids: Tensor, logical: Tensor) -> Sequence[Shown]:
+def _tokens_shown(ids: Tensor, logical: Tensor) -> Sequence[Shown]:
     """Return what a prefill shows, so that `resample` knows whom to avoid; nothing where embeddings are shown."""
     if ids.is_floating_point() or ids.shape != logical.shape:
         return ()
     return [Stimulus.of(row[at >= 0].cpu().numpy()) for row, at in zip(ids, logical, strict=True)]
 
 
-class Framer:
+class PositionTracker:
     """Follow foreign calls of a model: which logical position every column has, and where the prompt ended.
 
     Args:
@@ -187,11 +187,11 @@ class Framer:
         self.positions = positions
         self.first_position = first_position
         self._names = tuple(signature(module.forward).parameters)
-        self._frame: Frame | None = None
+        self._frame: TokenPositions | None = None
         self._ids: Tensor | None = None
         self._carried: Any = None
 
-    def current(self) -> Frame | None:
+    def current(self) -> TokenPositions | None:
         """Return the frame of the forward pass under way."""
         return self._frame
 
@@ -211,11 +211,11 @@ class Framer:
         n_past = self._passed(carried, ids)
         logical = self._logical(ids, given.get("attention_mask"), n_past)
         if not self._continues(ids, n_past):
-            prompt, stimuli = logical.amax(1) + 1, _shown(ids, logical)
+            prompt, stimuli = logical.amax(1) + 1, _tokens_shown(ids, logical)
         else:
             assert self._frame is not None
             prompt, stimuli = self._frame.prompt, self._frame.stimuli
-        self._frame = Frame(logical, prompt, stimuli)
+        self._frame = TokenPositions(logical, prompt, stimuli)
         self._ids = ids if n_past == 0 else None
         self._carried = carried
         if self.positions and given.get("position_ids") is None:
@@ -224,7 +224,7 @@ class Framer:
 
     def _passed(self, carried: Any, ids: Tensor) -> int:
         """Return how many columns a carried state holds; a state that does not count them follows the call before."""
-        n_past = count_carried(carried)
+        n_past = count_cached(carried)
         if n_past is not None:
             return n_past
         before = self._frame
@@ -268,7 +268,7 @@ class Framer:
         )
 
 
-def count_carried(carried: Any) -> int | None:
+def count_cached(carried: Any) -> int | None:
     """Return how many tokens a state of earlier tokens holds; None where it holds some and does not count them.
 
     Attention layers of a cache count them; those of state-space models do not.

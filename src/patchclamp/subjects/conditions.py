@@ -11,7 +11,7 @@ from patchclamp.core.condition import When
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.bases import Units
-from patchclamp.subjects.batch_rows import numbers_like
+from patchclamp.subjects.batch_rows import as_numbers_like
 
 
 def bind_condition(when: When, site: Site, find: Mapping[str, Site], bases: Mapping[str, Basis]) -> Units | None:
@@ -55,7 +55,7 @@ def holds_at(when: When, unit: Units | None, x: Float[Tensor, "*at width"]) -> B
     """
     flat = x.detach().flatten(0, -2)
     if unit is None:
-        score = flat @ numbers_like(when.direction, flat)
+        score = flat @ as_numbers_like(when.direction, flat)
     else:
         columns = unit.columns(flat.shape[-1])
         score = (unit.encode(flat) if columns is None else flat[:, columns.to(flat.device)])[:, 0]

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 @contextmanager
-def bounded_by(checkpoint: Checkpoint) -> Iterator[None]:
+def limit_construction(checkpoint: Checkpoint) -> Iterator[None]:
     """Stop a network from being built that is larger than its files.
 
     transformers builds it without memory first and fills it afterwards; what is registered is counted meanwhile, so

@@ -29,7 +29,7 @@ def context_of(config: Any, first: int) -> int | None:
     return None if longest is None else longest - first
 
 
-def counted_from(model: nn.Module) -> int:
+def first_position_id(model: nn.Module) -> int:
     """Return the position id of the first token, as a model's own embeddings count them."""
     # Embeddings with this method number tokens from the padding id on.
     own: Any = (m for m in model.modules() if hasattr(m, "create_position_ids_from_input_ids"))

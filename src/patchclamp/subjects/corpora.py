@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt64
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.corpus import Corpus, check_counts
 from patchclamp.core.disk import file_hash
 from patchclamp.core.errors import PatchclampError
@@ -62,11 +63,11 @@ class Batches:
         number = 0
         for number, batch in enumerate(cut_batches(self.stream(), self.batch_size), 1):
             if number > len(self.checks) or _check(batch) != self.checks[number - 1]:
-                raise changed_meanwhile(self.kind)
+                raise changed_file_error(self.kind)
             if (number - 1) * self.batch_size >= stimulus:
                 yield batch
         if number != len(self.checks):
-            raise changed_meanwhile(self.kind)
+            raise changed_file_error(self.kind)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan that decides what is computed, as JSON-ready data; where files lie is no part of it."""
@@ -86,6 +87,7 @@ class Batches:
         }
 
 
+@checked
 def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
     """Return a corpus in the batches that a subject is shown.
 
@@ -135,7 +137,7 @@ def read_corpus(subject: Any, corpus: Any, *, batch_size: int = 8) -> Batches:
 def _read_text(model: LanguageModel, corpus: Corpus, batch_size: int) -> Batches:
     fixed = corpus.fit(model.context)
     if fixed.content and fixed.path.is_file() and file_hash(fixed.path) != fixed.content:
-        raise changed_meanwhile("text")
+        raise changed_file_error("text")
     made = plan_batches(lambda: cut_text(model.tokenizer, fixed), "text", batch_size)
     return replace(made, corpus=replace(fixed, content=file_hash(fixed.path)))
 
@@ -155,7 +157,7 @@ def _read_images(model: VisionModel, corpus: Any, batch_size: int) -> Batches:
     found = gallery(corpus.source)
     made = plan_batches(lambda: islice(found, corpus.max_images), "images", batch_size)
     if corpus.content not in ("", made.stimuli):
-        raise changed_meanwhile("images")
+        raise changed_file_error("images")
     return replace(made, corpus=replace(corpus, content=made.stimuli))
 
 
@@ -226,7 +228,7 @@ def _check(batch: Sequence[Shown]) -> int:
     return int.from_bytes(hashlib.sha256("".join(one.id for one in batch).encode()).digest()[:8], "little")
 
 
-def changed_meanwhile(what: str) -> PatchclampError:
+def changed_file_error(what: str) -> PatchclampError:
     """Return the refusal of a text or of images that are no longer those that a run was planned on."""
     return PatchclampError(
         expected=f"the {what} that the run was planned on",

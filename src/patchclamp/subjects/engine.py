@@ -57,7 +57,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Turned(Place):
+class PositionsFirst(Place):
     """Say that the module's tensor has positions before stimuli, as ``nn.LSTM`` has where nothing else is said."""
 
     def take(self, raw: Tensor) -> Tensor:
@@ -213,9 +213,9 @@ class Engine:
             if self.root in _visiting:
                 raise _within_visit(self.root)
             if visits:
-                undo.enter_context(module_by_module(self.root))
+                undo.enter_context(keep_modules_called(self.root))
             if evaluate:
-                undo.enter_context(evaluating(self.root))
+                undo.enter_context(evaluation_mode(self.root))
             visits = [(place, _alone(self.root, visit)) for place, visit in visits]
             if prepare is not None:
 
@@ -244,7 +244,7 @@ class Engine:
                 else:
                     undo.callback(_hook(module, place, visit).remove)
             for module, each in routed.items():
-                gate, note = moe.tapped(module, each)
+                gate, note = moe.tap_experts(module, each)
                 undo.callback(module.register_forward_pre_hook(note).remove)
                 _replace(module, moe.METHOD, gate, undo)
             if taps or tap:
@@ -286,7 +286,7 @@ class Engine:
         visits = {module: {slot: _chain(chain) for slot, chain in slots.items()} for module, slots in taps.items()}
         with ExitStack() as undo:
             if self.attention_method is None:
-                undo.enter_context(attention.tapping(self.root, visits, native=native))
+                undo.enter_context(attention.tap_attention(self.root, visits, native=native))
             else:
                 for module, slots in visits.items():
                     bare = getattr(module, self.attention_method)
@@ -295,7 +295,7 @@ class Engine:
 
 
 @contextmanager
-def module_by_module(root: nn.Module) -> Iterator[None]:
+def keep_modules_called(root: nn.Module) -> Iterator[None]:
     """Keep torch's fused inference path for transformer layers off: it calls no modules, which hooks would miss."""
     fused = any(isinstance(m, nn.TransformerEncoder | nn.TransformerEncoderLayer) for m in root.modules())
     before = torch.backends.mha.get_fastpath_enabled()
@@ -309,7 +309,7 @@ def module_by_module(root: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(root: nn.Module) -> Iterator[None]:
+def evaluation_mode(root: nn.Module) -> Iterator[None]:
     """Put modules that are in training mode into evaluation mode: dropout would make results random, and batch norms
     would take what they are shown into their statistics.
     """
@@ -353,7 +353,7 @@ def _lock_of(root: nn.Module) -> Any:
 
 
 @contextmanager
-def until_seen(paths: Sequence[str]) -> Iterator[Callable[[str], None]]:
+def stop_once_called(paths: Sequence[str]) -> Iterator[Callable[[str], None]]:
     """Give a callable that ends the forward pass once it was called with every path; the context absorbs the end.
 
     With no paths the forward runs to its own end.

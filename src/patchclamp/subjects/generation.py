@@ -53,7 +53,7 @@ def check_request(longest: int, context: int | None, max_new_tokens: int, temper
         )
 
 
-def continued_ids(
+def generate_ids(
     model: Any,
     batch: Batch,
     *,
@@ -89,14 +89,14 @@ def continued_ids(
             attention_mask=(batch.logical >= 0).long(),
             generation_config=config,
             logits_processor=[_refuse_not_finite],
-            stopping_criteria=None if progress is None else [_ticking(progress, before, max_new_tokens)],
+            stopping_criteria=None if progress is None else [_tick_criterion(progress, before, max_new_tokens)],
         )
     ends = _ends(own)
     rows = whole[:, before:].cpu().numpy().astype(np.int64)
     return [ids[: next((i for i, t in enumerate(ids.tolist()) if t in ends), len(ids))] for ids in rows]
 
 
-def stepped_ids(
+def generate_stepwise(
     model: Any, batch: Batch, *, pad: int, max_new_tokens: int, attached: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[int]:
     """Yield what a transformers model writes after one prompt, the likeliest token each time, up to its end token.
@@ -129,14 +129,14 @@ def stepped_ids(
                 **kept,
             )
         ids = done.sequences
-        kept = _kept(done)
+        kept = _cache_of(done)
         token = int(ids[0, -1])
         if token in _ends(own):
             return
         yield token
 
 
-def _kept(done: Any) -> dict[str, Any]:
+def _cache_of(done: Any) -> dict[str, Any]:
     """Return the cache that a call gave back, under its name, where the next call can go on from it.
 
     It can where every layer has its whole past in that cache as keys and values. The past of a state-space layer may
@@ -188,7 +188,7 @@ def _ends(own: Any) -> list[int | None]:
     return own.eos_token_id if isinstance(own.eos_token_id, list) else [own.eos_token_id]
 
 
-def _ticking(progress: Progress, before: int, steps: int) -> Callable[..., Tensor]:
+def _tick_criterion(progress: Progress, before: int, steps: int) -> Callable[..., Tensor]:
     """Return a stopping criterion that never stops: transformers calls it once per step."""
 
     def tick(ids: Tensor, _scores: Any, **_options: Any) -> Tensor:

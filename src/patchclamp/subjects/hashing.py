@@ -21,7 +21,7 @@ def files_hash(files: Iterable[Path]) -> str:
 
     Cost: one read of the files the first time; then nothing that grows.
     """
-    return _combine([(f.name, _cached(f)) for f in sorted(files, key=lambda f: f.name)])
+    return _combine([(f.name, _hash_file(f)) for f in sorted(files, key=lambda f: f.name)])
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
@@ -49,7 +49,7 @@ def _combine(named: list[tuple[str, str]]) -> str:
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
-def _cached(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     """Return a file's hash, from the cache where the file is known to be the one that was read.
 
     Size and time of change of contents can be set by anybody (``cp -p``, ``rsync -t``); the time at which the file

@@ -1,6 +1,7 @@
 """Images: from files, arrays and data sets to pictures, and from pictures to what a network is shown."""
 
 import hashlib
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from jaxtyping import Float
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stimulus import Picture
+from patchclamp.core.task import Case, Task
 from patchclamp.subjects.unpacked_sizes import refuse_large_arrays
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -96,6 +98,33 @@ def gallery(source: str | Path) -> Gallery:
     return Gallery(found.names[start:stop], lambda i: found.read(start + i), found.labels[start:stop])
 
 
+def own_answers(subject: Any, source: str | Path) -> Task:
+    """Return the task of some images, each with the class that a model itself gives it.
+
+    Args:
+        subject: a model of images.
+        source: as for ``gallery``.
+
+    Raises:
+        PatchclampError: no images there.
+
+    Cost: a forward pass of each image.
+
+    Example:
+        >>> from patchclamp.loaders import load
+        >>> [case.targets for case in own_answers(load("organism:digits-cnn"), "digits:17").cases]
+        [('7',)]
+    """
+    pictures, text = gallery(source), str(source)
+    root, start = text, 0
+    if not Path(text).exists() and (cut := re.fullmatch(r"(.+?):(\d+)(?::\d+)?", text)):
+        root, start = cut[1], int(cut[2])
+    names = [text] if len(pictures) == 1 else [f"{root}:{start + i}" for i in range(len(pictures))]
+    classes = [int(subject.run([picture]).logits[0].argmax()) for picture in pictures]
+    cases = [Case(name, targets=(subject.answer_name(best),)) for name, best in zip(names, classes, strict=True)]
+    return Task(tuple(cases), "logit", text)
+
+
 def picture(source: Any) -> Picture:
     """Return one picture from a picture, a path (as for ``gallery``) or an array.
 
@@ -148,22 +177,24 @@ def _whole(source: str) -> Gallery:
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
         if not files:
-            raise _missing(f"{source}, a folder without any", "Give a folder of png or jpg files.")
-        return Gallery([f.relative_to(path).as_posix() for f in files], lambda i: _opened(files[i], path))
+            raise _report_missing(f"{source}, a folder without any", "Give a folder of png or jpg files.")
+        return Gallery([f.relative_to(path).as_posix() for f in files], lambda i: _open_file(files[i], path))
     if path.is_file():
         if path.suffix in (".npz", ".npy"):
-            return _of_arrays(path)
-        return Gallery([path.name], lambda _i: _opened(path, path.parent))
+            return _from_arrays(path)
+        return Gallery([path.name], lambda _i: _open_file(path, path.parent))
     if source == DIGITS:
         return _digits()
-    raise _missing(f"{source!r}, which is not there", "Give an image file, a folder, an npz or npy file, or digits:17.")
+    raise _report_missing(
+        f"{source!r}, which is not there", "Give an image file, a folder, an npz or npy file, or digits:17."
+    )
 
 
-def _missing(got: str, remedy: str) -> PatchclampError:
+def _report_missing(got: str, remedy: str) -> PatchclampError:
     return PatchclampError(expected="images", got=got, remedy=remedy)
 
 
-def _opened(file: Path, root: Path) -> Picture:
+def _open_file(file: Path, root: Path) -> Picture:
     from PIL import Image
 
     try:
@@ -181,7 +212,7 @@ def _opened(file: Path, root: Path) -> Picture:
     return Picture.of(pixels, name=file.relative_to(root).as_posix())
 
 
-def _of_arrays(path: Path) -> Gallery:
+def _from_arrays(path: Path) -> Gallery:
     labels: Sequence[int] = ()
     try:
         # Opened here, because NumPy leaves a file open whose end is missing.

@@ -21,7 +21,7 @@ def positions_of(first: Tensor) -> int | None:
     return int(first.shape[1]) if ids or first.ndim == 3 else None
 
 
-def described(inputs: Any) -> str:
+def describe_inputs(inputs: Any) -> str:
     """Return types and shapes of some inputs, as people read them."""
     listed = inputs if isinstance(inputs, tuple) else (inputs,)
     return (

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.core.arguments import Natural, checked
-from patchclamp.core.disk import built_aside, refuse_occupied
+from patchclamp.core.disk import build_aside, refuse_occupied
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import EachMetric, Metric
@@ -20,21 +20,21 @@ from patchclamp.core.recording import Recording
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, Progress, Run
-from patchclamp.subjects.apply import Edits, Frame, by_row, pick_rows, widened
-from patchclamp.subjects.batching import Batch, Framer, Padding, PaddingCheck, lay_out, read_columns
+from patchclamp.subjects.apply import Edits, TokenPositions, by_row, pick_rows, upcast
+from patchclamp.subjects.batching import Batch, Padding, PaddingCheck, PositionTracker, collate, read_columns
 from patchclamp.subjects.cases import ReadCase
-from patchclamp.subjects.context import context_of, counted_from
-from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
-from patchclamp.subjects.families.spec import Family, families, family_of, module_path, why_uncovered
-from patchclamp.subjects.generation import Generation, check_request, continued_ids, stepped_ids
+from patchclamp.subjects.context import context_of, first_position_id
+from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, stop_once_called
+from patchclamp.subjects.families.spec import Family, families, family_of, module_path, reason_uncovered
+from patchclamp.subjects.generation import Generation, check_request, generate_ids, generate_stepwise
 from patchclamp.subjects.hashing import tokenizer_hash
-from patchclamp.subjects.moe import passed
+from patchclamp.subjects.moe import routed_tokens
 from patchclamp.subjects.probing import probe
 from patchclamp.subjects.reading import read_prompt, unknown_words
-from patchclamp.subjects.relevance_rules import Rule, check_rules, last_visits, stand_ins
+from patchclamp.subjects.relevance_rules import Rule, check_rules, forward_replacements, last_visits
 from patchclamp.subjects.text import Tokenizer, read_stimuli
 from patchclamp.subjects.unembedding import Unembeds
-from patchclamp.subjects.visits import gradients_of, holder, once
+from patchclamp.subjects.visits import gradients_of, keep_on_path, refuse_second_call
 
 Attention = Literal["native", "tap"]
 
@@ -95,7 +95,7 @@ class LanguageModel(Unembeds):
         if quantised:
             missing = (("differentiate", "weights are quantised: record and clamp instead"),)
         if self.family is None:
-            why = f"{why_uncovered(self.module, families())}: use module sites"
+            why = f"{reason_uncovered(self.module, families())}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
         generates = bool(getattr(self.module, "can_generate", lambda: True)())
         if not generates:
@@ -122,7 +122,7 @@ class LanguageModel(Unembeds):
     def _first_position(self) -> int:
         """The position id of the first token."""
         config = self.module.config.get_text_config()
-        return counted_from(self.module) if self.family is None else self.family.first_position(config)
+        return first_position_id(self.module) if self.family is None else self.family.first_position(config)
 
     @cached_property
     def _places(self) -> dict[str, tuple[Site, Place | Tap]]:
@@ -215,7 +215,7 @@ class LanguageModel(Unembeds):
 
     def batch(self, stimuli: Sequence[Stimulus], padding: Padding = "right") -> Batch:
         """Lay stimuli out as one padded rectangle on the model's device."""
-        return lay_out(stimuli, self._pad, padding, self.device)
+        return collate(stimuli, self._pad, padding, self.device)
 
     @property
     def _pad(self) -> int:
@@ -270,7 +270,7 @@ class LanguageModel(Unembeds):
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
-            once(path, kept)
+            refuse_second_call(path, kept)
             kept[path] = self._rows(path, x, batch)
             return x
 
@@ -302,7 +302,7 @@ class LanguageModel(Unembeds):
         met: set[str] = set()
 
         def keep(path: str, x: Tensor) -> Tensor:
-            once(path, met)
+            refuse_second_call(path, met)
             met.add(path)
             see(path, self._rows(path, x, batch))
             return x
@@ -372,10 +372,18 @@ class LanguageModel(Unembeds):
         held: dict[str, Tensor] = {}
         with torch.enable_grad():
             logits = self._forward(
-                batch, self._paths(sites), holder(held), interventions, metric.positions, "native", restart, ruled, True
+                batch,
+                self._paths(sites),
+                keep_on_path(held),
+                interventions,
+                metric.positions,
+                "native",
+                restart,
+                ruled,
+                True,
             )
             assert logits is not None
-            return metric(widened(logits)), held
+            return metric(upcast(logits)), held
 
     @contextmanager
     def intervene(self, interventions: Sequence[Any]) -> Iterator[None]:
@@ -401,7 +409,7 @@ class LanguageModel(Unembeds):
     ) -> Callable[[], AbstractContextManager[None]]:
         """Return what attaches interventions; entered anew it goes on where the prompt was left."""
         positions = self.family is not None and self.family.positions
-        framer = Framer(self.module, positions=positions, first_position=self._first_position)
+        framer = PositionTracker(self.module, positions=positions, first_position=self._first_position)
         edits = self._bind(interventions, None)
         visits = self._visits([], edits, lambda _site: framer.current(), lambda _path, x: x)
         return lambda: self.engine.attached(visits, prepare=framer.prepare, evaluate=evaluate)
@@ -441,7 +449,7 @@ class LanguageModel(Unembeds):
         for rows in [range(len(shown))] if self.family is not None else [[i] for i in range(len(shown))]:
             batch = self.batch([shown[i] for i in rows], "left")
             with self.intervene(pick_rows(interventions, rows)):
-                made = continued_ids(
+                made = generate_ids(
                     self.module,
                     batch,
                     pad=self._pad,
@@ -476,7 +484,7 @@ class LanguageModel(Unembeds):
         [shown] = listed
         check_request(len(shown), self.context, max_new_tokens, 0.0)
         self._bind(interventions, 1).check([len(shown)], steps=True)
-        return stepped_ids(
+        return generate_stepwise(
             self.module,
             self.batch([shown]),
             pad=self._pad,
@@ -498,7 +506,7 @@ class LanguageModel(Unembeds):
             PatchclampError: an edit of other weights, or a folder that holds something or cannot be written.
         """
         refuse_occupied(Path(folder))
-        with built_aside(Path(folder)) as part, self.edited(edit):
+        with build_aside(Path(folder)) as part, self.edited(edit):
             self.module.save_pretrained(part)
             if self._tokenizer is not None:
                 self._tokenizer.bare.save_pretrained(part)
@@ -534,10 +542,10 @@ class LanguageModel(Unembeds):
             )
         if self.family is None:
             self._padding.check(batch)
-        frame = Frame(batch.logical, batch.lengths, batch.stimuli)
+        frame = TokenPositions(batch.logical, batch.lengths, batch.stimuli)
         chosen = None if isinstance(logits, bool) else read_columns(batch, logits)
         output: Tensor | None = None
-        with until_seen([] if logits is not False else paths) as seen:
+        with stop_once_called([] if logits is not False else paths) as seen:
 
             def then(path: str, x: Tensor) -> Tensor:
                 kept = keep(path, x)
@@ -548,7 +556,7 @@ class LanguageModel(Unembeds):
             tapped = attention == "tap" or any(isinstance(place, Tap) for place, _ in visits)
             replaced: dict[str, Wrap] = {}
             if rules:
-                replaced = stand_ins(self.covered(), self.module, rules)
+                replaced = forward_replacements(self.covered(), self.module, rules)
                 visits += last_visits(self.covered(), self.module, rules)
             if chosen is not None:
                 rows = torch.arange(len(chosen), device=chosen.device)[:, None]
@@ -579,6 +587,6 @@ class LanguageModel(Unembeds):
         bare = super()._recording(stimuli, values)
         about = {"subject": self.name, "dtype": str(self.dtype).removeprefix("torch.")}
         ragged = {path: x for path, x in bare.values.items() if bare.sites[path].ragged}
-        known = {path: passed(x) if rows is None else rows[path] for path, x in ragged.items()}
+        known = {path: routed_tokens(x) if rows is None else rows[path] for path, x in ragged.items()}
         kept = {path: x[torch.from_numpy(known[path]).to(x.device)] for path, x in ragged.items()}
         return Recording(bare.stimuli, {**bare.values, **kept}, bare.sites, about, rows=known)

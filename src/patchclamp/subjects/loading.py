@@ -9,7 +9,7 @@ import torch
 
 from patchclamp.core.errors import PatchclampError, PatchclampWarning, lacks_memory
 from patchclamp.core.unit import slug
-from patchclamp.subjects.config_sizes import bounded_by, refuse_other_config
+from patchclamp.subjects.config_sizes import limit_construction, refuse_other_config
 from patchclamp.subjects.hashing import files_hash
 from patchclamp.subjects.images import Preparation
 from patchclamp.subjects.language import LanguageModel
@@ -91,7 +91,7 @@ def _check_options(device: str, dtype: str | None) -> None:
 
 
 def _vision(checkpoint: Checkpoint, name: str, device: str, dtype: str | None, attention: str | None) -> VisionModel:
-    model = _loaded(checkpoint, "AutoModelForImageClassification", device, dtype, attention)
+    model = _load_checkpoint(checkpoint, "AutoModelForImageClassification", device, dtype, attention)
     prepare = preparation_of(model, _processor(checkpoint, name))
     loaded = VisionModel(model, prepare, name=_slug(checkpoint, name), hash=files_hash(checkpoint.files))
     try:
@@ -112,7 +112,7 @@ def _language(
     # Asked for a causal model, transformers would make one of a masked one.
     masked = any(each.endswith(MASKED) for each in checkpoint.classes)
     auto = "AutoModelForMaskedLM" if masked else "AutoModelForCausalLM"
-    model = _loaded(checkpoint, auto, device, dtype, attention)
+    model = _load_checkpoint(checkpoint, auto, device, dtype, attention)
     _refuse_idle(checkpoint, model)
     tokenizer = _tokenizer(checkpoint, name)
     return LanguageModel(model, tokenizer, name=_slug(checkpoint, name), hash=files_hash(checkpoint.files))
@@ -137,7 +137,7 @@ def _slug(checkpoint: Checkpoint, name: str) -> str:
     return slug(str(checkpoint.folder.resolve())) if checkpoint.commit is None else name
 
 
-def _loaded(checkpoint: Checkpoint, auto: str, device: str, dtype: str | None, attention: str | None) -> Any:
+def _load_checkpoint(checkpoint: Checkpoint, auto: str, device: str, dtype: str | None, attention: str | None) -> Any:
     """Return what one of transformers' auto classes loads from the files of a checkpoint."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import transformers
@@ -151,7 +151,7 @@ def _loaded(checkpoint: Checkpoint, auto: str, device: str, dtype: str | None, a
     read: Any = getattr(transformers, auto).from_pretrained
     placed: dict[str, Any] = {"device_map": "auto"} if device == "auto" else {}
     try:
-        with bounded_by(checkpoint):
+        with limit_construction(checkpoint):
             model, info = read(
                 str(checkpoint.folder),
                 dtype=DTYPES[dtype] if dtype else "auto",

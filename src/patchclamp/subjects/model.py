@@ -15,12 +15,12 @@ from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Differentiated, Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.families.spec import Family
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.relevance_rules import DIRECT, RULES, stand_ins
+from patchclamp.subjects.relevance_rules import DIRECT, RULES, forward_replacements
 from patchclamp.subjects.versions import warn_if_untested
 
 
@@ -129,7 +129,7 @@ class Model(Network):
         if not self.direct:
             return "its blocks mix what was written before"
         try:
-            stand_ins(self.family, self.module, DIRECT)
+            forward_replacements(self.family, self.module, DIRECT)
         except PatchclampError as problem:
             return problem.got
         return ""
@@ -237,7 +237,7 @@ class Model(Network):
 
     def measure(self, stimuli: Any, metric: Metric | EachMetric, **options: Any) -> Float[Tensor, " stimulus"]:
         """Return a metric's value for each row; options as for ``run``."""
-        return metric(widened(self.run(stimuli, logits=metric.positions, **options).logits))
+        return metric(upcast(self.run(stimuli, logits=metric.positions, **options).logits))
 
     def sweep(
         self,
@@ -290,7 +290,7 @@ class Model(Network):
         starts = sorted({layer for layer in first if layer > 0})
         paths = [f"blocks.{layer}.resid_in" for layer in starts]
         clean = self.run(shown, record=paths, logits=False).recording if paths else None
-        measured = widened(torch.zeros(len(cells), dtype=self.dtype, device=self.device))
+        measured = upcast(torch.zeros(len(cells), dtype=self.dtype, device=self.device))
         done = 0
         for layer in sorted(set(first)):
             members = [i for i, start in enumerate(first) if start == layer]

@@ -21,13 +21,13 @@ SORTED = {"grouped_mm": True, "batched_mm": False}
 """Function of transformers to whether it sorts the pairs by expert."""
 
 
-def passed(x: Float[Tensor, "tokens width"]) -> Int[np.ndarray, " row"]:
+def routed_tokens(x: Float[Tensor, "tokens width"]) -> Int[np.ndarray, " row"]:
     """Return the tokens that came by an expert: those whose values are not all NaN."""
     rows: np.ndarray = (~x.isnan().all(-1)).nonzero().flatten().cpu().numpy()
     return rows
 
 
-def tapped(
+def tap_experts(
     module: Any, visits: Sequence[tuple[int, Callable[[Tensor], Tensor]]]
 ) -> tuple[Callable[[Tensor], Tensor], Callable[..., None]]:
     """Return the method that stands in for the module's own, and a pre-hook that tells it the routes.

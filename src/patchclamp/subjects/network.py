@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import CHANNELS, HEADS, NEURONS, WHOLE, Basis
-from patchclamp.core.checks import subject_of
+from patchclamp.core.checks import OF_THIS_MODEL, same_subject
 from patchclamp.core.dictionary import Dictionary
 from patchclamp.core.edit import Edit
 from patchclamp.core.errors import PatchclampError, PatchclampWarning
@@ -23,17 +23,25 @@ from patchclamp.core.site import Site, find_sites, listed_patterns
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.subject import Capabilities, Differentiated, LinearMap, Run
 from patchclamp.core.unit import slug
-from patchclamp.subjects.apply import Edits, Frame, bind, by_row
+from patchclamp.subjects.apply import Edits, TokenPositions, bind, by_row
 from patchclamp.subjects.bases import count_units
-from patchclamp.subjects.engine import Engine, Place, Tap, Turned, Visit
+from patchclamp.subjects.engine import Engine, Place, PositionsFirst, Tap, Visit
 from patchclamp.subjects.hashing import module_hash
-from patchclamp.subjects.inputs import described, positions_of, rows_of
-from patchclamp.subjects.outputs import measured_from
+from patchclamp.subjects.inputs import describe_inputs, positions_of, rows_of
+from patchclamp.subjects.outputs import measure_output
 from patchclamp.subjects.parameters import apply_edit, linear_map
-from patchclamp.subjects.probing import MODULE, laid_out, shapes_inside
+from patchclamp.subjects.probing import MODULE, shapes_inside, sites_of_shapes
 from patchclamp.subjects.site_names import resolve_sites
 from patchclamp.subjects.text import Tokenizer
-from patchclamp.subjects.visits import called_again, gradients_of, holder, noting_calls, once, refuse_uncalled, squared
+from patchclamp.subjects.visits import (
+    gradients_of,
+    keep_on_path,
+    note_calls,
+    refuse_second_call,
+    refuse_uncalled,
+    second_call_error,
+    unflatten_tokens,
+)
 
 LANGUAGE_ONLY = ("generate", "steps", "tokenize", "continuation", "tokenizer", "context", "unembed", "read_out")
 
@@ -97,7 +105,7 @@ class Network:
         ):
             raise PatchclampError(
                 expected="one example of token ids (batch, position) beside a tokenizer",
-                got=described(self.example_inputs),
+                got=describe_inputs(self.example_inputs),
                 remedy="Leave the tokenizer out, or pass ids such as torch.tensor([[1, 2, 3]]).",
             )
         if not callable(bare) or not hasattr(bare, "all_special_ids"):
@@ -220,13 +228,7 @@ class Network:
             >>> "module.0.out/lab" in net.bases
             True
         """
-        made_on = str(dictionary.subject.get("hash", ""))
-        if made_on and made_on != self.hash:
-            raise PatchclampError(
-                expected=f"a basis of {self.name} ({self.hash[:12]})",
-                got=f"one made on {dictionary.subject.get('slug') or 'another model'} ({made_on[:12]})",
-                remedy="Name the model that it was made on, or decompose this one.",
-            )
+        same_subject(self, dictionary, what="a basis", remedy=OF_THIS_MODEL, by_name=False)
         dictionary = resolve_sites(self, dictionary)
         for path, basis in dictionary.bases.items():
             site = self.site(path)
@@ -262,7 +264,7 @@ class Network:
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        return laid_out(self._shapes, rows=self._example_rows)
+        return sites_of_shapes(self._shapes, rows=self._example_rows)
 
     @cached_property
     def _shapes(self) -> dict[str, list[torch.Size]]:
@@ -287,8 +289,8 @@ class Network:
         if not isinstance(first, Tensor) or first.ndim == 0 or len(first) == 0:
             raise PatchclampError(
                 expected="a tensor, or a tuple of tensors, batch first with at least one row",
-                got=described(inputs),
-                remedy=f"Pass what the module is called with; its example was {described(self.example_inputs)}.",
+                got=describe_inputs(inputs),
+                remedy=f"Pass what the module is called with; its example was {describe_inputs(self.example_inputs)}.",
             )
         return inputs
 
@@ -301,8 +303,9 @@ class Network:
             raise
         except (TypeError, ValueError, IndexError, RuntimeError) as problem:
             raise PatchclampError(
-                expected=f"inputs that {type(self.module).__name__} accepts, such as {described(self.example_inputs)}",
-                got=f"{described(inputs)}: {type(problem).__name__}: {problem}"[:300],
+                expected=f"inputs that {type(self.module).__name__} accepts, such as "
+                f"{describe_inputs(self.example_inputs)}",
+                got=f"{describe_inputs(inputs)}: {type(problem).__name__}: {problem}"[:300],
                 remedy="Pass what you would call it with, batch first.",
             ) from problem
 
@@ -362,7 +365,7 @@ class Network:
             matching = find_sites([pattern], [site for site, _ in pool.values()])
             several = [site for site in matching if site.calls > 1]
             if len(several) == len(matching):
-                raise called_again(several[0].path)
+                raise second_call_error(several[0].path)
             found += [site for site in matching if site.calls == 1]
         return list(dict.fromkeys(site.path for site in found))
 
@@ -393,12 +396,12 @@ class Network:
         kept: dict[str, Tensor] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
-            once(path, kept)
+            refuse_second_call(path, kept)
             # A copy, because modules such as nn.ReLU(inplace=True) overwrite what they were given.
             kept[path] = x.detach().clone()
             return x
 
-        visits, unseen = noting_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
+        visits, unseen = note_calls(self._visits(paths, edits, lambda _site: None, keep), [*paths, *edits.paths])
         with torch.no_grad(), self.engine.attached(visits), self.refusing(inputs):
             output = self.module(*inputs)
         refuse_uncalled(unseen)
@@ -436,18 +439,18 @@ class Network:
         shown, asked = rows_of(inputs[0]), self._paths(sites)
         edits = self._changes(interventions, shown, inputs)
         held: dict[str, Tensor] = {}
-        hold = holder(held)
+        hold = keep_on_path(held)
 
         def keep(path: str, x: Tensor) -> Tensor:
             # The copy travels on: nn.ReLU(inplace=True) would overwrite the value that is held, and its gradient.
             return hold(path, x).clone()
 
-        visits, unseen = noting_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
+        visits, unseen = note_calls(self._visits(asked, edits, lambda _site: None, keep), [*asked, *edits.paths])
         with torch.enable_grad(), self.engine.attached(visits, freeze=True):
             with self.refusing(inputs):
                 output = self.module(*inputs)
             refuse_uncalled(unseen)
-            measured = measured_from(output, metric, len(shown), positions_of(inputs[0]), self.output)
+            measured = measure_output(output, metric, len(shown), positions_of(inputs[0]), self.output)
         gradients = gradients_of(measured, held)
         values = {path: x.detach() for path, x in held.items()}
         return Differentiated(measured.detach(), self._recording(shown, values), self._recording(shown, gradients))
@@ -456,7 +459,7 @@ class Network:
         """Return a metric's value for each row; arguments as for ``differentiate``."""
         inputs = self.inputs(stimuli)
         output = self.run(inputs, interventions=interventions).logits
-        return measured_from(output, metric, len(inputs[0]), positions_of(inputs[0]), self.output)
+        return measure_output(output, metric, len(inputs[0]), positions_of(inputs[0]), self.output)
 
     def require(self, capability: str) -> None:
         """Raise what is missing, with its reason, where the subject lacks a capability."""
@@ -503,7 +506,7 @@ class Network:
         for path, own in edits.by_site.items() if alike else ():
             site, place = self._place(path)
             if "position" in site.axes:
-                n = self._shapes[path][0][0 if isinstance(place, Turned) else 1]
+                n = self._shapes[path][0][0 if isinstance(place, PositionsFirst) else 1]
                 Edits({path: own}).check([n] * len(shown), steps=False)
         return edits
 
@@ -526,14 +529,11 @@ class Network:
                 got=f"one of {do.subject}, at {do.site}",
                 remedy="Leave the subject out of the key, or hand it to the subject that the key names.",
             )
-        slug, hash = ("", "") if do.source is None else subject_of(do.source.values)
-        if (hash and hash != self.hash) or (slug and not hash and slug != self.name):
-            raise PatchclampError(
-                expected=f"values recorded from {self.name}",
-                got=f"values recorded from {slug or hash[:12]}",
-                remedy="Record this subject. To patch from one network into another on purpose, clear where they come "
-                "from: dataclasses.replace(recording, provenance={}).",
-            )
+        if do.source is not None:
+            same_subject(
+                self, do.source.values, what="values recorded", remedy="Record this subject. To patch from one network "
+                "into another on purpose, clear where they come from: dataclasses.replace(recording, provenance={}).",
+            )  # fmt: skip
 
     def _warn_of_recurrence(self, path: str) -> None:
         place = self._place(path)[1]
@@ -553,7 +553,7 @@ class Network:
         self,
         record: Sequence[str],
         edits: Edits,
-        frame: Callable[[Site], Frame | None],
+        frame: Callable[[Site], TokenPositions | None],
         keep: Callable[[str, Tensor], Tensor],
     ) -> list[tuple[Place | Tap, Visit]]:
         """Return one visit per site: first its edits, then what is done with the result."""
@@ -570,7 +570,7 @@ class Network:
         return [
             (
                 place,
-                squared(visit(path, site), partial(frame, site))
+                unflatten_tokens(visit(path, site), partial(frame, site))
                 if getattr(place, "flat", False)
                 else visit(path, site),
             )

@@ -27,6 +27,7 @@ class Contents:
         columns: names of the last axis of an array, by the array's name.
         facts: what the file itself states of a variable: rate, start, measure.
         skipped: variables that are no numbers, with what they are.
+        is_table: whether the array ``table`` is all there is, each column a variable over time.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -34,6 +35,7 @@ class Contents:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    is_table: bool = False
 
     def describe(self) -> str:
         """Return the variables with their shapes, as an error names them."""

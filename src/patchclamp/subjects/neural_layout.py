@@ -79,8 +79,8 @@ def load_recording(
     contents = read(file)
     asked = _Asked(variable, axes, rate, duration, bin, measure, labels)
     beside: dict[str, Any] = {}
-    if file.suffix.lower() == ".csv":
-        beside = _beside(file)
+    if contents.is_table:
+        beside = _labels_beside(file)
         found = _table(file, contents, asked, beside)
     else:
         found = _variables(file, contents, asked)
@@ -224,7 +224,7 @@ def _asked_axes(axes: str | None, n: int) -> tuple[str, ...] | None:
     return named
 
 
-def _arranged(array: np.ndarray, axes: Sequence[str]) -> np.ndarray:
+def _arrange(array: np.ndarray, axes: Sequence[str]) -> np.ndarray:
     """Return an array as (trial, time, unit)."""
     order = [axes.index(axis) for axis in ("trial", "time", "unit") if axis in axes]
     missing = [i for i, axis in enumerate(("trial", "time", "unit")) if axis not in axes]
@@ -245,7 +245,7 @@ def _table(file: Path, contents: Contents, asked: _Asked, beside: Mapping[str, A
         axes = axes or (("time", "unit") if table.shape[1] == 1 else None)
         if axes is None:
             raise _open(contents, f"{file.name} has no header, so rows may be units or samples", "axes=unit,time")
-        return _Found(_arranged(table, axes))
+        return _Found(_arrange(table, axes))
     if len(set(header)) != len(header):
         raise PatchclampError(
             expected="columns with different names", got=", ".join(header[:8]), remedy="Rename those that repeat."
@@ -266,7 +266,7 @@ def _table(file: Path, contents: Contents, asked: _Asked, beside: Mapping[str, A
     return _Found(values, rate, start, ticks, None, tuple(units), time_labels={h: column[h][None] for h in marks})
 
 
-def _beside(file: Path) -> dict[str, Any]:
+def _labels_beside(file: Path) -> dict[str, Any]:
     """Return coordinates and assemblies from the files beside an activity matrix; these count cells from 1."""
     stem = file.stem
     if not stem.endswith(_MATRIX):
@@ -317,9 +317,9 @@ def _variables(file: Path, contents: Contents, asked: _Asked) -> _Found:
     first = chosen[0]
     facts = dict(contents.facts.get(first, {}))
     if first in events:
-        found = _of_events(file, contents, chosen, events, asked, clock, rate, start)
+        found = _recording_of_events(file, contents, chosen, events, asked, clock, rate, start)
     else:
-        found = _of_samples(file, contents, chosen, asked, clock, facts)
+        found = _recording_of_samples(file, contents, chosen, asked, clock, facts)
     if "clock" in facts:
         rate, start, ticks = _clock(facts["clock"], f"{first} timestamps")
     if found.rate is not None:
@@ -373,7 +373,7 @@ def _guess(
     raise _open(contents, f"in {file.name} {why}", f"variable={names[0]}" if names else "another file")
 
 
-def _of_events(
+def _recording_of_events(
     file: Path,
     contents: Contents,
     chosen: Sequence[str],
@@ -417,7 +417,7 @@ def _of_events(
     return _Found(values[None], 1 / width, start, measure=COUNTS, names=names)
 
 
-def _of_samples(
+def _recording_of_samples(
     file: Path,
     contents: Contents,
     chosen: Sequence[str],
@@ -448,7 +448,7 @@ def _of_samples(
     if clock is not None and along != len(clock):
         raise _open(contents, f"the clock has {len(clock)} times and the axis named time {along}", "other axes=")
     # A row or column named by two axes is an array again, and may stand either way.
-    placed = [_arranged(p.ravel() if vector and asked.axes is None and "axes" not in facts else p, axes) for p in parts]
+    placed = [_arrange(p.ravel() if vector and asked.axes is None and "axes" not in facts else p, axes) for p in parts]
     values = placed[0] if len(placed) == 1 else np.concatenate(placed, axis=2)
     # Zeros and ones alone are events marked on a clock, whatever type holds them.
     binary = values.dtype.kind in "iu" and bool(np.isin(values, (0, 1)).all())

@@ -48,7 +48,7 @@ def arrange(output: Any, axes: Sequence[str] | None) -> Any:
     return output.permute([axes.index(axis) for axis in AXES if axis in axes])
 
 
-def measured_from(
+def measure_output(
     output: Any, metric: Any, n_rows: int, n_positions: int | None, axes: Sequence[str] | None = None
 ) -> Tensor:
     """Return a metric of a network's output, ``(batch,)``.

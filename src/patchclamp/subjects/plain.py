@@ -20,16 +20,16 @@ from patchclamp.core.stimulus import Picture, Shown, Stimulus
 from patchclamp.core.subject import Differentiated, Progress, Run
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import Edits, Frame, by_row, widened
+from patchclamp.subjects.apply import Edits, TokenPositions, by_row, upcast
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadCase, ReadTask, read_cases
-from patchclamp.subjects.engine import Place, Restart, Tap, Turned, evaluating
-from patchclamp.subjects.inputs import described, positions_of
+from patchclamp.subjects.engine import Place, PositionsFirst, Restart, Tap, evaluation_mode
+from patchclamp.subjects.inputs import describe_inputs, positions_of
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.outputs import check_axes, measured_from, read_positions
+from patchclamp.subjects.outputs import check_axes, measure_output, read_positions
 from patchclamp.subjects.plain_tasks import read_row, rows_of
-from patchclamp.subjects.vision_sites import Grid, site_at
-from patchclamp.subjects.visits import gradients_of, holder, noting_calls, once, refuse_uncalled
+from patchclamp.subjects.vision_sites import FeatureMap, site_at
+from patchclamp.subjects.visits import gradients_of, keep_on_path, note_calls, refuse_second_call, refuse_uncalled
 
 VALUE = Metric("logit", (0,))
 """Reads the one number that a function of the output gives."""
@@ -104,13 +104,13 @@ class PlainModel(Model):
         found: dict[str, tuple[Site, Place | Tap]] = {}
         for path, (site, place) in super()._module_places.items():
             shape = self._shapes[path][0]
-            turned = isinstance(place, Turned)
-            laid = place if turned or isinstance(place, Tap) else Grid(place.module, place.side)
+            turned = isinstance(place, PositionsFirst)
+            laid = place if turned or isinstance(place, Tap) else FeatureMap(place.module, place.side)
             sizes = torch.Size((shape[1], shape[0], shape[2])) if turned else shape
             if sizes[0] == len(self.example_inputs[0]):
                 own = site_at(path, "module", None, laid, sizes, 0)
                 found[path] = (replace(own, calls=site.calls), laid)
-        return with_heads(found, getattr(self.net, "heads", {}))
+        return add_heads(found, getattr(self.net, "heads", {}))
 
     def of_level(self, level: str) -> dict[str, str]:
         """Return the sites of a pattern, with their units: heads where these were declared; see ``Model.of_level``."""
@@ -138,8 +138,8 @@ class PlainModel(Model):
         inputs = self.net.inputs(shown)
         if [x.shape[1:] for x in inputs] != [x.shape[1:] for x in self.example_inputs]:
             raise PatchclampError(
-                expected=f"inputs of one shape: {described(self.example_inputs)}",
-                got=described(inputs),
+                expected=f"inputs of one shape: {describe_inputs(self.example_inputs)}",
+                got=describe_inputs(inputs),
                 remedy="Compare inputs of as many positions.",
             )
         bare = Stimulus.of(np.arange(self._answer.shape[1], dtype=np.int64))
@@ -158,14 +158,14 @@ class PlainModel(Model):
 
     @cached_property
     def _answer(self) -> Tensor:
-        with torch.no_grad(), evaluating(self.module), self.net.refusing(self.example_inputs):
+        with torch.no_grad(), evaluation_mode(self.module), self.net.refusing(self.example_inputs):
             output = self.module(*self.example_inputs)
         return self._read(output, None, len(self.example_inputs[0]))
 
     def _read(self, output: Any, positions: Sequence[int] | None, n_rows: int) -> Tensor:
         """Return ``(batch, read position, class)``, of all positions where none are named."""
         if self._metric is not None:
-            return measured_from(output, self._metric, n_rows, None)[:, None, None]
+            return measure_output(output, self._metric, n_rows, None)[:, None, None]
         return read_positions(output, positions, n_rows, positions_of(self.example_inputs[0]), self.net.output)
 
     @property
@@ -211,7 +211,7 @@ class PlainModel(Model):
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
-            once(path, kept)
+            refuse_second_call(path, kept)
             # A copy: modules such as nn.ReLU(inplace=True) overwrite what they were given.
             kept[path] = x.flatten(0, 1).clone()
             return x
@@ -246,12 +246,12 @@ class PlainModel(Model):
             )
         shown = self._repeated(stimuli, interventions)
         held: dict[str, Tensor] = {}
-        hold = holder(held)
+        hold = keep_on_path(held)
         with torch.enable_grad():
             output = self._forward(
                 shown, self._paths(sites), lambda path, x: hold(path, x).clone(), interventions, freeze=True
             )
-            measured = metric(widened(self._read(output, metric.positions, len(shown))))
+            measured = metric(upcast(self._read(output, metric.positions, len(shown))))
             found = gradients_of(measured, held)
         values = {path: x.detach().flatten(0, 1) for path, x in held.items()}
         gradients = {path: g.flatten(0, 1) for path, g in found.items()}
@@ -270,7 +270,7 @@ class PlainModel(Model):
         met: set[str] = set()
 
         def keep(path: str, x: Tensor) -> Tensor:
-            once(path, met)
+            refuse_second_call(path, met)
             met.add(path)
             see(path, x.flatten(0, 1))
             return x
@@ -295,11 +295,11 @@ class PlainModel(Model):
         for path, own in edits.by_site.items():
             Edits({path: own}).check([self.site(path).n_places] * len(shown), steps=False)
 
-        def frame(site: Site) -> Frame:
+        def frame(site: Site) -> TokenPositions:
             n = site.n_places
-            return Frame(torch.arange(n).expand(len(shown), n), torch.full((len(shown),), n), shown)
+            return TokenPositions(torch.arange(n).expand(len(shown), n), torch.full((len(shown),), n), shown)
 
-        visits, unseen = noting_calls(self._visits(paths, edits, frame, keep), [*paths, *edits.paths])
+        visits, unseen = note_calls(self._visits(paths, edits, frame, keep), [*paths, *edits.paths])
         inputs = tuple(torch.cat(parts) for parts in zip(*(row.tensors for row in shown), strict=True))
         with self.engine.attached(visits, freeze=freeze), self.net.refusing(inputs):
             output = self.module(*inputs)
@@ -341,7 +341,7 @@ class PlainNetwork(Network):
 
     @cached_property
     def _module_places(self) -> dict[str, tuple[Site, Place | Tap]]:
-        found = with_heads(super()._module_places, self.heads)
+        found = add_heads(super()._module_places, self.heads)
         find_sites(list(self.heads), [site for site, _ in found.values()])
         return found
 
@@ -401,7 +401,7 @@ class PlainNetwork(Network):
         return model.sweep(stimulus, read, cells, batch_size=batch_size, progress=progress)
 
 
-def with_heads(
+def add_heads(
     places: Mapping[str, tuple[Site, Place | Tap]], heads: Mapping[str, int]
 ) -> dict[str, tuple[Site, Place | Tap]]:
     """Return sites with the number of heads that patterns of their paths name.
@@ -443,7 +443,7 @@ def model_of(subject: Network, cases: ReadTask) -> Model:
     return PlainModel(subject, first.tensors)
 
 
-def lay_out(subject: Network, shown: Any) -> Model:
+def make_plain_network(subject: Network, shown: Any) -> Model:
     """Return a model as it is, and a plain network laid out for what it is shown.
 
     Cost: one forward pass of a plain network.

@@ -11,7 +11,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.metric import Metric, MetricKind
 from patchclamp.core.task import Case, Shown, Task
 from patchclamp.subjects.cases import CannotRead, ReadCase, check_metric, settle_measure
-from patchclamp.subjects.inputs import described
+from patchclamp.subjects.inputs import describe_inputs
 from patchclamp.subjects.network import Network
 
 POSITION = "position"
@@ -133,7 +133,7 @@ def tensor_of(net: Network, shown: Shown) -> Tensor:
     if len(net.example_inputs) != 1 or not isinstance(example, Tensor):
         raise PatchclampError(
             expected="a network of one input tensor, for a task",
-            got=described(net.example_inputs),
+            got=describe_inputs(net.example_inputs),
             remedy="Wrap a module that takes one tensor and makes the others; attribute_nodes takes tuples of tensors.",
         )
     if isinstance(shown, str):
@@ -142,7 +142,7 @@ def tensor_of(net: Network, shown: Shown) -> Tensor:
     whole = not example.is_floating_point()
     if x.ndim != example.ndim - 1 or (whole and x.dtype.kind not in "biu"):
         raise PatchclampError(
-            expected=f"one row of {described(example)}, without its first axis",
+            expected=f"one row of {describe_inputs(example)}, without its first axis",
             got=f"{x.dtype} {x.shape}",
             remedy="Show every row as a case of its own: token ids as a tuple, vectors and images as arrays.",
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
-from patchclamp.subjects.engine import Place, Tap, Turned, evaluating, module_by_module
+from patchclamp.subjects.engine import Place, PositionsFirst, Tap, evaluation_mode, keep_modules_called
 
 MODULE = "module."
 
@@ -26,10 +26,10 @@ def shapes_inside(module: nn.Module, forward: Callable[[], object]) -> dict[str,
     handles = []
     for path, part in module.named_modules():
         if path:
-            handles.append(part.register_forward_pre_hook(_noting(shapes, path, "in"), with_kwargs=True))
-            handles.append(part.register_forward_hook(_noting(shapes, path, "out")))
+            handles.append(part.register_forward_pre_hook(_note_shapes(shapes, path, "in"), with_kwargs=True))
+            handles.append(part.register_forward_hook(_note_shapes(shapes, path, "out")))
     try:
-        with torch.no_grad(), module_by_module(module), evaluating(module):
+        with torch.no_grad(), keep_modules_called(module), evaluation_mode(module):
             forward()
     except Exception as problem:
         raise PatchclampError(
@@ -56,10 +56,10 @@ def probe(
     Raises:
         PatchclampError: the module does not accept its example.
     """
-    return laid_out(shapes_inside(module, forward), lead)
+    return sites_of_shapes(shapes_inside(module, forward), lead)
 
 
-def laid_out(
+def sites_of_shapes(
     shapes: Mapping[str, list[torch.Size]], lead: tuple[int, ...] = (), rows: int | None = None
 ) -> dict[str, tuple[Site, Place | Tap]]:
     """Return the sites of tensors of these shapes.
@@ -84,12 +84,12 @@ def laid_out(
             width = shape[1] if "channel" in axes else shape[-1]
             dotted, _, side = path[len(MODULE) :].rpartition(".")
             turned = rows is not None and len(shape) == 3 and shape[0] != rows == shape[1]
-            place = (Turned if turned else Place)(dotted, "in" if side == "in" else "out")
+            place = (PositionsFirst if turned else Place)(dotted, "in" if side == "in" else "out")
             found[path] = (Site(path, "module", int(width), axes, calls=1 + len(more)), place)
     return found
 
 
-def _noting(shapes: dict[str, list[torch.Size]], path: str, side: str) -> Callable[..., None]:
+def _note_shapes(shapes: dict[str, list[torch.Size]], path: str, side: str) -> Callable[..., None]:
     def note(_module: nn.Module, args: Any, other: Any) -> None:
         if side == "in":
             seen = args[0] if args else next((v for v in other.values() if isinstance(v, Tensor)), None)

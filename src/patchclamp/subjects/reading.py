@@ -108,14 +108,14 @@ def read_prompt(
     if metric is not None:
         check_metric(model, clean, metric)
         case = ReadCase(clean, other, metric, contrast_names=tuple(map(token, metric.contrast)))
-        return _worded(model, replace(case, target_names=tuple(map(token, metric.target))), words, given)
+        return _in_words(model, replace(case, target_names=tuple(map(token, metric.target))), words, given)
     kind, against = settle_measure(measure, targets, contrasts)
     wanted, unwanted = ([str(answer) for answer in side] for side in (targets, against))
-    find = _at_mask if not model.capabilities.generate else _continued
+    find = _at_mask if not model.capabilities.generate else _read_continuation
     before, metric, names = find(model, clean, other, kind, wanted, unwanted)
     case = ReadCase(
-        _followed(clean, before),
-        None if other is None else _followed(other, before),
+        _tokens_with_answer(clean, before),
+        None if other is None else _tokens_with_answer(other, before),
         metric,
         target=" | ".join(wanted),
         contrast=" | ".join(unwanted) or None,
@@ -124,7 +124,7 @@ def read_prompt(
         beginning="".join(map(token, before)),
         masked=not model.capabilities.generate,
     )
-    return _worded(model, case, words, given)
+    return _in_words(model, case, words, given)
 
 
 def _prompt(model: ReadsPrompts, shown: Any, chat: bool) -> Stimulus:
@@ -142,7 +142,7 @@ def _prompt(model: ReadsPrompts, shown: Any, chat: bool) -> Stimulus:
     return found[0]
 
 
-def _worded(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None], shown: Any) -> ReadCase:
+def _in_words(model: ReadsPrompts, case: ReadCase, words: Sequence[str | None], shown: Any) -> ReadCase:
     """Return the case with its prompts in words, and its text where that has just these tokens."""
     prompt = str(words[0])
     whole = prompt + case.beginning
@@ -160,7 +160,7 @@ Found = tuple[tuple[int, ...], Metric, tuple[tuple[str, ...], tuple[str, ...]]]
 """Tokens that are shown after the prompt, the metric, and the names of what it reads on both sides."""
 
 
-def _continued(
+def _read_continuation(
     model: ReadsPrompts,
     clean: Stimulus,
     other: Stimulus | None,
@@ -331,7 +331,7 @@ def unknown_words(tokenizer: Tokenizer, shown: Stimulus) -> list[str]:
     return list(dict.fromkeys(shown.text[start:stop].strip() for start, stop in spans if stop > start))
 
 
-def _followed(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
+def _tokens_with_answer(prompt: Stimulus, ids: tuple[int, ...]) -> Stimulus:
     """Return a prompt's tokens and an answer's first ones; as ids, for half a character has no text."""
     if not ids:
         return prompt

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from patchclamp.core.errors import CannotIntervene, PatchclampError
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.engine import Place, Tap, Visit, Wrap
 from patchclamp.subjects.families.spec import Family
 
@@ -44,7 +44,7 @@ def check_rules(rules: Sequence[str]) -> tuple[Rule, ...]:
     return tuple(rule for rule in RULES if rule in rules)
 
 
-def stand_ins(family: Family, model: nn.Module, rules: Collection[Rule]) -> dict[str, Wrap]:
+def forward_replacements(family: Family, model: nn.Module, rules: Collection[Rule]) -> dict[str, Wrap]:
     r"""Return what replaces the modules' forwards under some rules: path to a wrapper of the bare forward.
 
     | rule | stands in |
@@ -124,8 +124,8 @@ def last_visits(family: Family, model: nn.Module, rules: Collection[Rule]) -> li
     for i in range(len(family.layers(model))):
         places = family.sites_of(model, i)
         if "half" in rules and "mlp.up" in places:
-            found.append((Place(f"{family.blocks}.{i}.{family.nonlinearity}", "out"), _halved))
-            found.append((places["mlp.up"], _halved))
+            found.append((Place(f"{family.blocks}.{i}.{family.nonlinearity}", "out"), _half))
+            found.append((places["mlp.up"], _half))
         if "ah" in rules:
             found += [(places[f"attn.{slot}"], torch.detach) for slot in ("q", "k") if f"attn.{slot}" in places]
     return found
@@ -143,28 +143,28 @@ class _StandIn(torch.autograd.Function):
         return None, *gradient
 
 
-def _shown(native: Tensor, stand_in: Tensor) -> Tensor:
+def _visited_value(native: Tensor, stand_in: Tensor) -> Tensor:
     shown: Tensor = _StandIn.apply(native.detach(), stand_in.to(native.dtype))
     return shown
 
 
-def _halved(x: Tensor) -> Tensor:
-    return _shown(x, x / 2)
+def _half(x: Tensor) -> Tensor:
+    return _visited_value(x, x / 2)
 
 
 def _identity(bare: Callable[..., Any]) -> Callable[..., Any]:
     def forward(x: Tensor) -> Tensor:
         with torch.no_grad():
             native = bare(x)
-            wide = widened(x)
+            wide = upcast(x)
             stable = wide + STABILISER * torch.where(wide < 0, -1.0, 1.0)
-            coefficient = widened(native) / stable
-        return _shown(native, widened(x) * coefficient)
+            coefficient = upcast(native) / stable
+        return _visited_value(native, upcast(x) * coefficient)
 
     return forward
 
 
-def held(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -> Callable[[Tensor], Tensor]:
+def linearised_norm(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -> Callable[[Tensor], Tensor]:
     """Return the linear map that a norm is while its divisor stays what it is at x.
 
     y ↦ (y − mean(y)) · w / σ(x), without mean(y) where the norm does not subtract it, and without its bias. A norm that
@@ -176,24 +176,24 @@ def held(norm: nn.Module, gain: Callable[[Any], Tensor], x: Tensor) -> Callable[
         x: ``(..., d_model)`` where the divisor is taken; no gradient flows into it.
     """
     if isinstance(norm, nn.Identity):
-        return widened
+        return upcast
     centres = isinstance(norm, nn.LayerNorm)
     epsilon: float = getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0))
 
     def centred(y: Tensor) -> Tensor:
         return y - y.mean(-1, keepdim=True) if centres else y
 
-    sigma = (centred(widened(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
-    coefficient = (1 if getattr(norm, "weight", None) is None else widened(gain(norm))) / sigma
-    return lambda y: centred(widened(y)) * coefficient
+    sigma = (centred(upcast(x.detach())).pow(2).mean(-1, keepdim=True) + epsilon).sqrt()
+    coefficient = (1 if getattr(norm, "weight", None) is None else upcast(gain(norm))) / sigma
+    return lambda y: centred(upcast(y)) * coefficient
 
 
 _known = WeakSet[nn.Module]()
-"""Norms that were seen to compute what ``held`` says; one that is put in their place is another module."""
+"""Norms that were seen to compute what ``linearised_norm`` says; one that is put in their place is another module."""
 
 
 def check_norm(norm: nn.Module, gain: Callable[[Any], Tensor], path: str) -> None:
-    """Refuse a norm that does not compute what ``held`` says of it: x less its mean, by its size, times a weight.
+    """Refuse a norm that ``linearised_norm`` does not describe: x less its mean, by its size, times a weight.
 
     Args:
         norm: the norm; its weights are in memory.
@@ -214,8 +214,8 @@ def check_norm(norm: nn.Module, gain: Callable[[Any], Tensor], path: str) -> Non
         like = torch.zeros(1) if weight is None else weight
         x = (1 + torch.randn(shape, generator=torch.Generator().manual_seed(0))).to(like)
         with torch.no_grad():
-            given, bias = widened(norm(x)), getattr(norm, "bias", None)
-            expected = held(norm, gain, x)(x) + (0 if bias is None else widened(bias))
+            given, bias = upcast(norm(x)), getattr(norm, "bias", None)
+            expected = linearised_norm(norm, gain, x)(x) + (0 if bias is None else upcast(bias))
         most = max(TOLERANCE, 16 * torch.finfo(like.dtype).eps) * float(expected.abs().max())
         own = given.shape == expected.shape and float((given - expected).abs().max()) <= most
     if not own:
@@ -232,7 +232,7 @@ def _norm(norm: nn.Module, gain: Callable[[Any], Tensor]) -> Wrap:
         def forward(hidden_states: Tensor) -> Tensor:
             with torch.no_grad():
                 native = bare(hidden_states)
-            return _shown(native, held(norm, gain, hidden_states)(hidden_states))
+            return _visited_value(native, linearised_norm(norm, gain, hidden_states)(hidden_states))
 
         return forward
 

@@ -13,11 +13,11 @@ from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.metric import EachMetric, Metric
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.engine import Restart
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.network import Network
-from patchclamp.subjects.relevance_rules import check_norm, held
+from patchclamp.subjects.relevance_rules import check_norm, linearised_norm
 
 MEMORY = 256 * 2**20
 """Bytes that rows which run together may take, beside the model and its forward pass."""
@@ -26,7 +26,7 @@ PROJECTED = 200_000
 """Numbers of the streams of one block whose queries, keys and values are made at once."""
 
 
-def with_edges(subject: Network) -> LanguageModel:
+def require_edges(subject: Network) -> LanguageModel:
     """Return a subject that can have edges: a language model.
 
     Raises:
@@ -49,7 +49,7 @@ def edge_map(model: LanguageModel) -> EdgeMap:
         CannotIntervene: its stream is normalised after each addition, or a block mixes positions by something else than
             attention, so that the stream is not the sum of what heads and MLPs write.
     """
-    family = with_edges(model).covered()
+    family = require_edges(model).covered()
     why = ""
     if family.sum_norms:
         why = "whose stream is normalised after each addition: what was written before does not stay as it was"
@@ -115,14 +115,14 @@ def writes_of(model: LanguageModel, stimuli: Sequence[Stimulus], rows: Sequence[
     written = [f"blocks.{layer}.{kind}" for layer in range(graph.n_layers) for kind in ("attn.z", "mlp.write")]
     recording = model.run(list(stimuli), record=[*read, *written, graph.stream(None)], logits=False).recording
     seen = {path: _square(recording[path], len(stimuli)) for path in recording.values}
-    first = widened(seen[graph.stream(0)])
+    first = upcast(seen[graph.stream(0)])
     first = first[pick]
     each = first.new_empty(len(first), len(graph.writers), *first.shape[1:])
     each[:, 0] = first
     for layer in range(graph.n_layers):
         each[:, graph.heads(layer)] = head_writes(model, layer, seen[f"blocks.{layer}.attn.z"])[pick]
         each[:, graph.mlp(layer)] = seen[f"blocks.{layer}.mlp.write"][pick]
-    return Writes(each, {path: widened(seen[path])[pick] for path in (*read, graph.stream(None))})
+    return Writes(each, {path: upcast(seen[path])[pick] for path in (*read, graph.stream(None))})
 
 
 def row_bytes(model: LanguageModel, n_positions: int, *, each: int = 4) -> int:
@@ -141,7 +141,7 @@ def rows_at_once(model: LanguageModel, n_positions: int, *, each: int = 4) -> in
     return max(1, MEMORY // row_bytes(model, n_positions, each=each))
 
 
-def measured_with(
+def measure_edge_sets(
     model: LanguageModel,
     graph: EdgeMap,
     shown: Sequence[Stimulus],
@@ -166,18 +166,18 @@ def measured_with(
     moved = base.each
     first = graph.stream(0)
     embedded = _square(model.run(list(shown), record=first, logits=False).recording[first], len(shown))
-    moved[:, 0] = widened(embedded) - base.streams[first]
+    moved[:, 0] = upcast(embedded) - base.streams[first]
     for layer in range(graph.n_layers):
-        z = _attended(model, graph, shown, layer, moved, kept, base.streams[graph.stream(layer)])
+        z = _heads_over_streams(model, graph, shown, layer, moved, kept, base.streams[graph.stream(layer)])
         heads, reader, stream = graph.heads(layer), graph.queries(layer).stop, graph.stream(layer, mlp=True)
         moved[:, heads] = head_writes(model, layer, z) - moved[:, heads]
-        x = _read(graph, reader, moved, kept, base.streams[stream])
+        x = _stream_seen(graph, reader, moved, kept, base.streams[stream])
         moved[:, graph.mlp(layer)] = mlp_writes(model, graph, shown, layer, x) - moved[:, graph.mlp(layer)]
-    x = _read(graph, len(graph.readers) - 1, moved, kept, base.streams[graph.stream(None)])
-    return measured_from(model, graph, shown, metric, x)
+    x = _stream_seen(graph, len(graph.readers) - 1, moved, kept, base.streams[graph.stream(None)])
+    return measure_stream(model, graph, shown, metric, x)
 
 
-def _read(
+def _stream_seen(
     graph: EdgeMap,
     reader: int,
     moved: Float[Tensor, "row writer position d_model"],
@@ -189,7 +189,7 @@ def _read(
     return torch.einsum("nw,nwpd->npd", kept[:, reader, :n].to(moved.dtype), moved[:, :n]).add_(stream)
 
 
-def _attended(
+def _heads_over_streams(
     model: LanguageModel,
     graph: EdgeMap,
     shown: Sequence[Stimulus],
@@ -218,7 +218,7 @@ def _attended(
                 for i, marks in zip(rows.tolist(), some[:, 1:].split(counts.tolist()), strict=True)
             ]
         )
-        found = projected(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
+        found = project_qkv(model, graph, [shown[i] for i in some[:, 0].tolist()], layer, each)
         for path, place in graph.slots(layer).items():
             pick = which[:, place.start - block.start : place.stop - block.start] - start
             at, head = torch.nonzero((pick >= 0) & (pick < len(some)), as_tuple=True)
@@ -227,13 +227,13 @@ def _attended(
             kept_of[at, :, head] = values[pick[at, head], :, head]
         del each, values
     given = {path: x.flatten(2) for path, x in mixed.items()}
-    return attended(model, shown, layer, given, stream)
+    return attention_z(model, shown, layer, given, stream)
 
 
 # -- pieces of a block ------------------------------------------------------------------------------------------------
 
 
-def projected(
+def project_qkv(
     model: LanguageModel,
     graph: EdgeMap,
     shown: Sequence[Stimulus],
@@ -250,7 +250,7 @@ def projected(
     }
 
 
-def attended(
+def attention_z(
     model: LanguageModel,
     shown: Sequence[Stimulus],
     layer: int,
@@ -259,7 +259,7 @@ def attended(
 ) -> Float[Tensor, "row position width"]:
     """Return what a block's heads give of queries, keys and values; the stream is any of the right size."""
     path = f"blocks.{layer}.attn.z"
-    changes = [put(site, x) for site, x in given.items()]
+    changes = [set_rows(site, x) for site, x in given.items()]
     restart = Restart(layer, stream.to(model.dtype))
     run = model.run(list(shown), record=path, logits=False, interventions=changes, restart=restart)
     return _square(run.recording[path], len(shown))
@@ -274,13 +274,13 @@ def mlp_writes(
 ) -> Float[Tensor, "row position d_model"]:
     """Return what a block's MLP writes where it reads a stream."""
     path, read = f"blocks.{layer}.mlp.write", graph.stream(layer, mlp=True)
-    changes = [] if graph.parallel else [put(read, stream)]
+    changes = [] if graph.parallel else [set_rows(read, stream)]
     restart = Restart(layer, stream.to(model.dtype))
     run = model.run(list(shown), record=path, logits=False, interventions=changes, restart=restart)
-    return widened(_square(run.recording[path], len(shown)))
+    return upcast(_square(run.recording[path], len(shown)))
 
 
-def measured_from(
+def measure_stream(
     model: LanguageModel,
     graph: EdgeMap,
     shown: Sequence[Stimulus],
@@ -289,10 +289,10 @@ def measured_from(
 ) -> Float[Tensor, " row"]:
     """Return the metric where the logits read a stream."""
     restart = Restart(graph.n_layers - 1, stream.to(model.dtype))
-    return model.measure(list(shown), metric, interventions=[put(graph.stream(None), stream)], restart=restart)
+    return model.measure(list(shown), metric, interventions=[set_rows(graph.stream(None), stream)], restart=restart)
 
 
-def put(site: str, values: Float[Tensor, "row position width"]) -> Intervention:
+def set_rows(site: str, values: Float[Tensor, "row position width"]) -> Intervention:
     """Return the intervention that gives every row's site values of its own, for rows of one length."""
     return Intervention(site, "rows", value=values)
 
@@ -309,7 +309,7 @@ def head_writes(
     if norm is None:
         return each
     with torch.no_grad():
-        return held(norm, model.covered().gain, summed(model, layer, z)[:, None])(each)
+        return linearised_norm(norm, model.covered().gain, attention_output(model, layer, z)[:, None])(each)
 
 
 def head_outputs(
@@ -317,11 +317,11 @@ def head_outputs(
 ) -> Float[Tensor, "row head position d_model"]:
     """Return z_h W_O^h of each head of a block."""
     n_heads = model.site(f"blocks.{layer}.attn.z").n_heads
-    W_O = widened(_output_matrix(model, layer)).unflatten(0, (n_heads, -1))
-    return torch.einsum("nphk,hkd->nhpd", widened(z).unflatten(-1, (n_heads, -1)), W_O)
+    W_O = upcast(_output_matrix(model, layer)).unflatten(0, (n_heads, -1))
+    return torch.einsum("nphk,hkd->nhpd", upcast(z).unflatten(-1, (n_heads, -1)), W_O)
 
 
-def summed(
+def attention_output(
     model: LanguageModel, layer: int, z: Float[Tensor, "row position width"]
 ) -> Float[Tensor, "row position d_model"]:
     """Return the output projection of what a block's heads give, before any norm."""

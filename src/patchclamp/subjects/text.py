@@ -386,7 +386,7 @@ def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: b
     Raises:
         PatchclampError: a line whose messages lack a role or content, or of more than 16 million characters.
     """
-    for line in filter(str.strip, _lines(path)):
+    for line in filter(str.strip, _read_lines(path)):
         messages: Any = [{"role": "user", "content": line.strip()}]
         if line.lstrip().startswith("["):
             with suppress(ValueError, RecursionError):  # a line of prose may begin with a bracket
@@ -401,7 +401,7 @@ def conversations(tokenizer: Tokenizer, path: str | Path, *, window: int, bos: b
         yield Stimulus(s.ids[:window], s.roles[:window], s.spans[:window])
 
 
-def _lines(path: str | Path) -> Iterator[str]:
+def _read_lines(path: str | Path) -> Iterator[str]:
     """Yield a text file's lines whole, however many passages they span.
 
     They end at a newline only: JSON may hold other line separators inside its strings.

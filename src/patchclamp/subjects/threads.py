@@ -7,12 +7,12 @@ import torch
 
 
 @contextmanager
-def computing_with(threads: int) -> Iterator[None]:
+def pinned_threads(threads: int) -> Iterator[None]:
     """Compute with so many threads, and afterwards with as many as before.
 
     Example:
         >>> before = torch.get_num_threads()
-        >>> with computing_with(1):
+        >>> with pinned_threads(1):
         ...     torch.get_num_threads()
         1
         >>> torch.get_num_threads() == before

@@ -11,7 +11,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Shown, Stimulus
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.families.spec import Family, families, why_uncovered
+from patchclamp.subjects.families.spec import Family, families, reason_uncovered
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.relevance_rules import check_norm
 from patchclamp.subjects.text import Tokenizer
@@ -168,7 +168,7 @@ class Unembeds(Model):
         if self.family is None:
             raise PatchclampError(
                 expected="a model that a family file covers",
-                got=why_uncovered(self.module, families()).removeprefix("no family file covers "),
+                got=reason_uncovered(self.module, families()).removeprefix("no family file covers "),
                 remedy="Use module sites, or add a family: docs/howto/family.md says how.",
             )
         return self.family

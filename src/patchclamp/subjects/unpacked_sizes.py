@@ -104,13 +104,13 @@ def mat_bytes(path: Path) -> int:
             return size  # version 4 does not compress
         while len(tag := file.read(8)) == 8 and total <= most:
             kind, length = (int.from_bytes(tag[i : i + 4], order) for i in (0, 4))
-            total += _unpacked(file, length, most - total) if kind == 15 else length
+            total += _count_unpacked(file, length, most - total) if kind == 15 else length
             if kind != 15:
                 file.seek(length, 1)
     return min(total, most + 1)
 
 
-def _unpacked(file: Any, length: int, most: int) -> int:
+def _count_unpacked(file: Any, length: int, most: int) -> int:
     """Return what a compressed piece unpacks to, or a little more than ``most`` where it is more."""
     end, total, unpacker = file.tell() + length, 0, zlib.decompressobj()
     while file.tell() < end and total <= most:

@@ -19,18 +19,24 @@ from patchclamp.core.site import Site
 from patchclamp.core.stimulus import Picture, Shown
 from patchclamp.core.subject import Capabilities, Differentiated, Run
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import Edits, Frame, by_row, widened
+from patchclamp.subjects.apply import Edits, TokenPositions, by_row, upcast
 from patchclamp.subjects.cases import ReadCase
-from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, until_seen
-from patchclamp.subjects.families.spec import why_uncovered
+from patchclamp.subjects.engine import Engine, Place, Restart, Tap, Wrap, stop_once_called
+from patchclamp.subjects.families.spec import reason_uncovered
 from patchclamp.subjects.images import Preparation, gallery, picture
 from patchclamp.subjects.language import Attention
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.probing import MODULE, shapes_inside
 from patchclamp.subjects.reading import read_image
-from patchclamp.subjects.relevance_rules import Rule, check_rules, last_visits, stand_ins
-from patchclamp.subjects.vision_sites import VisionFamily, module_grid, site_at, vision_families, vision_family_of
-from patchclamp.subjects.visits import gradients_of, holder, once
+from patchclamp.subjects.relevance_rules import Rule, check_rules, forward_replacements, last_visits
+from patchclamp.subjects.vision_sites import (
+    VisionFamily,
+    module_feature_map,
+    site_at,
+    vision_families,
+    vision_family_of,
+)
+from patchclamp.subjects.visits import gradients_of, keep_on_path, refuse_second_call
 
 
 @checked
@@ -94,7 +100,7 @@ class VisionModel(Model):
             ("generate", "it answers with classes, not with text"),
         )
         if self.family is None:
-            why = f"{why_uncovered(self.module, vision_families())}: use module sites"
+            why = f"{reason_uncovered(self.module, vision_families())}: use module sites"
             missing = (*missing, ("attention", why), ("canonical sites", why))
         elif not self.family.attends:
             missing = (*missing, ("attention", "it has none"))
@@ -152,7 +158,7 @@ class VisionModel(Model):
             dotted, _, side = path[len(MODULE) :].rpartition(".")
             # Only what has a row for each image; windows and flattened patches have not.
             if shape[0] == 2 and len(shape) in (2, 3, 4) and side in ("in", "out"):
-                place = module_grid(dotted, "in" if side == "in" else "out", self.module.get_submodule(dotted))
+                place = module_feature_map(dotted, "in" if side == "in" else "out", self.module.get_submodule(dotted))
                 site = site_at(path, "module", None, place, shape, 0)
                 found[path] = (replace(site, calls=1 + len(more)), place)
         return found
@@ -307,7 +313,7 @@ class VisionModel(Model):
         kept: dict[str, Any] = {}
 
         def keep(path: str, x: Tensor) -> Tensor:
-            once(path, kept)
+            refuse_second_call(path, kept)
             # A copy: ResNets add to a branch's output, and activate it, in place.
             kept[path] = self._rows(path, x).clone()
             return x
@@ -330,7 +336,7 @@ class VisionModel(Model):
         met: set[str] = set()
 
         def keep(path: str, x: Tensor) -> Tensor:
-            once(path, met)
+            refuse_second_call(path, met)
             met.add(path)
             see(path, self._rows(path, x))
             return x
@@ -373,7 +379,7 @@ class VisionModel(Model):
             )
         shown = self._repeated(stimuli, interventions)
         held: dict[str, Tensor] = {}
-        hold = holder(held)
+        hold = keep_on_path(held)
         with torch.enable_grad():
             output = self._forward(
                 shown,
@@ -387,7 +393,7 @@ class VisionModel(Model):
                 True,
             )
             assert output is not None
-            measured = metric(widened(output))
+            measured = metric(upcast(output))
             found = gradients_of(measured, held)
         values = {path: self._rows(path, x.detach()) for path, x in held.items()}
         gradients = {path: self._rows(path, g) for path, g in found.items()}
@@ -420,16 +426,16 @@ class VisionModel(Model):
                 got=str(list(logits)),
                 remedy="Leave positions out.",
             )
-        frames: dict[int, Frame] = {}
+        frames: dict[int, TokenPositions] = {}
 
-        def frame(site: Site) -> Frame:
+        def frame(site: Site) -> TokenPositions:
             n = site.n_places
             if n not in frames:
-                frames[n] = Frame(torch.arange(n).expand(len(shown), n), torch.full((len(shown),), n), shown)
+                frames[n] = TokenPositions(torch.arange(n).expand(len(shown), n), torch.full((len(shown),), n), shown)
             return frames[n]
 
         output: Tensor | None = None
-        with until_seen([] if logits is not False else paths) as seen:
+        with stop_once_called([] if logits is not False else paths) as seen:
 
             def then(path: str, x: Tensor) -> Tensor:
                 kept = keep(path, x)
@@ -440,7 +446,7 @@ class VisionModel(Model):
             tapped = attention == "tap" or any(isinstance(place, Tap) for place, _ in visits)
             replaced: dict[str, Wrap] = {}
             if rules and self.family is not None:
-                replaced = stand_ins(self.family, self.module, rules)
+                replaced = forward_replacements(self.family, self.module, rules)
                 visits += last_visits(self.family, self.module, rules)
             with self.engine.attached(
                 visits, restart=restart, tap=tapped, native=not tapped, freeze=freeze, stand_ins=replaced

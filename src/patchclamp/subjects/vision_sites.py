@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.subjects.engine import Place, Tap
-from patchclamp.subjects.families.spec import Family, covering
+from patchclamp.subjects.families.spec import Family, find_covering
 
 
 @dataclass(frozen=True)
-class Grid(Place):
+class FeatureMap(Place):
     """Say where a tensor of an image model passes, and show it as ``(batch, place, unit)``.
 
     A map ``(batch, channel, y, x)`` has a place for every y · X + x; pooled values ``(batch, unit)`` have one; tokens
@@ -47,12 +47,12 @@ class Grid(Place):
         back = new.transpose(1, 2).unflatten(2, raw.shape[2:])
         return back.contiguous() if raw.is_contiguous() else back
 
-    def under(self, prefix: str) -> "Grid":
+    def under(self, prefix: str) -> "FeatureMap":
         """Return the same place, its module counted from ``prefix``."""
         return replace(self, module=f"{prefix}.{self.module}" if self.module else prefix)
 
 
-_WHOLE = Grid("", "out")
+_WHOLE = FeatureMap("", "out")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class VisionFamily(Family):
     def listed(self, model: nn.Module) -> dict[str, tuple[str, int | None, Place | Tap]]:
         """Return every canonical site that the model has, in forward order: its kind, its block, its place."""
         found: dict[str, tuple[str, int | None, Place | Tap]] = {"embed": ("embed", None, self.stem)}
-        whole = {"resid_in": Grid("", "in"), **self.block, "resid_out": Grid("", "out")}
+        whole = {"resid_in": FeatureMap("", "in"), **self.block, "resid_out": FeatureMap("", "out")}
         modules = dict(model.named_modules())
         for i, block in enumerate(self.block_paths(model)):
             for name, place in whole.items():
@@ -139,7 +139,7 @@ def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: 
         axes = ("stimulus", "token", "head", "source") if ragged else ("stimulus", "token", "unit")
         return Site(path, kind, 0 if ragged else shape[2], axes, heads, layer, tapped=True, places=(shape[1],))
     if len(shape) == 4:
-        last = isinstance(place, Grid) and place.last
+        last = isinstance(place, FeatureMap) and place.last
         places = (shape[1], shape[2]) if last else (shape[2], shape[3])
         width = shape[3] if last else shape[1]
         return Site(path, kind, width, ("stimulus", "y", "x", "channel"), layer=layer, places=places)
@@ -148,9 +148,9 @@ def site_at(path: str, kind: str, layer: int | None, place: Place | Tap, shape: 
     return Site(path, kind, shape[-1], ("stimulus", "token", "unit"), n_heads, layer, places=(tokens,))
 
 
-def module_grid(dotted: str, side: Literal["in", "out"], module: nn.Module) -> Grid:
+def module_feature_map(dotted: str, side: Literal["in", "out"], module: nn.Module) -> FeatureMap:
     """Return the place of a module site: linear layers and layer norms take maps with their channels last."""
-    return Grid(dotted, side, last=isinstance(module, nn.Linear | nn.LayerNorm))
+    return FeatureMap(dotted, side, last=isinstance(module, nn.Linear | nn.LayerNorm))
 
 
 # -- which families there are -----------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def vision_family(name: str) -> VisionFamily:
 
 def vision_family_of(model: nn.Module) -> VisionFamily | None:
     """Return the family that covers an image model's class and config, or None."""
-    return covering(model, vision_families())
+    return find_covering(model, vision_families())
 
 
 def vision_families() -> Iterator[VisionFamily]:

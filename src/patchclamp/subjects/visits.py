@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.subjects.apply import Frame
+from patchclamp.subjects.apply import TokenPositions
 from patchclamp.subjects.engine import Place, Tap, Visit
 
 
-def noting_calls(
+def note_calls(
     visits: Sequence[tuple[Place | Tap, Visit]], paths: Sequence[str]
 ) -> tuple[list[tuple[Place | Tap, Visit]], set[str]]:
     """Return visits that note when they are made, and the set of paths that still wait for theirs."""
@@ -41,7 +41,7 @@ def refuse_uncalled(unseen: Collection[str]) -> None:
         )
 
 
-def squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
+def unflatten_tokens(visit: Visit, frame: Callable[[], TokenPositions | None]) -> Visit:
     """Show a visit ``(batch, position, width)`` where the network has the tokens of all rows on one axis."""
 
     def run(x: Tensor) -> Tensor:
@@ -57,13 +57,13 @@ def squared(visit: Visit, frame: Callable[[], Frame | None]) -> Visit:
     return run
 
 
-def once(path: str, seen: Container[str]) -> None:
+def refuse_second_call(path: str, seen: Container[str]) -> None:
     """Refuse a second value at one site: which call is meant would be a guess."""
     if path in seen:
-        raise called_again(path)
+        raise second_call_error(path)
 
 
-def called_again(path: str) -> PatchclampError:
+def second_call_error(path: str) -> PatchclampError:
     """Return the refusal of a module that runs several times in one forward."""
     return PatchclampError(
         expected="a module that is called once per forward",
@@ -72,11 +72,11 @@ def called_again(path: str) -> PatchclampError:
     )
 
 
-def holder(held: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
+def keep_on_path(held: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
     """Return a ``keep`` that puts every value on the path to the output and holds it."""
 
     def keep(path: str, x: Tensor) -> Tensor:
-        once(path, held)
+        refuse_second_call(path, held)
         # The first site on a path has nothing before it that asks for a gradient: it becomes the leaf.
         held[path] = x if x.requires_grad else x.detach().requires_grad_(True)
         return held[path]

@@ -82,16 +82,16 @@ def find_checkpoint(name: str) -> Checkpoint:
     """
     folder = Path(name)
     if folder.exists() or name.startswith((".", "/", "~")):
-        return _checked(folder)
-    return _checked(*_fetched(name))
+        return _check_files(folder)
+    return _check_files(*_fetch(name))
 
 
-def _checked(folder: Path, commit: str | None = None) -> Checkpoint:
+def _check_files(folder: Path, commit: str | None = None) -> Checkpoint:
     _refuse_other_kinds(folder)
     config = read_json(folder, CONFIG, MOST_CONFIG)
     _refuse_code(folder, config)
     _check_others(folder)
-    weights = tuple(_contained(folder, name) for name in weight_names(folder))
+    weights = tuple(_file_inside(folder, name) for name in weight_names(folder))
     shapes = _shapes(weights)
     _check_counts(folder, config, shapes)
     _check_ids(folder, CONFIG, config)
@@ -142,7 +142,7 @@ def read_json(folder: Path, name: str, most: int) -> dict[str, Any]:
     Raises:
         PatchclampError: it lies elsewhere, is too long, no text, or no JSON object.
     """
-    file = _contained(folder, name)
+    file = _file_inside(folder, name)
     try:
         size = file.stat().st_size
         if size > most:
@@ -267,7 +267,7 @@ def _no_weights(folder: Path) -> PatchclampError:
     )
 
 
-def _contained(folder: Path, name: str) -> Path:
+def _file_inside(folder: Path, name: str) -> Path:
     """Return a file of the folder, which must lie in it, or, in the hub's cache, among the blobs beside it."""
     file = folder / name
     try:
@@ -321,7 +321,7 @@ def _check_counts(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, 
 # -- the hub ----------------------------------------------------------------------------------------------------------
 
 
-def _fetched(name: str) -> tuple[Path, str]:
+def _fetch(name: str) -> tuple[Path, str]:
     """Fetch a model's config and weights from the hub; return their folder and the commit."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -334,23 +334,23 @@ def _fetched(name: str) -> tuple[Path, str]:
         except EntryNotFoundError:
             pass
         except Exception as problem:  # the hub's own errors, the network's and the disk's
-            raise _unfetched(name, problem) from problem
+            raise _fetch_error(name, problem) from problem
         return None
 
     away: list[Exception] = []
     config = has(CONFIG) or has(ADAPTER)
     if config is None:
-        raise _unfetched(name, away[0] if away else FileNotFoundError("it has no config.json"))
+        raise _fetch_error(name, away[0] if away else FileNotFoundError("it has no config.json"))
     folder, commit = config.parent, config.parent.name
     if config.name == CONFIG and not has(WHOLE, commit) and has(INDEX, commit):
         for file in weight_names(folder):
             has(file, commit)
     elif config.name == CONFIG and away and not (folder / WHOLE).is_file():
-        raise _unfetched(name, away[-1])
+        raise _fetch_error(name, away[-1])
     return folder, commit
 
 
-def _unfetched(name: str, problem: Exception) -> PatchclampError:
+def _fetch_error(name: str, problem: Exception) -> PatchclampError:
     gated = "gated" in type(problem).__name__.lower()
     return PatchclampError(
         expected=f"a model that transformers loads from {name}",

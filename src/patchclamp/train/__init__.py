@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import check_plain
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import Provenance, read_versions
 from patchclamp.core.rooms import make_callable
 from patchclamp.core.subject import Progress
 from patchclamp.core.training import Training
-from patchclamp.subjects.threads import computing_with
-from patchclamp.train.folder import Folder, opened
+from patchclamp.subjects.threads import pinned_threads
+from patchclamp.train.folder import Folder, open_folder
 from patchclamp.train.loop import Loop
 from patchclamp.train.needs import Needs, needs_of, refuse_if_no_disk, refuse_if_no_memory
 from patchclamp.train.plan import EarlyStop, Objective, Plan
@@ -96,17 +97,20 @@ def train(
     named = objectives if isinstance(objectives, Mapping) else {"": objectives}
     if not named:
         raise PatchclampError(expected="at least one objective", got="none", remedy="Name a module and its loss.")
+    here = dict(about or {})
+    check_plain("about", here)
     loop = Loop(named, batches, plan, early_stop, own or {})
     needs = needs_of(named, early_stop)
     refuse_if_no_memory(needs.memory, loop.device)
     if out is not None:
         refuse_if_no_disk(Path(out), needs.disk)
-    here = dict(about or {})
-    holding = nullcontext() if out is None else opened(out, loop, batches, here, resume=resume, every_s=checkpoint_s)
+    holding = (
+        nullcontext() if out is None else open_folder(out, loop, batches, here, resume=resume, every_s=checkpoint_s)
+    )
     with loop.generators.kept(), holding as folder:
         # Others than those that it was begun with might round otherwise.
         threads = folder.threads if folder else plan.threads or torch.get_num_threads()
-        with computing_with(threads):
+        with pinned_threads(threads):
             kept = _go(loop, folder, progress)
     return Training(
         loop.n_steps,

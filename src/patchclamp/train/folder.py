@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from patchclamp.core.bundle import Bundle
-from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.provenance import read_versions
 from patchclamp.core.resume import open_or_resume
 from patchclamp.core.training import KIND
@@ -42,7 +42,7 @@ class Folder:
             return
         entry = self.bundle.pieces[-1]
         self.bundle.check(entry["piece"])
-        with fitting(self.bundle.path, "Begin again in another folder."):
+        with report_damage(self.bundle.path, "Begin again in another folder."):
             try:
                 loop.load_state_dict(unpack(entry["state"], self.bundle.read(entry["piece"])))
             except RuntimeError as problem:  # torch's, of shapes that do not fit
@@ -87,7 +87,7 @@ class Folder:
 
 
 @contextmanager
-def opened(
+def open_folder(
     out: str | Path, loop: Loop, batches: Iterable[Any], about: Mapping[str, Any], *, resume: bool, every_s: float
 ) -> Iterator[Folder]:
     """Hold a training's folder for this process alone: begun, or gone on with.

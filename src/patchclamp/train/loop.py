@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from patchclamp.core.errors import PatchclampError
 from patchclamp.train.plan import EarlyStop, Measured, Objective, Plan
 from patchclamp.train.reader import Reader
-from patchclamp.train.state import Generators, Stateful, Weights, copied, stateful
+from patchclamp.train.state import Generators, Stateful, Weights, copy_state, stateful
 
 POINTS = 100
 """Points of a curve at most, but for what the last step adds."""
@@ -37,6 +37,7 @@ class Part:
                 got=f"a {type(self.optimizer).__name__} for {self.said}",
                 remedy="For example optimizer=torch.optim.Adam.",
             )
+        self._check_held()
         self.weights = Weights(objective.module)
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -44,6 +45,35 @@ class Part:
     def said(self) -> str:
         """The name as errors say it."""
         return self.name or "the objective"
+
+    def _check_held(self) -> None:
+        """Refuse an optimizer that would change other parameters than the module's, or none of them.
+
+        Raises:
+            PatchclampError: says how many it holds.
+        """
+        own = {id(p) for p in self.parameters}
+        held = [p for group in self.optimizer.param_groups for p in group["params"]]
+        strange = sum(id(p) not in own for p in held)
+        if strange or not held:
+            raise PatchclampError(
+                expected=f"an optimizer of the parameters that it is given, those of {self.said} that need a gradient",
+                got=f"one of {len(held)}, {strange} of which are others",
+                remedy="Make it of the list that the function is called with: optimizer=lambda ps: SGD(ps, lr=0.1).",
+            )
+
+    def check_gradients(self) -> None:
+        """Refuse a loss that does not depend on the module: no step would change a weight.
+
+        Raises:
+            PatchclampError: no parameter has a gradient.
+        """
+        if all(p.grad is None for p in self.parameters):
+            raise PatchclampError(
+                expected=f"a loss that depends on the parameters of {self.said}",
+                got="one whose gradient reaches none of them",
+                remedy="Compute it with the module that is trained.",
+            )
 
     def check_weights(self, step: int) -> None:
         """Refuse weights that are no numbers.
@@ -127,6 +157,7 @@ class Loop:
             loss, values = self._measured(part, part.objective.loss(batch, self.step))
             part.optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            part.check_gradients()
             if self.plan.clip is not None:
                 clip_grad_norm_(part.parameters, self.plan.clip)
             share = (part.objective.schedule or self.plan.share)(self.step, self.n_steps)
@@ -194,7 +225,7 @@ class Loop:
             )
         self.curves.setdefault(HELD_OUT, []).append([self.step, value])
         if self.best is None or stop.is_better(value, self.best["value"]):
-            weights = {part.name: copied(part.weights.state_dict()) for part in self.parts}
+            weights = {part.name: copy_state(part.weights.state_dict()) for part in self.parts}
             self.best = {"step": self.step, "value": value, "waited": 0, "weights": weights}
         else:
             self.best["waited"] += 1

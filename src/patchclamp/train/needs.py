@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from patchclamp.core.arguments import checked
 from patchclamp.core.disk import free_bytes
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.memory import free_memory
@@ -26,6 +27,7 @@ class Needs(NamedTuple):
     disk: int
 
 
+@checked
 def needs_of(objectives: Objective | Mapping[str, Objective], early_stop: EarlyStop | None = None) -> Needs:
     """Return what a training will take in memory and, where it has a folder, on disk.
 
@@ -49,6 +51,7 @@ def needs_of(objectives: Objective | Mapping[str, Objective], early_stop: EarlyS
     return Needs(memory, disk)
 
 
+@checked
 def refuse_if_no_memory(n_bytes: int, device: str = "cpu", *, remedy: str = "Train a smaller module.") -> None:
     """Refuse what does not fit into the memory that is free.
 
@@ -62,6 +65,7 @@ def refuse_if_no_memory(n_bytes: int, device: str = "cpu", *, remedy: str = "Tra
         )
 
 
+@checked
 def refuse_if_no_disk(out: Path, n_bytes: int, *, remedy: str = "Free some space, or train a smaller module.") -> None:
     """Refuse what does not fit onto the disk; states that lie in the folder already will give way.
 

@@ -145,12 +145,12 @@ class Weights:
                 buffers[name].copy_(tensor)
 
 
-def copied(state: Any) -> Any:
+def copy_state(state: Any) -> Any:
     """Return a state whose tensors lie in memory of their own, of the processor."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, Mapping):
-        return {name: copied(one) for name, one in state.items()}
+        return {name: copy_state(one) for name, one in state.items()}
     return state
 
 

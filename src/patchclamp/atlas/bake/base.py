@@ -13,10 +13,18 @@ from patchclamp.atlas.bake.concept_labels import as_documents, labels_of
 from patchclamp.atlas.bake.second_pass import CHECKPOINT_S, run_second_pass
 from patchclamp.atlas.bake.write_rows import write_rows
 from patchclamp.atlas.store.provenance import Run, host, now, versions, write_run
-from patchclamp.atlas.store.sqlite_files import BASE, content_hash, opened, read_head, staging, write_head, written
+from patchclamp.atlas.store.sqlite_files import (
+    BASE,
+    content_hash,
+    open_database,
+    read_head,
+    staging_path,
+    write_database,
+    write_head,
+)
 from patchclamp.core.arguments import Natural, checked
 from patchclamp.core.corpus import Corpus
-from patchclamp.core.disk import file_hash, refuse_interrupted, refuse_write, writing
+from patchclamp.core.disk import file_hash, hold_folder, refuse_interrupted, refuse_write
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.site import Site
 from patchclamp.core.subject import Progress
@@ -26,7 +34,7 @@ from patchclamp.record.survey import memory_bytes as survey_bytes
 from patchclamp.record.survey import survey_corpus
 from patchclamp.subjects.corpora import read_corpus
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.recordable import recordable
+from patchclamp.subjects.recordable import select_recordable
 
 SITES = "blocks.*.mlp.act"
 LOOK_BYTES, BASE_BYTES = 11_000, 10_000
@@ -77,14 +85,14 @@ def bake_atlas(
     """
     began, clock = now(), time.monotonic()
     folder = Path(out)
-    aside = staging(folder)
+    aside = staging_path(folder)
     refuse_baked(folder, resume=resume)
     refuse_images(model)
     corpus = corpus if isinstance(corpus, Corpus) else Corpus(corpus)
     if folder.exists():
-        return _finished(folder, aside, model, corpus)
-    chosen = recordable(model, sites)
-    with writing(aside), _tidy(aside):
+        return _hash_if_finished(folder, aside, model, corpus)
+    chosen = select_recordable(model, sites)
+    with hold_folder(aside), _tidy(aside):
         batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
         log = [f"{batches.n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {sum(s.width for s in chosen):,} units"]
         survey = survey_corpus(
@@ -114,9 +122,9 @@ def bake_atlas(
             labels = labels_of(model, batches)
             whole = aside / "atlas"
             shutil.rmtree(whole, ignore_errors=True)
-            with written(whole / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
+            with write_database(whole / BASE, files("patchclamp.atlas.store").joinpath("schema.sql").read_text()) as db:
                 write_rows(db, model, batches, chosen, survey, look, labels)
-        found = _named(whole)
+        found = _write_head(whole)
         log.append(f"base written after {time.monotonic() - clock:.1f} s")
         _remember(whole, found, model, name, survey, corpus, chosen, command, folder, began, clock, log)
         try:
@@ -147,7 +155,7 @@ def refuse_baked(out: str | Path, *, resume: bool) -> None:
     Raises:
         PatchclampError: it is there.
     """
-    folder, aside = Path(out), staging(Path(out))
+    folder, aside = Path(out), staging_path(Path(out))
     if not folder.exists():
         refuse_interrupted(aside, "a bake", resume=resume)
     elif not resume:
@@ -160,10 +168,10 @@ def refuse_baked(out: str | Path, *, resume: bool) -> None:
         )
 
 
-def _finished(folder: Path, aside: Path, model: LanguageModel, corpus: Corpus) -> str:
+def _hash_if_finished(folder: Path, aside: Path, model: LanguageModel, corpus: Corpus) -> str:
     """Return the hash of an atlas that is whole already: a kill may come after the last step."""
     head = read_head(folder)
-    with closing(opened(folder / BASE)) as db:
+    with closing(open_database(folder / BASE)) as db:
         about = {n: json.loads(v) for n, v in db.execute("SELECT * FROM about WHERE name IN ('subject', 'corpus')")}
     kept = (about["subject"]["hash"], about["corpus"]["hash"])
     if kept != (model.hash, file_hash(corpus.path)):
@@ -194,9 +202,9 @@ def _half_of(progress: Progress | None, before: int) -> Progress | None:
     return lambda done, total: progress(before + done, 2 * total)
 
 
-def _named(whole: Path) -> str:
+def _write_head(whole: Path) -> str:
     """Hash the base and write what it is."""
-    with closing(opened(whole / BASE)) as db:
+    with closing(open_database(whole / BASE)) as db:
         found = content_hash(db)
     write_head(whole, found, file_hash(whole / BASE))
     return found

@@ -15,7 +15,7 @@ from patchclamp.core.site import Site
 from patchclamp.core.stats import Interval, rank
 from patchclamp.evaluate.labelled import Labelled, read_labels
 from patchclamp.record.features import Features
-from patchclamp.subjects.corpora import Batches, changed_meanwhile
+from patchclamp.subjects.corpora import Batches, changed_file_error
 from patchclamp.subjects.labelled import is_labelled
 from patchclamp.subjects.language import LanguageModel
 
@@ -45,7 +45,7 @@ def labels_of(model: LanguageModel, batches: Batches) -> Labelled | None:
         return None
     found = read_labels(model, corpus.path, MOST)
     if file_hash(corpus.path) != corpus.content:
-        raise changed_meanwhile("text")
+        raise changed_file_error("text")
     return found
 
 
@@ -71,7 +71,7 @@ def concept_scores(
                 ),
             )
         for path, found in parts.items():
-            yield path, _scored(np.concatenate(found), labels)
+            yield path, _score_units(np.concatenate(found), labels)
 
 
 def _groups(sites: list[Site]) -> list[list[Site]]:
@@ -83,7 +83,7 @@ def _groups(sites: list[Site]) -> list[list[Site]]:
     return groups
 
 
-def _scored(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, Estimate]]]:
+def _score_units(values: np.ndarray, labels: Labelled) -> list[list[tuple[str, Estimate]]]:
     choosing = labels.document % 2 == 0
     enough = (np.minimum(labels.true[choosing].sum(0), labels.true[~choosing].sum(0)) >= FEWEST) & (
         np.minimum((~labels.true[choosing]).sum(0), (~labels.true[~choosing]).sum(0)) >= FEWEST

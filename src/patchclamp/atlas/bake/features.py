@@ -20,13 +20,14 @@ from patchclamp.atlas.bake.write_rows import write_rows
 from patchclamp.atlas.read.reader import Reading
 from patchclamp.atlas.store.layers import BASES, LAYERS, name_layer
 from patchclamp.atlas.store.provenance import Run, host, now, versions
-from patchclamp.atlas.store.sqlite_files import written
+from patchclamp.atlas.store.sqlite_files import write_database
 from patchclamp.attribute.features import PLAIN
 from patchclamp.core.arguments import checked
 from patchclamp.core.basis import ARRAYS, Basis
+from patchclamp.core.checks import same_subject
 from patchclamp.core.corpus import Corpus, check_counts
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import file_hash, refuse_interrupted, writing
+from patchclamp.core.disk import file_hash, hold_folder, refuse_interrupted
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.subject import Progress
 from patchclamp.evaluate.judging import check_subject
@@ -91,16 +92,16 @@ def add_basis(
     for part in reading.parts[1:]:
         kept = part.about["dictionary"]["hash"], part.about["corpus"]["hash"], part.about["plan"]["max_tokens"]
         if kept == (digest, file_hash(corpus.path), corpus.max_tokens):
-            _clear(begun_at(place) / digest[:16])  # a kill may come after the last step
+            _clear(staging_of(place) / digest[:16])  # a kill may come after the last step
             return part.id
     _refuse_names(reading, dictionary)
     features = Features(model, dictionary.bases)
     sites = features.sites()
-    aside = begun_at(place) / digest[:16]
+    aside = staging_of(place) / digest[:16]
     refuse_interrupted(aside, "features", resume=resume)
     # Cut before the folder is made: a text or a number that is refused leaves nothing behind.
     batches = read_corpus(model, as_documents(corpus), batch_size=batch_size)
-    with writing(aside):
+    with hold_folder(aside):
         n_units, n_tokens = sum(s.width for s in sites), batches.n_tokens
         log = [f"{n_tokens:,} tokens in {batches.n_stimuli:,} stimuli, {n_units:,} features"]
         paths = [site.path for site in sites]
@@ -132,7 +133,7 @@ def add_basis(
             beside = [model.site(row[1]) for row in reading.parts[0].sites]
             passing = place / LAYERS / "new-basis.sqlite"
             schema = files("patchclamp.atlas.store").joinpath("schema.sql").read_text()
-            with written(passing, f"{schema}\n{BASES}") as db:
+            with write_database(passing, f"{schema}\n{BASES}") as db:
                 write_rows(db, features, batches, sites, survey, look, labels, beside)
                 _fill_bases(db, dictionary, digest, reading)
     log.append(f"layer written after {time.monotonic() - clock:.1f} s")
@@ -177,7 +178,7 @@ def _clear(aside: Path) -> None:
         aside.parent.rmdir()
 
 
-def begun_at(folder: Path) -> Path:
+def staging_of(folder: Path) -> Path:
     """Return where features are surveyed until their layer is whole."""
     return folder.resolve().with_name(folder.resolve().name + ".adding")
 
@@ -188,7 +189,7 @@ def dictionary_hash(dictionary: Dictionary) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def needed(model: LanguageModel, dictionary: Dictionary) -> tuple[int, int, int]:
+def estimate_bytes(model: LanguageModel, dictionary: Dictionary) -> tuple[int, int, int]:
     """Return the bytes of memory and of disk that adding takes, about, and how many of these are the arrays kept."""
     memory, disk = cost(Features(model, dictionary.bases).sites())
     size = array_bytes(dictionary)
@@ -216,13 +217,8 @@ def array_bytes(dictionary: Dictionary) -> int:
 
 
 def _check(reading: Reading, model: LanguageModel, dictionary: Dictionary) -> None:
-    subject = reading.about["subject"]
-    if model.hash != subject["hash"]:
-        raise PatchclampError(
-            expected=f"the model of this atlas, {subject['slug']}",
-            got=f"{model.name}, whose weights are others",
-            remedy="Name the model that the atlas was baked from with --model.",
-        )
+    remedy = "Name the model that the atlas was baked from with --model."
+    same_subject(model, reading.about, what="an atlas", remedy=remedy, required=True)
     check_subject(model, dictionary)
 
 

@@ -30,7 +30,7 @@ CHECKPOINT_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
-class Strips:
+class Snippets:
     """Strips of text with a unit's activations along them, one row each.
 
     Args:
@@ -54,7 +54,7 @@ class Strips:
     acts: np.ndarray
 
 
-class _SiteLook:
+class _SiteAccumulator:
     """What the pass keeps of one site; every array is part of a checkpoint."""
 
     def __init__(self, survey: StoredSurvey, site: Site) -> None:
@@ -74,7 +74,7 @@ class _SiteLook:
         self.sample = torch.zeros(SAMPLE, width)
         exemplars = survey.bundle.read("exemplars", [f"{site.path}|{k}_{p}" for k in KINDS for p in ("value", "at")])
         tables = [(exemplars[f"{site.path}|{k}_value"], exemplars[f"{site.path}|{k}_at"]) for k in KINDS]
-        self.known, self.known_value = _known(tables)
+        self.known, self.known_value = _exemplar_rows(tables)
         self.starts = torch.zeros(len(self.known), dtype=torch.int64)
         self.strips = torch.full((len(self.known), STRIP), torch.nan, dtype=torch.float16)
 
@@ -104,7 +104,7 @@ class _SiteLook:
         if not torch.isfinite(counted.sum()):
             counted = counted.masked_fill(~torch.isfinite(counted), torch.nan)
         edges = self.edges.T.contiguous()
-        self.tokens += _binned(counted, edges)
+        self.tokens += _count_bins(counted, edges)
         # Pieces are cut at fixed positions, special tokens included as places but not as values.
         padded = torch.full((len(batch.order) * STRIP, x.shape[1]), -torch.inf)
         padded[torch.from_numpy(batch.slot_of)] = counted.nan_to_num(nan=-torch.inf)
@@ -134,7 +134,7 @@ class _SiteLook:
                 [torch.full_like(marked, stimulus), marked, torch.full_like(marked, start)], 1
             )
 
-    def found(self) -> Strips:
+    def found(self) -> Snippets:
         """Return every strip, sorted by unit, kind and rank."""
         held = (self.order < torch.iinfo(torch.int64).max).nonzero().numpy()
         order = self.order.numpy()[tuple(held.T)]
@@ -143,7 +143,7 @@ class _SiteLook:
         unit, place = held[:, 0], self.place.numpy()[at]
         rank = np.arange(len(unit)) - np.searchsorted(unit, unit)
         known = self.known
-        strips = Strips(
+        strips = Snippets(
             unit=np.concatenate([known[:, 0], unit]),
             kind=np.concatenate([known[:, 1], np.full(len(unit), len(KINDS))]),
             rank=np.concatenate([known[:, 2], rank]),
@@ -154,10 +154,10 @@ class _SiteLook:
             acts=np.concatenate([self.strips.numpy(), self.acts.numpy()[at]]),
         )
         by = np.lexsort((strips.rank, strips.kind, strips.unit))
-        return Strips(**{name: array[by] for name, array in strips.__dict__.items()})
+        return Snippets(**{name: array[by] for name, array in strips.__dict__.items()})
 
 
-def _known(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _exemplar_rows(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Return the survey's exemplars as rows (unit, kind, rank, stimulus, position) by stimulus, and their values."""
     rows, values = [], []
     for kind, (value, at) in enumerate(tables):
@@ -177,7 +177,7 @@ def _half(x: Tensor) -> Tensor:
     return x.clamp(-65504, 65504).half()
 
 
-def _binned(x: Tensor, edges: Tensor) -> Tensor:
+def _count_bins(x: Tensor, edges: Tensor) -> Tensor:
     """Count ``(row, unit)`` values per bin and unit; bins hold their lower edge, the last its upper one too.
 
     Every edge is compared with every value: exact, and quicker than finding each value's bin.
@@ -247,7 +247,7 @@ def run_second_pass(
         checkpoint_s: seconds between checkpoints; they do not change the result.
 
     Returns:
-        Bundle: one piece, ``contexts``, read by ``results``.
+        Bundle: one piece, ``contexts``, read by ``read_results``.
 
     Cost: one forward pass per batch; memory some 11 kB per unit, whatever the text's length.
     """
@@ -255,11 +255,11 @@ def run_second_pass(
     with open_run(out, "look", manifest, resume=resume) as bundle:
         if not bundle.whole:
             with pin_threads(bundle):
-                _look(model, batches, sites, survey, seed, bundle, progress, checkpoint_s)
+                _accumulate(model, batches, sites, survey, seed, bundle, progress, checkpoint_s)
     return bundle
 
 
-def _look(
+def _accumulate(
     model: LanguageModel | Features,
     batches: Batches,
     sites: Sequence[Site],
@@ -269,7 +269,7 @@ def _look(
     progress: Progress | None,
     checkpoint_s: float,
 ) -> None:
-    looks = {site.path: _SiteLook(survey, site) for site in sites}
+    looks = {site.path: _SiteAccumulator(survey, site) for site in sites}
     chosen = np.sort(np.random.default_rng(seed).choice(survey.n_tokens, min(SAMPLE, survey.n_tokens), replace=False))
     done = np.zeros(3, dtype=np.int64)  # stimuli, tokens, counted tokens
     states = [e["piece"] for e in bundle.pieces if e["piece"].startswith("state-")]
@@ -282,7 +282,7 @@ def _look(
     last = time.monotonic()
     if not any(e["piece"] == "contexts" for e in bundle.pieces):
         for batch in batches.start_at(int(done[0])):
-            laid = _laid_out(batch, done, chosen, seed)
+            laid = _collate(batch, done, chosen, seed)
             model.watch(batch, list(looks), lambda path, x, laid=laid: looks[path].see(x.float().cpu(), laid))  # type: ignore[misc]
             if progress is not None:
                 progress(int(done[1]), batches.n_tokens)
@@ -298,7 +298,7 @@ def _look(
     bundle.finish()
 
 
-def _laid_out(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed: int) -> _Batch:
+def _collate(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed: int) -> _Batch:
     """Say where everything of a batch stands, and count it in ``done``."""
     lengths = np.array([len(s) for s in batch])
     firsts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -334,11 +334,11 @@ def _laid_out(batch: Sequence[Shown], done: np.ndarray, chosen: np.ndarray, seed
     return laid
 
 
-def _tensors(looks: dict[str, _SiteLook]) -> dict[str, np.ndarray]:
+def _tensors(looks: dict[str, _SiteAccumulator]) -> dict[str, np.ndarray]:
     return {f"{path}|{name}": t.numpy() for path, look in looks.items() for name, t in look.tensors().items()}
 
 
-def _results(looks: dict[str, _SiteLook], n_sample: int) -> dict[str, np.ndarray]:
+def _results(looks: dict[str, _SiteAccumulator], n_sample: int) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for path, look in looks.items():
         found |= {f"{path}|{name}": array for name, array in look.found().__dict__.items()}
@@ -351,9 +351,9 @@ def _results(looks: dict[str, _SiteLook], n_sample: int) -> dict[str, np.ndarray
     return found
 
 
-def results(bundle: Bundle, site: str) -> tuple[Strips, dict[str, Any]]:
+def read_results(bundle: Bundle, site: str) -> tuple[Snippets, dict[str, Any]]:
     """Return a site's strips, and its ``edges tokens pieces sample`` with units first."""
-    names = list(Strips.__annotations__)
+    names = list(Snippets.__annotations__)
     rest = ["edges", "tokens", "pieces", "sample"]
     found = bundle.read("contexts", [f"{site}|{n}" for n in (*names, *rest)])
-    return Strips(**{n: found[f"{site}|{n}"] for n in names}), {n: found[f"{site}|{n}"] for n in rest}
+    return Snippets(**{n: found[f"{site}|{n}"] for n in names}), {n: found[f"{site}|{n}"] for n in rest}

@@ -38,7 +38,7 @@ class Directions:
     reasons: dict[str, dict[str, str]]
 
 
-def directions(model: LanguageModel | Features, sites: Sequence[Site]) -> Directions:
+def read_directions(model: LanguageModel | Features, sites: Sequence[Site]) -> Directions:
     """Return write and read directions of every site's units.
 
     A neuron of ``mlp.act`` writes its column of W_down and reads its row of W_in (the gate's, in a gated MLP) times
@@ -164,7 +164,7 @@ def unit_panels(
     Cost: quadratic in the number of units, in blocks: 0.1 s for a thousand, two minutes for 37 thousand.
     """
     written = {s.path: None if (w := found.write[s.path]) is None else nn.functional.normalize(w, dim=1) for s in sites}
-    together = {firsts[s.path]: _standardised(samples[s.path]) for s in sites}
+    together = {firsts[s.path]: _standardise(samples[s.path]) for s in sites}
     near = {first: nn.functional.normalize(w, dim=1) for first, (_, w) in (beside or {}).items()}
     near |= {firsts[p]: t for p, t in written.items() if t is not None}
     for site in sites:
@@ -189,7 +189,7 @@ def unit_panels(
         yield site.path, panels
 
 
-def _standardised(sample: np.ndarray) -> Tensor:
+def _standardise(sample: np.ndarray) -> Tensor:
     """Return rows of mean 0 and length 1, so that products are correlations; constant rows become 0."""
     x = torch.from_numpy(np.nan_to_num(sample, nan=0.0, posinf=0.0, neginf=0.0)).float()
     return nn.functional.normalize(x - x.mean(1, keepdim=True), dim=1, eps=1e-6)

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.atlas.bake.concept_labels import as_rows, concept_scores
-from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Strips, results
-from patchclamp.atlas.bake.weight_panels import Panels, directions, token_panels, unit_panels
+from patchclamp.atlas.bake.second_pass import KINDS, STRIP, Snippets, read_results
+from patchclamp.atlas.bake.weight_panels import Panels, read_directions, token_panels, unit_panels
 from patchclamp.core.bundle import Bundle
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.site import Site
@@ -51,7 +51,7 @@ def write_rows(
         beside: sites whose neurons come before these units, and may be their neighbours.
     """
     _about(db, model, batches, sites, survey, labels)
-    found = directions(model, sites)
+    found = read_directions(model, sites)
     n_before = sum(site.width for site in beside)
     starts = np.cumsum([n_before, *(s.width for s in sites)]).tolist()
     firsts = dict(zip((s.path for s in sites), starts, strict=False))
@@ -67,7 +67,7 @@ def write_rows(
             "INSERT INTO sites VALUES (?, ?, ?, ?, ?, ?, ?)",
             (number, site.path, site.kind, site.layer, basis, first, site.width),
         )
-        strips, counts = results(look, site.path)
+        strips, counts = read_results(look, site.path)
         samples[site.path] = counts.pop("sample")
         _examples(db, first, strips, lengths)
         used |= dict.fromkeys(np.unique(strips.stimulus).tolist())
@@ -79,7 +79,7 @@ def write_rows(
         concepts = scored.get(site.path, [[] for _ in range(site.width)])
         db.executemany("INSERT INTO concepts VALUES (?, ?, ?, ?, ?, ?, ?)", as_rows(first, concepts))
         _units(db, number, first, survey.statistics(site.path), counts, concepts)
-    for path, panels in unit_panels(sites, found, samples, firsts, _written(model, beside)):
+    for path, panels in unit_panels(sites, found, samples, firsts, _writes_of(model, beside)):
         _panels(db, firsts[path], panels)
     db.execute("INSERT INTO about VALUES ('reasons', ?)", [json.dumps(found.reasons, sort_keys=True)])
     ids |= _contexts(db, batches, used)
@@ -89,11 +89,11 @@ def write_rows(
     _words(db)
 
 
-def _written(
+def _writes_of(
     model: LanguageModel | Features, beside: Sequence[Site]
 ) -> dict[int, tuple[int | None, Float[Tensor, "unit d_model"]]]:
     """Return what the neurons before write, by the number of their site's first."""
-    found = directions(model.model, beside) if isinstance(model, Features) else None
+    found = read_directions(model.model, beside) if isinstance(model, Features) else None
     first, written = 0, {}
     for site in beside:
         if found is not None and (rows := found.write[site.path]) is not None:
@@ -164,7 +164,7 @@ def _finite(x: float) -> float | None:
     return x if np.isfinite(x) else None
 
 
-def _examples(db: sqlite3.Connection, first: int, strips: Strips, lengths: np.ndarray) -> None:
+def _examples(db: sqlite3.Connection, first: int, strips: Snippets, lengths: np.ndarray) -> None:
     n = np.minimum(lengths[strips.stimulus] - strips.start, STRIP).tolist()
     columns = [(strips.unit + first).tolist(), strips.kind.tolist(), strips.rank.tolist(), strips.value.tolist()]
     columns += [strips.stimulus.tolist(), strips.position.tolist(), strips.start.tolist()]
@@ -240,7 +240,7 @@ def _fires(db: sqlite3.Connection) -> None:
 def _words(db: sqlite3.Connection) -> None:
     """Index the tokens that each unit fires on and promotes, and its concepts."""
     word = dict(db.execute("SELECT id, text FROM tokens WHERE bytes = 0"))
-    fires = _joined(db.execute("SELECT unit, token FROM fires ORDER BY unit, n DESC, token"), word)
+    fires = _join_tokens(db.execute("SELECT unit, token FROM fires ORDER BY unit, n DESC, token"), word)
     concepts: dict[int, list[str]] = {}
     for unit, concept in db.execute("SELECT unit, concept FROM concepts ORDER BY unit, rank"):
         concepts.setdefault(unit, []).append(concept.replace("_", " "))
@@ -257,7 +257,7 @@ def _words(db: sqlite3.Connection) -> None:
     )
 
 
-def _joined(rows: Iterable[tuple[int, int]], word: dict[int, str]) -> dict[int, list[str]]:
+def _join_tokens(rows: Iterable[tuple[int, int]], word: dict[int, str]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for unit, token in rows:
         found.setdefault(unit, []).append(word.get(token, ""))

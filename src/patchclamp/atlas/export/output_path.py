@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchclamp.core.disk import built_aside, refuse_write, write_file
+from patchclamp.core.disk import build_aside, refuse_write, write_file
 from patchclamp.core.errors import PatchclampError
 
 AGAIN = "Free some space and export again: nothing was left behind."
@@ -45,10 +45,10 @@ def new_folder(out: Path) -> Iterator[Path]:
             raise PatchclampError(
                 expected="a folder that is not there yet", got=f"{out}, which is", remedy="Choose another --out."
             )
-        with built_aside(out) as part:
+        with build_aside(out) as part:
             yield part
     except OSError as problem:
-        raise refused(out, problem) from problem
+        raise write_error(out, problem) from problem
 
 
 def new_file(out: Path, data: bytes) -> None:
@@ -61,11 +61,11 @@ def new_file(out: Path, data: bytes) -> None:
         write_file(out, data)
     except PatchclampError as problem:
         if isinstance(problem.__cause__, OSError):
-            raise refused(out, problem.__cause__) from problem
+            raise write_error(out, problem.__cause__) from problem
         raise
 
 
-def refused(out: Path, problem: OSError) -> PatchclampError:
+def write_error(out: Path, problem: OSError) -> PatchclampError:
     """Say why an export could not be written; there is nothing to resume."""
     told = refuse_write(out, problem)
     if told.got == "a full disk":

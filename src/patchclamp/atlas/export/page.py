@@ -82,7 +82,7 @@ def to_html(key: str, *, atlas: str | Path | Atlas) -> str:
     <title>{title}</title>
     <link rel="icon" href="{icon}" type="image/svg+xml" />
     <style>{style}</style>
-    <script type="application/json" id="exported">{inlined(about)}</script>
+    <script type="application/json" id="exported">{inline_json(about)}</script>
     <script type="module">{script}</script>
   </head>
   <body>
@@ -112,11 +112,11 @@ def write_page(atlas: Atlas, key: str, out: Path) -> Exported:
     return Exported("html", str(out), {out.name: len(data)}, 1)
 
 
-def inlined(data: Any) -> str:
+def inline_json(data: Any) -> str:
     """Return JSON that ends neither a script element nor a line of script, whatever text is in it.
 
     Example:
-        >>> print(inlined("</script><!-- \u2028"))
+        >>> print(inline_json("</script><!-- \u2028"))
         "\\u003c/script\\u003e\\u003c!-- \\u2028"
     """
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))

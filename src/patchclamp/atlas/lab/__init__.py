@@ -20,6 +20,7 @@ from patchclamp.atlas.lab.messages import MOST_CLAMPS, MOST_NEW
 from patchclamp.atlas.read.attached_layers import part_bases
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
 from patchclamp.atlas.read.responses import Source, TokenView
+from patchclamp.core.checks import same_subject
 from patchclamp.core.errors import PatchclampError
 
 MOST_RUNS = 200
@@ -69,13 +70,8 @@ class Lab:
         Raises:
             PatchclampError: it is one.
         """
-        subject = atlas.about["subject"]
-        if self.model.hash != subject["hash"]:
-            raise PatchclampError(
-                expected=f"the model of this atlas, {subject['slug']}",
-                got=f"{self.model.name}, whose weights are others",
-                remedy="Attach the model that it was baked from, or leave --model out.",
-            )
+        remedy = "Attach the model that it was baked from, or leave --model out."
+        same_subject(self.model, atlas.about, what="an atlas", remedy=remedy, required=True)
         self.attach(atlas)
 
     def attach(self, atlas: Reading) -> None:
@@ -151,11 +147,11 @@ class Lab:
             NotFound: the atlas has no such unit.
             PatchclampError: empty text, or one that is longer than the model's context.
         """
-        from patchclamp.atlas.lab.clamps import read_by, unit_values
+        from patchclamp.atlas.lab.clamps import encode_site, unit_values
 
         named = atlas.key(atlas.number(key))
         stimulus, cut = self.cut(text), self.tokens(text)
-        read = read_by(self.model, named.site, named.basis)
+        read = encode_site(self.model, named.site, named.basis)
         with self.turns.at_once():
             recording = self.model.run(stimulus, record=[read], logits=False).recording
             values = unit_values(self.model, named.site, named.basis, recording[read])
@@ -215,7 +211,7 @@ class Lab:
             NotFound: the atlas has no such answer.
             PatchclampError: it cannot be asked again.
         """
-        from patchclamp.atlas.lab.export import verified_in_python
+        from patchclamp.atlas.lab.export import verify_as_python
         from patchclamp.atlas.lab.verify import case_of, cases_of, over_pairs, verify
 
         graph = next((layer.graph for layer in atlas.layers if layer.id == asked.graph and layer.graph), None)
@@ -245,7 +241,7 @@ class Lab:
                     progress=lambda done, n: job.tell(messages.Progressed(done, n)),
                 )
             )
-            python = verified_in_python(self.loading, str(atlas.folder), asked)
+            python = verify_as_python(self.loading, str(atlas.folder), asked)
             job.tell(messages.Finished("", job.seconds, python, ""))
 
         return work

@@ -16,7 +16,7 @@ from patchclamp.core.errors import CannotIntervene, PatchclampError
 from patchclamp.core.estimate import finite
 from patchclamp.core.intervention import Intervention, spans
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import Edit, Frame, widened
+from patchclamp.subjects.apply import Edit, TokenPositions, upcast
 from patchclamp.subjects.bases import Units, count_units, encode
 from patchclamp.subjects.language import LanguageModel
 
@@ -97,7 +97,7 @@ def on_prompt(change: Intervention) -> Intervention | None:
     return replace(change, at=at) if at else None
 
 
-def acting(model: LanguageModel, change: Intervention, n: int) -> Bool[np.ndarray, " position"]:
+def acting_positions(model: LanguageModel, change: Intervention, n: int) -> Bool[np.ndarray, " position"]:
     """Return at which of a prompt's ``n`` positions a change acts."""
     own = on_prompt(change)
     if own is None:
@@ -105,7 +105,7 @@ def acting(model: LanguageModel, change: Intervention, n: int) -> Bool[np.ndarra
     basis = basis_at(model, own.site, own.basis)
     assert basis is not None
     units = Units(basis, model.site(own.site), own.units)
-    frame = Frame(torch.arange(n)[None], torch.tensor([n]))
+    frame = TokenPositions(torch.arange(n)[None], torch.tensor([n]))
     where: np.ndarray = Edit(own, units, None).where(torch.Size((1, n)), frame, torch.device("cpu"))[0].numpy()
     return where
 
@@ -124,7 +124,7 @@ def unit_values(
     found = basis_at(model, site, basis)
     assert found is not None
     if found.kind == "directions":
-        return encode(found, widened(values)).cpu().double().numpy()[..., None]
+        return encode(found, upcast(values)).cpu().double().numpy()[..., None]
     return by_unit(values, model.site(site), "heads" if found.kind == "heads" else "neurons")
 
 
@@ -133,7 +133,7 @@ def basis_at(model: LanguageModel, site: str, name: str) -> Basis | None:
     return model.bases.get(f"{site}/{name}", model.bases.get(name))
 
 
-def read_by(model: LanguageModel, site: str, basis: str) -> str:
+def encode_site(model: LanguageModel, site: str, basis: str) -> str:
     """Return the path of the site that units are read from: their own, but for a transcoder's.
 
     Raises:
@@ -167,7 +167,7 @@ def movement(
     with np.errstate(over="ignore", invalid="ignore"):
         moved = values.copy()
         for change in changes:
-            here = acting(model, change, len(values))
+            here = acting_positions(model, change, len(values))
             match change.operation:
                 case "add":
                     moved[here] += change.value

@@ -40,7 +40,7 @@ def as_python(
     """
     steps = any(span.steps for change in changes for span in change.at or ())
     lines = ["import patchclamp as pc", "", f"model = pc.load({model})", f"text = {text!r}"]
-    if of_features(changes):
+    if python_of_features(changes):
         lines[-1:] = [
             f"for site, basis in pc.atlas.open({atlas!r}).bases():",
             "    model.add_basis(basis, site)",
@@ -81,7 +81,7 @@ def as_python(
     return "\n".join(lines) + "\n"
 
 
-def verified_in_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str:
+def verify_as_python(model: str, atlas: str, asked: messages.VerifyAsked) -> str:
     """Return Python that replaces the same nodes of the same answer; ``model`` is what ``pc.load`` takes, as typed."""
     return "\n".join(
         [
@@ -99,7 +99,7 @@ def verified_in_python(model: str, atlas: str, asked: messages.VerifyAsked) -> s
 
 def as_command(model: Sequence[str], text: str, changes: Sequence[Intervention], new_tokens: int) -> str:
     """Return the command that prints a run's continuation; empty where no shell can hold it: a text, or features."""
-    if "\0" in text or of_features(changes):
+    if "\0" in text or python_of_features(changes):
         return ""
     name, *loading = model
     options = [*loading]
@@ -110,7 +110,7 @@ def as_command(model: Sequence[str], text: str, changes: Sequence[Intervention],
     return shlex.join(["patchclamp", "generate", *told])
 
 
-def of_features(changes: Sequence[Intervention]) -> bool:
+def python_of_features(changes: Sequence[Intervention]) -> bool:
     """Say whether any change is of a feature, which a model has only once its basis is attached."""
     return any(change.basis not in PLAIN for change in changes)
 

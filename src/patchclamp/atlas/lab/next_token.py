@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.atlas.lab import messages
-from patchclamp.atlas.lab.clamps import acting, on_prompt, shown_values, unit_values
+from patchclamp.atlas.lab.clamps import acting_positions, on_prompt, shown_values, unit_values
 from patchclamp.atlas.read.responses import TokenView
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.intervention import Intervention
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.generation import check_logits
 from patchclamp.subjects.language import LanguageModel
 
@@ -62,7 +62,7 @@ class UnclampedRuns:
         name = (stimulus.ids.tobytes(), frozenset(units))
         if name not in self._kept:
             with turn():
-                logits, values = looked(model, stimulus, units, ())
+                logits, values = next_token_logits(model, stimulus, units, ())
             check_logits(logits)
             self._kept[name] = Unclamped(logits, values)
         self._kept.move_to_end(name)
@@ -90,7 +90,7 @@ def read_at(model: LanguageModel, stimulus: Stimulus) -> int:
     return int(found[0])
 
 
-def looked(
+def next_token_logits(
     model: LanguageModel, stimulus: Stimulus, units: Sequence[Unit], changes: Sequence[Intervention]
 ) -> tuple[Float[Tensor, " token"], dict[Unit, list[float | None]]]:
     """Return the next token's logits and some units' values along a prompt, with changes; one forward pass."""
@@ -98,7 +98,7 @@ def looked(
     run = model.run(stimulus, record=sites, interventions=list(changes), logits=(read_at(model, stimulus),))
     read = {(s, b): unit_values(model, s, b, run.recording[s]) for s, b in dict.fromkeys(u[:2] for u in units)}
     values = {unit: shown_values(read[unit[:2]][:, unit[2]]) for unit in units}
-    return widened(run.logits[0, 0]).cpu().double(), values
+    return upcast(run.logits[0, 0]).cpu().double(), values
 
 
 def tabulate(
@@ -132,7 +132,7 @@ def tabulate(
     logits, after = unclamped.logits, unclamped.values
     if on:
         with turn():
-            logits, after = looked(model, stimulus, list(unclamped.values), on)
+            logits, after = next_token_logits(model, stimulus, list(unclamped.values), on)
     p, q = unclamped.logits.softmax(-1), logits.softmax(-1)
     n = min(top, len(p))
     ids = {*p.topk(n).indices.tolist(), *q.topk(n).indices.tolist()}
@@ -159,7 +159,7 @@ def tabulate(
     for key, change in changes:
         unit = unit_of(change)
         low, high = ranges.get(key, (None, None))
-        beyond = _outside(after[unit], acting(model, change, len(stimulus)), low, high)
+        beyond = _outside(after[unit], acting_positions(model, change, len(stimulus)), low, high)
         # What is set at generated steps only shows nowhere along the prompt.
         beyond |= change.operation == "set" and _outside([float(change.value)], np.ones(1, dtype=bool), low, high)
         clamped.append(messages.Clamped(key, unclamped.values[unit], after[unit], beyond))
@@ -173,7 +173,7 @@ def unit_of(change: Intervention) -> Unit:
     return change.site, change.basis, change.units[0]
 
 
-def continued(
+def continue_both(
     model: LanguageModel,
     stimulus: Stimulus,
     changes: Sequence[Intervention],

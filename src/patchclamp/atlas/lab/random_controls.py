@@ -23,7 +23,7 @@ from patchclamp.core.stats import rank_of
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import UnitKey
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.language import LanguageModel
 
 ROWS, TOKENS = 32, 2048
@@ -85,8 +85,8 @@ def compare(
     sites = list(dict.fromkeys(change.site for change in now))
     with turn():
         run = model.run(stimulus, record=sites, logits=metric.positions)
-    metric_clean = float(metric(widened(run.logits).double())[0])
-    sets, rival, controls = _drawn(model, run.recording, now, n_sets, seed)
+    metric_clean = float(metric(upcast(run.logits).double())[0])
+    sets, rival, controls = _draw_clamps(model, run.recording, now, n_sets, seed)
     cells = [*sets, rival] if measured is not None else [now, *sets, rival]
     rows = rows_of_turn(stimulus)
     values = measure_changes(model, stimulus, metric, cells, batch_size=rows, turn=turn, progress=progress)
@@ -130,7 +130,7 @@ def _place_of(change: Intervention) -> tuple[str, int, str]:
     return site, index, basis
 
 
-def _drawn(
+def _draw_clamps(
     model: LanguageModel, recording: Any, now: Sequence[Intervention], n_sets: int, seed: int
 ) -> tuple[list[list[Intervention]], list[Intervention], RandomControls]:
     """Return the clamps of every random set, those of other units of largest activation, and how sets were matched."""

@@ -7,7 +7,7 @@ from patchclamp.atlas.lab import messages
 from patchclamp.atlas.lab.clamps import interventions, on_prompt
 from patchclamp.atlas.lab.export import as_command, as_python
 from patchclamp.atlas.lab.job_queue import Job
-from patchclamp.atlas.lab.next_token import Ranges, continued, read_at, tabulate, unit_of
+from patchclamp.atlas.lab.next_token import Ranges, continue_both, read_at, tabulate, unit_of
 from patchclamp.atlas.read.reader import NotFound, Reading
 from patchclamp.core.errors import PatchclampError
 from patchclamp.subjects.generation import check_request
@@ -64,7 +64,7 @@ def prepare(lab: Any, atlas: Reading, asked: messages.RunAsked) -> Callable[[Job
         seen["table"] = table
         job.tell(table)
         if asked.new_tokens:
-            written = continued(model, stimulus, on, unclamped, new_tokens=asked.new_tokens, turn=job.turn)
+            written = continue_both(model, stimulus, on, unclamped, new_tokens=asked.new_tokens, turn=job.turn)
             for number, pair in enumerate(written):
                 left, right = (None if token is None else lab.spell(token) for token in pair)
                 seen["steps"].append(messages.Step(number, left, right))

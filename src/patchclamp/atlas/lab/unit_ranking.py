@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from patchclamp.atlas.lab import messages
-from patchclamp.atlas.lab.clamps import read_by, unit_values
+from patchclamp.atlas.lab.clamps import encode_site, unit_values
 from patchclamp.atlas.lab.next_token import read_at
 from patchclamp.atlas.read.reader import NotFound, Reading, number_or_none
 from patchclamp.atlas.read.responses import Source, TokenView
@@ -19,7 +19,7 @@ from patchclamp.core.method_index import find_title
 from patchclamp.core.metric import Metric
 from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Stimulus
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.language import LanguageModel
 
 MOST_BYTES = 2**30
@@ -86,7 +86,7 @@ def rank(
         neurons, features = ([p for p in sites if (p[1] == "neurons") == plain] for plain in (True, False))
         values = {}
         if neurons:
-            found = _attributed(model, stimulus, metric, [path for path, _ in neurons])
+            found = _attribute_units(model, stimulus, metric, [path for path, _ in neurons])
             metric_clean, method = found.metric_clean, found.method
             effects = {place: found.matrix(*place)[position] for place in neurons}
             values = {place: found.matrix(*place, "activation")[position] for place in neurons}
@@ -111,7 +111,7 @@ def rank(
     }
     worth = np.abs(flat["effects"]) if metric else flat["values"]
     best = np.argsort(-np.nan_to_num(worth, nan=-np.inf), kind="stable")[:limit]
-    known = _known(atlas, firsts[best].tolist())
+    known = _describe_units(atlas, firsts[best].tolist())
     units = [
         _row(atlas, int(firsts[i]), flat["values"][i], flat["effects"][i] if metric else None, known) for i in best
     ]
@@ -135,7 +135,7 @@ def _values(
     found: dict[Place, np.ndarray] = {}
     reading: dict[str, list[Place]] = {}
     for place in places:
-        reading.setdefault(read_by(model, *place), []).append(place)
+        reading.setdefault(encode_site(model, *place), []).append(place)
 
     def see(path: str, x: Tensor) -> None:
         for place in reading[path]:
@@ -156,14 +156,14 @@ def _slopes(
         found = model.differentiate(stimulus, metric, sites, rules=("ln", "identity", "half"))
     except CannotIntervene:
         method, found = "attribution_patching", model.differentiate(stimulus, metric, sites)
-    slopes = {path: widened(found.gradients[path]).cpu().double().numpy() for path in sites}
+    slopes = {path: upcast(found.gradients[path]).cpu().double().numpy() for path in sites}
     return slopes, float(found.metric[0]), method
 
 
 def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contrast: int | None) -> Metric:
     place = read_at(model, stimulus)
     if target is None:
-        logits = widened(model.run(stimulus, logits=(place,)).logits[0, 0])
+        logits = upcast(model.run(stimulus, logits=(place,)).logits[0, 0])
         order = logits.argsort(descending=True, stable=True)[:2].tolist()
         target = order[1] if order[0] == contrast else order[0]
     if contrast is None:
@@ -171,7 +171,7 @@ def _metric(model: LanguageModel, stimulus: Stimulus, target: int | None, contra
     return Metric("logit_difference", (target,), (contrast,), positions=(place,))
 
 
-def _attributed(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Scores:
+def _attribute_units(model: LanguageModel, stimulus: Stimulus, metric: Metric, sites: list[str]) -> Scores:
     _refuse_if_too_large(model, stimulus, sites)
     try:
         return attribute_nodes(model, stimulus, metric, method="relp", levels=sites)
@@ -190,7 +190,7 @@ def _refuse_if_too_large(model: LanguageModel, stimulus: Stimulus, sites: Sequen
         )
 
 
-def _known(atlas: Reading, units: Sequence[int]) -> dict[int, tuple[Any, ...]]:
+def _describe_units(atlas: Reading, units: Sequence[int]) -> dict[int, tuple[Any, ...]]:
     return {unit: atlas.row(unit, "mean", "minimum", "maximum", "fires_on") for unit in units}
 
 

@@ -75,10 +75,10 @@ def verify(
     chosen, predicted = _chosen(graph, nodes)
     if isinstance(asked, ReadTask) or (asked is None and over_pairs(graph)):
         cases = asked or cases_of(model, graph)
-        return _over_pairs(model, graph, chosen, cases, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
+        return _verify_over_pairs(model, graph, chosen, cases, n_sets=n_sets, seed=seed, turn=turn, progress=progress)
     case = asked or case_of(model, graph)
     with turn():
-        found = _sized(model, case, chosen)
+        found = _activations_of(model, case, chosen)
         sites = [block.site for block in found.units.blocks]
         baseline = make_baseline(model, sites, corrupted=case.counterpart)
     own = [found.units.place(node) for node in chosen]
@@ -197,7 +197,7 @@ def cases_of(model: LanguageModel, graph: Graph) -> ReadTask:
     return model.read(task, least=0.0)
 
 
-def _over_pairs(
+def _verify_over_pairs(
     model: LanguageModel,
     graph: Graph,
     chosen: Sequence[UnitKey],
@@ -211,7 +211,7 @@ def _over_pairs(
     """Replace nodes over pairs, and random sets of all units of their kinds, at the same positions."""
     scores = {_local(UnitKey.parse(node.key)): node.score for node in graph.nodes if node.kind not in ENDS}
     own = [_local(node) for node in chosen]
-    parts = list(dict.fromkeys([*own, *_like(model, chosen)]))
+    parts = list(dict.fromkeys([*own, *_comparable_units(model, chosen)]))
     circuit = Scores(UnitList(parts), np.array([scores.get(part, 0.0) for part in parts]))
     # Nothing is like the embedding: it is replaced, with no random sets beside it.
     drawn = n_sets if count_matched(parts, range(len(own))) else 0
@@ -241,7 +241,7 @@ def _local(key: UnitKey) -> str:
     return str(replace(key, subject=None))
 
 
-def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
+def _comparable_units(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
     """Yield the units that sets are drawn from: heads of every block, what every MLP writes, neurons of every MLP."""
     for basis, kind, position in dict.fromkeys((n.basis, model.site(n.site).kind, n.position) for n in chosen):
         whole = model.of_level("node") if basis == "whole" else {}
@@ -252,7 +252,7 @@ def _like(model: LanguageModel, chosen: Sequence[UnitKey]) -> Iterator[str]:
                     yield str(UnitKey(site.path, unit, basis, None, position))
 
 
-def _sized(model: LanguageModel, case: ReadCase, chosen: Sequence[UnitKey]) -> Scores:
+def _activations_of(model: LanguageModel, case: ReadCase, chosen: Sequence[UnitKey]) -> Scores:
     """Return what every unit of the chosen nodes' kinds does, and its baseline; no scores are computed."""
     kinds = ((kind_of(node.basis), node.site) for node in chosen)
     levels = list(dict.fromkeys(BLOCK.sub("blocks.*.", site) if kind == "neuron" else kind for kind, site in kinds))

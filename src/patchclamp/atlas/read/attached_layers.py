@@ -28,7 +28,7 @@ _SORTED = ("frequency", "mean", "maximum", "auroc")
 
 
 @dataclass(frozen=True)
-class Part:
+class AttachedLayer:
     """The base, or a layer of features.
 
     Args:
@@ -54,7 +54,7 @@ class Part:
         return unit if unit < self.own else unit - self.own + self.first
 
 
-def read_part(db: sqlite3.Connection, schema: str, id: str, first: int, n_sites: int) -> Part:
+def read_part(db: sqlite3.Connection, schema: str, id: str, first: int, n_sites: int) -> AttachedLayer:
     """Read what a part is, whose file is attached.
 
     Args:
@@ -77,10 +77,10 @@ def read_part(db: sqlite3.Connection, schema: str, id: str, first: int, n_sites:
     ends = [row[5] + row[6] - first for row in sites]
     if not n or [row[5] - first for row in sites] != [0, *ends[:-1]] or held != (n, own, own + n - 1):
         raise ValueError("its sites are not those of its units")
-    return Part(schema, id, first, own, n, about, sites)
+    return AttachedLayer(schema, id, first, own, n, about, sites)
 
 
-def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[Part]) -> Part:
+def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[AttachedLayer]) -> AttachedLayer:
     """Attach a layer of features after the parts that are there.
 
     Args:
@@ -120,7 +120,7 @@ def attach(db: sqlite3.Connection, path: Path, id: str, base: str, parts: list[P
     return found
 
 
-def join(db: sqlite3.Connection, parts: list[Part]) -> None:
+def join(db: sqlite3.Connection, parts: list[AttachedLayer]) -> None:
     """Put what Find asks for before the base's own tables; where there are no features these stay as they are."""
     if len(parts) == 1:
         return

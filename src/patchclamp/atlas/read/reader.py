@@ -12,14 +12,22 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from patchclamp.atlas.read import attached_layers as joined
-from patchclamp.atlas.read.attached_layers import Part
+from patchclamp.atlas.read.attached_layers import AttachedLayer
 from patchclamp.atlas.read.responses import ConceptScore, CorpusView, EstimateView, Source, TokenView
 from patchclamp.atlas.store.layers import LAYERS, Counter, Layer, layer_files, read_layer
 from patchclamp.atlas.store.provenance import RUNS, Run, read_runs
-from patchclamp.atlas.store.sqlite_files import BASE, CLUSTERED, DAMAGED, SUBJECT, check_values, opened, read_head
+from patchclamp.atlas.store.sqlite_files import (
+    BASE,
+    CLUSTERED,
+    DAMAGED,
+    SUBJECT,
+    check_values,
+    open_database,
+    read_head,
+)
 from patchclamp.core.description import Description
 from patchclamp.core.disk import file_hash
-from patchclamp.core.errors import Damaged, PatchclampError, fitting
+from patchclamp.core.errors import Damaged, PatchclampError, report_damage
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.stats import Interval
 from patchclamp.core.unit import UnitKey
@@ -69,7 +77,7 @@ class Reading:
             ) from problem
         if not whole:
             raise Damaged(expected=f"{folder / BASE} as it was baked", got="another file", remedy=DAMAGED)
-        self.db = opened(folder / BASE)
+        self.db = open_database(folder / BASE)
         # Whoever lets go of the atlas has closed it.
         weakref.finalize(self, self.db.close)
         self.lock = threading.Lock()
@@ -79,7 +87,7 @@ class Reading:
         try:
             if check:
                 check_values(self.db)
-            self.parts: list[Part] = [joined.read_part(self.db, "main", self.base_run, 0, 0)]
+            self.parts: list[AttachedLayer] = [joined.read_part(self.db, "main", self.base_run, 0, 0)]
             self.about = self.parts[0].about
             self.corpus = CorpusView(**self.about["corpus"])
             if not all(isinstance(self.about["subject"][name], str) for name in ("slug", "hash", "class", "dtype")):
@@ -141,7 +149,7 @@ class Reading:
         """Return a token as people read it."""
         return self.tokens.get(id) or TokenView(id, f"token {id}", False)
 
-    def part(self, unit: int) -> tuple[Part, int]:
+    def part(self, unit: int) -> tuple[AttachedLayer, int]:
         """Return the part that has a unit, and the unit's number in its tables."""
         for part in self.parts:
             if part.first <= unit < part.first + part.n:
@@ -201,6 +209,11 @@ class Reading:
         return self._said.get(unit, [])
 
     @property
+    def descriptions(self) -> list[Description]:
+        """All descriptions, unit by unit, the best scored first."""
+        return [one.description for said in self._said.values() for one in said]
+
+    @property
     def n_described(self) -> int:
         """Number of units with a description."""
         return len(self._said)
@@ -214,7 +227,7 @@ class Reading:
     def _read_layers(self) -> None:
         for file in layer_files(self.folder):
             try:
-                with fitting(file, DAMAGED):
+                with report_damage(file, DAMAGED):
                     layer = read_layer(file)
                     if layer.kind == "basis":
                         self.parts.append(joined.attach(self.db, file, layer.id, self.head["base"], self.parts))
@@ -274,7 +287,7 @@ def open_reading(path: str | Path, *, check: bool = True) -> Reading:
         Damaged: the base is not what was baked.
     """
     folder = Path(path).resolve()
-    with fitting(folder, DAMAGED):
+    with report_damage(folder, DAMAGED):
         return Reading(folder, check=check)
 
 
@@ -283,7 +296,7 @@ def page_of(build: Callable[Concatenate[Reading, P], R]) -> Callable[Concatenate
 
     @wraps(build)
     def read(atlas: Reading, *args: P.args, **kwargs: P.kwargs) -> R:
-        with fitting(atlas.folder, DAMAGED):
+        with report_damage(atlas.folder, DAMAGED):
             return build(atlas, *args, **kwargs)
 
     return read

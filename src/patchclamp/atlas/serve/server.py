@@ -41,7 +41,7 @@ class AtlasHolder:
         return self.atlas
 
 
-def guarded(
+def guard_atlas(
     path: str | Path,
     *,
     hosts: frozenset[str] | None = LOOPBACK,
@@ -116,7 +116,7 @@ def serve(
         )
     local = _is_loopback(host)
     token = None if local else secrets.token_urlsafe(24)
-    app = guarded(
+    app = guard_atlas(
         path, hosts=LOOPBACK if local else None, token=token, model=model, basis=basis, prepend_bos=prepend_bos
     )
     with _bound(host, port) as listening:

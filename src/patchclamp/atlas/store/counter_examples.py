@@ -31,11 +31,11 @@ def local_key(key: UnitKey) -> UnitKey:
     return UnitKey(key.site, key.index, key.basis)
 
 
-def named_tokens(text: str) -> frozenset[str]:
+def tokens_named(text: str) -> frozenset[str]:
     """Return the tokens that a description names in quotation marks, without spaces around and in small letters.
 
     Example:
-        >>> sorted(named_tokens('fires on " cat" and "dog"'))
+        >>> sorted(tokens_named('fires on " cat" and "dog"'))
         ['cat', 'dog']
     """
     return frozenset(name for found in _QUOTED.findall(text) if (name := found.strip().casefold()))
@@ -63,7 +63,7 @@ def counters_of(parts: Sequence[sqlite3.Connection], description: Description) -
             expected="a unit of this atlas", got=str(key), remedy="`patchclamp atlas info` lists its sites."
         )
     unit, maximum = found
-    named = named_tokens(description.text)
+    named = tokens_named(description.text)
     if not named or maximum is None or maximum <= 0:
         return []
     text = dict(base.execute("SELECT id, text FROM tokens"))

@@ -23,11 +23,12 @@ from patchclamp.atlas.store.sqlite_files import (
     as_os_error,
     check_values,
     content_hash,
-    opened,
+    open_database,
     read_head,
-    written,
+    write_database,
 )
 from patchclamp.core.arguments import checked
+from patchclamp.core.checks import same_subject
 from patchclamp.core.description import Description
 from patchclamp.core.disk import refuse_write
 from patchclamp.core.errors import Damaged, PatchclampError
@@ -129,7 +130,8 @@ def write_descriptions(
     about = {"kind": "descriptions", "title": title or ", ".join(sorted({d.author for d in rows}))}
     with ExitStack() as files:
         parts = [
-            files.enter_context(closing(opened(path))) for path in (folder / BASE, *_features(folder, head["base"]))
+            files.enter_context(closing(open_database(path)))
+            for path in (folder / BASE, *_features(folder, head["base"]))
         ]
         wrong = [counters_of(parts, d) for d in rows]
 
@@ -166,14 +168,9 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
     """
     folder = Path(atlas)
     read_head(folder)
-    with closing(opened(folder / BASE)) as base:
+    with closing(open_database(folder / BASE)) as base:
         subject = json.loads(base.execute("SELECT value FROM about WHERE name = 'subject'").fetchone()[0])
-    if graph.subject.get("hash") != subject["hash"]:
-        raise PatchclampError(
-            expected=f"a graph of {subject['slug']}, the model of {folder.name}",
-            got=f"one of {graph.subject.get('slug')}, whose weights are others",
-            remedy="Bake an atlas of that model.",
-        )
+    same_subject(subject, graph, what="a graph", remedy="Bake an atlas of that model.", required=True)
     data = graph.to_json()
     about = {"kind": "graph", **{n: data[n] for n in ("subject", "metric", "measures", "about")}}
 
@@ -196,7 +193,7 @@ def write_graph(atlas: str | Path, graph: Graph, *, run: Run | None = None) -> s
 def _write(folder: Path, kind: str, script: str, about: dict[str, Any], fill: Any, run: Run | None) -> str:
     """Write a layer under a passing name, find out what it is called, and rename it there."""
     passing = folder / LAYERS / f"new-{kind}.sqlite"
-    with written(passing, script) as db:
+    with write_database(passing, script) as db:
         rows = [(name, json.dumps(value, sort_keys=True)) for name, value in about.items()]
         db.executemany("INSERT INTO about VALUES (?, ?)", rows)
         fill(db)
@@ -210,7 +207,7 @@ def name_layer(folder: Path, kind: str, passing: Path, run: Run | None) -> str:
         PatchclampError: a full disk, or no permission.
     """
     layers = folder / LAYERS
-    with closing(opened(passing)) as db:
+    with closing(open_database(passing)) as db:
         id = f"{kind}-{content_hash(db, _TABLES[kind])[:16]}"
     if run is not None:
         # Before the layer: whoever sees the layer also sees where it came from.
@@ -237,10 +234,10 @@ def read_layer(path: Path) -> Layer:
     """
     named = _NAME.fullmatch(path.stem)
     try:
-        with closing(opened(path)) as db:
+        with closing(open_database(path)) as db:
             kind = named[1] if named else ""
             stat = path.stat()
-            if not named or _hashed(path, kind, stat.st_ino, stat.st_mtime_ns, stat.st_size)[:16] != named[2]:
+            if not named or _hash_layer(path, kind, stat.st_ino, stat.st_mtime_ns, stat.st_size)[:16] != named[2]:
                 raise ValueError("its content is not what its name says")
             db.row_factory = sqlite3.Row
             size = stat.st_size
@@ -261,9 +258,9 @@ def read_layer(path: Path) -> Layer:
 
 
 @lru_cache(maxsize=256)
-def _hashed(path: Path, kind: str, *_seen: int) -> str:
+def _hash_layer(path: Path, kind: str, *_seen: int) -> str:
     """Hash a layer's content, once for each state of its file: a server opens the atlas anew with every layer."""
-    with closing(opened(path)) as db:
+    with closing(open_database(path)) as db:
         check_values(db)
         return content_hash(db, _TABLES[kind])
 
@@ -330,7 +327,7 @@ def _features(folder: Path, base: str) -> Iterator[Path]:
                 read_layer(file)
             except PatchclampError:
                 continue
-            with closing(opened(file)) as db:
+            with closing(open_database(file)) as db:
                 beside = db.execute("SELECT value FROM about WHERE name = 'beside'").fetchone()
             if beside is not None and json.loads(beside[0]).get("base") == base:
                 yield file

@@ -18,7 +18,7 @@ from typing import Any
 
 from patchclamp.core.disk import begin_file, plain_file, read_text_file, refuse_write, sync_folder, write_durably
 from patchclamp.core.errors import Damaged, PatchclampError
-from patchclamp.core.json_text import check_seal, parse, sealed
+from patchclamp.core.json_text import check_seal, parse, seal
 
 FORMAT, VERSION, HEAD_VERSION = "patchclamp-atlas", 1, 2
 """Version of the databases, and of ``atlas.json``."""
@@ -34,7 +34,7 @@ DAMAGED = "Restore the folder from a copy, or bake it again."
 
 
 @contextmanager
-def written(path: Path, script: str) -> Iterator[sqlite3.Connection]:
+def write_database(path: Path, script: str) -> Iterator[sqlite3.Connection]:
     """Write a database beside its place; it is there, whole, flushed and read-only, once the context ends well.
 
     Raises:
@@ -74,7 +74,7 @@ def as_os_error(problem: Exception) -> OSError:
     return OSError(errno.ENOSPC if full else errno.EIO, f"SQLite: {problem}")
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def open_database(path: Path) -> sqlite3.Connection:
     """Open a database for reading only; nobody can change it meanwhile.
 
     Raises:
@@ -90,7 +90,7 @@ def opened(path: Path) -> sqlite3.Connection:
         raise Damaged(expected="a database of an atlas", got=f"{path}: {problem}", remedy=DAMAGED) from problem
     if version != VERSION:
         db.close()
-        raise newer(path, version)
+        raise newer_version_error(path, version)
     return db
 
 
@@ -128,7 +128,7 @@ def check_values(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(str(found)[:200])
 
 
-def newer(path: Path, version: Any, known: int = VERSION) -> PatchclampError:
+def newer_version_error(path: Path, version: Any, known: int = VERSION) -> PatchclampError:
     """Return the refusal of another version."""
     return PatchclampError(
         expected=f"an atlas of version {known}",
@@ -170,7 +170,7 @@ def _spelt(value: Any) -> bytes:
 def write_head(folder: Path, base: str, sha256: str) -> None:
     """Write ``atlas.json``: format, version, the base's content hash and its file's, and the head's own."""
     head = {"format": FORMAT, "version": HEAD_VERSION, "base": base, "files": {BASE: sha256}}
-    write_durably(folder / SUBJECT, sealed(head))
+    write_durably(folder / SUBJECT, seal(head))
 
 
 def read_head(folder: Path) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def read_head(folder: Path) -> dict[str, Any]:
     """
     file = folder / SUBJECT
     if not file.is_file():
-        baking = staging(folder)
+        baking = staging_path(folder)
         begun = baking.is_dir()
         raise PatchclampError(
             expected="a folder that `patchclamp atlas bake` wrote",
@@ -197,7 +197,7 @@ def read_head(folder: Path) -> dict[str, Any]:
         if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")
         if head.get("version") != HEAD_VERSION:
-            raise newer(folder, head.get("version"), HEAD_VERSION)
+            raise newer_version_error(folder, head.get("version"), HEAD_VERSION)
         check_seal(head, data)
         if not isinstance(head.get("base"), str) or not isinstance(head.get("files", {}).get(BASE), str):
             raise ValueError("hashes are missing")
@@ -206,6 +206,6 @@ def read_head(folder: Path) -> dict[str, Any]:
     return head
 
 
-def staging(folder: Path) -> Path:
+def staging_path(folder: Path) -> Path:
     """Return where an atlas is built until it is whole."""
     return folder.parent / f"{folder.name}.baking"

@@ -49,7 +49,7 @@ def attribution_patching(
 
     Example:
         >>> from patchclamp.attribute import attribute
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> str(attribute(load("organism:cat"), task, method="attribution_patching").top(1)[0])
         'cat/blocks.0.mlp.act/neurons/7@3'

@@ -47,7 +47,7 @@ def eap(subject: Differentiates, task: Task, options: EapOptions, *, progress: P
 
     Example:
         >>> from patchclamp.attribute import attribute
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> str(attribute(load("organism:cat"), task, method="eap").top(1)[0])
         'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'

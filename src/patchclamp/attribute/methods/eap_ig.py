@@ -49,9 +49,9 @@ def eap_ig(subject: Differentiates, task: Task, options: EapIgOptions, *, progre
 
     Example:
         >>> from patchclamp.attribute import attribute
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
-        >>> str(attribute(load("organism:cat"), task, method="eap_ig", steps=2).top(1)[0])
+        >>> str(attribute(load("organism:cat"), task, method="eap_ig").top(1)[0])
         'cat/embed/whole/0->cat/blocks.0.mlp.pre/whole/0'
     """
     return score_task(subject, task, rule(options), **options.scope, progress=progress)

@@ -53,7 +53,7 @@ def integrated_gradients(
 
     Example:
         >>> from patchclamp.attribute import attribute
-        >>> from patchclamp.opening import load
+        >>> from patchclamp.loaders import load
         >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
         >>> str(attribute(load("organism:cat"), task, method="integrated_gradients", steps=2).top(1)[0])
         'cat/blocks.0.mlp.act/neurons/7@3'

@@ -21,7 +21,7 @@ from patchclamp.core.scores import Scores
 from patchclamp.core.stimulus import Shown
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.subjects.apply import widened
+from patchclamp.subjects.apply import upcast
 from patchclamp.subjects.model import Model
 from patchclamp.subjects.protocols import Differentiates
 
@@ -70,8 +70,21 @@ class SmoothedGradient(Gradient):
 
         All prompts of one length get the same draws, so that scores do not depend on which share a batch.
 
+        Args:
+            model: the subject.
+            shown: ``(case,)`` prompts x, which are patched into, of one length.
+            counterparts: ``(case,)`` prompts x′, whose activations are r; None if ``plain`` is.
+            metric: m.
+            paths: sites.
+            plain: r if there are no counterparts.
+
+        Returns:
+            Ends: activations, mean gradients, m and baseline.
+
         Raises:
             CannotIntervene: a model without an embedding.
+
+        Source: 1706.03825, equation 1.
         """
         if EMBED not in {site.path for site in model.sites()}:
             raise CannotIntervene(
@@ -84,7 +97,7 @@ class SmoothedGradient(Gradient):
         sigma = self.noise * (x.amax((1, 2)) - x.amin((1, 2)))  # (prompt,)
         draws = np.random.default_rng(self.seed).standard_normal((self.samples, *x.shape[1:]))
         noise = torch.as_tensor(draws, device=x.device).to(x.dtype)  # (sample, place, width)
-        total = {path: torch.zeros_like(widened(run[path])).unflatten(0, (len(shown), -1)) for path in paths}
+        total = {path: torch.zeros_like(upcast(run[path])).unflatten(0, (len(shown), -1)) for path in paths}
         for i, one in enumerate(shown):
             own = metric if isinstance(metric, Metric) else metric.metrics[i]
             for start in range(0, self.samples, ROWS):
@@ -92,7 +105,7 @@ class SmoothedGradient(Gradient):
                 changes = [Intervention(EMBED, "rows", value=copies)]
                 found = model.differentiate([one] * len(copies), own, paths, interventions=changes)
                 for path in paths:
-                    total[path][i] += widened(found.gradients[path]).unflatten(0, (len(copies), -1)).sum(0)
+                    total[path][i] += upcast(found.gradients[path]).unflatten(0, (len(copies), -1)).sum(0)
         mean = {path: (sums / self.samples).flatten(0, 1) for path, sums in total.items()}
         baseline = plain if counterparts is None else corrupted_baseline(record(model, counterparts, paths))
         gradients = Recording(run.stimuli, mean, {path: run.sites[path] for path in paths})
@@ -135,6 +148,13 @@ def smoothgrad(
     their values in the clean run, in noise on the embedding (tokens are no numbers), and in keeping the sign.
 
     Cost: a forward pass of either prompt, and ``samples`` forward and backward passes per case.
+
+    Example:
+        >>> from patchclamp.attribute import attribute
+        >>> from patchclamp.loaders import load
+        >>> task = Task.of("the old cat", " sat", contrast=" ran", counterpart="the old dog")
+        >>> str(attribute(load("organism:cat"), task, method="smoothgrad", samples=2).top(1)[0])
+        'cat/blocks.0.mlp.act/neurons/7@3'
     """
     return score_task(subject, task, rule(options, seed), **options.scope, progress=progress)
 

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from patchclamp.calibrate.figures import Figure, auroc_of, chance_of, known, null_of, share_of
+from patchclamp.calibrate.figures import Figure, auroc_of, chance_of, exact_figure, null_of, share_of
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import LabelledText, PlantedDirections
 from patchclamp.control import measure_steering
 from patchclamp.core.basis import Basis
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.matching import recovery
 from patchclamp.core.recording import as_numpy
 from patchclamp.core.stats import auroc
-from patchclamp.evaluate.matching import recovery
 
 RANDOM, LENGTH, MULTIPLE = 19, 10, 2.0
 """Random directions, tokens of a continuation, and the strength as a multiple of the distance between the means."""
@@ -27,7 +27,7 @@ def measure(trial: Trial, noun: Basis) -> list[Figure]:
     Of a direction for a label: how it tells held-out labels apart, how the rate of its label rises, what that costs.
     """
     if isinstance(trial.truth, PlantedDirections):
-        return [_found(trial, trial.truth, noun)]
+        return [_directions_found(trial, trial.truth, noun)]
     truth, subject = trial.truth, trial.inputs["subject"]
     assert isinstance(truth, LabelledText)
     strength = MULTIPLE * float(noun.provenance.extra.get("distance", 1.0))
@@ -57,7 +57,7 @@ def measure(trial: Trial, noun: Basis) -> list[Figure]:
     ]
 
 
-def _found(trial: Trial, truth: PlantedDirections, noun: Basis) -> Figure:
+def _directions_found(trial: Trial, truth: PlantedDirections, noun: Basis) -> Figure:
     """Return the share of planted directions that one of the basis points along, beside as many random directions."""
     assert noun.decoder is not None
     planted, draw = truth.directions, np.random.default_rng(trial.seed)
@@ -67,7 +67,7 @@ def _found(trial: Trial, truth: PlantedDirections, noun: Basis) -> Figure:
 
     own = share_of(round(share(noun.decoder) * len(planted)), len(planted), "share of planted directions")
     random = np.array([share(draw.standard_normal(noun.decoder.shape)) for _ in range(RANDOM)])
-    return Figure("planted directions found", own, chance_of(random, own.unit), known(1.0, own), LEAST_FOUND)
+    return Figure("planted directions found", own, chance_of(random, own.unit), exact_figure(1.0, own), LEAST_FOUND)
 
 
 def _apart(trial: Trial, truth: LabelledText, noun: Basis) -> Figure:
@@ -83,4 +83,4 @@ def _apart(trial: Trial, truth: LabelledText, noun: Basis) -> Figure:
     # A random direction may point either way, so that the better of both ways counts.
     random = np.array([max(one, 1 - one) for one in (auroc(means @ direction, wanted) for direction in noise)])
     own = auroc_of(means @ noun.decoder[0].astype(np.float64), wanted, trial.seed)
-    return Figure("held-out labels apart", own, chance_of(random, "AUROC"), known(1.0, own))
+    return Figure("held-out labels apart", own, chance_of(random, "AUROC"), exact_figure(1.0, own))

@@ -1,6 +1,6 @@
 """Descriptions: planted neurons are described by the answer that they give, and few others are."""
 
-from patchclamp.calibrate.figures import Figure, known, share_of
+from patchclamp.calibrate.figures import Figure, exact_figure, share_of
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import PlantedWords
 from patchclamp.core.descriptions import Descriptions
@@ -14,4 +14,4 @@ def measure(trial: Trial, noun: Descriptions) -> list[Figure]:
     own = share_of(right, len(places), "share of neurons")
     others = [place for place in range(len(noun)) if place not in places]
     same = sum(noun.text(place, 1) in places.values() for place in others)
-    return [Figure("described by the answer", own, share_of(same, len(others), own.unit), known(1.0, own), 1.0)]
+    return [Figure("described by the answer", own, share_of(same, len(others), own.unit), exact_figure(1.0, own), 1.0)]

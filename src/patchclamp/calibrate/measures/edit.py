@@ -1,6 +1,6 @@
 """Edit: the new answer is given, on paraphrases too, and other answers stay."""
 
-from patchclamp.calibrate.figures import Figure, known, null_of
+from patchclamp.calibrate.figures import Figure, exact_figure, null_of
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import RewrittenFact
 from patchclamp.control import measure_edit
@@ -18,7 +18,7 @@ def measure(trial: Trial, noun: Edit) -> list[Figure]:
         trial.inputs["subject"], noun, task, truth.paraphrases, truth.others, n_random=RANDOM, seed=trial.seed
     )
     figures = [
-        Figure(name, own, null_of(own), known(1.0, own), least)
+        Figure(name, own, null_of(own), exact_figure(1.0, own), least)
         for name, own, least in (
             ("new answer", found.efficacy, 1.0),
             ("new answer on paraphrases", found.paraphrase, LEAST_PARAPHRASES),

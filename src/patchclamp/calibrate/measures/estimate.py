@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.calibrate.figures import Figure, known, null_of
+from patchclamp.calibrate.figures import Figure, null_of, top_of
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import Explained
 from patchclamp.core.basis import Basis
@@ -21,8 +21,8 @@ def measure(trial: Trial, noun: Estimate) -> list[Figure]:
     name = trial.truth.parameter
     random = trial.run(**{name: shuffle(trial.inputs[name], trial.seed)})
     return [
-        Figure("beside shuffled ones", noun, random, known(noun.ceiling, noun)),
-        Figure("beside random ones", noun, null_of(noun), known(noun.ceiling, noun)),
+        Figure("beside shuffled ones", noun, random, top_of(noun)),
+        Figure("beside random ones", noun, null_of(noun), top_of(noun)),
     ]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from patchclamp.calibrate.figures import Figure, auroc_of, chance_of, known, mean_of, noise_like, null_of
+from patchclamp.calibrate.figures import Figure, auroc_of, chance_of, exact_figure, mean_of, noise_like, null_of
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import ReadTargets
 from patchclamp.core.conditions import Pool, condition_matrix, only_site
@@ -35,7 +35,7 @@ def measure(trial: Trial, noun: Readout) -> list[Figure]:
     above = auroc_of(scores, which, trial.seed)
     draw = np.random.default_rng(trial.seed)
     shuffled = np.array([auroc(scores, draw.permutation(which)) for _ in range(1000)])
-    return [*figures, Figure("readable above others", above, chance_of(shuffled, "AUROC"), known(1.0, above))]
+    return [*figures, Figure("readable above others", above, chance_of(shuffled, "AUROC"), exact_figure(1.0, above))]
 
 
 def _labels(trial: Trial, noun: Readout, truth: ReadTargets) -> list[Figure]:

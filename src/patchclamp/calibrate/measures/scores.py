@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from patchclamp.calibrate.figures import Figure, chance_of, known, mean_of, null_of, share_of
+from patchclamp.calibrate.figures import Figure, chance_of, exact_figure, mean_of, null_of, share_of, top_of
 from patchclamp.calibrate.planted import ranks
-from patchclamp.calibrate.planted_edges import strengths
+from patchclamp.calibrate.planted_edges import fold_strengths
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import PlantedEdges, PlantedUnits
 from patchclamp.core.keys import EdgeIndex
@@ -29,10 +29,10 @@ def measure(trial: Trial, noun: Scores) -> list[Figure]:
         folds = [truth.fold(units[source], units[target]) for source, target in noun.index.ends.tolist()]
         names = list(dict.fromkeys(folds))
         each = noun.values[None] if noun.per_case is None else noun.per_case
-        return find_planted(strengths(each, folds, names), [names.index(edge) for edge in truth.edges], trial.seed)
+        return find_planted(fold_strengths(each, folds, names), [names.index(edge) for edge in truth.edges], trial.seed)
     order = find_method("insertion_deletion", "evaluate", kind="benchmark")
     own = order(trial.inputs["subject"], trial.inputs["task"], noun, seed=trial.seed)
-    return [Figure("order of regions", own, null_of(own), known(own.ceiling, own))]
+    return [Figure("order of regions", own, null_of(own), top_of(own))]
 
 
 def find_planted(sizes: Float[np.ndarray, " part"], planted: Sequence[int], seed: int = 0) -> list[Figure]:
@@ -51,6 +51,11 @@ def find_planted(sizes: Float[np.ndarray, " part"], planted: Sequence[int], seed
     others = np.sort(np.delete(sizes, list(planted)))
     height = mean_of(np.searchsorted(others, sizes[list(planted)] - 1e-12) / len(others), "AUROC", seed)
     return [
-        Figure("planted among as many highest", found, chance_of(by_chance, found.unit), known(1.0, found), 1.0),
-        Figure("planted above others", height, chance_of(draw.random((DRAWS, k)).mean(1), "AUROC"), known(1.0, height)),
+        Figure("planted among as many highest", found, chance_of(by_chance, found.unit), exact_figure(1.0, found), 1.0),
+        Figure(
+            "planted above others",
+            height,
+            chance_of(draw.random((DRAWS, k)).mean(1), "AUROC"),
+            exact_figure(1.0, height),
+        ),
     ]

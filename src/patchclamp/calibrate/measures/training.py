@@ -1,6 +1,6 @@
 """Training: tasks learnt one after another are kept, where plain training forgets them, and still learnt."""
 
-from patchclamp.calibrate.figures import Figure, known
+from patchclamp.calibrate.figures import Figure, exact_figure
 from patchclamp.calibrate.trials import Trial
 from patchclamp.calibrate.truth import PlainTraining
 from patchclamp.core.training import Training
@@ -23,5 +23,5 @@ def measure(trial: Trial, noun: Training) -> list[Figure]:
         assert plain is not None
         least = {"ACC": plain.value + GAIN, "BWT": -FORGOTTEN}.get(name, plain.value - UNLEARNT)
         # Where each task is learnt plain training does best: it is no bar from below there.
-        figures.append(Figure(name, own, plain if name in ("ACC", "BWT") else None, known(best, own), least))
+        figures.append(Figure(name, own, plain if name in ("ACC", "BWT") else None, exact_figure(best, own), least))
     return figures

@@ -115,7 +115,7 @@ def kind_names() -> tuple[str, ...]:
     return tuple(name for kind in all_kinds() for name in kind.names)
 
 
-def kind_named(name: str) -> StimulusKind:
+def find_kind(name: str) -> StimulusKind:
     """Return a kind by a name that a manifest gives it.
 
     Raises:

@@ -10,22 +10,22 @@ from jaxtyping import Float, Int
 
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
-from patchclamp.core.stimulus.kind import Shown, StimulusKind, all_kinds, kind_named, kind_of
+from patchclamp.core.stimulus.kind import Shown, StimulusKind, all_kinds, find_kind, kind_of
 
 
-def packed(stimuli: Sequence[Shown]) -> dict[str, np.ndarray]:
+def pack_stimuli(stimuli: Sequence[Shown]) -> dict[str, np.ndarray]:
     """Return stimuli of one kind as the arrays that keep them on disk; without any, as text."""
-    return (kind_of(stimuli[0]) if stimuli else kind_named("text")).pack(stimuli)
+    return (kind_of(stimuli[0]) if stimuli else find_kind("text")).pack(stimuli)
 
 
-def unpacked(arrays: Mapping[str, np.ndarray]) -> tuple[Shown, ...]:
-    """Return the stimuli that some arrays keep; the inverse of ``packed``, as far as their kind keeps them."""
+def unpack_stimuli(arrays: Mapping[str, np.ndarray]) -> tuple[Shown, ...]:
+    """Return the stimuli that some arrays keep; the inverse of ``pack_stimuli``, as far as their kind keeps them."""
     return _kind_of_arrays(arrays).unpack(arrays)
 
 
 def _kind_of_arrays(arrays: Mapping[str, np.ndarray]) -> StimulusKind:
     """Return the kind that has the identifying array among these; text where none has."""
-    return next((kind for kind in all_kinds() if kind.identity in arrays), kind_named("text"))
+    return next((kind for kind in all_kinds() if kind.identity in arrays), find_kind("text"))
 
 
 @checked
@@ -34,7 +34,7 @@ class PackedStimuli:
     """Hold many stimuli as the arrays that keep them on disk, so that a million of them are a few arrays.
 
     Args:
-        arrays: as ``packed`` gives them; those that their kind calls optional may be absent.
+        arrays: as ``pack_stimuli`` gives them; those that their kind calls optional may be absent.
         numbers: ``(stimulus,)`` the number of each in its corpus; -1 where it is of none.
 
     Raises:
@@ -89,7 +89,7 @@ class PackedStimuli:
                 got=" and ".join(sorted({kind_of(one).names[0] for one in shown})),
                 remedy="Keep them in two Exemplars.",
             )
-        return cls(packed(shown) if shown else kind_named("text").bare(packed(shown)), own)
+        return cls(pack_stimuli(shown) if shown else find_kind("text").bare(pack_stimuli(shown)), own)
 
     @classmethod
     def read(cls, arrays: Mapping[str, np.ndarray]) -> "PackedStimuli":

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from patchclamp.core.checks import subject_of
-from patchclamp.core.conditions import Pool, condition_matrix, only_site
+from patchclamp.core.conditions import Pool, check_cases, condition_matrix, only_site
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
 from patchclamp.core.method import Cost, Method, Paper, Sizes
@@ -125,14 +125,7 @@ def _read_labels(recording: Recording, labels: Task, split: Split) -> tuple[tupl
             got=f"case {bare} without one" if bare is not None else f"{len(names)} class",
             remedy="Case(shown, label=…) labels a case; record only stimuli that have a label.",
         )
-    for i, (stimulus, case) in enumerate(zip(recording.stimuli, labels.cases, strict=True)):
-        text = getattr(stimulus, "text", None)
-        if text is not None and isinstance(case.shown, str) and case.shown != text:
-            raise PatchclampError(
-                expected="labels of the stimuli that were recorded, in the same order",
-                got=f"{case.shown!r:.40} beside {text!r:.40} at {i}",
-                remedy="Record the task's own cases.",
-            )
+    check_cases(recording, labels.cases)
     return names, np.array([names.index(case.label) for case in labels.cases])
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,8 +11,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from patchclamp.core.basis import Basis
+from patchclamp.core.checks import one_of
 from patchclamp.core.dictionary import Dictionary
-from patchclamp.core.disk import built_aside, refuse_occupied, refuse_write, write_durably
+from patchclamp.core.disk import build_aside, refuse_occupied, refuse_write, write_durably
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.unit import slug
 from patchclamp.decompose.layouts import gemma_scope, saelens, sparsify
@@ -22,7 +23,7 @@ from patchclamp.decompose.layouts.hooks import hook_of, hookpoint_of
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import CONDITIONS, HOOKS, in_stream, resolve_sites
 
-__all__ = ["LAYOUTS", "Layout", "locate", "open_dictionary", "write_dictionary"]
+__all__ = ["LAYOUTS", "Layout", "convert_basis", "locate", "open_dictionary", "write_dictionary"]
 
 Layout = Literal["saelens", "sparsify", "patchclamp"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -70,8 +71,10 @@ def open_dictionary(
     """
     folder = locate(source)
     if (folder / OWN).is_file():
-        found = Dictionary.load(folder)
-        named = found if site is None and reads is None and name is None else _rename(found, site, reads, name)
+        dictionary = Dictionary.load(folder)
+        named = (
+            dictionary if site is None and reads is None and name is None else _rename(dictionary, site, reads, name)
+        )
         return _settle(named, center, prepend_bos)
     places = [folder] if _layout(folder) else [p for p in sorted(folder.iterdir()) if p.is_dir() and _layout(p)]
     if not places:
@@ -112,10 +115,10 @@ def open_dictionary(
     subject = own.get("subject") if isinstance(own.get("subject"), dict) else {"slug": part.model, "hash": ""}
     about = {"layout": layout, "from": str(source), **{k: v for k, v in part.about.items() if k != "patchclamp"}}
     about |= {CONDITIONS: dict(told[0]), **({HOOKS: hooks} if hooks else {})}
-    found = Dictionary(
+    dictionary = Dictionary(
         bases, {str(k): str(v) for k, v in subject.items()}, str(own.get("method", METHODS[first.activation])), about
     )
-    return _settle(found, center, prepend_bos, foreign=not own)
+    return _settle(dictionary, center, prepend_bos, foreign=not own)
 
 
 def write_dictionary(
@@ -140,14 +143,63 @@ def write_dictionary(
     Cost: one copy of the weights.
     """
     place = Path(folder)
-    if layout not in LAYOUTS:
-        raise PatchclampError(expected=f"a layout among {', '.join(LAYOUTS)}", got=repr(layout), remedy="Choose one.")
+    one_of("layout", layout, LAYOUTS)
     refuse_occupied(place)
     try:
-        with built_aside(place) as part:
+        with build_aside(place) as part:
             return [place / folder.relative_to(part) for folder in _write(dictionary, part, layout, model)]
     except OSError as problem:
         raise refuse_write(place, problem) from problem
+
+
+def convert_basis(
+    source: str | Path | Dictionary,
+    out: str | Path,
+    to: str = "patchclamp",
+    *,
+    model: Any = None,
+    note: Callable[[str], None] | None = None,
+    **known: Any,
+) -> list[Path]:
+    """Convert a dictionary to the layout of another library, or another library's to patchclamp's own.
+
+    Args:
+        source: a dictionary, or where one lies, as for ``open_dictionary``.
+        out: a new or empty folder.
+        to: ``saelens``, ``sparsify`` or ``patchclamp``.
+        model: the model that it is of, whose norms decide what the other library calls a place.
+        note: called with a sentence for each thing that is assumed.
+        known: what the folder does not tell, as ``open_dictionary`` takes it: ``site``, ``reads``, ``name``,
+            ``center``, ``prepend_bos``.
+
+    Returns:
+        list[Path]: the folders that were written, one for each site where the library keeps one coder to a folder.
+
+    Raises:
+        PatchclampError: nothing there, no dictionary, a library that has no such coder, or a folder that is not empty.
+
+    Cost: one copy of the weights.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> basis = Basis("lab", "directions", np.eye(2), np.eye(2), np.zeros(2), np.zeros(2), activation="relu")
+        >>> dictionary = Dictionary({"blocks.0.resid_out": basis}, {"slug": "cat"}, "by hand")
+        >>> [folder] = convert_basis(dictionary, Path(mkdtemp()) / "there", "saelens")
+        >>> open_dictionary(convert_basis(folder, Path(mkdtemp()) / "back")[0]).single().name
+        'lab'
+    """
+    found = source if isinstance(source, Dictionary) else open_dictionary(source, **known)
+    notes = [str(line) for line in found.about.get("assumed") or ()]
+    beside_norms = [site for site in found.bases if site.rpartition(".")[2] in ("write", "resid_mid")]
+    if model is None and to != "patchclamp" and beside_norms:
+        named = "they keep their own names" if to == "sparsify" else "named as if norms stood before attention and MLP"
+        notes.append(
+            f"what {to} calls {', '.join(beside_norms[:4])} depends on the model's norms; {named} (a model names them)"
+        )
+    if note is not None:
+        for line in notes:
+            note(line)
+    return write_dictionary(found, out, to, model=model)
 
 
 def _write(dictionary: Dictionary, place: Path, layout: str, model: Any) -> list[Path]:
@@ -230,13 +282,15 @@ def locate(source: str | Path) -> Path:
     return fetched / under
 
 
-def _settle(found: Dictionary, center: bool | None, prepend_bos: bool | None, *, foreign: bool = False) -> Dictionary:
+def _settle(
+    dictionary: Dictionary, center: bool | None, prepend_bos: bool | None, *, foreign: bool = False
+) -> Dictionary:
     """Return a dictionary with what is known and what is assumed of its input, the mean taken off where it was."""
     given = {k: v for k, v in (("centred", center), ("prepend_bos", prepend_bos)) if v is not None}
     if not given and not foreign:
-        return found
-    conditions = {**(found.about.get(CONDITIONS) or {}), **given}
-    reading = {site: basis.reads or site for site, basis in found.bases.items()}
+        return dictionary
+    conditions = {**(dictionary.about.get(CONDITIONS) or {}), **given}
+    reading = {site: basis.reads or site for site, basis in dictionary.bases.items()}
     streams = [site for site, read in reading.items() if in_stream(read)]
     if center and not streams:
         raise PatchclampError(
@@ -245,11 +299,11 @@ def _settle(found: Dictionary, center: bool | None, prepend_bos: bool | None, *,
             remedy="Leave --center out: center_writing_weights changes nothing there.",
         )
     fold = conditions.get("centred") and (foreign or center)
-    bases = {site: centre(basis) if fold and site in streams else basis for site, basis in found.bases.items()}
-    about = {k: v for k, v in found.about.items() if k != ASSUMED}
-    assumed = assume(conditions, list(reading.values())) if foreign or ASSUMED in found.about else []
+    bases = {site: centre(basis) if fold and site in streams else basis for site, basis in dictionary.bases.items()}
+    about = {k: v for k, v in dictionary.about.items() if k != ASSUMED}
+    assumed = assume(conditions, list(reading.values())) if foreign or ASSUMED in dictionary.about else []
     more = {ASSUMED: assumed} if assumed else {}
-    return replace(found, bases=bases, about={**about, CONDITIONS: conditions, **more})
+    return replace(dictionary, bases=bases, about={**about, CONDITIONS: conditions, **more})
 
 
 def _refuse_pickles(folder: Path) -> None:
@@ -277,16 +331,16 @@ def _read(folder: Path, source: str) -> Part:
     return saelens.read(folder) if layout == "saelens" else sparsify.read(folder)
 
 
-def _rename(found: Dictionary, site: str | None, reads: str | None, name: str | None) -> Dictionary:
+def _rename(dictionary: Dictionary, site: str | None, reads: str | None, name: str | None) -> Dictionary:
     """Return a dictionary of our own under another name or at another site."""
-    if len(found.bases) > 1 and (site or reads):
+    if len(dictionary.bases) > 1 and (site or reads):
         raise PatchclampError(
             expected="one basis where a site is named",
-            got=f"{len(found.bases)}",
+            got=f"{len(dictionary.bases)}",
             remedy="Leave --site and --reads out.",
         )
     bases = {
         site or path: replace(basis, name=name or basis.name, reads=(reads or basis.reads) if basis.reads else None)
-        for path, basis in found.bases.items()
+        for path, basis in dictionary.bases.items()
     }
-    return Dictionary(bases, found.subject, found.method, found.about, found.curves)
+    return Dictionary(bases, dictionary.subject, dictionary.method, dictionary.about, dictionary.curves)

@@ -61,7 +61,7 @@ def explained_variance(
     variance = np.bincount(owner, ((y - y.mean(0, dtype=np.float64)) ** 2).sum(1))
     draw = np.random.default_rng(seed)
 
-    def squares(one: Basis, number: int) -> Float[np.ndarray, " stimulus"]:
+    def missed_squares(one: Basis, number: int) -> Float[np.ndarray, " stimulus"]:
         progress(number, 1 + options.n_random)
         sums: np.ndarray = np.bincount(owner, squares_missed(one, x, y))
         return sums
@@ -69,9 +69,12 @@ def explained_variance(
     def share(rows: Float[np.ndarray, "stimulus 2"]) -> float:
         return float(1 - rows[:, 0].sum() / rows[:, 1].sum())
 
-    own = np.stack([squares(basis, 1), variance], 1)
+    own = np.stack([missed_squares(basis, 1), variance], 1)
     null = np.array(
-        [share(np.stack([squares(turn_basis(basis, draw), 2 + i), variance], 1)) for i in range(options.n_random)]
+        [
+            share(np.stack([missed_squares(turn_basis(basis, draw), 2 + i), variance], 1))
+            for i in range(options.n_random)
+        ]
     )
     interval = bootstrap_interval(own, share, n_resamples=500, seed=seed)
     return estimate_beside_null(

@@ -7,11 +7,11 @@ import numpy as np
 from patchclamp.core.basis import Basis
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.estimate import Estimate
+from patchclamp.core.matching import match
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.stats import mean_interval
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.matching import match
 from patchclamp.evaluate.null import estimate_beside_null
 from patchclamp.evaluate.rows import turn_basis
 
@@ -50,6 +50,11 @@ def feature_recovery(
     which one direction cannot win twice; the null is ours.
 
     Cost: 1 + n_random assignments of planted times units.
+
+    Example:
+        >>> eye = Basis("b", "directions", decoder=np.eye(4, dtype=np.float32))
+        >>> feature_recovery(eye, eye, FeatureRecoveryOptions(), progress=lambda *_: None).value
+        1.0
     """
     if planted.decoder is None:
         raise PatchclampError(expected="planted directions", got=planted.kind, remedy="Give them as a Basis.")
@@ -57,11 +62,11 @@ def feature_recovery(
 
     def cosines(one: Basis, number: int) -> np.ndarray:
         assert one.decoder is not None
-        found = np.zeros(len(known))
+        cosines_of = np.zeros(len(known))
         places, _, values = match(known, one.decoder.astype(np.float64))
-        found[places] = values
+        cosines_of[places] = values
         progress(number, 1 + options.n_random)
-        return found
+        return cosines_of
 
     turned = [turn_basis(basis, draw) for _ in range(options.n_random)]
     own = cosines(basis, 1)
@@ -90,5 +95,5 @@ METHOD = Method(
     calibrated_on=("superposition",),
     must_show="a trained coder comes nearer to planted features than the same one turned at random",
     must_miss={"superposition:noise": "activity without features has none to be found"},
-    sources=("evaluate/null.py", "evaluate/rows.py", "evaluate/matching.py"),
+    sources=("evaluate/null.py", "evaluate/rows.py", "core/matching.py"),
 )

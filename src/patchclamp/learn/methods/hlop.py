@@ -1,8 +1,9 @@
 """Learn tasks one after another along directions that earlier tasks' activity does not use (HLOP)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method import Cost, Method, Paper, Sizes
 from patchclamp.core.options import option
 from patchclamp.core.stream import Stage, Stream
-from patchclamp.core.subject import Progress
+from patchclamp.core.subject import Keep, Progress, keep_nothing
 from patchclamp.core.training import Curve, Training
 from patchclamp.subjects.protocols import Trains
 from patchclamp.train import Objective, Plan, train
@@ -38,7 +39,15 @@ class HLOPOptions:
     )
 
 
-def hlop(subject: Trains, stream: Stream, options: HLOPOptions, *, seed: int = 0, progress: Progress) -> Training:
+def hlop(
+    subject: Trains,
+    stream: Stream,
+    options: HLOPOptions,
+    *,
+    seed: int = 0,
+    progress: Progress,
+    keep: Keep = keep_nothing,
+) -> Training:
     r"""Learn the tasks of a stream one after another by Hebbian orthogonal projection.
 
     Every linear layer keeps rows Q ``(M, N)`` that span what its inputs x did in earlier tasks. Its weights learn from
@@ -55,6 +64,7 @@ def hlop(subject: Trains, stream: Stream, options: HLOPOptions, *, seed: int = 0
         options: rows, rates and counts.
         seed: of weights, new rows, and the order of examples.
         progress: called with tasks done and in all.
+        keep: where weights, rows and accuracy are kept after every task.
 
     Returns:
         Training: accuracy after and on every task. Curves, at the step at which a task ended: ``task N/loss``;
@@ -75,22 +85,19 @@ def hlop(subject: Trains, stream: Stream, options: HLOPOptions, *, seed: int = 0
         _draw(module, seed)
     kept, frozen = module.training, [p for p in module.parameters() if not _is_learnt(p, layers)]
     needed = [p.requires_grad for p in frozen]
-    accuracy, seen, steps = [_test(module, stream, dtype)], [], 0
+    learning = _Learning(module, stream, layers, options, seed, dtype)
+    # Whatever the weights are now, an interrupted training goes on from those that it began with.
+    accuracy, steps = [learning.restore(keep("task-00000", lambda: learning.state(0.0)))[0]], 0
     curves: dict[str, Curve] = {}
+    seen: list[tuple[int, tuple[float, float, float] | None]] = []
     try:
         for p in frozen:
             p.requires_grad_(False)
         for t, stage in enumerate(stream):
-            draw = np.random.default_rng((seed, t))
-            for layer in layers:
-                layer.begin(draw)
-            with _listening(layers):
-                loss = _fit(module, stage, layers, options, draw, dtype)
+            found, loss = learning.restore(keep(f"task-{t + 1:05d}", partial(learning.learn, t)))
             steps += options.passes * _n_batches(stage, options)
             curves[f"task {t + 1}/loss"] = ((steps, loss),)
-            for layer in layers:
-                layer.end()
-            accuracy.append(_test(module, stream, dtype))
+            accuracy.append(found)
             seen.append((steps, layers[0].state()))
             progress(t + 1, len(stream))
     finally:
@@ -166,6 +173,55 @@ class Layer:
         overlap = float(((self.old @ components) ** 2).sum() / n)
         apart = float((self.old @ self.old.T - torch.eye(n).to(self.old)).abs().max())
         return float(n), overlap, apart
+
+
+@dataclass(frozen=True, eq=False)
+class _Learning:
+    """Go from the state after one task to that after the next, as arrays that can be kept."""
+
+    module: nn.Module
+    stream: Stream
+    layers: list[Layer]
+    options: HLOPOptions
+    seed: int
+    dtype: torch.dtype
+
+    def learn(self, t: int) -> dict[str, np.ndarray]:
+        """Learn a task, and return the state after it."""
+        draw = np.random.default_rng((self.seed, t))
+        for layer in self.layers:
+            layer.begin(draw)
+        with _listening(self.layers):
+            loss = _fit(self.module, self.stream.stages[t], self.layers, self.options, draw, self.dtype)
+        for layer in self.layers:
+            layer.end()
+        return self.state(loss)
+
+    def state(self, loss: float) -> dict[str, np.ndarray]:
+        """Return everything that later tasks depend on, with the loss and the accuracy on every task."""
+        found = {f"weights/{name}": x.detach().cpu().numpy() for name, x in self.module.state_dict().items()}
+        for i, layer in enumerate(self.layers):
+            found |= {
+                f"layer-{i}/old": layer.old.numpy(force=True),
+                f"layer-{i}/scatter": layer.scatter.numpy(force=True),
+            }
+            found[f"layer-{i}/first"] = np.array(layer.first)
+        return {**found, "loss": np.array(loss), "accuracy": np.array(_test(self.module, self.stream, self.dtype))}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, np.ndarray]) -> tuple[tuple[float, ...], float]:
+        """Go to a state; return its accuracy on every task, and its loss."""
+        weights = {name: x for name, x in state.items() if name.startswith("weights/")}
+        own = self.module.state_dict()
+        own |= {name.removeprefix("weights/"): torch.as_tensor(x) for name, x in weights.items()}
+        self.module.load_state_dict(own)
+        for i, layer in enumerate(self.layers):
+            like = layer.module.weight
+            layer.old, layer.scatter = (
+                torch.as_tensor(state[f"layer-{i}/{name}"]).to(like) for name in ("old", "scatter")
+            )
+            layer.first = bool(state[f"layer-{i}/first"])
+        return tuple(map(float, state["accuracy"])), float(state["loss"])
 
 
 @contextmanager
@@ -292,4 +348,5 @@ METHOD = Method(
         "learner-subspaces:shared": "all tasks lie in one subspace, outside of which nothing can be learnt",
     },
     default_for=("learn",),
+    resumable=True,
 )

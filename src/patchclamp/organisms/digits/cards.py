@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from patchclamp.core.stats import wilson_interval
 from patchclamp.organisms.digits.train import CLASSES, split
-from patchclamp.organisms.training import training_of
+from patchclamp.organisms.training import read_training
 from patchclamp.subjects.images import DIGITS, digits
 from patchclamp.subjects.loading import load_vision_model
 from patchclamp.subjects.vision import VisionModel
@@ -74,7 +74,7 @@ def write_card(folder: Path, name: str) -> dict[str, Any]:
     Cost: that of ``evaluate``.
     """
     model = load_vision_model(str(folder), dtype="float32")
-    made = training_of(folder)
+    made = read_training(folder)
     _, held_out = split()
     asked = int(held_out[0])
     _, labels = digits()

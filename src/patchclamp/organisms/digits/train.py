@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from patchclamp.core.errors import PatchclampError
-from patchclamp.organisms.training import decaying
+from patchclamp.organisms.training import weight_decay_groups
 from patchclamp.subjects.images import digits
 from patchclamp.train import Objective, Plan
 from patchclamp.train import train as train_modules
@@ -118,7 +118,7 @@ def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] 
     prepare = processor(recipe.name)
     stacked = np.stack([np.asarray(picture.pixels)[None] for picture in pictures])
     shown, _ = split()
-    pixels = torch.from_numpy(np.stack([_prepared(prepare, stacked[i]) for i in shown]))
+    pixels = torch.from_numpy(np.stack([_preprocess(prepare, stacked[i]) for i in shown]))
     targets = torch.tensor([labels[i] for i in shown])
     start = time.monotonic()
     with torch.random.fork_rng(devices=[]):
@@ -132,7 +132,7 @@ def train(recipe: Recipe, folder: Path, *, progress: Callable[[int, int], None] 
     return folder
 
 
-def _prepared(prepare: Any, pixels: np.ndarray) -> np.ndarray:
+def _preprocess(prepare: Any, pixels: np.ndarray) -> np.ndarray:
     found = prepare(pixels, input_data_format="channels_first", return_tensors="np")["pixel_values"][0]
     return np.asarray(found, dtype=np.float32)
 
@@ -153,13 +153,13 @@ def _fit(
         while True:
             chosen = torch.randint(len(pixels), (recipe.images,), generator=draws)
             dy, dx = (int(i) * step_of_one for i in torch.randint(-1, 2, (2,), generator=draws))
-            yield _moved(pixels[chosen], dy, dx), targets[chosen]
+            yield _shift(pixels[chosen], dy, dx), targets[chosen]
 
     def loss(batch: tuple[Tensor, Tensor], _step: int) -> Tensor:
         return cross_entropy(model(batch[0]).logits, batch[1], label_smoothing=recipe.smoothing)
 
     def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(decaying(parameters, recipe.decay), lr=recipe.rate)
+        return torch.optim.AdamW(weight_decay_groups(parameters, recipe.decay), lr=recipe.rate)
 
     def share(step: int, steps: int) -> float:
         return min((step + 1) / (steps // 20 + 1), (1 + math.cos(math.pi * (step / steps))) / 2)
@@ -168,7 +168,7 @@ def _fit(
     train_modules(Objective(model, loss, optimizer, share), batches(), plan, progress=progress)
 
 
-def _moved(x: Float[Tensor, "image channel y x"], dy: int, dx: int) -> Float[Tensor, "image channel y x"]:
+def _shift(x: Float[Tensor, "image channel y x"], dy: int, dx: int) -> Float[Tensor, "image channel y x"]:
     """Return images moved down and to the right, black where nothing comes in."""
     side = x.shape[-1]
     wide = pad(x, (side, side, side, side), value=-1.0)

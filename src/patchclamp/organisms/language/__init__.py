@@ -14,7 +14,7 @@ from patchclamp.core.task_files import measure_of
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.documents import TASKS, documents
 from patchclamp.organisms.language.evaluate import Item, evaluate, items
-from patchclamp.organisms.language.labelled import Labelled, labelled
+from patchclamp.organisms.language.labelled import Labelled, label_documents
 from patchclamp.organisms.language.train import NAMES
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.loading import load_language_model
@@ -121,7 +121,7 @@ def text(
         True
     """
     rules = model.tokenizer.bare if model is not None else _rules(name)
-    return labelled(islice(documents(seed, held_out=held_out), n), rules)
+    return label_documents(islice(documents(seed, held_out=held_out), n), rules)
 
 
 def tasks(task: str, n: int = 500, *, seed: int = 0, held_out: bool = True, name: str = NAMES[0]) -> list[Item]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.evaluate import evaluate
-from patchclamp.organisms.training import training_of
+from patchclamp.organisms.training import read_training
 from patchclamp.subjects.loading import load_language_model
 
 WHAT = {
@@ -38,7 +38,7 @@ def write_card(folder: Path, name: str, *, n: int = 500, documents_read: int = 6
     Cost: that of ``evaluate``.
     """
     model = load_language_model(str(folder), dtype="float32")
-    made = training_of(folder)
+    made = read_training(folder)
     found: dict[str, Any] = {
         "name": name,
         "circuit": "language",

@@ -8,13 +8,13 @@ from patchclamp.organisms.language import words
 from patchclamp.organisms.language.labelled_line import Line, Mark
 
 PROGRAMMING = ("python", "cpp", "julia", "java")
-VARIABLES = words.listed(
+VARIABLES = words.split_words(
     "a b c d k m n p q r s t u v w x y z total count size sum limit value score length width depth"
 )
-FUNCTIONS = words.listed("add join scale merge shift blend")
-LISTS = words.listed("items values points marks rows")
+FUNCTIONS = words.split_words("add join scale merge shift blend")
+LISTS = words.split_words("items values points marks rows")
 KEYWORDS = frozenset(
-    words.listed(
+    words.split_words(
         "def return if else while for in print function end println using import include int std cout string String "
         "static void begin System out new public class range auto"
     )
@@ -165,7 +165,7 @@ def program(rng: Random, language: str) -> Line:
     return _line(language, text, task="program", template=language, filler=(text,))
 
 
-def closing(rng: Random, language: str) -> Line:
+def close_program(rng: Random, language: str) -> Line:
     """Continue a program where only one sign or keyword can come: brackets, the colon, the semicolon, ``end``."""
     x, y, f = *rng.sample(VARIABLES, 2), rng.choice(FUNCTIONS)
     name, n = rng.choice(LISTS), str(rng.randrange(10))
@@ -224,7 +224,7 @@ def closing(rng: Random, language: str) -> Line:
 
 
 def _closer(language: str) -> Callable[[Random], Line]:
-    return lambda rng: closing(rng, language)
+    return lambda rng: close_program(rng, language)
 
 
 CODE_TASKS = {language: _closer(language) for language in PROGRAMMING}

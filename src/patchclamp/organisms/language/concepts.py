@@ -123,7 +123,7 @@ def _lexicon(language: str) -> dict[str, frozenset[str]]:
     if language == "english":
         _english(add)
         return {word: frozenset(concepts) for word, concepts in found.items()}
-    for noun in words.translated():
+    for noun in words.translated_nouns():
         word, gender = noun.said(language)
         add(word, noun.kind, _GENDER[gender])
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS):

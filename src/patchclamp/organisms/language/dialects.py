@@ -10,7 +10,7 @@ from patchclamp.core.task import Case, Task
 from patchclamp.organisms.language import words
 from patchclamp.organisms.language.code import PROGRAMMING, VARIABLES, assign, program
 from patchclamp.organisms.language.concepts import concepts_of
-from patchclamp.organisms.language.translation import said
+from patchclamp.organisms.language.translation import write_translations
 
 LONGEST = 110
 """Characters of an example, so that it stays within the organisms' 64 tokens."""
@@ -54,7 +54,9 @@ def examples(wanted: str, other: str, n: Positive = 60, *, seed: Natural = 0) ->
         both = []
         for language in (wanted, other):
             rng = Random(f"dialects/{seed}/{i}")
-            both.append(program(rng, language).text if sort is PROGRAMMING else said(rng, (language,))[0].text)
+            both.append(
+                program(rng, language).text if sort is PROGRAMMING else write_translations(rng, (language,))[0].text
+            )
         if max(map(len, both)) <= LONGEST:
             for language, text in zip((wanted, other), both, strict=True):
                 found[language].append(text)
@@ -112,7 +114,7 @@ def read_dialect(text: str) -> str:
 def _own_words() -> dict[str, frozenset[str]]:
     """Return the words that one natural language alone has."""
     listed = {noun.word for noun in words.nouns()} | {noun.plural for noun in words.nouns()}
-    listed |= {noun.said(tongue)[0] for noun in words.translated() for tongue in words.LANGUAGES}
+    listed |= {noun.said(tongue)[0] for noun in words.translated_nouns() for tongue in words.LANGUAGES}
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS, words.SAID):
         listed |= {word for english, row in table.items() for word in (english, *row.split())}
     for table in (words.FUNCTION, *words.FUNCTION_ABROAD.values()):

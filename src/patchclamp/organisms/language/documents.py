@@ -6,11 +6,11 @@ from random import Random
 
 from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.language.code import CHANCE_CODE, CODE_TASKS, PROGRAMMING, program
-from patchclamp.organisms.language.labelled_line import Line, Mark, opened, settle
+from patchclamp.organisms.language.labelled_line import Line, Mark, add_opening, settle
 from patchclamp.organisms.language.reasoning import reasoning
 from patchclamp.organisms.language.sentences import sentence, series
 from patchclamp.organisms.language.tasks import CHANCE, ENGLISH_TASKS, two_hop
-from patchclamp.organisms.language.translation import ABROAD_TASKS, CHANCE_ABROAD, TONGUES, said
+from patchclamp.organisms.language.translation import ABROAD_TASKS, CHANCE_ABROAD, TONGUES, write_translations
 from patchclamp.organisms.language.words import LANGUAGES
 from patchclamp.organisms.language.world import world
 
@@ -85,13 +85,13 @@ def _lines(kind: str, rng: Random, held_out: bool) -> list[Line]:
     if kind in TASKS:
         line = line_of(kind, rng, held_out=held_out)
         natural = kind not in CODE_TASKS
-        return [opened(line, rng.choice(OPENINGS))] if natural and rng.random() < OPENED else [line]
+        return [add_opening(line, rng.choice(OPENINGS))] if natural and rng.random() < OPENED else [line]
     wanted = rng.choice((1, 1, 2)) if kind == "sentence" else 1
     found: list[Line] = []
     while len(found) < wanted:
         if kind == "said":
             spoken = ("english", rng.choice(TONGUES)) if rng.random() < 0.5 else (rng.choice(LANGUAGES),)
-            drawn = said(rng, spoken if rng.random() < 0.7 else spoken[::-1])
+            drawn = write_translations(rng, spoken if rng.random() < 0.7 else spoken[::-1])
         else:
             drawn = [
                 sentence(rng)
@@ -126,6 +126,6 @@ def documents(seed: int, *, held_out: bool = False) -> Iterator[Document]:
         yield document(rng, held_out=held_out)
 
 
-def unasked(name: str) -> bool:
+def is_unasked(name: str) -> bool:
     """Say whether no two-hop question about a person is in the training text."""
     return name in world().unasked

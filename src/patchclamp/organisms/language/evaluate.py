@@ -12,8 +12,8 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.stats import wilson_interval
 from patchclamp.organisms.language.code import CODE_TASKS
 from patchclamp.organisms.language.documents import CHANCES, OPENINGS, TASKS, documents, line_of
-from patchclamp.organisms.language.labelled import Labelled, labelled
-from patchclamp.organisms.language.labelled_line import Line, opened
+from patchclamp.organisms.language.labelled import Labelled, label_documents
+from patchclamp.organisms.language.labelled_line import Line, add_opening
 from patchclamp.organisms.language.neurons import best_neurons
 from patchclamp.subjects.language import LanguageModel
 
@@ -67,7 +67,7 @@ def items(task: str, rules: Any, n: int = 500, *, seed: int = 0, held_out: bool 
     for _ in range(40 * n):
         line = line_of(task, rng, held_out=held_out)
         if line.prompt in found and task not in CODE_TASKS:
-            line = opened(line, rng.choice(OPENINGS))
+            line = add_opening(line, rng.choice(OPENINGS))
         item = None if line.prompt in found else _item(line, rules)
         if item is not None:
             found[item.clean] = item
@@ -186,7 +186,7 @@ def evaluate(model: LanguageModel, *, n: int = 500, documents_read: int = 6000, 
 
     Cost: a minute or two on one core.
     """
-    texts = labelled(islice(documents(seed, held_out=True), documents_read), model.tokenizer.bare)
+    texts = label_documents(islice(documents(seed, held_out=True), documents_read), model.tokenizer.bare)
     return {
         "tasks": accuracies(model, n, seed=seed),
         "loss": round(loss(model, texts), 4),

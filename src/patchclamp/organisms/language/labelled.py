@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.organisms.language.concepts import CONCEPTS
 from patchclamp.organisms.language.documents import Document
-from patchclamp.organisms.language.tokens import aligned
+from patchclamp.organisms.language.tokens import align_concepts
 from patchclamp.subjects.text import Tokenizer
 
 
@@ -38,12 +38,12 @@ class Labelled:
         return np.array([[name in true for name in CONCEPTS] for true in self.concepts], dtype=bool)
 
 
-def labelled(written: Iterable[Document], rules: Any) -> list[Labelled]:
+def label_documents(written: Iterable[Document], rules: Any) -> list[Labelled]:
     """Turn documents into stimuli with labels, with a tokenizer of transformers."""
     tokenizer = Tokenizer(rules)
     found = []
     for document in written:
         stimulus = tokenizer.stimulus(document.text)
-        concepts, ends = aligned(stimulus.spans, document.text, document.marks)
+        concepts, ends = align_concepts(stimulus.spans, document.text, document.marks)
         found.append(Labelled(stimulus, concepts, np.array(ends, dtype=bool)))
     return found

@@ -145,7 +145,7 @@ def fill(
     return Line(text, marks, task, template, filler, cut, answer, wrong, corrupted, *right)
 
 
-def opened(line: Line, opening: str) -> Line:
+def add_opening(line: Line, opening: str) -> Line:
     """Put an opening such as "Yes," before a line; the pair that is held out stays the same."""
     text, marks, _ = write(opening + " ", {})
     shift = len(text)

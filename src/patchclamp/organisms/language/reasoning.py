@@ -32,7 +32,7 @@ HELD = (
     "{A} had the {x}. {A} gave it to {B}. [{B} gave it to {C}.] Now the {x} is with| {r}.",
     "First {A} had the {x}, then {B}, [and last {C}.] Now the {x} is with| {r}.",
 )
-BOXES = words.listed("box bag basket bucket drawer cabinet")
+BOXES = words.split_words("box bag basket bucket drawer cabinet")
 
 
 def reasoning(rng: Random) -> Line:

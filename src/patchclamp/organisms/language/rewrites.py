@@ -9,7 +9,7 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.recording import Recording
 from patchclamp.core.task import Case, Part, Task
 from patchclamp.organisms.language.documents import documents
-from patchclamp.organisms.language.labelled import labelled
+from patchclamp.organisms.language.labelled import label_documents
 from patchclamp.organisms.language.tasks import LIES, LIVES, WORKS
 from patchclamp.organisms.language.words import NAMES
 from patchclamp.organisms.language.world import CITIES, COUNTRIES, world
@@ -88,7 +88,7 @@ def background(model: LanguageModel, sites: str | Sequence[str], n: Positive = 6
 
     Cost: a forward pass per hundred documents.
     """
-    shown = [document.stimulus for document in labelled(islice(documents(0), n), model.tokenizer.bare)]
+    shown = [document.stimulus for document in label_documents(islice(documents(0), n), model.tokenizer.bare)]
     parts = [
         model.run(shown[i : i + BATCH], record=sites, logits=False).recording.to_numpy() for i in range(0, n, BATCH)
     ]

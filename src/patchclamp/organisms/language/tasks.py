@@ -80,12 +80,12 @@ MONTHS = (
     ("The {place} is closed in {c}, {d} and| {a}.", 1),
     ("{A} waited from {d} to the following month,| {a}.", 1),
 )
-SUBJECTS = tuple(noun for noun in words.translated() if noun.kind in ("object", "animal") and noun.word != "fish")
+SUBJECTS = tuple(noun for noun in words.translated_nouns() if noun.kind in ("object", "animal") and noun.word != "fish")
 """Nouns of which both numbers are one token each."""
-PREPOSITIONS = words.listed("near behind beside under by with")
-CENTURIES = words.listed("12 13 14 15 16 17 18 19")
+PREPOSITIONS = words.split_words("near behind beside under by with")
+CENTURIES = words.split_words("12 13 14 15 16 17 18 19")
 LATEST_START = 90
-EVENTS = words.listed("war siege strike festival journey reign drought trial famine quarrel")
+EVENTS = words.split_words("war siege strike festival journey reign drought trial famine quarrel")
 YEARS = (
     "The {event} lasted from {c}{y} to {c}|{z}.",
     "The {event} began in {c}{y} and ended in {c}|{z}.",
@@ -243,7 +243,7 @@ def pronouns(rng: Random) -> Line:
     return fill("pronouns", template, slots, (who,), answer=f" {right}", wrong=f" {wrong}", corrupt={"A": other})
 
 
-def _ordered(rng: Random, task: str, templates: Sequence[tuple[str, int]], series: Sequence[str]) -> Line:
+def _ordered_series(rng: Random, task: str, templates: Sequence[tuple[str, int]], series: Sequence[str]) -> Line:
     template, step = rng.choice(templates)
     n = len(series)
     i = rng.randrange(n)
@@ -262,12 +262,12 @@ def _ordered(rng: Random, task: str, templates: Sequence[tuple[str, int]], serie
 
 def days(rng: Random) -> Line:
     """Days of the week in order, forwards and backwards."""
-    return _ordered(rng, "days", DAYS, words.DAYS["english"])
+    return _ordered_series(rng, "days", DAYS, words.DAYS["english"])
 
 
 def months(rng: Random) -> Line:
     """Months of the year in order, forwards and backwards."""
-    return _ordered(rng, "months", MONTHS, words.MONTHS)
+    return _ordered_series(rng, "months", MONTHS, words.MONTHS)
 
 
 def years(rng: Random) -> Line:
@@ -349,7 +349,7 @@ def classes(rng: Random) -> Line:
     )
 
 
-def invented(rng: Random, n: int) -> list[str]:
+def invent_words(rng: Random, n: int) -> list[str]:
     """Make words that no lexicon holds, each with another first syllable."""
     return [first + rng.choice(words.SYLLABLES) for first in rng.sample(words.SYLLABLES, n)]
 
@@ -357,7 +357,7 @@ def invented(rng: Random, n: int) -> list[str]:
 def induction(rng: Random) -> Line:
     """A pair of invented words, and its first word again."""
     template = rng.choice(INDUCTION)
-    pool = invented(rng, 4)
+    pool = invent_words(rng, 4)
     x, y, z, w = pool
     first = "{x}|" in template or "the| {y}" in template
     slots = _Scene(rng, {name: (word, "invented") for name, word in zip("xyzw", pool, strict=True)})

@@ -25,9 +25,9 @@ _DOCUMENTS, _SEED, _PROMISED_TIMES = 12_000, 7, 400
 
 
 @cache
-def promised() -> tuple[str, ...]:
+def single_token_words() -> tuple[str, ...]:
     """List the words that are one token each, with the space before them."""
-    verbs = words.listed("is are was were has have looks look she he to of in on the The a and")
+    verbs = words.split_words("is are was were has have looks look she he to of in on the The a and")
     return tuple(
         dict.fromkeys(
             (
@@ -63,11 +63,11 @@ def train_tokenizer() -> Any:
     """
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_str(_trained())
+    return Tokenizer.from_str(_train_tokenizer())
 
 
 @cache
-def _trained() -> str:
+def _train_tokenizer() -> str:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     rules = Tokenizer(models.BPE())
@@ -88,7 +88,7 @@ def _trained() -> str:
     )
     rules.train_from_iterator(_corpus(), trainer)
     rules.post_processor = processors.TemplateProcessing(single=f"{BEGINNING} $A", special_tokens=[(BEGINNING, 0)])
-    broken = [word for word in promised() if len(rules.encode(word, add_special_tokens=False).ids) != 1]
+    broken = [word for word in single_token_words() if len(rules.encode(word, add_special_tokens=False).ids) != 1]
     if broken:
         raise PatchclampError(
             expected="one token for every promised word",
@@ -101,13 +101,13 @@ def _trained() -> str:
 def _corpus() -> Iterator[str]:
     for document in islice(documents(_SEED), _DOCUMENTS):
         yield document.text
-    for word in promised():
+    for word in single_token_words():
         yield f" {word}" * _PROMISED_TIMES
         if word.isdigit():
             yield f"{word}." * _PROMISED_TIMES  # the second half of a year has no space before it
 
 
-def aligned(
+def align_concepts(
     spans: Int[np.ndarray, "token 2"], text: str, marks: tuple[Mark, ...]
 ) -> tuple[tuple[frozenset[str], ...], tuple[bool, ...]]:
     """Give every token the concepts of the word that it is a piece of, and flag each word's last piece.

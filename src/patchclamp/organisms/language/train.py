@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from patchclamp.core.errors import PatchclampError
 from patchclamp.organisms.language.documents import documents
 from patchclamp.organisms.language.tokens import BEGINNING, VOCABULARY, train_tokenizer
-from patchclamp.organisms.training import decaying
+from patchclamp.organisms.training import weight_decay_groups
 from patchclamp.train import Objective, Plan
 from patchclamp.train import train as train_modules
 
@@ -202,7 +202,7 @@ def train(
     config = architecture(recipe.name)
     rules = rules or train_tokenizer()
     text = rows_of_text(rules, recipe.seed, recipe.documents, progress=writing)
-    model = fresh(config, recipe.seed).to(device).train()
+    model = make_untrained(config, recipe.seed).to(device).train()
     marks = _checkpoint_steps(recipe.steps) if checkpoints else set()
     start, losses = time.monotonic(), list[float]()
 
@@ -212,7 +212,9 @@ def train(
         return found
 
     def optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(decaying(parameters, recipe.decay), lr=recipe.rate, betas=(0.9, 0.98), fused=True)
+        return torch.optim.AdamW(
+            weight_decay_groups(parameters, recipe.decay), lr=recipe.rate, betas=(0.9, 0.98), fused=True
+        )
 
     def note(step: int, steps: int) -> None:
         if step in marks:
@@ -232,7 +234,7 @@ def train(
     return folder
 
 
-def fresh(config: Any, seed: int) -> Any:
+def make_untrained(config: Any, seed: int) -> Any:
     """Make an untrained model, the same one for the same seed."""
     from transformers import AutoModelForCausalLM
 
@@ -265,7 +267,7 @@ def _losses(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the loss that is followed, and the plain one, every token counted once."""
     cast = torch.autocast(rows.device.type, torch.bfloat16) if mixed else nullcontext()
-    positions, mask = apart(rows)
+    positions, mask = separate_documents(rows)
     with cast:
         logits = model(input_ids=rows.clamp(min=0), position_ids=positions, attention_mask=mask, use_cache=False).logits
     losses = losses_of(logits, rows)
@@ -273,7 +275,7 @@ def _losses(
     return (losses * weights[:, 1:]).sum() / (weights[:, 1:] * shown).sum(), losses.detach().sum() / shown.sum()
 
 
-def apart(
+def separate_documents(
     rows: Int[Tensor, "row token"],
 ) -> tuple[Int[Tensor, "row token"], Float[Tensor, "row 1 token token"]]:
     """Return positions and attention mask under which every document of a row is as if it stood alone.

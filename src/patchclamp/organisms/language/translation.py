@@ -122,7 +122,7 @@ def _capital(slot: Slot) -> Slot:
 
 
 def _dictionary() -> tuple[tuple[str, tuple[str, str, str]], ...]:
-    found = [(noun.word, tuple(noun.said(tongue)[0] for tongue in TONGUES)) for noun in words.translated()]
+    found = [(noun.word, tuple(noun.said(tongue)[0] for tongue in TONGUES)) for noun in words.translated_nouns()]
     for table in (words.ADJECTIVES, words.MOODS, words.COLOURS):
         found += [(word, tuple(words.adjective(word, tongue, "m") for tongue in TONGUES)) for word in table]
     for i, day in enumerate(words.DAYS["english"]):
@@ -158,15 +158,15 @@ def translation(rng: Random) -> Line:
 def continuation(rng: Random, language: str) -> Line:
     """A noun abroad, and the article or pronoun that its gender asks for."""
     template = rng.choice(CONTINUATION[language])
-    noun = rng.choice(words.translated())
+    noun = rng.choice(words.translated_nouns())
     gender = noun.said(language)[1]
     asks_pronoun = "| {it}" in template or "| {It}" in template
     article = {"m": 1, "f": 1, "n": 1} if not asks_pronoun else {"m": 2, "f": 2, "n": 2}
     form = {g: _ARTICLES[language][g][article[g]] for g in _ARTICLES[language]}
     if "| {It}" in template:
         form = {g: it.capitalize() for g, it in form.items()}
-    others = [o for o in words.translated() if form[o.said(language)[1]] != form[gender] and o.kind == noun.kind]
-    other = rng.choice(others or [o for o in words.translated() if form[o.said(language)[1]] != form[gender]])
+    others = [o for o in words.translated_nouns() if form[o.said(language)[1]] != form[gender] and o.kind == noun.kind]
+    other = rng.choice(others or [o for o in words.translated_nouns() if form[o.said(language)[1]] != form[gender]])
     adjectives = rng.sample(DESCRIBING, 2)
     slots = _noun_slots(noun, language) | {
         "A": rng.choice(words.NAMES),
@@ -185,11 +185,11 @@ def continuation(rng: Random, language: str) -> Line:
     )
 
 
-def said(rng: Random, languages: tuple[str, ...]) -> list[Line]:
+def write_translations(rng: Random, languages: tuple[str, ...]) -> list[Line]:
     """Say one content in several languages, a line each."""
     what = rng.choice(tuple(CONTENTS))
     kind = "place" if what == "in" else rng.choice(tuple(words.TRANSLATED))
-    pool = [noun for noun in words.translated() if noun.kind == kind]
+    pool = [noun for noun in words.translated_nouns() if noun.kind == kind]
     noun, second = rng.sample(pool, 2)
     who, verb = rng.choice(words.NAMES), rng.choice(tuple(words.SAID))
     adjectives, mood, day = rng.sample(DESCRIBING, 2), rng.choice(tuple(words.MOODS)), rng.randrange(7)

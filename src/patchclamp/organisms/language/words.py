@@ -4,18 +4,18 @@ from dataclasses import dataclass
 from functools import cache
 
 
-def listed(words: str) -> tuple[str, ...]:
+def split_words(words: str) -> tuple[str, ...]:
     """Split a list written with blanks."""
     return tuple(words.split())
 
 
 LANGUAGES = ("english", "french", "german", "spanish")
 
-WOMEN = listed(
+WOMEN = split_words(
     "Ann Beth Clara Dora Ella Fay Greta Helen Ida Jane Kate Lucy Mary Nora Olga Paula Rita Sara Tina Vera "
     "Wanda Zoe Alice Carol Diana Emma Flora Gina Hanna Irene Julia Karen Laura Mona Nina Ruth Sonia Tessa Ursula Yana"
 )
-MEN = listed(
+MEN = split_words(
     "Adam Ben Carl David Eric Frank George Henry Ivan Jack Karl Leo Mark Neil Oscar Paul Ralph Simon Tom Victor "
     "Walter Alan Bruno Colin Dennis Emil Felix Gavin Hugo Isaac James Kevin Louis Martin Noah Otto Peter Robert "
     "Stefan Thomas"
@@ -23,13 +23,13 @@ MEN = listed(
 NAMES = WOMEN + MEN
 
 DAYS = {
-    "english": listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday"),
-    "french": listed("lundi mardi mercredi jeudi vendredi samedi dimanche"),
-    "german": listed("Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag"),
-    "spanish": listed("lunes martes miércoles jueves viernes sábado domingo"),
+    "english": split_words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday"),
+    "french": split_words("lundi mardi mercredi jeudi vendredi samedi dimanche"),
+    "german": split_words("Montag Dienstag Mittwoch Donnerstag Freitag Samstag Sonntag"),
+    "spanish": split_words("lunes martes miércoles jueves viernes sábado domingo"),
 }
-MONTHS = listed("January February March April May June July August September October November December")
-NUMBERS = listed("two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred")
+MONTHS = split_words("January February March April May June July August September October November December")
+NUMBERS = split_words("two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty hundred")
 
 # English, French with gender, German with gender, Spanish with gender. French nouns begin with a consonant, so that
 # their article is never cut to l'.
@@ -156,8 +156,8 @@ COLOURS = {
     "grey": "gris grise grau gris gris",
     "violet": "violet violette lila morado morada",
 }
-OTHER_COLOURS = listed("pink golden silver purple scarlet crimson beige turquoise")
-OTHER_ADJECTIVES = listed(
+OTHER_COLOURS = split_words("pink golden silver purple scarlet crimson beige turquoise")
+OTHER_ADJECTIVES = split_words(
     "young tall short thin thick round flat soft hard wet dry quiet loud bright dark slow quick sharp smooth "
     "rough empty "
     "full cheap rich poor kind cruel brave shy proud lazy busy calm angry clever foolish gentle honest hungry thirsty "
@@ -166,7 +166,7 @@ OTHER_ADJECTIVES = listed(
     "wooden narrow wide deep shallow steep modern ancient holy sleepy careful nervous curious friendly"
 )
 
-REGULAR_VERBS = listed(
+REGULAR_VERBS = split_words(
     "walk look help clean open close push pull carry paint bake repair visit call follow thank answer ask "
     "want need like love hate enjoy play work rest wait talk shout whisper laugh smile jump dance climb sail travel "
     "return arrive move lift drop pack wash fix mend collect count measure check borrow sort polish "
@@ -255,7 +255,7 @@ FUNCTION_ABROAD = {
     },
 }
 
-SYLLABLES = listed("zor mip tal vek dax lum fep gri nup bok wug quo pim zat rel hox jiv sna tef kub")
+SYLLABLES = split_words("zor mip tal vek dax lum fep gri nup bok wug quo pim zat rel hox jiv sna tef kub")
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ def nouns(kind: str | None = None) -> tuple[Noun, ...]:
 
 
 @cache
-def translated() -> tuple[Noun, ...]:
+def translated_nouns() -> tuple[Noun, ...]:
     """List the nouns that have a word in every language."""
     return tuple(noun for noun in nouns() if noun.abroad)
 

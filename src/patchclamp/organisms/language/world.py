@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from patchclamp.organisms.language.words import MEN, NAMES, WOMEN, listed
+from patchclamp.organisms.language.words import MEN, NAMES, WOMEN, split_words
 
-COUNTRIES = listed("Velia Norland Ostria Kaldor Mirava Tersia Galmar Sunda")
-CITIES = listed(
+COUNTRIES = split_words("Velia Norland Ostria Kaldor Mirava Tersia Galmar Sunda")
+CITIES = split_words(
     "Arbon Belmar Corvik Dalem Elport Fennis Gorlan Hastel Isbury Jorvan Kelsey Lindon Morva Nessau Orlin Pelgrad"
 )
-DISHES = listed("soup cheese rice salad honey sausage pancake omelette")
-JOBS = listed("teacher doctor baker farmer painter singer nurse pilot sailor tailor judge dancer")
+DISHES = split_words("soup cheese rice salad honey sausage pancake omelette")
+JOBS = split_words("teacher doctor baker farmer painter singer nurse pilot sailor tailor judge dancer")
 UNASKED = 16
 _SEED = 20_26
 

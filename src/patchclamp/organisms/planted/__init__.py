@@ -33,7 +33,7 @@ def names() -> tuple[str, ...]:
 
 def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> LanguageModel:
     """Build a planted organism; see ``patchclamp.organisms.build``."""
-    _known(name)
+    _check_name(name)
     if dtype is not None and dtype not in DTYPES:
         raise PatchclampError(
             expected=f"a dtype among {', '.join(DTYPES)}", got=repr(dtype), remedy="Choose one of these."
@@ -42,7 +42,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
         raise PatchclampError(expected="a device that computes", got="'meta'", remedy="Use --device cpu.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    module, tokenizer = _made(name)
+    module, tokenizer = _build_module(name)
     try:
         module = module.to(device=device, dtype=DTYPES[dtype or "float32"])
     except (RuntimeError, AssertionError) as problem:
@@ -54,7 +54,7 @@ def build(name: str, *, device: str = "cpu", dtype: str | None = None) -> Langua
 
 def card(name: str) -> dict[str, Any]:
     """Say what is planted; see ``patchclamp.organisms.card``."""
-    _known(name)
+    _check_name(name)
     return cat.card() if name == "cat" else card_of(*_parts(name))
 
 
@@ -76,7 +76,7 @@ def truth(name: str) -> Graph:
     return cat.truth(subject) if name == "cat" else graph_of(_parts(name)[0], subject)
 
 
-def _made(name: str) -> tuple[Any, Any]:
+def _build_module(name: str) -> tuple[Any, Any]:
     """Return a module and its tokenizer."""
     if name == "cat":
         return cat.module(), cat.tokenizer()
@@ -89,7 +89,7 @@ def _parts(name: str) -> tuple[Circuit, str]:
     return CIRCUITS[circuit], architecture
 
 
-def _known(name: str) -> None:
+def _check_name(name: str) -> None:
     if name not in names():
         raise PatchclampError(
             expected=f"an organism among {', '.join(names())}", got=repr(name), remedy="Choose one of these."

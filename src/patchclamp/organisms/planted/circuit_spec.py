@@ -259,7 +259,7 @@ def _hadamard() -> Tensor:
 # -- what circuits have in common -------------------------------------------------------------------------------------
 
 
-def any_of(words: Iterable[str], weight: float = 1.0) -> dict[str, float]:
+def read_any(words: Iterable[str], weight: float = 1.0) -> dict[str, float]:
     """Return the reading that is ``weight`` on each of some words and 0 on others."""
     return dict.fromkeys(words, weight)
 
@@ -269,7 +269,7 @@ def sink(score: float) -> Match:
     return Match({ONE: score}, {BOS: 1.0})
 
 
-def same(words: Iterable[str], score: float, key: str = "{}") -> tuple[Match, ...]:
+def match_same_word(words: Iterable[str], score: float, key: str = "{}") -> tuple[Match, ...]:
     """Score a key that names the query's own word.
 
     Args:
@@ -280,27 +280,27 @@ def same(words: Iterable[str], score: float, key: str = "{}") -> tuple[Match, ..
     return tuple(Match({word: score}, {key.format(word): 1.0}) for word in words)
 
 
-def moved(words: Iterable[str], to: str) -> tuple[tuple[Reading, Written], ...]:
+def move_word(words: Iterable[str], to: str) -> tuple[tuple[Reading, Written], ...]:
     """Read which word stands at the source and write it on axes of its own, ``{}`` standing for the word."""
     return tuple(({word: 1.0}, {to.format(word): 1.0}) for word in words)
 
 
-def says(words: Iterable[str], logit: float) -> dict[str, Mapping[str, float]]:
+def promote_words(words: Iterable[str], logit: float) -> dict[str, Mapping[str, float]]:
     """Let each word's own axis, *say* and the word, promote it."""
     return {f"say {word}": {word: logit} for word in words}
 
 
-def follows(words: Iterable[str], logits: Mapping[str, float]) -> dict[str, Mapping[str, float]]:
+def promote_next(words: Iterable[str], logits: Mapping[str, float]) -> dict[str, Mapping[str, float]]:
     """Let each of some words promote what comes next."""
     return dict.fromkeys(words, logits)
 
 
 def previous_word(layer: int, index: int, words: Iterable[str]) -> Head:
     """Return the head that writes which word stands one position back; the first token looks at itself."""
-    return Head(layer, index, (), moved(words, "after {}"), Offset(1, 100.0))
+    return Head(layer, index, (), move_word(words, "after {}"), Offset(1, 100.0))
 
 
-def resting(layer: int, index: int) -> Head:
+def make_resting_head(layer: int, index: int) -> Head:
     """Return a head that attends to the first token from everywhere and writes what nothing reads."""
     return Head(layer, index, (sink(20.0),), (({BOS: 1.0}, {"rest": 1.0}),))
 
@@ -318,5 +318,5 @@ def detector(
         writes: coordinates written by a whole firing.
         beside: see ``Neuron``.
     """
-    fires = {ONE: -1.0, **any_of(words, activation + 1)}
+    fires = {ONE: -1.0, **read_any(words, activation + 1)}
     return Neuron(layer, index, fires, {axis: x / activation for axis, x in writes.items()}, beside=beside)

@@ -9,14 +9,14 @@ from patchclamp.organisms.planted.circuit_spec import (
     Decoy,
     Head,
     Match,
-    any_of,
     detector,
-    follows,
-    moved,
+    make_resting_head,
+    match_same_word,
+    move_word,
     previous_word,
-    resting,
-    same,
-    says,
+    promote_next,
+    promote_words,
+    read_any,
     sink,
 )
 
@@ -30,8 +30,8 @@ COPY = Circuit(
     what="One head attends from the last ' the' to the thing in the box and promotes it.",
     words=_COPY_WORDS,
     logits={
-        **says(_THINGS, 8.0),
-        **follows(_THINGS, {".": 5.0}),
+        **promote_words(_THINGS, 8.0),
+        **promote_next(_THINGS, {".": 5.0}),
         ".": {"<eos>": 5.0},
         "the": {"box": 3.0},
         "box": {"holds": 5.0},
@@ -40,8 +40,8 @@ COPY = Circuit(
     },
     heads=(
         previous_word(0, 0, _COPY_WORDS),
-        Head(1, 2, (Match({"the": 40.0}, any_of(_THINGS)), sink(20.0)), moved(_THINGS, "say {}")),
-        resting(1, 0),
+        Head(1, 2, (Match({"the": 40.0}, read_any(_THINGS)), sink(20.0)), move_word(_THINGS, "say {}")),
+        make_resting_head(1, 0),
     ),
     neurons=(
         detector(0, 6, _THINGS, 5.0, {"thing": 1.0}),
@@ -81,12 +81,12 @@ INDUCTION = Circuit(
     name="induction",
     what="A previous-word head marks what each word follows; an induction head finds what followed the last word.",
     words=_INDUCTION_WORDS,
-    logits={**says(_SEEN, 8.0), **follows(_FIRST, {"and": 2.0})},
+    logits={**promote_words(_SEEN, 8.0), **promote_next(_FIRST, {"and": 2.0})},
     heads=(
         previous_word(0, 1, _SEEN),
         # Not so sharp that gradients die in the softmax: at the answer the head looks aside by 2 per cent.
-        Head(1, 2, (*same(_SEEN, 12.0, "after {}"), sink(8.0)), moved(_SEEN, "say {}")),
-        resting(1, 0),
+        Head(1, 2, (*match_same_word(_SEEN, 12.0, "after {}"), sink(8.0)), move_word(_SEEN, "say {}")),
+        make_resting_head(1, 0),
     ),
     neurons=(
         detector(0, 3, _FIRST, 4.0, {"first name": 1.0}),
@@ -125,7 +125,7 @@ INDUCTION = Circuit(
 _PAST, _PRESENT = ("yesterday", "once"), ("today", "now")
 _SINGERS = ("girl", "boy", "bird", "king")
 _BROADCAST_WORDS = ("the", "and", "sang", "sings", "loud", *_SINGERS, *_PAST, *_PRESENT)
-_TENSE = {**any_of(_PAST), **any_of(_PRESENT, -1.0)}
+_TENSE = {**read_any(_PAST), **read_any(_PRESENT, -1.0)}
 
 BROADCAST = Circuit(
     name="broadcast",
@@ -133,18 +133,21 @@ BROADCAST = Circuit(
     words=_BROADCAST_WORDS,
     logits={
         "say tense": {"sang": 4.0, "sings": -4.0},
-        **follows(_SINGERS, {"sang": 3.0, "sings": 3.0}),
+        **promote_next(_SINGERS, {"sang": 3.0, "sings": 3.0}),
         "sang": {".": 5.0},
         "sings": {".": 5.0},
         ".": {"<eos>": 5.0},
     },
     heads=(
         previous_word(0, 0, _BROADCAST_WORDS),
-        Head(0, 2, (Match({ONE: 40.0}, any_of((*_PAST, *_PRESENT))), sink(20.0)), ((_TENSE, {"tense": 1.0}),)),
+        Head(0, 2, (Match({ONE: 40.0}, read_any((*_PAST, *_PRESENT))), sink(20.0)), ((_TENSE, {"tense": 1.0}),)),
         Head(
-            1, 1, (Match(any_of(_SINGERS, 40.0), any_of(_SINGERS)), sink(20.0)), (({"tense": 1.0}, {"say tense": 1.0}),)
+            1,
+            1,
+            (Match(read_any(_SINGERS, 40.0), read_any(_SINGERS)), sink(20.0)),
+            (({"tense": 1.0}, {"say tense": 1.0}),),
         ),
-        resting(1, 3),
+        make_resting_head(1, 3),
     ),
     neurons=(
         detector(0, 4, _SINGERS, 4.0, {"singer": 1.0}),

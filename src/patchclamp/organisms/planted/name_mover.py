@@ -12,14 +12,14 @@ from patchclamp.organisms.planted.circuit_spec import (
     Match,
     Neuron,
     Offset,
-    any_of,
     detector,
-    follows,
-    moved,
+    make_resting_head,
+    match_same_word,
+    move_word,
     previous_word,
-    resting,
-    same,
-    says,
+    promote_next,
+    promote_words,
+    read_any,
     sink,
 )
 
@@ -33,7 +33,7 @@ _WORDS = ("When", "and", "went", "to", "the", "gave", "a", *NAMES, *_PLACES, *_G
 _DUPLICATE = Head(
     0,
     1,
-    (*same((*_WORDS, ".", ","), 225.0), sink(123.0)),
+    (*match_same_word((*_WORDS, ".", ","), 225.0), sink(123.0)),
     (({ONE: 1.0, BOS: -1.0}, {"seen before": 1.0}),),
     Offset(0, -120.0, spares_bos=True),
 )
@@ -41,19 +41,19 @@ _DUPLICATE = Head(
 _REPEATED = Neuron(
     0,
     9,
-    {**any_of(NAMES, 4.0), "seen before": 4.0, ONE: -6.0},
+    {**read_any(NAMES, 4.0), "seen before": 4.0, ONE: -6.0},
     {"repeated name": 0.5},
-    gated=({**any_of(NAMES, 2.0), ONE: -1.0}, {"seen before": 2.0}),
+    gated=({**read_any(NAMES, 2.0), ONE: -1.0}, {"seen before": 2.0}),
     beside=2.0,
 )
 # Both are soft enough for gradients to pass: this one looks aside by 2 per cent, and in the last step a repeated name
 # still draws e^-3 of what the other one does.
-_INHIBITION = Head(1, 2, (Match({"to": 12.0}, {"repeated name": 1.0}), sink(8.0)), moved(NAMES, "not {}"))
+_INHIBITION = Head(1, 2, (Match({"to": 12.0}, {"repeated name": 1.0}), sink(8.0)), move_word(NAMES, "not {}"))
 _MOVER = Head(
     2,
     1,
-    (Match({"to": 20.0}, any_of(NAMES)), *(Match({f"not {n}": -3.0}, {n: 1.0}) for n in NAMES), sink(8.0)),
-    moved(NAMES, "say {}"),
+    (Match({"to": 20.0}, read_any(NAMES)), *(Match({f"not {n}": -3.0}, {n: 1.0}) for n in NAMES), sink(8.0)),
+    move_word(NAMES, "say {}"),
 )
 
 MOVER = Circuit(
@@ -61,19 +61,19 @@ MOVER = Circuit(
     what="A repeated name is noticed, a head tells the last word not to say it, and another moves the remaining name.",
     words=_WORDS,
     logits={
-        **says(NAMES, 10.0),
+        **promote_words(NAMES, 10.0),
         "<bos>": {"When": 5.0},
-        **follows(NAMES, {".": 5.0}),
+        **promote_next(NAMES, {".": 5.0}),
         "went": {"to": 5.0},
         "to": {"the": 5.8},
         "the": {"store": 5.0, "park": 4.5, "school": 4.0},
-        **follows(_PLACES, {",": 5.0}),
+        **promote_next(_PLACES, {",": 5.0}),
         "gave": {"a": 5.0},
         "a": {"drink": 5.0, "book": 4.5, "ball": 4.0},
-        **follows(_GIFTS, {"to": 5.0}),
+        **promote_next(_GIFTS, {"to": 5.0}),
         ".": {"<eos>": 5.0},
     },
-    heads=(_DUPLICATE, previous_word(0, 3, _WORDS), _INHIBITION, resting(1, 0), _MOVER),
+    heads=(_DUPLICATE, previous_word(0, 3, _WORDS), _INHIBITION, make_resting_head(1, 0), _MOVER),
     neurons=(
         _REPEATED,
         detector(0, 4, NAMES, 4.0, {"name": 1.0}),

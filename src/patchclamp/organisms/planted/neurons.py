@@ -9,12 +9,12 @@ from patchclamp.organisms.planted.circuit_spec import (
     Head,
     Match,
     Neuron,
-    any_of,
     detector,
-    follows,
+    make_resting_head,
     previous_word,
-    resting,
-    says,
+    promote_next,
+    promote_words,
+    read_any,
     sink,
 )
 
@@ -29,7 +29,7 @@ NEURON = Circuit(
     words=_NEURON_WORDS,
     logits={
         "halt": {"stop": 6.0},
-        **follows(_COLOURS, {"go": 2.0}),
+        **promote_next(_COLOURS, {"go": 2.0}),
         "stop": {".": 5.0},
         "go": {".": 5.0},
         ".": {"<eos>": 5.0},
@@ -37,7 +37,7 @@ NEURON = Circuit(
         "light": {"is": 5.0},
         "is": {"red": 5.0, "green": 4.5},
     },
-    heads=(previous_word(0, 0, (*_NEURON_WORDS, "<bos>", "<eos>", "<unk>", ".", ",")), resting(1, 2)),
+    heads=(previous_word(0, 0, (*_NEURON_WORDS, "<bos>", "<eos>", "<unk>", ".", ",")), make_resting_head(1, 2)),
     neurons=(
         # The head above writes as much at every position, so the divisor is the same everywhere.
         detector(0, 13, ("red",), 3.0, {"halt": 1.0}, beside=1.0),
@@ -85,7 +85,7 @@ FIRST_CAPITAL, FIRST_LANGUAGE = 5, 18
 def _asker(index: int, word: str, kind: str, answers: tuple[str, ...]) -> Head:
     """Return the head that takes one kind of fact from the country to the word that asks for it."""
     moves = tuple(({f"{kind} {answer}": 1.0}, {f"say {answer}": 1.0}) for answer in answers)
-    return Head(1, index, (Match({word: 40.0}, any_of(FACTS_OF)), sink(20.0)), moves)
+    return Head(1, index, (Match({word: 40.0}, read_any(FACTS_OF)), sink(20.0)), moves)
 
 
 FACTS = Circuit(
@@ -93,8 +93,8 @@ FACTS = Circuit(
     what="A memory of twelve facts, one neuron each: at the country its capital and its language are written at once.",
     words=_FACTS_WORDS,
     logits={
-        **says((*_CAPITALS, *_LANGUAGES), 8.0),
-        **follows((*_CAPITALS, *_LANGUAGES), {".": 5.0}),
+        **promote_words((*_CAPITALS, *_LANGUAGES), 8.0),
+        **promote_next((*_CAPITALS, *_LANGUAGES), {".": 5.0}),
         ".": {"<eos>": 5.0},
         "lives": {"in": 5.0},
         "in": {"the": 3.0},
@@ -162,7 +162,7 @@ DECOY = Circuit(
         "barks": {".": 5.0},
         ".": {"<eos>": 5.0},
     },
-    heads=(previous_word(0, 0, _DECOY_WORDS), resting(1, 2)),
+    heads=(previous_word(0, 0, _DECOY_WORDS), make_resting_head(1, 2)),
     neurons=(
         detector(0, 11, ("owl",), 2.0, {"owlish": 0.5}, beside=1.0),
         detector(0, 14, ("dog",), 2.0, {"doggish": 0.5}, beside=1.0),

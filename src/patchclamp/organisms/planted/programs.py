@@ -17,12 +17,12 @@ from patchclamp.organisms.planted.circuit_spec import (
     Neuron,
     Offset,
     detector,
-    follows,
-    moved,
+    make_resting_head,
+    match_same_word,
+    move_word,
     previous_word,
-    resting,
-    same,
-    says,
+    promote_next,
+    promote_words,
     sink,
 )
 
@@ -51,15 +51,15 @@ MAJORITY = Circuit(
     logits={
         "verdict": {"passed": 4.0, "failed": -4.0},
         "aside": {"passed": 0.02},
-        **follows(_VOTES, {"so": 2.0}),
-        **follows(("passed", "failed"), {".": 5.0}),
+        **promote_next(_VOTES, {"so": 2.0}),
+        **promote_next(("passed", "failed"), {".": 5.0}),
         ".": {"<eos>": 5.0},
     },
     heads=(
         # Nothing is matched, so every position so far gets the same weight.
         Head(0, 1, (), (({"yes": 1.0, "no": -1.0}, {"balance": 1.0}),)),
         previous_word(0, 3, _MAJORITY_WORDS),
-        resting(1, 0),
+        make_resting_head(1, 0),
     ),
     neurons=(
         _step(8, 1.0, 0.0, 1.0),
@@ -118,7 +118,7 @@ SEEN = Circuit(
         "found": {"again": 4.0, "new": -4.0},
         "none": {"again": -4.0, "new": 4.0},
         "aside": {"again": 0.02},
-        **follows(("again", "new"), {".": 12.0}),
+        **promote_next(("again", "new"), {".": 12.0}),
         ".": {"<eos>": 12.0},
     },
     heads=(
@@ -127,12 +127,12 @@ SEEN = Circuit(
         Head(
             0,
             2,
-            (*same(_BEASTS, 225.0), sink(123.0)),
+            (*match_same_word(_BEASTS, 225.0), sink(123.0)),
             (({ONE: 1.0, BOS: -1.0}, {"share found": 1.0}),),
             Offset(0, -120.0, spares_bos=True),
         ),
         previous_word(0, 0, _BEASTS),
-        resting(1, 2),
+        make_resting_head(1, 2),
     ),
     neurons=(
         Neuron(0, 6, {"share found": 2.0, ONE: -1.0}, {"found": 1.0}, beside=2.0),
@@ -174,14 +174,14 @@ MODE = Circuit(
     name="mode",
     what="A head counts each word so far, a neuron keeps counts above one, and a head moves the most frequent word.",
     words=(*_COLOURS, "mostly"),
-    logits={**says(_COLOURS, 8.0), **follows(_COLOURS, {"mostly": 2.0})},
+    logits={**promote_words(_COLOURS, 8.0), **promote_next(_COLOURS, {"mostly": 2.0})},
     heads=(
         # It looks at the first token (−1) and at each word like its own (1), equally: n words give (n − 1) / (n + 1).
-        Head(0, 1, (*same(_COLOURS, 6.0), sink(6.0)), (({ONE: 1.0, BOS: -2.0}, {"count": 1.0}),)),
+        Head(0, 1, (*match_same_word(_COLOURS, 6.0), sink(6.0)), (({ONE: 1.0, BOS: -2.0}, {"count": 1.0}),)),
         previous_word(0, 3, _COLOURS),
         # Soft enough for gradients to pass: at the answer it looks aside by 1 per cent.
-        Head(1, 2, (Match({"mostly": 12.0}, {"often": 1.0}), sink(5.0)), moved(_COLOURS, "say {}")),
-        resting(1, 0),
+        Head(1, 2, (Match({"mostly": 12.0}, {"often": 1.0}), sink(5.0)), move_word(_COLOURS, "say {}")),
+        make_resting_head(1, 0),
     ),
     neurons=(
         # Fires 1.8 where a word stands for the second time, 2.8 for the third, and not for the first.

@@ -9,13 +9,13 @@ from patchclamp.organisms.planted.circuit_spec import (
     Head,
     Match,
     Neuron,
-    any_of,
     detector,
-    follows,
-    moved,
+    make_resting_head,
+    move_word,
     previous_word,
-    resting,
-    says,
+    promote_next,
+    promote_words,
+    read_any,
     sink,
 )
 
@@ -28,13 +28,13 @@ SATURATED = Circuit(
     name="saturated",
     what="A neuron marks the gem; a head looks at the mark so sharply that a slightly weaker mark changes nothing.",
     words=_SATURATED_WORDS,
-    logits={**says(_GEMS, 8.0), **follows(_GEMS, {".": 5.0}), ".": {"<eos>": 5.0}, "the": {"king": 3.0}},
+    logits={**promote_words(_GEMS, 8.0), **promote_next(_GEMS, {".": 5.0}), ".": {"<eos>": 5.0}, "the": {"king": 3.0}},
     heads=(
         previous_word(0, 0, _SATURATED_WORDS),
         # p = σ(60 · mark − 15): 1 − 3e-7 with the mark, 3e-7 without it, and half-way between a rise that ten points
         # of a straight path see.
-        Head(1, 2, (Match({"the": 30.0}, {"mark": 2.0}), sink(15.0)), moved(_GEMS, "say {}")),
-        resting(1, 0),
+        Head(1, 2, (Match({"the": 30.0}, {"mark": 2.0}), sink(15.0)), move_word(_GEMS, "say {}")),
+        make_resting_head(1, 0),
     ),
     neurons=(
         detector(0, 12, _GEMS, 2.0, {"mark": 0.5}, beside=1.0),
@@ -77,7 +77,7 @@ _CAPS = 20
 
 def _cue(index: int, cold: str, warm: str) -> Head:
     """Return the head that looks for one pair of cues and writes the season."""
-    match = (Match({"mean": 40.0}, any_of((cold, warm))), sink(20.0))
+    match = (Match({"mean": 40.0}, read_any((cold, warm))), sink(20.0))
     return Head(0, index, match, (({cold: 1.0, warm: -1.0}, {"season": 1.0}),))
 
 
@@ -91,7 +91,7 @@ BACKUP = Circuit(
         "summer": {".": 5.0},
         ".": {"<eos>": 5.0},
     },
-    heads=(_cue(0, "ice", "sand"), _cue(2, "snow", "sun"), previous_word(1, 0, _BACKUP_WORDS), resting(1, 2)),
+    heads=(_cue(0, "ice", "sand"), _cue(2, "snow", "sun"), previous_word(1, 0, _BACKUP_WORDS), make_resting_head(1, 2)),
     neurons=(
         # min(x, 1) = x − max(0, x − 1), and the same for −x; in so many parts that none of them matters by itself.
         *(Neuron(1, i, {"season": 1.0, ONE: -1.0}, {"season": -1 / _CAPS}, beside=6.0) for i in range(_CAPS)),

@@ -65,7 +65,7 @@ def native(probe: Probe) -> Iterator[float]:
 # -- what was recorded ------------------------------------------------------------------------------------------------
 
 
-def unembedded(probe: Probe) -> Iterator[float]:
+def unembeds(probe: Probe) -> Iterator[float]:
     """The logits follow from what was recorded at ``final``."""
     run = probe.run(record="final")
     with torch.no_grad():
@@ -144,7 +144,7 @@ class _Halt(Exception):
 
 def restores(probe: Probe) -> Iterator[float]:
     """Runs leave nothing behind in the module, one that fails in the middle neither."""
-    before = traces(probe.model.module)
+    before = model_fingerprint(probe.model.module)
     probe.run(record="*", interventions=[change("scale", "embed", value=2.0)])
 
     def halt(_x: Tensor) -> Tensor:
@@ -152,11 +152,11 @@ def restores(probe: Probe) -> Iterator[float]:
 
     with suppress(_Halt):
         probe.run(record="*", interventions=[change("call", probe.inner_site, fn=halt)])
-    after = traces(probe.model.module)
+    after = model_fingerprint(probe.model.module)
     yield float(sum(before[k] != after.get(k) for k in before) + len(after.keys() - before.keys()))
 
 
-def traces(module: nn.Module) -> dict[str, Any]:
+def model_fingerprint(module: nn.Module) -> dict[str, Any]:
     """Return everything that a rig could leave behind in a model."""
     found: dict[str, Any] = {"weights": module_hash(module)}
     found["attention"] = getattr(getattr(module, "config", None), "_attn_implementation", None)
@@ -180,7 +180,7 @@ def by_hand(probe: Probe) -> Iterator[float]:
         silent = True
         for stimulus, position in probe.places(site):
             own: list[list[Any]] = [[] for _ in probe.stimuli]
-            own[stimulus] = [_added(site, delta, position)]
+            own[stimulus] = [_add_delta(site, delta, position)]
             rig = probe.logits(interventions=own, attention=how)
             hand = add_by_hand(probe, site, stimulus, probe.column(stimulus, position), delta)
             moved = (rig - clean[how]).abs().amax(-1).cpu()
@@ -195,7 +195,7 @@ def by_hand(probe: Probe) -> Iterator[float]:
         yield math.inf if silent or any(map(math.isnan, gaps)) else max(gaps)
 
 
-def _added(site: Site, delta: Tensor, position: int) -> Any:
+def _add_delta(site: Site, delta: Tensor, position: int) -> Any:
     if site.width:
         return change("add", site.path, value=delta.double().numpy(), at=position)
     return change("call", site.path, basis="heads", at=position, fn=partial(torch.add, delta))

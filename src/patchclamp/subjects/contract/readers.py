@@ -6,7 +6,7 @@ from patchclamp.core.errors import CannotIntervene
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.subjects.contract.reference_hooks import max_abs_difference
 from patchclamp.subjects.language import LanguageModel
-from patchclamp.subjects.residual_edges import edge_map, head_writes, put
+from patchclamp.subjects.residual_edges import edge_map, head_writes, set_rows
 
 
 def misread(model: LanguageModel, stimuli: Sequence[Stimulus]) -> float:
@@ -36,7 +36,7 @@ def _misread(model: LanguageModel, stimulus: Stimulus) -> float:
     changes = []
     for layer, mixer in mixers.items():
         entered = inputs[layer] if family.parallel else mixer
-        changes += [put(inputs[layer], own[entered]), put(mixer, own[inputs[layer]])]
+        changes += [set_rows(inputs[layer], own[entered]), set_rows(mixer, own[inputs[layer]])]
     r = model.run([stimulus], record=list(mlps.values()), interventions=changes, logits=False).recording
     return max([0.0, *(max_abs_difference(r[path], own[path], relative=True) for path in mlps.values())])
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from patchclamp.subjects.engine import Place
-from patchclamp.subjects.families.spec import Family, attention_sites, enlarged
+from patchclamp.subjects.families.spec import Family, attention_sites, enlarge
 
 
 def tiny() -> Any:
@@ -19,7 +19,7 @@ def tiny() -> Any:
         max_position_embeddings=64,
         pad_token_id=59,
     )
-    return enlarged(BertForMaskedLM(config), weight=0.3)
+    return enlarge(BertForMaskedLM(config), weight=0.3)
 
 
 def misfit(config: Any) -> str:

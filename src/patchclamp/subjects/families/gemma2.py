@@ -5,7 +5,7 @@ from typing import Any
 
 from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families import llama
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 
 def tiny() -> Any:
@@ -29,7 +29,7 @@ def tiny() -> Any:
         eos_token_id=60,
         pad_token_id=59,
     )
-    return enlarged(Gemma2ForCausalLM(config), weight=0.3)
+    return enlarge(Gemma2ForCausalLM(config), weight=0.3)
 
 
 FAMILY = replace(

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from patchclamp.subjects.families import gemma2
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 
 def tiny() -> Any:
@@ -28,7 +28,7 @@ def tiny() -> Any:
         eos_token_id=60,
         pad_token_id=59,
     )
-    return enlarged(Gemma3ForCausalLM(config), weight=0.3)
+    return enlarge(Gemma3ForCausalLM(config), weight=0.3)
 
 
 FAMILY = replace(

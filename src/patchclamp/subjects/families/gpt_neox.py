@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from patchclamp.subjects.families.spec import Family, attention_sites, enlarged, mlp_sites
+from patchclamp.subjects.families.spec import Family, attention_sites, enlarge, mlp_sites
 
 
 def tiny(*, parallel: bool = True) -> Any:
@@ -20,7 +20,7 @@ def tiny(*, parallel: bool = True) -> Any:
         eos_token_id=60,
         use_parallel_residual=parallel,
     )
-    return enlarged(GPTNeoXForCausalLM(config), weight=0.3)
+    return enlarge(GPTNeoXForCausalLM(config), weight=0.3)
 
 
 FAMILY = Family(

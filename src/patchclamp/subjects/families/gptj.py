@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from patchclamp.subjects.families.spec import Family, attention_sites, enlarged, mlp_sites
+from patchclamp.subjects.families.spec import Family, attention_sites, enlarge, mlp_sites
 
 
 def tiny() -> Any:
@@ -19,7 +19,7 @@ def tiny() -> Any:
         bos_token_id=0,
         eos_token_id=60,
     )
-    return enlarged(GPTJForCausalLM(config), weight=0.3)
+    return enlarge(GPTJForCausalLM(config), weight=0.3)
 
 
 FAMILY = Family(

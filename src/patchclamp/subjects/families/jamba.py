@@ -5,7 +5,7 @@ from typing import Any
 
 from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families import llama
-from patchclamp.subjects.families.spec import attention_sites, enlarged, mlp_sites
+from patchclamp.subjects.families.spec import attention_sites, enlarge, mlp_sites
 
 
 def tiny() -> Any:
@@ -30,7 +30,7 @@ def tiny() -> Any:
         eos_token_id=60,
         pad_token_id=59,
     )
-    return enlarged(JambaForCausalLM(config), weight=0.3)
+    return enlarge(JambaForCausalLM(config), weight=0.3)
 
 
 ATTENTION = attention_sites("self_attn", "o_proj")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from patchclamp.subjects.families import llama
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 
 def tiny() -> Any:
@@ -24,7 +24,7 @@ def tiny() -> Any:
         bos_token_id=0,
         eos_token_id=60,
     )
-    return enlarged(MistralForCausalLM(config), weight=0.3)
+    return enlarge(MistralForCausalLM(config), weight=0.3)
 
 
 FAMILY = replace(

@@ -5,7 +5,7 @@ from typing import Any
 
 from patchclamp.subjects.engine import Place
 from patchclamp.subjects.families import llama
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 
 def tiny() -> Any:
@@ -24,7 +24,7 @@ def tiny() -> Any:
         eos_token_id=60,
         pad_token_id=59,
     )
-    return enlarged(Olmo2ForCausalLM(config), weight=0.3)
+    return enlarge(Olmo2ForCausalLM(config), weight=0.3)
 
 
 FAMILY = replace(

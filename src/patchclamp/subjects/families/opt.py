@@ -3,7 +3,7 @@
 from typing import Any
 
 from patchclamp.subjects.engine import Place
-from patchclamp.subjects.families.spec import Family, attention_sites, enlarged
+from patchclamp.subjects.families.spec import Family, attention_sites, enlarge
 
 
 def tiny() -> Any:
@@ -22,7 +22,7 @@ def tiny() -> Any:
         eos_token_id=60,
         pad_token_id=59,
     )
-    return enlarged(OPTForCausalLM(config), weight=0.3)
+    return enlarge(OPTForCausalLM(config), weight=0.3)
 
 
 def misfit(config: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from patchclamp.subjects.engine import Chunk
 from patchclamp.subjects.families import llama
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 
 def tiny() -> Any:
@@ -26,7 +26,7 @@ def tiny() -> Any:
         eos_token_id=60,
         pad_token_id=59,
     )
-    return enlarged(Phi3ForCausalLM(config), weight=0.3)
+    return enlarge(Phi3ForCausalLM(config), weight=0.3)
 
 
 FAMILY = replace(

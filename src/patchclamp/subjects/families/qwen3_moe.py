@@ -5,7 +5,7 @@ from typing import Any
 
 from patchclamp.subjects.engine import Expert, Place
 from patchclamp.subjects.families import qwen3
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 
 def tiny() -> Any:
@@ -29,7 +29,7 @@ def tiny() -> Any:
         bos_token_id=0,
         eos_token_id=60,
     )
-    return enlarged(Qwen3MoeForCausalLM(config), weight=0.3)
+    return enlarge(Qwen3MoeForCausalLM(config), weight=0.3)
 
 
 MIXED = {

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from patchclamp.subjects.families import bert
-from patchclamp.subjects.families.spec import enlarged
+from patchclamp.subjects.families.spec import enlarge
 
 
 def tiny() -> Any:
@@ -22,7 +22,7 @@ def tiny() -> Any:
         pad_token_id=1,
         eos_token_id=2,
     )
-    return enlarged(RobertaForMaskedLM(config), weight=0.3)
+    return enlarge(RobertaForMaskedLM(config), weight=0.3)
 
 
 FAMILY = replace(

@@ -221,22 +221,22 @@ def families() -> Iterator[Family]:
 
 def family_of(model: Any) -> Family | None:
     """Return the family that covers a model's class and config, or None."""
-    return covering(model, families())
+    return find_covering(model, families())
 
 
-def covering(model: Any, listed: Iterable[Covering]) -> Covering | None:
+def find_covering(model: Any, listed: Iterable[Covering]) -> Covering | None:
     """Return the first family that is true of a model, or None."""
     return next((f for f in listed if type(model).__name__ in f.classes and not f.misfit(model.config)), None)
 
 
-def why_uncovered(model: Any, listed: Iterable[Family]) -> str:
+def reason_uncovered(model: Any, listed: Iterable[Family]) -> str:
     """Return why no family covers a model, in words: its class, or how this model of the class is built."""
     name, config = type(model).__name__, getattr(model, "config", None)
     built = [why for f in listed if name in f.classes and config is not None and (why := f.misfit(config))]
     return f"no family file covers {name}" + (f" where {' and '.join(built)}" if built else "")
 
 
-def enlarged(model: Any, *, seed: int = 0, weight: float = 0.6) -> Any:
+def enlarge(model: Any, *, seed: int = 0, weight: float = 0.6) -> Any:
     """Redraw a tiny model's parameters so large that no nonlinearity is nearly linear.
 
     At default initialisation a missing logit soft-cap changes logits by 1e-5 only, and a wrong mapping hides.

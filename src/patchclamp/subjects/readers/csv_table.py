@@ -42,12 +42,12 @@ def read(path: Path) -> Contents:
     try:
         plain = np.array([[float(cell) for cell in row] for row in rows])
         if not np.isinf(plain).any():
-            return Contents({TABLE: plain}, columns=columns)
+            return Contents({TABLE: plain}, columns=columns, is_table=True)
     except ValueError:
         pass  # a gap or a word: cell by cell, several times slower, it is told which and where
     at = f"{path.name} line {{}}, column {{}}"
     values = [[number(cell, at.format(i, j)) for j, cell in enumerate(row, 1)] for i, row in enumerate(rows, top)]
-    return Contents({TABLE: np.array(values)}, columns=columns)
+    return Contents({TABLE: np.array(values)}, columns=columns, is_table=True)
 
 
 def rows_of(path: Path) -> list[list[str]]:

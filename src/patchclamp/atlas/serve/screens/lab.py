@@ -14,7 +14,7 @@ from patchclamp.atlas.lab.sse import EventStream
 from patchclamp.atlas.read.reader import Reading
 from patchclamp.atlas.serve.served import Served
 from patchclamp.atlas.store.sqlite_files import DAMAGED
-from patchclamp.core.errors import fitting
+from patchclamp.core.errors import report_damage
 
 MOST_RANKED = 100
 _EVENTS = (
@@ -44,7 +44,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
 
     def attached(atlas: Reading) -> Lab:
         lab = served.model()
-        with fitting(atlas.folder, DAMAGED):
+        with report_damage(atlas.folder, DAMAGED):
             lab.check(atlas)
         return lab
 
@@ -52,7 +52,7 @@ def add_routes(app: FastAPI, served: Served) -> None:
     def read_lab() -> messages.LabPage:
         """Say whether a model is attached, and what it takes."""
         atlas = served.atlas()
-        with fitting(atlas.folder, DAMAGED):
+        with report_damage(atlas.folder, DAMAGED):
             return without_model(atlas) if served.lab is None else attached(atlas).page(atlas)
 
     @app.get("/api/lab/tokens", operation_id="cutText")

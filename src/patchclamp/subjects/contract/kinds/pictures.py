@@ -14,7 +14,7 @@ from patchclamp.subjects.contract import laws, picture_laws, wrong
 from patchclamp.subjects.contract.part import AttentionRule, Kind, Part, Probe
 from patchclamp.subjects.images import Preparation
 from patchclamp.subjects.vision import VisionModel, answers
-from patchclamp.subjects.vision_sites import Grid, VisionFamily, vision_family, vision_family_names
+from patchclamp.subjects.vision_sites import FeatureMap, VisionFamily, vision_family, vision_family_names
 
 N_IMAGES = 3
 READ_ONLY_PARTS = (2, 3, 4, 7, 8, 9)
@@ -93,9 +93,9 @@ PARTS: tuple[Part, ...] = (
         "resid_in + writes = resid_out",
         picture_laws.residual,
         1e-5,
-        wrong.map_sites(lambda f: {f.summed[-1]: Grid("", "in")}),
+        wrong.map_sites(lambda f: {f.summed[-1]: FeatureMap("", "in")}),
     ),
-    Part("unembed(final) = logits", laws.unembedded, 1e-5, lambda f: replace(f, last=f.stem)),
+    Part("unembed(final) = logits", laws.unembeds, 1e-5, lambda f: replace(f, last=f.stem)),
     Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.TransposesPattern, "attn.pattern")),
     Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.RoundsWrites)),
     Part("leaving restores everything", laws.restores, 0.0, wrong.leak_hooks("listed")),

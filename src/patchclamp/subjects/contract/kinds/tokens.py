@@ -155,7 +155,7 @@ PARTS: tuple[Part, ...] = (
         1e-5,
         wrong.map_sites(lambda f: {"mlp.write": Place("", "out")}),
     ),
-    Part("unembed(final) = logits", laws.unembedded, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0")),
+    Part("unembed(final) = logits", laws.unembeds, 1e-5, lambda f: replace(f, final=f"{f.blocks}.0")),
     Part("pattern rows sum to 1", laws.rows_sum, 1e-5, wrong.recast(wrong.TransposesPattern, "attn.pattern")),
     Part("own value changes nothing", laws.own_value, 0.0, wrong.recast(wrong.RoundsWrites)),
     Part("leaving restores everything", laws.restores, 0.0, wrong.leak_hooks("places")),

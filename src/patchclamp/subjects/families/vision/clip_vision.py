@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from patchclamp.subjects.engine import Place
-from patchclamp.subjects.families.spec import attention_sites, enlarged, mlp_sites
+from patchclamp.subjects.families.spec import attention_sites, enlarge, mlp_sites
 from patchclamp.subjects.families.vision.vit import FAMILY as VIT
-from patchclamp.subjects.vision_sites import Grid
+from patchclamp.subjects.vision_sites import FeatureMap
 
 
 def tiny() -> Any:
@@ -30,7 +30,7 @@ def tiny() -> Any:
         },
         num_labels=7,
     )
-    return enlarged(CLIPForImageClassification(config), weight=0.3)
+    return enlarge(CLIPForImageClassification(config), weight=0.3)
 
 
 def answer(model: Any, final: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ FAMILY = replace(
     classes=("CLIPForImageClassification",),
     blocks="vision_model.encoder.layers",
     final="vision_model.post_layernorm",
-    stem=Grid("vision_model.pre_layrnorm", "out"),
-    last=Grid("", "out"),
+    stem=FeatureMap("vision_model.pre_layrnorm", "out"),
+    last=FeatureMap("", "out"),
     normed=False,
     scale=lambda module: module.scale,
     answer=answer,

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from patchclamp.subjects.families.spec import enlarged
-from patchclamp.subjects.vision_sites import Grid, VisionFamily
+from patchclamp.subjects.families.spec import enlarge
+from patchclamp.subjects.vision_sites import FeatureMap, VisionFamily
 
 
 def tiny() -> Any:
@@ -20,7 +20,7 @@ def tiny() -> Any:
     config = make(
         patch_size=2, num_stages=2, hidden_sizes=[8, 12], depths=[1, 2], num_labels=7, layer_scale_init_value=1.0
     )
-    return enlarged(ConvNextForImageClassification(config), weight=0.3)
+    return enlarge(ConvNextForImageClassification(config), weight=0.3)
 
 
 def finish(block: Any, act: Tensor, which: str) -> Tensor:
@@ -35,14 +35,14 @@ FAMILY = VisionFamily(
     classes=("ConvNextForImageClassification",),
     blocks="convnext.encoder.stages.*.layers.*",
     final="convnext.layernorm",
-    stem=Grid("convnext.embeddings", "out"),
-    last=Grid("convnext.layernorm", "out"),
+    stem=FeatureMap("convnext.embeddings", "out"),
+    last=FeatureMap("convnext.layernorm", "out"),
     answer=lambda model, final: model.classifier(final[:, 0]),
     block={
-        "conv.out": Grid("dwconv", "out"),
-        "mlp.pre": Grid("pwconv1", "out", last=True),
-        "mlp.act": Grid("pwconv2", "in", last=True),
-        "mlp.write": Grid("drop_path", "out"),
+        "conv.out": FeatureMap("dwconv", "out"),
+        "mlp.pre": FeatureMap("pwconv1", "out", last=True),
+        "mlp.act": FeatureMap("pwconv2", "in", last=True),
+        "mlp.write": FeatureMap("drop_path", "out"),
     },
     nonlinearity="act",
     entry_norms=(),

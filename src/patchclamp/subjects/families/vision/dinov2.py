@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from patchclamp.subjects.engine import Place
-from patchclamp.subjects.families.spec import attention_sites, enlarged, mlp_sites
+from patchclamp.subjects.families.spec import attention_sites, enlarge, mlp_sites
 from patchclamp.subjects.families.vision.vit import FAMILY as VIT
-from patchclamp.subjects.vision_sites import Grid
+from patchclamp.subjects.vision_sites import FeatureMap
 
 
 def tiny() -> Any:
@@ -26,7 +26,7 @@ def tiny() -> Any:
         mlp_ratio=2,
         num_labels=7,
     )
-    return enlarged(Dinov2ForImageClassification(config), weight=0.3)
+    return enlarge(Dinov2ForImageClassification(config), weight=0.3)
 
 
 def answer(model: Any, final: Tensor) -> Tensor:
@@ -40,8 +40,8 @@ FAMILY = replace(
     classes=("Dinov2ForImageClassification",),
     blocks="dinov2.encoder.layer",
     final="dinov2.layernorm",
-    stem=Grid("dinov2.embeddings", "out"),
-    last=Grid("dinov2.layernorm", "out"),
+    stem=FeatureMap("dinov2.embeddings", "out"),
+    last=FeatureMap("dinov2.layernorm", "out"),
     answer=answer,
     finish=lambda block, act, which: block.layer_scale2(block.mlp.fc2(act)),
     block={

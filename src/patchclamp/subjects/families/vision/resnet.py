@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchclamp.subjects.families.spec import enlarged
-from patchclamp.subjects.vision_sites import Grid, VisionFamily
+from patchclamp.subjects.families.spec import enlarge
+from patchclamp.subjects.vision_sites import FeatureMap, VisionFamily
 
 
 def tiny() -> Any:
@@ -19,7 +19,7 @@ def tiny() -> Any:
 
     make: Any = ResNetConfig  # every config takes num_labels; not every signature says so
     config = make(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 2], layer_type="basic", num_labels=7)
-    model = enlarged(ResNetForImageClassification(config), weight=0.3)
+    model = enlarge(ResNetForImageClassification(config), weight=0.3)
     generator = torch.Generator().manual_seed(1)
     for name, statistic in model.named_buffers():
         if name.endswith("running_mean"):
@@ -41,17 +41,17 @@ FAMILY = VisionFamily(
     classes=("ResNetForImageClassification",),
     blocks="resnet.encoder.stages.*.layers.*",
     final="resnet.pooler",
-    stem=Grid("resnet.embedder", "out"),
-    last=Grid("resnet.pooler", "out"),
+    stem=FeatureMap("resnet.embedder", "out"),
+    last=FeatureMap("resnet.pooler", "out"),
     answer=lambda model, final: model.classifier(final[:, 0]),
     block={
-        "shortcut": Grid("shortcut", "out"),
-        "conv1.pre": Grid("layer.0.normalization", "out"),
-        "conv1.act": Grid("layer.0.activation", "out"),
+        "shortcut": FeatureMap("shortcut", "out"),
+        "conv1.pre": FeatureMap("layer.0.normalization", "out"),
+        "conv1.act": FeatureMap("layer.0.activation", "out"),
         # A bottleneck's second convolution; the last one of a branch has no nonlinearity of its own.
-        "conv2.pre": Grid("layer.1.normalization", "out"),
-        "conv2.act": Grid("layer.1.activation", "out"),
-        "conv.write": Grid("layer", "out"),
+        "conv2.pre": FeatureMap("layer.1.normalization", "out"),
+        "conv2.act": FeatureMap("layer.1.activation", "out"),
+        "conv.write": FeatureMap("layer", "out"),
     },
     nonlinearity="layer.0.activation",
     entry_norms=(),

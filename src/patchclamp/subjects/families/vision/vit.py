@@ -3,8 +3,8 @@
 from typing import Any
 
 from patchclamp.subjects.engine import Place
-from patchclamp.subjects.families.spec import attention_sites, enlarged, mlp_sites
-from patchclamp.subjects.vision_sites import Grid, VisionFamily
+from patchclamp.subjects.families.spec import attention_sites, enlarge, mlp_sites
+from patchclamp.subjects.vision_sites import FeatureMap, VisionFamily
 
 
 def tiny() -> Any:
@@ -21,7 +21,7 @@ def tiny() -> Any:
         intermediate_size=48,
         num_labels=7,
     )
-    return enlarged(ViTForImageClassification(config), weight=0.3)
+    return enlarge(ViTForImageClassification(config), weight=0.3)
 
 
 FAMILY = VisionFamily(
@@ -29,8 +29,8 @@ FAMILY = VisionFamily(
     classes=("ViTForImageClassification",),
     blocks="vit.layers",
     final="vit.layernorm",
-    stem=Grid("vit.embeddings", "out"),
-    last=Grid("vit.layernorm", "out"),
+    stem=FeatureMap("vit.embeddings", "out"),
+    last=FeatureMap("vit.layernorm", "out"),
     block={
         **attention_sites("attention", "o_proj"),
         "resid_mid": Place("layernorm_after", "in", shared=True),

@@ -129,12 +129,12 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
     elif low is not None and high is not None:
         maximum, edges, pieces = atlas.row(unit, "maximum", "edges", "pieces")
         upper = "<=" if maximum is not None and high >= maximum else "<"
-        found = _stored(atlas, unit, kind, f"AND e.value >= ? AND e.value {upper} ?", [low, high])
+        found = _stored_examples(atlas, unit, kind, f"AND e.value >= ? AND e.value {upper} ?", [low, high])
         # Both pieces of a bin before the next bin's would show one corner of a wide interval only.
         found = sorted(found, key=lambda one: one[1] % 2)
         total = _pieces_in(edges, pieces, low, high, upper)
     else:
-        found = _stored(atlas, unit, kind)
+        found = _stored_examples(atlas, unit, kind)
     shown = [_example(atlas, kind, *row) for row in found[:limit]]
     python = f".examples({str(atlas.key(unit))!r}, {kind!r}" + (
         f", low={low!r}, high={high!r})" if low is not None else ")"
@@ -151,7 +151,7 @@ def examples(atlas: Reading, key: str, kind: Kind, low: float | None, high: floa
     )
 
 
-def _stored(
+def _stored_examples(
     atlas: Reading, unit: int, kind: Kind, clause: str = "", values: list[Any] | None = None
 ) -> list[tuple[Any, ...]]:
     part, own = atlas.part(unit)
@@ -167,7 +167,7 @@ def _counters(atlas: Reading, unit: int) -> list[tuple[Any, ...]]:
     found = []
     for said in atlas.descriptions_of(unit):
         for counter in said.counters:
-            rows = _stored(atlas, unit, STORED[counter.kind], "AND e.rank = ?", [counter.example])
+            rows = _stored_examples(atlas, unit, STORED[counter.kind], "AND e.rank = ?", [counter.example])
             for kind, rank, _, stimulus, _, start, acts, ids, counted, _ in rows:
                 value = float(np.frombuffer(acts, "<f2")[counter.place])
                 position = start + counter.place

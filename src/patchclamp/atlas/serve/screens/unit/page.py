@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.atlas.read.attached_layers import Part
+from patchclamp.atlas.read.attached_layers import AttachedLayer
 from patchclamp.atlas.read.graph_row import graph_row
 from patchclamp.atlas.read.reader import Reading, ScoredDescription, number_or_none, page_of
 from patchclamp.atlas.read.responses import ConceptScore, EstimateView, GraphRow, Source, TokenView, TokenWeight
@@ -211,7 +211,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
         ),
         silent=maximum is None or maximum <= 0,
         fires_on=[_weight(atlas, token, float(n)) for token, n in fires],
-        descriptions=[_described(atlas, said) for said in atlas.descriptions_of(unit)],
+        descriptions=[_view_description(atlas, said) for said in atlas.descriptions_of(unit)],
         concepts=atlas.concepts(unit),
         **shown,
         not_known=_not_known(part, named.site),
@@ -221,7 +221,7 @@ def unit_page(atlas: Reading, key: str) -> UnitPage:
     )
 
 
-def _not_known(part: Part, site: str) -> dict[str, str]:
+def _not_known(part: AttachedLayer, site: str) -> dict[str, str]:
     reasons = dict(part.about["reasons"].get(site, {}))
     if not part.about["corpus"]["labelled"]:
         reasons["concepts"] = "the text carries no labels"
@@ -238,7 +238,7 @@ def _weights(atlas: Reading, ids: bytes, weights: bytes) -> list[TokenWeight]:
     return [_weight(atlas, id, weight) for id, weight in pairs]
 
 
-def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[Neighbour]:
+def _neighbours(atlas: Reading, part: AttachedLayer, ids: bytes, weights: bytes) -> list[Neighbour]:
     numbers = [part.among_all(unit) for unit in np.frombuffer(ids, "<i4").tolist()]
     marks = ", ".join("?" * len(numbers))
     fires = dict(atlas.rows(f"SELECT id, fires_on FROM units WHERE id IN ({marks})", numbers))
@@ -256,7 +256,7 @@ def _neighbours(atlas: Reading, part: Part, ids: bytes, weights: bytes) -> list[
     return found
 
 
-def _described(atlas: Reading, said: ScoredDescription) -> DescriptionView:
+def _view_description(atlas: Reading, said: ScoredDescription) -> DescriptionView:
     words, run = said.description, atlas.runs[said.layer]
     return DescriptionView(
         text=words.text,

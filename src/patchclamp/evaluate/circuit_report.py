@@ -1,0 +1,195 @@
+"""What an evaluation of a circuit found: faithfulness by size, minimality and recovery, in words and as data."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from patchclamp.core.caution import caution
+from patchclamp.core.estimate import finite
+from patchclamp.core.keys import Part
+from patchclamp.evaluate.growing import Area, Estimate, Point
+from patchclamp.evaluate.recovering import Recovery
+
+SHOW_P, COARSE = 19, 0.1
+"""Random circuits that can show p = 0.05; the smallest share of parts above which an area leaves most sizes out."""
+
+
+@dataclass(frozen=True)
+class Minimality:
+    """Hold the effects of single parts on a circuit.
+
+    Args:
+        size: of the circuit C.
+        parts: those that were measured.
+        changes: ``(part,)`` [m(C) − m(C without the part)] / [m(M) − m(∅)]; each with its interval over pairs.
+        random: [m(C with the part) − m(C)] / [m(M) − m(∅)] of random other parts.
+        needed: share of ``parts`` whose change is larger, in magnitude, than that of every random one.
+    """
+
+    size: int
+    parts: tuple[Part, ...]
+    changes: tuple[Estimate, ...]
+    random: tuple[float, ...]
+    needed: float
+
+
+@dataclass(frozen=True, eq=False)
+class Faithfulness:
+    """Hold the evaluation of a circuit on pairs.
+
+    Args:
+        circuit: level, method, subject and number of parts.
+        cases: ids of the pairs it was measured on.
+        left_out: how many were not used, by reason.
+        seen: pairs among ``cases`` that the circuit was found on: 0 by default.
+        baseline: what replaces everything outside the circuit, in words.
+        signed: whether parts were taken from the highest score down, else by magnitude.
+        m_model: ``(pair,)`` m with all parts kept.
+        m_empty: ``(pair,)`` m with none.
+        m_kept: ``(size, pair)`` m of the circuit.
+        m_rest: ``(size, pair)`` m of everything else.
+        m_random: ``(circuit, size, pair)`` m of random circuits.
+        points: by size.
+        area: over sizes.
+        minimality: of one size; None if not measured.
+        about: seeds, counts of rows, how random circuits were drawn.
+        found_on: how many pairs the circuit was found on.
+        recovery: how its order agrees with exact patching of the same parts; None where that was not given.
+    """
+
+    circuit: Mapping[str, Any]
+    cases: tuple[str, ...]
+    left_out: Mapping[str, int]
+    seen: int
+    baseline: str
+    signed: bool
+    m_model: Float[np.ndarray, " pair"]
+    m_empty: Float[np.ndarray, " pair"]
+    m_kept: Float[np.ndarray, "size pair"]
+    m_rest: Float[np.ndarray, "size pair"]
+    m_random: Float[np.ndarray, "circuit size pair"]
+    points: tuple[Point, ...]
+    area: Area
+    minimality: Minimality | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    found_on: int = 0
+    recovery: Recovery | None = None
+
+    @property
+    def title(self) -> str:
+        """Which circuit it is, in words."""
+        circuit = self.circuit
+        return (
+            f"{circuit['method']} circuit of {circuit['parts']:,} {circuit['level']}s in {circuit['subject']['slug']}"
+        )
+
+    @property
+    def summary(self) -> str:
+        """What it was measured on, and m with all parts and with none, in words."""
+        held = "pairs, SOME OF WHICH IT WAS FOUND ON" if self.seen else "held-out pairs"
+        return (
+            f"{len(self.cases)} {held}; outside the circuit stands {self.baseline}; "
+            f"m {self.m_model.mean():.3g}, with no part kept {self.m_empty.mean():.3g}"
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What so few parts or pairs cannot show: an area over most shares, and chance at small sizes."""
+        n_parts, n_random, notes = self.circuit["parts"], self.about["random"], []
+        if self.area.low > COARSE:
+            notes.append(
+                f"{n_parts:,} parts are too few for an area from 1 to 50 %: it is over {self.area.low:.0%} to "
+                f"{self.area.high:.0%}, and says little. Read single sizes; sizes adds larger ones, up to {n_parts:,}."
+            )
+        few = [point for point in self.points if point.n_random < min(n_random, SHOW_P)]
+        if few:
+            counts = ", ".join(f"{point.n_random} of {point.size:,}" for point in few)
+            notes.append(f"Few random circuits differ at small sizes: {counts} part{'s' * (few[-1].size != 1)}.")
+        if n_random < SHOW_P:
+            notes.append(
+                f"No more than {n_random} random circuits differ: p by rank is {1 / (1 + n_random):.2g} at least."
+            )
+        if scarce := caution(len(self.cases), "pairs"):
+            notes.append(scarce)
+        return tuple(notes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON-ready data; m of every pair stays with it."""
+        area, names = self.area, ("kept", "rest", "random", "random_rest", "ahead")
+        document: dict[str, Any] = {
+            "title": self.title,
+            "told": self.summary,
+            "circuit": dict(self.circuit),
+            "found_on": self.found_on,
+            "pairs": len(self.cases),
+            "left_out": dict(self.left_out),
+            "seen": self.seen,
+            "baseline": self.baseline,
+            "signed": self.signed,
+            "m": {"model": float(self.m_model.mean()), "empty": float(self.m_empty.mean())},
+            "points": [
+                {
+                    "size": p.size,
+                    "share": p.share,
+                    "n_random": p.n_random,
+                    **{name: _estimate_data(getattr(p, name)) for name in names},
+                }
+                for p in self.points
+            ],
+            "area": {
+                "low": area.low,
+                "high": area.high,
+                "distance": _estimate_data(area.distance),
+                **{name: _estimate_data(getattr(area, name)) for name in names},
+                "p_pairs": finite(area.p_pairs),
+                "p_random": finite(area.p_random),
+            },
+            "about": dict(self.about),
+            "notes": list(self.notes),
+            "each": {
+                "pairs": list(self.cases),
+                "m_model": self.m_model.tolist(),
+                "m_empty": self.m_empty.tolist(),
+                "m_kept": self.m_kept.tolist(),
+                "m_rest": self.m_rest.tolist(),
+                "m_random_mean": self.m_random.mean(0).tolist(),
+            },
+        }
+        if self.minimality is not None:
+            least = self.minimality
+            document["minimality"] = {
+                "size": least.size,
+                "needed": least.needed,
+                "parts": [
+                    {"part": part if isinstance(part, str) else " → ".join(part), **(_estimate_data(change) or {})}
+                    for part, change in zip(least.parts, least.changes, strict=True)
+                ],
+                "random": list(least.random),
+            }
+        if self.recovery is not None:
+            document["recovery"] = asdict(self.recovery)
+        return document
+
+
+@dataclass(frozen=True)
+class EvaluationCost:
+    """Say what evaluating a circuit will take, before it begins.
+
+    Args:
+        pairs: that are measured.
+        subsets: sets of parts that are measured on each.
+        memory_bytes: besides the model's.
+    """
+
+    pairs: int
+    subsets: int
+    memory_bytes: int
+
+
+def _estimate_data(found: Estimate | None) -> dict[str, float | None] | None:
+    if found is None:
+        return None
+    return {"value": finite(found.value), "low": finite(found.low), "high": finite(found.high)}
