@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from patchclamp.core.basis import Basis
-from patchclamp.decompose.buffer import Source
+from patchclamp.decompose.activation_store import Source
 from patchclamp.subjects.bases import decode, encode
 
 MOST = 8192

@@ -18,7 +18,7 @@ from patchclamp.core.options import option
 from patchclamp.core.recording import Recording, StoredRecording
 from patchclamp.core.subject import Progress
 from patchclamp.core.unit import SLUG
-from patchclamp.decompose.buffer import RecordingSource, Source, TextSource, gather
+from patchclamp.decompose.activation_store import RecordingSource, Source, TextSource, collect_activations
 from patchclamp.decompose.first_tokens import measure_first_tokens
 from patchclamp.decompose.recipe import Job, Recipe, disk_bytes, memory_bytes
 from patchclamp.decompose.sparse_coder import CoderConfig
@@ -246,7 +246,7 @@ class FactorOptions(DictionaryOptions):
             need = Need(f"{site}: {source.n_rows:,} activations", 2 * source.n_rows * width * 4)
             run.state(need)
             refuse_if_no_memory(need.memory, remedy="Give fewer sites, or a smaller --max-tokens.")
-            x = gather(source, site)
+            x = collect_activations(source, site)
             bases[site], found = self.fit(x, n, name=self.name or f"{run.method}-{n}", seed=run.seed)
             curves[site] = {**found, **measure_basis(bases[site], x)}
             if run.progress is not None:

@@ -9,7 +9,7 @@ import torch
 from patchclamp.core.arguments import checked
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.provenance import read_versions
-from patchclamp.decompose.buffer import Source
+from patchclamp.decompose.activation_store import Source
 from patchclamp.decompose.sparse_coder import CoderConfig
 from patchclamp.train import Plan
 

@@ -15,7 +15,7 @@ from patchclamp.core.disk import refuse_occupied
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.resume import refuse_other_plan
 from patchclamp.core.subject import Progress
-from patchclamp.decompose.buffer import Filling, Position, Rows, ShuffleBuffer, Source
+from patchclamp.decompose.activation_store import Filling, Position, Rows, ShuffleBuffer, Source
 from patchclamp.decompose.first_tokens import measure_first_tokens
 from patchclamp.decompose.recipe import Job, Recipe, buffer_batches, disk_bytes, manifest_of, memory_bytes
 from patchclamp.decompose.sparse_coder import SparseCoder, make_coder

@@ -15,8 +15,8 @@ from patchclamp.core.errors import PatchclampError
 from patchclamp.core.scores import Scores
 from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
-from patchclamp.evaluate.circuit_report import EvaluationCost, Faithfulness, Minimality
-from patchclamp.evaluate.growing import (
+from patchclamp.evaluate.circuit_ablation import Interchange, interchange
+from patchclamp.evaluate.circuit_curve import (
     SHARES,
     Scale,
     area_of,
@@ -26,8 +26,8 @@ from patchclamp.evaluate.growing import (
     sizes_of,
     unique_circuits,
 )
-from patchclamp.evaluate.interchange import Interchange, interchange
-from patchclamp.evaluate.recovering import Recovery, recover
+from patchclamp.evaluate.circuit_recovery import Recovery, measure_recovery
+from patchclamp.evaluate.circuit_report import EvaluationCost, Faithfulness, Minimality
 from patchclamp.subjects.cases import LEAST_DIFFERENCE, ReadTask
 from patchclamp.subjects.network import Network
 
@@ -197,7 +197,7 @@ def _recover(model: Network, circuit: Scores, exact: Scores, *, signed: bool) ->
             remedy="Find them on the same pairs: patchclamp circuit find MODEL --method activation_patching …",
         )
     check_subject(model, exact)
-    return recover(circuit, exact, signed=signed)
+    return measure_recovery(circuit, exact, signed=signed)
 
 
 def _check_whole(scale: Scale) -> None:

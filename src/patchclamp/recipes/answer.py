@@ -27,7 +27,7 @@ from patchclamp.core.subject import Progress
 from patchclamp.core.task import Task
 from patchclamp.core.unit import UnitKey
 from patchclamp.recipes.explanation import Cause, Explanation
-from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, gather
+from patchclamp.recipes.receipts import DIRECTLY, N_OPPONENTS, measure_receipts
 from patchclamp.subjects.bases import count_units
 from patchclamp.subjects.cases import ReadCase
 from patchclamp.subjects.model import Model
@@ -143,7 +143,7 @@ def explain(
     chosen = chosen[:n_matched]
     sites = [block.site for block in scores.units.blocks]
     replaced_by = make_baseline(model, sites, corrupted=case.counterpart, means=means)
-    receipts = gather(
+    receipts = measure_receipts(
         model,
         shown,
         metric,

@@ -125,7 +125,7 @@ class Receipts:
         return self.receipt.controls
 
 
-def gather(
+def measure_receipts(
     model: Model,
     shown: Shown,
     metric: Metric,
@@ -170,7 +170,7 @@ def gather(
         >>> m = Metric("logit_difference", cat.continuation("the", " sat"), cat.continuation("the", " ran"))
         >>> [shown], zero = cat.stimuli("the old cat"), Baseline("zero")
         >>> scores = attribute_nodes(cat, shown, m, method="attribution_patching", levels=["neuron"])
-        >>> receipts = gather(cat, shown, m, scores, None, zero, scores.top(1), [], n_controls=5, seed=0)
+        >>> receipts = measure_receipts(cat, shown, m, scores, None, zero, scores.top(1), [], n_controls=5, seed=0)
         >>> round(receipts.together, 1)
         8.0
     """

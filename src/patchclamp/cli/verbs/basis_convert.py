@@ -25,7 +25,7 @@ def add_options(parser: MethodParser) -> None:
 
 def run(options: Namespace) -> int:
     """Write a dictionary in another layout, and print its folders."""
-    from patchclamp.decompose.layouts import write_dictionary
+    from patchclamp.decompose.formats import write_dictionary
     from patchclamp.loaders import load
 
     found = open_features(options, options.folder, options.name)

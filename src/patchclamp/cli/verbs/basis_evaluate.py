@@ -39,8 +39,8 @@ def run(options: Namespace) -> int:
     """Evaluate a dictionary on text, and show it beside its rivals."""
     from patchclamp.core.corpus import Corpus
     from patchclamp.core.estimate import to_plain
-    from patchclamp.evaluate import judge
-    from patchclamp.evaluate.judging import check_subject, is_training_text
+    from patchclamp.evaluate import measure_dictionary
+    from patchclamp.evaluate.dictionary_metrics import check_subject, is_training_text
     from patchclamp.evaluate.labelled import read_labels
     from patchclamp.report.terminal.dictionary_report import show_concepts, show_report
     from patchclamp.subjects.corpora import read_corpus
@@ -83,7 +83,9 @@ def run(options: Namespace) -> int:
     first = slice(options.skip_first, conditions.get("context_size"))
     shown = [one.skipping(outside, conditions.get("excluded", ())).skipping(first) for one in shown]
     with Meter("judge", "batches") as meter:
-        report = judge(model, found, shown, batch_size=options.batch_size, seed=options.seed, progress=meter)
+        report = measure_dictionary(
+            model, found, shown, batch_size=options.batch_size, seed=options.seed, progress=meter
+        )
     if is_training_text(found, options.text):
         note = f"{options.text} is the text that this dictionary was made on: figures flatter it; give held-out text"
         report = replace(report, notes=(*report.notes, note))
@@ -116,9 +118,9 @@ def _compare_with_rivals(model: Any, found: Any, labels: Any, options: Namespace
     """Return the best unit of every set for each concept, and by how much features are ahead of each other set."""
     import numpy as np
 
-    from patchclamp.evaluate.concepts import ahead, tell_concepts
-    from patchclamp.evaluate.rivals import label
-    from patchclamp.evaluate.telling import BEFORE, SETS, unit_values
+    from patchclamp.evaluate.concept_units import auroc_margin, find_concept_units
+    from patchclamp.evaluate.dictionary_baselines import label
+    from patchclamp.evaluate.labelled_activations import BEFORE, SETS, unit_values
 
     own = label(found)
     names = (own, *SETS)
@@ -126,7 +128,7 @@ def _compare_with_rivals(model: Any, found: Any, labels: Any, options: Namespace
     with Meter("concepts", "sets") as meter:
         for done, name in enumerate(names, start=1):
             blocks: Iterator[Any] = unit_values(model, found, labels, name, batch_size=32, seed=options.seed)
-            sets[name] = tell_concepts(
+            sets[name] = find_concept_units(
                 blocks, labels.true, labels.names, labels.document, signed=True, seed=options.seed
             )
             meter(done, len(names))
@@ -139,9 +141,9 @@ def _compare_with_rivals(model: Any, found: Any, labels: Any, options: Namespace
                 for name, told in sets.items()
             },
             "positives": one.positives,
-            "ahead": {name: ahead(one, sets[name][concept]).to_json() for name in SETS},
+            "ahead": {name: auroc_margin(one, sets[name][concept]).to_json() for name in SETS},
             "before ahead": {
-                name: ahead(sets[BEFORE][concept], sets[name][concept]).to_json() for name in SETS
+                name: auroc_margin(sets[BEFORE][concept], sets[name][concept]).to_json() for name in SETS
             },
         }
         for concept, one in sets[own].items()

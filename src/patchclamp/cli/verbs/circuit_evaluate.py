@@ -56,10 +56,10 @@ def run(options: Namespace) -> int:
     """Evaluate a circuit's folder on pairs, and show it."""
     from patchclamp.core.circuit import is_measured, load_circuit
     from patchclamp.evaluate import evaluate_circuit
+    from patchclamp.evaluate.circuit_ablation import interchange
+    from patchclamp.evaluate.circuit_curve import SHARES, sizes_of
+    from patchclamp.evaluate.circuit_recovery import measure_recovery
     from patchclamp.evaluate.faithfulness import check_subject, choose_pairs, count_subsets
-    from patchclamp.evaluate.growing import SHARES, sizes_of
-    from patchclamp.evaluate.interchange import interchange
-    from patchclamp.evaluate.recovering import recover
     from patchclamp.report.terminal.faithfulness import show_evaluation
 
     _check(options)
@@ -71,7 +71,7 @@ def run(options: Namespace) -> int:
             got=f"{options.exact}, found by {exact.method}",
             remedy="patchclamp circuit find MODEL --method activation_patching --pairs PAIRS --out DIR",
         )
-    recovery = None if exact is None else asdict(recover(circuit, exact, signed=not options.magnitude))
+    recovery = None if exact is None else asdict(measure_recovery(circuit, exact, signed=not options.magnitude))
     shares, sizes = _sizes(options.sizes)
     grown = sizes_of(len(circuit), (*SHARES, *shares), sizes)
     model = load_model(options)

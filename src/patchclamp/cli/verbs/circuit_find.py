@@ -92,7 +92,7 @@ def add_options(parser: MethodParser) -> None:
 def run(options: Namespace) -> int:
     """Score parts over pairs, measure the first, write the folder, and show it."""
     from patchclamp.core.circuit import PAGE, to_document
-    from patchclamp.recipes import replace_together
+    from patchclamp.recipes import ablate_group
     from patchclamp.report import draw
     from patchclamp.report.terminal.circuit import show_circuit
 
@@ -119,9 +119,7 @@ def run(options: Namespace) -> int:
             found = with_extra(found, seed=options.seed, plan={**plan, "plan": kept.manifest["plan"]})
             places, n_sets = _measured_parts(found, options)
             with Meter("receipt", "sets") as meter:
-                receipt = replace_together(
-                    model, found, cases, places, n_sets=n_sets, seed=options.seed, progress=meter
-                )
+                receipt = ablate_group(model, found, cases, places, n_sets=n_sets, seed=options.seed, progress=meter)
         found = with_extra(found, receipt=_receipt_data(found, receipt))
         page: bytes | None = None
         with outputs.attempt("the page"):
@@ -149,7 +147,7 @@ def _measured_parts(found: Any, options: Namespace) -> tuple[list[int], int]:
     Without --top so many, ten at most, that there are random sets of as many parts. Fewer than --top are measured where
     otherwise no other part of any of their kinds would be left to draw.
     """
-    from patchclamp.recipes.together import count_matched, count_same_size
+    from patchclamp.recipes.group_ablation import count_matched, count_same_size
 
     places = _first(found, options.top or TOP)
     if options.top is None and (n := count_same_size(found.parts, places, options.controls)):
@@ -228,7 +226,7 @@ def _rules(options: Namespace) -> tuple[str, ...] | None:
 
 def _method(model: Any, cases: Any, options: Namespace) -> str:
     """Return how parts are scored: as the options say, else as their number allows."""
-    from patchclamp.attribute.over_pairs import cost_of, default_method
+    from patchclamp.attribute.pairs import cost_of, default_method
     from patchclamp.subjects.residual_edges import edge_map
 
     if options.method is not None:
@@ -240,7 +238,7 @@ def _method(model: Any, cases: Any, options: Namespace) -> str:
 
 
 def _units(model: Any, cases: Any, method: str, options: Namespace, keep: Any) -> Any:
-    from patchclamp.attribute.over_pairs import attribute_pairs, cost_of
+    from patchclamp.attribute.pairs import attribute_pairs, cost_of
     from patchclamp.attribute.rules import Replacement, find_rule
 
     asked: dict[str, Any] = {

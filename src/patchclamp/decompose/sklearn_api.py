@@ -11,7 +11,7 @@ from patchclamp.core.basis import Basis
 from patchclamp.core.checks import one_of
 from patchclamp.core.errors import PatchclampError
 from patchclamp.core.method_files import find_method
-from patchclamp.decompose.buffer import ArraySource
+from patchclamp.decompose.activation_store import ArraySource
 from patchclamp.decompose.fitting import CoderOptions
 from patchclamp.decompose.recipe import Job, Recipe
 from patchclamp.decompose.sparse_coder import CoderConfig, SparseCoder

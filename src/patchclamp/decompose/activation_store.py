@@ -416,7 +416,7 @@ class ShuffleBuffer:
 
 
 @checked
-def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
+def collect_activations(source: Source, site: str, most: int | None = None) -> Float[np.ndarray, "row width"]:
     """Collect a site's first rows into one array, for methods that need all at once.
 
     Args:
@@ -433,7 +433,7 @@ def gather(source: Source, site: str, most: int | None = None) -> Float[np.ndarr
     Cost: memory rows × width × 4 bytes.
 
     Example:
-        >>> gather(ArraySource({"x": np.ones((3, 2))}), "x", 2).shape
+        >>> collect_activations(ArraySource({"x": np.ones((3, 2))}), "x", 2).shape
         (2, 2)
     """
     n = source.n_rows if most is None else min(most, source.n_rows)

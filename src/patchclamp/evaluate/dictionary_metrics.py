@@ -22,8 +22,8 @@ from patchclamp.core.intervention import Intervention, Span
 from patchclamp.core.stats import bootstrap_interval
 from patchclamp.core.stimulus import Stimulus
 from patchclamp.core.subject import Progress
-from patchclamp.evaluate.rivals import label, rival_bases
-from patchclamp.evaluate.splicing import clamp_site, substitute_reconstruction
+from patchclamp.evaluate.dictionary_baselines import label, rival_bases
+from patchclamp.evaluate.substitution import clamp_site, substitute_reconstruction
 from patchclamp.subjects.bases import count_units, decode, encode
 from patchclamp.subjects.language import LanguageModel
 from patchclamp.subjects.site_names import resolve_sites
@@ -37,7 +37,7 @@ NATS = "nats per token"
 
 @checked
 @dataclass(frozen=True)
-class Judged:
+class DictionaryRow:
     """Hold the figures of one basis at one site.
 
     Args:
@@ -68,7 +68,7 @@ class Judged:
 @checked
 @dataclass(frozen=True)
 class Report:
-    """Hold what ``judge`` measured.
+    """Hold what ``measure_dictionary`` measured.
 
     Args:
         rows: the dictionary and its rivals, site by site.
@@ -81,7 +81,7 @@ class Report:
         fitted: number of other stimuli that the means and the baselines were fitted on.
     """
 
-    rows: tuple[Judged, ...]
+    rows: tuple[DictionaryRow, ...]
     loss: Estimate
     first: Mapping[str, tuple[float, float]]
     held: Mapping[str, tuple[Estimate, Estimate]]
@@ -117,7 +117,7 @@ def check_subject(model: LanguageModel, dictionary: Dictionary) -> list[str]:
 
 
 @checked
-def judge(
+def measure_dictionary(
     model: LanguageModel,
     dictionary: Dictionary,
     shown: Sequence[Stimulus],
@@ -357,7 +357,7 @@ def _report(
         variance, count, others = moments[site].variance(), moments[site].count, later[site].variance()
         for name, tally in candidates.items():
             said = losses.sums[f"{site}//{name}"]
-            here = Judged(
+            here = DictionaryRow(
                 site,
                 name,
                 tally.basis.n_units,

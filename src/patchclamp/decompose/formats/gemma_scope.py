@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from patchclamp.decompose.layouts.files import Part, fit, read_settings, read_tensors, refuse
-from patchclamp.decompose.layouts.hooks import module_site
+from patchclamp.decompose.formats.files import Part, fit, read_settings, read_tensors, refuse
+from patchclamp.decompose.formats.site_names import module_site
 
 WEIGHTS, SECOND, SETTINGS = "params.npz", "params.safetensors", "config.json"
 KINDS = {"res": "resid_out", "mlp": "mlp.write", "att": "attn.z", "transcoders": "mlp.write"}
