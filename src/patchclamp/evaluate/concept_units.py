@@ -73,8 +73,8 @@ def find_concept_units(
     Example:
         >>> documents = np.repeat(np.arange(60), 2)
         >>> true = np.tile([[True], [False]], (60, 1))
-        >>> told = find_concept_units([("site/neurons", true * [[0.0, 2.0]])], true, ["cat"], documents)
-        >>> told["cat"].unit, told["cat"].auroc.value
+        >>> units = find_concept_units([("site/neurons", true * [[0.0, 2.0]])], true, ["cat"], documents)
+        >>> units["cat"].unit, units["cat"].auroc.value
         ('site/neurons/1', 1.0)
     """
     if not len(true) == len(documents) or true.shape[1] != len(names):

@@ -268,9 +268,9 @@ class Losses:
         sums = self.sums.setdefault(what, np.zeros(len(self.count)))
         for i, (row, stimulus) in enumerate(zip(logits, batch, strict=True), start=first):
             ids = torch.from_numpy(stimulus.ids[1:])[:, None].to(row.device)
-            told = row[: len(ids)].float().log_softmax(-1).gather(1, ids)[:, 0].cpu().numpy()
+            log_p = row[: len(ids)].float().log_softmax(-1).gather(1, ids)[:, 0].cpu().numpy()
             counted = stimulus.counted[1:]
-            sums[i] = -float(told[counted].sum())
+            sums[i] = -float(log_p[counted].sum())
             if not what:
                 self.count[i] = int(counted.sum())
 

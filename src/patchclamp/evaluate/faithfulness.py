@@ -34,12 +34,12 @@ from patchclamp.subjects.network import Network
 RANDOM = 20
 """Random circuits beside every circuit."""
 CHECKED = 40
-"""Parts that minimality is asked of, at most; as many random ones stand beside them."""
+"""Most parts whose minimality is measured; as many random ones stand beside them."""
 CORRUPTED = "each pair's corrupted prompt"
 SEEN = "found on"
 """Why pairs are left out that the circuit was found on."""
 ENOUGH = 0.8
-"""Faithfulness from which on a circuit is asked whether it is minimal."""
+"""Least faithfulness of a circuit whose minimality is measured."""
 
 
 @checked
@@ -142,8 +142,8 @@ def evaluate_circuit(
     done = len(ends) + len(subsets)
     each = measures.measure(subsets, progress=_part_of(progress, len(ends), len(subsets), total))
     each = each.reshape(len(order), len(grown), -1)
-    kept = np.concatenate([each[:1], each[2 : 2 + n_different]])
-    rest = np.concatenate([each[1:2], each[2 + n_different :]])
+    kept = np.concatenate([each[:1], each[2 : 2 + n_different]])  # (1 + random, size, pair)
+    rest = np.concatenate([each[1:2], each[2 + n_different :]])  # (1 + random or 1, size, pair)
     points = []
     for i, n in enumerate(grown):
         # Of a small size few circuits differ: each counts once.

@@ -133,6 +133,7 @@ def ablate_group(
     rival = [] if circuit.of_edges else _loudest(circuit.parts, chosen, loudness)
     rivals = [rival] if rival else []
     singles = [[int(i)] for i in chosen] if alone and len(chosen) > 1 else []
+    # Everything is measured in one call; rows are taken apart below in this order.
     groups: list[Sequence[int]] = [chosen.tolist(), *singles, *rivals, *controls.sets]
     marks = np.zeros((len(groups), len(circuit)), dtype=bool)
     for row, group in zip(marks, groups, strict=True):

@@ -183,8 +183,9 @@ def measure_receipts(
     sizes, orders = _kept_sizes(scores), _orders(scores, seed)
     groups = [chosen, *([n] for n in (*chosen, *opposing)), *rivals.values(), *([n] for n in singles), rival]
     named = [np.array([scores.units.place(node) for node in group], dtype=np.int64) for group in groups]
-    one = 1 + len(chosen) + len(opposing)
+    one = 1 + len(chosen) + len(opposing)  # all chosen together, then each by itself
     drawn_sets = [np.array(places, dtype=np.int64) for places in controls.sets]
+    # In this order the effects are taken apart again below: together, singly, random, rivals, checks, loudest others.
     listed = [*named[:one], *drawn_sets, *named[one:]]
     n_groups = len(listed)
     rows: list[Row] = [*listed, *(First(order, size, rest=True) for order in orders for size in sizes)]
@@ -293,7 +294,7 @@ def _sample(scores: Scores, seed: int) -> tuple[list[UnitKey], list[bool]]:
     """Choose the single nodes whose predictions are checked: strong ones, others, and some predicted near zero."""
     draw = np.random.default_rng(seed)
     order = scores.order(signed=False)
-    is_near = np.abs(scores.values) <= NEAR * np.abs(scores.values).max()
+    is_near = np.abs(scores.values) <= NEAR * np.abs(scores.values).max()  # predicted near zero
     likely, unlikely = order[~is_near[order]], order[is_near[order]]
     rest = draw.permutation(likely[STRONGEST:])[:OTHERS]
     strong = [*likely[:STRONGEST], *rest]

@@ -70,9 +70,9 @@ def concept_auroc(
     names, draw = [str(i) for i in range(labels.shape[1])], np.random.default_rng(seed)
 
     def areas(one: Basis, number: int) -> np.ndarray:
-        told = find_concept_units([("f", codes_of(one, x))], labels > 0, names, owner, resamples=1)
+        units = find_concept_units([("f", codes_of(one, x))], labels > 0, names, owner, resamples=1)
         progress(number, 1 + options.n_random)
-        return np.array([found.auroc.value for found in told.values()])
+        return np.array([found.auroc.value for found in units.values()])
 
     own = areas(basis, 1)
     if not len(own):
